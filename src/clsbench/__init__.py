@@ -1,0 +1,89 @@
+"""clsbench: which way of fine-tuning a language model as a classifier is best, and what it costs.
+
+The public API, loaded on first use so that ``import clsbench`` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clsbench.components import Adapter as Adapter
+    from clsbench.components import Backbone as Backbone
+    from clsbench.components import BackboneModule as BackboneModule
+    from clsbench.components import Baseline as Baseline
+    from clsbench.components import Dataset as Dataset
+    from clsbench.components import FreezingStrategy as FreezingStrategy
+    from clsbench.components import Head as Head
+    from clsbench.components import Pooling as Pooling
+    from clsbench.components import Tokenizer as Tokenizer
+    from clsbench.components import last_blocks as last_blocks
+    from clsbench.errors import AssetError as AssetError
+    from clsbench.errors import ClsbenchError as ClsbenchError
+    from clsbench.errors import PluginError as PluginError
+    from clsbench.errors import UsageError as UsageError
+    from clsbench.hookspecs import hookimpl as hookimpl
+    from clsbench.model.parameters import describe_parameters as describe_parameters
+    from clsbench.record import EpochEntry as EpochEntry
+    from clsbench.record import RunRecord as RunRecord
+    from clsbench.record import StepEntry as StepEntry
+    from clsbench.spec import ExperimentSpec as ExperimentSpec
+    from clsbench.spec import PublishedFigures as PublishedFigures
+    from clsbench.values import Asset as Asset
+    from clsbench.values import Corpus as Corpus
+    from clsbench.values import Files as Files
+    from clsbench.values import HubFile as HubFile
+    from clsbench.values import ParameterInfo as ParameterInfo
+    from clsbench.values import RunPlan as RunPlan
+    from clsbench.values import Stage as Stage
+    from clsbench.values import StepReport as StepReport
+    from clsbench.values import WebFile as WebFile
+
+_HOMES = {
+    "Adapter": "components",
+    "Asset": "values",
+    "AssetError": "errors",
+    "Backbone": "components",
+    "BackboneModule": "components",
+    "Baseline": "components",
+    "ClsbenchError": "errors",
+    "Corpus": "values",
+    "Dataset": "components",
+    "EpochEntry": "record",
+    "ExperimentSpec": "spec",
+    "Files": "values",
+    "FreezingStrategy": "components",
+    "Head": "components",
+    "HubFile": "values",
+    "ParameterInfo": "values",
+    "PluginError": "errors",
+    "Pooling": "components",
+    "PublishedFigures": "spec",
+    "RunPlan": "values",
+    "RunRecord": "record",
+    "Stage": "values",
+    "StepEntry": "record",
+    "StepReport": "values",
+    "Tokenizer": "components",
+    "UsageError": "errors",
+    "WebFile": "values",
+    "describe_parameters": "model.parameters",
+    "hookimpl": "hookspecs",
+    "last_blocks": "components",
+}
+"""Where each public name is defined."""
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'clsbench' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"clsbench.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""The built-in plugins. They use the public API alone, and nothing imports them by name."""

@@ -1,0 +1,331 @@
+"""Discovery: every plugin's registrations, checked, as one immutable catalog."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Any, NamedTuple
+
+import msgspec
+import pluggy
+
+from clsbench.components import AXES, Axis, Component
+from clsbench.errors import PluginError, UsageError, closest_match_hint
+from clsbench.hookspecs import PROJECT, LifecycleHooks, RegistrationHooks
+from clsbench.spec import ExperimentSpec
+
+ENTRY_POINT_GROUP = "clsbench"
+
+
+class Entry(NamedTuple):
+    """One registered component class or experiment, and where it comes from."""
+
+    axis: str
+    name: str
+    component: type[Component] | ExperimentSpec
+    distribution: str
+    version: str | None
+
+    @property
+    def summary(self) -> str:
+        """The first line of its documentation."""
+        if isinstance(self.component, ExperimentSpec):
+            return self.component.description
+        return (self.component.__doc__ or "").strip().partition("\n")[0]
+
+
+class Failure(NamedTuple):
+    """A plugin that was skipped: why, and the components it would have brought."""
+
+    plugin: str
+    reason: str
+    claims: frozenset[tuple[str, str]]
+
+
+class _Source(NamedTuple):
+    """A plugin before it is loaded."""
+
+    label: str
+    module: str
+    path: Path | None
+    distribution: str
+    version: str | None
+
+
+class Catalog(NamedTuple):
+    """Every component by axis and name, the plugins that brought them, and those that failed."""
+
+    entries: Mapping[str, Mapping[str, Entry]]
+    plugins: Mapping[str, ModuleType]
+    failures: tuple[Failure, ...]
+
+    def entry(self, axis: str, name: str) -> Entry:
+        """The component called ``name``.
+
+        Raises:
+            UsageError: there is none; the close match and the plugins that failed are named.
+            PluginError: a plugin that failed to load claims that name.
+        """
+        for failure in self.failures:
+            if (axis, name) in failure.claims:
+                raise PluginError(
+                    f"{_singular(axis)} {name!r} is claimed by the plugin {failure.plugin}, "
+                    f"which could not be used: {failure.reason}"
+                )
+        known = self.entries[axis]
+        if name not in known:
+            hint = closest_match_hint(name, known)
+            failed = "".join(f"\n  plugin {f.plugin} failed: {f.reason}" for f in self.failures)
+            raise UsageError(f"there is no {_singular(axis)} called {name!r}{hint}{failed}")
+        return known[name]
+
+    def experiment(self, name: str) -> ExperimentSpec:
+        """The registered experiment called ``name``.
+
+        Raises:
+            UsageError: there is none.
+        """
+        spec = self.entry("experiments", name).component
+        assert isinstance(spec, ExperimentSpec)
+        return spec
+
+    def lifecycle(self, observers: Iterable[object] = ()) -> Any:
+        """The relay of the lifecycle hooks to every plugin and to ``observers``."""
+        manager = pluggy.PluginManager(PROJECT)
+        manager.add_hookspecs(LifecycleHooks)
+        for plugin in [*self.plugins.values(), *observers]:
+            manager.register(plugin)
+        return manager.hook
+
+
+def axis_named(name: str) -> Axis:
+    """The axis by its plural, singular or spec key, with hyphens or underscores.
+
+    Raises:
+        UsageError: there is no such axis.
+    """
+    wanted = name.replace("-", "_").lower()
+    for axis in AXES:
+        if wanted in (axis.name, axis.singular, axis.spec_key):
+            return axis
+    choices = [axis.name.replace("_", "-") for axis in AXES]
+    raise UsageError(f"there is no axis called {name!r}{closest_match_hint(name, choices)}")
+
+
+def load_catalog(plugins: Sequence[str] = ()) -> Catalog:
+    """Load every installed plugin (entry points) and those named by file or module.
+
+    Built-ins come in by entry points like everybody else. An installed plugin that cannot be used
+    is left out and listed in ``failures``; one that is named must work.
+
+    Raises:
+        PluginError: a plugin in ``plugins`` cannot be loaded or breaks its contract.
+    """
+    entries: dict[str, dict[str, Entry]] = {axis.name: {} for axis in AXES}
+    loaded: dict[str, ModuleType] = {}
+    failures: list[Failure] = []
+    for source in _installed():
+        found: list[Entry] = []
+        try:
+            module = _load(source)
+            _collect(source, module, found)
+            _refuse_taken(source, found, entries)
+        except PluginError as error:
+            claims = frozenset((entry.axis, entry.name) for entry in found)
+            failures.append(Failure(source.label, str(error), claims))
+            continue
+        _add(source, module, found, entries, loaded)
+    for name in plugins:
+        source = _named(name)
+        found = []
+        module = _load(source)
+        _collect(source, module, found)
+        _refuse_taken(source, found, entries)
+        _add(source, module, found, entries, loaded)
+    return Catalog(
+        MappingProxyType({axis: MappingProxyType(names) for axis, names in entries.items()}),
+        MappingProxyType(loaded),
+        tuple(failures),
+    )
+
+
+def _installed() -> list[_Source]:
+    points = metadata.entry_points(group=ENTRY_POINT_GROUP)
+    sources = [
+        _Source(
+            label=f"{point.name} ({point.dist.name if point.dist else 'unknown distribution'})",
+            module=point.value,
+            path=None,
+            distribution=point.dist.name if point.dist else "unknown",
+            version=point.dist.version if point.dist else None,
+        )
+        for point in points
+    ]
+    # Our own distribution first, so that a name taken twice is the newcomer's mistake.
+    return sorted(set(sources), key=lambda s: (s.distribution != PROJECT, s.distribution, s.label))
+
+
+def _named(name: str) -> _Source:
+    path = Path(name)
+    if name.endswith(".py") or path.is_file():
+        if not path.is_file():
+            raise PluginError(f"plugin {name}: there is no such file")
+        resolved = path.resolve()
+        digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
+        module = f"clsbench_plugin_{resolved.stem.replace('-', '_')}_{digest}"
+        content = hashlib.sha256(resolved.read_bytes()).hexdigest()[:16]
+        return _Source(name, module, resolved, str(path.name), f"sha256:{content}")
+    return _Source(name, name, None, name.partition(".")[0], None)
+
+
+def _load(source: _Source) -> ModuleType:
+    """Import the plugin's module; whatever it raises is the plugin's failure, told by name."""
+    try:
+        if source.path is None:
+            return importlib.import_module(source.module)
+        spec = importlib.util.spec_from_file_location(source.module, source.path)
+        if spec is None or spec.loader is None:
+            raise PluginError(f"plugin {source.label}: not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        # msgspec resolves postponed annotations through sys.modules.
+        sys.modules[source.module] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[source.module]
+            raise
+        return module
+    except PluginError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"plugin {source.label} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _collect(source: _Source, module: ModuleType, found: list[Entry]) -> None:
+    """Call the plugin's registering hooks; ``found`` grows even if a later one fails."""
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(RegistrationHooks)
+    manager.add_hookspecs(LifecycleHooks)
+    _refuse_unknown_hooks(source, module)
+    try:
+        manager.register(module, source.label)
+    except pluggy.PluginValidationError as error:
+        raise PluginError(f"plugin {source.label}: {error}") from error
+    problems = []
+    for axis in AXES:
+        try:
+            results = getattr(manager.hook, axis.hook)()
+        except Exception as error:
+            raise PluginError(
+                f"plugin {source.label}: {axis.hook} failed: {type(error).__name__}: {error}"
+            ) from error
+        for registered in results:
+            if not isinstance(registered, Mapping):
+                raise PluginError(
+                    f"plugin {source.label}: {axis.hook} returned {type(registered).__name__}, "
+                    "expected a mapping from name to component"
+                )
+            for name, component in registered.items():
+                found.append(Entry(axis.name, name, component, source.distribution, source.version))
+                problem = _problem(axis, name, component)
+                if problem:
+                    problems.append(f"{axis.hook} registers {name!r}: {problem}")
+    if problems:
+        raise PluginError(f"plugin {source.label}: " + "; ".join(problems))
+    if not found and not _hook_names(module):
+        raise PluginError(
+            f"plugin {source.label} has no hooks: write @clsbench.hookimpl over a function "
+            f"named like {AXES[0].hook}"
+        )
+
+
+def _hook_names(module: ModuleType) -> list[str]:
+    marker = f"{PROJECT}_impl"
+    return [name for name, value in vars(module).items() if hasattr(value, marker)]
+
+
+def _refuse_unknown_hooks(source: _Source, module: ModuleType) -> None:
+    """Pluggy lets a misspelt hook through; so does a forgotten decorator. Neither helps anybody."""
+    known = {
+        name
+        for hooks in (RegistrationHooks, LifecycleHooks)
+        for name in vars(hooks)
+        if name.startswith(f"{PROJECT}_")
+    }
+    for name in _hook_names(module):
+        if name not in known:
+            raise PluginError(
+                f"plugin {source.label}: unknown hook {name!r}{closest_match_hint(name, known)}"
+            )
+    for name, value in vars(module).items():
+        if name in known and callable(value) and name not in _hook_names(module):
+            raise PluginError(
+                f"plugin {source.label}: {name} lacks the decorator @clsbench.hookimpl"
+            )
+
+
+def _problem(axis: Axis, name: object, component: object) -> str | None:
+    if not isinstance(name, str) or not name or set(name) & set(':,="\n '):
+        return "a name is text without spaces, colons, commas, quotes and equals signs"
+    if axis.kind is ExperimentSpec:
+        return (
+            None
+            if isinstance(component, ExperimentSpec)
+            else f"expected a clsbench.ExperimentSpec, got {_type_name(component)}"
+        )
+    if not isinstance(component, type) or not issubclass(component, axis.kind):
+        return f"expected a class derived from clsbench.{axis.kind.__name__}, got " + (
+            _type_name(component)
+        )
+    try:
+        fields = msgspec.structs.fields(component)
+    except Exception as error:  # a postponed annotation that cannot be resolved
+        return f"its options cannot be read: {type(error).__name__}: {error}"
+    if any(field.name == "name" for field in fields):
+        return "an option cannot be called 'name': that is the component's own"
+    if not (component.__doc__ or "").strip():
+        return "its class has no docstring; its first line is the help text"
+    return None
+
+
+def _type_name(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+def _refuse_taken(
+    source: _Source, found: Iterable[Entry], entries: Mapping[str, Mapping[str, Entry]]
+) -> None:
+    for entry in found:
+        other = entries[entry.axis].get(entry.name)
+        if other is not None:
+            raise PluginError(
+                f"plugin {source.label}: the {_singular(entry.axis)} name {entry.name!r} is "
+                f"already taken by {other.distribution}; choose another"
+            )
+
+
+def _add(
+    source: _Source,
+    module: ModuleType,
+    found: Iterable[Entry],
+    entries: dict[str, dict[str, Entry]],
+    loaded: dict[str, ModuleType],
+) -> None:
+    for entry in found:
+        if isinstance(entry.component, ExperimentSpec):
+            named = msgspec.structs.replace(entry.component, name=entry.name)
+            entry = entry._replace(component=named)
+        entries[entry.axis][entry.name] = entry
+    loaded[source.label] = module
+
+
+def _singular(axis: str) -> str:
+    return axis_named(axis).singular.replace("_", " ")

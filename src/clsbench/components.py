@@ -1,0 +1,207 @@
+"""What a component is, and the axes of an experiment that components fill.
+
+A component is a frozen struct: its fields are its options, its docstring is its help text, its
+one main method is its behaviour. Validation, ``clsbench list``, the TOML form and the command-line
+form (``last-blocks:n=2``) all derive from the class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+import msgspec
+
+from clsbench.spec import ExperimentSpec
+from clsbench.values import Asset, Corpus, Files, ParameterInfo, Stage
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The base of every component; its fields, the options, are plain TOML values."""
+
+    def assets(self) -> tuple[Asset, ...]:
+        """The published files it needs, found or fetched before it is used."""
+        return ()
+
+    def user_files(self) -> tuple[Path, ...]:
+        """The files that the user named in its options; checked first, never replaced."""
+        return ()
+
+    def stand_in(self) -> Component | None:
+        """The embedded component to use where ``--offline`` finds an asset missing."""
+        return None
+
+
+class Dataset(Component, frozen=True):
+    """Loads labelled texts."""
+
+    def load(self, files: Files, quoting: str) -> Corpus:
+        """Read the corpus.
+
+        ``quoting`` is the spec's ``data.quoting``: ``"default"`` reads quote characters as pandas
+        does by default (they may swallow line ends), ``"none"`` takes every line as it stands.
+
+        Raises:
+            UsageError: a file that the user named is not what it should be.
+        """
+        raise NotImplementedError
+
+
+class Tokenizer(Protocol):
+    """Turns text into token ids. Must accept any text, special-token look-alikes included."""
+
+    @property
+    def pad_token_id(self) -> int:
+        """The id that fills the places behind a text."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of ``text``; nothing is added, nothing cut."""
+        ...
+
+
+class BackboneModule(Protocol):
+    """The torch module that a backbone builds: stages from token ids to hidden states."""
+
+    hidden_size: int
+    context_length: int
+
+    @property
+    def attends_to_padding(self) -> bool:
+        """Whether what stands at a real token depends on the padding behind the text."""
+        ...
+
+    def prepare(self, input_ids: Tensor, lengths: Tensor) -> Any:
+        """Deterministic context for the stages. ``input_ids`` (B, T), ``lengths`` (B,), int64."""
+        ...
+
+    def stages(self) -> Sequence[Stage]:
+        """The stages in order; together they give hidden states (B, T, H)."""
+        ...
+
+
+class Backbone(Component, frozen=True):
+    """Builds a tokenizer, and a module of ordered stages."""
+
+    def tokenizer(self, files: Files) -> Tokenizer:
+        """Build the tokenizer from its assets."""
+        raise NotImplementedError
+
+    def context_length(self) -> int:
+        """The longest text the backbone can read, in tokens."""
+        raise NotImplementedError
+
+    def hidden_size(self) -> int:
+        """The number of features per position, H."""
+        raise NotImplementedError
+
+    def describe(self) -> tuple[ParameterInfo, ...]:
+        """Its parameters in the module's order, without weights (made on the meta device)."""
+        raise NotImplementedError
+
+    def build(self, files: Files) -> nn.Module:
+        """Build the module (a :class:`BackboneModule`) on the CPU in float32.
+
+        Random weights are drawn from PyTorch's global generator, which the runner has seeded.
+
+        Raises:
+            UsageError: a checkpoint that the user named does not fit.
+        """
+        raise NotImplementedError
+
+
+class Pooling(Component, frozen=True):
+    """Builds a module that turns the hidden states of a text into one vector."""
+
+    def build(self, hidden_size: int) -> nn.Module:
+        """A module ``(hidden (B, T, H), lengths (B,) int64) -> (B, H)``; it may have parameters."""
+        raise NotImplementedError
+
+    def positions(self, lengths: Tensor, padded_length: int) -> Tensor | None:
+        """The one position read of each text, (B,) int64, or ``None`` if it reads several."""
+        return None
+
+    def reads_padding(self) -> bool:
+        """Whether the result depends on what stands at padding positions."""
+        raise NotImplementedError
+
+
+class Head(Component, frozen=True):
+    """Builds the module that turns the pooled vector into class logits."""
+
+    def build(self, hidden_size: int, num_classes: int) -> nn.Module:
+        """A module (B, H) → (B, C), drawn from PyTorch's global generator."""
+        raise NotImplementedError
+
+
+class FreezingStrategy(Component, frozen=True):
+    """Decides which parameters of the backbone are trained. Pure, and needs no torch.
+
+    What is newly initialised (head, pooling, adapter) always trains and is not in the list.
+    """
+
+    def trainable(self, parameters: Sequence[ParameterInfo]) -> Iterable[str]:
+        """The names of the parameters to train (at some epoch, for one that changes over time)."""
+        raise NotImplementedError
+
+    def trainable_at(self, parameters: Sequence[ParameterInfo], epoch: int) -> Iterable[str]:
+        """The names to train in ``epoch`` (counted from 0); a subset of :meth:`trainable`."""
+        return self.trainable(parameters)
+
+
+class Adapter(Component, frozen=True):
+    """Alters the classifier after its head is made and before freezing."""
+
+    def apply(self, classifier: nn.Module) -> None:
+        """Add modules or parameters in place, keeping the names of the existing parameters."""
+        raise NotImplementedError
+
+
+class Baseline(Component, frozen=True):
+    """A cheap classifier on raw texts, reported beside the model."""
+
+    def build(self) -> Any:
+        """A scikit-learn style estimator: ``fit(texts, labels)``, ``predict(texts)``."""
+        raise NotImplementedError
+
+
+class Axis(NamedTuple):
+    """One axis of the catalog: ``name`` in the plural, ``singular``, and its key in a spec.
+
+    ``kind`` is the class that components of this axis derive from (``ExperimentSpec`` itself for
+    experiments); ``spec_key`` is ``None`` where a spec holds no single choice.
+    """
+
+    name: str
+    singular: str
+    spec_key: str | None
+    kind: type[Component] | type[ExperimentSpec]
+
+    @property
+    def hook(self) -> str:
+        """The name of the hook that registers components of this axis."""
+        return f"clsbench_register_{self.name}"
+
+
+AXES: tuple[Axis, ...] = (
+    Axis("datasets", "dataset", "dataset", Dataset),
+    Axis("backbones", "backbone", "backbone", Backbone),
+    Axis("poolings", "pooling", "pooling", Pooling),
+    Axis("heads", "head", "head", Head),
+    Axis("freezing_strategies", "freezing_strategy", "freezing", FreezingStrategy),
+    Axis("adapters", "adapter", "adapter", Adapter),
+    Axis("baselines", "baseline", None, Baseline),
+    Axis("experiments", "experiment", None, ExperimentSpec),
+)
+"""Every axis, in the order in which ``clsbench list`` shows them."""
+
+
+def last_blocks(parameters: Iterable[ParameterInfo], n: int) -> frozenset[str]:
+    """The names of the last ``n`` block stages (``{"block.11"}``), all of them if there are fewer."""
+    blocks = {p.stage for p in parameters if p.stage.startswith("block.")}
+    ordered = sorted(blocks, key=lambda stage: int(stage.removeprefix("block.")))
+    return frozenset(ordered[max(len(ordered) - n, 0) :])

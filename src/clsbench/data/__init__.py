@@ -1,0 +1,1 @@
+"""From a corpus to splits of token rows."""

@@ -1,0 +1,37 @@
+"""The errors a user can meet. The command line prints their text without a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ClsbenchError(Exception):
+    """What went wrong, where, what was expected and what to do about it."""
+
+    exit_code = 1
+
+
+class UsageError(ClsbenchError):
+    """What the user asked for or named (spec, option, file, device) is wrong or missing."""
+
+    exit_code = 2
+
+
+class PluginError(UsageError):
+    """A plugin cannot be loaded, or hands over something that breaks its contract."""
+
+
+class AssetError(ClsbenchError):
+    """A catalogued asset cannot be had, or its content has the wrong hash."""
+
+    exit_code = 3
+
+
+def closest_match_hint(name: str, choices: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the choice nearest to ``name``, or the list of choices."""
+    known = sorted(choices)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; choose from: {', '.join(known)}" if known else ""

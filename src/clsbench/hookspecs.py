@@ -1,0 +1,105 @@
+"""Every hook of clsbench: what a plugin may register, and what it may observe.
+
+Write ``@clsbench.hookimpl`` over a function of the same name. Registering hooks return a mapping
+from name to component class (to spec, for experiments); observing hooks return nothing and change
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pluggy
+
+from clsbench.spec import ExperimentSpec
+
+if TYPE_CHECKING:
+    from clsbench.components import (
+        Adapter,
+        Backbone,
+        Baseline,
+        Dataset,
+        FreezingStrategy,
+        Head,
+        Pooling,
+    )
+    from clsbench.record import EpochEntry, RunRecord, StepEntry
+    from clsbench.values import RunPlan, StepReport
+
+PROJECT = "clsbench"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class RegistrationHooks:
+    """What a plugin contributes to the catalog, one hook an axis."""
+
+    @hookspec
+    def clsbench_register_datasets(self) -> Mapping[str, type[Dataset]]:
+        """Data sets by name."""
+        raise NotImplementedError
+
+    @hookspec
+    def clsbench_register_backbones(self) -> Mapping[str, type[Backbone]]:
+        """Backbones by name."""
+        raise NotImplementedError
+
+    @hookspec
+    def clsbench_register_poolings(self) -> Mapping[str, type[Pooling]]:
+        """Poolings by name."""
+        raise NotImplementedError
+
+    @hookspec
+    def clsbench_register_heads(self) -> Mapping[str, type[Head]]:
+        """Classification heads by name."""
+        raise NotImplementedError
+
+    @hookspec
+    def clsbench_register_freezing_strategies(self) -> Mapping[str, type[FreezingStrategy]]:
+        """Freezing strategies by name."""
+        raise NotImplementedError
+
+    @hookspec
+    def clsbench_register_adapters(self) -> Mapping[str, type[Adapter]]:
+        """Adapters by name."""
+        raise NotImplementedError
+
+    @hookspec
+    def clsbench_register_baselines(self) -> Mapping[str, type[Baseline]]:
+        """Baselines by name."""
+        raise NotImplementedError
+
+    @hookspec
+    def clsbench_register_experiments(self) -> Mapping[str, ExperimentSpec]:
+        """Named experiments."""
+        raise NotImplementedError
+
+
+class LifecycleHooks:
+    """What a plugin may watch while a run goes on. The progress display is one such observer."""
+
+    @hookspec
+    def clsbench_run_started(self, plan: RunPlan) -> None:
+        """A run begins; ``plan`` says what it will do."""
+
+    @hookspec
+    def clsbench_phase_started(self, phase: str) -> None:
+        """``assets``, ``data``, ``model``, ``training``, ``evaluation`` or ``baselines`` begins."""
+
+    @hookspec
+    def clsbench_step_finished(self, report: StepReport) -> None:
+        """One batch was trained on."""
+
+    @hookspec
+    def clsbench_evaluated(self, entry: StepEntry) -> None:
+        """The loss was measured on a few batches of train and validation."""
+
+    @hookspec
+    def clsbench_epoch_finished(self, entry: EpochEntry) -> None:
+        """An epoch ended, its accuracies measured on a few batches."""
+
+    @hookspec
+    def clsbench_run_finished(self, record: RunRecord) -> None:
+        """The run ended and is stored, whatever its status."""

@@ -1,0 +1,1 @@
+"""The classifier as a torch module, and which of its parameters train."""

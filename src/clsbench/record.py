@@ -1,0 +1,197 @@
+"""The record of one run: what was done, under which circumstances, and what came of it.
+
+Accuracies are fractions, losses mean cross-entropy in nats, times seconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from clsbench.spec import PublishedFigures
+
+SCHEMA_VERSION = 1
+
+
+class StandIn(msgspec.Struct, frozen=True, kw_only=True):
+    """An embedded component that took the place of one whose assets were not at hand."""
+
+    axis: str
+    replaced: str
+    by: str
+    reason: str
+
+
+class StageParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """Parameter counts of one stage of the classifier."""
+
+    stage: str
+    total: int
+    trainable: int
+
+
+class ParameterCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Parameter counts; ``trainable`` counts those that train in any epoch."""
+
+    total: int
+    trainable: int
+    stages: tuple[StageParameters, ...]
+    trainable_by_epoch: tuple[int, ...] = ()
+
+
+class Leaked(msgspec.Struct, frozen=True, kw_only=True):
+    """How many texts of a split stand word for word in the training split."""
+
+    validation: int
+    test: int
+
+
+class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the run saw of its data. Lengths in tokens."""
+
+    class_names: tuple[str, ...]
+    sizes: dict[str, int]
+    class_counts: dict[str, dict[str, int]]
+    batches: dict[str, int]
+    max_length: int
+    padding_fraction: float
+    truncated: dict[str, int]
+    leaked: Leaked
+    sha256: str
+    corpus_texts: int
+
+
+class StepEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One evaluation point: mean loss over a few batches, after the batch numbered ``step``."""
+
+    step: int
+    epoch: int
+    examples_seen: int
+    train_loss: float
+    validation_loss: float
+    seconds: float
+
+
+class EpochEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """The accuracies over a few batches at the end of an epoch (counted from 1)."""
+
+    epoch: int
+    examples_seen: int
+    train_accuracy: float
+    validation_accuracy: float
+    trainable_parameters: int
+    seconds: float
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """The course of training: one entry per evaluation point, and one per epoch."""
+
+    steps: tuple[StepEntry, ...] = ()
+    epochs: tuple[EpochEntry, ...] = ()
+
+
+class SplitMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """A classifier's figures on one whole split of ``n`` texts.
+
+    ``interval`` is Wilson's 95 % interval of the accuracy; ``confusion[i][j]`` counts texts of
+    class i called j. ``loss`` is ``None`` for a baseline. ``without_leaked`` holds the same figures
+    on the texts that do not stand in the training split, where any do.
+    """
+
+    n: int
+    correct: int
+    accuracy: float
+    interval: tuple[float, float]
+    macro_f1: float
+    confusion: tuple[tuple[int, ...], ...]
+    loss: float | None = None
+    without_leaked: SplitMetrics | None = None
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures on all three splits."""
+
+    train: SplitMetrics
+    validation: SplitMetrics
+    test: SplitMetrics
+
+
+class BaselineResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A baseline on the same split."""
+
+    component: str
+    metrics: Metrics
+    seconds: float
+
+
+class Throughput(msgspec.Struct, frozen=True, kw_only=True):
+    """Training throughput, evaluations not counted; tokens are real ones, padding apart."""
+
+    examples_per_second: float
+    real_tokens_per_second: float
+    padded_tokens_per_second: float
+
+
+class PluginVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """The distribution that a component of this run comes from."""
+
+    axis: str
+    component: str
+    distribution: str
+    version: str | None
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """The circumstances of a run."""
+
+    device: str
+    device_name: str
+    precision: str
+    threads: int
+    deterministic: bool
+    clsbench: str
+    python: str
+    torch: str
+    platform: str
+    cpu: str
+    cpu_count: int
+    memory_bytes: int
+    gpus: tuple[str, ...] = ()
+    cuda: str | None = None
+    git_commit: str | None = None
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about one run.
+
+    ``status`` is ``finished``, ``interrupted``, ``failed`` or ``planned`` (a dry run). Runs with
+    equal ``fingerprint`` did the same experiment; with equal ``run_key`` also on the same kind of
+    device, in the same precision, with the same seed.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    status: str
+    experiment: str
+    fingerprint: str
+    run_key: str
+    created: str
+    spec: dict[str, Any]
+    spec_fingerprint: str
+    modified: bool
+    published: PublishedFigures | None = None
+    stand_ins: tuple[StandIn, ...]
+    plugins: tuple[PluginVersion, ...]
+    environment: Environment
+    data: DataFacts | None = None
+    parameters: ParameterCounts | None = None
+    memory_bytes_expected: int | None = None
+    peak_memory_bytes: int | None = None
+    assets: dict[str, str] = {}
+    history: History | None = None
+    metrics: Metrics | None = None
+    baselines: tuple[BaselineResult, ...] = ()
+    phases_seconds: dict[str, float] = {}
+    throughput: Throughput | None = None
+    warnings: tuple[str, ...] = ()
+    error: str | None = None

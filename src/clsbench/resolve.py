@@ -1,0 +1,191 @@
+"""From a spec to components: every mistake that can be known without assets is found here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from clsbench.catalog import Catalog, Entry
+from clsbench.components import (
+    AXES,
+    Adapter,
+    Axis,
+    Backbone,
+    Baseline,
+    Component,
+    Dataset,
+    FreezingStrategy,
+    Head,
+    Pooling,
+)
+from clsbench.errors import UsageError
+from clsbench.record import PluginVersion
+from clsbench.spec import (
+    ComponentTable,
+    ExperimentSpec,
+    component_table,
+    convert,
+    from_tree,
+    override,
+    parse_toml,
+    to_tree,
+)
+
+
+class Experiment(NamedTuple):
+    """A spec with every default written out, and the components that it names.
+
+    ``modified`` says that the spec differs from the registered experiment (or file) of its name,
+    so that published figures belong to another experiment than this one.
+    """
+
+    spec: ExperimentSpec
+    dataset: Dataset
+    backbone: Backbone
+    pooling: Pooling
+    head: Head
+    freezing: FreezingStrategy
+    adapter: Adapter | None
+    baselines: tuple[Baseline, ...]
+    plugins: tuple[PluginVersion, ...]
+    modified: bool
+
+
+def find_spec(name_or_file: str | Path, catalog: Catalog) -> ExperimentSpec:
+    """A registered experiment by name, or a spec from a TOML file.
+
+    Raises:
+        UsageError: there is neither, or the file is no valid spec.
+    """
+    path = Path(name_or_file)
+    if path.suffix == ".toml" or path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"the experiment file {path} cannot be read: {error}") from None
+        return parse_toml(text, str(path))
+    return catalog.experiment(str(name_or_file))
+
+
+def resolve(base: ExperimentSpec, changes: Mapping[str, Any], catalog: Catalog) -> Experiment:
+    """Apply ``changes`` (dotted keys, components also as instances) and make the components.
+
+    Raises:
+        UsageError: an unknown component or option, or a value out of range.
+    """
+    plain = {key: _as_plain(key, value, catalog) for key, value in changes.items()}
+    experiment = _build(override(base, plain) if plain else base, catalog)
+    _check_consistent(experiment.spec)
+    original = catalog.entries["experiments"].get(experiment.spec.name)
+    reference = original.component if original else base
+    assert isinstance(reference, ExperimentSpec)
+    unchanged = _build(reference, catalog).spec.identity() == experiment.spec.identity()
+    return experiment._replace(modified=not unchanged)
+
+
+def substitute(experiment: Experiment, axis_key: str, stand_in: Component, catalog: Catalog) -> Any:
+    """The experiment with another component on one axis; ``spec`` says so too."""
+    table = _table_of(stand_in, _axis_of_key(axis_key), catalog)
+    tree = {**to_tree(experiment.spec), axis_key: table}
+    return _build(from_tree(tree, "the stand-in"), catalog)._replace(modified=True)
+
+
+def component_text(component: Component, axis_key: str, catalog: Catalog) -> ComponentTable:
+    """A component as a table with every option written out."""
+    return _table_of(component, _axis_of_key(axis_key), catalog)
+
+
+def _build(spec: ExperimentSpec, catalog: Catalog) -> Experiment:
+    made: dict[str, Any] = {}
+    written: dict[str, Any] = {}
+    plugins: list[PluginVersion] = []
+    for axis in AXES:
+        if axis.spec_key is None:
+            continue
+        choice = getattr(spec, axis.spec_key)
+        if choice is None:
+            made[axis.spec_key] = None
+            continue
+        component, entry = _make(choice, axis, catalog)
+        made[axis.spec_key] = component
+        written[axis.spec_key] = _written_out(entry.name, component)
+        plugins.append(_plugin_version(axis.spec_key, entry))
+    baselines = []
+    for choice in spec.baselines:
+        component, entry = _make(choice, _BASELINES, catalog)
+        baselines.append(component)
+        written.setdefault("baselines", []).append(_written_out(entry.name, component))
+        plugins.append(_plugin_version("baseline", entry))
+    complete = from_tree({**to_tree(spec), **written}, "the experiment")
+    return Experiment(
+        spec=complete, **made, baselines=tuple(baselines), plugins=tuple(plugins), modified=False
+    )
+
+
+_BASELINES = next(axis for axis in AXES if axis.name == "baselines")
+
+
+def _make(choice: str | ComponentTable, axis: Axis, catalog: Catalog) -> tuple[Any, Entry]:
+    table = component_table(choice)
+    name = table.get("name")
+    if not isinstance(name, str):
+        raise UsageError(f"{axis.singular}: the table {table!r} needs a name")
+    entry = catalog.entry(axis.name, name)
+    options = {key: value for key, value in table.items() if key != "name"}
+    assert isinstance(entry.component, type)
+    return convert(options, entry.component, f"{axis.singular} {name!r}"), entry
+
+
+def _written_out(name: str, component: Component) -> ComponentTable:
+    return {"name": name, **msgspec.to_builtins(component)}
+
+
+def _plugin_version(axis: str, entry: Entry) -> PluginVersion:
+    return PluginVersion(
+        axis=axis,
+        component=entry.name,
+        distribution=entry.distribution,
+        version=entry.version,
+    )
+
+
+def _as_plain(key: str, value: Any, catalog: Catalog) -> Any:
+    """Components made in Python are written out, so that they are validated like all others."""
+    if isinstance(value, Component):
+        return _table_of(value, _axis_of_key(key), catalog)
+    return value
+
+
+def _axis_of_key(key: str) -> Axis:
+    for axis in AXES:
+        if key == axis.spec_key:
+            return axis
+    raise UsageError(f"{key} does not hold a component")
+
+
+def _table_of(component: Component, axis: Axis, catalog: Catalog) -> ComponentTable:
+    for entry in catalog.entries[axis.name].values():
+        if entry.component is type(component):
+            return _written_out(entry.name, component)
+    raise UsageError(
+        f"{type(component).__name__} is not registered on the axis {axis.name}: name the plugin "
+        f"that registers it by {axis.hook}"
+    )
+
+
+def _check_consistent(spec: ExperimentSpec) -> None:
+    """What no single field can know."""
+    split = spec.data.split
+    if split.train + split.validation > 1 + 1e-9:
+        raise UsageError(
+            f"data.split: train {split.train} and validation {split.validation} make more than 1; "
+            "what they leave is the test split"
+        )
+    if spec.data.padding == "none" and spec.train.batch_size != 1:
+        raise UsageError(
+            f"data.padding=none needs train.batch_size=1 (it is {spec.train.batch_size}): texts of "
+            "different lengths do not fit into one batch; train.accumulation=8 keeps the step size"
+        )

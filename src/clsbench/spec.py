@@ -1,0 +1,342 @@
+"""What to run: the specification of an experiment, its text forms and its overrides.
+
+*What* to run stands here; *where and how* to run it (device, threads, assets …) in ``options.py``.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+import tomli_w
+from msgspec import Meta
+
+from clsbench.errors import UsageError, closest_match_hint
+
+T = TypeVar("T")
+
+ComponentTable = dict[str, Any]
+"""A component by name with its options: ``{"name": "last-blocks", "n": 2}``."""
+
+
+class SplitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the corpus is divided; what train and validation leave is the test split."""
+
+    name: Annotated[
+        Literal["book", "book-ablation", "predefined"],
+        Meta(
+            description="book: shuffle once, then cut; book-ablation: shuffle twice (the bonus"
+            " script); predefined: the corpus' own test split, validation cut from its train"
+        ),
+    ] = "book"
+    train: Annotated[float, Meta(gt=0, lt=1, description="share of the texts to train on")] = 0.7
+    validation: Annotated[float, Meta(gt=0, lt=1, description="share held out to watch")] = 0.1
+    seed: Annotated[
+        int, Meta(ge=0, le=2**32 - 1, description="seed of balancing and shuffling")
+    ] = 123
+
+
+class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How texts become splits and token rows."""
+
+    split: SplitSettings = SplitSettings()
+    balance: Annotated[
+        bool, Meta(description="sample every class down to the size of the smallest")
+    ] = True
+    padding: Annotated[
+        Annotated[int, Meta(ge=1)] | Literal["longest-train", "context", "none"],
+        Meta(
+            description="pad and cut every text to the longest training text, to this many tokens,"
+            " to the backbone's context, or not at all (needs train.batch_size=1)"
+        ),
+    ] = "longest-train"
+    quoting: Annotated[
+        Literal["default", "none"],
+        Meta(description="quote characters in the file: pandas' default, or taken as they stand"),
+    ] = "default"
+
+
+class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The optimisation: AdamW on cross-entropy."""
+
+    epochs: Annotated[int, Meta(ge=1, description="passes over the training split")] = 5
+    batch_size: Annotated[int, Meta(ge=1, description="texts per batch")] = 8
+    lr: Annotated[float, Meta(gt=0, description="learning rate of AdamW")] = 5e-5
+    weight_decay: Annotated[float, Meta(ge=0, description="weight decay of AdamW")] = 0.1
+    accumulation: Annotated[int, Meta(ge=1, description="batches per optimiser step")] = 1
+    eval_every: Annotated[
+        int, Meta(ge=1, description="batches between two evaluations of the loss")
+    ] = 50
+    eval_batches: Annotated[
+        int, Meta(ge=1, description="batches per evaluation while training")
+    ] = 5
+
+
+class PublishedFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Figures that somebody published for exactly this experiment, to set beside the measured.
+
+    Accuracies are fractions by split; ``losses`` are rows of step, train and validation loss.
+    """
+
+    source: str
+    conditions: str
+    accuracy: dict[str, float]
+    accuracy_before: dict[str, float] = {}
+    loss_before: dict[str, float] = {}
+    losses: tuple[tuple[int, float, float], ...] = ()
+
+
+class ExperimentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A whole experiment: one component per axis, the data's and the training's settings.
+
+    Components may be written ``"last-blocks:n=2"`` or as a table ``{name = "last-blocks", n = 2}``;
+    a resolved spec holds tables with every option written out.
+    """
+
+    name: Annotated[str, Meta(description="what the experiment is called")] = ""
+    description: str = ""
+    dataset: str | ComponentTable
+    backbone: str | ComponentTable
+    pooling: str | ComponentTable = "last-token"
+    head: str | ComponentTable = "linear"
+    freezing: str | ComponentTable = "last-blocks"
+    adapter: str | ComponentTable | None = None
+    baselines: tuple[str | ComponentTable, ...] = ("majority", "tfidf-logreg")
+    data: DataSettings = DataSettings()
+    train: TrainSettings = TrainSettings()
+    seed: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**32 - 1,
+            description="of a random backbone, of the head and of training; never of the split",
+        ),
+    ] = 123
+    published: PublishedFigures | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the result, seed included: the spec without its names and published figures."""
+        tree = to_tree(self)
+        return {k: v for k, v in tree.items() if k not in ("name", "description", "published")}
+
+
+def fingerprint(value: Any) -> str:
+    """A short stable hash of plain values (64 bits, hexadecimal)."""
+    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:16]
+
+
+# --- components in text -----------------------------------------------------------------------
+
+
+def parse_component(text: str) -> ComponentTable:
+    """Read ``name:option=value,…``; an option that holds a comma stands in double quotes.
+
+    Raises:
+        UsageError: the text has another form.
+    """
+    name, _, rest = text.partition(":")
+    table: ComponentTable = {"name": name.strip()}
+    if not table["name"]:
+        raise UsageError(f"component {text!r} has no name; write name or name:option=value,…")
+    for part in next(csv.reader([rest], skipinitialspace=True), []) if rest.strip() else []:
+        option, equals, value = part.partition("=")
+        if not equals or not option.strip():
+            raise UsageError(
+                f"component {text!r}: {part!r} is no option=value pair; write name:option=value,… "
+                'and put an option that holds a comma in double quotes: name:"path=a,b.csv"'
+            )
+        if option.strip() in table:
+            raise UsageError(f"component {text!r} names the option {option.strip()!r} twice")
+        table[option.strip()] = value
+    return table
+
+
+def format_component(table: ComponentTable) -> str:
+    """The inverse of :func:`parse_component`."""
+
+    def part(option: str, value: Any) -> str:
+        text = f"{option}={_scalar_text(value)}"
+        return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n') else text
+
+    options = ",".join(part(k, v) for k, v in table.items() if k != "name" and v is not None)
+    return f"{table['name']}:{options}" if options else str(table["name"])
+
+
+def component_table(choice: str | ComponentTable) -> ComponentTable:
+    """A component in either text form as a table."""
+    return parse_component(choice) if isinstance(choice, str) else choice
+
+
+def _scalar_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# --- trees: plain nested dicts, as TOML has them -------------------------------------------------
+
+COMPONENT_KEYS = ("dataset", "backbone", "pooling", "head", "freezing", "adapter")
+"""The keys of a spec that hold one component each."""
+
+
+def to_tree(spec: ExperimentSpec) -> dict[str, Any]:
+    """The spec as plain values, components as tables, nothing that TOML could not hold."""
+    tree: dict[str, Any] = msgspec.to_builtins(spec)
+    for key in COMPONENT_KEYS:
+        if tree[key] is not None:
+            tree[key] = component_table(tree[key])
+    tree["baselines"] = [component_table(choice) for choice in tree["baselines"]]
+    plain: dict[str, Any] = _without_none(tree)
+    return plain
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    return [_without_none(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def from_tree(tree: Mapping[str, Any], source: str) -> ExperimentSpec:
+    """Validate plain values as a spec; ``source`` names where they come from in errors.
+
+    Raises:
+        UsageError: an unknown key, a wrong type, or a value out of range.
+    """
+    tree = dict(tree)
+    if isinstance(data := tree.get("data"), Mapping) and isinstance(data.get("split"), str):
+        tree["data"] = {**data, "split": parse_component(data["split"])}
+    return convert(tree, ExperimentSpec, source)
+
+
+def convert(value: Any, kind: type[T], where: str) -> T:
+    """Convert plain values, numbers in text included, into a struct, with a user's error.
+
+    Raises:
+        UsageError: names ``where``, the key, what was expected and the close match.
+    """
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{where}: {_explain(str(error), value, kind)}") from None
+
+
+def parse_toml(text: str, source: str) -> ExperimentSpec:
+    """Read a spec from TOML.
+
+    Raises:
+        UsageError: with the offending line where the syntax is wrong.
+    """
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{source} is no valid TOML: {_with_line(error, text)}") from None
+    return from_tree({"name": Path(source).stem, **tree}, source)
+
+
+def format_toml(spec: ExperimentSpec) -> str:
+    """The complete spec as TOML that :func:`parse_toml` reads back."""
+    return tomli_w.dumps(to_tree(spec))
+
+
+def parse_value(text: str) -> Any:
+    """A value from the command line: TOML where it is an array or a table, else text.
+
+    Raises:
+        UsageError: it begins as an array or a table and is none.
+    """
+    if not text.lstrip().startswith(("[", "{")):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{text!r} is no valid TOML value: {error}") from None
+
+
+def override(spec: ExperimentSpec, changes: Mapping[str, Any]) -> ExperimentSpec:
+    """The spec with dotted keys set: ``{"train.lr": 1e-4, "freezing": "last-blocks:n=2"}``.
+
+    A component named anew starts from its own defaults; ``adapter=none`` removes the adapter.
+
+    Raises:
+        UsageError: an unknown key or a value that does not fit.
+    """
+    tree = to_tree(spec)
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        node = tree
+        for depth, parent in enumerate(parents):
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                whole = ".".join(parents[: depth + 1])
+                raise UsageError(f"{key} cannot be set: {whole} holds a value, not a table")
+        if key == "adapter" and value in ("none", None):
+            node.pop(last, None)
+        elif key in COMPONENT_KEYS and isinstance(value, str):
+            node[last] = parse_component(value)
+        else:
+            node[last] = value
+    return from_tree(tree, "the experiment with your changes")
+
+
+# --- a user's errors ------------------------------------------------------------------------------
+
+
+def _with_line(error: tomllib.TOMLDecodeError, text: str) -> str:
+    found = re.search(r"at line (\d+)", str(error))
+    lines = text.splitlines() or [""]
+    number = int(found.group(1)) if found else len(lines)
+    return f"{error}\n  line {number}: {lines[min(number, len(lines)) - 1]}"
+
+
+def _explain(message: str, value: Any, kind: Any) -> str:
+    """Turn msgspec's ``Expected `int` >= 1 - at `$.train.epochs``` into words with the value."""
+    what, _, path = message.partition(" - at `$")
+    keys = [key for key in re.split(r"[.\[\]]+", path.rstrip("`")) if key]
+    unknown = re.match(r"Object contains unknown field `(.*)`", what)
+    if unknown:
+        place = f" in {'.'.join(keys)}" if keys else ""
+        hint = closest_match_hint(unknown.group(1), _field_names(kind, keys))
+        return f"unknown key {unknown.group(1)!r}{place}{hint}"
+    missing = re.match(r"Object missing required field `(.*)`", what)
+    if missing:
+        return f"{'.'.join([*keys, missing.group(1)])} is required and was not given"
+    given: Any = value
+    for key in keys:
+        if isinstance(given, Mapping):
+            given = given.get(key)
+        elif isinstance(given, Sequence) and not isinstance(given, str) and key.isdigit():
+            given = given[int(key)]
+    expected = what[0].lower() + what[1:].replace("`", "")
+    allowed = _allowed_values(kind, keys)
+    return f"{'.'.join(keys) or 'value'} = {given!r}: {expected}{allowed}"
+
+
+def _field_type(kind: Any, keys: Sequence[str]) -> Any:
+    """msgspec's description of the type at a path, ``None`` where it cannot be followed."""
+    described: Any = msgspec.inspect.type_info(kind)
+    for key in keys:
+        if not isinstance(described, msgspec.inspect.StructType):
+            return None
+        named = {f.encode_name: f.type for f in described.fields}
+        described = named.get(key)
+        if isinstance(described, msgspec.inspect.Metadata):
+            described = described.type
+    return described
+
+
+def _field_names(kind: Any, keys: Sequence[str]) -> list[str]:
+    described = _field_type(kind, keys)
+    if isinstance(described, msgspec.inspect.StructType):
+        return [f.encode_name for f in described.fields]
+    return []
+
+
+def _allowed_values(kind: Any, keys: Sequence[str]) -> str:
+    described = _field_type(kind, keys)
+    kinds = described.types if isinstance(described, msgspec.inspect.UnionType) else (described,)
+    values = [v for k in kinds if isinstance(k, msgspec.inspect.LiteralType) for v in k.values]
+    return f" (one of: {', '.join(map(str, values))})" if values else ""

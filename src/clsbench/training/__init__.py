@@ -1,0 +1,1 @@
+"""The order of batches, the training loop and the evaluation."""

@@ -1,0 +1,19 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def assets_dir() -> Path:
+    """The folder with the real SMS corpus and GPT-2's vocabulary."""
+    folder = Path(os.environ.get("CLSBENCH_ASSETS", REPOSITORY.parent / "shared" / "assets"))
+    if not (folder / "sms-spam" / "SMSSpamCollection").is_file():
+        pytest.skip(f"no real corpus in {folder}; set CLSBENCH_ASSETS to an assets folder")
+    return folder
