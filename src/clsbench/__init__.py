@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from clsbench.values import Corpus as Corpus
     from clsbench.values import Files as Files
     from clsbench.values import HubFile as HubFile
+    from clsbench.values import NumericalCheck as NumericalCheck
     from clsbench.values import ParameterInfo as ParameterInfo
     from clsbench.values import RunPlan as RunPlan
     from clsbench.values import Stage as Stage
@@ -56,6 +57,7 @@ _HOMES = {
     "FreezingStrategy": "components",
     "Head": "components",
     "HubFile": "values",
+    "NumericalCheck": "values",
     "ParameterInfo": "values",
     "PluginError": "errors",
     "Pooling": "components",

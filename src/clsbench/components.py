@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 import msgspec
 
 from clsbench.spec import ExperimentSpec
-from clsbench.values import Asset, Corpus, Files, ParameterInfo, Stage
+from clsbench.values import Asset, Corpus, Files, NumericalCheck, ParameterInfo, Stage
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -112,6 +112,17 @@ class Backbone(Component, frozen=True):
             UsageError: a checkpoint that the user named does not fit.
         """
         raise NotImplementedError
+
+    def numerical_checks(self, files: Files) -> tuple[NumericalCheck, ...]:
+        """Repeat what was published about its pretrained weights, on the weights in ``files``.
+
+        Called by ``clsbench assets verify --numerics`` and by the first run after a download:
+        a hash proves that the right file arrived, this proves that it was read rightly. Builds
+        the module from ``files``, which holds all of :meth:`assets`, on the CPU in float32, and
+        leaves PyTorch's global generator as it was. Empty where nothing was published, as for
+        random weights. A figure that differs is returned with ``agrees=False``, not raised.
+        """
+        return ()
 
 
 class Pooling(Component, frozen=True):

@@ -44,6 +44,19 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int | None = None
 
 
+class NumericalCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """One published figure of pretrained weights, measured again on the files at hand.
+
+    ``expected`` and ``measured`` are text to be read side by side; ``agrees`` is the verdict,
+    within the tolerance that ``name`` or ``expected`` states.
+    """
+
+    name: str
+    expected: str
+    measured: str
+    agrees: bool
+
+
 class Corpus(msgspec.Struct, frozen=True, kw_only=True):
     """Labelled texts as a data set hands them over.
 
