@@ -9,17 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clsbench import Stage
-
-
-@dataclass(frozen=True)
-class GPT2Shape:
-    """The numbers that fix a GPT-2: sizes in tokens, features, blocks and heads."""
-
-    width: int
-    blocks: int
-    attention_heads: int
-    context_length: int = 1024
-    vocabulary_size: int = 50257
+from clsbench.builtin.gpt2.shape import GPT2Shape as GPT2Shape
 
 
 @dataclass(frozen=True)
