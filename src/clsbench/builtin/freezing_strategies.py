@@ -1,0 +1,116 @@
+"""Freezing strategies: which parameters of the backbone are trained. Pure lists, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Annotated
+
+from msgspec import Meta
+
+import clsbench
+
+FINAL_NORM = "final_norm"
+
+
+class LastBlocks(clsbench.FreezingStrategy, frozen=True):
+    """Train the last n blocks and the final norm; freeze everything below.
+
+    Source: *Build a Large Language Model (From Scratch)*, section 6.5, which trains one block.
+    """
+
+    n: Annotated[int, Meta(ge=1, description="blocks to train, counted from the top")] = 1
+
+    def trainable(self, parameters: Sequence[clsbench.ParameterInfo]) -> list[str]:
+        """The parameters of the last ``n`` blocks and of the final norm."""
+        return _in_stages(parameters, clsbench.last_blocks(parameters, self.n) | {FINAL_NORM})
+
+
+class HeadOnly(clsbench.FreezingStrategy, frozen=True):
+    """Train the head alone, on a frozen backbone (a linear probe)."""
+
+    final_norm: Annotated[bool, Meta(description="train the final norm as well")] = False
+
+    def trainable(self, parameters: Sequence[clsbench.ParameterInfo]) -> list[str]:
+        """Nothing of the backbone, or its final norm."""
+        return _in_stages(parameters, {FINAL_NORM} if self.final_norm else ())
+
+
+class All(clsbench.FreezingStrategy, frozen=True):
+    """Train every parameter: full fine-tuning."""
+
+    def trainable(self, parameters: Sequence[clsbench.ParameterInfo]) -> list[str]:
+        """Every parameter."""
+        return [p.name for p in parameters]
+
+
+class NoneButNorms(clsbench.FreezingStrategy, frozen=True):
+    """Train nothing of the backbone but its normalisation layers.
+
+    Source: Lu et al. 2021, *Pretrained Transformers as Universal Computation Engines*.
+    """
+
+    def trainable(self, parameters: Sequence[clsbench.ParameterInfo]) -> list[str]:
+        """Every parameter of a normalisation layer."""
+        return [p.name for p in parameters if p.role == "norm"]
+
+
+class BiasOnly(clsbench.FreezingStrategy, frozen=True):
+    """Train every bias of the backbone, those of its norms included (BitFit).
+
+    Source: Ben Zaken et al. 2022, *BitFit: Simple Parameter-efficient Fine-tuning*.
+    """
+
+    def trainable(self, parameters: Sequence[clsbench.ParameterInfo]) -> list[str]:
+        """Every bias, and what a norm adds (``shift`` or ``bias``)."""
+        return [p.name for p in parameters if _is_bias(p)]
+
+
+class Gradual(clsbench.FreezingStrategy, frozen=True):
+    """Begin with the head alone, then unfreeze one block after another from the top (ULMFiT).
+
+    The final norm comes with the first block, the embeddings come after the last.
+
+    Source: Howard and Ruder 2018, *Universal Language Model Fine-tuning for Text Classification*,
+    section 3.3.
+    """
+
+    epochs_per_block: Annotated[
+        int, Meta(ge=1, description="epochs until the next block is unfrozen")
+    ] = 1
+
+    def trainable(self, parameters: Sequence[clsbench.ParameterInfo]) -> list[str]:
+        """Every parameter: given epochs enough, all of them train."""
+        return [p.name for p in parameters]
+
+    def trainable_at(self, parameters: Sequence[clsbench.ParameterInfo], epoch: int) -> list[str]:
+        """What is unfrozen in ``epoch``, counted from 0; never less than in the epoch before."""
+        unfrozen = epoch // self.epochs_per_block
+        if unfrozen < 1:
+            return []
+        blocks = clsbench.last_blocks(parameters, unfrozen)
+        if unfrozen > len(blocks):  # the blocks are used up
+            return self.trainable(parameters)
+        return _in_stages(parameters, blocks | {FINAL_NORM})
+
+
+def _in_stages(parameters: Sequence[clsbench.ParameterInfo], stages: Collection[str]) -> list[str]:
+    return [p.name for p in parameters if p.stage in stages]
+
+
+def _is_bias(parameter: clsbench.ParameterInfo) -> bool:
+    if parameter.role == "norm":
+        return parameter.name.rpartition(".")[2] in ("bias", "shift", "beta")
+    return parameter.role == "bias"
+
+
+@clsbench.hookimpl
+def clsbench_register_freezing_strategies() -> dict[str, type[clsbench.FreezingStrategy]]:
+    """The built-in freezing strategies."""
+    return {
+        "last-blocks": LastBlocks,
+        "head-only": HeadOnly,
+        "all": All,
+        "none-but-norms": NoneButNorms,
+        "bias-only": BiasOnly,
+        "gradual": Gradual,
+    }
