@@ -1,0 +1,48 @@
+"""What an error of the file system means for whoever stores a run."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from clsbench.errors import ClsbenchError
+
+_FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def means_full_disk(error: BaseException) -> bool:
+    """Whether ``error`` says that no more can be written (disk, quota or file size limit)."""
+    if isinstance(error, OSError):
+        return error.errno in _FULL_DISK
+    # safetensors reports what its Rust code met as a text.
+    return isinstance(error, Exception) and any(
+        f"(os error {number})" in str(error) for number in _FULL_DISK
+    )
+
+
+def concerns(error: BaseException, directory: Path) -> bool:
+    """Whether ``error`` comes from the file system and names something in ``directory``."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return False
+    return Path(os.fsdecode(error.filename)).is_relative_to(directory)
+
+
+def storing_error(error: BaseException, store: Path) -> ClsbenchError:
+    """What to tell the user when a run could not be stored."""
+    if means_full_disk(error):
+        return ClsbenchError(
+            f"the disk is full: the run could not be stored in {store}, and nothing half-written "
+            "was left there; make room or name a folder on another disk by --out"
+        )
+    return ClsbenchError(f"the run could not be stored in {store}: {error}; nothing was kept of it")
+
+
+def folder_reason(error: OSError, folder: Path) -> str:
+    """Why ``folder`` cannot be used: a file in the way is named, else what the system says."""
+    for part in (folder, *folder.parents):
+        if os.path.lexists(part):
+            if not part.is_dir():
+                return f"{part} is not a folder"
+            break
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,366 @@
+"""The store of runs: one directory a run, which appears whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from clsbench.errors import ClsbenchError, UsageError
+from clsbench.record import SCHEMA_VERSION, RunRecord
+from clsbench.results.disk import concerns, folder_reason, means_full_disk, storing_error
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from clsbench.values import Splits
+
+logger = logging.getLogger(__name__)
+
+RECORD_FILE = "record.json"
+PREDICTIONS_FILE = "predictions.csv"
+LATEST = "latest"
+"""The reference that stands for the run begun last."""
+
+_TEMPORARY_PREFIX = ".unfinished-"
+_RUN_NAME = re.compile(r"\d{8}T\d{6}Z-")
+_DECODER = msgspec.json.Decoder(RunRecord)
+
+
+class StoredRun(NamedTuple):
+    """A run in the store: its directory and its record."""
+
+    path: Path
+    record: RunRecord
+
+
+class Scan(NamedTuple):
+    """What a store holds, in the order of the directories' names; ``damaged`` with the reason."""
+
+    runs: tuple[StoredRun, ...]
+    damaged: tuple[tuple[Path, str], ...]
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def check_store_writable(store: Path) -> None:
+    """Make the store's folder if need be and prove that a run can be stored in it.
+
+    Raises:
+        UsageError: it cannot be made or written.
+        ClsbenchError: the disk is full.
+    """
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=_TEMPORARY_PREFIX, dir=store) as probe:
+            Path(probe, RECORD_FILE).write_text("{}", encoding="utf-8")
+    except OSError as error:
+        if means_full_disk(error):
+            raise storing_error(error, store) from None
+        raise UsageError(
+            f"runs cannot be stored in {store}: {folder_reason(error, store)}; name another by "
+            "--out or the environment variable CLSBENCH_RUNS"
+        ) from None
+
+
+def run_name(record: RunRecord) -> str:
+    """The name of a run's directory: ``20251121T101729Z-gpt2-sms-spam-1a2b3c4d``.
+
+    Raises:
+        ValueError: ``record.created`` is no ISO 8601 time.
+    """
+    created = datetime.fromisoformat(record.created)
+    created = created.astimezone(UTC) if created.tzinfo else created
+    experiment = re.sub(r"[^A-Za-z0-9._-]+", "-", record.experiment).strip("-.")[:64]
+    return f"{created:%Y%m%dT%H%M%SZ}-{experiment or 'experiment'}-{record.run_key[:8]}"
+
+
+@contextmanager
+def run_directory(store: Path, name: str) -> Iterator[Path]:
+    """A fresh directory that becomes ``store/name`` when the block ends well, else vanishes.
+
+    Where ``name`` is taken, by a run or by a process that is just writing one, ``name-2`` … is
+    used; :func:`final_path` says which.
+
+    Raises:
+        ClsbenchError: the disk is full, or the directory cannot be made or renamed.
+    """
+    try:
+        temporary = _reserve(store, name)
+    except OSError as error:
+        raise storing_error(error, store) from error
+    final = final_path(temporary)
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.rename(final)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary.exists():
+            logger.warning("the unfinished run in %s could not be removed", temporary)
+        if means_full_disk(error) or concerns(error, temporary):
+            raise storing_error(error, store) from error
+        raise
+
+
+def final_path(directory: Path) -> Path:
+    """Where the directory that :func:`run_directory` yields will stand once its block has ended."""
+    return directory.with_name(directory.name.removeprefix(_TEMPORARY_PREFIX))
+
+
+def write_record(directory: Path, record: RunRecord) -> None:
+    """Write ``record.json``.
+
+    Raises:
+        ClsbenchError: it would not read back (JSON holds no number that is not finite).
+    """
+    encoded = msgspec.json.encode(record)
+    try:
+        _DECODER.decode(encoded)
+    except msgspec.ValidationError as error:
+        raise ClsbenchError(
+            f"the record of {record.experiment} cannot be stored: {error}; a value there is not "
+            "finite or not of the type that the record promises"
+        ) from error
+    (directory / RECORD_FILE).write_bytes(msgspec.json.format(encoded, indent=2) + b"\n")
+
+
+def write_predictions(
+    directory: Path, splits: Splits, probabilities: Mapping[str, NDArray[np.floating]]
+) -> None:
+    """Write ``predictions.csv``: split, row in the corpus, label, probability of each class.
+
+    ``probabilities`` holds one array (N, C) per split name; a split without one is left out.
+    Numbers are the shortest that read back as the same value in the array's dtype.
+
+    Raises:
+        ValueError: an array is not (N, C).
+    """
+    names = splits.class_names
+    header = ["split", "row", "label", *_unique([f"probability_{name}" for name in names])]
+    path = directory / PREDICTIONS_FILE
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        for split in splits.all():
+            if split.name not in probabilities:
+                continue
+            array = probabilities[split.name]
+            if array.shape != (len(split), len(names)):
+                raise ValueError(
+                    f"probabilities of {split.name} are {array.shape}, expected "
+                    f"{(len(split), len(names))}"
+                )
+            for row, label, numbers in zip(
+                split.rows, split.labels, array.astype(str).tolist(), strict=True
+            ):
+                writer.writerow([split.name, row, names[label], *numbers])
+
+
+def _reserve(store: Path, name: str) -> Path:
+    """Make the temporary directory of a free name; its maker alone may make the final one."""
+    store.mkdir(parents=True, exist_ok=True)
+    attempt = 1
+    while True:
+        final = store / (name if attempt == 1 else f"{name}-{attempt}")
+        temporary = final.with_name(_TEMPORARY_PREFIX + final.name)
+        attempt += 1
+        try:
+            temporary.mkdir()
+        except FileExistsError:
+            continue
+        # Only now: another process may have finished between a look at `final` and the mkdir.
+        if not os.path.lexists(final):
+            return temporary
+        temporary.rmdir()
+
+
+def _flush(directory: Path) -> None:
+    """Have every file on the disk before the rename, so that a late write error is met here."""
+    for file in sorted(directory.rglob("*")):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def _unique(names: list[str]) -> list[str]:
+    chosen: dict[str, None] = {}
+    for name in names:
+        candidate, count = name, 1
+        while candidate in chosen:
+            count += 1
+            candidate = f"{name}_{count}"
+        chosen[candidate] = None
+    return list(chosen)
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def read_record(path: Path) -> RunRecord:
+    """The record of the run in directory ``path`` (or the record file ``path`` itself).
+
+    Raises:
+        UsageError: there is none, it is damaged, or another version of clsbench wrote it.
+    """
+    file = path / RECORD_FILE if path.is_dir() else path
+    record = _read(file)
+    if isinstance(record, str):
+        raise UsageError(f"the record {file} cannot be used: {record}")
+    return record
+
+
+def scan(store: Path) -> Scan:
+    """Read every record of the store; a store that does not exist holds none.
+
+    Directories that are being written, and folders that are no runs, are passed over.
+
+    Raises:
+        UsageError: the store is not a readable folder.
+    """
+    runs: list[StoredRun] = []
+    damaged: list[tuple[Path, str]] = []
+    for path in _run_directories(store):
+        record = _read(path / RECORD_FILE)
+        if isinstance(record, str):
+            damaged.append((path, record))
+        else:
+            runs.append(StoredRun(path, record))
+    return Scan(tuple(runs), tuple(damaged))
+
+
+def find_run(store: Path, reference: str | Path) -> Path:
+    """The directory of a run named by its path, its directory's name, a prefix of it or ``latest``.
+
+    A prefix must belong to one run alone.
+
+    Raises:
+        UsageError: no run, or more than one, has that name.
+    """
+    text = os.fspath(reference)
+    names = {path.name: path for path in _run_directories(store)}
+    name = text.rstrip("/" + os.sep)
+    if name in names:
+        return names[name]
+    if name == LATEST:
+        if not names:
+            raise UsageError(f"there is no latest run: {store} holds no runs; --out names another")
+        return max(names.values(), key=_created)
+    path = Path(text)
+    if path.name == RECORD_FILE and path.is_file():
+        return path.parent
+    if (path / RECORD_FILE).is_file():
+        return path
+    matching = [candidate for candidate in names if name and candidate.startswith(name)]
+    if len(matching) == 1:
+        return names[matching[0]]
+    if matching:
+        listed = ", ".join(matching[:8]) + (" …" if len(matching) > 8 else "")
+        raise UsageError(f"run {text!r} is ambiguous in {store}: {len(matching)} match: {listed}")
+    if name and path.is_dir():
+        raise UsageError(f"the folder {path} holds no run: there is no {RECORD_FILE} in it")
+    if not names:
+        raise UsageError(
+            f"there is no run {text!r}: {store} holds no runs; name another store by --out"
+        )
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"the last are: {_last(names)}"
+    raise UsageError(f"there is no run {text!r} in {store}; {hint}")
+
+
+def _last(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)[-8:])
+
+
+class _Header(msgspec.Struct, frozen=True):
+    """The little that tells records of different versions apart."""
+
+    schema_version: int | None = None
+    created: str = ""
+
+
+_HEADER_DECODER = msgspec.json.Decoder(_Header)
+
+
+def _read(file: Path) -> RunRecord | str:
+    """The record in ``file``, or the reason why there is none."""
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return f"there is no {RECORD_FILE}"
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    try:
+        record = _DECODER.decode(content)
+        version: int | None = record.schema_version
+        reason = ""
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        record, version, reason = None, SCHEMA_VERSION, str(error)
+        if isinstance(error, msgspec.ValidationError):
+            version = _version(content)
+    if version != SCHEMA_VERSION:
+        if version is None:
+            return "it has no schema_version, so it is no record of clsbench"
+        age = "a newer" if version > SCHEMA_VERSION else "an older"
+        return (
+            f"{age} clsbench wrote it (schema_version {version}, this one reads {SCHEMA_VERSION})"
+        )
+    if record is None:
+        return f"damaged: {reason}"
+    return record
+
+
+def _version(content: bytes) -> int | None:
+    try:
+        return _HEADER_DECODER.decode(content).schema_version
+    except msgspec.DecodeError:
+        return None
+
+
+def _run_directories(store: Path) -> list[Path]:
+    """The runs in the store by name, those that have lost their record included."""
+    try:
+        with os.scandir(store) as entries:
+            found = [
+                entry.name
+                for entry in entries
+                if not entry.name.startswith(".")
+                and entry.is_dir()
+                and (
+                    _RUN_NAME.match(entry.name)
+                    or os.path.isfile(os.path.join(entry.path, RECORD_FILE))
+                )
+            ]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UsageError(
+            f"the store of runs {store} cannot be read: {folder_reason(error, store)}; name "
+            "another by --out or the environment variable CLSBENCH_RUNS"
+        ) from None
+    return [store / name for name in sorted(found)]
+
+
+def _created(path: Path) -> tuple[str, int]:
+    """When a run began, for finding the latest; a damaged one comes before all others."""
+    file = path / RECORD_FILE
+    try:
+        return _HEADER_DECODER.decode(file.read_bytes()).created, file.stat().st_mtime_ns
+    except (OSError, msgspec.DecodeError):
+        return "", 0
