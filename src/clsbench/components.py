@@ -87,6 +87,10 @@ class BackboneModule(Protocol):
 class Backbone(Component, frozen=True):
     """Builds a tokenizer, and a module of ordered stages."""
 
+    def tokenizer_assets(self) -> tuple[Asset, ...]:
+        """Those of its :meth:`assets` that the tokenizer alone needs (a dry run has no weights)."""
+        return self.assets()
+
     def tokenizer(self, files: Files) -> Tokenizer:
         """Build the tokenizer from its assets."""
         raise NotImplementedError
@@ -100,7 +104,11 @@ class Backbone(Component, frozen=True):
         raise NotImplementedError
 
     def describe(self) -> tuple[ParameterInfo, ...]:
-        """Its parameters in the module's order, without weights (made on the meta device)."""
+        """The parameters of :meth:`skeleton` in their order, with stage and role."""
+        raise NotImplementedError
+
+    def skeleton(self) -> nn.Module:
+        """The module of :meth:`build` on the meta device: shapes without data, made at once."""
         raise NotImplementedError
 
     def build(self, files: Files) -> nn.Module:

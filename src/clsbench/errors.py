@@ -29,7 +29,7 @@ class AssetError(ClsbenchError):
 
 
 def closest_match_hint(name: str, choices: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the choice nearest to ``name``, or the list of choices."""
+    """``"; did you mean 'x'?"`` for the choice nearest to ``name``, else the list of choices."""
     known = sorted(choices)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:

@@ -121,7 +121,7 @@ class ExperimentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     published: PublishedFigures | None = None
 
     def identity(self) -> dict[str, Any]:
-        """What decides the result, seed included: the spec without its names and published figures."""
+        """What decides the result, seed included: all but names and published figures."""
         tree = to_tree(self)
         return {k: v for k, v in tree.items() if k not in ("name", "description", "published")}
 

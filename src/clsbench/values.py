@@ -79,6 +79,7 @@ class Split(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[int, ...]
 
     def __len__(self) -> int:
+        """The number of texts."""
         return len(self.rows)
 
 

@@ -86,6 +86,10 @@ class GPT2(clsbench.Backbone, frozen=True):
         weights = (WEIGHTS[self.size],) if self.weights == "pretrained" else ()
         return (MERGES, TOKEN_IDS, *weights)
 
+    def tokenizer_assets(self) -> tuple[Asset, ...]:
+        """The tokenizer's two files."""
+        return (MERGES, TOKEN_IDS)
+
     def stand_in(self) -> clsbench.Backbone | None:
         """``gpt2-nano`` with the same choices; none for a checkpoint that the user named."""
         if self._checkpoint is not None:
@@ -114,13 +118,18 @@ class GPT2(clsbench.Backbone, frozen=True):
 
     def describe(self) -> tuple[ParameterInfo, ...]:
         """Its parameters in the module's order; nothing is allocated."""
+        from clsbench.builtin.gpt2.module import stage_of
+
+        return clsbench.describe_parameters(self.skeleton(), stage_of)
+
+    def skeleton(self) -> nn.Module:
+        """The module on the meta device."""
         import torch
 
-        from clsbench.builtin.gpt2.module import GPT2Module, stage_of
+        from clsbench.builtin.gpt2.module import GPT2Module
 
         with torch.device("meta"):
-            module = GPT2Module(self._shape(), self.causal)
-        return clsbench.describe_parameters(module, stage_of)
+            return GPT2Module(self._shape(), self.causal)
 
     def build(self, files: Files) -> nn.Module:
         """Build the module on the CPU in float32.

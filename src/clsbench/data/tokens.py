@@ -1,0 +1,124 @@
+"""From texts to rows of token ids, padded and cut to one length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from clsbench.components import Tokenizer
+from clsbench.errors import UsageError
+from clsbench.values import Split, Splits
+
+
+class Batch(NamedTuple):
+    """``input_ids`` (B, T), ``lengths`` (B,) in real tokens, ``labels`` (B,), all int64."""
+
+    input_ids: Tensor
+    lengths: Tensor
+    labels: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on another device."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """The token rows of one split: ``input_ids`` (N, T), ``lengths`` (N,), ``labels`` (N,), int64.
+
+    ``truncated`` counts the texts that lost their end; ``padded`` says whether a batch keeps the
+    full width or only that of its longest text.
+    """
+
+    input_ids: Tensor
+    lengths: Tensor
+    labels: Tensor
+    truncated: int
+    padded: bool
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The rows at ``indices``, in that order."""
+        index = torch.tensor(indices, dtype=torch.int64)
+        input_ids, lengths = self.input_ids[index], self.lengths[index]
+        if not self.padded:
+            input_ids = input_ids[:, : max(int(lengths.max()), 1)]
+        return Batch(input_ids, lengths, self.labels[index])
+
+    def __len__(self) -> int:
+        """The number of texts, N."""
+        return len(self.labels)
+
+
+class TokenizedSplits(NamedTuple):
+    """The three splits as token rows; ``max_length`` is the longest row fed to the model."""
+
+    train: TokenRows
+    validation: TokenRows
+    test: TokenRows
+    max_length: int
+
+    def padding_fraction(self) -> float:
+        """The share of the training split's positions that is padding."""
+        if not self.train.padded:
+            return 0.0
+        return 1 - self.train.lengths.sum().item() / self.train.input_ids.numel()
+
+
+def tokenize_splits(
+    splits: Splits, tokenizer: Tokenizer, padding: int | str, context_length: int
+) -> TokenizedSplits:
+    """Encode all texts; pad and cut them as ``data.padding`` says, never beyond the context.
+
+    Raises:
+        UsageError: the padding asked for is longer than the backbone's context.
+    """
+    encoded = [[tokenizer.encode(text) for text in split.texts] for split in splits.all()]
+    if isinstance(padding, int):
+        if padding > context_length:
+            raise UsageError(
+                f"data.padding = {padding} is longer than the backbone's context of "
+                f"{context_length} tokens"
+            )
+        length = padding
+    elif padding == "longest-train":
+        length = min(max(max(map(len, encoded[0])), 1), context_length)
+    else:
+        length = context_length
+    padded = padding != "none"
+    train, validation, test = (
+        token_rows(ids, split, length, tokenizer.pad_token_id, padded)
+        for ids, split in zip(encoded, splits.all(), strict=True)
+    )
+    if not padded:
+        length = max(1, *(int(rows.lengths.max()) for rows in (train, validation, test)))
+    return TokenizedSplits(train, validation, test, max_length=length)
+
+
+def token_rows(
+    encoded: Sequence[Sequence[int]], split: Split, length: int, pad_token_id: int, padded: bool
+) -> TokenRows:
+    """Right-pad and cut the encoded texts of a split to ``length`` tokens."""
+    input_ids, lengths = pad_rows(encoded, length, pad_token_id)
+    return TokenRows(
+        input_ids=input_ids,
+        lengths=lengths,
+        labels=torch.tensor(split.labels, dtype=torch.int64),
+        truncated=sum(len(ids) > length for ids in encoded),
+        padded=padded,
+    )
+
+
+def pad_rows(
+    encoded: Sequence[Sequence[int]], length: int, pad_token_id: int
+) -> tuple[Tensor, Tensor]:
+    """Rows (N, ``length``) and real lengths (N,), int64."""
+    input_ids = torch.full((len(encoded), length), pad_token_id, dtype=torch.int64)
+    for row, ids in zip(input_ids, encoded, strict=True):
+        kept = ids[:length]
+        row[: len(kept)] = torch.tensor(kept, dtype=torch.int64)
+    lengths = torch.tensor([min(len(ids), length) for ids in encoded], dtype=torch.int64)
+    return input_ids, lengths

@@ -1,0 +1,158 @@
+"""The device to run on, and the facts about this machine that a record keeps."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clsbench.errors import UsageError
+from clsbench.options import RunOptions
+from clsbench.record import Environment
+
+if TYPE_CHECKING:
+    import torch
+
+
+def choose_device(name: str, precision: str) -> torch.device:
+    """The torch device for ``--device``.
+
+    Raises:
+        UsageError: the device is not there, or cannot compute in this precision.
+    """
+    import torch
+
+    if name == "auto":
+        name = (
+            "cuda"
+            if torch.cuda.is_available()
+            else "mps"
+            if torch.backends.mps.is_available() and precision != "fp64"
+            else "cpu"
+        )
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise UsageError(
+                f"device {name}: torch {torch.__version__} finds no CUDA device here; "
+                "use --device cpu or auto"
+            )
+        if (device.index or 0) >= count:
+            raise UsageError(f"device {name}: there are {count} CUDA devices, cuda:0 is the first")
+    if device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise UsageError(f"device {name}: there is no Apple GPU here; use --device cpu or auto")
+        if precision == "fp64":
+            raise UsageError("device mps cannot compute in fp64; use --device cpu")
+    return device
+
+
+@contextmanager
+def circumstances(options: RunOptions) -> Iterator[None]:
+    """Apply threads, precision and determinism; put everything back afterwards.
+
+    The states of the global random generators (Python's, NumPy's, torch's on every device) are
+    restored too.
+    """
+    import random
+
+    import numpy as np
+    import torch
+
+    threads = torch.get_num_threads()
+    default_dtype = torch.get_default_dtype()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            if options.threads is not None:
+                torch.set_num_threads(options.threads)
+            if options.precision == "fp64":
+                torch.set_default_dtype(torch.float64)
+            if options.deterministic:
+                os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+                torch.use_deterministic_algorithms(True)
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_default_dtype(default_dtype)
+            torch.use_deterministic_algorithms(deterministic)
+            if workspace is None:
+                os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
+
+
+def describe_environment(device: torch.device, options: RunOptions) -> Environment:
+    """The facts about this process and machine, as they are inside :func:`circumstances`."""
+    import psutil
+    import torch
+
+    cuda = torch.cuda.is_available()
+    cpu = cpu_name()
+    return Environment(
+        device=str(device),
+        device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
+        precision=options.precision,
+        threads=torch.get_num_threads(),
+        deterministic=options.deterministic,
+        clsbench=metadata.version("clsbench"),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        platform=platform.platform(),
+        cpu=cpu,
+        cpu_count=os.cpu_count() or 1,
+        memory_bytes=psutil.virtual_memory().total,
+        gpus=tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        if cuda
+        else (),
+        cuda=torch.version.cuda if cuda else None,
+        git_commit=git_commit(),
+    )
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # no /proc on this system
+    return platform.processor() or platform.machine()
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that this package lies in, ``-dirty`` if changed; else ``None``."""
+    package = Path(__file__).parent
+    command = ["git", "-C", str(package), "describe", "--always", "--dirty", "--abbrev=40"]
+    tracked = ["git", "-C", str(package), "ls-files", "--error-unmatch", Path(__file__).name]
+    try:
+        subprocess.run(tracked, capture_output=True, check=True, timeout=5)
+        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
+
+
+def peak_memory_bytes(device: torch.device) -> int | None:
+    """Peak memory so far: of the allocator on CUDA, resident memory of the process elsewhere."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

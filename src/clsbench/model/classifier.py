@@ -1,0 +1,29 @@
+"""The classifier: backbone → pooling → head."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from clsbench.components import BackboneModule
+
+
+class Classifier(nn.Module):
+    """Token ids to class logits. ``out_head`` is called so in the book."""
+
+    def __init__(self, backbone: nn.Module, pooling: nn.Module, out_head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pooling = pooling
+        self.out_head = out_head
+
+    def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """``input_ids`` (B, T) int64, ``lengths`` (B,) int64 → logits (B, C)."""
+        backbone = cast(BackboneModule, self.backbone)
+        context = backbone.prepare(input_ids, lengths)
+        hidden: Tensor | None = None
+        for stage in backbone.stages():
+            hidden = stage.run(hidden, context)
+        logits: Tensor = self.out_head(self.pooling(hidden, lengths))
+        return logits

@@ -1,0 +1,100 @@
+"""Which texts go through the model when: the order of batches and evaluations, book-exact.
+
+In the book, evaluating draws from the global generator too (every ``iter()`` of a loader draws a
+base seed, a shuffled one a second), so evaluations change the order of later batches. Therefore
+the order comes from real ``DataLoader``s over indices, iterated just as the book iterates them;
+the model has no part in it, so the whole schedule is known before training starts.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from torch.utils.data import DataLoader
+
+from clsbench.errors import UsageError
+from clsbench.spec import TrainSettings
+
+Indices = tuple[int, ...]
+
+
+class TrainBatch(NamedTuple):
+    """Train on the texts at ``indices``; take an optimiser step if ``update``."""
+
+    step: int
+    epoch: int
+    indices: Indices
+    update: bool
+
+
+class Evaluation(NamedTuple):
+    """Measure the loss on a few batches of either split, after the batch numbered ``step``."""
+
+    step: int
+    epoch: int
+    train: tuple[Indices, ...]
+    validation: tuple[Indices, ...]
+
+
+class EpochEnd(NamedTuple):
+    """Measure the accuracy on a few batches of either split; ``epoch`` counts from 0."""
+
+    epoch: int
+    train: tuple[Indices, ...]
+    validation: tuple[Indices, ...]
+
+
+Event = TrainBatch | Evaluation | EpochEnd
+
+
+def book_schedule(
+    train_texts: int, validation_texts: int, settings: TrainSettings
+) -> Iterator[Event]:
+    """Every event of a training run in its order, drawn from torch's global generator.
+
+    Steps count batches (optimiser steps, unless gradients are accumulated). The last, incomplete
+    batch of an epoch is dropped, its texts are not trained on in that epoch.
+
+    Source: ``train_classifier_simple`` in *LLMs-from-scratch*, ``ch06.ipynb``; with accumulation,
+    its namesake in ``additional_experiments.py``.
+
+    Raises:
+        UsageError: the training split is smaller than one batch.
+    """
+    if train_texts < settings.batch_size:
+        raise UsageError(
+            f"train.batch_size = {settings.batch_size} is larger than the training split of "
+            f"{train_texts} texts"
+        )
+    train: DataLoader[int] = _loader(train_texts, settings.batch_size, shuffled=True)
+    validation: DataLoader[int] = _loader(validation_texts, settings.batch_size, shuffled=False)
+    step = -1
+    for epoch in range(settings.epochs):
+        for number, indices in enumerate(train, start=1):
+            step += 1
+            update = number % settings.accumulation == 0 or number == len(train)
+            yield TrainBatch(step, epoch, indices, update)
+            if step % settings.eval_every == 0:
+                yield Evaluation(step, epoch, *_few(train, validation, settings.eval_batches))
+        yield EpochEnd(epoch, *_few(train, validation, settings.eval_batches))
+
+
+def _loader(texts: int, batch_size: int, shuffled: bool) -> DataLoader[int]:
+    return DataLoader(
+        range(texts),  # type: ignore[arg-type]  # any sequence will do
+        batch_size=batch_size,
+        shuffle=shuffled,
+        drop_last=shuffled,
+        collate_fn=tuple,
+    )
+
+
+def _few(
+    train: DataLoader[int], validation: DataLoader[int], batches: int
+) -> tuple[tuple[Indices, ...], tuple[Indices, ...]]:
+    return (
+        tuple(itertools.islice(train, batches)),
+        tuple(itertools.islice(validation, batches)),
+    )
