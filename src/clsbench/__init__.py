@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from clsbench.errors import ClsbenchError as ClsbenchError
     from clsbench.errors import PluginError as PluginError
     from clsbench.errors import UsageError as UsageError
+    from clsbench.errors import closest_match_hint as closest_match_hint
     from clsbench.hookspecs import hookimpl as hookimpl
     from clsbench.model.parameters import describe_parameters as describe_parameters
     from clsbench.record import EpochEntry as EpochEntry
@@ -70,6 +71,7 @@ _HOMES = {
     "Tokenizer": "components",
     "UsageError": "errors",
     "WebFile": "values",
+    "closest_match_hint": "errors",
     "describe_parameters": "model.parameters",
     "hookimpl": "hookspecs",
     "last_blocks": "components",

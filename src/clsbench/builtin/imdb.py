@@ -1,0 +1,79 @@
+"""The data set ``imdb``: the Large Movie Review Dataset."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path, PurePosixPath
+
+import clsbench
+
+CLASS_NAMES = ("negative", "positive")
+FOLDERS = {"neg": 0, "pos": 1}
+
+ARCHIVE = clsbench.Asset(
+    key="imdb/aclImdb_v1.tar.gz",
+    sources=(
+        clsbench.WebFile(url="https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"),
+    ),
+    sha256="c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe",
+    size_bytes=84_125_825,
+)
+
+
+class Imdb(clsbench.Dataset, frozen=True):
+    """Film reviews, negative and positive, 25,000 to train on and 25,000 to test.
+
+    The archive stays whole and is read as a stream. Its splits are predefined
+    (``data.split=predefined``); ``data.quoting`` has no bearing.
+
+    Source: Maas et al. 2011, *Learning Word Vectors for Sentiment Analysis*.
+    """
+
+    def assets(self) -> tuple[clsbench.Asset, ...]:
+        """The archive."""
+        return (ARCHIVE,)
+
+    def load(self, files: clsbench.Files, quoting: str) -> clsbench.Corpus:
+        """Read the labelled reviews: train before test, negative first, by their numbers.
+
+        Raises:
+            AssetError: the archive cannot be read.
+        """
+        reviews = sorted(_read(files[ARCHIVE.key]))
+        return clsbench.Corpus(
+            class_names=CLASS_NAMES,
+            texts=[text for *_, text in reviews],
+            labels=[label for _, label, *_ in reviews],
+            splits=["test" if is_test else "train" for is_test, *_ in reviews],
+        )
+
+
+def _read(archive: Path) -> list[tuple[bool, int, int, str]]:
+    """Whether in the test split, label, number and text of every labelled review."""
+    reviews = []
+    try:
+        with tarfile.open(archive, "r|gz") as stream:
+            for member in stream:
+                # aclImdb/train/pos/127_7.txt: review 127, rated 7 of 10
+                _, split, folder, name, *_ = (*PurePosixPath(member.name).parts, *[""] * 4)
+                if split in ("train", "test") and folder in FOLDERS and name.endswith(".txt"):
+                    content = stream.extractfile(member)
+                    if content is None:
+                        continue
+                    number = int(name.partition("_")[0])
+                    text = content.read().decode("utf-8")
+                    reviews.append((split == "test", FOLDERS[folder], number, text))
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        raise clsbench.AssetError(
+            f"{archive} cannot be read as the archive of the IMDB reviews: {error}; delete it, so "
+            "that it is fetched anew"
+        ) from error
+    if not reviews:
+        raise clsbench.AssetError(f"{archive} holds no labelled reviews: is it aclImdb_v1.tar.gz?")
+    return reviews
+
+
+@clsbench.hookimpl
+def clsbench_register_datasets() -> dict[str, type[clsbench.Dataset]]:
+    """The Large Movie Review Dataset."""
+    return {"imdb": Imdb}
