@@ -224,8 +224,8 @@ def _records(
         _fail(
             path,
             line,
-            "a double quote is opened here and never closed; data.quoting=none takes quotes as they "
-            "stand",
+            "a double quote is opened here and never closed; data.quoting=none takes quotes as "
+            "they stand",
         )
     return iter(records)
 
