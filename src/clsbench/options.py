@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
+
+from clsbench.spec import convert
 
 DEFAULT_STORE = Path("runs")
 
@@ -43,3 +47,20 @@ class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     plugins: Annotated[
         tuple[str, ...], Meta(description="plugin files or modules that are not installed")
     ] = ()
+
+
+def default_options(given: Mapping[str, Any]) -> RunOptions:
+    """Options from plain values; ``CLSBENCH_ASSETS``, ``CLSBENCH_RUNS`` and ``CLSBENCH_PLUGINS``
+    stand in for what is not given.
+
+    Raises:
+        UsageError: a value does not fit.
+    """
+    values = dict(given)
+    for key, variable in (("assets", "CLSBENCH_ASSETS"), ("out", "CLSBENCH_RUNS")):
+        if key not in values and os.environ.get(variable):
+            values[key] = os.environ[variable]
+    if "plugins" not in values and os.environ.get("CLSBENCH_PLUGINS"):
+        values["plugins"] = os.environ["CLSBENCH_PLUGINS"].split(os.pathsep)
+    plain = {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
+    return convert(plain, RunOptions, "the run's options")

@@ -1,0 +1,95 @@
+"""Class probabilities for new texts, from the classifier that a run stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clsbench.assets import DownloadProgress, obtain
+from clsbench.catalog import Catalog
+from clsbench.components import Tokenizer
+from clsbench.data.tokens import TokenRows, pad_rows
+from clsbench.environment import choose_device, circumstances
+from clsbench.experiment import build_classifier
+from clsbench.model.checkpoint import ClassifierFacts, read_facts, restore
+from clsbench.model.classifier import Classifier
+from clsbench.options import RunOptions
+from clsbench.resolve import resolve
+from clsbench.spec import from_tree
+from clsbench.training.evaluate import all_logits
+
+_BATCH_SIZE = 8
+
+
+class Predictor:
+    """A stored classifier, ready to read texts; truncation and padding are as in training."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        tokenizer: Tokenizer,
+        facts: ClassifierFacts,
+        options: RunOptions,
+    ) -> None:
+        self.class_names = facts.class_names
+        self.max_length = facts.max_length
+        self._classifier = classifier
+        self._tokenizer = tokenizer
+        self._padded = facts.padded
+        self._options = options
+
+    def truncated(self, texts: Sequence[str]) -> int:
+        """How many of the texts are longer than ``max_length`` tokens, so that their end is cut."""
+        return sum(len(self._tokenizer.encode(text)) > self.max_length for text in texts)
+
+    def predict(self, texts: Sequence[str]) -> np.ndarray:
+        """Probabilities (N, C) float64, one column per class in ``class_names``."""
+        if not texts:
+            return np.empty((0, len(self.class_names)))
+        encoded = [self._tokenizer.encode(text) for text in texts]
+        input_ids, lengths = pad_rows(encoded, self.max_length, self._tokenizer.pad_token_id)
+        rows = TokenRows(
+            input_ids=input_ids,
+            lengths=lengths,
+            labels=torch.zeros(len(encoded), dtype=torch.int64),
+            truncated=0,
+            padded=self._padded,
+        )
+        device = choose_device(self._options.device, self._options.precision)
+        batch_size = _BATCH_SIZE if self._padded else 1
+        with circumstances(self._options):
+            logits = all_logits(self._classifier, rows, batch_size, device, self._options.precision)
+        probabilities: np.ndarray = logits.double().softmax(dim=-1).numpy()
+        return probabilities
+
+
+def load_predictor(
+    run: Path, options: RunOptions, catalog: Catalog, progress: DownloadProgress | None = None
+) -> Predictor:
+    """Rebuild the classifier that the run in directory ``run`` stored.
+
+    Raises:
+        UsageError: the run holds none, or it cannot be made again as it was.
+        AssetError: the backbone's weights or tokenizer are not at hand.
+    """
+    facts = read_facts(run)
+    spec = from_tree(facts.spec, f"the spec stored in {run}")
+    experiment = resolve(spec, {}, catalog)
+    device = choose_device(options.device, options.precision)
+    obtained = obtain(
+        experiment.backbone.assets(),
+        folder=options.assets,
+        offline=options.offline,
+        progress=progress,
+    )
+    obtained.require()
+    with circumstances(options):
+        classifier = build_classifier(
+            experiment, obtained.files, len(facts.class_names), spec.seed, options.precision
+        )
+        restore(classifier, facts, run)
+    tokenizer = experiment.backbone.tokenizer(obtained.files)
+    return Predictor(classifier.to(device), tokenizer, facts, options)

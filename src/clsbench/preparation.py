@@ -1,0 +1,206 @@
+"""Before any model is made: the files, the stand-ins for what is missing, and the data."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from clsbench.assets import DownloadProgress, locate, obtain
+from clsbench.catalog import Catalog
+from clsbench.components import Backbone, Component, Dataset
+from clsbench.data.splits import count_leaked, leaked, split_corpus, splits_sha256
+from clsbench.data.tokens import TokenizedSplits, tokenize_splits
+from clsbench.errors import AssetError, UsageError
+from clsbench.options import RunOptions
+from clsbench.record import DataFacts, StandIn
+from clsbench.resolve import Experiment, component_text, substitute
+from clsbench.spec import fingerprint, format_component
+from clsbench.values import Asset, HubFile, Splits
+
+logger = logging.getLogger(__name__)
+
+
+class PreparedFiles(NamedTuple):
+    """The experiment after any substitution, and where its files lie.
+
+    ``sha256`` holds the verified content hash of every asset; ``downloaded`` the keys that were
+    fetched just now; ``absent`` the assets that a dry run could do without.
+    """
+
+    experiment: Experiment
+    stand_ins: tuple[StandIn, ...]
+    files: Mapping[str, Path]
+    sha256: dict[str, str]
+    downloaded: frozenset[str]
+    absent: tuple[Asset, ...]
+
+
+class PreparedData(NamedTuple):
+    """The splits as texts and as token rows; ``leaked`` flags the texts that stand in train."""
+
+    splits: Splits
+    tokens: TokenizedSplits
+    leaked: dict[str, list[bool]]
+    facts: DataFacts
+
+
+def prepare_files(
+    experiment: Experiment,
+    options: RunOptions,
+    catalog: Catalog,
+    dry_run: bool = False,
+    progress: DownloadProgress | None = None,
+) -> PreparedFiles:
+    """Check the files that the user named, then find or fetch the assets of data and backbone.
+
+    With ``options.offline`` a component whose assets are missing is replaced by its stand-in. A
+    dry run without it fetches what the data needs and only looks for the weights.
+
+    Raises:
+        UsageError: a file that the user named is missing.
+        AssetError: an asset cannot be had, or has the wrong hash.
+    """
+    for named in _components(experiment):
+        for path in named.user_files():
+            if not path.exists():
+                raise UsageError(f"{type(named).__name__}: there is no file {path}")
+    files: dict[str, Path] = {}
+    hashes: dict[str, str] = {}
+    downloaded: frozenset[str] = frozenset()
+    stand_ins: list[StandIn] = []
+    absent: list[Asset] = []
+    for axis in ("dataset", "backbone"):
+        component: Component = getattr(experiment, axis)
+        assets = component.assets()
+        if dry_run and not options.offline and isinstance(component, Backbone):
+            assets = component.tokenizer_assets()
+            absent += [
+                asset
+                for asset in component.assets()
+                if asset not in assets and locate(asset, options.assets) is None
+            ]
+        obtained = obtain(assets, folder=options.assets, offline=options.offline, progress=progress)
+        if obtained.missing:
+            missing = ", ".join(m.asset.key for m in obtained.missing)
+            experiment, stand_in = _replace(experiment, axis, missing, catalog)
+            stand_ins.append(stand_in)
+            replacement: Component = getattr(experiment, axis)
+            obtained = obtain(
+                replacement.assets(), folder=options.assets, offline=True, progress=progress
+            )
+        files |= obtained.files
+        hashes |= obtained.sha256
+        downloaded |= obtained.downloaded
+    return PreparedFiles(experiment, tuple(stand_ins), files, hashes, downloaded, tuple(absent))
+
+
+def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedData:
+    """Load the corpus, balance and split it, and turn the texts into token rows.
+
+    Raises:
+        UsageError: the corpus, the split or the padding does not work out.
+    """
+    settings = experiment.spec.data
+    dataset: Dataset = experiment.dataset
+    corpus = dataset.load(files, settings.quoting)
+    splits = split_corpus(corpus, settings)
+    tokens = tokenize_splits(
+        splits,
+        experiment.backbone.tokenizer(files),
+        settings.padding,
+        experiment.backbone.context_length(),
+    )
+    flags = leaked(splits)
+    truncated = {
+        split.name: rows.truncated
+        for split, rows in zip(
+            splits.all(), (tokens.train, tokens.validation, tokens.test), strict=True
+        )
+    }
+    if any(truncated.values()):
+        counts = ", ".join(f"{n} in {name}" for name, n in truncated.items() if n)
+        logger.info("texts cut to %d tokens: %s", tokens.max_length, counts)
+    batch_size = experiment.spec.train.batch_size
+    facts = DataFacts(
+        class_names=splits.class_names,
+        sizes={split.name: len(split) for split in splits.all()},
+        class_counts={
+            split.name: {
+                splits.class_names[label]: count
+                for label, count in sorted(Counter(split.labels).items())
+            }
+            for split in splits.all()
+        },
+        batches={
+            "train": len(splits.train) // batch_size,
+            "validation": -(-len(splits.validation) // batch_size),
+            "test": -(-len(splits.test) // batch_size),
+        },
+        max_length=tokens.max_length,
+        padding_fraction=tokens.padding_fraction(),
+        truncated=truncated,
+        leaked=count_leaked(flags),
+        sha256=splits_sha256(splits),
+        corpus_texts=len(corpus.texts),
+    )
+    return PreparedData(splits, tokens, flags, facts)
+
+
+def experiment_fingerprint(experiment: Experiment, data: PreparedData) -> str:
+    """By which runs are compared across devices and seeds: all that decides what is learned."""
+    identity = {k: v for k, v in experiment.spec.identity().items() if k != "seed"}
+    return fingerprint(
+        {
+            "spec": identity,
+            "data": data.facts.sha256,
+            "weights": {asset.key: _pin(asset) for asset in experiment.backbone.assets()},
+            "files": [_files_sha256(path) for path in experiment.backbone.user_files()],
+            "plugins": sorted(
+                {(p.distribution, p.version or "") for p in experiment.plugins if p.version}
+            ),
+        }
+    )
+
+
+def _components(experiment: Experiment) -> list[Component]:
+    chosen = [experiment.dataset, experiment.backbone, experiment.pooling, experiment.head]
+    adapter = [experiment.adapter] if experiment.adapter is not None else []
+    return [*chosen, experiment.freezing, *adapter, *experiment.baselines]
+
+
+def _replace(
+    experiment: Experiment, axis: str, missing: str, catalog: Catalog
+) -> tuple[Experiment, StandIn]:
+    component: Component = getattr(experiment, axis)
+    replaced = format_component(component_text(component, axis, catalog))
+    stand_in = component.stand_in()
+    if stand_in is None:
+        raise AssetError(
+            f"{axis} {replaced} needs {missing}, which is not here, and no stand-in replaces it; "
+            "leave out --offline, or name a folder that has it by --assets DIR"
+        )
+    changed = substitute(experiment, axis, stand_in, catalog)
+    by = format_component(component_text(stand_in, axis, catalog))
+    reason = f"offline, and not here: {missing}"
+    return changed, StandIn(axis=axis, replaced=replaced, by=by, reason=reason)
+
+
+def _pin(asset: Asset) -> str:
+    """What fixes the content of an asset: its hash, else the revision of its repository."""
+    revisions = [source.revision for source in asset.sources if isinstance(source, HubFile)]
+    return asset.sha256 or next(iter(revisions), "")
+
+
+def _files_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    kinds = ("*.safetensors", "*.json")
+    found = [p for kind in kinds for p in path.glob(kind)] if path.is_dir() else [path]
+    for file in sorted(found):
+        digest.update(file.name.encode())
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
