@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from clsbench.record import EpochEntry as EpochEntry
     from clsbench.record import RunRecord as RunRecord
     from clsbench.record import StepEntry as StepEntry
+    from clsbench.spec import DataSettings as DataSettings
     from clsbench.spec import ExperimentSpec as ExperimentSpec
     from clsbench.spec import PublishedFigures as PublishedFigures
+    from clsbench.spec import SplitSettings as SplitSettings
+    from clsbench.spec import TrainSettings as TrainSettings
     from clsbench.values import Asset as Asset
     from clsbench.values import Corpus as Corpus
     from clsbench.values import Files as Files
@@ -51,6 +54,7 @@ _HOMES = {
     "Baseline": "components",
     "ClsbenchError": "errors",
     "Corpus": "values",
+    "DataSettings": "spec",
     "Dataset": "components",
     "EpochEntry": "record",
     "ExperimentSpec": "spec",
@@ -65,10 +69,12 @@ _HOMES = {
     "PublishedFigures": "spec",
     "RunPlan": "values",
     "RunRecord": "record",
+    "SplitSettings": "spec",
     "Stage": "values",
     "StepEntry": "record",
     "StepReport": "values",
     "Tokenizer": "components",
+    "TrainSettings": "spec",
     "UsageError": "errors",
     "WebFile": "values",
     "closest_match_hint": "errors",

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 import clsbench
-from clsbench import Asset, Files, HubFile, ParameterInfo, Tokenizer, WebFile
+from clsbench import (
+    Asset,
+    AssetError,
+    Files,
+    HubFile,
+    NumericalCheck,
+    ParameterInfo,
+    Tokenizer,
+    UsageError,
+    WebFile,
+)
 from clsbench.builtin.gpt2.shape import SHAPES, GPT2Shape
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from clsbench.builtin.gpt2.config import CheckpointError
+    from clsbench.builtin.gpt2.module import GPT2Module
 
 _TOKENIZER_URL = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/"
 
@@ -90,22 +106,46 @@ class GPT2(clsbench.Backbone, frozen=True):
         """The tokenizer's two files."""
         return (MERGES, TOKEN_IDS)
 
+    def user_files(self) -> tuple[Path, ...]:
+        """The files of the user's checkpoint; its path where they cannot be told."""
+        path = self._checkpoint
+        if path is None:
+            return ()
+        from clsbench.builtin.gpt2.checkpoint import CONFIG, weight_files
+        from clsbench.builtin.gpt2.config import CheckpointError
+
+        try:
+            files = weight_files(path)
+        except CheckpointError:
+            return (path,)
+        return (path / CONFIG, *files) if path.is_dir() else files
+
     def stand_in(self) -> clsbench.Backbone | None:
         """``gpt2-nano`` with the same choices; none for a checkpoint that the user named."""
         if self._checkpoint is not None:
             return None
         from clsbench.builtin.gpt2_nano import GPT2Nano
 
-        return GPT2Nano(weights=self.weights, causal=self.causal)
+        weights: Literal["pretrained", "random"] = (
+            "random" if self.weights == "random" else "pretrained"
+        )
+        return GPT2Nano(weights=weights, causal=self.causal)
 
     def tokenizer(self, files: Files) -> Tokenizer:
         """GPT-2's byte-level BPE of 50,257 tokens.
 
         Raises:
-            UsageError: the user's checkpoint holds fewer tokens than that.
+            UsageError: the user's checkpoint knows fewer tokens than that.
         """
-        from clsbench.builtin.gpt2.tokenizer import load_tokenizer
+        from clsbench.builtin.gpt2.tokenizer import END_OF_TEXT_ID, load_tokenizer
 
+        vocabulary_size = self._shape().vocabulary_size
+        if vocabulary_size <= END_OF_TEXT_ID:
+            raise UsageError(
+                f"backbone gpt2, weights={self.weights}: config.json: vocab_size = "
+                f"{vocabulary_size}, but GPT-2's tokenizer has {END_OF_TEXT_ID + 1} tokens; only "
+                "checkpoints with GPT-2's own vocabulary can read texts here"
+            )
         return load_tokenizer(files[MERGES.key], files[TOKEN_IDS.key])
 
     def context_length(self) -> int:
@@ -117,40 +157,92 @@ class GPT2(clsbench.Backbone, frozen=True):
         return self._shape().width
 
     def describe(self) -> tuple[ParameterInfo, ...]:
-        """Its parameters in the module's order; nothing is allocated."""
-        from clsbench.builtin.gpt2.module import stage_of
+        """Its parameters in the module's order; nothing is allocated.
 
-        return clsbench.describe_parameters(self.skeleton(), stage_of)
-
-    def skeleton(self) -> nn.Module:
-        """The module on the meta device."""
+        Raises:
+            UsageError: the user's checkpoint is no GPT-2, judged by its files' headers.
+        """
         import torch
 
-        from clsbench.builtin.gpt2.module import GPT2Module
+        from clsbench.builtin.gpt2.module import GPT2Module, stage_of
 
         with torch.device("meta"):
-            return GPT2Module(self._shape(), self.causal)
+            module = GPT2Module(self._shape(), self.causal)
+        return clsbench.describe_parameters(module, stage_of)
 
     def build(self, files: Files) -> nn.Module:
         """Build the module on the CPU in float32.
 
+        Random weights come from PyTorch's global generator, in the book's order.
+
         Raises:
             UsageError: the user's checkpoint does not fit.
+            AssetError: the published weights do not, though their hash is right.
         """
+        return self._build(files)
+
+    def numerical_checks(self, files: Files) -> tuple[NumericalCheck, ...]:
+        """What the book prints for the pretrained weights of the size small, measured again."""
+        if self.weights != "pretrained" or self.size != "small":
+            return ()
+        from clsbench.builtin.gpt2.numerics import check_small
+        from clsbench.builtin.gpt2.tokenizer import load_tokenizer
+
+        tokenizer = load_tokenizer(files[MERGES.key], files[TOKEN_IDS.key])
+        language_model = msgspec.structs.replace(self, causal=True)._build(files)
+        return check_small(language_model, tokenizer)
+
+    @property
+    def _checkpoint(self) -> Path | None:
+        """The path of the user's checkpoint, where one is named."""
+        if self.weights in ("pretrained", "random"):
+            return None
+        return Path(os.path.expanduser(self.weights))  # Path's own raises for ~nobody
+
+    def _shape(self) -> GPT2Shape:
+        path = self._checkpoint
+        if path is None:
+            return SHAPES[self.size]
+        from clsbench.builtin.gpt2.checkpoint import read_shape
+        from clsbench.builtin.gpt2.config import CheckpointError
+
+        try:
+            shape = read_shape(path)
+        except CheckpointError as error:
+            raise self._usage_error(error) from None
+        # The default cannot be told from a choice, so it asks for nothing.
+        if self.size != "small" and shape != SHAPES[self.size]:
+            raise UsageError(
+                f"backbone gpt2: size={self.size} was asked for, but {self.weights} holds "
+                f"{shape.blocks} blocks of width {shape.width}; leave size out, the checkpoint "
+                "decides"
+            )
+        return shape
+
+    def _build(self, files: Files) -> GPT2Module:
+        from clsbench.builtin.gpt2.checkpoint import load
+        from clsbench.builtin.gpt2.config import CheckpointError
         from clsbench.builtin.gpt2.module import GPT2Module
 
         if self.weights == "random":
             return GPT2Module(self._shape(), self.causal)
-        raise NotImplementedError
+        if self._checkpoint is not None:
+            try:
+                return load(self._checkpoint, self._shape(), self.causal)
+            except CheckpointError as error:
+                raise self._usage_error(error) from None
+        key = WEIGHTS[self.size].key
+        try:
+            return load(files[key], self._shape(), self.causal)
+        except CheckpointError as error:
+            raise AssetError(
+                f"asset {key}: {files[key]}: {error}; remove the file and fetch it again"
+            ) from None
 
-    @property
-    def _checkpoint(self) -> Path | None:
-        if self.weights in ("pretrained", "random"):
-            return None
-        return Path(self.weights).expanduser()
-
-    def _shape(self) -> GPT2Shape:
-        return SHAPES[self.size]
+    def _usage_error(self, error: CheckpointError) -> UsageError:
+        close = difflib.get_close_matches(self.weights, ("pretrained", "random"), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        return UsageError(f"backbone gpt2, weights={self.weights}: {error}{hint}")
 
 
 @clsbench.hookimpl

@@ -32,6 +32,7 @@ class LayerNorm(nn.Module):
         self.shift = nn.Parameter(torch.zeros(width))
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(B, T, H) → (B, T, H)."""
         return F.layer_norm(hidden, self.scale.shape, self.scale, self.shift, eps=1e-5)
 
 
@@ -49,6 +50,7 @@ class MultiHeadAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(B, T, H) → (B, T, H)."""
         query, key, value = (
             projection(hidden).unflatten(-1, (self.attention_heads, -1)).transpose(1, 2)
             for projection in (self.W_query, self.W_key, self.W_value)
@@ -68,6 +70,7 @@ class FeedForward(nn.Module):
         )
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(B, T, H) → (B, T, H)."""
         out: Tensor = self.layers(hidden)
         return out
 
@@ -83,6 +86,7 @@ class TransformerBlock(nn.Module):
         self.norm2 = LayerNorm(shape.width)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        """(B, T, H) → (B, T, H)."""
         hidden = hidden + self.att(self.norm1(hidden))
         out: Tensor = hidden + self.ff(self.norm2(hidden))
         return out
@@ -122,12 +126,16 @@ class GPT2Module(nn.Module):
         """The stages in order, each (hidden (B, T, H), context) → hidden (B, T, H)."""
         blocks = (_stage(f"block.{i}", block) for i, block in enumerate(self.trf_blocks))
         return (
-            Stage("embeddings", self._embed),
+            Stage("embeddings", self._first),
             *blocks,
             _stage("final_norm", self.final_norm),
         )
 
-    def _embed(self, _: Tensor | None, context: GPT2Context) -> Tensor:
+    def _first(self, _: Tensor | None, context: GPT2Context) -> Tensor:
+        return self.embed(context)
+
+    def embed(self, context: GPT2Context) -> Tensor:
+        """Token and position embeddings, added: (B, T, H)."""
         positions = torch.arange(context.input_ids.shape[1], device=context.input_ids.device)
         out: Tensor = self.tok_emb(context.input_ids) + self.pos_emb(positions)
         return out
@@ -149,12 +157,16 @@ def stage_of(parameter_name: str) -> str:
     return "final_norm" if first == "final_norm" else "embeddings"
 
 
-def language_model_logits(module: GPT2Module, input_ids: Tensor) -> Tensor:
-    """Next-token logits (B, T, V), the output layer tied to the token embedding as in GPT-2."""
+def hidden_states(module: GPT2Module, input_ids: Tensor) -> Tensor:
+    """What all stages make of texts without padding: ids (B, T) int64 → (B, T, H)."""
     lengths = torch.full((len(input_ids),), input_ids.shape[1], device=input_ids.device)
     context = module.prepare(input_ids, lengths)
-    hidden: Tensor | None = None
-    for stage in module.stages():
+    hidden = module.embed(context)
+    for stage in module.stages()[1:]:
         hidden = stage.run(hidden, context)
-    assert hidden is not None
-    return F.linear(hidden, module.tok_emb.weight)
+    return hidden
+
+
+def language_model_logits(module: GPT2Module, input_ids: Tensor) -> Tensor:
+    """Next-token logits (B, T, V), the output layer tied to the token embedding as in GPT-2."""
+    return F.linear(hidden_states(module, input_ids), module.tok_emb.weight)
