@@ -1,0 +1,26 @@
+"""Assets: find the published files that a run needs, download them, verify every one.
+
+Nothing here knows a component; an :class:`clsbench.Asset` says all there is to know of a file.
+"""
+
+from __future__ import annotations
+
+from clsbench.assets.download import DownloadProgress, Limits
+from clsbench.assets.folders import FileState, fetch_folder, find, verify_folder
+from clsbench.assets.obtaining import Missing, Obtained, obtain
+from clsbench.assets.places import Located, cache_folder, locate
+
+__all__ = [
+    "DownloadProgress",
+    "FileState",
+    "Limits",
+    "Located",
+    "Missing",
+    "Obtained",
+    "cache_folder",
+    "fetch_folder",
+    "find",
+    "locate",
+    "obtain",
+    "verify_folder",
+]

@@ -1,0 +1,199 @@
+"""One attempt to fetch one file from one source, in a child process that is watched."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from clsbench.values import Asset, HubFile, WebFile
+
+STARTUP_SECONDS = 20.0
+POLL_SECONDS = 0.05
+
+
+class AttemptFailedError(Exception):
+    """Why a source did not serve."""
+
+    def __init__(self, reason: str, *, permanent: bool = False) -> None:
+        """``permanent`` says that asking the same source again is pointless."""
+        super().__init__(reason)
+        self.permanent = permanent
+
+
+class Silence:
+    """How long nothing has arrived from anywhere. Shared by all downloads of one request."""
+
+    def __init__(self, limit_seconds: float) -> None:
+        """Begins now; ``limit_seconds`` is how long is too long."""
+        self.limit_seconds = limit_seconds
+        self._last_news = time.monotonic()
+
+    def news(self) -> None:
+        """Something arrived."""
+        self._last_news = time.monotonic()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has lasted too long."""
+        return time.monotonic() - self._last_news > self.limit_seconds
+
+
+def source_url(source: WebFile | HubFile) -> str:
+    """The address of a source as a browser would take it."""
+    if isinstance(source, WebFile):
+        return source.url
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    return f"{endpoint}/{source.repository}/resolve/{source.revision}/{source.filename}"
+
+
+def transfer(
+    source: WebFile | HubFile,
+    staging: Path,
+    *,
+    limit_bytes: int | None,
+    stall_seconds: float,
+    silence: Silence,
+    stopped: threading.Event,
+    received: Callable[[int], None],
+) -> Path:
+    """Fetch what ``source`` holds into the empty folder ``staging``; nothing is verified yet.
+
+    It counts as stalled when what lies on the disk has not grown beyond its largest size for
+    ``stall_seconds``, so a server that sends the same half again and again stalls too.
+
+    Raises:
+        AttemptFailedError: no answer, an answer that is none, or ``stopped``.
+    """
+    folder, ready = staging / "files", staging / "ready"
+    folder.mkdir()
+    order = {
+        **msgspec.to_builtins(source),
+        "folder": str(folder),
+        "ready": str(ready),
+        "connect_seconds": stall_seconds / 3,
+    }
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
+        # Xet retries in its own way, out of sight; whoever wants it sets this to 0.
+        "HF_HUB_DISABLE_XET": os.environ.get("HF_HUB_DISABLE_XET", "1"),
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DISABLE_SYMLINKS_WARNING": "1",
+    }
+    with (staging / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "clsbench.assets.transfer"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=environment,
+        )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(order).encode() + b"\n")
+        process.stdin.flush()
+        _watch(process, folder, ready, limit_bytes, stall_seconds, silence, stopped, received)
+        outcome = process.stdout.read()
+    except BrokenPipeError:
+        outcome = b""
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+    return _read_outcome(outcome, staging)
+
+
+def _watch(
+    process: subprocess.Popen[bytes],
+    folder: Path,
+    ready: Path,
+    limit_bytes: int | None,
+    stall_seconds: float,
+    silence: Silence,
+    stopped: threading.Event,
+    received: Callable[[int], None],
+) -> None:
+    largest_bytes = 0
+    deadline = time.monotonic() + STARTUP_SECONDS
+    started = False
+    while process.poll() is None:
+        now = time.monotonic()
+        if not started and ready.exists():
+            started, deadline = True, now + stall_seconds
+        size_bytes = _bytes_below(folder)
+        if size_bytes > largest_bytes:
+            largest_bytes, deadline = size_bytes, now + stall_seconds
+            silence.news()
+            received(size_bytes)
+        if limit_bytes is not None and size_bytes > limit_bytes:
+            raise AttemptFailedError(
+                f"it sends more than the {limit_bytes:,} bytes expected", permanent=True
+            )
+        if now > deadline or silence.is_over:
+            if largest_bytes:
+                raise AttemptFailedError(
+                    f"it stalled after {largest_bytes:,} bytes: nothing new for {stall_seconds:g} s"
+                )
+            raise AttemptFailedError(f"no answer within {stall_seconds:g} s")
+        if stopped.wait(POLL_SECONDS):
+            raise AttemptFailedError("interrupted", permanent=True)
+
+
+def _bytes_below(folder: Path) -> int:
+    """Bytes in the files of a folder that somebody else is writing to. Links do not count."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                status = os.lstat(os.path.join(parent, name))
+            except FileNotFoundError:  # renamed in between
+                continue
+            total += status.st_size if not os.path.islink(os.path.join(parent, name)) else 0
+    return total
+
+
+def _read_outcome(outcome: bytes, staging: Path) -> Path:
+    try:
+        answer = json.loads(outcome)
+    except ValueError:
+        lines = (staging / "stderr").read_text(errors="replace").strip().splitlines()
+        last = lines[-1] if lines else "without a word"
+        raise AttemptFailedError(f"the download process ended: {last}") from None
+    if "error" in answer:
+        raise AttemptFailedError(answer["error"], permanent=answer["permanent"])
+    return Path(answer["path"])
+
+
+def extract_member(archive: Path, member: str, asset: Asset, target: Path) -> None:
+    """Copy one member of a zip archive, by its exact name, to ``target`` and nowhere else.
+
+    Raises:
+        AttemptFailedError: no zip archive, no such member, or one that cannot be unpacked.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            size_bytes = opened.getinfo(member).file_size
+            if asset.size_bytes is not None and size_bytes != asset.size_bytes:
+                raise AttemptFailedError(
+                    f"its member {member} has {size_bytes:,} bytes, expected {asset.size_bytes:,}",
+                    permanent=True,
+                )
+            with opened.open(member) as packed, target.open("wb") as unpacked:
+                while chunk := packed.read(1 << 20):
+                    unpacked.write(chunk)
+    except KeyError:
+        raise AttemptFailedError(f"the archive has no member {member!r}", permanent=True) from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise AttemptFailedError(f"no sound zip archive: {error}") from None

@@ -1,0 +1,263 @@
+"""Download assets: sources in turn, several rounds, verified before they are put in their place."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from clsbench.assets.attempt import (
+    AttemptFailedError,
+    Silence,
+    extract_member,
+    source_url,
+    transfer,
+)
+from clsbench.assets.places import (
+    CACHE,
+    HUB_CACHE,
+    Located,
+    WrongContentError,
+    cache_folder,
+    check,
+    content_name,
+    hub_cache_folder,
+    note_hash,
+    path_below,
+)
+from clsbench.values import Asset, HubFile, WebFile
+
+AT_ONCE = 4
+PARTIAL_PREFIX = ".clsbench-partial-"
+LEFT_BEHIND_SECONDS = 24 * 3600.0
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How patient downloads are, however long they take as long as something arrives.
+
+    ``stall_seconds``: without a new byte, a source counts as not answering. ``silence_seconds``:
+    without a new byte from anywhere, everything is given up. ``rounds``: how often each source is
+    asked; between two rounds there is a pause, ``backoff_seconds`` at first and then doubling.
+    """
+
+    stall_seconds: float = 8.0
+    silence_seconds: float = 25.0
+    rounds: int = 3
+    backoff_seconds: float = 0.5
+
+
+class DownloadProgress(Protocol):
+    """Watches downloads; called from several threads. ``key`` is the asset's."""
+
+    def started(self, key: str, url: str) -> None:
+        """A source is asked."""
+        ...
+
+    def received(self, key: str, received_bytes: int, total_bytes: int | None) -> None:
+        """So much lies on the disk by now; ``total_bytes`` where it is known."""
+        ...
+
+    def finished(self, key: str, succeeded: bool) -> None:
+        """Nothing more will come for this asset."""
+        ...
+
+
+class Failed(NamedTuple):
+    """An asset that no source had; ``tried`` names each with the reason."""
+
+    tried: tuple[str, ...]
+
+
+class Home(NamedTuple):
+    """Where a downloaded file will live: a folder that keeps assets by key, or the hub's cache."""
+
+    root: Path
+    place: str
+    is_hub_cache: bool
+
+
+def download(
+    assets: Sequence[Asset],
+    *,
+    home: Home | None,
+    progress: DownloadProgress | None,
+    limits: Limits,
+) -> dict[str, Located | Failed]:
+    """Download every asset, several at once, into ``home`` or else into the cache it belongs to.
+
+    Only a whole file with the right content is ever moved to its place, in one step.
+    """
+    stopped = threading.Event()
+    silence = Silence(limits.silence_seconds)
+    with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        futures = {
+            asset.key: pool.submit(_download_one, asset, home, progress, limits, silence, stopped)
+            for asset in assets
+        }
+        try:
+            return {key: future.result() for key, future in futures.items()}
+        except BaseException:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _download_one(
+    asset: Asset,
+    home: Home | None,
+    progress: DownloadProgress | None,
+    limits: Limits,
+    silence: Silence,
+    stopped: threading.Event,
+) -> Located | Failed:
+    reasons: dict[str, list[str]] = {source_url(source): [] for source in asset.sources}
+    hopeless: set[str] = set()
+    located: Located | None = None
+
+    def received(size_bytes: int) -> None:
+        if progress is not None:
+            plain = not any(isinstance(s, WebFile) and s.member for s in asset.sources)
+            progress.received(asset.key, size_bytes, asset.size_bytes if plain else None)
+
+    for source, url in _turns(asset, limits, hopeless, silence, stopped):
+        if progress is not None:
+            progress.started(asset.key, url)
+        try:
+            chosen = home or _cache_of(source)
+            with staging_in(chosen.root) as staging:
+                fetched = transfer(
+                    source,
+                    staging,
+                    limit_bytes=_limit_bytes(asset, source),
+                    stall_seconds=limits.stall_seconds,
+                    silence=silence,
+                    stopped=stopped,
+                    received=received,
+                )
+                located = _verify_and_place(fetched, source, asset, chosen, staging)
+            break
+        except AttemptFailedError as error:
+            reasons[url].append(str(error))
+            if error.permanent:
+                hopeless.add(url)
+        except OSError as error:
+            reasons[url].append(f"it cannot be stored: {error}")
+            hopeless.add(url)
+    if progress is not None:
+        progress.finished(asset.key, located is not None)
+    return located or Failed(tuple(f"{url}: {_summary(r)}" for url, r in reasons.items()))
+
+
+def _turns(
+    asset: Asset,
+    limits: Limits,
+    hopeless: set[str],
+    silence: Silence,
+    stopped: threading.Event,
+) -> Iterator[tuple[WebFile | HubFile, str]]:
+    """The sources in order, and again in the next round, until there is no hope left."""
+    for turn in range(limits.rounds):
+        if turn and len(hopeless) < len(asset.sources):
+            stopped.wait(limits.backoff_seconds * 2 ** (turn - 1))
+        for source in asset.sources:
+            url = source_url(source)
+            if silence.is_over or stopped.is_set():
+                return
+            if url not in hopeless:
+                yield source, url
+
+
+def _summary(reasons: Sequence[str]) -> str:
+    if not reasons:
+        return "not asked, since nothing was answering any more"
+    kinds = list(dict.fromkeys(reasons))
+    times = f" (asked {len(reasons)} times)" if len(reasons) > 1 else ""
+    return "; then ".join(kinds) + times
+
+
+def _limit_bytes(asset: Asset, source: WebFile | HubFile) -> int | None:
+    archived = isinstance(source, WebFile) and source.member is not None
+    return None if archived else asset.size_bytes
+
+
+def _cache_of(source: WebFile | HubFile) -> Home:
+    """Weights go where the user's other tools find them too, if that can be written."""
+    if isinstance(source, HubFile) and _can_write(hub_cache_folder()):
+        return Home(hub_cache_folder(), HUB_CACHE, is_hub_cache=True)
+    return Home(cache_folder(), CACHE, is_hub_cache=False)
+
+
+def _can_write(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+@contextlib.contextmanager
+def staging_in(root: Path) -> Iterator[Path]:
+    """A private folder on the file system of ``root``, gone afterwards.
+
+    Raises:
+        OSError: ``root`` cannot be written.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=root))
+    _sweep(root)
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _sweep(root: Path) -> None:
+    """Remove what processes that were killed left behind long ago."""
+    for left in root.glob(f"{PARTIAL_PREFIX}*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > LEFT_BEHIND_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _verify_and_place(
+    fetched: Path, source: WebFile | HubFile, asset: Asset, home: Home, staging: Path
+) -> Located:
+    if isinstance(source, WebFile) and source.member is not None:
+        member = staging / "member"
+        extract_member(fetched, source.member, asset, member)
+        fetched = member
+    published = content_name(fetched) if isinstance(source, HubFile) else None
+    try:
+        sha256 = check(fetched, asset, published)
+    except WrongContentError as error:
+        # Too short is mostly a broken connection; wrong content comes again.
+        short = asset.size_bytes is not None and fetched.stat().st_size < asset.size_bytes
+        raise AttemptFailedError(f"wrong content: {error}", permanent=not short) from None
+    if home.is_hub_cache:
+        return Located(_merge_hub_cache(fetched, staging / "files", home.root), sha256, home.place)
+    path = path_below(home.root, asset.key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if asset.sha256 is None:
+        note_hash(path, sha256, staging)
+    os.replace(fetched.resolve(), path)
+    return Located(path, sha256, home.place)
+
+
+def _merge_hub_cache(fetched: Path, staged: Path, root: Path) -> Path:
+    """Move a verified hub cache of one file into the user's; links are relative and stay valid."""
+    for part in ("blobs", "refs", "snapshots"):  # what is pointed to before what points
+        for entry in sorted(staged.glob(f"*--*/{part}/**/*")):
+            if entry.is_symlink() or entry.is_file():
+                target = root / entry.relative_to(staged)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(entry, target)
+    return root / fetched.relative_to(staged)

@@ -1,0 +1,129 @@
+"""Assets folders, which carry assets to machines without a network: filling and checking them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from clsbench.assets.download import DownloadProgress, Failed, Home, Limits, download, staging_in
+from clsbench.assets.obtaining import Missing, by_key, missing_text, require_folder
+from clsbench.assets.places import (
+    ASSETS_FOLDER,
+    Located,
+    WrongContentError,
+    check,
+    look,
+    note_hash,
+    path_below,
+)
+from clsbench.errors import AssetError, UsageError
+from clsbench.values import Asset
+
+
+class FileState(NamedTuple):
+    """What was found of one asset; ``detail`` is the place, or why it is not (rightly) there."""
+
+    asset: Asset
+    state: Literal["found", "missing", "wrong"]
+    path: Path | None
+    sha256: str | None
+    detail: str
+
+
+def find(
+    assets: Sequence[Asset], folder: Path | None, *, caches: bool = True
+) -> tuple[FileState, ...]:
+    """Where each asset is on this machine, looking where a run looks except for the network.
+
+    Raises:
+        UsageError: ``folder`` is no folder.
+    """
+    require_folder(folder)
+    return tuple(_find_one(asset, folder, caches) for asset in by_key(assets).values())
+
+
+def verify_folder(assets: Sequence[Asset], folder: Path) -> tuple[FileState, ...]:
+    """Check each asset in ``folder`` and nowhere else.
+
+    Raises:
+        UsageError: ``folder`` is no folder.
+    """
+    return find(assets, folder, caches=False)
+
+
+def fetch_folder(
+    assets: Sequence[Asset],
+    folder: Path,
+    *,
+    progress: DownloadProgress | None = None,
+    limits: Limits | None = None,
+) -> tuple[FileState, ...]:
+    """Fill ``folder`` with each asset: kept if right, else copied from a cache, else downloaded.
+
+    Raises:
+        UsageError: the folder cannot be made.
+        AssetError: some asset cannot be had; all the others are in the folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the assets folder {folder} cannot be made: {error.strerror}") from None
+    states: dict[str, FileState] = {}
+    tried: dict[str, tuple[str, ...]] = {}
+    wanted = by_key(assets)
+    for asset in wanted.values():
+        state = _find_one(asset, folder, caches=False)
+        if state.state == "found":
+            states[asset.key] = state._replace(detail="already there")
+            continue
+        located, tried[asset.key] = look(asset, None)
+        if located is not None:
+            states[asset.key] = _copy(asset, located, folder)
+    outcomes = download(
+        [asset for key, asset in wanted.items() if key not in states],
+        home=Home(folder, ASSETS_FOLDER, is_hub_cache=False),
+        progress=progress,
+        limits=limits or Limits(),
+    )
+    missing = []
+    for key, outcome in outcomes.items():
+        if isinstance(outcome, Failed):
+            missing.append(Missing(key, tried[key] + outcome.tried))
+        else:
+            states[key] = FileState(
+                wanted[key], "found", outcome.path, outcome.sha256, "downloaded"
+            )
+    if missing:
+        raise AssetError(missing_text(missing))
+    return tuple(states[key] for key in wanted)
+
+
+def _find_one(asset: Asset, folder: Path | None, caches: bool) -> FileState:
+    try:
+        located, notes = look(asset, folder, caches=caches)
+    except AssetError as error:
+        assert folder is not None
+        return FileState(asset, "wrong", path_below(folder, asset.key), None, str(error))
+    if located is None:
+        return FileState(asset, "missing", None, None, "; ".join(notes))
+    return FileState(asset, "found", located.path, located.sha256, located.place)
+
+
+def _copy(asset: Asset, located: Located, folder: Path) -> FileState:
+    """Copy by way of a private file, checked again, so that a full disk leaves no half file."""
+    path = path_below(folder, asset.key)
+    try:
+        with staging_in(folder) as staging:
+            copy = staging / "copy"
+            shutil.copyfile(located.path, copy)
+            sha256 = check(copy, asset, located.sha256)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if asset.sha256 is None:
+                note_hash(path, sha256, staging)
+            os.replace(copy, path)
+    except (OSError, WrongContentError) as error:
+        raise AssetError(f"{located.path} cannot be copied to {path}: {error}") from None
+    return FileState(asset, "found", path, sha256, f"copied from the {located.place}")

@@ -1,0 +1,192 @@
+"""Where an asset may already lie on this machine, and whether what lies there is right."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from clsbench.errors import AssetError, PluginError
+from clsbench.values import Asset, HubFile, WebFile
+
+log = logging.getLogger(__name__)
+
+ASSETS_FOLDER = "assets folder"
+CACHE = "cache"
+HUB_CACHE = "Hugging Face cache"
+TIKTOKEN_CACHE = "tiktoken cache"
+TIKTOKEN_ORIGIN = "https://openaipublic.blob.core.windows.net/"
+
+
+class Located(NamedTuple):
+    """A file on this machine whose content was just checked; ``place`` says where in words."""
+
+    path: Path
+    sha256: str
+    place: str
+
+
+class WrongContentError(Exception):
+    """A file is not the asset it should be; the text says in what it differs."""
+
+
+class Candidate(NamedTuple):
+    """A file that may be the asset; ``sha256`` is what is known of its content, if anything."""
+
+    place: str
+    path: Path
+    sha256: str | None
+
+
+def cache_folder() -> Path:
+    """Our own cache of downloaded files: ``CLSBENCH_CACHE``, else the user's cache folder."""
+    if named := os.environ.get("CLSBENCH_CACHE"):
+        return Path(named).expanduser()
+    import platformdirs
+
+    return platformdirs.user_cache_path("clsbench", appauthor=False)
+
+
+def hub_cache_folder() -> Path:
+    """The user's own Hugging Face cache (``HF_HUB_CACHE``, ``HF_HOME``)."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def locate(asset: Asset, folder: Path | None) -> Located | None:
+    """Find the asset on this machine and check its content; the network is not touched.
+
+    Looked for in the assets folder, our cache, and the caches of Hugging Face and tiktoken. A
+    wrong file in a cache is passed over with a warning.
+
+    Raises:
+        AssetError: the file in the assets folder has the wrong content or cannot be read.
+    """
+    return look(asset, folder)[0]
+
+
+def look(
+    asset: Asset, folder: Path | None, *, caches: bool = True
+) -> tuple[Located | None, tuple[str, ...]]:
+    """:func:`locate`, and what was met on the way: every place with why it did not serve."""
+    notes = [] if folder else ["no assets folder was given"]
+    for place, path, known in _candidates(asset, folder, caches):
+        if not os.path.lexists(path):
+            notes.append(f"not in the {place} ({path})")
+            continue
+        try:
+            return Located(path, check(path, asset, known), place), tuple(notes)
+        except (WrongContentError, OSError) as error:
+            if place == ASSETS_FOLDER:
+                raise AssetError(
+                    f"{path} in the assets folder is not the {asset.key} that is needed: {error}; "
+                    f"replace it, or run: clsbench assets fetch {folder}"
+                ) from None
+            log.warning("%s in the %s is passed over: %s", path, place, error)
+            notes.append(f"passed over in the {place}: {path}: {error}")
+    return None, tuple(notes)
+
+
+def check(path: Path, asset: Asset, known_sha256: str | None = None) -> str:
+    """The SHA-256 of a file that has the asset's size and content.
+
+    ``known_sha256`` is compared where the asset itself names no hash.
+
+    Raises:
+        WrongContentError: the size or the hash differs.
+        OSError: the file cannot be read.
+    """
+    size_bytes = path.stat().st_size
+    if asset.size_bytes is not None and size_bytes != asset.size_bytes:
+        raise WrongContentError(f"it has {size_bytes:,} bytes, expected {asset.size_bytes:,}")
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    expected = asset.sha256 or known_sha256
+    if expected is not None and sha256 != expected.lower():
+        raise WrongContentError(f"its SHA-256 is {sha256}, expected {expected}")
+    return sha256
+
+
+def path_below(folder: Path, key: str) -> Path:
+    """The place of an asset in a folder that keeps assets by key.
+
+    Raises:
+        PluginError: the key would lead out of the folder.
+    """
+    parts = PurePosixPath(key).parts
+    if not parts or ".." in parts or key.startswith("/") or "\\" in key or ":" in key:
+        raise PluginError(f"the asset key {key!r} is no relative path with forward slashes")
+    return folder.joinpath(*parts)
+
+
+def note_hash(path: Path, sha256: str, staging: Path) -> None:
+    """Note the hash of a file whose asset names none beside it, as ``sha256sum -c`` reads it."""
+    note = staging / "note"
+    note.write_text(f"{sha256}  {path.name}\n", encoding="ascii")
+    os.replace(note, _note_of(path))
+
+
+def content_name(path: Path) -> str | None:
+    """The SHA-256 that the hub published for a file in its cache, where it did.
+
+    Large files are kept there under the hash of their content.
+    """
+    name = path.resolve().name
+    return name if re.fullmatch(r"[0-9a-f]{64}", name) else None
+
+
+def _candidates(asset: Asset, folder: Path | None, caches: bool) -> Iterator[Candidate]:
+    if folder is not None:
+        path = path_below(folder, asset.key)
+        yield Candidate(ASSETS_FOLDER, path, _noted_hash(path))
+    if not caches:
+        return
+    path = path_below(cache_folder(), asset.key)
+    yield Candidate(CACHE, path, _noted_hash(path))
+    for source in asset.sources:
+        if isinstance(source, HubFile):
+            found = _in_hub_cache(source)
+            yield Candidate(HUB_CACHE, found, content_name(found))
+        elif source.url.startswith(TIKTOKEN_ORIGIN) and (kept := _tiktoken_cache_folder()):
+            yield Candidate(TIKTOKEN_CACHE, kept / _tiktoken_name(source), None)
+
+
+def _noted_hash(path: Path) -> str | None:
+    try:
+        return _note_of(path).read_text(encoding="ascii").split()[0]
+    except (OSError, UnicodeDecodeError, IndexError):
+        return None
+
+
+def _note_of(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _in_hub_cache(source: HubFile) -> Path:
+    from huggingface_hub import try_to_load_from_cache
+
+    root = hub_cache_folder()
+    found = try_to_load_from_cache(
+        source.repository, source.filename, cache_dir=root, revision=source.revision
+    )
+    if isinstance(found, str):
+        return Path(found)
+    repository = "models--" + source.repository.replace("/", "--")
+    return root / repository / "snapshots" / source.revision / source.filename
+
+
+def _tiktoken_cache_folder() -> Path | None:
+    for variable in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR"):
+        if variable in os.environ:  # an empty value switches that cache off
+            return Path(os.environ[variable]) if os.environ[variable] else None
+    return Path(tempfile.gettempdir()) / "data-gym-cache"
+
+
+def _tiktoken_name(source: WebFile) -> str:
+    return hashlib.sha1(source.url.encode(), usedforsecurity=False).hexdigest()

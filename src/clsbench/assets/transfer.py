@@ -1,0 +1,104 @@
+"""The child process that fetches one file: ``python -m clsbench.assets.transfer``.
+
+A name lookup, a TLS handshake or a library's own retries cannot be interrupted from within a
+process; a child can be ended. It reads its order as one JSON line, and ends when its parent does.
+It decides nothing: how long to wait and whether the content is right is the parent's business.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+CHUNK_BYTES = 16 * 1024
+"""Written at least this often, so that a slow download is seen to progress."""
+
+TRANSIENT_STATUS = (408, 425, 429)
+OWN_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+
+
+def main() -> None:
+    """Carry out the order on stdin; the outcome is one JSON line on stdout."""
+    order = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    answer, sys.stdout = sys.stdout, sys.stderr  # libraries may print
+    try:
+        fetch = _fetch_hub_file if "repository" in order else _fetch_web_file
+        outcome: dict[str, Any] = {"path": fetch(order)}
+    except Exception as error:  # the parent judges; nothing is lost
+        reason, permanent = explain(error)
+        outcome = {"error": reason, "permanent": permanent}
+    print(json.dumps(outcome), file=answer, flush=True)
+
+
+def explain(error: BaseException) -> tuple[str, bool]:
+    """The reason in a few words, and whether asking the same source again is pointless."""
+    chain = list(_chain(error))
+    for link in chain:
+        status = getattr(getattr(link, "response", None), "status_code", None)
+        if isinstance(status, int):
+            return f"HTTP status {status}", status < 500 and status not in TRANSIENT_STATUS
+    for link in chain:
+        if type(link).__name__ == "OfflineModeIsEnabled":
+            return "HF_HUB_OFFLINE is set", True
+        if isinstance(link, socket.gaierror):
+            return f"its name cannot be looked up ({link.strerror})", False
+    for link in reversed(chain):
+        if isinstance(link, OSError) and link.strerror:
+            return link.strerror, link.errno in OWN_FAULT
+    first = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {first[:200]}", False
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    seen: set[int] = set()
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+def _ready(order: dict[str, Any]) -> None:
+    """Tell the parent that imports are over and the network is next."""
+    with open(order["ready"], "wb"):
+        pass
+
+
+def _fetch_web_file(order: dict[str, Any]) -> str:
+    import pooch
+    import requests  # noqa: F401  what pooch would import only now and then
+
+    _ready(order)
+    target = os.path.join(order["folder"], "download")
+    # A host's addresses are tried one after the other; reading has no limit but the parent's.
+    timeouts = (order["connect_seconds"], None)
+    pooch.HTTPDownloader(chunk_size=CHUNK_BYTES, timeout=timeouts)(order["url"], target, None)
+    return target
+
+
+def _fetch_hub_file(order: dict[str, Any]) -> str:
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    _ready(order)
+    constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
+    repository, filename, revision = order["repository"], order["filename"], order["revision"]
+    # Asked first, since hf_hub_download would keep the reason to itself and retry for minutes.
+    url = hf_hub_url(repository, filename, revision=revision)
+    get_hf_file_metadata(url, timeout=order["connect_seconds"] * 2)
+    return str(hf_hub_download(repository, filename, revision=revision, cache_dir=order["folder"]))
+
+
+if __name__ == "__main__":
+    main()
