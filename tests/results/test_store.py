@@ -1,0 +1,519 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from record_examples import STAND_INS, make_history, make_record
+
+from clsbench.errors import ClsbenchError, UsageError
+from clsbench.record import RunRecord
+from clsbench.results.store import (
+    check_store_writable,
+    final_path,
+    find_run,
+    read_record,
+    run_directory,
+    run_name,
+    scan,
+    write_predictions,
+    write_record,
+)
+from clsbench.values import Split, Splits
+
+NAME = "20251121T101729Z-gpt2-sms-spam-1a2b3c4d"
+
+
+def store_run(store: Path, record: RunRecord, name: str = NAME) -> Path:
+    with run_directory(store, name) as directory:
+        write_record(directory, record)
+    return final_path(directory)
+
+
+def entries(store: Path) -> list[str]:
+    return sorted(os.listdir(store))
+
+
+# --- a run appears whole or not at all ------------------------------------------------------------
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+    for changes in (
+        {},
+        {"status": "failed", "metrics": None, "error": "the loss is nan", "baselines": ()},
+        {"stand_ins": STAND_INS, "experiment": "größer \U0001f600 \x00 \u2028"},
+        {"history": make_history(epochs=1), "data": None, "throughput": None},
+    ):
+        record = make_record(**changes)
+        assert read_record(store_run(tmp_path, record)) == record
+    assert len(scan(tmp_path).runs) == 4
+
+
+def test_the_record_is_json_that_people_can_read(tmp_path: Path) -> None:
+    path = store_run(tmp_path, make_record())
+    text = (path / "record.json").read_text(encoding="utf-8")
+    assert json.loads(text)["metrics"]["test"]["n"] == 300
+    assert text.startswith('{\n  "schema_version": 1,\n') and text.endswith("}\n")
+
+
+def test_the_directory_is_hidden_until_the_block_ends(tmp_path: Path) -> None:
+    with run_directory(tmp_path, NAME) as directory:
+        write_record(directory, make_record())
+        assert scan(tmp_path) == ((), ())
+        assert not final_path(directory).exists()
+    assert entries(tmp_path) == [NAME]
+
+
+def test_a_block_that_fails_leaves_nothing_and_keeps_its_error(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), run_directory(tmp_path, NAME) as directory:
+        (directory / "sub").mkdir()
+        (directory / "sub" / "file").write_text("half")
+        _ = 1 // 0
+    assert entries(tmp_path) == []
+
+
+def test_an_error_of_the_block_that_is_not_about_storing_is_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), run_directory(tmp_path / "store", NAME):
+        (tmp_path / "elsewhere").read_text()
+
+
+def test_names_are_made_unique(tmp_path: Path) -> None:
+    with run_directory(tmp_path, NAME) as outer, run_directory(tmp_path, NAME) as inner:
+        assert outer != inner
+    store_run(tmp_path, make_record())
+    assert entries(tmp_path) == [NAME, f"{NAME}-2", f"{NAME}-3"]
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from clsbench.results.store import run_directory, final_path
+store, count = Path(sys.argv[1]), int(sys.argv[2])
+while not (store / ".go").exists():
+    time.sleep(0.001)
+for i in range(count):
+    with run_directory(store, "20251121T101729Z-same-00000000") as directory:
+        (directory / "record.json").write_bytes((store.parent / "record.json").read_bytes())
+        (directory / "whole").write_text(str(final_path(directory)))
+"""
+
+
+def test_processes_that_finish_at_once_do_not_harm_each_other(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    (tmp_path / "record.json").write_bytes(msgspec.json.encode(make_record()))
+    command = [sys.executable, "-c", WRITER, str(store), "15"]
+    processes = [subprocess.Popen(command) for _ in range(4)]
+    (store / ".go").touch()
+    seen = 0
+    while any(process.poll() is None for process in processes):
+        found = scan(store)
+        assert not found.damaged
+        seen = max(seen, len(found.runs))
+    assert [process.wait() for process in processes] == [0] * 4
+    runs = scan(store).runs
+    assert len(runs) == 60
+    for run in runs:
+        assert (run.path / "whole").read_text() == str(run.path)
+    assert entries(store)[0] == ".go"
+    assert not [name for name in entries(store) if "unfinished" in name]
+    assert seen <= 60
+
+
+INTERRUPTED = """
+import sys, time
+from pathlib import Path
+from clsbench.results.store import run_directory
+with run_directory(Path(sys.argv[1]), "20251121T101729Z-run-00000000") as directory:
+    (directory / "record.json").write_text("{")
+    print("inside", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "left"),
+    [(signal.SIGINT, []), (signal.SIGKILL, [".unfinished-20251121T101729Z-run-00000000"])],
+)
+def test_a_process_that_is_ended_leaves_no_run(
+    tmp_path: Path, number: signal.Signals, left: list[str]
+) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(number)
+        assert process.wait(timeout=20) != 0
+    assert entries(tmp_path) == left
+    assert scan(tmp_path) == ((), ())
+    with run_directory(tmp_path, "20251121T101729Z-run-00000000") as directory:
+        write_record(directory, make_record())
+    assert len(scan(tmp_path).runs) == 1
+
+
+# --- what cannot be stored ------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ClsbenchError, match="the disk is full") as caught,
+        run_directory(tmp_path, NAME) as directory,
+    ):
+        write_record(directory, make_record())
+        (directory / "classifier.safetensors").symlink_to("/dev/full")
+        (directory / "classifier.safetensors").write_bytes(b"0" * 100_000)
+    assert caught.value.exit_code == 1
+    assert str(tmp_path) in str(caught.value)
+    assert entries(tmp_path) == []
+
+
+FILLING = """
+import sys, resource
+from pathlib import Path
+from clsbench.errors import ClsbenchError
+from clsbench.results.store import check_store_writable, run_directory
+store = Path(sys.argv[1])
+limit = int(sys.argv[2])
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+check_store_writable(store)
+try:
+    with run_directory(store, "20251121T101729Z-run-00000000") as directory:
+        if sys.argv[3] == "safetensors":
+            import numpy
+            from safetensors.numpy import save_file
+            save_file({"a": numpy.zeros(150_000)}, directory / "classifier.safetensors")
+        else:
+            with open(directory / "classifier.safetensors", "wb") as file:
+                for _ in range(64):
+                    file.write(bytes(16384))
+except ClsbenchError as error:
+    print(error)
+    sys.exit(error.exit_code if not list(store.iterdir()) else 77)
+"""
+
+
+@pytest.mark.parametrize("writer", ["python", "safetensors"])
+def test_a_file_size_limit_is_a_full_disk(tmp_path: Path, writer: str) -> None:
+    command = [sys.executable, "-c", FILLING, str(tmp_path), "65536", writer]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert "the disk is full" in ended.stdout
+
+
+@pytest.mark.parametrize("writer", ["python", "safetensors"])
+def test_a_small_disk_that_fills_up(tmp_path: Path, writer: str) -> None:
+    script = tmp_path / "filling.py"
+    script.write_text(FILLING)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = f"mount -t tmpfs -o size=256k tmpfs {disk}"
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "-m", "sh", "-c", mount]).returncode:
+        pytest.skip("no tmpfs of one's own can be mounted here")
+    command = f"{mount} && {sys.executable} {script} {disk} 0 {writer}"
+    ended = subprocess.run([unshare, "-m", "sh", "-c", command], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert "the disk is full" in ended.stdout
+
+
+def test_a_store_that_can_be_written_is_made_and_left_empty(tmp_path: Path) -> None:
+    store = tmp_path / "deep" / "store"
+    check_store_writable(store)
+    check_store_writable(store)
+    assert entries(store) == []
+
+
+def unwritable_stores() -> list[str]:
+    return ["{tmp}/file", "{tmp}/file/store", "{tmp}/dangling", "/proc/store", "/dev/full"]
+
+
+@pytest.mark.parametrize("template", unwritable_stores())
+def test_a_store_that_cannot_be_written_is_refused_beforehand(
+    tmp_path: Path, template: str
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone")
+    store = Path(template.format(tmp=tmp_path))
+    with pytest.raises(UsageError, match="cannot be stored in") as caught:
+        check_store_writable(store)
+    assert str(store) in str(caught.value) and "--out" in str(caught.value)
+    if "file" in template:
+        assert f"{tmp_path / 'file'} is not a folder" in str(caught.value)
+
+
+def test_a_read_only_file_system_is_refused(tmp_path: Path) -> None:
+    script = tmp_path / "check.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\n"
+        "from clsbench.results.store import check_store_writable\n"
+        "from clsbench.errors import UsageError\n"
+        "try:\n    check_store_writable(Path(sys.argv[1]))\n"
+        "except UsageError as error:\n    print(error); sys.exit(error.exit_code)\n"
+    )
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = f"mount -t tmpfs -o size=64k,ro tmpfs {disk}"
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "-m", "sh", "-c", mount]).returncode:
+        pytest.skip("no tmpfs of one's own can be mounted here")
+    command = f"{mount} && {sys.executable} {script} {disk}"
+    ended = subprocess.run([unshare, "-m", "sh", "-c", command], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "read-only file system" in ended.stdout
+
+
+def test_a_value_that_json_cannot_hold_is_refused_by_name(tmp_path: Path) -> None:
+    record = make_record()
+    assert record.history is not None
+    entry = msgspec.structs.replace(record.history.steps[0], train_loss=float("nan"))
+    history = msgspec.structs.replace(record.history, steps=(entry,))
+    with (
+        pytest.raises(ClsbenchError, match=r"train_loss|history\.steps"),
+        run_directory(tmp_path, NAME) as directory,
+    ):
+        write_record(directory, msgspec.structs.replace(record, history=history))
+    assert entries(tmp_path) == []
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+@given(st.text(max_size=100))
+def test_any_experiment_gives_a_file_name(experiment: str) -> None:
+    name = run_name(make_record(experiment=experiment, run_key="0123456789abcdef"))
+    assert re.fullmatch(r"20251121T101729Z-[A-Za-z0-9._-]+-01234567", name)
+    assert len(name) < 110
+
+
+def test_the_name_tells_time_in_utc() -> None:
+    record = make_record(created="2025-11-21T23:30:00+05:30", run_key="0123456789abcdef")
+    assert run_name(record) == "20251121T180000Z-gpt2-sms-spam-01234567"
+
+
+# --- predictions ----------------------------------------------------------------------------------
+
+
+def make_splits(class_names: tuple[str, ...], sizes: tuple[int, int, int]) -> Splits:
+    generator = np.random.default_rng(5)
+    first = 0
+    made = []
+    for name, size in zip(("train", "validation", "test"), sizes, strict=True):
+        labels = tuple(int(v) for v in generator.integers(0, len(class_names), size))
+        rows = tuple(range(first, first + size))
+        made.append(Split(name=name, rows=rows, texts=("x",) * size, labels=labels))
+        first += size
+    return Splits(class_names=class_names, train=made[0], validation=made[1], test=made[2])
+
+
+class_names = st.lists(
+    st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=12),
+    min_size=2,
+    max_size=5,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(class_names, st.sampled_from(["float32", "float64"]), st.integers(0, 2**32 - 1))
+def test_predictions_come_back_exactly(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str], dtype: str, seed: int
+) -> None:
+    directory = tmp_path_factory.mktemp("run")
+    splits = make_splits(tuple(names), (3, 2, 4))
+    generator = np.random.default_rng(seed)
+    probabilities = {
+        s.name: generator.random((len(s), len(names))).astype(dtype) for s in splits.all()
+    }
+    write_predictions(directory, splits, probabilities)
+    with (directory / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    assert header[:3] == ["split", "row", "label"]
+    assert len(set(header)) == len(header) == 3 + len(names)
+    assert all(h.startswith(f"probability_{n}") for h, n in zip(header[3:], names, strict=True))
+    expected = [(s.name, r, names[y]) for s in splits.all() for r, y in zip(s.rows, s.labels)]
+    assert [(split, int(row), label) for split, row, label, *_ in rows] == expected
+    read = np.array([row[3:] for row in rows]).astype(dtype)
+    np.testing.assert_array_equal(read, np.concatenate(list(probabilities.values())))
+
+
+def test_predictions_of_the_splits_that_were_reached(tmp_path: Path) -> None:
+    splits = make_splits(("ham", "spam"), (3, 2, 4))
+    write_predictions(tmp_path, splits, {"test": np.full((4, 2), 0.5)})
+    lines = (tmp_path / "predictions.csv").read_text().splitlines()
+    assert lines[0] == "split,row,label,probability_ham,probability_spam"
+    assert len(lines) == 5 and all(line.startswith("test,") for line in lines[1:])
+
+
+def test_predictions_of_another_shape_are_refused(tmp_path: Path) -> None:
+    splits = make_splits(("ham", "spam"), (3, 2, 4))
+    with pytest.raises(ValueError, match=r"probabilities of test are \(4, 3\), expected \(4, 2\)"):
+        write_predictions(tmp_path, splits, {"test": np.zeros((4, 3))})
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def test_a_store_that_does_not_exist_holds_nothing(tmp_path: Path) -> None:
+    assert scan(tmp_path / "none") == ((), ())
+
+
+def test_a_store_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="is not a folder"):
+        scan(tmp_path / "file")
+
+
+def test_damage_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    good = store_run(tmp_path, make_record())
+    encoded = (good / "record.json").read_bytes()
+
+    def damaged(name: str, content: bytes | None) -> None:
+        directory = tmp_path / f"20251121T111111Z-{name}"
+        directory.mkdir()
+        if content is not None:
+            (directory / "record.json").write_bytes(content)
+
+    tree = json.loads(encoded)
+    damaged("cut", encoded[: len(encoded) // 2])
+    damaged("empty", b"")
+    damaged("latin", b'{"experiment": "\xff"}')
+    damaged("list", b"[]")
+    damaged("lost", None)
+    damaged("newer", json.dumps({**tree, "schema_version": 2}).encode())
+    damaged("newer-form", b'{"schema_version": 7, "all": "different"}')
+    damaged("older", json.dumps({**tree, "schema_version": 0}).encode())
+    damaged("type", json.dumps({**tree, "status": 3}).encode())
+    damaged("unversioned", b'{"hello": "world"}')
+    (tmp_path / "20251121T111111Z-folder" / "record.json").mkdir(parents=True)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / ".unfinished-20251121T111111Z-x").mkdir()
+    found = scan(tmp_path)
+    assert [run.path for run in found.runs] == [good]
+    reasons = {path.name.partition("Z-")[2]: reason for path, reason in found.damaged}
+    assert set(reasons) == {
+        *("cut", "empty", "latin", "list", "lost", "newer", "newer-form", "older", "type"),
+        *("unversioned", "folder"),
+    }
+    assert all(reasons.values())
+    assert "schema_version 2" in reasons["newer"] and "newer clsbench" in reasons["newer"]
+    assert "schema_version 7" in reasons["newer-form"]
+    assert "older clsbench" in reasons["older"]
+    assert "status" in reasons["type"]
+    assert "no schema_version" in reasons["unversioned"]
+    assert "no record.json" in reasons["lost"]
+    for path, reason in found.damaged:
+        with pytest.raises(UsageError, match=re.escape(reason)):
+            read_record(path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_no_damage_raises_anything_but_a_users_error(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    encoded = bytearray(msgspec.json.encode(make_record()))
+    start = data.draw(st.integers(0, len(encoded) - 1))
+    encoded[start : start + data.draw(st.integers(0, 40))] = data.draw(st.binary(max_size=20))
+    directory = tmp_path_factory.mktemp("run")
+    (directory / "record.json").write_bytes(encoded)
+    try:
+        assert isinstance(read_record(directory), RunRecord)
+    except UsageError as error:
+        assert "record.json" in str(error)
+
+
+def test_fields_of_tomorrow_do_not_hinder_reading(tmp_path: Path) -> None:
+    record = make_record()
+    tree = {**msgspec.to_builtins(record), "later": {"unheard": "of"}}
+    (tmp_path / "record.json").write_text(json.dumps(tree))
+    assert read_record(tmp_path) == record
+    assert read_record(tmp_path / "record.json") == record
+
+
+# --- finding a run --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three_runs(tmp_path: Path) -> Path:
+    store = tmp_path / "store"
+    names = {
+        "20251121T090000Z-gpt2-sms-spam-aaaaaaaa": "2025-11-21T09:00:00.5+00:00",
+        "20251121T100000Z-gpt2-sms-spam-bbbbbbbb": "2025-11-21T10:00:00.9+00:00",
+        "20251121T100000Z-gpt2-sms-spam-cccccccc": "2025-11-21T10:00:00.1+00:00",
+    }
+    for name, created in names.items():
+        store_run(store, make_record(created=created), name)
+    return store
+
+
+def test_a_run_is_found_by_name_prefix_path_and_latest(three_runs: Path) -> None:
+    first = three_runs / "20251121T090000Z-gpt2-sms-spam-aaaaaaaa"
+    assert find_run(three_runs, first.name) == first
+    assert find_run(three_runs, first.name + "/") == first
+    assert find_run(three_runs, "20251121T09") == first
+    assert find_run(three_runs, str(first)) == first
+    assert find_run(three_runs, first) == first
+    assert find_run(three_runs, first / "record.json") == first
+    latest = three_runs / "20251121T100000Z-gpt2-sms-spam-bbbbbbbb"
+    assert find_run(three_runs, "latest") == latest
+
+
+def test_the_latest_is_never_a_damaged_run(three_runs: Path) -> None:
+    (three_runs / "20261121T100000Z-gpt2-sms-spam-dddddddd").mkdir()
+    assert find_run(three_runs, "latest").name.endswith("bbbbbbbb")
+
+
+def test_a_run_elsewhere_is_found_by_its_path(tmp_path: Path, three_runs: Path) -> None:
+    other = store_run(tmp_path / "other", make_record())
+    assert find_run(three_runs, other) == other
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("20251121T10", "ambiguous.*2 match: .*bbbbbbbb, .*cccccccc"),
+        ("20251121T090000Z-gpt2-sms-spam-aaaaaaab", "did you mean 20251121T090000Z.*aaaaaaaa"),
+        ("zzz", "no run 'zzz'.*the last are: .*aaaaaaaa.*cccccccc"),
+        ("", "no run ''"),
+    ],
+)
+def test_what_names_no_run_is_told(three_runs: Path, reference: str, expected: str) -> None:
+    with pytest.raises(UsageError, match=expected):
+        find_run(three_runs, reference)
+
+
+def test_a_folder_without_a_record_is_told(tmp_path: Path, three_runs: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds no run: there is no record\.json"):
+        find_run(three_runs, tmp_path)
+
+
+@pytest.mark.parametrize("reference", ["latest", "20251121"])
+def test_an_empty_store_is_told(tmp_path: Path, reference: str) -> None:
+    with pytest.raises(UsageError, match="holds no runs"):
+        find_run(tmp_path / "none", reference)
+
+
+@pytest.mark.slow
+def test_thousands_of_runs_are_read_in_seconds(tmp_path: Path) -> None:
+    encoded = msgspec.json.encode(make_record())
+    for i in range(3000):
+        directory = tmp_path / f"20251121T101729Z-gpt2-sms-spam-{i:08d}"
+        directory.mkdir()
+        (directory / "record.json").write_bytes(encoded)
+    started = time.perf_counter()
+    assert len(scan(tmp_path).runs) == 3000
+    assert time.perf_counter() - started < 6
