@@ -87,6 +87,7 @@ def transfer(
         "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
         # Xet retries in its own way, out of sight; whoever wants it sets this to 0.
         "HF_HUB_DISABLE_XET": os.environ.get("HF_HUB_DISABLE_XET", "1"),
+        "HF_HUB_DISABLE_SHARED_BLOBS": "1",  # whose links would lead out of the staging folder
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_HUB_DISABLE_SYMLINKS_WARNING": "1",
     }
@@ -139,7 +140,7 @@ def _watch(
             received(size_bytes)
         if limit_bytes is not None and size_bytes > limit_bytes:
             raise AttemptFailedError(
-                f"it sends more than the {limit_bytes:,} bytes expected", permanent=True
+                f"it sends far more than it should, over {limit_bytes:,} bytes", permanent=True
             )
         if now > deadline or silence.is_over:
             if largest_bytes:

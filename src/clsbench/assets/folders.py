@@ -91,7 +91,7 @@ def fetch_folder(
     missing = []
     for key, outcome in outcomes.items():
         if isinstance(outcome, Failed):
-            missing.append(Missing(key, tried[key] + outcome.tried))
+            missing.append(Missing(wanted[key], tried[key] + outcome.tried))
         else:
             states[key] = FileState(
                 wanted[key], "found", outcome.path, outcome.sha256, "downloaded"

@@ -15,7 +15,7 @@ from clsbench.values import Asset
 class Missing(NamedTuple):
     """An asset that is not at hand; ``tried`` names every place and address with the reason."""
 
-    key: str
+    asset: Asset
     tried: tuple[str, ...]
 
 
@@ -59,7 +59,7 @@ def obtain(
         else:
             found[asset.key] = located
     downloaded: dict[str, Located] = {}
-    missing = tuple(Missing(key, notes) for key, notes in absent.items())
+    missing = tuple(Missing(wanted[key], notes) for key, notes in absent.items())
     if absent and not offline:
         outcomes = download(
             [wanted[key] for key in absent],
@@ -68,7 +68,7 @@ def obtain(
             limits=limits or Limits(),
         )
         missing = tuple(
-            Missing(key, absent[key] + outcome.tried)
+            Missing(wanted[key], absent[key] + outcome.tried)
             for key, outcome in outcomes.items()
             if isinstance(outcome, Failed)
         )
@@ -114,7 +114,7 @@ def missing_text(missing: Sequence[Missing]) -> str:
     count = "1 file" if len(missing) == 1 else f"{len(missing)} files"
     lines = [f"{count} could neither be found nor downloaded:"]
     for entry in missing:
-        lines += [f"  {entry.key}", *(f"    {reason}" for reason in entry.tried)]
+        lines += [f"  {entry.asset.key}", *(f"    {reason}" for reason in entry.tried)]
     lines += [
         "What to do: try again later; or, on a machine with a network, run",
         "  clsbench assets fetch DIR",

@@ -84,7 +84,10 @@ def _fetch_web_file(order: dict[str, Any]) -> str:
     target = os.path.join(order["folder"], "download")
     # A host's addresses are tried one after the other; reading has no limit but the parent's.
     timeouts = (order["connect_seconds"], None)
-    pooch.HTTPDownloader(chunk_size=CHUNK_BYTES, timeout=timeouts)(order["url"], target, None)
+    downloader = pooch.HTTPDownloader(
+        chunk_size=CHUNK_BYTES, timeout=timeouts, headers={"Accept-Encoding": "identity"}
+    )
+    downloader(order["url"], target, None)
     return target
 
 
