@@ -1,0 +1,53 @@
+"""The conformance kit for plugin authors: what every component promises, as tests.
+
+Each check takes a component, exercises it the way a run does, and raises ``AssertionError`` naming
+the component and the promise that it breaks. ``clsbench`` runs the same checks over its catalog.
+
+    def test_my_strategy():
+        clsbench.testing.check_freezing_strategy(MyStrategy(blocks=2))
+
+Loaded on first use: importing this package imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clsbench.testing.adapters import check_adapter as check_adapter
+    from clsbench.testing.backbones import check_backbone as check_backbone
+    from clsbench.testing.baselines import check_baseline as check_baseline
+    from clsbench.testing.datasets import check_dataset as check_dataset
+    from clsbench.testing.freezing import check_freezing_strategy as check_freezing_strategy
+    from clsbench.testing.heads import check_head as check_head
+    from clsbench.testing.miniature import MiniatureBackbone as MiniatureBackbone
+    from clsbench.testing.poolings import check_pooling as check_pooling
+    from clsbench.testing.promises import check_options as check_options
+
+_HOMES = {
+    "MiniatureBackbone": "miniature",
+    "check_adapter": "adapters",
+    "check_backbone": "backbones",
+    "check_baseline": "baselines",
+    "check_dataset": "datasets",
+    "check_freezing_strategy": "freezing",
+    "check_head": "heads",
+    "check_options": "promises",
+    "check_pooling": "poolings",
+}
+"""Where each public name is defined."""
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'clsbench.testing' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"clsbench.testing.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,104 @@
+"""What an adapter promises: existing parameters keep names and values, new ones can be trained."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clsbench.components import Adapter
+from clsbench.testing.miniature import NUM_CLASSES, miniature_batch, miniature_classifier
+from clsbench.testing.promises import check_options, require
+from clsbench.testing.tensors import SEED, check_built_alike, check_output, seeded
+
+
+def check_adapter(adapter: Adapter) -> None:
+    """Check an adapter on a miniature classifier.
+
+    Every parameter keeps its name, shape and value; a seed decides the new ones; a step of AdamW
+    leaves the frozen backbone the same bit for bit and gives the new parameters finite gradients;
+    a stored state, loaded into another classifier with the same adapter, gives the same logits.
+
+    Raises:
+        AssertionError: a promise is broken.
+    """
+    check_options(adapter)
+    for blocks in (3, 1):
+        _check_on(adapter, blocks)
+
+
+def _check_on(adapter: Adapter, blocks: int) -> None:
+    def adapted() -> nn.Module:
+        classifier = miniature_classifier(blocks)
+        adapter.apply(classifier)
+        return classifier
+
+    classifier = check_built_alike(adapter, adapted)
+    plain = seeded(lambda: miniature_classifier(blocks))
+    after = dict(classifier.named_parameters())
+    for name, parameter in plain.named_parameters():
+        require(name in after, adapter, f"the parameter {name} is gone or has another name")
+        require(
+            after[name].shape == parameter.shape and torch.equal(after[name], parameter),
+            adapter,
+            f"the parameter {name} changed",
+        )
+    existing = {name for name, _ in plain.named_parameters()}
+    logits = _logits(adapter, classifier)
+    _check_step(adapter, classifier, existing)
+    _check_stored(adapter, classifier, blocks)
+    doubled = _logits(adapter, check_built_alike(adapter, adapted).double())
+    require(
+        torch.allclose(doubled, logits.double(), atol=1e-4),
+        adapter,
+        "in float64 its classifier gives other logits than in float32",
+    )
+
+
+def _logits(adapter: Adapter, classifier: nn.Module) -> Tensor:
+    input_ids, lengths, _ = miniature_batch()
+    like = next(classifier.parameters())
+    shape = (len(lengths), NUM_CLASSES)
+    with torch.no_grad():
+        logits = check_output(adapter, classifier.eval()(input_ids, lengths), shape, like)
+        again = classifier(input_ids, lengths)
+    require(torch.equal(again, logits), adapter, "a second call gives another result")
+    return logits
+
+
+def _check_step(adapter: Adapter, classifier: nn.Module, existing: set[str]) -> None:
+    """Train what is new, and the head, on a frozen backbone."""
+    for name, parameter in classifier.named_parameters():
+        parameter.requires_grad_(name not in existing or not name.startswith("backbone."))
+    before = {name: p.detach().clone() for name, p in classifier.named_parameters()}
+    trained = [p for p in classifier.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=0.01, weight_decay=0.1)
+    input_ids, lengths, labels = miniature_batch()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        loss = F.cross_entropy(classifier.train()(input_ids, lengths), labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+    for name, parameter in classifier.named_parameters():
+        if not parameter.requires_grad:
+            require(torch.equal(parameter, before[name]), adapter, f"{name} is frozen and changed")
+            continue
+        require(parameter.grad is not None, adapter, f"{name} trains and has no gradient")
+        assert parameter.grad is not None
+        require(bool(parameter.grad.isfinite().all()), adapter, f"{name} has no finite gradient")
+
+
+def _check_stored(adapter: Adapter, classifier: nn.Module, blocks: int) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED + 1)
+        other = miniature_classifier(blocks)
+        adapter.apply(other)
+    try:
+        other.load_state_dict(classifier.state_dict())
+    except RuntimeError as error:
+        raise AssertionError(f"{adapter!r}: its state cannot be loaded again: {error}") from error
+    require(
+        torch.equal(_logits(adapter, other), _logits(adapter, classifier)),
+        adapter,
+        "its state, loaded into another classifier, gives other logits",
+    )

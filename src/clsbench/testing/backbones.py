@@ -1,0 +1,236 @@
+"""What a backbone promises: described before it is built, stage by stage, each text by itself."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from clsbench.components import Backbone, BackboneModule, Tokenizer
+from clsbench.testing.promises import check_assets, check_options, require
+from clsbench.testing.tensors import check_built_alike, check_output, untouched_generator
+from clsbench.values import Files, ParameterInfo
+
+ROLES = frozenset({"weight", "bias", "norm", "embedding"})
+TEXTS = ("Do you have time", "", "You are a winner", "1", "<|endoftext|> \U0001f600 naïve \x00\n")
+MOST_TOKENS = 12
+
+
+def check_backbone(backbone: Backbone, files: Files | None = None) -> None:
+    """Check a backbone and its tokenizer; ``files`` says where its assets lie.
+
+    ``describe()`` and ``skeleton()`` tell what ``build()`` makes; the tokenizer takes any text; the
+    stages turn token ids into finite hidden states (B, T, H), the same every time, each text by
+    itself; no stage depends on parameters of a later one (or a frozen prefix could not be kept);
+    padding matters only where ``attends_to_padding`` says so; every parameter has a finite
+    gradient.
+
+    Raises:
+        AssertionError: a promise is broken.
+    """
+    check_options(backbone)
+    check_assets(backbone)
+    given = files or {}
+    missing = [asset.key for asset in backbone.assets() if asset.key not in given]
+    require(not missing, backbone, f"hand its assets to the check: files lacks {missing}")
+    stand_in = backbone.stand_in()
+    require(
+        stand_in is None or isinstance(stand_in, Backbone),
+        backbone,
+        f"its stand-in is no backbone: {stand_in!r}",
+    )
+    tokenizer = backbone.tokenizer(given)
+    rows = _check_tokenizer(backbone, tokenizer)
+    module = check_built_alike(backbone, lambda: backbone.build(given))
+    _check_description(backbone, module)
+    input_ids, lengths = _batch(rows, tokenizer.pad_token_id)
+    _check_stages(backbone, module, input_ids, lengths)
+    whole = backbone.context_length()
+    _hidden(backbone, module, input_ids[:1, :1].expand(1, whole), torch.tensor([whole]))
+    # Comparisons in float64, where rounding cannot hide or feign a difference.
+    module = module.double()
+    hidden = _hidden(backbone, module, input_ids, lengths)
+    _check_texts_apart(backbone, module, input_ids, lengths, hidden)
+    if not cast(BackboneModule, module).attends_to_padding:
+        _check_padding(backbone, module, input_ids, lengths, hidden)
+
+
+# --- before it is built -----------------------------------------------------------------------
+
+
+def _check_tokenizer(backbone: Backbone, tokenizer: Tokenizer) -> list[list[int]]:
+    pad = tokenizer.pad_token_id
+    require(isinstance(pad, int) and pad >= 0, backbone, f"pad_token_id is {pad!r}")
+    rows = []
+    for text in TEXTS:
+        try:
+            ids = tokenizer.encode(text)
+        except Exception as error:
+            raise AssertionError(
+                f"{backbone!r}: its tokenizer fails on {text!r}: {error}; it must take any text"
+            ) from error
+        require(
+            isinstance(ids, list) and all(isinstance(i, int) and i >= 0 for i in ids),
+            backbone,
+            f"encode({text!r}) gives {ids!r}, expected a list of token ids",
+        )
+        require(ids == tokenizer.encode(text), backbone, f"encode({text!r}) differs when repeated")
+        rows.append(ids[: min(MOST_TOKENS, backbone.context_length())])
+    require(rows[0] != rows[2], backbone, "its tokenizer gives different texts the same ids")
+    return rows
+
+
+def _check_description(backbone: Backbone, module: nn.Module) -> None:
+    described = backbone.describe()
+    built = {name: tuple(p.shape) for name, p in module.named_parameters()}
+    _require_same_parameters(backbone, described, built, "build()")
+    skeleton = backbone.skeleton()
+    planned = {name: tuple(p.shape) for name, p in skeleton.named_parameters()}
+    _require_same_parameters(backbone, described, planned, "skeleton()")
+    real = [name for name, p in skeleton.named_parameters() if not p.is_meta]
+    require(not real, backbone, f"skeleton() holds data in {real[:3]}; make it on the meta device")
+    stages = [stage.name for stage in cast(BackboneModule, module).stages()]
+    require(len(set(stages)) == len(stages), backbone, f"two stages share a name: {stages}")
+    for info in described:
+        require(info.role in ROLES, backbone, f"{info.name} has the unknown role {info.role!r}")
+        require(
+            info.stage in stages, backbone, f"{info.name} is in no stage ({info.stage!r}: {stages})"
+        )
+        require(
+            info.numel == math.prod(info.shape), backbone, f"{info.name}: numel is not its shape's"
+        )
+    for name, parameter in module.named_parameters():
+        require(
+            parameter.dtype == torch.float32 and parameter.device.type == "cpu",
+            backbone,
+            f"{name} is built as {parameter.dtype} on {parameter.device}, expected float32 on cpu",
+        )
+    for attribute, expected in (
+        ("hidden_size", backbone.hidden_size()),
+        ("context_length", backbone.context_length()),
+    ):
+        found = getattr(module, attribute, None)
+        require(
+            found == expected,
+            backbone,
+            f"{attribute} of the module is {found!r}, {attribute}() gives {expected}",
+        )
+
+
+def _require_same_parameters(
+    backbone: Backbone,
+    described: tuple[ParameterInfo, ...],
+    found: dict[str, tuple[int, ...]],
+    where: str,
+) -> None:
+    told = {info.name: info.shape for info in described}
+    differing = sorted(told.items() ^ found.items())
+    require(
+        list(told.items()) == list(found.items()),
+        backbone,
+        f"describe() and {where} differ in "
+        + (", ".join(f"{name} {shape}" for name, shape in differing[:4]) or "the order"),
+    )
+
+
+# --- once it is built -------------------------------------------------------------------------
+
+
+def _batch(rows: list[list[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:
+    padded_length = max(map(len, rows)) + 2
+    input_ids = torch.full((len(rows), padded_length), pad_token_id)
+    for row, ids in zip(input_ids, rows, strict=True):
+        row[: len(ids)] = torch.tensor(ids, dtype=torch.int64)
+    return input_ids, torch.tensor([len(ids) for ids in rows])
+
+
+def _states(module: nn.Module, input_ids: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+    """The hidden states behind every stage, by its name."""
+    backbone = cast(BackboneModule, module)
+    context = backbone.prepare(input_ids, lengths)
+    hidden: Tensor | None = None
+    states = {}
+    for stage in backbone.stages():
+        hidden = states[stage.name] = stage.run(hidden, context)
+    return states
+
+
+def _hidden(backbone: Backbone, module: nn.Module, input_ids: Tensor, lengths: Tensor) -> Tensor:
+    with torch.no_grad():
+        states = _states(module, input_ids, lengths)
+    like = next(module.parameters())
+    for hidden in states.values():
+        check_output(backbone, hidden, (*input_ids.shape, backbone.hidden_size()), like)
+    return hidden
+
+
+def _check_stages(
+    backbone: Backbone, module: nn.Module, input_ids: Tensor, lengths: Tensor
+) -> None:
+    with untouched_generator():
+        before = torch.random.get_rng_state()
+        hidden = _hidden(backbone, module, input_ids, lengths)
+        require(
+            torch.equal(before, torch.random.get_rng_state()),
+            backbone,
+            "in evaluation mode it draws random numbers",
+        )
+        require(
+            torch.equal(hidden, _hidden(backbone, module, input_ids, lengths)),
+            backbone,
+            "a second call gives another result",
+        )
+    states = _states(module, input_ids, lengths)
+    order = list(states)
+    named = dict(module.named_parameters())
+    for info in backbone.describe():
+        earlier = order[: order.index(info.stage)]
+        if not earlier:
+            continue
+        (gradient,) = torch.autograd.grad(
+            states[earlier[-1]].sum(), named[info.name], allow_unused=True, retain_graph=True
+        )
+        require(
+            gradient is None or not gradient.any(),
+            backbone,
+            f"the stage {earlier[-1]!r} depends on {info.name} of the later stage {info.stage!r}",
+        )
+    gradients = torch.autograd.grad(
+        states[order[-1]].square().sum(), list(named.values()), allow_unused=True
+    )
+    for name, gradient in zip(named, gradients, strict=True):
+        require(gradient is not None, backbone, f"no gradient reaches {name}")
+        assert gradient is not None
+        require(bool(gradient.isfinite().all()), backbone, f"the gradient of {name} is not finite")
+
+
+def _check_texts_apart(
+    backbone: Backbone, module: nn.Module, input_ids: Tensor, lengths: Tensor, hidden: Tensor
+) -> None:
+    for row in range(len(input_ids)):
+        alone = _hidden(backbone, module, input_ids[row : row + 1], lengths[row : row + 1])
+        require(
+            torch.allclose(alone[0], hidden[row], rtol=1e-6, atol=1e-8),
+            backbone,
+            "the hidden states of a text depend on the other texts of its batch",
+        )
+
+
+def _check_padding(
+    backbone: Backbone, module: nn.Module, input_ids: Tensor, lengths: Tensor, hidden: Tensor
+) -> None:
+    """Other padding, and less of it, must leave the real tokens as they are."""
+    places = torch.arange(input_ids.shape[1])
+    real = places < lengths.unsqueeze(-1)  # (B, T)
+    other_ids = torch.where(real, input_ids, input_ids[0, 0])
+    trimmed = int(lengths.max())
+    for what, ids in (("other", other_ids), ("less", input_ids[:, :trimmed])):
+        states = _hidden(backbone, module, ids, lengths)
+        kept = real[:, : ids.shape[1]]
+        require(
+            torch.allclose(states[kept], hidden[:, : ids.shape[1]][kept], rtol=1e-6, atol=1e-8),
+            backbone,
+            f"attends_to_padding is false, but {what} padding changes the states of real tokens",
+        )

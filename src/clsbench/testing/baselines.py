@@ -1,0 +1,61 @@
+"""What a baseline promises: it can be fitted to any texts, and always answers the same."""
+
+from __future__ import annotations
+
+from clsbench.components import Baseline
+from clsbench.testing.promises import check_options, require
+
+CORPORA: dict[str, tuple[list[str], list[int]]] = {
+    "two classes": (
+        ["win a prize now", "see you at home", "call to win", "home late"],
+        [1, 0, 1, 0],
+    ),
+    "three classes": (["red apple", "blue sky", "green leaf"] * 3, [0, 1, 2] * 3),
+    "one character a text": (["a", "b", "a", "b"], [0, 1, 0, 1]),
+    "stop words": (["the", "of", "and", "the of"], [0, 1, 1, 0]),
+    "punctuation": (["!", "?", "!!", "??"], [0, 1, 0, 1]),
+    "equal texts": (["same", "same"], [0, 1]),
+    "scripts and emoji": (["你好", "😀😀", "مرحبا", "naïve"], [0, 1, 0, 1]),
+    "a long text": (["word " * 50_000, "other"], [0, 1]),
+    "one class": (["all", "alike"], [1, 1]),
+}
+UNSEEN = ["win the apple", "unheard", "", " ", "\n", "<|endoftext|>", "😀"]
+
+
+def check_baseline(baseline: Baseline) -> None:
+    """Check a baseline on ordinary corpora and on odd ones: blank texts, one class, no words.
+
+    ``fit(texts, labels)`` and ``predict(texts)`` give one label a text, each seen in training, the
+    same from two estimators and for a text alone.
+
+    Raises:
+        AssertionError: a promise is broken.
+    """
+    check_options(baseline)
+    for name, (texts, labels) in CORPORA.items():
+        answers = _answers(baseline, texts, labels, name)
+        require(
+            answers == _answers(baseline, texts, labels, name),
+            baseline,
+            f"fitted twice on the same texts ({name}), it answers differently",
+        )
+
+
+def _answers(baseline: Baseline, texts: list[str], labels: list[int], name: str) -> list[int]:
+    estimator = baseline.build()
+    asked = [*texts, *UNSEEN]
+    try:
+        estimator.fit(texts, labels)
+        answers = list(estimator.predict(asked))
+        alone = [next(iter(estimator.predict([text]))) for text in asked]
+    except Exception as error:
+        raise AssertionError(f"{baseline!r}: it fails on {name}: {error}") from error
+    require(
+        len(answers) == len(asked),
+        baseline,
+        f"predict() gives {len(answers)} answers to {len(asked)} texts ({name})",
+    )
+    strange = [answer for answer in answers if answer not in labels]
+    require(not strange, baseline, f"predict() gives {strange[:1]}, no label of training ({name})")
+    require(answers == alone, baseline, f"it answers differently to a text alone ({name})")
+    return [int(answer) for answer in answers]
