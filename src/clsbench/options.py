@@ -13,6 +13,8 @@ from msgspec import Meta
 from clsbench.spec import convert
 
 DEFAULT_STORE = Path("runs")
+ENVIRONMENT = {"assets": "CLSBENCH_ASSETS", "out": "CLSBENCH_RUNS", "plugins": "CLSBENCH_PLUGINS"}
+"""The environment variables that stand in for what is not given."""
 
 
 class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -50,17 +52,15 @@ class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 def default_options(given: Mapping[str, Any]) -> RunOptions:
-    """Options from plain values; ``CLSBENCH_ASSETS``, ``CLSBENCH_RUNS`` and ``CLSBENCH_PLUGINS``
-    stand in for what is not given.
+    """Options from plain values; what is not given comes from :data:`ENVIRONMENT`.
 
     Raises:
         UsageError: a value does not fit.
     """
     values = dict(given)
-    for key, variable in (("assets", "CLSBENCH_ASSETS"), ("out", "CLSBENCH_RUNS")):
-        if key not in values and os.environ.get(variable):
-            values[key] = os.environ[variable]
-    if "plugins" not in values and os.environ.get("CLSBENCH_PLUGINS"):
-        values["plugins"] = os.environ["CLSBENCH_PLUGINS"].split(os.pathsep)
+    for key, variable in ENVIRONMENT.items():
+        text = os.environ.get(variable)
+        if key not in values and text:
+            values[key] = text.split(os.pathsep) if key == "plugins" else text
     plain = {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
     return convert(plain, RunOptions, "the run's options")

@@ -1,0 +1,5 @@
+"""``python -m clsbench`` is the command ``clsbench``."""
+
+from clsbench.cli.main import main
+
+main()

@@ -1,0 +1,91 @@
+"""Completion of experiments and components in the shell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import rich_click as click
+from click.shell_completion import CompletionItem
+
+from clsbench.components import Axis
+
+if TYPE_CHECKING:
+    from clsbench.catalog import Catalog
+
+Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def complete_experiment(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Registered experiments, then files."""
+    entries = _catalog(ctx).entries["experiments"]
+    names = _items({name: entry.summary for name, entry in entries.items()}.items(), incomplete)
+    return names or [CompletionItem(incomplete, type="file")]
+
+
+def complete_axis(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The axes by the name that ``clsbench list`` shows."""
+    from clsbench.components import AXES
+
+    return _items(((axis.name.replace("_", "-"), "") for axis in AXES), incomplete)
+
+
+def complete_component(axis: Axis) -> Completer:
+    """Components of an axis by name, and behind the colon their options."""
+
+    def complete(
+        ctx: click.Context, parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        entries = _catalog(ctx).entries[axis.name]
+        name, colon, _ = incomplete.partition(":")
+        if colon and name in entries:
+            return _option_items(entries[name].component, incomplete)
+        return _items(((name, entry.summary) for name, entry in entries.items()), incomplete)
+
+    return complete
+
+
+def complete_run(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The stored runs by name, the newest first."""
+    from clsbench.cli.options import chosen_run_options
+    from clsbench.results.store import LATEST, RECORD_FILE
+
+    store = chosen_run_options(ctx).out
+    names = [path.parent.name for path in store.glob(f"*/{RECORD_FILE}")]
+    choices = [(LATEST, "the run begun last"), *((name, "") for name in sorted(names)[::-1])]
+    return _items(choices, incomplete) or [CompletionItem(incomplete, type="dir")]
+
+
+def _option_items(component: object, incomplete: str) -> list[CompletionItem]:
+    from clsbench.cli.fields import fields_of
+
+    assert isinstance(component, type)
+    start = incomplete[: max(incomplete.rfind(":"), incomplete.rfind(",")) + 1]
+    options = ((f"{start}{field.name}=", field.description) for field in fields_of(component))
+    return _items(options, incomplete)
+
+
+def _items(choices: Iterable[tuple[str, str]], incomplete: str) -> list[CompletionItem]:
+    return [
+        CompletionItem(name, help=summary or None)
+        for name, summary in choices
+        if name.startswith(incomplete)
+    ]
+
+
+def _catalog(ctx: click.Context) -> Catalog:
+    """The catalog with the plugins named so far; a completion never fails or warns."""
+    from clsbench.catalog import load_catalog
+    from clsbench.errors import ClsbenchError
+
+    named = ctx.find_root().params.get("plugins") or ()
+    try:
+        return load_catalog(named)
+    except ClsbenchError:
+        return load_catalog()

@@ -1,0 +1,75 @@
+"""How the command line tells what went wrong: plain lines on stderr, never boxed, wrapped on a terminal only."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import sys
+import tempfile
+import textwrap
+import traceback
+
+import rich_click as click
+
+_CIRCUMSTANCES = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+"""Operating system errors that are the machine's, not a bug."""
+
+
+def report_error(message: str, hint: str | None = None) -> None:
+    """Write ``error: message`` to stderr, and a line with the hint."""
+    text = fit_terminal(f"error: {message}")
+    click.echo(click.style("error:", fg="red", bold=True) + text.removeprefix("error:"), err=True)
+    if hint:
+        click.echo(hint, err=True)
+
+
+def fit_terminal(text: str) -> str:
+    """Break lines between words where stderr is a terminal; elsewhere nothing is broken."""
+    if not sys.stderr.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(_wrap(line, width) for line in text.splitlines())
+
+
+def _wrap(line: str, width: int) -> str:
+    indent = line[: len(line) - len(line.lstrip())]
+    wrapped = textwrap.wrap(
+        line,
+        width,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+    )
+    return "\n".join(wrapped) or line
+
+
+def report_bug(error: Exception, verbose: bool) -> None:
+    """Say that something unforeseen happened, and keep the traceback where it can be found."""
+    if isinstance(error, OSError) and error.errno in _CIRCUMSTANCES:
+        report_error(str(error))
+        return
+    trace = "".join(traceback.format_exception(error))
+    if verbose:
+        click.echo(trace, err=True, nl=False)
+        kept = "above"
+    else:
+        kept = f"in {_keep(trace)}"
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    report_error(
+        f"{what}{place}; this is a bug in clsbench or in a plugin, the traceback stands {kept}"
+    )
+
+
+def _keep(trace: str) -> str:
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="clsbench-traceback-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(trace)
+        return file.name
+    except OSError:
+        print(trace, file=sys.stderr, end="")
+        return "above"

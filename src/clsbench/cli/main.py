@@ -1,0 +1,145 @@
+"""The command ``clsbench``: its subcommands, imported when they are used, and its exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+import rich_click as click
+
+from clsbench.cli.errors import report_bug, report_error
+from clsbench.cli.session import Session, configure_logging
+from clsbench.errors import ClsbenchError, closest_match_hint
+from clsbench.options import ENVIRONMENT
+
+COMMANDS = {
+    "run": "run_experiment",
+    "list": "list_components",
+    "show": "show_spec",
+    "results": "results",
+    "predict": "predict",
+    "assets": "assets",
+    "doctor": "doctor",
+}
+"""Each command's module in ``clsbench.cli``; the click object in it has the module's name."""
+
+INTERRUPTED = 130
+
+
+class _LazyGroup(click.RichGroup):
+    """Imports a command's module when that command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = COMMANDS[cmd_name]
+        command = getattr(import_module(f"clsbench.cli.{module}"), module)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            raise click.UsageError(
+                f"there is no command {name!r}{closest_match_hint(name, COMMANDS)}", ctx
+            )
+        return super().resolve_command(ctx, args)
+
+
+def _split_plugins(
+    ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    from_environment = os.environ.get(ENVIRONMENT["plugins"], "").split(os.pathsep)
+    return tuple(dict.fromkeys(name for name in (*from_environment, *value) if name))
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "rich_help_config": {
+            "max_width": 100,
+            "padding_helptext_first_line": (0, 0, 1, 0),
+            "style_helptext": "default",
+        },
+    },
+)
+@click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    metavar="FILE_OR_MODULE",
+    callback=_split_plugins,
+    help="A plugin that is not installed: a Python file or a module's name; repeatable. "
+    f"{ENVIRONMENT['plugins']} holds more, separated by {os.pathsep!r}.",
+)
+@click.option("--verbose", "-v", is_flag=True, help="Tell more, tracebacks included.")
+@click.option("--quiet", "-q", is_flag=True, help="Tell nothing but results and errors.")
+@click.version_option(package_name="clsbench", prog_name="clsbench")
+@click.pass_context
+def app(ctx: click.Context, plugins: tuple[str, ...], verbose: bool, quiet: bool) -> None:
+    """Which way of fine-tuning a language model as a text classifier is best, and what it costs.
+
+    \b
+    clsbench run gpt2-sms-spam --offline     the founding experiment on embedded stand-ins
+    clsbench run gpt2-sms-spam --assets DIR  the same on the real corpus and weights
+    clsbench run gpt2-sms-spam --freezing last-blocks:n=2 --set train.lr=1e-4
+    clsbench list freezing                   what there is to choose from
+    clsbench results                         every run so far, as a table
+
+    Completion in the shell: put one of these into its start-up file.
+
+    \b
+    eval "$(_CLSBENCH_COMPLETE=bash_source clsbench)"    # ~/.bashrc
+    eval "$(_CLSBENCH_COMPLETE=zsh_source clsbench)"     # ~/.zshrc
+    _CLSBENCH_COMPLETE=fish_source clsbench | source     # config.fish
+    """
+    if verbose and quiet:
+        raise click.UsageError("--verbose and --quiet exclude each other", ctx)
+    configure_logging(verbose, quiet)
+    ctx.obj = Session(plugins, verbose, quiet)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process.
+
+    Exit codes: 0; 2 what the user asked or named is wrong; 3 an asset is missing or wrong; 130
+    interrupted; 1 anything else.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal without UTF-8 shows ? and does not fail
+            stream.reconfigure(errors="replace")
+    try:
+        code = app.main(arguments, prog_name="clsbench", standalone_mode=False) or 0
+        sys.stdout.flush()
+    except ClsbenchError as error:
+        report_error(str(error))
+        code = error.exit_code
+    except click.ClickException as error:
+        report_error(error.format_message(), _help_for(error))
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        report_error("interrupted")
+        code = INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception as error:
+        report_bug(error, verbose=logging.getLogger("clsbench").isEnabledFor(logging.DEBUG))
+        code = 1
+    sys.exit(code)
+
+
+def _help_for(error: click.ClickException) -> str | None:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"see {context.command_path} --help" if context else None

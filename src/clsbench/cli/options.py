@@ -1,0 +1,206 @@
+"""Options that several commands share, derived from the structs that they fill."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import rich_click as click
+from msgspec import inspect
+
+from clsbench.cli.completion import complete_component
+from clsbench.cli.fields import Field, fields_of
+from clsbench.cli.session import Session
+from clsbench.components import AXES
+from clsbench.errors import UsageError
+from clsbench.options import ENVIRONMENT, RunOptions
+from clsbench.spec import convert, parse_value
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+WHERE_AND_HOW = "Where and how"
+EXPERIMENT = "What to run"
+PANELS = ("Arguments", EXPERIMENT, WHERE_AND_HOW, "Options")
+"""The panels of a command's help, in their order."""
+
+_OPTIONS = "clsbench.run_options"
+_COMPONENTS = "clsbench.components"
+_SETTINGS = "clsbench.settings"
+
+
+def panels(function: F) -> F:
+    """Order the panels of a command's help; stands directly under ``@click.command``."""
+    for name in reversed(PANELS):
+        function = click.option_panel(name)(function)
+    return function
+
+
+# --- where and how -------------------------------------------------------------------------------
+
+
+def run_options(*names: str) -> Callable[[F], F]:
+    """Add the options for these fields of :class:`RunOptions` to a command; without names, all.
+
+    The command reads them by :func:`chosen_run_options`.
+    """
+    fields = [field for field in fields_of(RunOptions) if field.name != "plugins"]
+
+    def decorate(function: F) -> F:
+        for field in reversed(fields):
+            if not names or field.name in names:
+                function = _run_option(field)(function)
+        return function
+
+    return decorate
+
+
+def chosen_run_options(ctx: click.Context) -> RunOptions:
+    """The circumstances that the command line asks for, defaults filled in."""
+    session = ctx.find_object(Session) or Session()
+    return convert(
+        {**ctx.meta.get(_OPTIONS, {}), "plugins": session.plugins}, RunOptions, "options"
+    )
+
+
+def _run_option(field: Field) -> Callable[[F], F]:
+    is_flag = isinstance(field.kind, inspect.BoolType)
+    help_text = field.description[0].upper() + field.description[1:] + "."
+    return click.option(
+        f"--{field.name.replace('_', '-')}",
+        field.name,
+        type=None if is_flag else _parameter_type(field),
+        is_flag=is_flag,
+        default=False if is_flag else field.default,
+        show_default=not is_flag and field.default is not None,
+        envvar=ENVIRONMENT.get(field.name),
+        show_envvar=True,
+        help=help_text,
+        panel=WHERE_AND_HOW,
+        expose_value=False,
+        callback=_keep_in(_OPTIONS),
+    )
+
+
+def _keep_in(key: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """A callback that keeps the value for later, so that no command passes it on by hand."""
+
+    def keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        if value is not None:
+            ctx.meta.setdefault(key, {})[parameter.name] = value
+        return value
+
+    return keep
+
+
+def _parameter_type(field: Field) -> click.ParamType[Any]:
+    match field.kind:
+        case inspect.LiteralType(values=values):
+            return click.Choice(values)
+        case inspect.IntType(ge=lowest):
+            return click.IntRange(min=lowest)
+        case inspect.CustomType(cls=cls) if issubclass(cls, Path):
+            return click.Path(path_type=Path)
+        case inspect.StrType(pattern=str(pattern)):
+            return _PatternType(pattern, field.description)
+    return click.STRING
+
+
+class _PatternType(click.ParamType[str]):
+    """Text of a given form; the error says in words what that is."""
+
+    name = "text"
+
+    def __init__(self, pattern: str, meaning: str) -> None:
+        self._pattern = re.compile(pattern)
+        self._meaning = meaning
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not self._pattern.match(value):
+            self.fail(f"{value!r} is none of: {self._meaning}", param, ctx)
+        return value
+
+
+# --- what to run -------------------------------------------------------------------------------
+
+
+def experiment_argument(function: F) -> F:
+    """Add the argument ``EXPERIMENT``: a registered name or a TOML file."""
+    from clsbench.cli.completion import complete_experiment
+
+    return click.argument(
+        "experiment",
+        metavar="EXPERIMENT|FILE.toml",
+        shell_complete=complete_experiment,
+        help="A registered experiment (clsbench list experiments) or a TOML file.",
+    )(function)
+
+
+def spec_changes(function: F) -> F:
+    """Add one option an axis, and ``--set``; the command reads them by :func:`chosen_changes`."""
+    function = click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Anything else in the spec: train.lr=1e-4, data.split=book-ablation, seed=7, "
+        "freezing.n=2; repeatable (clsbench show EXPERIMENT lists the keys).",
+        panel=EXPERIMENT,
+        expose_value=False,
+        callback=_keep_in(_SETTINGS),
+    )(function)
+    for axis in reversed(AXES):
+        if axis.spec_key is not None:
+            what = (axis.kind.__doc__ or "").partition("\n")[0].partition(". ")[0].rstrip(".")
+            function = click.option(
+                f"--{axis.spec_key}",
+                axis.spec_key,
+                metavar="NAME[:OPTION=VALUE,…]",
+                help=f"{what}.",
+                shell_complete=complete_component(axis),
+                panel=EXPERIMENT,
+                expose_value=False,
+                callback=_keep_in(_COMPONENTS),
+            )(function)
+    return function
+
+
+def chosen_changes(ctx: click.Context) -> dict[str, Any]:
+    """What the options change in the spec, by dotted key.
+
+    Raises:
+        UsageError: something is set twice, or is no ``KEY=VALUE``.
+    """
+    changes: dict[str, Any] = dict(ctx.meta.get(_COMPONENTS, {}))
+    for text in ctx.meta.get(_SETTINGS, {}).get("settings", ()):
+        key, equals, value = text.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise UsageError(f"--set {text!r} is no KEY=VALUE; write --set train.lr=1e-4")
+        if key in changes:
+            raise UsageError(f"{key} is set twice: to {changes[key]!r} and to {value!r}")
+        changes[key] = parse_value(value)
+    return changes
+
+
+def parse_seeds(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[int, ...]:
+    """Read ``--seeds 123,124,125``."""
+    if value is None:
+        return ()
+    try:
+        seeds = tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} is no list of whole numbers; write --seeds 123,124,125", ctx, parameter
+        ) from None
+    if len(set(seeds)) < len(seeds):
+        raise click.BadParameter(f"{value!r} names a seed twice", ctx, parameter)
+    return seeds
+
+
+def with_seed(changes: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """The changes of the run with this seed."""
+    return {**changes, "seed": seed}

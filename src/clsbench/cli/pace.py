@@ -1,0 +1,56 @@
+"""How fast training goes, from the lifecycle's reports: throughput and time left."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from clsbench.values import RunPlan, StepReport
+
+WINDOW_STEPS = 100
+"""The steps over which throughput and time left are averaged."""
+
+
+class Pace:
+    """Counts steps and examples; evaluations count for the time left, not for the throughput."""
+
+    def __init__(self, plan: RunPlan, clock: Callable[[], float] = time.monotonic) -> None:
+        self.plan = plan
+        self.steps_done = 0
+        self._clock = clock
+        self._last_event = clock()
+        self._ends: deque[float] = deque([self._last_event], maxlen=WINDOW_STEPS + 1)
+        self._work: deque[tuple[float, int]] = deque(maxlen=WINDOW_STEPS)
+
+    def step(self, report: StepReport) -> None:
+        """A batch has ended just now."""
+        now = self._clock()
+        self.steps_done = report.step + 1
+        self._work.append((now - self._last_event, report.examples))
+        self._ends.append(now)
+        self._last_event = now
+
+    def pause(self) -> None:
+        """Something other than a training batch has ended just now."""
+        self._last_event = self._clock()
+
+    def examples_per_second(self) -> float | None:
+        """Over the last steps, ``None`` before there is any."""
+        seconds = sum(work[0] for work in self._work)
+        return sum(work[1] for work in self._work) / seconds if seconds > 0 else None
+
+    def seconds_left(self) -> float | None:
+        """Until the last step, at the pace of the last steps; ``None`` before there is any."""
+        steps = len(self._ends) - 1
+        if steps < 1:
+            return None
+        per_step = (self._ends[-1] - self._ends[0]) / steps
+        return per_step * max(self.plan.steps - self.steps_done, 0)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as ``0:07``, ``12:34`` or ``1:02:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,270 @@
+"""What one sees on stderr while a run goes on: an observer of the lifecycle, like any plugin's.
+
+On a terminal a live line; otherwise a plain line now and then.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Protocol
+
+from clsbench.cli.downloads import TransferLines, Transfers, render_transfers
+from clsbench.cli.pace import Pace, duration
+from clsbench.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from clsbench.assets import DownloadProgress
+    from clsbench.record import EpochEntry, RunRecord, StepEntry
+    from clsbench.values import RunPlan, StepReport
+
+logger = logging.getLogger(__name__)
+
+PlanView = Callable[["RunPlan"], "RenderableType"]
+"""Renders the plan of a run, stand-ins included."""
+
+_REFRESHES_PER_SECOND = 4
+_SECONDS_BETWEEN_LINES = 10.0
+_NARROW = 100
+
+
+class Display(Protocol):
+    """An observer of the lifecycle and of downloads, shown inside a block."""
+
+    @property
+    def downloads(self) -> DownloadProgress | None:
+        """What watches downloads."""
+        ...
+
+    def showing(self) -> AbstractContextManager[object]:
+        """Show progress inside the block."""
+        ...
+
+
+def choose_display(plan_view: PlanView, quiet: bool) -> Display:
+    """The display that fits what stderr is."""
+    if quiet:
+        return SilentDisplay()
+    if sys.stderr.isatty():
+        return LiveDisplay(plan_view)
+    return PlainDisplay(plan_view)
+
+
+class SilentDisplay:
+    """Shows nothing."""
+
+    downloads = None
+
+    def showing(self) -> AbstractContextManager[object]:
+        """Show nothing inside the block."""
+        return nullcontext()
+
+
+class PlainDisplay:
+    """Log lines: the plan, every phase, every epoch, and an evaluation now and then."""
+
+    def __init__(self, plan_view: PlanView, clock: Callable[[], float] = time.monotonic) -> None:
+        self._plan_view = plan_view
+        self._clock = clock
+        self.downloads = TransferLines(clock)
+        self._pace: Pace | None = None
+        self._last_line = float("-inf")
+
+    def showing(self) -> AbstractContextManager[object]:
+        """Log inside the block."""
+        return nullcontext()
+
+    @hookimpl
+    def clsbench_run_started(self, plan: RunPlan) -> None:
+        """Show the plan."""
+        self._pace = Pace(plan, self._clock)
+        _stderr_console().print(self._plan_view(plan))
+
+    @hookimpl
+    def clsbench_phase_started(self, phase: str) -> None:
+        """Name the phase."""
+        logger.info("%s …", phase)
+        if self._pace is not None:
+            self._pace.pause()
+
+    @hookimpl
+    def clsbench_step_finished(self, report: StepReport) -> None:
+        """Count the batch."""
+        if self._pace is not None:
+            self._pace.step(report)
+
+    @hookimpl
+    def clsbench_evaluated(self, entry: StepEntry) -> None:
+        """Show the losses."""
+        if self._pace is None:
+            return
+        self._pace.pause()
+        now = self._clock()
+        if now - self._last_line < _SECONDS_BETWEEN_LINES:
+            return
+        self._last_line = now
+        logger.info("%s", evaluation_line(entry, self._pace))
+
+    @hookimpl
+    def clsbench_epoch_finished(self, entry: EpochEntry) -> None:
+        """Show the accuracies."""
+        if self._pace is None:
+            return
+        self._pace.pause()
+        self._last_line = self._clock()
+        logger.info("%s", epoch_line(entry, self._pace.plan.epochs))
+
+
+class LiveDisplay:
+    """One live line at the bottom of the terminal, and a lasting one for every epoch."""
+
+    def __init__(self, plan_view: PlanView, clock: Callable[[], float] = time.monotonic) -> None:
+        self._plan_view = plan_view
+        self._clock = clock
+        self.downloads = Transfers()
+        self._console = _stderr_console()
+        self._phase = ""
+        self._phase_began = clock()
+        self._pace: Pace | None = None
+        self._epoch = 0
+        self._loss: float | None = None
+        self._loss_read = float("-inf")
+        self._evaluation: StepEntry | None = None
+
+    def showing(self) -> AbstractContextManager[object]:
+        """Keep the live line inside the block, and take it away afterwards."""
+        from rich.live import Live
+
+        return Live(
+            get_renderable=self._render,
+            console=self._console,
+            refresh_per_second=_REFRESHES_PER_SECOND,
+            transient=True,
+        )
+
+    @hookimpl
+    def clsbench_run_started(self, plan: RunPlan) -> None:
+        """Show the plan."""
+        self._pace = Pace(plan, self._clock)
+        self._loss = self._evaluation = None
+        self._epoch = 0
+        self._console.print(self._plan_view(plan))
+
+    @hookimpl
+    def clsbench_phase_started(self, phase: str) -> None:
+        """Name the phase."""
+        self._phase = phase
+        self._phase_began = self._clock()
+        if self._pace is not None:
+            self._pace.pause()
+
+    @hookimpl
+    def clsbench_step_finished(self, report: StepReport) -> None:
+        """Count the batch."""
+        if self._pace is None:
+            return
+        self._pace.step(report)
+        self._epoch = report.epoch + 1
+        now = self._clock()
+        if now - self._loss_read >= 1 / _REFRESHES_PER_SECOND:  # reading it may wait for the GPU
+            self._loss_read = now
+            self._loss = report.loss()
+
+    @hookimpl
+    def clsbench_evaluated(self, entry: StepEntry) -> None:
+        """Show the losses."""
+        self._evaluation = entry
+        if self._pace is not None:
+            self._pace.pause()
+
+    @hookimpl
+    def clsbench_epoch_finished(self, entry: EpochEntry) -> None:
+        """Show the accuracies."""
+        if self._pace is None:
+            return
+        self._pace.pause()
+        self._console.print(epoch_line(entry, self._pace.plan.epochs), highlight=False)
+
+    @hookimpl
+    def clsbench_run_finished(self, record: RunRecord) -> None:
+        """Come to rest."""
+        self._phase = ""
+        self._pace = None
+
+    def _render(self) -> RenderableType:
+        from rich.text import Text
+
+        if not self._phase:
+            return Text("")
+        going = self.downloads.going()
+        if going:
+            return render_transfers(going, self._console.width)
+        if self._phase == "training" and self._pace is not None and self._pace.steps_done:
+            return self._training_line(self._pace)
+        elapsed = duration(self._clock() - self._phase_began)
+        return Text.assemble((self._phase, "bold"), f" … {elapsed}")
+
+    def _training_line(self, pace: Pace) -> RenderableType:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        parts: list[tuple[str, str] | str] = [("loss ", "dim"), _loss_text(self._loss)]
+        if self._evaluation is not None:
+            validation = "validation" if self._console.width >= _NARROW else "val."
+            parts += [
+                (f"  {validation} ", "dim"),
+                _loss_text(self._evaluation.validation_loss),
+            ]
+        rate, left = pace.examples_per_second(), pace.seconds_left()
+        if rate is not None:
+            parts.append((f"  {rate:.3g} texts/s" if rate < 100 else f"  {rate:.0f} texts/s", ""))
+        if left is not None:
+            parts.append((f"  {duration(left)} left", "cyan"))
+        line = Table.grid(padding=(0, 1))
+        line.add_row(
+            Text.assemble(("epoch ", "dim"), f"{self._epoch}/{pace.plan.epochs}"),
+            ProgressBar(
+                total=pace.plan.steps,
+                completed=pace.steps_done,
+                width=min(40, max(5, self._console.width - 74)),
+            ),
+            Text(f"{pace.steps_done}/{pace.plan.steps}"),
+            Text.assemble(*parts),
+        )
+        return line
+
+
+def evaluation_line(entry: StepEntry, pace: Pace) -> str:
+    """``epoch 2/5 step 150/650: …`` with losses, throughput and time left."""
+    rate, left = pace.examples_per_second(), pace.seconds_left()
+    more = f", {rate:.3g} texts/s" if rate is not None else ""
+    more += f", {duration(left)} left" if left is not None else ""
+    return (
+        f"epoch {entry.epoch}/{pace.plan.epochs} step {entry.step}/{pace.plan.steps}: loss "
+        f"train {entry.train_loss:.3f} validation {entry.validation_loss:.3f}{more}"
+    )
+
+
+def epoch_line(entry: EpochEntry, epochs: int) -> str:
+    """``epoch 2/5 done: …`` with the accuracies over a few batches."""
+    return (
+        f"epoch {entry.epoch}/{epochs} done: accuracy over a few batches "
+        f"train {entry.train_accuracy:.1%} validation {entry.validation_accuracy:.1%} "
+        f"({duration(entry.seconds)})"
+    )
+
+
+def _loss_text(loss: float | None) -> str:
+    return "–" if loss is None else f"{loss:.3f}"
+
+
+def _stderr_console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)

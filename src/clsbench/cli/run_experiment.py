@@ -1,0 +1,144 @@
+"""``clsbench run``: run an experiment and show what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from clsbench.cli.options import (
+    EXPERIMENT,
+    chosen_changes,
+    chosen_run_options,
+    experiment_argument,
+    panels,
+    parse_seeds,
+    run_options,
+    spec_changes,
+    with_seed,
+)
+from clsbench.cli.session import Session
+from clsbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from clsbench.experiment import FinishedRun
+    from clsbench.results.seeds import SeedSummary
+
+INTERRUPTED = 130
+
+
+@click.command("run")
+@panels
+@experiment_argument
+@spec_changes
+@click.option(
+    "--seeds",
+    metavar="SEED,SEED,…",
+    callback=parse_seeds,
+    help="Run once with each seed; their mean and spread end the report. The split stays the same.",
+    panel=EXPERIMENT,
+)
+@run_options()
+@click.option("--dry-run", is_flag=True, help="Prepare the data, count parameters, train nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout: the record.")
+@click.pass_context
+def run_experiment(
+    ctx: click.Context, experiment: str, seeds: tuple[int, ...], dry_run: bool, as_json: bool
+) -> None:
+    """Run an experiment: fine-tune, evaluate, store the record, show the result.
+
+    \b
+    clsbench run gpt2-sms-spam --offline        embedded stand-ins replace what is not here
+    clsbench run gpt2-sms-spam --assets DIR     data and weights from a folder
+    clsbench run mine.toml --device cuda:1 --precision bf16
+    clsbench run gpt2-sms-spam --freezing last-blocks:n=2 --pooling mean
+    clsbench run gpt2-sms-spam --set train.lr=1e-4 --seeds 123,124,125
+    clsbench run gpt2-sms-spam --dry-run        what would be done, and how much memory it takes
+
+    What there is to choose from: clsbench list. Exit codes: 0; 2 what was asked for is wrong; 3 an
+    asset cannot be had; 130 interrupted (what was learned is kept); 1 anything else.
+    """
+    options = chosen_run_options(ctx)
+    session = ctx.find_object(Session) or Session()
+    changes = chosen_changes(ctx)
+    if seeds and "seed" in changes:
+        raise UsageError("--seeds and --set seed=… exclude each other")
+
+    from clsbench.resolve import find_spec, resolve
+
+    catalog = session.catalog()
+    base = find_spec(experiment, catalog)
+    variants = [with_seed(changes, seed) for seed in seeds] or [changes]
+    experiments = [resolve(base, variant, catalog) for variant in variants]
+
+    # Heavy imports only now: what was asked for is known to make sense.
+    from clsbench.cli.output import only_results_on_stdout
+    from clsbench.cli.progress import choose_display
+    from clsbench.experiment import run_experiment as run_one
+    from clsbench.report.terminal import plan_view
+
+    finished: list[FinishedRun] = []
+    for resolved in experiments:
+        display = choose_display(plan_view, session.quiet)
+        with only_results_on_stdout(), display.showing():
+            run = run_one(resolved, options, catalog, (display,), dry_run, display.downloads)
+        finished.append(run)
+        if run.record.status == "interrupted":
+            break
+    _tell_results(finished, as_json, several=len(experiments) > 1)
+    ctx.exit(_exit_code(finished))
+
+
+def _tell_results(finished: Sequence[FinishedRun], as_json: bool, several: bool) -> None:
+    """The result on stdout; what went wrong, and what is kept of it, on stderr."""
+    from clsbench.cli.errors import report_error
+
+    if as_json:
+        from clsbench.cli.output import write_json
+
+        plain = [_plain(run) for run in finished]
+        write_json({"runs": plain, "summary": _summary(finished)} if several else plain[0])
+    else:
+        _print_results(finished, several)
+    for run in finished:
+        if run.record.status in ("interrupted", "failed"):
+            report_error(f"{run.record.error}; what was learned up to then is kept in {run.path}")
+
+
+def _print_results(finished: Sequence[FinishedRun], several: bool) -> None:
+    from rich.console import Console
+
+    from clsbench.report.terminal import dry_run_view, result_view, seeds_view
+
+    console = Console()
+    for run in finished:
+        if run.path is None:
+            console.print(dry_run_view(run.record))
+        else:
+            console.print(result_view(run.record, run.path))
+    if several and any(run.path is not None for run in finished):
+        console.print(seeds_view(_summary(finished)))
+
+
+def _summary(finished: Sequence[FinishedRun]) -> SeedSummary:
+    from clsbench.results.seeds import summarise_seeds  # brings scipy
+
+    return summarise_seeds([run.record for run in finished])
+
+
+def _plain(run: FinishedRun) -> dict[str, Any]:
+    """The record and its place; a dry run has learned nothing."""
+    import msgspec
+
+    tree: dict[str, Any] = msgspec.to_builtins(run.record)
+    if run.record.status == "planned":
+        del tree["history"], tree["metrics"]
+    return {**tree, "path": str(run.path) if run.path is not None else None}
+
+
+def _exit_code(finished: Sequence[FinishedRun]) -> int:
+    statuses = {run.record.status for run in finished}
+    if "interrupted" in statuses:
+        return INTERRUPTED
+    return 1 if "failed" in statuses else 0

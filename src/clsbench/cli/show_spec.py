@@ -1,0 +1,32 @@
+"""``clsbench show``: an experiment's complete specification as TOML."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from clsbench.cli.options import chosen_changes, experiment_argument, panels, spec_changes
+from clsbench.cli.session import Session
+
+
+@click.command("show")
+@panels
+@experiment_argument
+@spec_changes
+@click.pass_context
+def show_spec(ctx: click.Context, experiment: str) -> None:
+    """The complete spec of an experiment as TOML, every default written out.
+
+    \b
+    clsbench show gpt2-sms-spam
+    clsbench show gpt2-sms-spam --freezing all --set train.epochs=2 > mine.toml
+    clsbench run mine.toml
+
+    It takes the same changes as run, and run accepts what it prints.
+    """
+    from clsbench.resolve import find_spec, resolve
+    from clsbench.spec import format_toml
+
+    session = ctx.find_object(Session) or Session()
+    catalog = session.catalog()
+    resolved = resolve(find_spec(experiment, catalog), chosen_changes(ctx), catalog)
+    click.echo(format_toml(resolved.spec), nl=False)
