@@ -195,7 +195,8 @@ def _check_stages(
         require(
             gradient is None or not gradient.any(),
             backbone,
-            f"the stage {earlier[-1]!r} depends on {info.name} of the later stage {info.stage!r}",
+            f"the hidden states behind {earlier[-1]!r} depend on {info.name} of the later stage "
+            f"{info.stage!r}",
         )
     gradients = torch.autograd.grad(
         states[order[-1]].square().sum(), list(named.values()), allow_unused=True

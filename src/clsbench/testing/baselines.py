@@ -46,16 +46,22 @@ def _answers(baseline: Baseline, texts: list[str], labels: list[int], name: str)
     asked = [*texts, *UNSEEN]
     try:
         estimator.fit(texts, labels)
-        answers = list(estimator.predict(asked))
-        alone = [next(iter(estimator.predict([text]))) for text in asked]
+        together = list(estimator.predict(asked))
+        apart = [list(estimator.predict([text])) for text in asked]
     except Exception as error:
-        raise AssertionError(f"{baseline!r}: it fails on {name}: {error}") from error
+        raise AssertionError(
+            f"{baseline!r}: it fails on {name}: {type(error).__name__}: {error}"
+        ) from error
     require(
-        len(answers) == len(asked),
+        len(together) == len(asked),
         baseline,
-        f"predict() gives {len(answers)} answers to {len(asked)} texts ({name})",
+        f"predict() gives {len(together)} answers to {len(asked)} texts ({name})",
     )
-    strange = [answer for answer in answers if answer not in labels]
+    strange = [answer for answer in together if answer not in labels]
     require(not strange, baseline, f"predict() gives {strange[:1]}, no label of training ({name})")
-    require(answers == alone, baseline, f"it answers differently to a text alone ({name})")
-    return [int(answer) for answer in answers]
+    require(
+        apart == [[answer] for answer in together],
+        baseline,
+        f"it answers differently to a text alone ({name})",
+    )
+    return [int(answer) for answer in together]

@@ -33,7 +33,7 @@ def check_head(head: Head, device: str = "cpu") -> None:
         for dtype in DTYPES:
             module = check_built_alike(head, partial(head.build, WIDTH, num_classes))
             module = module.to(device=device, dtype=dtype)
-            for texts in (1, 5, 0):
+            for texts in (32, 1, 0):
                 pooled = normal(texts, WIDTH, dtype=dtype).to(device).requires_grad_()
                 logits = check_output(head, module(pooled), (texts, num_classes), pooled)
                 require(
