@@ -1,0 +1,142 @@
+"""Choose rows and columns of the table of runs by what the user wrote.
+
+An expression of ``--where`` is read as Python, held against a short list of what may stand in it,
+and only then handed to pandas: nothing can be called, and no name but a column's is known.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Sequence
+
+import pandas as pd
+
+from clsbench.errors import UsageError
+
+EXAMPLE = "\"test_accuracy > 0.9 and freezing == 'all'\""
+
+_ALLOWED = (
+    *(ast.Expression, ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.UAdd),
+    *(ast.Compare, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn),
+    *(ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div),
+    *(ast.Name, ast.Load, ast.Constant, ast.List, ast.Tuple),
+)
+_LONGEST_EXPRESSION = 2000
+
+
+def where(table: pd.DataFrame, expression: str) -> pd.DataFrame:
+    """The rows for which ``expression`` holds; a missing value fulfils no comparison.
+
+    Column names, numbers, text in quotes, ``== != < <= > >= in``, ``+ - * /``, ``and or not`` and
+    brackets may stand in it. ``'size=small' in backbone`` asks for a part of a text.
+
+    Raises:
+        UsageError: anything else stands in it, a column is unknown, or types do not fit.
+    """
+    tree = _parse(expression)
+    _check(tree, expression, table)
+    tree = ast.fix_missing_locations(_PartsOfText(table).visit(tree))
+    try:
+        chosen = table.eval(ast.unparse(tree), engine="python")
+    # Pandas documents no closed list of what its evaluation raises on ill-typed comparisons.
+    except Exception as error:
+        raise UsageError(f"--where {expression!r} cannot be evaluated: {error}") from None
+    if not isinstance(chosen, pd.Series) or not pd.api.types.is_bool_dtype(chosen.dtype):
+        raise UsageError(
+            f"--where {expression!r} does not say yes or no for each run; write a comparison, "
+            f"such as {EXAMPLE}"
+        )
+    return table[chosen.fillna(False).astype(bool)]
+
+
+def choose_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """These columns, in this order; those of runs with stand-ins are kept recognisable.
+
+    Where a run has stand-ins, the column ``stand_ins`` is added if it was not asked for.
+
+    Raises:
+        UsageError: a column is unknown or none is named.
+    """
+    chosen = list(dict.fromkeys(names))
+    if not chosen:
+        raise UsageError("--columns names no column; write --columns run,test_accuracy or all")
+    for name in chosen:
+        _check_column(name, table)
+    if "stand_ins" not in chosen and (table["stand_ins"] != "").any():
+        chosen.append("stand_ins")
+    return table[chosen]
+
+
+def sort_by(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Sorted by these columns, missing values last; ``-test_accuracy`` puts the highest first.
+
+    Raises:
+        UsageError: a column is unknown.
+    """
+    names = [key.removeprefix("-") for key in keys]
+    for name in names:
+        _check_column(name, table)
+    ascending = [not key.startswith("-") for key in keys]
+    return table.sort_values(names, ascending=ascending, kind="stable", na_position="last")
+
+
+def _check_column(name: str, table: pd.DataFrame) -> None:
+    if name not in table.columns:
+        close = difflib.get_close_matches(name, map(str, table.columns), n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "--columns all shows every one"
+        raise UsageError(f"there is no column {name!r}; {hint}")
+
+
+def _parse(expression: str) -> ast.Expression:
+    if len(expression) > _LONGEST_EXPRESSION:
+        raise UsageError(f"--where: the expression has more than {_LONGEST_EXPRESSION} characters")
+    try:
+        return ast.parse(expression.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else error
+        raise UsageError(
+            f"--where {expression!r} is no expression: {reason}; write for example {EXAMPLE}"
+        ) from None
+
+
+def _check(tree: ast.Expression, expression: str, table: pd.DataFrame) -> None:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.BitAnd | ast.BitOr | ast.Invert):
+            raise UsageError(f"--where {expression!r}: write 'and', 'or', 'not' for &, | and ~")
+        if not isinstance(node, _ALLOWED):
+            raise UsageError(
+                f"--where {expression!r}: {_words(node)} may not stand in it; columns, numbers, "
+                f"text, comparisons, 'and', 'or' and 'not' may, as in {EXAMPLE}"
+            )
+        if isinstance(node, ast.Name):
+            _check_column(node.id, table)
+        if isinstance(node, ast.Constant) and not isinstance(node.value, bool | int | float | str):
+            raise UsageError(f"--where {expression!r}: {node.value!r} is neither number nor text")
+
+
+def _words(node: ast.AST) -> str:
+    names = {ast.Call: "a function call", ast.Attribute: "a dot", ast.Subscript: "a subscript"}
+    return names.get(type(node), f"{type(node).__name__!r}")
+
+
+class _PartsOfText(ast.NodeTransformer):
+    """Turns ``'small' in backbone`` into what pandas calls it."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self._texts = {
+            str(name) for name in table.columns if pd.api.types.is_string_dtype(table[name].dtype)
+        }
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        self.generic_visit(node)
+        if len(node.ops) != 1 or not isinstance(node.ops[0], ast.In | ast.NotIn):
+            return node
+        part, whole = node.left, node.comparators[0]
+        if not (isinstance(part, ast.Constant) and isinstance(part.value, str)):
+            return node
+        if not (isinstance(whole, ast.Name) and whole.id in self._texts):
+            return node
+        method = ast.Attribute(ast.Attribute(whole, "str", ast.Load()), "contains", ast.Load())
+        call = ast.Call(method, [part], [ast.keyword("regex", ast.Constant(False))])
+        return call if isinstance(node.ops[0], ast.In) else ast.UnaryOp(ast.Not(), call)

@@ -1,0 +1,98 @@
+"""Several seeds of one experiment, summed up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean, stdev
+
+import msgspec
+from scipy import stats
+
+from clsbench.record import RunRecord, SplitMetrics
+from clsbench.results.metrics import CONFIDENCE
+
+SPLITS = ("train", "validation", "test")
+
+
+class Spread(msgspec.Struct, frozen=True, kw_only=True):
+    """One figure over ``n`` seeds.
+
+    ``sd`` is the sample standard deviation, ``interval`` Student's 95 % interval of the mean over
+    seeds; both are ``None`` for a single seed. It tells how much the seed matters, not how much
+    another set of test texts would.
+    """
+
+    n: int
+    mean: float
+    sd: float | None
+    min: float
+    max: float
+    interval: tuple[float, float] | None
+
+
+class SplitSpread(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures of one split over seeds; ``None`` where no run has them."""
+
+    accuracy: Spread | None
+    loss: Spread | None
+    macro_f1: Spread | None
+    accuracy_without_leaked: Spread | None
+
+
+class SeedSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """An experiment over several seeds: those of the runs that finished, and their figures."""
+
+    experiment: str
+    seeds: tuple[int, ...]
+    runs: int
+    stand_ins: tuple[str, ...]
+    splits: dict[str, SplitSpread]
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Mean, sample deviation, range and t-interval of ``values``; ``None`` where there are none."""
+    if not values:
+        return None
+    n, mean = len(values), fmean(values)
+    sd = stdev(values) if n > 1 else None
+    interval = None
+    if sd is not None:
+        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / math.sqrt(n)
+        interval = (mean - half, mean + half)
+    return Spread(n=n, mean=mean, sd=sd, min=min(values), max=max(values), interval=interval)
+
+
+def summarise_seeds(records: Iterable[RunRecord]) -> SeedSummary:
+    """Sum up runs of one experiment that differ in their seed; ``runs`` counts all, also failed.
+
+    Raises:
+        ValueError: there is no run.
+    """
+    records = list(records)
+    if not records:
+        raise ValueError("there are no runs to sum up")
+    finished = [r for r in records if r.status == "finished" and r.metrics is not None]
+    return SeedSummary(
+        experiment=records[0].experiment,
+        seeds=tuple(int(record.spec["seed"]) for record in finished),
+        runs=len(records),
+        stand_ins=tuple(dict.fromkeys(s.by for record in records for s in record.stand_ins)),
+        splits={split: _split_spread(finished, split) for split in SPLITS} if finished else {},
+    )
+
+
+def _split_spread(records: Sequence[RunRecord], split: str) -> SplitSpread:
+    figures: list[SplitMetrics] = [getattr(record.metrics, split) for record in records]
+
+    def over(read: Callable[[SplitMetrics], float | None]) -> Spread | None:
+        return spread([value for f in figures if (value := read(f)) is not None])
+
+    return SplitSpread(
+        accuracy=over(lambda f: f.accuracy),
+        loss=over(lambda f: f.loss),
+        macro_f1=over(lambda f: f.macro_f1),
+        accuracy_without_leaked=over(
+            lambda f: f.without_leaked.accuracy if f.without_leaked else None
+        ),
+    )
