@@ -100,25 +100,26 @@ class GPT2(clsbench.Backbone, frozen=True):
     def assets(self) -> tuple[Asset, ...]:
         """The tokenizer's two files, and the published weights where they are wanted."""
         weights = (WEIGHTS[self.size],) if self.weights == "pretrained" else ()
-        return (MERGES, TOKEN_IDS, *weights)
+        return (*self.tokenizer_assets(), *weights)
 
     def tokenizer_assets(self) -> tuple[Asset, ...]:
-        """The tokenizer's two files."""
+        """The merges and the token ids."""
         return (MERGES, TOKEN_IDS)
 
     def user_files(self) -> tuple[Path, ...]:
-        """The files of the user's checkpoint; its path where they cannot be told."""
+        """The files of the user's checkpoint.
+
+        Raises:
+            UsageError: it is no GPT-2, judged by its files' headers.
+        """
         path = self._checkpoint
         if path is None:
             return ()
         from clsbench.builtin.gpt2.checkpoint import CONFIG, weight_files
-        from clsbench.builtin.gpt2.config import CheckpointError
 
-        try:
-            files = weight_files(path)
-        except CheckpointError:
-            return (path,)
-        return (path / CONFIG, *files) if path.is_dir() else files
+        self._shape()
+        config = (path / CONFIG,) if path.is_dir() else ()
+        return (*config, *weight_files(path))
 
     def stand_in(self) -> clsbench.Backbone | None:
         """``gpt2-nano`` with the same choices; none for a checkpoint that the user named."""
@@ -157,18 +158,19 @@ class GPT2(clsbench.Backbone, frozen=True):
         return self._shape().width
 
     def describe(self) -> tuple[ParameterInfo, ...]:
-        """Its parameters in the module's order; nothing is allocated.
+        """Its parameters in the module's order; nothing is allocated."""
+        from clsbench.builtin.gpt2.module import stage_of
 
-        Raises:
-            UsageError: the user's checkpoint is no GPT-2, judged by its files' headers.
-        """
+        return clsbench.describe_parameters(self.skeleton(), stage_of)
+
+    def skeleton(self) -> nn.Module:
+        """The module on the meta device."""
         import torch
 
-        from clsbench.builtin.gpt2.module import GPT2Module, stage_of
+        from clsbench.builtin.gpt2.module import GPT2Module
 
         with torch.device("meta"):
-            module = GPT2Module(self._shape(), self.causal)
-        return clsbench.describe_parameters(module, stage_of)
+            return GPT2Module(self._shape(), self.causal)
 
     def build(self, files: Files) -> nn.Module:
         """Build the module on the CPU in float32.

@@ -212,10 +212,9 @@ def _check(stored: Mapping[str, StoredTensor], shape: GPT2Shape) -> None:
     expected = _expected(shape)
     for key, wanted in expected.items():
         if key not in stored:
-            missing = len(expected.keys() - stored.keys())
-            raise CheckpointError(
-                f"tensor {key} of shape {wanted} is missing (and {missing - 1} others)"
-            )
+            others = len(expected.keys() - stored.keys()) - 1
+            more = f", and {others} others" if others else ""
+            raise CheckpointError(f"tensor {key} of shape {wanted} is missing{more}")
         if stored[key].shape != wanted:
             found = stored[key]
             raise CheckpointError(

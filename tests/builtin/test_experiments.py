@@ -1,0 +1,108 @@
+"""The named experiments say what the book says."""
+
+from __future__ import annotations
+
+import pytest
+
+from clsbench import ExperimentSpec
+from clsbench.builtin.freezing_strategies import All, LastBlocks
+from clsbench.builtin.gpt2 import GPT2
+from clsbench.builtin.heads import Linear
+from clsbench.builtin.imdb import Imdb
+from clsbench.builtin.poolings import LastToken
+from clsbench.builtin.sms_spam import SmsSpam
+from clsbench.catalog import Catalog, load_catalog
+from clsbench.resolve import Experiment, resolve
+from clsbench.spec import DataSettings, SplitSettings, TrainSettings, format_toml, parse_toml
+
+NAMES = ["gpt2-sms-spam", "gpt2-imdb"]
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return load_catalog()
+
+
+def resolved(catalog: Catalog, name: str) -> Experiment:
+    return resolve(catalog.experiment(name), {}, catalog)
+
+
+def test_gpt2_sms_spam_is_chapter_6(catalog: Catalog) -> None:
+    experiment = resolved(catalog, "gpt2-sms-spam")
+    assert experiment.dataset == SmsSpam()
+    assert experiment.backbone == GPT2(size="small", weights="pretrained", causal=True)
+    assert experiment.pooling == LastToken()
+    assert experiment.head == Linear()
+    assert experiment.freezing == LastBlocks(n=1)
+    assert experiment.adapter is None
+    assert experiment.spec.seed == 123
+    assert experiment.spec.data == DataSettings(
+        split=SplitSettings(name="book", train=0.7, validation=0.1, seed=123),
+        balance=True,
+        padding="longest-train",
+        quoting="default",
+    )
+    assert experiment.spec.train == TrainSettings(
+        epochs=5,
+        batch_size=8,
+        lr=5e-5,
+        weight_decay=0.1,
+        accumulation=1,
+        eval_every=50,
+        eval_batches=5,
+    )
+
+
+def test_gpt2_sms_spam_holds_the_published_figures(catalog: Catalog) -> None:
+    published = catalog.experiment("gpt2-sms-spam").published
+    assert published is not None
+    assert published.accuracy == {"train": 0.9721, "validation": 0.9732, "test": 0.9567}
+    assert published.accuracy_before == {"train": 0.4625, "validation": 0.45, "test": 0.4875}
+    assert published.loss_before == {"train": 2.453, "validation": 2.583, "test": 2.322}
+    assert [step for step, *_ in published.losses] == list(range(0, 650, 50))
+    assert published.losses[0] == (0, 2.153, 2.392)
+    assert published.losses[-1] == (600, 0.083, 0.074)
+    # What the figures are accuracies of: 1,040, 149 and 300 texts; 10 batches of 8.
+    for figures, sizes in (
+        (published.accuracy, {"train": 1040, "validation": 149, "test": 300}),
+        (published.accuracy_before, dict.fromkeys(("train", "validation", "test"), 80)),
+    ):
+        for split, size in sizes.items():
+            correct = round(figures[split] * size)
+            assert round(correct / size, 4) == figures[split], split
+
+
+def test_gpt2_imdb_is_the_bonus_script(catalog: Catalog) -> None:
+    experiment = resolved(catalog, "gpt2-imdb")
+    assert experiment.dataset == Imdb()
+    assert experiment.backbone == GPT2()
+    assert experiment.pooling == LastToken()
+    assert experiment.freezing == All()
+    spec = experiment.spec
+    assert spec.data.padding == 256
+    assert not spec.data.balance
+    # 50,000 reviews: 35,000 to train on, 5,000 to watch, 10,000 to test, shuffled twice.
+    assert spec.data.split.name == "book-ablation"
+    train_end = int(50_000 * spec.data.split.train)
+    assert (train_end, int(50_000 * spec.data.split.validation)) == (35_000, 5_000)
+    assert (spec.train.epochs, spec.train.batch_size, spec.train.eval_batches) == (1, 8, 20)
+    assert (spec.train.lr, spec.train.weight_decay, spec.train.eval_every) == (5e-5, 0.1, 50)
+    assert spec.published is not None
+    assert spec.published.losses[-1][0] < 35_000 // 8
+    for split, size in {"train": 35_000, "validation": 5_000, "test": 10_000}.items():
+        correct = round(spec.published.accuracy[split] * size)
+        assert round(correct / size, 4) == spec.published.accuracy[split]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_has_a_line_for_the_list_and_survives_toml(name: str, catalog: Catalog) -> None:
+    spec = catalog.experiment(name)
+    assert isinstance(spec, ExperimentSpec)
+    assert spec.name == name
+    assert 20 < len(spec.description) < 120
+    experiment = resolved(catalog, name)
+    assert not experiment.modified
+    again = parse_toml(format_toml(experiment.spec), "file.toml")
+    assert again == experiment.spec
+    assert not resolve(again, {}, catalog).modified
+    assert resolve(again, {"train.lr": "1e-4"}, catalog).modified
