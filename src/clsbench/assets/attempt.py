@@ -48,6 +48,39 @@ class Silence:
         return time.monotonic() - self._last_news > self.limit_seconds
 
 
+class Patience:
+    """What is left of the time to wait for one file: silence adds up over failed attempts.
+
+    Or else a source that sends the same half each time it is asked would make news for ever.
+    """
+
+    def __init__(self, silence: Silence) -> None:
+        """A file may be silent for as long as all of them together."""
+        self._silence = silence
+        self._spent_seconds = 0.0
+        self._last_news = time.monotonic()
+
+    def attempt_begins(self) -> None:
+        """A source is asked."""
+        self._last_news = time.monotonic()
+
+    def news(self) -> None:
+        """More of the file arrived."""
+        self._last_news = time.monotonic()
+        self._silence.news()
+
+    def attempt_failed(self) -> None:
+        """The attempt came to nothing; its silence at the end was waste."""
+        self._spent_seconds += time.monotonic() - self._last_news
+        self._last_news = time.monotonic()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether waiting any longer is pointless."""
+        silent_seconds = self._spent_seconds + time.monotonic() - self._last_news
+        return silent_seconds > self._silence.limit_seconds or self._silence.is_over
+
+
 def source_url(source: WebFile | HubFile) -> str:
     """The address of a source as a browser would take it."""
     if isinstance(source, WebFile):
@@ -62,7 +95,7 @@ def transfer(
     *,
     limit_bytes: int | None,
     stall_seconds: float,
-    silence: Silence,
+    patience: Patience,
     stopped: threading.Event,
     received: Callable[[int], None],
 ) -> Path:
@@ -104,7 +137,7 @@ def transfer(
     try:
         process.stdin.write(json.dumps(order).encode() + b"\n")
         process.stdin.flush()
-        _watch(process, folder, ready, limit_bytes, stall_seconds, silence, stopped, received)
+        _watch(process, folder, ready, limit_bytes, stall_seconds, patience, stopped, received)
         outcome = process.stdout.read()
     except BrokenPipeError:
         outcome = b""
@@ -122,32 +155,34 @@ def _watch(
     ready: Path,
     limit_bytes: int | None,
     stall_seconds: float,
-    silence: Silence,
+    patience: Patience,
     stopped: threading.Event,
     received: Callable[[int], None],
 ) -> None:
     largest_bytes = 0
-    deadline = time.monotonic() + STARTUP_SECONDS
+    last_news, patience_seconds = time.monotonic(), STARTUP_SECONDS
     started = False
     while process.poll() is None:
         now = time.monotonic()
         if not started and ready.exists():
-            started, deadline = True, now + stall_seconds
+            started, last_news, patience_seconds = True, now, stall_seconds
         size_bytes = _bytes_below(folder)
         if size_bytes > largest_bytes:
-            largest_bytes, deadline = size_bytes, now + stall_seconds
-            silence.news()
+            largest_bytes, last_news = size_bytes, now
+            patience.news()
             received(size_bytes)
         if limit_bytes is not None and size_bytes > limit_bytes:
             raise AttemptFailedError(
                 f"it sends far more than it should, over {limit_bytes:,} bytes", permanent=True
             )
-        if now > deadline or silence.is_over:
+        waited_seconds = now - last_news
+        if waited_seconds > patience_seconds or patience.is_over:
             if largest_bytes:
                 raise AttemptFailedError(
-                    f"it stalled after {largest_bytes:,} bytes: nothing new for {stall_seconds:g} s"
+                    f"it stalled after {largest_bytes:,} bytes: nothing new for "
+                    f"{waited_seconds:.1f} s"
                 )
-            raise AttemptFailedError(f"no answer within {stall_seconds:g} s")
+            raise AttemptFailedError(f"no answer within {waited_seconds:.1f} s")
         if stopped.wait(POLL_SECONDS):
             raise AttemptFailedError("interrupted", permanent=True)
 

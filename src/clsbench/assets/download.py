@@ -17,6 +17,7 @@ import msgspec
 
 from clsbench.assets.attempt import (
     AttemptFailedError,
+    Patience,
     Silence,
     extract_member,
     source_url,
@@ -36,7 +37,7 @@ from clsbench.assets.places import (
 )
 from clsbench.values import Asset, HubFile, WebFile
 
-AT_ONCE = 4
+AT_ONCE = 8
 PARTIAL_PREFIX = ".clsbench-partial-"
 LEFT_BEHIND_SECONDS = 7 * 24 * 3600.0
 SLACK_BYTES = 1 << 20
@@ -124,6 +125,7 @@ def _download_one(
     reasons: dict[str, list[str]] = {source_url(source): [] for source in asset.sources}
     hopeless: set[str] = set()
     located: Located | None = None
+    patience = Patience(silence)
 
     def received(size_bytes: int) -> None:
         if progress is not None:
@@ -131,7 +133,8 @@ def _download_one(
             total_bytes = None if archived else asset.size_bytes
             progress.received(asset.key, min(size_bytes, total_bytes or size_bytes), total_bytes)
 
-    for source, url in _turns(asset, limits, hopeless, silence, stopped):
+    for source, url in _turns(asset, limits, hopeless, patience, stopped):
+        patience.attempt_begins()
         if progress is not None:
             progress.started(asset.key, url)
         try:
@@ -142,7 +145,7 @@ def _download_one(
                     staging,
                     limit_bytes=_limit_bytes(asset, source),
                     stall_seconds=limits.stall_seconds,
-                    silence=silence,
+                    patience=patience,
                     stopped=stopped,
                     received=received,
                 )
@@ -155,6 +158,7 @@ def _download_one(
         except OSError as error:
             reasons[url].append(f"it cannot be stored: {error}")
             hopeless.add(url)
+        patience.attempt_failed()
     if progress is not None:
         progress.finished(asset.key, located is not None)
     return located or Failed(tuple(f"{url}: {_summary(r)}" for url, r in reasons.items()))
@@ -164,7 +168,7 @@ def _turns(
     asset: Asset,
     limits: Limits,
     hopeless: set[str],
-    silence: Silence,
+    patience: Patience,
     stopped: threading.Event,
 ) -> Iterator[tuple[WebFile | HubFile, str]]:
     """The sources in order, and again in the next round, until there is no hope left."""
@@ -173,7 +177,7 @@ def _turns(
             stopped.wait(limits.backoff_seconds * 2 ** (turn - 1))
         for source in asset.sources:
             url = source_url(source)
-            if silence.is_over or stopped.is_set():
+            if patience.is_over or stopped.is_set():
                 return
             if url not in hopeless:
                 yield source, url

@@ -102,6 +102,8 @@ def check(path: Path, asset: Asset, known_sha256: str | None = None) -> str:
         WrongContentError: the size or the hash differs.
         OSError: the file cannot be read.
     """
+    if path.is_dir():
+        raise WrongContentError("it is a folder")
     size_bytes = path.stat().st_size
     if asset.size_bytes is not None and size_bytes != asset.size_bytes:
         raise WrongContentError(f"it has {size_bytes:,} bytes, expected {asset.size_bytes:,}")

@@ -1,0 +1,287 @@
+"""A web server on loopback that misbehaves as told, and what tests of downloads share."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clsbench import Asset, WebFile
+from clsbench.assets import Limits
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+QUICK = Limits(stall_seconds=1.5, silence_seconds=60.0, rounds=2, backoff_seconds=0.05)
+"""Gives up on a stalled source soon, and has patience with a busy test machine."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers by the behaviour that the test put at the path."""
+
+    server: AssetServer
+    protocol_version = "HTTP/1.1"
+
+    def _answer(self) -> None:
+        self.close_connection = True
+        self.server.requests.append((self.command, self.path))
+        behaviour = self.server.routes.get(self.path, status(404))
+        try:
+            behaviour(self)
+        except (BrokenPipeError, ConnectionResetError):
+            self.server.hung_up.set()
+
+    do_GET = do_HEAD = _answer  # noqa: N815
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+    def begin(self, code: int, length: int | None, **headers: str) -> None:
+        self.send_response(code)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    def send(self, content: bytes) -> None:
+        if self.command != "HEAD":
+            self.wfile.write(content)
+            self.wfile.flush()
+
+    def hang(self) -> None:
+        """Send nothing more until the test is over."""
+        self.server.closing.wait()
+
+
+Behaviour = Callable[[Handler], None]
+
+
+class AssetServer(ThreadingHTTPServer):
+    """Routes by path; records connections and requests."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.routes: dict[str, Behaviour] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.connections = 0
+        self.closing = threading.Event()
+        self.hung_up = threading.Event()
+
+    def get_request(self) -> tuple[Any, Any]:
+        self.connections += 1
+        return super().get_request()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that are killed are part of the game."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def at(self, path: str, behaviour: Behaviour) -> str:
+        """Put a behaviour at a path; its URL."""
+        self.routes[path] = behaviour
+        return self.url + path
+
+    def at_hub(self, repository: str, filename: str, behaviour: Behaviour) -> None:
+        self.at(f"/{repository}/resolve/{REVISION}/{filename}", behaviour)
+
+    def count(self, path: str) -> int:
+        return sum(asked == path for _, asked in self.requests)
+
+
+# --- behaviours ----------------------------------------------------------------------------------
+
+
+def serves(content: bytes, **headers: str) -> Behaviour:
+    def behave(handler: Handler) -> None:
+        handler.begin(200, len(content), **headers)
+        handler.send(content)
+
+    return behave
+
+
+def serves_without_length(content: bytes) -> Behaviour:
+    def behave(handler: Handler) -> None:
+        handler.begin(200, None)
+        handler.send(content)
+
+    return behave
+
+
+def status(code: int) -> Behaviour:
+    def behave(handler: Handler) -> None:
+        handler.begin(code, 0)
+
+    return behave
+
+
+def stalls(handler: Handler) -> None:
+    """Accepts and says nothing."""
+    handler.hang()
+
+
+def stalls_half_way(content: bytes, **headers: str) -> Behaviour:
+    def behave(handler: Handler) -> None:
+        handler.begin(200, len(content), **headers)
+        if handler.command != "HEAD":
+            handler.send(content[: len(content) // 2])
+            handler.hang()
+
+    return behave
+
+
+def breaks_off(content: bytes, **headers: str) -> Behaviour:
+    """Content-Length promises all of it, half of it comes."""
+
+    def behave(handler: Handler) -> None:
+        handler.begin(200, len(content), **headers)
+        handler.send(content[: len(content) // 2])
+
+    return behave
+
+
+def breaks_off_silently(content: bytes) -> Behaviour:
+    """Half of it, as if that were all."""
+    return serves_without_length(content[: len(content) // 2])
+
+
+def trickles(content: bytes, seconds: float, **headers: str) -> Behaviour:
+    """All of it, in forty pieces."""
+
+    def behave(handler: Handler) -> None:
+        handler.begin(200, len(content), **headers)
+        if handler.command == "HEAD":
+            return
+        step = -(-len(content) // 40)
+        for start in range(0, len(content), step):
+            handler.send(content[start : start + step])
+            time.sleep(seconds / 40)
+
+    return behave
+
+
+def sends_without_end(handler: Handler) -> None:
+    handler.begin(200, None)
+    while not handler.server.closing.is_set():
+        handler.send(b"\0" * 65536)
+
+
+def in_turn(*behaviours: Behaviour) -> Behaviour:
+    """Each request meets the next behaviour; the last one stays."""
+    lock = threading.Lock()
+    left = list(behaviours)
+
+    def behave(handler: Handler) -> None:
+        with lock:
+            chosen = left.pop(0) if len(left) > 1 else left[0]
+        chosen(handler)
+
+    return behave
+
+
+def damaged(content: bytes) -> bytes:
+    """As long as ``content``, one bit wrong."""
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+def hub_headers(content: bytes) -> dict[str, str]:
+    """What the hub says of a large file: the hash of its content, and the commit."""
+    return {"ETag": f'"{sha256(content)}"', "X_Repo_Commit": REVISION}
+
+
+# --- assets --------------------------------------------------------------------------------------
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def web_asset(
+    content: bytes, *urls: str, key: str = "data/file.bin", member: str | None = None
+) -> Asset:
+    return Asset(
+        key=key,
+        sources=tuple(WebFile(url, member) for url in urls),
+        sha256=sha256(content),
+        size_bytes=len(content),
+    )
+
+
+def put(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def files_below(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir()}
+
+
+# --- fixtures ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def running_server() -> Iterator[AssetServer]:
+    server = AssetServer()
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.closing.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[AssetServer]:
+    """A web server on loopback."""
+    with running_server() as running:
+        yield running
+
+
+@pytest.fixture
+def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Caches of the test's own: ``own``, ``hf/hub`` and ``tiktoken`` below this folder."""
+    from huggingface_hub import constants
+
+    folder = tmp_path / "caches"
+    monkeypatch.setenv("CLSBENCH_CACHE", str(folder / "own"))
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(folder / "tiktoken"))
+    monkeypatch.setenv("HF_HOME", str(folder / "hf"))
+    for variable in ("HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "CLSBENCH_ASSETS"):
+        monkeypatch.delenv(variable, raising=False)
+    # Read from the environment once, at import.
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hf" / "hub"))
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    return folder
+
+
+@pytest.fixture
+def hub(server: AssetServer, caches: Path, monkeypatch: pytest.MonkeyPatch) -> AssetServer:
+    """The same server as the Hugging Face hub."""
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    return server

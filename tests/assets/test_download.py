@@ -1,0 +1,467 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from asset_server import (
+    QUICK,
+    AssetServer,
+    Behaviour,
+    breaks_off,
+    breaks_off_silently,
+    damaged,
+    files_below,
+    in_turn,
+    put,
+    running_server,
+    sends_without_end,
+    serves,
+    serves_without_length,
+    sha256,
+    stalls,
+    stalls_half_way,
+    status,
+    trickles,
+    web_asset,
+    zipped,
+)
+from clsbench import AssetError, PluginError, UsageError
+from clsbench.assets import Limits, cache_folder, obtain
+
+CONTENT = bytes(range(256)) * 500
+NO_SERVER = "http://127.0.0.1:9/file"
+
+
+class Watcher:
+    """Notes what a progress display is told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[object, ...]] = []
+
+    def started(self, key: str, url: str) -> None:
+        self.events.append(("started", key, url))
+
+    def received(self, key: str, received_bytes: int, total_bytes: int | None) -> None:
+        self.events.append(("received", key, received_bytes, total_bytes))
+
+    def finished(self, key: str, succeeded: bool) -> None:
+        self.events.append(("finished", key, succeeded))
+
+
+def test_a_file_is_downloaded_once_and_then_found(server: AssetServer, caches: Path) -> None:
+    asset = web_asset(CONTENT, server.at("/file", serves(CONTENT)))
+    watcher = Watcher()
+    first = obtain([asset], folder=None, offline=False, progress=watcher, limits=QUICK)
+    assert first.files == {asset.key: caches / "own" / asset.key}
+    assert first.files[asset.key].read_bytes() == CONTENT
+    assert first.sha256 == {asset.key: sha256(CONTENT)}
+    assert first.downloaded == {asset.key}
+    assert first.missing == ()
+    assert watcher.events[0] == ("started", asset.key, server.url + "/file")
+    assert watcher.events[-1] == ("finished", asset.key, True)
+    again = obtain([asset], folder=None, offline=False, limits=QUICK)
+    assert again.downloaded == frozenset()
+    assert again.files == first.files
+    assert server.count("/file") == 1
+    assert files_below(caches / "own") == {asset.key}
+
+
+def test_several_files_keep_their_order(server: AssetServer) -> None:
+    contents = {f"set/{n}": os.urandom(1000 + n) for n in range(6)}
+    assets = [
+        web_asset(content, server.at(f"/{key}", serves(content)), key=key)
+        for key, content in contents.items()
+    ]
+    obtained = obtain([*assets, assets[0]], folder=None, offline=False, limits=QUICK)
+    assert list(obtained.files) == list(contents)
+    assert {key: path.read_bytes() for key, path in obtained.files.items()} == contents
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(status(404), id="404"),
+        pytest.param(status(503), id="503"),
+        pytest.param(serves(damaged(CONTENT)), id="corrupt"),
+        pytest.param(serves(b""), id="empty"),
+        pytest.param(serves(CONTENT + b"more"), id="too-long"),
+        pytest.param(breaks_off(CONTENT), id="truncated"),
+        pytest.param(breaks_off_silently(CONTENT), id="truncated-without-length"),
+        pytest.param(stalls, id="stalls"),
+        pytest.param(stalls_half_way(CONTENT), id="stalls-half-way"),
+        pytest.param(sends_without_end, id="endless"),
+    ],
+)
+def test_the_mirror_serves_where_the_first_source_fails(
+    server: AssetServer, caches: Path, first: Behaviour
+) -> None:
+    asset = web_asset(
+        CONTENT, server.at("/first", first), server.at("/mirror", serves_without_length(CONTENT))
+    )
+    began = time.monotonic()
+    obtained = obtain([asset], folder=None, offline=False, limits=QUICK)
+    assert obtained.files[asset.key].read_bytes() == CONTENT
+    assert files_below(caches / "own") == {asset.key}
+    assert server.count("/first") == 1
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(
+    "once",
+    [
+        pytest.param(status(503), id="503"),
+        pytest.param(status(429), id="429"),
+        pytest.param(breaks_off(CONTENT), id="truncated"),
+        pytest.param(breaks_off_silently(CONTENT), id="truncated-without-length"),
+        pytest.param(stalls, id="stalls"),
+        pytest.param(stalls_half_way(CONTENT), id="stalls-half-way"),
+    ],
+)
+def test_a_source_that_recovers_is_asked_again(server: AssetServer, once: Behaviour) -> None:
+    asset = web_asset(CONTENT, server.at("/file", in_turn(once, serves(CONTENT))))
+    obtained = obtain([asset], folder=None, offline=False, limits=QUICK)
+    assert obtained.files[asset.key].read_bytes() == CONTENT
+    assert server.count("/file") == 2
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason", "requests"),
+    [
+        pytest.param(status(404), "HTTP status 404", 1, id="404"),
+        pytest.param(status(503), "HTTP status 503 (asked 2 times)", 2, id="503"),
+        pytest.param(serves(damaged(CONTENT)), "SHA-256", 1, id="corrupt"),
+        pytest.param(serves(b"short"), "5 bytes, expected 128,000", 2, id="short"),
+        pytest.param(stalls, "no answer within 1.", 2, id="stalls"),
+        pytest.param(stalls_half_way(CONTENT), "stalled after", 2, id="stalls-half-way"),
+    ],
+)
+def test_what_cannot_be_had_is_told_with_what_was_tried(
+    server: AssetServer,
+    tmp_path: Path,
+    caches: Path,
+    behaviour: Behaviour,
+    reason: str,
+    requests: int,
+) -> None:
+    asset = web_asset(CONTENT, server.at("/file", behaviour), NO_SERVER)
+    with pytest.raises(AssetError) as caught:
+        obtain([asset], folder=tmp_path, offline=False, limits=QUICK)
+    text = str(caught.value)
+    assert caught.value.exit_code == 3
+    assert f"{server.url}/file: " in text
+    assert reason in text
+    assert f"{NO_SERVER}: Connection refused" in text
+    assert f"not in the assets folder ({tmp_path / asset.key})" in text
+    assert str(cache_folder() / asset.key) in text
+    for remedy in ("clsbench assets fetch DIR", "--assets DIR", "--offline"):
+        assert remedy in text
+    assert server.count("/file") == requests
+    assert files_below(caches) == set()
+
+
+def test_a_name_that_does_not_exist_is_told(caches: Path) -> None:
+    asset = web_asset(CONTENT, "http://no-such-host.invalid/file")
+    with pytest.raises(AssetError, match="looked up"):
+        obtain([asset], folder=None, offline=False, limits=QUICK)
+
+
+def test_a_slow_download_that_progresses_is_not_cut_off(server: AssetServer) -> None:
+    content = os.urandom(2_000_000)
+    asset = web_asset(content, server.at("/file", trickles(content, seconds=5)))
+    watcher = Watcher()
+    began = time.monotonic()
+    limits = Limits(stall_seconds=1.5, silence_seconds=3.0, rounds=1)
+    obtained = obtain([asset], folder=None, offline=False, progress=watcher, limits=limits)
+    assert time.monotonic() - began > 4.5
+    assert obtained.files[asset.key].read_bytes() == content
+    seen = [event[2] for event in watcher.events if event[0] == "received"]
+    assert len(seen) > 10
+    assert seen == sorted(seen)  # type: ignore[type-var]
+    assert {event[3] for event in watcher.events if event[0] == "received"} == {len(content)}
+
+
+def test_when_nothing_answers_all_ends_together(server: AssetServer, caches: Path) -> None:
+    for n in range(6):
+        server.at(f"/{n}", stalls if n % 2 else stalls_half_way(CONTENT))
+    assets = [
+        web_asset(CONTENT, f"{server.url}/{n}", f"{server.url}/{5 - n}", key=f"set/{n}")
+        for n in range(3)
+    ]
+    limits = Limits(stall_seconds=1.5, silence_seconds=6.0, rounds=100)
+    began = time.monotonic()
+    with pytest.raises(AssetError) as caught:
+        obtain(assets, folder=None, offline=False, limits=limits)
+    assert 5.5 < time.monotonic() - began < 12
+    assert all(f"set/{n}" in str(caught.value) for n in range(3))
+    assert files_below(caches) == set()
+
+
+@pytest.mark.slow
+def test_when_nothing_answers_it_is_said_within_thirty_seconds(hub: AssetServer) -> None:
+    from clsbench.catalog import load_catalog
+    from clsbench.resolve import find_spec, resolve
+
+    catalog = load_catalog()
+    experiment = resolve(find_spec("gpt2-sms-spam", catalog), {}, catalog)
+    for path in ("/a", "/b"):
+        hub.at(path, stalls)
+    (weights,) = set(experiment.backbone.assets()) - set(experiment.backbone.tokenizer_assets())
+    source = weights.sources[0]
+    hub.at(f"/{source.repository}/resolve/{source.revision}/{source.filename}", stalls)  # type: ignore[union-attr]
+    assets = [web_asset(CONTENT, hub.url + "/a", hub.url + "/b", key=f"{n}") for n in range(5)]
+    began = time.monotonic()
+    with pytest.raises(AssetError):
+        obtain([*assets, weights], folder=None, offline=False)
+    assert time.monotonic() - began < 30
+
+
+def test_offline_touches_no_network(hub: AssetServer, tmp_path: Path) -> None:
+    present = web_asset(CONTENT, hub.at("/present", serves(CONTENT)), key="present")
+    absent = web_asset(CONTENT, hub.at("/absent", serves(CONTENT)), key="absent")
+    put(tmp_path / "present", CONTENT)
+    obtained = obtain([present, absent], folder=tmp_path, offline=True)
+    assert obtained.files == {"present": tmp_path / "present"}
+    assert [missing.asset for missing in obtained.missing] == [absent]
+    assert str(tmp_path / "absent") in " ".join(obtained.missing[0].tried)
+    assert obtained.downloaded == frozenset()
+    assert hub.connections == 0
+
+
+def test_a_bad_file_in_the_assets_folder_ends_it_even_offline(
+    server: AssetServer, tmp_path: Path
+) -> None:
+    asset = web_asset(CONTENT, server.at("/file", serves(CONTENT)))
+    put(tmp_path / asset.key, damaged(CONTENT))
+    for offline in (True, False):
+        with pytest.raises(AssetError, match="SHA-256"):
+            obtain([asset], folder=tmp_path, offline=offline)
+    assert server.connections == 0
+
+
+def test_a_bad_file_in_the_cache_is_replaced(server: AssetServer, caches: Path) -> None:
+    asset = web_asset(CONTENT, server.at("/file", serves(CONTENT)))
+    put(cache_folder() / asset.key, damaged(CONTENT))
+    obtained = obtain([asset], folder=None, offline=False, limits=QUICK)
+    assert obtained.downloaded == {asset.key}
+    assert (cache_folder() / asset.key).read_bytes() == CONTENT
+
+
+def test_an_assets_folder_that_is_none_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere"):
+        obtain([], folder=tmp_path / "nowhere", offline=True)
+
+
+def test_two_assets_cannot_share_a_key() -> None:
+    with pytest.raises(PluginError, match=r"key 'data/file\.bin'"):
+        obtain(
+            [web_asset(b"one", NO_SERVER), web_asset(b"two", NO_SERVER)],
+            folder=None,
+            offline=True,
+        )
+
+
+def test_a_cache_that_cannot_be_made_is_told(
+    server: AssetServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLSBENCH_CACHE", str(put(tmp_path / "a-file", b"") / "cache"))
+    asset = web_asset(CONTENT, server.at("/file", serves(CONTENT)))
+    with pytest.raises(AssetError, match="cannot be stored"):
+        obtain([asset], folder=None, offline=False, limits=QUICK)
+
+
+# --- archives ------------------------------------------------------------------------------------
+
+
+def test_one_member_is_taken_from_an_archive_and_nothing_else(
+    server: AssetServer, tmp_path: Path, caches: Path
+) -> None:
+    archive = zipped(
+        {
+            "../../../evil": b"evil",
+            "/evil": b"evil",
+            "readme": b"read me",
+            "Collection": CONTENT,
+            "Collection/../../evil": b"evil",
+        }
+    )
+    asset = web_asset(CONTENT, server.at("/zip", serves(archive)), member="Collection")
+    obtained = obtain([asset], folder=None, offline=False, limits=QUICK)
+    assert obtained.files[asset.key].read_bytes() == CONTENT
+    assert obtained.sha256[asset.key] == sha256(CONTENT)
+    assert files_below(tmp_path) == {f"caches/own/{asset.key}"}
+    assert not Path("/evil").exists()
+
+
+def test_a_member_that_climbs_out_lands_at_its_key(
+    server: AssetServer, tmp_path: Path, caches: Path
+) -> None:
+    archive = zipped({"../../evil": CONTENT})
+    asset = web_asset(CONTENT, server.at("/zip", serves(archive)), member="../../evil")
+    obtain([asset], folder=None, offline=False, limits=QUICK)
+    assert files_below(tmp_path) == {f"caches/own/{asset.key}"}
+
+
+@pytest.mark.parametrize(
+    ("archive", "reason"),
+    [
+        pytest.param(zipped({"other": CONTENT}), "no member 'Collection'", id="other-member"),
+        pytest.param(zipped({"x/Collection": CONTENT}), "no member", id="deeper-member"),
+        pytest.param(zipped({"Collection": damaged(CONTENT)}), "SHA-256", id="wrong-member"),
+        pytest.param(zipped({"Collection": b"short"}), "expected 128,000", id="short-member"),
+        pytest.param(CONTENT, "no sound zip archive", id="no-archive"),
+        pytest.param(zipped({"Collection": CONTENT})[:-30], "no sound zip", id="cut-archive"),
+    ],
+)
+def test_an_unfit_archive_gives_way_to_the_mirror(
+    server: AssetServer, caches: Path, archive: bytes, reason: str
+) -> None:
+    first = server.at("/zip", serves(archive))
+    asset = web_asset(CONTENT, first, member="Collection")
+    once = Limits(stall_seconds=2, rounds=1)
+    with pytest.raises(AssetError, match=reason):
+        obtain([asset], folder=None, offline=False, limits=once)
+    assert files_below(caches) == set()
+    mirror = server.at("/mirror", serves(zipped({"Collection": CONTENT})))
+    asset = web_asset(CONTENT, first, mirror, member="Collection")
+    obtain([asset], folder=None, offline=False, limits=once)
+    assert files_below(caches) == {f"own/{asset.key}"}
+
+
+# --- several processes ---------------------------------------------------------------------------
+
+OBTAIN = """
+import sys
+from clsbench import Asset, WebFile
+from clsbench.assets import obtain
+url, sha256 = sys.argv[1:]
+asset = Asset(key="data/file.bin", sources=(WebFile(url),), sha256=sha256)
+print(obtain([asset], folder=None, offline=False).sha256[asset.key])
+"""
+
+
+def start_obtaining(url: str, content: bytes) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", OBTAIN, url, sha256(content)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until(condition: object, seconds: float = 30) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_processes_that_fetch_at_once_do_each_other_no_harm(
+    server: AssetServer, caches: Path
+) -> None:
+    content = os.urandom(1_000_000)
+    url = server.at("/file", trickles(content, seconds=2))
+    processes = [start_obtaining(url, content) for _ in range(3)]
+    for process in processes:
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out.strip()) == (0, sha256(content)), err
+    assert server.count("/file") >= 2  # they did overlap
+    assert files_below(caches / "own") == {"data/file.bin"}
+
+
+def test_a_process_that_is_killed_leaves_nothing_in_its_place(
+    server: AssetServer, caches: Path
+) -> None:
+    content = os.urandom(1_000_000)
+    url = server.at("/file", in_turn(stalls_half_way(content), serves(content)))
+    process = start_obtaining(url, content)
+    wait_until(lambda: any(p.stat().st_size > 1000 for p in caches.rglob("download")))
+    process.kill()
+    process.communicate()
+    assert not (cache_folder() / "data/file.bin").exists()
+    asset = web_asset(content, url)
+    obtained = obtain([asset], folder=None, offline=False, limits=QUICK)
+    assert obtained.files[asset.key].read_bytes() == content
+
+
+def test_an_interrupted_download_cleans_up(server: AssetServer, caches: Path) -> None:
+    content = os.urandom(1_000_000)
+    process = start_obtaining(server.at("/file", stalls_half_way(content)), content)
+    wait_until(lambda: any(p.stat().st_size > 1000 for p in caches.rglob("download")))
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert "KeyboardInterrupt" in err
+    assert time.monotonic() - began < 10
+    assert files_below(caches) == set()
+
+
+def test_what_was_left_behind_long_ago_is_swept(server: AssetServer) -> None:
+    old, new = (cache_folder() / f".clsbench-partial-{name}" for name in ("old", "new"))
+    for folder in (old, new):
+        put(folder / "files" / "download", b"half")
+    long_ago = time.time() - 30 * 24 * 3600
+    os.utime(old, (long_ago, long_ago))
+    asset = web_asset(CONTENT, server.at("/file", serves(CONTENT)))
+    obtain([asset], folder=None, offline=False, limits=QUICK)
+    assert not old.exists()
+    assert new.exists()
+
+
+# --- whatever the server does --------------------------------------------------------------------
+
+ANYTHING = st.one_of(
+    st.just(serves(CONTENT)),
+    st.binary(max_size=300).map(serves),
+    st.integers(0, len(CONTENT)).map(lambda n: serves(CONTENT[:n])),
+    st.integers(0, len(CONTENT)).map(lambda n: serves_without_length(CONTENT[:n])),
+    st.sampled_from([400, 401, 404, 410, 416, 429, 500, 503, 204, 304]).map(status),
+    st.just(breaks_off(CONTENT)),
+    st.just(serves(damaged(CONTENT))),
+    st.just(stalls),
+)
+
+
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(ANYTHING, min_size=1, max_size=3), st.lists(ANYTHING, min_size=1, max_size=2))
+def test_the_cache_never_holds_a_wrong_file(
+    caches: Path, first: list[Behaviour], second: list[Behaviour]
+) -> None:
+    place = cache_folder() / "data/file.bin"
+    place.unlink(missing_ok=True)
+    stop, wrong = threading.Event(), []
+
+    def look_on() -> None:
+        while not stop.wait(0.005):
+            if place.exists() and place.read_bytes() != CONTENT:
+                wrong.append(place.read_bytes())
+
+    onlooker = threading.Thread(target=look_on)
+    with running_server() as server:
+        asset = web_asset(
+            CONTENT, server.at("/1", in_turn(*first)), server.at("/2", in_turn(*second))
+        )
+        onlooker.start()
+        try:
+            limits = Limits(stall_seconds=0.5, rounds=2, backoff_seconds=0.01)
+            obtained = obtain([asset], folder=None, offline=False, limits=limits)
+            assert obtained.files[asset.key].read_bytes() == CONTENT
+        except AssetError:
+            assert not place.exists()
+        finally:
+            stop.set()
+            onlooker.join()
+    assert not wrong
+    assert files_below(cache_folder()) <= {asset.key}

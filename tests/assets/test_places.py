@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asset_server import REVISION, damaged, put, sha256, web_asset
+from clsbench import Asset, AssetError, HubFile, PluginError, WebFile
+from clsbench.assets import cache_folder, locate
+from clsbench.assets.places import look, path_below
+
+CONTENT = b"not quite a corpus\n" * 50
+ASSET = web_asset(CONTENT, "https://nowhere.invalid/file")
+WEIGHTS = Asset(
+    key="gpt2/model.safetensors",
+    sources=(HubFile("some-org/gpt2", "model.safetensors", REVISION),),
+    sha256=sha256(CONTENT),
+    size_bytes=len(CONTENT),
+)
+VOCABULARY_URL = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/vocab.bpe"
+VOCABULARY = web_asset(CONTENT, VOCABULARY_URL, key="gpt2-tokenizer/vocab.bpe")
+
+
+def in_hub_cache(caches: Path, content: bytes, name: str | None = None) -> Path:
+    """Lay a file into the Hugging Face cache as the library does."""
+    repository = caches / "hf" / "hub" / "models--some-org--gpt2"
+    blob = put(repository / "blobs" / (name or sha256(content)), content)
+    pointer = repository / "snapshots" / REVISION / "model.safetensors"
+    pointer.parent.mkdir(parents=True)
+    pointer.symlink_to(Path("../../blobs") / blob.name)
+    return pointer
+
+
+def in_tiktoken_cache(caches: Path, content: bytes) -> Path:
+    return put(caches / "tiktoken" / hashlib.sha1(VOCABULARY_URL.encode()).hexdigest(), content)
+
+
+def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:
+    assert locate(ASSET, tmp_path) is None
+    assert locate(WEIGHTS, None) is None
+    assert locate(VOCABULARY, None) is None
+
+
+def test_the_assets_folder_comes_before_the_cache(tmp_path: Path) -> None:
+    cached = put(cache_folder() / ASSET.key, CONTENT)
+    assert locate(ASSET, tmp_path) == (cached, sha256(CONTENT), "cache")
+    given_file = put(tmp_path / ASSET.key, CONTENT)
+    assert locate(ASSET, tmp_path) == (given_file, sha256(CONTENT), "assets folder")
+
+
+def test_the_cache_is_where_the_environment_says(caches: Path) -> None:
+    assert cache_folder() == caches / "own"
+
+
+@pytest.mark.parametrize("content", [damaged(CONTENT), CONTENT[:-1], b"", CONTENT + b"\n"])
+def test_a_bad_file_in_the_assets_folder_is_an_error(tmp_path: Path, content: bytes) -> None:
+    put(cache_folder() / ASSET.key, CONTENT)  # a good one elsewhere does not excuse it
+    bad = put(tmp_path / ASSET.key, content)
+    with pytest.raises(AssetError) as caught:
+        locate(ASSET, tmp_path)
+    assert str(bad) in str(caught.value)
+    assert "expected" in str(caught.value)
+    assert "clsbench assets fetch" in str(caught.value)
+
+
+def test_a_folder_in_the_place_of_a_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / ASSET.key).mkdir(parents=True)
+    with pytest.raises(AssetError, match="it is a folder"):
+        locate(ASSET, tmp_path)
+
+
+def test_a_bad_file_in_a_cache_is_passed_over_with_a_warning(
+    caches: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = [
+        put(cache_folder() / WEIGHTS.key, damaged(CONTENT)),
+        in_hub_cache(caches, damaged(CONTENT), name=sha256(CONTENT)),
+    ]
+    with caplog.at_level(logging.WARNING):
+        located, notes = look(WEIGHTS, None)
+    assert located is None
+    for path in bad:
+        assert any(str(path) in record.message for record in caplog.records)
+        assert any(str(path) in note for note in notes)
+        assert path.read_bytes() == damaged(CONTENT)
+
+
+def test_the_users_hugging_face_cache_serves_at_the_pinned_revision(caches: Path) -> None:
+    pointer = in_hub_cache(caches, CONTENT)
+    assert locate(WEIGHTS, None) == (pointer, sha256(CONTENT), "Hugging Face cache")
+    other = HubFile("some-org/gpt2", "model.safetensors", REVISION[::-1])
+    assert locate(Asset(key="x", sources=(other,), sha256=sha256(CONTENT)), None) is None
+
+
+def test_where_only_the_revision_pins_a_file_the_hubs_own_hash_counts(caches: Path) -> None:
+    unpinned = Asset(key=WEIGHTS.key, sources=WEIGHTS.sources, sha256=None)
+    pointer = in_hub_cache(caches, damaged(CONTENT), name=sha256(CONTENT))
+    assert locate(unpinned, None) is None
+    pointer.resolve().write_bytes(CONTENT)
+    located = locate(unpinned, None)
+    assert located is not None
+    assert located.sha256 == sha256(CONTENT)
+
+
+def test_a_note_beside_a_file_is_held_against_it(tmp_path: Path) -> None:
+    unpinned = Asset(key="model.bin", sources=WEIGHTS.sources, sha256=None)
+    put(tmp_path / "model.bin", CONTENT)
+    assert locate(unpinned, tmp_path) is not None
+    put(tmp_path / "model.bin.sha256", f"{sha256(b'other')}  model.bin\n".encode())
+    with pytest.raises(AssetError, match="SHA-256"):
+        locate(unpinned, tmp_path)
+
+
+def test_tiktokens_cache_serves_its_own_files(caches: Path) -> None:
+    kept = in_tiktoken_cache(caches, CONTENT)
+    assert locate(VOCABULARY, None) == (kept, sha256(CONTENT), "tiktoken cache")
+    kept.write_bytes(damaged(CONTENT))
+    assert locate(VOCABULARY, None) is None
+
+
+def test_tiktokens_cache_can_be_switched_off(caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_tiktoken_cache(caches, CONTENT)
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")
+    assert locate(VOCABULARY, None) is None
+
+
+def test_the_real_files_are_what_the_built_ins_say(assets_dir: Path) -> None:
+    from clsbench.catalog import load_catalog
+    from clsbench.resolve import find_spec, resolve
+
+    catalog = load_catalog()
+    experiment = resolve(find_spec("gpt2-sms-spam", catalog), {}, catalog)
+    assets = experiment.dataset.assets() + experiment.backbone.tokenizer_assets()
+    assert {asset.key for asset in assets} >= {
+        "sms-spam/SMSSpamCollection",
+        "gpt2-tokenizer/vocab.bpe",
+        "gpt2-tokenizer/encoder.json",
+    }
+    for asset in assets:
+        located = locate(asset, assets_dir)
+        assert located is not None
+        assert located.sha256 == asset.sha256
+
+
+@pytest.mark.parametrize("key", ["", "/etc/passwd", "../x", "a/../../x", "a\\b", "C:/x"])
+def test_a_key_stays_below_its_folder(tmp_path: Path, key: str) -> None:
+    with pytest.raises(PluginError, match="asset key"):
+        locate(Asset(key=key, sources=(WebFile("http://x.invalid"),), sha256="0" * 64), tmp_path)
+
+
+@given(st.text(alphabet="./\\:ab", max_size=12))
+def test_no_key_leads_out_of_its_folder(key: str) -> None:
+    folder = Path("/somewhere/assets")
+    try:
+        path = path_below(folder, key)
+    except PluginError:
+        return
+    assert folder in path.parents
+    assert ".." not in path.parts
