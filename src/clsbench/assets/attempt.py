@@ -177,12 +177,12 @@ def _watch(
             )
         waited_seconds = now - last_news
         if waited_seconds > patience_seconds or patience.is_over:
+            waited = f"{min(waited_seconds, patience_seconds):.2g} s"
             if largest_bytes:
                 raise AttemptFailedError(
-                    f"it stalled after {largest_bytes:,} bytes: nothing new for "
-                    f"{waited_seconds:.1f} s"
+                    f"it stalled after {largest_bytes:,} bytes: nothing new for {waited}"
                 )
-            raise AttemptFailedError(f"no answer within {waited_seconds:.1f} s")
+            raise AttemptFailedError(f"no answer within {waited}")
         if stopped.wait(POLL_SECONDS):
             raise AttemptFailedError("interrupted", permanent=True)
 

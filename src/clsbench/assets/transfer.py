@@ -49,6 +49,8 @@ def explain(error: BaseException) -> tuple[str, bool]:
             return "HF_HUB_OFFLINE is set", True
         if isinstance(link, socket.gaierror):
             return f"its name cannot be looked up ({link.strerror})", False
+        if isinstance(link, TimeoutError) or "Timeout" in type(link).__name__:
+            return "no answer in time", False
     for link in reversed(chain):
         if isinstance(link, OSError) and link.strerror:
             return link.strerror, link.errno in OWN_FAULT

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from asset_server import (
+    QUICK,
+    REVISION,
+    AssetServer,
+    Behaviour,
+    breaks_off,
+    damaged,
+    files_below,
+    hub_headers,
+    in_turn,
+    put,
+    serves,
+    sha256,
+    stalls,
+    stalls_half_way,
+    status,
+    trickles,
+)
+from clsbench import Asset, AssetError, HubFile, WebFile
+from clsbench.assets import Limits, cache_folder, obtain
+
+WEIGHTS = os.urandom(300_000)
+HEADERS = hub_headers(WEIGHTS)
+REPOSITORY, FILENAME = "some-org/gpt2", "model.safetensors"
+ASSET = Asset(
+    key="gpt2/model.safetensors",
+    sources=(HubFile(REPOSITORY, FILENAME, REVISION),),
+    sha256=sha256(WEIGHTS),
+    size_bytes=len(WEIGHTS),
+)
+UNPINNED = Asset(key=ASSET.key, sources=ASSET.sources, sha256=None)
+ONCE = Limits(stall_seconds=2.0, rounds=1)
+
+
+def hub_file(caches: Path) -> Path:
+    repository = caches / "hf" / "hub" / f"models--{REPOSITORY.replace('/', '--')}"
+    return repository / "snapshots" / REVISION / FILENAME
+
+
+def test_weights_go_where_the_users_other_tools_find_them(hub: AssetServer, caches: Path) -> None:
+    hub.at_hub(REPOSITORY, FILENAME, serves(WEIGHTS, **HEADERS))
+    obtained = obtain([ASSET], folder=None, offline=False, limits=QUICK)
+    assert obtained.files == {ASSET.key: hub_file(caches)}
+    assert obtained.downloaded == {ASSET.key}
+    assert hub_file(caches).is_symlink()
+    assert hub_file(caches).read_bytes() == WEIGHTS
+    repository = hub_file(caches).parents[2]
+    assert files_below(repository) == {
+        f"blobs/{sha256(WEIGHTS)}",
+        f"snapshots/{REVISION}/{FILENAME}",
+    }
+    assert not list((caches / "hf" / "hub").glob(".clsbench-*"))
+
+    from huggingface_hub import hf_hub_download, scan_cache_dir
+
+    asked = len(hub.requests)
+    found = hf_hub_download(
+        REPOSITORY, FILENAME, revision=REVISION, cache_dir=caches / "hf" / "hub"
+    )
+    assert Path(found) == hub_file(caches)
+    (scanned,) = scan_cache_dir(caches / "hf" / "hub").repos
+    assert (scanned.repo_id, scanned.size_on_disk) == (REPOSITORY, len(WEIGHTS))
+    assert len(hub.requests) == asked
+
+    again = obtain([ASSET], folder=None, offline=True)
+    assert again.places == {ASSET.key: "Hugging Face cache"}
+    assert len(hub.requests) == asked
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        pytest.param(status(404), "HTTP status 404", id="404"),
+        pytest.param(status(401), "HTTP status 401", id="401"),
+        pytest.param(status(503), "HTTP status 503", id="503"),
+        pytest.param(serves(damaged(WEIGHTS), **HEADERS), "SHA-256", id="corrupt"),
+        pytest.param(serves(WEIGHTS), "X-Repo-Commit", id="no-hub-at-all"),
+        pytest.param(stalls, "no answer in time", id="stalls"),
+        pytest.param(stalls_half_way(WEIGHTS, **HEADERS), "stalled after", id="stalls-half-way"),
+        pytest.param(breaks_off(WEIGHTS, **HEADERS), "", id="truncated"),
+    ],
+)
+def test_a_hub_that_fails_leaves_the_users_cache_alone(
+    hub: AssetServer, caches: Path, behaviour: Behaviour, reason: str
+) -> None:
+    hub.at_hub(REPOSITORY, FILENAME, behaviour)
+    with pytest.raises(AssetError) as caught:
+        obtain([ASSET], folder=None, offline=False, limits=ONCE)
+    url = f"{hub.url}/{REPOSITORY}/resolve/{REVISION}/{FILENAME}: "
+    assert url in str(caught.value)
+    assert reason in str(caught.value).partition(url)[2].splitlines()[0]
+    assert files_below(caches) == set()
+
+
+def test_a_hub_that_recovers_is_asked_again(hub: AssetServer, caches: Path) -> None:
+    hub.at_hub(REPOSITORY, FILENAME, in_turn(status(503), serves(WEIGHTS, **HEADERS)))
+    obtain([ASSET], folder=None, offline=False, limits=QUICK)
+    assert hub_file(caches).read_bytes() == WEIGHTS
+
+
+def test_a_slow_hub_is_waited_for(hub: AssetServer, caches: Path) -> None:
+    content = os.urandom(4_000_000)
+    hub.at_hub(REPOSITORY, FILENAME, trickles(content, seconds=6, **hub_headers(content)))
+    asset = Asset(key="x", sources=ASSET.sources, sha256=sha256(content))
+    obtained = obtain([asset], folder=None, offline=False, limits=ONCE)
+    assert obtained.files["x"].read_bytes() == content
+
+
+def test_a_web_mirror_serves_where_the_hub_does_not(hub: AssetServer, caches: Path) -> None:
+    mirror = WebFile(hub.at("/mirror", serves(WEIGHTS)))
+    asset = Asset(key="x/y", sources=(*ASSET.sources, mirror), sha256=sha256(WEIGHTS))
+    obtained = obtain([asset], folder=None, offline=False, limits=ONCE)
+    assert obtained.files == {"x/y": cache_folder() / "x/y"}
+
+
+def test_a_bad_file_in_the_users_cache_is_told_and_made_good(
+    hub: AssetServer, caches: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.at_hub(REPOSITORY, FILENAME, serves(WEIGHTS, **HEADERS))
+    obtain([ASSET], folder=None, offline=False, limits=QUICK)
+    hub_file(caches).resolve().write_bytes(damaged(WEIGHTS))
+    with caplog.at_level(logging.WARNING):
+        obtained = obtain([ASSET], folder=None, offline=False, limits=QUICK)
+    assert "passed over" in caplog.text
+    assert obtained.files[ASSET.key].read_bytes() == WEIGHTS
+
+
+def test_without_a_hash_of_ours_the_hubs_own_counts(hub: AssetServer, caches: Path) -> None:
+    hub.at_hub(REPOSITORY, FILENAME, serves(damaged(WEIGHTS), **HEADERS))
+    with pytest.raises(AssetError, match="SHA-256"):
+        obtain([UNPINNED], folder=None, offline=False, limits=ONCE)
+    assert files_below(caches) == set()
+    hub.at_hub(REPOSITORY, FILENAME, serves(WEIGHTS, **HEADERS))
+    obtained = obtain([UNPINNED], folder=None, offline=False, limits=ONCE)
+    assert obtained.sha256 == {ASSET.key: sha256(WEIGHTS)}
+
+
+def test_a_hub_cache_that_cannot_be_written_gives_way_to_our_own(
+    hub: AssetServer, caches: Path
+) -> None:
+    put(caches / "hf" / "hub", b"a file where a folder should be")
+    hub.at_hub(REPOSITORY, FILENAME, serves(WEIGHTS, **HEADERS))
+    obtained = obtain([UNPINNED], folder=None, offline=False, limits=QUICK)
+    assert obtained.files == {ASSET.key: cache_folder() / ASSET.key}
+    note = cache_folder() / (ASSET.key + ".sha256")
+    assert note.read_text().split() == [sha256(WEIGHTS), "model.safetensors"]
+    put(cache_folder() / ASSET.key, damaged(WEIGHTS))
+    assert obtain([UNPINNED], folder=None, offline=True).files == {}
+
+
+def test_the_hubs_own_offline_switch_is_honoured(
+    hub: AssetServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(AssetError, match="HF_HUB_OFFLINE is set"):
+        obtain([ASSET], folder=None, offline=False, limits=QUICK)
+    assert hub.connections == 0
