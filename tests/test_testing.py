@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -151,6 +152,8 @@ class PoolingModule(nn.Module):
                 return last / lengths.unsqueeze(-1).to(last.dtype)
             case "batch":
                 return last - last.mean(dim=0) if len(last) else last
+            case "looks":
+                return last if bool((lengths >= 0).all()) else last * 2
             case "counter":
                 self.calls += 1
                 return last + self.calls
@@ -204,6 +207,7 @@ def test_a_sound_pooling_passes() -> None:
         (PoolingUnderTest("nan", single=False), "not finite"),
         (PoolingUnderTest("batch"), "other texts of its batch"),
         (PoolingUnderTest("counter"), "a second call"),
+        (PoolingUnderTest("looks"), "on the meta device"),
         (PoolingUnderTest("reads-more"), "depends on other positions"),
         (PoolingUnderTest("reads-less"), "does not depend on the position"),
         (PoolingUnderTest("padding", single=False), "other values at padding positions"),
@@ -228,10 +232,11 @@ class HeadModule(nn.Module):
         self.linear = nn.Linear(hidden_size, 2 if fault == "binary" else num_classes)
         if fault == "idle":
             self.idle = nn.Parameter(torch.zeros(1))
+        if fault == "real-weights":
+            self.linear = nn.Linear(hidden_size, num_classes, device="cpu")
         if fault == "unseeded":
-            generator = torch.Generator()
-            generator.seed()
-            nn.init.normal_(self.linear.weight, generator=generator)
+            with torch.no_grad():
+                self.linear.weight.mul_(random.random())
 
     def forward(self, pooled: Tensor) -> Tensor:
         logits: Tensor = self.linear(pooled)
@@ -263,6 +268,7 @@ def test_a_sound_head_passes() -> None:
         ("binary", "expected (32, 3)"),
         ("idle", "no gradient reaches idle"),
         ("unseeded", "after the same seed differ"),
+        ("real-weights", "on the meta device"),
         ("batch-norm", "other texts of its batch"),
         ("dropout", "a second call"),
         ("training", "expected (4, 2)"),
@@ -283,6 +289,11 @@ class BackboneModule(MiniatureTransformer):
             self.attends_to_padding = False
         if fault == "idle":
             self.final_norm.extra = nn.Parameter(torch.zeros(1))
+
+    def prepare(self, input_ids: Tensor, lengths: Tensor) -> Any:
+        if self.fault == "looks":
+            lengths.tolist()
+        return super().prepare(input_ids, lengths)
 
     def stages(self) -> Sequence[clsbench.Stage]:
         stages = list(super().stages())
@@ -356,6 +367,7 @@ def test_a_sound_backbone_passes() -> None:
         ("describes-less", "describe() and build() differ in final_norm.bias (8,)"),
         ("idle", "no gradient reaches final_norm.extra"),
         ("heavy-skeleton", "meta device"),
+        ("looks", "skeleton() cannot run on the meta device"),
         ("hidden-size", "hidden_size of the module is 8, hidden_size() gives 9"),
         ("float64", "expected float32 on cpu"),
         (
@@ -483,9 +495,7 @@ class AdapterUnderTest(clsbench.Adapter, frozen=True):
             with torch.no_grad():
                 head.weight.mul_(2)
         if self.fault == "unseeded":
-            generator = torch.Generator()
-            generator.seed()
-            nn.init.normal_(classifier.out_head.scale, generator=generator)
+            nn.init.constant_(classifier.out_head.scale, random.random())
 
 
 def test_a_sound_adapter_passes() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from clsbench.components import Adapter
 from clsbench.testing.miniature import NUM_CLASSES, miniature_batch, miniature_classifier
 from clsbench.testing.promises import check_options, require
-from clsbench.testing.tensors import SEED, check_built_alike, check_output, seeded
+from clsbench.testing.tensors import SEED, check_built_alike, check_outline, check_output, seeded
 
 
 def check_adapter(adapter: Adapter) -> None:
@@ -33,6 +33,7 @@ def _check_on(adapter: Adapter, blocks: int) -> None:
         adapter.apply(classifier)
         return classifier
 
+    check_outline(adapter, adapted, *miniature_batch()[:2])
     classifier = check_built_alike(adapter, adapted)
     plain = seeded(lambda: miniature_classifier(blocks))
     after = dict(classifier.named_parameters())

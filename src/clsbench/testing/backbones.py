@@ -91,6 +91,15 @@ def _check_description(backbone: Backbone, module: nn.Module) -> None:
     _require_same_parameters(backbone, described, planned, "skeleton()")
     real = [name for name, p in skeleton.named_parameters() if not p.is_meta]
     require(not real, backbone, f"skeleton() holds data in {real[:3]}; make it on the meta device")
+    try:
+        ids = torch.zeros(2, 4, dtype=torch.int64, device="meta")
+        with torch.device("meta"):
+            _states(skeleton, ids, ids[:, 0])
+    except Exception as error:
+        raise AssertionError(
+            f"{backbone!r}: skeleton() cannot run on the meta device, where a run counts memory: "
+            f"{type(error).__name__}: {error}"
+        ) from error
     stages = [stage.name for stage in cast(BackboneModule, module).stages()]
     require(len(set(stages)) == len(stages), backbone, f"two stages share a name: {stages}")
     for info in described:

@@ -12,6 +12,7 @@ from clsbench.testing.tensors import (
     DTYPES,
     check_built_alike,
     check_gradients,
+    check_outline,
     check_output,
     normal,
 )
@@ -30,6 +31,7 @@ def check_head(head: Head, device: str = "cpu") -> None:
     """
     check_options(head)
     for num_classes in (2, 3, 20):
+        check_outline(head, partial(head.build, WIDTH, num_classes), normal(4, WIDTH))
         for dtype in DTYPES:
             module = check_built_alike(head, partial(head.build, WIDTH, num_classes))
             module = module.to(device=device, dtype=dtype)

@@ -13,6 +13,7 @@ from clsbench.testing.tensors import (
     DTYPES,
     check_built_alike,
     check_gradients,
+    check_outline,
     check_output,
     normal,
 )
@@ -33,6 +34,8 @@ def check_pooling(pooling: Pooling, device: str = "cpu") -> None:
         AssertionError: a promise is broken.
     """
     check_options(pooling)
+    lengths = torch.tensor([5, 3, 0])
+    check_outline(pooling, partial(pooling.build, WIDTH), normal(3, 5, WIDTH), lengths)
     for dtype in DTYPES:
         module = check_built_alike(pooling, partial(pooling.build, WIDTH))
         module = module.to(device=device, dtype=dtype)

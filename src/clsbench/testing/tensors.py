@@ -70,6 +70,31 @@ def check_gradients(component: object, module: nn.Module, output: Tensor, *input
         require(bool(gradient.isfinite().all()), component, f"the gradient of {name} is not finite")
 
 
+def check_outline(component: object, build: Callable[[], nn.Module], *inputs: Tensor) -> None:
+    """Check that the module can be built and run on the meta device, as every run does first.
+
+    There it counts the parameters and the memory of a classifier without making it.
+    """
+    made = {name: p.shape for name, p in seeded(build).named_parameters()}
+    try:
+        with torch.device("meta"):
+            outline = build()
+            outline(*(tensor.to("meta") for tensor in inputs))
+    except Exception as error:
+        raise AssertionError(
+            f"{component!r}: on the meta device (shapes without data, where a run counts "
+            f"parameters and memory) it fails: {type(error).__name__}: {error}"
+        ) from error
+    outlined = {name: p.shape for name, p in outline.named_parameters()}
+    require(
+        list(outlined.items()) == list(made.items()),
+        component,
+        f"on the meta device it has other parameters: {outlined} instead of {made}",
+    )
+    real = [name for name, p in outline.named_parameters() if not p.is_meta]
+    require(not real, component, f"built on the meta device, {real[:3]} hold data nevertheless")
+
+
 def check_output(component: object, output: object, shape: tuple[int, ...], like: Tensor) -> Tensor:
     """Check type, shape, dtype and finiteness of a module's output, and give it back."""
     require(isinstance(output, Tensor), component, f"forward gives {type(output).__name__}")
