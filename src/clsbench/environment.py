@@ -107,7 +107,7 @@ def describe_environment(device: torch.device, options: RunOptions) -> Environme
         deterministic=options.deterministic,
         clsbench=metadata.version("clsbench"),
         python=platform.python_version(),
-        torch=torch.__version__,
+        torch=str(torch.__version__),  # a subclass of str that JSON does not know
         platform=platform.platform(),
         cpu=cpu,
         cpu_count=os.cpu_count() or 1,
@@ -132,7 +132,7 @@ def cpu_name() -> str:
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout that this package lies in, ``-dirty`` if changed; else ``None``."""
+    """The commit of the checkout that this package lies in (``-dirty`` if changed), or ``None``."""
     package = Path(__file__).parent
     command = ["git", "-C", str(package), "describe", "--always", "--dirty", "--abbrev=40"]
     tracked = ["git", "-C", str(package), "ls-files", "--error-unmatch", Path(__file__).name]

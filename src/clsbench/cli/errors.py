@@ -1,4 +1,4 @@
-"""How the command line tells what went wrong: plain lines on stderr, never boxed, wrapped on a terminal only."""
+"""How the command line tells what went wrong: on stderr, never boxed, wrapped on terminals only."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -199,8 +199,3 @@ def parse_seeds(
     if len(set(seeds)) < len(seeds):
         raise click.BadParameter(f"{value!r} names a seed twice", ctx, parameter)
     return seeds
-
-
-def with_seed(changes: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """The changes of the run with this seed."""
-    return {**changes, "seed": seed}

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PlanView = Callable[["RunPlan"], "RenderableType"]
-"""Renders the plan of a run, stand-ins included."""
+PrintPlan = Callable[["Console", "RunPlan"], None]
+"""Prints the plan of a run, stand-ins included."""
 
 _REFRESHES_PER_SECOND = 4
 _SECONDS_BETWEEN_LINES = 10.0
@@ -46,13 +46,13 @@ class Display(Protocol):
         ...
 
 
-def choose_display(plan_view: PlanView, quiet: bool) -> Display:
-    """The display that fits what stderr is."""
+def choose_display(print_plan: PrintPlan | None, quiet: bool) -> Display:
+    """The display that fits what stderr is; without ``print_plan`` the plan is not shown."""
     if quiet:
         return SilentDisplay()
     if sys.stderr.isatty():
-        return LiveDisplay(plan_view)
-    return PlainDisplay(plan_view)
+        return LiveDisplay(print_plan)
+    return PlainDisplay(print_plan)
 
 
 class SilentDisplay:
@@ -68,8 +68,10 @@ class SilentDisplay:
 class PlainDisplay:
     """Log lines: the plan, every phase, every epoch, and an evaluation now and then."""
 
-    def __init__(self, plan_view: PlanView, clock: Callable[[], float] = time.monotonic) -> None:
-        self._plan_view = plan_view
+    def __init__(
+        self, print_plan: PrintPlan | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._print_plan = print_plan
         self._clock = clock
         self.downloads = TransferLines(clock)
         self._pace: Pace | None = None
@@ -83,7 +85,8 @@ class PlainDisplay:
     def clsbench_run_started(self, plan: RunPlan) -> None:
         """Show the plan."""
         self._pace = Pace(plan, self._clock)
-        _stderr_console().print(self._plan_view(plan))
+        if self._print_plan is not None:
+            self._print_plan(_stderr_console(), plan)
 
     @hookimpl
     def clsbench_phase_started(self, phase: str) -> None:
@@ -123,8 +126,10 @@ class PlainDisplay:
 class LiveDisplay:
     """One live line at the bottom of the terminal, and a lasting one for every epoch."""
 
-    def __init__(self, plan_view: PlanView, clock: Callable[[], float] = time.monotonic) -> None:
-        self._plan_view = plan_view
+    def __init__(
+        self, print_plan: PrintPlan | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._print_plan = print_plan
         self._clock = clock
         self.downloads = Transfers()
         self._console = _stderr_console()
@@ -153,7 +158,8 @@ class LiveDisplay:
         self._pace = Pace(plan, self._clock)
         self._loss = self._evaluation = None
         self._epoch = 0
-        self._console.print(self._plan_view(plan))
+        if self._print_plan is not None:
+            self._print_plan(self._console, plan)
 
     @hookimpl
     def clsbench_phase_started(self, phase: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from clsbench.cli.experiments import resolve_named
 from clsbench.cli.options import (
     EXPERIMENT,
     chosen_changes,
@@ -16,7 +17,6 @@ from clsbench.cli.options import (
     parse_seeds,
     run_options,
     spec_changes,
-    with_seed,
 )
 from clsbench.cli.session import Session
 from clsbench.errors import UsageError
@@ -65,22 +65,19 @@ def run_experiment(
     if seeds and "seed" in changes:
         raise UsageError("--seeds and --set seed=… exclude each other")
 
-    from clsbench.resolve import find_spec, resolve
-
     catalog = session.catalog()
-    base = find_spec(experiment, catalog)
-    variants = [with_seed(changes, seed) for seed in seeds] or [changes]
-    experiments = [resolve(base, variant, catalog) for variant in variants]
+    variants = [{**changes, "seed": seed} for seed in seeds] or [changes]
+    experiments = resolve_named(experiment, variants, catalog)
 
     # Heavy imports only now: what was asked for is known to make sense.
     from clsbench.cli.output import only_results_on_stdout
     from clsbench.cli.progress import choose_display
     from clsbench.experiment import run_experiment as run_one
-    from clsbench.report.terminal import plan_view
+    from clsbench.report.terminal import print_plan
 
     finished: list[FinishedRun] = []
     for resolved in experiments:
-        display = choose_display(plan_view, session.quiet)
+        display = choose_display(None if dry_run else print_plan, session.quiet)
         with only_results_on_stdout(), display.showing():
             run = run_one(resolved, options, catalog, (display,), dry_run, display.downloads)
         finished.append(run)
@@ -109,16 +106,16 @@ def _tell_results(finished: Sequence[FinishedRun], as_json: bool, several: bool)
 def _print_results(finished: Sequence[FinishedRun], several: bool) -> None:
     from rich.console import Console
 
-    from clsbench.report.terminal import dry_run_view, result_view, seeds_view
+    from clsbench.report.terminal import print_dry_run, print_run, print_seeds
 
     console = Console()
     for run in finished:
         if run.path is None:
-            console.print(dry_run_view(run.record))
+            print_dry_run(console, run.record)
         else:
-            console.print(result_view(run.record, run.path))
+            print_run(console, run.record, run.path)
     if several and any(run.path is not None for run in finished):
-        console.print(seeds_view(_summary(finished)))
+        print_seeds(console, _summary(finished))
 
 
 def _summary(finished: Sequence[FinishedRun]) -> SeedSummary:

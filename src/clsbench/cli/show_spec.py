@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import rich_click as click
 
+from clsbench.cli.experiments import resolve_named
 from clsbench.cli.options import chosen_changes, experiment_argument, panels, spec_changes
 from clsbench.cli.session import Session
 
@@ -23,10 +24,8 @@ def show_spec(ctx: click.Context, experiment: str) -> None:
 
     It takes the same changes as run, and run accepts what it prints.
     """
-    from clsbench.resolve import find_spec, resolve
     from clsbench.spec import format_toml
 
     session = ctx.find_object(Session) or Session()
-    catalog = session.catalog()
-    resolved = resolve(find_spec(experiment, catalog), chosen_changes(ctx), catalog)
+    [resolved] = resolve_named(experiment, [chosen_changes(ctx)], session.catalog())
     click.echo(format_toml(resolved.spec), nl=False)

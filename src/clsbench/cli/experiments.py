@@ -1,0 +1,43 @@
+"""From what the command line names to a resolved experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from clsbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from clsbench.catalog import Catalog
+    from clsbench.resolve import Experiment
+    from clsbench.spec import ExperimentSpec
+
+
+def resolve_named(
+    name_or_file: str, variants: Sequence[Mapping[str, Any]], catalog: Catalog
+) -> list[Experiment]:
+    """The experiment with each of the changes.
+
+    Raises:
+        UsageError: something is wrong; the file is named where it is the file's mistake.
+    """
+    from clsbench.resolve import find_spec, resolve
+
+    base = find_spec(name_or_file, catalog)
+    is_file = name_or_file not in catalog.entries["experiments"]
+    try:
+        return [resolve(base, changes, catalog) for changes in variants]
+    except UsageError as error:
+        if is_file and _fails_by_itself(base, catalog, error):
+            raise type(error)(f"{name_or_file}: {error}") from None
+        raise
+
+
+def _fails_by_itself(base: ExperimentSpec, catalog: Catalog, error: UsageError) -> bool:
+    from clsbench.resolve import resolve
+
+    try:
+        resolve(base, {}, catalog)
+    except UsageError as unchanged:
+        return str(unchanged) == str(error)
+    return False

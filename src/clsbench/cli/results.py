@@ -1,0 +1,127 @@
+"""``clsbench results``: every stored run as a table."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import rich_click as click
+from click.core import ParameterSource
+
+from clsbench.cli.options import chosen_run_options, run_options
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = ("table", "csv", "json", "markdown", "latex")
+
+
+@click.command("results")
+@click.option(
+    "--sort",
+    metavar="COLUMN,…",
+    help="Sort by these columns; -test_accuracy puts the highest first (default: oldest first).",
+)
+@click.option(
+    "--columns",
+    metavar="COLUMN,…|all",
+    help="Show these columns (default: a few; csv and json: all).",
+)
+@click.option(
+    "--where",
+    metavar="EXPRESSION",
+    help="Only runs for which this holds: \"test_accuracy > 0.9 and freezing == 'all'\"; "
+    "'size=small' in backbone asks for a part of a text.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="table, csv and json (numbers in full), markdown or latex.",
+)
+@run_options("out")
+@click.pass_context
+def results(
+    ctx: click.Context, sort: str | None, columns: str | None, where: str | None, form: str
+) -> None:
+    """Every stored run, a row a run.
+
+    \b
+    clsbench results --sort -test_accuracy
+    clsbench results --columns all --format csv > runs.csv
+    clsbench results --where "freezing == 'all' and stand_ins == ''"
+    """
+    from clsbench.results.formats import LONGEST_LINE, default_columns
+    from clsbench.results.query import choose_columns, sort_by
+    from clsbench.results.query import where as rows_where
+    from clsbench.results.table import load_results
+
+    store = chosen_run_options(ctx).out
+    named = ctx.get_parameter_source("out") != ParameterSource.DEFAULT
+    table = load_results(store if named else None)
+    in_store = len(table)
+    if where is not None:
+        table = rows_where(table, where)
+    if sort is not None:
+        table = sort_by(table, _names(sort))
+    if columns is not None and columns.strip() != "all":
+        table = choose_columns(table, _names(columns))
+    elif columns is None and form not in ("csv", "json"):
+        table = table[default_columns(table, _terminal_width() or LONGEST_LINE)]
+    if table.empty and form == "table":
+        _say_empty(str(store), in_store)
+        return
+    _write(table, form)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _say_empty(store: str, in_store: int) -> None:
+    if in_store:
+        message = f"none of the {in_store} runs in {store} fits --where"
+    else:
+        message = f"there are no runs in {store} yet: clsbench run EXPERIMENT makes one"
+    click.echo(message, err=True)
+
+
+def _write(table: pd.DataFrame, form: str) -> None:
+    from clsbench.results import formats
+
+    if form == "table":
+        _print_table(table)
+        return
+    writers = {
+        "csv": formats.to_csv,
+        "json": formats.to_json,
+        "markdown": formats.to_markdown,
+        "latex": formats.to_latex,
+    }
+    # UTF-8 whatever the terminal speaks: these are files for other programs.
+    click.echo(writers[form](table).encode(), nl=False)
+
+
+def _print_table(table: pd.DataFrame) -> None:
+    """Folded to fit a terminal; in a pipe, or with very many columns, one line a run."""
+    from rich.console import Console
+
+    from clsbench.report.listing import runs_table
+    from clsbench.results.formats import folded_width
+
+    terminal = _terminal_width()
+    fits = terminal is not None and folded_width(table) <= max(terminal, _FOLDED_TO)
+    console = Console(width=None if fits else _UNFOLDED)
+    console.print(runs_table(table), highlight=False, crop=False)
+
+
+_FOLDED_TO = 120
+_UNFOLDED = 100_000
+
+
+def _terminal_width() -> int | None:
+    """The columns of the terminal that stdout is, ``None`` where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -1,0 +1,265 @@
+"""Bad input: the exit code, and a text that says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clsbench.cli.errors import report_bug, report_error
+from command_line import Command
+
+
+def refused(done: subprocess.CompletedProcess[str], *texts: str, code: int = 2) -> None:
+    """Nothing on stdout, no traceback, no box, and the texts on stderr."""
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert not set("╭│╰") & set(done.stderr)
+    assert done.stderr.startswith("error: ")
+    for text in texts:
+        assert text in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "show"])
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (
+            ["gpt2-sms-spamm"],
+            ["there is no experiment called 'gpt2-sms-spamm'; did you mean 'gpt2-sms-spam'?"],
+        ),
+        (
+            ["gpt2-sms-spam", "--freezing", "last-block"],
+            ["there is no freezing strategy called 'last-block'; did you mean 'last-blocks'?"],
+        ),
+        (
+            ["gpt2-sms-spam", "--freezing", "last-blocks:m=2"],
+            ["freezing_strategy 'last-blocks': unknown key 'm'", "n"],
+        ),
+        (
+            ["gpt2-sms-spam", "--freezing", "last-blocks:n=0"],
+            ["freezing_strategy 'last-blocks': n = '0': expected int >= 1"],
+        ),
+        (
+            ["gpt2-sms-spam", "--freezing", "last-blocks:2"],
+            ["'2' is no option=value pair; write name:option=value"],
+        ),
+        (
+            ["gpt2-sms-spam", "--backbone", "gpt2:size=tiny"],
+            ["backbone 'gpt2': size = 'tiny'", "small, xl"],
+        ),
+        (
+            ["gpt2-sms-spam", "--set", "train.learning_rate=1"],
+            ["unknown key 'learning_rate' in train"],
+        ),
+        (["gpt2-sms-spam", "--set", "train.ephocs=1"], ["did you mean 'epochs'?"]),
+        (["gpt2-sms-spam", "--set", "train.epochs=0"], ["train.epochs = '0': expected int >= 1"]),
+        (["gpt2-sms-spam", "--set", "train.lr"], ["'train.lr' is no KEY=VALUE"]),
+        (["gpt2-sms-spam", "--set", "seed.x=1"], ["seed.x cannot be set"]),
+        (["gpt2-sms-spam", "--set", "data.split={train=1"], ["is no valid TOML value"]),
+        (
+            ["gpt2-sms-spam", "--freezing", "all", "--set", "freezing=head-only"],
+            ["freezing is set twice: to 'all' and to 'head-only'"],
+        ),
+        (
+            [
+                "gpt2-sms-spam",
+                "--set",
+                "data.split.train=0.9",
+                "--set",
+                "data.split.validation=0.2",
+            ],
+            ["make more than 1"],
+        ),
+        (["gpt2-sms-spam", "--set", "data.padding=none"], ["needs train.batch_size=1"]),
+        (["nowhere.toml"], ["the experiment file nowhere.toml cannot be read"]),
+        (["gpt2-sms-spam", "--frezing", "all"], ["--frezing", "--freezing"]),
+        ([], ["Missing argument", "see clsbench"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_the_user_asked_is_wrong(
+    clsbench: Command, command: str, arguments: list[str], texts: list[str]
+) -> None:
+    refused(clsbench(command, *arguments), *texts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (["--device", "gpu"], ["'gpu' is none of: auto", "cuda:1"]),
+        (["--precision", "fp16"], ["'fp16'", "fp32"]),
+        (["--threads", "0"], ["0 is not in the range x>=1"]),
+        (["--threads", "two"], ["'two' is not a valid integer"]),
+        (["--seeds", "1,2,x"], ["'1,2,x' is no list of whole numbers; write --seeds 123,124,125"]),
+        (["--seeds", "1,2,1"], ["'1,2,1' names a seed twice"]),
+        (["--seeds", "1,-2"], ["seed = -2: expected int >= 0"]),
+        (["--seeds", "1,2", "--set", "seed=3"], ["--seeds and --set seed=… exclude each other"]),
+        (["extra"], ["unexpected extra argument (extra)", "see clsbench run --help"]),
+    ],
+    ids=" ".join,
+)
+def test_where_and_how_is_wrong(clsbench: Command, arguments: list[str], texts: list[str]) -> None:
+    refused(clsbench("run", "gpt2-sms-spam", *arguments), *texts)
+
+
+def test_toml_with_a_syntax_error_shows_the_line(clsbench: Command, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('dataset = "sms-spam"\nbackbone = gpt2\n')
+    refused(
+        clsbench("run", file),
+        f"{file} is no valid TOML: ",
+        "\n  line 2: backbone = gpt2\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('dataset = "sms-spam"\n', "backbone is required and was not given"),
+        ('dataset = "a"\nbackbone = "b"\npoolings = "c"\n', "did you mean 'pooling'?"),
+        ('dataset = "a"\nbackbone = "b"\n[train]\nepochs = "many"\n', "train.epochs = 'many'"),
+        ('dataset = "a"\nbackbone = "gpt2"\n', "there is no dataset called 'a'"),
+        ('dataset = "sms-spam"\nbackbone = {size = "small"}\n', "needs a name"),
+        (b"\xff\xfe", "cannot be read"),
+    ],
+)
+def test_toml_with_wrong_content(
+    clsbench: Command, tmp_path: Path, text: str | bytes, message: str
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    refused(clsbench("run", file), str(file), message)
+
+
+def test_a_mistake_on_the_command_line_is_not_the_files(clsbench: Command, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('dataset = "synthetic-sms"\nbackbone = "gpt2-nano"\n')
+    done = clsbench("run", file, "--pooling", "sum")
+    refused(done, "there is no pooling called 'sum'")
+    assert str(file) not in done.stderr
+
+
+# --- plugins --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("through", ["option", "environment"])
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (None, "there is no such file"),
+        ("import nothing_of_that_name\n", "cannot be imported: ModuleNotFoundError"),
+        ("x = (\n", "cannot be imported: SyntaxError"),
+        ("", "has no hooks"),
+        (
+            "import clsbench\n@clsbench.hookimpl\ndef clsbench_register_backbone(): return {}\n",
+            "did you mean 'clsbench_register_backbones'?",
+        ),
+        (
+            "import clsbench\n@clsbench.hookimpl\ndef clsbench_register_heads(): return {'x': 1}\n",
+            "expected a class derived from clsbench.Head",
+        ),
+        (
+            "import clsbench\nclass H(clsbench.Head):\n    'A head.'\n"
+            "@clsbench.hookimpl\ndef clsbench_register_heads(): return {'linear': H}\n",
+            "the head name 'linear' is already taken by clsbench",
+        ),
+    ],
+)
+def test_a_named_plugin_that_cannot_be_used(
+    clsbench: Command, tmp_path: Path, through: str, source: str | None, message: str
+) -> None:
+    file = tmp_path / "mine.py"
+    if source is not None:
+        file.write_text(source)
+    if through == "option":
+        done = clsbench("--plugin", file, "list")
+    else:
+        done = clsbench("list", env={"CLSBENCH_PLUGINS": f"{os.pathsep}{file}"})
+    refused(done, f"plugin {file}", message)
+
+
+# --- the group ------------------------------------------------------------------------------------
+
+
+def test_an_unknown_command(clsbench: Command) -> None:
+    refused(clsbench("rum"), "there is no command 'rum'; did you mean 'run'?")
+
+
+def test_verbose_and_quiet(clsbench: Command) -> None:
+    refused(clsbench("--verbose", "--quiet", "list"), "exclude each other")
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m clsbench list | head -n 1",
+        shell=True,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+    assert done.stdout.startswith("datasets")
+    assert done.stderr == ""
+
+
+# --- the unforeseen -------------------------------------------------------------------------------
+
+BUGGY = """
+import clsbench
+
+class Buggy(clsbench.Dataset):
+    "Fails where nobody expects it."
+
+    def __post_init__(self):
+        raise RuntimeError("the plugin's own\\nfault")
+
+@clsbench.hookimpl
+def clsbench_register_datasets():
+    return {"buggy": Buggy}
+"""
+
+
+def test_a_bug_is_one_line_and_a_kept_traceback(clsbench: Command, tmp_path: Path) -> None:
+    plugin = tmp_path / "buggy.py"
+    plugin.write_text(BUGGY)
+    done = clsbench(
+        "--plugin",
+        plugin,
+        "show",
+        "gpt2-sms-spam",
+        "--dataset",
+        "buggy",
+        env={"TMPDIR": str(tmp_path)},
+    )
+    refused(done, "RuntimeError: the plugin's own fault (", f"{plugin}, line 8", "bug", code=1)
+    assert done.stderr.count("\n") == 1
+    kept = Path(done.stderr.strip().rpartition(" stands in ")[2])
+    assert kept.parent == tmp_path
+    assert "Traceback" in kept.read_text()
+
+
+def test_a_bug_with_verbose_shows_the_traceback(clsbench: Command, tmp_path: Path) -> None:
+    plugin = tmp_path / "buggy.py"
+    plugin.write_text(BUGGY)
+    done = clsbench("--verbose", "--plugin", plugin, "show", "gpt2-sms-spam", "--dataset", "buggy")
+    assert done.returncode == 1
+    assert "Traceback (most recent call last)" in done.stderr
+    assert "stands above" in done.stderr
+
+
+def test_what_is_the_machines_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    report_bug(OSError(28, "No space left on device", "runs/x"), verbose=False)
+    assert capsys.readouterr().err == "error: [Errno 28] No space left on device: 'runs/x'\n"
+
+
+def test_an_error_is_not_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
+    report_error("word " * 100 + "end\n  line 2: x = [", "see clsbench --help")
+    assert capsys.readouterr().err.splitlines() == [
+        "error: " + "word " * 100 + "end",
+        "  line 2: x = [",
+        "see clsbench --help",
+    ]

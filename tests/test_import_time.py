@@ -1,0 +1,81 @@
+"""``import clsbench`` and the light commands stay light, so that they feel instant."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "transformers", "tiktoken"}
+
+COMMAND = """
+import json, sys
+sys.argv = ["clsbench", *json.loads(sys.argv[1])]
+from clsbench.cli.main import main
+try:
+    main()
+finally:
+    print("MODULES", json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+
+
+def modules_of(*arguments: str) -> set[str]:
+    """The modules that are loaded when the command ends."""
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, json.dumps(arguments)],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.rpartition("MODULES ")[2]))
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = "import clsbench, clsbench.cli.main, sys, json; print(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
+    assert not HEAVY & set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["list"],
+        ["list", "--json"],
+        ["run", "--help"],
+        ["show", "gpt2-sms-spam"],
+    ],
+    ids=" ".join,
+)
+def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
+    assert not HEAVY & modules_of(*arguments)
+
+
+def test_a_command_does_not_import_the_others() -> None:
+    loaded = {m for m in modules_of("list") if m.startswith("clsbench.cli.")}
+    assert "clsbench.cli.list_components" in loaded
+    assert not loaded & {
+        "clsbench.cli.run_experiment",
+        "clsbench.cli.predict",
+        "clsbench.cli.results",
+        "clsbench.cli.assets",
+        "clsbench.cli.doctor",
+    }
+
+
+def test_list_takes_little_processor_time() -> None:
+    """Processor time, since the machine may be busy with other things."""
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(
+            [sys.executable, "-m", "clsbench", "list"], capture_output=True, check=True, timeout=60
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 0.6
