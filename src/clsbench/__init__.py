@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from clsbench.errors import PluginError as PluginError
     from clsbench.errors import UsageError as UsageError
     from clsbench.errors import closest_match_hint as closest_match_hint
+    from clsbench.experiment import run as run
     from clsbench.hookspecs import hookimpl as hookimpl
     from clsbench.model.parameters import describe_parameters as describe_parameters
+    from clsbench.options import RunOptions as RunOptions
     from clsbench.record import EpochEntry as EpochEntry
     from clsbench.record import RunRecord as RunRecord
     from clsbench.record import StepEntry as StepEntry
+    from clsbench.results.table import load_results as load_results
     from clsbench.spec import DataSettings as DataSettings
     from clsbench.spec import ExperimentSpec as ExperimentSpec
     from clsbench.spec import PublishedFigures as PublishedFigures
@@ -67,6 +70,7 @@ _HOMES = {
     "PluginError": "errors",
     "Pooling": "components",
     "PublishedFigures": "spec",
+    "RunOptions": "options",
     "RunPlan": "values",
     "RunRecord": "record",
     "SplitSettings": "spec",
@@ -81,6 +85,8 @@ _HOMES = {
     "describe_parameters": "model.parameters",
     "hookimpl": "hookspecs",
     "last_blocks": "components",
+    "load_results": "results.table",
+    "run": "experiment",
 }
 """Where each public name is defined."""
 

@@ -62,5 +62,6 @@ def default_options(given: Mapping[str, Any]) -> RunOptions:
         text = os.environ.get(variable)
         if key not in values and text:
             values[key] = text.split(os.pathsep) if key == "plugins" else text
-    plain = {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
-    return convert(plain, RunOptions, "the run's options")
+        if key in ("assets", "out") and key in values:
+            values[key] = Path(values[key])
+    return convert(values, RunOptions, "the run's options")

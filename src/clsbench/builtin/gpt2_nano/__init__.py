@@ -47,13 +47,18 @@ class GPT2Nano(clsbench.Backbone, frozen=True):
 
     def describe(self) -> tuple[clsbench.ParameterInfo, ...]:
         """Its parameters in the module's order; nothing is allocated."""
+        from clsbench.builtin.gpt2.module import stage_of
+
+        return clsbench.describe_parameters(self.skeleton(), stage_of)
+
+    def skeleton(self) -> nn.Module:
+        """The module on the meta device."""
         import torch
 
-        from clsbench.builtin.gpt2.module import GPT2Module, stage_of
+        from clsbench.builtin.gpt2.module import GPT2Module
 
         with torch.device("meta"):
-            module = GPT2Module(SHAPE, self.causal)
-        return clsbench.describe_parameters(module, stage_of)
+            return GPT2Module(SHAPE, self.causal)
 
     def build(self, files: clsbench.Files) -> nn.Module:
         """Build the module on the CPU in float32."""
