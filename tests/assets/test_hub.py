@@ -37,7 +37,7 @@ ASSET = Asset(
     size_bytes=len(WEIGHTS),
 )
 UNPINNED = Asset(key=ASSET.key, sources=ASSET.sources, sha256=None)
-ONCE = Limits(stall_seconds=2.0, rounds=1)
+ONCE = Limits(stall_seconds=3.0, silence_seconds=60.0, rounds=1)
 
 
 def hub_file(caches: Path) -> Path:

@@ -5,6 +5,7 @@ Nothing here knows a component; an :class:`clsbench.Asset` says all there is to 
 
 from __future__ import annotations
 
+from clsbench.assets.attempt import source_url
 from clsbench.assets.download import DownloadProgress, Limits
 from clsbench.assets.folders import FileState, fetch_folder, find, verify_folder
 from clsbench.assets.obtaining import Missing, Obtained, obtain
@@ -22,5 +23,6 @@ __all__ = [
     "find",
     "locate",
     "obtain",
+    "source_url",
     "verify_folder",
 ]

@@ -94,8 +94,15 @@ def _fetch_web_file(order: dict[str, Any]) -> str:
 
 
 def _fetch_hub_file(order: dict[str, Any]) -> str:
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub import (
+        constants,
+        get_hf_file_metadata,
+        get_session,
+        hf_hub_download,
+        hf_hub_url,
+    )
 
+    get_session()  # reads the certificates, which takes a while on a busy machine
     _ready(order)
     constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
     repository, filename, revision = order["repository"], order["filename"], order["revision"]
