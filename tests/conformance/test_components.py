@@ -1,0 +1,222 @@
+"""Every component of the catalog keeps its promises, from the day it is registered."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import clsbench
+from clsbench import testing
+from clsbench.catalog import Entry, load_catalog
+from clsbench.components import Component
+from clsbench.resolve import resolve
+from clsbench.spec import ExperimentSpec, format_toml, parse_toml
+
+CATALOG = load_catalog()
+
+VARIANTS: dict[tuple[str, str], list[dict[str, Any]]] = {
+    ("datasets", "csv"): [
+        {"path": "{folder}/texts.csv"},
+        {"path": "{folder}/texts.csv", "split": "part", "format": "csv", "delimiter": ","},
+        {"path": "{folder}/texts.jsonl", "text": "body", "label": "class"},
+    ],
+    ("datasets", "synthetic-sms"): [{"texts": 300}, {"texts": 20, "seed": 7}],
+    ("backbones", "gpt2"): [
+        {"weights": "{folder}/checkpoint"},
+        {"weights": "{folder}/checkpoint", "causal": False},
+    ],
+    ("backbones", "gpt2-nano"): [{}, {"weights": "random", "causal": False}],
+    ("poolings", "mean"): [{}, {"include_padding": True}],
+    ("poolings", "max"): [{}, {"include_padding": True}],
+    ("heads", "mlp"): [{}, {"width": 3, "dropout": 0.5}],
+    ("freezing_strategies", "last-blocks"): [{}, {"n": 2}, {"n": 12}],
+    ("freezing_strategies", "head-only"): [{}, {"final_norm": True}],
+    ("freezing_strategies", "gradual"): [{}, {"epochs_per_block": 2}],
+    ("adapters", "lora"): [{}, {"r": 16, "alpha": 16.0}],
+    ("baselines", "tfidf-logreg"): [{}, {"ngrams": 3, "c": 10.0}],
+}
+"""The options each component is tried with where that is not its defaults alone."""
+
+CHECKS: dict[str, Callable[..., None]] = {
+    "datasets": testing.check_dataset,
+    "backbones": testing.check_backbone,
+    "poolings": testing.check_pooling,
+    "heads": testing.check_head,
+    "freezing_strategies": testing.check_freezing_strategy,
+    "adapters": testing.check_adapter,
+    "baselines": testing.check_baseline,
+}
+WITH_FILES = ("datasets", "backbones")
+
+
+def entries(*axes: str) -> list[Any]:
+    return [
+        pytest.param(entry, options, id=f"{entry.axis}-{entry.name}-{number}")
+        for axis in axes
+        for entry in CATALOG.entries[axis].values()
+        for number, options in enumerate(VARIANTS.get((axis, entry.name), [{}]))
+    ]
+
+
+def make(entry: Entry, options: dict[str, Any], folder: Path | None = None) -> Any:
+    assert isinstance(entry.component, type)
+    filled = {
+        key: value.format(folder=folder) if isinstance(value, str) else value
+        for key, value in options.items()
+    }
+    try:
+        return msgspec.convert(filled, entry.component)
+    except msgspec.ValidationError as error:
+        pytest.fail(f"{entry.name} needs options to be tried with; add them to VARIANTS: {error}")
+
+
+def texts_files(folder: Path) -> None:
+    (folder / "texts.csv").write_text(
+        "text,label,part\nwin,1,train\nhome,0,train\nlate,0,validation\nprize,1,test\n"
+    )
+    (folder / "texts.jsonl").write_text(
+        '{"body": "win", "class": "b"}\n{"body": "go", "class": "a"}\n{"body": "x", "class": "b"}\n'
+    )
+
+
+def checkpoint(folder: Path) -> None:
+    """A miniature GPT-2 with the real vocabulary, as transformers saves it."""
+    transformers = pytest.importorskip("transformers", reason="needed to write a checkpoint")
+    config = transformers.GPT2Config(n_embd=8, n_layer=3, n_head=2, n_positions=32)
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder / "checkpoint")
+
+
+def imdb_archive(folder: Path) -> Path:
+    path = folder / "aclImdb_v1.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        for name in ("train/neg/0_1", "train/pos/0_9", "test/neg/0_2", "test/pos/0_8"):
+            member = tarfile.TarInfo(f"aclImdb/{name}.txt")
+            content = f"A film: {name}".encode()
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture
+def files_of(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> Callable[[Component], dict[str, Path]]:
+    """Where the assets of a component lie; small ones of the same form where they are large."""
+
+    def find(component: Component) -> dict[str, Path]:
+        keys = [asset.key for asset in component.assets()]
+        if keys == ["imdb/aclImdb_v1.tar.gz"]:
+            return {keys[0]: imdb_archive(tmp_path)}
+        files = {}
+        for key in keys:
+            files[key] = request.getfixturevalue("assets_dir") / key
+            if not files[key].is_file():
+                pytest.skip(f"the asset {key} is not at hand")
+        return files
+
+    return find
+
+
+@pytest.mark.parametrize(
+    ("entry", "options"),
+    entries("poolings", "heads", "freezing_strategies", "adapters", "baselines"),
+)
+def test_the_component_passes_the_kit(entry: Entry, options: dict[str, Any]) -> None:
+    CHECKS[entry.axis](make(entry, options))
+
+
+@pytest.mark.parametrize(("entry", "options"), entries(*WITH_FILES))
+def test_the_component_with_files_passes_the_kit(
+    entry: Entry,
+    options: dict[str, Any],
+    tmp_path: Path,
+    files_of: Callable[[Component], dict[str, Path]],
+) -> None:
+    if entry.name == "gpt2":
+        checkpoint(tmp_path)
+    texts_files(tmp_path)
+    component = make(entry, options, tmp_path)
+    CHECKS[entry.axis](component, files_of(component))
+
+
+@pytest.mark.slow
+def test_gpt2_small_passes_the_kit(files_of: Callable[[Component], dict[str, Path]]) -> None:
+    component = make(CATALOG.entries["backbones"]["gpt2"], {"weights": "random"})
+    testing.check_backbone(component, files_of(component))
+
+
+def test_every_installed_plugin_of_ours_loads() -> None:
+    ours = [failure for failure in CATALOG.failures if "(clsbench)" in failure.plugin]
+    assert not ours
+    axes_without = [axis for axis, found in CATALOG.entries.items() if not found]
+    assert not axes_without
+
+
+def test_every_axis_of_components_is_checked() -> None:
+    assert set(CHECKS) | {"experiments"} == set(CATALOG.entries)
+
+
+def test_every_variant_is_of_a_component_that_exists() -> None:
+    known = {(axis, name) for axis, found in CATALOG.entries.items() for name in found}
+    assert set(VARIANTS) <= known
+
+
+@pytest.mark.parametrize("name", sorted(CATALOG.entries["experiments"]))
+def test_the_experiment_resolves_and_survives_toml(name: str) -> None:
+    spec = CATALOG.experiment(name)
+    assert spec.description
+    experiment = resolve(spec, {}, CATALOG)
+    assert not experiment.modified
+    again = parse_toml(format_toml(experiment.spec), f"{name}.toml")
+    assert again == experiment.spec
+    assert resolve(again, {}, CATALOG).spec == experiment.spec
+
+
+def is_described(kind: msgspec.inspect.Type) -> bool:
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return any(is_described(member) for member in kind.types)
+    schema = kind.extra_json_schema if isinstance(kind, msgspec.inspect.Metadata) else None
+    return bool((schema or {}).get("description"))
+
+
+def options_of(entry: Entry) -> list[msgspec.inspect.Field]:
+    described = msgspec.inspect.type_info(entry.component)
+    assert isinstance(described, msgspec.inspect.StructType)
+    return list(described.fields)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(entry, id=f"{axis}-{entry.name}")
+        for axis, found in CATALOG.entries.items()
+        for entry in found.values()
+        if axis != "experiments"
+    ],
+)
+def test_the_help_text_says_what_the_component_is(entry: Entry) -> None:
+    assert entry.summary.endswith(".")
+    assert 20 <= len(entry.summary) <= 100
+    assert entry.distribution
+    assert entry.name == entry.name.lower().replace("_", "-")
+    for field in options_of(entry):
+        in_text = field.name in str(entry.component.__doc__)
+        assert in_text or is_described(field.type), f"nothing says what {field.name} is"
+
+
+def test_components_made_in_python_are_validated_all_the_same() -> None:
+    """Constructors of structs do not validate; resolving does."""
+    spec = ExperimentSpec(dataset="synthetic-sms", backbone="gpt2-nano")
+    for axis, key in (("freezing_strategies", "freezing"), ("heads", "head")):
+        for entry in CATALOG.entries[axis].values():
+            assert isinstance(entry.component, type)
+            for field in msgspec.structs.fields(entry.component):
+                wrong = entry.component(**{field.name: object.__name__ + "!"})
+                with pytest.raises(clsbench.UsageError, match=field.name):
+                    resolve(spec, {key: wrong}, CATALOG)

@@ -1,0 +1,124 @@
+"""Every hook is documented, and at work: registering ones in the built-ins, the others in a run."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clsbench.catalog import load_catalog
+from clsbench.components import AXES
+from clsbench.hookspecs import LifecycleHooks, RegistrationHooks
+
+REGISTRATION = [name for name in vars(RegistrationHooks) if name.startswith("clsbench_")]
+LIFECYCLE = [name for name in vars(LifecycleHooks) if name.startswith("clsbench_")]
+
+OBSERVER = '''
+"""Writes down every hook that is called, with the types of what it is given."""
+import json, os
+import clsbench
+
+
+def note(hook, **given):
+    with open(os.environ["HOOK_LOG"], "a") as log:
+        shown = {k: v if isinstance(v, str) else type(v).__name__ for k, v in given.items()}
+        log.write(json.dumps([hook, shown]) + "\\n")
+
+
+@clsbench.hookimpl
+def clsbench_run_started(plan):
+    assert plan.steps > 0 and plan.parameters_trainable > 0
+    note("clsbench_run_started", plan=plan)
+
+
+@clsbench.hookimpl
+def clsbench_phase_started(phase):
+    note("clsbench_phase_started", phase=phase)
+
+
+@clsbench.hookimpl
+def clsbench_step_finished(report):
+    assert report.loss() > 0 and report.examples > 0 and report.real_tokens > 0
+    note("clsbench_step_finished", report=report)
+
+
+@clsbench.hookimpl
+def clsbench_evaluated(entry):
+    note("clsbench_evaluated", entry=entry)
+
+
+@clsbench.hookimpl
+def clsbench_epoch_finished(entry):
+    note("clsbench_epoch_finished", entry=entry)
+
+
+@clsbench.hookimpl
+def clsbench_run_finished(record):
+    note("clsbench_run_finished", record=record, status=record.status)
+'''
+
+SPEC = """
+dataset = "synthetic-sms:texts=400"
+backbone = "gpt2-nano"
+freezing = "head-only"
+baselines = ["majority"]
+
+[train]
+epochs = 2
+eval_every = 4
+eval_batches = 1
+"""
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        *(vars(RegistrationHooks)[name] for name in REGISTRATION),
+        *(vars(LifecycleHooks)[name] for name in LIFECYCLE),
+    ],
+    ids=lambda hook: hook.__name__,
+)
+def test_every_hook_is_documented(hook: object) -> None:
+    assert inspect.getdoc(hook)
+
+
+def test_every_axis_has_its_hook() -> None:
+    assert sorted(axis.hook for axis in AXES) == sorted(REGISTRATION)
+
+
+@pytest.mark.parametrize("hook", REGISTRATION)
+def test_every_registering_hook_is_used_by_a_built_in(hook: str) -> None:
+    plugins = load_catalog().plugins
+    assert [label for label, module in plugins.items() if hasattr(module, hook)]
+
+
+def test_every_observing_hook_is_called_in_a_run(tmp_path: Path) -> None:
+    (tmp_path / "observer.py").write_text(OBSERVER)
+    (tmp_path / "small.toml").write_text(SPEC)
+    command = "--plugin observer.py run small.toml --offline --device cpu --threads 1 --json"
+    done = subprocess.run(
+        [sys.executable, "-m", "clsbench", *command.split()],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=tmp_path,
+        env={**os.environ, "HOOK_LOG": str(tmp_path / "log"), "OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    calls = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    names = [name for name, _ in calls]
+    assert set(names) == set(LIFECYCLE)
+    assert names[-1] == "clsbench_run_finished"
+    assert calls[-1][1] == {"record": "RunRecord", "status": "finished"}
+    phases = [given["phase"] for name, given in calls if name == "clsbench_phase_started"]
+    assert phases == ["assets", "data", "model", "training", "evaluation", "baselines"]
+    assert names.count("clsbench_run_started") == 1
+    assert names.count("clsbench_epoch_finished") == 2
+    assert names.count("clsbench_evaluated") == len(record["history"]["steps"])
+    assert names.count("clsbench_step_finished") == 2 * record["data"]["batches"]["train"]
