@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PrintPlan = Callable[["Console", "RunPlan"], None]
-"""Prints the plan of a run, stand-ins included."""
-
 _REFRESHES_PER_SECOND = 4
 _SECONDS_BETWEEN_LINES = 10.0
 _NARROW = 100
@@ -46,13 +43,13 @@ class Display(Protocol):
         ...
 
 
-def choose_display(print_plan: PrintPlan | None, quiet: bool) -> Display:
-    """The display that fits what stderr is; without ``print_plan`` the plan is not shown."""
+def choose_display(show_plan: bool, quiet: bool) -> Display:
+    """The display that fits what stderr is."""
     if quiet:
         return SilentDisplay()
     if sys.stderr.isatty():
-        return LiveDisplay(print_plan)
-    return PlainDisplay(print_plan)
+        return LiveDisplay(show_plan)
+    return PlainDisplay(show_plan)
 
 
 class SilentDisplay:
@@ -68,10 +65,8 @@ class SilentDisplay:
 class PlainDisplay:
     """Log lines: the plan, every phase, every epoch, and an evaluation now and then."""
 
-    def __init__(
-        self, print_plan: PrintPlan | None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._print_plan = print_plan
+    def __init__(self, show_plan: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._show_plan = show_plan
         self._clock = clock
         self.downloads = TransferLines(clock)
         self._pace: Pace | None = None
@@ -85,8 +80,8 @@ class PlainDisplay:
     def clsbench_run_started(self, plan: RunPlan) -> None:
         """Show the plan."""
         self._pace = Pace(plan, self._clock)
-        if self._print_plan is not None:
-            self._print_plan(_stderr_console(), plan)
+        if self._show_plan:
+            _print_plan(_stderr_console(), plan)
 
     @hookimpl
     def clsbench_phase_started(self, phase: str) -> None:
@@ -126,14 +121,12 @@ class PlainDisplay:
 class LiveDisplay:
     """One live line at the bottom of the terminal, and a lasting one for every epoch."""
 
-    def __init__(
-        self, print_plan: PrintPlan | None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._print_plan = print_plan
+    def __init__(self, show_plan: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self._show_plan = show_plan
         self._clock = clock
         self.downloads = Transfers()
         self._console = _stderr_console()
-        self._phase = ""
+        self._phase = "starting"
         self._phase_began = clock()
         self._pace: Pace | None = None
         self._epoch = 0
@@ -158,8 +151,8 @@ class LiveDisplay:
         self._pace = Pace(plan, self._clock)
         self._loss = self._evaluation = None
         self._epoch = 0
-        if self._print_plan is not None:
-            self._print_plan(self._console, plan)
+        if self._show_plan:
+            _print_plan(self._console, plan)
 
     @hookimpl
     def clsbench_phase_started(self, phase: str) -> None:
@@ -268,6 +261,12 @@ def epoch_line(entry: EpochEntry, epochs: int) -> str:
 
 def _loss_text(loss: float | None) -> str:
     return "–" if loss is None else f"{loss:.3f}"
+
+
+def _print_plan(console: Console, plan: RunPlan) -> None:
+    from clsbench.report.terminal import print_plan
+
+    print_plan(console, plan)
 
 
 def _stderr_console() -> Console:

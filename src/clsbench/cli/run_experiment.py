@@ -69,16 +69,16 @@ def run_experiment(
     variants = [{**changes, "seed": seed} for seed in seeds] or [changes]
     experiments = resolve_named(experiment, variants, catalog)
 
-    # Heavy imports only now: what was asked for is known to make sense.
     from clsbench.cli.output import only_results_on_stdout
     from clsbench.cli.progress import choose_display
-    from clsbench.experiment import run_experiment as run_one
-    from clsbench.report.terminal import print_plan
 
     finished: list[FinishedRun] = []
     for resolved in experiments:
-        display = choose_display(None if dry_run else print_plan, session.quiet)
+        display = choose_display(show_plan=not dry_run, quiet=session.quiet)
         with only_results_on_stdout(), display.showing():
+            # Only now, since torch takes seconds and what was asked for is known to make sense.
+            from clsbench.experiment import run_experiment as run_one
+
             run = run_one(resolved, options, catalog, (display,), dry_run, display.downloads)
         finished.append(run)
         if run.record.status == "interrupted":
