@@ -73,7 +73,7 @@ STAND_INS = (
 def make_metrics(
     accuracy: float = 0.95, num_classes: int = 2, seed: int = 0, with_loss: bool = True
 ) -> Metrics:
-    """Metrics of a classifier that is right with this probability, on splits of the book's sizes."""
+    """Metrics of a classifier that is right this often, on splits of the book's sizes."""
     generator = np.random.default_rng(seed)
 
     def split(name: str) -> SplitMetrics:
@@ -119,9 +119,7 @@ def make_history(epochs: int = 5, batches: int = 130, eval_every: int = 50) -> H
 def make_parameters() -> ParameterCounts:
     """GPT-2 small with its last block and final norm trained."""
     blocks = tuple(
-        StageParameters(
-            stage=f"block.{i}", total=7_087_872, trainable=7_087_872 if i == 11 else 0
-        )
+        StageParameters(stage=f"block.{i}", total=7_087_872, trainable=7_087_872 if i == 11 else 0)
         for i in range(12)
     )
     stages = (
@@ -169,7 +167,8 @@ def make_spec(seed: int = 123, freezing: dict[str, Any] | None = None) -> dict[s
 
 def make_record(**changes: Any) -> RunRecord:
     """The record of a finished run of the founding experiment, with some fields changed."""
-    spec = changes.get("spec") or make_spec(changes.pop("seed", 123))
+    seed = changes.pop("seed", 123)
+    spec = changes.get("spec") or make_spec(seed)
     key = hashlib.sha256(msgspec.json.encode(spec)).hexdigest()[:16]
     record = RunRecord(
         status="finished",

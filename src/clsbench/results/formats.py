@@ -3,61 +3,64 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import msgspec
 import pandas as pd
 
+from clsbench.results.csvtext import csv_line
+
 LONGEST_LINE = 120
-"""The width that the default columns keep to, in characters."""
+"""The width that the default columns keep to where none is known, in characters."""
 
 _GAP = 2
-_WIDEST_TEXT = 26
+_WIDEST_TEXT = 18
 """Longer texts fold in a table, so that they need no more room than this."""
 
-_ALWAYS = (
-    "run",
-    "test_accuracy",
-    "test_accuracy_low",
-    "test_accuracy_high",
-    "trainable_parameters",
-    "total_seconds",
+_ALWAYS = ("run", "test_accuracy", "test_accuracy_low", "test_accuracy_high")
+_TELLING = {"stand_ins": "", "status": "finished"}
+"""What says how far a run can be trusted is shown wherever it is not this."""
+
+_AS_ROOM_ALLOWS = (
+    *("experiment", "freezing", "backbone", "pooling", "head", "adapter", "dataset", "seed"),
+    *("total_seconds", "trainable_parameters"),
+    *("split", "padding", "balance", "epochs", "lr", "batch_size", "weight_decay"),
+    *("accumulation", "precision", "device", "threads", "modified"),
 )
-_WHERE_THEY_DIFFER = (
-    *("stand_ins", "status", "experiment", "freezing", "backbone", "pooling", "head", "adapter"),
-    *("dataset", "seed", "split", "padding", "balance", "epochs", "lr", "batch_size"),
-    *("weight_decay", "accumulation", "precision", "device", "threads", "modified"),
-)
+"""By importance; those that are the same for all runs are passed over, unless they are costs."""
+
+_COSTS = ("total_seconds", "trainable_parameters")
 
 
-def default_columns(table: pd.DataFrame) -> list[str]:
+def default_columns(table: pd.DataFrame, width: int = LONGEST_LINE) -> list[str]:
     """The columns to show where none are asked for, in the table's order.
 
-    The test accuracy with its interval and the costs always; of the settings those that differ
-    between the runs, as many as a line of 120 characters holds.
+    The test accuracy with its interval always; then the settings that differ between the runs,
+    and the costs, as many as a line of ``width`` characters holds.
     """
-    chosen = set(_ALWAYS)
-    width = sum(_width(table, name) for name in _ALWAYS) + _GAP * len(_ALWAYS)
-    for name in _WHERE_THEY_DIFFER:
-        telling = {"stand_ins": "", "status": "finished"}
-        values = set(table[name].dropna()) | ({telling[name]} if name in telling else set())
+    chosen = [*_ALWAYS]
+    chosen += [name for name, usual in _TELLING.items() if (table[name] != usual).any()]
+    room = width - sum(_width(table, name) + _GAP for name in chosen)
+    for name in _AS_ROOM_ALLOWS:
         needed = _width(table, name) + _GAP
-        # What says how far a run can be trusted is shown however long the line becomes.
-        if len(values) > 1 and (width + needed <= LONGEST_LINE or name in telling):
-            chosen.add(name)
-            width += needed
+        if needed <= room and (name in _COSTS or table[name].nunique(dropna=False) > 1):
+            chosen.append(name)
+            room -= needed
     return [str(name) for name in table.columns if name in chosen]
 
 
 def header_lines(name: str) -> list[str]:
-    """A column's name broken after underscores, into lines that are about equally long."""
-    if len(name) <= 8:
-        return [name]
-    cuts = [i + 1 for i, letter in enumerate(name) if letter == "_" and i + 1 < len(name)]
-    if not cuts:
-        return [name]
-    cut = min(cuts, key=lambda i: max(i, len(name) - i))
-    return [name[:cut], name[cut:]]
+    """A column's name in lines, each but the last ending with an underscore."""
+    lines = [""]
+    for part in re.findall(r"[^_]*_|[^_]+", name):
+        if lines[-1] and len(lines[-1]) + len(part) > _HEADER_LINE:
+            lines.append("")
+        lines[-1] += part
+    return lines
+
+
+_HEADER_LINE = 10
 
 
 def format_cell(name: str, value: Any) -> str:
@@ -94,15 +97,25 @@ def is_numeric(table: pd.DataFrame, name: str) -> bool:
 
 def to_csv(table: pd.DataFrame) -> str:
     """Comma-separated values with a header; numbers in full, missing ones empty."""
-    return table.to_csv(index=False, lineterminator="\n")
+    lines = [csv_line(map(str, table.columns))]
+    lines += [csv_line("" if v is None else str(v) for v in row) for row in _values(table)]
+    return "".join(lines)
 
 
 def to_json(table: pd.DataFrame) -> str:
     """An array with one object a run; numbers in full, missing ones ``null``."""
     names = [str(name) for name in table.columns]
-    columns = [table[name].astype(object).where(table[name].notna(), None) for name in names]
-    rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    rows = [dict(zip(names, row, strict=True)) for row in _values(table)]
     return msgspec.json.format(msgspec.json.encode(rows), indent=2).decode() + "\n"
+
+
+def _values(table: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """Every row as Python's own values, missing ones as ``None``."""
+    columns = [
+        [None if pd.isna(value) else value for value in table[name].tolist()]
+        for name in table.columns
+    ]
+    return list(zip(*columns, strict=True))
 
 
 def to_markdown(table: pd.DataFrame) -> str:
@@ -144,9 +157,14 @@ def to_latex(table: pd.DataFrame) -> str:
     )
 
 
+def folded_width(table: pd.DataFrame) -> int:
+    """The characters that a line of the table needs when long texts are folded."""
+    return sum(_width(table, str(name)) + _GAP for name in table.columns)
+
+
 def _width(table: pd.DataFrame, name: str) -> int:
     longest = max((len(format_cell(name, value)) for value in table[name]), default=0)
-    if not is_numeric(table, name) and name != "run":
+    if name != "run" and not is_numeric(table, name):
         longest = min(longest, _WIDEST_TEXT)
     return max(longest, *(len(part) for part in header_lines(name)))
 

@@ -38,7 +38,7 @@ def where(table: pd.DataFrame, expression: str) -> pd.DataFrame:
     _check(tree, expression, table)
     tree = ast.fix_missing_locations(_PartsOfText(table).visit(tree))
     try:
-        chosen = table.eval(ast.unparse(tree), engine="python")
+        chosen = _with_plain_numbers(table).eval(ast.unparse(tree), engine="python")
     # Pandas documents no closed list of what its evaluation raises on ill-typed comparisons.
     except Exception as error:
         raise UsageError(f"--where {expression!r} cannot be evaluated: {error}") from None
@@ -47,7 +47,7 @@ def where(table: pd.DataFrame, expression: str) -> pd.DataFrame:
             f"--where {expression!r} does not say yes or no for each run; write a comparison, "
             f"such as {EXAMPLE}"
         )
-    return table[chosen.fillna(False).astype(bool)]
+    return table[chosen.astype(bool)]
 
 
 def choose_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
@@ -79,6 +79,12 @@ def sort_by(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
         _check_column(name, table)
     ascending = [not key.startswith("-") for key in keys]
     return table.sort_values(names, ascending=ascending, kind="stable", na_position="last")
+
+
+def _with_plain_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Counts as floats, so that a missing one is unequal to all, as every missing number is."""
+    counts = [name for name in table.columns if isinstance(table[name].dtype, pd.Int64Dtype)]
+    return table.astype(dict.fromkeys(counts, "float64"))
 
 
 def _check_column(name: str, table: pd.DataFrame) -> None:

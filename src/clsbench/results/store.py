@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import logging
 import os
@@ -19,6 +18,7 @@ import msgspec
 
 from clsbench.errors import ClsbenchError, UsageError
 from clsbench.record import SCHEMA_VERSION, RunRecord
+from clsbench.results.csvtext import csv_line
 from clsbench.results.disk import concerns, folder_reason, means_full_disk, storing_error
 
 if TYPE_CHECKING:
@@ -153,8 +153,7 @@ def write_predictions(
     header = ["split", "row", "label", *_unique([f"probability_{name}" for name in names])]
     path = directory / PREDICTIONS_FILE
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
+        file.write(csv_line(header))
         for split in splits.all():
             if split.name not in probabilities:
                 continue
@@ -167,7 +166,7 @@ def write_predictions(
             for row, label, numbers in zip(
                 split.rows, split.labels, array.astype(str).tolist(), strict=True
             ):
-                writer.writerow([split.name, row, names[label], *numbers])
+                file.write(csv_line([split.name, str(row), names[label], *numbers]))
 
 
 def _reserve(store: Path, name: str) -> Path:

@@ -1,0 +1,182 @@
+"""What a run is about to do: the banner before it, and the view of a dry run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from clsbench.record import DataFacts, ParameterCounts, RunRecord, StageParameters, StandIn
+from clsbench.report.wording import bytes_text, listed, percent, plain
+from clsbench.values import RunPlan
+
+_STAND_IN_NOTE = (
+    "This is not the real experiment: the figures below say how the embedded stand-ins do, and "
+    "are never set beside published ones."
+)
+
+
+def plan_banner(plan: RunPlan) -> RenderableType:
+    """The plan of a run, its stand-ins first."""
+    batches = f"{plan.steps:,} batch{'' if plan.steps == 1 else 'es'}"
+    epochs = f"{plan.epochs} epoch{'' if plan.epochs == 1 else 's'}"
+    facts = [
+        *((axis, plain(text)) for axis, text in plan.components.items()),
+        ("device", plain(f"{plan.device}, {plan.precision}, seed {plan.seed}")),
+        (
+            "training",
+            Text(
+                f"{epochs}, {batches} from {plan.train_texts:,} texts of up to "
+                f"{plan.max_length:,} tokens"
+            ),
+        ),
+        ("parameters", _trained(plan.parameters_trainable, plan.parameters_total)),
+    ]
+    return Group(
+        *_stand_in_texts(plan.stand_ins), plain(plan.experiment, "bold"), fact_table(facts)
+    )
+
+
+def stand_in_panel(stand_ins: Sequence[StandIn]) -> RenderableType:
+    """What took the place of what, loudly."""
+    return Group(*_stand_in_texts([stand_in_text(stand_in) for stand_in in stand_ins]))
+
+
+def stand_in_text(stand_in: StandIn) -> str:
+    """``dataset: synthetic-sms in place of sms-spam (offline, …)``."""
+    return f"{stand_in.axis}: {stand_in.by} in place of {stand_in.replaced} ({stand_in.reason})"
+
+
+def _stand_in_texts(texts: Sequence[str]) -> list[RenderableType]:
+    if not texts:
+        return []
+    lines = [plain(text) for text in texts]
+    return [
+        Panel(
+            Group(*lines, Text(_STAND_IN_NOTE, "bold")),
+            title="STAND-INS",
+            title_align="left",
+            border_style="yellow",
+            box=box.HEAVY,
+        )
+    ]
+
+
+def fact_table(facts: Iterable[tuple[str, RenderableType]]) -> Table:
+    """Names on the left, what there is to say of each on the right."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(plain(f"  {name}"), value)
+    return table
+
+
+def data_facts(data: DataFacts) -> list[tuple[str, RenderableType]]:
+    """Sizes, padding, cut texts and those that stand in the training split."""
+    sizes = [f"{size:,} {name}" for name, size in data.sizes.items()]
+    facts = [
+        ("texts", Text(f"{listed(sizes)}, from a corpus of {data.corpus_texts:,}")),
+        ("classes", plain(_class_counts(data))),
+        (
+            "tokens",
+            Text(
+                f"{data.max_length:,} per text; {percent(data.padding_fraction)} of the training "
+                "tokens are padding"
+            ),
+        ),
+    ]
+    cut = [f"{count:,} in {name}" for name, count in data.truncated.items() if count]
+    if cut:
+        facts.append(("cut", Text(f"texts longer than that: {listed(cut)}")))
+    facts.append(("leaked", leaked_text(data)))
+    return [*facts]
+
+
+def leaked_text(data: DataFacts) -> Text:
+    """How many validation and test texts the training split holds word for word."""
+    counts = {"validation": data.leaked.validation, "test": data.leaked.test}
+    parts = [f"{n:,} of {data.sizes[name]:,} {name}" for name, n in counts.items() if n]
+    if not parts:
+        return Text("no validation or test text stands in train")
+    return Text(f"{listed(parts)} texts stand word for word in train")
+
+
+def _class_counts(data: DataFacts, most: int = 6) -> str:
+    train = data.class_counts.get("train", {})
+    parts = [f"{name} {train.get(name, 0):,}" for name in data.class_names[:most]]
+    if len(data.class_names) > most:
+        parts.append(f"and {len(data.class_names) - most} more")
+    return f"{', '.join(parts)} (in train)"
+
+
+def _trained(trainable: int, total: int) -> Text:
+    share = f" ({percent(trainable / total)})" if total else ""
+    return Text(f"{trainable:,} of {total:,} trained{share}")
+
+
+# --- a dry run ------------------------------------------------------------------------------------
+
+
+def dry_run_view(record: RunRecord) -> RenderableType:
+    """What a run would do: parameters of each stage, memory, data. The spec comes apart."""
+    parts: list[RenderableType] = [stand_in_panel(record.stand_ins)] if record.stand_ins else []
+    environment = record.environment
+    facts: list[tuple[str, RenderableType]] = [
+        (
+            "device",
+            plain(f"{environment.device} ({environment.device_name}), {environment.precision}"),
+        )
+    ]
+    if record.memory_bytes_expected is not None:
+        expected = bytes_text(record.memory_bytes_expected)
+        facts.append(("memory", Text(f"about {expected} at the peak of training")))
+    if record.data is not None:
+        facts += data_facts(record.data)
+    parts += [plain(f"{record.experiment}: a dry run, nothing is trained", "bold")]
+    parts += [fact_table(facts)]
+    if record.parameters is not None:
+        parts.append(parameter_table(record.parameters))
+    return Group(*parts)
+
+
+def parameter_table(parameters: ParameterCounts) -> RenderableType:
+    """Parameters of each stage, trainable or frozen; blocks that are alike share a row."""
+    table = Table(box=box.SIMPLE_HEAD, show_footer=True)
+    table.add_column("stage", footer="all", overflow="fold")
+    table.add_column("parameters", footer=f"{parameters.total:,}", justify="right", no_wrap=True)
+    table.add_column("trained", footer=f"{parameters.trainable:,}", justify="right", no_wrap=True)
+    for name, stage in _merged(parameters.stages):
+        trained = Text("frozen", "dim") if not stage.trainable else Text(f"{stage.trainable:,}")
+        table.add_row(plain(name), f"{stage.total:,}", trained)
+    by_epoch = parameters.trainable_by_epoch
+    if len(set(by_epoch)) < 2:
+        return table
+    counts = ", ".join(f"{count:,}" for count in by_epoch)
+    return Group(table, Text(f"  trained by epoch: {counts}"))
+
+
+def _merged(stages: Iterable[StageParameters]) -> Iterable[tuple[str, StageParameters]]:
+    """``block.0`` to ``block.10`` in one row, where their counts are equal."""
+
+    def kind(stage: StageParameters) -> tuple[str, int, int]:
+        name, _, number = stage.stage.rpartition(".")
+        return (name if number.isdigit() else stage.stage, stage.total, stage.trainable)
+
+    for _, alike in groupby(stages, key=kind):
+        group = list(alike)
+        first, last, n = group[0], group[-1], len(group)
+        if n == 1:
+            yield first.stage, first
+            continue
+        yield (
+            f"{first.stage} to {last.stage}",
+            StageParameters(
+                stage=first.stage, total=first.total * n, trainable=first.trainable * n
+            ),
+        )

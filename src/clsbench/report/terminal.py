@@ -1,0 +1,179 @@
+"""What the command line shows of a run, printed to a console. Nothing here holds state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from clsbench.record import RunRecord
+from clsbench.report.figures import (
+    comparable_figures,
+    confusion_table,
+    loss_table,
+    metrics_table,
+    published_heading,
+    published_table,
+)
+from clsbench.report.plan import (
+    data_facts,
+    dry_run_view,
+    fact_table,
+    plan_banner,
+    stand_in_panel,
+)
+from clsbench.report.wording import (
+    bytes_text,
+    percent,
+    percent_interval,
+    plain,
+    rate,
+    seconds_text,
+)
+from clsbench.results.seeds import SPLITS, SeedSummary, Spread
+from clsbench.spec import format_toml, from_tree
+from clsbench.values import RunPlan
+
+_PLOTS = ("loss.svg", "accuracy.svg")
+
+
+def print_plan(console: Console, plan: RunPlan) -> None:
+    """The plan of a run, before it begins."""
+    console.print(plan_banner(plan), highlight=False)
+
+
+def print_run(console: Console, record: RunRecord, path: Path | None = None) -> None:
+    """Everything about a run that ended; ``path`` is its directory, ``None`` if it has none."""
+
+    def show(part: RenderableType | None) -> None:
+        if part is not None:
+            console.print(part, highlight=False)
+
+    if record.stand_ins:
+        show(stand_in_panel(record.stand_ins))
+    show(_heading(record))
+    if record.error is not None:
+        show(plain(record.error, "red"))
+    show(metrics_table(record))
+    published = published_table(record)
+    show(published)
+    if published is None and (figures := comparable_figures(record)) and figures.losses:
+        show(published_heading(record, figures))
+    show(loss_table(record))
+    show(confusion_table(record))
+    show(fact_table(_costs(record)))
+    for warning in record.warnings:
+        show(plain(f"warning: {warning}", "yellow"))
+    if path is not None:
+        print_paths(console, path)
+
+
+def print_paths(console: Console, path: Path) -> None:
+    """Where the record and the plots of a run lie, unbroken so that they can be copied."""
+    plots = [path / name for name in _PLOTS if (path / name).is_file()]
+    for name, file in [("record", path / "record.json"), *(("plot", plot) for plot in plots)]:
+        line = Text.assemble((f"  {name:<8}", "dim"), plain(str(file)))
+        console.print(line, soft_wrap=True, highlight=False)
+
+
+def print_dry_run(console: Console, record: RunRecord) -> None:
+    """What a run would do, and its spec as TOML that ``clsbench run`` accepts."""
+    console.print(dry_run_view(record), highlight=False)
+    console.print(Text("Spec", "bold"))
+    spec = format_toml(from_tree(record.spec, "the record"))
+    for line in spec.splitlines():
+        console.print(plain(line.replace("\t", "    ")), soft_wrap=True, highlight=False)
+
+
+def print_seeds(console: Console, summary: SeedSummary) -> None:
+    """Several seeds of one experiment: mean, spread and the interval of the mean."""
+    console.print(seeds_table(summary), highlight=False)
+
+
+def seeds_table(summary: SeedSummary) -> RenderableType:
+    """One row per split and figure."""
+    seeds = ", ".join(map(str, summary.seeds)) or "none finished"
+    title = Text(f"{len(summary.seeds)} of {summary.runs} seeds finished: {seeds}", "bold")
+    if summary.stand_ins:
+        title.append("\nSTAND-INS: ", "yellow")
+        title.append_text(plain(", ".join(summary.stand_ins), "yellow"))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("figure", overflow="fold")
+    for name in ("mean ± sd", "range", "95 %\nof mean"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for split in SPLITS:
+        found = summary.splits.get(split)
+        if found is None:
+            continue
+        rows = {
+            f"{split} accuracy": (found.accuracy, True),
+            "  not in train": (found.accuracy_without_leaked, True),
+            "  loss": (found.loss, False),
+            "  macro F1": (found.macro_f1, False),
+        }
+        for name, (spread, in_percent) in rows.items():
+            if spread is not None:
+                table.add_row(name, *_spread_cells(spread, in_percent))
+        table.add_section()
+    return Group(title, table)
+
+
+def _spread_cells(spread: Spread, in_percent: bool) -> list[str]:
+    if in_percent:
+        mean = percent(spread.mean)
+        sd = "" if spread.sd is None else f" ± {100 * spread.sd:.2f}"
+        extremes = percent_interval((spread.min, spread.max))
+        interval = "-" if spread.interval is None else percent_interval(spread.interval)
+    else:
+        mean = f"{spread.mean:.4f}"
+        sd = "" if spread.sd is None else f" ± {spread.sd:.4f}"
+        extremes = f"{spread.min:.3f}–{spread.max:.3f}"
+        low, high = spread.interval or (0.0, 0.0)
+        interval = "-" if spread.interval is None else f"{low:.3f}–{high:.3f}"
+    return [mean + sd, extremes, interval]
+
+
+def _heading(record: RunRecord) -> Text:
+    environment = record.environment
+    heading = plain(record.experiment, "bold")
+    if record.status != "finished":
+        heading.append(f" {record.status.upper()}", "bold red")
+    if record.modified and not record.stand_ins:
+        heading.append(" (modified)", "yellow")
+    facts = f"  seed {record.spec.get('seed', '?')}, {environment.device}, {environment.precision}"
+    threads = f", {environment.threads} threads" if environment.device == "cpu" else ""
+    return heading.append_text(plain(f"{facts}{threads}, torch {environment.torch}", "dim"))
+
+
+def _costs(record: RunRecord) -> list[tuple[str, RenderableType]]:
+    """Data, parameters, time, throughput and memory, as far as the run came."""
+    facts: list[tuple[str, RenderableType]] = []
+    if record.data is not None:
+        facts += data_facts(record.data)
+    if record.parameters is not None:
+        parameters = record.parameters
+        share = percent(parameters.trainable / parameters.total) if parameters.total else "-"
+        counts = f"{parameters.trainable:,} of {parameters.total:,} trained ({share})"
+        facts.append(("parameters", Text(counts)))
+    if record.phases_seconds:
+        phases = ", ".join(f"{name} {value:.1f}" for name, value in record.phases_seconds.items())
+        total = seconds_text(sum(record.phases_seconds.values()))
+        facts.append(("time", plain(f"{total} ({phases})")))
+    if record.throughput is not None:
+        rates = record.throughput
+        facts.append(
+            (
+                "training",
+                Text(
+                    f"{rate(rates.examples_per_second)} examples/s, "
+                    f"{rate(rates.real_tokens_per_second)} real tokens/s "
+                    f"({rate(rates.padded_tokens_per_second)} with padding)"
+                ),
+            )
+        )
+    if record.peak_memory_bytes is not None:
+        facts.append(("memory", Text(f"{bytes_text(record.peak_memory_bytes)} at the peak")))
+    return facts

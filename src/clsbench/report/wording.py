@@ -1,0 +1,70 @@
+"""Numbers and names in words, as every report writes them."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+
+def plain(text: str, style: str = "") -> Text:
+    """Text from outside as it stands: no markup in it, and nothing that steers a terminal."""
+    return Text("".join(map(_visible, text)), style=style)
+
+
+def _visible(letter: str) -> str:
+    if letter.isprintable():
+        return letter
+    return letter.encode("unicode_escape").decode("ascii")
+
+
+def shortened(text: str, length: int) -> str:
+    """``text``, cut at the end to at most ``length`` characters."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def percent(fraction: float) -> str:
+    """``95.67 %``."""
+    return f"{100 * fraction:.2f} %"
+
+
+def percent_interval(interval: tuple[float, float]) -> str:
+    """``92.7–97.5``, in percent."""
+    low, high = interval
+    return f"{100 * low:.1f}–{100 * high:.1f}"
+
+
+def points(difference: float) -> str:
+    """A difference of two fractions in percentage points: ``+0.35 pp``."""
+    return f"{round(100 * difference, 2) + 0.0:+.2f} pp"
+
+
+def seconds_text(seconds: float) -> str:
+    """``0.42 s``, ``12.3 s``, ``3 min 14 s``, ``1 h 02 min``."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 99.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min"
+
+
+def bytes_text(size_bytes: int) -> str:
+    """``512 B``, ``1.23 GB`` (powers of 1000)."""
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB" if size < 1000 else f"{size:,.0f} GB"
+
+
+def rate(per_second: float) -> str:
+    """A rate to three figures, large ones in whole numbers: ``0.42``, ``31.2``, ``3,744``."""
+    return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"
+
+
+def listed(parts: list[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
