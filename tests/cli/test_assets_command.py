@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +21,9 @@ from asset_server import (
     put,
     serves,
     sha256,
+    stalls_half_way,
     status,
+    trickles,
     zipped,
 )
 from asset_server import caches as caches
@@ -101,16 +107,15 @@ class Command:
         self._plugin = plugin
 
     def __call__(self, *arguments: str | Path) -> Outcome:
-        code = "from clsbench.cli.main import main; main()"
-        done = subprocess.run(
-            [sys.executable, "-c", code, "--plugin", str(self._plugin), "assets"]
-            + [str(argument) for argument in arguments],
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        done = subprocess.run(self.line(*arguments), capture_output=True, text=True, timeout=120)
         assert "Traceback" not in done.stderr
         return Outcome(done.returncode, done.stdout, done.stderr)
+
+    def line(self, *arguments: str | Path) -> list[str]:
+        """The command line, for tests that start it themselves."""
+        code = "from clsbench.cli.main import main; main()"
+        named = [str(argument) for argument in arguments]
+        return [sys.executable, "-c", code, "--plugin", str(self._plugin), "assets", *named]
 
     def json(self, *arguments: str | Path) -> dict[str, Any]:
         outcome = self(*arguments, "--json")
@@ -201,6 +206,47 @@ def test_fetch_says_what_cannot_be_had(clsbench: Command, hub: AssetServer, tmp_
     assert fetched.code == 3
     assert f"{hub.url}/corpus.zip: HTTP status 404" in fetched.err
     assert files_below(tmp_path / "carried") == {"mini/weights.bin"}
+
+
+def test_an_interrupted_fetch_leaves_nothing_half(
+    clsbench: Command, hub: AssetServer, tmp_path: Path
+) -> None:
+    hub.at_hub("some-org/mini", "weights.bin", stalls_half_way(WEIGHTS, **hub_headers(WEIGHTS)))
+    folder = tmp_path / "carried"
+    process = subprocess.Popen(
+        clsbench.line("fetch", folder, "mini-exp"), stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 30
+    while not any(command == "GET" and "weights" in path for command, path in hub.requests):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, "Traceback" in err) == (130, False)
+    assert "error: interrupted" in err
+    assert files_below(folder) <= {"mini/Corpus"}
+
+
+def test_a_terminal_shows_a_bar(clsbench: Command, hub: AssetServer, tmp_path: Path) -> None:
+    slow = trickles(WEIGHTS, seconds=2, **hub_headers(WEIGHTS))
+    hub.at_hub("some-org/mini", "weights.bin", slow)
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        clsbench.line("fetch", tmp_path / "carried", "mini-exp"),
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # its end of the terminal is closed
+        while chunk := os.read(ours, 65536):
+            shown += chunk
+    os.close(ours)
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "━".encode() in shown
+    assert b"mini/weights.bin" in shown
+    assert b"\x1b" not in out
 
 
 def test_numerics_say_whether_the_weights_agree(
