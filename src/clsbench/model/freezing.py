@@ -45,7 +45,7 @@ def plan_freezing(
     """Ask the strategy for every epoch and check what it says. ``label`` names it in errors.
 
     Raises:
-        UsageError: it names a parameter that does not exist.
+        UsageError: it names a parameter that does not exist, or refuses this backbone.
         PluginError: it fails, or returns no names.
     """
     known = frozenset(parameter.name for parameter in parameters)
@@ -54,6 +54,8 @@ def plan_freezing(
         try:
             answer = strategy.trainable_at(parameters, epoch)
             names = None if isinstance(answer, str) else frozenset(answer)
+        except UsageError:  # the strategy itself says what does not fit
+            raise
         except Exception as error:
             raise PluginError(
                 f"freezing strategy {label} failed in epoch {epoch}: "
