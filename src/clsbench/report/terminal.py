@@ -144,7 +144,8 @@ def _heading(record: RunRecord) -> Text:
     if record.modified and not record.stand_ins:
         heading.append(" (modified)", "yellow")
     facts = f"  seed {record.spec.get('seed', '?')}, {environment.device}, {environment.precision}"
-    threads = f", {environment.threads} threads" if environment.device == "cpu" else ""
+    count = f"{environment.threads} thread{'' if environment.threads == 1 else 's'}"
+    threads = f", {count}" if environment.device == "cpu" else ""
     return heading.append_text(plain(f"{facts}{threads}, torch {environment.torch}", "dim"))
 
 

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clsbench.results.store import run_directory, run_name, write_record
+from clsbench.results.table import load_results
+from command_line import Command
+from record_examples import STAND_INS, make_metrics, make_record, make_spec
+
+FREEZINGS = ({"name": "all"}, {"name": "last-blocks", "n": 2}, {"name": "head-only"})
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three runs, one of them with stand-ins, and a damaged one."""
+    folder = tmp_path_factory.mktemp("store")
+    for i, freezing in enumerate(FREEZINGS):
+        record = make_record(
+            spec=make_spec(123, freezing),
+            metrics=make_metrics(0.96 - i / 20, seed=i),
+            stand_ins=STAND_INS if i == 2 else (),
+            created=f"2025-11-2{i}T00:00:00+00:00",
+        )
+        with run_directory(folder, run_name(record)) as directory:
+            write_record(directory, record)
+    broken = folder / "20251123T000000Z-broken-00000000"
+    broken.mkdir()
+    (broken / "record.json").write_text("{")
+    return folder
+
+
+def test_the_table_shows_every_run_and_names_the_damaged(clsbench: Command, store: Path) -> None:
+    ended = clsbench("results", "--out", store)
+    assert ended.returncode == 0
+    names = sorted(path.name for path in store.iterdir())
+    for name in names[:3]:
+        assert name in ended.stdout
+    assert names[3] not in ended.stdout
+    assert names[3] in ended.stderr
+    assert "Traceback" not in ended.stderr
+    for expected in ("all", "last-blocks:n=2", "head-only", "synthetic-sms, gpt2-nano"):
+        assert expected in ended.stdout
+    assert "STAND-INS" in ended.stdout
+
+
+def test_columns_rows_and_order(clsbench: Command, store: Path) -> None:
+    ended = clsbench(
+        *("results", "--out", store, "--format", "csv", "--sort", "-test_accuracy"),
+        *("--columns", "freezing, test_accuracy", "--where", "test_accuracy < 0.95"),
+    )
+    assert ended.returncode == 0, ended.stderr
+    rows = list(csv.reader(io.StringIO(ended.stdout)))
+    assert rows[0] == ["freezing", "test_accuracy", "stand_ins"]
+    assert [row[0] for row in rows[1:]] == ["last-blocks:n=2", "head-only"]
+    assert [row[2] for row in rows[1:]] == ["", "synthetic-sms, gpt2-nano"]
+    table = load_results(store)
+    assert sorted(float(row[1]) for row in rows[1:]) == sorted(table["test_accuracy"])[:2]
+
+
+def test_json_is_one_array_with_every_column(clsbench: Command, store: Path) -> None:
+    ended = clsbench("results", "--format", "json", env={"CLSBENCH_RUNS": str(store)})
+    rows = json.loads(ended.stdout)
+    assert len(rows) == 3
+    assert list(rows[0]) == list(load_results(store).columns)
+
+
+@pytest.mark.parametrize(("form", "mark"), [("markdown", "| run "), ("latex", "\\begin{tabular}")])
+def test_other_formats(clsbench: Command, store: Path, form: str, mark: str) -> None:
+    ended = clsbench("results", "--out", store, "--format", form)
+    assert ended.returncode == 0
+    assert mark in ended.stdout
+    assert "gpt2-nano" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--columns", "tset_accuracy"], "no column 'tset_accuracy'; did you mean test_accuracy"),
+        (["--columns", ","], "names no column"),
+        (["--sort", "acuracy"], "no column 'acuracy'"),
+        (["--where", "test_accuracy >"], "is no expression"),
+        (["--where", "__import__('os').system('true')"], "may not stand in it"),
+        (["--format", "xml"], "'xml' is not one of"),
+    ],
+)
+def test_what_is_wrong_is_told(
+    clsbench: Command, store: Path, arguments: list[str], told: str
+) -> None:
+    ended = clsbench("results", "--out", store, *arguments)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_stores_without_runs(clsbench: Command, tmp_path: Path, store: Path) -> None:
+    default = clsbench("results")
+    assert (default.returncode, default.stdout) == (0, "")
+    assert "there are no runs in runs yet: clsbench run" in default.stderr
+    assert json.loads(clsbench("results", "--format", "json").stdout) == []
+    missing = clsbench("results", "--out", tmp_path / "gone")
+    assert missing.returncode == 2
+    assert f"there is no store of runs {tmp_path / 'gone'}" in missing.stderr
+    (tmp_path / "file").touch()
+    in_the_way = clsbench("results", "--out", tmp_path / "file")
+    assert in_the_way.returncode == 2
+    assert "is not a folder" in in_the_way.stderr
+    nothing_fits = clsbench("results", "--out", store, "--where", "seed == 7")
+    assert nothing_fits.returncode == 0
+    assert "none of the 3 runs" in nothing_fits.stderr
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_default_table_fits_the_terminal(store: Path, width: int) -> None:
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(width), "TERM": "xterm", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "clsbench", "results", "--out", str(store)]
+    with subprocess.Popen(
+        command, stdout=theirs, stderr=subprocess.DEVNULL, env=environment
+    ) as process:
+        os.close(theirs)
+        received = b""
+        while True:
+            try:
+                block = os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not block:
+                break
+            received += block
+    os.close(ours)
+    assert process.returncode == 0
+    text = received.decode().replace("\x1b[1m", "").replace("\x1b[0m", "")
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert any("stand_ins" in line for line in lines)
+    assert ("last-blocks:n=2" in text) == (width == 120)
