@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import logging
 import os
 import re
@@ -235,12 +236,13 @@ def scan(store: Path) -> Scan:
     """
     runs: list[StoredRun] = []
     damaged: list[tuple[Path, str]] = []
-    for path in _run_directories(store):
-        record = _read(path / RECORD_FILE)
-        if isinstance(record, str):
-            damaged.append((path, record))
-        else:
-            runs.append(StoredRun(path, record))
+    with _collector_paused():
+        for path in _run_directories(store):
+            record = _read(path / RECORD_FILE)
+            if isinstance(record, str):
+                damaged.append((path, record))
+            else:
+                runs.append(StoredRun(path, record))
     return Scan(tuple(runs), tuple(damaged))
 
 
@@ -285,6 +287,18 @@ def find_run(store: Path, reference: str | Path) -> Path:
 
 def _last(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)[-8:])
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Everything decoded here stays: looking through it for garbage takes most of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Header(msgspec.Struct, frozen=True):
