@@ -21,13 +21,13 @@ from clsbench.components import (
     Head,
     Pooling,
 )
+from clsbench.conversion import convert
 from clsbench.errors import UsageError
 from clsbench.record import PluginVersion
 from clsbench.spec import (
     ComponentTable,
     ExperimentSpec,
     component_table,
-    convert,
     from_tree,
     override,
     parse_toml,

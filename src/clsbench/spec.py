@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 import tomli_w
 from msgspec import Meta
 
-from clsbench.errors import UsageError, closest_match_hint
-
-T = TypeVar("T")
+from clsbench.conversion import convert
+from clsbench.errors import UsageError
 
 ComponentTable = dict[str, Any]
 """A component by name with its options: ``{"name": "last-blocks", "n": 2}``."""
@@ -144,7 +144,7 @@ def parse_component(text: str) -> ComponentTable:
     table: ComponentTable = {"name": name.strip()}
     if not table["name"]:
         raise UsageError(f"component {text!r} has no name; write name or name:option=value,…")
-    for part in next(csv.reader([rest], skipinitialspace=True), []) if rest.strip() else []:
+    for part in _parts(text, rest):
         option, equals, value = part.partition("=")
         if not equals or not option.strip():
             raise UsageError(
@@ -157,12 +157,19 @@ def parse_component(text: str) -> ComponentTable:
     return table
 
 
+def _parts(text: str, options: str) -> list[str]:
+    try:
+        return next(csv.reader([options], skipinitialspace=True), []) if options.strip() else []
+    except csv.Error as error:
+        raise UsageError(f"component {text[:200]!r} cannot be read: {error}") from None
+
+
 def format_component(table: ComponentTable) -> str:
-    """The inverse of :func:`parse_component`."""
+    """The inverse of :func:`parse_component`; an array or a table stands as in TOML."""
 
     def part(option: str, value: Any) -> str:
-        text = f"{option}={_scalar_text(value)}"
-        return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n') else text
+        text = f"{option}={value if isinstance(value, str) else _inline(value)}"
+        return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') else text
 
     options = ",".join(part(k, v) for k, v in table.items() if k != "name" and v is not None)
     return f"{table['name']}:{options}" if options else str(table["name"])
@@ -173,8 +180,17 @@ def component_table(choice: str | ComponentTable) -> ComponentTable:
     return parse_component(choice) if isinstance(choice, str) else choice
 
 
-def _scalar_text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _inline(value: Any) -> str:
+    """A plain value on one line, as TOML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_inline(k)} = {_inline(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(map(_inline, value)) + "]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value)
 
 
 # --- trees: plain nested dicts, as TOML has them -------------------------------------------------
@@ -212,18 +228,6 @@ def from_tree(tree: Mapping[str, Any], source: str) -> ExperimentSpec:
     return convert(tree, ExperimentSpec, source)
 
 
-def convert(value: Any, kind: type[T], where: str) -> T:
-    """Convert plain values, numbers in text included, into a struct, with a user's error.
-
-    Raises:
-        UsageError: names ``where``, the key, what was expected and the close match.
-    """
-    try:
-        return msgspec.convert(value, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"{where}: {_explain(str(error), value, kind)}") from None
-
-
 def parse_toml(text: str, source: str) -> ExperimentSpec:
     """Read a spec from TOML.
 
@@ -240,20 +244,6 @@ def parse_toml(text: str, source: str) -> ExperimentSpec:
 def format_toml(spec: ExperimentSpec) -> str:
     """The complete spec as TOML that :func:`parse_toml` reads back."""
     return tomli_w.dumps(to_tree(spec))
-
-
-def parse_value(text: str) -> Any:
-    """A value from the command line: TOML where it is an array or a table, else text.
-
-    Raises:
-        UsageError: it begins as an array or a table and is none.
-    """
-    if not text.lstrip().startswith(("[", "{")):
-        return text
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{text!r} is no valid TOML value: {error}") from None
 
 
 def override(spec: ExperimentSpec, changes: Mapping[str, Any]) -> ExperimentSpec:
@@ -282,61 +272,8 @@ def override(spec: ExperimentSpec, changes: Mapping[str, Any]) -> ExperimentSpec
     return from_tree(tree, "the experiment with your changes")
 
 
-# --- a user's errors ------------------------------------------------------------------------------
-
-
 def _with_line(error: tomllib.TOMLDecodeError, text: str) -> str:
     found = re.search(r"at line (\d+)", str(error))
     lines = text.splitlines() or [""]
-    number = int(found.group(1)) if found else len(lines)
+    number = int(found.group(1)) if found else len(text.rstrip().splitlines()) or 1
     return f"{error}\n  line {number}: {lines[min(number, len(lines)) - 1]}"
-
-
-def _explain(message: str, value: Any, kind: Any) -> str:
-    """Turn msgspec's ``Expected `int` >= 1 - at `$.train.epochs``` into words with the value."""
-    what, _, path = message.partition(" - at `$")
-    keys = [key for key in re.split(r"[.\[\]]+", path.rstrip("`")) if key]
-    unknown = re.match(r"Object contains unknown field `(.*)`", what)
-    if unknown:
-        place = f" in {'.'.join(keys)}" if keys else ""
-        hint = closest_match_hint(unknown.group(1), _field_names(kind, keys))
-        return f"unknown key {unknown.group(1)!r}{place}{hint}"
-    missing = re.match(r"Object missing required field `(.*)`", what)
-    if missing:
-        return f"{'.'.join([*keys, missing.group(1)])} is required and was not given"
-    given: Any = value
-    for key in keys:
-        if isinstance(given, Mapping):
-            given = given.get(key)
-        elif isinstance(given, Sequence) and not isinstance(given, str) and key.isdigit():
-            given = given[int(key)]
-    expected = what[0].lower() + what[1:].replace("`", "")
-    allowed = _allowed_values(kind, keys)
-    return f"{'.'.join(keys) or 'value'} = {given!r}: {expected}{allowed}"
-
-
-def _field_type(kind: Any, keys: Sequence[str]) -> Any:
-    """msgspec's description of the type at a path, ``None`` where it cannot be followed."""
-    described: Any = msgspec.inspect.type_info(kind)
-    for key in keys:
-        if not isinstance(described, msgspec.inspect.StructType):
-            return None
-        named = {f.encode_name: f.type for f in described.fields}
-        described = named.get(key)
-        if isinstance(described, msgspec.inspect.Metadata):
-            described = described.type
-    return described
-
-
-def _field_names(kind: Any, keys: Sequence[str]) -> list[str]:
-    described = _field_type(kind, keys)
-    if isinstance(described, msgspec.inspect.StructType):
-        return [f.encode_name for f in described.fields]
-    return []
-
-
-def _allowed_values(kind: Any, keys: Sequence[str]) -> str:
-    described = _field_type(kind, keys)
-    kinds = described.types if isinstance(described, msgspec.inspect.UnionType) else (described,)
-    values = [v for k in kinds if isinstance(k, msgspec.inspect.LiteralType) for v in k.values]
-    return f" (one of: {', '.join(map(str, values))})" if values else ""

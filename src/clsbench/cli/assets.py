@@ -207,7 +207,8 @@ def _folder_and_experiments(
 
 def _backbone(text: str, catalog: Catalog) -> Backbone:
     from clsbench.components import Backbone
-    from clsbench.spec import convert, parse_component
+    from clsbench.conversion import convert
+    from clsbench.spec import parse_component
 
     table = parse_component(text)
     name = table.pop("name")

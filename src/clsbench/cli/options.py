@@ -14,9 +14,9 @@ from clsbench.cli.completion import complete_component
 from clsbench.cli.fields import Field, fields_of
 from clsbench.cli.session import Session
 from clsbench.components import AXES
+from clsbench.conversion import convert, parse_value
 from clsbench.errors import UsageError
 from clsbench.options import ENVIRONMENT, RunOptions
-from clsbench.spec import convert, parse_value
 
 F = TypeVar("F", bound=Callable[..., Any])
 

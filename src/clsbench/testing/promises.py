@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from clsbench.components import AXES, Axis, Component
+from clsbench.conversion import convert
 from clsbench.spec import (
     ComponentTable,
     ExperimentSpec,
     component_table,
-    convert,
     format_component,
     format_toml,
     parse_component,
