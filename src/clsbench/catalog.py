@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
+import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -141,10 +143,11 @@ def load_catalog(plugins: Sequence[str] = ()) -> Catalog:
             failures.append(Failure(source.label, str(error), claims))
             continue
         _add(source, module, found, entries, loaded)
-    for name in plugins:
-        source = _named(name)
+    for source in {source.module: source for source in map(_named, plugins)}.values():
         found = []
         module = _load(source)
+        if module in loaded.values():  # installed as well
+            continue
         _collect(source, module, found)
         _refuse_taken(source, found, entries)
         _add(source, module, found, entries, loaded)
@@ -173,7 +176,7 @@ def _installed() -> list[_Source]:
 
 def _named(name: str) -> _Source:
     path = Path(name)
-    if name.endswith(".py") or path.is_file():
+    if name.endswith(".py") or os.sep in name or path.is_file():
         if not path.is_file():
             raise PluginError(f"plugin {name}: there is no such file")
         resolved = path.resolve()
@@ -203,9 +206,11 @@ def _load(source: _Source) -> ModuleType:
         return module
     except PluginError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that is no plugin may end in sys.exit()
+        beside = Path(f"{source.module}.py")
+        hint = f"; for the file here say --plugin {beside}" if beside.is_file() else ""
         raise PluginError(
-            f"plugin {source.label} cannot be imported: {type(error).__name__}: {error}"
+            f"plugin {source.label} cannot be imported: {type(error).__name__}: {error}{hint}"
         ) from error
 
 
@@ -249,7 +254,11 @@ def _collect(source: _Source, module: ModuleType, found: list[Entry]) -> None:
 
 def _hook_names(module: ModuleType) -> list[str]:
     marker = f"{PROJECT}_impl"
-    return [name for name, value in vars(module).items() if hasattr(value, marker)]
+    return [
+        name
+        for name, value in vars(module).items()
+        if inspect.isroutine(value) and hasattr(value, marker)
+    ]
 
 
 def _refuse_unknown_hooks(source: _Source, module: ModuleType) -> None:
@@ -270,6 +279,18 @@ def _refuse_unknown_hooks(source: _Source, module: ModuleType) -> None:
             raise PluginError(
                 f"plugin {source.label}: {name} lacks the decorator @clsbench.hookimpl"
             )
+        if name in known and inspect.isroutine(value):
+            _refuse_defaults(source, name, value)
+
+
+def _refuse_defaults(source: _Source, hook: str, function: Callable[..., object]) -> None:
+    """Pluggy hands nothing to a parameter that has a default; the plugin would never notice."""
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.default is not parameter.empty:
+            raise PluginError(
+                f"plugin {source.label}: {hook} gives its parameter {parameter.name!r} a default, "
+                "and would be handed nothing for it; leave the default out"
+            )
 
 
 def _problem(axis: Axis, name: object, component: object) -> str | None:
@@ -286,14 +307,28 @@ def _problem(axis: Axis, name: object, component: object) -> str | None:
             _type_name(component)
         )
     try:
-        fields = msgspec.structs.fields(component)
-    except Exception as error:  # a postponed annotation that cannot be resolved
+        msgspec.json.Decoder(component)  # refuses unions that it could not tell apart
+        described = msgspec.inspect.type_info(component)
+    except Exception as error:  # such as a postponed annotation that cannot be resolved
         return f"its options cannot be read: {type(error).__name__}: {error}"
-    if any(field.name == "name" for field in fields):
-        return "an option cannot be called 'name': that is the component's own"
+    assert isinstance(described, msgspec.inspect.StructType)
+    for field in described.fields:
+        if field.name == "name":
+            return "an option cannot be called 'name': that is the component's own"
+        if not _is_plain(field.type):
+            return f"the option {field.name!r} is no text, number, true or false, list or table"
     if not (component.__doc__ or "").strip():
         return "its class has no docstring; its first line is the help text"
     return None
+
+
+def _is_plain(described: msgspec.inspect.Type) -> bool:
+    """Whether TOML can hold it, as far as its outermost type tells."""
+    if isinstance(described, msgspec.inspect.Metadata):
+        described = described.type
+    if isinstance(described, msgspec.inspect.UnionType):
+        return all(map(_is_plain, described.types))
+    return not isinstance(described, msgspec.inspect.CustomType | msgspec.inspect.RawType)
 
 
 def _type_name(value: object) -> str:

@@ -140,7 +140,12 @@ def _make(choice: str | ComponentTable, axis: Axis, catalog: Catalog) -> tuple[A
 
 
 def _written_out(name: str, component: Component) -> ComponentTable:
-    return {"name": name, **msgspec.to_builtins(component)}
+    try:
+        return {"name": name, **msgspec.to_builtins(component)}
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"the options of {name!r} must be plain values (text, numbers, lists): {error}"
+        ) from None
 
 
 def _plugin_version(axis: str, entry: Entry) -> PluginVersion:
@@ -156,6 +161,11 @@ def _as_plain(key: str, value: Any, catalog: Catalog) -> Any:
     """Components made in Python are written out, so that they are validated like all others."""
     if isinstance(value, Component):
         return _table_of(value, _axis_of_key(key), catalog)
+    if isinstance(value, list | tuple):
+        return [
+            _table_of(item, _BASELINES, catalog) if isinstance(item, Component) else item
+            for item in value
+        ]
     return value
 
 
