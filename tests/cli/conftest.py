@@ -2,27 +2,63 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from command_line import Command
 
+SPEC = """
+dataset = {{name = "csv", path = "{path}"}}
+backbone = "gpt2-nano"
+freezing = "all"
 
-@pytest.fixture
-def clsbench(tmp_path: Path) -> Command:
-    """Runs ``python -m clsbench`` in an empty folder, without the settings of whoever tests."""
+[train]
+lr = 1e-3
+epochs = 2
+eval_every = 4
+eval_batches = 2
+"""
+
+NOISY = """
+import clsbench
+
+print("noise while the plugin is imported")
+
+@clsbench.hookimpl
+def clsbench_register_heads():
+    print("noise while it registers")
+    return {}
+
+@clsbench.hookimpl
+def clsbench_epoch_finished(entry):
+    print("noise of an observer")
+"""
+"""A plugin that prints where only results may stand."""
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A user's environment with nothing set and nothing cached."""
+    caches = tmp_path_factory.mktemp("caches")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("CLSBENCH_", "_CLSBENCH_"))}
-    environment = {
+    return {
         **kept,
-        "CLSBENCH_CACHE": str(tmp_path / "cache"),
-        "HF_HUB_CACHE": str(tmp_path / "hub-cache"),
-        "TIKTOKEN_CACHE_DIR": str(tmp_path / "tiktoken-cache"),
+        "CLSBENCH_CACHE": str(caches / "clsbench"),
+        "HF_HUB_CACHE": str(caches / "hub"),
+        "TIKTOKEN_CACHE_DIR": str(caches / "tiktoken"),
         "OMP_NUM_THREADS": "1",
     }
+
+
+@pytest.fixture
+def clsbench(environment: dict[str, str], tmp_path: Path) -> Command:
+    """Runs ``python -m clsbench`` in an empty folder, without the settings of whoever tests."""
     folder = tmp_path / "cwd"
     folder.mkdir()
 
@@ -43,3 +79,35 @@ def clsbench(tmp_path: Path) -> Command:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def spec_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small experiment of two seconds: an easy csv, the embedded backbone."""
+    folder = tmp_path_factory.mktemp("experiment")
+    data = folder / "fruit.csv"
+    lines = [f"{word} number {n},{word}" for n in range(40) for word in ("apple", "pear")]
+    data.write_text("text,label\n" + "\n".join(lines) + "\n")
+    file = folder / "fruit.toml"
+    file.write_text(SPEC.format(path=data))
+    return file
+
+
+@pytest.fixture(scope="session")
+def finished(
+    environment: dict[str, str], spec_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """The record of a run with a noisy plugin as ``--json`` prints it, its stderr and its store."""
+    store = tmp_path_factory.mktemp("store")
+    plugin = spec_file.with_name("noisy.py")
+    plugin.write_text(NOISY)
+    command = [sys.executable, "-m", "clsbench", "--plugin", plugin]
+    done = subprocess.run(
+        [*command, "run", spec_file, "--out", store, "--json"],
+        capture_output=True,
+        encoding="utf-8",
+        env=environment,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return {**json.loads(done.stdout), "stderr": done.stderr, "store": store}

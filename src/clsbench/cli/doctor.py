@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from clsbench.cli.options import chosen_run_options, panels, run_options
-from clsbench.cli.output import Line, print_lines, write_json
+from clsbench.cli.output import Line, only_results_on_stdout, print_lines, write_json
 from clsbench.cli.session import Session
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
     options = chosen_run_options(ctx)
     session = ctx.find_object(Session) or Session()
-    catalog = load_catalog(session.plugins)  # what failed is told below, not as a warning
-
-    from clsbench.doctor import diagnose
-
     if not session.verbose:  # wrong files in a cache are in the report
         logging.getLogger("clsbench.assets").setLevel(logging.ERROR)
-    diagnosis = diagnose(options, catalog)
+    with only_results_on_stdout():
+        from clsbench.doctor import diagnose
+
+        catalog = load_catalog(session.plugins)  # what failed is told below, not as a warning
+        diagnosis = diagnose(options, catalog)
     if as_json:
         write_json(diagnosis)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from clsbench.cli.output import only_results_on_stdout
 from clsbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def resolve_named(
     base = find_spec(name_or_file, catalog)
     is_file = name_or_file not in catalog.entries["experiments"]
     try:
-        return [resolve(base, changes, catalog) for changes in variants]
+        with only_results_on_stdout():
+            return [resolve(base, changes, catalog) for changes in variants]
     except UsageError as error:
         if is_file and _fails_by_itself(base, catalog, error):
             raise type(error)(f"{name_or_file}: {error}") from None

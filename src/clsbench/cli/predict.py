@@ -20,6 +20,7 @@ from clsbench.errors import UsageError, closest_match_hint
 
 if TYPE_CHECKING:
     from clsbench.prediction import Predictor
+    from clsbench.record import RunRecord
 
 logger = logging.getLogger(__name__)
 
@@ -86,9 +87,10 @@ def predict(
         raise UsageError("--column belongs to --csv FILE")
     wanted = read_column(csv_file, column or "text") if csv_file else texts or _stdin_lines()
 
-    from clsbench.results.store import find_run
+    from clsbench.results.store import find_run, read_record
 
     path = find_run(options.out, run)
+    _warn_of(read_record(path))
 
     from clsbench.cli.downloads import showing_downloads
     from clsbench.cli.output import only_results_on_stdout
@@ -97,6 +99,18 @@ def predict(
     with only_results_on_stdout(), showing_downloads(session.quiet) as progress:
         predictor = load_predictor(path, options, session.catalog(), progress)
     _write(output_format, predictor, _predictions(predictor, wanted))
+
+
+def _warn_of(record: RunRecord) -> None:
+    """What one should know before one trusts the answers."""
+    for stand_in in record.stand_ins:
+        logger.warning(
+            "this classifier was made with a stand-in: %s in place of %s",
+            stand_in.by,
+            stand_in.replaced,
+        )
+    if record.status != "finished":
+        logger.warning("the run was %s: %s", record.status, record.error)
 
 
 def read_column(file: Path, column: str) -> list[str]:
@@ -197,17 +211,19 @@ def _write_csv(predictor: Predictor, predictions: Iterator[Prediction]) -> None:
 
 
 def _write_table(predictor: Predictor, predictions: Iterator[Prediction]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(show_edge=False, pad_edge=False)
-    table.add_column("predicted", style="bold")
+    on_terminal = sys.stdout.isatty()
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("predicted", style="bold", no_wrap=True)
     for name in predictor.class_names:
-        table.add_column(Text(name), justify="right")
-    table.add_column("text", ratio=1, no_wrap=True, overflow="ellipsis")
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    table.add_column("text", no_wrap=True, ratio=1 if on_terminal else None)
     for prediction in predictions:
         shares = [f"{share:.4f}" for share in prediction.probabilities]
         text = " ".join(prediction.text.split())
         table.add_row(Text(prediction.predicted), *shares, Text(text))
-    Console().print(table)
+    Console(width=None if on_terminal else 100_000).print(table)

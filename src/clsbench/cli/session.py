@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from clsbench.cli.errors import fit_terminal
+from clsbench.cli.output import only_results_on_stdout
 
 if TYPE_CHECKING:
     from clsbench.catalog import Catalog
@@ -29,7 +30,8 @@ class Session(NamedTuple):
         """
         from clsbench.catalog import load_catalog
 
-        catalog = load_catalog(self.plugins)
+        with only_results_on_stdout():
+            catalog = load_catalog(self.plugins)
         for failure in catalog.failures:
             logger.warning("skipped an installed plugin: %s", failure.reason)
         return catalog

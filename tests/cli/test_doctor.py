@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from clsbench.doctor import ask_servers, versions
+from clsbench.values import Asset, HubFile, WebFile
+from command_line import Command
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_HEAD(self) -> None:
+        if self.path == "/stalls":
+            time.sleep(3)
+        self.send_response(404 if self.path == "/missing" else 200)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """The address of a server on this machine."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as found:
+        thread = threading.Thread(target=found.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{found.server_port}"
+        found.shutdown()
+        thread.join()
+
+
+def asset(*urls: str) -> Asset:
+    return Asset(key="a", sources=tuple(WebFile(url) for url in urls), sha256=None)
+
+
+def test_what_servers_answer(server: str) -> None:
+    there, missing, refused = f"{server}/there", f"{server}/missing", "http://127.0.0.1:9/x"
+    answers = ask_servers([asset(there, missing), asset(refused), asset(there)])
+    assert answers[there] == "answers (200)"
+    assert answers[missing] == "refuses: 404 Not Found"
+    assert answers[refused].startswith("cannot be reached: ")
+    assert len(answers) == 3
+
+
+def test_a_server_that_stalls_is_not_waited_for(server: str) -> None:
+    started = time.monotonic()
+    answers = ask_servers([asset(f"{server}/stalls")], seconds=0.3)
+    assert time.monotonic() - started < 2
+    [answer] = answers.values()
+    assert "answer" in answer or "timed out" in answer
+
+
+def test_the_hubs_endpoint_can_be_another(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", server)
+    file = HubFile("owner/model", "model.safetensors", "abc")
+    answers = ask_servers([Asset(key="m", sources=(file,), sha256=None)])
+    assert answers == {f"{server}/owner/model/resolve/abc/model.safetensors": "answers (200)"}
+
+
+def test_versions_of_what_is_required_and_of_no_extra() -> None:
+    found = versions()
+    assert {"python", "clsbench", "torch", "msgspec", "rich-click"} <= found.keys()
+    assert "pytest" not in found
+    assert "not installed" not in found.values()
+
+
+def test_the_report(clsbench: Command, tmp_path: Path) -> None:
+    wrong = tmp_path / "assets" / "sms-spam" / "SMSSpamCollection"
+    wrong.parent.mkdir(parents=True)
+    wrong.write_text("not the corpus")
+    done = clsbench("doctor", "--offline", "--assets", tmp_path / "assets")
+    assert done.returncode == 0, done.stderr
+    for text in (
+        "torch",
+        "cpu",
+        "threads",
+        "sms-spam/SMSSpamCollection  wrong: ",
+        "Plugins in use",
+    ):
+        assert text in done.stdout
+    assert "http" not in done.stdout
+
+
+def test_json(clsbench: Command) -> None:
+    done = clsbench("doctor", "--offline", "--json", "--assets", "nowhere")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["devices"][0]["name"] == "cpu"
+    assert report["folders"]["assets"] == "nowhere does not exist or is no folder"
+    states = {asset["key"]: asset for asset in report["assets"]}
+    assert states["gpt2/model.safetensors"]["state"] == "missing"
+    assert "gpt2-sms-spam" in states["gpt2/model.safetensors"]["needed_by"]
+    assert all(plugin["failure"] is None for plugin in report["plugins"])
+
+
+def test_an_installed_plugin_that_failed_is_told(clsbench: Command, tmp_path: Path) -> None:
+    """An entry point is what makes a plugin installed: one line in a .dist-info folder."""
+    info = tmp_path / "site" / "broken_plugin-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[clsbench]\nbroken = nothing_of_that_name\n")
+    env = {"PYTHONPATH": str(tmp_path / "site")}
+    done = clsbench("doctor", "--offline", env=env)
+    assert done.returncode == 0, done.stderr
+    assert "Plugins that failed" in done.stdout
+    assert "No module named 'nothing_of_that_name'" in done.stdout
+    listed = clsbench("list", "heads", env=env)
+    assert listed.returncode == 0
+    assert "warning: skipped an installed plugin: plugin broken (broken-plugin)" in listed.stderr

@@ -1,0 +1,162 @@
+"""``clsbench run`` from end to end, on a csv of eighty texts and the embedded backbone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import Command
+
+FIXED_NAMES = {
+    "spec",
+    "status",
+    "stand_ins",
+    "environment",
+    "data",
+    "parameters",
+    "history",
+    "metrics",
+    "baselines",
+    "phases_seconds",
+    "throughput",
+    "path",
+}
+
+
+def refuse_constant(name: str) -> None:
+    """Python reads NaN and Infinity, which JSON does not have."""
+    raise AssertionError(f"{name} is no JSON")
+
+
+def test_json_is_the_record_and_its_path(finished: dict[str, Any]) -> None:
+    assert finished.keys() >= FIXED_NAMES
+    assert finished["status"] == "finished"
+    assert finished["experiment"] == "fruit"
+    path = Path(finished["path"])
+    assert path.parent == finished["store"]
+    stored = json.loads((path / "record.json").read_text())
+    assert {k: v for k, v in finished.items() if k not in ("path", "stderr", "store")} == stored
+
+
+def test_progress_goes_to_stderr_in_plain_lines(finished: dict[str, Any]) -> None:
+    lines = finished["stderr"].splitlines()
+    assert "training …" in lines
+    assert any(re.match(r"epoch 1/2 step 0/\d+: loss train \d", line) for line in lines)
+    assert any(line.startswith("epoch 2/2 done: accuracy over a few batches") for line in lines)
+    assert "\x1b" not in finished["stderr"]
+
+
+def test_what_plugins_print_does_not_spoil_the_json(finished: dict[str, Any]) -> None:
+    for noise in ("while the plugin is imported", "while it registers", "of an observer"):
+        assert f"noise {noise}" in finished["stderr"]
+
+
+def test_the_result_is_a_table_on_stdout(clsbench: Command, spec_file: Path) -> None:
+    done = clsbench("--quiet", "run", spec_file, "--set", "train.epochs=1")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    for text in ("fruit", "test", "tfidf-logreg", "runs/", "record.json"):
+        assert text in done.stdout
+
+
+def test_several_seeds(clsbench: Command, spec_file: Path) -> None:
+    done = clsbench("run", spec_file, "--seeds", "1,2", "--set", "train.epochs=1", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout, parse_constant=refuse_constant)
+    assert answer.keys() == {"runs", "summary"}
+    assert [run["spec"]["seed"] for run in answer["runs"]] == [1, 2]
+    accuracies = [run["metrics"]["test"]["accuracy"] for run in answer["runs"]]
+    assert answer["summary"]["seeds"] == [1, 2]
+    mean = answer["summary"]["splits"]["test"]["accuracy"]["mean"]
+    assert mean == pytest.approx(sum(accuracies) / 2)
+    assert len({run["data"]["sha256"] for run in answer["runs"]}) == 1
+
+
+def test_a_dry_run_trains_and_stores_nothing(
+    clsbench: Command, spec_file: Path, finished: dict[str, Any], tmp_path: Path
+) -> None:
+    done = clsbench("run", spec_file, "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    planned = json.loads(done.stdout, parse_constant=refuse_constant)
+    ours = finished.keys() - {"stderr", "store"}
+    assert planned.keys() == ours - {"history", "metrics"}
+    assert planned["status"] == "planned"
+    assert planned["path"] is None
+    assert planned["spec"] == finished["spec"]
+    assert planned["parameters"] == finished["parameters"]
+    assert planned["data"] == finished["data"]
+    assert not (tmp_path / "cwd" / "runs").exists()
+
+
+def test_a_dry_run_shows_stages_and_the_spec(clsbench: Command, spec_file: Path) -> None:
+    done = clsbench("run", spec_file, "--dry-run", "--freezing", "last-blocks")
+    assert done.returncode == 0, done.stderr
+    for text in ("block.3", "frozen", "final_norm"):
+        assert text in done.stdout
+    spec = tomllib.loads(done.stdout.partition("\nSpec\n")[2])
+    assert spec["freezing"] == {"name": "last-blocks", "n": 1}
+    assert spec["backbone"]["name"] == "gpt2-nano"
+
+
+def test_the_store_by_the_environment(clsbench: Command, spec_file: Path, tmp_path: Path) -> None:
+    file = tmp_path / "a-file"
+    file.write_text("")
+    done = clsbench("run", spec_file, env={"CLSBENCH_RUNS": str(file / "runs")})
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert f"runs cannot be stored in {file / 'runs'}" in done.stderr
+
+
+def test_a_device_that_is_not_there(clsbench: Command, spec_file: Path, tmp_path: Path) -> None:
+    done = clsbench("run", spec_file, "--device", "cuda:7", env={"CUDA_VISIBLE_DEVICES": ""})
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "error: device cuda:7: " in done.stderr
+    assert not (tmp_path / "cwd" / "runs").exists()
+
+
+def test_a_loss_that_is_not_finite(clsbench: Command, spec_file: Path) -> None:
+    done = clsbench("run", spec_file, "--set", "train.lr=1e38", "--json")
+    assert done.returncode == 1
+    record = json.loads(done.stdout, parse_constant=refuse_constant)
+    assert record["status"] == "failed"
+    assert "at step" in record["error"]
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert done.stderr.rstrip().endswith(f"is kept in {record['path']}")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent by a POSIX signal")
+def test_ctrl_c_keeps_what_was_learned(
+    environment: dict[str, str], spec_file: Path, tmp_path: Path
+) -> None:
+    changes = ["--set", "train.epochs=10000", "--out", tmp_path / "runs", "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clsbench", "run", spec_file, *changes],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=environment,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch 1/"):
+            break
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130, stderr
+    record = json.loads(stdout)
+    assert record["status"] == "interrupted"
+    assert record["history"]["steps"]
+    assert (Path(record["path"]) / "record.json").is_file()
+    assert f"what was learned up to then is kept in {record['path']}" in stderr
