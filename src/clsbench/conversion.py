@@ -118,7 +118,10 @@ def _explain(message: str, value: Any, kind: Any) -> str:
 
 
 def _shortened(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "a number too long to show"
     return text if len(text) <= 200 else text[:199] + "…"
 
 

@@ -274,6 +274,6 @@ def override(spec: ExperimentSpec, changes: Mapping[str, Any]) -> ExperimentSpec
 
 def _with_line(error: tomllib.TOMLDecodeError, text: str) -> str:
     found = re.search(r"at line (\d+)", str(error))
-    lines = text.splitlines() or [""]
-    number = int(found.group(1)) if found else len(text.rstrip().splitlines()) or 1
-    return f"{error}\n  line {number}: {lines[min(number, len(lines)) - 1]}"
+    lines = text.rstrip().split("\n")  # TOML's own idea of a line
+    number = min(int(found.group(1)) if found else len(lines), len(lines))
+    return f"{error}\n  line {number}: {lines[number - 1].strip()}"
