@@ -48,6 +48,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(code)
         if length is not None:
             self.send_header("Content-Length", str(length))
+        self.send_header("Connection", "close")
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()

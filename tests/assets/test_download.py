@@ -433,7 +433,7 @@ ANYTHING = st.one_of(
 
 
 @settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(ANYTHING, min_size=1, max_size=3), st.lists(ANYTHING, min_size=1, max_size=2))
 def test_the_cache_never_holds_a_wrong_file(

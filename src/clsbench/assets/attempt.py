@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -125,13 +126,18 @@ def transfer(
         "HF_HUB_DISABLE_SYMLINKS_WARNING": "1",
     }
     with (staging / "stderr").open("wb") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "clsbench.assets.transfer"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            env=environment,
-        )
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "clsbench.assets.transfer"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=environment,
+            )
+        except OSError as error:
+            raise AttemptFailedError(
+                f"the download process cannot be started: {error}", permanent=True
+            ) from None
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -196,7 +202,7 @@ def _bytes_below(folder: Path) -> int:
                 status = os.lstat(os.path.join(parent, name))
             except FileNotFoundError:  # renamed in between
                 continue
-            total += status.st_size if not os.path.islink(os.path.join(parent, name)) else 0
+            total += 0 if stat.S_ISLNK(status.st_mode) else status.st_size
     return total
 
 

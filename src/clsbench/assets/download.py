@@ -40,6 +40,7 @@ from clsbench.values import Asset, HubFile, WebFile
 AT_ONCE = 8
 PARTIAL_PREFIX = ".clsbench-partial-"
 LEFT_BEHIND_SECONDS = 7 * 24 * 3600.0
+LONGEST_PAUSE_SECONDS = 5.0
 SLACK_BYTES = 1 << 20
 """What may lie beside a file while it arrives, such as a cache's own notes."""
 
@@ -88,6 +89,16 @@ class Home(NamedTuple):
     is_hub_cache: bool
 
 
+class _Request(NamedTuple):
+    """What all downloads of one call share."""
+
+    home: Home | None
+    progress: DownloadProgress | None
+    limits: Limits
+    silence: Silence
+    stopped: threading.Event
+
+
 def download(
     assets: Sequence[Asset],
     *,
@@ -99,88 +110,90 @@ def download(
 
     Only a whole file with the right content is ever moved to its place, in one step.
     """
-    stopped = threading.Event()
-    silence = Silence(limits.silence_seconds)
+    request = _Request(home, progress, limits, Silence(limits.silence_seconds), threading.Event())
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-        futures = {
-            asset.key: pool.submit(_download_one, asset, home, progress, limits, silence, stopped)
-            for asset in assets
-        }
+        futures = {asset.key: pool.submit(_download_one, asset, request) for asset in assets}
         try:
             return {key: future.result() for key, future in futures.items()}
         except BaseException:
-            stopped.set()
+            request.stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _download_one(
-    asset: Asset,
-    home: Home | None,
-    progress: DownloadProgress | None,
-    limits: Limits,
-    silence: Silence,
-    stopped: threading.Event,
-) -> Located | Failed:
-    reasons: dict[str, list[str]] = {source_url(source): [] for source in asset.sources}
-    hopeless: set[str] = set()
+def _download_one(asset: Asset, request: _Request) -> Located | Failed:
+    """Ask the sources in order, and again in the next round, until one serves or hope is lost."""
+    progress = request.progress
+    patience = Patience(request.silence)
+    reasons: dict[WebFile | HubFile, list[str]] = {source: [] for source in asset.sources}
+    hopeful = list(asset.sources)
     located: Located | None = None
-    patience = Patience(silence)
-
-    def received(size_bytes: int) -> None:
+    for source in _turns(hopeful, request, patience):
         if progress is not None:
-            archived = any(isinstance(s, WebFile) and s.member for s in asset.sources)
-            total_bytes = None if archived else asset.size_bytes
-            progress.received(asset.key, min(size_bytes, total_bytes or size_bytes), total_bytes)
-
-    for source, url in _turns(asset, limits, hopeless, patience, stopped):
-        patience.attempt_begins()
-        if progress is not None:
-            progress.started(asset.key, url)
+            progress.started(asset.key, source_url(source))
         try:
-            chosen = home or _cache_of(source)
-            with staging_in(chosen.root) as staging:
-                fetched = transfer(
-                    source,
-                    staging,
-                    limit_bytes=_limit_bytes(asset, source),
-                    stall_seconds=limits.stall_seconds,
-                    patience=patience,
-                    stopped=stopped,
-                    received=received,
-                )
-                located = _verify_and_place(fetched, source, asset, chosen, staging)
+            located = _ask(source, asset, request, patience)
             break
         except AttemptFailedError as error:
-            reasons[url].append(str(error))
+            reasons[source].append(str(error))
             if error.permanent:
-                hopeless.add(url)
-        except OSError as error:
-            reasons[url].append(f"it cannot be stored: {error}")
-            hopeless.add(url)
-        patience.attempt_failed()
+                hopeful.remove(source)
     if progress is not None:
         progress.finished(asset.key, located is not None)
-    return located or Failed(tuple(f"{url}: {_summary(r)}" for url, r in reasons.items()))
+    return located or Failed(
+        tuple(f"{source_url(source)}: {_summary(met)}" for source, met in reasons.items())
+    )
 
 
 def _turns(
-    asset: Asset,
-    limits: Limits,
-    hopeless: set[str],
-    patience: Patience,
-    stopped: threading.Event,
-) -> Iterator[tuple[WebFile | HubFile, str]]:
-    """The sources in order, and again in the next round, until there is no hope left."""
-    for turn in range(limits.rounds):
-        if turn and len(hopeless) < len(asset.sources):
-            stopped.wait(limits.backoff_seconds * 2 ** (turn - 1))
-        for source in asset.sources:
-            url = source_url(source)
-            if patience.is_over or stopped.is_set():
+    hopeful: Sequence[WebFile | HubFile], request: _Request, patience: Patience
+) -> Iterator[WebFile | HubFile]:
+    """The sources in order, round after round; ``hopeful`` may shrink meanwhile."""
+    pause_seconds = request.limits.backoff_seconds
+    for turn in range(request.limits.rounds):
+        if turn and hopeful:
+            request.stopped.wait(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
+        for source in tuple(hopeful):
+            if patience.is_over or request.stopped.is_set():
                 return
-            if url not in hopeless:
-                yield source, url
+            yield source
+
+
+def _ask(source: WebFile | HubFile, asset: Asset, request: _Request, patience: Patience) -> Located:
+    """One attempt with one source, through to the file in its place.
+
+    Raises:
+        AttemptFailedError: it came to nothing.
+    """
+
+    def received(size_bytes: int) -> None:
+        if request.progress is not None:
+            total_bytes = None if _is_archive(source) else asset.size_bytes
+            size_bytes = min(size_bytes, total_bytes or size_bytes)
+            request.progress.received(asset.key, size_bytes, total_bytes)
+
+    home = request.home or _cache_of(source)
+    patience.attempt_begins()
+    try:
+        with staging_in(home.root) as staging:
+            fetched = transfer(
+                source,
+                staging,
+                limit_bytes=_limit_bytes(asset, source),
+                stall_seconds=request.limits.stall_seconds,
+                patience=patience,
+                stopped=request.stopped,
+                received=received,
+            )
+            located = _verify_and_place(fetched, source, asset, home, staging)
+    except AttemptFailedError:
+        patience.attempt_failed()
+        raise
+    except OSError as error:
+        raise AttemptFailedError(f"it cannot be stored: {error}", permanent=True) from None
+    patience.news()
+    return located
 
 
 def _summary(reasons: Sequence[str]) -> str:
@@ -192,8 +205,13 @@ def _summary(reasons: Sequence[str]) -> str:
 
 
 def _limit_bytes(asset: Asset, source: WebFile | HubFile) -> int | None:
-    archived = isinstance(source, WebFile) and source.member is not None
-    return None if archived or asset.size_bytes is None else asset.size_bytes + SLACK_BYTES
+    if _is_archive(source) or asset.size_bytes is None:
+        return None
+    return asset.size_bytes + SLACK_BYTES
+
+
+def _is_archive(source: WebFile | HubFile) -> bool:
+    return isinstance(source, WebFile) and source.member is not None
 
 
 def _cache_of(source: WebFile | HubFile) -> Home:
