@@ -249,6 +249,18 @@ def test_a_bad_file_is_told(
     assert str(path) in str(caught.value)
 
 
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path, catalog: Catalog) -> None:
+    path = tmp_path / "spec.toml"
+    path.write_text('dataset = "synthetic-sms"\nbackbone = "gpt2-nano"\n', encoding="utf-8-sig")
+    assert find_spec(path, catalog).name == "spec"
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "a\0b.toml", "x" * 5000 + ".toml", ""])
+def test_names_that_no_file_can_have(name: str, catalog: Catalog) -> None:
+    with pytest.raises(UsageError):
+        find_spec(name, catalog)
+
+
 def test_a_directory_is_no_spec(tmp_path: Path, catalog: Catalog) -> None:
     with pytest.raises(UsageError):
         find_spec(tmp_path, catalog)

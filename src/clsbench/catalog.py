@@ -176,8 +176,8 @@ def _installed() -> list[_Source]:
 
 def _named(name: str) -> _Source:
     path = Path(name)
-    if name.endswith(".py") or os.sep in name or path.is_file():
-        if not path.is_file():
+    if name.endswith(".py") or os.sep in name or os.path.isfile(path):
+        if not os.path.isfile(path):
             raise PluginError(f"plugin {name}: there is no such file")
         resolved = path.resolve()
         digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,10 +62,10 @@ def find_spec(name_or_file: str | Path, catalog: Catalog) -> ExperimentSpec:
         UsageError: there is neither, or the file is no valid spec.
     """
     path = Path(name_or_file)
-    if path.suffix == ".toml" or path.is_file():
+    if path.suffix == ".toml" or os.path.isfile(path):  # Path.is_file raises for some names
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, ValueError) as error:
             raise UsageError(f"the experiment file {path} cannot be read: {error}") from None
         return parse_toml(text, str(path))
     return catalog.experiment(str(name_or_file))
