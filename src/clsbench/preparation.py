@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,7 +67,7 @@ def prepare_files(
     """
     for named in _components(experiment):
         for path in named.user_files():
-            if not path.exists():
+            if not os.path.exists(path):  # Path.exists raises for a name that is too long
                 raise UsageError(f"{type(named).__name__}: there is no file {path}")
     files: dict[str, Path] = {}
     hashes: dict[str, str] = {}
