@@ -97,6 +97,8 @@ def test_what_can_be_had_is_in_the_folder_when_the_rest_cannot(
     with pytest.raises(AssetError, match=r"gpt2/model\.safetensors") as caught:
         fetch_folder(assets, tmp_path / "folder", limits=QUICK)
     assert "corpus/Corpus" not in str(caught.value)
+    assert "HTTP status 404" in str(caught.value)
+    assert "no assets folder" not in str(caught.value)
     assert files_below(tmp_path / "folder") == {"corpus/Corpus"}
 
 

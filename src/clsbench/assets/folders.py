@@ -12,6 +12,7 @@ from clsbench.assets.download import DownloadProgress, Failed, Home, Limits, dow
 from clsbench.assets.obtaining import Missing, by_key, missing_text, require_folder
 from clsbench.assets.places import (
     ASSETS_FOLDER,
+    NO_FOLDER,
     Located,
     WrongContentError,
     check,
@@ -21,6 +22,12 @@ from clsbench.assets.places import (
 )
 from clsbench.errors import AssetError, UsageError
 from clsbench.values import Asset
+
+
+REMEDY = (
+    "What to do: run it again, what was fetched stays; or put the file at its place in the folder "
+    "by hand, from wherever it can be had: its hash is checked."
+)
 
 
 class FileState(NamedTuple):
@@ -79,7 +86,8 @@ def fetch_folder(
         if state.state == "found":
             states[asset.key] = state._replace(detail="already there")
             continue
-        located, tried[asset.key] = look(asset, None)
+        located, notes = look(asset, None)
+        tried[asset.key] = tuple(note for note in notes if note != NO_FOLDER)
         if located is not None:
             states[asset.key] = _copy(asset, located, folder)
     outcomes = download(
@@ -97,7 +105,7 @@ def fetch_folder(
                 wanted[key], "found", outcome.path, outcome.sha256, "downloaded"
             )
     if missing:
-        raise AssetError(missing_text(missing))
+        raise AssetError(missing_text(missing, REMEDY))
     return tuple(states[key] for key in wanted)
 
 

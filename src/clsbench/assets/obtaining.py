@@ -109,15 +109,17 @@ def by_key(assets: Sequence[Asset]) -> dict[str, Asset]:
     return unique
 
 
-def missing_text(missing: Sequence[Missing]) -> str:
+REMEDY = (
+    "What to do: try again later; or, on a machine with a network, run\n"
+    "  clsbench assets fetch DIR\n"
+    "copy DIR here and give --assets DIR; or give --offline, which uses embedded stand-ins."
+)
+
+
+def missing_text(missing: Sequence[Missing], remedy: str = REMEDY) -> str:
     """What was tried for each missing asset, and what to do."""
     count = "1 file" if len(missing) == 1 else f"{len(missing)} files"
     lines = [f"{count} could neither be found nor downloaded:"]
     for entry in missing:
         lines += [f"  {entry.asset.key}", *(f"    {reason}" for reason in entry.tried)]
-    lines += [
-        "What to do: try again later; or, on a machine with a network, run",
-        "  clsbench assets fetch DIR",
-        "copy DIR here and give --assets DIR; or give --offline, which uses embedded stand-ins.",
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, remedy])

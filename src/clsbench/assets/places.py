@@ -20,6 +20,7 @@ ASSETS_FOLDER = "assets folder"
 CACHE = "cache"
 HUB_CACHE = "Hugging Face cache"
 TIKTOKEN_CACHE = "tiktoken cache"
+NO_FOLDER = "no assets folder was given"
 TIKTOKEN_ORIGIN = "https://openaipublic.blob.core.windows.net/"
 
 
@@ -75,7 +76,7 @@ def look(
     asset: Asset, folder: Path | None, *, caches: bool = True
 ) -> tuple[Located | None, tuple[str, ...]]:
     """:func:`locate`, and what was met on the way: every place with why it did not serve."""
-    notes = [] if folder else ["no assets folder was given"]
+    notes = [] if folder else [NO_FOLDER]
     for place, path, known in _candidates(asset, folder, caches):
         if not os.path.lexists(path):
             notes.append(f"not in the {place} ({path})")
