@@ -23,7 +23,6 @@ from clsbench.assets.places import (
 from clsbench.errors import AssetError, UsageError
 from clsbench.values import Asset
 
-
 REMEDY = (
     "What to do: run it again, what was fetched stays; or put the file at its place in the folder "
     "by hand, from wherever it can be had: its hash is checked."
