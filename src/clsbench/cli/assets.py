@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import rich_click as click
 
 from clsbench.cli.completion import complete_component, complete_experiment
-from clsbench.cli.downloads import TransferLines, Transfers, render_transfers
+from clsbench.cli.downloads import showing_downloads
 from clsbench.cli.options import (
     chosen_changes,
     chosen_run_options,
@@ -25,7 +23,7 @@ from clsbench.components import AXES
 from clsbench.errors import AssetError, ClsbenchError, UsageError
 
 if TYPE_CHECKING:
-    from clsbench.assets import DownloadProgress, FileState
+    from clsbench.assets import FileState
     from clsbench.catalog import Catalog
     from clsbench.components import Backbone
     from clsbench.values import Asset, NumericalCheck
@@ -96,7 +94,7 @@ def fetch_assets(
 
     session = ctx.find_object(Session) or Session()
     needs = _needs(ctx, experiments)
-    with _showing_downloads(session.quiet) as progress:
+    with showing_downloads(session.quiet) as progress:
         states = fetch_folder([n.asset for n in needs.values()], folder, progress=progress)
     _write(needs, states, as_json)
 
@@ -237,27 +235,6 @@ def _bad_text(bad: Sequence[FileState], folder: Path | None) -> str:
 
 
 # --- showing -------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _showing_downloads(quiet: bool) -> Iterator[DownloadProgress | None]:
-    """Bars on stderr where it is a terminal, lines otherwise."""
-    if quiet:
-        yield None
-    elif not sys.stderr.isatty():
-        yield TransferLines()
-    else:
-        from rich.console import Console
-        from rich.live import Live
-
-        transfers, console = Transfers(), Console(stderr=True)
-        with Live(
-            get_renderable=lambda: render_transfers(transfers.going(), console.width),
-            console=console,
-            refresh_per_second=4,
-            transient=True,
-        ):
-            yield transfers
 
 
 def _write(

@@ -26,12 +26,12 @@ _TITLE = "bold underline"
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Look at this machine: versions, devices, threads, plugins and assets.
 
-    \b
-    clsbench doctor                  asks, for a few seconds, the servers of what is missing
-    clsbench doctor --offline        does not touch the network
-    clsbench doctor --assets DIR     looks in that folder first, as run does
-
     It ends with exit code 0 whatever it finds.
+
+    \b
+    clsbench doctor                asks the servers of what is missing, for 5 s
+    clsbench doctor --offline      does not touch the network
+    clsbench doctor --assets DIR   looks in that folder first, as run does
     """
     import logging
 

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 def list_components(session: Session, axis: str | None, as_json: bool) -> None:
     """What there is to choose from: every component, its options, where it comes from.
 
+    Write a component as NAME or NAME:OPTION=VALUE,OPTION=VALUE, on the command line and in TOML.
+
     \b
     clsbench list                       everything
     clsbench list freezing-strategies   one axis
     clsbench --plugin mine.py list      with a plugin that is not installed
     clsbench list --json | jq '.backbones[].name'
-
-    Write a component as NAME or NAME:OPTION=VALUE,OPTION=VALUE, here and in TOML.
     """
     from clsbench.catalog import axis_named
     from clsbench.components import AXES

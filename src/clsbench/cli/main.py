@@ -62,13 +62,25 @@ def _split_plugins(
     return tuple(dict.fromkeys(name for name in (*from_environment, *value) if name))
 
 
+COMPLETION = """Completion in the shell: put the line for yours into its start-up file.
+
+eval "$(_CLSBENCH_COMPLETE=bash_source clsbench)"   in ~/.bashrc
+
+eval "$(_CLSBENCH_COMPLETE=zsh_source clsbench)"    in ~/.zshrc
+
+_CLSBENCH_COMPLETE=fish_source clsbench | source    in config.fish
+"""
+
+
 @click.group(
     cls=_LazyGroup,
+    epilog=COMPLETION,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "rich_help_config": {
             "max_width": 100,
             "padding_helptext_first_line": (0, 0, 1, 0),
+            "text_paragraph_linebreaks": "\n\n",
             "style_helptext": "default",
         },
     },
@@ -90,18 +102,11 @@ def app(ctx: click.Context, plugins: tuple[str, ...], verbose: bool, quiet: bool
     """Which way of fine-tuning a language model as a text classifier is best, and what it costs.
 
     \b
-    clsbench run gpt2-sms-spam --offline     the founding experiment on embedded stand-ins
-    clsbench run gpt2-sms-spam --assets DIR  the same on the real corpus and weights
+    clsbench run gpt2-sms-spam --offline     on embedded stand-ins, in a minute
+    clsbench run gpt2-sms-spam --assets DIR  on the real corpus and weights
     clsbench run gpt2-sms-spam --freezing last-blocks:n=2 --set train.lr=1e-4
     clsbench list freezing                   what there is to choose from
     clsbench results                         every run so far, as a table
-
-    Completion in the shell: put one of these into its start-up file.
-
-    \b
-    eval "$(_CLSBENCH_COMPLETE=bash_source clsbench)"    # ~/.bashrc
-    eval "$(_CLSBENCH_COMPLETE=zsh_source clsbench)"     # ~/.zshrc
-    _CLSBENCH_COMPLETE=fish_source clsbench | source     # config.fish
     """
     if verbose and quiet:
         raise click.UsageError("--verbose and --quiet exclude each other", ctx)

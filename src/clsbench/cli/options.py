@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 import rich_click as click
 from msgspec import inspect
 
-from clsbench.cli.completion import complete_component
+from clsbench.cli.completion import complete_component, complete_experiment
 from clsbench.cli.fields import Field, fields_of
 from clsbench.cli.session import Session
 from clsbench.components import AXES
 from clsbench.conversion import convert, parse_value
 from clsbench.errors import UsageError
 from clsbench.options import ENVIRONMENT, RunOptions
+from clsbench.spec import ExperimentSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,7 +67,8 @@ def chosen_run_options(ctx: click.Context) -> RunOptions:
 
 def _run_option(field: Field) -> Callable[[F], F]:
     is_flag = isinstance(field.kind, inspect.BoolType)
-    help_text = field.description[0].upper() + field.description[1:] + "."
+    begins_with_a_value = isinstance(field.kind, inspect.StrType | inspect.LiteralType)
+    first = field.description[0] if begins_with_a_value else field.description[0].upper()
     return click.option(
         f"--{field.name.replace('_', '-')}",
         field.name,
@@ -76,7 +78,7 @@ def _run_option(field: Field) -> Callable[[F], F]:
         show_default=not is_flag and field.default is not None,
         envvar=ENVIRONMENT.get(field.name),
         show_envvar=True,
-        help=help_text,
+        help=f"{first}{field.description[1:]}.",
         panel=WHERE_AND_HOW,
         expose_value=False,
         callback=_keep_in(_OPTIONS),
@@ -127,8 +129,6 @@ class _PatternType(click.ParamType[str]):
 
 def experiment_argument(function: F) -> F:
     """Add the argument ``EXPERIMENT``: a registered name or a TOML file."""
-    from clsbench.cli.completion import complete_experiment
-
     return click.argument(
         "experiment",
         metavar="EXPERIMENT|FILE.toml",
@@ -150,6 +150,8 @@ def spec_changes(function: F) -> F:
         expose_value=False,
         callback=_keep_in(_SETTINGS),
     )(function)
+    fields = fields_of(ExperimentSpec)
+    optional = {f.name for f in fields if f.default is None and not f.required}
     for axis in reversed(AXES):
         if axis.spec_key is not None:
             what = (axis.kind.__doc__ or "").partition("\n")[0].partition(". ")[0].rstrip(".")
@@ -157,7 +159,7 @@ def spec_changes(function: F) -> F:
                 f"--{axis.spec_key}",
                 axis.spec_key,
                 metavar="NAME[:OPTION=VALUE,…]",
-                help=f"{what}.",
+                help=f"{what}{'; none takes it away' if axis.spec_key in optional else ''}.",
                 shell_complete=complete_component(axis),
                 panel=EXPERIMENT,
                 expose_value=False,

@@ -72,12 +72,12 @@ def predict(
 ) -> None:
     """The probability of each class for each text, from the classifier that a run stored.
 
+    Texts are cut and padded as in training; what is cut is said on stderr.
+
     \b
     clsbench predict latest "You are a winner" "See you at seven"
-    clsbench predict latest < messages.txt                 one text a line
-    clsbench predict latest --csv messages.csv --column body --format csv > answers.csv
-
-    Texts are cut and padded as in training; what is cut is said on stderr.
+    clsbench predict latest < messages.txt               one text a line
+    clsbench predict latest --csv messages.csv --column body --format csv
     """
     options = chosen_run_options(ctx)
     session = ctx.find_object(Session) or Session()
@@ -139,6 +139,8 @@ def read_column(file: Path, column: str) -> list[str]:
 
 def _stdin_lines() -> Iterator[str]:
     """Lines of stdin, told where a person might wonder why nothing happens."""
+    if sys.stdin is None:
+        return
     if sys.stdin.isatty():
         logger.info("type one text a line, and end with Ctrl-D")
     stdin = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")

@@ -48,16 +48,16 @@ def run_experiment(
 ) -> None:
     """Run an experiment: fine-tune, evaluate, store the record, show the result.
 
-    \b
-    clsbench run gpt2-sms-spam --offline        embedded stand-ins replace what is not here
-    clsbench run gpt2-sms-spam --assets DIR     data and weights from a folder
-    clsbench run mine.toml --device cuda:1 --precision bf16
-    clsbench run gpt2-sms-spam --freezing last-blocks:n=2 --pooling mean
-    clsbench run gpt2-sms-spam --set train.lr=1e-4 --seeds 123,124,125
-    clsbench run gpt2-sms-spam --dry-run        what would be done, and how much memory it takes
-
     What there is to choose from: clsbench list. Exit codes: 0; 2 what was asked for is wrong; 3 an
     asset cannot be had; 130 interrupted (what was learned is kept); 1 anything else.
+
+    \b
+    clsbench run gpt2-sms-spam --offline      stand-ins replace what is not here
+    clsbench run gpt2-sms-spam --assets DIR   data and weights from a folder
+    clsbench run gpt2-sms-spam --dry-run      train nothing, show what would be done
+    clsbench run gpt2-sms-spam --freezing last-blocks:n=2 --pooling mean
+    clsbench run gpt2-sms-spam --set train.lr=1e-4 --seeds 123,124,125
+    clsbench run mine.toml --device cuda:1 --precision bf16
     """
     options = chosen_run_options(ctx)
     session = ctx.find_object(Session) or Session()

@@ -52,6 +52,8 @@ class _Plain(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
+        if record.name == "py.warnings":  # of a library: its source line tells nobody anything
+            text = text.partition("\n")[0]
         return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"
 
 
@@ -61,5 +63,6 @@ def configure_logging(verbose: bool, quiet: bool) -> None:
     handler.setFormatter(_Plain("%(name)s: %(message)s") if verbose else _Plain("%(message)s"))
     level = logging.ERROR if quiet else logging.WARNING
     logging.basicConfig(handlers=[handler], level=logging.INFO if verbose else level, force=True)
+    logging.captureWarnings(True)
     own = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
     logging.getLogger("clsbench").setLevel(own)

@@ -17,12 +17,12 @@ from clsbench.cli.session import Session
 def show_spec(ctx: click.Context, experiment: str) -> None:
     """The complete spec of an experiment as TOML, every default written out.
 
+    It takes the same changes as run, and run accepts what it prints.
+
     \b
     clsbench show gpt2-sms-spam
     clsbench show gpt2-sms-spam --freezing all --set train.epochs=2 > mine.toml
     clsbench run mine.toml
-
-    It takes the same changes as run, and run accepts what it prints.
     """
     from clsbench.spec import format_toml
 
