@@ -24,6 +24,9 @@ from clsbench.values import Asset, HubFile, Splits
 
 logger = logging.getLogger(__name__)
 
+_WITH_ASSETS = ("dataset", "backbone")
+"""The axes whose components may need files and have stand-ins."""
+
 
 class PreparedFiles(NamedTuple):
     """The experiment after any substitution, and where its files lie.
@@ -69,34 +72,35 @@ def prepare_files(
         for path in named.user_files():
             if not os.path.exists(path):  # Path.exists raises for a name that is too long
                 raise UsageError(f"{type(named).__name__}: there is no file {path}")
-    files: dict[str, Path] = {}
-    hashes: dict[str, str] = {}
-    downloaded: frozenset[str] = frozenset()
+    wanted = {axis: _assets(getattr(experiment, axis), options, dry_run) for axis in _WITH_ASSETS}
+    everything = [asset for assets in wanted.values() for asset in assets]
+    obtained = obtain(everything, folder=options.assets, offline=options.offline, progress=progress)
+    missing = {missing.asset.key for missing in obtained.missing}
     stand_ins: list[StandIn] = []
-    absent: list[Asset] = []
-    for axis in ("dataset", "backbone"):
-        component: Component = getattr(experiment, axis)
-        assets = component.assets()
-        if dry_run and not options.offline and isinstance(component, Backbone):
-            assets = component.tokenizer_assets()
-            absent += [
-                asset
-                for asset in component.assets()
-                if asset not in assets and locate(asset, options.assets) is None
-            ]
-        obtained = obtain(assets, folder=options.assets, offline=options.offline, progress=progress)
-        if obtained.missing:
-            missing = ", ".join(m.asset.key for m in obtained.missing)
-            experiment, stand_in = _replace(experiment, axis, missing, catalog)
+    for axis, assets in wanted.items():
+        lacking = [asset.key for asset in assets if asset.key in missing]
+        if lacking:
+            experiment, stand_in = _replace(experiment, axis, ", ".join(lacking), catalog)
             stand_ins.append(stand_in)
-            replacement: Component = getattr(experiment, axis)
-            obtained = obtain(
-                replacement.assets(), folder=options.assets, offline=True, progress=progress
-            )
-        files |= obtained.files
-        hashes |= obtained.sha256
-        downloaded |= obtained.downloaded
-    return PreparedFiles(experiment, tuple(stand_ins), files, hashes, downloaded, tuple(absent))
+    replacements = obtain(
+        [asset for s in stand_ins for asset in getattr(experiment, s.axis).assets()],
+        folder=options.assets,
+        offline=True,
+    )
+    replacements.require()
+    absent = (
+        asset
+        for asset in experiment.backbone.assets()
+        if asset not in everything and locate(asset, options.assets) is None
+    )
+    return PreparedFiles(
+        experiment,
+        tuple(stand_ins),
+        {**obtained.files, **replacements.files},
+        {**obtained.sha256, **replacements.sha256},
+        obtained.downloaded,
+        tuple(absent) if dry_run else (),
+    )
 
 
 def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedData:
@@ -165,6 +169,13 @@ def experiment_fingerprint(experiment: Experiment, data: PreparedData) -> str:
             ),
         }
     )
+
+
+def _assets(component: Component, options: RunOptions, dry_run: bool) -> tuple[Asset, ...]:
+    """What to have at hand; a dry run fetches no weights, but offline it decides on stand-ins."""
+    if dry_run and not options.offline and isinstance(component, Backbone):
+        return component.tokenizer_assets()
+    return component.assets()
 
 
 def _components(experiment: Experiment) -> list[Component]:

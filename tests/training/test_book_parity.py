@@ -67,7 +67,9 @@ def our_data(files: dict[str, Path], tokenizer: Any, variant: str = "book") -> T
     return tokenize_splits(our_splits(files, variant), tokenizer, "longest-train", 1024)
 
 
-def our_classifier(width: int, blocks: int, heads: int, context: int, seed: int = 123) -> Classifier:
+def our_classifier(
+    width: int, blocks: int, heads: int, context: int, seed: int = 123
+) -> Classifier:
     torch.manual_seed(seed)
     backbone = GPT2Module(GPT2Shape(width, blocks, heads, context))
     torch.manual_seed(seed)

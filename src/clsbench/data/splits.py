@@ -90,9 +90,7 @@ def _cut(frame: pd.DataFrame, settings: SplitSettings) -> list[Sequence[int]]:
     return [rows[:train_end], rows[train_end:validation_end], rows[validation_end:]]
 
 
-def _predefined(
-    corpus: Corpus, frame: pd.DataFrame, settings: DataSettings
-) -> list[Sequence[int]]:
+def _predefined(corpus: Corpus, frame: pd.DataFrame, settings: DataSettings) -> list[Sequence[int]]:
     """The corpus' own splits; a validation split that it lacks is cut from its training split."""
     if corpus.splits is None:
         raise UsageError(

@@ -14,6 +14,7 @@ from clsbench.model.freezing import BACKBONE_PREFIX, FreezingPlan
 from clsbench.record import ParameterCounts, StageParameters
 from clsbench.values import ParameterInfo
 
+_NEW_STAGES = ("pooling", "adapter", "head")
 _ADAM_STATES = 2
 _BYTES = {"fp32": 4, "bf16": 4, "fp64": 8}
 
@@ -50,7 +51,8 @@ def count_parameters(outline: ClassifierOutline, plan: FreezingPlan) -> Paramete
     sizes = {name: p.numel() for name, p in outline.classifier.named_parameters()}
     ever = plan.ever()
     stages = []
-    for stage in dict.fromkeys(outline.stage_of[name] for name in sizes):
+    order = dict.fromkeys(outline.stage_of[name] for name in sizes if _is_backbone(outline, name))
+    for stage in [*order, *(new for new in _NEW_STAGES if new in outline.stage_of.values())]:
         names = [name for name in sizes if outline.stage_of[name] == stage]
         stages.append(
             StageParameters(
@@ -68,6 +70,10 @@ def count_parameters(outline: ClassifierOutline, plan: FreezingPlan) -> Paramete
             for names in plan.by_epoch
         ),
     )
+
+
+def _is_backbone(outline: ClassifierOutline, name: str) -> bool:
+    return outline.stage_of[name] not in _NEW_STAGES
 
 
 def expected_memory_bytes(

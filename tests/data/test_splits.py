@@ -1,0 +1,137 @@
+"""Balancing and splitting: the book's rows, and what must hold for any corpus."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clsbench.builtin.sms_spam import SmsSpam
+from clsbench.data.splits import count_leaked, leaked, split_corpus, splits_sha256
+from clsbench.errors import UsageError
+from clsbench.spec import DataSettings, SplitSettings
+from clsbench.values import Corpus
+
+GOLDEN = {
+    "book": "9789031706043680da71ffa7de31591690c3a73630649caa62ca6015990b0947",
+    "book-ablation": "c13ea29b9a887b220f19a47a7173d3af6da962b64dbc0f643cbc0dba66c1d3dc",
+}
+"""Hashes of all three splits of the real corpus: rows, labels and texts in their order."""
+
+
+def settings(name: str = "book", balance: bool = True, **split: float) -> DataSettings:
+    chosen = SplitSettings(name=name, **split)  # type: ignore[arg-type]
+    return DataSettings(split=chosen, balance=balance)
+
+
+@pytest.fixture(scope="module")
+def corpus(assets_dir: Path) -> Corpus:
+    key = "sms-spam/SMSSpamCollection"
+    return SmsSpam().load({key: assets_dir / key}, "default")
+
+
+@pytest.mark.parametrize("name", ["book", "book-ablation"])
+def test_golden_splits_of_the_real_corpus(corpus: Corpus, name: str) -> None:
+    splits = split_corpus(corpus, settings(name))
+    assert [len(split) for split in splits.all()] == [1045, 149, 300]
+    assert splits_sha256(splits) == GOLDEN[name]
+
+
+def test_the_two_variants_share_only_66_distinct_test_texts(corpus: Corpus) -> None:
+    book, ablation = (split_corpus(corpus, settings(n)) for n in ("book", "book-ablation"))
+    assert len(set(book.test.texts) & set(ablation.test.texts)) == 66
+
+
+def test_leaks_of_the_book_split(corpus: Corpus) -> None:
+    flags = leaked(split_corpus(corpus, settings()))
+    counts = count_leaked(flags)
+    assert (counts.validation, counts.test) == (13, 37)
+
+
+corpora = st.lists(st.integers(1, 40), min_size=3, max_size=3).map(
+    lambda counts: [
+        (f"text {label} {i}", label) for label, n in enumerate(counts) for i in range(n)
+    ]
+)
+
+
+@given(
+    corpora, st.booleans(), st.sampled_from(["book", "book-ablation"]), st.integers(0, 2**32 - 1)
+)
+def test_any_split_is_a_partition_of_what_balancing_left(
+    rows: list[tuple[str, int]], balance: bool, name: str, seed: int
+) -> None:
+    corpus = Corpus(
+        class_names=("a", "b", "c"),
+        texts=[text for text, _ in rows],
+        labels=[label for _, label in rows],
+    )
+    try:
+        splits = split_corpus(
+            corpus, settings(name, balance, train=0.5, validation=0.25, seed=seed)
+        )
+    except UsageError as error:
+        assert "has no text" in str(error)  # a small split may miss a class, and says so
+        return
+    used = [row for split in splits.all() for row in split.rows]
+    assert len(used) == len(set(used))
+    counts = Counter(label for split in splits.all() for label in split.labels)
+    original = Counter(corpus.labels)
+    assert counts == (dict.fromkeys(counts, min(original.values())) if balance else original)
+    for split in splits.all():
+        assert list(split.texts) == [corpus.texts[row] for row in split.rows]
+        assert list(split.labels) == [corpus.labels[row] for row in split.rows]
+
+
+def test_the_split_depends_on_its_own_seed(corpus: Corpus) -> None:
+    first, again, other = (
+        splits_sha256(split_corpus(corpus, settings(seed=seed))) for seed in (123, 123, 124)
+    )
+    assert first == again != other
+
+
+def predefined(splits: list[str] | None) -> Corpus:
+    n = 40
+    return Corpus(
+        class_names=("a", "b"),
+        texts=[f"text {i}" for i in range(n)],
+        labels=[i % 2 for i in range(n)],
+        splits=splits,
+    )
+
+
+def test_predefined_splits_keep_the_test_split_and_cut_validation_from_train() -> None:
+    corpus = predefined(["train"] * 30 + ["test"] * 10)
+    splits = split_corpus(corpus, settings("predefined", validation=0.2))
+    assert sorted(splits.test.rows) == list(range(30, 40))
+    assert len(splits.validation) == 6
+    assert sorted(splits.train.rows + splits.validation.rows) == list(range(30))
+
+
+def test_a_predefined_validation_split_is_used() -> None:
+    corpus = predefined(["train"] * 20 + ["validation"] * 10 + ["test"] * 10)
+    splits = split_corpus(corpus, settings("predefined"))
+    assert sorted(splits.validation.rows) == list(range(20, 30))
+
+
+def test_predefined_needs_a_corpus_that_has_splits() -> None:
+    with pytest.raises(UsageError, match="without predefined splits"):
+        split_corpus(predefined(None), settings("predefined"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "match"),
+    [([0] * 40, "two classes"), ([], "two classes"), ([0] * 39 + [1], "has no text of class 'b'")],
+)
+def test_what_cannot_be_split_is_refused(labels: list[int], match: str) -> None:
+    corpus = Corpus(class_names=("a", "b"), texts=["x"] * len(labels), labels=labels)
+    with pytest.raises(UsageError, match=match):
+        split_corpus(corpus, settings(balance=False))
+
+
+def test_an_empty_test_split_is_refused() -> None:
+    with pytest.raises(UsageError, match="test split"):
+        split_corpus(predefined(None), settings(train=0.8, validation=0.2))

@@ -1,0 +1,86 @@
+"""Padding and cutting."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clsbench.data.tokens import TokenizedSplits, pad_rows, tokenize_splits
+from clsbench.errors import UsageError
+from clsbench.values import Split, Splits
+
+PAD = 99
+
+
+class OneTokenPerCharacter:
+    """A tokenizer whose results can be read off."""
+
+    pad_token_id = PAD
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(character) % 90 for character in text]
+
+
+def split(name: str, *texts: str) -> Split:
+    n = len(texts)
+    return Split(
+        name=name, rows=tuple(range(n)), texts=texts, labels=tuple(i % 2 for i in range(n))
+    )
+
+
+def tokenized(padding: int | str, context: int = 10, longest: str = "abcde") -> TokenizedSplits:
+    splits = Splits(
+        class_names=("a", "b"),
+        train=split("train", "ab", longest),
+        validation=split("validation", "abcdefg", "a"),
+        test=split("test", "", "abc"),
+    )
+    return tokenize_splits(splits, OneTokenPerCharacter(), padding, context)
+
+
+def test_longest_train_cuts_the_other_splits() -> None:
+    data = tokenized("longest-train")
+    assert data.max_length == 5
+    assert data.validation.truncated == 1
+    assert data.validation.lengths.tolist() == [5, 1]
+    assert data.test.lengths.tolist() == [0, 3]
+    assert data.padding_fraction() == pytest.approx(3 / 10)
+
+
+def test_longest_train_never_exceeds_the_context() -> None:
+    data = tokenized("longest-train", longest="x" * 40)
+    assert data.max_length == 10
+    assert data.train.truncated == 1
+
+
+@pytest.mark.parametrize(("padding", "expected"), [("context", 10), (3, 3)])
+def test_other_paddings(padding: int | str, expected: int) -> None:
+    data = tokenized(padding)
+    assert data.max_length == expected
+    assert data.train.input_ids.shape == (2, expected)
+
+
+def test_without_padding_a_batch_is_as_wide_as_its_text() -> None:
+    data = tokenized("none")
+    assert data.max_length == 7
+    assert data.padding_fraction() == 0
+    assert [data.train.batch([i]).input_ids.shape[1] for i in (0, 1)] == [2, 5]
+    assert data.test.batch([0]).input_ids.tolist() == [[PAD]]  # an empty text still has a row
+
+
+def test_padding_beyond_the_context_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"data.padding = 11 is longer than .* 10 tokens"):
+        tokenized(11)
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 90), max_size=12), min_size=1, max_size=8), st.integers(1, 9)
+)
+def test_rows_hold_the_text_then_padding(encoded: list[list[int]], length: int) -> None:
+    input_ids, lengths = pad_rows(encoded, length, PAD)
+    assert input_ids.dtype == lengths.dtype == torch.int64
+    for row, n, ids in zip(input_ids.tolist(), lengths.tolist(), encoded, strict=True):
+        assert row == (ids + [PAD] * length)[:length]
+        assert n == min(len(ids), length)

@@ -1,0 +1,75 @@
+"""From a strategy's answer to what trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+from torch import nn
+
+import clsbench
+from clsbench.errors import PluginError, UsageError
+from clsbench.model.classifier import Classifier
+from clsbench.model.freezing import plan_freezing, refuse_nothing_to_train
+
+PARAMETERS = [
+    clsbench.ParameterInfo(name=name, stage="block.0", role="weight", shape=(2,), numel=2)
+    for name in ("weight", "bias")
+]
+
+
+class Answering(clsbench.FreezingStrategy, frozen=True):
+    """Answers what the test wants."""
+
+    answers: Any
+
+    def trainable(self, parameters: Sequence[clsbench.ParameterInfo]) -> Iterable[str]:
+        return self.trainable_at(parameters, 0)
+
+    def trainable_at(
+        self, parameters: Sequence[clsbench.ParameterInfo], epoch: int
+    ) -> Iterable[str]:
+        answer = self.answers[epoch]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[no-any-return]
+
+
+def classifier() -> Classifier:
+    return Classifier(nn.Linear(2, 2), nn.Identity(), nn.Linear(2, 2))
+
+
+def test_what_is_new_always_trains_and_the_backbone_as_told() -> None:
+    plan = plan_freezing(Answering([[], ["bias"]]), PARAMETERS, 2, "answering")
+    assert plan.ever() == {"bias"}
+    model = classifier()
+    for names, expected in zip(plan.by_epoch, (set(), {"backbone.bias"}), strict=True):
+        plan.apply(model, names)
+        trained = {name for name, p in model.named_parameters() if p.requires_grad}
+        assert trained == {"out_head.weight", "out_head.bias"} | expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "match"),
+    [
+        (["wieght"], UsageError, "'wieght'.*did you mean 'weight'"),
+        ("weight", PluginError, "returned str"),
+        ([1], PluginError, "expected a list of parameter names"),
+        (None, PluginError, "failed in epoch 0: TypeError"),
+        (RuntimeError("boom"), PluginError, "failed in epoch 0: RuntimeError: boom"),
+    ],
+)
+def test_a_wrong_answer_is_told_by_the_strategys_name(
+    answer: Any, error: type[Exception], match: str
+) -> None:
+    with pytest.raises(error, match=f"(?s)answering.*{match}"):
+        plan_freezing(Answering([answer]), PARAMETERS, 1, "answering")
+
+
+def test_nothing_at_all_to_train_is_refused() -> None:
+    model = Classifier(nn.Linear(2, 2), nn.Identity(), nn.Identity())
+    plan = plan_freezing(Answering([[]]), PARAMETERS, 1, "answering")
+    plan.apply(model, plan.ever())
+    with pytest.raises(UsageError, match="answering leaves nothing at all to train"):
+        refuse_nothing_to_train(model, "answering")

@@ -1,0 +1,295 @@
+"""Whole runs on the embedded stand-ins: what they leave behind, and what goes wrong well."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+import clsbench
+from clsbench.catalog import load_catalog
+from clsbench.experiment import FinishedRun, run_experiment
+from clsbench.options import RunOptions
+from clsbench.prediction import load_predictor
+from clsbench.record import RunRecord
+from clsbench.resolve import find_spec, resolve
+from clsbench.results.store import read_record
+
+SMALL = {
+    "dataset": "synthetic-sms:texts=400",
+    "backbone": "gpt2-nano",
+    "data.padding": 24,
+    "data.balance": False,
+    "train.epochs": 2,
+    "train.eval_every": 20,
+}
+
+
+def run_small(
+    out: Path, observers: Sequence[object] = (), dry_run: bool = False, **changes: Any
+) -> FinishedRun:
+    catalog = load_catalog()
+    changed = {key.replace("__", "."): value for key, value in changes.items()}
+    spec = resolve(find_spec("gpt2-sms-spam", catalog), SMALL | changed, catalog)
+    options = RunOptions(out=out, device="cpu", threads=1, offline=True)
+    return run_experiment(spec, options, catalog, observers, dry_run)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    return run_small(tmp_path_factory.mktemp("runs"))
+
+
+def stored(run: FinishedRun) -> Path:
+    assert run.path is not None
+    return run.path
+
+
+def test_a_run_leaves_everything_behind(finished: FinishedRun) -> None:
+    path = stored(finished)
+    assert sorted(file.name for file in path.iterdir()) == [
+        "accuracy.pdf",
+        "accuracy.svg",
+        "classifier.safetensors",
+        "loss.pdf",
+        "loss.svg",
+        "predictions.csv",
+        "record.json",
+    ]
+    assert read_record(path) == finished.record
+    names = json.loads((path / "record.json").read_text())
+    for name in (
+        "spec", "status", "stand_ins", "environment", "data", "parameters", "history",
+        "metrics", "baselines", "phases_seconds", "throughput",
+    ):  # fmt: skip
+        assert name in names
+
+
+def test_history_has_one_entry_per_evaluation_point(finished: FinishedRun) -> None:
+    record = finished.record
+    assert record.history is not None
+    assert [entry.step for entry in record.history.steps] == [0, 20, 40, 60]
+    assert [entry.epoch for entry in record.history.epochs] == [1, 2]
+    assert record.history.epochs[-1].examples_seen == 2 * 35 * 8
+
+
+def test_metrics_agree_with_the_stored_predictions(finished: FinishedRun) -> None:
+    metrics = finished.record.metrics
+    assert metrics is not None
+    with (stored(finished) / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for split in ("train", "validation", "test"):
+        own = [row for row in rows if row["split"] == split]
+        figures = getattr(metrics, split)
+        ham = np.array([float(row["probability_ham"]) for row in own])
+        spam = np.array([float(row["probability_spam"]) for row in own])
+        labels = np.array([row["label"] for row in own])
+        right = np.where(labels == "spam", spam > ham, ham >= spam)
+        assert figures.n == len(own)
+        assert figures.accuracy == right.mean()
+        assert figures.interval[0] <= figures.accuracy <= figures.interval[1]
+        of_label = np.where(labels == "spam", spam, ham)
+        assert figures.loss == pytest.approx(-np.log(of_label).mean(), rel=1e-6)
+
+
+def test_baselines_stand_beside_the_model(finished: FinishedRun) -> None:
+    names = [baseline.component.partition(":")[0] for baseline in finished.record.baselines]
+    assert names == ["majority", "tfidf-logreg"]
+
+
+def test_the_same_seed_gives_the_same_run(finished: FinishedRun, tmp_path: Path) -> None:
+    again = run_small(tmp_path)
+    assert again.record.metrics == finished.record.metrics
+    assert again.record.run_key == finished.record.run_key
+    for ours, theirs in ((again.record.history, finished.record.history),):
+        assert ours is not None
+        assert theirs is not None
+        assert [(e.train_loss, e.validation_loss) for e in ours.steps] == [
+            (e.train_loss, e.validation_loss) for e in theirs.steps
+        ]
+    predictions = [(stored(run) / "predictions.csv").read_bytes() for run in (again, finished)]
+    assert predictions[0] == predictions[1]
+
+
+def test_another_seed_is_the_same_experiment_but_another_run(
+    finished: FinishedRun, tmp_path: Path
+) -> None:
+    other = run_small(tmp_path, seed=124, train__epochs=1).record
+    dry = run_small(tmp_path, seed=124, dry_run=True).record
+    assert dry.fingerprint == finished.record.fingerprint != other.fingerprint
+    assert dry.run_key != finished.record.run_key
+    assert dry.data == finished.record.data  # a seed never changes the split
+
+
+def test_a_dry_run_counts_and_trains_nothing(finished: FinishedRun, tmp_path: Path) -> None:
+    dry = run_small(tmp_path / "none", dry_run=True)
+    assert dry.path is None
+    assert not (tmp_path / "none").exists()
+    assert dry.record.status == "planned"
+    assert dry.record.metrics is dry.record.history is None
+    assert dry.record.parameters == finished.record.parameters
+    assert dry.record.data == finished.record.data
+    assert dry.record.memory_bytes_expected is not None
+
+
+def test_the_states_of_all_global_generators_are_restored(tmp_path: Path) -> None:
+    def states() -> tuple[Any, ...]:
+        numpy_state = np.random.get_state(legacy=False)
+        return (torch.get_rng_state().tolist(), random.getstate(), str(numpy_state))
+
+    before, threads = states(), torch.get_num_threads()
+    run_small(tmp_path, train__epochs=1, head="mlp:dropout=0.5")
+    assert states() == before
+    assert torch.get_num_threads() == threads
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_only_trained_parameters_are_stored_and_the_rest_is_proven(finished: FinishedRun) -> None:
+    with safe_open(stored(finished) / "classifier.safetensors", framework="pt") as file:
+        names = set(file.keys())
+    assert {name.split(".")[0] for name in names} == {"backbone", "out_head"}
+    assert all(".trf_blocks.3." in n or "final_norm" in n or "out_head" in n for n in names)
+
+
+def test_the_stored_classifier_predicts_what_the_run_saw(finished: FinishedRun) -> None:
+    options = RunOptions(device="cpu", threads=1, offline=True)
+    catalog = load_catalog()
+    predictor = load_predictor(stored(finished), options, catalog)
+    corpus = resolve(find_spec("gpt2-sms-spam", catalog), SMALL, catalog).dataset.load(
+        {}, "default"
+    )
+    with (stored(finished) / "predictions.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    texts = [corpus.texts[int(row["row"])] for row in rows]
+    found = predictor.predict(texts)
+    expected = [[float(row["probability_ham"]), float(row["probability_spam"])] for row in rows]
+    assert predictor.class_names == ("ham", "spam")
+    assert found == pytest.approx(np.array(expected), abs=1e-6)
+    assert predictor.predict([]).shape == (0, 2)
+    odd = predictor.predict(["", "<|endoftext|>", "x" * 100_000])
+    assert odd.sum(axis=1) == pytest.approx(1)
+
+
+class Stopping:
+    """An observer that ends the run in its third batch."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+        self.records: list[RunRecord] = []
+
+    @clsbench.hookimpl
+    def clsbench_step_finished(self, report: clsbench.StepReport) -> None:
+        if report.step == 2:
+            raise self.error
+
+    @clsbench.hookimpl
+    def clsbench_run_finished(self, record: RunRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt(), "interrupted"), (RuntimeError("boom"), "failed")]
+)
+def test_a_run_that_ends_early_is_whole(tmp_path: Path, error: BaseException, status: str) -> None:
+    observer = Stopping(error)
+    run = run_small(tmp_path, [observer])
+    assert run.record.status == status
+    assert run.record.history is not None
+    assert [entry.step for entry in run.record.history.steps] == [0]
+    assert run.record.metrics is None
+    assert observer.records == [run.record]
+    assert read_record(stored(run)) == run.record
+    load_predictor(stored(run), RunOptions(offline=True), load_catalog())
+
+
+def test_a_loss_that_is_not_finite_names_the_step_and_keeps_what_was_learned(
+    tmp_path: Path,
+) -> None:
+    run = run_small(tmp_path, train__lr=1e30)
+    assert run.record.status == "failed"
+    assert run.record.error is not None
+    assert "nan at step 0" in run.record.error
+    assert "train.lr=" in run.record.error
+    assert run.record.history is not None
+    with pytest.raises(clsbench.ClsbenchError, match="at step"):
+        clsbench.run(
+            "gpt2-sms-spam",
+            settings={k: v for k, v in SMALL.items() if "." in k} | {"train.lr": 1e30},
+            dataset="synthetic-sms:texts=400",
+            backbone="gpt2-nano",
+            device="cpu",
+            threads=1,
+            out=tmp_path,
+        )
+
+
+def test_stand_ins_are_marked_and_never_compared(tmp_path: Path) -> None:
+    record = clsbench.run(
+        "gpt2-sms-spam", offline=True, out=tmp_path, device="cpu", dry_run=True,
+        assets=tmp_path,
+    )  # fmt: skip
+    assert {stand_in.axis for stand_in in record.stand_ins} == {"dataset", "backbone"}
+    assert record.published is None
+    assert record.modified
+
+
+def test_an_instance_and_its_text_form_are_the_same_experiment(tmp_path: Path) -> None:
+    from clsbench.builtin.freezing_strategies import LastBlocks
+
+    by_text, by_instance = (
+        clsbench.run("gpt2-sms-spam", offline=True, out=tmp_path, dry_run=True, freezing=freezing)
+        for freezing in ("last-blocks:n=2", LastBlocks(n=2))
+    )
+    assert by_text.fingerprint == by_instance.fingerprint
+    assert by_text.spec["freezing"] == {"name": "last-blocks", "n": 2}
+    with pytest.raises(clsbench.UsageError, match="n = 'two'"):
+        clsbench.run("gpt2-sms-spam", offline=True, freezing=LastBlocks(n="two"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pooling", ["last-token", "last-real-token", "mean", "attention"])
+@pytest.mark.parametrize("freezing", ["head-only", "gradual", "all"])
+def test_other_components_run_to_the_end(tmp_path: Path, pooling: str, freezing: str) -> None:
+    record = run_small(tmp_path, pooling=pooling, freezing=freezing, data__padding=16).record
+    assert record.status == "finished"
+
+
+def test_accumulated_batches_of_one_equal_a_batch_of_eight_in_steps(tmp_path: Path) -> None:
+    record = run_small(
+        tmp_path, data__padding="none", train__batch_size=1, train__accumulation=8, train__epochs=1
+    ).record
+    assert record.status == "finished"
+    assert record.data is not None
+    assert record.data.padding_fraction == 0
+
+
+def test_gradual_unfreezing_trains_more_every_epoch(tmp_path: Path) -> None:
+    record = run_small(tmp_path, freezing="gradual", train__epochs=3).record
+    assert record.history is not None
+    assert record.parameters is not None
+    counts = [entry.trainable_parameters for entry in record.history.epochs]
+    assert counts == sorted(set(counts)) == list(record.parameters.trainable_by_epoch)
+
+
+@pytest.mark.parametrize("precision", ["fp64", "bf16"])
+def test_other_precisions_run(tmp_path: Path, precision: str) -> None:
+    catalog = load_catalog()
+    spec = resolve(find_spec("gpt2-sms-spam", catalog), SMALL | {"train.epochs": 1}, catalog)
+    options = RunOptions(out=tmp_path, device="cpu", threads=1, precision=precision)  # type: ignore[arg-type]
+    record = run_experiment(spec, options, catalog).record
+    assert record.status == "finished", record.error
+    assert record.environment.precision == precision
+
+
+def test_cuda_where_there_is_none_is_refused(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(clsbench.UsageError, match="finds no CUDA device"):
+        clsbench.run("gpt2-sms-spam", device="cuda", out=tmp_path, offline=True)

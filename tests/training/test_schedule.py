@@ -1,0 +1,83 @@
+"""The order of batches and evaluations."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clsbench.errors import UsageError
+from clsbench.spec import TrainSettings
+from clsbench.training.schedule import EpochEnd, Evaluation, Event, TrainBatch, book_schedule
+
+
+def schedule(
+    train: int, validation: int, train_settings: TrainSettings, seed: int = 123
+) -> list[Event]:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return list(book_schedule(train, validation, train_settings))
+
+
+def test_the_books_run_has_650_batches_and_13_evaluations() -> None:
+    events = schedule(1045, 149, TrainSettings())
+    kinds = Counter(type(event) for event in events)
+    assert kinds == {TrainBatch: 650, Evaluation: 13, EpochEnd: 5}
+    assert [e.step for e in events if isinstance(e, Evaluation)] == list(range(0, 650, 50))
+
+
+def test_evaluating_changes_the_order_of_later_batches_as_in_the_book() -> None:
+    often, never = (
+        [
+            e.indices
+            for e in schedule(64, 16, TrainSettings(epochs=2, eval_every=n))
+            if isinstance(e, TrainBatch)
+        ]
+        for n in (2, 1000)
+    )
+    assert often[:8] == never[:8]  # the first epoch's order is drawn before any evaluation
+    assert often[8:] != never[8:]
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(1, 60),
+    st.integers(1, 20),
+    st.builds(
+        TrainSettings,
+        epochs=st.integers(1, 3),
+        batch_size=st.integers(1, 8),
+        accumulation=st.integers(1, 5),
+        eval_every=st.integers(1, 20),
+        eval_batches=st.integers(1, 4),
+    ),
+)
+def test_any_schedule(train: int, validation: int, train_settings: TrainSettings) -> None:
+    if train < train_settings.batch_size:
+        with pytest.raises(UsageError, match=r"train\.batch_size"):
+            schedule(train, validation, train_settings)
+        return
+    events = schedule(train, validation, train_settings)
+    batches = [event for event in events if isinstance(event, TrainBatch)]
+    per_epoch = train // train_settings.batch_size
+    assert [batch.step for batch in batches] == list(range(per_epoch * train_settings.epochs))
+    for epoch in range(train_settings.epochs):
+        own = [batch for batch in batches if batch.epoch == epoch]
+        indices = [index for batch in own for index in batch.indices]
+        assert len(indices) == len(set(indices)) == per_epoch * train_settings.batch_size
+        assert own[-1].update  # nothing accumulated is left over at the end of an epoch
+        updates = -(-per_epoch // train_settings.accumulation)
+        assert sum(batch.update for batch in own) == updates
+    for event in events:
+        if not isinstance(event, TrainBatch):
+            assert len(event.train) == min(train_settings.eval_batches, per_epoch)
+            assert event.validation[0][0] == 0  # validation is read in its own order
+    assert sum(isinstance(event, EpochEnd) for event in events) == train_settings.epochs
+
+
+def test_the_same_seed_gives_the_same_schedule() -> None:
+    one, two, other = (schedule(40, 10, TrainSettings(epochs=1), seed) for seed in (1, 1, 2))
+    assert one == two != other
