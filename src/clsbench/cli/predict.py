@@ -214,16 +214,20 @@ def _write_csv(predictor: Predictor, predictions: Iterator[Prediction]) -> None:
 
 def _write_table(predictor: Predictor, predictions: Iterator[Prediction]) -> None:
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     on_terminal = sys.stdout.isatty()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("predicted", style="bold", no_wrap=True)
-    for name in predictor.class_names:
-        table.add_column(Text(name), justify="right", no_wrap=True)
-    table.add_column("text", no_wrap=True, ratio=1 if on_terminal else None)
+    names = predictor.class_names
+    widest = max(map(cell_len, ("predicted", *names)))
+    table.add_column("predicted", style="bold", no_wrap=True, min_width=widest)
+    for name in names:
+        width = max(cell_len(name), len("0.0000"))
+        table.add_column(Text(name), justify="right", no_wrap=True, min_width=width)
+    table.add_column("text", no_wrap=True, overflow="ellipsis", ratio=1 if on_terminal else None)
     for prediction in predictions:
         shares = [f"{share:.4f}" for share in prediction.probabilities]
         text = " ".join(prediction.text.split())
