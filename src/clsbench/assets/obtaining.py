@@ -33,15 +33,6 @@ class Obtained(NamedTuple):
     places: dict[str, str]
 
     def require(self) -> None:
-        """Refuse to go on without what is missing.
-
-        Raises:
-            AssetError: something is missing.
-        """
-        if self.missing:
-            raise AssetError(missing_text(self.missing))
-
-    def require(self) -> None:
         """Make sure that nothing is missing.
 
         Raises:
