@@ -61,8 +61,8 @@ def configure_logging(verbose: bool, quiet: bool) -> None:
     """Send diagnostics to stderr: warnings of all, and information of clsbench itself."""
     handler = _StandardError()
     handler.setFormatter(_Plain("%(name)s: %(message)s") if verbose else _Plain("%(message)s"))
-    level = logging.ERROR if quiet else logging.WARNING
-    logging.basicConfig(handlers=[handler], level=logging.INFO if verbose else level, force=True)
+    others = logging.ERROR if quiet else logging.WARNING
+    logging.basicConfig(handlers=[handler], level=others, force=True)
     logging.captureWarnings(True)
     own = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
     logging.getLogger("clsbench").setLevel(own)
