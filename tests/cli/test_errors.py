@@ -144,6 +144,24 @@ def test_a_mistake_on_the_command_line_is_not_the_files(clsbench: Command, tmp_p
     assert str(file) not in done.stderr
 
 
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_a_wrong_file_in_the_assets_folder(clsbench: Command, tmp_path: Path) -> None:
+    wrong = tmp_path / "assets" / "sms-spam" / "SMSSpamCollection"
+    wrong.parent.mkdir(parents=True)
+    wrong.write_text("ham\tnot the corpus\n")
+    done = clsbench("--quiet", "run", "gpt2-sms-spam", "--offline", "--assets", tmp_path / "assets")
+    refused(done, str(wrong), "expected 477,907", code=3)
+
+
+def test_a_file_that_the_user_named_is_never_replaced(clsbench: Command) -> None:
+    done = clsbench(
+        "--quiet", "run", "gpt2-sms-spam", "--offline", "--dataset", "csv:path=nowhere.csv"
+    )
+    refused(done, "nowhere.csv")
+
+
 # --- plugins --------------------------------------------------------------------------------------
 
 

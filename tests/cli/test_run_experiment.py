@@ -159,4 +159,4 @@ def test_ctrl_c_keeps_what_was_learned(
     assert record["status"] == "interrupted"
     assert record["history"]["steps"]
     assert (Path(record["path"]) / "record.json").is_file()
-    assert f"what was learned up to then is kept in {record['path']}" in stderr
+    assert f"interrupted by the user; what was done is kept in {record['path']}" in stderr

@@ -100,7 +100,7 @@ def _tell_results(finished: Sequence[FinishedRun], as_json: bool, several: bool)
         _print_results(finished, several)
     for run in finished:
         if run.record.status in ("interrupted", "failed"):
-            report_error(f"{run.record.error}; what was learned up to then is kept in {run.path}")
+            report_error(f"{run.record.error}; what was done is kept in {run.path}")
 
 
 def _print_results(finished: Sequence[FinishedRun], several: bool) -> None:
