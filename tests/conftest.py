@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Tests compute little at a time: one thread each, in subprocesses too, is faster than several.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

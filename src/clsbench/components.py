@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -220,7 +220,7 @@ AXES: tuple[Axis, ...] = (
 
 
 def last_blocks(parameters: Iterable[ParameterInfo], n: int) -> frozenset[str]:
-    """The names of the last ``n`` block stages (``{"block.11"}``), all of them if there are fewer."""
+    """The names of the last ``n`` block stages (``{"block.11"}``), or of all if there are fewer."""
     blocks = {p.stage for p in parameters if p.stage.startswith("block.")}
     ordered = sorted(blocks, key=lambda stage: int(stage.removeprefix("block.")))
     return frozenset(ordered[max(len(ordered) - n, 0) :])

@@ -13,7 +13,6 @@ from clsbench.catalog import Catalog
 from clsbench.components import Tokenizer
 from clsbench.data.tokens import TokenRows, pad_rows
 from clsbench.environment import choose_device, circumstances
-from clsbench.errors import AssetError
 from clsbench.experiment import build_classifier
 from clsbench.model.checkpoint import ClassifierFacts, read_facts, restore
 from clsbench.model.classifier import Classifier
@@ -86,12 +85,7 @@ def load_predictor(
         offline=options.offline,
         progress=progress,
     )
-    if obtained.missing:
-        missing = ", ".join(entry.asset.key for entry in obtained.missing)
-        raise AssetError(
-            f"the classifier in {run} needs {missing}, which is not here; leave out --offline, or "
-            "name a folder that has it by --assets DIR"
-        )
+    obtained.require()
     with circumstances(options):
         classifier = build_classifier(
             experiment, obtained.files, len(facts.class_names), spec.seed, options.precision

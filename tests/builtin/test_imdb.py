@@ -41,11 +41,11 @@ def test_labelled_reviews_are_read_in_a_fixed_order(tmp_path: Path) -> None:
     assert corpus.class_names == ("negative", "positive")
     assert corpus.splits is not None
     assert list(zip(corpus.splits, corpus.labels, corpus.texts, strict=True)) == [
-        ("train", 0, "Poor.<br />Very."),
-        ("train", 1, "Bonne idée \u0085 really."),
-        ("test", 0, "Dreary."),
-        ("test", 0, "Dull."),
         ("test", 1, "Fine."),
+        ("test", 0, "Dull."),
+        ("test", 0, "Dreary."),
+        ("train", 1, "Bonne idée \u0085 really."),
+        ("train", 0, "Poor.<br />Very."),
     ]
     turned = archive(tmp_path / "b.tar.gz", dict(reversed(REVIEWS.items())))
     assert Imdb().load({ARCHIVE.key: turned}, "none") == corpus
@@ -71,10 +71,6 @@ def no_reviews(path: Path) -> None:
     archive(path, {"README": "nothing"})
 
 
-def strange_name(path: Path) -> None:
-    archive(path, {"aclImdb/train/pos/best.txt": "Fine."})
-
-
 def latin_1(path: Path) -> None:
     archive(path, {"aclImdb/train/pos/1_9.txt": "x"})
     with tarfile.open(path, "w:gz") as tar:
@@ -83,7 +79,7 @@ def latin_1(path: Path) -> None:
         tar.addfile(member, io.BytesIO(b"\xe9"))
 
 
-@pytest.mark.parametrize("damage", [damaged, no_archive, no_reviews, strange_name, latin_1])
+@pytest.mark.parametrize("damage", [damaged, no_archive, no_reviews, latin_1])
 def test_a_bad_archive_is_an_asset_error_that_names_it(damage: object, tmp_path: Path) -> None:
     path = tmp_path / "aclImdb_v1.tar.gz"
     damage(path)  # type: ignore[operator]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from book_peer import ch06, peer_classifier, peer_frames, peer_loaders
 
 import clsbench
+from book_peer import ch06, peer_classifier, peer_frames, peer_loaders
 from clsbench.builtin.freezing_strategies import All, LastBlocks
 from clsbench.builtin.gpt2 import GPT2
 from clsbench.builtin.gpt2.module import GPT2Module, GPT2Shape, stage_of
@@ -199,13 +199,13 @@ def test_gpt2_small_equals_the_book_for_20_steps(
             parameter.requires_grad = True
     losses: list[tuple[float, float]] = []
 
-    class Enough(Exception):
+    class EnoughError(Exception):
         """Ends the book's loop, which knows no maximum of steps."""
 
     class Recording(torch.optim.AdamW):
         def step(self, closure: Any = None) -> Any:
             if len(losses) == steps:
-                raise Enough
+                raise EnoughError
             return super().step(closure)
 
     original = ch06.evaluate_model
@@ -217,11 +217,12 @@ def test_gpt2_small_equals_the_book_for_20_steps(
 
     optimizer = Recording(peer.parameters(), lr=5e-5, weight_decay=0.1)
     torch.manual_seed(123)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Enough):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ch06, "evaluate_model", recording)
-        ch06.train_classifier_simple(
-            peer, loaders.train, loaders.validation, optimizer, torch.device("cpu"), 1, 1, 1
-        )
+        with pytest.raises(EnoughError):
+            ch06.train_classifier_simple(
+                peer, loaders.train, loaders.validation, optimizer, torch.device("cpu"), 1, 1, 1
+            )
     del peer, optimizer
     history = train_ours(our_classifier(768, 12, 12, 1024), data, settings, strategy, steps)
     assert len(history.steps) == steps

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import clsbench
 
 CLASS_NAMES = ("negative", "positive")
-FOLDERS = {"neg": 0, "pos": 1}
+FOLDERS = ("pos", "neg")
 
 ARCHIVE = clsbench.Asset(
     key="imdb/aclImdb_v1.tar.gz",
@@ -34,7 +34,9 @@ class Imdb(clsbench.Dataset, frozen=True):
         return (ARCHIVE,)
 
     def load(self, files: clsbench.Files, quoting: str) -> clsbench.Corpus:
-        """Read the labelled reviews: train before test, negative first, by their numbers.
+        """Read the labelled reviews, in the order in which the book's bonus script reads them.
+
+        That is test before train, positive first, by file name as text.
 
         Raises:
             AssetError: the archive cannot be read.
@@ -43,13 +45,13 @@ class Imdb(clsbench.Dataset, frozen=True):
         return clsbench.Corpus(
             class_names=CLASS_NAMES,
             texts=[text for *_, text in reviews],
-            labels=[label for _, label, *_ in reviews],
-            splits=["test" if is_test else "train" for is_test, *_ in reviews],
+            labels=[1 - int(is_negative) for _, is_negative, *_ in reviews],
+            splits=["train" if is_train else "test" for is_train, *_ in reviews],
         )
 
 
-def _read(archive: Path) -> list[tuple[bool, int, int, str]]:
-    """Whether in the test split, label, number and text of every labelled review."""
+def _read(archive: Path) -> list[tuple[bool, bool, str, str]]:
+    """Whether in the training split, whether negative, file name and text of every review."""
     reviews = []
     try:
         with tarfile.open(archive, "r|gz") as stream:
@@ -60,9 +62,8 @@ def _read(archive: Path) -> list[tuple[bool, int, int, str]]:
                     content = stream.extractfile(member)
                     if content is None:
                         continue
-                    number = int(name.partition("_")[0])
                     text = content.read().decode("utf-8")
-                    reviews.append((split == "test", FOLDERS[folder], number, text))
+                    reviews.append((split == "train", folder == "neg", name, text))
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise clsbench.AssetError(
             f"{archive} cannot be read as the archive of the IMDB reviews: {error}; delete it, so "

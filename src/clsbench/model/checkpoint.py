@@ -49,7 +49,7 @@ def frozen_sha256(classifier: nn.Module, trained: frozenset[str]) -> str:
     for name, parameter in sorted(classifier.named_parameters()):
         if name not in trained:
             digest.update(name.encode())
-            digest.update(memoryview(parameter.detach().cpu().float().contiguous().numpy()))
+            digest.update(parameter.detach().cpu().float().numpy().tobytes())
     return digest.hexdigest()
 
 

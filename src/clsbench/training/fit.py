@@ -26,7 +26,7 @@ class NonFiniteLossError(ClsbenchError):
 
 
 class TrainingLog:
-    """What training has shown so far; whole at any moment, so that an interruption loses nothing."""
+    """What training has shown so far; whole at any moment: an interruption loses nothing."""
 
     def __init__(self) -> None:
         self.steps: list[StepEntry] = []
