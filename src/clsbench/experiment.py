@@ -262,7 +262,7 @@ def _planned_record(
         spec=tree,
         spec_fingerprint=fingerprint(spec.identity()),
         modified=experiment.modified,
-        published=None if files.stand_ins else spec.published,
+        published=spec.published,
         stand_ins=files.stand_ins,
         plugins=experiment.plugins,
         environment=describe_environment(device, options),

@@ -87,10 +87,13 @@ def resolve(base: ExperimentSpec, changes: Mapping[str, Any], catalog: Catalog) 
     return experiment._replace(modified=not unchanged)
 
 
-def substitute(experiment: Experiment, axis_key: str, stand_in: Component, catalog: Catalog) -> Any:
-    """The experiment with another component on one axis; ``spec`` says so too."""
-    table = _table_of(stand_in, _axis_of_key(axis_key), catalog)
-    tree = {**to_tree(experiment.spec), axis_key: table}
+def substitute(
+    experiment: Experiment, axis_key: str, stand_in: Component, catalog: Catalog
+) -> Experiment:
+    """The experiment with a stand-in on one axis: another one, to which nothing published belongs."""
+    tree = to_tree(experiment.spec)
+    tree.pop("published", None)
+    tree[axis_key] = _table_of(stand_in, _axis_of_key(axis_key), catalog)
     return _build(from_tree(tree, "the stand-in"), catalog)._replace(modified=True)
 
 

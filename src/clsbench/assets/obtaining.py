@@ -33,13 +33,13 @@ class Obtained(NamedTuple):
     places: dict[str, str]
 
     def require(self) -> None:
-        """Make sure that nothing is missing.
+        """Make sure that nothing is missing, where no stand-in may take its place.
 
         Raises:
-            AssetError: something is.
+            AssetError: something is, and the network was not to be touched.
         """
         if self.missing:
-            raise AssetError(missing_text(self.missing))
+            raise AssetError(missing_text(self.missing, OFFLINE_REMEDY))
 
 
 def obtain(
@@ -122,6 +122,12 @@ REMEDY = (
     "What to do: try again later; or, on a machine with a network, run\n"
     "  clsbench assets fetch DIR\n"
     "copy DIR here and give --assets DIR; or give --offline, which uses embedded stand-ins."
+)
+
+OFFLINE_REMEDY = (
+    "What to do: leave out --offline; or, on a machine with a network, run\n"
+    "  clsbench assets fetch DIR\n"
+    "copy DIR here and give --assets DIR."
 )
 
 

@@ -120,7 +120,7 @@ def read_column(file: Path, column: str) -> list[str]:
         UsageError: the file cannot be read or has no such column.
     """
     delimiter = "\t" if file.suffix.lower() in (".tsv", ".tab") else ","
-    csv.field_size_limit(sys.maxsize)
+    usual = csv.field_size_limit(sys.maxsize)
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
@@ -135,6 +135,8 @@ def read_column(file: Path, column: str) -> list[str]:
         raise UsageError(f"{file}, line {reader.line_num}: {error}") from None
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    finally:
+        csv.field_size_limit(usual)
 
 
 def _stdin_lines() -> Iterator[str]:
