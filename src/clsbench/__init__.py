@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clsbench.api import run as run
     from clsbench.components import Adapter as Adapter
     from clsbench.components import Backbone as Backbone
     from clsbench.components import BackboneModule as BackboneModule
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from clsbench.errors import PluginError as PluginError
     from clsbench.errors import UsageError as UsageError
     from clsbench.errors import closest_match_hint as closest_match_hint
-    from clsbench.experiment import run as run
     from clsbench.hookspecs import hookimpl as hookimpl
     from clsbench.model.parameters import describe_parameters as describe_parameters
     from clsbench.options import RunOptions as RunOptions
@@ -86,7 +86,7 @@ _HOMES = {
     "hookimpl": "hookspecs",
     "last_blocks": "components",
     "load_results": "results.table",
-    "run": "experiment",
+    "run": "api",
 }
 """Where each public name is defined."""
 

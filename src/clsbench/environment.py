@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -90,6 +92,19 @@ def circumstances(options: RunOptions) -> Iterator[None]:
                 os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
             random.setstate(python_state)
             np.random.set_state(numpy_state)
+
+
+@contextmanager
+def deferring_interrupts() -> Iterator[None]:
+    """Let Ctrl-C pass unheard while the block writes what was learned; it takes a moment only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is interrupted
+        return
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def describe_environment(device: torch.device, options: RunOptions) -> Environment:

@@ -90,7 +90,7 @@ def resolve(base: ExperimentSpec, changes: Mapping[str, Any], catalog: Catalog) 
 def substitute(
     experiment: Experiment, axis_key: str, stand_in: Component, catalog: Catalog
 ) -> Experiment:
-    """The experiment with a stand-in on one axis: another one, to which nothing published belongs."""
+    """Another experiment, with a stand-in on one axis; nothing that was published belongs to it."""
     tree = to_tree(experiment.spec)
     tree.pop("published", None)
     tree[axis_key] = _table_of(stand_in, _axis_of_key(axis_key), catalog)

@@ -1,0 +1,76 @@
+"""``clsbench.run``: the command line's ``run`` for Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clsbench.catalog import load_catalog
+from clsbench.errors import ClsbenchError
+from clsbench.experiment import run_experiment
+from clsbench.options import default_options
+from clsbench.record import RunRecord
+from clsbench.resolve import find_spec, resolve
+from clsbench.spec import COMPONENT_KEYS, ExperimentSpec
+
+
+def run(
+    experiment: str | Path | ExperimentSpec,
+    *,
+    dataset: Any = None,
+    backbone: Any = None,
+    pooling: Any = None,
+    head: Any = None,
+    freezing: Any = None,
+    adapter: Any = None,
+    settings: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
+    deterministic: bool | None = None,
+    assets: str | Path | None = None,
+    offline: bool | None = None,
+    out: str | Path | None = None,
+    plugins: Sequence[str] | None = None,
+    dry_run: bool = False,
+    observers: Sequence[object] = (),
+) -> RunRecord:
+    """Run an experiment (a name, a TOML file or a spec) and return its record.
+
+    Components are given as text (``"last-blocks:n=2"``), tables or instances; ``settings`` holds
+    anything else in the spec by dotted key (``{"train.lr": 1e-4}``). The other arguments are the
+    fields of :class:`clsbench.RunOptions`; what is left out has the default that the command line
+    has, environment variables included.
+
+    Raises:
+        ClsbenchError: what was asked for is wrong or missing, or the run failed (what it learned
+            is stored then).
+        KeyboardInterrupt: the run was interrupted (what it learned is stored then).
+    """
+    changes: dict[str, Any] = dict(settings or {})
+    chosen = (dataset, backbone, pooling, head, freezing, adapter)
+    changes |= {k: v for k, v in zip(COMPONENT_KEYS, chosen, strict=True) if v is not None}
+    if seed is not None:
+        changes["seed"] = seed
+    given = {
+        "device": device,
+        "precision": precision,
+        "threads": threads,
+        "deterministic": deterministic,
+        "assets": assets,
+        "offline": offline,
+        "out": out,
+        "plugins": plugins,
+    }
+    options = default_options({key: value for key, value in given.items() if value is not None})
+    catalog = load_catalog(options.plugins)
+    base = experiment if isinstance(experiment, ExperimentSpec) else find_spec(experiment, catalog)
+    resolved = resolve(base, changes, catalog)
+    record = run_experiment(resolved, options, catalog, observers, dry_run).record
+    if record.status == "interrupted":
+        raise KeyboardInterrupt
+    if record.status == "failed":
+        raise ClsbenchError(record.error or "the run failed")
+    return record

@@ -1,0 +1,115 @@
+"""What a run is about to do, as values: parameters, memory, keys, the record's first half."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from clsbench.environment import describe_environment
+from clsbench.model.counts import (
+    ClassifierOutline,
+    count_parameters,
+    expected_memory_bytes,
+    outline_classifier,
+)
+from clsbench.model.freezing import FreezingPlan, plan_freezing, refuse_nothing_to_train
+from clsbench.options import RunOptions
+from clsbench.preparation import PreparedData, PreparedFiles, experiment_fingerprint
+from clsbench.record import RunRecord
+from clsbench.resolve import Experiment
+from clsbench.spec import COMPONENT_KEYS, fingerprint, format_component, to_tree
+from clsbench.values import RunPlan
+
+
+class Planned(NamedTuple):
+    """What trains in which epoch, and the record as it stands before training."""
+
+    freezing: FreezingPlan
+    record: RunRecord
+
+
+def plan_run(
+    experiment: Experiment,
+    options: RunOptions,
+    device: torch.device,
+    files: PreparedFiles,
+    data: PreparedData,
+) -> Planned:
+    """Ask the freezing strategy, count parameters, estimate memory; no weights are needed.
+
+    Raises:
+        UsageError: the strategy names a parameter that does not exist, or nothing trains at all.
+        PluginError: the strategy fails.
+    """
+    spec = experiment.spec
+    tree = to_tree(spec)
+    strategy = format_component(tree["freezing"])
+    outline = _outline(experiment, len(data.facts.class_names))
+    freezing = plan_freezing(
+        experiment.freezing, experiment.backbone.describe(), spec.train.epochs, strategy
+    )
+    freezing.apply(outline.classifier, freezing.ever())
+    refuse_nothing_to_train(outline.classifier, strategy)
+    key = experiment_fingerprint(experiment, data)
+    record = RunRecord(
+        status="planned",
+        experiment=spec.name,
+        fingerprint=key,
+        run_key=fingerprint([key, device.type, options.precision, spec.seed]),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        spec=tree,
+        spec_fingerprint=fingerprint(spec.identity()),
+        modified=experiment.modified,
+        published=spec.published,
+        stand_ins=files.stand_ins,
+        plugins=experiment.plugins,
+        environment=describe_environment(device, options),
+        data=data.facts,
+        parameters=count_parameters(outline, freezing),
+        memory_bytes_expected=expected_memory_bytes(
+            outline, freezing, spec.train.batch_size, data.facts.max_length, options.precision
+        ),
+        assets=files.sha256,
+        warnings=tuple(f"not here yet, a run would fetch it: {a.key}" for a in files.absent),
+    )
+    return Planned(freezing, record)
+
+
+def announcement(record: RunRecord) -> RunPlan:
+    """The plan in the words that observers get."""
+    assert record.parameters is not None
+    assert record.data is not None
+    train = record.spec["train"]
+    return RunPlan(
+        experiment=record.experiment,
+        stand_ins=tuple(f"{s.by} in place of {s.replaced}" for s in record.stand_ins),
+        components={
+            key: format_component(record.spec[key]) for key in COMPONENT_KEYS if key in record.spec
+        },
+        device=record.environment.device,
+        precision=record.environment.precision,
+        seed=record.spec["seed"],
+        epochs=train["epochs"],
+        steps=train["epochs"] * record.data.batches["train"],
+        train_texts=record.data.sizes["train"],
+        max_length=record.data.max_length,
+        parameters_total=record.parameters.total,
+        parameters_trainable=record.parameters.trainable,
+    )
+
+
+def _outline(experiment: Experiment, num_classes: int) -> ClassifierOutline:
+    hidden_size = experiment.backbone.hidden_size()
+    with torch.device("meta"):
+        head: nn.Module = experiment.head.build(hidden_size, num_classes)
+        pooling: nn.Module = experiment.pooling.build(hidden_size)
+    return outline_classifier(
+        experiment.backbone.skeleton(),
+        pooling,
+        head,
+        experiment.adapter,
+        experiment.backbone.describe(),
+    )

@@ -1,0 +1,88 @@
+"""The final figures: the classifier and the baselines on the whole of every split."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from clsbench.components import Baseline
+from clsbench.data.tokens import TokenizedSplits
+from clsbench.errors import ClsbenchError
+from clsbench.record import BaselineResult, Metrics, SplitMetrics
+from clsbench.results.metrics import split_metrics
+from clsbench.training.evaluate import all_logits
+from clsbench.values import Splits
+
+Leaks = Mapping[str, Sequence[bool]]
+"""Per split name, which of its texts stand in the training split."""
+
+
+class Scores(NamedTuple):
+    """Class probabilities (N, C) float64 and figures per split."""
+
+    probabilities: dict[str, np.ndarray]
+    metrics: Metrics
+
+
+def score_classifier(
+    classifier: nn.Module,
+    tokens: TokenizedSplits,
+    leaks: Leaks,
+    num_classes: int,
+    batch_size: int,
+    device: torch.device,
+    precision: str,
+) -> Scores:
+    """Classify every text of every split once.
+
+    Raises:
+        ClsbenchError: the classifier's logits are not finite.
+    """
+    probabilities: dict[str, np.ndarray] = {}
+    figures: dict[str, SplitMetrics] = {}
+    for name in ("train", "validation", "test"):
+        rows = getattr(tokens, name)
+        logits = all_logits(classifier, rows, batch_size, device, precision).double()
+        if not torch.isfinite(logits).all():
+            raise ClsbenchError(
+                f"the trained classifier gives logits that are not finite on the {name} split; try "
+                "a smaller learning rate (--set train.lr=…) or --precision fp32"
+            )
+        probabilities[name] = logits.softmax(dim=-1).numpy()
+        figures[name] = split_metrics(
+            rows.labels.numpy(),
+            logits.argmax(dim=-1).numpy(),
+            num_classes,
+            loss=F.cross_entropy(logits, rows.labels).item(),
+            leaked=_mask(leaks, name),
+        )
+    return Scores(probabilities, Metrics(**figures))
+
+
+def score_baseline(baseline: Baseline, label: str, splits: Splits, leaks: Leaks) -> BaselineResult:
+    """Fit a baseline on the training texts and classify all three splits."""
+    started = time.perf_counter()
+    estimator = baseline.build()
+    estimator.fit(list(splits.train.texts), np.array(splits.train.labels))
+    figures = {
+        split.name: split_metrics(
+            np.array(split.labels),
+            np.asarray(estimator.predict(list(split.texts))),
+            len(splits.class_names),
+            leaked=_mask(leaks, split.name),
+        )
+        for split in splits.all()
+    }
+    return BaselineResult(
+        component=label, metrics=Metrics(**figures), seconds=time.perf_counter() - started
+    )
+
+
+def _mask(leaks: Leaks, name: str) -> np.ndarray | None:
+    return np.array(leaks[name]) if name in leaks else None
