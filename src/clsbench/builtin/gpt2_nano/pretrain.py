@@ -27,11 +27,16 @@ from clsbench.builtin.gpt2_nano.stream import Batch, batches
 from clsbench.builtin.gpt2_nano.tokenizer import PATTERN, NanoTokenizer, make_encoding, save_ranks
 from clsbench.builtin.synthetic_sms.grammar import Messenger
 
-_PEAK_LR = 3e-3
+_PEAK_LR = 2.5e-3
 _WEIGHT_DECAY = 0.1
 _WARMUP_STEPS = 50
 _GRADIENT_NORM = 1.0
 _INIT_STD = 0.05
+
+# The token embedding is the output layer as well: with large embeddings small features give the
+# same logits. Small features are what a fresh head cannot do with alone, as in GPT-2.
+_TOKEN_STD = 0.3
+_FINAL_NORM_SCALE = 0.4
 
 
 def train_tokenizer(seed: int, threads: int) -> dict[bytes, int]:
@@ -49,9 +54,11 @@ def initialise(module: GPT2Module, seed: int) -> None:
         if parameter.ndim == 2:
             residual = name.endswith(("out_proj.weight", "layers.2.weight"))
             std = residual_std if residual else _INIT_STD
+            std = _TOKEN_STD if name == "tok_emb.weight" else std
             nn.init.normal_(parameter, std=std, generator=generator)
         elif name.endswith(".bias"):
             nn.init.zeros_(parameter)
+    nn.init.constant_(module.final_norm.scale, _FINAL_NORM_SCALE)
 
 
 def language_model_loss(module: GPT2Module, batch: Batch) -> Tensor:
@@ -99,8 +106,8 @@ def _schedule(step: int, steps: int) -> float:
 
 @click.command()
 @click.argument("output_dir", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--steps", default=1800, show_default=True, type=click.IntRange(min=1))
-@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(min=1))
+@click.option("--steps", default=2000, show_default=True, type=click.IntRange(min=1))
+@click.option("--batch-size", default=16, show_default=True, type=click.IntRange(min=1))
 @click.option(
     "--tokenizer-threads",
     default=6000,

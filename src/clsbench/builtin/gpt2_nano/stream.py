@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -12,9 +13,9 @@ from torch import Tensor
 from clsbench.builtin.gpt2_nano.tokenizer import NanoTokenizer
 from clsbench.builtin.synthetic_sms.grammar import Messenger
 
-_LONG_RUN_FRACTION = 0.6
+_LONG_RUN_FRACTION = 0.4
 _EXCERPT_FRACTION = 0.7
-_POSITIONS_COUNTED_PER_RUN = 12.0
+_POSITIONS_COUNTED_PER_RUN = 4
 
 
 class Batch(NamedTuple):
@@ -62,44 +63,37 @@ def windows(seed: int, tokenizer: NanoTokenizer, context_length: int) -> Iterato
     """
     random = Random(seed)
     for thread in Messenger(seed).threads():
-        yield _window(
-            [tokenizer.encode(text) for text in thread],
-            random,
-            tokenizer.pad_token_id,
-            context_length,
-        )
+        messages = [tokenizer.encode(text) for text in thread]
+        yield _window(messages, random, tokenizer.pad_token_id, context_length)
 
 
-def _window(messages: list[list[int]], random: Random, pad: int, length: int) -> Window:
-    ids: list[int] = []
-    targets: list[int] = []
-    weights: list[float] = []
-    for index in range(length):
-        if len(ids) >= length:
-            break
-        message = messages[index % len(messages)]
-        if index and random.random() < _EXCERPT_FRACTION:
+def _window(messages: Sequence[list[int]], random: Random, pad: int, length: int) -> Window:
+    ids = list(messages[0])
+    upcoming = itertools.cycle([*messages[1:], messages[0]])
+    while len(ids) <= length:  # one message too many, so that every position has its target
+        ids += [pad] * _run_length(random, length - len(ids))
+        message = next(upcoming)
+        if random.random() < _EXCERPT_FRACTION:
             message = message[int(random.random() * len(message)) :]
-        if ids:
-            # The run before this message has waited for its target.
-            run = targets.count(-1)
-            targets = [message[0] if target == -1 else target for target in targets]
-            weights += [min(1.0, _POSITIONS_COUNTED_PER_RUN / run)] * run
         ids += message
-        targets += [*message[1:], pad]
-        weights += [1.0] * len(message)
-        run = _run_length(random, length - len(ids))
-        ids += [pad] * run
-        targets += [-1] * run
-    waiting = targets.count(-1)
-    following = messages[-1]
-    ahead = following[int(random.random() * len(following))]
-    targets = [ahead if target == -1 else target for target in targets]
-    weights += [min(1.0, _POSITIONS_COUNTED_PER_RUN / max(waiting, 1))] * waiting
+
+    targets: list[int] = []
+    following = following_real = ids[-1]
+    for token in reversed(ids):
+        targets.append(following_real if token == pad else following)
+        following = token
+        following_real = following_real if token == pad else token
+    targets.reverse()
+
+    weights: list[float] = []
+    for is_padding, run in itertools.groupby(ids, pad.__eq__):
+        positions = len(list(run))
+        counted = min(positions, _POSITIONS_COUNTED_PER_RUN) if is_padding else positions
+        weights += [counted / positions] * positions
     return Window(ids[:length], targets[:length], weights[:length])
 
 
 def _run_length(random: Random, room: int) -> int:
     if random.random() < _LONG_RUN_FRACTION:
-        return 1 + int(random.random() * max(room, 1))
+        return 1 + int(random.random() * room)
     return 1 + int(random.random() * 8)

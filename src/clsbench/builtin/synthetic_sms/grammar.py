@@ -22,15 +22,17 @@ _REAL_TEXTS, _REAL_SPAM = 5572, 747
 
 # Lengths in characters at evenly spaced quantiles (0, 5 %, 10 % …), much as in real inboxes.
 _HAM_LENGTHS = (
-    6, 22, 25, 28, 30, 33, 36, 40, 44, 48, 53, 59, 66, 74, 84, 96, 112, 132, 152, 172, 290,
+    6, 22, 25, 28, 30, 33, 36, 40, 44, 48, 53, 59, 66, 74, 84, 96, 112, 132, 150, 168, 330,
 )  # fmt: skip
 _SPAM_LENGTHS = (
     24, 70, 97, 117, 127, 133, 137, 141, 144, 147, 149, 151, 153, 154, 156, 157, 158, 159, 160,
     161, 175,
 )  # fmt: skip
 
-_SPAM_LIKE_HAM_FRACTION = 0.14
-_CHATTY_SPAM_FRACTION = 0.16
+_SPAM_LIKE_HAM_FRACTION = 0.18
+_CHATTY_SPAM_FRACTION = 0.2
+_BULK_THREADS_FRACTION = 0.35
+_FALSE_FIRM_FRACTION = 0.06
 _HOOKLESS_CHAT_FRACTION = 0.3
 _RESENT_HAM_FRACTION = 0.04
 _RESENT_SPAM_FRACTION = 0.12
@@ -60,11 +62,13 @@ class Messenger:
             style = friend_style(random)
             subject = self._ham_subject()
             if subject == "firm":
-                write = self._firm_writer(replace(style, capitals=1.0, smiley=0.0), scope)
+                write = self._firm_writer(style, "honest_hook", scope)
             else:
                 write = self._ham_writer(style, subject, scope)
         elif chance(random, _CHATTY_SPAM_FRACTION):
             write = self._chatty_spam_writer(friend_style(random), scope)
+        elif chance(random, _FALSE_FIRM_FRACTION):
+            write = self._firm_writer(friend_style(random), "hook", scope)
         else:
             campaign = choose(random, spam_rules.CAMPAIGN_NAMES[:-1])
             write = self._spam_writer(sender_style(random), campaign, scope)
@@ -91,14 +95,14 @@ class Messenger:
         return labels, drawn
 
     def threads(self) -> Iterator[tuple[str, ...]]:
-        """Threads without end and without labels, half of them by bulk senders."""
+        """Threads without end and without labels, a third of them by bulk senders."""
         while True:
-            kind = SPAM if chance(self._random, 0.5) else HAM
+            kind = SPAM if chance(self._random, _BULK_THREADS_FRACTION) else HAM
             yield self.thread(kind, 2 + int(self._random.random() * 4)).messages
 
     def _ham_subject(self) -> str:
         if chance(self._random, _SPAM_LIKE_HAM_FRACTION):
-            return choose(self._random, ("luck", "urgent", "firm", "money", "phone"))
+            return choose(self._random, ("luck", "urgent", "firm", "firm", "money", "phone"))
         return choose(self._random, ham_rules.SUBJECT_NAMES)
 
     def _ham_writer(self, style: Style, subject: str, scope: Scope) -> Callable[[], str]:
@@ -130,8 +134,10 @@ class Messenger:
 
         return write
 
-    def _firm_writer(self, style: Style, scope: Scope) -> Callable[[], str]:
+    def _firm_writer(self, style: Style, hook: str, scope: Scope) -> Callable[[], str]:
+        """An honest firm or one that pretends to be; what it asks for tells them apart."""
         random, expand = self._random, self._grammar.expand
+        style = replace(style, capitals=1.0, smiley=0.0)
 
         def write() -> str:
             sentences: list[str] = []
@@ -141,7 +147,9 @@ class Messenger:
             def draw() -> str:
                 return style.sentence(expand("firm", random, scope), random)
 
-            self._fill(sentences, draw, 50 + self._length(_HAM_LENGTHS) // 2)
+            self._fill(sentences, draw, 30 + self._length(_HAM_LENGTHS) // 2)
+            if hook == "hook" or chance(random, 0.7):
+                sentences.append(style.sentence(expand(hook, random, scope), random))
             return _joined(sentences).rstrip(" ,")
 
         return write
@@ -172,7 +180,7 @@ class Messenger:
     def _chatty_spam_writer(self, style: Style, scope: Scope) -> Callable[[], str]:
         random, expand = self._random, self._grammar.expand
         hookless = chance(random, _HOOKLESS_CHAT_FRACTION)
-        subject = choose(random, ("love", "party", "phone", "meet", "luck", "screen"))
+        subject = choose(random, ham_rules.SUBJECT_NAMES)
 
         def write() -> str:
             sentences = [style.sentence(expand("chatty", random, scope), random)]
@@ -202,7 +210,7 @@ class Messenger:
             sentence = draw()
             longer = length + 1 + len(sentence)
             if sentences and (
-                longer - target > target - length or longer > LONGEST_TEXT_CHARACTERS - 60
+                longer - target > target - length or longer > LONGEST_TEXT_CHARACTERS - 30
             ):
                 return
             if sentence not in sentences:

@@ -32,7 +32,8 @@ SMALL_TALK = {
 
 SUBJECTS = {
     "meet": (
-        "where are you|i'm at {@place}|i'm running {minutes} minutes late|"
+        "where are you|i'm at {@place}|i saw you in {place} {day}|"
+        "do you fancy going to {place} {day}?|i'm running {minutes} minutes late|"
         "shall we meet at {@place} at {clock}?|are you coming {day}?|"
         "i'll be there in {minutes} minutes|we are waiting outside {@place}|"
         "can you pick me up from {@place}?|meet you at {@place} then|{who} is coming too|"
@@ -106,10 +107,11 @@ SUBJECTS = {
         "holiday in {holiday_place} was {kind_word}"
     ),
     "love": (
-        "i miss you so much|thinking of you|sweet dreams {@pet}|i love you {@pet}|"
-        "can't wait to see you|did you dream of me?|you make me so {feeling}|wish you were here|"
-        "i'm sorry about {day}|are you still angry with me?|you looked {kind_word} {day}|"
-        "give me a kiss|my heart is yours|call me before you sleep {@pet}|i want to hold you|"
+        "i miss you so much|i've been thinking about you {@pet}|cheer me up {@pet}|thinking of you|"
+        "sweet dreams {@pet}|i love you {@pet}|can't wait to see you|did you dream of me?|"
+        "you make me so {feeling}|wish you were here|i'm sorry about {day}|"
+        "are you still angry with me?|you looked {kind_word} {day}|give me a kiss|"
+        "my heart is yours|call me before you sleep {@pet}|i want to hold you|"
         "you are so {kind_word}|{who} asked about us|a year together {day}|do you still love me?|"
         "i bought you {gift}"
     ),
@@ -132,19 +134,20 @@ SUBJECTS = {
         "queue at {@shop} is huge|the {brand} is cheaper online"
     ),
     "phone": (
-        "my battery is dying|this is my new number|my new number is {mobile}|i have no credit|"
-        "call me on {mobile}|call me at home on {landline}|can't hear you, text me|"
-        "which network are you on?|got a new {brand} {day}|my phone was on silent|"
-        "i sent you a picture|did you get my message?|"
-        "{@network} put me on hold for {minutes} minutes|i get free texts on {@network}|"
-        "sorry missed your call|you can reach me on {landline}|how do i change my ringtone?|"
-        "is that {friend}'s number?|text me the address|i'll call you from the landline|"
-        "my {network} contract ends {day}|who keeps calling from {helpline}?|reply when you can"
+        "my battery is dying|i changed my number|been trying to get you all day|"
+        "this is my new number|my new number is {mobile}|i have no credit|call me on {mobile}|"
+        "call me at home on {landline}|can't hear you, text me|which network are you on?|"
+        "got a new {brand} {day}|my phone was on silent|i sent you a picture|"
+        "did you get my message?|{@network} put me on hold for {minutes} minutes|"
+        "i get free texts on {@network}|sorry missed your call|you can reach me on {landline}|"
+        "how do i change my ringtone?|is that {friend}'s number?|text me the address|"
+        "i'll call you from the landline|my {network} contract ends {day}|"
+        "who keeps calling from {helpline}?|reply when you can"
     ),
     "party": (
-        "happy birthday {@pet}|happy birthday {@friend}|party at {@place} {day}|"
-        "are you coming to {friend}'s birthday?|bring some drinks|what should i wear {day}?|"
-        "i'm so drunk|thanks for the {gift}|we got {who} {gift}|"
+        "happy birthday {@pet}|are you coming out {day}?|happy birthday {@friend}|"
+        "party at {@place} {day}|are you coming to {friend}'s birthday?|bring some drinks|"
+        "what should i wear {day}?|i'm so drunk|thanks for {gift}|we got {who} {gift}|"
         "it's {small_number} pounds to get in|{friend} is having people round {day}|great night|"
         "you missed a {kind_word} party|who's bringing the cake?|happy new year|merry christmas|"
         "the club is free before {clock}|i've put you on the guest list|"
@@ -189,6 +192,14 @@ SUBJECTS = {
 }
 
 HONEST_FIRMS = {
+    "honest_hook": (
+        "call us on {@helpline}|ring {@landline} with any questions|reply YES to confirm|"
+        "reply NO to cancel|see www.{@honest_site}.co.uk|text STOP to {ddd}{dd} to opt out|"
+        "call free on {@helpline}|please do not reply to this message|"
+        "quote {reference} when you call|more at www.{@honest_site}.co.uk|text HELP to {ddd}{dd}|"
+        "T&Cs apply"
+    ),
+    "honest_site": "surgery|parcels|cityrail|books|tickets|mobile|council|college|dentist|bank",
     "win_amount": "£100|£500|£1000|£2000|a free holiday|a new car|a free {brand}|£250 cash",
     "firm_opening": "hi {friend}|dear customer|hello|dear {friend}|reminder|thank you|dear member",
     "firm": (
@@ -206,7 +217,17 @@ HONEST_FIRMS = {
         "payment of {price} received on {date}|"
         "your ticket code is {reference}, show it at the door|"
         "school is closed {day} due to {weather}|your new card is in the post|"
-        "we tried to call you about your {thing}, please ring {landline}"
+        "we tried to call you about your {thing}, please ring {landline}|"
+        "{percent} off at {@shop} {day} with your card|your free delivery code is {reference}|"
+        "reply YES to confirm your appointment {day}|your {@network} contract ends on {date}|"
+        "you have {ddd} points on your {@shop} card|"
+        "your prize from the school raffle is at the office|"
+        "to stop these reminders text STOP to {dddd}{d}|"
+        "your voicemail has {small_number} new messages|"
+        "congratulations, your application was accepted, call us on {landline}|"
+        "the {brand} you ordered is delivered {day}, ref {reference}|"
+        "your {holiday_place} flight is {reference}, see our site to check in|"
+        "final reminder, your rent of {price} is due {day}"
     ),
 }
 

@@ -21,7 +21,7 @@ NUMBERS = {
     "helpline": "0845{ddd}{dddd}|0800{ddd}{ddd}|0800 {ddd} {dddd}|0870{ddd}{dddd}",
     "price": "£{d1}|£{d1}.{dd}|£{d1}{d}|{d1}{d} quid|{d1} pounds|£{d1}.50",
     "percent": "10%|15%|20%|25%|30%|50%",
-    "date": "{d1}/{hour}|{d1}th {month}|{month} {d1}th|1{d}/0{d1}/0{d1}|2{d}th {month}",
+    "date": "{d1}/{hour}|1{d}th {month}|{month} 1{d}th|1{d}/0{d1}/0{d1}|2{d1}th {month}",
     "month": "Jan|Feb|March|April|May|June|July|August|Sept|October|Nov|December",
     "reference": "{upper}{dddd}|{d1}{dddd}|{upper}{upper}{ddd}|{d1}{ddd}|{upper}{d}{upper}{dd}",
 }

@@ -63,7 +63,7 @@ CAMPAIGNS = {
         "the latest polyphonic tones only {price}|download {film} wallpaper|"
         "top {small_number} chart tones|make {@music} your ringtone|"
         "get a free game for your {@brand}|logos and pictures for {@network} phones|"
-        "your {@music} tone will be with you shortly|choose {small_number} tones for {price}|"
+        "the tone you ordered will be with you shortly|choose {small_number} tones for {price}|"
         "the funniest caller tunes around|play {film} the game on your mobile"
     ),
     "dating": (
@@ -123,11 +123,11 @@ CAMPAIGNS = {
     ),
     "shopping": (
         "{percent} off everything at {@shop} {day}|you have a {@big_sum} {@shop} voucher|"
-        "{@shop} customers chosen for a {@big_sum} gift card|claim your {@shop} gift|"
-        "spend {price} and get {gift} free|sale at {@shop} ends {day}|free {gift} for every caller|"
-        "win a year of shopping at {@shop}|show this text at {@shop} for {percent} off|"
-        "recipe club: {dish} and more by text|we deliver {dish} to your door, {percent} off {day}|"
-        "your {@shop} parcel is waiting"
+        "{@shop} customers chosen for a {@big_sum} gift card|claim your gift from {@shop}|"
+        "spend {price} and get {gift} free|sale at {@shop} ends {day}|"
+        "{gift} for every caller, free|win a year of shopping at {@shop}|"
+        "show this text at {@shop} for {percent} off|recipe club: {dish} and more by text|"
+        "we deliver {dish} to your door, {percent} off {day}|your {@shop} parcel is waiting"
     ),
     "stars": (
         "your {@star_sign} horoscope is ready|{@star_sign}: love is coming {day}|"
