@@ -230,7 +230,6 @@ def _store(
         class_names=data.facts.class_names,
         max_length=data.facts.max_length,
         padded=data.tokens.train.padded,
-        precision=options.precision,
         frozen_sha256=frozen_sha256(classifier, trained),
     )
     with run_directory(options.out, run_name(record)) as directory:

@@ -29,13 +29,12 @@ class ClassifierFacts(msgspec.Struct, frozen=True, kw_only=True):
     class_names: tuple[str, ...]
     max_length: int
     padded: bool
-    precision: str
     frozen_sha256: str
 
 
 def stored_state(classifier: nn.Module, trained: frozenset[str]) -> dict[str, Tensor]:
-    """The parameters named in ``trained``, and every persistent buffer, on the CPU."""
-    parameters = {name for name, _ in classifier.named_parameters()}
+    """The parameters named in ``trained``, tied ones once, and every buffer, on the CPU."""
+    parameters = {name for name, _ in classifier.named_parameters(remove_duplicate=False)}
     return {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in classifier.state_dict().items()
