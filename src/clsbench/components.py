@@ -137,7 +137,11 @@ class Pooling(Component, frozen=True):
     """Builds a module that turns the hidden states of a text into one vector."""
 
     def build(self, hidden_size: int) -> nn.Module:
-        """A module ``(hidden (B, T, H), lengths (B,) int64) -> (B, H)``; it may have parameters."""
+        """A module ``(hidden (B, T, H), lengths (B,) int64) -> (B, H)``; it may have parameters.
+
+        Every run first makes it and runs it on torch's meta device, where tensors have shapes and
+        no values: its ``forward`` asks for none (no ``lengths.tolist()``, no ``if`` on a tensor).
+        """
         raise NotImplementedError
 
     def positions(self, lengths: Tensor, padded_length: int) -> Tensor | None:
@@ -153,7 +157,10 @@ class Head(Component, frozen=True):
     """Builds the module that turns the pooled vector into class logits."""
 
     def build(self, hidden_size: int, num_classes: int) -> nn.Module:
-        """A module (B, H) → (B, C), drawn from PyTorch's global generator."""
+        """A module (B, H) → (B, C), drawn from PyTorch's global generator.
+
+        Every run first makes it and runs it on torch's meta device, where tensors have no values.
+        """
         raise NotImplementedError
 
 
@@ -176,7 +183,11 @@ class Adapter(Component, frozen=True):
     """Alters the classifier after its head is made and before freezing."""
 
     def apply(self, classifier: nn.Module) -> None:
-        """Add modules or parameters in place, keeping the names of the existing parameters."""
+        """Add modules or parameters in place, keeping the names of the existing parameters.
+
+        Every run first applies it to a classifier on torch's meta device: what it adds belongs on
+        the device of what it is added to.
+        """
         raise NotImplementedError
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from clsbench.environment import describe_environment
+from clsbench.errors import ClsbenchError, PluginError
 from clsbench.model.counts import (
     ClassifierOutline,
     count_parameters,
@@ -41,18 +44,25 @@ def plan_run(
     """Ask the freezing strategy, count parameters, estimate memory; no weights are needed.
 
     Raises:
-        UsageError: the strategy names a parameter that does not exist, or nothing trains at all.
-        PluginError: the strategy fails.
+        UsageError: the strategy names a parameter that does not exist, or nothing at all trains in
+            some epoch.
+        PluginError: the strategy fails, or the classifier cannot be made on the meta device.
     """
     spec = experiment.spec
     tree = to_tree(spec)
     strategy = format_component(tree["freezing"])
-    outline = _outline(experiment, len(data.facts.class_names))
+    with _blaming_the_components(tree):
+        outline = _outline(experiment, len(data.facts.class_names))
     freezing = plan_freezing(
         experiment.freezing, experiment.backbone.describe(), spec.train.epochs, strategy
     )
-    freezing.apply(outline.classifier, freezing.ever())
-    refuse_nothing_to_train(outline.classifier, strategy)
+    for names in set(freezing.by_epoch):
+        freezing.apply(outline.classifier, names)
+        refuse_nothing_to_train(outline.classifier, strategy)
+    with _blaming_the_components(tree):
+        memory_bytes = expected_memory_bytes(
+            outline, freezing, spec.train.batch_size, data.facts.max_length, options.precision
+        )
     key = experiment_fingerprint(experiment, data)
     record = RunRecord(
         status="planned",
@@ -69,9 +79,7 @@ def plan_run(
         environment=describe_environment(device, options),
         data=data.facts,
         parameters=count_parameters(outline, freezing),
-        memory_bytes_expected=expected_memory_bytes(
-            outline, freezing, spec.train.batch_size, data.facts.max_length, options.precision
-        ),
+        memory_bytes_expected=memory_bytes,
         assets=files.sha256,
         warnings=tuple(f"not here yet, a run would fetch it: {a.key}" for a in files.absent),
     )
@@ -99,6 +107,24 @@ def announcement(record: RunRecord) -> RunPlan:
         parameters_total=record.parameters.total,
         parameters_trainable=record.parameters.trainable,
     )
+
+
+@contextmanager
+def _blaming_the_components(tree: Mapping[str, Any]) -> Iterator[None]:
+    """What a classifier without data raises comes from one of its components: name them."""
+    try:
+        yield
+    except ClsbenchError:
+        raise
+    except Exception as error:
+        keys = ("backbone", "pooling", "head", "adapter")
+        named = ", ".join(f"{key} {tree[key]['name']!r}" for key in keys if key in tree)
+        raise PluginError(
+            f"the classifier of {named} cannot be made or run on torch's meta device, where every "
+            f"run counts parameters and memory first: {type(error).__name__}: {error}; a plugin's "
+            "module must fit the shapes it is given and ask for no tensor's values (.item(), "
+            ".tolist()); clsbench.testing checks both"
+        ) from error
 
 
 def _outline(experiment: Experiment, num_classes: int) -> ClassifierOutline:

@@ -1,0 +1,84 @@
+"""What stands before training: a plugin whose module cannot be planned is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import clsbench
+
+LOOPING = '''
+import torch
+
+import clsbench
+
+
+class Looping(clsbench.Pooling):
+    """The mean of every text, one after the other."""
+
+    def reads_padding(self):
+        return False
+
+    def build(self, hidden_size):
+        class Module(torch.nn.Module):
+            def forward(self, hidden, lengths):
+                return torch.stack([h[:n].mean(0) for h, n in zip(hidden, lengths.tolist())])
+
+        return Module()
+
+
+class Narrow(clsbench.Head):
+    """Wants another width than the backbone has."""
+
+    def build(self, hidden_size, num_classes):
+        return torch.nn.Linear(hidden_size - 1, num_classes)
+
+
+class Fixed(clsbench.Head):
+    """Has no parameters."""
+
+    def build(self, hidden_size, num_classes):
+        return torch.nn.AdaptiveAvgPool1d(num_classes)
+
+
+@clsbench.hookimpl
+def clsbench_register_poolings():
+    return {"looping": Looping}
+
+
+@clsbench.hookimpl
+def clsbench_register_heads():
+    return {"narrow": Narrow, "fixed": Fixed}
+'''
+
+
+def plan(tmp_path: Path, **choice: str) -> clsbench.RunRecord:
+    plugin = tmp_path / "looping.py"
+    plugin.write_text(LOOPING)
+    return clsbench.run(
+        "gpt2-sms-spam",
+        dataset="synthetic-sms:texts=300",
+        backbone="gpt2-nano",
+        settings={"data.padding": 8},
+        offline=True,
+        plugins=[str(plugin)],
+        out=tmp_path / "runs",
+        dry_run=True,
+        **choice,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize(("axis", "name"), [("pooling", "looping"), ("head", "narrow")])
+def test_a_module_that_cannot_be_planned_is_the_plugins_fault(
+    tmp_path: Path, axis: str, name: str
+) -> None:
+    with pytest.raises(clsbench.PluginError, match=rf"{axis} '{name}'.* meta device") as caught:
+        plan(tmp_path, **{axis: name})
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_an_epoch_in_which_nothing_trains_is_refused(tmp_path: Path) -> None:
+    """``gradual`` begins with the head alone; this one has no parameters."""
+    with pytest.raises(clsbench.UsageError, match=r"gradual.* leaves nothing at all to train"):
+        plan(tmp_path, head="fixed", freezing="gradual")
