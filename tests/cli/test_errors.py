@@ -269,6 +269,16 @@ def test_a_bug_with_verbose_shows_the_traceback(clsbench: Command, tmp_path: Pat
     assert "stands above" in done.stderr
 
 
+def test_verbose_shows_what_a_plugin_raised(clsbench: Command, tmp_path: Path) -> None:
+    plugin = tmp_path / "failing.py"
+    plugin.write_text("raise ValueError('by itself')\n")
+    done = clsbench("--verbose", "--plugin", plugin, "list")
+    assert done.returncode == 2
+    assert f'File "{plugin}", line 1' in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"error: plugin {plugin} cannot be imported")
+    assert "Traceback" not in clsbench("--plugin", plugin, "list").stderr
+
+
 def test_what_is_the_machines_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
     report_bug(OSError(28, "No space left on device", "runs/x"), verbose=False)
     assert capsys.readouterr().err == "error: [Errno 28] No space left on device: 'runs/x'\n"

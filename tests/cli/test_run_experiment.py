@@ -82,6 +82,35 @@ def test_several_seeds(clsbench: Command, spec_file: Path) -> None:
     assert len({run["data"]["sha256"] for run in answer["runs"]}) == 1
 
 
+INTERRUPTING = """
+import clsbench
+
+begun = []
+
+@clsbench.hookimpl
+def clsbench_phase_started(phase):
+    begun.append(phase)
+    if begun.count("model") == 2:
+        raise KeyboardInterrupt
+"""
+"""A plugin that acts as Ctrl-C would while the second run of a command makes its model."""
+
+
+def test_an_interruption_between_two_seeds_keeps_and_tells_the_first(
+    clsbench: Command, spec_file: Path, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "interrupting.py"
+    plugin.write_text(INTERRUPTING)
+    changes = ["--seeds", "1,2", "--set", "train.epochs=1", "--json"]
+    done = clsbench("--plugin", plugin, "run", spec_file, *changes)
+    assert done.returncode == 130, done.stderr
+    answer = json.loads(done.stdout, parse_constant=refuse_constant)
+    (run,) = answer["runs"]
+    assert run["status"] == "finished"
+    assert answer["summary"]["seeds"] == [1]
+    assert done.stderr.endswith("error: interrupted\n")
+
+
 def test_a_dry_run_trains_and_stores_nothing(
     clsbench: Command, spec_file: Path, finished: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -128,6 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = app.main(arguments, prog_name="clsbench", standalone_mode=False) or 0
         sys.stdout.flush()
     except ClsbenchError as error:
+        if error.__cause__ is not None:  # what a plugin raised, for --verbose
+            logging.getLogger("clsbench").debug("because of this", exc_info=error.__cause__)
         report_error(str(error))
         code = error.exit_code
     except click.ClickException as error:

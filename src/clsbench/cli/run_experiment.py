@@ -19,7 +19,7 @@ from clsbench.cli.options import (
     spec_changes,
 )
 from clsbench.cli.session import Session
-from clsbench.errors import UsageError
+from clsbench.errors import ClsbenchError, UsageError
 
 if TYPE_CHECKING:
     from clsbench.experiment import FinishedRun
@@ -73,16 +73,21 @@ def run_experiment(
     from clsbench.cli.progress import choose_display
 
     finished: list[FinishedRun] = []
-    for resolved in experiments:
-        display = choose_display(show_plan=not dry_run, quiet=session.quiet)
-        with only_results_on_stdout(), display.showing():
-            # Only now, since torch takes seconds and what was asked for is known to make sense.
-            from clsbench.experiment import run_experiment as run_one
+    try:
+        for resolved in experiments:
+            display = choose_display(show_plan=not dry_run, quiet=session.quiet)
+            with only_results_on_stdout(), display.showing():
+                # Only now, since torch takes seconds and what was asked for makes sense.
+                from clsbench.experiment import run_experiment as run_one
 
-            run = run_one(resolved, options, catalog, (display,), dry_run, display.downloads)
-        finished.append(run)
-        if run.record.status == "interrupted":
-            break
+                run = run_one(resolved, options, catalog, (display,), dry_run, display.downloads)
+            finished.append(run)
+            if run.record.status == "interrupted":
+                break
+    except (ClsbenchError, KeyboardInterrupt):  # between two seeds: the runs before are stored
+        if finished:
+            _tell_results(finished, as_json, several=True)
+        raise
     _tell_results(finished, as_json, several=len(experiments) > 1)
     ctx.exit(_exit_code(finished))
 
