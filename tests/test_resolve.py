@@ -227,6 +227,14 @@ def test_a_spec_by_name_or_file(tmp_path: Path, catalog: Catalog) -> None:
     assert find_spec(str(bare), catalog).name == "spec"
 
 
+def test_a_file_does_not_hide_a_registered_experiment(
+    tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("gpt2-sms-spam").write_text("notes, and no TOML", encoding="utf-8")
+    assert find_spec("gpt2-sms-spam", catalog) is catalog.experiment("gpt2-sms-spam")
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from clsbench.options import default_options
 from clsbench.record import RunRecord
 from clsbench.resolve import find_spec, resolve
 from clsbench.spec import COMPONENT_KEYS, ExperimentSpec
+
+logger = logging.getLogger(__name__)
 
 
 def run(
@@ -66,6 +69,8 @@ def run(
     }
     options = default_options({key: value for key, value in given.items() if value is not None})
     catalog = load_catalog(options.plugins)
+    for failure in catalog.failures:
+        logger.warning("skipped an installed plugin: %s", failure.reason)
     base = experiment if isinstance(experiment, ExperimentSpec) else find_spec(experiment, catalog)
     resolved = resolve(base, changes, catalog)
     record = run_experiment(resolved, options, catalog, observers, dry_run).record

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from clsbench.errors import AssetError, UsageError
 from clsbench.options import RunOptions
 from clsbench.record import DataFacts, StandIn
 from clsbench.resolve import Experiment, component_text, substitute
-from clsbench.spec import fingerprint, format_component
+from clsbench.spec import COMPONENT_KEYS, fingerprint, format_component, to_tree
 from clsbench.values import Asset, HubFile, Splits
 
 logger = logging.getLogger(__name__)
@@ -68,10 +68,10 @@ def prepare_files(
         UsageError: a file that the user named is missing.
         AssetError: an asset cannot be had, or has the wrong hash.
     """
-    for named in _components(experiment):
-        for path in named.user_files():
+    for label, component in _components(experiment):
+        for path in component.user_files():
             if not os.path.exists(path):  # Path.exists raises for a name that is too long
-                raise UsageError(f"{type(named).__name__}: there is no file {path}")
+                raise UsageError(f"{label}: there is no file {path}")
     wanted = {axis: _assets(getattr(experiment, axis), options, dry_run) for axis in _WITH_ASSETS}
     everything = [asset for assets in wanted.values() for asset in assets]
     obtained = obtain(everything, folder=options.assets, offline=options.offline, progress=progress)
@@ -178,10 +178,15 @@ def _assets(component: Component, options: RunOptions, dry_run: bool) -> tuple[A
     return component.assets()
 
 
-def _components(experiment: Experiment) -> list[Component]:
-    chosen = [experiment.dataset, experiment.backbone, experiment.pooling, experiment.head]
-    adapter = [experiment.adapter] if experiment.adapter is not None else []
-    return [*chosen, experiment.freezing, *adapter, *experiment.baselines]
+def _components(experiment: Experiment) -> Iterator[tuple[str, Component]]:
+    """Every component, and what to call it in an error: ``dataset 'csv'``."""
+    tree = to_tree(experiment.spec)
+    for key in COMPONENT_KEYS:
+        component = getattr(experiment, key)
+        if component is not None:
+            yield f"{key} {tree[key]['name']!r}", component
+    for baseline, table in zip(experiment.baselines, tree["baselines"], strict=True):
+        yield f"baseline {table['name']!r}", baseline
 
 
 def _replace(

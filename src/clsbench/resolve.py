@@ -62,7 +62,9 @@ def find_spec(name_or_file: str | Path, catalog: Catalog) -> ExperimentSpec:
         UsageError: there is neither, or the file is no valid spec.
     """
     path = Path(name_or_file)
-    if path.suffix == ".toml" or os.path.isfile(path):  # Path.is_file raises for some names
+    registered = str(name_or_file) in catalog.entries["experiments"]
+    if not registered and (path.suffix == ".toml" or os.path.isfile(path)):
+        # Path.is_file would raise for some names.
         try:
             text = path.read_text(encoding="utf-8-sig")
         except (OSError, ValueError) as error:

@@ -1,0 +1,26 @@
+"""``clsbench.run``: what Python gets to hear that the command line tells on stderr."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+import clsbench
+
+
+def test_an_installed_plugin_that_fails_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    information = tmp_path / "broken-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("[clsbench]\nbroken = no_such_module\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with (
+        caplog.at_level(logging.WARNING, logger="clsbench"),
+        pytest.raises(clsbench.UsageError, match="no freezing strategy called 'nope'"),
+    ):
+        clsbench.run("gpt2-sms-spam", freezing="nope")
+    assert "skipped an installed plugin: plugin broken (broken) cannot be imported" in caplog.text
