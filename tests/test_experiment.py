@@ -76,6 +76,8 @@ def test_a_run_leaves_everything_behind(finished: FinishedRun) -> None:
 def test_history_has_one_entry_per_evaluation_point(finished: FinishedRun) -> None:
     record = finished.record
     assert record.history is not None
+    assert record.history.before is not None
+    assert set(record.history.before.accuracy) == {"train", "validation", "test"}
     assert [entry.step for entry in record.history.steps] == [0, 20, 40, 60]
     assert [entry.epoch for entry in record.history.epochs] == [1, 2]
     assert record.history.epochs[-1].examples_seen == 2 * 35 * 8

@@ -40,8 +40,8 @@ from clsbench.results.store import (
     write_record,
 )
 from clsbench.spec import format_component
-from clsbench.training.fit import TrainingLog, fit
-from clsbench.training.schedule import book_schedule
+from clsbench.training.fit import TrainingLog, fit, measure_before
+from clsbench.training.schedule import beforehand, book_schedule
 from clsbench.training.scoring import Scores, score_baseline, score_classifier
 
 logger = logging.getLogger(__name__)
@@ -104,6 +104,8 @@ def run_experiment(
         with phases("model"):
             freezing, record = plan_run(experiment, options, device, files, data)
             torch.manual_seed(spec.seed)
+            first_look = beforehand(data.facts.sizes, spec.train)
+            torch.manual_seed(spec.seed)
             events = tuple(
                 book_schedule(len(data.tokens.train), len(data.tokens.validation), spec.train)
             )
@@ -121,6 +123,9 @@ def run_experiment(
         status, error = "finished", None
         try:
             with phases("training"):
+                log.before = measure_before(
+                    classifier, data.tokens, first_look, device, options.precision
+                )
                 fit(
                     classifier,
                     data.tokens,

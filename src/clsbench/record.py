@@ -84,9 +84,17 @@ class EpochEntry(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-class History(msgspec.Struct, frozen=True, kw_only=True):
-    """The course of training: one entry per evaluation point, and one per epoch."""
+class BeforeTraining(msgspec.Struct, frozen=True, kw_only=True):
+    """The untrained classifier by split: accuracy and mean loss over a few batches each."""
 
+    accuracy: dict[str, float]
+    loss: dict[str, float]
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """The course of training: what was before it, one entry per evaluation point and per epoch."""
+
+    before: BeforeTraining | None = None
     steps: tuple[StepEntry, ...] = ()
     epochs: tuple[EpochEntry, ...] = ()
 

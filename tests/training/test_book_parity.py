@@ -24,8 +24,8 @@ from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import plan_freezing
 from clsbench.record import History
 from clsbench.spec import DataSettings, SplitSettings, TrainSettings
-from clsbench.training.fit import TrainingLog, fit
-from clsbench.training.schedule import TrainBatch, book_schedule
+from clsbench.training.fit import TrainingLog, fit, measure_before
+from clsbench.training.schedule import TrainBatch, beforehand, book_schedule
 from clsbench.values import Splits
 
 CONTEXT = 128
@@ -143,6 +143,27 @@ def test_batch_order_equals_the_books(
     assert len(ours) == len(seen) == 650
     for event, batch in zip(ours, seen, strict=True):
         assert torch.equal(data.train.batch(event.indices).input_ids, batch)
+
+
+def test_the_look_before_training_equals_the_books(
+    files: dict[str, Path], tokenizer: Any, tmp_path: Path
+) -> None:
+    width, blocks, heads = 48, 2, 4
+    loaders = peer_loaders(files["sms-spam/SMSSpamCollection"], tokenizer, tmp_path)
+    splits = {"train": loaders.train, "validation": loaders.validation, "test": loaders.test}
+    peer = peer_classifier(width, blocks, heads, CONTEXT)
+    cpu = torch.device("cpu")
+    torch.manual_seed(123)
+    accuracy = {n: ch06.calc_accuracy_loader(x, peer, cpu, 10) for n, x in splits.items()}
+    with torch.no_grad():
+        loss = {n: ch06.calc_loss_loader(x, peer, cpu, 5) for n, x in splits.items()}
+    data = our_data(files, tokenizer)
+    ours = our_classifier(width, blocks, heads, CONTEXT)
+    torch.manual_seed(123)
+    sizes = {name: len(getattr(data, name)) for name in splits}
+    found = measure_before(ours, data, beforehand(sizes, TrainSettings()), cpu, "fp32")
+    assert found.accuracy == accuracy
+    assert found.loss == pytest.approx(loss, rel=1e-5)
 
 
 @pytest.mark.slow

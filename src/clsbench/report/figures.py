@@ -112,6 +112,29 @@ def _judged(figures: SplitMetrics, published: float) -> list[RenderableType]:
     ]
 
 
+def before_table(record: RunRecord) -> RenderableType | None:
+    """The classifier as it was drawn, over a few batches, beside published figures."""
+    before = record.history.before if record.history is not None else None
+    if before is None:
+        return None
+    published = comparable_figures(record)
+    table = _table()
+    table.add_column("split", overflow="fold")
+    for name in ("accuracy", "loss"):
+        table.add_column(name, justify="right", no_wrap=True)
+        if published is not None and published.accuracy_before:
+            table.add_column(f"published\n{name}", justify="right", style="dim")
+    for split in before.accuracy:
+        cells = [percent(before.accuracy[split]), f"{before.loss[split]:.3f}"]
+        if published is not None and published.accuracy_before:
+            accuracy = published.accuracy_before.get(split)
+            loss = published.loss_before.get(split)
+            cells.insert(1, "-" if accuracy is None else percent(accuracy))
+            cells.append("-" if loss is None else f"{loss:.3f}")
+        table.add_row(split, *cells)
+    return _titled(record, "Before training, over a few batches", table)
+
+
 # --- the course of the loss -----------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from clsbench.record import RunRecord
 from clsbench.report.figures import (
+    before_table,
     comparable_figures,
     confusion_table,
     loss_table,
@@ -62,6 +63,7 @@ def print_run(console: Console, record: RunRecord, path: Path | None = None) -> 
     show(published)
     if published is None and (figures := comparable_figures(record)) and figures.losses:
         show(published_heading(record, figures))
+    show(before_table(record))
     show(loss_table(record))
     show(confusion_table(record))
     show(fact_table(_costs(record)))

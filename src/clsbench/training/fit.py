@@ -14,10 +14,10 @@ from torch import nn
 from clsbench.data.tokens import TokenizedSplits
 from clsbench.errors import ClsbenchError
 from clsbench.model.freezing import FreezingPlan
-from clsbench.record import EpochEntry, History, StepEntry, Throughput
+from clsbench.record import BeforeTraining, EpochEntry, History, StepEntry, Throughput
 from clsbench.spec import TrainSettings
 from clsbench.training.evaluate import autocast, batch_accuracy, mean_batch_loss
-from clsbench.training.schedule import EpochEnd, Evaluation, Event, TrainBatch
+from clsbench.training.schedule import Beforehand, EpochEnd, Evaluation, Event, TrainBatch
 from clsbench.values import StepReport
 
 
@@ -29,6 +29,7 @@ class TrainingLog:
     """What training has shown so far; whole at any moment: an interruption loses nothing."""
 
     def __init__(self) -> None:
+        self.before: BeforeTraining | None = None
         self.steps: list[StepEntry] = []
         self.epochs: list[EpochEntry] = []
         self.examples = 0
@@ -43,7 +44,7 @@ class TrainingLog:
 
     def history(self) -> History:
         """The entries so far."""
-        return History(steps=tuple(self.steps), epochs=tuple(self.epochs))
+        return History(before=self.before, steps=tuple(self.steps), epochs=tuple(self.epochs))
 
     def throughput(self) -> Throughput | None:
         """Texts and tokens per second of training proper, ``None`` before the first batch."""
@@ -54,6 +55,37 @@ class TrainingLog:
             real_tokens_per_second=self.real_tokens / self.train_seconds,
             padded_tokens_per_second=self.padded_tokens / self.train_seconds,
         )
+
+
+def measure_before(
+    classifier: nn.Module,
+    data: TokenizedSplits,
+    batches: Beforehand,
+    device: torch.device,
+    precision: str,
+) -> BeforeTraining:
+    """Accuracy and loss of the classifier as it was drawn.
+
+    Raises:
+        NonFiniteLossError: before anything is trained.
+    """
+    before = BeforeTraining(
+        accuracy={
+            name: batch_accuracy(classifier, getattr(data, name), chosen, device, precision)
+            for name, chosen in batches.accuracy.items()
+        },
+        loss={
+            name: mean_batch_loss(classifier, getattr(data, name), chosen, device, precision)
+            for name, chosen in batches.loss.items()
+        },
+    )
+    for name, loss in before.loss.items():
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(
+                f"the {name} loss is {loss} before training: the backbone's weights are damaged, or "
+                f"too large for {precision}"
+            )
+    return before
 
 
 def fit(

@@ -9,7 +9,7 @@ the model has no part in it, so the whole schedule is known before training star
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from torch.utils.data import DataLoader
@@ -46,7 +46,34 @@ class EpochEnd(NamedTuple):
     validation: tuple[Indices, ...]
 
 
+class Beforehand(NamedTuple):
+    """The batches on which the untrained classifier is measured, by split."""
+
+    accuracy: dict[str, tuple[Indices, ...]]
+    loss: dict[str, tuple[Indices, ...]]
+
+
 Event = TrainBatch | Evaluation | EpochEnd
+
+
+def beforehand(texts: Mapping[str, int], settings: TrainSettings) -> Beforehand:
+    """The batches of the book's look at the untrained classifier, from torch's global generator.
+
+    ``texts`` holds the size of each split by name. The accuracy is taken over twice
+    ``settings.eval_batches`` batches of each split (10 in the book), then the loss over as many as
+    while training (5).
+
+    Source: *LLMs-from-scratch*, ``ch06.ipynb``, the cells before ``train_classifier_simple``.
+    """
+    loaders = {
+        name: _loader(size, settings.batch_size, shuffled=name == "train")
+        for name, size in texts.items()
+    }
+
+    def few(batches: int) -> dict[str, tuple[Indices, ...]]:
+        return {name: tuple(itertools.islice(loader, batches)) for name, loader in loaders.items()}
+
+    return Beforehand(accuracy=few(2 * settings.eval_batches), loss=few(settings.eval_batches))
 
 
 def book_schedule(
