@@ -82,7 +82,7 @@ def measure_before(
     for name, loss in before.loss.items():
         if not math.isfinite(loss):
             raise NonFiniteLossError(
-                f"the {name} loss is {loss} before training: the backbone's weights are damaged, or "
+                f"the {name} loss is {loss} before training: the backbone has damaged weights, or "
                 f"too large for {precision}"
             )
     return before
