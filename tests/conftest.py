@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 # Tests compute little at a time: one thread each, in subprocesses too, is faster than several.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A job that a script starts in the background ignores Ctrl-C, and hands that on to its children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
