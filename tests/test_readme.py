@@ -70,7 +70,7 @@ def test_the_plugin_is_short() -> None:
 
 
 def test_the_two_commands_stand_first() -> None:
-    (first,) = blocks("sh")
+    first, *_ = blocks("sh")
     run, test = first.splitlines()
     assert run.endswith("clsbench run gpt2-sms-spam --offline")
     assert test.endswith("pytest")
