@@ -199,6 +199,7 @@ def test_a_complete_run_equals_the_books(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_cores")
 @pytest.mark.parametrize(
     ("strategy", "train_all"), [(LastBlocks(), False), (All(), True)], ids=["last block", "all"]
 )
