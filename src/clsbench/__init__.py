@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from clsbench.errors import closest_match_hint as closest_match_hint
     from clsbench.hookspecs import hookimpl as hookimpl
     from clsbench.model.parameters import describe_parameters as describe_parameters
+    from clsbench.model.parameters import without_weights as without_weights
     from clsbench.options import RunOptions as RunOptions
     from clsbench.record import EpochEntry as EpochEntry
     from clsbench.record import RunRecord as RunRecord
@@ -87,6 +88,7 @@ _HOMES = {
     "last_blocks": "components",
     "load_results": "results.table",
     "run": "api",
+    "without_weights": "model.parameters",
 }
 """Where each public name is defined."""
 

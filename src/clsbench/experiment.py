@@ -29,7 +29,6 @@ from clsbench.options import RunOptions
 from clsbench.planning import announcement, plan_run
 from clsbench.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
 from clsbench.record import BaselineResult, RunRecord
-from clsbench.report.plots import save_curves
 from clsbench.resolve import Experiment
 from clsbench.results.store import (
     check_store_writable,
@@ -228,6 +227,8 @@ def _store(
     data: PreparedData,
     scores: Scores | None,
 ) -> Path:
+    from clsbench.report.plots import save_curves  # matplotlib is slow to load
+
     ever = freezing.ever()
     trained = frozenset(n for n, _ in classifier.named_parameters() if freezing.trains(n, ever))
     facts = ClassifierFacts(

@@ -19,6 +19,7 @@ from clsbench.model.counts import (
     outline_classifier,
 )
 from clsbench.model.freezing import FreezingPlan, plan_freezing, refuse_nothing_to_train
+from clsbench.model.parameters import without_weights
 from clsbench.options import RunOptions
 from clsbench.preparation import PreparedData, PreparedFiles, experiment_fingerprint
 from clsbench.record import RunRecord
@@ -129,7 +130,7 @@ def _blaming_the_components(tree: Mapping[str, Any]) -> Iterator[None]:
 
 def _outline(experiment: Experiment, num_classes: int) -> ClassifierOutline:
     hidden_size = experiment.backbone.hidden_size()
-    with torch.device("meta"):
+    with without_weights():
         head: nn.Module = experiment.head.build(hidden_size, num_classes)
         pooling: nn.Module = experiment.pooling.build(hidden_size)
     return outline_classifier(

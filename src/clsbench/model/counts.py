@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from clsbench.components import Adapter
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import BACKBONE_PREFIX, FreezingPlan
+from clsbench.model.parameters import without_weights
 from clsbench.record import ParameterCounts, StageParameters
 from clsbench.values import ParameterInfo
 
@@ -39,7 +40,7 @@ def outline_classifier(
     for name, _ in classifier.named_parameters():
         stage_of.setdefault(name, "head" if name.startswith("out_head.") else "pooling")
     if adapter is not None:
-        with torch.device("meta"):
+        with without_weights():
             adapter.apply(classifier)
         for name, _ in classifier.named_parameters():
             stage_of.setdefault(name, "adapter")

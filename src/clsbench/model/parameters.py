@@ -1,10 +1,14 @@
-"""The parameters of a torch module as plain values."""
+"""The parameters of a torch module as plain values, and modules without weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from clsbench.values import ParameterInfo
 
@@ -30,6 +34,25 @@ def describe_parameters(
             )
         )
     return tuple(infos)
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Modules made inside lie on the meta device: they have shapes, and nothing is drawn."""
+    with torch.device("meta"), _WithoutInitialisation():
+        yield
+
+
+class _WithoutInitialisation(TorchFunctionMode):
+    """Drawing on the meta device has no effect, and the first such draw takes seconds."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def _role(owner: nn.Module, name: str, dimensions: int) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, f1_score
 
 from clsbench.record import SplitMetrics
 
@@ -19,6 +17,8 @@ def wilson_interval(correct: int, n: int) -> tuple[float, float]:
     Raises:
         ValueError: ``n`` is zero or ``correct`` is not between 0 and ``n``.
     """
+    from scipy.stats import binomtest  # slow to load
+
     if not 0 <= correct <= n or n == 0:
         raise ValueError(f"{correct} correct of {n} has no interval")
     interval = binomtest(int(correct), int(n)).proportion_ci(CONFIDENCE, method="wilson")
@@ -43,6 +43,8 @@ def split_metrics(
     Raises:
         ValueError: the arrays are empty, differ in length or hold classes that do not exist.
     """
+    from sklearn.metrics import confusion_matrix, f1_score  # slow to load
+
     labels, predicted = np.asarray(labels), np.asarray(predicted)
     if labels.ndim != 1 or labels.shape != predicted.shape or not labels.size:
         raise ValueError(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from clsbench.components import Backbone
 from clsbench.model.classifier import Classifier
-from clsbench.model.parameters import describe_parameters
+from clsbench.model.parameters import describe_parameters, without_weights
 from clsbench.values import Files, ParameterInfo, Stage
 
 NUM_CLASSES = 3
@@ -46,7 +46,7 @@ class MiniatureBackbone(Backbone, frozen=True):
 
     def skeleton(self) -> nn.Module:
         """The module on the meta device."""
-        with torch.device("meta"):
+        with without_weights():
             return MiniatureTransformer(self.blocks, self.causal, self.context_length())
 
     def build(self, files: Files) -> nn.Module:

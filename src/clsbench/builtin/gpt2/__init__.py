@@ -165,11 +165,9 @@ class GPT2(clsbench.Backbone, frozen=True):
 
     def skeleton(self) -> nn.Module:
         """The module on the meta device."""
-        import torch
-
         from clsbench.builtin.gpt2.module import GPT2Module
 
-        with torch.device("meta"):
+        with clsbench.without_weights():
             return GPT2Module(self._shape(), self.causal)
 
     def build(self, files: Files) -> nn.Module:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 
+import clsbench
 from clsbench.builtin.gpt2.config import CheckpointError, read_config
 from clsbench.builtin.gpt2.shape import SHAPES, GPT2Shape
 
@@ -109,7 +110,7 @@ def load(path: Path, shape: GPT2Shape, causal: bool) -> GPT2Module:
 
     stored = _stored_tensors(weight_files(path))
     _check(stored, shape)
-    with torch.device("meta"):
+    with clsbench.without_weights():
         module = GPT2Module(shape, causal)
     state: dict[str, Tensor] = {}
     for key, tensor in stored.items():

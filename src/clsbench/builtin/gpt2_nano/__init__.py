@@ -53,11 +53,9 @@ class GPT2Nano(clsbench.Backbone, frozen=True):
 
     def skeleton(self) -> nn.Module:
         """The module on the meta device."""
-        import torch
-
         from clsbench.builtin.gpt2.module import GPT2Module
 
-        with torch.device("meta"):
+        with clsbench.without_weights():
             return GPT2Module(SHAPE, self.causal)
 
     def build(self, files: clsbench.Files) -> nn.Module:

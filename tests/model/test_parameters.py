@@ -1,0 +1,56 @@
+"""Parameters as values, and modules that have shapes alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import torch
+from torch import nn
+
+from clsbench import describe_parameters, without_weights
+
+
+class Tied(nn.Module):
+    """An output layer that shares the embedding's weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(5, 3)
+        self.norm = nn.LayerNorm(3)
+        self.out = nn.Linear(3, 5)
+        self.out.weight = self.embedding.weight
+
+
+def test_tied_parameters_are_listed_once() -> None:
+    infos = describe_parameters(Tied(), lambda name: name.partition(".")[0])
+    assert [(info.name, info.stage, info.role, info.shape) for info in infos] == [
+        ("embedding.weight", "embedding", "embedding", (5, 3)),
+        ("norm.weight", "norm", "norm", (3,)),
+        ("norm.bias", "norm", "norm", (3,)),
+        ("out.bias", "out", "bias", (5,)),
+    ]
+
+
+def test_modules_without_weights_have_shapes_and_draw_nothing() -> None:
+    state = torch.get_rng_state()
+    with without_weights():
+        module = nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 2), nn.MultiheadAttention(4, 2))
+    assert all(parameter.is_meta for parameter in module.parameters())
+    real = nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 2), nn.MultiheadAttention(4, 2))
+    assert {n: p.shape for n, p in module.named_parameters()} == {
+        n: p.shape for n, p in real.named_parameters()
+    }
+    torch.set_rng_state(state)
+    with without_weights():
+        nn.Linear(3, 3)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_making_one_does_not_load_the_compiler() -> None:
+    code = (
+        "import sys, clsbench; from torch import nn\n"
+        "with clsbench.without_weights(): nn.Linear(3, 3); nn.Embedding(3, 3)\n"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
