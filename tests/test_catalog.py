@@ -17,6 +17,7 @@ import pytest
 from clsbench.catalog import axis_named, load_catalog
 from clsbench.components import AXES, Head
 from clsbench.errors import PluginError, UsageError
+from clsbench.hookspecs import hookimpl
 from clsbench.spec import ExperimentSpec
 from plugin_wheels import install
 
@@ -178,6 +179,32 @@ def test_an_observer_alone_is_a_plugin(write: Callable[..., str]) -> None:
     catalog.lifecycle([extra]).clsbench_phase_started(phase="data")
     (module,) = [m for m in catalog.plugins.values() if m.__name__.startswith("clsbench_plugin_")]
     assert module.seen == ["data"]
+
+
+def test_an_observer_that_fails_is_named(write: Callable[..., str]) -> None:
+    source = "import clsbench\n@clsbench.hookimpl\ndef clsbench_phase_started(phase):\n    1 / 0\n"
+    catalog = load_catalog([write(source)])
+    with pytest.raises(PluginError, match="failed in clsbench_phase_started: ZeroDivision") as told:
+        catalog.lifecycle().clsbench_phase_started(phase="data")
+    (name,) = [
+        name for name, m in catalog.plugins.items() if m.__name__.startswith("clsbench_plug")
+    ]
+    assert name in str(told.value)
+
+    class Observer:
+        @hookimpl
+        def clsbench_epoch_finished(self, entry: object) -> None:
+            raise UsageError("its own words")
+
+        @hookimpl
+        def clsbench_evaluated(self, entry: object) -> None:
+            raise RuntimeError("bad luck")
+
+    hook = load_catalog().lifecycle([Observer()])
+    with pytest.raises(UsageError, match="its own words"):
+        hook.clsbench_epoch_finished(entry=None)
+    with pytest.raises(PluginError, match=r"Observer at .* failed in clsbench_evaluated: Runtime"):
+        hook.clsbench_evaluated(entry=None)
 
 
 # --- one that does not, named by --plugin ---------------------------------------------------------

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from clsbench.errors import AssetError as AssetError
     from clsbench.errors import ClsbenchError as ClsbenchError
     from clsbench.errors import PluginError as PluginError
+    from clsbench.errors import RunFailedError as RunFailedError
     from clsbench.errors import UsageError as UsageError
     from clsbench.errors import closest_match_hint as closest_match_hint
     from clsbench.hookspecs import hookimpl as hookimpl
@@ -71,6 +72,7 @@ _HOMES = {
     "PluginError": "errors",
     "Pooling": "components",
     "PublishedFigures": "spec",
+    "RunFailedError": "errors",
     "RunOptions": "options",
     "RunPlan": "values",
     "RunRecord": "record",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clsbench.catalog import load_catalog
-from clsbench.errors import ClsbenchError
+from clsbench.errors import RunFailedError
 from clsbench.experiment import run_experiment
 from clsbench.options import default_options
 from clsbench.record import RunRecord
@@ -48,9 +48,9 @@ def run(
     has, environment variables included.
 
     Raises:
-        ClsbenchError: what was asked for is wrong or missing, or the run failed (what it learned
-            is stored then).
-        KeyboardInterrupt: the run was interrupted (what it learned is stored then).
+        RunFailedError: training or what follows it failed; what was done is stored.
+        ClsbenchError: what was asked for is wrong or missing; nothing is stored.
+        KeyboardInterrupt: the run was interrupted; what was done is stored.
     """
     changes: dict[str, Any] = dict(settings or {})
     chosen = (dataset, backbone, pooling, head, freezing, adapter)
@@ -73,9 +73,9 @@ def run(
         logger.warning("skipped an installed plugin: %s", failure.reason)
     base = experiment if isinstance(experiment, ExperimentSpec) else find_spec(experiment, catalog)
     resolved = resolve(base, changes, catalog)
-    record = run_experiment(resolved, options, catalog, observers, dry_run).record
-    if record.status == "interrupted":
-        raise KeyboardInterrupt
-    if record.status == "failed":
-        raise ClsbenchError(record.error or "the run failed")
+    record, path = run_experiment(resolved, options, catalog, observers, dry_run)
+    if path is not None and record.error is not None:
+        if record.status == "interrupted":
+            raise KeyboardInterrupt(f"what was done is kept in {path}")
+        raise RunFailedError(record.error, path)
     return record

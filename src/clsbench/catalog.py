@@ -8,7 +8,9 @@ import importlib.util
 import inspect
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -18,7 +20,7 @@ import msgspec
 import pluggy
 
 from clsbench.components import AXES, Axis, Component
-from clsbench.errors import PluginError, UsageError, closest_match_hint
+from clsbench.errors import ClsbenchError, PluginError, UsageError, closest_match_hint
 from clsbench.hookspecs import PROJECT, LifecycleHooks, RegistrationHooks
 from clsbench.spec import ExperimentSpec
 
@@ -98,12 +100,43 @@ class Catalog(NamedTuple):
         return spec
 
     def lifecycle(self, observers: Iterable[object] = ()) -> Any:
-        """The relay of the lifecycle hooks to every plugin and to ``observers``."""
+        """The relay of the lifecycle hooks to every plugin and to ``observers``.
+
+        A hook that raises an error is told as a :class:`PluginError` that names its plugin.
+        """
         manager = pluggy.PluginManager(PROJECT)
         manager.add_hookspecs(LifecycleHooks)
-        for plugin in [*self.plugins.values(), *observers]:
-            manager.register(plugin)
-        return manager.hook
+        for name, plugin in self.plugins.items():
+            manager.register(plugin, name)
+        for observer in observers:
+            manager.register(observer, f"{type(observer).__qualname__} at {id(observer):#x}")
+        return _Relay(manager.hook)
+
+
+class _Relay:
+    """Calls a hook of every plugin; what one of them raises names it."""
+
+    def __init__(self, hook: Any) -> None:
+        self._hook = hook
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return partial(self._call, getattr(self._hook, name))
+
+    @staticmethod
+    def _call(caller: pluggy.HookCaller, **arguments: Any) -> None:
+        try:
+            caller(**arguments)
+        except ClsbenchError:
+            raise
+        except Exception as error:
+            passed = {frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)}
+            for implementation in caller.get_hookimpls():
+                if getattr(implementation.function, "__code__", None) in passed:
+                    raise PluginError(
+                        f"plugin {implementation.plugin_name} failed in {caller.name}: "
+                        f"{type(error).__name__}: {error}"
+                    ) from error
+            raise
 
 
 def axis_named(name: str) -> Axis:

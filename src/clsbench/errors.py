@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class ClsbenchError(Exception):
@@ -16,6 +17,14 @@ class UsageError(ClsbenchError):
     """What the user asked for or named (spec, option, file, device) is wrong or missing."""
 
     exit_code = 2
+
+
+class RunFailedError(ClsbenchError):
+    """A run failed once training had begun. ``path`` is where what it did is stored."""
+
+    def __init__(self, reason: str, path: Path) -> None:
+        super().__init__(f"{reason}; what was done is kept in {path}")
+        self.path = path
 
 
 class PluginError(UsageError):

@@ -237,11 +237,18 @@ def test_a_small_disk_that_fills_up(tmp_path: Path, writer: str) -> None:
     assert "the disk is full" in ended.stdout
 
 
-def test_a_store_that_can_be_written_is_made_and_left_empty(tmp_path: Path) -> None:
-    store = tmp_path / "deep" / "store"
-    check_store_writable(store)
-    check_store_writable(store)
-    assert entries(store) == []
+def test_a_store_that_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:
+    check_store_writable(tmp_path / "deep" / "store")
+    check_store_writable(tmp_path)
+    assert entries(tmp_path) == []
+
+
+def test_a_store_beside_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_store_writable(Path("runs"))
+    assert entries(tmp_path) == []
 
 
 def unwritable_stores() -> list[str]:

@@ -11,6 +11,9 @@ import traceback
 
 import rich_click as click
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it."""
+
 _CIRCUMSTANCES = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 """Operating system errors that are the machine's, not a bug."""
 

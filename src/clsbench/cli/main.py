@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import rich_click as click
 
-from clsbench.cli.errors import report_bug, report_error
+from clsbench.cli.errors import INTERRUPTED, report_bug, report_error
 from clsbench.cli.session import Session, configure_logging
 from clsbench.errors import ClsbenchError, closest_match_hint
 from clsbench.options import ENVIRONMENT
@@ -26,8 +26,6 @@ COMMANDS = {
     "doctor": "doctor",
 }
 """Each command's module in ``clsbench.cli``; the click object in it has the module's name."""
-
-INTERRUPTED = 130
 
 
 class _LazyGroup(click.RichGroup):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from clsbench.cli.errors import INTERRUPTED, report_error
 from clsbench.cli.experiments import resolve_named
 from clsbench.cli.options import (
     EXPERIMENT,
@@ -24,8 +25,6 @@ from clsbench.errors import ClsbenchError, UsageError
 if TYPE_CHECKING:
     from clsbench.experiment import FinishedRun
     from clsbench.results.seeds import SeedSummary
-
-INTERRUPTED = 130
 
 
 @click.command("run")
@@ -94,8 +93,6 @@ def run_experiment(
 
 def _tell_results(finished: Sequence[FinishedRun], as_json: bool, several: bool) -> None:
     """The result on stdout; what went wrong, and what is kept of it, on stderr."""
-    from clsbench.cli.errors import report_error
-
     if as_json:
         from clsbench.cli.output import write_json
 

@@ -58,15 +58,15 @@ class Scan(NamedTuple):
 
 
 def check_store_writable(store: Path) -> None:
-    """Make the store's folder if need be and prove that a run can be stored in it.
+    """Prove that a run can be stored in ``store``, which is made by the first run that ends.
 
     Raises:
-        UsageError: it cannot be made or written.
+        UsageError: its folder cannot be made or written.
         ClsbenchError: the disk is full.
     """
     try:
-        store.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=_TEMPORARY_PREFIX, dir=store) as probe:
+        there = next(folder for folder in (store, *store.parents) if os.path.lexists(folder))
+        with tempfile.TemporaryDirectory(prefix=_TEMPORARY_PREFIX, dir=there) as probe:
             Path(probe, RECORD_FILE).write_text("{}", encoding="utf-8")
     except OSError as error:
         if means_full_disk(error):

@@ -12,15 +12,12 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from clsbench.errors import UsageError
-from clsbench.options import DEFAULT_STORE
+from clsbench.options import DEFAULT_STORE, ENVIRONMENT
 from clsbench.record import RunRecord, SplitMetrics
 from clsbench.results.store import StoredRun, scan
 from clsbench.spec import COMPONENT_KEYS, component_table, format_component
 
 logger = logging.getLogger(__name__)
-
-STORE_VARIABLE = "CLSBENCH_RUNS"
-"""The environment variable that names the store of runs."""
 
 Kind = Literal["text", "flag", "count", "number"]
 _DTYPES: Mapping[Kind, str] = {"text": "str", "flag": "bool", "count": "Int64", "number": "float64"}
@@ -51,7 +48,7 @@ def load_runs(store: str | os.PathLike[str] | None = None) -> tuple[StoredRun, .
     Raises:
         UsageError: the store that was named does not exist or is no folder.
     """
-    named = os.fspath(store) if store is not None else os.environ.get(STORE_VARIABLE)
+    named = os.fspath(store) if store is not None else os.environ.get(ENVIRONMENT["out"])
     path = Path(named) if named else DEFAULT_STORE
     if named and not path.exists():
         raise UsageError(

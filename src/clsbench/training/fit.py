@@ -203,6 +203,5 @@ def _refuse_not_finite(loss: float, step: int, settings: TrainSettings, which: s
     if not math.isfinite(loss):
         raise NonFiniteLossError(
             f"the {which} loss is {loss} at step {step}: training cannot go on. Try a smaller "
-            f"learning rate (--set train.lr={settings.lr / 10:g}) or --precision fp32; what was "
-            "learned up to then is kept"
+            f"learning rate (--set train.lr={settings.lr / 10:g}) or --precision fp32"
         )
