@@ -23,6 +23,7 @@ COMMANDS = {
     "results": "results",
     "predict": "predict",
     "assets": "assets",
+    "cache": "cache",
     "doctor": "doctor",
 }
 """Each command's module in ``clsbench.cli``; the click object in it has the module's name."""

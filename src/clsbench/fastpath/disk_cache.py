@@ -1,0 +1,192 @@
+"""Activations of a frozen prefix that outlive the run: checked, and mapped instead of read."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from clsbench.fastpath import cache_files
+from clsbench.fastpath.shard import (
+    SUFFIX,
+    DamagedShardError,
+    Header,
+    RowBytes,
+    intact_rows,
+    read_header,
+    seal,
+)
+from clsbench.results.disk import folder_reason, means_full_disk
+
+logger = logging.getLogger(__name__)
+
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+
+class PrefixKey(NamedTuple):
+    """Everything that fixes the activations of a token row.
+
+    ``digest`` (a SHA-256 in hexadecimal) is over the prefix's weights, the cut, the padded length,
+    the mask, the dtype, the device's kind and the versions of the components. ``about`` tells
+    people: ``backbone``, ``cut`` and ``positions`` have columns in ``clsbench cache list``.
+    """
+
+    digest: str
+    about: dict[str, str]
+
+
+class DiskCache:
+    """Keeps rows of activations, by key, in a directory that many runs may use at once.
+
+    Make one for a run: what it stored or loaded is not evicted to make room for more. It never
+    fails: what cannot be read is not found, what cannot be written is not kept.
+    """
+
+    def __init__(self, directory: Path, limit_bytes: int) -> None:
+        self._directory = directory.absolute()
+        self._limit_bytes = limit_bytes
+        self._in_use: set[Path] = set()
+        self._swept = False
+        self._unwritable = False
+        self._warned = False
+
+    def load(self, key: PrefixKey, row_keys: Sequence[str]) -> dict[str, Tensor]:
+        """The rows that are kept and intact: (L, H) or (H,) on the CPU, mapped from the disk.
+
+        Every row that is returned was read once and checked. Ask for all that a run needs in one
+        call: each call reads the headers anew. What is damaged is removed from the disk. Changing
+        such a tensor in place changes a private copy of it, and nothing on the disk.
+
+        Raises:
+            ValueError: ``key.digest`` is no SHA-256.
+        """
+        found: dict[str, Tensor] = {}
+        wanted = set(row_keys)
+        for path in cache_files.shard_files(self._directory / _checked(key)):
+            if not wanted:
+                break
+            rows = self._load_shard(path, key, wanted)
+            found.update(rows)
+            wanted -= rows.keys()
+        return {row_key: found[row_key] for row_key in row_keys if row_key in found}
+
+    def store(self, key: PrefixKey, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Keep the rows (L, H) or (H,) in a file of their own, about 64 MB at a time.
+
+        Returns the same rows, mapped from the disk; ``{}`` if they cannot be kept: the limit, a
+        full disk, a folder that cannot be written. A warning says so once.
+
+        Raises:
+            ValueError: a row is not of a dtype or shape that is kept, or ``key.digest`` is no
+                SHA-256.
+        """
+        _checked(key)
+        if not rows or self._unwritable:
+            return {}
+        shard = seal(key.digest, {row_key: _row_bytes(row_key, t) for row_key, t in rows.items()})
+        size_bytes = shard.header.size_bytes
+        if not self._swept:
+            self._swept = True
+            cache_files.sweep(self._directory)
+        if not cache_files.make_room(self._directory, size_bytes, self._limit_bytes, self._in_use):
+            self._warn(f"their limit of {self._limit_bytes / 1e9:,.3g} GB is reached")
+            return {}
+        name = Path(key.digest, shard.name + SUFFIX)
+        path = self._directory / name
+        try:
+            cache_files.place_about(self._directory, key.digest, key.about)
+            cache_files.place(self._directory, name, shard.write)
+        except OSError as error:
+            if isinstance(error, PermissionError) and path.exists():
+                # Windows: another run has stored the very same and uses it.
+                return self.load(key, list(rows))
+            self._unwritable = True
+            full = means_full_disk(error)
+            self._warn("the disk is full" if full else folder_reason(error, self._directory))
+            return {}
+        return self._map(path, shard.header, rows)
+
+    def _load_shard(self, path: Path, key: PrefixKey, wanted: set[str]) -> dict[str, Tensor]:
+        try:
+            with open(path, "rb", buffering=0) as file:
+                header = read_header(file, path.stem)
+                if header.digest != key.digest:
+                    raise DamagedShardError("it belongs to another prefix")
+                there = wanted & header.places.keys()
+                intact = set(intact_rows(file, header, there))
+        except DamagedShardError as error:
+            self._drop(path, str(error))
+            return {}
+        except OSError as error:  # evicted by another run, or not to be read just now
+            logger.info("kept activations in %s cannot be read: %s", path, error.strerror)
+            return {}
+        rows = self._map(path, header, intact)
+        if damaged := len(there) - len(intact):
+            good = f"; {len(intact)} others are intact" if intact else ""
+            if self._drop(path, f"{damaged} of the rows in it are not what was written{good}"):
+                return self.store(key, rows) or rows
+        return rows
+
+    def _map(self, path: Path, header: Header, row_keys: Iterable[str]) -> dict[str, Tensor]:
+        """The rows as views of the mapped file; none where it has vanished meanwhile."""
+        row_keys = list(row_keys)
+        if not row_keys:
+            return {}
+        try:
+            # Tensors made in inference mode could not enter a backward pass.
+            with torch.inference_mode(False):
+                whole = torch.from_file(
+                    str(path), shared=False, size=header.size_bytes, dtype=torch.uint8
+                )
+                rows = {row_key: _view(whole, header, row_key) for row_key in row_keys}
+        except (RuntimeError, UnicodeEncodeError) as error:  # torch wants names in UTF-8
+            logger.info("kept activations in %s cannot be mapped: %s", path, error)
+            return {}
+        self._in_use.add(path)
+        try:
+            os.utime(path)  # used just now
+        except OSError as error:
+            logger.debug("%s cannot be marked as used: %s", path, error)
+        return rows
+
+    def _drop(self, path: Path, reason: str) -> bool:
+        logger.info("kept activations are damaged and will be computed again: %s: %s", path, reason)
+        self._in_use.discard(path)
+        return cache_files.remove(path)
+
+    def _warn(self, reason: str) -> None:
+        log = logger.debug if self._warned else logger.warning
+        self._warned = True
+        log(
+            "activations of the frozen prefix are not kept for later runs in %s: %s",
+            self._directory,
+            reason,
+        )
+
+
+def _checked(key: PrefixKey) -> str:
+    if not cache_files.is_digest(key.digest):
+        raise ValueError(f"the prefix's digest is {key.digest!r}, expected 64 hexadecimal digits")
+    return key.digest
+
+
+def _row_bytes(row_key: str, row: Tensor) -> RowBytes:
+    if row.dtype not in _NAMES or row.ndim not in (1, 2):
+        raise ValueError(
+            f"row {row_key} is {row.dtype} {tuple(row.shape)}, expected (L, H) or (H,) in "
+            f"{', '.join(map(str, _NAMES))}"
+        )
+    flat = row.detach().cpu().contiguous().reshape(-1)
+    return RowBytes(_NAMES[row.dtype], tuple(row.shape), flat.view(torch.uint8).numpy().data)
+
+
+def _view(whole: Tensor, header: Header, row_key: str) -> Tensor:
+    dtype, shape = header.places[row_key].dtype, header.places[row_key].shape
+    start, end = (header.data_start + offset for offset in header.places[row_key].data_offsets)
+    return whole[start:end].view(_DTYPES[dtype]).reshape(shape)
