@@ -129,7 +129,7 @@ def clear_cache(digests: tuple[str, ...], older_than_days: float | None) -> None
             f"freed {bytes_text(cleared.freed_bytes)}: {_count(cleared.entries)} in {folder}"
         )
     else:
-        older = "" if older_than_days is None else f" that is older than {older_than_days:g} days"
+        older = "" if older_than_days is None else f" that was unused for {older_than_days:g} days"
         click.echo(f"nothing to clear in {folder}{older}", err=True)
 
 
