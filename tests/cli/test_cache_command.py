@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from clsbench.fastpath.cache_files import DEFAULT_LIMIT_BYTES
 from clsbench.fastpath.disk_cache import DiskCache, PrefixKey
+from clsbench.options import default_options, size_bytes
 from command_line import Command
 
 FIRST, SECOND = "3f9c" * 16, "77b0" * 16
@@ -44,7 +44,7 @@ def filled(folder: Path) -> Path:
     return folder
 
 
-def size_bytes(folder: Path) -> int:
+def used_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
@@ -67,7 +67,7 @@ def test_the_table(command: Command, filled: Path) -> None:
     assert lines[1][:6] == ["3f9c3f9c3f9c", "gpt2:size=small", "after", "block.10", "all", "3"]
     assert lines[2][:6] == ["77b077b077b0", r"[bold]x[/]", r"\x1b[31m", "?", "?", "1,200"]
     assert lines[3][:2] == ["2", "entries,"]
-    assert done.stdout.rstrip().endswith(f"of at most 10 GB, in {filled}")
+    assert done.stdout.rstrip().endswith(f" GB, in {filled}")
 
 
 def test_the_table_fits_a_terminal(filled: Path) -> None:
@@ -86,8 +86,8 @@ def test_the_table_fits_a_terminal(filled: Path) -> None:
 def test_json(command: Command, filled: Path) -> None:
     result = json.loads(command("list", "--json").stdout)
     assert result["folder"] == str(filled)
-    assert result["limit_bytes"] == DEFAULT_LIMIT_BYTES
-    assert result["size_bytes"] == size_bytes(filled)
+    assert result["limit_bytes"] == size_bytes(default_options({}).cache_disk)
+    assert result["size_bytes"] == used_bytes(filled)
     first, second = result["entries"]
     assert (first["digest"], first["rows"]) == (FIRST, 3)
     assert first["about"]["cut"] == "after block.10"
@@ -96,11 +96,11 @@ def test_json(command: Command, filled: Path) -> None:
 
 
 def test_clearing_everything(command: Command, filled: Path) -> None:
-    before_bytes = size_bytes(filled)
+    before_bytes = used_bytes(filled)
     done = command("clear")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"freed {before_bytes / 1000:.3g} kB: 2 entries in {filled}\n"
-    assert size_bytes(filled) == 0
+    assert used_bytes(filled) == 0
 
 
 def test_clearing_some(command: Command, filled: Path) -> None:
@@ -126,12 +126,12 @@ def test_clearing_some(command: Command, filled: Path) -> None:
 def test_what_is_asked_wrongly(
     command: Command, filled: Path, arguments: list[str], said: str
 ) -> None:
-    before_bytes = size_bytes(filled)
+    before_bytes = used_bytes(filled)
     done = command(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
-    assert size_bytes(filled) == before_bytes
+    assert used_bytes(filled) == before_bytes
 
 
 def test_a_cache_that_cannot_be_read(command: Command, folder: Path) -> None:

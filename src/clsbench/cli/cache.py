@@ -27,9 +27,9 @@ def cache() -> None:
 
     Stages that a run leaves frozen give the same activations for the same text, every time. They
     are computed once, kept in the user's cache folder and used again by every run with the same
-    weights, cut and texts; what such a run gives does not change. What was used longest ago goes
-    by itself when the limit is reached; clear the rest whenever the room is wanted, it is computed
-    again. The environment variable CLSBENCH_CACHE names another folder.
+    weights, cut and texts; what such a run gives does not change. The least recently used go by
+    themselves when the limit of a run (--cache-disk) is reached; clear the rest whenever the room
+    is wanted, it is computed again. The environment variable CLSBENCH_CACHE names another folder.
 
     \b
     clsbench cache list                   what is kept, how large, last used when
@@ -50,19 +50,17 @@ def list_cache(as_json: bool) -> None:
     \b
     clsbench cache list --json | jq '.entries[] | {digest, size_bytes, about}'
     """
-    from clsbench.fastpath.cache_files import (
-        DEFAULT_LIMIT_BYTES,
-        activations_folder,
-        list_entries,
-    )
+    from clsbench.fastpath.cache_files import activations_folder, list_entries
+    from clsbench.options import default_options, size_bytes
 
     folder = activations_folder()
     entries = list_entries(folder)
+    limit_bytes = size_bytes(default_options({}).cache_disk)
     if as_json:
         write_json(
             {
                 "folder": str(folder),
-                "limit_bytes": DEFAULT_LIMIT_BYTES,
+                "limit_bytes": limit_bytes,
                 "size_bytes": sum(entry.size_bytes for entry in entries),
                 "entries": [entry._asdict() for entry in entries],
             }
@@ -74,7 +72,7 @@ def list_cache(as_json: bool) -> None:
             err=True,
         )
     else:
-        _print_entries(entries, folder, DEFAULT_LIMIT_BYTES)
+        _print_entries(entries, folder, limit_bytes)
 
 
 def _complete_digest(

@@ -23,7 +23,6 @@ from clsbench.errors import ClsbenchError, UsageError, closest_match_hint
 from clsbench.fastpath.shard import SUFFIX, DamagedShardError, read_header
 from clsbench.results.disk import folder_reason
 
-DEFAULT_LIMIT_BYTES = 10_000_000_000
 ABOUT_FILE = "about.json"
 LEFT_BEHIND_SECONDS = 3600.0
 """A file that is being written takes seconds; one that is older belongs to nobody any more."""
