@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from clsbench.components import Dataset as Dataset
     from clsbench.components import FreezingStrategy as FreezingStrategy
     from clsbench.components import Head as Head
+    from clsbench.components import PackingBackboneModule as PackingBackboneModule
     from clsbench.components import Pooling as Pooling
     from clsbench.components import Tokenizer as Tokenizer
     from clsbench.components import last_blocks as last_blocks
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from clsbench.errors import UsageError as UsageError
     from clsbench.errors import closest_match_hint as closest_match_hint
     from clsbench.hookspecs import hookimpl as hookimpl
+    from clsbench.model.packing import Packing as Packing
+    from clsbench.model.packing import select_positions as select_positions
     from clsbench.model.parameters import describe_parameters as describe_parameters
     from clsbench.model.parameters import without_weights as without_weights
     from clsbench.options import RunOptions as RunOptions
@@ -68,6 +71,8 @@ _HOMES = {
     "Head": "components",
     "HubFile": "values",
     "NumericalCheck": "values",
+    "Packing": "model.packing",
+    "PackingBackboneModule": "components",
     "ParameterInfo": "values",
     "PluginError": "errors",
     "Pooling": "components",
@@ -90,6 +95,7 @@ _HOMES = {
     "last_blocks": "components",
     "load_results": "results.table",
     "run": "api",
+    "select_positions": "model.packing",
     "without_weights": "model.parameters",
 }
 """Where each public name is defined."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -18,6 +18,8 @@ from clsbench.values import Asset, Corpus, Files, NumericalCheck, ParameterInfo,
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from clsbench.model.packing import Packing
 
 
 class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +83,19 @@ class BackboneModule(Protocol):
 
     def stages(self) -> Sequence[Stage]:
         """The stages in order; together they give hidden states (B, T, H)."""
+        ...
+
+
+@runtime_checkable
+class PackingBackboneModule(BackboneModule, Protocol):
+    """A backbone module whose stages can also work on texts laid one after another, unpadded."""
+
+    def prepare_packed(self, input_ids: Tensor, packing: Packing) -> Any:
+        """A context under which every stage takes and gives (N, H), ``input_ids`` being (N,).
+
+        What comes out is what :meth:`prepare` gives at the real tokens; ``at_positions`` still
+        gives (B, 1, H), its positions counted within each text.
+        """
         ...
 
 

@@ -159,6 +159,17 @@ def git_commit() -> str | None:
     return found.stdout.strip() or None
 
 
+def free_memory_bytes(device: torch.device) -> int:
+    """Memory that is free now: of the device on CUDA, of the machine elsewhere."""
+    import psutil
+    import torch
+
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    return int(psutil.virtual_memory().available)
+
+
 def peak_memory_bytes(device: torch.device) -> int | None:
     """Peak memory so far: of the allocator on CUDA, resident memory of the process elsewhere."""
     import torch

@@ -19,16 +19,23 @@ from clsbench.environment import (
     choose_device,
     circumstances,
     deferring_interrupts,
+    free_memory_bytes,
     peak_memory_bytes,
 )
 from clsbench.errors import ClsbenchError
+from clsbench.fastpath.cache_files import activations_folder
+from clsbench.fastpath.disk_cache import DiskCache, PrefixKey
+from clsbench.fastpath.forward import Forward, Shortcuts
+from clsbench.fastpath.keys import prefix_key
+from clsbench.fastpath.plan import FastPlan
+from clsbench.fastpath.prefix import Room
 from clsbench.model.checkpoint import ClassifierFacts, frozen_sha256, save_classifier
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
-from clsbench.options import RunOptions
+from clsbench.options import RunOptions, size_bytes
 from clsbench.planning import announcement, plan_run
 from clsbench.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
-from clsbench.record import BaselineResult, RunRecord
+from clsbench.record import BaselineResult, FastPath, RunRecord
 from clsbench.resolve import Experiment
 from clsbench.results.store import (
     check_store_writable,
@@ -38,8 +45,8 @@ from clsbench.results.store import (
     write_predictions,
     write_record,
 )
-from clsbench.spec import format_component
-from clsbench.training.fit import TrainingLog, fit, measure_before
+from clsbench.spec import format_component, to_tree
+from clsbench.training.fit import TrainingLog, fit, measure_before, prefix_progress
 from clsbench.training.schedule import beforehand, book_schedule
 from clsbench.training.scoring import Scores, score_baseline, score_classifier
 
@@ -101,7 +108,7 @@ def run_experiment(
         with phases("data"):
             data = prepare_data(experiment, files.files)
         with phases("model"):
-            freezing, record = plan_run(experiment, options, device, files, data)
+            freezing, fast, record = plan_run(experiment, options, device, files, data)
             torch.manual_seed(spec.seed)
             first_look = beforehand(data.facts.sizes, spec.train)
             torch.manual_seed(spec.seed)
@@ -115,36 +122,27 @@ def run_experiment(
                 experiment, files.files, len(data.facts.class_names), spec.seed, options.precision
             ).to(device)
             checks = _numerical_checks(experiment, files)
+            forward = Forward(
+                classifier,
+                data.tokens.by_name(),
+                device,
+                options.precision,
+                _shortcuts(classifier, fast, experiment, options, device, data),
+            )
         torch.manual_seed(spec.seed)
         log = TrainingLog()
         scores: Scores | None = None
         baselines: list[BaselineResult] = []
         status, error = "finished", None
         try:
+            with phases("prefix"):
+                forward.prepare(prefix_progress(hook))
             with phases("training"):
-                log.before = measure_before(
-                    classifier, data.tokens, first_look, device, options.precision
-                )
-                fit(
-                    classifier,
-                    data.tokens,
-                    events,
-                    freezing,
-                    spec.train,
-                    device,
-                    options.precision,
-                    log,
-                    hook,
-                )
+                log.before = measure_before(forward, first_look)
+                fit(forward, events, freezing, spec.train, log, hook)
             with phases("evaluation"):
                 scores = score_classifier(
-                    classifier,
-                    data.tokens,
-                    data.leaked,
-                    len(data.facts.class_names),
-                    spec.train.batch_size,
-                    device,
-                    options.precision,
+                    forward, data.leaked, len(data.facts.class_names), spec.train.batch_size
                 )
             with phases("baselines"):
                 for baseline, table in zip(
@@ -168,6 +166,7 @@ def run_experiment(
             baselines=tuple(baselines),
             phases_seconds=dict(phases.seconds),
             throughput=log.throughput(),
+            fast_path=FastPath(shortcuts=fast.shortcuts, kept=forward.kept()),
             peak_memory_bytes=peak_memory_bytes(device),
             warnings=record.warnings + checks,
         )
@@ -175,6 +174,43 @@ def run_experiment(
             path = _store(record, options, classifier, freezing, data, scores)
     hook.clsbench_run_finished(record=record)
     return FinishedRun(record, path)
+
+
+def _shortcuts(
+    classifier: Classifier,
+    plan: FastPlan,
+    experiment: Experiment,
+    options: RunOptions,
+    device: torch.device,
+    data: PreparedData,
+) -> Shortcuts | None:
+    """The fast path with the room that the user gives it; ``None`` if no shortcut is taken."""
+    if not any(shortcut.taken for shortcut in plan.shortcuts):
+        return None
+    deciding = ("backbone", "pooling", "adapter")
+    versions = {p.axis: p.version for p in experiment.plugins if p.axis in deciding}
+    disk_bytes = size_bytes(options.cache_disk)
+    disk = DiskCache(activations_folder(), disk_bytes) if disk_bytes else None
+    memory_bytes = (
+        free_memory_bytes(device) // 2
+        if options.cache_memory is None
+        else size_bytes(options.cache_memory)
+    )
+    tree = to_tree(experiment.spec)
+    circumstances = {
+        **{axis: format_component(tree[axis]) for axis in versions},
+        "versions": versions,
+        "max_length": data.facts.max_length,
+        "precision": options.precision,
+        "device": device.type,
+    }
+
+    def key(cut: int) -> PrefixKey | None:
+        # A component without a version may be another one tomorrow.
+        known = disk is not None and None not in versions.values()
+        return prefix_key(classifier, plan, cut, circumstances) if known else None
+
+    return Shortcuts(plan, experiment.pooling, Room(memory_bytes, disk), key)
 
 
 def build_classifier(

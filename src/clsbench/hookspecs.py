@@ -86,7 +86,11 @@ class LifecycleHooks:
 
     @hookspec
     def clsbench_phase_started(self, phase: str) -> None:
-        """``assets``, ``data``, ``model``, ``training``, ``evaluation`` or ``baselines`` begins."""
+        """A phase begins: assets, data, model, prefix, training, evaluation, baselines."""
+
+    @hookspec
+    def clsbench_prefix_progressed(self, done: int, total: int) -> None:
+        """Of the frozen prefix, ``done`` of ``total`` token positions are computed."""
 
     @hookspec
     def clsbench_step_finished(self, report: StepReport) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +16,19 @@ from clsbench.conversion import convert
 DEFAULT_STORE = Path("runs")
 ENVIRONMENT = {"assets": "CLSBENCH_ASSETS", "out": "CLSBENCH_RUNS", "plugins": "CLSBENCH_PLUGINS"}
 """The environment variables that stand in for what is not given."""
+
+
+SIZE_PATTERN = r"^\d+(\.\d+)? ?([kKMGT]i?)?B?$"
+"""A size in bytes: ``200MB``, ``1.5 GiB``, ``0``."""
+
+_FACTORS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def size_bytes(text: str) -> int:
+    """The bytes of a size that matches :data:`SIZE_PATTERN`; ``MB`` is 10⁶, ``MiB`` 2²⁰ bytes."""
+    number, unit = re.fullmatch(r"([\d.]+) ?(.*?)B?", text).groups()  # type: ignore[union-attr]
+    base = 1024 if unit.endswith("i") else 1000
+    return int(float(number) * base ** _FACTORS[unit.removesuffix("i").lower()])
 
 
 class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -38,6 +52,35 @@ class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     deterministic: Annotated[
         bool, Meta(description="ask torch for deterministic algorithms (CUDA: identical repeats)")
     ] = False
+    plain: Annotated[
+        bool, Meta(description="take no shortcut: compute everything, every time (same results)")
+    ] = False
+    no_fast: Annotated[
+        tuple[Literal["prefix", "position", "packing"], ...],
+        Meta(
+            description="a shortcut not to take: prefix (compute what is frozen once), position "
+            "(compute the last block at the pooled position alone), packing (compute no padding)"
+        ),
+    ] = ()
+    cache_memory: (
+        Annotated[
+            str,
+            Meta(
+                pattern=SIZE_PATTERN,
+                description="memory for kept activations, as in 200MB (default: half of what is "
+                "free)",
+            ),
+        ]
+        | None
+    ) = None
+    cache_disk: Annotated[
+        str,
+        Meta(
+            pattern=SIZE_PATTERN,
+            description="disk for activations kept from run to run; the least recently used go "
+            "first; 0 keeps none",
+        ),
+    ] = "8GB"
     assets: (
         Annotated[Path, Meta(description="a folder looked in first for data and weights")] | None
     ) = None

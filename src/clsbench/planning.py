@@ -12,6 +12,7 @@ from torch import nn
 
 from clsbench.environment import describe_environment
 from clsbench.errors import ClsbenchError, PluginError
+from clsbench.fastpath.plan import SHORTCUTS, Batching, FastPlan, plan_fast_path
 from clsbench.model.counts import (
     ClassifierOutline,
     count_parameters,
@@ -22,16 +23,17 @@ from clsbench.model.freezing import FreezingPlan, plan_freezing, refuse_nothing_
 from clsbench.model.parameters import without_weights
 from clsbench.options import RunOptions
 from clsbench.preparation import PreparedData, PreparedFiles, experiment_fingerprint
-from clsbench.record import RunRecord
+from clsbench.record import FastPath, RunRecord
 from clsbench.resolve import Experiment
 from clsbench.spec import COMPONENT_KEYS, fingerprint, format_component, to_tree
 from clsbench.values import RunPlan
 
 
 class Planned(NamedTuple):
-    """What trains in which epoch, and the record as it stands before training."""
+    """What trains in which epoch, what need not be computed, and the record before training."""
 
     freezing: FreezingPlan
+    fast: FastPlan
     record: RunRecord
 
 
@@ -64,6 +66,13 @@ def plan_run(
         memory_bytes = expected_memory_bytes(
             outline, freezing, spec.train.batch_size, data.facts.max_length, options.precision
         )
+        fast = plan_fast_path(
+            outline.classifier,
+            experiment.pooling,
+            freezing,
+            Batching(data.tokens.train.padded, spec.train.batch_size),
+            _forbidden(options),
+        )
     key = experiment_fingerprint(experiment, data)
     record = RunRecord(
         status="planned",
@@ -81,10 +90,18 @@ def plan_run(
         data=data.facts,
         parameters=count_parameters(outline, freezing),
         memory_bytes_expected=memory_bytes,
+        fast_path=FastPath(shortcuts=fast.shortcuts),
         assets=files.sha256,
         warnings=tuple(f"not here yet, a run would fetch it: {a.key}" for a in files.absent),
     )
-    return Planned(freezing, record)
+    return Planned(freezing, fast, record)
+
+
+def _forbidden(options: RunOptions) -> dict[str, str]:
+    """The shortcuts that the user does not want."""
+    if options.plain:
+        return dict.fromkeys(SHORTCUTS, "switched off by --plain")
+    return {name: f"switched off by --no-fast {name}" for name in options.no_fast}
 
 
 def announcement(record: RunRecord) -> RunPlan:
@@ -107,6 +124,7 @@ def announcement(record: RunRecord) -> RunPlan:
         max_length=record.data.max_length,
         parameters_total=record.parameters.total,
         parameters_trainable=record.parameters.trainable,
+        shortcuts=record.fast_path.shortcuts if record.fast_path is not None else (),
     )
 
 

@@ -14,12 +14,12 @@ from clsbench.components import Tokenizer
 from clsbench.data.tokens import TokenRows, pad_rows
 from clsbench.environment import choose_device, circumstances
 from clsbench.experiment import build_classifier
+from clsbench.fastpath.forward import Forward
 from clsbench.model.checkpoint import ClassifierFacts, read_facts, restore
 from clsbench.model.classifier import Classifier
 from clsbench.options import RunOptions
 from clsbench.resolve import resolve
 from clsbench.spec import from_tree
-from clsbench.training.evaluate import all_logits
 
 _BATCH_SIZE = 8
 
@@ -61,7 +61,8 @@ class Predictor:
         device = choose_device(self._options.device, self._options.precision)
         batch_size = _BATCH_SIZE if self._padded else 1
         with circumstances(self._options):
-            logits = all_logits(self._classifier, rows, batch_size, device, self._options.precision)
+            forward = Forward(self._classifier, {"texts": rows}, device, self._options.precision)
+            logits = forward.all_logits("texts", batch_size)
         probabilities: np.ndarray = logits.double().softmax(dim=-1).numpy()
         return probabilities
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from clsbench.spec import PublishedFigures
+from clsbench.values import Shortcut
 
 SCHEMA_VERSION = 1
 
@@ -141,6 +142,29 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     padded_tokens_per_second: float
 
 
+class KeptActivations(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the frozen prefix: distinct texts, and where their activations came from.
+
+    ``computed`` went through the prefix in this run, ``found`` lay in the cache of earlier runs;
+    ``recomputed`` counts how often a text went through it again because it could not be kept.
+    """
+
+    texts: int
+    distinct: int
+    computed: int
+    found: int
+    recomputed: int
+    memory_bytes: int
+    disk_bytes: int
+
+
+class FastPath(msgspec.Struct, frozen=True, kw_only=True):
+    """Every shortcut, taken or not, and what was kept (``None`` before the run, or if nothing)."""
+
+    shortcuts: tuple[Shortcut, ...]
+    kept: KeptActivations | None = None
+
+
 class PluginVersion(msgspec.Struct, frozen=True, kw_only=True):
     """The distribution that a component of this run comes from."""
 
@@ -201,5 +225,6 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     baselines: tuple[BaselineResult, ...] = ()
     phases_seconds: dict[str, float] = {}
     throughput: Throughput | None = None
+    fast_path: FastPath | None = None
     warnings: tuple[str, ...] = ()
     error: str | None = None

@@ -114,10 +114,25 @@ class Stage(NamedTuple):
     """One step of a backbone: ``run(hidden, context) -> hidden``, both (B, T, H).
 
     The first stage receives ``None`` for ``hidden`` and reads the token ids from the context.
+
+    Two things a stage may say of itself, so that less need be computed. ``positionwise``: what it
+    gives at a position depends on its input at that position alone, so that it takes any choice of
+    positions (a norm, an MLP). ``at_positions(hidden, context, positions (B,)) -> (B, 1, H)``:
+    what ``run`` gives at one position of each text, for less than all of them.
     """
 
     name: str
     run: Callable[[Tensor | None, Any], Tensor]
+    positionwise: bool = False
+    at_positions: Callable[[Tensor, Any, Tensor], Tensor] | None = None
+
+
+class Shortcut(msgspec.Struct, frozen=True, kw_only=True):
+    """A way to compute less for the same result: what it does in this run, or why it cannot."""
+
+    name: str
+    taken: bool
+    detail: str
 
 
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +150,7 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     max_length: int
     parameters_total: int
     parameters_trainable: int
+    shortcuts: tuple[Shortcut, ...] = ()
 
 
 class StepReport(msgspec.Struct, frozen=True, kw_only=True):

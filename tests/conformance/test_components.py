@@ -13,35 +13,11 @@ import pytest
 
 import clsbench
 from clsbench import testing
-from clsbench.catalog import Entry, load_catalog
+from clsbench.catalog import Entry
 from clsbench.components import Component
 from clsbench.resolve import resolve
 from clsbench.spec import ExperimentSpec, format_toml, parse_toml
-
-CATALOG = load_catalog()
-
-VARIANTS: dict[tuple[str, str], list[dict[str, Any]]] = {
-    ("datasets", "csv"): [
-        {"path": "{folder}/texts.csv"},
-        {"path": "{folder}/texts.csv", "split": "part", "format": "csv", "delimiter": ","},
-        {"path": "{folder}/texts.jsonl", "text": "body", "label": "class"},
-    ],
-    ("datasets", "synthetic-sms"): [{"texts": 300}, {"texts": 20, "seed": 7}],
-    ("backbones", "gpt2"): [
-        {"weights": "{folder}/checkpoint"},
-        {"weights": "{folder}/checkpoint", "causal": False},
-    ],
-    ("backbones", "gpt2-nano"): [{}, {"weights": "random", "causal": False}],
-    ("poolings", "mean"): [{}, {"include_padding": True}],
-    ("poolings", "max"): [{}, {"include_padding": True}],
-    ("heads", "mlp"): [{}, {"width": 3, "dropout": 0.5}],
-    ("freezing_strategies", "last-blocks"): [{}, {"n": 2}, {"n": 12}],
-    ("freezing_strategies", "head-only"): [{}, {"final_norm": True}],
-    ("freezing_strategies", "gradual"): [{}, {"epochs_per_block": 2}],
-    ("adapters", "lora"): [{}, {"r": 16, "alpha": 16.0}],
-    ("baselines", "tfidf-logreg"): [{}, {"ngrams": 3, "c": 10.0}],
-}
-"""The options each component is tried with where that is not its defaults alone."""
+from components_of_the_catalog import CATALOG, VARIANTS, entries, make
 
 CHECKS: dict[str, Callable[..., None]] = {
     "datasets": testing.check_dataset,
@@ -53,27 +29,6 @@ CHECKS: dict[str, Callable[..., None]] = {
     "baselines": testing.check_baseline,
 }
 WITH_FILES = ("datasets", "backbones")
-
-
-def entries(*axes: str) -> list[Any]:
-    return [
-        pytest.param(entry, options, id=f"{entry.axis}-{entry.name}-{number}")
-        for axis in axes
-        for entry in CATALOG.entries[axis].values()
-        for number, options in enumerate(VARIANTS.get((axis, entry.name), [{}]))
-    ]
-
-
-def make(entry: Entry, options: dict[str, Any], folder: Path | None = None) -> Any:
-    assert isinstance(entry.component, type)
-    filled = {
-        key: value.format(folder=folder) if isinstance(value, str) else value
-        for key, value in options.items()
-    }
-    try:
-        return msgspec.convert(filled, entry.component)
-    except msgspec.ValidationError as error:
-        pytest.fail(f"{entry.name} needs options to be tried with; add them to VARIANTS: {error}")
 
 
 def texts_files(folder: Path) -> None:

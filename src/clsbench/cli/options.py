@@ -67,6 +67,7 @@ def chosen_run_options(ctx: click.Context) -> RunOptions:
 
 def _run_option(field: Field) -> Callable[[F], F]:
     is_flag = isinstance(field.kind, inspect.BoolType)
+    several = isinstance(field.kind, inspect.VarTupleType)
     begins_with_a_value = isinstance(field.kind, inspect.StrType | inspect.LiteralType)
     first = field.description[0] if begins_with_a_value else field.description[0].upper()
     return click.option(
@@ -74,8 +75,9 @@ def _run_option(field: Field) -> Callable[[F], F]:
         field.name,
         type=None if is_flag else _parameter_type(field),
         is_flag=is_flag,
+        multiple=several,
         default=False if is_flag else field.default,
-        show_default=not is_flag and field.default is not None,
+        show_default=not is_flag and field.default not in (None, ()),
         envvar=ENVIRONMENT.get(field.name),
         show_envvar=True,
         help=f"{first}{field.description[1:]}.",
@@ -99,6 +101,8 @@ def _keep_in(key: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
 def _parameter_type(field: Field) -> click.ParamType[Any]:
     match field.kind:
         case inspect.LiteralType(values=values):
+            return click.Choice(values)
+        case inspect.VarTupleType(item_type=inspect.LiteralType(values=values)):
             return click.Choice(values)
         case inspect.IntType(ge=lowest):
             return click.IntRange(min=lowest)

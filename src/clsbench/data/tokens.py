@@ -61,6 +61,10 @@ class TokenizedSplits(NamedTuple):
     test: TokenRows
     max_length: int
 
+    def by_name(self) -> dict[str, TokenRows]:
+        """The splits in their usual order."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
     def padding_fraction(self) -> float:
         """The share of the training split's positions that is padding."""
         if not self.train.padded:

@@ -9,14 +9,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor
 
-from clsbench.data.tokens import TokenizedSplits
 from clsbench.errors import ClsbenchError
+from clsbench.fastpath.forward import Forward, autocast
+from clsbench.fastpath.prefix import Progress
 from clsbench.model.freezing import FreezingPlan
 from clsbench.record import BeforeTraining, EpochEntry, History, StepEntry, Throughput
 from clsbench.spec import TrainSettings
-from clsbench.training.evaluate import autocast, batch_accuracy, mean_batch_loss
+from clsbench.training.evaluate import batch_accuracy, mean_batch_loss
 from clsbench.training.schedule import Beforehand, EpochEnd, Evaluation, Event, TrainBatch
 from clsbench.values import StepReport
 
@@ -57,13 +58,7 @@ class TrainingLog:
         )
 
 
-def measure_before(
-    classifier: nn.Module,
-    data: TokenizedSplits,
-    batches: Beforehand,
-    device: torch.device,
-    precision: str,
-) -> BeforeTraining:
+def measure_before(forward: Forward, batches: Beforehand) -> BeforeTraining:
     """Accuracy and loss of the classifier as it was drawn.
 
     Raises:
@@ -71,35 +66,30 @@ def measure_before(
     """
     before = BeforeTraining(
         accuracy={
-            name: batch_accuracy(classifier, getattr(data, name), chosen, device, precision)
-            for name, chosen in batches.accuracy.items()
+            name: batch_accuracy(forward, name, chosen) for name, chosen in batches.accuracy.items()
         },
         loss={
-            name: mean_batch_loss(classifier, getattr(data, name), chosen, device, precision)
-            for name, chosen in batches.loss.items()
+            name: mean_batch_loss(forward, name, chosen) for name, chosen in batches.loss.items()
         },
     )
     for name, loss in before.loss.items():
         if not math.isfinite(loss):
             raise NonFiniteLossError(
                 f"the {name} loss is {loss} before training: the backbone has damaged weights, or "
-                f"too large for {precision}"
+                f"too large for {forward.precision}"
             )
     return before
 
 
 def fit(
-    classifier: nn.Module,
-    data: TokenizedSplits,
+    forward: Forward,
     events: Iterable[Event],
     freezing: FreezingPlan,
     settings: TrainSettings,
-    device: torch.device,
-    precision: str,
     log: TrainingLog,
     hook: Any,
 ) -> None:
-    """Train ``classifier`` in place along ``events``; ``log`` fills as it goes.
+    """Train the classifier of ``forward`` in place along ``events``; ``log`` fills as it goes.
 
     ``hook`` relays the lifecycle hooks. Parameters that train in no epoch never reach the
     optimiser; one that is frozen again keeps its weights, since it has no gradient.
@@ -107,14 +97,16 @@ def fit(
     Raises:
         NonFiniteLossError: naming the step; the weights are those from before it.
     """
+    classifier = forward.classifier
     freezing.apply(classifier, freezing.ever())
     trainable = [p for p in classifier.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         trainable,
         lr=settings.lr,
         weight_decay=settings.weight_decay,
-        fused=device.type in ("cpu", "cuda"),
+        fused=forward.device.type in ("cpu", "cuda"),
     )
+    batches = _Batches(forward, optimizer, settings, log)
     epoch_begun = -1
     for event in events:
         if isinstance(event, TrainBatch):
@@ -123,19 +115,17 @@ def fit(
                 freezing.apply(classifier, freezing.by_epoch[event.epoch])
                 optimizer.zero_grad()
                 classifier.train()
-            report = _train_batch(
-                classifier, data, event, optimizer, settings, device, precision, log
-            )
-            hook.clsbench_step_finished(report=report)
-        elif isinstance(event, Evaluation):
+                forward.begin_epoch(event.epoch, prefix_progress(hook))
+            hook.clsbench_step_finished(report=batches.train(event))
+            continue
+        batches.settle()
+        if isinstance(event, Evaluation):
             step_entry = StepEntry(
                 step=event.step,
                 epoch=event.epoch + 1,
                 examples_seen=log.examples,
-                train_loss=mean_batch_loss(classifier, data.train, event.train, device, precision),
-                validation_loss=mean_batch_loss(
-                    classifier, data.validation, event.validation, device, precision
-                ),
+                train_loss=mean_batch_loss(forward, "train", event.train),
+                validation_loss=mean_batch_loss(forward, "validation", event.validation),
                 seconds=log.seconds(),
             )
             _refuse_not_finite(step_entry.train_loss, event.step, settings, "training")
@@ -146,12 +136,8 @@ def fit(
             epoch_entry = EpochEntry(
                 epoch=event.epoch + 1,
                 examples_seen=log.examples,
-                train_accuracy=batch_accuracy(
-                    classifier, data.train, event.train, device, precision
-                ),
-                validation_accuracy=batch_accuracy(
-                    classifier, data.validation, event.validation, device, precision
-                ),
+                train_accuracy=batch_accuracy(forward, "train", event.train),
+                validation_accuracy=batch_accuracy(forward, "validation", event.validation),
                 trainable_parameters=sum(
                     p.numel() for p in classifier.parameters() if p.requires_grad
                 ),
@@ -159,44 +145,95 @@ def fit(
             )
             log.epochs.append(epoch_entry)
             hook.clsbench_epoch_finished(entry=epoch_entry)
+    batches.settle()
 
 
-def _train_batch(
-    classifier: nn.Module,
-    data: TokenizedSplits,
-    event: TrainBatch,
-    optimizer: torch.optim.Optimizer,
-    settings: TrainSettings,
-    device: torch.device,
-    precision: str,
-    log: TrainingLog,
-) -> StepReport:
-    started = time.perf_counter()
-    batch = data.train.batch(event.indices)
-    real_tokens = int(batch.lengths.sum())
-    on_device = batch.to(device)
-    with autocast(device, precision):
-        logits = classifier(on_device.input_ids, on_device.lengths)
-        loss = F.cross_entropy(logits, on_device.labels)
-    loss_value = loss.item()
-    _refuse_not_finite(loss_value, event.step, settings, "training")
-    (loss / settings.accumulation).backward()  # type: ignore[no-untyped-call]
-    if event.update:
-        optimizer.step()
-        optimizer.zero_grad()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    log.train_seconds += time.perf_counter() - started
-    log.examples += len(event.indices)
-    log.real_tokens += real_tokens
-    log.padded_tokens += batch.input_ids.numel()
-    return StepReport(
-        step=event.step,
-        epoch=event.epoch,
-        loss=lambda: loss_value,
-        examples=len(event.indices),
-        real_tokens=real_tokens,
-    )
+def prefix_progress(hook: Any) -> Progress:
+    """Tells the observers how far the frozen prefix is."""
+
+    def tell(done: int, total: int) -> None:
+        hook.clsbench_prefix_progressed(done=done, total=total)
+
+    return tell
+
+
+class _Batches:
+    """Trains batch after batch without ever waiting for the device; :meth:`settle` waits.
+
+    Where a loss is not finite, the device itself skips the optimiser's step, that one and every
+    one behind it, so that the weights stay those from before it until somebody looks.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        optimizer: torch.optim.Optimizer,
+        settings: TrainSettings,
+        log: TrainingLog,
+    ) -> None:
+        self._forward = forward
+        self._optimizer = optimizer
+        self._settings = settings
+        self._log = log
+        self._rows = forward.splits["train"]
+        self._labels = self._rows.labels.to(forward.device)
+        self._broken = torch.zeros((), dtype=torch.float32, device=forward.device)
+        self._losses: list[tuple[int, Tensor]] = []
+        self._since: float | None = None
+        if optimizer.defaults["fused"]:
+            # What a fused step reads to be skipped on the device, as gradient scaling does.
+            optimizer.grad_scale = None  # type: ignore[attr-defined]
+            optimizer.found_inf = self._broken  # type: ignore[attr-defined]
+
+    def train(self, event: TrainBatch) -> StepReport:
+        """One batch, and an optimiser step where it is due."""
+        if self._since is None:
+            self._since = time.perf_counter()
+        index = torch.tensor(event.indices, dtype=torch.int64)
+        logits = self._forward.logits("train", event.indices)
+        with autocast(self._forward.device, self._forward.precision):
+            labels = self._labels[index.to(self._forward.device, non_blocking=True)]
+            loss = F.cross_entropy(logits, labels)
+        seen = loss.detach()
+        self._losses.append((event.step, seen))
+        if self._forward.device.type == "cuda":
+            self._broken.masked_fill_(~seen.isfinite(), 1.0)
+        else:  # nothing to wait for, or (mps) no step that could be skipped
+            self._check()
+        (loss / self._settings.accumulation).backward()  # type: ignore[no-untyped-call]
+        if event.update:
+            self._optimizer.step()
+            self._optimizer.zero_grad()
+        lengths = self._rows.lengths[index]
+        real_tokens = int(lengths.sum())
+        width = self._rows.input_ids.shape[1] if self._rows.padded else int(lengths.max())
+        self._log.examples += len(event.indices)
+        self._log.real_tokens += real_tokens
+        self._log.padded_tokens += len(event.indices) * max(width, 1)
+        return StepReport(
+            step=event.step,
+            epoch=event.epoch,
+            loss=seen.item,
+            examples=len(event.indices),
+            real_tokens=real_tokens,
+        )
+
+    def settle(self) -> None:
+        """Wait for the device, see that every loss was finite, and count the time until now."""
+        if self._since is None:
+            return
+        self._check()
+        if self._forward.device.type == "cuda":
+            torch.cuda.synchronize(self._forward.device)
+        self._log.train_seconds += time.perf_counter() - self._since
+        self._since = None
+
+    def _check(self) -> None:
+        losses, self._losses = self._losses, []
+        if losses:
+            values = torch.stack([loss for _, loss in losses]).tolist()
+            for (step, _), value in zip(losses, values, strict=True):
+                _refuse_not_finite(value, step, self._settings, "training")
 
 
 def _refuse_not_finite(loss: float, step: int, settings: TrainSettings, which: str) -> None:

@@ -9,14 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from clsbench.components import Baseline
-from clsbench.data.tokens import TokenizedSplits
 from clsbench.errors import ClsbenchError
+from clsbench.fastpath.forward import Forward
 from clsbench.record import BaselineResult, Metrics, SplitMetrics
 from clsbench.results.metrics import split_metrics
-from clsbench.training.evaluate import all_logits
 from clsbench.values import Splits
 
 Leaks = Mapping[str, Sequence[bool]]
@@ -30,15 +28,7 @@ class Scores(NamedTuple):
     metrics: Metrics
 
 
-def score_classifier(
-    classifier: nn.Module,
-    tokens: TokenizedSplits,
-    leaks: Leaks,
-    num_classes: int,
-    batch_size: int,
-    device: torch.device,
-    precision: str,
-) -> Scores:
+def score_classifier(forward: Forward, leaks: Leaks, num_classes: int, batch_size: int) -> Scores:
     """Classify every text of every split once.
 
     Raises:
@@ -46,9 +36,8 @@ def score_classifier(
     """
     probabilities: dict[str, np.ndarray] = {}
     figures: dict[str, SplitMetrics] = {}
-    for name in ("train", "validation", "test"):
-        rows = getattr(tokens, name)
-        logits = all_logits(classifier, rows, batch_size, device, precision).double()
+    for name, rows in forward.splits.items():
+        logits = forward.all_logits(name, batch_size).double()
         if not torch.isfinite(logits).all():
             raise ClsbenchError(
                 f"the trained classifier gives logits that are not finite on the {name} split; try "

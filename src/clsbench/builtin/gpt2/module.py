@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clsbench import Stage
+from clsbench import Packing, Stage, select_positions
 from clsbench.builtin.gpt2.shape import GPT2Shape as GPT2Shape
 
 
@@ -16,11 +16,11 @@ from clsbench.builtin.gpt2.shape import GPT2Shape as GPT2Shape
 class GPT2Context:
     """What every stage may read beside the hidden states.
 
-    ``input_ids`` (B, T) int64; ``lengths`` (B,) int64, the real tokens of each text.
+    ``input_ids`` (B, T) int64, or (N,) where ``packing`` says how texts lie one after another.
     """
 
     input_ids: Tensor
-    lengths: Tensor
+    packing: Packing | None = None
 
 
 class LayerNorm(nn.Module):
@@ -49,15 +49,93 @@ class MultiHeadAttention(nn.Module):
         self.W_value = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(B, T, H) → (B, T, H)."""
-        query, key, value = (
-            projection(hidden).unflatten(-1, (self.attention_heads, -1)).transpose(1, 2)
-            for projection in (self.W_query, self.W_key, self.W_value)
-        )  # each (B, attention_heads, T, H / attention_heads)
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+    def forward(self, hidden: Tensor, packing: Packing | None = None) -> Tensor:
+        """(B, T, H) → (B, T, H); with ``packing``, (N, H) → (N, H)."""
+        projected = [layer(hidden) for layer in (self.W_query, self.W_key, self.W_value)]
+        if packing is None:
+            mixed = self._mix(*projected)
+        elif hidden.device.type == "cpu":
+            # Small products are cheap to start here, and none of them touches padding.
+            texts = zip(*(packing.split(tensor) for tensor in projected), strict=True)
+            mixed = torch.cat([self._mix(*text) for text in texts])
+        else:
+            mixed = packing.pack(self._mix(*(packing.pad(tensor) for tensor in projected)))
+        out: Tensor = self.out_proj(mixed)
+        return out
+
+    def _mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attention proper, each (…, T, H) → (…, T, H)."""
+        query, key, value = (self._by_head(tensor) for tensor in (query, key, value))
+        if query.dim() == 3:  # a single text: the fused kernels want a batch
+            mixed = F.scaled_dot_product_attention(
+                query[None], key[None], value[None], is_causal=self.causal
+            )[0]
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+        joined: Tensor = mixed.transpose(-3, -2).flatten(-2)
+        return joined
+
+    def _by_head(self, tensor: Tensor) -> Tensor:
+        """(…, T, H) → (…, attention_heads, T, d), d being H / attention_heads."""
+        return tensor.view(*tensor.shape[:-1], self.attention_heads, -1).transpose(-3, -2)
+
+    def at_positions(self, hidden: Tensor, positions: Tensor, packing: Packing | None) -> Tensor:
+        """What :meth:`forward` gives at one position of each text: (B, 1, H)."""
+        here = select_positions(hidden, positions, packing)
+        query = self._by_head(self.W_query(here))
+        visible = None
+        if self.causal:
+            widest = hidden.shape[1] if packing is None else packing.widest
+            places = torch.arange(widest, device=hidden.device)
+            visible = (places <= positions.unsqueeze(-1))[:, None, None]  # (B, 1, 1, T)
+        if _is_plain(self.W_key, nn.Linear) and _is_plain(self.W_value, nn.Linear):
+            padded = hidden if packing is None else packing.pad(hidden)
+            mixed = self._mix_absorbed(query, padded, visible)
+        else:
+            key, value = (layer(hidden) for layer in (self.W_key, self.W_value))
+            if packing is not None:
+                key, value = packing.pad(key), packing.pad(value)
+            mixed = F.scaled_dot_product_attention(
+                query, self._by_head(key), self._by_head(value), attn_mask=visible
+            )
         out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(-2))
         return out
+
+    def _mix_absorbed(self, query: Tensor, hidden: Tensor, visible: Tensor | None) -> Tensor:
+        """Attention of one query to all positions without ever forming keys and values.
+
+        A score q · (W_k x + b_k) is (q W_k) · x + q · b_k, and a weighted sum of values is W_v of
+        the weighted sum of x, plus b_v, since the weights add up to one. The term q · b_k is the
+        same at every position; it stays, so that the key bias remains a part of the graph.
+
+        ``query`` (B, heads, 1, d), ``hidden`` (B, T, H), ``visible`` (B, 1, 1, T) bool or ``None``
+        for all; → (B, heads, 1, d).
+        """
+        heads, width = self.attention_heads, hidden.shape[-1]
+        key_weight = self.W_key.weight.view(heads, -1, width)  # (heads, d, H)
+        value_weight = self.W_value.weight.view(heads, -1, width)
+        query = query.squeeze(2).transpose(0, 1) * query.shape[-1] ** -0.5  # (heads, B, d)
+        wanted = torch.bmm(query, key_weight).transpose(0, 1)  # (B, heads, H)
+        scores = torch.bmm(wanted, hidden.transpose(1, 2))  # (B, heads, T)
+        if self.W_key.bias is not None:
+            key_bias = self.W_key.bias.view(heads, -1, 1)  # (heads, d, 1)
+            scores = scores + torch.bmm(query, key_bias).transpose(0, 1)
+        if visible is not None:
+            scores = scores.masked_fill(~visible.squeeze(1), float("-inf"))
+        weights = scores.softmax(dim=-1)
+        seen = torch.bmm(weights.to(hidden.dtype), hidden).transpose(0, 1)  # (heads, B, H)
+        mixed = torch.bmm(seen, value_weight.transpose(1, 2))  # (heads, B, d)
+        if self.W_value.bias is not None:
+            mixed = mixed + self.W_value.bias.view(heads, 1, -1)
+        return mixed.transpose(0, 1).unsqueeze(2)
+
+
+def _is_plain(module: object, kind: type[nn.Module]) -> bool:
+    """Whether no adapter has made something else of the module, and no hook listens to it."""
+    if type(module) is not kind:
+        return False
+    assert isinstance(module, nn.Module)
+    return not (module._forward_hooks or module._forward_pre_hooks)
 
 
 class FeedForward(nn.Module):
@@ -85,10 +163,17 @@ class TransformerBlock(nn.Module):
         self.norm1 = LayerNorm(shape.width)
         self.norm2 = LayerNorm(shape.width)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(B, T, H) → (B, T, H)."""
-        hidden = hidden + self.att(self.norm1(hidden))
+    def forward(self, hidden: Tensor, packing: Packing | None = None) -> Tensor:
+        """(B, T, H) → (B, T, H); with ``packing``, (N, H) → (N, H)."""
+        hidden = hidden + self.att(self.norm1(hidden), packing)
         out: Tensor = hidden + self.ff(self.norm2(hidden))
+        return out
+
+    def at_positions(self, hidden: Tensor, positions: Tensor, packing: Packing | None) -> Tensor:
+        """What :meth:`forward` gives at one position of each text: (B, 1, H)."""
+        attended = self.att.at_positions(self.norm1(hidden), positions, packing)
+        here = select_positions(hidden, positions, packing) + attended
+        out: Tensor = here + self.ff(self.norm2(here))
         return out
 
 
@@ -120,33 +205,52 @@ class GPT2Module(nn.Module):
 
     def prepare(self, input_ids: Tensor, lengths: Tensor) -> GPT2Context:
         """Gather what the stages need. ``input_ids`` (B, T) int64, ``lengths`` (B,) int64."""
-        return GPT2Context(input_ids, lengths)
+        return GPT2Context(input_ids)
+
+    def prepare_packed(self, input_ids: Tensor, packing: Packing) -> GPT2Context:
+        """The same for texts one after another, ``input_ids`` (N,) int64."""
+        return GPT2Context(input_ids, packing)
 
     def stages(self) -> tuple[Stage, ...]:
         """The stages in order, each (hidden (B, T, H), context) → hidden (B, T, H)."""
-        blocks = (_stage(f"block.{i}", block) for i, block in enumerate(self.trf_blocks))
         return (
             Stage("embeddings", self._first),
-            *blocks,
-            _stage("final_norm", self.final_norm),
+            *(_block_stage(f"block.{i}", block) for i, block in enumerate(self.trf_blocks)),
+            _positionwise_stage("final_norm", self.final_norm),
         )
 
     def _first(self, _: Tensor | None, context: GPT2Context) -> Tensor:
         return self.embed(context)
 
     def embed(self, context: GPT2Context) -> Tensor:
-        """Token and position embeddings, added: (B, T, H)."""
-        positions = torch.arange(context.input_ids.shape[1], device=context.input_ids.device)
+        """Token and position embeddings, added: (B, T, H), or (N, H)."""
+        if context.packing is None:
+            positions = torch.arange(context.input_ids.shape[1], device=context.input_ids.device)
+        else:
+            positions = context.packing.positions
         out: Tensor = self.tok_emb(context.input_ids) + self.pos_emb(positions)
         return out
 
 
-def _stage(name: str, module: nn.Module) -> Stage:
+def _block_stage(name: str, block: nn.Module) -> Stage:
+    def run(hidden: Tensor | None, context: GPT2Context) -> Tensor:
+        out: Tensor = block(hidden, context.packing)
+        return out
+
+    def at_positions(hidden: Tensor, context: GPT2Context, positions: Tensor) -> Tensor:
+        assert isinstance(block, TransformerBlock)
+        return block.at_positions(hidden, positions, context.packing)
+
+    plain = _is_plain(block, TransformerBlock) and _is_plain(block.att, MultiHeadAttention)
+    return Stage(name, run, at_positions=at_positions if plain else None)
+
+
+def _positionwise_stage(name: str, module: nn.Module) -> Stage:
     def run(hidden: Tensor | None, _: GPT2Context) -> Tensor:
         out: Tensor = module(hidden)
         return out
 
-    return Stage(name, run)
+    return Stage(name, run, positionwise=True)
 
 
 def stage_of(parameter_name: str) -> str:

@@ -1,0 +1,92 @@
+"""What fixes the activations of a frozen prefix, as a key under which later runs find them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clsbench.fastpath.chain import Chain, Inputs
+from clsbench.fastpath.disk_cache import PrefixKey
+from clsbench.fastpath.plan import FastPlan
+from clsbench.model.classifier import Classifier
+
+_FORMAT = 1
+"""To be raised when the built-in stages come to compute something else from the same weights."""
+
+
+def prefix_key(
+    classifier: Classifier, plan: FastPlan, cut: int, circumstances: Mapping[str, Any]
+) -> PrefixKey:
+    """The key of the activations before stage ``cut``, for the weights that ``classifier`` has now.
+
+    ``circumstances`` holds, as plain values, whatever else decides on them: the components and
+    their versions, the padded length, precision, and the kind of device.
+    """
+    single = plan.single is not None and cut > plan.single
+    digest = hashlib.sha256()
+    facts = {
+        "format": _FORMAT,
+        "stages": plan.stages[:cut],
+        "single": single,
+        "unpadded": plan.unpadded,
+        **circumstances,
+    }
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    for name, tensor in _tensors(classifier, cut):
+        digest.update(name.encode())
+        digest.update(str(tensor.dtype).encode())
+        values = tensor.detach().cpu().contiguous()
+        digest.update(values.flatten().view(torch.uint8).numpy().data)
+    about = {
+        "backbone": str(circumstances["backbone"]),
+        "cut": f"after {plan.stages[cut - 1]}",
+        "positions": "pooled" if single or cut == len(plan.stages) else "all",
+        "precision": str(circumstances["precision"]),
+        "device": str(circumstances["device"]),
+    }
+    return PrefixKey(digest.hexdigest(), about)
+
+
+def _tensors(classifier: Classifier, cut: int) -> Iterator[tuple[str, Tensor]]:
+    """Every parameter that takes part in the first ``cut`` stages, and every buffer, by name."""
+    taking_part = _parameters_before(classifier, cut)
+    for name, parameter in sorted(classifier.named_parameters()):
+        if any(parameter is other for other in taking_part):
+            yield name, parameter
+    yield from sorted(classifier.named_buffers())
+
+
+def _parameters_before(classifier: Classifier, cut: int) -> list[Tensor]:
+    """Found in the graph that autograd makes of two texts, so that no component need tell."""
+    before = {parameter: parameter.requires_grad for parameter in classifier.parameters()}
+    device = next(classifier.parameters()).device
+    chain = Chain(classifier, None)
+    ids = torch.zeros(2, 2, dtype=torch.int64, device=device)
+    inputs = Inputs(ids, torch.full((2,), 2, device=device), None, None)
+    hidden: Tensor | None = None
+    try:
+        for parameter in before:
+            parameter.requires_grad_(parameter.is_floating_point())
+        with torch.enable_grad():
+            context = chain.context(inputs)
+            for index in range(cut):
+                hidden = chain.run(index, hidden, context, inputs)
+    finally:
+        for parameter, required in before.items():
+            parameter.requires_grad_(required)
+    found, seen = [], set()
+    waiting = [hidden.grad_fn] if hidden is not None else []
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):  # a leaf of the graph
+            found.append(node.variable)
+        waiting += [following for following, _ in node.next_functions]
+    return found

@@ -1,0 +1,244 @@
+"""Which parts of a classifier need not be computed again, or at all: derived, never declared.
+
+A stage is frozen when what it gives carries no gradient, whatever froze it: so the plan serves any
+freezing strategy, adapter and backbone. It is made on the meta device, before there are weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from clsbench.components import BackboneModule, PackingBackboneModule, Pooling
+from clsbench.fastpath.chain import Chain, Inputs
+from clsbench.model.classifier import Classifier
+from clsbench.model.freezing import FreezingPlan
+from clsbench.values import Shortcut
+
+PREFIX, POSITION, PACKING = "prefix", "position", "packing"
+SHORTCUTS = (PREFIX, POSITION, PACKING)
+"""The names that ``--no-fast`` takes."""
+
+NOTHING_FORBIDDEN: Mapping[str, str] = MappingProxyType({})
+_CHANCE = "{} has dropout at work, which would draw other random numbers"
+
+
+class EpochCut(NamedTuple):
+    """In one epoch, the stages before ``cut`` are computed once per text and kept; 0: none.
+
+    ``since`` is the last epoch before it in which a part of them was trained, so that what was
+    kept before is void; -1 if none was.
+    """
+
+    cut: int
+    since: int
+
+
+class FastPlan(NamedTuple):
+    """What is computed of a classifier, where and how often.
+
+    ``stages`` names those of the chain; from stage ``single`` on only the pooled position is
+    computed. ``unpadded``: padding is left out, by packing the texts if ``packed``, else by
+    narrowing a batch to its widest text. ``mixed_lengths``: texts of different lengths may stand
+    in one batch, so that batches may be joined where nothing is trained.
+    """
+
+    stages: tuple[str, ...]
+    single: int | None
+    unpadded: bool
+    packed: bool
+    mixed_lengths: bool
+    epochs: tuple[EpochCut, ...]
+    shortcuts: tuple[Shortcut, ...]
+
+
+class Batching(NamedTuple):
+    """How texts come: padded to one length (or batch by batch), how many in a batch."""
+
+    padded: bool
+    batch_size: int
+
+
+def plan_fast_path(
+    outline: Classifier,
+    pooling: Pooling,
+    freezing: FreezingPlan,
+    batching: Batching,
+    forbidden: Mapping[str, str] = NOTHING_FORBIDDEN,
+) -> FastPlan:
+    """The plan for a classifier, given its ``outline`` on the meta device with its adapter.
+
+    ``forbidden`` names shortcuts that are not to be taken, each with the reason. The
+    ``requires_grad`` of the outline's parameters is changed.
+    """
+    names = Chain(outline, None).names
+    if "forward" in vars(outline) or outline._forward_hooks or outline._forward_pre_hooks:
+        return _nothing(names, freezing, "an adapter has changed the classifier's forward pass")
+    probes = {}
+    for trained in set(freezing.by_epoch):
+        freezing.apply(outline, trained)
+        probes[trained] = _probe(outline)
+    drawing = next((probe.drawing for probe in probes.values() if probe.drawing), None)
+    backbone: BackboneModule = outline.backbone  # type: ignore[assignment]
+    if drawing is not None:
+        forbidden = {**forbidden, **dict.fromkeys((POSITION, PACKING), _CHANCE.format(drawing))}
+    unpadded, packed, packing = _plan_packing(backbone, pooling, batching, forbidden)
+    single, position = _plan_position(outline, pooling, forbidden)
+    if not (batching.padded or unpadded):
+        forbidden = {
+            PREFIX: "texts are padded batch by batch, so that none is the same every time",
+            **forbidden,
+        }
+    epochs, prefix = _plan_prefix(names, [probes[t] for t in freezing.by_epoch], forbidden)
+    return FastPlan(
+        stages=names,
+        single=single,
+        unpadded=unpadded,
+        packed=packed,
+        mixed_lengths=not unpadded or not (backbone.attends_to_padding or pooling.reads_padding()),
+        epochs=epochs,
+        shortcuts=(prefix, position, packing),
+    )
+
+
+def _nothing(names: tuple[str, ...], freezing: FreezingPlan, reason: str) -> FastPlan:
+    shortcuts = tuple(Shortcut(name=name, taken=False, detail=reason) for name in SHORTCUTS)
+    epochs = (EpochCut(0, -1),) * len(freezing.by_epoch)
+    return FastPlan(names, None, False, False, False, epochs, shortcuts)
+
+
+# --- padding --------------------------------------------------------------------------------------
+
+
+def _plan_packing(
+    backbone: BackboneModule, pooling: Pooling, batching: Batching, forbidden: Mapping[str, str]
+) -> tuple[bool, bool, Shortcut]:
+    def no(reason: str, unpadded: bool = False) -> tuple[bool, bool, Shortcut]:
+        return unpadded, False, Shortcut(name=PACKING, taken=False, detail=reason)
+
+    if not batching.padded and batching.batch_size == 1:
+        return no("texts come one by one: there is no padding", unpadded=True)
+    if PACKING in forbidden:
+        return no(forbidden[PACKING])
+    if backbone.attends_to_padding:
+        return no("real tokens attend to padding (there is no causal mask)")
+    if pooling.reads_padding():
+        return no("the pooling reads padding")
+    if isinstance(backbone, PackingBackboneModule):
+        return True, True, Shortcut(name=PACKING, taken=True, detail="no padding is computed")
+    detail = "batches are narrowed to their widest text (this backbone cannot pack them)"
+    return True, False, Shortcut(name=PACKING, taken=True, detail=detail)
+
+
+# --- the pooled position --------------------------------------------------------------------------
+
+
+def _plan_position(
+    outline: Classifier, pooling: Pooling, forbidden: Mapping[str, str]
+) -> tuple[int | None, Shortcut]:
+    def no(reason: str) -> tuple[None, Shortcut]:
+        return None, Shortcut(name=POSITION, taken=False, detail=reason)
+
+    if POSITION in forbidden:
+        return no(forbidden[POSITION])
+    if pooling.positions(torch.tensor([1, 2]), 2) is None:
+        return no("the pooling reads more than one position")
+    stages = tuple(outline.backbone.stages())  # type: ignore[operator]
+    single = max((i for i, stage in enumerate(stages) if not stage.positionwise), default=None)
+    if single is None:
+        return no("the backbone has no stage that looks at several positions")
+    name = stages[single].name
+    if stages[single].at_positions is not None:
+        detail = f"from {name} on, only the pooled position is computed (keys and values aside)"
+    else:
+        detail = f"after {name}, only the pooled position is computed"
+    return single, Shortcut(name=POSITION, taken=True, detail=detail)
+
+
+# --- the frozen prefix ----------------------------------------------------------------------------
+
+
+def _plan_prefix(
+    names: Sequence[str], probes: Sequence[_Probe], forbidden: Mapping[str, str]
+) -> tuple[tuple[EpochCut, ...], Shortcut]:
+    def no(reason: str) -> tuple[tuple[EpochCut, ...], Shortcut]:
+        return (EpochCut(0, -1),) * len(probes), Shortcut(name=PREFIX, taken=False, detail=reason)
+
+    if PREFIX in forbidden:
+        return no(forbidden[PREFIX])
+    cuts = [probe.cut for probe in probes]
+    if not any(cuts):
+        return no(f"{names[0]} {'trains' if probes[0].first_trained == 0 else 'draws at random'}")
+    epochs = tuple(
+        EpochCut(cut, max((e for e in range(epoch) if probes[e].first_trained < cut), default=-1))
+        for epoch, cut in enumerate(cuts)
+    )
+    parts = [_stages_text(names, cut) for cut in dict.fromkeys(cuts)]
+    detail = f"computed once for each distinct text, then kept: {', then '.join(parts)}"
+    return epochs, Shortcut(name=PREFIX, taken=True, detail=detail)
+
+
+def _stages_text(names: Sequence[str], cut: int) -> str:
+    if cut == 0:
+        return "nothing"
+    return names[0] if cut == 1 else f"{names[0]} to {names[cut - 1]}"
+
+
+class _Probe(NamedTuple):
+    """What the stages of the chain do in training mode, with certain parameters trained.
+
+    The first ``cut`` stages give the same every time; stage ``first_trained`` is the first with a
+    trained parameter (the chain's length if none has any); ``drawing`` names the first stage that
+    draws random numbers.
+    """
+
+    cut: int
+    first_trained: int
+    drawing: str | None
+
+
+def _probe(outline: Classifier) -> _Probe:
+    """Send two texts through every stage, and watch gradients and chance."""
+    outline.train()
+    chain = Chain(outline, None)
+    with torch.device("meta"):
+        ids = torch.zeros(2, 2, dtype=torch.int64)
+        inputs = Inputs(ids, torch.full((2,), 2, dtype=torch.int64), None, None)
+    hidden: Tensor | None = None
+    first_trained = first_drawing = len(chain)
+    with _Chance() as chance, torch.device("meta"):
+        context = chain.context(inputs)
+        for index in range(len(chain)):
+            hidden = chain.run(index, hidden, context, inputs)
+            if hidden.requires_grad:
+                first_trained = min(index, first_trained)
+            if chance.seen:
+                first_drawing = min(index, first_drawing)
+    drawing = None if first_drawing == len(chain) else chain.names[first_drawing]
+    return _Probe(min(first_trained, first_drawing), first_trained, drawing)
+
+
+class _Chance(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notices every operation that draws random numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            names = [argument.name for argument in func._schema.arguments]
+            given = dict(zip(names, args, strict=False)) | kwargs
+            # Fused attention always carries the tag; it draws only where dropout is at work.
+            self.seen |= ("dropout_p" not in given and "dropout_p" not in names) or bool(
+                given.get("dropout_p")
+            )
+        return func(*args, **kwargs)

@@ -1,0 +1,164 @@
+"""The activations of a frozen prefix: computed once per distinct row, kept where there is room."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from clsbench.fastpath.disk_cache import DiskCache, PrefixKey
+from clsbench.fastpath.rows import DistinctRows
+from clsbench.record import KeptActivations
+
+Progress = Callable[[int, int], None]
+"""Told how many token positions have gone through the prefix, and of how many."""
+
+_SHARD_BYTES = 64 * 2**20
+_SAME_FRACTION = 1e-2
+"""Beyond rounding, in bf16 too: another computation."""
+
+logger = logging.getLogger(__name__)
+
+
+class Compute(Protocol):
+    """Sends rows through the prefix."""
+
+    def __call__(self, slots: Tensor, cuts: Sequence[int]) -> Mapping[int, Sequence[Tensor]]:
+        """For each cut the activations there of every row in ``slots`` (B,)."""
+        ...
+
+
+class Room(NamedTuple):
+    """Where activations may be kept: so many bytes of memory, and a cache on disk or none."""
+
+    memory_bytes: int
+    disk: DiskCache | None
+
+
+class PrefixStore:
+    """Activations by cut and row: in memory within a budget, in memory-mapped files beyond it,
+    computed again beyond that."""
+
+    def __init__(self, rows: DistinctRows, compute: Compute, room: Room, batch_tokens: int) -> None:
+        self._rows = rows
+        self._compute = compute
+        self._room = room
+        self._batch_tokens = batch_tokens
+        self._kept: dict[int, list[Tensor | None]] = {}
+        self._memory_bytes: dict[int, int] = {}
+        self._most_memory_bytes = self._disk_bytes = 0
+        self._computed: set[int] = set()
+        self._found: set[int] = set()
+        self._recomputed = 0
+
+    def fill(
+        self, keys: Mapping[int, PrefixKey | None], mixed_lengths: bool, progress: Progress
+    ) -> None:
+        """Have the activations at every cut in ``keys``, computing them in one pass.
+
+        A cut with a key is looked up in the cache on disk and kept there for later runs.
+        """
+        for cut, key in keys.items():
+            self._kept[cut] = self._look_up(cut, key)
+        every = range(len(self._rows))
+        missing = [s for s in every if any(self._kept[cut][s] is None for cut in keys)]
+        self._found |= set(every) - set(missing)
+        total = int(self._rows.widths[missing].sum())
+        done = 0
+        waiting: dict[int, dict[int, Tensor]] = {cut: {} for cut in keys}
+        progress(done, total)
+        for slots in self._batches(missing, mixed_lengths):
+            for cut, rows in self._compute(slots, list(keys)).items():
+                waiting[cut].update(zip(slots.tolist(), rows, strict=True))
+                if sum(row.nbytes for row in waiting[cut].values()) >= _SHARD_BYTES:
+                    self._keep(cut, keys[cut], waiting[cut])
+                    waiting[cut] = {}
+            self._computed |= set(slots.tolist())
+            done += int(self._rows.widths[slots].sum())
+            progress(done, total)
+        for cut, left in waiting.items():
+            if left:
+                self._keep(cut, keys[cut], left)
+        in_memory = sum(self._memory_bytes.values())
+        self._most_memory_bytes = max(self._most_memory_bytes, in_memory)
+
+    def drop(self, cuts: Sequence[int]) -> None:
+        """Forget what was kept at these cuts."""
+        for cut in cuts:
+            self._kept.pop(cut, None)
+            self._memory_bytes.pop(cut, None)
+
+    def at(self, cut: int, slots: Tensor) -> list[Tensor]:
+        """The activations of these rows (B,), computed again where they could not be kept."""
+        kept = self._kept[cut]
+        rows = [kept[slot] for slot in slots.tolist()]
+        absent = [place for place, row in enumerate(rows) if row is None]
+        if absent:
+            again = self._compute(slots[absent], [cut])[cut]
+            self._recomputed += len(absent)
+            for place, row in zip(absent, again, strict=True):
+                rows[place] = row
+        return [row for row in rows if row is not None]
+
+    def facts(self) -> KeptActivations:
+        """What was computed, found and kept so far."""
+        return KeptActivations(
+            texts=sum(len(slots) for slots in self._rows.slots.values()),
+            distinct=len(self._rows),
+            computed=len(self._computed),
+            found=len(self._found),
+            recomputed=self._recomputed,
+            memory_bytes=self._most_memory_bytes,
+            disk_bytes=self._disk_bytes,
+        )
+
+    def _look_up(self, cut: int, key: PrefixKey | None) -> list[Tensor | None]:
+        nothing: list[Tensor | None] = [None] * len(self._rows)
+        if key is None or self._room.disk is None:
+            return nothing
+        found = self._room.disk.load(key, self._rows.keys)
+        if not found:
+            return nothing
+        # A key can be no better than the versions that components report: try one row.
+        slot = next(slot for slot, key in enumerate(self._rows.keys) if key in found)
+        ((again,),) = self._compute(torch.tensor([slot]), [cut]).values()
+        difference = (again.cpu().double() - found[self._rows.keys[slot]].double()).abs().max()
+        if difference > _SAME_FRACTION * again.abs().max().item():
+            logger.warning(
+                "the activations that an earlier run kept differ from today's (by %.2g): they are "
+                "computed again; clsbench cache clear %s removes them",
+                difference,
+                key.digest[:12],
+            )
+            return nothing
+        self._disk_bytes += sum(row.nbytes for row in found.values())
+        return [found.get(row_key) for row_key in self._rows.keys]
+
+    def _keep(self, cut: int, key: PrefixKey | None, rows: Mapping[int, Tensor]) -> None:
+        mapped: Mapping[str, Tensor] = {}
+        if key is not None and self._room.disk is not None:
+            by_key = {self._rows.keys[slot]: row.cpu() for slot, row in rows.items()}
+            mapped = self._room.disk.store(key, by_key)
+            self._disk_bytes += sum(row.nbytes for row in mapped.values())
+        for slot, row in rows.items():
+            if sum(self._memory_bytes.values()) + row.nbytes <= self._room.memory_bytes:
+                self._kept[cut][slot] = row
+                self._memory_bytes[cut] = self._memory_bytes.get(cut, 0) + row.nbytes
+            else:
+                self._kept[cut][slot] = mapped.get(self._rows.keys[slot])
+
+    def _batches(self, slots: Sequence[int], mixed_lengths: bool) -> Iterator[Tensor]:
+        """Rows of similar width together, so many at a time that the processor is busy."""
+        batch: list[int] = []
+        widths = self._rows.widths.tolist()
+        for slot in sorted(slots, key=widths.__getitem__, reverse=True):
+            full = sum(widths[other] for other in batch) + widths[slot] > self._batch_tokens
+            if batch and (full or (not mixed_lengths and widths[slot] != widths[batch[0]])):
+                yield torch.tensor(batch)
+                batch = []
+            batch.append(slot)
+        if batch:
+            yield torch.tensor(batch)
