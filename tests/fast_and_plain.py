@@ -92,6 +92,7 @@ def train(
     freezing = plan_freezing(setup.freezing, parameters, setup.settings.epochs, "under test")
     torch.manual_seed(7)
     events = tuple(book_schedule(len(splits.train), len(splits.validation), setup.settings))
+    torch.manual_seed(7)
     classifier = _classifier(setup, setup.backbone.build({})).to(dtype)
     plan = None
     with _default_dtype(dtype):

@@ -46,6 +46,7 @@ from clsbench.results.store import (
     write_record,
 )
 from clsbench.spec import format_component, to_tree
+from clsbench.training.evaluate import deviation_from_fp32
 from clsbench.training.fit import TrainingLog, fit, measure_before, prefix_progress
 from clsbench.training.schedule import beforehand, book_schedule
 from clsbench.training.scoring import Scores, score_baseline, score_classifier
@@ -133,12 +134,15 @@ def run_experiment(
         log = TrainingLog()
         scores: Scores | None = None
         baselines: list[BaselineResult] = []
+        deviation: float | None = None
         status, error = "finished", None
         try:
             with phases("prefix"):
                 forward.prepare(prefix_progress(hook))
             with phases("training"):
                 log.before = measure_before(forward, first_look)
+                if options.precision == "bf16":
+                    deviation = deviation_from_fp32(forward, "train", first_look.loss["train"])
                 fit(forward, events, freezing, spec.train, log, hook)
             with phases("evaluation"):
                 scores = score_classifier(
@@ -166,6 +170,7 @@ def run_experiment(
             baselines=tuple(baselines),
             phases_seconds=dict(phases.seconds),
             throughput=log.throughput(),
+            precision_deviation=deviation,
             fast_path=FastPath(shortcuts=fast.shortcuts, kept=forward.kept()),
             peak_memory_bytes=peak_memory_bytes(device),
             warnings=record.warnings + checks,

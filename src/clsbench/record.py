@@ -199,7 +199,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     ``status`` is ``finished``, ``interrupted``, ``failed`` or ``planned`` (a dry run). Runs with
     equal ``fingerprint`` did the same experiment; with equal ``run_key`` also on the same kind of
-    device, in the same precision, with the same seed.
+    device, in the same precision, with the same seed. ``precision_deviation`` is the largest
+    difference of a batch's loss from that in fp32, before training, where bf16 was asked for.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -226,5 +227,6 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     phases_seconds: dict[str, float] = {}
     throughput: Throughput | None = None
     fast_path: FastPath | None = None
+    precision_deviation: float | None = None
     warnings: tuple[str, ...] = ()
     error: str | None = None

@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import Meta
-from torch import nn
 
 import clsbench
-from clsbench.builtin.gpt2.module import GPT2Module, stage_of
-from clsbench.builtin.gpt2.shape import GPT2Shape
 from clsbench.spec import TrainSettings
 from clsbench.testing.miniature import MiniatureBackbone
 from components_of_the_catalog import entries, make
 from fast_and_plain import Outcome, Setup, random_splits, run_both
-
-WIDTH_TOKENS = 9
-VOCABULARY = 32
-
-
-class TinyGPT2(clsbench.Backbone, frozen=True):
-    """GPT-2's own module with three blocks of 12 features."""
-
-    causal: bool = True
-    blocks: Annotated[int, Meta(ge=1)] = 3
-
-    def hidden_size(self) -> int:
-        return 12
-
-    def describe(self) -> tuple[clsbench.ParameterInfo, ...]:
-        return clsbench.describe_parameters(self.skeleton(), stage_of)
-
-    def skeleton(self) -> nn.Module:
-        with clsbench.without_weights():
-            return self.build({})
-
-    def build(self, files: clsbench.Files) -> nn.Module:
-        return GPT2Module(GPT2Shape(12, self.blocks, 3, 16, VOCABULARY), self.causal)
-
+from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
 
 BACKBONES = {
     "gpt2": TinyGPT2(),

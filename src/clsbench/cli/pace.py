@@ -49,6 +49,28 @@ class Pace:
         return per_step * max(self.plan.steps - self.steps_done, 0)
 
 
+class PrefixPace:
+    """How far the frozen prefix is computed; every token position costs about the same."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.done = self.total = 0
+        self._clock = clock
+        self._first: tuple[float, int] | None = None
+
+    def progress(self, done: int, total: int) -> None:
+        """``done`` of ``total`` token positions are computed just now."""
+        if done < self.done or self._first is None:
+            self._first = None if done == total else (self._clock(), done)
+        self.done, self.total = done, total
+
+    def seconds_left(self) -> float | None:
+        """At the pace so far; ``None`` before anything was computed."""
+        if self._first is None or self.done <= self._first[1]:
+            return None
+        began, before = self._first
+        return (self._clock() - began) / (self.done - before) * (self.total - self.done)
+
+
 def duration(seconds: float) -> str:
     """Seconds as ``0:07``, ``12:34`` or ``1:02:03``."""
     minutes, rest = divmod(round(seconds), 60)

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 from clsbench.cli.downloads import TransferLines, Transfers, render_transfers
-from clsbench.cli.pace import Pace, duration
+from clsbench.cli.pace import Pace, PrefixPace, duration
 from clsbench.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class PlainDisplay:
         self._clock = clock
         self.downloads = TransferLines(clock)
         self._pace: Pace | None = None
+        self._prefix = PrefixPace(clock)
         self._last_line = float("-inf")
 
     def showing(self) -> AbstractContextManager[object]:
@@ -89,6 +90,19 @@ class PlainDisplay:
         logger.info("%s …", phase)
         if self._pace is not None:
             self._pace.pause()
+
+    @hookimpl
+    def clsbench_prefix_progressed(self, done: int, total: int) -> None:
+        """Tell how far the frozen prefix is, now and then."""
+        self._prefix.progress(done, total)
+        if self._pace is not None:
+            self._pace.pause()
+        now = self._clock()
+        if done == 0:
+            self._last_line = now
+        elif done < total and now - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            logger.info("%s", prefix_line(self._prefix))
 
     @hookimpl
     def clsbench_step_finished(self, report: StepReport) -> None:
@@ -129,6 +143,7 @@ class LiveDisplay:
         self._phase = "starting"
         self._phase_began = clock()
         self._pace: Pace | None = None
+        self._prefix = PrefixPace(clock)
         self._epoch = 0
         self._loss: float | None = None
         self._loss_read = float("-inf")
@@ -159,6 +174,13 @@ class LiveDisplay:
         """Name the phase."""
         self._phase = phase
         self._phase_began = self._clock()
+        if self._pace is not None:
+            self._pace.pause()
+
+    @hookimpl
+    def clsbench_prefix_progressed(self, done: int, total: int) -> None:
+        """Note how far the frozen prefix is."""
+        self._prefix.progress(done, total)
         if self._pace is not None:
             self._pace.pause()
 
@@ -203,10 +225,31 @@ class LiveDisplay:
         going = self.downloads.going()
         if going:
             return render_transfers(going, self._console.width)
+        if self._prefix.done < self._prefix.total:
+            return self._prefix_line()
         if self._phase == "training" and self._pace is not None and self._pace.steps_done:
             return self._training_line(self._pace)
         elapsed = duration(self._clock() - self._phase_began)
         return Text.assemble((self._phase, "bold"), f" … {elapsed}")
+
+    def _prefix_line(self) -> RenderableType:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        left = self._prefix.seconds_left()
+        line = Table.grid(padding=(0, 1))
+        line.add_row(
+            Text("frozen prefix", "bold"),
+            ProgressBar(
+                total=self._prefix.total,
+                completed=self._prefix.done,
+                width=min(40, max(5, self._console.width - 64)),
+            ),
+            Text(f"{self._prefix.done:,}/{self._prefix.total:,} tokens"),
+            Text(f"{duration(left)} left" if left is not None else "", "cyan"),
+        )
+        return line
 
     def _training_line(self, pace: Pace) -> RenderableType:
         from rich.progress_bar import ProgressBar
@@ -237,6 +280,13 @@ class LiveDisplay:
             Text.assemble(*parts),
         )
         return line
+
+
+def prefix_line(pace: PrefixPace) -> str:
+    """``frozen prefix: 12,288 of 166,560 tokens, 2:41 left``."""
+    left = pace.seconds_left()
+    more = f", {duration(left)} left" if left is not None else ""
+    return f"frozen prefix: {pace.done:,} of {pace.total:,} tokens{more}"
 
 
 def evaluation_line(entry: StepEntry, pace: Pace) -> str:

@@ -210,7 +210,7 @@ def _probe(outline: Classifier) -> _Probe:
         ids = torch.zeros(2, 2, dtype=torch.int64)
         inputs = Inputs(ids, torch.full((2,), 2, dtype=torch.int64), None, None)
     hidden: Tensor | None = None
-    first_trained = first_drawing = len(chain)
+    first_trained = first_drawing = first_idle = len(chain)
     with _Chance() as chance, torch.device("meta"):
         context = chain.context(inputs)
         for index in range(len(chain)):
@@ -219,16 +219,23 @@ def _probe(outline: Classifier) -> _Probe:
                 first_trained = min(index, first_trained)
             if chance.seen:
                 first_drawing = min(index, first_drawing)
+            if chance.idle:
+                first_idle = min(index, first_idle)
+        before_head, chance.seen = chance.seen, False
+        outline.out_head(hidden)
+    if chance.seen and not before_head:
+        # Draws without effect still move the generator from which the head draws.
+        first_drawing = first_idle
     drawing = None if first_drawing == len(chain) else chain.names[first_drawing]
     return _Probe(min(first_trained, first_drawing), first_trained, drawing)
 
 
 class _Chance(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notices every operation that draws random numbers."""
+    """Notices every operation that draws random numbers: ``seen``; ``idle`` if to no effect."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.seen = False
+        self.seen = self.idle = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -237,8 +244,11 @@ class _Chance(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if torch.Tag.nondeterministic_seeded in func.tags:
             names = [argument.name for argument in func._schema.arguments]
             given = dict(zip(names, args, strict=False)) | kwargs
-            # Fused attention always carries the tag; it draws only where dropout is at work.
-            self.seen |= ("dropout_p" not in given and "dropout_p" not in names) or bool(
-                given.get("dropout_p")
-            )
+            p = given.get("p")
+            if "dropout_p" in names:  # fused attention draws only where it drops
+                self.seen |= bool(given.get("dropout_p"))
+            elif p == 0.0 or (p == 1.0 and "bernoulli" in func.name()):
+                self.idle = True
+            else:
+                self.seen = True
         return func(*args, **kwargs)

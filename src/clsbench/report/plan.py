@@ -13,7 +13,7 @@ from rich.text import Text
 
 from clsbench.record import DataFacts, ParameterCounts, RunRecord, StageParameters, StandIn
 from clsbench.report.wording import bytes_text, listed, percent, plain
-from clsbench.values import RunPlan
+from clsbench.values import RunPlan, Shortcut
 
 _STAND_IN_NOTE = (
     "This is not the real experiment: the figures below say how the embedded stand-ins do, and "
@@ -36,6 +36,7 @@ def plan_banner(plan: RunPlan) -> RenderableType:
             ),
         ),
         ("parameters", _trained(plan.parameters_trainable, plan.parameters_total)),
+        *shortcut_facts(plan.shortcuts),
     ]
     return Group(
         *_stand_in_texts(plan.stand_ins), plain(plan.experiment, "bold"), fact_table(facts)
@@ -65,6 +66,15 @@ def _stand_in_texts(texts: Sequence[str]) -> list[RenderableType]:
             box=box.HEAVY,
         )
     ]
+
+
+def shortcut_facts(shortcuts: Iterable[Shortcut]) -> list[tuple[str, RenderableType]]:
+    """What need not be computed, and why the rest must be."""
+    lines = [
+        plain(f"{s.name}: {s.detail}") if s.taken else plain(f"no {s.name}: {s.detail}", "dim")
+        for s in shortcuts
+    ]
+    return [("fast path" if number == 0 else "", line) for number, line in enumerate(lines)]
 
 
 def fact_table(facts: Iterable[tuple[str, RenderableType]]) -> Table:
@@ -138,6 +148,8 @@ def dry_run_view(record: RunRecord) -> RenderableType:
         facts.append(("memory", Text(f"about {expected} at the peak of training")))
     if record.data is not None:
         facts += data_facts(record.data)
+    if record.fast_path is not None:
+        facts += shortcut_facts(record.fast_path.shortcuts)
     parts += [plain(f"{record.experiment}: a dry run, nothing is trained", "bold")]
     parts += [fact_table(facts)]
     if record.parameters is not None:

@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from clsbench.record import RunRecord
+from clsbench.record import KeptActivations, RunRecord
 from clsbench.report.figures import (
     before_table,
     comparable_figures,
@@ -71,6 +71,22 @@ def print_run(console: Console, record: RunRecord, path: Path | None = None) -> 
         show(plain(f"warning: {warning}", "yellow"))
     if path is not None:
         print_paths(console, path)
+
+
+def _kept_text(kept: KeptActivations) -> str:
+    """``1,388 distinct of 1,494 texts: 1,388 computed; 512 MB in memory, 512 MB on disk``."""
+    sources = [f"{kept.computed:,} computed"]
+    if kept.found:
+        sources.append(f"{kept.found:,} from earlier runs")
+    places = [f"{bytes_text(kept.memory_bytes)} in memory"]
+    if kept.disk_bytes:
+        places.append(f"{bytes_text(kept.disk_bytes)} on disk")
+    if kept.recomputed:
+        places.append(f"no room for all: computed again {kept.recomputed:,} times")
+    return (
+        f"{kept.distinct:,} distinct of {kept.texts:,} texts: {', '.join(sources)}; "
+        f"{', '.join(places)}"
+    )
 
 
 def print_paths(console: Console, path: Path) -> None:
@@ -161,6 +177,18 @@ def _costs(record: RunRecord) -> list[tuple[str, RenderableType]]:
         share = percent(parameters.trainable / parameters.total) if parameters.total else "-"
         counts = f"{parameters.trainable:,} of {parameters.total:,} trained ({share})"
         facts.append(("parameters", Text(counts)))
+    if record.fast_path is not None and record.fast_path.kept is not None:
+        facts.append(("prefix", Text(_kept_text(record.fast_path.kept))))
+    if record.precision_deviation is not None:
+        facts.append(
+            (
+                "precision",
+                Text(
+                    f"a batch's loss differs from fp32 by up to {record.precision_deviation:.1e} "
+                    "(before training)"
+                ),
+            )
+        )
     if record.phases_seconds:
         phases = ", ".join(f"{name} {value:.1f}" for name, value in record.phases_seconds.items())
         total = seconds_text(sum(record.phases_seconds.values()))

@@ -19,6 +19,19 @@ def mean_batch_loss(forward: Forward, split: str, batches: Sequence[Sequence[int
     return sum(loss.item() for loss in losses) / len(losses) if losses else float("nan")
 
 
+def deviation_from_fp32(forward: Forward, split: str, batches: Sequence[Sequence[int]]) -> float:
+    """The largest difference of a batch's loss from what fp32 gives, no shortcut taken."""
+    exact = Forward(forward.classifier, forward.splits, forward.device, "fp32")
+    labels = forward.splits[split].labels
+    largest = 0.0
+    for indices in batches:
+        wanted = labels[list(indices)].to(forward.device)
+        ((ours,), (theirs,)) = (f.evaluate(split, [indices]) for f in (forward, exact))
+        difference = F.cross_entropy(ours, wanted) - F.cross_entropy(theirs, wanted)
+        largest = max(largest, abs(difference.item()))
+    return largest
+
+
 def batch_accuracy(forward: Forward, split: str, batches: Sequence[Sequence[int]]) -> float:
     """The share of the texts in ``batches`` that are classified correctly."""
     labels = forward.splits[split].labels

@@ -1,0 +1,203 @@
+"""Kept activations: in memory, on disk, computed again; found by later runs or void."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import clsbench
+from clsbench.builtin.freezing_strategies import Gradual, HeadOnly, LastBlocks
+from clsbench.builtin.heads import Linear
+from clsbench.builtin.poolings import LastRealToken, LastToken, Mean
+from clsbench.data.tokens import TokenizedSplits
+from clsbench.fastpath.disk_cache import DiskCache, PrefixKey
+from clsbench.fastpath.keys import prefix_key
+from clsbench.fastpath.plan import FastPlan
+from clsbench.fastpath.prefix import Room
+from clsbench.model.classifier import Classifier
+from clsbench.record import KeptActivations
+from clsbench.spec import TrainSettings
+from fast_and_plain import EVERYTHING_IN_MEMORY, Outcome, Setup, random_splits, train
+from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
+
+LENGTHS = [9, 4, 1, 0, 9, 5, 5, 7, 3, 8]
+CIRCUMSTANCES = {"backbone": "tiny", "precision": "fp64", "device": "cpu"}
+
+
+def setup(
+    freezing: clsbench.FreezingStrategy, pooling: clsbench.Pooling | None = None, epochs: int = 3
+) -> Setup:
+    settings = TrainSettings(epochs=epochs, batch_size=3, eval_every=2, eval_batches=2)
+    return Setup(TinyGPT2(), pooling or LastToken(), Linear(), freezing, None, settings)
+
+
+def splits() -> TokenizedSplits:
+    return random_splits(1, LENGTHS, WIDTH_TOKENS, VOCABULARY)
+
+
+def key(classifier: Classifier, plan: FastPlan, cut: int) -> PrefixKey:
+    return prefix_key(classifier, plan, cut, CIRCUMSTANCES)
+
+
+def run(what: Setup, room: Room | None = EVERYTHING_IN_MEMORY, keyed: bool = False) -> Outcome:
+    return train(what, splits(), torch.float64, room, key if keyed else None)
+
+
+def kept(outcome: Outcome) -> KeptActivations:
+    found = outcome.forward.kept()
+    assert found is not None
+    return found
+
+
+def same(first: Outcome, second: Outcome) -> None:
+    assert first.losses == pytest.approx(second.losses, rel=1e-9)
+    assert first.evaluations == pytest.approx(second.evaluations, rel=1e-9)
+
+
+def test_equal_rows_are_computed_once() -> None:
+    facts = kept(run(setup(LastBlocks())))
+    texts = len(LENGTHS) + 5 + 5
+    assert facts.texts == texts
+    assert facts.distinct == facts.computed < texts
+    assert (facts.found, facts.recomputed, facts.disk_bytes) == (0, 0, 0)
+    assert facts.memory_bytes == facts.distinct * WIDTH_TOKENS * 12 * 8
+
+
+def test_without_padding_only_real_tokens_are_kept() -> None:
+    outcome = run(setup(LastBlocks(), LastRealToken()))
+    data = splits()
+    real = {
+        tuple(row.tolist()): max(int(length), 1)
+        for rows in data.by_name().values()
+        for row, length in zip(rows.input_ids, rows.lengths, strict=True)
+    }
+    assert kept(outcome).memory_bytes <= sum(real.values()) * 12 * 8
+    assert kept(outcome).memory_bytes >= (sum(real.values()) - WIDTH_TOKENS) * 12 * 8
+
+
+@pytest.mark.parametrize("pooling", [LastToken(), LastRealToken(), Mean()], ids=repr)
+def test_a_wholly_frozen_backbone_keeps_one_vector_a_text(pooling: clsbench.Pooling) -> None:
+    facts = kept(run(setup(HeadOnly(), pooling)))
+    assert facts.memory_bytes == facts.distinct * 12 * 8
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 2000])
+def test_what_finds_no_room_is_computed_again(memory_bytes: int) -> None:
+    what = setup(LastBlocks())
+    outcome = run(what, Room(memory_bytes, None))
+    same(run(what, None), outcome)
+    assert kept(outcome).recomputed > 0
+    assert kept(outcome).memory_bytes <= memory_bytes
+
+
+def test_what_finds_no_room_in_memory_is_kept_on_disk(tmp_path: Path) -> None:
+    what = setup(LastBlocks())
+    outcome = run(what, Room(2000, DiskCache(tmp_path, 10**9)), keyed=True)
+    same(run(what, None), outcome)
+    facts = kept(outcome)
+    assert facts.recomputed == 0
+    assert 0 < facts.memory_bytes <= 2000 < facts.disk_bytes
+
+
+def test_a_later_run_finds_all(tmp_path: Path) -> None:
+    what = setup(LastBlocks(), LastRealToken())
+    first = run(what, Room(10**9, DiskCache(tmp_path, 10**9)), keyed=True)
+    second = run(what, Room(10**9, DiskCache(tmp_path, 10**9)), keyed=True)
+    assert second.losses == first.losses
+    assert (kept(second).computed, kept(second).found) == (0, kept(first).computed)
+
+
+def test_several_cuts_in_one_pass(tmp_path: Path) -> None:
+    what = setup(Gradual(), epochs=4)
+    outcome = run(what, Room(10**9, DiskCache(tmp_path, 10**9)), keyed=True)
+    same(run(what, None), outcome)
+    assert kept(outcome).computed == kept(outcome).distinct
+    again = run(setup(LastBlocks()), Room(10**9, DiskCache(tmp_path, 10**9)), keyed=True)
+    assert kept(again).computed == 0, "the cut of last-blocks is one of gradual's"
+
+
+def test_damaged_files_are_computed_again(tmp_path: Path) -> None:
+    what = setup(LastBlocks())
+    first = run(what, Room(10**9, DiskCache(tmp_path, 10**9)), keyed=True)
+    for shard in tmp_path.rglob("*.safetensors"):
+        content = bytearray(shard.read_bytes())
+        content[-20] ^= 1
+        shard.chmod(0o600)
+        shard.write_bytes(content)
+    second = run(what, Room(10**9, DiskCache(tmp_path, 10**9)), keyed=True)
+    assert second.losses == first.losses
+    assert kept(second).computed > 0
+
+
+def test_what_another_computation_kept_is_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def careless(classifier: Classifier, plan: FastPlan, cut: int) -> PrefixKey:
+        return PrefixKey("0" * 64, {"backbone": "", "cut": "", "positions": ""})
+
+    what = setup(LastBlocks())
+    other = what._replace(backbone=TinyGPT2(causal=False))
+    room = Room(10**9, DiskCache(tmp_path, 10**9))
+    train(other, splits(), torch.float64, room, careless)
+    with caplog.at_level(logging.WARNING, logger="clsbench"):
+        outcome = train(
+            what, splits(), torch.float64, Room(10**9, DiskCache(tmp_path, 10**9)), careless
+        )
+    same(run(what, None), outcome)
+    assert "differ from today's" in caplog.text
+
+
+def test_progress_counts_token_positions() -> None:
+    told: list[tuple[int, int]] = []
+    outcome = run(setup(LastBlocks()))
+    outcome.forward.prepare(lambda done, total: told.append((done, total)))
+    assert told[0][0] == 0
+    assert told[-1][0] == told[-1][1] == kept(outcome).distinct * WIDTH_TOKENS
+
+
+# --- the key --------------------------------------------------------------------------------------
+
+
+def keyed(change: Any = None, cut: int = 3, **circumstances: Any) -> str:
+    torch.manual_seed(3)
+    classifier = Classifier(TinyGPT2().build({}), LastToken().build(12), torch.nn.Linear(12, 2))
+    if change is not None:
+        with torch.no_grad():
+            change(classifier)
+    outcome = run(setup(LastBlocks(), epochs=1))
+    assert outcome.plan is not None
+    return prefix_key(classifier, outcome.plan, cut, CIRCUMSTANCES | circumstances).digest
+
+
+def test_the_key_holds_what_decides_and_nothing_else() -> None:
+    same_key = keyed()
+
+    def below(classifier: Any) -> None:
+        classifier.backbone.trf_blocks[1].att.W_key.bias[0] += 1e-6
+
+    def above(classifier: Any) -> None:
+        classifier.backbone.trf_blocks[2].att.W_key.bias[0] += 1
+        classifier.backbone.final_norm.scale[0] += 1
+        classifier.out_head.weight[0] += 1
+
+    assert keyed() == same_key
+    assert keyed(above) == same_key
+    assert keyed(below) != same_key
+    assert keyed(cut=2) != same_key
+    assert keyed(max_length=10) != same_key
+    assert keyed(precision="bf16") != same_key
+
+
+def test_making_a_key_changes_nothing() -> None:
+    classifier = Classifier(TinyGPT2().build({}), LastToken().build(12), torch.nn.Linear(12, 2))
+    for parameter in classifier.backbone.parameters():
+        parameter.requires_grad_(False)
+    plan = run(setup(LastBlocks(), epochs=1)).plan
+    assert plan is not None
+    prefix_key(classifier, plan, 3, CIRCUMSTANCES)
+    assert not any(p.requires_grad for p in classifier.backbone.parameters())
+    assert all(p.grad is None for p in classifier.parameters())

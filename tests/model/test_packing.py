@@ -1,0 +1,45 @@
+"""Texts without padding, and back."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clsbench import Packing, select_positions
+
+LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=5)
+
+
+@given(lengths=LENGTHS, extra=st.integers(0, 2))
+def test_what_is_packed_comes_back(lengths: list[int], extra: int) -> None:
+    packing = Packing.of(lengths)
+    padded = torch.randn(len(lengths), max(lengths) + extra, 3)
+    packed = packing.pack(padded)
+    wanted = torch.cat([row[:length] for row, length in zip(padded, lengths, strict=True)])
+    assert torch.equal(packed, wanted)
+    assert [len(part) for part in packing.split(packed)] == lengths
+    again = packing.pad(packed)
+    for row, back, length in zip(padded, again, lengths, strict=True):
+        assert torch.equal(back[:length], row[:length])
+        assert not back[length:].any()
+
+
+@given(lengths=LENGTHS, data=st.data())
+def test_positions_are_counted_within_each_text(lengths: list[int], data: st.DataObject) -> None:
+    packing = Packing.of(lengths)
+    padded = torch.randn(len(lengths), max(lengths), 3)
+    positions = torch.tensor([data.draw(st.integers(0, length - 1)) for length in lengths])
+    rows = torch.arange(len(lengths))
+    wanted = padded[rows, positions].unsqueeze(1)
+    assert torch.equal(select_positions(padded, positions), wanted)
+    assert torch.equal(select_positions(packing.pack(padded), positions, packing), wanted)
+    assert torch.equal(packing.positions[packing.starts + positions], positions)
+
+
+def test_gradients_reach_every_token_once() -> None:
+    packing = Packing.of([2, 3])
+    packed = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
+    packing.pack(packing.pad(packed) * 2).sum().backward()
+    assert packed.grad is not None
+    assert torch.equal(packed.grad, torch.full((5, 2), 2.0, dtype=torch.float64))
