@@ -19,7 +19,10 @@ from clsbench.builtin.poolings import LastToken
 from clsbench.builtin.sms_spam import SmsSpam
 from clsbench.catalog import load_catalog
 from clsbench.data.splits import split_corpus
-from clsbench.data.tokens import TokenizedSplits, tokenize_splits
+from clsbench.data.tokens import TokenizedSplits, TokenRows, tokenize_splits
+from clsbench.fastpath.forward import Forward, Shortcuts
+from clsbench.fastpath.plan import Batching, plan_fast_path
+from clsbench.fastpath.prefix import Room
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import plan_freezing
 from clsbench.record import History
@@ -81,21 +84,43 @@ def train_ours(
     data: TokenizedSplits,
     settings: TrainSettings,
     strategy: clsbench.FreezingStrategy,
-    steps: int | None = None,
+    shape: GPT2Shape,
+    fast: bool,
 ) -> History:
-    """Train along the book's schedule; with ``steps``, only its first so many batches."""
+    """Train along the book's schedule, with every shortcut or with none."""
     torch.manual_seed(123)
     events = list(book_schedule(len(data.train), len(data.validation), settings))
-    if steps is not None:
-        events = [e for e in events if getattr(e, "step", steps) < steps]
     parameters = clsbench.describe_parameters(classifier.backbone, stage_of)
-    plan = plan_freezing(strategy, parameters, settings.epochs, "under test")
+    freezing = plan_freezing(strategy, parameters, settings.epochs, "under test")
+    shortcuts = None
+    if fast:
+        with clsbench.without_weights():
+            pooling, head = LastToken().build(shape.width), torch.nn.Linear(shape.width, 2)
+            outline = Classifier(GPT2Module(shape), pooling, head)
+        batching = Batching(padded=True, batch_size=settings.batch_size)
+        plan = plan_fast_path(outline, LastToken(), freezing, batching)
+        room = Room(memory_bytes=2**33, disk=None)
+        shortcuts = Shortcuts(plan, LastToken(), room, lambda cut: None)
+    forward = Forward(classifier, data.by_name(), torch.device("cpu"), "fp32", shortcuts)
+    forward.prepare(lambda done, total: None)
     log = TrainingLog()
-    fit(
-        classifier, data, events, plan, settings, torch.device("cpu"), "fp32", log,
-        load_catalog().lifecycle(),
-    )  # fmt: skip
+    fit(forward, events, freezing, settings, log, load_catalog().lifecycle())
     return log.history()
+
+
+def first_texts(data: TokenizedSplits, texts: int, max_length: int) -> TokenizedSplits:
+    """Only the first so many texts of each split, padded to ``max_length``."""
+    parts = [
+        TokenRows(
+            rows.input_ids[:texts, :max_length],
+            rows.lengths[:texts].clamp(max=max_length),
+            rows.labels[:texts],
+            truncated=0,
+            padded=True,
+        )
+        for rows in data.by_name().values()
+    ]
+    return TokenizedSplits(*parts, max_length=max_length)
 
 
 @pytest.mark.parametrize(("variant", "shuffles"), [("book", 1), ("book-ablation", 2)])
@@ -161,19 +186,27 @@ def test_the_look_before_training_equals_the_books(
     ours = our_classifier(width, blocks, heads, CONTEXT)
     torch.manual_seed(123)
     sizes = {name: len(getattr(data, name)) for name in splits}
-    found = measure_before(ours, data, beforehand(sizes, TrainSettings()), cpu, "fp32")
+    forward = Forward(ours, data.by_name(), cpu, "fp32")
+    found = measure_before(forward, beforehand(sizes, TrainSettings()))
     assert found.accuracy == accuracy
     assert found.loss == pytest.approx(loss, rel=1e-5)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("fast", [False, True], ids=["plain", "fast"])
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float64, 1e-8), (torch.float32, 1e-3)], ids=["fp64", "fp32"]
 )
 def test_a_complete_run_equals_the_books(
-    files: dict[str, Path], tokenizer: Any, tmp_path: Path, dtype: torch.dtype, tolerance: float
+    files: dict[str, Path],
+    tokenizer: Any,
+    tmp_path: Path,
+    dtype: torch.dtype,
+    tolerance: float,
+    fast: bool,
 ) -> None:
     width, blocks, heads = 48, 3, 4
+    shape = GPT2Shape(width, blocks, heads, CONTEXT)
     settings = TrainSettings()
     loaders = peer_loaders(files["sms-spam/SMSSpamCollection"], tokenizer, tmp_path)
     data = our_data(files, tokenizer)
@@ -187,7 +220,7 @@ def test_a_complete_run_equals_the_books(
                 peer, loaders.train, loaders.validation, optimizer, torch.device("cpu"), 5, 50, 5
             )
         )
-        history = train_ours(ours, data, settings, LastBlocks())
+        history = train_ours(ours, data, settings, LastBlocks(), shape, fast)
     assert [entry.step for entry in history.steps] == list(range(0, 650, 50))
     assert [e.train_loss for e in history.steps] == pytest.approx(train_losses, rel=tolerance)
     assert [e.validation_loss for e in history.steps] == pytest.approx(
@@ -200,44 +233,26 @@ def test_a_complete_run_equals_the_books(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("all_cores")
-def test_gpt2_small_equals_the_book_for_20_steps(
+def test_gpt2_small_on_the_fast_path_equals_the_book_for_50_steps(
     files: dict[str, Path], tokenizer: Any, tmp_path: Path
 ) -> None:
-    """Random weights, float32, real corpus: the loss of each of the first 20 batches."""
-    steps = 20
-    loaders = peer_loaders(files["sms-spam/SMSSpamCollection"], tokenizer, tmp_path)
-    data = our_data(files, tokenizer)
-    settings = TrainSettings(eval_every=1, eval_batches=1)
+    """Random weights, float32, real texts, few of them so that they come again: every loss."""
+    epochs, texts = 5, 80
+    loaders = peer_loaders(files["sms-spam/SMSSpamCollection"], tokenizer, tmp_path, texts=texts)
+    data = first_texts(our_data(files, tokenizer), texts, loaders.train.dataset.max_length)
+    settings = TrainSettings(epochs=epochs, eval_every=1, eval_batches=1)
     peer = peer_classifier(768, 12, 12, 1024)
-    losses: list[tuple[float, float]] = []
-
-    class EnoughError(Exception):
-        """Ends the book's loop, which knows no maximum of steps."""
-
-    class Recording(torch.optim.AdamW):
-        def step(self, closure: Any = None) -> Any:
-            if len(losses) == steps:
-                raise EnoughError
-            return super().step(closure)
-
-    original = ch06.evaluate_model
-
-    def recording(*arguments: Any) -> tuple[float, float]:
-        result: tuple[float, float] = original(*arguments)
-        losses.append(result)
-        return result
-
-    optimizer = Recording(peer.parameters(), lr=5e-5, weight_decay=0.1)
+    optimizer = torch.optim.AdamW(peer.parameters(), lr=5e-5, weight_decay=0.1)
     torch.manual_seed(123)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ch06, "evaluate_model", recording)
-        with pytest.raises(EnoughError):
-            ch06.train_classifier_simple(
-                peer, loaders.train, loaders.validation, optimizer, torch.device("cpu"), 1, 1, 1
-            )
+    train_losses, validation_losses, *_ = ch06.train_classifier_simple(
+        peer, loaders.train, loaders.validation, optimizer, torch.device("cpu"), epochs, 1, 1
+    )
     del peer, optimizer
-    history = train_ours(our_classifier(768, 12, 12, 1024), data, settings, LastBlocks(), steps)
-    assert len(history.steps) == steps
+    ours = our_classifier(768, 12, 12, 1024)
+    shape = GPT2Shape(768, 12, 12)
+    history = train_ours(ours, data, settings, LastBlocks(), shape, fast=True)
+    assert len(history.steps) == 50
+    losses = zip(train_losses, validation_losses, strict=True)
     for entry, (train_loss, validation_loss) in zip(history.steps, losses, strict=True):
         assert entry.train_loss == pytest.approx(train_loss, abs=1e-5)
         assert entry.validation_loss == pytest.approx(validation_loss, abs=1e-5)

@@ -1,0 +1,137 @@
+"""Our side: real training steps, evaluations and scoring along the fast path."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from clsbench.data.tokens import TokenRows
+from clsbench.experiment import build_classifier
+from clsbench.fastpath.disk_cache import DiskCache, PrefixKey
+from clsbench.fastpath.forward import Forward, Shortcuts
+from clsbench.fastpath.keys import prefix_key
+from clsbench.fastpath.prefix import Room
+from clsbench.fastpath.rows import DistinctRows
+from clsbench.training.evaluate import mean_batch_loss
+from clsbench.training.fit import TrainingLog, _Batches
+from workload import Workload
+
+CPU = torch.device("cpu")
+_MEMORY_BYTES = 4 * 2**30
+_DISK_BYTES = 8 * 10**9
+
+
+class OurSide:
+    """clsbench's classifier with every shortcut that its plan finds.
+
+    The prefix of the texts that are measured is computed here, once, unless there is none.
+    """
+
+    def __init__(self, workload: Workload, folder: Path) -> None:
+        self._workload = workload
+        self._folder = folder
+        experiment = workload.experiment
+        self.classifier = build_classifier(
+            experiment,
+            workload.files.files,
+            len(workload.data.facts.class_names),
+            experiment.spec.seed,
+            "fp32",
+        )
+        self.cut = workload.plan.epochs[0].cut
+        self.forward = self._forward(workload.rows, None, None)
+        self.forward.prepare(_nobody_watches)
+        freezing, settings = workload.freezing, experiment.spec.train
+        freezing.apply(self.classifier, freezing.by_epoch[0])
+        self.classifier.train()
+        self.forward.begin_epoch(0, _nobody_watches)
+        self.trained = [p for p in self.classifier.parameters() if p.requires_grad]
+        # As clsbench.training.fit makes it.
+        optimizer = torch.optim.AdamW(
+            self.trained, lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+        )
+        self._steps = _Batches(self.forward, optimizer, settings, TrainingLog())
+        self._batches = itertools.cycle(workload.batches)
+
+    # --- what is timed ----------------------------------------------------------------------------
+
+    def step(self) -> float:
+        """One training step; its loss."""
+        return self._steps.train(next(self._batches)).loss()
+
+    def evaluation(self) -> float:
+        """One evaluation: the loss on five batches of either split."""
+        look = self._workload.evaluation
+        return mean_batch_loss(self.forward, "train", look.train) + mean_batch_loss(
+            self.forward, "validation", look.validation
+        )
+
+    def scoring(self) -> object:
+        """The final logits of the sample."""
+        return self.forward.all_logits("sample", self._workload.experiment.spec.train.batch_size)
+
+    def cold_prefix(self) -> None:
+        """The prefix of the sample, computed and written down for later runs."""
+        with tempfile.TemporaryDirectory(dir=self._folder) as empty:
+            room = DiskCache(Path(empty), _DISK_BYTES)
+            self._forward(self._sample(), room, self.key()).prepare(_nobody_watches)
+
+    def key(self) -> PrefixKey:
+        """The key of the prefix: a hash over its weights, which every run computes once."""
+        return self._key()
+
+    def single_row(self) -> None:
+        """The prefix of one row: what a later run tries before it trusts what was kept."""
+        self._forward(self._one_row(), None, None).prepare(_nobody_watches)
+
+    def kept_prefix(self) -> None:
+        """Load what :meth:`keep` kept of the sample, every byte checked."""
+        found = DiskCache(self._folder / "kept", _DISK_BYTES).load(self._known, self._row_keys)
+        assert len(found) == len(self._row_keys)
+
+    # --- before that ------------------------------------------------------------------------------
+
+    def keep(self) -> None:
+        """Write the sample's prefix down, for :meth:`kept_prefix`."""
+        self._known = self._key()
+        room = DiskCache(self._folder / "kept", _DISK_BYTES)
+        self._forward(self._sample(), room, self._known).prepare(_nobody_watches)
+        plan, pooling = self._workload.plan, self._workload.experiment.pooling
+        self._row_keys = DistinctRows(self._sample(), pooling, plan.unpadded).keys
+
+    def kept_bytes(self) -> int:
+        """Bytes of activations that a step reads on average."""
+        if not self.cut:
+            return 0
+        facts = self.forward.kept()
+        assert facts is not None
+        texts = self._workload.experiment.spec.train.batch_size
+        return texts * (facts.memory_bytes + facts.disk_bytes) // facts.distinct
+
+    def _key(self) -> PrefixKey:
+        circumstances = {"backbone": "benchmark", "precision": "fp32", "device": "cpu"}
+        return prefix_key(self.classifier, self._workload.plan, self.cut, circumstances)
+
+    def _sample(self) -> dict[str, TokenRows]:
+        return {"sample": self._workload.rows["sample"]}
+
+    def _one_row(self) -> dict[str, TokenRows]:
+        rows = self._workload.rows["sample"]
+        middle = len(rows) // 2
+        one = (tensor[middle : middle + 1] for tensor in (rows.input_ids, rows.lengths, rows.labels))
+        return {"sample": TokenRows(*one, truncated=0, padded=rows.padded)}
+
+    def _forward(
+        self, rows: Mapping[str, TokenRows], disk: DiskCache | None, key: PrefixKey | None
+    ) -> Forward:
+        plan, pooling = self._workload.plan, self._workload.experiment.pooling
+        shortcuts = Shortcuts(plan, pooling, Room(_MEMORY_BYTES, disk), lambda cut: key)
+        return Forward(self.classifier, rows, CPU, "fp32", shortcuts)
+
+
+def _nobody_watches(done: int, total: int) -> None:
+    """Nothing to show."""

@@ -1,0 +1,176 @@
+"""The other sides: the book's own code (``llms-from-scratch``), and Hugging Face."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from llms_from_scratch import appendix_e, ch04, ch06
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from workload import Lora, Setting, Workload
+
+CPU = torch.device("cpu")
+
+
+def make_book_model(workload: Workload, seed: int) -> nn.Module:
+    """The book's classifier with random weights, frozen as the setting has it.
+
+    LoRA is appendix E's, which adds alpha · (x A B) without dividing by the rank.
+    """
+    setting, backbone = workload.setting, workload.experiment.backbone
+    shape = backbone.skeleton()
+    torch.manual_seed(seed)
+    model: nn.Module = ch04.GPTModel(
+        {
+            "vocab_size": shape.tok_emb.num_embeddings,
+            "context_length": backbone.context_length(),
+            "emb_dim": backbone.hidden_size(),
+            "n_heads": shape.trf_blocks[0].att.attention_heads,
+            "n_layers": len(shape.trf_blocks),
+            "drop_rate": 0.0,
+            "qkv_bias": True,
+        }
+    )
+    _freeze(model, list(model.trf_blocks), model.final_norm, setting)
+    torch.manual_seed(seed)
+    model.out_head = nn.Linear(backbone.hidden_size(), len(workload.data.facts.class_names))
+    if setting.lora:
+        appendix_e.replace_linear_with_lora(model, Lora().rank, Lora().alpha)
+    return model.train()
+
+
+class BookSide:
+    """The book's classifier, its loaders and its optimiser; a call is one batch of 8 texts."""
+
+    def __init__(self, workload: Workload, folder: Path, seed: int) -> None:
+        self.model = make_book_model(workload, seed)
+        self.loaders = book_loaders(workload, folder)
+        self._loss: Callable[..., Tensor] = ch06.calc_loss_batch
+        if workload.setting.real_token:
+            self._loss = _loss_at_the_last_real_token
+        settings = workload.experiment.spec.train
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+        )
+        first = DataLoader(
+            self.loaders["train"].dataset,
+            batch_size=settings.batch_size,
+            sampler=[index for batch in workload.train_indices for index in batch],
+        )
+        self._batches: Iterator[Any] = itertools.chain.from_iterable(itertools.repeat(first))
+        self._looked_at = itertools.chain.from_iterable(
+            itertools.repeat(self.loaders["validation"])
+        )
+
+    def step(self) -> float:
+        """One training step as in ``train_classifier_simple``; its loss."""
+        self.model.train()
+        input_batch, target_batch = next(self._batches)
+        self.optimizer.zero_grad()
+        loss = self._loss(input_batch, target_batch, self.model, CPU)
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    def evaluation_batch(self) -> float:
+        """The loss of one batch as in ``evaluate_model``."""
+        self.model.eval()
+        with torch.no_grad():
+            input_batch, target_batch = next(self._looked_at)
+            return self._loss(input_batch, target_batch, self.model, CPU).item()
+
+
+class HuggingFaceSide:
+    """``GPT2ForSequenceClassification`` of the same size, fused attention, the same freezing.
+
+    For timing only: its weights are others. It has fused AdamW, as its own trainer uses.
+    """
+
+    def __init__(self, workload: Workload) -> None:
+        from transformers import GPT2Config, GPT2ForSequenceClassification
+
+        backbone = workload.experiment.backbone
+        shape = backbone.skeleton()
+        config = GPT2Config(
+            vocab_size=shape.tok_emb.num_embeddings,
+            n_positions=backbone.context_length(),
+            n_embd=backbone.hidden_size(),
+            n_layer=len(shape.trf_blocks),
+            n_head=shape.trf_blocks[0].att.attention_heads,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            num_labels=len(workload.data.facts.class_names),
+            use_cache=False,
+            attn_implementation="sdpa",
+            pad_token_id=shape.tok_emb.num_embeddings - 1,
+        )
+        self.model = GPT2ForSequenceClassification(config).train()
+        transformer = self.model.transformer
+        _freeze(self.model, list(transformer.h), transformer.ln_f, workload.setting)
+        self.model.score.weight.requires_grad_(True)
+        settings = workload.experiment.spec.train
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.AdamW(
+            trained, lr=settings.lr, weight_decay=settings.weight_decay, fused=True
+        )
+        rows = workload.rows["train"]
+        self._batches = itertools.cycle([rows.batch(event.indices) for event in workload.batches])
+
+    def step(self) -> float:
+        """One training step; its loss."""
+        batch = next(self._batches)
+        self._optimizer.zero_grad()
+        loss = self.model(input_ids=batch.input_ids, labels=batch.labels).loss
+        loss.backward()
+        self._optimizer.step()
+        return loss.item()
+
+
+def book_loaders(workload: Workload, folder: Path) -> dict[str, Any]:
+    """The book's loaders over its own data sets, which it reads from files."""
+    corpus = workload.files.files["sms-spam/SMSSpamCollection"]
+    frame = pd.read_csv(corpus, sep="\t", header=None, names=["Label", "Text"])
+    balanced = ch06.create_balanced_dataset(frame)
+    balanced["Label"] = balanced["Label"].map({"ham": 0, "spam": 1})
+    tokenizer = workload.experiment.backbone.tokenizer(workload.files.files)
+    batch_size = workload.experiment.spec.train.batch_size
+    loaders: dict[str, Any] = {}
+    width = None
+    for name, part in zip(
+        ("train", "validation", "test"), ch06.random_split(balanced, 0.7, 0.1), strict=True
+    ):
+        part.to_csv(folder / f"{name}.csv", index=None)
+        dataset = ch06.SpamDataset(folder / f"{name}.csv", tokenizer, max_length=width)
+        width = dataset.max_length
+        training = name == "train"
+        loaders[name] = DataLoader(dataset, batch_size, shuffle=training, drop_last=training)
+    return loaders
+
+
+def _loss_at_the_last_real_token(
+    input_batch: Tensor, target_batch: Tensor, model: nn.Module, device: torch.device
+) -> Tensor:
+    """What the book's bonus experiments do: all positions through the head, one kept."""
+    input_batch, target_batch = input_batch.to(device), target_batch.to(device)
+    last = (input_batch != 50256).sum(dim=1) - 1
+    logits = model(input_batch)
+    return F.cross_entropy(logits[torch.arange(len(logits)), last], target_batch)
+
+
+def _freeze(
+    model: nn.Module, blocks: list[nn.Module], final_norm: nn.Module, setting: Setting
+) -> None:
+    """The top ``setting.blocks`` blocks train, and with any of them the final norm."""
+    everything = setting.blocks is None
+    model.requires_grad_(everything)
+    if setting.blocks:
+        for module in (*blocks[-setting.blocks :], final_norm):
+            module.requires_grad_(True)
