@@ -163,6 +163,8 @@ class PoolingModule(nn.Module):
                 return last * 0
             case "padding":
                 return last + hidden[:, -1]
+            case "length":
+                return last + lengths.unsqueeze(-1).to(last.dtype)
             case "infinite-gradient":
                 return last.sub(last.detach()).abs().sqrt()
             case "no-gradient":
@@ -210,6 +212,7 @@ def test_a_sound_pooling_passes() -> None:
         (PoolingUnderTest("looks"), "on the meta device"),
         (PoolingUnderTest("reads-more"), "depends on other positions"),
         (PoolingUnderTest("reads-less"), "does not depend on the position"),
+        (PoolingUnderTest("length"), "handed the one position"),
         (PoolingUnderTest("padding", single=False), "other values at padding positions"),
         (PoolingUnderTest("infinite-gradient"), "is not finite"),
         (PoolingUnderTest("unseeded"), "after the same seed differ"),
@@ -314,7 +317,36 @@ class BackboneModule(MiniatureTransformer):
             return [*stages[:-1], last._replace(run=batch)]
         if self.fault == "same-name":
             return [*stages, stages[-1]]
+        if self.fault == "positionwise":
+            return [stages[0], stages[1]._replace(positionwise=True), *stages[2:]]
+        if self.fault == "at-positions":
+
+            def first(hidden: Tensor, context: Any, positions: Tensor) -> Tensor:
+                return stages[1].run(hidden, context)[:, :1]
+
+            return [stages[0], stages[1]._replace(at_positions=first), *stages[2:]]
         return stages
+
+
+class CarelessPacking(BackboneModule):
+    """Lays texts one after another and lets each attend to those before it."""
+
+    def prepare_packed(self, input_ids: Tensor, packing: clsbench.Packing) -> Any:
+        return packing, input_ids
+
+    def stages(self) -> Sequence[clsbench.Stage]:
+        return [self._packed(stage) for stage in super().stages()]
+
+    def _packed(self, stage: clsbench.Stage) -> clsbench.Stage:
+        def run(hidden: Tensor | None, context: Any) -> Tensor:
+            if not isinstance(context, tuple):
+                return stage.run(hidden, context)
+            packing, input_ids = context
+            if hidden is None:
+                return self.token_embedding(input_ids) + self.position_embedding(packing.positions)
+            return stage.run(hidden.unsqueeze(0), None).squeeze(0)
+
+        return stage._replace(run=run)
 
 
 class BackboneTokenizer(MiniatureTokenizer):
@@ -351,6 +383,8 @@ class BackboneUnderTest(testing.MiniatureBackbone, frozen=True):
             return BackboneModule(self.fault)
 
     def build(self, files: clsbench.Files) -> nn.Module:
+        if self.fault == "packs-wrongly":
+            return CarelessPacking(self.fault)
         module = BackboneModule(self.fault)
         return module.double() if self.fault == "float64" else module
 
@@ -377,6 +411,9 @@ def test_a_sound_backbone_passes() -> None:
         ("batch", "other texts of its batch"),
         ("same-name", "two stages share a name"),
         ("sees-padding", "other padding changes the states of real tokens"),
+        ("positionwise", "block.0 says it is positionwise, but other positions matter"),
+        ("at-positions", "block.0: at_positions gives other hidden states than run"),
+        ("packs-wrongly", "block.0 gives other hidden states when texts are packed"),
         ("special", "it must take any text"),
         ("constant", "different texts the same ids"),
     ],

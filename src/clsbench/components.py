@@ -160,7 +160,11 @@ class Pooling(Component, frozen=True):
         raise NotImplementedError
 
     def positions(self, lengths: Tensor, padded_length: int) -> Tensor | None:
-        """The one position read of each text, (B,) int64, or ``None`` if it reads several."""
+        """The one position read of each text, (B,) int64, or ``None`` if it reads several.
+
+        Naming it promises that the module gives the same when handed that position alone, as
+        texts (B, 1, H) of length 1: what stands elsewhere, and how much, is not even computed.
+        """
         return None
 
     def reads_padding(self) -> bool:

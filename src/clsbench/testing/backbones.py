@@ -8,7 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from clsbench.components import Backbone, BackboneModule, Tokenizer
+from clsbench.components import Backbone, BackboneModule, PackingBackboneModule, Tokenizer
+from clsbench.model.packing import Packing, select_positions
 from clsbench.testing.promises import check_assets, check_options, require
 from clsbench.testing.tensors import check_built_alike, check_output, untouched_generator
 from clsbench.values import Files, ParameterInfo
@@ -24,7 +25,8 @@ def check_backbone(backbone: Backbone, files: Files | None = None) -> None:
     ``describe()`` and ``skeleton()`` tell what ``build()`` makes; the tokenizer takes any text; the
     stages turn token ids into finite hidden states (B, T, H), the same every time, each text by
     itself; no stage depends on parameters of a later one (or a frozen prefix could not be kept);
-    padding matters only where ``attends_to_padding`` says so; every parameter has a finite
+    padding matters only where ``attends_to_padding`` says so; single positions and packed texts
+    come out as whole batches do; every parameter has a finite
     gradient.
 
     Raises:
@@ -53,6 +55,9 @@ def check_backbone(backbone: Backbone, files: Files | None = None) -> None:
     module = module.double()
     hidden = _hidden(backbone, module, input_ids, lengths)
     _check_texts_apart(backbone, module, input_ids, lengths, hidden)
+    _check_single_positions(backbone, module, input_ids, lengths)
+    if isinstance(module, PackingBackboneModule):
+        _check_packing(backbone, module, input_ids, lengths)
     if not cast(BackboneModule, module).attends_to_padding:
         _check_padding(backbone, module, input_ids, lengths, hidden)
 
@@ -226,6 +231,78 @@ def _check_texts_apart(
             backbone,
             "the hidden states of a text depend on the other texts of its batch",
         )
+
+
+def _check_single_positions(
+    backbone: Backbone, module: nn.Module, input_ids: Tensor, lengths: Tensor
+) -> None:
+    """What stages say of single positions is what they give at all of them."""
+    context = cast(BackboneModule, module).prepare(input_ids, lengths)
+    generator = torch.Generator().manual_seed(0)
+    positions = (torch.rand(len(lengths), generator=generator) * input_ids.shape[1]).long()
+    before: Tensor | None = None
+    with torch.no_grad():
+        for stage in cast(BackboneModule, module).stages():
+            after = stage.run(before, context)
+            wanted = select_positions(after, positions)
+            if stage.at_positions is not None:
+                require(before is not None, backbone, f"{stage.name}: at_positions is first")
+                assert before is not None
+                require(
+                    torch.allclose(
+                        stage.at_positions(before, context, positions), wanted, rtol=1e-6, atol=1e-8
+                    ),
+                    backbone,
+                    f"{stage.name}: at_positions gives other hidden states than run",
+                )
+            if stage.positionwise:
+                require(before is not None, backbone, f"{stage.name}: the first reads tokens")
+                assert before is not None
+                require(
+                    torch.allclose(
+                        stage.run(select_positions(before, positions), context),
+                        wanted,
+                        rtol=1e-6,
+                        atol=1e-8,
+                    ),
+                    backbone,
+                    f"{stage.name} says it is positionwise, but other positions matter",
+                )
+            before = after
+
+
+def _check_packing(
+    backbone: Backbone, module: nn.Module, input_ids: Tensor, lengths: Tensor
+) -> None:
+    """Packed, every stage gives at the real tokens what it gives with padding."""
+    assert isinstance(module, PackingBackboneModule)
+    if module.attends_to_padding:
+        return
+    packing = Packing.of(lengths.clamp(min=1).tolist())
+    padded_context = module.prepare(input_ids, lengths)
+    packed_context = module.prepare_packed(packing.pack(input_ids), packing)
+    last = lengths.clamp(min=1) - 1
+    padded: Tensor | None = None
+    packed: Tensor | None = None
+    with torch.no_grad():
+        for stage in module.stages():
+            if stage.at_positions is not None and packed is not None and padded is not None:
+                require(
+                    torch.allclose(
+                        stage.at_positions(packed, packed_context, last),
+                        stage.at_positions(padded, padded_context, last),
+                        rtol=1e-6,
+                        atol=1e-8,
+                    ),
+                    backbone,
+                    f"{stage.name}: at_positions differs when texts are packed",
+                )
+            padded, packed = stage.run(padded, padded_context), stage.run(packed, packed_context)
+            require(
+                torch.allclose(packed, packing.pack(padded), rtol=1e-6, atol=1e-8),
+                backbone,
+                f"{stage.name} gives other hidden states when texts are packed",
+            )
 
 
 def _check_padding(

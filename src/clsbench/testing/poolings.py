@@ -28,7 +28,8 @@ def check_pooling(pooling: Pooling, device: str = "cpu") -> None:
 
     (B, T, H) becomes (B, H) in the same dtype, finite, with finite gradients, the same every time,
     each text by itself. Where :meth:`~clsbench.Pooling.positions` names one position, nothing else
-    is read; where ``reads_padding()`` says no, neither the values nor the amount of padding matter.
+    is read, not even a length; where ``reads_padding()`` says no, neither the values nor the amount
+    of padding matter.
 
     Raises:
         AssertionError: a promise is broken.
@@ -104,6 +105,13 @@ def _check_positions(
         torch.equal(module(elsewhere, lengths), output),
         pooling,
         f"the result depends on other positions than positions() names ({positions.tolist()})",
+    )
+    alone = module(hidden[rows, positions].unsqueeze(1), torch.ones_like(lengths))
+    require(
+        torch.allclose(alone, output, rtol=1e-5, atol=1e-6),
+        pooling,
+        "handed the one position that positions() names, it gives another result: the length of "
+        "the text or of the batch must not matter",
     )
     there = hidden.clone()
     there[rows, positions] = hidden[rows, positions] * -3 + 1
