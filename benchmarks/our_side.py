@@ -122,7 +122,9 @@ class OurSide:
     def _one_row(self) -> dict[str, TokenRows]:
         rows = self._workload.rows["sample"]
         middle = len(rows) // 2
-        one = (tensor[middle : middle + 1] for tensor in (rows.input_ids, rows.lengths, rows.labels))
+        one = (
+            tensor[middle : middle + 1] for tensor in (rows.input_ids, rows.lengths, rows.labels)
+        )
         return {"sample": TokenRows(*one, truncated=0, padded=rows.padded)}
 
     def _forward(

@@ -10,11 +10,17 @@ from typing import Any
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from llms_from_scratch import appendix_e, ch04, ch06
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from workload import Lora, Setting, Workload
+
+try:
+    from llms_from_scratch import appendix_e, ch04, ch06
+except ModuleNotFoundError as error:
+    raise SystemExit(
+        "the book's code is not here: pip install --no-deps llms-from-scratch==1.0.19"
+    ) from error
 
 CPU = torch.device("cpu")
 
@@ -95,7 +101,9 @@ class HuggingFaceSide:
 
     def __init__(self, workload: Workload) -> None:
         from transformers import GPT2Config, GPT2ForSequenceClassification
+        from transformers.utils import logging
 
+        logging.set_verbosity_error()  # it warns that no mask is given: the book has none either
         backbone = workload.experiment.backbone
         shape = backbone.skeleton()
         config = GPT2Config(

@@ -221,7 +221,7 @@ def interval(
         vectorized=True,
         method="percentile",
         n_resamples=5000,
-        rng=np.random.default_rng(0),
+        random_state=np.random.default_rng(0),  # scipy from 1.15 on calls it rng as well
     )
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 

@@ -1,0 +1,260 @@
+"""Race clsbench's fast path against the book's own code; ``--help`` explains."""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import sys
+import tempfile
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the peer is built from its configuration alone
+
+import msgspec
+import psutil
+import rich_click as click
+import torch
+from rich.console import Console
+
+from bounds import Machine, bound_of_a_step, measure_machine
+from clsbench.environment import cpu_name, git_commit, peak_memory_bytes
+from clsbench.errors import ClsbenchError
+from our_side import OurSide
+from outcome import Equality, Report, Result, verdict
+from peers import BookSide, HuggingFaceSide
+from racing import Rules, race
+from reporting import show
+from whole import BOOK, OURS, put_together, race_parts, run_whole
+from workload import SETTINGS, Promise, Setting, Workload, prepare
+
+HUGGING_FACE = "Hugging Face"
+_CHECKED_STEPS = 4
+_BATCHES = {"small": 8, "tiny": 4}
+_SAMPLE_SECONDS = {"small": 0.5, "tiny": 0.05}
+_STEP_SHARE = 0.6  # of a setting's budget; the parts of a whole run have the rest
+_NOTES = [
+    "Losses: the largest difference between the two sides in the first steps; beyond "
+    "1e-05 a setting is not timed.",
+    "Times sooner: the book's median over ours in the rounds in which both were quiet, with a 95 % "
+    "interval (bootstrap of the rounds). ours/ours and book/book compare a side with itself, even "
+    "rounds with odd ones: what they show beside 1 is noise. Below 5 % nothing is claimed.",
+    "Quiet rounds: those without a sample during which other processes used more processor than "
+    "allowed; the others are dropped.",
+    "Bound: the step's floating-point operations (forward and backward) over the measured peak, or "
+    "the bytes it must move over the measured bandwidth, whichever is longer; as if nothing stayed "
+    "in the processor's caches.",
+    "Whole runs: the book's and our own count the same steps, evaluations while training, and the "
+    "final scoring (the book's loader drops its last training batch); the look before training and "
+    "the building of the model, which both have, are counted on neither side. Prefix, scoring and "
+    "loading are measured on a sample of the distinct rows and scaled by token positions.",
+    "Hugging Face: GPT2ForSequenceClassification, fused attention, fused AdamW, the same shapes "
+    "and freezing, other weights: timing only.",
+]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("settings", nargs=-1, type=click.Choice(list(SETTINGS)))
+@click.option(
+    "--assets",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    envvar="CLSBENCH_ASSETS",
+    help="Folder with the SMS corpus and GPT-2's vocabulary, as "
+    "[b]clsbench assets fetch[/b] fills it; what it lacks is downloaded.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="CPU threads of torch, for every side.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=12,
+    show_default=True,
+    help="Quiet rounds wanted; the control needs 10, a ratio 5.",
+)
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0),
+    default=180.0,
+    show_default=True,
+    help="Seconds of timing for each setting; then it ends with what it has.",
+)
+@click.option(
+    "--size",
+    type=click.Choice(["small", "tiny"]),
+    default="small",
+    show_default=True,
+    help="small: GPT-2 as published. tiny: a toy, to try this command.",
+)
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write everything there, raw samples included.",
+)
+@click.option(
+    "--whole",
+    "whole_run",
+    is_flag=True,
+    help="Run row 1 whole instead, on both sides (size small: half an hour).",
+)
+@click.option(
+    "--load-limit",
+    type=float,
+    default=0.12,
+    show_default=True,
+    help="Cores that other processes may use during a sample that is kept.",
+)
+@click.option(
+    "--break-equality",
+    is_flag=True,
+    help="Give the book other weights, to see that the check of the losses works.",
+)
+def main(
+    settings: tuple[str, ...], assets: Path | None, threads: int, rounds: int, budget: float,
+    size: str, json_file: Path | None, whole_run: bool, load_limit: float, break_equality: bool,
+) -> None:  # fmt: skip
+    """Race clsbench's fast path against the code of the book it reproduces.
+
+    SETTINGS are rows of the table, all by default. Both sides train on the same texts of the SMS
+    corpus, in the same order, from the same random weights; only if their losses agree are they
+    timed: turn by turn in one process, in alternating order, each also against itself. Samples
+    taken while other processes were busy are dropped and counted, so run it on a quiet machine.
+
+    [b]A first try (seconds):[/b] python benchmarks/fast_path.py last-block --size tiny --assets DIR
+
+    [b]The table (half an hour):[/b] python benchmarks/fast_path.py --assets DIR --json table.json
+
+    It needs the peers: pip install --no-deps llms-from-scratch==1.0.19, and transformers.
+    """
+    torch.set_num_threads(threads)
+    # Where nobody looks there is no width to keep to.
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    progress = Console(stderr=True)
+    limits = measure_machine(size)
+    results, measured_whole = [], None
+    rules = Rules(rounds, budget, load_limit, _SAMPLE_SECONDS[size])
+    try:
+        with tempfile.TemporaryDirectory(prefix="clsbench-race-") as folder:
+            if whole_run:
+                workload = prepare(SETTINGS["last-block"], size, assets, threads, _BATCHES[size])
+                progress.print("row 1, whole, on both sides …")
+                measured_whole = run_whole(workload, Path(folder))
+            else:
+                for name in dict.fromkeys(settings or SETTINGS):
+                    progress.print(f"{name} …")
+                    where = Path(folder, name)
+                    where.mkdir()
+                    workload = prepare(SETTINGS[name], size, assets, threads, _BATCHES[size])
+                    results.append(
+                        run_setting(workload, where, rules, limits, size, break_equality)
+                    )
+                    gc.collect()
+    except ClsbenchError as error:
+        raise click.ClickException(str(error)) from error
+    report = Report(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        size=size,
+        machine={
+            "cpu": cpu_name(),
+            "cores": os.cpu_count() or 1,
+            "memory_bytes": psutil.virtual_memory().total,
+            "platform": platform.platform(),
+        },
+        versions=_versions(),
+        threads=threads,
+        command={
+            "settings": list(settings), "rounds": rounds, "budget_seconds": budget, "size": size,
+            "load_limit_cores": load_limit, "whole": whole_run, "break_equality": break_equality,
+        },
+        limits=limits,
+        results=results,
+        whole_run=measured_whole,
+        notes=_NOTES,
+    )  # fmt: skip
+    show(report, console)
+    if json_file is not None:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+    if any(not result.equality.holds for result in results):
+        sys.exit(1)
+
+
+def run_setting(
+    workload: Workload,
+    folder: Path,
+    rules: Rules,
+    limits: Machine,
+    size: str,
+    break_equality: bool = False,
+) -> Result:
+    """Check that both sides do the same; if so, time them."""
+    setting = workload.setting
+    promise: Promise | None = setting.promise if size == "small" else None
+    ours = OurSide(workload, folder)
+    book = BookSide(workload, folder, workload.experiment.spec.seed + break_equality)
+    equality = check_equality(ours, book)
+    result = Result(
+        setting=setting.name,
+        about=setting.about,
+        shortcuts={s.name: s.detail for s in workload.plan.shortcuts if s.taken},
+        equality=equality,
+        verdict=verdict(equality, None, None),
+        promised_step=promise.step if promise else None,
+        promised_cold=promise.cold if promise else None,
+        promised_kept=promise.kept if promise else None,
+    )
+    if not equality.holds:
+        return result
+    contenders: dict[str, Any] = {OURS: ours.step, BOOK: book.step}
+    if _is_row_1(setting):
+        contenders[HUGGING_FACE] = HuggingFaceSide(workload).step
+    share = rules._replace(budget_seconds=rules.budget_seconds * _STEP_SHARE)
+    steps = race(contenders, share)
+    rest = rules._replace(budget_seconds=rules.budget_seconds * (1 - _STEP_SHARE))
+    parts = race_parts(ours, book, rest)
+    step = steps.compare(OURS, BOOK)
+    bound = bound_of_a_step(ours, workload, limits)
+    return msgspec.structs.replace(
+        result,
+        verdict=verdict(equality, step, result.promised_step),
+        race=steps,
+        parts_race=parts,
+        step=step,
+        hugging_face=steps.compare(OURS, HUGGING_FACE) if _is_row_1(setting) else None,
+        controls=[steps.control(name) for name in contenders],
+        bound=bound,
+        ours_over_bound=step.fast_seconds / bound.seconds if step.fast_seconds else None,
+        whole=put_together(steps, parts, workload),
+        peak_memory_bytes=peak_memory_bytes(torch.device("cpu")),
+    )
+
+
+def check_equality(ours: OurSide, book: BookSide) -> Equality:
+    """The first steps of both sides, on the same texts."""
+    return Equality(
+        ours=[ours.step() for _ in range(_CHECKED_STEPS)],
+        book=[book.step() for _ in range(_CHECKED_STEPS)],
+        our_trainable=sum(parameter.numel() for parameter in ours.trained),
+        book_trainable=sum(p.numel() for p in book.model.parameters() if p.requires_grad),
+    )
+
+
+def _is_row_1(setting: Setting) -> bool:
+    return setting is next(iter(SETTINGS.values()))
+
+
+def _versions() -> dict[str, str]:
+    names = ("clsbench", "torch", "llms-from-scratch", "transformers", "numpy", "scipy")
+    versions = {name: metadata.version(name) for name in names}
+    return {**versions, "python": platform.python_version(), "commit": git_commit() or "unknown"}
+
+
+if __name__ == "__main__":
+    main()

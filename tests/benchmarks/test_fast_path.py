@@ -1,0 +1,157 @@
+"""The benchmark of the fast path, on a toy: what it says, not how fast anything is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("llms_from_scratch", reason="the peer is absent")
+pytest.importorskip("transformers")
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ANY_LOAD = "1000"
+
+
+def run(
+    arguments: list[str], assets_dir: Path, folder: Path, timeout: float = 300
+) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    """The command in a process of its own; what it says and what it wrote."""
+    written = folder / "race.json"
+    command = [
+        sys.executable, str(REPOSITORY / "benchmarks" / "fast_path.py"), *arguments,
+        "--size", "tiny", "--threads", "1", "--assets", str(assets_dir), "--json", str(written),
+    ]  # fmt: skip
+    path = os.pathsep.join([str(REPOSITORY / "src"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, "PYTHONPATH": path, "CLSBENCH_CACHE": str(folder / "cache")},
+        cwd=folder,
+    )
+    return done, json.loads(written.read_text()) if written.exists() else {}
+
+
+@pytest.fixture(scope="module")
+def raced(
+    assets_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    arguments = ["last-block", "all-real-token", "--rounds", "5", "--budget", "60"]
+    folder = tmp_path_factory.mktemp("race")
+    done, report = run([*arguments, "--load-limit", ANY_LOAD], assets_dir, folder)
+    assert done.returncode == 0, done.stderr
+    return done, report
+
+
+def test_a_race_measures_what_it_promises(
+    raced: tuple[subprocess.CompletedProcess[str], dict[str, Any]],
+) -> None:
+    done, report = raced
+    assert report["size"] == "tiny"
+    assert report["threads"] == 1
+    assert report["machine"]["cores"] == os.cpu_count()
+    assert report["versions"]["torch"]
+    assert report["limits"]["flops_per_second"] > 1e8
+    assert report["limits"]["bytes_per_second"] > 1e8
+    first, second = report["results"]
+    assert (first["setting"], second["setting"]) == ("last-block", "all-real-token")
+    for result in (first, second):
+        assert result["setting"] in done.stdout
+        ours, book = result["equality"]["ours"], result["equality"]["book"]
+        assert ours == pytest.approx(book, abs=1e-5)
+        assert len(set(ours)) > 1  # it trains
+        assert result["equality"]["our_trainable"] == result["equality"]["book_trainable"]
+        step = result["step"]
+        assert step["pairs"] >= 5
+        assert step["ratio"] == pytest.approx(step["slow_seconds"] / step["fast_seconds"])
+        assert step["low"] <= step["ratio"] <= step["high"]
+        samples = result["race"]["samples"]
+        assert {"clsbench", "book"} <= {sample["contender"] for sample in samples}
+        assert all(sample["seconds"] > 0 <= sample["foreign_cores"] for sample in samples)
+        bound = result["bound"]
+        assert bound["seconds"] == max(bound["compute_seconds"], bound["memory_seconds"]) > 0
+        assert result["ours_over_bound"] == pytest.approx(step["fast_seconds"] / bound["seconds"])
+        assert result["peak_memory_bytes"] > 10**8
+        assert result["whole"]["cold"]["ratio"] > 0
+    # The frozen prefix is there to be kept only where something is frozen.
+    assert set(first["shortcuts"]) == {"prefix", "position"}
+    assert set(second["shortcuts"]) == {"position", "packing"}
+    assert first["whole"]["kept"]["ratio"] > 0
+    assert second["whole"]["kept"] is None
+    assert first["hugging_face"]["ratio"] > 0
+    assert second["hugging_face"] is None
+    # The last block does less than everything does.
+    assert first["bound"]["flops"] < second["bound"]["flops"] / 2
+
+
+def test_a_whole_run_counts_what_the_book_does(
+    raced: tuple[subprocess.CompletedProcess[str], dict[str, Any]],
+) -> None:
+    whole = raced[1]["results"][0]["whole"]
+    times = {(part["side"], part["name"]): part["times"] for part in whole["cold_parts"]}
+    assert times[("book", "training steps")] == times[("clsbench", "training steps")] == 650
+    # 13 evaluations of 10 batches, 5 epochs of 10, the final accuracies of 130 + 19 + 38.
+    assert times[("book", "evaluation and scoring batches")] == 130 + 50 + 187
+    assert times[("clsbench", "evaluations")] == 18
+    prefix = next(count for (_, name), count in times.items() if name.startswith("prefix"))
+    assert prefix == pytest.approx(1388 / 16)  # the distinct rows, 16 of them measured
+    for side, name in (("book", "slow_seconds"), ("clsbench", "fast_seconds")):
+        total = sum(p["times"] * p["seconds"] for p in whole["cold_parts"] if p["side"] == side)
+        assert whole["cold"][name] == pytest.approx(total)
+
+
+def test_a_side_that_does_something_else_is_reported_and_not_timed(
+    assets_dir: Path, tmp_path: Path
+) -> None:
+    done, report = run(["head-only", "--break-equality"], assets_dir, tmp_path)
+    assert done.returncode == 1
+    (result,) = report["results"]
+    assert result["verdict"].startswith("failed: losses differ by")
+    assert result["race"] is None
+    assert result["step"] is None
+    assert "failed: losses" in done.stdout
+
+
+def test_nothing_is_said_where_others_were_always_busy(assets_dir: Path, tmp_path: Path) -> None:
+    # No load is below zero: every sample is dropped.
+    arguments = ["last-block", "--rounds", "5", "--budget", "1", "--load-limit", "-1"]
+    done, report = run(arguments, assets_dir, tmp_path)
+    assert done.returncode == 0, done.stderr
+    (result,) = report["results"]
+    race = result["race"]
+    assert result["verdict"] == "not measured"
+    assert race["dropped"] == len(race["samples"]) > 0
+    assert race["quiet_rounds"] == 0
+    assert result["step"]["ratio"] is None
+    assert result["whole"]["cold"]["ratio"] is None
+    assert "not measured" in done.stdout
+
+
+def test_unknown_settings_are_refused_and_help_teaches(assets_dir: Path, tmp_path: Path) -> None:
+    done, report = run(["last-blok"], assets_dir, tmp_path)
+    assert done.returncode == 2
+    assert not report
+    done, _ = run(["--help"], assets_dir, tmp_path)
+    assert done.returncode == 0
+    for word in ("last-block", "--load-limit", "quiet machine", "llms-from-scratch"):
+        assert word in done.stdout
+
+
+@pytest.mark.slow
+def test_row_1_runs_whole_on_both_sides(assets_dir: Path, tmp_path: Path) -> None:
+    done, report = run(["--whole"], assets_dir, tmp_path, timeout=900)
+    assert done.returncode == 0, done.stderr
+    assert report["results"] == []
+    whole = report["whole_run"]
+    assert whole["difference_within_50_steps"] < 1e-5
+    assert len(whole["our_losses"]) == len(whole["book_losses"]) == 26
+    assert whole["our_accuracy"]["test"] == pytest.approx(whole["book_accuracy"]["test"], abs=0.02)
+    assert min(whole[f"{name}_seconds"] for name in ("book", "cold", "kept")) > 0
+    assert set(whole["cold_phases_seconds"]) >= {"prefix", "training", "evaluation"}

@@ -1,0 +1,108 @@
+"""Timing side by side, on times that are known."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from racing import LoadMeter, Race, Rules, Sample, race
+
+ANY_LOAD = 1000.0
+
+
+def samples(contender: str, seconds: list[float], quiet: list[bool] | None = None) -> list[Sample]:
+    return [
+        Sample(
+            contender=contender,
+            round=number,
+            calls=1,
+            seconds=took,
+            foreign_cores=0.0,
+            quiet=quiet is None or quiet[number],
+        )
+        for number, took in enumerate(seconds)
+    ]
+
+
+def a_race(*parts: list[Sample]) -> Race:
+    every = [sample for part in parts for sample in part]
+    return Race(samples=every, rounds=0, quiet_rounds=0, dropped=0, load_limit_cores=0.1)
+
+
+def test_contenders_take_turns_in_alternating_order() -> None:
+    seen: list[str] = []
+    contenders = {"a": lambda: seen.append("a"), "b": lambda: seen.append("b")}
+    result = race(contenders, Rules(4, 60, ANY_LOAD, 0.0))
+    assert "".join(seen) == "aabb" + "ab" + "ba" + "ab" + "ba"  # two to warm up
+    assert [sample.contender for sample in result.samples] == list("abbaabba")
+    assert (result.rounds, result.quiet_rounds, result.dropped) == (4, 4, 0)
+
+
+def test_a_turn_lasts_long_enough_to_tell_the_load() -> None:
+    result = race({"a": lambda: time.sleep(0.002)}, Rules(2, 60, ANY_LOAD, 0.03))
+    assert all(sample.calls * sample.seconds >= 0.03 for sample in result.samples)
+    assert all(0.002 <= sample.seconds < 0.02 for sample in result.samples)
+
+
+def test_a_race_ends_with_its_budget() -> None:
+    started = time.perf_counter()
+    result = race({"a": lambda: time.sleep(0.01)}, Rules(10_000, 0.2, ANY_LOAD, 0.0))
+    assert 2 <= result.rounds < 30
+    assert time.perf_counter() - started < 2
+
+
+def test_the_ratio_is_that_of_the_medians_of_quiet_pairs() -> None:
+    quiet = [True, True, True, False, True, True]
+    fast = samples("fast", [1.0, 2.0, 3.0, 99.0, 4.0, 5.0], quiet)
+    slow = samples("slow", [10.0, 40.0, 30.0, 1.0, 20.0, 50.0])
+    found = a_race(fast, slow).compare("fast", "slow")
+    assert (found.pairs, found.fast_seconds, found.slow_seconds, found.ratio) == (5, 3, 30, 10)
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= 10 <= found.high
+
+
+def test_with_fewer_than_five_quiet_pairs_there_is_no_ratio() -> None:
+    quiet = [True] * 4 + [False]
+    found = a_race(samples("a", [1.0] * 5, quiet), samples("b", [2.0] * 5)).compare("a", "b")
+    assert (found.pairs, found.measured, found.ratio) == (4, False, None)
+    assert not found.differs
+
+
+@pytest.mark.parametrize(
+    ("slow", "differs"), [(1.04, False), (1.06, True), (0.94, True), (0.96, False)]
+)
+def test_nothing_below_five_percent_is_claimed(slow: float, differs: bool) -> None:
+    found = a_race(samples("a", [1.0] * 6), samples("b", [slow] * 6)).compare("a", "b")
+    assert found.differs is differs
+
+
+def test_the_control_compares_even_rounds_with_odd_ones() -> None:
+    found = a_race(samples("a", [1.0, 2.0] * 5)).control("a")
+    assert (found.pairs, found.ratio) == (5, 2.0)
+    assert not a_race(samples("a", [1.0] * 9)).control("a").measured
+
+
+def test_the_work_of_another_process_is_foreign_and_our_own_is_not() -> None:
+    meter = LoadMeter()
+    before = meter.look()
+    end = time.perf_counter() + 0.4
+    while time.perf_counter() < end:
+        pass
+    alone = meter.look()
+    _, busy, own = (b - a for a, b in zip(before, alone, strict=True))
+    assert own > 0.1
+    assert busy >= own - 0.05
+    spinning = [sys.executable, "-c", "while True: pass"]
+    with subprocess.Popen(spinning) as other:
+        try:
+            time.sleep(0.2)
+            before = meter.look()
+            time.sleep(0.6)
+            # Others may be at work as well, so that it does not get a whole core.
+            assert meter.foreign_cores(before, meter.look()) > 0.15
+        finally:
+            other.kill()
