@@ -195,3 +195,46 @@ def test_downloads_as_plain_lines(caplog: pytest.LogCaptureFixture) -> None:
 )
 def test_amounts(received: int, total: int | None, text: str) -> None:
     assert amount(received, total) == text
+
+
+def test_the_prefix_has_lines_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "clsbench")
+    clock = Clock()
+    hook = load_catalog().lifecycle([PlainDisplay(show_plan=False, clock=clock)])
+    hook.clsbench_run_started(plan=PLAN)
+    hook.clsbench_phase_started(phase="prefix")
+    hook.clsbench_prefix_progressed(done=0, total=1000)
+    for done in range(100, 1001, 100):
+        clock.seconds += 4
+        hook.clsbench_prefix_progressed(done=done, total=1000)
+    assert caplog.messages == [
+        "prefix …",
+        "frozen prefix: 300 of 1,000 tokens, 0:28 left",
+        "frozen prefix: 600 of 1,000 tokens, 0:16 left",
+        "frozen prefix: 900 of 1,000 tokens, 0:04 left",
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_live_line_of_the_prefix(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    clock = Clock()
+    display = LiveDisplay(show_plan=False, clock=clock)
+    hook = load_catalog().lifecycle([display])
+    with display.showing() as live:
+        hook.clsbench_run_started(plan=PLAN)
+        hook.clsbench_phase_started(phase="prefix")
+        hook.clsbench_prefix_progressed(done=0, total=166_560)
+        clock.seconds += 10
+        hook.clsbench_prefix_progressed(done=12_288, total=166_560)
+        [line] = live.console.render_lines(live.get_renderable(), pad=False)
+        text = "".join(segment.text for segment in line)
+        assert "12,288/166,560 tokens" in text
+        assert "2:06 left" in text
+        assert len(text) <= width
+        hook.clsbench_prefix_progressed(done=166_560, total=166_560)
+        hook.clsbench_phase_started(phase="training")
+        [line] = live.console.render_lines(live.get_renderable(), pad=False)
+        assert "tokens" not in "".join(segment.text for segment in line)
