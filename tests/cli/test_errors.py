@@ -59,6 +59,7 @@ def refused(done: subprocess.CompletedProcess[str], *texts: str, code: int = 2) 
         (["gpt2-sms-spam", "--set", "train.ephocs=1"], ["did you mean 'epochs'?"]),
         (["gpt2-sms-spam", "--set", "train.epochs=0"], ["train.epochs = '0': expected int >= 1"]),
         (["gpt2-sms-spam", "--set", "train.lr"], ["'train.lr' is no KEY=VALUE"]),
+        (["gpt2-sms-spam", "--set", "name="], ["name = '': an experiment's name cannot be empty"]),
         (["gpt2-sms-spam", "--set", "seed.x=1"], ["seed.x cannot be set"]),
         (["gpt2-sms-spam", "--set", "data.split={train=1"], ["is no valid TOML value"]),
         (
@@ -94,6 +95,8 @@ def test_what_the_user_asked_is_wrong(
         (["--device", "gpu"], ["'gpu' is none of: auto", "cuda:1"]),
         (["--precision", "fp16"], ["'fp16'", "fp32"]),
         (["--threads", "0"], ["0 is not in the range x>=1"]),
+        (["--out", ""], ["Invalid value for '--out'", "'' names no folder ('.' is this one)"]),
+        (["--assets", " "], ["' ' names no folder"]),
         (["--threads", "two"], ["'two' is not a valid integer"]),
         (["--seeds", "1,2,x"], ["'1,2,x' is no list of whole numbers; write --seeds 123,124,125"]),
         (["--seeds", "1,2,1"], ["'1,2,1' names a seed twice"]),
