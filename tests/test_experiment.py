@@ -219,7 +219,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_keeps_what_was_learned(
     assert run.record.status == "failed"
     assert run.record.error is not None
     assert "nan at step 0" in run.record.error
-    assert "train.lr=" in run.record.error
+    assert "(--set train.lr=0.001)" in run.record.error
     assert run.record.history is not None
     with pytest.raises(clsbench.ClsbenchError, match="at step"):
         clsbench.run(
