@@ -79,7 +79,8 @@ def run_experiment(
                 # Only now, since torch takes seconds and what was asked for makes sense.
                 from clsbench.experiment import run_experiment as run_one
 
-                run = run_one(resolved, options, catalog, (display,), dry_run, display.downloads)
+                observers = () if session.quiet else (display,)
+                run = run_one(resolved, options, catalog, observers, dry_run, display.downloads)
             finished.append(run)
             if run.record.status == "interrupted":
                 break
