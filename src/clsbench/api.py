@@ -49,6 +49,7 @@ def run(
 
     Raises:
         RunFailedError: training or what follows it failed; what was done is stored.
+        RunNotStoredError: the run ended and could not be stored; the error holds its record.
         ClsbenchError: what was asked for is wrong or missing; nothing is stored.
         KeyboardInterrupt: the run was interrupted; what was done is stored.
     """

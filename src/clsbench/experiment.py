@@ -21,7 +21,7 @@ from clsbench.environment import (
     deferring_interrupts,
     peak_memory_bytes,
 )
-from clsbench.errors import ClsbenchError
+from clsbench.errors import ClsbenchError, PluginError, RunNotStoredError
 from clsbench.model.checkpoint import ClassifierFacts, frozen_sha256, save_classifier
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
@@ -30,6 +30,7 @@ from clsbench.planning import announcement, plan_run
 from clsbench.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
 from clsbench.record import BaselineResult, RunRecord
 from clsbench.resolve import Experiment
+from clsbench.results.disk import storing_error
 from clsbench.results.store import (
     check_store_writable,
     final_path,
@@ -47,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 
 class FinishedRun(NamedTuple):
-    """The record of a run and the directory it is stored in (``None`` for a dry run)."""
+    """The record of a run and the directory it is stored in (``None`` if it is not)."""
 
     record: RunRecord
     path: Path | None
@@ -87,6 +88,7 @@ def run_experiment(
     Raises:
         UsageError: what was asked for is wrong or missing; nothing is stored.
         AssetError: data or weights cannot be had; nothing is stored.
+        RunNotStoredError: the run ended and could not be stored; the error holds its record.
     """
     device = choose_device(options.device, options.precision)
     if not dry_run:
@@ -151,7 +153,14 @@ def run_experiment(
                     experiment.baselines, record.spec["baselines"], strict=True
                 ):
                     label = format_component(table)
-                    baselines.append(score_baseline(baseline, label, data.splits, data.leaked))
+                    try:
+                        scored = score_baseline(baseline, label, data.splits, data.leaked)
+                    except PluginError as problem:  # the classifier's own figures are complete
+                        logger.debug("a baseline failed", exc_info=True)
+                        logger.warning("%s", problem)
+                        checks += (str(problem),)
+                    else:
+                        baselines.append(scored)
         except KeyboardInterrupt:
             status, error = "interrupted", "interrupted by the user"
         except Exception as problem:
@@ -171,9 +180,17 @@ def run_experiment(
             peak_memory_bytes=peak_memory_bytes(device),
             warnings=record.warnings + checks,
         )
-        with deferring_interrupts():
-            path = _store(record, options, classifier, freezing, data, scores)
-    hook.clsbench_run_finished(record=record)
+        try:
+            with deferring_interrupts():
+                path = _store(record, options, classifier, freezing, data, scores)
+        except Exception as problem:
+            known = isinstance(problem, ClsbenchError)
+            reason = str(problem) if known else str(storing_error(problem, options.out))
+            raise RunNotStoredError(reason, record) from problem
+    try:
+        hook.clsbench_run_finished(record=record)
+    except Exception as problem:  # whoever watches cannot undo what is stored
+        logger.warning("%s; the run is stored all the same", problem)
     return FinishedRun(record, path)
 
 
@@ -227,8 +244,6 @@ def _store(
     data: PreparedData,
     scores: Scores | None,
 ) -> Path:
-    from clsbench.report.plots import save_curves  # matplotlib is slow to load
-
     ever = freezing.ever()
     trained = frozenset(n for n, _ in classifier.named_parameters() if freezing.trains(n, ever))
     facts = ClassifierFacts(
@@ -243,5 +258,19 @@ def _store(
         save_classifier(classifier, trained, facts, directory)
         if scores is not None:
             write_predictions(directory, data.splits, scores.probabilities)
-        save_curves(record, directory)
+        _draw(record, directory)
     return final_path(directory)
+
+
+def _draw(record: RunRecord, directory: Path) -> None:
+    """The curves, drawn last: whatever goes wrong with them, the figures are kept."""
+    before = set(directory.iterdir())
+    try:
+        from clsbench.report.plots import save_curves  # matplotlib is slow to load
+
+        save_curves(record, directory)
+    except Exception as error:
+        logger.debug("the curves could not be drawn", exc_info=True)
+        logger.warning("the curves could not be drawn: %s: %s", type(error).__name__, error)
+        for file in set(directory.iterdir()) - before:
+            file.unlink()

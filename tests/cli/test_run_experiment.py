@@ -164,6 +164,63 @@ def test_a_loss_that_is_not_finite(clsbench: Command, spec_file: Path) -> None:
     assert done.stderr.rstrip().endswith(f"is kept in {record['path']}")
 
 
+IN_THE_WAY = """
+import os
+from pathlib import Path
+import clsbench
+
+@clsbench.hookimpl
+def clsbench_phase_started(phase):
+    if phase == "baselines":
+        Path(os.environ["IN_THE_WAY"]).write_text("")
+"""
+"""A plugin that puts a file where the store of runs was to be made."""
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_run_that_cannot_be_stored_is_told_whole(
+    clsbench: Command, spec_file: Path, tmp_path: Path, as_json: bool
+) -> None:
+    plugin, store = tmp_path / "in_the_way.py", tmp_path / "store"
+    plugin.write_text(IN_THE_WAY)
+    done = clsbench(
+        *("--plugin", plugin, "run", spec_file, "--set", "train.epochs=1", "--out", store),
+        *(["--json"] if as_json else []),
+        env={"IN_THE_WAY": str(store)},
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"error: the run could not be stored in {store}")
+    if as_json:
+        record = json.loads(done.stdout, parse_constant=refuse_constant)
+        assert record["status"] == "finished"
+        assert record["path"] is None
+        assert record["metrics"]["test"]["accuracy"] > 0
+    else:
+        assert "tfidf-logreg" in done.stdout
+        assert "record.json" not in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file sizes are limited by POSIX means")
+def test_a_full_disk_costs_no_figures(
+    environment: dict[str, str], spec_file: Path, tmp_path: Path
+) -> None:
+    """A limit on the size of files stands in for the disk; the classifier is larger than it."""
+    command = [sys.executable, "-m", "clsbench", "--quiet", "run", spec_file, "--json"]
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 200 && exec "$@"', "bash", *command, "--out", tmp_path / "runs"],
+        capture_output=True,
+        encoding="utf-8",
+        env=environment,
+        timeout=300,
+    )
+    assert done.returncode == 1, done.stderr
+    record = json.loads(done.stdout, parse_constant=refuse_constant)
+    assert record["status"] == "finished"
+    assert record["path"] is None
+    assert done.stderr.startswith("error: the disk is full: the run could not be stored in ")
+    assert not list((tmp_path / "runs").iterdir())
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent by a POSIX signal")
 def test_ctrl_c_keeps_what_was_learned(
     environment: dict[str, str], spec_file: Path, tmp_path: Path

@@ -20,7 +20,7 @@ from clsbench.cli.options import (
     spec_changes,
 )
 from clsbench.cli.session import Session
-from clsbench.errors import ClsbenchError, UsageError
+from clsbench.errors import ClsbenchError, RunNotStoredError, UsageError
 
 if TYPE_CHECKING:
     from clsbench.experiment import FinishedRun
@@ -84,9 +84,13 @@ def run_experiment(
             finished.append(run)
             if run.record.status == "interrupted":
                 break
-    except (ClsbenchError, KeyboardInterrupt):  # between two seeds: the runs before are stored
+    except (ClsbenchError, KeyboardInterrupt) as error:  # between two seeds, or at the very end
+        if isinstance(error, RunNotStoredError):
+            from clsbench.experiment import FinishedRun
+
+            finished.append(FinishedRun(error.record, None))
         if finished:
-            _tell_results(finished, as_json, several=True)
+            _tell_results(finished, as_json, several=len(experiments) > 1)
         raise
     _tell_results(finished, as_json, several=len(experiments) > 1)
     ctx.exit(_exit_code(finished))
@@ -103,7 +107,8 @@ def _tell_results(finished: Sequence[FinishedRun], as_json: bool, several: bool)
         _print_results(finished, several)
     for run in finished:
         if run.record.status in ("interrupted", "failed"):
-            report_error(f"{run.record.error}; what was done is kept in {run.path}")
+            kept = f"; what was done is kept in {run.path}" if run.path is not None else ""
+            report_error(f"{run.record.error}{kept}")
 
 
 def _print_results(finished: Sequence[FinishedRun], several: bool) -> None:
@@ -113,11 +118,11 @@ def _print_results(finished: Sequence[FinishedRun], several: bool) -> None:
 
     console = Console()
     for run in finished:
-        if run.path is None:
+        if run.record.status == "planned":
             print_dry_run(console, run.record)
         else:
             print_run(console, run.record, run.path)
-    if several and any(run.path is not None for run in finished):
+    if several and any(run.record.status != "planned" for run in finished):
         print_seeds(console, _summary(finished))
 
 
