@@ -112,15 +112,26 @@ def _refuse_too_many_threads(threads: int | None) -> None:
 
 @contextmanager
 def deferring_interrupts() -> Iterator[None]:
-    """Let Ctrl-C pass unheard while the block writes what was learned; it takes a moment only."""
+    """Let Ctrl-C pass unheard while the block writes what was learned; it takes a moment only.
+
+    A SIGTERM waits for the end of the block.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread is interrupted
         return
-    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    terminations: list[int] = []
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if former[signal.SIGTERM] is not None:  # None: not Python's to put back
+        signal.signal(signal.SIGTERM, lambda number, frame: terminations.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, usual)
+        for number, handler in former.items():
+            if handler is not None:
+                signal.signal(number, handler)
+        if terminations:
+            signal.raise_signal(signal.SIGTERM)
 
 
 def describe_environment(device: torch.device, options: RunOptions) -> Environment:

@@ -161,8 +161,8 @@ def run_experiment(
                         checks += (str(problem),)
                     else:
                         baselines.append(scored)
-        except KeyboardInterrupt:
-            status, error = "interrupted", "interrupted by the user"
+        except KeyboardInterrupt as interruption:
+            status, error = "interrupted", str(interruption) or "interrupted by the user"
         except Exception as problem:
             logger.debug("the run failed", exc_info=True)
             known = isinstance(problem, ClsbenchError)

@@ -227,6 +227,27 @@ def test_a_closed_pipe_is_quiet() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell closes the streams")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_bug(closed: str, tmp_path: Path) -> None:
+    def ran(arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            f"{sys.executable} -m clsbench {arguments} {closed}",
+            shell=True,
+            capture_output=True,
+            encoding="utf-8",
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            timeout=60,
+        )
+
+    listed, refusing = ran("list heads"), ran("list nothing")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert listed.stdout.startswith("heads") == (closed == "2>&-")
+    assert refusing.returncode == 2
+    assert refusing.stderr.startswith("error: there is no axis") == (closed == ">&-")
+    assert not list(tmp_path.iterdir())  # no traceback of a bug is kept there
+
+
 # --- the unforeseen -------------------------------------------------------------------------------
 
 BUGGY = """
