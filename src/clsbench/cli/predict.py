@@ -170,7 +170,7 @@ def _place(file: Path, line: int, column: str, names: list[str]) -> int:
         )
     if column not in names:
         hint = closest_match_hint(column, names)
-        raise UsageError(f"{file} has no column {column!r}{hint}; name one by --column")
+        raise UsageError(f"{file} has no column {column!r}{hint} (--column names one)")
     return names.index(column)
 
 
@@ -186,7 +186,7 @@ def _texts_of_json_lines(file: Path, content: str, column: str) -> Iterator[str]
             ) from None
         if column not in row:
             hint = closest_match_hint(column, row)
-            raise UsageError(f"{file}, line {line}: no key {column!r}{hint}; name one by --column")
+            raise UsageError(f"{file}, line {line}: no key {column!r}{hint} (--column names one)")
         if not isinstance(row[column], str):
             raise UsageError(f"{file}, line {line}: what {column!r} holds is no text")
         yield row[column]
