@@ -14,7 +14,6 @@ from scipy import stats
 from clsbench.results.seeds import FRACTION, SeedSummary, spread, summarise_seeds
 from record_examples import STAND_INS, make_metrics, make_record
 
-
 UNLIMITED = (-math.inf, math.inf)
 
 
