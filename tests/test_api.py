@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,3 +44,42 @@ def test_a_refused_run_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(clsbench.UsageError):
         clsbench.run("gpt2-sms-spam", device="cuda:99", out=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def dry_run(**arguments: Any) -> clsbench.RunRecord:
+    return clsbench.run("gpt2-sms-spam", offline=True, device="cpu", dry_run=True, **arguments)
+
+
+def test_settings_reach_into_a_component_that_is_named_beside_them() -> None:
+    record = dry_run(freezing="last-blocks", settings={"freezing.n": 2})
+    assert record.spec["freezing"] == {"name": "last-blocks", "n": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            {"freezing": "all", "settings": {"freezing": "head-only"}},
+            "freezing is set twice: to 'all' and to 'head-only'",
+        ),
+        ({"seed": 1, "settings": {"seed": 2}}, "seed is set twice: to 1 and to 2"),
+        ({"out": ""}, "out = '': name a folder"),
+        ({"assets": " "}, "assets = ' ': name a folder"),
+        ({"threads": 99_999}, r"threads = 99999: \d+ at most; there are \d+ processors"),
+    ],
+)
+def test_what_is_asked_for_wrongly_is_told(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(clsbench.UsageError, match=said):
+        dry_run(**arguments)
+
+
+def test_a_caller_who_only_warned_of_nondeterminism_is_left_as_it_was() -> None:
+    import torch
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        dry_run(deterministic=True)
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)

@@ -175,8 +175,7 @@ def test_the_catalog_cannot_be_changed() -> None:
 def test_an_observer_alone_is_a_plugin(write: Callable[..., str]) -> None:
     source = "import clsbench\nseen = []\n@clsbench.hookimpl\ndef clsbench_phase_started(phase):\n"
     catalog = load_catalog([write(source + "    seen.append(phase)\n")])
-    extra = ModuleType("observer")
-    catalog.lifecycle([extra]).clsbench_phase_started(phase="data")
+    catalog.lifecycle().clsbench_phase_started(phase="data")
     (module,) = [m for m in catalog.plugins.values() if m.__name__.startswith("clsbench_plugin_")]
     assert module.seen == ["data"]
 
@@ -205,6 +204,64 @@ def test_an_observer_that_fails_is_named(write: Callable[..., str]) -> None:
         hook.clsbench_epoch_finished(entry=None)
     with pytest.raises(PluginError, match=r"Observer at .* failed in clsbench_evaluated: Runtime"):
         hook.clsbench_evaluated(entry=None)
+
+
+class Misspelt:
+    @hookimpl
+    def clsbench_epoch_finish(self, entry: object) -> None:
+        """Never called."""
+
+
+class Undecorated:
+    def clsbench_epoch_finished(self, entry: object) -> None:
+        """Never called."""
+
+
+class Defaulting:
+    @hookimpl
+    def clsbench_epoch_finished(self, entry: object = None) -> None:
+        """Never handed an entry."""
+
+
+class Asking:
+    @hookimpl
+    def clsbench_epoch_finished(self, epoch: int) -> None:
+        """Never handed what the hook does not have."""
+
+
+class Watching:
+    @property
+    def costly(self) -> None:
+        raise AssertionError("nobody asked for this property")
+
+    @hookimpl
+    def clsbench_epoch_finished(self, entry: object) -> None:
+        raise RuntimeError("bad luck")
+
+
+@pytest.mark.parametrize(
+    ("observer", "said"),
+    [
+        (3, "observer int at .* observes nothing"),
+        (ModuleType("observer"), "observer module at .* observes nothing"),
+        (Misspelt(), "Misspelt at .*unknown hook .* did you mean 'clsbench_epoch_finished'"),
+        (Undecorated(), "clsbench_epoch_finished lacks the decorator @clsbench.hookimpl"),
+        (Defaulting(), "gives its parameter 'entry' a default"),
+        (Asking(), "epoch"),
+        (Watching, r"observer Watching is a class: .* Watching\(\)"),
+    ],
+)
+def test_an_observer_that_would_observe_nothing_is_refused(observer: object, said: str) -> None:
+    with pytest.raises(PluginError, match=f"(?s){said}"):
+        load_catalog().lifecycle([observer])
+
+
+def test_an_observer_that_is_sound_is_called_and_refused_twice_over() -> None:
+    observer = Watching()
+    with pytest.raises(PluginError, match=r"Watching at .* failed in clsbench_epoch_finished"):
+        load_catalog().lifecycle([observer]).clsbench_epoch_finished(entry=None)
+    with pytest.raises(PluginError, match=r"observer Watching at .*already registered"):
+        load_catalog().lifecycle([observer, observer])
 
 
 # --- one that does not, named by --plugin ---------------------------------------------------------

@@ -219,7 +219,7 @@ def test_a_loss_that_is_not_finite_names_the_step_and_keeps_what_was_learned(
     assert run.record.status == "failed"
     assert run.record.error is not None
     assert "nan at step 0" in run.record.error
-    assert "train.lr=" in run.record.error
+    assert "(--set train.lr=0.001)" in run.record.error
     assert run.record.history is not None
     with pytest.raises(clsbench.ClsbenchError, match="at step"):
         clsbench.run(
@@ -295,3 +295,160 @@ def test_cuda_where_there_is_none_is_refused(tmp_path: Path) -> None:
         pytest.skip("there is a CUDA device")
     with pytest.raises(clsbench.UsageError, match="finds no CUDA device"):
         clsbench.run("gpt2-sms-spam", device="cuda", out=tmp_path, offline=True)
+
+
+# --- what goes wrong in a plugin when the figures are there -----------------------------------
+
+
+class Finishing:
+    """An observer that fails when everything is done."""
+
+    @clsbench.hookimpl
+    def clsbench_run_finished(self, record: RunRecord) -> None:
+        raise RuntimeError("the tracker is out of reach")
+
+
+def test_an_observer_that_fails_at_the_end_hides_no_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = run_small(tmp_path, [Finishing()], train__epochs=1)
+    assert run.record.status == "finished"
+    assert read_record(stored(run)) == run.record
+    assert "Finishing at" in caplog.text
+    assert "failed in clsbench_run_finished: RuntimeError: the tracker is out of" in caplog.text
+
+
+class InTheWay:
+    """An observer that puts a file where the store of runs was to be made."""
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+
+    @clsbench.hookimpl
+    def clsbench_phase_started(self, phase: str) -> None:
+        if phase == "baselines":
+            self.store.write_text("")
+
+
+def test_a_run_that_cannot_be_stored_hands_over_what_it_measured(tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    with pytest.raises(clsbench.RunNotStoredError, match=f"not be stored in {out}") as caught:
+        run_small(out, [InTheWay(out)], train__epochs=1)
+    record = caught.value.record
+    assert record.status == "finished"
+    assert record.metrics is not None
+    assert len(record.baselines) == 2
+    assert caught.value.exit_code == 1
+
+
+def test_curves_that_cannot_be_drawn_cost_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def half_drawn(record: RunRecord, directory: Path) -> None:
+        (directory / "loss.svg").write_text("<svg")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("clsbench.report.plots.save_curves", half_drawn)
+    run = run_small(tmp_path, train__epochs=1)
+    assert read_record(stored(run)) == run.record
+    names = sorted(file.name for file in stored(run).iterdir())
+    assert names == ["classifier.safetensors", "predictions.csv", "record.json"]
+    assert "the curves could not be drawn: OSError" in caplog.text
+
+
+PLUGIN = """
+import clsbench
+
+class Estimator:
+    def __init__(self, fault):
+        self.fault = fault
+
+    def fit(self, texts, labels):
+        if self.fault == "fit":
+            raise ValueError("no vocabulary")
+
+    def predict(self, texts):
+        match self.fault:
+            case "words":
+                return ["ham"] * len(texts)
+            case "short":
+                return [0] * (len(texts) - 1)
+            case "range":
+                return [*[0] * (len(texts) - 1), 2]
+            case "half":
+                return [0.5] * len(texts)
+            case "nothing":
+                return None
+        return [1.0] * len(texts)
+
+class Faulty(clsbench.Baseline):
+    "A baseline with a fault to choose."
+
+    fault: str = ""
+
+    def build(self):
+        if self.fault == "build":
+            raise KeyError("option")
+        return Estimator(self.fault)
+
+class NotANumber(clsbench.Pooling):
+    "A pooling that divides by nothing."
+
+    def build(self, hidden_size):
+        import torch
+
+        class Dividing(torch.nn.Module):
+            def forward(self, hidden, lengths):
+                return hidden[:, 0] * float("nan")
+
+        return Dividing()
+
+    def reads_padding(self):
+        return False
+
+@clsbench.hookimpl
+def clsbench_register_baselines():
+    return {"faulty": Faulty}
+
+@clsbench.hookimpl
+def clsbench_register_poolings():
+    return {"not-a-number": NotANumber}
+"""
+
+
+def run_with_plugin(folder: Path, **changes: Any) -> RunRecord:
+    plugin = folder / "faulty.py"
+    plugin.write_text(PLUGIN)
+    catalog = load_catalog([str(plugin)])
+    small = SMALL | {"train.epochs": 1} | changes
+    spec = resolve(find_spec("gpt2-sms-spam", catalog), small, catalog)
+    options = RunOptions(out=folder / "runs", device="cpu", threads=1, offline=True)
+    return run_experiment(spec, options, catalog).record
+
+
+def test_a_baseline_that_fails_is_named_and_costs_no_run(tmp_path: Path) -> None:
+    said = {
+        "build": "failed: KeyError: 'option'",
+        "fit": "failed: ValueError: no vocabulary",
+        "words": "predict() answers 'ham', expected labels as numbers",
+        "short": "predict() answers with the shape (279,) to 280 texts",
+        "range": "predict() answers the label 2, expected 0 to 1",
+        "half": "predict() answers the label 0.5, expected 0 to 1",
+        "nothing": "predict() answers with the shape () to 280 texts",
+    }
+    faulty = tuple(f"faulty:fault={fault}" for fault in said)
+    record = run_with_plugin(tmp_path, baselines=("majority", *faulty, "faulty"))
+    assert record.status == "finished"
+    assert record.metrics is not None
+    assert [b.component for b in record.baselines] == ["majority", "faulty:fault="]
+    assert len(record.warnings) == len(said)
+    for fault, warning in zip(said, record.warnings, strict=True):
+        assert warning.startswith(f"baseline faulty:fault={fault}")
+        assert said[fault] in warning
+
+
+def test_a_plugin_that_gives_nan_is_not_blamed_on_the_backbone_alone(tmp_path: Path) -> None:
+    record = run_with_plugin(tmp_path, pooling="not-a-number")
+    assert record.status == "failed"
+    assert record.error is not None
+    assert "loss is nan before training: backbone, pooling, head or adapter" in record.error

@@ -15,3 +15,99 @@ def test_a_file_that_is_not_there_is_told_with_its_component(tmp_path: Path) -> 
         clsbench.run(
             "gpt2-sms-spam", dataset=f"csv:path={missing}", out=tmp_path / "runs", offline=True
         )
+
+
+PLUGIN = """
+import clsbench
+
+class Loose(clsbench.Dataset):
+    "A data set that keeps no promise."
+
+    fault: str = ""
+
+    def load(self, files, quoting):
+        rows = {"class_names": ("ham", "spam"), "texts": [str(n) for n in range(300)]}
+        rows["labels"] = [n % 2 for n in range(300)]
+        changes = {
+            "short": {"labels": rows["labels"][:290]},
+            "label": {"labels": [*rows["labels"][:-1], 7]},
+            "words": {"labels": ["ham", "spam"] * 150},
+            "text": {"texts": [*rows["texts"][:-1], 8]},
+            "generator": {"texts": (text for text in rows["texts"])},
+            "surrogate": {"texts": [*rows["texts"][:-1], "\\ud800"]},
+            "names": {"class_names": ("ham", "ham")},
+            "numbers": {"class_names": (0, 1)},
+            "splits": {"splits": ["train"] * 290},
+            "strange": {"splits": ["dev"] * 300},
+        }
+        match self.fault:
+            case "raises":
+                raise KeyError("column")
+            case "refuses":
+                raise clsbench.UsageError("the words of the plugin")
+            case "none":
+                return None
+        return clsbench.Corpus(**{**rows, **changes.get(self.fault, {})})
+
+class Unwritten(clsbench.Dataset):
+    "A data set whose author forgot to load it."
+
+@clsbench.hookimpl
+def clsbench_register_datasets():
+    return {"loose": Loose, "unwritten": Unwritten}
+"""
+
+
+def prepare(folder: Path, dataset: str) -> clsbench.RunRecord:
+    plugin = folder / "loose.py"
+    plugin.write_text(PLUGIN)
+    return clsbench.run(
+        "gpt2-sms-spam",
+        dataset=dataset,
+        backbone="gpt2-nano",
+        plugins=[str(plugin)],
+        out=folder / "runs",
+        offline=True,
+        dry_run=True,
+    )
+
+
+def test_a_sound_dataset_of_a_plugin_is_taken(tmp_path: Path) -> None:
+    data = prepare(tmp_path, "loose").data
+    assert data is not None
+    assert data.corpus_texts == 300
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("raises", "failed to load: KeyError: 'column'"),
+        ("none", "load() gives NoneType, expected a clsbench.Corpus"),
+        ("short", "300 texts stand against 290 labels"),
+        ("label", "label 299 is 7, expected an index into ('ham', 'spam')"),
+        ("words", "label 0 is 'ham', expected an index"),
+        ("text", "text 299 is int"),
+        ("generator", "its texts are generator, expected a list"),
+        ("surrogate", "text 299 cannot be written in UTF-8"),
+        ("names", "two classes share a name"),
+        ("numbers", "the class name 0 is int"),
+        ("splits", "splits has another length than texts: 290, 300"),
+        ("strange", "splits holds ['dev'], expected train, validation, test"),
+    ],
+)
+def test_a_dataset_that_breaks_its_promise_is_named(tmp_path: Path, fault: str, said: str) -> None:
+    with pytest.raises(clsbench.PluginError) as caught:
+        prepare(tmp_path, f"loose:fault={fault}")
+    assert f"dataset loose:fault={fault}" in str(caught.value)
+    assert said in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_a_dataset_that_cannot_load_at_all_is_told_which_method(tmp_path: Path) -> None:
+    with pytest.raises(clsbench.PluginError, match=r"class Unwritten has no method load\(\)"):
+        prepare(tmp_path, "unwritten")
+
+
+def test_what_a_dataset_says_itself_is_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(clsbench.UsageError, match=r"^the words of the plugin$"):
+        prepare(tmp_path, "loose:fault=refuses")

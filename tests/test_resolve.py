@@ -23,7 +23,14 @@ from clsbench.builtin.synthetic_sms import SyntheticSms
 from clsbench.catalog import Catalog, load_catalog
 from clsbench.errors import UsageError
 from clsbench.resolve import component_text, find_spec, resolve, substitute
-from clsbench.spec import ExperimentSpec, format_component, format_toml, parse_component, parse_toml
+from clsbench.spec import (
+    ExperimentSpec,
+    PublishedFigures,
+    format_component,
+    format_toml,
+    parse_component,
+    parse_toml,
+)
 from clsbench.testing import MiniatureBackbone
 
 BASE = ExperimentSpec(name="mine", dataset="synthetic-sms", backbone="gpt2-nano")
@@ -115,6 +122,16 @@ def test_a_component_named_anew_starts_from_its_defaults(catalog: Catalog) -> No
     assert resolve(spec, {"freezing.n": 4}, catalog).freezing == LastBlocks(n=4)
 
 
+def test_an_option_and_its_component_stand_in_any_order(catalog: Catalog) -> None:
+    pairs = [("freezing.n", 3), ("freezing", "last-blocks"), ("data.split.seed", 5)]
+    pairs += [("data.split", "book-ablation:train=0.6")]
+    for order in (pairs, pairs[::-1]):
+        experiment = resolve(BASE, dict(order), catalog)
+        assert experiment.freezing == LastBlocks(n=3)
+        split = experiment.spec.data.split
+        assert (split.name, split.train, split.seed) == ("book-ablation", 0.6, 5)
+
+
 def test_the_plugins_say_where_every_component_comes_from(catalog: Catalog) -> None:
     plugins = resolve(BASE, {"adapter": "lora"}, catalog).plugins
     assert [(p.axis, p.component) for p in plugins] == [
@@ -151,6 +168,26 @@ def test_an_edited_copy_of_a_registered_experiment_is_modified(catalog: Catalog)
     assert resolve(parse_toml(edited, "mine.toml"), {}, catalog).modified
 
 
+def test_published_figures_under_a_new_name_are_modified_where_anything_differs(
+    catalog: Catalog,
+) -> None:
+    spec = resolve(catalog.experiment("gpt2-sms-spam"), {}, catalog).spec
+    shown = format_toml(msgspec.structs.replace(spec, name="mine"))
+    assert not resolve(parse_toml(shown, "mine.toml"), {}, catalog).modified
+    assert resolve(parse_toml(shown, "mine.toml"), {"train.lr": 1}, catalog).modified
+    edited = parse_toml(shown.replace("epochs = 5", "epochs = 7"), "mine.toml")
+    assert edited.name == "mine"
+    assert edited.published == spec.published is not None
+    assert resolve(edited, {}, catalog).modified
+
+
+def test_ones_own_published_figures_belong_to_ones_own_file(catalog: Catalog) -> None:
+    figures = PublishedFigures(source="our paper", conditions="as here", accuracy={"test": 0.9})
+    spec = msgspec.structs.replace(BASE, published=figures)
+    assert not resolve(spec, {}, catalog).modified
+    assert resolve(spec, {"train.epochs": 7}, catalog).modified
+
+
 # --- what is refused --------------------------------------------------------------------------
 
 
@@ -177,6 +214,8 @@ def test_an_edited_copy_of_a_registered_experiment_is_modified(catalog: Catalog)
         ({"train__lr": "fast"}, "train.lr = 'fast': expected float"),
         ({"data__split__train": 0.8, "data__split__validation": 0.3}, "make more than 1"),
         ({"data__padding": "none"}, "needs train.batch_size=1 (it is 8)"),
+        ({"name": ""}, "name = '': an experiment's name cannot be empty"),
+        ({"name": " "}, "cannot be empty"),
     ],
 )
 def test_mistakes_are_told(

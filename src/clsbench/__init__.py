@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from clsbench.errors import ClsbenchError as ClsbenchError
     from clsbench.errors import PluginError as PluginError
     from clsbench.errors import RunFailedError as RunFailedError
+    from clsbench.errors import RunNotStoredError as RunNotStoredError
     from clsbench.errors import UsageError as UsageError
     from clsbench.errors import closest_match_hint as closest_match_hint
     from clsbench.hookspecs import hookimpl as hookimpl
@@ -78,6 +79,7 @@ _HOMES = {
     "Pooling": "components",
     "PublishedFigures": "spec",
     "RunFailedError": "errors",
+    "RunNotStoredError": "errors",
     "RunOptions": "options",
     "RunPlan": "values",
     "RunRecord": "record",

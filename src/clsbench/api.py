@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clsbench.catalog import load_catalog
-from clsbench.errors import RunFailedError
+from clsbench.errors import RunFailedError, UsageError
 from clsbench.experiment import run_experiment
 from clsbench.options import default_options
 from clsbench.record import RunRecord
@@ -53,14 +53,17 @@ def run(
 
     Raises:
         RunFailedError: training or what follows it failed; what was done is stored.
+        RunNotStoredError: the run ended and could not be stored; the error holds its record.
         ClsbenchError: what was asked for is wrong or missing; nothing is stored.
         KeyboardInterrupt: the run was interrupted; what was done is stored.
     """
-    changes: dict[str, Any] = dict(settings or {})
-    chosen = (dataset, backbone, pooling, head, freezing, adapter)
-    changes |= {k: v for k, v in zip(COMPONENT_KEYS, chosen, strict=True) if v is not None}
-    if seed is not None:
-        changes["seed"] = seed
+    chosen = (dataset, backbone, pooling, head, freezing, adapter, seed)
+    named = zip((*COMPONENT_KEYS, "seed"), chosen, strict=True)
+    changes: dict[str, Any] = {key: value for key, value in named if value is not None}
+    for key, value in (settings or {}).items():
+        if key in changes:
+            raise UsageError(f"{key} is set twice: to {changes[key]!r} and to {value!r}")
+        changes[key] = value
     given = {
         "device": device,
         "precision": precision,

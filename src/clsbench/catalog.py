@@ -5,23 +5,21 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-import inspect
 import os
 import sys
-import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import pluggy
 
 from clsbench.components import AXES, Axis, Component
-from clsbench.errors import ClsbenchError, PluginError, UsageError, closest_match_hint
+from clsbench.errors import PluginError, UsageError, closest_match_hint
 from clsbench.hookspecs import PROJECT, LifecycleHooks, RegistrationHooks
+from clsbench.observers import Relay, hook_names, refuse_unknown_hooks
 from clsbench.spec import ExperimentSpec
 
 ENTRY_POINT_GROUP = "clsbench"
@@ -99,44 +97,15 @@ class Catalog(NamedTuple):
         assert isinstance(spec, ExperimentSpec)
         return spec
 
-    def lifecycle(self, observers: Iterable[object] = ()) -> Any:
+    def lifecycle(self, observers: Iterable[object] = ()) -> Relay:
         """The relay of the lifecycle hooks to every plugin and to ``observers``.
 
         A hook that raises an error is told as a :class:`PluginError` that names its plugin.
+
+        Raises:
+            PluginError: an observer has no hook, or one that would never be called.
         """
-        manager = pluggy.PluginManager(PROJECT)
-        manager.add_hookspecs(LifecycleHooks)
-        for name, plugin in self.plugins.items():
-            manager.register(plugin, name)
-        for observer in observers:
-            manager.register(observer, f"{type(observer).__qualname__} at {id(observer):#x}")
-        return _Relay(manager.hook)
-
-
-class _Relay:
-    """Calls a hook of every plugin; what one of them raises names it."""
-
-    def __init__(self, hook: Any) -> None:
-        self._hook = hook
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        return partial(self._call, getattr(self._hook, name))
-
-    @staticmethod
-    def _call(caller: pluggy.HookCaller, **arguments: Any) -> None:
-        try:
-            caller(**arguments)
-        except ClsbenchError:
-            raise
-        except Exception as error:
-            passed = {frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)}
-            for implementation in caller.get_hookimpls():
-                if getattr(implementation.function, "__code__", None) in passed:
-                    raise PluginError(
-                        f"plugin {implementation.plugin_name} failed in {caller.name}: "
-                        f"{type(error).__name__}: {error}"
-                    ) from error
-            raise
+        return Relay(self.plugins, observers)
 
 
 def axis_named(name: str) -> Axis:
@@ -252,7 +221,7 @@ def _collect(source: _Source, module: ModuleType, found: list[Entry]) -> None:
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(RegistrationHooks)
     manager.add_hookspecs(LifecycleHooks)
-    _refuse_unknown_hooks(source, module)
+    refuse_unknown_hooks(f"plugin {source.label}", module)
     try:
         manager.register(module, source.label)
     except pluggy.PluginValidationError as error:
@@ -278,52 +247,11 @@ def _collect(source: _Source, module: ModuleType, found: list[Entry]) -> None:
                     problems.append(f"{axis.hook} registers {name!r}: {problem}")
     if problems:
         raise PluginError(f"plugin {source.label}: " + "; ".join(problems))
-    if not found and not _hook_names(module):
+    if not found and not hook_names(module):
         raise PluginError(
             f"plugin {source.label} has no hooks: write @clsbench.hookimpl over a function "
             f"named like {AXES[0].hook}"
         )
-
-
-def _hook_names(module: ModuleType) -> list[str]:
-    marker = f"{PROJECT}_impl"
-    return [
-        name
-        for name, value in vars(module).items()
-        if inspect.isroutine(value) and hasattr(value, marker)
-    ]
-
-
-def _refuse_unknown_hooks(source: _Source, module: ModuleType) -> None:
-    """Pluggy lets a misspelt hook through; so does a forgotten decorator. Neither helps anybody."""
-    known = {
-        name
-        for hooks in (RegistrationHooks, LifecycleHooks)
-        for name in vars(hooks)
-        if name.startswith(f"{PROJECT}_")
-    }
-    for name in _hook_names(module):
-        if name not in known:
-            raise PluginError(
-                f"plugin {source.label}: unknown hook {name!r}{closest_match_hint(name, known)}"
-            )
-    for name, value in vars(module).items():
-        if name in known and callable(value) and name not in _hook_names(module):
-            raise PluginError(
-                f"plugin {source.label}: {name} lacks the decorator @clsbench.hookimpl"
-            )
-        if name in known and inspect.isroutine(value):
-            _refuse_defaults(source, name, value)
-
-
-def _refuse_defaults(source: _Source, hook: str, function: Callable[..., object]) -> None:
-    """Pluggy hands nothing to a parameter that has a default; the plugin would never notice."""
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.default is not parameter.empty:
-            raise PluginError(
-                f"plugin {source.label}: {hook} gives its parameter {parameter.name!r} a default, "
-                "and would be handed nothing for it; leave the default out"
-            )
 
 
 def _problem(axis: Axis, name: object, component: object) -> str | None:

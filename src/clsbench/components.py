@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from clsbench.model.packing import Packing
 
 
+def _unwritten(component: Component, method: str) -> NotImplementedError:
+    return NotImplementedError(f"the class {type(component).__name__} has no method {method}()")
+
+
 class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The base of every component; its fields, the options, are plain TOML values."""
 
@@ -50,7 +54,7 @@ class Dataset(Component, frozen=True):
         Raises:
             UsageError: a file that the user named is not what it should be.
         """
-        raise NotImplementedError
+        raise _unwritten(self, "load")
 
 
 class Tokenizer(Protocol):
@@ -108,23 +112,23 @@ class Backbone(Component, frozen=True):
 
     def tokenizer(self, files: Files) -> Tokenizer:
         """Build the tokenizer from its assets."""
-        raise NotImplementedError
+        raise _unwritten(self, "tokenizer")
 
     def context_length(self) -> int:
         """The longest text the backbone can read, in tokens."""
-        raise NotImplementedError
+        raise _unwritten(self, "context_length")
 
     def hidden_size(self) -> int:
         """The number of features per position, H."""
-        raise NotImplementedError
+        raise _unwritten(self, "hidden_size")
 
     def describe(self) -> tuple[ParameterInfo, ...]:
         """The parameters of :meth:`skeleton` in their order, with stage and role."""
-        raise NotImplementedError
+        raise _unwritten(self, "describe")
 
     def skeleton(self) -> nn.Module:
         """The module of :meth:`build` on the meta device: shapes without data, made at once."""
-        raise NotImplementedError
+        raise _unwritten(self, "skeleton")
 
     def build(self, files: Files) -> nn.Module:
         """Build the module (a :class:`BackboneModule`) on the CPU in float32.
@@ -134,7 +138,7 @@ class Backbone(Component, frozen=True):
         Raises:
             UsageError: a checkpoint that the user named does not fit.
         """
-        raise NotImplementedError
+        raise _unwritten(self, "build")
 
     def numerical_checks(self, files: Files) -> tuple[NumericalCheck, ...]:
         """Repeat what was published about its pretrained weights, on the weights in ``files``.
@@ -157,7 +161,7 @@ class Pooling(Component, frozen=True):
         Every run first makes it and runs it on torch's meta device, where tensors have shapes and
         no values: its ``forward`` asks for none (no ``lengths.tolist()``, no ``if`` on a tensor).
         """
-        raise NotImplementedError
+        raise _unwritten(self, "build")
 
     def positions(self, lengths: Tensor, padded_length: int) -> Tensor | None:
         """The one position read of each text, (B,) int64, or ``None`` if it reads several.
@@ -169,7 +173,7 @@ class Pooling(Component, frozen=True):
 
     def reads_padding(self) -> bool:
         """Whether the result depends on what stands at padding positions."""
-        raise NotImplementedError
+        raise _unwritten(self, "reads_padding")
 
 
 class Head(Component, frozen=True):
@@ -180,7 +184,7 @@ class Head(Component, frozen=True):
 
         Every run first makes it and runs it on torch's meta device, where tensors have no values.
         """
-        raise NotImplementedError
+        raise _unwritten(self, "build")
 
 
 class FreezingStrategy(Component, frozen=True):
@@ -191,7 +195,7 @@ class FreezingStrategy(Component, frozen=True):
 
     def trainable(self, parameters: Sequence[ParameterInfo]) -> Iterable[str]:
         """The names of the parameters to train (at some epoch, for one that changes over time)."""
-        raise NotImplementedError
+        raise _unwritten(self, "trainable")
 
     def trainable_at(self, parameters: Sequence[ParameterInfo], epoch: int) -> Iterable[str]:
         """The names to train in ``epoch`` (counted from 0); a subset of :meth:`trainable`."""
@@ -207,7 +211,7 @@ class Adapter(Component, frozen=True):
         Every run first applies it to a classifier on torch's meta device: what it adds belongs on
         the device of what it is added to.
         """
-        raise NotImplementedError
+        raise _unwritten(self, "apply")
 
 
 class Baseline(Component, frozen=True):
@@ -215,7 +219,7 @@ class Baseline(Component, frozen=True):
 
     def build(self) -> Any:
         """A scikit-learn style estimator: ``fit(texts, labels)``, ``predict(texts)``."""
-        raise NotImplementedError
+        raise _unwritten(self, "build")
 
 
 class Axis(NamedTuple):

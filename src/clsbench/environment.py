@@ -62,15 +62,20 @@ def circumstances(options: RunOptions) -> Iterator[None]:
 
     The states of the global random generators (Python's, NumPy's, torch's on every device) are
     restored too.
+
+    Raises:
+        UsageError: more threads are asked for than any machine of this size has a use for.
     """
     import random
 
     import numpy as np
     import torch
 
+    _refuse_too_many_threads(options.threads)
     threads = torch.get_num_threads()
     default_dtype = torch.get_default_dtype()
     deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
     python_state, numpy_state = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
@@ -87,24 +92,46 @@ def circumstances(options: RunOptions) -> Iterator[None]:
         finally:
             torch.set_num_threads(threads)
             torch.set_default_dtype(default_dtype)
-            torch.use_deterministic_algorithms(deterministic)
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
             if workspace is None:
                 os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
             random.setstate(python_state)
             np.random.set_state(numpy_state)
 
 
+def _refuse_too_many_threads(threads: int | None) -> None:
+    """Thousands of threads bring a machine to a standstill, and none of them is any faster."""
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    most = max(64, 4 * usable)
+    if threads is not None and threads > most:
+        raise UsageError(
+            f"threads = {threads}: {most} at most; there are {usable} processors to use here, and "
+            "more threads than that make nothing faster"
+        )
+
+
 @contextmanager
 def deferring_interrupts() -> Iterator[None]:
-    """Let Ctrl-C pass unheard while the block writes what was learned; it takes a moment only."""
+    """Let Ctrl-C pass unheard while the block writes what was learned; it takes a moment only.
+
+    A SIGTERM waits for the end of the block.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread is interrupted
         return
-    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    terminations: list[int] = []
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if former[signal.SIGTERM] is not None:  # None: not Python's to put back
+        signal.signal(signal.SIGTERM, lambda number, frame: terminations.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, usual)
+        for number, handler in former.items():
+            if handler is not None:
+                signal.signal(number, handler)
+        if terminations:
+            signal.raise_signal(signal.SIGTERM)
 
 
 def describe_environment(device: torch.device, options: RunOptions) -> Environment:

@@ -19,24 +19,20 @@ from clsbench.environment import (
     choose_device,
     circumstances,
     deferring_interrupts,
-    free_memory_bytes,
     peak_memory_bytes,
 )
-from clsbench.errors import ClsbenchError
-from clsbench.fastpath.cache_files import activations_folder
-from clsbench.fastpath.disk_cache import DiskCache, PrefixKey
-from clsbench.fastpath.forward import Forward, Shortcuts
-from clsbench.fastpath.keys import prefix_key
-from clsbench.fastpath.plan import FastPlan
-from clsbench.fastpath.prefix import Room
+from clsbench.errors import ClsbenchError, PluginError, RunNotStoredError
+from clsbench.fastpath.forward import Forward
+from clsbench.fastpath.shortcuts import make_shortcuts
 from clsbench.model.checkpoint import ClassifierFacts, frozen_sha256, save_classifier
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
-from clsbench.options import RunOptions, size_bytes
+from clsbench.options import RunOptions
 from clsbench.planning import announcement, plan_run
 from clsbench.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
 from clsbench.record import BaselineResult, FastPath, RunRecord
 from clsbench.resolve import Experiment
+from clsbench.results.disk import storing_error
 from clsbench.results.store import (
     check_store_writable,
     final_path,
@@ -45,7 +41,7 @@ from clsbench.results.store import (
     write_predictions,
     write_record,
 )
-from clsbench.spec import format_component, to_tree
+from clsbench.spec import format_component
 from clsbench.training.evaluate import deviation_from_fp32
 from clsbench.training.fit import TrainingLog, fit, measure_before, prefix_progress
 from clsbench.training.schedule import beforehand, book_schedule
@@ -55,7 +51,7 @@ logger = logging.getLogger(__name__)
 
 
 class FinishedRun(NamedTuple):
-    """The record of a run and the directory it is stored in (``None`` for a dry run)."""
+    """The record of a run and the directory it is stored in (``None`` if it is not)."""
 
     record: RunRecord
     path: Path | None
@@ -95,6 +91,7 @@ def run_experiment(
     Raises:
         UsageError: what was asked for is wrong or missing; nothing is stored.
         AssetError: data or weights cannot be had; nothing is stored.
+        RunNotStoredError: the run ended and could not be stored; the error holds its record.
     """
     device = choose_device(options.device, options.precision)
     if not dry_run:
@@ -128,7 +125,9 @@ def run_experiment(
                 data.tokens.by_name(),
                 device,
                 options.precision,
-                _shortcuts(classifier, fast, experiment, options, device, data),
+                make_shortcuts(
+                    classifier, fast, experiment, options, device, data.facts.max_length
+                ),
             )
         torch.manual_seed(spec.seed)
         log = TrainingLog()
@@ -153,9 +152,16 @@ def run_experiment(
                     experiment.baselines, record.spec["baselines"], strict=True
                 ):
                     label = format_component(table)
-                    baselines.append(score_baseline(baseline, label, data.splits, data.leaked))
-        except KeyboardInterrupt:
-            status, error = "interrupted", "interrupted by the user"
+                    try:
+                        scored = score_baseline(baseline, label, data.splits, data.leaked)
+                    except PluginError as problem:  # the classifier's own figures are complete
+                        logger.debug("a baseline failed", exc_info=True)
+                        logger.warning("%s", problem)
+                        checks += (str(problem),)
+                    else:
+                        baselines.append(scored)
+        except KeyboardInterrupt as interruption:
+            status, error = "interrupted", str(interruption) or "interrupted by the user"
         except Exception as problem:
             logger.debug("the run failed", exc_info=True)
             known = isinstance(problem, ClsbenchError)
@@ -175,47 +181,18 @@ def run_experiment(
             peak_memory_bytes=peak_memory_bytes(device),
             warnings=record.warnings + checks,
         )
-        with deferring_interrupts():
-            path = _store(record, options, classifier, freezing, data, scores)
-    hook.clsbench_run_finished(record=record)
+        try:
+            with deferring_interrupts():
+                path = _store(record, options, classifier, freezing, data, scores)
+        except Exception as problem:
+            known = isinstance(problem, ClsbenchError)
+            reason = str(problem) if known else str(storing_error(problem, options.out))
+            raise RunNotStoredError(reason, record) from problem
+    try:
+        hook.clsbench_run_finished(record=record)
+    except Exception as problem:  # whoever watches cannot undo what is stored
+        logger.warning("%s; the run is stored all the same", problem)
     return FinishedRun(record, path)
-
-
-def _shortcuts(
-    classifier: Classifier,
-    plan: FastPlan,
-    experiment: Experiment,
-    options: RunOptions,
-    device: torch.device,
-    data: PreparedData,
-) -> Shortcuts | None:
-    """The fast path with the room that the user gives it; ``None`` if no shortcut is taken."""
-    if not any(shortcut.taken for shortcut in plan.shortcuts):
-        return None
-    deciding = ("backbone", "pooling", "adapter")
-    versions = {p.axis: p.version for p in experiment.plugins if p.axis in deciding}
-    disk_bytes = size_bytes(options.cache_disk)
-    disk = DiskCache(activations_folder(), disk_bytes) if disk_bytes else None
-    memory_bytes = (
-        free_memory_bytes(device) // 2
-        if options.cache_memory is None
-        else size_bytes(options.cache_memory)
-    )
-    tree = to_tree(experiment.spec)
-    circumstances = {
-        **{axis: format_component(tree[axis]) for axis in versions},
-        "versions": versions,
-        "max_length": data.facts.max_length,
-        "precision": options.precision,
-        "device": device.type,
-    }
-
-    def key(cut: int) -> PrefixKey | None:
-        # A component without a version may be another one tomorrow.
-        known = disk is not None and None not in versions.values()
-        return prefix_key(classifier, plan, cut, circumstances) if known else None
-
-    return Shortcuts(plan, experiment.pooling, Room(memory_bytes, disk), key)
 
 
 def build_classifier(
@@ -268,8 +245,6 @@ def _store(
     data: PreparedData,
     scores: Scores | None,
 ) -> Path:
-    from clsbench.report.plots import save_curves  # matplotlib is slow to load
-
     ever = freezing.ever()
     trained = frozenset(n for n, _ in classifier.named_parameters() if freezing.trains(n, ever))
     facts = ClassifierFacts(
@@ -284,5 +259,19 @@ def _store(
         save_classifier(classifier, trained, facts, directory)
         if scores is not None:
             write_predictions(directory, data.splits, scores.probabilities)
-        save_curves(record, directory)
+        _draw(record, directory)
     return final_path(directory)
+
+
+def _draw(record: RunRecord, directory: Path) -> None:
+    """The curves, drawn last: whatever goes wrong with them, the figures are kept."""
+    before = set(directory.iterdir())
+    try:
+        from clsbench.report.plots import save_curves  # matplotlib is slow to load
+
+        save_curves(record, directory)
+    except Exception as error:
+        logger.debug("the curves could not be drawn", exc_info=True)
+        logger.warning("the curves could not be drawn: %s: %s", type(error).__name__, error)
+        for file in set(directory.iterdir()) - before:
+            file.unlink()

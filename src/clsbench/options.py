@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from clsbench.conversion import convert
+from clsbench.errors import UsageError
 
 DEFAULT_STORE = Path("runs")
 ENVIRONMENT = {"assets": "CLSBENCH_ASSETS", "out": "CLSBENCH_RUNS", "plugins": "CLSBENCH_PLUGINS"}
@@ -106,5 +107,7 @@ def default_options(given: Mapping[str, Any]) -> RunOptions:
         if key not in values and text:
             values[key] = text.split(os.pathsep) if key == "plugins" else text
         if key in ("assets", "out") and key in values:
+            if not str(values[key]).strip():
+                raise UsageError(f"{key} = {str(values[key])!r}: name a folder ('.' is this one)")
             values[key] = Path(values[key])
     return convert(values, RunOptions, "the run's options")

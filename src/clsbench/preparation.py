@@ -13,14 +13,21 @@ from typing import NamedTuple
 from clsbench.assets import DownloadProgress, locate, obtain
 from clsbench.catalog import Catalog
 from clsbench.components import Backbone, Component, Dataset
+from clsbench.data.corpus import corpus_problem
 from clsbench.data.splits import count_leaked, leaked, split_corpus, splits_sha256
 from clsbench.data.tokens import TokenizedSplits, tokenize_splits
-from clsbench.errors import AssetError, UsageError
+from clsbench.errors import AssetError, ClsbenchError, PluginError, UsageError
 from clsbench.options import RunOptions
 from clsbench.record import DataFacts, StandIn
 from clsbench.resolve import Experiment, component_text, substitute
-from clsbench.spec import COMPONENT_KEYS, fingerprint, format_component, to_tree
-from clsbench.values import Asset, HubFile, Splits
+from clsbench.spec import (
+    COMPONENT_KEYS,
+    ComponentTable,
+    fingerprint,
+    format_component,
+    to_tree,
+)
+from clsbench.values import Asset, Corpus, Files, HubFile, Splits
 
 logger = logging.getLogger(__name__)
 
@@ -108,10 +115,10 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
 
     Raises:
         UsageError: the corpus, the split or the padding does not work out.
+        PluginError: the data set fails, or what it loads is no sound corpus.
     """
     settings = experiment.spec.data
-    dataset: Dataset = experiment.dataset
-    corpus = dataset.load(files, settings.quoting)
+    corpus = _load(experiment.dataset, files, settings.quoting, to_tree(experiment.spec)["dataset"])
     splits = split_corpus(corpus, settings)
     tokens = tokenize_splits(
         splits,
@@ -153,6 +160,20 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
         corpus_texts=len(corpus.texts),
     )
     return PreparedData(splits, tokens, flags, facts)
+
+
+def _load(dataset: Dataset, files: Files, quoting: str, table: ComponentTable) -> Corpus:
+    label = f"dataset {format_component(table)}"
+    try:
+        corpus = dataset.load(files, quoting)
+        problem = corpus_problem(corpus)
+    except ClsbenchError:  # the data set itself says what does not fit
+        raise
+    except Exception as error:
+        raise PluginError(f"{label} failed to load: {type(error).__name__}: {error}") from error
+    if problem is not None:
+        raise PluginError(f"{label}: {problem}")
+    return corpus
 
 
 def experiment_fingerprint(experiment: Experiment, data: PreparedData) -> str:

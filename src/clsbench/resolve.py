@@ -39,8 +39,9 @@ from clsbench.spec import (
 class Experiment(NamedTuple):
     """A spec with every default written out, and the components that it names.
 
-    ``modified`` says that the spec differs from the registered experiment (or file) of its name,
-    so that published figures belong to another experiment than this one.
+    ``modified`` says that the spec differs from the registered experiment whose published figures
+    it carries, or else from the one (or the file) of its name, so that those figures belong to
+    another experiment than this one.
     """
 
     spec: ExperimentSpec
@@ -82,10 +83,11 @@ def resolve(base: ExperimentSpec, changes: Mapping[str, Any], catalog: Catalog) 
     plain = {key: _as_plain(key, value, catalog) for key, value in changes.items()}
     experiment = _build(override(base, plain) if plain else base, catalog)
     _check_consistent(experiment.spec)
-    original = catalog.entries["experiments"].get(experiment.spec.name)
-    reference = original.component if original else base
-    assert isinstance(reference, ExperimentSpec)
-    unchanged = _build(reference, catalog).spec.identity() == experiment.spec.identity()
+    identity = experiment.spec.identity()
+    unchanged = any(
+        _build(reference, catalog).spec.identity() == identity
+        for reference in _references(experiment.spec, base, catalog)
+    )
     return experiment._replace(modified=not unchanged)
 
 
@@ -102,6 +104,18 @@ def substitute(
 def component_text(component: Component, axis_key: str, catalog: Catalog) -> ComponentTable:
     """A component as a table with every option written out."""
     return _table_of(component, _axis_of_key(axis_key), catalog)
+
+
+def _references(
+    spec: ExperimentSpec, base: ExperimentSpec, catalog: Catalog
+) -> list[ExperimentSpec]:
+    """The specs that ``spec`` claims to be one of: a new name makes no new experiment."""
+    registered = catalog.entries["experiments"]
+    specs = [e.component for e in registered.values() if isinstance(e.component, ExperimentSpec)]
+    of_the_figures = [s for s in specs if spec.published and s.published == spec.published]
+    if of_the_figures:
+        return of_the_figures
+    return [catalog.experiment(spec.name) if spec.name in registered else base]
 
 
 def _build(spec: ExperimentSpec, catalog: Catalog) -> Experiment:

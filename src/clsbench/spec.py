@@ -249,13 +249,16 @@ def format_toml(spec: ExperimentSpec) -> str:
 def override(spec: ExperimentSpec, changes: Mapping[str, Any]) -> ExperimentSpec:
     """The spec with dotted keys set: ``{"train.lr": 1e-4, "freezing": "last-blocks:n=2"}``.
 
-    A component named anew starts from its own defaults; ``adapter=none`` removes the adapter.
+    A component named anew starts from its own defaults, and then takes the options set for it, in
+    whatever order they stand; ``adapter=none`` removes the adapter.
 
     Raises:
         UsageError: an unknown key or a value that does not fit.
     """
     tree = to_tree(spec)
-    for key, value in changes.items():
+    for key, value in sorted(changes.items(), key=lambda change: change[0].count(".")):
+        if key == "name" and isinstance(value, str) and not value.strip():
+            raise UsageError(f"name = {value!r}: an experiment's name cannot be empty")
         *parents, last = key.split(".")
         node = tree
         for depth, parent in enumerate(parents):
@@ -265,7 +268,7 @@ def override(spec: ExperimentSpec, changes: Mapping[str, Any]) -> ExperimentSpec
                 raise UsageError(f"{key} cannot be set: {whole} holds a value, not a table")
         if key == "adapter" and value in ("none", None):
             node.pop(last, None)
-        elif key in COMPONENT_KEYS and isinstance(value, str):
+        elif key in (*COMPONENT_KEYS, "data.split") and isinstance(value, str):
             node[last] = parse_component(value)
         else:
             node[last] = value

@@ -59,10 +59,23 @@ def test_last_blocks_are_the_last_ones_and_the_final_norm() -> None:
     assert names == {p.name for p in parameters if p.stage in stages}
 
 
-def test_more_last_blocks_than_there_are_means_all_of_them() -> None:
+def test_as_many_last_blocks_as_there_are() -> None:
     parameters = MiniatureBackbone(blocks=2).describe()
-    names = set(LastBlocks(n=5).trainable(parameters))
+    names = set(LastBlocks(n=2).trainable(parameters))
     assert names == {p.name for p in parameters if p.stage != "embeddings"}
+
+
+@pytest.mark.parametrize(
+    ("blocks", "said"),
+    [
+        (4, "n=9, but the backbone has 4 blocks; n=4 trains every block"),
+        (1, "n=9, but the backbone has 1 block; n=1 trains"),
+        (0, "n=9, but the backbone has no blocks; 'head-only' trains the head alone"),
+    ],
+)
+def test_more_last_blocks_than_there_are_is_the_users_mistake(blocks: int, said: str) -> None:
+    with pytest.raises(clsbench.UsageError, match=said):
+        LastBlocks(n=9).trainable(MiniatureBackbone(blocks=blocks).describe())
 
 
 @pytest.mark.parametrize("n", [0, -1, 1.5, "two"])

@@ -59,6 +59,7 @@ def refused(done: subprocess.CompletedProcess[str], *texts: str, code: int = 2) 
         (["gpt2-sms-spam", "--set", "train.ephocs=1"], ["did you mean 'epochs'?"]),
         (["gpt2-sms-spam", "--set", "train.epochs=0"], ["train.epochs = '0': expected int >= 1"]),
         (["gpt2-sms-spam", "--set", "train.lr"], ["'train.lr' is no KEY=VALUE"]),
+        (["gpt2-sms-spam", "--set", "name="], ["name = '': an experiment's name cannot be empty"]),
         (["gpt2-sms-spam", "--set", "seed.x=1"], ["seed.x cannot be set"]),
         (["gpt2-sms-spam", "--set", "data.split={train=1"], ["is no valid TOML value"]),
         (
@@ -94,6 +95,8 @@ def test_what_the_user_asked_is_wrong(
         (["--device", "gpu"], ["'gpu' is none of: auto", "cuda:1"]),
         (["--precision", "fp16"], ["'fp16'", "fp32"]),
         (["--threads", "0"], ["0 is not in the range x>=1"]),
+        (["--out", ""], ["Invalid value for '--out'", "'' names no folder ('.' is this one)"]),
+        (["--assets", " "], ["' ' names no folder"]),
         (["--threads", "two"], ["'two' is not a valid integer"]),
         (["--seeds", "1,2,x"], ["'1,2,x' is no list of whole numbers; write --seeds 123,124,125"]),
         (["--seeds", "1,2,1"], ["'1,2,1' names a seed twice"]),
@@ -222,6 +225,27 @@ def test_a_closed_pipe_is_quiet() -> None:
     )
     assert done.stdout.startswith("datasets")
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell closes the streams")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_bug(closed: str, tmp_path: Path) -> None:
+    def ran(arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            f"{sys.executable} -m clsbench {arguments} {closed}",
+            shell=True,
+            capture_output=True,
+            encoding="utf-8",
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            timeout=60,
+        )
+
+    listed, refusing = ran("list heads"), ran("list nothing")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert listed.stdout.startswith("heads") == (closed == "2>&-")
+    assert refusing.returncode == 2
+    assert refusing.stderr.startswith("error: there is no axis") == (closed == ">&-")
+    assert not list(tmp_path.iterdir())  # no traceback of a bug is kept there
 
 
 # --- the unforeseen -------------------------------------------------------------------------------

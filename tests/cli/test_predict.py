@@ -94,6 +94,48 @@ def test_a_column(tmp_path: Path) -> None:
         read_column(file, "texts")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("id,text\n1,see you, at seven\n", "line 2: the header names 2 columns, but here are 3"),
+        ('id,text\n\n1,"a\nb"\n2\n', "line 5: the header names 2 columns, but here are 1"),
+        ("text,text\na,b\n", "line 1: .*'text' 2 times"),
+        ("", "is empty"),
+        ('id,text\n1,"a\nb', "line 2: unexpected end of data"),
+    ],
+)
+def test_a_damaged_csv_is_refused_with_its_line(tmp_path: Path, content: str, said: str) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text(content)
+    with pytest.raises(UsageError, match=said):
+        read_column(file, "text")
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"body": "two\\nlines", "n": 1}\n\n{"n": 2, "body": "{"}\n')
+    assert read_column(file, "body") == ["two\nlines", "{"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"text": "a"}\n{"txt": "b"}\n', "line 2: no key 'text'; did you mean 'txt'"),
+        ('[{"text": "a"}]\n', "line 1: expected one JSON object a line"),
+        ('{\n"text": "a"}\n', "line 1: expected one JSON object a line"),
+        ('{"text": 3}\n', "line 1: what 'text' holds is no text"),
+        ('{"text": null}\n', "line 1: what 'text' holds is no text"),
+    ],
+)
+def test_damaged_json_lines_are_refused_with_their_line(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text(content)
+    with pytest.raises(UsageError, match=said):
+        read_column(file, "text")
+
+
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"))))
 def test_any_texts_survive_a_csv(texts: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:

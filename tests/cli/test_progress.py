@@ -81,7 +81,23 @@ def test_evaluations_slow_down_the_time_left_and_not_the_throughput() -> None:
     clock.seconds += 2
     pace.step(step_report(10))
     assert pace.examples_per_second() == pytest.approx(4)
-    assert pace.seconds_left() == pytest.approx(9 * 42 / 11)
+    assert pace.seconds_left() == pytest.approx(9 * 40 / 10)
+
+
+def test_a_slow_first_step_and_evaluation_say_nothing_about_the_pace() -> None:
+    clock = Clock()
+    pace = Pace(PLAN, clock)
+    clock.seconds += 60
+    pace.step(step_report(0))
+    clock.seconds += 30
+    pace.pause()
+    assert pace.examples_per_second() is None
+    for step in range(1, 6):
+        assert pace.seconds_left() is None
+        clock.seconds += 2
+        pace.step(step_report(step))
+    assert pace.examples_per_second() == pytest.approx(4)
+    assert pace.seconds_left() == pytest.approx(14 * 2)
 
 
 def test_nothing_is_left_at_the_end() -> None:
@@ -118,8 +134,8 @@ def test_plain_lines_come_now_and_then(
     first, *lines = caplog.messages
     assert first == "training …"
     assert lines == [
-        "epoch 1/2 step 0/20: loss train 0.610 validation 0.720, 2.67 texts/s, 0:57 left",
-        "epoch 1/2 step 4/20: loss train 0.610 validation 0.720, 2.67 texts/s, 0:45 left",
+        "epoch 1/2 step 0/20: loss train 0.610 validation 0.720",
+        "epoch 1/2 step 4/20: loss train 0.610 validation 0.720, 2.67 texts/s",
         "epoch 1/2 step 8/20: loss train 0.610 validation 0.720, 2.67 texts/s, 0:33 left",
         "epoch 1/2 done: accuracy over a few batches train 90.0% validation 80.0% (1:15)",
     ]
@@ -138,16 +154,17 @@ def test_the_live_line_fits_the_terminal(width: int, monkeypatch: pytest.MonkeyP
     with display.showing() as live:
         hook.clsbench_run_started(plan=PLAN)
         hook.clsbench_phase_started(phase="training")
-        clock.seconds += 1
-        hook.clsbench_step_finished(report=step_report(0))
-        hook.clsbench_evaluated(entry=step_entry(0))
+        for step in range(6):
+            clock.seconds += 1
+            hook.clsbench_step_finished(report=step_report(step))
+        hook.clsbench_evaluated(entry=step_entry(5))
         [line] = live.console.render_lines(live.get_renderable(), pad=False)
         text = "".join(segment.text for segment in line)
         hook.clsbench_epoch_finished(entry=EPOCH)
     assert len(text) < width
     assert "epoch 1/2" in text
-    assert "1/20 loss 0.500  val" in text
-    assert "0.720  8 texts/s  0:19 left" in text
+    assert "6/20 loss 0.500  val" in text
+    assert "0.720  8 texts/s  0:14 left" in text
     assert "epoch 1/2 done: accuracy" in screen.getvalue()
 
 

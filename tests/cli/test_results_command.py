@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -119,13 +120,43 @@ def test_stores_without_runs(clsbench: Command, tmp_path: Path, store: Path) -> 
     assert "none of the 3 runs" in nothing_fits.stderr
 
 
-@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_the_default_table_fits_the_terminal(store: Path, width: int) -> None:
+    lines = on_a_terminal(width, "results", "--out", str(store)).splitlines()
+    assert max(map(len, lines)) <= width
+    words = " ".join(lines).split()
+    for accuracy in load_results(store)["test_accuracy"]:
+        assert f"{accuracy:.4f}" in words
+    assert "last-blocks:n=2" in words
+    assert "head-only" in words
+    assert "STAND-INS" in words
+    tabular = any({"run", "freezing"} <= set(line.split()) for line in lines)
+    assert tabular == (width >= 80)
+    assert sum(words.count(name) for name in ("*", "gpt2-nano")) >= 1
+
+
+def test_a_pipe_gets_one_line_a_run_with_all_that_differs(clsbench: Command, store: Path) -> None:
+    lines = clsbench("results", "--out", store, env={"COLUMNS": "40"}).stdout.splitlines()
+    [line] = [line for line in lines if "last-blocks:n=2" in line]
+    assert line.split()[0] in {path.name for path in store.iterdir()}
+    assert len(line) > 100
+
+
+def test_columns_that_do_not_fit_are_shown_one_by_one(store: Path) -> None:
+    text = on_a_terminal(80, "results", "--out", str(store), "--columns", "all")
+    assert ["freezing", "last-blocks:n=2"] in [line.split() for line in text.splitlines()]
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def on_a_terminal(width: int, *arguments: str) -> str:
+    """What a terminal of this width shows, without styles."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "COLUMNS": str(width), "TERM": "xterm", "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "clsbench", "results", "--out", str(store)]
     with subprocess.Popen(
-        command, stdout=theirs, stderr=subprocess.DEVNULL, env=environment
+        [sys.executable, "-m", "clsbench", *arguments],
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        env=environment,
     ) as process:
         os.close(theirs)
         received = b""
@@ -139,8 +170,4 @@ def test_the_default_table_fits_the_terminal(store: Path, width: int) -> None:
             received += block
     os.close(ours)
     assert process.returncode == 0
-    text = received.decode().replace("\x1b[1m", "").replace("\x1b[0m", "")
-    lines = text.splitlines()
-    assert max(map(len, lines)) <= width
-    assert any("stand_ins" in line for line in lines)
-    assert ("last-blocks:n=2" in text) == (width == 120)
+    return re.sub(r"\x1b\[[0-9;]*m", "", received.decode())

@@ -164,9 +164,103 @@ def test_a_loss_that_is_not_finite(clsbench: Command, spec_file: Path) -> None:
     assert done.stderr.rstrip().endswith(f"is kept in {record['path']}")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent by a POSIX signal")
-def test_ctrl_c_keeps_what_was_learned(
+IN_THE_WAY = """
+import os
+from pathlib import Path
+import clsbench
+
+@clsbench.hookimpl
+def clsbench_phase_started(phase):
+    if phase == "baselines":
+        Path(os.environ["IN_THE_WAY"]).write_text("")
+"""
+"""A plugin that puts a file where the store of runs was to be made."""
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_run_that_cannot_be_stored_is_told_whole(
+    clsbench: Command, spec_file: Path, tmp_path: Path, as_json: bool
+) -> None:
+    plugin, store = tmp_path / "in_the_way.py", tmp_path / "store"
+    plugin.write_text(IN_THE_WAY)
+    done = clsbench(
+        *("--plugin", plugin, "run", spec_file, "--set", "train.epochs=1", "--out", store),
+        *(["--json"] if as_json else []),
+        env={"IN_THE_WAY": str(store)},
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"error: the run could not be stored in {store}")
+    if as_json:
+        record = json.loads(done.stdout, parse_constant=refuse_constant)
+        assert record["status"] == "finished"
+        assert record["path"] is None
+        assert record["metrics"]["test"]["accuracy"] > 0
+    else:
+        assert "tfidf-logreg" in done.stdout
+        assert "record.json" not in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file sizes are limited by POSIX means")
+def test_a_full_disk_costs_no_figures(
     environment: dict[str, str], spec_file: Path, tmp_path: Path
+) -> None:
+    """A limit on the size of files stands in for the disk; the classifier is larger than it."""
+    command = [sys.executable, "-m", "clsbench", "--quiet", "run", spec_file, "--json"]
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 200 && exec "$@"', "bash", *command, "--out", tmp_path / "runs"],
+        capture_output=True,
+        encoding="utf-8",
+        env=environment,
+        timeout=300,
+    )
+    assert done.returncode == 1, done.stderr
+    record = json.loads(done.stdout, parse_constant=refuse_constant)
+    assert record["status"] == "finished"
+    assert record["path"] is None
+    assert done.stderr.startswith("error: the disk is full: the run could not be stored in ")
+    assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--threads", "two"], 2, "'two' is not a valid integer"),
+        (["--freezing", "last-block"], 2, "did you mean 'last-blocks'?"),
+        (["--threads", "99999"], 2, "threads = 99999"),
+        (["--assets", "{wrong}", "--offline"], 3, "expected 477,907"),
+    ],
+)
+def test_a_refused_run_is_one_json_object_too(
+    clsbench: Command, tmp_path: Path, arguments: list[str], code: int, said: str
+) -> None:
+    wrong = tmp_path / "assets" / "sms-spam" / "SMSSpamCollection"
+    wrong.parent.mkdir(parents=True)
+    wrong.write_text("ham\tnot the corpus\n")
+    arguments = [argument.format(wrong=tmp_path / "assets") for argument in arguments]
+    done = clsbench("--quiet", "run", "gpt2-sms-spam", "--json", *arguments)
+    assert done.returncode == code
+    answer = json.loads(done.stdout, parse_constant=refuse_constant)
+    assert answer.keys() == {"status", "error", "exit_code", "path"}
+    assert (answer["status"], answer["exit_code"], answer["path"]) == ("failed", code, None)
+    assert said in answer["error"]
+    assert f"error: {answer['error']}\n" in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent by POSIX means")
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [
+        (signal.SIGINT, 130, "interrupted by the user"),
+        (signal.SIGTERM, 143, "terminated by SIGTERM"),
+    ],
+)
+def test_a_signal_keeps_what_was_learned(
+    environment: dict[str, str],
+    spec_file: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+    code: int,
+    said: str,
 ) -> None:
     changes = ["--set", "train.epochs=10000", "--out", tmp_path / "runs", "--json"]
     process = subprocess.Popen(
@@ -181,11 +275,41 @@ def test_ctrl_c_keeps_what_was_learned(
         if line.startswith("epoch 1/"):
             break
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     stdout, stderr = process.communicate(timeout=120)
-    assert process.returncode == 130, stderr
+    assert process.returncode == code, stderr
     record = json.loads(stdout)
     assert record["status"] == "interrupted"
+    assert record["error"] == said
     assert record["history"]["steps"]
     assert (Path(record["path"]) / "record.json").is_file()
-    assert f"interrupted by the user; what was done is kept in {record['path']}" in stderr
+    assert f"{said}; what was done is kept in {record['path']}" in stderr
+
+
+TERMINATING = """
+import os
+import signal
+import clsbench
+
+@clsbench.hookimpl
+def clsbench_phase_started(phase):
+    if phase == "data":
+        os.kill(os.getpid(), signal.SIGTERM)
+"""
+"""A plugin that acts as a cluster would before anything is learned."""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent by POSIX means")
+def test_a_termination_before_training(clsbench: Command, spec_file: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "terminating.py"
+    plugin.write_text(TERMINATING)
+    done = clsbench("--plugin", plugin, "run", spec_file, "--json")
+    assert done.returncode == 143
+    assert json.loads(done.stdout) == {
+        "status": "interrupted",
+        "error": "terminated by SIGTERM",
+        "exit_code": 143,
+        "path": None,
+    }
+    assert done.stderr.endswith("error: terminated\n")
+    assert not (tmp_path / "cwd" / "runs").exists()

@@ -117,7 +117,10 @@ def test_every_observing_hook_is_called_in_a_run(tmp_path: Path) -> None:
     assert names[-1] == "clsbench_run_finished"
     assert calls[-1][1] == {"record": "RunRecord", "status": "finished"}
     phases = [given["phase"] for name, given in calls if name == "clsbench_phase_started"]
-    assert phases == ["assets", "data", "model", "training", "evaluation", "baselines"]
+    assert phases == ["assets", "data", "model", "prefix", "training", "evaluation", "baselines"]
+    progress = [given for name, given in calls if name == "clsbench_prefix_progressed"]
+    assert progress[0]["done"] == 0
+    assert progress[-1]["done"] == progress[-1]["total"] > 0
     assert names.count("clsbench_run_started") == 1
     assert names.count("clsbench_epoch_finished") == 2
     assert names.count("clsbench_evaluated") == len(record["history"]["steps"])

@@ -135,3 +135,27 @@ def test_what_cannot_be_split_is_refused(labels: list[int], match: str) -> None:
 def test_an_empty_test_split_is_refused() -> None:
     with pytest.raises(UsageError, match="test split"):
         split_corpus(predefined(None), settings(train=0.8, validation=0.2))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "only_a", "said"),
+    [
+        ((80, 0, 10), "test", "test .* as the corpus has it, so mend that, or let data.split=b"),
+        ((20, 10, 10), "validation", "validation .* as the corpus has it"),
+        ((6, 0, 34), "", "validation .* cut from the corpus' training split, so give it a larg"),
+    ],
+)
+def test_the_advice_for_a_predefined_split_is_something_that_helps(
+    sizes: tuple[int, int, int], only_a: str, said: str
+) -> None:
+    train, validation, test = sizes
+    names = ["train"] * train + ["validation"] * validation + ["test"] * test
+    corpus = Corpus(
+        class_names=("a", "b"),
+        texts=[f"text {i}" for i in range(len(names))],
+        labels=[0 if name == only_a else i % 2 for i, name in enumerate(names)],
+        splits=names,
+    )
+    with pytest.raises(UsageError, match=said) as refusal:
+        split_corpus(corpus, settings("predefined", balance=False))
+    assert "data.split.train" not in str(refusal.value)

@@ -56,7 +56,8 @@ def test_what_is_new_always_trains_and_the_backbone_as_told() -> None:
         (["wieght"], UsageError, "'wieght'.*did you mean 'weight'"),
         ("weight", PluginError, "returned str"),
         ([1], PluginError, "expected a list of parameter names"),
-        (None, PluginError, "failed in epoch 0: TypeError"),
+        (None, PluginError, "returned NoneType, expected a list of parameter names"),
+        (7, PluginError, "returned int, expected a list of parameter names"),
         (RuntimeError("boom"), PluginError, "failed in epoch 0: RuntimeError: boom"),
     ],
 )
@@ -65,6 +66,15 @@ def test_a_wrong_answer_is_told_by_the_strategys_name(
 ) -> None:
     with pytest.raises(error, match=f"(?s)answering.*{match}"):
         plan_freezing(Answering([answer]), PARAMETERS, 1, "answering")
+
+
+class Unwritten(clsbench.FreezingStrategy, frozen=True):
+    """Its author forgot the one method."""
+
+
+def test_a_strategy_without_its_method_is_told_which() -> None:
+    with pytest.raises(PluginError, match=r"unwritten failed .*class Unwritten has no .*trainable"):
+        plan_freezing(Unwritten(), PARAMETERS, 1, "unwritten")
 
 
 def test_nothing_at_all_to_train_is_refused() -> None:

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from clsbench.results.formats import (
     cells,
+    column_widths,
     default_columns,
-    folded_width,
     format_cell,
     header_lines,
+    marked,
     to_csv,
     to_json,
     to_latex,
@@ -120,36 +121,68 @@ def test_header_lines_are_the_name(name: str) -> None:
     assert all(line.endswith("_") for line in lines[:-1])
 
 
-def test_default_columns_tell_the_runs_apart_within_the_line() -> None:
-    freezings = [{"name": "all"}, {"name": "last-blocks", "n": 2}]
-    records = [make_record(spec=make_spec(7, freezing)) for freezing in freezings]
-    name = "20251121T101729Z-gpt2-sms-spam-{:08d}"
-    table = results_table(
-        StoredRun(Path(name.format(i)), record) for i, record in enumerate(records)
-    )
-    chosen = default_columns(table)
-    assert chosen == [
-        *("run", "freezing", "test_accuracy", "test_accuracy_low", "test_accuracy_high"),
-        *("trainable_parameters", "total_seconds"),
+def freezing_table(*freezings: str, stand_ins: bool = False, **changes: object) -> pd.DataFrame:
+    records = [
+        make_record(
+            spec=make_spec(7, {"name": name}),
+            stand_ins=STAND_INS if stand_ins else (),
+            **changes,
+        )
+        for name in freezings
     ]
-    assert "freezing" not in default_columns(table, 80)
-    assert "status" in default_columns(make_table(), 40)
-    assert "stand_ins" in default_columns(make_table(), 40)
+    name = "20251121T101729Z-gpt2-sms-spam-{:08d}"
+    return results_table(StoredRun(Path(name.format(i)), r) for i, r in enumerate(records))
+
+
+ACCURACIES = ["test_accuracy", "test_accuracy_low", "test_accuracy_high"]
+
+
+def test_default_columns_tell_the_runs_apart() -> None:
+    table = freezing_table("all", "head-only")
+    everything = ["run", "freezing", *ACCURACIES, "trainable_parameters", "total_seconds"]
+    assert default_columns(table) == default_columns(table, 120) == everything
+    assert default_columns(table, 80) == ["run", "freezing", *ACCURACIES]
+    assert default_columns(table, 40) == everything  # too narrow for a table: a line each
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_what_differs_is_shown_beside_stand_ins_and_failures(width: int) -> None:
+    table = freezing_table("head-only", "last-blocks-and-more", stand_ins=True, status="failed")
+    chosen = default_columns(table, width)
+    assert chosen[:4] == ["run", "status", "stand_ins", "freezing"]
+    assert column_widths(marked(table[chosen]), width) is not None
+    assert "seed" not in chosen
+
+
+def test_a_mark_takes_the_place_of_the_names_of_stand_ins() -> None:
+    table = make_table()[["run", "stand_ins"]]
+    assert marked(table)["*"].tolist() == ["", "*"]
+    assert list(marked(table[["run"]])) == ["run"]
 
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.lists(
-        st.tuples(st.sampled_from(["all", "head-only", "x" * 60]), st.integers(0, 9999)), max_size=4
-    ),
+    st.lists(st.sampled_from(["all", "head-only", "x" * 60]), max_size=4),
+    st.booleans(),
     st.integers(80, 200),
 )
-def test_default_columns_keep_to_the_line(settings: list[tuple[str, int]], width: int) -> None:
-    records = [make_record(spec=make_spec(seed, {"name": name})) for name, seed in settings]
-    table = results_table(
-        StoredRun(Path(f"20251121T101729Z-gpt2-sms-spam-{i:08d}"), r) for i, r in enumerate(records)
-    )
-    assert folded_width(table[default_columns(table, width)]) <= width
+def test_default_columns_keep_to_the_line(names: list[str], stand_ins: bool, width: int) -> None:
+    table = freezing_table(*names, stand_ins=stand_ins)
+    assert column_widths(marked(table[default_columns(table, width)]), width) is not None
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(20, 300))
+def test_column_widths_hold_every_number_and_no_text_is_squeezed(width: int) -> None:
+    table = make_table()[["run", "test_accuracy", "freezing", "error"]]
+    widths = column_widths(table, width)
+    assert (widths is None) == (width < 1 + 19 + 10 + 14 + 14)
+    if widths is not None:
+        run, accuracy, freezing, error = widths
+        assert 1 + sum(wide + 2 for wide in widths) <= width
+        assert run >= 17
+        assert accuracy == len("accuracy")
+        assert min(freezing, error) >= 12
 
 
 def test_cells_are_rectangular() -> None:

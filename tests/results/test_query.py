@@ -73,6 +73,14 @@ def test_rows_are_chosen(table: pd.DataFrame, expression: str, expected: list[in
     [
         ("tset_accuracy > 0.9", "no column 'tset_accuracy'.*did you mean test_accuracy"),
         ("index > 0", "no column 'index'"),
+        ("freezing==all", "no column 'all'; freezing holds text, so put text in quotes: 'all'$"),
+        ("freezing == al", r"in quotes: 'al' \(did you mean 'all'\?\)"),
+        ("all == freezing", "put text in quotes: 'all'$"),
+        ("freezing in [all, 'none']", "put text in quotes: 'all'$"),
+        ("freezing == head-only", "put text in quotes: 'head-only'$"),
+        ("seed == 1 and status != finshed", r"'finshed' \(did you mean 'finished'"),
+        ("last in freezing", r"in quotes: 'last' \(did you mean 'last-blocks"),
+        ("freezing == last-blocks:n=1", "is no expression: .*text stands in quotes"),
         ("test_accuracy >", "is no expression"),
         ("", "is no expression"),
         ("seed = 1", "is no expression"),
@@ -150,6 +158,8 @@ def test_columns_are_chosen_in_order_and_stand_ins_stay_marked(table: pd.DataFra
     assert list(choose_columns(table, ["stand_ins", "run"])) == ["stand_ins", "run"]
     with pytest.raises(UsageError, match="did you mean seed"):
         choose_columns(table, ["sed"])
+    with pytest.raises(UsageError, match="did you mean test_macro_f1 or validation_macro_f1"):
+        choose_columns(table, ["f1"])
     with pytest.raises(UsageError, match="names no column"):
         choose_columns(table, [])
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import math
 import statistics
 
 import msgspec
@@ -9,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from clsbench.results.seeds import SeedSummary, spread, summarise_seeds
+from clsbench.results.seeds import FRACTION, SeedSummary, spread, summarise_seeds
 from record_examples import STAND_INS, make_metrics, make_record
 
+UNLIMITED = (-math.inf, math.inf)
 
-@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=12))
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=12))
 def test_spread_agrees_with_scipy(values: list[float]) -> None:
-    found = spread(values)
+    found = spread(values, UNLIMITED)
     assert found is not None
     assert found.interval is not None
     assert found.sd == pytest.approx(float(np.std(values, ddof=1)), abs=1e-9)
@@ -28,14 +32,46 @@ def test_spread_agrees_with_scipy(values: list[float]) -> None:
 
 
 def test_one_value_has_no_spread_and_none_nothing() -> None:
-    single = spread([0.5])
+    single = spread([0.5], FRACTION)
     assert single is not None
     assert (single.mean, single.sd, single.interval) == (0.5, None, None)
-    assert spread([]) is None
+    assert spread([], FRACTION) is None
+
+
+def test_two_values_have_a_spread_and_no_interval() -> None:
+    pair = spread([0.4, 0.5], FRACTION)
+    assert pair is not None
+    assert pair.sd == pytest.approx(statistics.stdev([0.4, 0.5]))
+    assert pair.interval is None
+    assert json.loads(msgspec.json.encode(pair))["interval"] is None
+
+
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=6))
+def test_no_interval_goes_beyond_what_a_fraction_can_be(values: list[float]) -> None:
+    found = spread(values, FRACTION)
+    assert found is not None
+    assert found.interval is not None
+    low, high = found.interval
+    assert 0 <= low <= found.mean <= high <= 1
+
+
+def test_the_intervals_of_a_split_keep_to_their_limits() -> None:
+    records = [
+        make_record(seed=seed, metrics=make_metrics(accuracy, seed=seed))
+        for seed, accuracy in enumerate((0.05, 0.5, 0.99))
+    ]
+    found = summarise_seeds(records).splits["test"]
+    for figure in (found.accuracy, found.macro_f1, found.accuracy_without_leaked):
+        assert figure is not None
+        assert figure.interval == (0, 1)
+    assert found.loss is not None
+    assert found.loss.interval is not None
+    assert found.loss.interval[0] == 0
+    assert found.loss.interval[1] > 1
 
 
 def test_equal_values_have_an_interval_without_width() -> None:
-    found = spread([0.25, 0.25, 0.25])
+    found = spread([0.25, 0.25, 0.25], FRACTION)
     assert found is not None
     assert found.interval == (0.25, 0.25)
 

@@ -21,8 +21,15 @@ class LastBlocks(clsbench.FreezingStrategy, frozen=True):
     n: Annotated[int, Meta(ge=1, description="blocks to train, counted from the top")] = 1
 
     def trainable(self, parameters: Sequence[clsbench.ParameterInfo]) -> list[str]:
-        """The parameters of the last ``n`` blocks and of the final norm."""
-        return _in_stages(parameters, clsbench.last_blocks(parameters, self.n) | {FINAL_NORM})
+        """The parameters of the last ``n`` blocks and of the final norm.
+
+        Raises:
+            UsageError: the backbone has fewer blocks.
+        """
+        blocks = clsbench.last_blocks(parameters, self.n)
+        if len(blocks) < self.n:
+            raise clsbench.UsageError(_too_few_blocks(self.n, len(blocks)))
+        return _in_stages(parameters, blocks | {FINAL_NORM})
 
 
 class HeadOnly(clsbench.FreezingStrategy, frozen=True):
@@ -91,6 +98,15 @@ class Gradual(clsbench.FreezingStrategy, frozen=True):
         if unfrozen > len(blocks):  # the blocks are used up
             return self.trainable(parameters)
         return _in_stages(parameters, blocks | {FINAL_NORM})
+
+
+def _too_few_blocks(asked: int, there: int) -> str:
+    has = {0: "no blocks", 1: "1 block"}.get(there, f"{there} blocks")
+    fewer = f"n={there} trains every block, " if there else "'head-only' trains the head alone, "
+    return (
+        f"freezing strategy 'last-blocks': n={asked}, but the backbone has {has}; {fewer}"
+        "'all' every parameter"
+    )
 
 
 def _in_stages(parameters: Sequence[clsbench.ParameterInfo], stages: Collection[str]) -> list[str]:

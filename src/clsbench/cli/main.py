@@ -13,6 +13,7 @@ import rich_click as click
 
 from clsbench.cli.errors import INTERRUPTED, report_bug, report_error
 from clsbench.cli.session import Session, configure_logging
+from clsbench.cli.termination import TERMINATED, Terminated
 from clsbench.errors import ClsbenchError, closest_match_hint
 from clsbench.options import ENVIRONMENT
 
@@ -117,9 +118,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process.
 
     Exit codes: 0; 2 what the user asked or named is wrong; 3 an asset is missing or wrong; 130
-    interrupted; 1 anything else.
+    interrupted; 143 terminated; 1 anything else.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal without UTF-8 shows ? and does not fail
             stream.reconfigure(errors="replace")
@@ -134,9 +136,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except click.ClickException as error:
         report_error(error.format_message(), _help_for(error))
         code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        report_error("interrupted")
-        code = INTERRUPTED
+    except (click.Abort, KeyboardInterrupt) as error:
+        # Click makes an Abort of it.
+        terminated = any(isinstance(e, Terminated) for e in (error, error.__context__))
+        report_error("terminated" if terminated else "interrupted")
+        code = TERMINATED if terminated else INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
@@ -144,6 +148,21 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         report_bug(error, verbose=logging.getLogger("clsbench").isEnabledFor(logging.DEBUG))
         code = 1
     sys.exit(code)
+
+
+def _replace_closed_streams() -> None:
+    """What the shell has closed (``>&-``) leads nowhere.
+
+    Python has ``None`` for such a stream, and the next file opened would get its number.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            try:
+                os.fstat(number)
+            except OSError:
+                os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _help_for(error: click.ClickException) -> str | None:

@@ -107,10 +107,19 @@ def _parameter_type(field: Field) -> click.ParamType[Any]:
         case inspect.IntType(ge=lowest):
             return click.IntRange(min=lowest)
         case inspect.CustomType(cls=cls) if issubclass(cls, Path):
-            return click.Path(path_type=Path)
+            return _FolderType(path_type=Path)
         case inspect.StrType(pattern=str(pattern)):
             return _PatternType(pattern, field.description)
     return click.STRING
+
+
+class _FolderType(click.Path):
+    """A folder; nothing at all, as an unset variable of a script gives, is not the present one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and not value.strip():
+            self.fail(f"{value!r} names no folder ('.' is this one)", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class _PatternType(click.ParamType[str]):

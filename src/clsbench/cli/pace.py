@@ -11,24 +11,36 @@ from clsbench.values import RunPlan, StepReport
 WINDOW_STEPS = 100
 """The steps over which throughput and time left are averaged."""
 
+FEWEST_STEPS = 5
+"""Fewer steps than these do not tell how long the rest takes."""
+
 
 class Pace:
-    """Counts steps and examples; evaluations count for the time left, not for the throughput."""
+    """Counts steps and examples; evaluations count for the time left, not for the throughput.
+
+    The first step warms the machine up, and the first evaluation comes right after it: neither
+    says anything about the pace, so both are left out.
+    """
 
     def __init__(self, plan: RunPlan, clock: Callable[[], float] = time.monotonic) -> None:
         self.plan = plan
         self.steps_done = 0
         self._clock = clock
+        self._warm = False
         self._last_event = clock()
-        self._ends: deque[float] = deque([self._last_event], maxlen=WINDOW_STEPS + 1)
+        self._ends: deque[float] = deque(maxlen=WINDOW_STEPS + 1)
         self._work: deque[tuple[float, int]] = deque(maxlen=WINDOW_STEPS)
 
     def step(self, report: StepReport) -> None:
         """A batch has ended just now."""
         now = self._clock()
         self.steps_done = report.step + 1
-        self._work.append((now - self._last_event, report.examples))
-        self._ends.append(now)
+        if self._warm:
+            if not self._ends:
+                self._ends.append(self._last_event)
+            self._work.append((now - self._last_event, report.examples))
+            self._ends.append(now)
+        self._warm = True
         self._last_event = now
 
     def pause(self) -> None:
@@ -36,17 +48,18 @@ class Pace:
         self._last_event = self._clock()
 
     def examples_per_second(self) -> float | None:
-        """Over the last steps, ``None`` before there is any."""
+        """Over the last steps, ``None`` before there is any but the first."""
         seconds = sum(work[0] for work in self._work)
         return sum(work[1] for work in self._work) / seconds if seconds > 0 else None
 
     def seconds_left(self) -> float | None:
-        """Until the last step, at the pace of the last steps; ``None`` before there is any."""
-        steps = len(self._ends) - 1
-        if steps < 1:
+        """Until the last step, at the pace of the last steps; ``None`` while they are few."""
+        steps_left = self.plan.steps - self.steps_done
+        if steps_left <= 0:
+            return 0.0
+        if len(self._work) < FEWEST_STEPS:
             return None
-        per_step = (self._ends[-1] - self._ends[0]) / steps
-        return per_step * max(self.plan.steps - self.steps_done, 0)
+        return (self._ends[-1] - self._ends[0]) / len(self._work) * steps_left
 
 
 class PrefixPace:

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import rich_click as click
 
 from clsbench.cli.completion import complete_run
@@ -26,6 +27,10 @@ logger = logging.getLogger(__name__)
 
 PORTION_TEXTS = 256
 """Texts are read and answered in portions of this many, so that memory stays small."""
+
+JSON_LINES = (".jsonl", ".ndjson", ".json")
+TABBED = (".tsv", ".tab")
+"""Endings of files; any other is comma-separated, as for the data set ``csv``."""
 
 
 class Prediction(NamedTuple):
@@ -49,7 +54,7 @@ class Prediction(NamedTuple):
     "csv_file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Read the texts from a file with a header line (CSV; TSV by its ending).",
+    help="Read the texts from a file: CSV with a header line; TSV and JSON Lines by its ending.",
 )
 @click.option("--column", metavar="NAME", help="The column that holds the texts. [default: text]")
 @click.option(
@@ -114,29 +119,77 @@ def _warn_of(record: RunRecord) -> None:
 
 
 def read_column(file: Path, column: str) -> list[str]:
-    """The texts in one column of a CSV or TSV file.
+    """The texts in one column of a CSV or TSV file, or under one key of a JSON Lines file.
 
     Raises:
-        UsageError: the file cannot be read or has no such column.
+        UsageError: the file cannot be read, has no such column, or is damaged; names the line.
     """
-    delimiter = "\t" if file.suffix.lower() in (".tsv", ".tab") else ","
-    usual = csv.field_size_limit(sys.maxsize)
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
-            names = reader.fieldnames or []
-            if column not in names:
-                hint = closest_match_hint(column, names)
-                raise UsageError(f"{file} has no column {column!r}{hint}; name one by --column")
-            return [row[column] or "" for row in reader]
+        content = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{file} is no UTF-8 text: {error}") from None
-    except csv.Error as error:
-        raise UsageError(f"{file}, line {reader.line_num}: {error}") from None
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    suffix = file.suffix.lower()
+    if suffix in JSON_LINES:
+        return list(_texts_of_json_lines(file, content, column))
+    return list(_texts_of_records(file, content, column, "\t" if suffix in TABBED else ","))
+
+
+def _texts_of_records(file: Path, content: str, column: str, delimiter: str) -> Iterator[str]:
+    reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
+    usual = csv.field_size_limit(sys.maxsize)
+    line, place = 1, -1
+    names: list[str] = []
+    try:
+        for fields in reader:
+            if fields and not names:
+                names = fields
+                place = _place(file, line, column, names)
+            elif fields and len(fields) != len(names):
+                raise UsageError(
+                    f"{file}, line {line}: the header names {len(names)} columns, but here are "
+                    f"{len(fields)} fields; a text that holds the separator stands in double quotes"
+                )
+            elif fields:
+                yield fields[place]
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise UsageError(f"{file}, line {line}: {error}") from None
     finally:
         csv.field_size_limit(usual)
+    if not names:
+        raise UsageError(f"{file} is empty; its first line names the columns")
+
+
+def _place(file: Path, line: int, column: str, names: list[str]) -> int:
+    if names.count(column) > 1:
+        times = names.count(column)
+        raise UsageError(
+            f"{file}, line {line}: the header names the column {column!r} {times} times"
+        )
+    if column not in names:
+        hint = closest_match_hint(column, names)
+        raise UsageError(f"{file} has no column {column!r}{hint} (--column names one)")
+    return names.index(column)
+
+
+def _texts_of_json_lines(file: Path, content: str, column: str) -> Iterator[str]:
+    for line, source in enumerate(content.split("\n"), start=1):
+        if not source.strip():
+            continue
+        try:
+            row = msgspec.json.decode(source, type=dict[str, Any])
+        except msgspec.MsgspecError as error:
+            raise UsageError(
+                f"{file}, line {line}: expected one JSON object a line: {error}"
+            ) from None
+        if column not in row:
+            hint = closest_match_hint(column, row)
+            raise UsageError(f"{file}, line {line}: no key {column!r}{hint} (--column names one)")
+        if not isinstance(row[column], str):
+            raise UsageError(f"{file}, line {line}: what {column!r} holds is no text")
+        yield row[column]
 
 
 def _stdin_lines() -> Iterator[str]:

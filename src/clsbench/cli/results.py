@@ -54,7 +54,7 @@ def results(
     clsbench results --columns all --format csv > runs.csv
     clsbench results --where "freezing == 'all' and stand_ins == ''"
     """
-    from clsbench.results.formats import LONGEST_LINE, default_columns
+    from clsbench.results.formats import default_columns
     from clsbench.results.query import choose_columns, sort_by
     from clsbench.results.query import where as rows_where
     from clsbench.results.table import load_results
@@ -70,11 +70,15 @@ def results(
     if columns is not None and columns.strip() != "all":
         table = choose_columns(table, _names(columns))
     elif columns is None and form not in ("csv", "json"):
-        table = table[default_columns(table, _terminal_width() or LONGEST_LINE)]
+        width = _terminal_width() if form == "table" else None
+        table = table[default_columns(table, width)]
     if table.empty and form == "table":
         _say_empty(str(store), in_store)
         return
-    _write(table, form)
+    if form == "table":
+        _print_table(table, marks=columns is None)
+    else:
+        _write(table, form)
 
 
 def _names(text: str) -> list[str]:
@@ -92,9 +96,6 @@ def _say_empty(store: str, in_store: int) -> None:
 def _write(table: pd.DataFrame, form: str) -> None:
     from clsbench.results import formats
 
-    if form == "table":
-        _print_table(table)
-        return
     writers = {
         "csv": formats.to_csv,
         "json": formats.to_json,
@@ -105,20 +106,17 @@ def _write(table: pd.DataFrame, form: str) -> None:
     click.echo(writers[form](table).encode(), nl=False)
 
 
-def _print_table(table: pd.DataFrame) -> None:
-    """Folded to fit a terminal; in a pipe, or with very many columns, one line a run."""
+def _print_table(table: pd.DataFrame, marks: bool) -> None:
+    """Made to fit a terminal; in a pipe one line a run, however long."""
     from rich.console import Console
 
     from clsbench.report.listing import runs_table
-    from clsbench.results.formats import folded_width
 
-    terminal = _terminal_width()
-    fits = terminal is not None and folded_width(table) <= max(terminal, _FOLDED_TO)
-    console = Console(width=None if fits else _UNFOLDED)
-    console.print(runs_table(table), highlight=False, crop=False)
+    width = _terminal_width()
+    console = Console(width=width or _UNFOLDED)
+    console.print(runs_table(table, width, marks), highlight=False, crop=False)
 
 
-_FOLDED_TO = 120
 _UNFOLDED = 100_000
 
 

@@ -9,6 +9,7 @@ import rich_click as click
 
 from clsbench.cli.errors import INTERRUPTED, report_error
 from clsbench.cli.experiments import resolve_named
+from clsbench.cli.json_command import JsonCommand, tell_json
 from clsbench.cli.options import (
     EXPERIMENT,
     chosen_changes,
@@ -20,14 +21,15 @@ from clsbench.cli.options import (
     spec_changes,
 )
 from clsbench.cli.session import Session
-from clsbench.errors import ClsbenchError, UsageError
+from clsbench.cli.termination import TERMINATED, heeding_sigterm
+from clsbench.errors import ClsbenchError, RunNotStoredError, UsageError
 
 if TYPE_CHECKING:
     from clsbench.experiment import FinishedRun
     from clsbench.results.seeds import SeedSummary
 
 
-@click.command("run")
+@click.command("run", cls=JsonCommand)
 @panels
 @experiment_argument
 @spec_changes
@@ -48,7 +50,8 @@ def run_experiment(
     """Run an experiment: fine-tune, evaluate, store the record, show the result.
 
     What there is to choose from: clsbench list. Exit codes: 0; 2 what was asked for is wrong; 3 an
-    asset cannot be had; 130 interrupted (what was learned is kept); 1 anything else.
+    asset cannot be had; 130 interrupted, 143 terminated (what was learned is kept); 1 anything
+    else. With --json stdout holds one JSON object in each of these cases.
 
     \b
     clsbench run gpt2-sms-spam --offline      stand-ins replace what is not here
@@ -58,6 +61,7 @@ def run_experiment(
     clsbench run gpt2-sms-spam --set train.lr=1e-4 --seeds 123,124,125
     clsbench run mine.toml --device cuda:1 --precision bf16
     """
+    terminated = ctx.with_resource(heeding_sigterm())
     options = chosen_run_options(ctx)
     session = ctx.find_object(Session) or Session()
     changes = chosen_changes(ctx)
@@ -79,30 +83,36 @@ def run_experiment(
                 # Only now, since torch takes seconds and what was asked for makes sense.
                 from clsbench.experiment import run_experiment as run_one
 
-                run = run_one(resolved, options, catalog, (display,), dry_run, display.downloads)
+                observers = () if session.quiet else (display,)
+                run = run_one(resolved, options, catalog, observers, dry_run, display.downloads)
             finished.append(run)
             if run.record.status == "interrupted":
                 break
-    except (ClsbenchError, KeyboardInterrupt):  # between two seeds: the runs before are stored
+    except (ClsbenchError, KeyboardInterrupt) as error:  # between two seeds, or at the very end
+        if isinstance(error, RunNotStoredError):
+            from clsbench.experiment import FinishedRun
+
+            finished.append(FinishedRun(error.record, None))
         if finished:
-            _tell_results(finished, as_json, several=True)
+            _tell_results(ctx, finished, as_json, several=len(experiments) > 1)
         raise
-    _tell_results(finished, as_json, several=len(experiments) > 1)
-    ctx.exit(_exit_code(finished))
+    _tell_results(ctx, finished, as_json, several=len(experiments) > 1)
+    ctx.exit(TERMINATED if terminated else _exit_code(finished))
 
 
-def _tell_results(finished: Sequence[FinishedRun], as_json: bool, several: bool) -> None:
+def _tell_results(
+    ctx: click.Context, finished: Sequence[FinishedRun], as_json: bool, several: bool
+) -> None:
     """The result on stdout; what went wrong, and what is kept of it, on stderr."""
     if as_json:
-        from clsbench.cli.output import write_json
-
         plain = [_plain(run) for run in finished]
-        write_json({"runs": plain, "summary": _summary(finished)} if several else plain[0])
+        tell_json(ctx, {"runs": plain, "summary": _summary(finished)} if several else plain[0])
     else:
         _print_results(finished, several)
     for run in finished:
         if run.record.status in ("interrupted", "failed"):
-            report_error(f"{run.record.error}; what was done is kept in {run.path}")
+            kept = f"; what was done is kept in {run.path}" if run.path is not None else ""
+            report_error(f"{run.record.error}{kept}")
 
 
 def _print_results(finished: Sequence[FinishedRun], several: bool) -> None:
@@ -112,11 +122,11 @@ def _print_results(finished: Sequence[FinishedRun], several: bool) -> None:
 
     console = Console()
     for run in finished:
-        if run.path is None:
+        if run.record.status == "planned":
             print_dry_run(console, run.record)
         else:
             print_run(console, run.record, run.path)
-    if several and any(run.path is not None for run in finished):
+    if several and any(run.record.status != "planned" for run in finished):
         print_seeds(console, _summary(finished))
 
 

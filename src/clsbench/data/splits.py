@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import pandas as pd
@@ -47,7 +47,7 @@ def split_corpus(corpus: Corpus, settings: DataSettings) -> Splits:
         validation=_gather("validation", corpus, parts[1]),
         test=_gather("test", corpus, parts[2]),
     )
-    _refuse_empty(splits)
+    _refuse_empty(splits, _advice(corpus, settings))
     return splits
 
 
@@ -119,13 +119,32 @@ def _gather(name: str, corpus: Corpus, rows: Sequence[int]) -> Split:
     )
 
 
-def _refuse_empty(splits: Splits) -> None:
+def _advice(corpus: Corpus, settings: DataSettings) -> dict[str, str]:
+    """What helps where a split comes out empty or lacks a class, by the split's name."""
+    if settings.split.name != "predefined":
+        share = (
+            "give it a larger share (data.split.train, data.split.validation; test is what they "
+            "leave), another data.split.seed, or more texts"
+        )
+        return dict.fromkeys(("train", "validation", "test"), share)
+    given = (
+        "data.split=predefined takes it as the corpus has it, so mend that, or let data.split=book "
+        "divide all texts anew"
+    )
+    advice = dict.fromkeys(("train", "validation", "test"), given)
+    if "validation" not in (corpus.splits or ()):
+        advice["validation"] = (
+            "it is cut from the corpus' training split, so give it a larger data.split.validation "
+            "or another data.split.seed"
+        )
+    return advice
+
+
+def _refuse_empty(splits: Splits, advice: Mapping[str, str]) -> None:
     used = {label for split in splits.all() for label in split.labels}
     for split, label in itertools.product(splits.all(), sorted(used)):
         if label not in split.labels:
             what = f"no text of class {splits.class_names[label]!r}" if len(split) else "no text"
             raise UsageError(
-                f"the {split.name} split ({len(split)} texts) has {what}: give it a larger share "
-                "(data.split.train, data.split.validation; test is what they leave), another "
-                "data.split.seed, or more texts"
+                f"the {split.name} split ({len(split)} texts) has {what}: {advice[split.name]}"
             )

@@ -53,7 +53,8 @@ def plan_freezing(
     for epoch in range(epochs):
         try:
             answer = strategy.trainable_at(parameters, epoch)
-            names = None if isinstance(answer, str) else frozenset(answer)
+            listed = isinstance(answer, Iterable) and not isinstance(answer, str)
+            names = frozenset(answer) if listed else None
         except UsageError:  # the strategy itself says what does not fit
             raise
         except Exception as error:

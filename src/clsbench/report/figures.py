@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from clsbench.record import Metrics, RunRecord, SplitMetrics, StepEntry
+from clsbench.report.layout import Row, empty_table, fitting_table, line_width
 from clsbench.report.wording import percent, percent_interval, plain, points, shortened
 from clsbench.spec import PublishedFigures
 
@@ -17,32 +17,26 @@ _SPLITS = ("train", "validation", "test")
 _WIDEST_MATRIX = 8
 _MOST_CONFUSIONS = 10
 _MOST_LOSSES = 14
+_WIDEST_CONFUSION = 80
 
 
-def metrics_table(record: RunRecord) -> RenderableType | None:
+def metrics_table(record: RunRecord, width: int) -> RenderableType | None:
     """Accuracy with its interval, loss and macro F1 of each split, and the baselines on test."""
     if record.metrics is None:
         return None
-    table = _table()
-    table.add_column("split", overflow="fold")
-    for name in ("texts", "accuracy", "95 %\ninterval", "loss", "macro\nF1"):
-        table.add_column(name, justify="right", no_wrap=True)
+    splits: list[Row] = []
     for split in _SPLITS:
         figures: SplitMetrics = getattr(record.metrics, split)
-        table.add_row(*_row(plain(split, "bold" if split == "test" else ""), figures))
+        splits.append(_row(plain(split, "bold" if split == "test" else ""), figures))
         if figures.without_leaked is not None:
-            label = Text("  not in train", "dim")
-            table.add_row(*_row(label, figures.without_leaked))
-    table.add_section()
-    if record.baselines:
-        table.add_row(Text("baselines on test", "dim"))
-    for baseline in record.baselines:
-        table.add_row(*_row(plain(f"  {baseline.component}"), baseline.metrics.test))
-    return _titled(record, "Whole splits", table)
-
-
-def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+            splits.append(_row(Text("  not in train", "dim"), figures.without_leaked))
+    baselines = [_row(plain(f"  {b.component}"), b.metrics.test) for b in record.baselines]
+    if baselines:
+        baselines.insert(0, Row(Text("baselines on test", "dim")))
+    headers = ("texts", "accuracy", "95 %\ninterval", "loss", "macro\nF1")
+    return _titled(
+        record, "Whole splits", fitting_table("split", headers, (splits, baselines), width)
+    )
 
 
 def _titled(record: RunRecord, title: str, table: Table) -> RenderableType:
@@ -54,15 +48,13 @@ def _titled(record: RunRecord, title: str, table: Table) -> RenderableType:
     return Group(text, table)
 
 
-def _row(label: Text, figures: SplitMetrics) -> list[RenderableType]:
-    return [
-        label,
-        f"{figures.n:,}",
-        percent(figures.accuracy),
-        percent_interval(figures.interval),
-        "-" if figures.loss is None else f"{figures.loss:.4f}",
-        f"{figures.macro_f1:.4f}",
-    ]
+def _row(label: Text, figures: SplitMetrics) -> Row:
+    accuracy, interval = percent(figures.accuracy), percent_interval(figures.interval)
+    loss = "-" if figures.loss is None else f"{figures.loss:.4f}"
+    cells = [f"{figures.n:,}", accuracy, interval, loss, f"{figures.macro_f1:.4f}"]
+    in_words = f"{accuracy} ({interval})\nof {figures.n:,} texts\n"
+    in_words += f"loss {loss}, " if figures.loss is not None else ""
+    return Row(label, cells, f"{in_words}F1 {figures.macro_f1:.4f}")
 
 
 # --- published figures ----------------------------------------------------------------------------
@@ -73,21 +65,20 @@ def comparable_figures(record: RunRecord) -> PublishedFigures | None:
     return None if record.stand_ins else record.published
 
 
-def published_table(record: RunRecord) -> RenderableType | None:
+def published_table(record: RunRecord, width: int) -> RenderableType | None:
     """Measured and published accuracy, the difference judged by the measured interval."""
     published = comparable_figures(record)
     if published is None or record.metrics is None or not published.accuracy:
         return None
-    table = _table()
-    table.add_column("split", overflow="fold")
-    for name in ("measured", "published", "difference"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("judged by the 95 % interval", overflow="fold")
-    for split in _SPLITS:
-        if split in published.accuracy:
-            figures: SplitMetrics = getattr(record.metrics, split)
-            table.add_row(split, *_judged(figures, published.accuracy[split]))
-    return Group(published_heading(record, published), table)
+    rows = [
+        _judged(split, getattr(record.metrics, split), published.accuracy[split])
+        for split in _SPLITS
+        if split in published.accuracy
+    ]
+    headers = ("measured", "published", "difference", "95 %\ninterval")
+    return Group(
+        published_heading(record, published), fitting_table("split", headers, [rows], width)
+    )
 
 
 def published_heading(record: RunRecord, published: PublishedFigures) -> Text:
@@ -101,70 +92,74 @@ def published_heading(record: RunRecord, published: PublishedFigures) -> Text:
     return heading
 
 
-def _judged(figures: SplitMetrics, published: float) -> list[RenderableType]:
+def _judged(split: str, figures: SplitMetrics, published: float) -> Row:
     low, high = figures.interval
     inside = low <= published <= high
-    return [
-        percent(figures.accuracy),
-        percent(published),
-        points(figures.accuracy - published),
-        Text("within the interval") if inside else Text("outside", "yellow"),
-    ]
+    verdict = Text("within") if inside else Text("outside", "yellow")
+    ours, theirs = percent(figures.accuracy), percent(published)
+    difference = points(figures.accuracy - published)
+    return Row(
+        Text(split),
+        [ours, theirs, difference, verdict],
+        f"{ours}, published {theirs}\n{difference}, {verdict} the 95 % interval",
+    )
 
 
-def before_table(record: RunRecord) -> RenderableType | None:
+def before_table(record: RunRecord, width: int) -> RenderableType | None:
     """The classifier as it was drawn, over a few batches, beside published figures."""
     before = record.history.before if record.history is not None else None
     if before is None:
         return None
     published = comparable_figures(record)
-    table = _table()
-    table.add_column("split", overflow="fold")
-    for name in ("accuracy", "loss"):
-        table.add_column(name, justify="right", no_wrap=True)
-        if published is not None and published.accuracy_before:
-            table.add_column(f"published\n{name}", justify="right", style="dim")
+    beside = published is not None and bool(published.accuracy_before)
+    headers = ["accuracy", "loss"]
+    if beside:
+        headers = ["accuracy", "published\naccuracy", "loss", "published\nloss"]
+    rows = []
     for split in before.accuracy:
         cells = [percent(before.accuracy[split]), f"{before.loss[split]:.3f}"]
-        if published is not None and published.accuracy_before:
+        in_words = "accuracy {}, loss {}"
+        if published is not None and beside:
             accuracy = published.accuracy_before.get(split)
             loss = published.loss_before.get(split)
             cells.insert(1, "-" if accuracy is None else percent(accuracy))
             cells.append("-" if loss is None else f"{loss:.3f}")
-        table.add_row(split, *cells)
+            in_words = "accuracy {}, published {}\nloss {}, published {}"
+        rows.append(Row(Text(split), cells, in_words.format(*cells)))
+    table = fitting_table("split", headers, [rows], width)
     return _titled(record, "Before training, over a few batches", table)
 
 
 # --- the course of the loss -----------------------------------------------------------------------
 
 
-def loss_table(record: RunRecord) -> RenderableType | None:
+def loss_table(record: RunRecord, width: int) -> RenderableType | None:
     """Training and validation loss at evaluation points, beside published ones where there are."""
     if record.history is None or not record.history.steps:
         return None
     published = comparable_figures(record)
-    rows = (
-        {step: (train, validation) for step, train, validation in published.losses}
-        if (published)
-        else {}
-    )
+    pairs = {step: losses for step, *losses in published.losses} if published else {}
     steps = record.history.steps
-    chosen = _chosen_steps(steps, rows)
-    table = _table()
-    for name in ("step", "texts\nseen", "train", "validation"):
-        table.add_column(name, justify="right")
-    if any(entry.step in rows for entry in chosen):
-        table.add_column("published\ntrain", justify="right", style="dim")
-        table.add_column("published\nvalidation", justify="right", style="dim")
-    else:
-        rows = {}
-    for entry in chosen:
-        cells = [f"{entry.step:,}", f"{entry.examples_seen:,}"]
-        cells += [f"{entry.train_loss:.3f}", f"{entry.validation_loss:.3f}"]
-        if rows:
-            pair = rows.get(entry.step)
-            cells += [f"{value:.3f}" for value in pair] if pair else ["-", "-"]
-        table.add_row(*cells)
+    chosen = _chosen_steps(steps, pairs)
+    headers = ["step", "texts\nseen", "train", "validation"]
+    rows = [
+        [f"{e.step:,}", f"{e.examples_seen:,}", f"{e.train_loss:.3f}", f"{e.validation_loss:.3f}"]
+        for e in chosen
+    ]
+    if any(entry.step in pairs for entry in chosen):
+        headers += ["published\ntrain", "published\nvalidation"]
+        for row, entry in zip(rows, chosen, strict=True):
+            row += [f"{loss:.3f}" for loss in pairs.get(entry.step, ())] or ["-", "-"]
+    if line_width(headers, rows) > width:
+        headers = [_SHORT.get(header, header) for header in headers]
+        rows = [[step, *losses] for step, _, *losses in rows]
+        headers.remove("")
+    table = empty_table()
+    for header in headers:
+        style = "dim" if header.startswith("publ") else ""
+        table.add_column(header, justify="right", no_wrap=True, style=style)
+    for row in rows:
+        table.add_row(*row)
     left_out = len(steps) - len(chosen)
     titled = _titled(record, "Mean loss over a few batches", table)
     if left_out:
@@ -173,8 +168,17 @@ def loss_table(record: RunRecord) -> RenderableType | None:
     return titled
 
 
+_SHORT = {
+    "texts\nseen": "",
+    "validation": "valid-\nation",
+    "published\ntrain": "publ.\ntrain",
+    "published\nvalidation": "publ.\nvalid-\nation",
+}
+"""Headers for a narrow terminal, which has no room for the number of texts."""
+
+
 def _chosen_steps(
-    steps: Sequence[StepEntry], published: dict[int, tuple[float, float]]
+    steps: Sequence[StepEntry], published: Mapping[int, Sequence[float]]
 ) -> list[StepEntry]:
     """All if they are few, else those with published losses, else some at equal distances."""
     if len(steps) <= _MOST_LOSSES:
@@ -189,21 +193,24 @@ def _chosen_steps(
 # --- by class ----------------------------------------------------------------------------------
 
 
-def confusion_table(record: RunRecord) -> RenderableType | None:
+def confusion_table(record: RunRecord, width: int) -> RenderableType | None:
     """Test texts by class and prediction; the most frequent mistakes where classes are many."""
     if record.metrics is None or record.data is None:
         return None
-    names = record.data.class_names
-    if len(names) > _WIDEST_MATRIX:
+    names = [plain(name).plain for name in record.data.class_names]
+    counts = record.metrics.test.confusion
+    # What a name may take, so that all columns and twelve characters of label fit.
+    room = (min(width, _WIDEST_CONFUSION) - 1 - 14) // len(names) - 2
+    digits = max(len(f"{n:,}") for row in counts for n in row)
+    if len(names) > _WIDEST_MATRIX or room < max(digits, 5):
         return _frequent_mistakes(record, record.metrics, names)
-    table = _table()
-    table.add_column("class \\ predicted", overflow="fold")
-    width = max(5, 48 // len(names))
+    table = empty_table()
+    table.add_column("class \\\npredicted", overflow="fold")
     for name in names:
-        table.add_column(plain(shortened(name, width)), justify="right", no_wrap=True)
-    for i, (name, row) in enumerate(zip(names, record.metrics.test.confusion, strict=True)):
+        table.add_column(Text(shortened(name, room)), justify="right", no_wrap=True)
+    for i, (name, row) in enumerate(zip(names, counts, strict=True)):
         cells = [Text(f"{n:,}", "bold" if i == j else "") for j, n in enumerate(row)]
-        table.add_row(plain(name), *cells)
+        table.add_row(Text(name), *cells)
     return _titled(record, "Test texts by class and prediction", table)
 
 
@@ -215,7 +222,7 @@ def _frequent_mistakes(record: RunRecord, metrics: Metrics, names: Sequence[str]
         if i != j and count
     ]
     counts.sort(key=lambda found: (-found[0], found[1], found[2]))
-    table = _table()
+    table = empty_table()
     table.add_column("class", overflow="fold")
     table.add_column("predicted", overflow="fold")
     table.add_column("texts", justify="right", no_wrap=True)

@@ -145,7 +145,8 @@ def dry_run_view(record: RunRecord) -> RenderableType:
     ]
     if record.memory_bytes_expected is not None:
         expected = bytes_text(record.memory_bytes_expected)
-        facts.append(("memory", Text(f"about {expected} at the peak of training")))
+        tensors = f"about {expected} of tensors at the peak of training; "
+        facts.append(("memory", Text(tensors + "the process and its libraries come on top")))
     if record.data is not None:
         facts += data_facts(record.data)
     if record.fast_path is not None:

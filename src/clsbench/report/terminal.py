@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from clsbench.record import KeptActivations, RunRecord
@@ -19,6 +17,7 @@ from clsbench.report.figures import (
     published_heading,
     published_table,
 )
+from clsbench.report.layout import Row, fitting_table
 from clsbench.report.plan import (
     data_facts,
     dry_run_view,
@@ -51,21 +50,22 @@ def print_run(console: Console, record: RunRecord, path: Path | None = None) -> 
 
     def show(part: RenderableType | None) -> None:
         if part is not None:
-            console.print(part, highlight=False)
+            console.print(part, highlight=False, crop=False)
 
+    width = console.width
     if record.stand_ins:
         show(stand_in_panel(record.stand_ins))
     show(_heading(record))
     if record.error is not None:
         show(plain(record.error, "red"))
-    show(metrics_table(record))
-    published = published_table(record)
+    show(metrics_table(record, width))
+    published = published_table(record, width)
     show(published)
     if published is None and (figures := comparable_figures(record)) and figures.losses:
         show(published_heading(record, figures))
-    show(before_table(record))
-    show(loss_table(record))
-    show(confusion_table(record))
+    show(before_table(record, width))
+    show(loss_table(record, width))
+    show(confusion_table(record, width))
     show(fact_table(_costs(record)))
     for warning in record.warnings:
         show(plain(f"warning: {warning}", "yellow"))
@@ -108,20 +108,17 @@ def print_dry_run(console: Console, record: RunRecord) -> None:
 
 def print_seeds(console: Console, summary: SeedSummary) -> None:
     """Several seeds of one experiment: mean, spread and the interval of the mean."""
-    console.print(seeds_table(summary), highlight=False)
+    console.print(seeds_table(summary, console.width), highlight=False, crop=False)
 
 
-def seeds_table(summary: SeedSummary) -> RenderableType:
+def seeds_table(summary: SeedSummary, width: int) -> RenderableType:
     """One row per split and figure."""
     seeds = ", ".join(map(str, summary.seeds)) or "none finished"
     title = Text(f"{len(summary.seeds)} of {summary.runs} seeds finished: {seeds}", "bold")
     if summary.stand_ins:
         title.append("\nSTAND-INS: ", "yellow")
         title.append_text(plain(", ".join(summary.stand_ins), "yellow"))
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("figure", overflow="fold")
-    for name in ("mean ± sd", "range", "95 %\nof mean"):
-        table.add_column(name, justify="right", no_wrap=True)
+    groups = []
     for split in SPLITS:
         found = summary.splits.get(split)
         if found is None:
@@ -132,26 +129,31 @@ def seeds_table(summary: SeedSummary) -> RenderableType:
             "  loss": (found.loss, False),
             "  macro F1": (found.macro_f1, False),
         }
-        for name, (spread, in_percent) in rows.items():
-            if spread is not None:
-                table.add_row(name, *_spread_cells(spread, in_percent))
-        table.add_section()
-    return Group(title, table)
+        groups.append(
+            [
+                _spread_row(name, spread, in_percent)
+                for name, (spread, in_percent) in rows.items()
+                if spread is not None
+            ]
+        )
+    headers = ("mean ± sd", "range", "95 %\nof mean")
+    return Group(title, fitting_table("figure", headers, groups, width))
 
 
-def _spread_cells(spread: Spread, in_percent: bool) -> list[str]:
+def _spread_row(name: str, spread: Spread, in_percent: bool) -> Row:
     if in_percent:
         mean = percent(spread.mean)
         sd = "" if spread.sd is None else f" ± {100 * spread.sd:.2f}"
         extremes = percent_interval((spread.min, spread.max))
-        interval = "-" if spread.interval is None else percent_interval(spread.interval)
+        interval = percent_interval(spread.interval) if spread.interval else "-"
     else:
         mean = f"{spread.mean:.4f}"
         sd = "" if spread.sd is None else f" ± {spread.sd:.4f}"
         extremes = f"{spread.min:.3f}–{spread.max:.3f}"
-        low, high = spread.interval or (0.0, 0.0)
-        interval = "-" if spread.interval is None else f"{low:.3f}–{high:.3f}"
-    return [mean + sd, extremes, interval]
+        interval = "{:.3f}–{:.3f}".format(*spread.interval) if spread.interval else "-"
+    in_words = f"{mean}{sd}\nfrom {extremes}"
+    in_words += f"\n95 % of mean {interval}" if spread.interval else ""
+    return Row(Text(name), [mean + sd, extremes, interval], in_words)
 
 
 def _heading(record: RunRecord) -> Text:

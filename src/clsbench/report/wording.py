@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rich.text import Text
 
 
@@ -19,6 +21,18 @@ def _visible(letter: str) -> str:
 def shortened(text: str, length: int) -> str:
     """``text``, cut at the end to at most ``length`` characters."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def folded(text: str, width: int) -> str:
+    """``text`` in lines of at most ``width`` characters, broken behind marks where it has any."""
+    lines = [""]
+    for piece in re.findall(r"[^\s,:;=/-]*[\s,:;=/-]|[^\s,:;=/-]+", text):
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+        while len(lines[-1].rstrip()) > width:
+            lines[-1:] = [lines[-1][:width], lines[-1][width:]]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def percent(fraction: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -11,43 +12,110 @@ import pandas as pd
 
 from clsbench.results.csvtext import csv_line
 
-LONGEST_LINE = 120
-"""The width that the default columns keep to where none is known, in characters."""
-
 _GAP = 2
+_EDGE = 1
 _WIDEST_TEXT = 18
-"""Longer texts fold in a table, so that they need no more room than this."""
+"""Text that is longer is folded first where a line has not room enough."""
+_NARROWEST_TEXT = 12
+_NARROWEST_RUN = 17
+"""The time stamp of a run's name, which is the beginning that one types."""
+
+MARK = "*"
+"""What marks a run with stand-ins where there is no room for their names."""
 
 _ALWAYS = ("run", "test_accuracy", "test_accuracy_low", "test_accuracy_high")
-_TELLING = {"stand_ins": "", "status": "finished"}
+_TELLING = {"status": "finished", "stand_ins": ""}
 """What says how far a run can be trusted is shown wherever it is not this."""
 
-_AS_ROOM_ALLOWS = (
+_AXES = (
     *("experiment", "freezing", "backbone", "pooling", "head", "adapter", "dataset", "seed"),
-    *("total_seconds", "trainable_parameters"),
     *("split", "padding", "balance", "epochs", "lr", "batch_size", "weight_decay"),
     *("accumulation", "precision", "device", "threads", "modified"),
 )
-"""By importance; those that are the same for all runs are passed over, unless they are costs."""
+"""By importance; those that are the same for all runs are passed over."""
 
 _COSTS = ("total_seconds", "trainable_parameters")
+_BEFORE_COSTS = _AXES.index("seed") + 1
 
 
-def default_columns(table: pd.DataFrame, width: int = LONGEST_LINE) -> list[str]:
+def default_columns(table: pd.DataFrame, width: int | None = None) -> list[str]:
     """The columns to show where none are asked for, in the table's order.
 
     The test accuracy with its interval always; then the settings that differ between the runs,
-    and the costs, as many as a line of ``width`` characters holds.
+    and the costs. A terminal's line of ``width`` characters holds the most important of these, if
+    it holds the first setting that differs; otherwise, and without a ``width``, all are chosen.
     """
-    chosen = [*_ALWAYS]
-    chosen += [name for name, usual in _TELLING.items() if (table[name] != usual).any()]
-    room = width - sum(_width(table, name) + _GAP for name in chosen)
-    for name in _AS_ROOM_ALLOWS:
-        needed = _width(table, name) + _GAP
-        if needed <= room and (name in _COSTS or table[name].nunique(dropna=False) > 1):
-            chosen.append(name)
-            room -= needed
+    telling = [name for name, usual in _TELLING.items() if (table[name] != usual).any()]
+    axes = [name for name in _AXES if table[name].nunique(dropna=False) > 1]
+    first, rest = axes[:1], axes[1:]
+    before_costs = [name for name in rest if _AXES.index(name) < _BEFORE_COSTS]
+    rest = list(dict.fromkeys([*before_costs, *_COSTS, *rest]))
+    chosen = {*_ALWAYS, *telling, *first}
+    narrow = marked(table[[*chosen]])
+    if width is None or _line(column.least for column in _columns(narrow)) > width:
+        chosen |= {*rest}
+    else:
+        for name in rest:
+            with_it = _columns(marked(table[[*chosen, name]]))
+            if _line(column.comfortable for column in with_it) <= width:
+                chosen.add(name)
     return [str(name) for name in table.columns if name in chosen]
+
+
+def marked(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a mark in place of the names of stand-ins."""
+    if "stand_ins" not in table:
+        return table
+    marks = [MARK if names else "" for names in table["stand_ins"]]
+    return table.assign(stand_ins=marks).rename(columns={"stand_ins": MARK})
+
+
+def column_widths(table: pd.DataFrame, width: int) -> list[int] | None:
+    """How wide each column is in lines of ``width`` characters; ``None`` if they do not hold all.
+
+    Numbers are never narrower than they are long. What is too long is folded: first texts, then
+    the names of the runs.
+    """
+    columns = _columns(table)
+    widths = [column.longest for column in columns]
+    for targets in ([c.comfortable for c in columns], [c.shortened_run for c in columns]):
+        widths = _narrowed(widths, targets, _line(widths) - width)
+    widths = _narrowed(widths, [c.least for c in columns], _line(widths) - width)
+    return widths if _line(widths) <= width else None
+
+
+def _columns(table: pd.DataFrame) -> list[_Column]:
+    return [_Column(table, str(name)) for name in table.columns]
+
+
+def _narrowed(widths: Sequence[int], targets: Sequence[int], excess: int) -> list[int]:
+    """Each width down to its target, one after another, until ``excess`` is gone."""
+    narrowed = []
+    for wide, target in zip(widths, targets, strict=True):
+        cut = min(max(wide - target, 0), max(excess, 0))
+        narrowed.append(wide - cut)
+        excess -= cut
+    return narrowed
+
+
+def _line(widths: Iterable[int]) -> int:
+    """The characters of a line whose columns are so wide."""
+    return _EDGE + sum(width + _GAP for width in widths)
+
+
+class _Column:
+    """The widths that a column can have, in characters."""
+
+    def __init__(self, table: pd.DataFrame, name: str) -> None:
+        header = max(len(part) for part in header_lines(name))
+        cell = max((len(format_cell(name, value)) for value in table[name]), default=0)
+        self.longest = max(header, cell)
+        self.comfortable = self.shortened_run = self.least = self.longest
+        if name == "run":
+            self.shortened_run = self.least = max(header, min(cell, _NARROWEST_RUN))
+        elif not is_numeric(table, name):
+            self.comfortable = self.shortened_run = max(header, min(cell, _WIDEST_TEXT))
+            self.least = max(header, min(cell, _NARROWEST_TEXT))
 
 
 def header_lines(name: str) -> list[str]:
@@ -155,18 +223,6 @@ def to_latex(table: pd.DataFrame) -> str:
         + "".join(line(row) for row in cells(table))
         + "\\bottomrule\n\\end{tabular}\n"
     )
-
-
-def folded_width(table: pd.DataFrame) -> int:
-    """The characters that a line of the table needs when long texts are folded."""
-    return sum(_width(table, str(name)) + _GAP for name in table.columns)
-
-
-def _width(table: pd.DataFrame, name: str) -> int:
-    longest = max((len(format_cell(name, value)) for value in table[name]), default=0)
-    if name != "run" and not is_numeric(table, name):
-        longest = min(longest, _WIDEST_TEXT)
-    return max(longest, *(len(part) for part in header_lines(name)))
 
 
 def _markdown_text(text: str) -> str:

@@ -89,9 +89,15 @@ def _with_plain_numbers(table: pd.DataFrame) -> pd.DataFrame:
 
 def _check_column(name: str, table: pd.DataFrame) -> None:
     if name not in table.columns:
-        close = difflib.get_close_matches(name, map(str, table.columns), n=3)
+        close = _close(name, list(map(str, table.columns)))
         hint = f"did you mean {' or '.join(close)}?" if close else "--columns all shows every one"
         raise UsageError(f"there is no column {name!r}; {hint}")
+
+
+def _close(name: str, names: Sequence[str]) -> list[str]:
+    """The names most like it, else those that it is a part of."""
+    found = difflib.get_close_matches(name, names, n=3)
+    return found or [other for other in names if name and name.lower() in other][:3]
 
 
 def _parse(expression: str) -> ast.Expression:
@@ -102,12 +108,15 @@ def _parse(expression: str) -> ast.Expression:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else error
         raise UsageError(
-            f"--where {expression!r} is no expression: {reason}; write for example {EXAMPLE}"
+            f"--where {expression!r} is no expression: {reason}; text stands in quotes, write for "
+            f"example {EXAMPLE}"
         ) from None
 
 
 def _check(tree: ast.Expression, expression: str, table: pd.DataFrame) -> None:
     for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            _refuse_bare_text(node, expression, table)
         if isinstance(node, ast.BitAnd | ast.BitOr | ast.Invert):
             raise UsageError(f"--where {expression!r}: write 'and', 'or', 'not' for &, | and ~")
         if not isinstance(node, _ALLOWED):
@@ -119,6 +128,31 @@ def _check(tree: ast.Expression, expression: str, table: pd.DataFrame) -> None:
             _check_column(node.id, table)
         if isinstance(node, ast.Constant) and not isinstance(node.value, bool | int | float | str):
             raise UsageError(f"--where {expression!r}: {node.value!r} is neither number nor text")
+
+
+def _refuse_bare_text(node: ast.Compare, expression: str, table: pd.DataFrame) -> None:
+    """``freezing == all``: what is compared with a column of text is meant as text itself."""
+    sides = [node.left, *node.comparators]
+    columns = [side.id for side in sides if isinstance(side, ast.Name) and _is_text(table, side.id)]
+    for side in sides if columns else ():
+        parts = side.elts if isinstance(side, ast.List | ast.Tuple) else [side]
+        for part in parts:
+            names = [n.id for n in ast.walk(part) if isinstance(n, ast.Name)]
+            if not names or all(name in table.columns for name in names):
+                continue
+            text = ast.get_source_segment(expression.strip(), part) or names[0]
+            column = columns[0]
+            close = _close(text, sorted(set(table[column])))
+            like = [repr(value) for value in close if value != text]
+            hint = f" (did you mean {' or '.join(like)}?)" if like and text not in close else ""
+            raise UsageError(
+                f"--where {expression!r}: there is no column {text!r}; {column} holds text, so put "
+                f"text in quotes: {text!r}{hint}"
+            )
+
+
+def _is_text(table: pd.DataFrame, name: str) -> bool:
+    return name in table.columns and pd.api.types.is_string_dtype(table[name].dtype)
 
 
 def _words(node: ast.AST) -> str:

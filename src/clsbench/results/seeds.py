@@ -18,9 +18,10 @@ SPLITS = ("train", "validation", "test")
 class Spread(msgspec.Struct, frozen=True, kw_only=True):
     """One figure over ``n`` seeds.
 
-    ``sd`` is the sample standard deviation, ``interval`` Student's 95 % interval of the mean over
-    seeds; both are ``None`` for a single seed. It tells how much the seed matters, not how much
-    another set of test texts would.
+    ``sd`` is the sample standard deviation, ``None`` for a single seed. ``interval`` is Student's
+    95 % interval of the mean over seeds, as far as such a figure can go (no accuracy is over 1),
+    ``None`` for fewer than three seeds, of which two say next to nothing. It tells how much the
+    seed matters, not how much another set of test texts would.
     """
 
     n: int
@@ -50,16 +51,27 @@ class SeedSummary(msgspec.Struct, frozen=True, kw_only=True):
     splits: dict[str, SplitSpread]
 
 
-def spread(values: Sequence[float]) -> Spread | None:
-    """Mean, sample deviation, range and t-interval of ``values``; ``None`` where there are none."""
+FEWEST_SEEDS = 3
+"""Of fewer seeds no interval is given: that of two is 18 standard deviations wide."""
+
+FRACTION = (0.0, 1.0)
+LOSS = (0.0, math.inf)
+
+
+def spread(values: Sequence[float], limits: tuple[float, float]) -> Spread | None:
+    """Mean, sample deviation, range and t-interval of ``values``; ``None`` where there are none.
+
+    ``limits`` are the lowest and the highest value that the figure can take.
+    """
     if not values:
         return None
     n, mean = len(values), fmean(values)
     sd = stdev(values) if n > 1 else None
     interval = None
-    if sd is not None:
+    if sd is not None and n >= FEWEST_SEEDS:
         half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / math.sqrt(n)
-        interval = (mean - half, mean + half)
+        lowest, highest = limits
+        interval = (max(mean - half, lowest), min(mean + half, highest))
     return Spread(n=n, mean=mean, sd=sd, min=min(values), max=max(values), interval=interval)
 
 
@@ -85,12 +97,14 @@ def summarise_seeds(records: Iterable[RunRecord]) -> SeedSummary:
 def _split_spread(records: Sequence[RunRecord], split: str) -> SplitSpread:
     figures: list[SplitMetrics] = [getattr(record.metrics, split) for record in records]
 
-    def over(read: Callable[[SplitMetrics], float | None]) -> Spread | None:
-        return spread([value for f in figures if (value := read(f)) is not None])
+    def over(
+        read: Callable[[SplitMetrics], float | None], limits: tuple[float, float] = FRACTION
+    ) -> Spread | None:
+        return spread([value for f in figures if (value := read(f)) is not None], limits)
 
     return SplitSpread(
         accuracy=over(lambda f: f.accuracy),
-        loss=over(lambda f: f.loss),
+        loss=over(lambda f: f.loss, LOSS),
         macro_f1=over(lambda f: f.macro_f1),
         accuracy_without_leaked=over(
             lambda f: f.without_leaked.accuracy if f.without_leaked else None

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from clsbench.components import Dataset
+from clsbench.data.corpus import corpus_problem
 from clsbench.testing.promises import check_assets, check_options, require
 from clsbench.values import Corpus, Files
-
-SPLIT_NAMES = frozenset({"train", "validation", "test"})
 
 
 def check_dataset(dataset: Dataset, files: Files | None = None) -> None:
@@ -45,36 +44,12 @@ def _content(corpus: Corpus) -> tuple[object, ...]:
 
 
 def _check_corpus(dataset: Dataset, corpus: Corpus) -> None:
-    require(isinstance(corpus, Corpus), dataset, f"load() gives {type(corpus).__name__}")
+    problem = corpus_problem(corpus)
+    require(problem is None, dataset, problem or "")
     names = corpus.class_names
     require(len(names) >= 2, dataset, f"it has the classes {names}; two are needed at least")
-    require(len(set(names)) == len(names), dataset, f"two classes share a name: {names}")
-    texts, labels = list(corpus.texts), list(corpus.labels)
-    require(
-        len(texts) == len(labels), dataset, f"{len(texts)} texts stand against {len(labels)} labels"
-    )
-    for row, (text, label) in enumerate(zip(texts, labels, strict=True)):
-        require(isinstance(text, str), dataset, f"text {row} is {type(text).__name__}")
+    for row, text in enumerate(corpus.texts):
         require(bool(text.strip()), dataset, f"text {row} is blank")
-        require(_is_unicode(text), dataset, f"text {row} cannot be written in UTF-8")
-        require(
-            isinstance(label, int) and 0 <= label < len(names),
-            dataset,
-            f"label {row} is {label!r}, expected an index into {names}",
-        )
-    counts = Counter(labels)
-    unused = [name for index, name in enumerate(names) if not counts[index]]
+    counts = Counter(map(int, corpus.labels))
+    unused = [name for index, name in enumerate(corpus.class_names) if not counts[index]]
     require(not unused, dataset, f"no text belongs to {unused}")
-    if corpus.splits is not None:
-        splits = list(corpus.splits)
-        require(len(splits) == len(texts), dataset, "splits has another length than texts")
-        strange = set(splits) - SPLIT_NAMES
-        require(not strange, dataset, f"splits holds {sorted(map(str, strange))}")
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

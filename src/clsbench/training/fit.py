@@ -75,8 +75,9 @@ def measure_before(forward: Forward, batches: Beforehand) -> BeforeTraining:
     for name, loss in before.loss.items():
         if not math.isfinite(loss):
             raise NonFiniteLossError(
-                f"the {name} loss is {loss} before training: the backbone has damaged weights, or "
-                f"too large for {forward.precision}"
+                f"the {name} loss is {loss} before training: backbone, pooling, head or adapter "
+                "gives it: damaged weights, a faulty plugin, or values too large for "
+                f"{forward.precision}"
             )
     return before
 
@@ -240,5 +241,5 @@ def _refuse_not_finite(loss: float, step: int, settings: TrainSettings, which: s
     if not math.isfinite(loss):
         raise NonFiniteLossError(
             f"the {which} loss is {loss} at step {step}: training cannot go on. Try a smaller "
-            f"learning rate (--set train.lr={settings.lr / 10:g}) or --precision fp32"
+            f"learning rate (--set train.lr={min(settings.lr / 10, 1e-3):g}) or --precision fp32"
         )

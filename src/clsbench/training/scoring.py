@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 
 from clsbench.components import Baseline
-from clsbench.errors import ClsbenchError
+from clsbench.errors import ClsbenchError, PluginError
 from clsbench.fastpath.forward import Forward
 from clsbench.record import BaselineResult, Metrics, SplitMetrics
 from clsbench.results.metrics import split_metrics
-from clsbench.values import Splits
+from clsbench.values import Split, Splits
 
 Leaks = Mapping[str, Sequence[bool]]
 """Per split name, which of its texts stand in the training split."""
@@ -55,14 +55,22 @@ def score_classifier(forward: Forward, leaks: Leaks, num_classes: int, batch_siz
 
 
 def score_baseline(baseline: Baseline, label: str, splits: Splits, leaks: Leaks) -> BaselineResult:
-    """Fit a baseline on the training texts and classify all three splits."""
+    """Fit a baseline on the training texts and classify all three splits.
+
+    Raises:
+        PluginError: it fails, or does not answer each text with a label.
+    """
     started = time.perf_counter()
-    estimator = baseline.build()
-    estimator.fit(list(splits.train.texts), np.array(splits.train.labels))
+    try:
+        estimator = baseline.build()
+        estimator.fit(list(splits.train.texts), np.array(splits.train.labels))
+        answers = {s.name: np.asarray(estimator.predict(list(s.texts))) for s in splits.all()}
+    except Exception as error:
+        raise PluginError(f"baseline {label} failed: {type(error).__name__}: {error}") from error
     figures = {
         split.name: split_metrics(
             np.array(split.labels),
-            np.asarray(estimator.predict(list(split.texts))),
+            _labels(answers[split.name], split, len(splits.class_names), label),
             len(splits.class_names),
             leaked=_mask(leaks, split.name),
         )
@@ -71,6 +79,20 @@ def score_baseline(baseline: Baseline, label: str, splits: Splits, leaks: Leaks)
     return BaselineResult(
         component=label, metrics=Metrics(**figures), seconds=time.perf_counter() - started
     )
+
+
+def _labels(answers: np.ndarray, split: Split, num_classes: int, label: str) -> np.ndarray:
+    """A baseline's answers to a split as labels (N,) int64, if that is what they are."""
+    if answers.shape != (len(split),):
+        problem = f"with the shape {answers.shape} to {len(split)} texts, expected one label each"
+    elif answers.dtype.kind not in "biuf":
+        problem = f"{answers.tolist()[0]!r}, expected labels as numbers, as fit() is given them"
+    elif not np.isin(answers, np.arange(num_classes)).all():
+        strange = answers[~np.isin(answers, np.arange(num_classes))].tolist()[0]
+        problem = f"the label {strange!r}, expected 0 to {num_classes - 1}"
+    else:
+        return answers.astype(np.int64)
+    raise PluginError(f"baseline {label}: predict() answers {problem} ({split.name} split)")
 
 
 def _mask(leaks: Leaks, name: str) -> np.ndarray | None:

@@ -1,0 +1,79 @@
+"""What is wrong with a corpus that a data set hands over."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+
+from clsbench.values import Corpus
+
+SPLIT_NAMES = ("train", "validation", "test")
+
+
+def corpus_problem(corpus: object) -> str | None:
+    """What makes ``corpus`` unusable, in words, or ``None``.
+
+    Its texts, labels (and splits) are equally long, every label is an index into class
+    names that differ, and every text can be written in UTF-8.
+    """
+    if not isinstance(corpus, Corpus):
+        return f"load() gives {type(corpus).__name__}, expected a clsbench.Corpus"
+    for field in ("class_names", "texts", "labels", "splits"):
+        value = getattr(corpus, field)
+        if not _is_list(value) and not (field == "splits" and value is None):
+            return f"its {field} are {type(value).__name__}, expected a list"
+    sizes = len(corpus.texts), len(corpus.labels)
+    if sizes[0] != sizes[1]:
+        return f"{sizes[0]} texts stand against {sizes[1]} labels"
+    return _names_problem(corpus.class_names) or _rows_problem(corpus) or _splits_problem(corpus)
+
+
+def _is_list(value: object) -> bool:
+    """Whether it has a length and places; an array will do, text and tables will not."""
+    plain = hasattr(value, "__len__") and hasattr(value, "__getitem__")
+    return plain and not isinstance(value, str | bytes | Mapping)
+
+
+def _names_problem(names: Sequence[str]) -> str | None:
+    for name in names:
+        if not isinstance(name, str):
+            return f"the class name {name!r} is {type(name).__name__}, expected text"
+    return f"two classes share a name: {names}" if len(set(names)) < len(names) else None
+
+
+def _rows_problem(corpus: Corpus) -> str | None:
+    for row, (text, label) in enumerate(zip(corpus.texts, corpus.labels, strict=True)):
+        if not isinstance(text, str):
+            return f"text {row} is {type(text).__name__}, expected text"
+        if not _is_unicode(text):
+            return f"text {row} cannot be written in UTF-8"
+        if not 0 <= _index(label) < len(corpus.class_names):
+            return f"label {row} is {label!r}, expected an index into {corpus.class_names}"
+    return None
+
+
+def _splits_problem(corpus: Corpus) -> str | None:
+    if corpus.splits is None:
+        return None
+    if len(corpus.splits) != len(corpus.texts):
+        return f"splits has another length than texts: {len(corpus.splits)}, {len(corpus.texts)}"
+    strange = sorted({str(name) for name in corpus.splits} - set(SPLIT_NAMES))
+    return f"splits holds {strange}, expected {', '.join(SPLIT_NAMES)}" if strange else None
+
+
+def _index(label: object) -> int:
+    """The label as an index, NumPy's integers included; -1 for what is none."""
+    try:
+        return operator.index(label)  # type: ignore[arg-type]
+    except TypeError:
+        return -1
+
+
+def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

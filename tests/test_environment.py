@@ -1,0 +1,53 @@
+"""Signals while a run is written."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from clsbench.cli.termination import Terminated, heeding_sigterm
+from clsbench.environment import deferring_interrupts
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are sent by POSIX means")
+
+
+def test_ctrl_c_passes_unheard_and_sigterm_waits() -> None:
+    done = []
+
+    def write() -> None:
+        with deferring_interrupts():
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+            done.append("all is written")
+
+    with heeding_sigterm() as received, pytest.raises(Terminated):
+        write()
+    assert done == ["all is written"]
+    assert received == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_only_the_first_sigterm_ends_anything() -> None:
+    with heeding_sigterm() as received:
+        with pytest.raises(Terminated):
+            os.kill(os.getpid(), signal.SIGTERM)
+        with deferring_interrupts():
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert received == [signal.SIGTERM] * 3
+
+
+def test_whoever_handles_sigterm_goes_on_doing_so() -> None:
+    seen: list[int] = []
+    former = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    try:
+        with heeding_sigterm() as received, deferring_interrupts():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert seen == []
+        assert seen == [signal.SIGTERM]
+        assert received == []
+    finally:
+        signal.signal(signal.SIGTERM, former)
