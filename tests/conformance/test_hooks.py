@@ -26,7 +26,9 @@ import clsbench
 
 def note(hook, **given):
     with open(os.environ["HOOK_LOG"], "a") as log:
-        shown = {k: v if isinstance(v, str) else type(v).__name__ for k, v in given.items()}
+        shown = {
+            k: v if isinstance(v, str | int) else type(v).__name__ for k, v in given.items()
+        }
         log.write(json.dumps([hook, shown]) + "\\n")
 
 
@@ -39,6 +41,11 @@ def clsbench_run_started(plan):
 @clsbench.hookimpl
 def clsbench_phase_started(phase):
     note("clsbench_phase_started", phase=phase)
+
+
+@clsbench.hookimpl
+def clsbench_prefix_progressed(done, total):
+    note("clsbench_prefix_progressed", done=done, total=total)
 
 
 @clsbench.hookimpl
