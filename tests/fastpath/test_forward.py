@@ -15,6 +15,7 @@ from clsbench.builtin.heads import Linear
 from clsbench.builtin.poolings import LastRealToken, LastToken, Mean
 from clsbench.data.tokens import TokenizedSplits
 from clsbench.fastpath.disk_cache import DiskCache, PrefixKey
+from clsbench.fastpath.forward import _BATCH_TOKENS
 from clsbench.fastpath.keys import prefix_key
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.prefix import Room
@@ -92,6 +93,14 @@ def test_what_finds_no_room_is_computed_again(memory_bytes: int) -> None:
     same(run(what, None), outcome)
     assert kept(outcome).recomputed > 0
     assert kept(outcome).memory_bytes <= memory_bytes
+
+
+def test_nothing_is_computed_in_advance_for_which_there_is_no_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(_BATCH_TOKENS, "cpu", 2 * WIDTH_TOKENS)
+    outcome = run(setup(LastBlocks()), Room(2 * WIDTH_TOKENS * 12 * 8, None))
+    assert kept(outcome).computed == 4, "two batches of two: one that fits and one that does not"
 
 
 def test_what_finds_no_room_in_memory_is_kept_on_disk(tmp_path: Path) -> None:

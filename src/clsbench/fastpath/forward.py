@@ -227,16 +227,18 @@ class _FastForward:
             for row, width in zip(hidden.unbind(0), widths, strict=True)
         ]
 
-    def _join(self, rows: Sequence[Tensor], inputs: Inputs) -> Tensor:
+    def _join(self, kept: Sequence[Tensor], inputs: Inputs) -> Tensor:
         """What :meth:`_apart` took apart, for the batch at hand, in the classifier's own dtype."""
+        # Some may lie on the device, some in files.
+        rows = [row.to(self._forward.device, non_blocking=True) for row in kept]
         if self._one_each(self._cut) or len({len(row) for row in rows}) == 1:
-            hidden = torch.stack(list(rows))
+            hidden = torch.stack(rows)
         elif inputs.packing is not None:
-            hidden = torch.cat(list(rows))
+            hidden = torch.cat(rows)
         else:
-            hidden = pad_sequence(list(rows), batch_first=True)
+            hidden = pad_sequence(rows, batch_first=True)
         dtype = next(self._forward.classifier.parameters()).dtype
-        return hidden.to(device=self._forward.device, dtype=dtype, non_blocking=True)
+        return hidden.to(dtype)
 
     def _one_each(self, cut: int) -> bool:
         """Whether a text has one vector at ``cut`` rather than one a position."""

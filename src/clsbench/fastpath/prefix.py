@@ -47,6 +47,8 @@ class PrefixStore:
         self._compute = compute
         self._room = room
         self._batch_tokens = batch_tokens
+        # Without a disk nothing is gained by waiting for a shard to be full.
+        self._portion_bytes = _SHARD_BYTES if room.disk is not None else 1
         self._kept: dict[int, list[Tensor | None]] = {}
         self._memory_bytes: dict[int, int] = {}
         self._most_memory_bytes = self._disk_bytes = 0
@@ -59,7 +61,8 @@ class PrefixStore:
     ) -> None:
         """Have the activations at every cut in ``keys``, computing them in one pass.
 
-        A cut with a key is looked up in the cache on disk and kept there for later runs.
+        A cut with a key is looked up in the cache on disk and kept there for later runs. Once there
+        is no room at all any more, the rest is left to be computed when it is asked for.
         """
         for cut, key in keys.items():
             self._kept[cut] = self._look_up(cut, key)
@@ -69,14 +72,19 @@ class PrefixStore:
         total = int(self._rows.widths[missing].sum())
         done = 0
         waiting: dict[int, dict[int, Tensor]] = {cut: {} for cut in keys}
+        full: set[int] = set()
         progress(done, total)
         for slots in self._batches(missing, mixed_lengths):
             for cut, rows in self._compute(slots, list(keys)).items():
                 waiting[cut].update(zip(slots.tolist(), rows, strict=True))
-                if sum(row.nbytes for row in waiting[cut].values()) >= _SHARD_BYTES:
-                    self._keep(cut, keys[cut], waiting[cut])
+                if sum(row.nbytes for row in waiting[cut].values()) >= self._portion_bytes:
+                    if not self._keep(cut, keys[cut], waiting[cut]):
+                        full.add(cut)
                     waiting[cut] = {}
             self._computed |= set(slots.tolist())
+            if full == set(keys):
+                progress(total, total)
+                break
             done += int(self._rows.widths[slots].sum())
             progress(done, total)
         for cut, left in waiting.items():
@@ -137,7 +145,8 @@ class PrefixStore:
         self._disk_bytes += sum(row.nbytes for row in found.values())
         return [found.get(row_key) for row_key in self._rows.keys]
 
-    def _keep(self, cut: int, key: PrefixKey | None, rows: Mapping[int, Tensor]) -> None:
+    def _keep(self, cut: int, key: PrefixKey | None, rows: Mapping[int, Tensor]) -> int:
+        """How many of the rows found room."""
         mapped: Mapping[str, Tensor] = {}
         if key is not None and self._room.disk is not None:
             by_key = {self._rows.keys[slot]: row.cpu() for slot, row in rows.items()}
@@ -149,6 +158,7 @@ class PrefixStore:
                 self._memory_bytes[cut] = self._memory_bytes.get(cut, 0) + row.nbytes
             else:
                 self._kept[cut][slot] = mapped.get(self._rows.keys[slot])
+        return sum(self._kept[cut][slot] is not None for slot in rows)
 
     def _batches(self, slots: Sequence[int], mixed_lengths: bool) -> Iterator[Tensor]:
         """Rows of similar width together, so many at a time that the processor is busy."""

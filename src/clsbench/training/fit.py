@@ -181,6 +181,8 @@ class _Batches:
         self._broken = torch.zeros((), dtype=torch.float32, device=forward.device)
         self._losses: list[tuple[int, Tensor]] = []
         self._since: float | None = None
+        # On the CPU there is nothing to wait for, on MPS no step that could be skipped.
+        self._looks_later = forward.device.type == "cuda"
         if optimizer.defaults["fused"]:
             # What a fused step reads to be skipped on the device, as gradient scaling does.
             optimizer.grad_scale = None  # type: ignore[attr-defined]
@@ -197,9 +199,9 @@ class _Batches:
             loss = F.cross_entropy(logits, labels)
         seen = loss.detach()
         self._losses.append((event.step, seen))
-        if self._forward.device.type == "cuda":
+        if self._looks_later:
             self._broken.masked_fill_(~seen.isfinite(), 1.0)
-        else:  # nothing to wait for, or (mps) no step that could be skipped
+        else:
             self._check()
         (loss / self._settings.accumulation).backward()  # type: ignore[no-untyped-call]
         if event.update:
