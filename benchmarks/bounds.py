@@ -25,16 +25,24 @@ _SECONDS = {"small": 1.5, "tiny": 0.2}
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """The best that this machine showed just now, in float32 with the threads of the race.
+    """The best that this machine showed while it raced, in float32 with the race's threads.
 
     ``flops_per_second`` in a product of two square matrices with ``matrix_side`` rows;
-    ``bytes_per_second``, read and written, in a copy. ``foreign_cores``: others, meanwhile.
+    ``bytes_per_second``, read and written, in a copy. ``foreign_cores``: what others used at the
+    quietest measurement.
     """
 
     flops_per_second: float
     bytes_per_second: float
     matrix_side: int
     foreign_cores: float
+
+
+class Needs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step needs: floating-point operations, forward and backward, and bytes to move."""
+
+    flops: float
+    moved_bytes: int
 
 
 class Bound(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,33 +52,53 @@ class Bound(msgspec.Struct, frozen=True, kw_only=True):
     weights fit into them, the true bound lies lower.
     """
 
-    flops: float
-    moved_bytes: int
     compute_seconds: float
     memory_seconds: float
     seconds: float
 
 
-def measure_machine(size: str) -> Machine:
-    """Measure the peak of matrix products and the bandwidth of copies."""
-    side = _SIDE[size]
-    left, right, out = (torch.rand(side, side) for _ in range(3))
-    source = torch.ones(_COPIED_BYTES[size] // 4)
-    target = torch.empty_like(source)
-    meter = LoadMeter()
-    before = meter.look()
-    seconds = _best(lambda: torch.mm(left, right, out=out), _SECONDS[size])
-    copying = _best(lambda: target.copy_(source), _SECONDS[size])
-    return Machine(
-        flops_per_second=2 * side**3 / seconds,
-        bytes_per_second=2 * source.nbytes / copying,
-        matrix_side=side,
-        foreign_cores=meter.foreign_cores(before, meter.look()),
-    )
+def bound(needs: Needs, machine: Machine) -> Bound:
+    """The bound of a step on this machine."""
+    compute = needs.flops / machine.flops_per_second
+    memory = needs.moved_bytes / machine.bytes_per_second
+    return Bound(compute_seconds=compute, memory_seconds=memory, seconds=max(compute, memory))
 
 
-def bound_of_a_step(ours: OurSide, workload: Workload, machine: Machine) -> Bound:
-    """Count one pass over the workload's batches; the mean of a step. Trains that pass."""
+class LimitsMeter:
+    """Measures the machine now and then, and keeps the best: a peak seen under load is none."""
+
+    def __init__(self, size: str) -> None:
+        side = _SIDE[size]
+        self._matrices = [torch.rand(side, side) for _ in range(3)]
+        self._source = torch.ones(_COPIED_BYTES[size] // 4)
+        self._seconds = _SECONDS[size]
+        self._matrix_seconds = self._copy_seconds = self.foreign_cores = float("inf")
+
+    def measure(self) -> None:
+        """Measure once more."""
+        left, right, out = self._matrices
+        target = torch.empty_like(self._source)
+        meter = LoadMeter()
+        before = meter.look()
+        matrix = _best(lambda: torch.mm(left, right, out=out), self._seconds)
+        copying = _best(lambda: target.copy_(self._source), self._seconds)
+        self.foreign_cores = min(self.foreign_cores, meter.foreign_cores(before, meter.look()))
+        self._matrix_seconds = min(self._matrix_seconds, matrix)
+        self._copy_seconds = min(self._copy_seconds, copying)
+
+    def best(self) -> Machine:
+        """The best so far."""
+        side = len(self._matrices[0])
+        return Machine(
+            flops_per_second=2 * side**3 / self._matrix_seconds,
+            bytes_per_second=2 * self._source.nbytes / self._copy_seconds,
+            matrix_side=side,
+            foreign_cores=self.foreign_cores,
+        )
+
+
+def needs_of_a_step(ours: OurSide, workload: Workload) -> Needs:
+    """Counted over one pass through the workload's batches, which are trained on; the mean."""
     causal = {
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
@@ -80,15 +108,7 @@ def bound_of_a_step(ours: OurSide, workload: Workload, machine: Machine) -> Boun
         for _ in workload.batches:
             ours.step()
     flops = counter.get_total_flops() / len(workload.batches)
-    moved = _moved_bytes(ours, workload)
-    compute, memory = flops / machine.flops_per_second, moved / machine.bytes_per_second
-    return Bound(
-        flops=flops,
-        moved_bytes=moved,
-        compute_seconds=compute,
-        memory_seconds=memory,
-        seconds=max(compute, memory),
-    )
+    return Needs(flops=flops, moved_bytes=_moved_bytes(ours, workload))
 
 
 def _moved_bytes(ours: OurSide, workload: Workload) -> int:

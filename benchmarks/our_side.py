@@ -31,16 +31,17 @@ class OurSide:
     The prefix of the texts that are measured is computed here, once, unless there is none.
     """
 
-    def __init__(self, workload: Workload, folder: Path) -> None:
+    def __init__(self, workload: Workload, folder: Path, precision: str = "fp32") -> None:
         self._workload = workload
         self._folder = folder
+        self._precision = precision
         experiment = workload.experiment
         self.classifier = build_classifier(
             experiment,
             workload.files.files,
             len(workload.data.facts.class_names),
             experiment.spec.seed,
-            "fp32",
+            precision,
         )
         self.cut = workload.plan.epochs[0].cut
         self.forward = self._forward(workload.rows, None, None)
@@ -113,7 +114,7 @@ class OurSide:
         return texts * (facts.memory_bytes + facts.disk_bytes) // facts.distinct
 
     def _key(self) -> PrefixKey:
-        circumstances = {"backbone": "benchmark", "precision": "fp32", "device": "cpu"}
+        circumstances = {"backbone": "benchmark", "precision": self._precision, "device": "cpu"}
         return prefix_key(self.classifier, self._workload.plan, self.cut, circumstances)
 
     def _sample(self) -> dict[str, TokenRows]:
@@ -132,7 +133,7 @@ class OurSide:
     ) -> Forward:
         plan, pooling = self._workload.plan, self._workload.experiment.pooling
         shortcuts = Shortcuts(plan, pooling, Room(_MEMORY_BYTES, disk), lambda cut: key)
-        return Forward(self.classifier, rows, CPU, "fp32", shortcuts)
+        return Forward(self.classifier, rows, CPU, self._precision, shortcuts)
 
 
 def _nobody_watches(done: int, total: int) -> None:

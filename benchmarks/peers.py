@@ -32,6 +32,8 @@ def make_book_model(workload: Workload, seed: int) -> nn.Module:
     """
     setting, backbone = workload.setting, workload.experiment.backbone
     shape = backbone.skeleton()
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)  # drawn in it always, as ours
     torch.manual_seed(seed)
     model: nn.Module = ch04.GPTModel(
         {
@@ -49,14 +51,17 @@ def make_book_model(workload: Workload, seed: int) -> nn.Module:
     model.out_head = nn.Linear(backbone.hidden_size(), len(workload.data.facts.class_names))
     if setting.lora:
         appendix_e.replace_linear_with_lora(model, Lora().rank, Lora().alpha)
+    torch.set_default_dtype(default)
     return model.train()
 
 
 class BookSide:
     """The book's classifier, its loaders and its optimiser; a call is one batch of 8 texts."""
 
-    def __init__(self, workload: Workload, folder: Path, seed: int) -> None:
-        self.model = make_book_model(workload, seed)
+    def __init__(
+        self, workload: Workload, folder: Path, seed: int, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.model = make_book_model(workload, seed).to(dtype)
         self.loaders = book_loaders(workload, folder)
         self._loss: Callable[..., Tensor] = ch06.calc_loss_batch
         if workload.setting.real_token:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from outcome import Report, Result, WholeRun
+from outcome import Equality, Report, Result, WholeRun
 from racing import Comparison
 
 
@@ -18,9 +18,9 @@ def show(report: Report, console: Console) -> None:
     )
     limits = report.limits
     console.print(
-        f"This machine, measured now: {limits.flops_per_second / 1e9:,.0f} GFLOP/s in float32 "
+        f"This machine at its best: {limits.flops_per_second / 1e9:,.0f} GFLOP/s in float32 "
         f"products, {limits.bytes_per_second / 1e9:,.1f} GB/s copied (others used "
-        f"{limits.foreign_cores:.2f} cores)\n"
+        f"{limits.foreign_cores:.2f} cores at the quietest measurement)\n"
     )
     if report.results:
         console.print(_steps(report.results))
@@ -47,7 +47,7 @@ def _steps(results: list[Result]) -> Table:
             kind = " computing" if computing else " memory"
         table.add_row(
             result.setting,
-            f"{result.equality.difference:.0e}",
+            _difference(result.equality),
             _time(step.fast_seconds if step else None),
             _time(step.slow_seconds if step else None),
             _ratio(step),
@@ -125,6 +125,11 @@ def _show_whole_run(run: WholeRun, console: Console) -> None:
         f"{run.difference:.1e} over all; peak memory of the first run "
         f"{f'{peak / 1e9:.2f} GB' if peak else 'unknown'}"
     )
+
+
+def _difference(equality: Equality) -> str:
+    double = equality.double_difference
+    return f"{equality.difference:.0e}" + ("" if double is None else f", fp64 {double:.0e}")
 
 
 def _ratio(comparison: Comparison | None) -> str:

@@ -88,7 +88,7 @@ def test_a_race_measures_what_it_promises(
     assert first["hugging_face"]["ratio"] > 0
     assert second["hugging_face"] is None
     # The last block does less than everything does.
-    assert first["bound"]["flops"] < second["bound"]["flops"] / 2
+    assert first["needs"]["flops"] < second["needs"]["flops"] / 2
 
 
 def test_a_whole_run_counts_what_the_book_does(
@@ -113,7 +113,7 @@ def test_a_side_that_does_something_else_is_reported_and_not_timed(
     done, report = run(["head-only", "--break-equality"], assets_dir, tmp_path)
     assert done.returncode == 1
     (result,) = report["results"]
-    assert result["verdict"].startswith("failed: losses differ by")
+    assert result["verdict"].startswith("failed: losses differ in float64, by")
     assert result["race"] is None
     assert result["step"] is None
     assert "failed: losses" in done.stdout
