@@ -24,11 +24,20 @@ BACKBONES = {
 }
 
 
+def fits(strategy: clsbench.FreezingStrategy) -> bool:
+    """Whether the strategy does not refuse a backbone of three blocks."""
+    try:
+        list(strategy.trainable(TinyGPT2().describe()))
+    except clsbench.UsageError:
+        return False
+    return True
+
+
 def components(axis: str) -> list[Any]:
     return [make(*parameters.values) for parameters in entries(axis)]
 
 
-FREEZING = components("freezing_strategies")
+FREEZING = [strategy for strategy in components("freezing_strategies") if fits(strategy)]
 POOLINGS = components("poolings")
 HEADS = components("heads")
 ADAPTERS = [None, *components("adapters")]
