@@ -66,10 +66,9 @@ def test_every_strategy_with_every_pooling_and_adapter(
     """Three epochs in float64; the lengths hold equal, empty and full texts."""
     splits = random_splits(3, [9, 4, 1, 0, 9, 5, 5, 7], WIDTH_TOKENS, VOCABULARY)
     training = TrainSettings(epochs=3, batch_size=3, eval_every=2, eval_batches=2)
-    choices = [
-        *((pooling, None) for pooling in POOLINGS),
-        *((pooling, adapter) for pooling in POOLINGS[:2] for adapter in ADAPTERS[1:]),
-    ]
+    choices: list[Any] = [(pooling, None) for pooling in POOLINGS]
+    if backbone == "gpt2":  # the others meet adapters in the property below
+        choices += [(pooling, adapter) for pooling in POOLINGS[:2] for adapter in ADAPTERS[1:]]
     for pooling, adapter in choices:
         setup = Setup(BACKBONES[backbone], pooling, HEADS[0], freezing, adapter, training)
         compare_exactly(*run_both(setup, splits, torch.float64))
