@@ -38,8 +38,9 @@ _SAMPLE_SECONDS = {"small": 0.5, "tiny": 0.05}
 _STEP_SHARE = 0.6  # of a setting's budget; the parts of a whole run have the rest
 _NOTES = [
     "Losses: the largest difference between the two sides in the first steps. Beyond "
-    f"{TOLERANCE:g} the same is done in float64, where they must agree to {DOUBLE_TOLERANCE:g} of their size "
-    "(float32 rounding, which AdamW can magnify, does not explain more); else nothing is timed.",
+    f"{TOLERANCE:g} the same is done in float64, where they must agree to {DOUBLE_TOLERANCE:g} of "
+    "their size (float32 rounding, which AdamW can magnify, does not explain more); else nothing "
+    "is timed.",
     "Times sooner: the book's median over ours in the rounds in which both were quiet, with a 95 % "
     "interval (bootstrap of the rounds). ours/ours and book/book compare a side with itself, even "
     "rounds with odd ones: what they show beside 1 is noise. Below 5 % nothing is claimed.",
