@@ -82,3 +82,23 @@ def test_an_epoch_in_which_nothing_trains_is_refused(tmp_path: Path) -> None:
     """``gradual`` begins with the head alone; this one has no parameters."""
     with pytest.raises(clsbench.UsageError, match=r"gradual.* leaves nothing at all to train"):
         plan(tmp_path, head="fixed", freezing="gradual")
+
+
+def test_what_is_kept_takes_memory_as_far_as_it_may() -> None:
+    def expected(**options: object) -> int:
+        record = clsbench.run(
+            "gpt2-sms-spam",
+            offline=True,
+            dry_run=True,
+            device="cpu",
+            **options,  # type: ignore[arg-type]
+        )
+        assert record.memory_bytes_expected is not None
+        return record.memory_bytes_expected
+
+    texts, width = 1494, 128
+    everything = expected()
+    assert everything == expected(plain=True) + texts * 94 * width * 4
+    assert expected(cache_memory="1MB") == expected(plain=True) + 10**6
+    pooled = expected(freezing="head-only")
+    assert pooled == expected(freezing="head-only", plain=True) + texts * width * 4

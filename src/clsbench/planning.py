@@ -12,7 +12,7 @@ from torch import nn
 
 from clsbench.environment import describe_environment
 from clsbench.errors import ClsbenchError, PluginError
-from clsbench.fastpath.plan import SHORTCUTS, Batching, FastPlan, plan_fast_path
+from clsbench.fastpath.plan import SHORTCUTS, Batching, FastPlan, kept_bytes, plan_fast_path
 from clsbench.model.counts import (
     ClassifierOutline,
     count_parameters,
@@ -21,7 +21,7 @@ from clsbench.model.counts import (
 )
 from clsbench.model.freezing import FreezingPlan, plan_freezing, refuse_nothing_to_train
 from clsbench.model.parameters import without_weights
-from clsbench.options import RunOptions
+from clsbench.options import RunOptions, size_bytes
 from clsbench.preparation import PreparedData, PreparedFiles, experiment_fingerprint
 from clsbench.record import FastPath, RunRecord
 from clsbench.resolve import Experiment
@@ -73,6 +73,7 @@ def plan_run(
             Batching(data.tokens.train.padded, spec.train.batch_size),
             _forbidden(options),
         )
+    memory_bytes += _kept_bytes(experiment, options, fast, data)
     key = experiment_fingerprint(experiment, data)
     record = RunRecord(
         status="planned",
@@ -95,6 +96,16 @@ def plan_run(
         warnings=tuple(f"not here yet, a run would fetch it: {a.key}" for a in files.absent),
     )
     return Planned(freezing, fast, record)
+
+
+def _kept_bytes(
+    experiment: Experiment, options: RunOptions, fast: FastPlan, data: PreparedData
+) -> int:
+    """What is kept of a frozen prefix takes memory too, as far as the user allows."""
+    lengths = [n for rows in data.tokens.by_name().values() for n in rows.lengths.tolist()]
+    width = experiment.backbone.hidden_size()
+    kept = kept_bytes(fast, lengths, data.facts.max_length, width, options.precision)
+    return kept if options.cache_memory is None else min(kept, size_bytes(options.cache_memory))
 
 
 def _forbidden(options: RunOptions) -> dict[str, str]:

@@ -25,6 +25,7 @@ SHORTCUTS = (PREFIX, POSITION, PACKING)
 """The names that ``--no-fast`` takes."""
 
 NOTHING_FORBIDDEN: Mapping[str, str] = MappingProxyType({})
+_NUMBER_BYTES = {"fp32": 4, "bf16": 2, "fp64": 8}
 _CHANCE = "{} has dropout at work, which would draw other random numbers"
 
 
@@ -104,6 +105,25 @@ def plan_fast_path(
         epochs=epochs,
         shortcuts=(prefix, position, packing),
     )
+
+
+def kept_bytes(
+    plan: FastPlan, lengths: Sequence[int], padded_length: int, width: int, precision: str
+) -> int:
+    """The bytes that the plan keeps at most of texts with these ``lengths``.
+
+    ``width`` is the number of features a position. Equal texts, kept once, are counted apart.
+    """
+    single = len(plan.stages) - 1 if plan.single is None else plan.single
+    positions = 0
+    for cut in {cut for cut, since in plan.epochs if cut and since < 0}:
+        if cut > single:
+            positions += len(lengths)
+        elif plan.unpadded:
+            positions += sum(max(length, 1) for length in lengths)
+        else:
+            positions += len(lengths) * padded_length
+    return positions * width * _NUMBER_BYTES[precision]
 
 
 def _nothing(names: tuple[str, ...], freezing: FreezingPlan, reason: str) -> FastPlan:
