@@ -26,7 +26,7 @@ from clsbench.errors import ClsbenchError
 from our_side import OurSide
 from outcome import DOUBLE_TOLERANCE, TOLERANCE, Equality, Report, Result, verdict
 from peers import BookSide, HuggingFaceSide
-from racing import Rules, race
+from racing import FEWEST_PAIRS, Rules, race
 from reporting import show
 from whole import BOOK, OURS, put_together, race_parts, run_whole
 from workload import SETTINGS, Promise, Setting, Workload, prepare
@@ -35,7 +35,7 @@ HUGGING_FACE = "Hugging Face"
 _CHECKED_STEPS = 4
 _BATCHES = {"small": 8, "tiny": 4}
 _SAMPLE_SECONDS = {"small": 0.5, "tiny": 0.05}
-_STEP_SHARE = 0.6  # of a setting's budget; the parts of a whole run have the rest
+_STEP_SHARE = 0.5  # of a setting's budget; the parts of a whole run have the rest
 _NOTES = [
     "Losses: the largest difference between the two sides in the first steps. Beyond "
     f"{TOLERANCE:g} the same is done in float64, where they must agree to {DOUBLE_TOLERANCE:g} of "
@@ -223,7 +223,10 @@ def run_setting(
         contenders[HUGGING_FACE] = HuggingFaceSide(workload).step
     share = rules._replace(budget_seconds=rules.budget_seconds * _STEP_SHARE)
     steps = race(contenders, share)
-    rest = rules._replace(budget_seconds=rules.budget_seconds * (1 - _STEP_SHARE))
+    rest = rules._replace(
+        rounds=min(rules.rounds, FEWEST_PAIRS + 1),  # no control, and no round is short
+        budget_seconds=rules.budget_seconds * (1 - _STEP_SHARE),
+    )
     parts = race_parts(ours, book, rest)
     step = steps.compare(OURS, BOOK)
     return msgspec.structs.replace(
