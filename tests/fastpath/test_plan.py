@@ -76,8 +76,10 @@ def test_a_trained_pooling_ends_the_prefix() -> None:
     assert plan(HeadOnly(), Mean()).epochs == (EpochCut(6, -1),)
 
 
-def test_lora_on_every_layer_leaves_the_embeddings() -> None:
-    assert plan(HeadOnly(), adapter=LoRA()).epochs == (EpochCut(1, -1),)
+def test_embeddings_alone_are_not_worth_keeping() -> None:
+    found = plan(HeadOnly(), adapter=LoRA())
+    assert found.epochs == (EpochCut(0, -1),)
+    assert reason(found, "prefix").startswith("only embeddings is frozen, which is looked up")
 
 
 def test_a_cut_that_moves_down_voids_nothing() -> None:
@@ -100,7 +102,7 @@ def test_a_stage_that_was_trained_and_is_frozen_again_voids_what_was_kept() -> N
             return {p.name for p in parameters if p.stage == stage}
 
     found = plan(Turns(), epochs=3)
-    assert found.epochs == (EpochCut(1, -1), EpochCut(3, 0), EpochCut(6, 1))
+    assert found.epochs == (EpochCut(0, -1), EpochCut(3, 0), EpochCut(6, 1))
 
 
 def test_the_pooled_position() -> None:

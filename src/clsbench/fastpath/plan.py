@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from clsbench.components import BackboneModule, PackingBackboneModule, Pooling
 from clsbench.fastpath.chain import Chain, Inputs
@@ -26,7 +27,6 @@ SHORTCUTS = (PREFIX, POSITION, PACKING)
 
 NOTHING_FORBIDDEN: Mapping[str, str] = MappingProxyType({})
 _NUMBER_BYTES = {"fp32": 4, "bf16": 2, "fp64": 8}
-_CHANCE = "{} has dropout at work, which would draw other random numbers"
 
 
 class EpochCut(NamedTuple):
@@ -84,10 +84,11 @@ def plan_fast_path(
     for trained in set(freezing.by_epoch):
         freezing.apply(outline, trained)
         probes[trained] = _probe(outline)
-    drawing = next((probe.drawing for probe in probes.values() if probe.drawing), None)
+    drawing = min(probe.first_drawing for probe in probes.values())
     backbone: BackboneModule = outline.backbone  # type: ignore[assignment]
-    if drawing is not None:
-        forbidden = {**forbidden, **dict.fromkeys((POSITION, PACKING), _CHANCE.format(drawing))}
+    if drawing < len(names):
+        reason = f"{names[drawing]} has dropout at work, which would draw other random numbers"
+        forbidden = {**forbidden, **dict.fromkeys((POSITION, PACKING), reason)}
     unpadded, packed, packing = _plan_packing(backbone, pooling, batching, forbidden)
     single, position = _plan_position(outline, pooling, forbidden)
     if not (batching.padded or unpadded):
@@ -193,7 +194,10 @@ def _plan_prefix(
         return no(forbidden[PREFIX])
     cuts = [probe.cut for probe in probes]
     if not any(cuts):
-        return no(f"{names[0]} {'trains' if probes[0].first_trained == 0 else 'draws at random'}")
+        ending = max(probes, key=lambda probe: min(probe.first_trained, probe.first_drawing))
+        if 0 < min(ending.first_trained, ending.first_drawing) <= ending.first_product:
+            return no(f"only {names[0]} is frozen, which is looked up as fast as it is read")
+        return no(f"{names[0]} {'trains' if ending.first_trained == 0 else 'draws at random'}")
     epochs = tuple(
         EpochCut(cut, max((e for e in range(epoch) if probes[e].first_trained < cut), default=-1))
         for epoch, cut in enumerate(cuts)
@@ -212,63 +216,71 @@ def _stages_text(names: Sequence[str], cut: int) -> str:
 class _Probe(NamedTuple):
     """What the stages of the chain do in training mode, with certain parameters trained.
 
-    The first ``cut`` stages give the same every time; stage ``first_trained`` is the first with a
-    trained parameter (the chain's length if none has any); ``drawing`` names the first stage that
-    draws random numbers.
+    Each is the index of a stage, or the chain's length: the first with a trained parameter, the
+    first that draws random numbers, the first that multiplies matrices.
     """
 
-    cut: int
     first_trained: int
-    drawing: str | None
+    first_drawing: int
+    first_product: int
+
+    @property
+    def cut(self) -> int:
+        """How many leading stages give the same every time, if there is work to be saved."""
+        same = min(self.first_trained, self.first_drawing)
+        return same if same > self.first_product else 0
 
 
 def _probe(outline: Classifier) -> _Probe:
-    """Send two texts through every stage, and watch gradients and chance."""
+    """Send two texts through every stage, and watch gradients and operations."""
     outline.train()
     chain = Chain(outline, None)
     with torch.device("meta"):
         ids = torch.zeros(2, 2, dtype=torch.int64)
         inputs = Inputs(ids, torch.full((2,), 2, dtype=torch.int64), None, None)
     hidden: Tensor | None = None
-    first_trained = first_drawing = first_idle = len(chain)
-    with _Chance() as chance, torch.device("meta"):
+    first_trained = first_drawing = first_idle = first_product = len(chain)
+    with _Operations() as seen, torch.device("meta"):
         context = chain.context(inputs)
         for index in range(len(chain)):
             hidden = chain.run(index, hidden, context, inputs)
             if hidden.requires_grad:
                 first_trained = min(index, first_trained)
-            if chance.seen:
+            if seen.draws:
                 first_drawing = min(index, first_drawing)
-            if chance.idle:
+            if seen.idle_draws:
                 first_idle = min(index, first_idle)
-        before_head, chance.seen = chance.seen, False
+            if seen.products:
+                first_product = min(index, first_product)
+        before_head, seen.draws = seen.draws, False
         outline.out_head(hidden)
-    if chance.seen and not before_head:
+    if seen.draws and not before_head:
         # Draws without effect still move the generator from which the head draws.
         first_drawing = first_idle
-    drawing = None if first_drawing == len(chain) else chain.names[first_drawing]
-    return _Probe(min(first_trained, first_drawing), first_trained, drawing)
+    return _Probe(first_trained, first_drawing, first_product)
 
 
-class _Chance(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notices every operation that draws random numbers: ``seen``; ``idle`` if to no effect."""
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notices operations: ``draws`` of random numbers, ``idle_draws`` without effect, and
+    ``products`` of matrices."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.seen = self.idle = False
+        self.draws = self.idle_draws = self.products = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        self.products |= func.overloadpacket in flop_registry
         if torch.Tag.nondeterministic_seeded in func.tags:
             names = [argument.name for argument in func._schema.arguments]
             given = dict(zip(names, args, strict=False)) | kwargs
             p = given.get("p")
             if "dropout_p" in names:  # fused attention draws only where it drops
-                self.seen |= bool(given.get("dropout_p"))
+                self.draws |= bool(given.get("dropout_p"))
             elif p == 0.0 or (p == 1.0 and "bernoulli" in func.name()):
-                self.idle = True
+                self.idle_draws = True
             else:
-                self.seen = True
+                self.draws = True
         return func(*args, **kwargs)

@@ -35,6 +35,10 @@ class LayerNorm(nn.Module):
         """(B, T, H) → (B, T, H)."""
         return F.layer_norm(hidden, self.scale.shape, self.scale, self.shift, eps=1e-5)
 
+    def normalise(self, hidden: Tensor) -> Tensor:
+        """The same before scale and shift: mean 0 and variance 1 at every position."""
+        return F.layer_norm(hidden, self.scale.shape, eps=1e-5)
+
 
 class MultiHeadAttention(nn.Module):
     """Scaled dot-product attention of a text over itself, causal or not. (B, T, H) → (B, T, H)."""
@@ -79,9 +83,11 @@ class MultiHeadAttention(nn.Module):
         """(…, T, H) → (…, attention_heads, T, d), d being H / attention_heads."""
         return tensor.view(*tensor.shape[:-1], self.attention_heads, -1).transpose(-3, -2)
 
-    def at_positions(self, hidden: Tensor, positions: Tensor, packing: Packing | None) -> Tensor:
-        """What :meth:`forward` gives at one position of each text: (B, 1, H)."""
-        here = select_positions(hidden, positions, packing)
+    def at_positions(
+        self, hidden: Tensor, norm: LayerNorm, positions: Tensor, packing: Packing | None
+    ) -> Tensor:
+        """What ``forward(norm(hidden))`` gives at one position of each text: (B, 1, H)."""
+        here = norm(select_positions(hidden, positions, packing))
         query = self._by_head(self.W_query(here))
         visible = None
         if self.causal:
@@ -90,9 +96,10 @@ class MultiHeadAttention(nn.Module):
             visible = (places <= positions.unsqueeze(-1))[:, None, None]  # (B, 1, 1, T)
         if _is_plain(self.W_key, nn.Linear) and _is_plain(self.W_value, nn.Linear):
             padded = hidden if packing is None else packing.pad(hidden)
-            mixed = self._mix_absorbed(query, padded, visible)
+            mixed = self._mix_absorbed(query, padded, norm, visible)
         else:
-            key, value = (layer(hidden) for layer in (self.W_key, self.W_value))
+            normed = norm(hidden)
+            key, value = (layer(normed) for layer in (self.W_key, self.W_value))
             if packing is not None:
                 key, value = packing.pad(key), packing.pad(value)
             mixed = F.scaled_dot_product_attention(
@@ -101,29 +108,36 @@ class MultiHeadAttention(nn.Module):
         out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(-2))
         return out
 
-    def _mix_absorbed(self, query: Tensor, hidden: Tensor, visible: Tensor | None) -> Tensor:
+    def _mix_absorbed(
+        self, query: Tensor, hidden: Tensor, norm: LayerNorm, visible: Tensor | None
+    ) -> Tensor:
         """Attention of one query to all positions without ever forming keys and values.
 
-        A score q · (W_k x + b_k) is (q W_k) · x + q · b_k, and a weighted sum of values is W_v of
-        the weighted sum of x, plus b_v, since the weights add up to one. The term q · b_k is the
-        same at every position; it stays, so that the key bias remains a part of the graph.
+        Keys and values are linear in n, the hidden states with mean 0 and variance 1, and so they
+        move to the side of the single query: with x = γ n + β, a score q · (W_k x + b_k) is
+        (γ q W_k) · n and a constant, which softmax does not see; a weighted sum of values is
+        W_v (γ Σ a n + β) + b_v, since the weights a add up to one. Nothing as large as n has a
+        gradient then, unless ``hidden`` itself has one. Of the constant the term q · b_k stays, so
+        that the key bias remains a part of the graph and weight decay acts on it.
 
         ``query`` (B, heads, 1, d), ``hidden`` (B, T, H), ``visible`` (B, 1, 1, T) bool or ``None``
         for all; → (B, heads, 1, d).
         """
         heads, width = self.attention_heads, hidden.shape[-1]
+        normalised = norm.normalise(hidden)
         key_weight = self.W_key.weight.view(heads, -1, width)  # (heads, d, H)
         value_weight = self.W_value.weight.view(heads, -1, width)
         query = query.squeeze(2).transpose(0, 1) * query.shape[-1] ** -0.5  # (heads, B, d)
-        wanted = torch.bmm(query, key_weight).transpose(0, 1)  # (B, heads, H)
-        scores = torch.bmm(wanted, hidden.transpose(1, 2))  # (B, heads, T)
+        wanted = torch.bmm(query, key_weight).transpose(0, 1) * norm.scale  # (B, heads, H)
+        scores = torch.bmm(wanted.to(normalised.dtype), normalised.transpose(1, 2))  # (B, heads, T)
         if self.W_key.bias is not None:
             key_bias = self.W_key.bias.view(heads, -1, 1)  # (heads, d, 1)
             scores = scores + torch.bmm(query, key_bias).transpose(0, 1)
         if visible is not None:
             scores = scores.masked_fill(~visible.squeeze(1), float("-inf"))
         weights = scores.softmax(dim=-1)
-        seen = torch.bmm(weights.to(hidden.dtype), hidden).transpose(0, 1)  # (heads, B, H)
+        seen = torch.bmm(weights.to(normalised.dtype), normalised)  # (B, heads, H)
+        seen = (seen * norm.scale + norm.shift).transpose(0, 1)
         mixed = torch.bmm(seen, value_weight.transpose(1, 2))  # (heads, B, d)
         if self.W_value.bias is not None:
             mixed = mixed + self.W_value.bias.view(heads, 1, -1)
@@ -171,7 +185,7 @@ class TransformerBlock(nn.Module):
 
     def at_positions(self, hidden: Tensor, positions: Tensor, packing: Packing | None) -> Tensor:
         """What :meth:`forward` gives at one position of each text: (B, 1, H)."""
-        attended = self.att.at_positions(self.norm1(hidden), positions, packing)
+        attended = self.att.at_positions(hidden, self.norm1, positions, packing)
         here = select_positions(hidden, positions, packing) + attended
         out: Tensor = here + self.ff(self.norm2(here))
         return out
@@ -241,7 +255,11 @@ def _block_stage(name: str, block: nn.Module) -> Stage:
         assert isinstance(block, TransformerBlock)
         return block.at_positions(hidden, positions, context.packing)
 
-    plain = _is_plain(block, TransformerBlock) and _is_plain(block.att, MultiHeadAttention)
+    plain = (
+        _is_plain(block, TransformerBlock)
+        and _is_plain(block.att, MultiHeadAttention)
+        and _is_plain(block.norm1, LayerNorm)
+    )
     return Stage(name, run, at_positions=at_positions if plain else None)
 
 
