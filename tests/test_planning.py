@@ -84,6 +84,21 @@ def test_an_epoch_in_which_nothing_trains_is_refused(tmp_path: Path) -> None:
         plan(tmp_path, head="fixed", freezing="gradual")
 
 
+def test_shortcuts_are_no_part_of_the_experiment() -> None:
+    plans = [
+        clsbench.run("gpt2-sms-spam", offline=True, dry_run=True, device="cpu", **options)  # type: ignore[arg-type]
+        for options in ({}, {"plain": True}, {"no_fast": ["position"]}, {"cache_memory": "1MB"})
+    ]
+    assert len({record.fingerprint for record in plans}) == 1
+    assert len({record.run_key for record in plans}) == 1
+    taken = [
+        tuple(s.name for s in record.fast_path.shortcuts if s.taken)
+        for record in plans
+        if record.fast_path is not None
+    ]
+    assert taken == [("prefix", "position"), (), ("prefix",), ("prefix", "position")]
+
+
 def test_what_is_kept_takes_memory_as_far_as_it_may() -> None:
     def expected(**options: object) -> int:
         record = clsbench.run(

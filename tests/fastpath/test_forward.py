@@ -15,7 +15,7 @@ from clsbench.builtin.heads import Linear
 from clsbench.builtin.poolings import LastRealToken, LastToken, Mean
 from clsbench.data.tokens import TokenizedSplits
 from clsbench.fastpath.disk_cache import DiskCache, PrefixKey
-from clsbench.fastpath.forward import _BATCH_TOKENS
+from clsbench.fastpath.forward import _BATCH_TOKENS, Forward, Shortcuts
 from clsbench.fastpath.keys import prefix_key
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.prefix import Room
@@ -127,6 +127,33 @@ def test_several_cuts_in_one_pass(tmp_path: Path) -> None:
     assert kept(outcome).computed == kept(outcome).distinct
     again = run(setup(LastBlocks()), Room(10**9, DiskCache(tmp_path, 10**9)), keyed=True)
     assert kept(again).computed == 0, "the cut of last-blocks is one of gradual's"
+
+
+def test_an_interrupted_prefix_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_BATCH_TOKENS, "cpu", 4 * WIDTH_TOKENS)
+    outcome = run(setup(LastBlocks(), epochs=1), Room(10**9, None))
+    classifier, plan = outcome.forward.classifier, outcome.plan
+    assert plan is not None
+
+    def forward() -> Forward:
+        room = Room(10**9, DiskCache(tmp_path, 10**9))
+        shortcuts = Shortcuts(plan, LastToken(), room, lambda cut: key(classifier, plan, cut))
+        return Forward(classifier, splits().by_name(), torch.device("cpu"), "fp32", shortcuts)
+
+    def interrupt(done: int, total: int) -> None:
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        forward().prepare(interrupt)
+    later = forward()
+    later.prepare(lambda done, total: None)
+    facts = later.kept()
+    assert facts is not None
+    assert facts.found >= facts.distinct / 2
+    assert facts.found + facts.computed == facts.distinct
 
 
 def test_damaged_files_are_computed_again(tmp_path: Path) -> None:

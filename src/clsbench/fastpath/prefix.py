@@ -74,22 +74,24 @@ class PrefixStore:
         waiting: dict[int, dict[int, Tensor]] = {cut: {} for cut in keys}
         full: set[int] = set()
         progress(done, total)
-        for slots in self._batches(missing, mixed_lengths):
-            for cut, rows in self._compute(slots, list(keys)).items():
-                waiting[cut].update(zip(slots.tolist(), rows, strict=True))
-                if sum(row.nbytes for row in waiting[cut].values()) >= self._portion_bytes:
-                    if not self._keep(cut, keys[cut], waiting[cut]):
-                        full.add(cut)
-                    waiting[cut] = {}
-            self._computed |= set(slots.tolist())
-            if full == set(keys):
-                progress(total, total)
-                break
-            done += int(self._rows.widths[slots].sum())
-            progress(done, total)
-        for cut, left in waiting.items():
-            if left:
-                self._keep(cut, keys[cut], left)
+        try:
+            for slots in self._batches(missing, mixed_lengths):
+                for cut, rows in self._compute(slots, list(keys)).items():
+                    waiting[cut].update(zip(slots.tolist(), rows, strict=True))
+                    if sum(row.nbytes for row in waiting[cut].values()) >= self._portion_bytes:
+                        if not self._keep(cut, keys[cut], waiting[cut]):
+                            full.add(cut)
+                        waiting[cut] = {}
+                self._computed |= set(slots.tolist())
+                done += int(self._rows.widths[slots].sum())
+                progress(done, total)
+                if full == set(keys):
+                    progress(total, total)
+                    break
+        finally:  # an interrupted run leaves to the next what it has computed
+            for cut, left in waiting.items():
+                if left:
+                    self._keep(cut, keys[cut], left)
         in_memory = sum(self._memory_bytes.values())
         self._most_memory_bytes = max(self._most_memory_bytes, in_memory)
 
