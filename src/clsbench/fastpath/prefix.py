@@ -47,8 +47,9 @@ class PrefixStore:
         self._compute = compute
         self._room = room
         self._batch_tokens = batch_tokens
-        # Without a disk nothing is gained by waiting for a shard to be full.
-        self._portion_bytes = _SHARD_BYTES if room.disk is not None else 1
+        # Without a disk, memory may be full long before a shard is.
+        small = room.disk is None and room.memory_bytes < 4 * _SHARD_BYTES
+        self._portion_bytes = room.memory_bytes // 4 if small else _SHARD_BYTES
         self._kept: dict[int, list[Tensor | None]] = {}
         self._memory_bytes: dict[int, int] = {}
         self._most_memory_bytes = self._disk_bytes = 0
@@ -154,12 +155,17 @@ class PrefixStore:
             by_key = {self._rows.keys[slot]: row.cpu() for slot, row in rows.items()}
             mapped = self._room.disk.store(key, by_key)
             self._disk_bytes += sum(row.nbytes for row in mapped.values())
+        free_bytes = self._room.memory_bytes - sum(self._memory_bytes.values())
+        in_memory: dict[int, Tensor] = {}
         for slot, row in rows.items():
-            if sum(self._memory_bytes.values()) + row.nbytes <= self._room.memory_bytes:
-                self._kept[cut][slot] = row
-                self._memory_bytes[cut] = self._memory_bytes.get(cut, 0) + row.nbytes
+            if row.nbytes <= free_bytes:
+                free_bytes -= row.nbytes
+                in_memory[slot] = row
             else:
                 self._kept[cut][slot] = mapped.get(self._rows.keys[slot])
+        for slot, row in _side_by_side(in_memory).items():
+            self._kept[cut][slot] = row
+            self._memory_bytes[cut] = self._memory_bytes.get(cut, 0) + row.nbytes
         return sum(self._kept[cut][slot] is not None for slot in rows)
 
     def _batches(self, slots: Sequence[int], mixed_lengths: bool) -> Iterator[Tensor]:
@@ -174,3 +180,17 @@ class PrefixStore:
             batch.append(slot)
         if batch:
             yield torch.tensor(batch)
+
+
+def _side_by_side(rows: Mapping[int, Tensor]) -> dict[int, Tensor]:
+    """The rows copied into one block: small ones that live long would lie scattered among the
+    large ones that come and go, and keep the memory between them from being used."""
+    if not rows:
+        return {}
+    first = next(iter(rows.values()))
+    block = first.new_empty(sum(row.numel() for row in rows.values()))
+    places = block.split_with_sizes([row.numel() for row in rows.values()])
+    return {
+        slot: place.view(row.shape).copy_(row)
+        for (slot, row), place in zip(rows.items(), places, strict=True)
+    }

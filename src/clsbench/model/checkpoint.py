@@ -48,7 +48,7 @@ def frozen_sha256(classifier: nn.Module, trained: frozenset[str]) -> str:
     for name, parameter in sorted(classifier.named_parameters()):
         if name not in trained:
             digest.update(name.encode())
-            digest.update(parameter.detach().cpu().float().numpy().tobytes())
+            digest.update(parameter.detach().cpu().float().flatten().numpy().data)
     return digest.hexdigest()
 
 
