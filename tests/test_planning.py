@@ -100,20 +100,25 @@ def test_shortcuts_are_no_part_of_the_experiment() -> None:
 
 
 def test_what_is_kept_takes_memory_as_far_as_it_may() -> None:
-    def expected(**options: object) -> int:
-        record = clsbench.run(
+    def planned(**options: object) -> clsbench.RunRecord:
+        return clsbench.run(
             "gpt2-sms-spam",
-            offline=True,
+            dataset="synthetic-sms",
+            backbone="gpt2-nano",
             dry_run=True,
             device="cpu",
             **options,  # type: ignore[arg-type]
         )
-        assert record.memory_bytes_expected is not None
-        return record.memory_bytes_expected
 
-    texts, width = 1494, 128
-    everything = expected()
-    assert everything == expected(plain=True) + texts * 94 * width * 4
+    def expected(**options: object) -> int:
+        memory_bytes = planned(**options).memory_bytes_expected
+        assert memory_bytes is not None
+        return memory_bytes
+
+    data = planned().data
+    assert data is not None
+    texts, width = sum(data.sizes.values()), 128
+    assert expected() == expected(plain=True) + texts * data.max_length * width * 4
     assert expected(cache_memory="1MB") == expected(plain=True) + 10**6
     pooled = expected(freezing="head-only")
     assert pooled == expected(freezing="head-only", plain=True) + texts * width * 4
