@@ -95,7 +95,7 @@ def train(
     torch.manual_seed(7)
     classifier = _classifier(setup, setup.backbone.build({})).to(dtype)
     plan = None
-    with _default_dtype(dtype):
+    with default_dtype(dtype):
         if room is not None:
             with without_weights():
                 outline = _classifier(setup, setup.backbone.skeleton())
@@ -152,7 +152,8 @@ def _classifier(setup: Setup, backbone: torch.nn.Module) -> Classifier:
 
 
 @contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """New tensors of floating point have this dtype inside the block."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -19,24 +18,24 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import Tensor
 
-from activation_rows import ABOUT, KEY, OTHER, PLENTY, assert_same, make_rows, row_key
-from clsbench.errors import ClsbenchError, UsageError
+from activation_rows import (
+    ABOUT,
+    KEY,
+    OTHER,
+    PLENTY,
+    age,
+    assert_same,
+    make_rows,
+    row_key,
+    shards,
+    sizes,
+    store,
+)
 from clsbench.fastpath.cache_files import (
     LEFT_BEHIND_SECONDS,
-    Cleared,
-    activations_folder,
     clear,
-    list_entries,
 )
 from clsbench.fastpath.disk_cache import DiskCache, PrefixKey
-
-
-def store(directory: Path, rows: dict[str, Tensor], key: PrefixKey = KEY) -> Path:
-    """Keep the rows as an earlier run would have; the shard they are in."""
-    before = set(shards(directory))
-    assert_same(DiskCache(directory, PLENTY).store(key, rows), rows)
-    (path,) = set(shards(directory)) - before
-    return path
 
 
 def load(directory: Path, rows: dict[str, Tensor], key: PrefixKey = KEY) -> dict[str, Tensor]:
@@ -44,16 +43,8 @@ def load(directory: Path, rows: dict[str, Tensor], key: PrefixKey = KEY) -> dict
     return DiskCache(directory, PLENTY).load(key, list(rows))
 
 
-def shards(directory: Path) -> list[Path]:
-    return sorted(directory.glob("*/*.safetensors"))
-
-
 def unfinished(directory: Path) -> list[Path]:
     return list(directory.glob("**/.unfinished-*"))
-
-
-def age(path: Path, seconds: float) -> None:
-    os.utime(path, (time.time() - seconds,) * 2)
 
 
 def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -333,10 +324,6 @@ def test_a_shard_that_cannot_be_read_now_is_left_alone(tmp_path: Path) -> None:
 
 
 # --- the limit ------------------------------------------------------------------------------------
-
-
-def sizes(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
 def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
@@ -632,109 +619,3 @@ def test_a_relative_folder_stays_where_it_was(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
     assert_same(cache.load(KEY, list(rows)), rows)
-
-
-# --- listing and clearing -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def three_entries(tmp_path: Path) -> Path:
-    """Used 40 days ago (two shards that share a row), 20 days ago and just now."""
-    directory = tmp_path / "cache"
-    for digest, days, groups in (
-        ("aaaa" * 16, 40, (range(3), range(2, 4))),
-        ("aabb" * 16, 20, (range(5),)),
-        ("cccc" * 16, 0, (range(1),)),
-    ):
-        for group in groups:
-            path = store(directory, make_rows(group), PrefixKey(digest, {"backbone": digest[:4]}))
-            age(path, days * 86_400)
-    return directory
-
-
-def test_entries_are_listed_the_last_used_first(three_entries: Path) -> None:
-    entries = list_entries(three_entries)
-    assert [entry.digest[:4] for entry in entries] == ["cccc", "aabb", "aaaa"]
-    assert [entry.about for entry in entries] == [{"backbone": e.digest[:4]} for e in entries]
-    assert [entry.rows for entry in entries] == [1, 5, 4]
-    assert sum(entry.size_bytes for entry in entries) == sizes(three_entries)
-    days = [(datetime.now(UTC) - entry.last_used).total_seconds() / 86_400 for entry in entries]
-    assert days == pytest.approx([0, 20, 40], abs=0.01)
-
-
-@pytest.mark.parametrize("about", [b"", b"{", b"[1]", b'{"a": 1}', b"\xff"])
-def test_an_entry_that_lost_its_description_gets_it_again(tmp_path: Path, about: bytes) -> None:
-    path = store(tmp_path, make_rows(range(2)))
-    path.with_name("about.json").write_bytes(about)
-    assert list_entries(tmp_path)[0].about == {}
-    store(tmp_path, make_rows(range(2, 4)))
-    assert list_entries(tmp_path)[0].about == ABOUT
-
-
-def test_a_damaged_shard_is_listed_without_rows(tmp_path: Path) -> None:
-    path = store(tmp_path, make_rows(range(2)))
-    path.write_bytes(b"damaged")
-    (entry,) = list_entries(tmp_path)
-    assert entry.rows == 0
-    assert path.exists()
-
-
-def test_no_folder_holds_nothing(tmp_path: Path) -> None:
-    assert list_entries(tmp_path / "none") == ()
-    assert clear(tmp_path / "none") == Cleared(0, 0)
-
-
-def test_clearing_everything(three_entries: Path) -> None:
-    size_bytes = sizes(three_entries)
-    assert clear(three_entries) == Cleared(3, size_bytes)
-    assert list(three_entries.iterdir()) == []
-
-
-def test_clearing_by_digest(three_entries: Path) -> None:
-    assert clear(three_entries, ["CC", "aab"]).entries == 2
-    assert [entry.digest[:4] for entry in list_entries(three_entries)] == ["aaaa"]
-
-
-def test_clearing_by_age(three_entries: Path) -> None:
-    assert clear(three_entries, ["aaaa", "cccc"], older_than_days=30).entries == 1
-    assert [entry.digest[:4] for entry in list_entries(three_entries)] == ["cccc", "aabb"]
-    assert clear(three_entries, older_than_days=10).entries == 1
-    assert [entry.digest[:4] for entry in list_entries(three_entries)] == ["cccc"]
-
-
-@pytest.mark.parametrize(
-    ("digest", "said"),
-    [
-        ("aa", "ambiguous: 2 begin so: aaaaaaaa, aabbaabb"),
-        ("aaaaaaaaaaab", "no entry 'aaaaaaaaaaab'.*did you mean 'aaaaaaaaaaaa'"),
-        ("f", "no entry 'f'.*choose from: aaaaaaaaaaaa, aabbaabbaabb, cccccccccccc"),
-        ("", "no entry ''"),
-    ],
-)
-def test_clearing_what_is_not_one_entry_clears_nothing(
-    three_entries: Path, digest: str, said: str
-) -> None:
-    with pytest.raises(UsageError, match=said):
-        clear(three_entries, ["cccc", digest])
-    assert len(list_entries(three_entries)) == 3
-
-
-def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for action in (list_entries, clear):
-        with pytest.raises(UsageError, match=r"file is not a folder.*CLSBENCH_CACHE"):
-            action(tmp_path / "file")
-
-
-def test_what_cannot_be_removed_is_told(three_entries: Path) -> None:
-    path = shards(three_entries)[0]
-    path.unlink()
-    path.mkdir()  # cannot be unlinked, not even by root
-    with pytest.raises(ClsbenchError, match=f"1 of the files .* not be removed, such as {path}"):
-        clear(three_entries)
-    assert shards(three_entries) == [path]
-
-
-def test_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLSBENCH_CACHE", str(tmp_path))
-    assert activations_folder() == tmp_path / "activations"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +28,9 @@ from clsbench.spec import DataSettings, SplitSettings, TrainSettings
 from clsbench.training.fit import TrainingLog, fit, measure_before
 from clsbench.training.schedule import TrainBatch, beforehand, book_schedule
 from clsbench.values import Splits
+from fast_and_plain import default_dtype
 
 CONTEXT = 128
-
-
-@contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 @pytest.fixture(scope="module")
