@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -55,7 +56,9 @@ class OurSide:
         optimizer = torch.optim.AdamW(
             self.trained, lr=settings.lr, weight_decay=settings.weight_decay, fused=True
         )
-        self._steps = _Batches(self.forward, optimizer, settings, TrainingLog())
+        self._for_good = ExitStack()
+        gradients = self._for_good.enter_context(self.forward.row_gradients())
+        self._steps = _Batches(self.forward, optimizer, settings, TrainingLog(), gradients)
         self._batches = itertools.cycle(workload.batches)
 
     # --- what is timed ----------------------------------------------------------------------------

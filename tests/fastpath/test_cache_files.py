@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from activation_rows import ABOUT, age, make_rows, shards, sizes, store
 from clsbench.errors import ClsbenchError, UsageError
-from clsbench.fastpath.cache_files import Cleared, activations_folder, clear, list_entries
+from clsbench.fastpath.cache_files import Cleared, activations_folder, clear, list_entries, place
 from clsbench.fastpath.disk_cache import PrefixKey
 
 
@@ -58,6 +59,25 @@ def test_a_damaged_shard_is_listed_without_rows(tmp_path: Path) -> None:
 def test_no_folder_holds_nothing(tmp_path: Path) -> None:
     assert list_entries(tmp_path / "none") == ()
     assert clear(tmp_path / "none") == Cleared(0, 0)
+
+
+def test_an_entry_may_be_cleared_at_any_moment_while_a_file_is_placed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here between being told that the folder is there and looking at it."""
+    (tmp_path / "entry").mkdir()
+    make = os.mkdir
+
+    def vanishes_once_found(path: str, mode: int = 0o777) -> None:
+        try:
+            make(path, mode)
+        except FileExistsError:
+            os.rmdir(path)
+            raise
+
+    monkeypatch.setattr(os, "mkdir", vanishes_once_found)
+    place(tmp_path, Path("entry", "file"), lambda path: path.touch())
+    assert [path.name for path in tmp_path.rglob("*")] == ["entry", "file"]
 
 
 def test_clearing_everything(three_entries: Path) -> None:

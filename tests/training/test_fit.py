@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from clsbench.builtin.poolings import LastToken
+from clsbench.fastpath.embedding_gradients import RowGradients
 from clsbench.fastpath.forward import Forward
 from clsbench.model.classifier import Classifier
 from clsbench.spec import TrainSettings
@@ -23,7 +24,9 @@ def test_the_weights_stay_those_from_before_the_loss_that_is_not_finite(looks_la
     splits = random_splits(2, [9] * 6, WIDTH_TOKENS, VOCABULARY)
     forward = Forward(classifier, splits.by_name(), torch.device("cpu"), "fp32")
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=1e-3, fused=True)
-    batches = _Batches(forward, optimizer, TrainSettings(batch_size=2), TrainingLog())
+    batches = _Batches(
+        forward, optimizer, TrainSettings(batch_size=2), TrainingLog(), RowGradients()
+    )
     batches._looks_later = looks_later
     told = ""
     before: list[torch.Tensor] = []

@@ -127,7 +127,9 @@ def place(directory: Path, name: Path, write: Callable[[Path], None]) -> None:
     try:
         write(unfinished)
         for attempt in range(1, _PLACING_ATTEMPTS + 1):
-            final.parent.mkdir(exist_ok=True)
+            # Path.mkdir(exist_ok=True) fails where the folder goes just after it was found there.
+            with contextlib.suppress(FileExistsError):
+                final.parent.mkdir()
             try:
                 os.replace(unfinished, final)
                 return

@@ -14,6 +14,7 @@ from clsbench.components import Pooling
 from clsbench.data.tokens import TokenRows
 from clsbench.fastpath.chain import Chain, Inputs
 from clsbench.fastpath.disk_cache import PrefixKey
+from clsbench.fastpath.embedding_gradients import RowGradients, rows_of_gradients
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.prefix import PrefixStore, Progress, Room
 from clsbench.fastpath.rows import DistinctRows
@@ -72,6 +73,12 @@ class Forward:
         """Follow the freezing strategy into ``epoch``; what was kept and is void comes anew."""
         if self._fast is not None:
             self._fast.begin_epoch(epoch, progress)
+
+    def row_gradients(self) -> AbstractContextManager[RowGradients]:
+        """How the gradients of embedding tables come while training."""
+        if self._fast is not None:
+            return rows_of_gradients(self.classifier)
+        return nullcontext(RowGradients())
 
     def kept(self) -> KeptActivations | None:
         """What has become of the frozen prefix, ``None`` if there is none."""

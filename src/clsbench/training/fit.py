@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clsbench.errors import ClsbenchError
+from clsbench.fastpath.embedding_gradients import RowGradients
 from clsbench.fastpath.forward import Forward, autocast
 from clsbench.fastpath.prefix import Progress
 from clsbench.model.freezing import FreezingPlan
@@ -107,46 +108,47 @@ def fit(
         weight_decay=settings.weight_decay,
         fused=forward.device.type in ("cpu", "cuda"),
     )
-    batches = _Batches(forward, optimizer, settings, log)
-    epoch_begun = -1
-    for event in events:
-        if isinstance(event, TrainBatch):
-            if event.epoch != epoch_begun:
-                epoch_begun = event.epoch
-                freezing.apply(classifier, freezing.by_epoch[event.epoch])
-                optimizer.zero_grad()
-                classifier.train()
-                forward.begin_epoch(event.epoch, prefix_progress(hook))
-            hook.clsbench_step_finished(report=batches.train(event))
-            continue
+    with forward.row_gradients() as gradients:
+        batches = _Batches(forward, optimizer, settings, log, gradients)
+        epoch_begun = -1
+        for event in events:
+            if isinstance(event, TrainBatch):
+                if event.epoch != epoch_begun:
+                    epoch_begun = event.epoch
+                    freezing.apply(classifier, freezing.by_epoch[event.epoch])
+                    optimizer.zero_grad()
+                    classifier.train()
+                    forward.begin_epoch(event.epoch, prefix_progress(hook))
+                hook.clsbench_step_finished(report=batches.train(event))
+                continue
+            batches.settle()
+            if isinstance(event, Evaluation):
+                step_entry = StepEntry(
+                    step=event.step,
+                    epoch=event.epoch + 1,
+                    examples_seen=log.examples,
+                    train_loss=mean_batch_loss(forward, "train", event.train),
+                    validation_loss=mean_batch_loss(forward, "validation", event.validation),
+                    seconds=log.seconds(),
+                )
+                _refuse_not_finite(step_entry.train_loss, event.step, settings, "training")
+                _refuse_not_finite(step_entry.validation_loss, event.step, settings, "validation")
+                log.steps.append(step_entry)
+                hook.clsbench_evaluated(entry=step_entry)
+            elif isinstance(event, EpochEnd):
+                epoch_entry = EpochEntry(
+                    epoch=event.epoch + 1,
+                    examples_seen=log.examples,
+                    train_accuracy=batch_accuracy(forward, "train", event.train),
+                    validation_accuracy=batch_accuracy(forward, "validation", event.validation),
+                    trainable_parameters=sum(
+                        p.numel() for p in classifier.parameters() if p.requires_grad
+                    ),
+                    seconds=log.seconds(),
+                )
+                log.epochs.append(epoch_entry)
+                hook.clsbench_epoch_finished(entry=epoch_entry)
         batches.settle()
-        if isinstance(event, Evaluation):
-            step_entry = StepEntry(
-                step=event.step,
-                epoch=event.epoch + 1,
-                examples_seen=log.examples,
-                train_loss=mean_batch_loss(forward, "train", event.train),
-                validation_loss=mean_batch_loss(forward, "validation", event.validation),
-                seconds=log.seconds(),
-            )
-            _refuse_not_finite(step_entry.train_loss, event.step, settings, "training")
-            _refuse_not_finite(step_entry.validation_loss, event.step, settings, "validation")
-            log.steps.append(step_entry)
-            hook.clsbench_evaluated(entry=step_entry)
-        elif isinstance(event, EpochEnd):
-            epoch_entry = EpochEntry(
-                epoch=event.epoch + 1,
-                examples_seen=log.examples,
-                train_accuracy=batch_accuracy(forward, "train", event.train),
-                validation_accuracy=batch_accuracy(forward, "validation", event.validation),
-                trainable_parameters=sum(
-                    p.numel() for p in classifier.parameters() if p.requires_grad
-                ),
-                seconds=log.seconds(),
-            )
-            log.epochs.append(epoch_entry)
-            hook.clsbench_epoch_finished(entry=epoch_entry)
-    batches.settle()
 
 
 def prefix_progress(hook: Any) -> Progress:
@@ -171,11 +173,13 @@ class _Batches:
         optimizer: torch.optim.Optimizer,
         settings: TrainSettings,
         log: TrainingLog,
+        gradients: RowGradients,
     ) -> None:
         self._forward = forward
         self._optimizer = optimizer
         self._settings = settings
         self._log = log
+        self._gradients = gradients
         self._rows = forward.splits["train"]
         self._labels = self._rows.labels.to(forward.device)
         self._broken = torch.zeros((), dtype=torch.float32, device=forward.device)
@@ -205,6 +209,7 @@ class _Batches:
             self._check()
         (loss / self._settings.accumulation).backward()  # type: ignore[no-untyped-call]
         if event.update:
+            self._gradients.spread()
             self._optimizer.step()
             self._optimizer.zero_grad()
         lengths = self._rows.lengths[index]
