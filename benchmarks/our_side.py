@@ -12,9 +12,9 @@ import torch
 
 from clsbench.data.tokens import TokenRows
 from clsbench.experiment import build_classifier
-from clsbench.fastpath.disk_cache import DiskCache, PrefixKey
+from clsbench.fastpath.disk_cache import DiskCache
 from clsbench.fastpath.forward import Forward, Shortcuts
-from clsbench.fastpath.keys import prefix_key
+from clsbench.fastpath.keys import PrefixKeys
 from clsbench.fastpath.prefix import Room
 from clsbench.fastpath.rows import DistinctRows
 from clsbench.training.evaluate import mean_batch_loss
@@ -82,11 +82,14 @@ class OurSide:
         """The prefix of the sample, computed and written down for later runs."""
         with tempfile.TemporaryDirectory(dir=self._folder) as empty:
             room = DiskCache(Path(empty), _DISK_BYTES)
-            self._forward(self._sample(), room, self.key()).prepare(_nobody_watches)
+            self._forward(self._sample(), room, self._known).prepare(_nobody_watches)
 
-    def key(self) -> PrefixKey:
-        """The key of the prefix: a hash over its weights, which every run computes once."""
-        return self._key()
+    def keys(self) -> PrefixKeys:
+        """The keys of the prefix and of what could be gone on from: each run hashes its weights."""
+        keys = self._keys()
+        for cut in range(1, self.cut + 1):
+            keys.at(cut)
+        return keys
 
     def single_row(self) -> None:
         """The prefix of one row: what a later run tries before it trusts what was kept."""
@@ -94,14 +97,16 @@ class OurSide:
 
     def kept_prefix(self) -> None:
         """Load what :meth:`keep` kept of the sample, every byte checked."""
-        found = DiskCache(self._folder / "kept", _DISK_BYTES).load(self._known, self._row_keys)
+        found = DiskCache(self._folder / "kept", _DISK_BYTES).load(
+            self._known.at(self.cut), self._row_keys
+        )
         assert len(found) == len(self._row_keys)
 
     # --- before that ------------------------------------------------------------------------------
 
     def keep(self) -> None:
         """Write the sample's prefix down, for :meth:`kept_prefix`."""
-        self._known = self._key()
+        self._known = self.keys()
         room = DiskCache(self._folder / "kept", _DISK_BYTES)
         self._forward(self._sample(), room, self._known).prepare(_nobody_watches)
         plan, pooling = self._workload.plan, self._workload.experiment.pooling
@@ -116,9 +121,9 @@ class OurSide:
         texts = self._workload.experiment.spec.train.batch_size
         return texts * (facts.memory_bytes + facts.disk_bytes) // facts.distinct
 
-    def _key(self) -> PrefixKey:
+    def _keys(self) -> PrefixKeys:
         circumstances = {"backbone": "benchmark", "precision": self._precision, "device": "cpu"}
-        return prefix_key(self.classifier, self._workload.plan, self.cut, circumstances)
+        return PrefixKeys(self.classifier, self._workload.plan, circumstances)
 
     def _sample(self) -> dict[str, TokenRows]:
         return {"sample": self._workload.rows["sample"]}
@@ -132,11 +137,16 @@ class OurSide:
         return {"sample": TokenRows(*one, truncated=0, padded=rows.padded)}
 
     def _forward(
-        self, rows: Mapping[str, TokenRows], disk: DiskCache | None, key: PrefixKey | None
+        self, rows: Mapping[str, TokenRows], disk: DiskCache | None, keys: PrefixKeys | None
     ) -> Forward:
         plan, pooling = self._workload.plan, self._workload.experiment.pooling
-        shortcuts = Shortcuts(plan, pooling, Room(_MEMORY_BYTES, disk), lambda cut: key)
+        key = keys.at if keys is not None else _kept_by_nobody
+        shortcuts = Shortcuts(plan, pooling, Room(_MEMORY_BYTES, disk), key)
         return Forward(self.classifier, rows, CPU, self._precision, shortcuts)
+
+
+def _kept_by_nobody(cut: int) -> None:
+    """No key: nothing comes from the disk or goes there."""
 
 
 def _nobody_watches(done: int, total: int) -> None:

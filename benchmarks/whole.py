@@ -30,7 +30,7 @@ _NAMES = {
     "evaluation": "evaluations",
     "scoring": "final scoring",
     "prefix": "prefix of every distinct row, computed and written to disk",
-    "key": "hash of the prefix's weights",
+    "keys": "hash of the prefix's weights",
     "load": "loading the kept prefix, checked",
     "single row": "one row computed again, to be sure",
 }
@@ -47,7 +47,7 @@ def race_parts(ours: OurSide, book: BookSide, rules: Rules) -> Race:
         ours.keep()
         calls |= {
             "prefix": ours.cold_prefix,
-            "key": ours.key,
+            "keys": ours.keys,
             "load": ours.kept_prefix,
             "single row": ours.single_row,
         }
@@ -69,8 +69,8 @@ def put_together(steps: Race, parts: Race, workload: Workload) -> Whole:
     }
     cold, kept = ours, None
     if workload.plan.epochs[0].cut:
-        cold = {**ours, "key": 1, "prefix": share}
-        kept = {**ours, "key": 1, "single row": 1, "load": share}
+        cold = {**ours, "keys": 1, "prefix": share}
+        kept = {**ours, "keys": 1, "single row": 1, "load": share}
     sums = _Sums(steps, parts)
     return Whole(
         cold=sums.compare(cold, book),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from clsbench.builtin.freezing_strategies import Gradual, HeadOnly, LastBlocks
 from clsbench.builtin.heads import Linear
 from clsbench.builtin.poolings import LastRealToken, LastToken, Mean
 from clsbench.data.tokens import TokenizedSplits
+from clsbench.fastpath.chain import Chain, Inputs
 from clsbench.fastpath.disk_cache import DiskCache, PrefixKey
 from clsbench.fastpath.forward import _BATCH_TOKENS, Forward, Shortcuts
-from clsbench.fastpath.keys import prefix_key
+from clsbench.fastpath.keys import PrefixKeys
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.prefix import Room
 from clsbench.model.classifier import Classifier
@@ -41,7 +43,7 @@ def splits() -> TokenizedSplits:
 
 
 def key(classifier: Classifier, plan: FastPlan, cut: int) -> PrefixKey:
-    return prefix_key(classifier, plan, cut, CIRCUMSTANCES)
+    return PrefixKeys(classifier, plan, CIRCUMSTANCES).at(cut)
 
 
 def run(what: Setup, room: Room | None = EVERYTHING_IN_MEMORY, keyed: bool = False) -> Outcome:
@@ -129,6 +131,61 @@ def test_several_cuts_in_one_pass(tmp_path: Path) -> None:
     assert kept(again).computed == 0, "the cut of last-blocks is one of gradual's"
 
 
+def test_strategies_that_freeze_more_go_on_from_what_others_kept(tmp_path: Path) -> None:
+    """Two blocks, then one, then none trained: the blocks are computed once, all three together."""
+
+    def sweep(blocks: int) -> Outcome:
+        what = setup(LastBlocks(n=blocks) if blocks else HeadOnly(), epochs=1)
+        outcome = run(what, Room(10**9, DiskCache(tmp_path, 10**9)), keyed=True)
+        same(run(what, None), outcome)
+        return outcome
+
+    first, second, third = kept(sweep(2)), kept(sweep(1)), kept(sweep(0))
+    assert (first.continued, first.found) == (0, 0)
+    for facts in (second, third):
+        assert facts.continued == facts.computed == facts.distinct
+
+
+def test_only_one_row_goes_through_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one by which what an earlier run kept is tried."""
+    texts = 0
+    run_stage = Chain.run
+
+    def count(self: Chain, index: int, hidden: Any, context: Any, inputs: Inputs) -> Any:
+        nonlocal texts
+        texts += len(inputs.lengths) if index == 0 and not torch.is_grad_enabled() else 0
+        return run_stage(self, index, hidden, context, inputs)
+
+    monkeypatch.setattr(Chain, "run", count)
+    for blocks, expected in ((2, kept(run(setup(LastBlocks()))).distinct), (1, 1)):
+        texts = 0
+        what = setup(LastBlocks(n=blocks), epochs=1)
+        run(what, Room(10**9, DiskCache(tmp_path, 10**9)), keyed=True)
+        assert texts == expected
+
+
+class TakesTurns(clsbench.FreezingStrategy):
+    """The last block, then the second alone, then the last again."""
+
+    def trainable(self, parameters: Sequence[clsbench.ParameterInfo]) -> list[str]:
+        return self.trainable_at(parameters, 0)
+
+    def trainable_at(self, parameters: Sequence[clsbench.ParameterInfo], epoch: int) -> list[str]:
+        stage = "block.1" if epoch == 1 else "block.2"
+        return [parameter.name for parameter in parameters if parameter.stage == stage]
+
+
+@pytest.mark.parametrize("precision", [torch.float64, torch.float32], ids=str)
+def test_a_cut_that_comes_back_goes_on_from_below_what_was_trained(precision: torch.dtype) -> None:
+    what = setup(TakesTurns())
+    plain, fast = (train(what, splits(), precision, r) for r in (None, EVERYTHING_IN_MEMORY))
+    assert fast.losses == pytest.approx(plain.losses, rel=1e-9 if precision.itemsize == 8 else 1e-5)
+    facts = kept(fast)
+    assert facts.continued == facts.distinct
+
+
 def test_an_interrupted_prefix_is_gone_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,7 +263,7 @@ def keyed(change: Any = None, cut: int = 3, **circumstances: Any) -> str:
             change(classifier)
     outcome = run(setup(LastBlocks(), epochs=1))
     assert outcome.plan is not None
-    return prefix_key(classifier, outcome.plan, cut, CIRCUMSTANCES | circumstances).digest
+    return PrefixKeys(classifier, outcome.plan, CIRCUMSTANCES | circumstances).at(cut).digest
 
 
 def test_the_key_holds_what_decides_and_nothing_else() -> None:
@@ -234,6 +291,6 @@ def test_making_a_key_changes_nothing() -> None:
         parameter.requires_grad_(False)
     plan = run(setup(LastBlocks(), epochs=1)).plan
     assert plan is not None
-    prefix_key(classifier, plan, 3, CIRCUMSTANCES)
+    PrefixKeys(classifier, plan, CIRCUMSTANCES).at(3)
     assert not any(p.requires_grad for p in classifier.backbone.parameters())
     assert all(p.grad is None for p in classifier.parameters())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from clsbench.fastpath.chain import Chain, Inputs
 from clsbench.fastpath.disk_cache import PrefixKey
 from clsbench.fastpath.embedding_gradients import RowGradients, rows_of_gradients
 from clsbench.fastpath.plan import FastPlan
-from clsbench.fastpath.prefix import PrefixStore, Progress, Room
+from clsbench.fastpath.prefix import PrefixStore, Progress, Room, Start
 from clsbench.fastpath.rows import DistinctRows
 from clsbench.model.classifier import Classifier
 from clsbench.model.packing import Packing
@@ -153,7 +154,9 @@ class _FastForward:
         """Compute the prefix at every cut for which the first weights hold, in one pass."""
         cuts = sorted({cut for cut, since in self._plan.epochs if cut and since < 0})
         if self._store is not None and cuts:
-            self._fill({cut: self._key(cut) for cut in cuts}, -1, progress)
+            # A cut in which nothing is saved is kept by no run.
+            below = {cut: partial(self._key, cut) for cut in range(1, max(cuts))}
+            self._fill({cut: self._key(cut) for cut in cuts}, below, -1, progress)
         self._cut = self._plan.epochs[0].cut
 
     def begin_epoch(self, epoch: int, progress: Progress) -> None:
@@ -162,17 +165,36 @@ class _FastForward:
         if self._store is None:
             return
         later = {(cut, last) for cut, last in self._plan.epochs[epoch:]}
-        gone = [cut for cut, last in self._filled.items() if (cut, last) not in later]
-        self._store.drop(gone)
-        for cut in gone:
-            del self._filled[cut]
-        if self._cut and self._cut not in self._filled:
-            self._fill({self._cut: None}, since, progress)
+        needed = {cut for cut, last in self._filled.items() if (cut, last) in later}
+        comes_anew = self._cut > 0 and self._cut not in needed
+        below = {
+            cut: _no_key
+            for cut, last in self._filled.items()
+            if comes_anew and cut < self._cut and last == self._plan.holds_since(cut, epoch)
+        }
+        self._forget(self._filled.keys() - needed - below.keys())
+        if comes_anew:
+            self._fill({self._cut: None}, below, since, progress)
+            self._forget(below.keys() - needed)
 
-    def _fill(self, keys: Mapping[int, PrefixKey | None], since: int, progress: Progress) -> None:
+    def _forget(self, cuts: Iterable[int]) -> None:
         assert self._store is not None
+        for cut in tuple(cuts):
+            self._store.drop(cut)
+            del self._filled[cut]
+
+    def _fill(
+        self,
+        keys: Mapping[int, PrefixKey | None],
+        below: Mapping[int, Callable[[], PrefixKey | None]],
+        since: int,
+        progress: Progress,
+    ) -> None:
+        assert self._store is not None
+        if self._forward.precision == "bf16":
+            below = {}  # what is kept is rounded: going on from it is not the same
         with evaluating(self._forward.classifier):
-            self._store.fill(keys, self._plan.mixed_lengths, progress)
+            self._store.fill(keys, below, self._plan.mixed_lengths, progress)
         self._filled.update(dict.fromkeys(keys, since))
 
     def kept(self) -> KeptActivations | None:
@@ -190,7 +212,7 @@ class _FastForward:
         if self._cut:
             assert self._store is not None
             assert slots is not None
-            hidden = self._join(self._store.at(self._cut, slots), inputs)
+            hidden = self._join(self._store.at(self._cut, slots), self._cut, inputs)
         context = self._chain.context(inputs)
         for index in range(self._cut, len(self._chain)):
             hidden = self._chain.run(index, hidden, context, inputs)
@@ -208,15 +230,17 @@ class _FastForward:
         places = {slot: place for place, slot in enumerate(order)}
         return [first[slot] for slot in order], torch.tensor([places[slot] for slot in slots])
 
-    def _prefix(self, slots: Tensor, cuts: Sequence[int]) -> Mapping[int, Sequence[Tensor]]:
+    def _prefix(
+        self, slots: Tensor, cuts: Sequence[int], start: Start | None
+    ) -> Mapping[int, Sequence[Tensor]]:
         """The frozen prefix of these rows (B,): for each cut, the activations of every row."""
         found: dict[int, Sequence[Tensor]] = {}
         forward = self._forward
         with torch.no_grad(), autocast(forward.device, forward.precision):
             inputs = self._arrange(slots)
             context = self._chain.context(inputs)
-            hidden: Tensor | None = None
-            for index in range(max(cuts)):
+            hidden = None if start is None else self._join(start.rows, start.cut, inputs)
+            for index in range(start.cut if start is not None else 0, max(cuts)):
                 hidden = self._chain.run(index, hidden, context, inputs)
                 if index + 1 in cuts:
                     kept = hidden.to(torch.bfloat16) if forward.precision == "bf16" else hidden
@@ -238,11 +262,12 @@ class _FastForward:
             for row, width in zip(hidden.unbind(0), widths, strict=True)
         ]
 
-    def _join(self, kept: Sequence[Tensor], inputs: Inputs) -> Tensor:
-        """What :meth:`_apart` took apart, for the batch at hand, in the classifier's own dtype."""
+    def _join(self, kept: Sequence[Tensor], cut: int, inputs: Inputs) -> Tensor:
+        """What :meth:`_apart` took apart at ``cut``, for the batch at hand, in the classifier's own
+        dtype."""
         # Some may lie on the device, some in files.
         rows = [row.to(self._forward.device, non_blocking=True) for row in kept]
-        if self._one_each(self._cut) or len({len(row) for row in rows}) == 1:
+        if self._one_each(cut) or len({len(row) for row in rows}) == 1:
             hidden = torch.stack(rows)
         elif inputs.packing is not None:
             hidden = torch.cat(rows)
@@ -288,6 +313,11 @@ class _FastForward:
             None if inputs.positions is None else _move(inputs.positions, device),
             None if packing is None else packing.to(device),
         )
+
+
+def _no_key() -> PrefixKey | None:
+    """What is kept by this run alone."""
+    return None
 
 
 def _move(tensor: Tensor, device: torch.device) -> Tensor:

@@ -15,50 +15,69 @@ from clsbench.fastpath.disk_cache import PrefixKey
 from clsbench.fastpath.plan import FastPlan
 from clsbench.model.classifier import Classifier
 
-_FORMAT = 1
+_FORMAT = 2
 """To be raised when the built-in stages come to compute something else from the same weights."""
 
 
-def prefix_key(
-    classifier: Classifier, plan: FastPlan, cut: int, circumstances: Mapping[str, Any]
-) -> PrefixKey:
-    """The key of the activations before stage ``cut``, for the weights that ``classifier`` has now.
+class PrefixKeys:
+    """The keys of the activations of one classifier, by cut, for the weights that it has now.
 
     ``circumstances`` holds, as plain values, whatever else decides on them: the components and
-    their versions, the padded length, precision, and the kind of device.
+    their versions, the padded length, precision, and the kind of device. Each tensor is hashed
+    when it is first needed, once.
     """
-    single = plan.single is not None and cut > plan.single
-    digest = hashlib.sha256()
-    facts = {
-        "format": _FORMAT,
-        "stages": plan.stages[:cut],
-        "single": single,
-        "unpadded": plan.unpadded,
-        **circumstances,
-    }
-    digest.update(json.dumps(facts, sort_keys=True).encode())
-    for name, tensor in _tensors(classifier, cut):
-        digest.update(name.encode())
-        digest.update(str(tensor.dtype).encode())
-        values = tensor.detach().cpu().contiguous()
-        digest.update(values.flatten().view(torch.uint8).numpy().data)
-    about = {
-        "backbone": str(circumstances["backbone"]),
-        "cut": f"after {plan.stages[cut - 1]}",
-        "positions": "pooled" if single or cut == len(plan.stages) else "all",
-        "precision": str(circumstances["precision"]),
-        "device": str(circumstances["device"]),
-    }
-    return PrefixKey(digest.hexdigest(), about)
 
+    def __init__(
+        self, classifier: Classifier, plan: FastPlan, circumstances: Mapping[str, Any]
+    ) -> None:
+        self._classifier = classifier
+        self._plan = plan
+        self._circumstances = circumstances
+        self._digests: dict[str, str] = {}
+        self._keys: dict[int, PrefixKey] = {}
 
-def _tensors(classifier: Classifier, cut: int) -> Iterator[tuple[str, Tensor]]:
-    """Every parameter that takes part in the first ``cut`` stages, and every buffer, by name."""
-    taking_part = _parameters_before(classifier, cut)
-    for name, parameter in sorted(classifier.named_parameters()):
-        if any(parameter is other for other in taking_part):
-            yield name, parameter
-    yield from sorted(classifier.named_buffers())
+    def at(self, cut: int) -> PrefixKey:
+        """The key of the activations before stage ``cut``."""
+        if cut not in self._keys:
+            self._keys[cut] = self._make(cut)
+        return self._keys[cut]
+
+    def _make(self, cut: int) -> PrefixKey:
+        plan = self._plan
+        single = plan.single is not None and cut > plan.single
+        facts = {
+            "format": _FORMAT,
+            "stages": plan.stages[:cut],
+            "single": single,
+            "unpadded": plan.unpadded,
+            "tensors": {name: self._digest(name, t) for name, t in self._tensors(cut)},
+            **self._circumstances,
+        }
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        about = {
+            "backbone": str(self._circumstances["backbone"]),
+            "cut": f"after {plan.stages[cut - 1]}",
+            "positions": "pooled" if single or cut == len(plan.stages) else "all",
+            "precision": str(self._circumstances["precision"]),
+            "device": str(self._circumstances["device"]),
+        }
+        return PrefixKey(digest, about)
+
+    def _tensors(self, cut: int) -> Iterator[tuple[str, Tensor]]:
+        """Every parameter that takes part in the first ``cut`` stages, every buffer; by name."""
+        taking_part = _parameters_before(self._classifier, cut)
+        for name, parameter in self._classifier.named_parameters():
+            if any(parameter is other for other in taking_part):
+                yield name, parameter
+        yield from self._classifier.named_buffers()
+
+    def _digest(self, name: str, tensor: Tensor) -> str:
+        if name not in self._digests:
+            values = tensor.detach().cpu().contiguous()
+            digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(values.flatten().view(torch.uint8).numpy().data)
+            self._digests[name] = digest.hexdigest()
+        return self._digests[name]
 
 
 def _parameters_before(classifier: Classifier, cut: int) -> list[Tensor]:

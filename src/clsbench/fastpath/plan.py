@@ -46,7 +46,8 @@ class FastPlan(NamedTuple):
     ``stages`` names those of the chain; from stage ``single`` on only the pooled position is
     computed. ``unpadded``: padding is left out, by packing the texts if ``packed``, else by
     narrowing a batch to its widest text. ``mixed_lengths``: texts of different lengths may stand
-    in one batch, so that batches may be joined where nothing is trained.
+    in one batch, so that batches may be joined where nothing is trained. ``first_trained`` holds
+    by epoch the first stage with a trained parameter, or how many there are.
     """
 
     stages: tuple[str, ...]
@@ -55,7 +56,12 @@ class FastPlan(NamedTuple):
     packed: bool
     mixed_lengths: bool
     epochs: tuple[EpochCut, ...]
+    first_trained: tuple[int, ...]
     shortcuts: tuple[Shortcut, ...]
+
+    def holds_since(self, cut: int, epoch: int) -> int:
+        """The last epoch before ``epoch`` in which a stage before ``cut`` was trained; -1: none."""
+        return _last_trained(self.first_trained[:epoch], cut)
 
 
 class Batching(NamedTuple):
@@ -96,7 +102,8 @@ def plan_fast_path(
             PREFIX: "texts are padded batch by batch, so that none is the same every time",
             **forbidden,
         }
-    epochs, prefix = _plan_prefix(names, [probes[t] for t in freezing.by_epoch], forbidden)
+    by_epoch = [probes[trained] for trained in freezing.by_epoch]
+    epochs, prefix = _plan_prefix(names, by_epoch, forbidden)
     return FastPlan(
         stages=names,
         single=single,
@@ -104,6 +111,7 @@ def plan_fast_path(
         packed=packed,
         mixed_lengths=not unpadded or not (backbone.attends_to_padding or pooling.reads_padding()),
         epochs=epochs,
+        first_trained=tuple(probe.first_trained for probe in by_epoch),
         shortcuts=(prefix, position, packing),
     )
 
@@ -129,8 +137,10 @@ def kept_bytes(
 
 def _nothing(names: tuple[str, ...], freezing: FreezingPlan, reason: str) -> FastPlan:
     shortcuts = tuple(Shortcut(name=name, taken=False, detail=reason) for name in SHORTCUTS)
-    epochs = (EpochCut(0, -1),) * len(freezing.by_epoch)
-    return FastPlan(names, None, False, False, False, epochs, shortcuts)
+    epochs = len(freezing.by_epoch)
+    return FastPlan(
+        names, None, False, False, False, (EpochCut(0, -1),) * epochs, (0,) * epochs, shortcuts
+    )
 
 
 # --- padding --------------------------------------------------------------------------------------
@@ -198,13 +208,17 @@ def _plan_prefix(
         if 0 < min(ending.first_trained, ending.first_drawing) <= ending.first_product:
             return no(f"only {names[0]} is frozen, which is looked up as fast as it is read")
         return no(f"{names[0]} {'trains' if ending.first_trained == 0 else 'draws at random'}")
+    first_trained = [probe.first_trained for probe in probes]
     epochs = tuple(
-        EpochCut(cut, max((e for e in range(epoch) if probes[e].first_trained < cut), default=-1))
-        for epoch, cut in enumerate(cuts)
+        EpochCut(cut, _last_trained(first_trained[:epoch], cut)) for epoch, cut in enumerate(cuts)
     )
     parts = [_stages_text(names, cut) for cut in dict.fromkeys(cuts)]
     detail = f"computed once for each distinct text, then kept: {', then '.join(parts)}"
     return epochs, Shortcut(name=PREFIX, taken=True, detail=detail)
+
+
+def _last_trained(first_trained: Sequence[int], cut: int) -> int:
+    return max((e for e, first in enumerate(first_trained) if first < cut), default=-1)
 
 
 def _stages_text(names: Sequence[str], cut: int) -> str:

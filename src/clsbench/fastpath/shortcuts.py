@@ -8,7 +8,7 @@ from clsbench.environment import free_memory_bytes
 from clsbench.fastpath.cache_files import activations_folder
 from clsbench.fastpath.disk_cache import DiskCache, PrefixKey
 from clsbench.fastpath.forward import Shortcuts
-from clsbench.fastpath.keys import prefix_key
+from clsbench.fastpath.keys import PrefixKeys
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.prefix import Room
 from clsbench.model.classifier import Classifier
@@ -46,8 +46,10 @@ def make_shortcuts(
         "device": device.type,
     }
 
+    keys = PrefixKeys(classifier, plan, circumstances)
+
     def key(cut: int) -> PrefixKey | None:
-        return prefix_key(classifier, plan, cut, circumstances) if disk_bytes else None
+        return keys.at(cut) if disk_bytes else None
 
     room = Room(
         memory_bytes=free_memory_bytes(device) // 2

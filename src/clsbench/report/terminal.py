@@ -75,7 +75,8 @@ def print_run(console: Console, record: RunRecord, path: Path | None = None) -> 
 
 def _kept_text(kept: KeptActivations) -> str:
     """``1,388 distinct of 1,494 texts: 1,388 computed; 512 MB in memory, 512 MB on disk``."""
-    sources = [f"{kept.computed:,} computed"]
+    partly = f" ({kept.continued:,} from a kept earlier stage on)" if kept.continued else ""
+    sources = [f"{kept.computed:,} computed{partly}"]
     if kept.found:
         sources.append(f"{kept.found:,} from earlier runs")
     places = [f"{bytes_text(kept.memory_bytes)} in memory"]
