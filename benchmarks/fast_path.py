@@ -20,13 +20,14 @@ import rich_click as click
 import torch
 from rich.console import Console
 
-from bounds import LimitsMeter, Machine, bound, needs_of_a_step
+from bounds import bound, needs_of_a_step
 from clsbench.environment import cpu_name, git_commit, peak_memory_bytes
 from clsbench.errors import ClsbenchError
+from clsbench.measure.limits import Limits, LimitsMeter
+from clsbench.measure.racing import FEWEST_PAIRS, RaceRules, race
 from our_side import OurSide
 from outcome import DOUBLE_TOLERANCE, TOLERANCE, Equality, Report, Result, verdict
 from peers import BookSide, HuggingFaceSide
-from racing import FEWEST_PAIRS, Rules, race
 from reporting import show
 from whole import BOOK, OURS, put_together, race_parts, run_whole
 from workload import SETTINGS, Promise, Setting, Workload, prepare
@@ -35,6 +36,12 @@ HUGGING_FACE = "Hugging Face"
 _CHECKED_STEPS = 4
 _BATCHES = {"small": 8, "tiny": 4}
 _SAMPLE_SECONDS = {"small": 0.5, "tiny": 0.05}
+_LIMITS: dict[str, dict[str, Any]] = {
+    "small": {},
+    "tiny": {"matrix_side": 512, "copied_bytes": 32 * 2**20, "seconds": 0.2},
+}
+"""How the machine's limits are measured."""
+
 _STEP_SHARE = 0.5  # of a setting's budget; the parts of a whole run have the rest
 _NOTES = [
     "Losses: the largest difference between the two sides in the first steps. Beyond "
@@ -141,10 +148,10 @@ def main(
     # Where nobody looks there is no width to keep to.
     console = Console() if sys.stdout.isatty() else Console(width=160)
     progress = Console(stderr=True)
-    meter = LimitsMeter(size)
+    meter = LimitsMeter(torch.device("cpu"), **_LIMITS[size])
     meter.measure()
     results, measured_whole = [], None
-    rules = Rules(rounds, budget, load_limit, _SAMPLE_SECONDS[size])
+    rules = RaceRules(rounds, budget, load_limit, _SAMPLE_SECONDS[size])
     try:
         with tempfile.TemporaryDirectory(prefix="clsbench-race-") as folder:
             if whole_run:
@@ -193,7 +200,7 @@ def main(
 def run_setting(
     workload: Workload,
     folder: Path,
-    rules: Rules,
+    rules: RaceRules,
     size: str,
     break_equality: bool = False,
 ) -> Result:
@@ -243,7 +250,7 @@ def run_setting(
     )
 
 
-def with_bound(result: Result, limits: Machine, load_limit_cores: float) -> Result:
+def with_bound(result: Result, limits: Limits, load_limit_cores: float) -> Result:
     """The result beside what the machine cannot beat, if its limits were seen undisturbed."""
     if result.needs is None or limits.foreign_cores > load_limit_cores:
         return result

@@ -18,7 +18,7 @@ from clsbench.fastpath.keys import PrefixKeys
 from clsbench.fastpath.prefix import Room
 from clsbench.fastpath.rows import DistinctRows
 from clsbench.training.evaluate import mean_batch_loss
-from clsbench.training.fit import TrainingLog, _Batches
+from clsbench.training.fit import BatchTraining, TrainingLog, make_optimizer
 from workload import Workload
 
 CPU = torch.device("cpu")
@@ -52,13 +52,10 @@ class OurSide:
         self.classifier.train()
         self.forward.begin_epoch(0, _nobody_watches)
         self.trained = [p for p in self.classifier.parameters() if p.requires_grad]
-        # As clsbench.training.fit makes it.
-        optimizer = torch.optim.AdamW(
-            self.trained, lr=settings.lr, weight_decay=settings.weight_decay, fused=True
-        )
+        optimizer = make_optimizer(self.trained, settings, CPU)
         self._for_good = ExitStack()
         gradients = self._for_good.enter_context(self.forward.row_gradients())
-        self._steps = _Batches(self.forward, optimizer, settings, TrainingLog(), gradients)
+        self._steps = BatchTraining(self.forward, optimizer, settings, TrainingLog(), gradients)
         self._batches = itertools.cycle(workload.batches)
 
     # --- what is timed ----------------------------------------------------------------------------

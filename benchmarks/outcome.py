@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from bounds import Bound, Machine, Needs
-from racing import Comparison, Race
+from bounds import Bound, Needs
+from clsbench.measure.limits import Limits
+from clsbench.measure.racing import Comparison, Race
 
 TOLERANCE = 1e-5
 """By how much a loss may differ between the two sides in float32."""
@@ -138,7 +139,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     threads: int
     command: dict[str, str | int | float | bool | list[str]]
-    limits: Machine
+    limits: Limits
     results: list[Result]
     whole_run: WholeRun | None
     notes: list[str]

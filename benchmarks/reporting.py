@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from clsbench.measure.racing import Comparison
 from outcome import Equality, Report, Result, WholeRun
-from racing import Comparison
 
 
 def show(report: Report, console: Console) -> None:

@@ -16,11 +16,12 @@ from msgspec.structs import replace
 
 from clsbench.catalog import load_catalog
 from clsbench.experiment import run_experiment
+from clsbench.measure.load import LoadMeter
+from clsbench.measure.racing import FEWEST_PAIRS, Comparison, Race, RaceRules, interval, race
 from clsbench.record import RunRecord
 from our_side import OurSide
 from outcome import Part, Whole, WholeRun
 from peers import CPU, BookSide, book_loaders, ch06, make_book_model
-from racing import FEWEST_PAIRS, Comparison, LoadMeter, Race, Rules, interval, race
 from workload import Workload
 
 OURS, BOOK = "clsbench", "book"
@@ -36,7 +37,7 @@ _NAMES = {
 }
 
 
-def race_parts(ours: OurSide, book: BookSide, rules: Rules) -> Race:
+def race_parts(ours: OurSide, book: BookSide, rules: RaceRules) -> Race:
     """Time what a whole run has beside its steps, on a sample of the texts."""
     calls = {
         "book evaluation": book.evaluation_batch,

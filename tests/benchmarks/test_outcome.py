@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("llms_from_scratch", reason="the peer is absent")
 
+from clsbench.measure.racing import Comparison
 from outcome import Equality, verdict
-from racing import Comparison
 
 
 def equality(

@@ -10,7 +10,7 @@ from clsbench.fastpath.embedding_gradients import RowGradients
 from clsbench.fastpath.forward import Forward
 from clsbench.model.classifier import Classifier
 from clsbench.spec import TrainSettings
-from clsbench.training.fit import NonFiniteLossError, TrainingLog, _Batches
+from clsbench.training.fit import BatchTraining, NonFiniteLossError, TrainingLog
 from clsbench.training.schedule import TrainBatch
 from fast_and_plain import random_splits
 from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
@@ -24,7 +24,7 @@ def test_the_weights_stay_those_from_before_the_loss_that_is_not_finite(looks_la
     splits = random_splits(2, [9] * 6, WIDTH_TOKENS, VOCABULARY)
     forward = Forward(classifier, splits.by_name(), torch.device("cpu"), "fp32")
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=1e-3, fused=True)
-    batches = _Batches(
+    batches = BatchTraining(
         forward, optimizer, TrainSettings(batch_size=2), TrainingLog(), RowGradients()
     )
     batches._looks_later = looks_later

@@ -23,6 +23,7 @@ COMMANDS = {
     "show": "show_spec",
     "results": "results",
     "predict": "predict",
+    "bench": "bench",
     "assets": "assets",
     "cache": "cache",
     "doctor": "doctor",

@@ -34,7 +34,7 @@ def save_curves(record: RunRecord, directory: Path) -> tuple[Path, ...]:
     """
     figures: dict[str, Figure] = {}
     # Figures are independent of the user's matplotlibrc, and no state of pyplot is touched.
-    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():  # type: ignore[arg-type]
+    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():  # type: ignore[arg-type]
         # A name in a script that the font lacks shows as boxes; that is no news for the user.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         if record.history is not None and record.history.steps:
@@ -81,7 +81,7 @@ def accuracy_figure(record: RunRecord) -> Figure:
     return figure
 
 
-_SETTINGS: dict[str, Any] = {
+SETTINGS: dict[str, Any] = {
     "svg.hashsalt": "clsbench",
     "svg.fonttype": "path",
     "pdf.fonttype": 42,

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from clsbench.errors import ClsbenchError
 from clsbench.fastpath.embedding_gradients import RowGradients
@@ -102,14 +102,9 @@ def fit(
     classifier = forward.classifier
     freezing.apply(classifier, freezing.ever())
     trainable = [p for p in classifier.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trainable,
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
-        fused=forward.device.type in ("cpu", "cuda"),
-    )
+    optimizer = make_optimizer(trainable, settings, forward.device)
     with forward.row_gradients() as gradients:
-        batches = _Batches(forward, optimizer, settings, log, gradients)
+        batches = BatchTraining(forward, optimizer, settings, log, gradients)
         epoch_begun = -1
         for event in events:
             if isinstance(event, TrainBatch):
@@ -151,6 +146,18 @@ def fit(
         batches.settle()
 
 
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], settings: TrainSettings, device: torch.device
+) -> torch.optim.Optimizer:
+    """AdamW with the spec's settings, in one kernel where the device has one."""
+    return torch.optim.AdamW(
+        parameters,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        fused=device.type in ("cpu", "cuda"),
+    )
+
+
 def prefix_progress(hook: Any) -> Progress:
     """Tells the observers how far the frozen prefix is."""
 
@@ -160,7 +167,7 @@ def prefix_progress(hook: Any) -> Progress:
     return tell
 
 
-class _Batches:
+class BatchTraining:
     """Trains batch after batch without ever waiting for the device; :meth:`settle` waits.
 
     Where a loss is not finite, the device itself skips the optimiser's step, that one and every

@@ -1,4 +1,4 @@
-"""Timing several ways of doing the same, side by side, on a machine that others use too.
+"""Several ways of doing the same, timed side by side on a machine that others use too.
 
 The ways take turns in one process, in an order that alternates; a sample in which other processes
 kept the processor busy is dropped and counted; and each is compared with itself as well, which
@@ -7,15 +7,17 @@ shows how much of a difference is noise.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import psutil
 from scipy import stats
+
+from clsbench.measure.load import LoadMeter
+from clsbench.measure.sampling import calls_for
+from clsbench.measure.stopwatch import HostStopwatch, Stopwatch
 
 FEWEST_PAIRS = 5
 """With fewer quiet rounds nothing is said."""
@@ -23,10 +25,8 @@ FEWEST_PAIRS = 5
 NOTHING_BELOW = 0.05
 """The smallest difference that is claimed, as a fraction."""
 
-_MOST_CALLS = 2000
 
-
-class Sample(msgspec.Struct, frozen=True, kw_only=True):
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """One turn: ``calls`` calls in a row, ``seconds`` for each of them.
 
     ``foreign_cores`` is how many cores other processes kept busy meanwhile; the sample is ``quiet``
@@ -58,6 +58,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def measured(self) -> bool:
+        """Whether there were enough quiet rounds to say anything."""
         return self.ratio is not None
 
     @property
@@ -71,7 +72,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 class Race(msgspec.Struct, frozen=True, kw_only=True):
     """All samples of a race, the dropped ones too; ``calls`` by contender."""
 
-    samples: list[Sample]
+    samples: list[Turn]
     rounds: int
     quiet_rounds: int
     dropped: int
@@ -101,31 +102,7 @@ class Race(msgspec.Struct, frozen=True, kw_only=True):
         return _compared(contender, contender, *halves, paired=False)
 
 
-class LoadMeter:
-    """How many cores processes other than this one keep busy, between two looks."""
-
-    def __init__(self) -> None:
-        self._process = psutil.Process()
-
-    def look(self) -> tuple[float, float, float]:
-        """Now, CPU seconds of everybody so far, and of this process with its children."""
-        everybody = psutil.cpu_times()._asdict()
-        # Guests are counted as users already; stolen time is that of other machines.
-        idle = ("idle", "iowait", "guest", "guest_nice")
-        busy = sum(seconds for name, seconds in everybody.items() if name not in idle)
-        own = self._process.cpu_times()
-        mine = own.user + own.system + own.children_user + own.children_system
-        return time.perf_counter(), busy, mine
-
-    def foreign_cores(
-        self, before: tuple[float, float, float], after: tuple[float, float, float]
-    ) -> float:
-        """Cores of others, never negative: the system counts in steps of 10 ms."""
-        wall, busy, own = (b - a for a, b in zip(before, after, strict=True))
-        return max(0.0, (busy - own) / wall) if wall > 0 else math.inf
-
-
-class Rules(NamedTuple):
+class RaceRules(NamedTuple):
     """How long and how strictly: ``rounds`` quiet rounds are wanted, within ``budget_seconds``.
 
     A turn lasts ``sample_seconds`` at least, so that the load of others can be told.
@@ -137,20 +114,29 @@ class Rules(NamedTuple):
     sample_seconds: float
 
 
-def race(contenders: Mapping[str, Callable[[], object]], rules: Rules) -> Race:
+def race(
+    contenders: Mapping[str, Callable[[], object]],
+    rules: RaceRules,
+    watch: Stopwatch | None = None,
+) -> Race:
     """Let the contenders take turns until there are enough quiet rounds, or time is up.
 
-    Each is warmed up first; how often one is called in a turn follows from that.
+    Each is warmed up first; how often one is called in a turn follows from that. ``watch`` is for
+    a device other than the CPU.
+
+    Raises:
+        UnsynchronisedError: a call leaves work behind on the device.
     """
     started = time.perf_counter()
-    calls = {name: _calls(call, rules.sample_seconds) for name, call in contenders.items()}
+    watch = watch or HostStopwatch()
+    calls = {name: _calls(call, rules.sample_seconds, watch) for name, call in contenders.items()}
     meter = LoadMeter()
-    samples: list[Sample] = []
+    samples: list[Turn] = []
     number = quiet_rounds = 0
     while quiet_rounds < rules.rounds:
-        names = list(contenders) if number % 2 == 0 else list(reversed(contenders))
+        names = list(contenders)[:: 1 if number % 2 == 0 else -1]
         for name in names:
-            samples.append(_sample(name, contenders[name], calls[name], number, meter, rules))
+            samples.append(_turn(name, contenders[name], calls[name], number, watch, meter, rules))
         quiet_rounds += all(sample.quiet for sample in samples[-len(names) :])
         number += 1
         if time.perf_counter() - started > rules.budget_seconds:
@@ -164,34 +150,36 @@ def race(contenders: Mapping[str, Callable[[], object]], rules: Rules) -> Race:
     )
 
 
-def _sample(
-    name: str, call: Callable[[], object], calls: int, number: int, meter: LoadMeter, rules: Rules
-) -> Sample:
+def _turn(
+    name: str,
+    call: Callable[[], object],
+    calls: int,
+    number: int,
+    watch: Stopwatch,
+    meter: LoadMeter,
+    rules: RaceRules,
+) -> Turn:
     before = meter.look()
-    for _ in range(calls):
-        call()
-    after = meter.look()
-    load = meter.foreign_cores(before, after)
-    return Sample(
+    seconds = watch.seconds(call, calls)
+    load = meter.foreign_cores(before, meter.look())
+    return Turn(
         contender=name,
         round=number,
         calls=calls,
-        seconds=(after[0] - before[0]) / calls,
+        seconds=seconds / calls,
         foreign_cores=load,
         quiet=load <= rules.load_limit_cores,
     )
 
 
-def _calls(call: Callable[[], object], sample_seconds: float) -> int:
+def _calls(call: Callable[[], object], sample_seconds: float, watch: Stopwatch) -> int:
     """Warm up, and find out how many calls make a turn that is long enough."""
     seconds = 0.0
     for _ in range(2):
-        started = time.perf_counter()
-        call()
-        seconds = time.perf_counter() - started
+        seconds = watch.seconds(call, 1)
         if seconds > 4 * sample_seconds > 0:  # the next may be faster, but not by so much
             break
-    return min(max(math.ceil(sample_seconds / max(seconds, 1e-9)), 1), _MOST_CALLS)
+    return calls_for(sample_seconds, seconds)
 
 
 def _compared(

@@ -8,14 +8,15 @@ import time
 
 import pytest
 
-from racing import LoadMeter, Race, Rules, Sample, race
+from clsbench.measure.load import LoadMeter
+from clsbench.measure.racing import Race, RaceRules, Turn, race
 
 ANY_LOAD = 1000.0
 
 
-def samples(contender: str, seconds: list[float], quiet: list[bool] | None = None) -> list[Sample]:
+def samples(contender: str, seconds: list[float], quiet: list[bool] | None = None) -> list[Turn]:
     return [
-        Sample(
+        Turn(
             contender=contender,
             round=number,
             calls=1,
@@ -27,7 +28,7 @@ def samples(contender: str, seconds: list[float], quiet: list[bool] | None = Non
     ]
 
 
-def a_race(*parts: list[Sample]) -> Race:
+def a_race(*parts: list[Turn]) -> Race:
     every = [sample for part in parts for sample in part]
     return Race(samples=every, rounds=0, quiet_rounds=0, dropped=0, load_limit_cores=0.1)
 
@@ -35,21 +36,21 @@ def a_race(*parts: list[Sample]) -> Race:
 def test_contenders_take_turns_in_alternating_order() -> None:
     seen: list[str] = []
     contenders = {"a": lambda: seen.append("a"), "b": lambda: seen.append("b")}
-    result = race(contenders, Rules(4, 60, ANY_LOAD, 0.0))
+    result = race(contenders, RaceRules(4, 60, ANY_LOAD, 0.0))
     assert "".join(seen) == "aabb" + "ab" + "ba" + "ab" + "ba"  # two to warm up
     assert [sample.contender for sample in result.samples] == list("abbaabba")
     assert (result.rounds, result.quiet_rounds, result.dropped) == (4, 4, 0)
 
 
 def test_a_turn_lasts_long_enough_to_tell_the_load() -> None:
-    result = race({"a": lambda: time.sleep(0.002)}, Rules(2, 60, ANY_LOAD, 0.03))
+    result = race({"a": lambda: time.sleep(0.002)}, RaceRules(2, 60, ANY_LOAD, 0.03))
     assert all(sample.calls * sample.seconds >= 0.03 for sample in result.samples)
     assert all(0.002 <= sample.seconds < 0.02 for sample in result.samples)
 
 
 def test_a_race_ends_with_its_budget() -> None:
     started = time.perf_counter()
-    result = race({"a": lambda: time.sleep(0.01)}, Rules(10_000, 0.2, ANY_LOAD, 0.0))
+    result = race({"a": lambda: time.sleep(0.01)}, RaceRules(10_000, 0.2, ANY_LOAD, 0.0))
     assert 2 <= result.rounds < 30
     assert time.perf_counter() - started < 2
 

@@ -1,0 +1,251 @@
+"""``clsbench bench``: how long the phases of an experiment take, and what the machine could do."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from clsbench.cli.errors import INTERRUPTED, report_error
+from clsbench.cli.experiments import resolve_named
+from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.cli.options import (
+    chosen_changes,
+    chosen_run_options,
+    experiment_argument,
+    panels,
+    run_options,
+    spec_changes,
+)
+from clsbench.cli.output import only_results_on_stdout
+from clsbench.cli.session import Session
+from clsbench.conversion import parse_value
+from clsbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from clsbench.measure.bench import BenchReport
+
+SHORT_AXES = {"batch": "train.batch_size", "tokens": "data.padding"}
+"""Short names of settings that one sweeps over most."""
+
+
+class Sweep:
+    """A setting, and the values that it is to take."""
+
+    def __init__(self, text: str) -> None:
+        name, equals, values = text.partition("=")
+        self.name = name.strip()
+        self.key = SHORT_AXES.get(self.name, self.name)
+        # Values may be components with options: last-blocks:n=2, or "lora:r=8,alpha=8" in quotes.
+        rows = list(csv.reader([values], skipinitialspace=True)) if equals else []
+        self.values = [value for row in rows for value in row if value]
+        if not self.name or not self.values:
+            raise UsageError(f"--sweep {text!r} is no KEY=A,B,C; write --sweep batch=8,16,32")
+        if len(set(self.values)) < len(self.values):
+            raise UsageError(f"--sweep {text!r} names a value twice")
+
+
+@click.command(cls=JsonCommand)
+@panels
+@experiment_argument
+@spec_changes
+@run_options("device", "precision", "threads", "assets", "offline")
+@click.option(
+    "--phase",
+    "phases",
+    multiple=True,
+    metavar="NAME",
+    help="Only this phase (tokenise, forward, forward+backward, optimiser step, train step, "
+    "prefix, cached train step, evaluation); repeatable.",
+)
+@click.option(
+    "--sweep",
+    "sweeps",
+    multiple=True,
+    metavar="KEY=A,B,C",
+    help="Measure for each value of a setting: batch=8,16,32 (texts per batch), tokens=64,120,256 "
+    "(positions per text), freezing=all,head-only, or any key of the spec.",
+)
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    help="Seconds for each phase; it ends sooner once the median is known well, later only to have "
+    "six samples.",
+)
+@click.option(
+    "--precise",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    default=0.02,
+    show_default=True,
+    help="How well the median is to be known: half the 95 % interval, as a fraction.",
+)
+@click.option(
+    "--load-limit",
+    type=click.FloatRange(min=0),
+    default=0.15,
+    show_default=True,
+    help="Cores that other processes may use during a sample that counts.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on stdout, raw samples included."
+)
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a line for each phase there.",
+)
+@click.option(
+    "--plot",
+    "plot_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw the times over the swept setting (.svg, .pdf or .png).",
+)
+@click.pass_context
+def bench(
+    ctx: click.Context,
+    experiment: str,
+    phases: tuple[str, ...],
+    sweeps: tuple[str, ...],
+    budget: float,
+    precise: float,
+    load_limit: float,
+    as_json: bool,
+    csv_file: Path | None,
+    plot_file: Path | None,
+) -> None:
+    """Time the phases of an experiment: tokens, forwards, backwards, steps, with and without cache.
+
+    One batch stands for all, from the shortest training text to the longest. Each phase is warmed
+    up until its times settle, then sampled until the median is known well or the budget is spent;
+    samples that other processes disturbed are dropped and counted. What the machine can do at best
+    is measured in the same run. Nothing is trained for good, and nothing stored.
+
+    Exit codes: 0; 2 what was asked for is wrong; 3 an asset cannot be had; 4 something could not be
+    measured, since other processes disturbed too much; 130 interrupted (what was measured is
+    shown).
+
+    \b
+    clsbench bench gpt2-sms-spam --offline
+    clsbench bench gpt2-sms-spam --backbone gpt2:weights=random --phase "train step" --threads 2
+    clsbench bench gpt2-sms-spam --offline --sweep tokens=32,64,128 --plot growth.svg
+    clsbench bench gpt2-sms-spam --offline --sweep freezing=all,last-blocks,head-only --json
+    """
+    # Torch's profiler, which counts memory, otherwise tells of itself.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    options = chosen_run_options(ctx)
+    session = ctx.find_object(Session) or Session()
+    changes = chosen_changes(ctx)
+    if len(sweeps) > 1:
+        raise UsageError("--sweep is given twice: sweep over one setting at a time")
+    sweep = Sweep(sweeps[0]) if sweeps else None
+    if plot_file is not None and sweep is None:
+        raise UsageError("--plot draws times over a setting: say which by --sweep KEY=A,B,C")
+    if sweep is not None and sweep.key in changes:
+        raise UsageError(f"{sweep.key} is set and swept over")
+    for file in (csv_file, plot_file):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise UsageError(f"{file}: there is no folder {file.absolute().parent}")
+    if plot_file is not None and plot_file.suffix not in (".svg", ".pdf", ".png"):
+        raise UsageError(f"{plot_file}: a plot is .svg, .pdf or .png")
+    catalog = session.catalog()
+    variants: list[tuple[str, Mapping[str, Any]]] = [("", changes)]
+    if sweep is not None:
+        variants = [(v, {**changes, sweep.key: parse_value(v)}) for v in sweep.values]
+    experiments = resolve_named(experiment, [changed for _, changed in variants], catalog)
+
+    from clsbench.measure.bench import Variant
+    from clsbench.measure.bench import bench as measure_all
+    from clsbench.measure.phases import chosen_phases
+    from clsbench.measure.sampling import Rules
+
+    wanted = chosen_phases(phases)
+    rules = Rules(precision=precise, budget_seconds=budget, load_limit_cores=load_limit)
+    with only_results_on_stdout(), _Telling(session.quiet, len(wanted) * len(variants)) as told:
+        report = measure_all(
+            [Variant(value, e) for (value, _), e in zip(variants, experiments, strict=True)],
+            sweep.key if sweep is not None else None,
+            wanted,
+            rules,
+            options,
+            catalog,
+            told.tell,
+        )
+    _show(ctx, report, as_json, csv_file, plot_file)
+    if report.status == "interrupted":
+        report_error("interrupted; what was measured until then is shown")
+        ctx.exit(INTERRUPTED)
+    missing = [m.phase for p in report.points for m in p.measurements if m.seconds is None]
+    if missing:
+        report_error(
+            f"not measured: {', '.join(dict.fromkeys(missing))}: too few samples without other "
+            "processes at work; try again on a quieter machine, with a larger --budget, or with a "
+            "higher --load-limit"
+        )
+        ctx.exit(4)
+
+
+def _show(
+    ctx: click.Context,
+    report: BenchReport,
+    as_json: bool,
+    csv_file: Path | None,
+    plot_file: Path | None,
+) -> None:
+    from rich.console import Console
+
+    from clsbench.report.bench import print_bench, write_csv
+
+    if as_json:
+        tell_json(ctx, report)
+    else:
+        print_bench(Console(), report)
+    try:
+        if csv_file is not None:
+            write_csv(report, csv_file)
+        if plot_file is not None:
+            from clsbench.report.growth import save_growth
+
+            save_growth(report, plot_file)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}") from None
+
+
+class _Telling:
+    """Tells on stderr what is being measured: a live line on a terminal, else a line each."""
+
+    def __init__(self, quiet: bool, phases: int) -> None:
+        self._quiet = quiet
+        self._phases = phases
+        self._count = 0
+        self._status: Any = None
+
+    def __enter__(self) -> _Telling:
+        if not self._quiet and sys.stderr.isatty():
+            from rich.console import Console
+
+            self._status = Console(stderr=True).status("the machine's peak …")
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def tell(self, value: str, phase: str) -> None:
+        """About to measure this phase."""
+        from clsbench.report.wording import plain
+
+        self._count += 1
+        line = f"{phase} ({self._count} of {self._phases}{f', {value}' if value else ''}) …"
+        if self._status is not None:
+            self._status.update(plain(line))
+        elif not self._quiet:
+            click.echo(line, err=True)

@@ -1,0 +1,137 @@
+"""The phases of one experiment, or of several that differ in one setting, measured one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from clsbench.catalog import Catalog
+from clsbench.environment import choose_device, circumstances, describe_environment
+from clsbench.measure.limits import Limits, LimitsMeter
+from clsbench.measure.measurement import Measurement, measure
+from clsbench.measure.phases import NotApplicable, Subject, phase_workloads, prepare_subject
+from clsbench.measure.sampling import Rules
+from clsbench.options import RunOptions
+from clsbench.record import Environment, ParameterCounts, StandIn
+from clsbench.resolve import Experiment
+
+
+class Variant(NamedTuple):
+    """An experiment to be measured, and the value of the setting by which it differs."""
+
+    value: str
+    experiment: Experiment
+
+
+class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A phase that an experiment does not have, and why."""
+
+    phase: str
+    reason: str
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One experiment: what it was in full, and its phases.
+
+    ``value`` is that of the setting that is swept over, empty where there is none.
+    """
+
+    value: str
+    spec: dict[str, Any]
+    stand_ins: tuple[StandIn, ...]
+    parameters: ParameterCounts | None
+    max_length: int
+    measurements: tuple[Measurement, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was measured, raw samples included, on which machine and by which rules.
+
+    ``swept`` is the setting in which the points differ, as a key of the spec; ``None`` for one
+    point. ``status`` is ``finished`` or ``interrupted``: then the points are those until then.
+    """
+
+    status: str
+    date: str
+    experiment: str
+    swept: str | None
+    rules: Rules
+    environment: Environment
+    limits: Limits
+    points: tuple[Point, ...]
+
+
+Tell = Callable[[str, str], None]
+"""Told the value of the variant and the phase that is about to be measured."""
+
+
+def bench(
+    variants: Sequence[Variant],
+    swept: str | None,
+    phases: Sequence[str],
+    rules: Rules,
+    options: RunOptions,
+    catalog: Catalog,
+    tell: Tell,
+) -> BenchReport:
+    """Measure the phases of every variant; what was measured before an interruption is kept.
+
+    Raises:
+        UsageError: what was asked for is wrong or missing.
+        AssetError: data or weights cannot be had.
+    """
+    device = choose_device(options.device, options.precision)
+    points: list[Point] = []
+    status = "finished"
+    with circumstances(options):
+        environment = describe_environment(device, options)
+        meter = LimitsMeter(device, options.precision)
+        meter.measure()
+        try:
+            for variant in variants:
+                subject = prepare_subject(variant.experiment, options, device, catalog)
+                found: list[Measurement | LeftOut] = []
+                try:
+                    for workload in phase_workloads(subject, phases):
+                        tell(variant.value, workload.phase)
+                        if isinstance(workload, NotApplicable):
+                            found.append(LeftOut(phase=workload.phase, reason=workload.reason))
+                        else:
+                            found.append(measure(workload, rules))
+                finally:
+                    if found:
+                        points.append(_point(variant.value, subject, found))
+                meter.measure()
+        except KeyboardInterrupt:
+            if not points:
+                raise
+            status = "interrupted"
+        limits = meter.best()
+    return BenchReport(
+        status=status,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        experiment=variants[0].experiment.spec.name,
+        swept=swept,
+        rules=rules,
+        environment=environment,
+        limits=limits,
+        points=tuple(points),
+    )
+
+
+def _point(value: str, subject: Subject, found: Sequence[Measurement | LeftOut]) -> Point:
+    record = subject.record
+    assert record.data is not None
+    return Point(
+        value=value,
+        spec=record.spec,
+        stand_ins=record.stand_ins,
+        parameters=record.parameters,
+        max_length=record.data.max_length,
+        measurements=tuple(each for each in found if isinstance(each, Measurement)),
+        left_out=tuple(each for each in found if isinstance(each, LeftOut)),
+    )

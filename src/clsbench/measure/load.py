@@ -1,0 +1,39 @@
+"""The load that other processes put on this machine while something is timed."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import NamedTuple
+
+import psutil
+
+
+class Look(NamedTuple):
+    """The state of the processors at one moment: seconds of CPU, of everybody and of ourselves."""
+
+    at_seconds: float
+    busy_seconds: float
+    own_seconds: float
+
+
+class LoadMeter:
+    """How many cores processes other than this one and its children keep busy between two looks."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+
+    def look(self) -> Look:
+        """The state of the processors now."""
+        everybody = psutil.cpu_times()._asdict()
+        # Guests are counted as users already; stolen time is that of other machines.
+        idle = ("idle", "iowait", "guest", "guest_nice")
+        busy = sum(seconds for name, seconds in everybody.items() if name not in idle)
+        own = self._process.cpu_times()
+        mine = own.user + own.system + own.children_user + own.children_system
+        return Look(time.perf_counter(), busy, mine)
+
+    def foreign_cores(self, before: Look, after: Look) -> float:
+        """Cores of others, never negative: the system counts in steps of 10 ms."""
+        wall, busy, own = (b - a for a, b in zip(before, after, strict=True))
+        return max(0.0, (busy - own) / wall) if wall > 0 else math.inf

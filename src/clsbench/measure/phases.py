@@ -1,0 +1,372 @@
+"""The phases of an experiment as workloads: from text to token ids, forwards, backwards, and on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clsbench.catalog import Catalog
+from clsbench.components import Tokenizer
+from clsbench.data.tokens import TokenRows
+from clsbench.errors import UsageError, closest_match_hint
+from clsbench.experiment import build_classifier
+from clsbench.fastpath.forward import Forward, Shortcuts, autocast, evaluating
+from clsbench.fastpath.plan import FastPlan
+from clsbench.fastpath.prefix import Room
+from clsbench.measure.stopwatch import synchronise
+from clsbench.model.classifier import Classifier
+from clsbench.model.freezing import FreezingPlan
+from clsbench.options import RunOptions
+from clsbench.planning import plan_run
+from clsbench.preparation import PreparedData, prepare_data, prepare_files
+from clsbench.record import RunRecord
+from clsbench.resolve import Experiment
+from clsbench.training.evaluate import mean_batch_loss
+from clsbench.training.fit import BatchTraining, TrainingLog, make_optimizer
+from clsbench.training.schedule import TrainBatch
+
+PHASES = {
+    "tokenise": "text to token ids, on the CPU",
+    "forward": "logits in evaluation mode, nothing left out",
+    "forward+backward": "loss and gradients in training mode, nothing left out",
+    "optimiser step": "AdamW on gradients that are there",
+    "train step": "all of that on one batch, nothing left out",
+    "prefix": "the frozen prefix of distinct texts, to be kept",
+    "cached train step": "a train step along the fast path, the prefix being kept",
+    "evaluation": "the loss along the fast path, the prefix being kept",
+}
+"""What can be timed of an experiment, in the order in which a run does it."""
+
+_BATCHES_OF_PREFIX = 4
+
+
+class Subject(NamedTuple):
+    """An experiment, ready to be timed: its parts, and one batch that stands for all.
+
+    ``rows`` holds the batch, from the shortest text of the training split to the longest at even
+    distances, as the split ``train``; ``texts`` are its texts. ``record`` says what it is and what
+    trains.
+    """
+
+    experiment: Experiment
+    device: torch.device
+    precision: str
+    classifier: Classifier
+    tokenizer: Tokenizer
+    freezing: FreezingPlan
+    plan: FastPlan
+    rows: TokenRows
+    prefix_rows: TokenRows
+    texts: tuple[str, ...]
+    record: RunRecord
+
+
+@dataclass(kw_only=True)
+class PhaseWorkload:
+    """A phase of an experiment on one batch; ``call`` ends when the device has done its work."""
+
+    name: str
+    phase: str
+    device: torch.device
+    examples: int
+    real_tokens: int
+    padded_tokens: int
+    prepare: Callable[[ExitStack], object]
+    do: Callable[[], object]
+    _until_teardown: ExitStack = field(default_factory=ExitStack)
+
+    def setup(self) -> None:
+        """Have everything ready."""
+        self.prepare(self._until_teardown)
+        synchronise(self.device)
+
+    def call(self) -> None:
+        """Do it once."""
+        self.do()
+        synchronise(self.device)
+
+    def teardown(self) -> None:
+        """Leave the classifier to the next workload."""
+        self._until_teardown.close()
+
+
+class NotApplicable(NamedTuple):
+    """A phase that this experiment does not have, and why."""
+
+    phase: str
+    reason: str
+
+
+def prepare_subject(
+    experiment: Experiment, options: RunOptions, device: torch.device, catalog: Catalog
+) -> Subject:
+    """Find files, load data, build the classifier; stands inside ``circumstances(options)``.
+
+    Raises:
+        UsageError: what was asked for is wrong or missing.
+        AssetError: data or weights cannot be had.
+    """
+    files = prepare_files(experiment, options, catalog)
+    experiment = files.experiment
+    data = prepare_data(experiment, files.files)
+    freezing, plan, record = plan_run(experiment, options, device, files, data)
+    classifier = build_classifier(
+        experiment,
+        files.files,
+        len(data.facts.class_names),
+        experiment.spec.seed,
+        options.precision,
+    ).to(device)
+    batch_size = experiment.spec.train.batch_size
+    indices = _spread(data.tokens.train.lengths, batch_size)
+    more = _spread(data.tokens.train.lengths, _BATCHES_OF_PREFIX * batch_size)
+    return Subject(
+        experiment=experiment,
+        device=device,
+        precision=options.precision,
+        classifier=classifier,
+        tokenizer=experiment.backbone.tokenizer(files.files),
+        freezing=freezing,
+        plan=plan,
+        rows=_take(data, indices),
+        prefix_rows=_take(data, more),
+        texts=tuple(data.splits.train.texts[index] for index in indices),
+        record=record,
+    )
+
+
+def chosen_phases(names: Sequence[str]) -> tuple[str, ...]:
+    """The phases of these names in their order; without names all.
+
+    Raises:
+        UsageError: there is no phase of that name.
+    """
+    for name in names:
+        if name not in PHASES:
+            hint = closest_match_hint(name, list(PHASES))
+            raise UsageError(f"there is no phase {name!r}{hint}; there are: {', '.join(PHASES)}")
+    return tuple(phase for phase in PHASES if not names or phase in names)
+
+
+def phase_workloads(
+    subject: Subject, phases: Sequence[str]
+) -> Iterator[PhaseWorkload | NotApplicable]:
+    """The workload of each phase, to be measured before the next is asked for."""
+    makers = {
+        "tokenise": _tokenise,
+        "forward": _forward,
+        "forward+backward": _backward,
+        "optimiser step": _optimiser_step,
+        "train step": _train_step,
+        "prefix": _prefix,
+        "cached train step": _cached_train_step,
+        "evaluation": _evaluation,
+    }
+    for phase in phases:
+        yield makers[phase](subject)
+
+
+# --- the phases -----------------------------------------------------------------------------------
+
+
+def _tokenise(subject: Subject) -> PhaseWorkload:
+    def encode() -> None:
+        for text in subject.texts:
+            subject.tokenizer.encode(text)
+
+    tokens = sum(len(subject.tokenizer.encode(text)) for text in subject.texts)
+    return PhaseWorkload(
+        name=_name(subject, "tokenise"),
+        phase="tokenise",
+        device=torch.device("cpu"),
+        examples=len(subject.texts),
+        real_tokens=tokens,
+        padded_tokens=tokens,
+        prepare=_nothing,
+        do=encode,
+    )
+
+
+def _forward(subject: Subject) -> PhaseWorkload:
+    plain = _plain(subject)
+
+    def forward() -> None:
+        with evaluating(subject.classifier):
+            plain.logits("train", _whole(subject.rows))
+
+    return _workload(subject, "forward", _nothing, forward)
+
+
+def _backward(subject: Subject) -> PhaseWorkload:
+    plain = _plain(subject)
+
+    def backward() -> None:
+        _loss(subject, plain).backward()  # type: ignore[no-untyped-call]
+        for parameter in subject.classifier.parameters():
+            parameter.grad = None
+
+    return _workload(subject, "forward+backward", lambda stack: _training(subject), backward)
+
+
+def _optimiser_step(subject: Subject) -> PhaseWorkload:
+    plain = _plain(subject)
+    settings = subject.experiment.spec.train
+    optimizer = make_optimizer(_trained(subject), settings, subject.device)
+
+    def prepare(stack: ExitStack) -> None:
+        _training(subject)
+        _loss(subject, plain).backward()  # type: ignore[no-untyped-call]
+
+    return _workload(subject, "optimiser step", prepare, optimizer.step)
+
+
+def _train_step(subject: Subject) -> PhaseWorkload:
+    return _training_workload(subject, "train step", _plain(subject))
+
+
+def _prefix(subject: Subject) -> PhaseWorkload | NotApplicable:
+    if not subject.plan.epochs[0].cut:
+        (shortcut,) = (s for s in subject.plan.shortcuts if s.name == "prefix")
+        return NotApplicable("prefix", shortcut.detail)
+
+    def compute() -> None:
+        _fast(subject, subject.prefix_rows).prepare(_nobody_watches)
+
+    return _workload(
+        subject, "prefix", lambda stack: _training(subject), compute, rows=subject.prefix_rows
+    )
+
+
+def _cached_train_step(subject: Subject) -> PhaseWorkload | NotApplicable:
+    if not any(shortcut.taken for shortcut in subject.plan.shortcuts):
+        reasons = "; ".join(f"{s.name}: {s.detail}" for s in subject.plan.shortcuts)
+        return NotApplicable("cached train step", f"no shortcut is taken ({reasons})")
+    return _training_workload(subject, "cached train step", _fast(subject, subject.rows))
+
+
+def _evaluation(subject: Subject) -> PhaseWorkload:
+    fast = _fast(subject, subject.rows)
+
+    def evaluate() -> None:
+        mean_batch_loss(fast, "train", [_whole(subject.rows)])
+
+    def prepare(stack: ExitStack) -> None:
+        _training(subject)
+        fast.prepare(_nobody_watches)
+
+    return _workload(subject, "evaluation", prepare, evaluate)
+
+
+# --- what they share ------------------------------------------------------------------------------
+
+
+def _training_workload(subject: Subject, phase: str, forward: Forward) -> PhaseWorkload:
+    settings = subject.experiment.spec.train
+    steps: list[BatchTraining] = []
+
+    def prepare(stack: ExitStack) -> None:
+        _training(subject)
+        forward.prepare(_nobody_watches)
+        forward.begin_epoch(0, _nobody_watches)
+        optimizer = make_optimizer(_trained(subject), settings, subject.device)
+        gradients = stack.enter_context(forward.row_gradients())
+        steps[:] = [BatchTraining(forward, optimizer, settings, TrainingLog(), gradients)]
+
+    batch = TrainBatch(step=0, epoch=0, indices=_whole(subject.rows), update=True)
+
+    def step() -> None:
+        steps[0].train(batch)
+        steps[0].settle()
+
+    return _workload(subject, phase, prepare, step)
+
+
+def _workload(
+    subject: Subject,
+    phase: str,
+    prepare: Callable[[ExitStack], object],
+    do: Callable[[], object],
+    rows: TokenRows | None = None,
+) -> PhaseWorkload:
+    rows = rows or subject.rows
+    real_tokens = int(rows.lengths.sum())
+    width = rows.input_ids.shape[1] if rows.padded else max(int(rows.lengths.max()), 1)
+    return PhaseWorkload(
+        name=_name(subject, phase),
+        phase=phase,
+        device=subject.device,
+        examples=len(rows),
+        real_tokens=real_tokens,
+        padded_tokens=len(rows) * width,
+        prepare=prepare,
+        do=do,
+    )
+
+
+def _plain(subject: Subject) -> Forward:
+    rows = {"train": subject.rows}
+    return Forward(subject.classifier, rows, subject.device, subject.precision)
+
+
+def _fast(subject: Subject, rows: TokenRows) -> Forward:
+    room = Room(memory_bytes=2**62, disk=None)  # of one batch all is kept
+    shortcuts = Shortcuts(subject.plan, subject.experiment.pooling, room, lambda cut: None)
+    return Forward(
+        subject.classifier, {"train": rows}, subject.device, subject.precision, shortcuts
+    )
+
+
+def _training(subject: Subject) -> None:
+    """As in the first epoch."""
+    subject.freezing.apply(subject.classifier, subject.freezing.by_epoch[0])
+    subject.classifier.train()
+    for parameter in subject.classifier.parameters():
+        parameter.grad = None
+
+
+def _trained(subject: Subject) -> list[torch.nn.Parameter]:
+    subject.freezing.apply(subject.classifier, subject.freezing.by_epoch[0])
+    return [p for p in subject.classifier.parameters() if p.requires_grad]
+
+
+def _loss(subject: Subject, forward: Forward) -> Tensor:
+    logits = forward.logits("train", _whole(subject.rows))
+    with autocast(subject.device, subject.precision):
+        return F.cross_entropy(logits, subject.rows.labels.to(subject.device))
+
+
+def _whole(rows: TokenRows) -> tuple[int, ...]:
+    return tuple(range(len(rows)))
+
+
+def _name(subject: Subject, phase: str) -> str:
+    return f"{subject.experiment.spec.name}: {phase}"
+
+
+def _spread(lengths: Tensor, count: int) -> list[int]:
+    """``count`` texts from the shortest to the longest at even distances, again where they run
+    out."""
+    order = lengths.argsort(stable=True)
+    places = torch.linspace(0, len(order) - 1, count).round().long()
+    return [int(index) for index in order[places]]
+
+
+def _take(data: PreparedData, indices: Sequence[int]) -> TokenRows:
+    rows = data.tokens.train
+    index = torch.tensor(indices, dtype=torch.int64)
+    tensors = (rows.input_ids[index], rows.lengths[index], rows.labels[index])
+    return TokenRows(*tensors, truncated=0, padded=rows.padded)
+
+
+def _nothing(stack: ExitStack) -> None:
+    """Nothing to prepare."""
+
+
+def _nobody_watches(done: int, total: int) -> None:
+    """Nothing to show."""

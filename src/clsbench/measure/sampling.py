@@ -1,0 +1,199 @@
+"""Calls timed until their median is known well enough, every sample kept."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+import numpy as np
+import torch
+from scipy import stats
+
+from clsbench.measure.load import LoadMeter, Look
+from clsbench.measure.stopwatch import Stopwatch, stopwatch
+
+FEWEST_SAMPLES = 6
+"""With fewer no order statistics enclose the median with 95 % confidence."""
+
+_CONFIDENCE = 0.95
+_MOST_CALLS = 5000
+_WARM_UP_WINDOW = 3
+
+
+class Workload(Protocol):
+    """Something to be timed: what it is, how much of it a call does, and how to do it.
+
+    ``examples`` texts go through a call, with ``real_tokens`` tokens of their own and
+    ``padded_tokens`` positions in all. :meth:`setup` is called once before everything, :meth:`call`
+    again and again, both ending with the device's work done; :meth:`teardown` at last.
+    """
+
+    name: str
+    phase: str
+    device: torch.device
+    examples: int
+    real_tokens: int
+    padded_tokens: int
+
+    def setup(self) -> None:
+        """Have everything ready."""
+        ...
+
+    def call(self) -> None:
+        """Do it once."""
+        ...
+
+    def teardown(self) -> None:
+        """Leave everything as it was."""
+        ...
+
+
+class Rules(NamedTuple):
+    """When it is enough, and what counts.
+
+    Samples are taken until the 95 % interval of their median is no wider than ``precision``
+    (a fraction of it) on either side, or ``budget_seconds`` are spent, warm-up included, but never
+    fewer than :data:`FEWEST_SAMPLES`. A sample
+    lasts ``sample_seconds`` at least, in as many calls as that takes, so that the load of other
+    processes can be told; it is dropped where they used more than ``load_limit_cores``.
+    """
+
+    precision: float = 0.02
+    budget_seconds: float = 10.0
+    sample_seconds: float = 0.1
+    load_limit_cores: float = 0.15
+    fewest_samples: int = 10
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """``calls`` calls in a row, ``seconds`` for each.
+
+    ``foreign_cores`` is how many cores other processes kept busy meanwhile; the sample is ``quiet``
+    if that is not above the limit.
+    """
+
+    calls: int
+    seconds: float
+    foreign_cores: float
+    quiet: bool
+
+
+class Interval(msgspec.Struct, frozen=True, kw_only=True):
+    """The median of seconds per call with its 95 % interval."""
+
+    median: float
+    low: float
+    high: float
+
+    @property
+    def half_width_fraction(self) -> float:
+        """How far the interval reaches to the farther side, as a fraction of the median."""
+        if self.median <= 0:
+            return math.inf
+        return max(self.high - self.median, self.median - self.low) / self.median
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """All samples in the order in which they were taken, the dropped ones too.
+
+    ``seconds`` is ``None`` where fewer than :data:`FEWEST_SAMPLES` were quiet: not measured.
+    ``stable``: whether warming up ended because times had settled, not because time was up.
+    """
+
+    samples: tuple[Sample, ...]
+    warm_up_calls: int
+    stable: bool
+    seconds: Interval | None
+
+    @property
+    def dropped(self) -> int:
+        """How many samples others disturbed."""
+        return sum(not sample.quiet for sample in self.samples)
+
+
+def take_samples(
+    workload: Workload,
+    rules: Rules,
+    watch: Stopwatch | None = None,
+    load: LoadMeter | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Timing:
+    """Warm a workload up that is set up, and time it by the rules.
+
+    Raises:
+        UnsynchronisedError: its call leaves work behind on the device.
+    """
+    watch = watch or stopwatch(workload.device)
+    load = load or LoadMeter()
+    started = clock()
+    warm_up, stable = _warm_up(workload, watch, rules.budget_seconds / 4, clock)
+    calls = calls_for(rules.sample_seconds, warm_up[-1])
+    samples: list[Sample] = []
+    found: Interval | None = None
+    while True:
+        samples.append(_sample(workload, calls, watch, load, rules.load_limit_cores))
+        quiet = [sample.seconds for sample in samples if sample.quiet]
+        found = median_interval(quiet)
+        enough = found is not None and len(quiet) >= rules.fewest_samples
+        if enough and found is not None and found.half_width_fraction <= rules.precision:
+            break
+        if len(samples) >= FEWEST_SAMPLES and clock() - started >= rules.budget_seconds:
+            break
+    return Timing(samples=tuple(samples), warm_up_calls=len(warm_up), stable=stable, seconds=found)
+
+
+def median_interval(seconds: Sequence[float]) -> Interval | None:
+    """The median between two order statistics, without any assumption about the distribution.
+
+    Source: the ranks enclose the median as often as a binomial variable falls between them.
+    """
+    count = len(seconds)
+    if count < FEWEST_SAMPLES:
+        return None
+    ordered = np.sort(np.asarray(seconds))
+    outside = (1 - _CONFIDENCE) / 2
+    rank = int(stats.binom.ppf(outside, count, 0.5))
+    if stats.binom.cdf(rank, count, 0.5) > outside:
+        rank -= 1
+    return Interval(
+        median=float(np.median(ordered)), low=float(ordered[rank]), high=float(ordered[-1 - rank])
+    )
+
+
+def calls_for(sample_seconds: float, call_seconds: float) -> int:
+    """How many calls make a sample that is long enough."""
+    return min(max(math.ceil(sample_seconds / max(call_seconds, 1e-9)), 1), _MOST_CALLS)
+
+
+def _warm_up(
+    workload: Workload, watch: Stopwatch, most_seconds: float, clock: Callable[[], float]
+) -> tuple[list[float], bool]:
+    """Call until the last few times are no shorter than the few before them, seconds by call."""
+    started = clock()
+    seconds: list[float] = []
+    while True:
+        seconds.append(watch.seconds(workload.call, 1))
+        if len(seconds) >= 2 * _WARM_UP_WINDOW:
+            now = np.median(seconds[-_WARM_UP_WINDOW:])
+            before = np.median(seconds[-2 * _WARM_UP_WINDOW : -_WARM_UP_WINDOW])
+            if now >= 0.95 * before:
+                return seconds, True
+        if clock() - started >= most_seconds:
+            return seconds, False
+
+
+def _sample(
+    workload: Workload, calls: int, watch: Stopwatch, load: LoadMeter, limit_cores: float
+) -> Sample:
+    before: Look = load.look()
+    seconds = watch.seconds(workload.call, calls)
+    foreign_cores = load.foreign_cores(before, load.look())
+    return Sample(
+        calls=calls,
+        seconds=seconds / calls,
+        foreign_cores=foreign_cores,
+        quiet=foreign_cores <= limit_cores,
+    )

@@ -1,0 +1,144 @@
+"""What a benchmark measured, on a terminal: a line a phase, and the conditions."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from clsbench.report.layout import Row, fitting_table
+from clsbench.report.wording import bytes_text, percent, plain, rate
+
+if TYPE_CHECKING:
+    from clsbench.measure.bench import BenchReport
+    from clsbench.measure.limits import Limits
+    from clsbench.measure.measurement import Measurement
+
+_HEADERS = (
+    "time a call",
+    "± 95 %",
+    "texts/s",
+    "real\ntokens/s",
+    "padded\ntokens/s",
+    "GFLOP/s",
+    "of peak",
+    "memory",
+    "samples",
+)
+NOT_MEASURED = "not measured"
+
+
+def print_bench(console: Console, report: BenchReport) -> None:
+    """The conditions, and a table for every point."""
+    for line in _conditions(report):
+        console.print(plain(line, "dim"), soft_wrap=True)
+    for point in report.points:
+        console.print()
+        for stand_in in point.stand_ins:
+            told = f"STAND-IN: {stand_in.by} in place of {stand_in.replaced}"
+            console.print(plain(told, "yellow"), soft_wrap=True)
+        if report.swept is not None:
+            console.print(plain(f"{report.swept} = {point.value}", "bold"), soft_wrap=True)
+        rows = [_row(measured, report.limits) for measured in point.measurements]
+        console.print(fitting_table("phase", _HEADERS, [rows], console.width))
+        for left_out in point.left_out:
+            told = f"{left_out.phase}: not in this experiment: {left_out.reason}"
+            console.print(plain(told, "dim"), soft_wrap=True)
+
+
+def write_csv(report: BenchReport, file: Path) -> None:
+    """A line for each phase of each point, with times in seconds and memory in bytes.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with file.open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.writer(lines)
+        writer.writerow([report.swept or "setting", *_CSV_COLUMNS])
+        for point in report.points:
+            for measured in point.measurements:
+                writer.writerow([point.value, *_csv_cells(measured)])
+
+
+_CSV_COLUMNS = (
+    "phase", "device", "median_seconds", "low_seconds", "high_seconds", "examples", "real_tokens",
+    "padded_tokens", "flops", "allocated_bytes", "resident_bytes", "samples", "dropped_samples",
+)  # fmt: skip
+
+
+def _csv_cells(measured: Measurement) -> list[object]:
+    timing, seconds = measured.timing, measured.timing.seconds
+    times = (None,) * 3 if seconds is None else (seconds.median, seconds.low, seconds.high)
+    return [
+        measured.phase,
+        measured.device,
+        *times,
+        measured.examples,
+        measured.real_tokens,
+        measured.padded_tokens,
+        measured.flops,
+        measured.memory.allocated,
+        measured.memory.resident,
+        len(timing.samples),
+        timing.dropped,
+    ]
+
+
+def _conditions(report: BenchReport) -> Iterator[str]:
+    environment, limits = report.environment, report.limits
+    yield (
+        f"{report.experiment} on {environment.device} ({environment.device_name}), "
+        f"{environment.precision}, "
+        f"{environment.threads} threads, torch {environment.torch}; {report.date}"
+    )
+    yield (
+        f"peak, measured here just now: {limits.flops_per_second / 1e9:,.0f} GFLOP/s in products "
+        f"of {limits.matrix_side:,} × {limits.matrix_side:,} matrices, "
+        f"{limits.bytes_per_second / 1e9:,.1f} GB/s copied"
+    )
+    point = report.points[0]
+    yield (
+        f"one batch of {point.spec['train']['batch_size']} texts at {point.max_length} positions, "
+        "from the shortest training text to the longest (prefix: four such batches); samples in "
+        f"which others used more than {report.rules.load_limit_cores:g} cores are dropped"
+    )
+
+
+def _row(measured: Measurement, limits: Limits) -> Row:
+    timing = measured.timing
+    count = f"{len(timing.samples) - timing.dropped}"
+    samples = f"{count}, {timing.dropped} dropped" if timing.dropped else count
+    if timing.seconds is None:
+        cells = (NOT_MEASURED, *("–",) * 6, bytes_text(measured.memory.allocated), samples)
+        told = f"{NOT_MEASURED}: {samples} samples"
+        return Row(Text(measured.phase), cells, told)
+    flops = measured.per_second(measured.flops) or 0.0
+    cells = (
+        duration_text(timing.seconds.median),
+        f"{100 * timing.seconds.half_width_fraction:.1f} %",
+        rate(measured.per_second(measured.examples) or 0.0),
+        rate(measured.per_second(measured.real_tokens) or 0.0),
+        rate(measured.per_second(measured.padded_tokens) or 0.0),
+        f"{flops / 1e9:,.1f}" if flops else "–",
+        percent(flops / limits.flops_per_second) if flops else "–",
+        bytes_text(measured.memory.allocated),
+        samples,
+    )
+    in_words = (
+        f"{cells[0]} ± {cells[1]}, {cells[2]} texts/s, {cells[3]} real tokens/s, {cells[6]} of "
+        f"peak, {cells[7]}"
+    )
+    return Row(Text(measured.phase), cells, in_words)
+
+
+def duration_text(seconds: float) -> str:
+    """A time to three figures in a fitting unit: ``417 µs``, ``2.86 ms``, ``1.31 s``."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            value = seconds / size
+            return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"

@@ -1,0 +1,128 @@
+"""``clsbench bench`` as one uses it: tables, JSON, CSV, plots, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from command_line import Command
+
+QUICK = ("--budget", "0.3", "--load-limit", "100", "--threads", "1")
+
+
+@pytest.fixture
+def others_at_work() -> Iterator[None]:
+    """A process that keeps a core busy."""
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    yield
+    busy.kill()
+    busy.wait()
+
+
+def test_every_phase_in_a_table(clsbench: Command, spec_file: Path) -> None:
+    done = clsbench("bench", spec_file, *QUICK, env={"COLUMNS": "150"})
+    assert done.returncode == 0, done.stderr
+    assert "phase" in done.stdout
+    for phase in ("tokenise", "forward+backward", "cached train step", "evaluation"):
+        assert f"{phase} " in done.stdout
+        assert f"{phase} (" in done.stderr, "progress goes to stderr"
+    assert "GFLOP/s in products of 2,048 × 2,048 matrices" in done.stdout
+    assert "one batch of 4 texts at" in done.stdout
+    assert "USDT" not in done.stderr
+
+
+def test_json_holds_every_sample(clsbench: Command, spec_file: Path) -> None:
+    done = clsbench("bench", spec_file, *QUICK, "--phase", "forward", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["status"] == "finished"
+    (point,) = report["points"]
+    (forward,) = point["measurements"]
+    samples = forward["timing"]["samples"]
+    seconds = sorted(sample["seconds"] for sample in samples)
+    found = forward["timing"]["seconds"]
+    assert seconds[0] <= found["low"] <= found["median"] <= found["high"] <= seconds[-1]
+    assert forward["flops"] > 0
+    assert forward["memory"]["allocated"] > 0
+    assert forward["examples"] == point["spec"]["train"]["batch_size"] == 4
+    assert forward["real_tokens"] < forward["padded_tokens"] == 4 * point["max_length"]
+    assert report["limits"]["flops_per_second"] > 1e8
+
+
+def test_a_sweep_with_its_plot_and_table(
+    clsbench: Command, spec_file: Path, tmp_path: Path
+) -> None:
+    plot, table = tmp_path / "growth.svg", tmp_path / "growth.csv"
+    done = clsbench(
+        "bench", spec_file, *QUICK, "--phase", "forward", "--phase", "tokenise",
+        "--sweep", "tokens=16,32,64", "--plot", plot, "--csv", table,
+        env={"COLUMNS": "150"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "data.padding = 64" in done.stdout
+    assert plot.read_text().count("<path") > 10
+    rows = list(csv.DictReader(table.open()))
+    assert [(row["data.padding"], row["phase"]) for row in rows] == [
+        (tokens, phase) for tokens in ("16", "32", "64") for phase in ("tokenise", "forward")
+    ]
+    padded = [int(row["padded_tokens"]) for row in rows if row["phase"] == "forward"]
+    assert padded == [64, 128, 256]
+    flops = [int(row["flops"]) for row in rows if row["phase"] == "forward"]
+    assert flops[0] < flops[1] / 2 < flops[2] / 4
+
+
+def test_a_sweep_over_components(clsbench: Command, spec_file: Path) -> None:
+    done = clsbench(
+        "bench", spec_file, *QUICK, "--phase", "prefix", "--sweep", "freezing=all,last-blocks:n=1",
+        "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    everything, last = json.loads(done.stdout)["points"]
+    assert everything["measurements"] == []
+    assert everything["left_out"][0]["reason"] == "embeddings trains"
+    assert last["value"] == "last-blocks:n=1"
+    assert [measured["phase"] for measured in last["measurements"]] == ["prefix"]
+
+
+def test_what_others_disturb_is_not_measured(
+    clsbench: Command, spec_file: Path, others_at_work: None
+) -> None:
+    done = clsbench(
+        "bench", spec_file, "--phase", "forward", "--budget", "1", "--load-limit", "0.01",
+        "--threads", "1",
+    )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    assert "not measured" in done.stdout
+    assert "not measured: forward: too few samples without other processes" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--phase", "foward"], "there is no phase 'foward'"),
+        (["--sweep", "batch"], "--sweep 'batch' is no KEY=A,B,C"),
+        (["--sweep", "batch=8,8"], "names a value twice"),
+        (["--sweep", "batch=8,0"], "train.batch_size"),
+        (["--sweep", "batch=8", "--sweep", "tokens=16"], "--sweep is given twice"),
+        (["--sweep", "batch=4,8", "--set", "train.batch_size=2"], "is set and swept over"),
+        (["--plot", "x.svg"], "say which by --sweep"),
+        (["--sweep", "batch=4,8", "--plot", "x.gif"], "a plot is .svg, .pdf or .png"),
+        (["--csv", "nowhere/x.csv"], "there is no folder"),
+        (["--sweep", "freezing=sideways,all"], "sideways"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_mistakes_are_told_before_anything_is_measured(
+    clsbench: Command, spec_file: Path, arguments: list[str], told: str
+) -> None:
+    done = clsbench("bench", spec_file, *arguments)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""

@@ -1,0 +1,164 @@
+"""Sampling on times that are known: when it ends, what it keeps, and what its interval promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clsbench.measure.load import LoadMeter, Look
+from clsbench.measure.sampling import (
+    FEWEST_SAMPLES,
+    Rules,
+    Timing,
+    calls_for,
+    median_interval,
+    take_samples,
+)
+
+
+class Clock:
+    """Time that passes only where it is told to."""
+
+    def __init__(self) -> None:
+        self.now_seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.now_seconds
+
+
+class Scripted:
+    """A workload whose calls take the scripted seconds, the last again and again."""
+
+    name, phase, device = "scripted", "forward", torch.device("cpu")
+    examples, real_tokens, padded_tokens = 8, 300, 960
+
+    def __init__(self, clock: Clock, seconds: Sequence[float]) -> None:
+        self._clock = clock
+        self._seconds = list(seconds)
+        self.calls = 0
+
+    def setup(self) -> None:
+        """Nothing."""
+
+    def call(self) -> None:
+        """Let time pass."""
+        self._clock.now_seconds += self._seconds[min(self.calls, len(self._seconds) - 1)]
+        self.calls += 1
+
+    def teardown(self) -> None:
+        """Nothing."""
+
+
+class ScriptedWatch:
+    """Reads the clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def seconds(self, call: Callable[[], object], calls: int) -> float:
+        """Seconds of the calls."""
+        started = self._clock()
+        for _ in range(calls):
+            call()
+        return self._clock() - started
+
+
+class ScriptedLoad(LoadMeter):
+    """Others use so many cores during each sample, the last again and again."""
+
+    def __init__(self, cores: Sequence[float]) -> None:
+        self._cores = list(cores)
+        self._asked = 0
+
+    def look(self) -> Look:
+        return Look(0.0, 0.0, 0.0)
+
+    def foreign_cores(self, before: Look, after: Look) -> float:
+        self._asked += 1
+        return self._cores[min(self._asked, len(self._cores)) - 1]
+
+
+def sampled(
+    seconds: Sequence[float], rules: Rules, cores: Sequence[float] = (0.0,)
+) -> tuple[Timing, Scripted]:
+    clock = Clock()
+    workload = Scripted(clock, seconds)
+    timing = take_samples(workload, rules, ScriptedWatch(clock), ScriptedLoad(cores), clock)
+    return timing, workload
+
+
+def test_warming_up_ends_when_times_have_settled() -> None:
+    timing, workload = sampled([9, 8, 7, 3, 2, 1.5, 1, 1, 1], Rules(0.02, 10_000, 0.0))
+    assert timing.stable
+    assert timing.warm_up_calls == 11, "the first three of equal times have only slower ones before"
+    assert all(sample.seconds == 1 for sample in timing.samples)
+    assert workload.calls == timing.warm_up_calls + len(timing.samples)
+
+
+def test_warming_up_has_its_share_of_the_budget_alone() -> None:
+    falling = [100 * 0.9**n for n in range(200)]
+    timing, _ = sampled(falling, Rules(0.02, 1000, 0.0))
+    assert not timing.stable
+    assert timing.samples, "what there is, is measured all the same"
+
+
+def test_it_ends_once_the_median_is_known_well() -> None:
+    timing, _ = sampled([1.0], Rules(0.02, 10_000, 0.0, fewest_samples=10))
+    assert len(timing.samples) == 10
+    assert timing.seconds is not None
+    assert (timing.seconds.low, timing.seconds.median, timing.seconds.high) == (1, 1, 1)
+    noisy = [1.0] * 6 + [1.0, 1.3] * 500
+    more, _ = sampled(noisy, Rules(0.02, 100, 0.0))
+    assert len(more.samples) > 20, "then the budget ends it"
+
+
+def test_disturbed_samples_are_kept_and_do_not_count() -> None:
+    cores = [0.0, 0.0, 2.0, 0.0, 2.0] + [0.0] * 100
+    seconds = [1.0] * 6 + [1, 1, 50, 1, 50] + [1.0] * 100
+    timing, _ = sampled(seconds, Rules(0.02, 10_000, 0.0, load_limit_cores=0.15), cores)
+    assert timing.dropped == 2
+    assert len(timing.samples) == 12
+    assert [sample.seconds for sample in timing.samples if not sample.quiet] == [50, 50]
+    assert timing.seconds is not None
+    assert timing.seconds.high == 1
+
+
+def test_too_few_undisturbed_samples_are_no_measurement() -> None:
+    timing, _ = sampled([1.0], Rules(0.02, 30, 0.0), cores=[1.5])
+    assert timing.seconds is None
+    assert timing.dropped == len(timing.samples) > FEWEST_SAMPLES
+
+
+def test_a_sample_lasts_long_enough_to_tell_the_load() -> None:
+    timing, _ = sampled([0.003], Rules(0.02, 10_000, 0.1))
+    assert {sample.calls for sample in timing.samples} == {34}
+    assert calls_for(0.1, 5.0) == 1
+    assert calls_for(0.1, 0.0) == 5000
+
+
+# --- the interval of a median ---------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(1e-6, 1e3), max_size=60))
+def test_the_interval_encloses_the_median_and_forgets_the_order(seconds: list[float]) -> None:
+    found = median_interval(seconds)
+    if len(seconds) < FEWEST_SAMPLES:
+        assert found is None
+        return
+    assert found is not None
+    assert min(seconds) <= found.low <= found.median <= found.high <= max(seconds)
+    assert median_interval(sorted(seconds, reverse=True)) == found
+
+
+@pytest.mark.parametrize("count", [6, 10, 15, 40])
+def test_the_interval_covers_the_true_median_as_often_as_it_says(count: int) -> None:
+    """Times have a long tail: here 5,000 experiments with lognormal ones, of median 1."""
+    drawn = np.random.default_rng(1).lognormal(0.0, 0.8, size=(5000, count))
+    found = [median_interval(row) for row in drawn.tolist()]
+    covered = np.mean([i.low <= 1.0 <= i.high for i in found if i is not None])
+    assert 0.944 <= covered <= 0.985
