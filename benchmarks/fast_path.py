@@ -27,13 +27,15 @@ from clsbench.measure.limits import Limits, LimitsMeter
 from clsbench.measure.racing import FEWEST_PAIRS, RaceRules, race
 from our_side import OurSide
 from outcome import DOUBLE_TOLERANCE, TOLERANCE, Equality, Report, Result, verdict
-from peers import BookSide, HuggingFaceSide
+from peers import BookSide, HuggingFaceSide, make_fast_book_model
 from reporting import show
 from whole import BOOK, OURS, put_together, race_parts, run_whole
 from workload import SETTINGS, Promise, Setting, Workload, prepare
 
 HUGGING_FACE = "Hugging Face"
+FAST_BOOK = "book, GPTModelFast"
 _CHECKED_STEPS = 4
+_FAST_BOOK_TOLERANCE = 1e-3  # it is raced for timing; AdamW magnifies rounding
 _BATCHES = {"small": 8, "tiny": 4}
 _SAMPLE_SECONDS = {"small": 0.5, "tiny": 0.05}
 _LIMITS: dict[str, dict[str, Any]] = {
@@ -226,6 +228,15 @@ def run_setting(
     if not equality.holds:
         return result
     contenders: dict[str, Any] = {OURS: ours.step, BOOK: book.step}
+    if not setting.lora:
+        fast_book = BookSide(workload, folder, seed, make=make_fast_book_model)
+        difference = max(abs(theirs - fast_book.step()) for theirs in equality.book)
+        if difference > _FAST_BOOK_TOLERANCE:
+            raise ClsbenchError(
+                f"{setting.name}: {FAST_BOOK} gives losses that differ by {difference:.1e} from "
+                "the book's own: it does something else, and is not timed"
+            )
+        contenders[FAST_BOOK] = fast_book.step
     if _is_row_1(setting):
         contenders[HUGGING_FACE] = HuggingFaceSide(workload).step
     share = rules._replace(budget_seconds=rules.budget_seconds * _STEP_SHARE)
@@ -243,6 +254,7 @@ def run_setting(
         parts_race=parts,
         step=step,
         hugging_face=steps.compare(OURS, HUGGING_FACE) if _is_row_1(setting) else None,
+        fast_book=None if setting.lora else steps.compare(OURS, FAST_BOOK),
         controls=[steps.control(name) for name in contenders],
         needs=needs_of_a_step(ours, workload),
         whole=put_together(steps, parts, workload),

@@ -13,6 +13,7 @@ import torch
 from clsbench.data.tokens import TokenRows
 from clsbench.experiment import build_classifier
 from clsbench.fastpath.disk_cache import DiskCache
+from clsbench.fastpath.embedding_gradients import rows_of_gradients
 from clsbench.fastpath.forward import Forward, Shortcuts
 from clsbench.fastpath.keys import PrefixKeys
 from clsbench.fastpath.prefix import Room
@@ -54,7 +55,7 @@ class OurSide:
         self.trained = [p for p in self.classifier.parameters() if p.requires_grad]
         optimizer = make_optimizer(self.trained, settings, CPU)
         self._for_good = ExitStack()
-        gradients = self._for_good.enter_context(self.forward.row_gradients())
+        gradients = self._for_good.enter_context(rows_of_gradients(self.classifier))
         self._steps = BatchTraining(self.forward, optimizer, settings, TrainingLog(), gradients)
         self._batches = itertools.cycle(workload.batches)
 
@@ -120,7 +121,8 @@ class OurSide:
 
     def _keys(self) -> PrefixKeys:
         circumstances = {"backbone": "benchmark", "precision": self._precision, "device": "cpu"}
-        return PrefixKeys(self.classifier, self._workload.plan, circumstances)
+        widest = self._workload.rows["train"].input_ids.shape[1]
+        return PrefixKeys(self.classifier, self._workload.plan, widest, circumstances)
 
     def _sample(self) -> dict[str, TokenRows]:
         return {"sample": self._workload.rows["sample"]}

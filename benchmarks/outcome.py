@@ -122,6 +122,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     parts_race: Race | None = None
     step: Comparison | None = None
     hugging_face: Comparison | None = None
+    fast_book: Comparison | None = None
     controls: list[Comparison] = []
     needs: Needs | None = None
     bound: Bound | None = None

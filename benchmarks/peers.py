@@ -31,21 +31,10 @@ def make_book_model(workload: Workload, seed: int) -> nn.Module:
     LoRA is appendix E's, which adds alpha · (x A B) without dividing by the rank.
     """
     setting, backbone = workload.setting, workload.experiment.backbone
-    shape = backbone.skeleton()
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)  # drawn in it always, as ours
     torch.manual_seed(seed)
-    model: nn.Module = ch04.GPTModel(
-        {
-            "vocab_size": shape.tok_emb.num_embeddings,
-            "context_length": backbone.context_length(),
-            "emb_dim": backbone.hidden_size(),
-            "n_heads": shape.trf_blocks[0].att.attention_heads,
-            "n_layers": len(shape.trf_blocks),
-            "drop_rate": 0.0,
-            "qkv_bias": True,
-        }
-    )
+    model: nn.Module = ch04.GPTModel(_book_config(workload))
     _freeze(model, list(model.trf_blocks), model.final_norm, setting)
     torch.manual_seed(seed)
     model.out_head = nn.Linear(backbone.hidden_size(), len(workload.data.facts.class_names))
@@ -55,13 +44,66 @@ def make_book_model(workload: Workload, seed: int) -> nn.Module:
     return model.train()
 
 
+def make_fast_book_model(workload: Workload, seed: int) -> nn.Module:
+    """The book's ``GPTModelFast`` (fused attention, norms and GELU) with the same weights, frozen
+    the same way; without LoRA, which would change other layers here."""
+    setting, plain = workload.setting, make_book_model(workload, seed)
+    assert not setting.lora
+    model: nn.Module = ch04.GPTModelFast(_book_config(workload))
+    model.out_head = plain.out_head
+    for name in ("tok_emb", "pos_emb"):
+        setattr(model, name, getattr(plain, name))
+    _fill_norm(model.final_norm, plain.final_norm)
+    for block, source in zip(model.trf_blocks, plain.trf_blocks, strict=True):
+        projections = (source.att.W_query, source.att.W_key, source.att.W_value)
+        with torch.no_grad():
+            block.att.qkv.weight.copy_(torch.cat([layer.weight for layer in projections]))
+            block.att.qkv.bias.copy_(torch.cat([layer.bias for layer in projections]))
+        block.att.proj = source.att.out_proj
+        for place in (0, 2):
+            block.ff.layers[place] = source.ff.layers[place]
+        _fill_norm(block.norm1, source.norm1)
+        _fill_norm(block.norm2, source.norm2)
+    _freeze(model, list(model.trf_blocks), model.final_norm, setting)
+    model.out_head.requires_grad_(True)
+    return model.train()
+
+
+def _fill_norm(norm: nn.LayerNorm, source: nn.Module) -> None:
+    with torch.no_grad():
+        norm.weight.copy_(source.scale)
+        norm.bias.copy_(source.shift)
+
+
+def _book_config(workload: Workload) -> dict[str, Any]:
+    backbone = workload.experiment.backbone
+    shape = backbone.skeleton()
+    return {
+        "vocab_size": shape.tok_emb.num_embeddings,
+        "context_length": backbone.context_length(),
+        "emb_dim": backbone.hidden_size(),
+        "n_heads": shape.trf_blocks[0].att.attention_heads,
+        "n_layers": len(shape.trf_blocks),
+        "drop_rate": 0.0,
+        "qkv_bias": True,
+    }
+
+
 class BookSide:
-    """The book's classifier, its loaders and its optimiser; a call is one batch of 8 texts."""
+    """The book's classifier, its loaders and its optimiser; a call is one batch of 8 texts.
+
+    ``make`` makes the model: the book's usual one, or its faster variant.
+    """
 
     def __init__(
-        self, workload: Workload, folder: Path, seed: int, dtype: torch.dtype = torch.float32
+        self,
+        workload: Workload,
+        folder: Path,
+        seed: int,
+        dtype: torch.dtype = torch.float32,
+        make: Callable[[Workload, int], nn.Module] = make_book_model,
     ) -> None:
-        self.model = make_book_model(workload, seed).to(dtype)
+        self.model = make(workload, seed).to(dtype)
         self.loaders = book_loaders(workload, folder)
         self._loss: Callable[..., Tensor] = ch06.calc_loss_batch
         if workload.setting.real_token:

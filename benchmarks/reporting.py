@@ -89,12 +89,16 @@ def _wholes(results: list[Result]) -> Table:
 
 def _show_parts(results: list[Result], console: Console) -> None:
     for result in results:
-        if result.hugging_face is not None:
-            peer = result.hugging_face
-            console.print(
-                f"{result.setting}, Hugging Face's step: {_time(peer.slow_seconds)}, ours "
-                f"{_ratio(peer)} times sooner (timing only)"
-            )
+        others = {
+            "Hugging Face's step": result.hugging_face,
+            "the book's GPTModelFast": result.fast_book,
+        }
+        for name, peer in others.items():
+            if peer is not None:
+                console.print(
+                    f"{result.setting}, {name}: {_time(peer.slow_seconds)}, ours {_ratio(peer)} "
+                    "times sooner (timing only)"
+                )
         if result.whole is None or not result.whole.cold.measured:
             continue
         parts = [

@@ -99,7 +99,7 @@ def train(
         if room is not None:
             with without_weights():
                 outline = _classifier(setup, setup.backbone.skeleton())
-            batching = Batching(setup.padded, setup.settings.batch_size)
+            batching = Batching(setup.padded, setup.settings.batch_size, splits.max_length)
             plan = plan_fast_path(outline, setup.pooling, freezing, batching)
         fast = plan is not None and any(shortcut.taken for shortcut in plan.shortcuts)
         forward = Forward(

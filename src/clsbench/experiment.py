@@ -23,7 +23,9 @@ from clsbench.environment import (
 )
 from clsbench.errors import ClsbenchError, PluginError, RunNotStoredError
 from clsbench.fastpath.forward import Forward
+from clsbench.fastpath.plan import FastPlan, nothing
 from clsbench.fastpath.shortcuts import make_shortcuts
+from clsbench.fastpath.trial import what_differs
 from clsbench.model.checkpoint import ClassifierFacts, frozen_sha256, save_classifier
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
@@ -74,6 +76,11 @@ class Phases:
         finally:
             self.seconds[name] = time.perf_counter() - started
 
+    def move(self, from_phase: str, to_phase: str, seconds: float) -> None:
+        """Count so many seconds of one phase in the other."""
+        self.seconds[from_phase] -= seconds
+        self.seconds[to_phase] += seconds
+
 
 def run_experiment(
     experiment: Experiment,
@@ -106,7 +113,9 @@ def run_experiment(
         with phases("data"):
             data = prepare_data(experiment, files.files)
         with phases("model"):
-            freezing, fast, record = plan_run(experiment, options, device, files, data)
+            freezing, fast, record, working_bytes = plan_run(
+                experiment, options, device, files, data
+            )
             torch.manual_seed(spec.seed)
             first_look = beforehand(data.facts.sizes, spec.train)
             torch.manual_seed(spec.seed)
@@ -126,7 +135,13 @@ def run_experiment(
                 device,
                 options.precision,
                 make_shortcuts(
-                    classifier, fast, experiment, options, device, data.facts.max_length
+                    classifier,
+                    fast,
+                    experiment,
+                    options,
+                    device,
+                    data.facts.max_length,
+                    working_bytes,
                 ),
             )
         torch.manual_seed(spec.seed)
@@ -137,12 +152,19 @@ def run_experiment(
         status, error = "finished", None
         try:
             with phases("prefix"):
+                problem = what_differs(forward, freezing, spec.train.batch_size)
+                if problem is not None:
+                    fast, forward = _without_shortcuts(fast, forward, freezing, problem)
+                    checks += (fast.shortcuts[0].detail,)
                 forward.prepare(prefix_progress(hook))
+            prefix_seconds = forward.prefix_seconds
             with phases("training"):
                 log.before = measure_before(forward, first_look)
                 if options.precision == "bf16":
                     deviation = deviation_from_fp32(forward, "train", first_look.loss["train"])
                 fit(forward, events, freezing, spec.train, log, hook)
+            # What a strategy had computed anew between two epochs.
+            phases.move("training", "prefix", forward.prefix_seconds - prefix_seconds)
             with phases("evaluation"):
                 scores = score_classifier(
                     forward, data.leaked, len(data.facts.class_names), spec.train.batch_size
@@ -193,6 +215,18 @@ def run_experiment(
     except Exception as problem:  # whoever watches cannot undo what is stored
         logger.warning("%s; the run is stored all the same", problem)
     return FinishedRun(record, path)
+
+
+def _without_shortcuts(
+    fast: FastPlan, forward: Forward, freezing: FreezingPlan, problem: str
+) -> tuple[FastPlan, Forward]:
+    """The plain path, since the fast one was tried and gave something else; the user is told."""
+    reason = (
+        f"tried on a few texts, the fast path gave something else than the plain one: {problem}"
+    )
+    logger.warning("the fast path is not taken: %s; the run takes longer", reason)
+    plain = Forward(forward.classifier, forward.splits, forward.device, forward.precision)
+    return nothing(fast.stages, freezing, reason), plain
 
 
 def build_classifier(

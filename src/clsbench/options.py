@@ -19,8 +19,8 @@ ENVIRONMENT = {"assets": "CLSBENCH_ASSETS", "out": "CLSBENCH_RUNS", "plugins": "
 """The environment variables that stand in for what is not given."""
 
 
-SIZE_PATTERN = r"^\d+(\.\d+)? ?([kKMGT]i?)?B?$"
-"""A size in bytes: ``200MB``, ``1.5 GiB``, ``0``."""
+SIZE_PATTERN = r"^[0-9]{1,18}(\.[0-9]{1,18})? ?([kKMGT]i?)?B?\Z"
+"""A size in bytes: ``200MB``, ``1.5 GiB``, ``0``; what has more digits means no size."""
 
 _FACTORS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
@@ -38,7 +38,7 @@ class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     device: Annotated[
         str,
         Meta(
-            pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+            pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,4})?)\Z",
             description="auto (the best there is), cpu, cuda, cuda:1 …, or mps",
         ),
     ] = "auto"
@@ -68,8 +68,8 @@ class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             str,
             Meta(
                 pattern=SIZE_PATTERN,
-                description="memory for kept activations, as in 200MB (default: half of what is "
-                "free)",
+                description="memory for kept activations, as in 200MB (default: at most half of "
+                "what is free)",
             ),
         ]
         | None
@@ -78,8 +78,9 @@ class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         str,
         Meta(
             pattern=SIZE_PATTERN,
-            description="disk for activations kept from run to run; the least recently used go "
-            "first; 0 keeps none",
+            description="disk for activations kept from run to run (the least recently used go "
+            "first), and for those of one run that memory has no room for; 0: nothing on disk, "
+            "they are computed again",
         ),
     ] = "8GB"
     assets: (

@@ -30,11 +30,16 @@ from clsbench.values import RunPlan
 
 
 class Planned(NamedTuple):
-    """What trains in which epoch, what need not be computed, and the record before training."""
+    """What trains in which epoch, what need not be computed, and the record before training.
+
+    ``working_bytes``: the memory that weights, gradients, optimiser and a batch are expected to
+    take, without what is kept of a frozen prefix.
+    """
 
     freezing: FreezingPlan
     fast: FastPlan
     record: RunRecord
+    working_bytes: int
 
 
 def plan_run(
@@ -63,17 +68,17 @@ def plan_run(
         freezing.apply(outline.classifier, names)
         refuse_nothing_to_train(outline.classifier, strategy)
     with _blaming_the_components(tree):
-        memory_bytes = expected_memory_bytes(
+        working_bytes = expected_memory_bytes(
             outline, freezing, spec.train.batch_size, data.facts.max_length, options.precision
         )
         fast = plan_fast_path(
             outline.classifier,
             experiment.pooling,
             freezing,
-            Batching(data.tokens.train.padded, spec.train.batch_size),
+            Batching(data.tokens.train.padded, spec.train.batch_size, data.facts.max_length),
             _forbidden(options),
         )
-    memory_bytes += _kept_bytes(experiment, options, fast, data)
+    memory_bytes = working_bytes + _kept_bytes(experiment, options, fast, data)
     key = experiment_fingerprint(experiment, data)
     record = RunRecord(
         status="planned",
@@ -95,7 +100,7 @@ def plan_run(
         assets=files.sha256,
         warnings=tuple(f"not here yet, a run would fetch it: {a.key}" for a in files.absent),
     )
-    return Planned(freezing, fast, record)
+    return Planned(freezing, fast, record, working_bytes)
 
 
 def _kept_bytes(

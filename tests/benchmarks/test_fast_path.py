@@ -87,6 +87,7 @@ def test_a_race_measures_what_it_promises(
     assert second["whole"]["kept"] is None
     assert first["hugging_face"]["ratio"] > 0
     assert second["hugging_face"] is None
+    assert first["fast_book"]["ratio"] > 0 < second["fast_book"]["ratio"]
     # The last block does less than everything does.
     assert first["needs"]["flops"] < second["needs"]["flops"] / 2
 

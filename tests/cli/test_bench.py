@@ -33,7 +33,7 @@ def test_every_phase_in_a_table(clsbench: Command, spec_file: Path) -> None:
         assert f"{phase} " in done.stdout
         assert f"{phase} (" in done.stderr, "progress goes to stderr"
     assert "GFLOP/s in products of 2,048 × 2,048 matrices" in done.stdout
-    assert "one batch of 4 texts at" in done.stdout
+    assert "one batch of 8 texts at" in done.stdout
     assert "USDT" not in done.stderr
 
 
@@ -50,8 +50,8 @@ def test_json_holds_every_sample(clsbench: Command, spec_file: Path) -> None:
     assert seconds[0] <= found["low"] <= found["median"] <= found["high"] <= seconds[-1]
     assert forward["flops"] > 0
     assert forward["memory"]["allocated"] > 0
-    assert forward["examples"] == point["spec"]["train"]["batch_size"] == 4
-    assert forward["real_tokens"] < forward["padded_tokens"] == 4 * point["max_length"]
+    assert forward["examples"] == point["spec"]["train"]["batch_size"] == 8
+    assert forward["real_tokens"] < forward["padded_tokens"] == 8 * point["max_length"]
     assert report["limits"]["flops_per_second"] > 1e8
 
 
@@ -72,7 +72,7 @@ def test_a_sweep_with_its_plot_and_table(
         (tokens, phase) for tokens in ("16", "32", "64") for phase in ("tokenise", "forward")
     ]
     padded = [int(row["padded_tokens"]) for row in rows if row["phase"] == "forward"]
-    assert padded == [64, 128, 256]
+    assert padded == [128, 256, 512]
     flops = [int(row["flops"]) for row in rows if row["phase"] == "forward"]
     assert flops[0] < flops[1] / 2 < flops[2] / 4
 
@@ -126,3 +126,34 @@ def test_mistakes_are_told_before_anything_is_measured(
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_two_variants_turn_by_turn(clsbench: Command, spec_file: Path) -> None:
+    done = clsbench(
+        "bench", spec_file, *QUICK, "--budget", "4", "--phase", "forward", "--phase", "prefix",
+        "--compare", "tokens=8", "tokens=128", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["a"], report["b"]) == ("tokens=8", "tokens=128")
+    forward = report["phases"][0]
+    assert forward["verdict"] == "slower"
+    assert forward["b_over_a"]["low"] > 2, "sixteen times as many positions"
+    assert forward["control"]["pairs"] >= 5
+    contenders = [turn["contender"] for turn in forward["race"]["samples"][:6]]
+    assert contenders == ["A", "B", "A again", "A again", "B", "A"]
+
+
+def test_what_cannot_be_compared_is_told(clsbench: Command, spec_file: Path) -> None:
+    done = clsbench(
+        "bench", spec_file, *QUICK, "--budget", "3", "--phase", "prefix",
+        "--compare", "freezing=all", "freezing=last-blocks", env={"COLUMNS": "140"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "prefix: not compared: freezing=all: embeddings trains" in done.stdout
+    refused = clsbench("bench", spec_file, "--compare", "pooling=mean", "pooling=media")
+    assert refused.returncode == 2
+    assert "media" in refused.stderr
+    both = clsbench("bench", spec_file, "--compare", "seed=1", "seed=2", "--sweep", "batch=1,2")
+    assert both.returncode == 2
+    assert "--compare stands alone" in both.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import clsbench
+from clsbench.fastpath.prefix import Room
 from clsbench.spec import TrainSettings
 from clsbench.testing.miniature import MiniatureBackbone
 from components_of_the_catalog import entries, make
-from fast_and_plain import Outcome, Setup, random_splits, run_both
+from fast_and_plain import Outcome, Setup, random_splits, run_both, train
 from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
 
 BACKBONES = {
@@ -109,6 +111,42 @@ def test_any_texts_in_any_batches(
     setup = Setup(BACKBONES[backbone], pooling, head, freezing, adapter, training, padded)
     splits = random_splits(seed, lengths, WIDTH_TOKENS, VOCABULARY, padded)
     compare_exactly(*run_both(setup, splits, torch.float64))
+
+
+class AnyParameters(clsbench.FreezingStrategy):
+    """In every epoch the parameters that a random number has a bit for."""
+
+    bits: tuple[int, ...]
+
+    def trainable(self, parameters: Sequence[clsbench.ParameterInfo]) -> list[str]:
+        """As in the first epoch."""
+        return self.trainable_at(parameters, 0)
+
+    def trainable_at(self, parameters: Sequence[clsbench.ParameterInfo], epoch: int) -> list[str]:
+        """Those of the epoch."""
+        return [p.name for n, p in enumerate(parameters) if self.bits[epoch] >> n & 1]
+
+
+def few_parameters(draw: st.DrawFn) -> int:
+    """Bits for a few parameters, late ones rather than early ones."""
+    count = len(TinyGPT2().describe())
+    chosen = draw(st.lists(st.integers(0, count - 1), max_size=3))
+    return sum({1 << (count - 1 - n * n // count) for n in chosen})
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_any_parameters_in_any_epoch_with_any_room(data: st.DataObject) -> None:
+    """Frozen, trained and frozen again, whatever fits into memory and wherever the rest goes."""
+    epochs = data.draw(st.integers(1, 4))
+    bits = tuple(data.draw(st.composite(few_parameters)()) for _ in range(epochs))
+    pooling = data.draw(st.sampled_from(POOLINGS))
+    settings_ = TrainSettings(epochs=epochs, batch_size=2, eval_every=2, eval_batches=1)
+    setup = Setup(TinyGPT2(), pooling, HEADS[0], AnyParameters(bits=bits), None, settings_)
+    splits = random_splits(3, [9, 4, 1, 0, 9, 5, 5], WIDTH_TOKENS, VOCABULARY)
+    room = Room(memory_bytes=data.draw(st.sampled_from([0, 1000, 5000, 2**30])), disk=None)
+    plain = train(setup, splits, torch.float64, None)
+    compare_exactly(plain, train(setup, splits, torch.float64, room))
 
 
 @pytest.mark.parametrize("pooling", POOLINGS[:4], ids=repr)

@@ -43,7 +43,7 @@ def splits() -> TokenizedSplits:
 
 
 def key(classifier: Classifier, plan: FastPlan, cut: int) -> PrefixKey:
-    return PrefixKeys(classifier, plan, CIRCUMSTANCES).at(cut)
+    return PrefixKeys(classifier, plan, WIDTH_TOKENS, CIRCUMSTANCES).at(cut)
 
 
 def run(what: Setup, room: Room | None = EVERYTHING_IN_MEMORY, keyed: bool = False) -> Outcome:
@@ -263,7 +263,11 @@ def keyed(change: Any = None, cut: int = 3, **circumstances: Any) -> str:
             change(classifier)
     outcome = run(setup(LastBlocks(), epochs=1))
     assert outcome.plan is not None
-    return PrefixKeys(classifier, outcome.plan, CIRCUMSTANCES | circumstances).at(cut).digest
+    return (
+        PrefixKeys(classifier, outcome.plan, WIDTH_TOKENS, CIRCUMSTANCES | circumstances)
+        .at(cut)
+        .digest
+    )
 
 
 def test_the_key_holds_what_decides_and_nothing_else() -> None:
@@ -291,6 +295,6 @@ def test_making_a_key_changes_nothing() -> None:
         parameter.requires_grad_(False)
     plan = run(setup(LastBlocks(), epochs=1)).plan
     assert plan is not None
-    PrefixKeys(classifier, plan, CIRCUMSTANCES).at(3)
+    PrefixKeys(classifier, plan, WIDTH_TOKENS, CIRCUMSTANCES).at(3)
     assert not any(p.requires_grad for p in classifier.backbone.parameters())
     assert all(p.grad is None for p in classifier.parameters())

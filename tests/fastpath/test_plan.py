@@ -17,7 +17,7 @@ from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import plan_freezing
 from tiny_gpt2 import TinyGPT2
 
-PADDED = Batching(padded=True, batch_size=8)
+PADDED = Batching(padded=True, batch_size=8, positions=9)
 STAGES = ("embeddings", "block.0", "block.1", "block.2", "final_norm", "pooling")
 
 
@@ -137,10 +137,10 @@ def test_padding_that_does_not_matter_is_not(pooling: clsbench.Pooling) -> None:
 
 
 def test_texts_padded_batch_by_batch_are_not_the_same_every_time() -> None:
-    several = Batching(padded=False, batch_size=8)
+    several = Batching(padded=False, batch_size=8, positions=9)
     assert "batch by batch" in reason(plan(LastBlocks(), batching=several), "prefix")
     assert plan(LastBlocks(), LastRealToken(), batching=several).epochs[0].cut == 3
-    alone = plan(LastBlocks(), batching=Batching(padded=False, batch_size=1))
+    alone = plan(LastBlocks(), batching=Batching(padded=False, batch_size=1, positions=9))
     assert alone.epochs[0].cut == 3
     assert alone.unpadded
     assert not alone.mixed_lengths
@@ -160,8 +160,8 @@ def test_dropout_at_work_ends_the_prefix_and_every_other_shortcut(
     found = plan(LastBlocks(n=1), LastRealToken(), outline=outline)
     assert found.epochs == (EpochCut(cut, -1),)
     if cut == 2:
-        assert "block.1 has dropout at work" in reason(found, "position")
-        assert "block.1 has dropout at work" in reason(found, "packing")
+        assert "block.1 draws at random" in reason(found, "position")
+        assert "block.1 draws at random" in reason(found, "packing")
 
 
 class Idle(nn.Module):

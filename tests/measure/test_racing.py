@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from clsbench.measure.bench import verdict_on
 from clsbench.measure.load import LoadMeter
 from clsbench.measure.racing import Race, RaceRules, Turn, race
 
@@ -107,3 +108,16 @@ def test_the_work_of_another_process_is_foreign_and_our_own_is_not() -> None:
             assert meter.foreign_cores(before, meter.look()) > 0.15
         finally:
             other.kill()
+
+
+def test_the_verdict_needs_a_control_that_does_not_differ() -> None:
+    def against(slow: float, again: float) -> str:
+        race_ = a_race(
+            samples("A", [1.0] * 6), samples("B", [slow] * 6), samples("again", [again] * 6)
+        )
+        return verdict_on(race_.compare("A", "B"), race_.compare("A", "again"))
+
+    assert against(1.2, 1.0) == "slower"
+    assert against(0.8, 1.0) == "faster"
+    assert against(1.02, 1.0) == "no difference shown"
+    assert against(1.2, 1.1) == "not measured"

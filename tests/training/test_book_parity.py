@@ -86,7 +86,7 @@ def train_ours(
         with clsbench.without_weights():
             pooling, head = LastToken().build(shape.width), torch.nn.Linear(shape.width, 2)
             outline = Classifier(GPT2Module(shape), pooling, head)
-        batching = Batching(padded=True, batch_size=settings.batch_size)
+        batching = Batching(padded=True, batch_size=settings.batch_size, positions=2)
         plan = plan_fast_path(outline, LastToken(), freezing, batching)
         room = Room(memory_bytes=2**33, disk=None)
         shortcuts = Shortcuts(plan, LastToken(), room, lambda cut: None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,13 @@ from clsbench.conversion import parse_value
 from clsbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from clsbench.catalog import Catalog
     from clsbench.measure.bench import BenchReport
+    from clsbench.measure.sampling import Rules
+    from clsbench.options import RunOptions
+
+NOT_MEASURED = "not measured"
+_NOT_MEASURED_CODE = 4
 
 SHORT_AXES = {"batch": "train.batch_size", "tokens": "data.padding"}
 """Short names of settings that one sweeps over most."""
@@ -72,6 +78,14 @@ class Sweep:
     "(positions per text), freezing=all,head-only, or any key of the spec.",
 )
 @click.option(
+    "--compare",
+    "compared",
+    nargs=2,
+    metavar="A B",
+    help="Let two variants take turns, phase by phase, and say which is faster: each a KEY=VALUE "
+    "in the spec of EXPERIMENT, or another experiment or TOML file.",
+)
+@click.option(
     "--budget",
     type=click.FloatRange(min=0),
     default=10.0,
@@ -91,6 +105,8 @@ class Sweep:
     type=click.FloatRange(min=0),
     default=0.15,
     show_default=True,
+    envvar="CLSBENCH_LOAD_LIMIT",
+    show_envvar=True,
     help="Cores that other processes may use during a sample that counts.",
 )
 @click.option(
@@ -114,6 +130,7 @@ def bench(
     experiment: str,
     phases: tuple[str, ...],
     sweeps: tuple[str, ...],
+    compared: tuple[str, str] | None,
     budget: float,
     precise: float,
     load_limit: float,
@@ -137,46 +154,35 @@ def bench(
     clsbench bench gpt2-sms-spam --backbone gpt2:weights=random --phase "train step" --threads 2
     clsbench bench gpt2-sms-spam --offline --sweep tokens=32,64,128 --plot growth.svg
     clsbench bench gpt2-sms-spam --offline --sweep freezing=all,last-blocks,head-only --json
+    clsbench bench gpt2-sms-spam --offline --compare pooling=mean pooling=max
     """
     # Torch's profiler, which counts memory, otherwise tells of itself.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     options = chosen_run_options(ctx)
     session = ctx.find_object(Session) or Session()
     changes = chosen_changes(ctx)
-    if len(sweeps) > 1:
-        raise UsageError("--sweep is given twice: sweep over one setting at a time")
-    sweep = Sweep(sweeps[0]) if sweeps else None
-    if plot_file is not None and sweep is None:
-        raise UsageError("--plot draws times over a setting: say which by --sweep KEY=A,B,C")
-    if sweep is not None and sweep.key in changes:
-        raise UsageError(f"{sweep.key} is set and swept over")
-    for file in (csv_file, plot_file):
-        if file is not None and not file.absolute().parent.is_dir():
-            raise UsageError(f"{file}: there is no folder {file.absolute().parent}")
-    if plot_file is not None and plot_file.suffix not in (".svg", ".pdf", ".png"):
-        raise UsageError(f"{plot_file}: a plot is .svg, .pdf or .png")
+    sweep = _checked_sweep(sweeps, changes, compared is not None, csv_file, plot_file)
     catalog = session.catalog()
-    variants: list[tuple[str, Mapping[str, Any]]] = [("", changes)]
-    if sweep is not None:
-        variants = [(v, {**changes, sweep.key: parse_value(v)}) for v in sweep.values]
-    experiments = resolve_named(experiment, [changed for _, changed in variants], catalog)
-
-    from clsbench.measure.bench import Variant
-    from clsbench.measure.bench import bench as measure_all
     from clsbench.measure.phases import chosen_phases
     from clsbench.measure.sampling import Rules
 
     wanted = chosen_phases(phases)
     rules = Rules(precision=precise, budget_seconds=budget, load_limit_cores=load_limit)
+    if compared is not None:
+        _compare(ctx, experiment, compared, changes, wanted, rules, options, catalog, as_json)
+        return
+    settings: list[tuple[str, Mapping[str, Any]]] = [("", changes)]
+    if sweep is not None:
+        settings = [(v, {**changes, sweep.key: parse_value(v)}) for v in sweep.values]
+    experiments = resolve_named(experiment, [changed for _, changed in settings], catalog)
+
+    from clsbench.measure.bench import Variant
+    from clsbench.measure.bench import bench as measure_all
+
+    variants = [Variant(v, e) for (v, _), e in zip(settings, experiments, strict=True)]
     with only_results_on_stdout(), _Telling(session.quiet, len(wanted) * len(variants)) as told:
         report = measure_all(
-            [Variant(value, e) for (value, _), e in zip(variants, experiments, strict=True)],
-            sweep.key if sweep is not None else None,
-            wanted,
-            rules,
-            options,
-            catalog,
-            told.tell,
+            variants, sweep.key if sweep else None, wanted, rules, options, catalog, told.tell
         )
     _show(ctx, report, as_json, csv_file, plot_file)
     if report.status == "interrupted":
@@ -189,7 +195,71 @@ def bench(
             "processes at work; try again on a quieter machine, with a larger --budget, or with a "
             "higher --load-limit"
         )
-        ctx.exit(4)
+        ctx.exit(_NOT_MEASURED_CODE)
+
+
+def _compare(
+    ctx: click.Context,
+    experiment: str,
+    compared: tuple[str, str],
+    changes: Mapping[str, Any],
+    phases: Sequence[str],
+    rules: Rules,
+    options: RunOptions,
+    catalog: Catalog,
+    as_json: bool,
+) -> None:
+    from rich.console import Console
+
+    from clsbench.measure.bench import Variant, compare
+    from clsbench.report.bench import print_comparison
+
+    variants = []
+    for text in compared:
+        key, equals, value = text.partition("=")
+        changed = {**changes, SHORT_AXES.get(key, key): parse_value(value)} if equals else changes
+        (resolved,) = resolve_named(experiment if equals else text, [changed], catalog)
+        variants.append(Variant(text, resolved))
+    session = ctx.find_object(Session) or Session()
+    with only_results_on_stdout(), _Telling(session.quiet, len(phases)) as told:
+        report = compare(variants[0], variants[1], phases, rules, options, catalog, told.tell)
+    if as_json:
+        tell_json(ctx, report)
+    else:
+        print_comparison(Console(), report)
+    if report.status == "interrupted":
+        report_error("interrupted; what was compared until then is shown")
+        ctx.exit(INTERRUPTED)
+    if any(phase.verdict == NOT_MEASURED for phase in report.phases):
+        report_error(
+            "some phases could not be measured: too few rounds without other processes at work, or "
+            "one side differs from itself; try again on a quieter machine or with a larger --budget"
+        )
+        ctx.exit(_NOT_MEASURED_CODE)
+
+
+def _checked_sweep(
+    sweeps: Sequence[str],
+    changes: Mapping[str, Any],
+    comparing: bool,
+    csv_file: Path | None,
+    plot_file: Path | None,
+) -> Sweep | None:
+    if len(sweeps) > 1:
+        raise UsageError("--sweep is given twice: sweep over one setting at a time")
+    sweep = Sweep(sweeps[0]) if sweeps else None
+    if comparing and (sweep is not None or csv_file is not None or plot_file is not None):
+        raise UsageError("--compare stands alone: without --sweep, --csv and --plot")
+    if plot_file is not None and sweep is None:
+        raise UsageError("--plot draws times over a setting: say which by --sweep KEY=A,B,C")
+    if sweep is not None and sweep.key in changes:
+        raise UsageError(f"{sweep.key} is set and swept over")
+    for file in (csv_file, plot_file):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise UsageError(f"{file}: there is no folder {file.absolute().parent}")
+    if plot_file is not None and plot_file.suffix not in (".svg", ".pdf", ".png"):
+        raise UsageError(f"{plot_file}: a plot is .svg, .pdf or .png")
+    return sweep
 
 
 def _show(

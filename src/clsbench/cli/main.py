@@ -24,11 +24,16 @@ COMMANDS = {
     "results": "results",
     "predict": "predict",
     "bench": "bench",
+    "bench history": "bench_history",
+    "bench check": "bench_check",
     "assets": "assets",
     "cache": "cache",
     "doctor": "doctor",
 }
-"""Each command's module in ``clsbench.cli``; the click object in it has the module's name."""
+"""Each command's module in ``clsbench.cli``; the click object in it has the module's name.
+
+``bench`` takes the name of an experiment, or is the first word of another command.
+"""
 
 
 class _LazyGroup(click.RichGroup):
@@ -48,6 +53,9 @@ class _LazyGroup(click.RichGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        two_words = " ".join(args[:2])
+        if two_words in COMMANDS and len(args) > 1:
+            return two_words, self.get_command(ctx, two_words), args[2:]
         name = args[0]
         if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             raise click.UsageError(

@@ -1,9 +1,15 @@
-"""Activations of a frozen prefix that outlive the run: checked, and mapped instead of read."""
+"""Activations of a frozen prefix on disk: those that outlive the run are checked, those that do not
+are gone with it; all are mapped instead of read."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import shutil
+import tempfile
+import uuid
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -89,13 +95,15 @@ class DiskCache:
         _checked(key)
         if not rows or self._unwritable:
             return {}
-        shard = seal(key.digest, {row_key: _row_bytes(row_key, t) for row_key, t in rows.items()})
-        size_bytes = shard.header.size_bytes
+        data = {row_key: _row_bytes(row_key, row) for row_key, row in rows.items()}
         if not self._swept:
             self._swept = True
             cache_files.sweep(self._directory)
-        if not cache_files.make_room(self._directory, size_bytes, self._limit_bytes, self._in_use):
-            self._warn(f"their limit of {self._limit_bytes / 1e9:,.3g} GB is reached")
+        # Hashing takes far longer than looking whether there is room at all.
+        if not self._make_room(sum(row.data.nbytes for row in data.values())):
+            return {}
+        shard = seal(key.digest, data)
+        if not self._make_room(shard.header.size_bytes):
             return {}
         name = Path(key.digest, shard.name + SUFFIX)
         path = self._directory / name
@@ -111,6 +119,12 @@ class DiskCache:
             self._warn("the disk is full" if full else folder_reason(error, self._directory))
             return {}
         return self._map(path, shard.header, rows)
+
+    def _make_room(self, needed_bytes: int) -> bool:
+        if cache_files.make_room(self._directory, needed_bytes, self._limit_bytes, self._in_use):
+            return True
+        self._warn(_limit_reached(self._limit_bytes))
+        return False
 
     def _load_shard(self, path: Path, key: PrefixKey, wanted: set[str]) -> dict[str, Tensor]:
         try:
@@ -170,6 +184,97 @@ class DiskCache:
         )
 
 
+class Spill:
+    """Keeps the rows of one run, by cut, in files of its own that nobody else can find.
+
+    They go with the run, and where the system allows it they have no name from the moment they are
+    mapped, so that a run that is killed leaves none. It never fails: what cannot be written is not
+    kept.
+    """
+
+    def __init__(self, directory: Path | None, limit_bytes: int) -> None:
+        """``directory`` is made if need be; ``None`` is the system's for temporary files."""
+        self._directory = directory
+        self._limit_bytes = limit_bytes
+        self._folder: Path | None = None
+        self._used_bytes: dict[int, int] = {}
+        self._warned = self._unwritable = False
+        self.most_bytes = 0
+        """The most that was kept at a time."""
+
+    def store(self, cut: int, rows: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """As many of the rows, all of one dtype, as the limit allows, mapped from the disk."""
+        free_bytes = self._limit_bytes - sum(self._used_bytes.values())
+        places: dict[int, tuple[int, int]] = {}
+        end = 0
+        for slot, row in rows.items():
+            if end + row.nbytes <= free_bytes:
+                places[slot] = (end, end + row.nbytes)
+                end += row.nbytes
+        if not self._unwritable and len(places) < len(rows):
+            self._warn(_limit_reached(self._limit_bytes))
+        if self._unwritable or not end:
+            return {}
+        try:
+            whole = self._write([rows[slot] for slot in places], end)
+        except (OSError, RuntimeError, UnicodeEncodeError) as error:
+            self._unwritable = True
+            self._warn("the disk is full" if means_full_disk(error) else self._reason(error))
+            return {}
+        finally:
+            self._tidy()
+        self._used_bytes[cut] = self._used_bytes.get(cut, 0) + end
+        self.most_bytes = max(self.most_bytes, sum(self._used_bytes.values()))
+        return {
+            slot: whole[first:last].view(rows[slot].dtype).reshape(rows[slot].shape)
+            for slot, (first, last) in places.items()
+        }
+
+    def drop(self, cut: int) -> None:
+        """Give back the room of a cut whose rows nobody uses any more."""
+        self._used_bytes.pop(cut, None)
+        self._tidy()
+
+    def _write(self, rows: Iterable[Tensor], size_bytes: int) -> Tensor:
+        if self._folder is None:
+            if self._directory is not None:
+                self._directory.mkdir(parents=True, exist_ok=True)
+            self._folder = Path(tempfile.mkdtemp(prefix="clsbench-", dir=self._directory))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        path = self._folder / uuid.uuid4().hex
+        with path.open("xb") as file:
+            for row in rows:
+                file.write(_bytes_of(row))
+        with torch.inference_mode(False):
+            return torch.from_file(str(path), shared=False, size=size_bytes, dtype=torch.uint8)
+
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, OSError) and self._directory is not None:
+            return folder_reason(error, self._directory)
+        return str(error)
+
+    def _tidy(self) -> None:
+        """Remove the names of the files; Windows keeps those that are mapped."""
+        if self._folder is not None:
+            for path in self._folder.glob("*"):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    def _warn(self, reason: str) -> None:
+        log = logger.debug if self._warned else logger.warning
+        self._warned = True
+        log(
+            "activations of the frozen prefix for which there is no room in memory are computed "
+            "again each time, and not kept in %s: %s",
+            self._directory or tempfile.gettempdir(),
+            reason,
+        )
+
+
+def _limit_reached(limit_bytes: int) -> str:
+    return f"their limit of {limit_bytes / 1e9:,.3g} GB is reached"
+
+
 def _checked(key: PrefixKey) -> str:
     if not cache_files.is_digest(key.digest):
         raise ValueError(f"the prefix's digest is {key.digest!r}, expected 64 hexadecimal digits")
@@ -182,8 +287,12 @@ def _row_bytes(row_key: str, row: Tensor) -> RowBytes:
             f"row {row_key} is {row.dtype} {tuple(row.shape)}, expected (L, H) or (H,) in "
             f"{', '.join(map(str, _NAMES))}"
         )
+    return RowBytes(_NAMES[row.dtype], tuple(row.shape), _bytes_of(row))
+
+
+def _bytes_of(row: Tensor) -> memoryview:
     flat = row.detach().cpu().contiguous().reshape(-1)
-    return RowBytes(_NAMES[row.dtype], tuple(row.shape), flat.view(torch.uint8).numpy().data)
+    return flat.view(torch.uint8).numpy().data
 
 
 def _view(whole: Tensor, header: Header, row_key: str) -> Tensor:

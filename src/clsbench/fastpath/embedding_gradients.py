@@ -60,7 +60,9 @@ class RowGradients:
 def _is_plain(table: nn.Embedding) -> bool:
     weight = table.weight
     return (
-        not (table.sparse or table.scale_grad_by_freq or table.max_norm)
+        isinstance(weight, nn.Parameter)
+        and not table._forward_pre_hooks  # such as make the weight anew
+        and not (table.sparse or table.scale_grad_by_freq or table.max_norm)
         and weight.device.type == "cpu"
         and not (weight._backward_hooks or weight._post_accumulate_grad_hooks)
     )

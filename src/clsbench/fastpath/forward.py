@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -15,7 +16,6 @@ from clsbench.components import Pooling
 from clsbench.data.tokens import TokenRows
 from clsbench.fastpath.chain import Chain, Inputs
 from clsbench.fastpath.disk_cache import PrefixKey
-from clsbench.fastpath.embedding_gradients import RowGradients, rows_of_gradients
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.prefix import PrefixStore, Progress, Room, Start
 from clsbench.fastpath.rows import DistinctRows
@@ -63,6 +63,9 @@ class Forward:
         self.device = device
         self.precision = precision
         self.splits = splits
+        self.shortcuts = shortcuts
+        self.prefix_seconds = 0.0
+        """Seconds so far in which a frozen prefix was computed or looked for."""
         self._fast = _FastForward(self, shortcuts) if shortcuts is not None else None
 
     def prepare(self, progress: Progress) -> None:
@@ -74,12 +77,6 @@ class Forward:
         """Follow the freezing strategy into ``epoch``; what was kept and is void comes anew."""
         if self._fast is not None:
             self._fast.begin_epoch(epoch, progress)
-
-    def row_gradients(self) -> AbstractContextManager[RowGradients]:
-        """How the gradients of embedding tables come while training."""
-        if self._fast is not None:
-            return rows_of_gradients(self.classifier)
-        return nullcontext(RowGradients())
 
     def kept(self) -> KeptActivations | None:
         """What has become of the frozen prefix, ``None`` if there is none."""
@@ -193,8 +190,11 @@ class _FastForward:
         assert self._store is not None
         if self._forward.precision == "bf16":
             below = {}  # what is kept is rounded: going on from it is not the same
-        with evaluating(self._forward.classifier):
+        started = time.perf_counter()
+        try:
             self._store.fill(keys, below, self._plan.mixed_lengths, progress)
+        finally:
+            self._forward.prefix_seconds += time.perf_counter() - started
         self._filled.update(dict.fromkeys(keys, since))
 
     def kept(self) -> KeptActivations | None:
@@ -236,7 +236,7 @@ class _FastForward:
         """The frozen prefix of these rows (B,): for each cut, the activations of every row."""
         found: dict[int, Sequence[Tensor]] = {}
         forward = self._forward
-        with torch.no_grad(), autocast(forward.device, forward.precision):
+        with evaluating(forward.classifier), autocast(forward.device, forward.precision):
             inputs = self._arrange(slots)
             context = self._chain.context(inputs)
             hidden = None if start is None else self._join(start.rows, start.cut, inputs)
@@ -245,6 +245,8 @@ class _FastForward:
                 if index + 1 in cuts:
                     kept = hidden.to(torch.bfloat16) if forward.precision == "bf16" else hidden
                     found[index + 1] = self._apart(kept, slots, index + 1, inputs.packing)
+                    if index + 1 < max(cuts):
+                        hidden = hidden.clone()  # the next stage may work in place
         return found
 
     def _apart(

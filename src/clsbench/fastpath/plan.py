@@ -6,10 +6,12 @@ freezing strategy, adapter and backbone. It is made on the meta device, before t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -65,10 +67,12 @@ class FastPlan(NamedTuple):
 
 
 class Batching(NamedTuple):
-    """How texts come: padded to one length (or batch by batch), how many in a batch."""
+    """How texts come: padded to one length (or batch by batch), how many in a batch, and how many
+    positions the widest has."""
 
     padded: bool
     batch_size: int
+    positions: int
 
 
 def plan_fast_path(
@@ -84,16 +88,19 @@ def plan_fast_path(
     ``requires_grad`` of the outline's parameters is changed.
     """
     names = Chain(outline, None).names
-    if "forward" in vars(outline) or outline._forward_hooks or outline._forward_pre_hooks:
-        return _nothing(names, freezing, "an adapter has changed the classifier's forward pass")
+    if _is_changed(outline):
+        return nothing(names, freezing, "an adapter has changed the classifier's forward pass")
     probes = {}
     for trained in set(freezing.by_epoch):
         freezing.apply(outline, trained)
-        probes[trained] = _probe(outline)
+        probes[trained] = probe = _probe(outline, batching.positions)
+        if probe.reshapes is not None:
+            reason = f"{names[probe.reshapes]} does not give one vector for each position"
+            return nothing(names, freezing, reason)
     drawing = min(probe.first_drawing for probe in probes.values())
     backbone: BackboneModule = outline.backbone  # type: ignore[assignment]
     if drawing < len(names):
-        reason = f"{names[drawing]} has dropout at work, which would draw other random numbers"
+        reason = f"{names[drawing]} draws at random or depends on its batch while training"
         forbidden = {**forbidden, **dict.fromkeys((POSITION, PACKING), reason)}
     unpadded, packed, packing = _plan_packing(backbone, pooling, batching, forbidden)
     single, position = _plan_position(outline, pooling, forbidden)
@@ -135,12 +142,23 @@ def kept_bytes(
     return positions * width * _NUMBER_BYTES[precision]
 
 
-def _nothing(names: tuple[str, ...], freezing: FreezingPlan, reason: str) -> FastPlan:
+def nothing(names: tuple[str, ...], freezing: FreezingPlan, reason: str) -> FastPlan:
+    """The plan that takes no shortcut, for this reason."""
     shortcuts = tuple(Shortcut(name=name, taken=False, detail=reason) for name in SHORTCUTS)
     epochs = len(freezing.by_epoch)
     return FastPlan(
         names, None, False, False, False, (EpochCut(0, -1),) * epochs, (0,) * epochs, shortcuts
     )
+
+
+def _is_changed(outline: Classifier) -> bool:
+    hooks = (
+        outline._forward_hooks,
+        outline._forward_pre_hooks,
+        outline._backward_hooks,
+        outline._backward_pre_hooks,
+    )
+    return any(hooks) or "forward" in vars(outline)
 
 
 # --- padding --------------------------------------------------------------------------------------
@@ -207,7 +225,8 @@ def _plan_prefix(
         ending = max(probes, key=lambda probe: min(probe.first_trained, probe.first_drawing))
         if 0 < min(ending.first_trained, ending.first_drawing) <= ending.first_product:
             return no(f"only {names[0]} is frozen, which is looked up as fast as it is read")
-        return no(f"{names[0]} {'trains' if ending.first_trained == 0 else 'draws at random'}")
+        trains = ending.first_trained == 0
+        return no(f"{names[0]} {'trains' if trains else 'works otherwise while training'}")
     first_trained = [probe.first_trained for probe in probes]
     epochs = tuple(
         EpochCut(cut, _last_trained(first_trained[:epoch], cut)) for epoch, cut in enumerate(cuts)
@@ -231,12 +250,15 @@ class _Probe(NamedTuple):
     """What the stages of the chain do in training mode, with certain parameters trained.
 
     Each is the index of a stage, or the chain's length: the first with a trained parameter, the
-    first that draws random numbers, the first that multiplies matrices.
+    first that draws random numbers or does something else than in evaluation mode, the first that
+    multiplies matrices. ``reshapes``: the first that gives another number of positions, or
+    ``None``.
     """
 
     first_trained: int
     first_drawing: int
     first_product: int
+    reshapes: int | None
 
     @property
     def cut(self) -> int:
@@ -245,51 +267,76 @@ class _Probe(NamedTuple):
         return same if same > self.first_product else 0
 
 
-def _probe(outline: Classifier) -> _Probe:
-    """Send two texts through every stage, and watch gradients and operations."""
-    outline.train()
+def _probe(outline: Classifier, positions: int) -> _Probe:
+    """Send two texts of so many positions through every stage; watch gradients and operations."""
     chain = Chain(outline, None)
     with torch.device("meta"):
-        ids = torch.zeros(2, 2, dtype=torch.int64)
-        inputs = Inputs(ids, torch.full((2,), 2, dtype=torch.int64), None, None)
-    hidden: Tensor | None = None
+        ids = torch.zeros(2, positions, dtype=torch.int64)
+        inputs = Inputs(ids, torch.full((2,), positions, dtype=torch.int64), None, None)
+    outline.eval()
+    evaluating = [seen for _, seen in _stages_seen(chain, inputs)]
+    outline.train()
     first_trained = first_drawing = first_idle = first_product = len(chain)
-    with _Operations() as seen, torch.device("meta"):
-        context = chain.context(inputs)
-        for index in range(len(chain)):
-            hidden = chain.run(index, hidden, context, inputs)
-            if hidden.requires_grad:
-                first_trained = min(index, first_trained)
-            if seen.draws:
-                first_drawing = min(index, first_drawing)
-            if seen.idle_draws:
-                first_idle = min(index, first_idle)
-            if seen.products:
-                first_product = min(index, first_product)
-        before_head, seen.draws = seen.draws, False
+    reshapes: int | None = None
+    hidden: Tensor | None = None
+    for index, (hidden, seen) in enumerate(_stages_seen(chain, inputs)):
+        if hidden.requires_grad:
+            first_trained = min(index, first_trained)
+        if seen.draws or seen.steps != evaluating[index].steps:
+            first_drawing = min(index, first_drawing)
+        if seen.idle_draws:
+            first_idle = min(index, first_idle)
+        if seen.products:
+            first_product = min(index, first_product)
+        if reshapes is None and index < len(chain) - 1 and hidden.shape[:2] != ids.shape:
+            reshapes = index
+    with _Operations() as head, torch.device("meta"):
         outline.out_head(hidden)
-    if seen.draws and not before_head:
-        # Draws without effect still move the generator from which the head draws.
-        first_drawing = first_idle
-    return _Probe(first_trained, first_drawing, first_product)
+    if head.draws or first_drawing < len(chain):
+        # Draws without effect still move the generator from which others draw.
+        first_drawing = min(first_drawing, first_idle)
+    return _Probe(first_trained, first_drawing, first_product, reshapes)
+
+
+def _stages_seen(chain: Chain, inputs: Inputs) -> Iterator[tuple[Tensor, _Operations]]:
+    """What each stage gives, and what it did; the first did what prepares them all, too."""
+    hidden: Tensor | None = None
+    context: Any = None
+    for index in range(len(chain)):
+        with _Operations() as seen, torch.device("meta"):
+            if index == 0:
+                context = chain.context(inputs)
+            hidden = chain.run(index, hidden, context, inputs)
+        yield hidden, seen
 
 
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notices operations: ``draws`` of random numbers, ``idle_draws`` without effect, and
-    ``products`` of matrices."""
+    """Notices operations: ``draws`` of random numbers (from torch, Python or NumPy),
+    ``idle_draws`` without effect, and ``products`` of matrices; ``steps`` are all others, with the
+    numbers and flags they were given."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.draws = self.idle_draws = self.products = False
+        self.steps: list[tuple[str, str]] = []
+
+    def __enter__(self) -> _Operations:
+        self._generators = _generator_states()
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
+        self.draws |= self._generators != _generator_states()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
         self.products |= func.overloadpacket in flop_registry
+        names = [argument.name for argument in func._schema.arguments]
+        given = dict(zip(names, args, strict=False)) | kwargs
         if torch.Tag.nondeterministic_seeded in func.tags:
-            names = [argument.name for argument in func._schema.arguments]
-            given = dict(zip(names, args, strict=False)) | kwargs
             p = given.get("p")
             if "dropout_p" in names:  # fused attention draws only where it drops
                 self.draws |= bool(given.get("dropout_p"))
@@ -297,4 +344,13 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.idle_draws = True
             else:
                 self.draws = True
+        else:
+            flags = {k: v for k, v in given.items() if isinstance(v, bool | int | float | str)}
+            self.steps.append((func.name(), repr(sorted(flags.items()))))
         return func(*args, **kwargs)
+
+
+def _generator_states() -> tuple[Any, ...]:
+    """Of the generators that torch does not know."""
+    name, keys, *rest = np.random.get_state()
+    return random.getstate(), name, np.asarray(keys).tobytes(), rest

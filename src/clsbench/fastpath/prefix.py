@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from clsbench.fastpath.disk_cache import DiskCache, PrefixKey
+from clsbench.fastpath.disk_cache import DiskCache, PrefixKey, Spill
 from clsbench.fastpath.rows import DistinctRows
 from clsbench.record import KeptActivations
 
@@ -17,8 +18,9 @@ Progress = Callable[[int, int], None]
 """Told how many token positions have gone through the prefix, and of how many."""
 
 _SHARD_BYTES = 64 * 2**20
-_SAME_FRACTION = 1e-2
-"""Beyond rounding, in bf16 too: another computation."""
+_SAME_FRACTION = {torch.bfloat16: 1e-2, torch.float32: 1e-4, torch.float64: 1e-9}
+"""Of the largest activation. What differs by more differs by more than rounding, in what is kept:
+it comes from another computation."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +43,16 @@ class Compute(Protocol):
 
 
 class Room(NamedTuple):
-    """Where activations may be kept: so many bytes of memory, and a cache on disk or none."""
+    """Where activations may be kept: so many bytes of memory, and a cache on disk or none.
+
+    Those without a key may take ``spill_bytes`` of disk until the run ends, in ``spill_folder`` (or
+    the system's folder for temporary files).
+    """
 
     memory_bytes: int
     disk: DiskCache | None
+    spill_bytes: int = 0
+    spill_folder: Path | None = None
 
 
 class _Lack(NamedTuple):
@@ -64,9 +72,7 @@ class PrefixStore:
         self._compute = compute
         self._room = room
         self._batch_tokens = batch_tokens
-        # Without a disk, memory may be full long before a shard is.
-        small = room.disk is None and room.memory_bytes < 4 * _SHARD_BYTES
-        self._portion_bytes = room.memory_bytes // 4 if small else _SHARD_BYTES
+        self._spill = Spill(room.spill_folder, room.spill_bytes) if room.spill_bytes else None
         self._kept: dict[int, list[Tensor | None]] = {}
         self._memory_bytes: dict[int, int] = {}
         self._most_memory_bytes = self._disk_bytes = 0
@@ -86,59 +92,60 @@ class PrefixStore:
 
         A cut with a key is looked up in the cache on disk and kept there for later runs. Rows go on
         from a cut ``below`` where that is kept, by this run or (if it has a key) an earlier one.
-        Once there is no room at all any more, the rest is left to be computed when it is asked for.
+        Once there is no room for more at a cut, the rest is left to be computed when it is asked
+        for.
         """
         for cut, key in keys.items():
+            self.drop(cut)
             self._kept[cut] = self._look_up(cut, key)
-            self._disk_bytes += sum(row.nbytes for row in self._kept[cut] if row is not None)
+            self._disk_bytes += _total_bytes(row for row in self._kept[cut] if row is not None)
         starts: dict[int, list[Tensor | None]] = {}
         lacking = self._lacking(keys, below, starts)
         missing = {slot for slots in lacking.values() for slot in slots}
         self._found |= set(range(len(self._rows))) - missing
         total = int(self._rows.widths[sorted(missing)].sum())
         done = 0
-        waiting: dict[int, dict[int, Tensor]] = {cut: {} for cut in keys}
+        waiting: dict[int, dict[int, Tensor]] = {cut: {} for lack in lacking for cut in lack.cuts}
         full: set[int] = set()
         progress(done, total)
         try:
             for lack, slots in self._batches_of(lacking, mixed_lengths):
-                start = None
-                if lack.start:
-                    rows_there = [starts[lack.start][slot] for slot in slots.tolist()]
-                    start = Start(lack.start, [row for row in rows_there if row is not None])
-                    self._continued |= set(slots.tolist())
-                for cut, rows in self._compute(slots, lack.cuts, start).items():
-                    waiting[cut].update(zip(slots.tolist(), rows, strict=True))
-                    if sum(row.nbytes for row in waiting[cut].values()) >= self._portion_bytes:
-                        if not self._keep(cut, keys[cut], waiting[cut]):
-                            full.add(cut)
-                        waiting[cut] = {}
-                self._computed |= set(slots.tolist())
+                if cuts := [cut for cut in lack.cuts if cut not in full]:
+                    start = None
+                    if lack.start:
+                        rows_there = [starts[lack.start][slot] for slot in slots.tolist()]
+                        start = Start(lack.start, [row for row in rows_there if row is not None])
+                        self._continued |= set(slots.tolist())
+                    for cut, rows in self._compute(slots, cuts, start).items():
+                        waiting[cut].update(zip(slots.tolist(), rows, strict=True))
+                    self._computed |= set(slots.tolist())
+                    full |= self._keep_what_is_due(keys, waiting)
                 done += int(self._rows.widths[slots].sum())
                 progress(done, total)
-                if full == set(keys):
-                    progress(total, total)
-                    break
         finally:  # an interrupted run leaves to the next what it has computed
             for cut, left in waiting.items():
                 if left:
                     self._keep(cut, keys[cut], left)
-        in_memory = sum(self._memory_bytes.values())
-        self._most_memory_bytes = max(self._most_memory_bytes, in_memory)
 
     def drop(self, cut: int) -> None:
         """Forget what was kept at this cut."""
         self._kept.pop(cut, None)
         self._memory_bytes.pop(cut, None)
+        if self._spill is not None:
+            self._spill.drop(cut)
 
     def at(self, cut: int, slots: Tensor) -> list[Tensor]:
-        """The activations of these rows (B,), computed again where they could not be kept."""
+        """The activations of these rows (B,), computed again where they could not be kept.
+
+        What is computed again is kept if memory has become free.
+        """
         kept = self._kept[cut]
         rows = [kept[slot] for slot in slots.tolist()]
         absent = [place for place, row in enumerate(rows) if row is None]
         if absent:
             again = self._compute(slots[absent], [cut], None)[cut]
             self._recomputed += len(absent)
+            self._keep_in_memory(cut, dict(zip(slots[absent].tolist(), again, strict=True)))
             for place, row in zip(absent, again, strict=True):
                 rows[place] = row
         return [row for row in rows if row is not None]
@@ -153,7 +160,7 @@ class PrefixStore:
             continued=len(self._continued),
             recomputed=self._recomputed,
             memory_bytes=self._most_memory_bytes,
-            disk_bytes=self._disk_bytes,
+            disk_bytes=self._disk_bytes + (self._spill.most_bytes if self._spill else 0),
         )
 
     def _lacking(
@@ -189,13 +196,16 @@ class PrefixStore:
         found = self._room.disk.load(key, self._rows.keys)
         if not found:
             return nothing
-        # A key can be no better than the versions that components report: try one row.
-        slot = next(slot for slot, key in enumerate(self._rows.keys) if key in found)
+        # A key can be no better than the versions that components report: try one row, the widest,
+        # in which the most can differ.
+        widths = self._rows.widths.tolist()
+        there = (slot for slot, row_key in enumerate(self._rows.keys) if row_key in found)
+        slot = max(there, key=widths.__getitem__)
         ((again,),) = self._compute(torch.tensor([slot]), [cut], None).values()
-        difference = (again.cpu().double() - found[self._rows.keys[slot]].double()).abs().max()
-        if difference > _SAME_FRACTION * again.abs().max().item():
+        difference = _difference(again.cpu(), found[self._rows.keys[slot]])
+        if difference is not None:
             logger.warning(
-                "the activations that an earlier run kept differ from today's (by %.2g): they are "
+                "the activations that an earlier run kept differ from today's (%s): they are "
                 "computed again; clsbench cache clear %s removes them",
                 difference,
                 key.digest[:12],
@@ -203,25 +213,67 @@ class PrefixStore:
             return nothing
         return [found.get(row_key) for row_key in self._rows.keys]
 
+    def _keep_what_is_due(
+        self, keys: Mapping[int, PrefixKey | None], waiting: dict[int, dict[int, Tensor]]
+    ) -> set[int]:
+        """Keep what has grown to a portion; the cuts where not all of it found room.
+
+        Where one cut has no room the others try theirs, lest they wait in vain.
+        """
+        full: set[int] = set()
+        waiting_bytes = {cut: _total_bytes(rows.values()) for cut, rows in waiting.items()}
+        for cut in sorted(waiting, key=waiting_bytes.__getitem__, reverse=True):
+            if not (rows := waiting[cut]):
+                continue
+            if full or waiting_bytes[cut] >= self._portion_bytes(keys[cut]) // len(waiting):
+                waiting[cut] = {}
+                if self._keep(cut, keys[cut], rows) < len(rows):
+                    full.add(cut)
+        return full
+
+    def _portion_bytes(self, key: PrefixKey | None) -> int:
+        """How much waits to be kept at once, of all cuts together."""
+        if (self._room.disk if key is not None else self._spill) is not None:
+            return _SHARD_BYTES
+        # Without a disk, memory may be full long before a shard is.
+        return min(_SHARD_BYTES, self._room.memory_bytes // 4, self._free_bytes())
+
     def _keep(self, cut: int, key: PrefixKey | None, rows: Mapping[int, Tensor]) -> int:
         """How many of the rows found room."""
-        mapped: Mapping[str, Tensor] = {}
+        mapped: Mapping[int, Tensor] = {}
         if key is not None and self._room.disk is not None:
             by_key = {self._rows.keys[slot]: row.cpu() for slot, row in rows.items()}
-            mapped = self._room.disk.store(key, by_key)
-            self._disk_bytes += sum(row.nbytes for row in mapped.values())
-        free_bytes = self._room.memory_bytes - sum(self._memory_bytes.values())
-        in_memory: dict[int, Tensor] = {}
+            stored = self._room.disk.store(key, by_key)
+            self._disk_bytes += _total_bytes(stored.values())
+            row_keys = {slot: self._rows.keys[slot] for slot in rows}
+            mapped = {slot: stored[k] for slot, k in row_keys.items() if k in stored}
+        in_memory = self._keep_in_memory(cut, rows)
+        beyond = {slot: row for slot, row in rows.items() if slot not in in_memory}
+        if key is None and self._spill is not None:
+            mapped = self._spill.store(cut, beyond)
+        for slot in beyond:
+            self._kept[cut][slot] = mapped.get(slot)
+        return sum(self._kept[cut][slot] is not None for slot in rows)
+
+    def _keep_in_memory(self, cut: int, rows: Mapping[int, Tensor]) -> set[int]:
+        """Those of the rows that found room in memory."""
+        free_bytes = self._free_bytes()
+        fitting: dict[int, Tensor] = {}
         for slot, row in rows.items():
             if row.nbytes <= free_bytes:
                 free_bytes -= row.nbytes
-                in_memory[slot] = row
-            else:
-                self._kept[cut][slot] = mapped.get(self._rows.keys[slot])
-        for slot, row in _side_by_side(in_memory).items():
+                fitting[slot] = row
+        for slot, row in _side_by_side(fitting).items():
             self._kept[cut][slot] = row
-            self._memory_bytes[cut] = self._memory_bytes.get(cut, 0) + row.nbytes
-        return sum(self._kept[cut][slot] is not None for slot in rows)
+        if fitting:
+            kept_bytes = self._memory_bytes.get(cut, 0) + _total_bytes(fitting.values())
+            self._memory_bytes[cut] = kept_bytes
+            used_bytes = sum(self._memory_bytes.values())
+            self._most_memory_bytes = max(self._most_memory_bytes, used_bytes)
+        return set(fitting)
+
+    def _free_bytes(self) -> int:
+        return self._room.memory_bytes - sum(self._memory_bytes.values())
 
     def _batches_of(
         self, lacking: Mapping[_Lack, Sequence[int]], mixed_lengths: bool
@@ -242,6 +294,24 @@ class PrefixStore:
             batch.append(slot)
         if batch:
             yield torch.tensor(batch)
+
+
+def _difference(today: Tensor, stored: Tensor) -> str | None:
+    """What tells another computation; ``None`` if nothing does."""
+    if (today.dtype, today.shape) != (stored.dtype, stored.shape):
+        kinds = [f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in (stored, today)]
+        return f"{kinds[0]} and not {kinds[1]}"
+    if not today.numel():
+        return None
+    difference = (today.double() - stored.double()).abs().max().item()
+    # Not the other way round: what is no number is not the same.
+    if difference <= _SAME_FRACTION[stored.dtype] * today.double().abs().max().item():
+        return None
+    return f"by {difference:.2g}"
+
+
+def _total_bytes(rows: Iterable[Tensor]) -> int:
+    return sum(row.nbytes for row in rows)
 
 
 def _side_by_side(rows: Mapping[int, Tensor]) -> dict[int, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 
 from clsbench.environment import free_memory_bytes
@@ -27,34 +29,57 @@ def make_shortcuts(
     options: RunOptions,
     device: torch.device,
     max_length: int,
+    needed_bytes: int = 0,
 ) -> Shortcuts | None:
     """What :class:`Forward` needs to follow ``plan``; ``None`` if it takes no shortcut.
 
     ``classifier`` must have its first weights still. Activations are kept for later runs unless
-    a component that decides on them has no version: it may be another one tomorrow.
+    a component that decides on them has no version: it may be another one tomorrow. Of the memory
+    that is free now the run itself still takes ``needed_bytes``, for gradients and optimiser.
     """
     if not any(shortcut.taken for shortcut in plan.shortcuts):
         return None
     versions = {p.axis: p.version for p in experiment.plugins if p.axis in _DECIDING}
-    disk_bytes = size_bytes(options.cache_disk) if None not in versions.values() else 0
+    disk_bytes = size_bytes(options.cache_disk)
     tree = to_tree(experiment.spec)
+    everywhere = {axis: version for axis, version in versions.items() if axis != "pooling"}
     circumstances = {
-        **{axis: format_component(tree[axis]) for axis in versions},
-        "versions": versions,
+        **{axis: format_component(tree[axis]) for axis in everywhere},
+        "versions": everywhere,
         "max_length": max_length,
         "precision": options.precision,
         "device": device.type,
     }
 
-    keys = PrefixKeys(classifier, plan, circumstances)
+    keys = PrefixKeys(classifier, plan, max_length, circumstances)
+
+    pooling = f"{format_component(tree['pooling'])} {versions.get('pooling')}"
 
     def key(cut: int) -> PrefixKey | None:
-        return keys.at(cut) if disk_bytes else None
+        pooled = cut == len(plan.stages) or (plan.single is not None and cut > plan.single)
+        deciding = versions if pooled else everywhere
+        if not disk_bytes or None in deciding.values():
+            return None
+        found = keys.at(cut)
+        if not pooled:  # the same whatever reads it
+            return found
+        return found._replace(
+            digest=hashlib.sha256(f"{found.digest} {pooling}".encode()).hexdigest()
+        )
 
+    folder = activations_folder()
     room = Room(
-        memory_bytes=free_memory_bytes(device) // 2
+        memory_bytes=_fair_share_bytes(device, needed_bytes)
         if options.cache_memory is None
         else size_bytes(options.cache_memory),
-        disk=DiskCache(activations_folder(), disk_bytes) if disk_bytes else None,
+        disk=DiskCache(folder, disk_bytes) if disk_bytes else None,
+        spill_bytes=disk_bytes,
+        spill_folder=folder.parent,
     )
     return Shortcuts(plan, experiment.pooling, room, key)
+
+
+def _fair_share_bytes(device: torch.device, needed_bytes: int) -> int:
+    """Half of what is free, and no more than the run leaves of it."""
+    free_bytes = free_memory_bytes(device)
+    return max(min(free_bytes // 2, free_bytes - needed_bytes), 0)

@@ -12,8 +12,16 @@ from clsbench.catalog import Catalog
 from clsbench.environment import choose_device, circumstances, describe_environment
 from clsbench.measure.limits import Limits, LimitsMeter
 from clsbench.measure.measurement import Measurement, measure
-from clsbench.measure.phases import NotApplicable, Subject, phase_workloads, prepare_subject
+from clsbench.measure.phases import (
+    NotApplicable,
+    PhaseWorkload,
+    Subject,
+    phase_workloads,
+    prepare_subject,
+)
+from clsbench.measure.racing import Comparison, Race, RaceRules, race
 from clsbench.measure.sampling import Rules
+from clsbench.measure.stopwatch import stopwatch
 from clsbench.options import RunOptions
 from clsbench.record import Environment, ParameterCounts, StandIn
 from clsbench.resolve import Experiment
@@ -135,3 +143,129 @@ def _point(value: str, subject: Subject, found: Sequence[Measurement | LeftOut])
         measurements=tuple(each for each in found if isinstance(each, Measurement)),
         left_out=tuple(each for each in found if isinstance(each, LeftOut)),
     )
+
+
+# --- two against each other -----------------------------------------------------------------------
+
+_ROUNDS = 30
+_AGAIN = "A again"
+
+
+class PhaseComparison(msgspec.Struct, frozen=True, kw_only=True):
+    """A phase of two experiments, timed turn by turn; ``control`` is A against itself.
+
+    ``verdict`` is what is to be said of B: ``faster``, ``slower``, ``no difference shown`` or
+    ``not measured`` (too few undisturbed rounds, or a control that differs).
+    """
+
+    phase: str
+    verdict: str
+    b_over_a: Comparison
+    control: Comparison
+    race: Race
+
+
+class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Two experiments, phase by phase, with all samples.
+
+    ``left_out`` holds the phases that one of the two does not have.
+    """
+
+    status: str
+    date: str
+    a: str
+    b: str
+    specs: tuple[dict[str, Any], dict[str, Any]]
+    stand_ins: tuple[StandIn, ...]
+    rules: Rules
+    environment: Environment
+    phases: tuple[PhaseComparison, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def compare(
+    first: Variant,
+    second: Variant,
+    phases: Sequence[str],
+    rules: Rules,
+    options: RunOptions,
+    catalog: Catalog,
+    tell: Tell,
+) -> ComparisonReport:
+    """Let the phases of two experiments take turns; what was measured before an interruption is
+    kept.
+
+    Raises:
+        UsageError: what was asked for is wrong or missing.
+        AssetError: data or weights cannot be had.
+    """
+    device = choose_device(options.device, options.precision)
+    compared: list[PhaseComparison] = []
+    left_out: list[LeftOut] = []
+    status = "finished"
+    with circumstances(options):
+        environment = describe_environment(device, options)
+        a, b = (
+            prepare_subject(variant.experiment, options, device, catalog)
+            for variant in (first, second)
+        )
+        try:
+            for phase in phases:
+                tell("", phase)
+                (one,), (other,) = (tuple(phase_workloads(each, [phase])) for each in (a, b))
+                if isinstance(one, NotApplicable):
+                    left_out.append(LeftOut(phase=phase, reason=f"{first.value}: {one.reason}"))
+                elif isinstance(other, NotApplicable):
+                    left_out.append(LeftOut(phase=phase, reason=f"{second.value}: {other.reason}"))
+                else:
+                    compared.append(_compare_phase(phase, one, other, rules))
+        except KeyboardInterrupt:
+            if not compared:
+                raise
+            status = "interrupted"
+    return ComparisonReport(
+        status=status,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        a=first.value,
+        b=second.value,
+        specs=(a.record.spec, b.record.spec),
+        stand_ins=tuple(dict.fromkeys((*a.record.stand_ins, *b.record.stand_ins))),
+        rules=rules,
+        environment=environment,
+        phases=tuple(compared),
+        left_out=tuple(left_out),
+    )
+
+
+def _compare_phase(
+    phase: str, one: PhaseWorkload, other: PhaseWorkload, rules: Rules
+) -> PhaseComparison:
+    race_rules = RaceRules(
+        _ROUNDS, rules.budget_seconds, rules.load_limit_cores, rules.sample_seconds
+    )
+    try:
+        one.setup()
+        other.setup()
+        found = race(
+            {"A": one.call, "B": other.call, _AGAIN: one.call}, race_rules, stopwatch(one.device)
+        )
+    finally:
+        one.teardown()
+        other.teardown()
+    b_over_a, control = found.compare("A", "B"), found.compare("A", _AGAIN)
+    return PhaseComparison(
+        phase=phase,
+        verdict=verdict_on(b_over_a, control),
+        b_over_a=b_over_a,
+        control=control,
+        race=found,
+    )
+
+
+def verdict_on(b_over_a: Comparison, control: Comparison) -> str:
+    """What is to be said of B, given B against A and A against itself."""
+    if not b_over_a.measured or not control.measured or control.differs:
+        return "not measured"
+    if not b_over_a.differs or b_over_a.ratio is None:
+        return "no difference shown"
+    return "slower" if b_over_a.ratio > 1 else "faster"

@@ -41,36 +41,37 @@ class LimitsMeter:
         copied_bytes: int = 256 * 2**20,
         seconds: float = 1.5,
     ) -> None:
-        dtype = _DTYPES[precision]
         self._device = device
-        self._matrices = [
-            torch.rand(matrix_side, matrix_side, device=device).to(dtype) for _ in range(3)
-        ]
-        self._source = torch.ones(copied_bytes, dtype=torch.uint8, device=device)
+        self._dtype = _DTYPES[precision]
+        self._side = matrix_side
+        self._copied_bytes = copied_bytes
         self._seconds = seconds
         self._watch = stopwatch(device)
         self._matrix_seconds = self._copy_seconds = self._foreign_cores = float("inf")
 
     def measure(self) -> None:
-        """Measure once more."""
-        left, right, out = self._matrices
-        target = torch.empty_like(self._source)
+        """Measure once more; the memory that takes is free again afterwards."""
+        left, right, out = (
+            torch.rand(self._side, self._side, device=self._device).to(self._dtype)
+            for _ in range(3)
+        )
+        source = torch.ones(self._copied_bytes, dtype=torch.uint8, device=self._device)
+        target = torch.empty_like(source)
         load = LoadMeter()
         before = load.look()
         product = self._best(lambda: torch.mm(left, right, out=out))
-        copying = self._best(lambda: target.copy_(self._source))
+        copying = self._best(lambda: target.copy_(source))
         self._foreign_cores = min(self._foreign_cores, load.foreign_cores(before, load.look()))
         self._matrix_seconds = min(self._matrix_seconds, product)
         self._copy_seconds = min(self._copy_seconds, copying)
 
     def best(self) -> Limits:
         """The best so far."""
-        side = len(self._matrices[0])
         return Limits(
-            flops_per_second=2 * side**3 / self._matrix_seconds,
-            bytes_per_second=2 * self._source.nbytes / self._copy_seconds,
-            matrix_side=side,
-            copied_bytes=self._source.nbytes,
+            flops_per_second=2 * self._side**3 / self._matrix_seconds,
+            bytes_per_second=2 * self._copied_bytes / self._copy_seconds,
+            matrix_side=self._side,
+            copied_bytes=self._copied_bytes,
             foreign_cores=self._foreign_cores,
         )
 

@@ -16,6 +16,7 @@ from clsbench.components import Tokenizer
 from clsbench.data.tokens import TokenRows
 from clsbench.errors import UsageError, closest_match_hint
 from clsbench.experiment import build_classifier
+from clsbench.fastpath.embedding_gradients import rows_of_gradients
 from clsbench.fastpath.forward import Forward, Shortcuts, autocast, evaluating
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.prefix import Room
@@ -115,7 +116,7 @@ def prepare_subject(
     files = prepare_files(experiment, options, catalog)
     experiment = files.experiment
     data = prepare_data(experiment, files.files)
-    freezing, plan, record = plan_run(experiment, options, device, files, data)
+    freezing, plan, record, _ = plan_run(experiment, options, device, files, data)
     classifier = build_classifier(
         experiment,
         files.files,
@@ -275,7 +276,7 @@ def _training_workload(subject: Subject, phase: str, forward: Forward) -> PhaseW
         forward.prepare(_nobody_watches)
         forward.begin_epoch(0, _nobody_watches)
         optimizer = make_optimizer(_trained(subject), settings, subject.device)
-        gradients = stack.enter_context(forward.row_gradients())
+        gradients = stack.enter_context(rows_of_gradients(subject.classifier))
         steps[:] = [BatchTraining(forward, optimizer, settings, TrainingLog(), gradients)]
 
     batch = TrainBatch(step=0, epoch=0, indices=_whole(subject.rows), update=True)

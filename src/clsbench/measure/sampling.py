@@ -129,8 +129,8 @@ def take_samples(
     watch = watch or stopwatch(workload.device)
     load = load or LoadMeter()
     started = clock()
-    warm_up, stable = _warm_up(workload, watch, rules.budget_seconds / 4, clock)
-    calls = calls_for(rules.sample_seconds, warm_up[-1])
+    warm, stable = warm_up(workload, watch, rules.budget_seconds / 4, clock)
+    calls = calls_for(rules.sample_seconds, warm[-1])
     samples: list[Sample] = []
     found: Interval | None = None
     while True:
@@ -142,7 +142,7 @@ def take_samples(
             break
         if len(samples) >= FEWEST_SAMPLES and clock() - started >= rules.budget_seconds:
             break
-    return Timing(samples=tuple(samples), warm_up_calls=len(warm_up), stable=stable, seconds=found)
+    return Timing(samples=tuple(samples), warm_up_calls=len(warm), stable=stable, seconds=found)
 
 
 def median_interval(seconds: Sequence[float]) -> Interval | None:
@@ -168,10 +168,16 @@ def calls_for(sample_seconds: float, call_seconds: float) -> int:
     return min(max(math.ceil(sample_seconds / max(call_seconds, 1e-9)), 1), _MOST_CALLS)
 
 
-def _warm_up(
-    workload: Workload, watch: Stopwatch, most_seconds: float, clock: Callable[[], float]
+def warm_up(
+    workload: Workload,
+    watch: Stopwatch,
+    most_seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[list[float], bool]:
-    """Call until the last few times are no shorter than the few before them, seconds by call."""
+    """Call until the last few times are no shorter than the few before them, or time is up.
+
+    The seconds of each call, and whether they have settled.
+    """
     started = clock()
     seconds: list[float] = []
     while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.text import Text
 
 from clsbench.report.layout import Row, fitting_table
-from clsbench.report.wording import bytes_text, percent, plain, rate
+from clsbench.report.wording import bytes_text, plain, rate
 
 if TYPE_CHECKING:
-    from clsbench.measure.bench import BenchReport
+    from clsbench.measure.bench import BenchReport, ComparisonReport, PhaseComparison
     from clsbench.measure.limits import Limits
     from clsbench.measure.measurement import Measurement
 
@@ -29,6 +29,9 @@ _HEADERS = (
     "memory",
     "samples",
 )
+_NARROW = (0, 1, 3, 6, 7, 8)
+"""The columns that are left where all do not fit."""
+_WIDE_CHARACTERS = 112
 NOT_MEASURED = "not measured"
 
 
@@ -43,11 +46,59 @@ def print_bench(console: Console, report: BenchReport) -> None:
             console.print(plain(told, "yellow"), soft_wrap=True)
         if report.swept is not None:
             console.print(plain(f"{report.swept} = {point.value}", "bold"), soft_wrap=True)
-        rows = [_row(measured, report.limits) for measured in point.measurements]
-        console.print(fitting_table("phase", _HEADERS, [rows], console.width))
+        shown = range(len(_HEADERS)) if console.width >= _WIDE_CHARACTERS else _NARROW
+        rows = [_row(measured, report.limits, shown) for measured in point.measurements]
+        headers = [_HEADERS[column] for column in shown]
+        console.print(fitting_table("phase", headers, [rows], console.width))
         for left_out in point.left_out:
             told = f"{left_out.phase}: not in this experiment: {left_out.reason}"
             console.print(plain(told, "dim"), soft_wrap=True)
+
+
+_COMPARED = ("A", "B", "B takes", "95 %", "A takes,\nof itself", "rounds", "verdict on B")
+
+
+def print_comparison(console: Console, report: ComparisonReport) -> None:
+    """Phase by phase, which of the two is faster, and how well that is known."""
+    environment = report.environment
+    told = (
+        f"A: {report.a}",
+        f"B: {report.b}",
+        f"on {environment.device} ({environment.device_name}), {environment.precision}, "
+        f"{environment.threads} threads, torch {environment.torch}; {report.date}; turn by turn, "
+        "rounds in which others used more than "
+        f"{report.rules.load_limit_cores:g} cores dropped",
+    )
+    for line in told:
+        console.print(plain(line, "dim"), soft_wrap=True)
+    for stand_in in report.stand_ins:
+        line = f"STAND-IN: {stand_in.by} in place of {stand_in.replaced}"
+        console.print(plain(line, "yellow"), soft_wrap=True)
+    rows = [_compared_row(phase) for phase in report.phases]
+    console.print(fitting_table("phase", _COMPARED, [rows], console.width))
+    for left_out in report.left_out:
+        line = f"{left_out.phase}: not compared: {left_out.reason}"
+        console.print(plain(line, "dim"), soft_wrap=True)
+
+
+def _compared_row(phase: PhaseComparison) -> Row:
+    found, control = phase.b_over_a, phase.control
+    rounds = f"{found.pairs}"
+    if phase.race.dropped:
+        rounds += f", {phase.race.dropped}\nsamples dropped"
+    if found.ratio is None or found.fast_seconds is None or found.slow_seconds is None:
+        return Row(Text(phase.phase), (*("–",) * 5, rounds, phase.verdict), phase.verdict)
+    cells = (
+        duration_text(found.fast_seconds),
+        duration_text(found.slow_seconds),
+        f"{found.ratio:.3f} ×",
+        f"{found.low:.3f}–{found.high:.3f}",
+        "–" if control.ratio is None else f"{control.ratio:.3f} ×",
+        rounds,
+        phase.verdict,
+    )
+    words = f"{cells[0]} and {cells[1]}: B takes {cells[2]} ({cells[3]}): {phase.verdict}"
+    return Row(Text(phase.phase), cells, words)
 
 
 def write_csv(report: BenchReport, file: Path) -> None:
@@ -108,14 +159,14 @@ def _conditions(report: BenchReport) -> Iterator[str]:
     )
 
 
-def _row(measured: Measurement, limits: Limits) -> Row:
+def _row(measured: Measurement, limits: Limits, shown: Sequence[int]) -> Row:
     timing = measured.timing
     count = f"{len(timing.samples) - timing.dropped}"
-    samples = f"{count}, {timing.dropped} dropped" if timing.dropped else count
+    samples = f"{count}\n{timing.dropped} dropped" if timing.dropped else count
     if timing.seconds is None:
         cells = (NOT_MEASURED, *("–",) * 6, bytes_text(measured.memory.allocated), samples)
-        told = f"{NOT_MEASURED}: {samples} samples"
-        return Row(Text(measured.phase), cells, told)
+        told = f"{NOT_MEASURED}: {count} samples, {timing.dropped} dropped"
+        return Row(Text(measured.phase), [cells[column] for column in shown], told)
     flops = measured.per_second(measured.flops) or 0.0
     cells = (
         duration_text(timing.seconds.median),
@@ -124,7 +175,7 @@ def _row(measured: Measurement, limits: Limits) -> Row:
         rate(measured.per_second(measured.real_tokens) or 0.0),
         rate(measured.per_second(measured.padded_tokens) or 0.0),
         f"{flops / 1e9:,.1f}" if flops else "–",
-        percent(flops / limits.flops_per_second) if flops else "–",
+        f"{flops / limits.flops_per_second:.1%}" if flops else "–",
         bytes_text(measured.memory.allocated),
         samples,
     )
@@ -132,7 +183,7 @@ def _row(measured: Measurement, limits: Limits) -> Row:
         f"{cells[0]} ± {cells[1]}, {cells[2]} texts/s, {cells[3]} real tokens/s, {cells[6]} of "
         f"peak, {cells[7]}"
     )
-    return Row(Text(measured.phase), cells, in_words)
+    return Row(Text(measured.phase), [cells[column] for column in shown], in_words)
 
 
 def duration_text(seconds: float) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from clsbench.measure.bench import BenchReport
+    from clsbench.measure.history import BenchmarkRun
     from clsbench.measure.sampling import Interval
 
 _FEWEST_POINTS = 3
+_METADATA = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+"""Without a date the same figure is the same file."""
 
 # Told apart in black and white by their dashes, their markers and their lightness.
 _STYLES: tuple[dict[str, Any], ...] = (
@@ -43,8 +48,7 @@ def save_growth(report: BenchReport, file: Path) -> None:
     """
     with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():  # type: ignore[arg-type]
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(file.suffix, {})
-        growth_figure(report).savefig(file, metadata=metadata)
+        growth_figure(report).savefig(file, metadata=_METADATA.get(file.suffix, {}))
 
 
 def growth_figure(report: BenchReport) -> Figure:
@@ -80,6 +84,39 @@ def growth_figure(report: BenchReport) -> Figure:
     axes.legend(frameon=False, handlelength=4, fontsize=8.5, loc="center left",
                 bbox_to_anchor=(1.0, 0.5))  # fmt: skip
     return figure
+
+
+def save_history(
+    machines: Sequence[Sequence[BenchmarkRun]], names: Sequence[str], file: Path
+) -> None:
+    """Draw the median of every benchmark over the runs, a panel for each kind of machine.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with matplotlib.rc_context(SETTINGS):  # type: ignore[arg-type]
+        figure = Figure(figsize=(9.6, 4.2 * len(machines)), layout="constrained")
+        for number, runs in enumerate(machines, 1):
+            axes = figure.add_subplot(len(machines), 1, number)
+            for name, style in zip(names, itertools.cycle(_STYLES), strict=False):
+                times = [
+                    (place, run.results[name].seconds)
+                    for place, run in enumerate(runs)
+                    if name in run.results and run.results[name].seconds is not None
+                ]
+                if times:
+                    places, seconds = zip(*times, strict=True)
+                    label = name.partition("::")[2] or name
+                    axes.plot(places, seconds, label=label, markersize=4, **style)
+            axes.set_yscale("log")
+            axes.set_ylabel("median time of a call")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration_text(value)))
+            ticks = [f"{run.date[5:16]}\n{run.commit[:8]}" for run in runs]
+            axes.set_xticks(range(len(runs)), ticks, fontsize=7)
+            axes.set_xlabel("run (date, commit)")
+            axes.legend(frameon=False, handlelength=4, fontsize=7, loc="center left",
+                        bbox_to_anchor=(1.0, 0.5))  # fmt: skip
+        figure.savefig(file, metadata=_METADATA.get(file.suffix, {}))
 
 
 def fitted_exponent(numbers: list[float], seconds: list[float]) -> float | None:

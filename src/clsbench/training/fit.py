@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clsbench.errors import ClsbenchError
-from clsbench.fastpath.embedding_gradients import RowGradients
+from clsbench.fastpath.embedding_gradients import RowGradients, rows_of_gradients
 from clsbench.fastpath.forward import Forward, autocast
 from clsbench.fastpath.prefix import Progress
 from clsbench.model.freezing import FreezingPlan
@@ -103,7 +103,7 @@ def fit(
     freezing.apply(classifier, freezing.ever())
     trainable = [p for p in classifier.parameters() if p.requires_grad]
     optimizer = make_optimizer(trainable, settings, forward.device)
-    with forward.row_gradients() as gradients:
+    with rows_of_gradients(classifier) as gradients:
         batches = BatchTraining(forward, optimizer, settings, log, gradients)
         epoch_begun = -1
         for event in events:

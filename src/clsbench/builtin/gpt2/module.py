@@ -149,7 +149,13 @@ def _is_plain(module: object, kind: type[nn.Module]) -> bool:
     if type(module) is not kind:
         return False
     assert isinstance(module, nn.Module)
-    return not (module._forward_hooks or module._forward_pre_hooks)
+    hooks = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+    return not any(hooks) and "forward" not in vars(module)
 
 
 class FeedForward(nn.Module):
@@ -179,7 +185,8 @@ class TransformerBlock(nn.Module):
 
     def forward(self, hidden: Tensor, packing: Packing | None = None) -> Tensor:
         """(B, T, H) → (B, T, H); with ``packing``, (N, H) → (N, H)."""
-        hidden = hidden + self.att(self.norm1(hidden), packing)
+        # By name, so that a hook that replaces the hidden states leaves the packing alone.
+        hidden = hidden + self.att(self.norm1(hidden), packing=packing)
         out: Tensor = hidden + self.ff(self.norm2(hidden))
         return out
 
@@ -248,7 +255,7 @@ class GPT2Module(nn.Module):
 
 def _block_stage(name: str, block: nn.Module) -> Stage:
     def run(hidden: Tensor | None, context: GPT2Context) -> Tensor:
-        out: Tensor = block(hidden, context.packing)
+        out: Tensor = block(hidden, packing=context.packing)
         return out
 
     def at_positions(hidden: Tensor, context: GPT2Context, positions: Tensor) -> Tensor:
@@ -258,7 +265,8 @@ def _block_stage(name: str, block: nn.Module) -> Stage:
     plain = (
         _is_plain(block, TransformerBlock)
         and _is_plain(block.att, MultiHeadAttention)
-        and _is_plain(block.norm1, LayerNorm)
+        and all(_is_plain(norm, LayerNorm) for norm in (block.norm1, block.norm2))
+        and _is_plain(block.ff, FeedForward)
     )
     return Stage(name, run, at_positions=at_positions if plain else None)
 

@@ -1,0 +1,234 @@
+"""How ``pytest benchmarks/`` times a workload, and where it keeps what it found."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler otherwise tells of itself
+
+import msgspec
+import pytest
+import torch
+
+from clsbench.catalog import load_catalog
+from clsbench.environment import circumstances, cpu_name
+from clsbench.errors import ClsbenchError
+from clsbench.measure.flops import count_flops
+from clsbench.measure.load import LoadMeter, Look
+from clsbench.measure.memory import peak_memory
+from clsbench.measure.phases import NotApplicable, Subject, phase_workloads, prepare_subject
+from clsbench.measure.sampling import FEWEST_SAMPLES, Workload, calls_for, warm_up
+from clsbench.measure.stopwatch import HostStopwatch
+from clsbench.options import RunOptions, default_options
+from clsbench.resolve import find_spec, resolve
+
+HISTORY = Path(__file__).with_name(".history")
+MOST_ROUNDS = 30
+ROUND_SECONDS = 0.1  # so that the load of others can be told
+EXPERIMENT = {"dataset": "synthetic-sms", "data.padding": 64}
+"""What is embedded: the benchmarks need no file."""
+
+
+class LoadWatchingTimer:
+    """pytest-benchmark's timer, asked at either end of a round: watches others outside of it."""
+
+    def __init__(self) -> None:
+        self._meter = LoadMeter()
+        self._before: Look | None = None
+        self.foreign_cores: list[float] = []
+
+    def __call__(self) -> float:
+        if self._before is None:
+            self._before = self._meter.look()
+            return time.perf_counter()
+        now = time.perf_counter()
+        self.foreign_cores.append(self._meter.foreign_cores(self._before, self._meter.look()))
+        self._before = None
+        return now
+
+
+TIMER = LoadWatchingTimer()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("clsbench")
+    group.addoption(
+        "--backbone",
+        default="gpt2-nano:weights=random",
+        help="The backbone that is timed (default: %(default)s); the real size is "
+        "gpt2:size=small,weights=random, with --assets for its vocabulary.",
+    )
+    group.addoption("--assets", help="A folder with data and weights, as clsbench run takes it.")
+    group.addoption("--threads", type=int, help="CPU threads of torch (default: torch's choice).")
+    group.addoption(
+        "--seconds", type=float, default=1.0, help="Timing of a benchmark (default: %(default)s)."
+    )
+    group.addoption(
+        "--load-limit",
+        type=float,
+        default=0.15,
+        help="Cores that others may use in a round that counts (default: %(default)s).",
+    )
+    group.addoption(
+        "--slow-down",
+        type=float,
+        default=0.0,
+        help="Make every call longer by this fraction, to see whether it is found.",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("benchmark_storage") == "file://./.benchmarks":  # nobody chose another
+        config.option.benchmark_storage = f"file://{HISTORY}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        given = item.get_closest_marker("benchmark")
+        options = {**(given.kwargs if given is not None else {}), "timer": TIMER}
+        item.add_marker(pytest.mark.benchmark(**options), append=False)
+
+
+def pytest_benchmark_update_machine_info(
+    config: pytest.Config, machine_info: dict[str, Any]
+) -> None:
+    """Only runs with the same are compared."""
+    machine_info["clsbench"] = {
+        "cpu": cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "torch": str(torch.__version__),
+        "threads": config.getoption("--threads") or torch.get_num_threads(),
+        "python": platform.python_version(),
+        "backbone": config.getoption("--backbone"),
+    }
+
+
+@pytest.fixture(scope="session")
+def options(pytestconfig: pytest.Config) -> RunOptions:
+    """The circumstances of all benchmarks."""
+    given = {
+        "threads": pytestconfig.getoption("--threads"),
+        "assets": pytestconfig.getoption("--assets"),
+    }
+    return default_options({key: value for key, value in given.items() if value is not None})
+
+
+@pytest.fixture(autouse=True)
+def _in_these_circumstances(options: RunOptions) -> Iterator[None]:
+    with circumstances(options):
+        yield
+
+
+@pytest.fixture(scope="session")
+def make_subject(
+    options: RunOptions, pytestconfig: pytest.Config
+) -> Callable[[torch.device, dict[str, Any]], Subject]:
+    """The embedded experiment with some changes, on a device."""
+    catalog = load_catalog()
+    base = find_spec("gpt2-sms-spam", catalog)
+    latest: dict[str, Subject] = {}
+
+    def make(device: torch.device, changes: dict[str, Any]) -> Subject:
+        key = f"{device} {changes}"
+        if key not in latest:
+            latest.clear()  # large ones do not all fit
+            spec = {**EXPERIMENT, "backbone": pytestconfig.getoption("--backbone"), **changes}
+            try:
+                latest[key] = prepare_subject(
+                    resolve(base, spec, catalog), options, device, catalog
+                )
+            except ClsbenchError as error:
+                pytest.exit(str(error), returncode=error.exit_code)
+        return latest[key]
+
+    return make
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device here")
+    return torch.device(request.param)
+
+
+@pytest.fixture
+def timed(benchmark: Any, pytestconfig: pytest.Config) -> Callable[[Workload], None]:
+    """Times a workload; what is known of it and of every round goes into ``extra_info``."""
+    seconds = pytestconfig.getoption("--seconds")
+    limit_cores = pytestconfig.getoption("--load-limit")
+    slow_down = pytestconfig.getoption("--slow-down")
+
+    def time_it(workload: Workload) -> None:
+        workload.setup()
+        try:
+            warm, stable = warm_up(workload, HostStopwatch(), seconds)
+            calls = calls_for(ROUND_SECONDS, warm[-1])
+            rounds = round(seconds / max(calls * warm[-1], 1e-9))
+            rounds = min(max(rounds, FEWEST_SAMPLES), MOST_ROUNDS)
+            TIMER.foreign_cores.clear()
+            call = slowed(workload.call, slow_down) if slow_down else workload.call
+            benchmark.pedantic(call, rounds=rounds, iterations=calls)
+            loads = list(TIMER.foreign_cores)
+            memory = peak_memory(workload.call, workload.device)
+            flops = count_flops(workload.call)
+        finally:
+            workload.teardown()
+        if benchmark.disabled:
+            return
+        times = benchmark.stats.stats.data  # by call
+        quiet = sorted(t for t, load in zip(times, loads, strict=True) if load <= limit_cores)
+        median = quiet[len(quiet) // 2] if len(quiet) >= FEWEST_SAMPLES else None
+        benchmark.extra_info.update(
+            device=str(workload.device),
+            phase=workload.phase,
+            warm_up_calls=len(warm),
+            stable=stable,
+            foreign_cores=loads,
+            load_limit_cores=limit_cores,
+            dropped=len(times) - len(quiet),
+            quiet_median_seconds=median,
+            examples=workload.examples,
+            real_tokens=workload.real_tokens,
+            padded_tokens=workload.padded_tokens,
+            real_tokens_per_second=workload.real_tokens / median if median else None,
+            flops=flops,
+            memory=msgspec.to_builtins(memory),
+        )
+
+    return time_it
+
+
+def slowed(call: Callable[[], object], fraction: float) -> Callable[[], None]:
+    """The call, and after it as long again as ``fraction`` of it."""
+
+    def slower() -> None:
+        started = time.perf_counter()
+        call()
+        ended = time.perf_counter()
+        until = ended + fraction * (ended - started)
+        while time.perf_counter() < until:
+            pass
+
+    return slower
+
+
+@pytest.fixture
+def timed_phase(
+    make_subject: Callable[[torch.device, dict[str, Any]], Subject],
+    timed: Callable[[Workload], None],
+) -> Callable[[torch.device, str, dict[str, Any]], None]:
+    """Times a phase of the embedded experiment with some changes."""
+
+    def time_phase(device: torch.device, phase: str, changes: dict[str, Any]) -> None:
+        (workload,) = phase_workloads(make_subject(device, changes), [phase])
+        if isinstance(workload, NotApplicable):
+            pytest.skip(workload.reason)
+        timed(workload)
+
+    return time_phase

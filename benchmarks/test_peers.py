@@ -1,0 +1,57 @@
+"""The fast path against its peers: the book's code, its GPTModelFast, and Hugging Face.
+
+On a toy by default, which shows that they do the same and not how fast anything is; ``-m slow``
+races them at GPT-2 small's size for the table of the fast path's targets (half an hour). Both
+write the table of ``python benchmarks/fast_path.py``, where more can be chosen.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workload import SETTINGS
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def _peers() -> None:
+    pytest.importorskip("llms_from_scratch", reason="pip install --no-deps llms-from-scratch")
+    pytest.importorskip("transformers", reason="pip install transformers")
+
+
+@pytest.fixture
+def assets(pytestconfig: pytest.Config) -> Path:
+    folder = pytestconfig.getoption("--assets") or os.environ.get("CLSBENCH_ASSETS")
+    if folder is None:
+        pytest.skip("the SMS corpus is read from a folder: --assets DIR")
+    return Path(folder)
+
+
+def race(assets: Path, setting: str, *arguments: str) -> None:
+    command = [sys.executable, str(HERE / "fast_path.py"), setting, "--assets", str(assets)]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True)
+    print(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert f"{setting[:8]}" in done.stdout
+
+
+@pytest.mark.usefixtures("_peers")
+@pytest.mark.parametrize("setting", list(SETTINGS))
+def test_the_same_work_on_a_toy(assets: Path, setting: str) -> None:
+    race(assets, setting, "--size", "tiny", "--threads", "1", "--rounds", "5", "--budget", "6")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_peers")
+@pytest.mark.parametrize("setting", list(SETTINGS))
+def test_the_targets_of_the_fast_path(
+    assets: Path, setting: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with capsys.disabled():
+        race(assets, setting)

@@ -1,0 +1,48 @@
+"""Forward, backward and train step of every freezing strategy and pooling in the catalog.
+
+A component is timed from the day on which it is registered: with its defaults, the other axes at
+theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from clsbench.catalog import load_catalog
+from clsbench.measure.phases import PHASES
+
+CATALOG = load_catalog()
+STEPS = ("forward", "forward+backward", "train step", "cached train step")
+TimePhase = Callable[[torch.device, str, dict[str, Any]], None]
+
+
+def names(axis: str) -> list[str]:
+    return list(CATALOG.entries[axis])
+
+
+@pytest.mark.parametrize("phase", [phase for phase in PHASES if phase not in STEPS])
+@pytest.mark.benchmark(group="other phases")
+def test_phase(timed_phase: TimePhase, device: torch.device, phase: str) -> None:
+    timed_phase(device, phase, {})
+
+
+@pytest.mark.parametrize("freezing", names("freezing_strategies"))
+@pytest.mark.parametrize("phase", STEPS)
+def test_freezing(
+    benchmark: Any, timed_phase: TimePhase, device: torch.device, phase: str, freezing: str
+) -> None:
+    benchmark.group = f"freezing: {phase}"
+    timed_phase(device, phase, {"freezing": freezing})
+
+
+@pytest.mark.parametrize("pooling", names("poolings"))
+@pytest.mark.parametrize("phase", STEPS)
+def test_pooling(
+    benchmark: Any, timed_phase: TimePhase, device: torch.device, phase: str, pooling: str
+) -> None:
+    benchmark.group = f"pooling: {phase}"
+    timed_phase(device, phase, {"pooling": pooling})

@@ -1,0 +1,158 @@
+"""``clsbench bench check``: whether the latest run of the benchmarks is slower than before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from clsbench.cli.bench_history import folder_option, history_in
+from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.cli.session import Session
+from clsbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from clsbench.measure.history import Thresholds, Verdict
+
+_SLOWER, _NOT_MEASURED = 1, 4
+
+
+@click.command("check", cls=JsonCommand)
+@folder_option
+@click.option(
+    "--threshold",
+    "thresholds",
+    multiple=True,
+    metavar="[NAME=]FRACTION",
+    default=("0.05",),
+    show_default=True,
+    help="The smallest slow-down that matters, as a fraction; with NAME= for the benchmarks whose "
+    "group begins so or whose name holds it; repeatable, the longest NAME that fits counts.",
+)
+@click.option(
+    "--against",
+    metavar="REV",
+    help="Compare the sources here with those of a git revision instead: runs of both, in turn, "
+    "which is what a shared machine needs.",
+)
+@click.option(
+    "--pairs",
+    type=click.IntRange(min=5),
+    default=8,
+    show_default=True,
+    help="Runs of either side for --against.",
+)
+@click.option(
+    "--select",
+    metavar="EXPRESSION",
+    default="",
+    help="Only these benchmarks for --against, as pytest -k takes them.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.pass_context
+def bench_check(
+    ctx: click.Context,
+    folder: Path,
+    thresholds: tuple[str, ...],
+    against: str | None,
+    pairs: int,
+    select: str,
+    as_json: bool,
+) -> None:
+    """Compare the latest run of the benchmarks with all earlier ones on a like machine.
+
+    What counts is a whole run, of which at least five earlier ones are needed: slower is what lies
+    beyond the threshold and beyond what runs without a change differ by (a prediction interval that
+    one run in a thousand leaves by chance).
+
+    Exit codes: 0 nothing is slower; 1 something is; 4 something could not be judged, since too few
+    rounds were undisturbed or there are too few earlier runs; 2 what was asked for is wrong.
+
+    \b
+    clsbench bench check
+    clsbench bench check --threshold 0.1 --threshold "freezing: train step=0.05"
+    clsbench bench check --against main --select "test_freezing and last-blocks"
+    """
+    from clsbench.measure.history import judge, judge_pairs, like_runs
+
+    chosen = _thresholds(thresholds)
+    if against is not None:
+        from clsbench.measure.checkouts import runs_in_pairs
+
+        arguments = ["-k", select] if select else []
+        quiet = (ctx.find_object(Session) or Session()).quiet
+
+        def tell(done: int, of: int) -> None:
+            if not quiet and done < of:
+                click.echo(f"pair {done + 1} of {of} …", err=True)
+
+        runs = runs_in_pairs(Path.cwd(), against, pairs, arguments, tell)
+        verdicts = judge_pairs(runs, chosen)
+        facts: dict[str, Any] = {"against": against, "pairs": pairs}
+        title = f"the sources here against {against}, {pairs} runs of each in turn"
+    else:
+        history = history_in(folder)
+        latest = history.runs[-1]
+        verdicts = judge(latest, like_runs(history, latest), chosen)
+        facts = {"run": str(latest.file), "commit": latest.commit}
+        title = f"the run of {latest.date[:19]} at {latest.commit}: {latest.file}"
+    if as_json:
+        tell_json(ctx, {**facts, "verdicts": verdicts})
+    else:
+        _print_verdicts(title, verdicts)
+    outcomes = {verdict.outcome for verdict in verdicts}
+    if "slower" in outcomes:
+        ctx.exit(_SLOWER)
+    if outcomes & {"not measured", "too few runs"}:
+        ctx.exit(_NOT_MEASURED)
+
+
+def _thresholds(texts: Sequence[str]) -> Thresholds:
+    from clsbench.measure.history import Thresholds
+
+    general, special = 0.05, {}
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        try:
+            fraction = float(number)
+        except ValueError:
+            fraction = -1.0
+        if not 0 <= fraction < 100:
+            raise UsageError(f"--threshold {text!r} is no FRACTION or NAME=FRACTION, as in 0.05")
+        if name:
+            special[name] = fraction
+        else:
+            general = fraction
+    return Thresholds(general, special)
+
+
+def _print_verdicts(title: str, verdicts: Sequence[Verdict]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from clsbench.report.bench import duration_text
+    from clsbench.report.layout import Row, fitting_table
+    from clsbench.report.wording import plain
+
+    console = Console()
+    console.print(plain(title), soft_wrap=True)
+    styles = {"slower": "bold red", "faster": "green", "not measured": "yellow"}
+    rows = []
+    for verdict in verdicts:
+        time = duration_text(verdict.seconds) if verdict.seconds else "–"
+        change = f"{verdict.ratio - 1:+.1%}" if verdict.ratio else "–"
+        least = max((verdict.limit or 1) - 1, verdict.threshold)
+        cells = (
+            time,
+            change,
+            f"{least:.1%}" if verdict.limit else "–",
+            str(verdict.earlier_runs),
+            Text(verdict.outcome, styles.get(verdict.outcome, "")),
+        )
+        label = Text(verdict.benchmark.partition("::")[2] or verdict.benchmark)
+        rows.append(Row(label, cells, f"{time}, {change}: {verdict.outcome}"))
+    headers = ("time", "change", "told\nfrom", "runs\nbefore", "verdict")
+    console.print(fitting_table("benchmark", headers, [rows], console.width))

@@ -1,0 +1,148 @@
+"""``clsbench bench history``: every run of the benchmarks, over commits and machines."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import rich_click as click
+
+from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from clsbench.measure.history import BenchmarkRun, History
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_FOLDER = Path("benchmarks", ".history")
+_SHORT = 8
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def folder_option(function: F) -> F:
+    """Where the runs lie."""
+    return click.option(
+        "--from",
+        "folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=DEFAULT_FOLDER,
+        show_default=True,
+        help="The storage that pytest benchmarks/ writes to.",
+    )(function)
+
+
+def history_in(folder: Path) -> History:
+    """The runs in ``folder``; what cannot be read is named.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from clsbench.measure.history import read_history
+
+    history = read_history(folder)
+    for problem in history.problems:
+        logger.warning("%s; it is left out", problem)
+    if not history.runs:
+        raise UsageError(
+            f"there is no run of the benchmarks in {folder}; pytest benchmarks/ makes one, and "
+            "--from names another folder"
+        )
+    return history
+
+
+@click.command("history", cls=JsonCommand)
+@folder_option
+@click.option(
+    "--only",
+    metavar="TEXT",
+    default="",
+    help="Only benchmarks whose name or group holds this.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option(
+    "--plot",
+    "plot_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw the medians over the runs (.svg, .pdf or .png).",
+)
+@click.pass_context
+def bench_history(
+    ctx: click.Context, folder: Path, only: str, as_json: bool, plot_file: Path | None
+) -> None:
+    """How long every benchmark took in every run: by commit, like machines together.
+
+    Each run of pytest benchmarks/ is kept. A time is the median of the rounds in which other
+    processes left the machine alone; – stands for too few of them. Under a machine the times of its
+    latest runs, the oldest first, and the last against the first.
+
+    \b
+    clsbench bench history
+    clsbench bench history --only "train step" --plot steps.svg
+    """
+    if plot_file is not None and plot_file.suffix not in (".svg", ".pdf", ".png"):
+        raise UsageError(f"{plot_file}: a plot is .svg, .pdf or .png")
+    history = history_in(folder)
+    machines = {run.machine: [r for r in history.runs if r.machine == run.machine]
+                for run in history.runs}  # fmt: skip
+    names = list(dict.fromkeys(
+        name for run in history.runs for name, result in run.results.items()
+        if only in name or only in result.group
+    ))  # fmt: skip
+    if not names:
+        raise UsageError(f"no benchmark has {only!r} in its name or group")
+    if as_json:
+        tell_json(ctx, {"runs": [_plain(run, names) for run in history.runs]})
+    else:
+        for machine, runs in machines.items():
+            _print_machine(machine, runs, names)
+    if plot_file is not None:
+        from clsbench.report.growth import save_history
+
+        try:
+            save_history(list(machines.values()), names, plot_file)
+        except OSError as error:
+            raise UsageError(f"{plot_file}: {error.strerror}") from None
+
+
+def _plain(run: BenchmarkRun, names: Sequence[str]) -> dict[str, Any]:
+    import msgspec
+
+    return {
+        "file": str(run.file),
+        "date": run.date,
+        "commit": run.commit,
+        "machine": msgspec.json.decode(run.machine),
+        "seconds": {name: run.results[name].seconds for name in names if name in run.results},
+    }
+
+
+def _print_machine(machine: str, runs: Sequence[BenchmarkRun], names: Sequence[str]) -> None:
+    import msgspec
+    from rich.console import Console
+    from rich.text import Text
+
+    from clsbench.report.bench import duration_text
+    from clsbench.report.layout import Row, fitting_table
+    from clsbench.report.wording import plain
+
+    console = Console()
+    facts = msgspec.json.decode(machine)
+    told = ", ".join(f"{key} {value}" for key, value in facts.items() if value not in (None, []))
+    console.print(plain(f"{len(runs)} runs on: {told}", "bold"), soft_wrap=True)
+    shown = runs[-max(1, (console.width - 60) // 12) :]
+    rows = []
+    for name in names:
+        times = [run.results[name].seconds if name in run.results else None for run in runs]
+        if all(time is None for time in times):
+            continue
+        cells = [duration_text(t) if t else "–" for t in times[-len(shown) :]]
+        measured = [t for t in times if t]
+        change = f"{measured[-1] / measured[0] - 1:+.1%}" if len(measured) > 1 else "–"
+        label = Text(name.partition("::")[2] or name)
+        rows.append(Row(label, (*cells, change), f"{', '.join(cells)}; {change}"))
+    headers = [f"{run.date[5:16].replace('T', chr(10))}\n{run.commit[:_SHORT]}" for run in shown]
+    console.print(fitting_table("benchmark", (*headers, "last to\nfirst"), [rows], console.width))

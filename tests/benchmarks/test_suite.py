@@ -1,0 +1,85 @@
+"""``pytest benchmarks/``: what it times and keeps, and that a slow-down is found."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from clsbench.catalog import load_catalog
+from clsbench.measure.history import read_history
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CATALOG = load_catalog()
+
+
+def environment() -> dict[str, str]:
+    """As from a shell, not from a worker of these tests: there nothing would be timed."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    path = os.pathsep.join([str(REPOSITORY / "src"), os.environ.get("PYTHONPATH", "")])
+    return {**kept, "PYTHONPATH": path}
+
+
+def run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    """The suite in a process of its own, and what it stored."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "benchmarks/", "-q", f"--benchmark-storage=file://{folder}",
+         "--threads", "1", "--seconds", "0.3", "--load-limit", "1000", *arguments],
+        capture_output=True, text=True, cwd=REPOSITORY, env=environment(),
+    )  # fmt: skip
+    stored = sorted(folder.rglob("*.json"))
+    return done, json.loads(stored[-1].read_text()) if stored else {}
+
+
+def test_every_round_is_kept_with_what_is_known_of_it(tmp_path: Path) -> None:
+    done, stored = run(tmp_path, "-k", "test_freezing and head-only and cpu")
+    assert done.returncode == 0, done.stdout
+    assert len(stored["benchmarks"]) == 4
+    for benchmark in stored["benchmarks"]:
+        told = benchmark["extra_info"]
+        rounds = benchmark["stats"]["rounds"]
+        assert len(benchmark["stats"]["data"]) == len(told["foreign_cores"]) == rounds >= 6
+        assert told["device"] == "cpu"
+        assert told["dropped"] == 0
+        assert 0 < told["real_tokens"] < told["padded_tokens"] == 8 * 64
+        per_call = sorted(benchmark["stats"]["data"])
+        assert per_call[0] <= told["quiet_median_seconds"] <= per_call[-1]
+        assert told["flops"] > 0
+        assert told["memory"]["allocated"] > 0
+    machine = stored["machine_info"]["clsbench"]
+    assert machine["threads"] == 1
+    assert machine["torch"]
+    (kept,) = read_history(tmp_path).runs
+    assert all(result.seconds for result in kept.results.values())
+
+
+def test_a_slow_down_on_purpose_shows(tmp_path: Path) -> None:
+    medians = {}
+    for slow_down in ("0", "1.0"):
+        folder = tmp_path / slow_down
+        done, _ = run(folder, "-k", "test_head and cpu", "--slow-down", slow_down)
+        assert done.returncode == 0, done.stdout
+        (kept,) = read_history(folder).runs
+        medians[slow_down] = {name: result.seconds for name, result in kept.results.items()}
+    for name, seconds in medians["0"].items():
+        assert 1.4 < medians["1.0"][name] / seconds < 4, "twice, but for noise"
+
+
+def test_every_component_is_timed_from_the_day_it_is_registered() -> None:
+    listed = subprocess.run(
+        [sys.executable, "-m", "pytest", "benchmarks/", "--collect-only", "-q"],
+        capture_output=True, text=True, cwd=REPOSITORY, env=environment(),
+    )  # fmt: skip
+    assert listed.returncode == 0, listed.stdout + listed.stderr
+    for axis in ("freezing_strategies", "poolings"):
+        test = "test_freezing" if axis == "freezing_strategies" else "test_phases.py::test_pooling"
+        for name in CATALOG.entries[axis]:
+            for phase in ("forward", "forward+backward", "train step"):
+                for device in ("cpu", "cuda"):
+                    lines = [line for line in listed.stdout.splitlines() if test in line]
+                    assert any(
+                        f"{phase}-" in line and name in line and device in line for line in lines
+                    ), (axis, name, phase, device)

@@ -1,0 +1,107 @@
+"""``clsbench bench history`` and ``check`` over runs that pytest-benchmark stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from command_line import Command
+
+MACHINE = {"cpu": "AMD EPYC", "cores": 2, "threads": 2, "torch": "2.13.0", "gpus": []}
+NAMES = ("test_phases.py::test_freezing[cpu-forward-all]", "test_components.py::test_head[linear]")
+
+
+def store(folder: Path, number: int, seconds: Sequence[float | None], threads: int = 2) -> None:
+    benchmarks = [
+        {
+            "fullname": name,
+            "group": "freezing: forward" if "freezing" in name else "heads",
+            "extra_info": {"quiet_median_seconds": time},
+        }
+        for name, time in zip(NAMES, seconds, strict=True)
+    ]
+    content = {
+        "machine_info": {"clsbench": {**MACHINE, "threads": threads}},
+        "commit_info": {"id": f"{number:040x}", "dirty": False},
+        "datetime": f"2026-02-{number:02}T10:00:00",
+        "benchmarks": benchmarks,
+    }
+    (folder / f"{number:04}.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six runs that differ by less than one percent."""
+    folder = tmp_path / "history"
+    folder.mkdir()
+    for number, factor in enumerate((1.0, 1.004, 0.997, 1.002, 0.999, 1.001), 1):
+        store(folder, number, [0.020 * factor, 0.0004 * factor])
+    return folder
+
+
+def test_a_run_like_the_others_passes(clsbench: Command, folder: Path) -> None:
+    done = clsbench("bench", "check", "--from", folder, env={"COLUMNS": "140"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("no difference shown") == 2
+    assert "test_head[linear]" in done.stdout
+
+
+def test_a_slow_down_fails_and_names_the_benchmark(clsbench: Command, folder: Path) -> None:
+    store(folder, 9, [0.0202, 0.00045])
+    done = clsbench("bench", "check", "--from", folder, "--json")
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    verdicts = {v["benchmark"]: v["outcome"] for v in report["verdicts"]}
+    assert verdicts == {NAMES[0]: "no difference shown", NAMES[1]: "slower"}
+    assert report["commit"] == f"{9:040x}"[:10]
+    tolerant = clsbench("bench", "check", "--from", folder, "--threshold", "heads=0.2")
+    assert tolerant.returncode == 0
+
+
+def test_what_was_disturbed_or_is_new_has_no_verdict(clsbench: Command, folder: Path) -> None:
+    store(folder, 9, [None, 0.0004])
+    done = clsbench("bench", "check", "--from", folder, env={"COLUMNS": "140"})
+    assert done.returncode == 4
+    assert "not measured" in done.stdout
+    store(folder, 10, [0.02, 0.0004], threads=1)
+    done = clsbench("bench", "check", "--from", folder, env={"COLUMNS": "140"})
+    assert done.returncode == 4
+    assert done.stdout.count("too few runs") == 2, "no earlier run is on a like machine"
+
+
+def test_the_history_by_machine_with_its_plot(
+    clsbench: Command, folder: Path, tmp_path: Path
+) -> None:
+    store(folder, 9, [0.04, 0.0004], threads=1)
+    (folder / "broken.json").write_text("{")
+    plot = tmp_path / "history.svg"
+    done = clsbench("bench", "history", "--from", folder, "--plot", plot, env={"COLUMNS": "160"})
+    assert done.returncode == 0
+    assert "6 runs on: cores 2, cpu AMD EPYC, threads 2, torch 2.13.0" in done.stdout
+    assert "1 runs on: " in done.stdout
+    assert "20 ms" in done.stdout
+    assert "broken.json is no run of pytest-benchmark" in done.stderr
+    assert plot.read_text().count("<path") > 10
+    listed = clsbench("bench", "history", "--from", folder, "--only", "heads", "--json")
+    runs = json.loads(listed.stdout)["runs"]
+    assert [list(run["seconds"]) for run in runs] == [[NAMES[1]]] * 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["check", "--from", "nowhere"], "there is no run of the benchmarks in nowhere"),
+        (["history", "--from", "nowhere"], "pytest benchmarks/ makes one"),
+        (["check", "--threshold", "much"], "is no FRACTION or NAME=FRACTION"),
+        (["history", "--plot", "x.gif"], "a plot is .svg, .pdf or .png"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_are_told(clsbench: Command, arguments: list[str], told: str) -> None:
+    done = clsbench("bench", *arguments)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,26 @@
+"""Options of a run whose text has a form: what has another is refused before anything is made."""
+
+from __future__ import annotations
+
+import pytest
+
+from command_line import Command
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--cache-memory", "1MB\n"),
+        ("--cache-memory", "9" * 400),
+        ("--cache-disk", "9" * 400 + "MB"),
+        ("--device", "cpu\n"),
+    ],
+    ids=lambda text: ascii(text[:14]),
+)
+def test_text_of_another_form_is_refused_politely(
+    clsbench: Command, option: str, text: str
+) -> None:
+    done = clsbench("run", "gpt2-sms-spam", "--offline", "--dry-run", option, text)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert option in done.stderr
+    assert "Traceback" not in done.stderr
