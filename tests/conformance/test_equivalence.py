@@ -76,7 +76,7 @@ def test_every_strategy_with_every_pooling_and_adapter(
         compare_exactly(*run_both(setup, splits, torch.float64))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     backbone=st.sampled_from(sorted(BACKBONES)),
     freezing=st.sampled_from(FREEZING),
@@ -134,7 +134,7 @@ def few_parameters(draw: st.DrawFn) -> int:
     return sum({1 << (count - 1 - n * n // count) for n in chosen})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_any_parameters_in_any_epoch_with_any_room(data: st.DataObject) -> None:
     """Frozen, trained and frozen again, whatever fits into memory and wherever the rest goes."""

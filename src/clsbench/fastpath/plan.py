@@ -90,10 +90,12 @@ def plan_fast_path(
     names = Chain(outline, None).names
     if _is_changed(outline):
         return nothing(names, freezing, "an adapter has changed the classifier's forward pass")
+    inputs = _any_texts(batching.positions)
+    otherwise = _working_otherwise(outline, inputs)
     probes = {}
     for trained in set(freezing.by_epoch):
         freezing.apply(outline, trained)
-        probes[trained] = probe = _probe(outline, batching.positions)
+        probes[trained] = probe = _probe(outline, inputs, otherwise)
         if probe.reshapes is not None:
             reason = f"{names[probe.reshapes]} does not give one vector for each position"
             return nothing(names, freezing, reason)
@@ -267,14 +269,29 @@ class _Probe(NamedTuple):
         return same if same > self.first_product else 0
 
 
-def _probe(outline: Classifier, positions: int) -> _Probe:
-    """Send two texts of so many positions through every stage; watch gradients and operations."""
-    chain = Chain(outline, None)
+def _any_texts(positions: int) -> Inputs:
+    """Two texts of so many positions, on the meta device."""
     with torch.device("meta"):
         ids = torch.zeros(2, positions, dtype=torch.int64)
-        inputs = Inputs(ids, torch.full((2,), positions, dtype=torch.int64), None, None)
-    outline.eval()
-    evaluating = [seen for _, seen in _stages_seen(chain, inputs)]
+        return Inputs(ids, torch.full((2,), positions, dtype=torch.int64), None, None)
+
+
+def _working_otherwise(outline: Classifier, inputs: Inputs) -> frozenset[int]:
+    """The stages that take other steps while training than in evaluation."""
+    taken = []
+    for training in (False, True):
+        outline.train(training)
+        with torch.no_grad():  # which kernel is chosen may depend on what needs gradients
+            taken.append([seen.steps for _, seen in _stages_seen(Chain(outline, None), inputs)])
+    return frozenset(n for n, (one, other) in enumerate(zip(*taken, strict=True)) if one != other)
+
+
+def _probe(outline: Classifier, inputs: Inputs, otherwise: frozenset[int]) -> _Probe:
+    """Send texts through every stage; watch gradients and operations.
+
+    ``otherwise`` holds the stages that do something else while training.
+    """
+    chain = Chain(outline, None)
     outline.train()
     first_trained = first_drawing = first_idle = first_product = len(chain)
     reshapes: int | None = None
@@ -282,13 +299,17 @@ def _probe(outline: Classifier, positions: int) -> _Probe:
     for index, (hidden, seen) in enumerate(_stages_seen(chain, inputs)):
         if hidden.requires_grad:
             first_trained = min(index, first_trained)
-        if seen.draws or seen.steps != evaluating[index].steps:
+        if seen.draws or index in otherwise:
             first_drawing = min(index, first_drawing)
         if seen.idle_draws:
             first_idle = min(index, first_idle)
         if seen.products:
             first_product = min(index, first_product)
-        if reshapes is None and index < len(chain) - 1 and hidden.shape[:2] != ids.shape:
+        if (
+            reshapes is None
+            and index < len(chain) - 1
+            and hidden.shape[:2] != inputs.input_ids.shape
+        ):
             reshapes = index
     with _Operations() as head, torch.device("meta"):
         outline.out_head(hidden)
@@ -310,6 +331,9 @@ def _stages_seen(chain: Chain, inputs: Inputs) -> Iterator[tuple[Tensor, _Operat
         yield hidden, seen
 
 
+_PLAIN = (bool, int, float, str)
+
+
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notices operations: ``draws`` of random numbers (from torch, Python or NumPy),
     ``idle_draws`` without effect, and ``products`` of matrices; ``steps`` are all others, with the
@@ -318,7 +342,7 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.draws = self.idle_draws = self.products = False
-        self.steps: list[tuple[str, str]] = []
+        self.steps: list[tuple[Any, list[object]]] = []
 
     def __enter__(self) -> _Operations:
         self._generators = _generator_states()
@@ -334,9 +358,9 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         kwargs = kwargs or {}
         self.products |= func.overloadpacket in flop_registry
-        names = [argument.name for argument in func._schema.arguments]
-        given = dict(zip(names, args, strict=False)) | kwargs
         if torch.Tag.nondeterministic_seeded in func.tags:
+            names = [argument.name for argument in func._schema.arguments]
+            given = dict(zip(names, args, strict=False)) | kwargs
             p = given.get("p")
             if "dropout_p" in names:  # fused attention draws only where it drops
                 self.draws |= bool(given.get("dropout_p"))
@@ -345,8 +369,8 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
             else:
                 self.draws = True
         else:
-            flags = {k: v for k, v in given.items() if isinstance(v, bool | int | float | str)}
-            self.steps.append((func.name(), repr(sorted(flags.items()))))
+            flags = [value for value in (*args, *kwargs.values()) if type(value) in _PLAIN]
+            self.steps.append((func, flags))
         return func(*args, **kwargs)
 
 

@@ -97,7 +97,7 @@ def bench(
     status = "finished"
     with circumstances(options):
         environment = describe_environment(device, options)
-        meter = LimitsMeter(device, options.precision)
+        meter = LimitsMeter(device, options.precision, seconds=min(1.5, rules.budget_seconds / 4))
         meter.measure()
         try:
             for variant in variants:
