@@ -209,7 +209,8 @@ class Adapter(Component, frozen=True):
         """Add modules or parameters in place, keeping the names of the existing parameters.
 
         Every run first applies it to a classifier on torch's meta device: what it adds belongs on
-        the device of what it is added to.
+        the device of what it is added to. Hooks that hand something from one stage to another find
+        nothing where the first is frozen and not computed again.
         """
         raise _unwritten(self, "apply")
 

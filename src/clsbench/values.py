@@ -113,7 +113,9 @@ class ParameterInfo(msgspec.Struct, frozen=True, kw_only=True):
 class Stage(NamedTuple):
     """One step of a backbone: ``run(hidden, context) -> hidden``, both (B, T, H).
 
-    The first stage receives ``None`` for ``hidden`` and reads the token ids from the context.
+    The first stage receives ``None`` for ``hidden`` and reads the token ids from the context. A
+    stage sees nothing but its arguments, and leaves the context as it is: those before it may not
+    have run for this batch, since what is frozen is computed once.
 
     Two things a stage may say of itself, so that less need be computed. ``positionwise``: what it
     gives at a position depends on its input at that position alone, so that it takes any choice of

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from clsbench.catalog import load_catalog
 from clsbench.measure.history import read_history
 

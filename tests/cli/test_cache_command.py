@@ -67,7 +67,7 @@ def test_the_table(command: Command, filled: Path) -> None:
     assert lines[1][:6] == ["3f9c3f9c3f9c", "gpt2:size=small", "after", "block.10", "all", "3"]
     assert lines[2][:6] == ["77b077b077b0", r"[bold]x[/]", r"\x1b[31m", "?", "?", "1,200"]
     assert lines[3][:2] == ["2", "entries,"]
-    assert done.stdout.rstrip().endswith(f" GB, in {filled}")
+    assert done.stdout.rstrip().endswith(f", in {filled}")
 
 
 def test_the_table_fits_a_terminal(filled: Path) -> None:

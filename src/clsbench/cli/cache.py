@@ -162,7 +162,11 @@ def _print_entries(entries: Sequence[Entry], folder: Path, limit_bytes: int) -> 
     size = bytes_text(sum(entry.size_bytes for entry in entries))
     limit = bytes_text(limit_bytes)
     console.print(
-        plain(f"{_count(len(entries))}, {size} of at most {limit}, in {folder}"), soft_wrap=True
+        plain(
+            f"{_count(len(entries))}, {size} (a run keeps at most {limit}, or what its --cache-disk "
+            f"says), in {folder}"
+        ),
+        soft_wrap=True,
     )
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from scipy import stats
 
-from clsbench.measure.load import LoadMeter, Look
+from clsbench.measure.gpu import GpuMeter, GpuReading, gpu_meter
+from clsbench.measure.load import LoadMeter
 from clsbench.measure.stopwatch import Stopwatch, stopwatch
 
 FEWEST_SAMPLES = 6
@@ -72,13 +73,17 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """``calls`` calls in a row, ``seconds`` for each.
 
     ``foreign_cores`` is how many cores other processes kept busy meanwhile; the sample is ``quiet``
-    if that is not above the limit.
+    if that is not above the limit. On a GPU, where it tells: ``joules`` for each call, its clock
+    afterwards, and what held it back.
     """
 
     calls: int
     seconds: float
     foreign_cores: float
     quiet: bool
+    joules: float | None = None
+    gpu_clock_mhz: int | None = None
+    held_back_by: tuple[str, ...] = ()
 
 
 class Interval(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,10 +136,11 @@ def take_samples(
     started = clock()
     warm, stable = warm_up(workload, watch, rules.budget_seconds / 4, clock)
     calls = calls_for(rules.sample_seconds, warm[-1])
+    gpu = gpu_meter(workload.device)
     samples: list[Sample] = []
     found: Interval | None = None
     while True:
-        samples.append(_sample(workload, calls, watch, load, rules.load_limit_cores))
+        samples.append(_sample(workload, calls, watch, load, gpu, rules.load_limit_cores))
         quiet = [sample.seconds for sample in samples if sample.quiet]
         found = median_interval(quiet)
         enough = found is not None and len(quiet) >= rules.fewest_samples
@@ -192,14 +198,30 @@ def warm_up(
 
 
 def _sample(
-    workload: Workload, calls: int, watch: Stopwatch, load: LoadMeter, limit_cores: float
+    workload: Workload,
+    calls: int,
+    watch: Stopwatch,
+    load: LoadMeter,
+    gpu: GpuMeter | None,
+    limit_cores: float,
 ) -> Sample:
-    before: Look = load.look()
+    gpu_before = gpu.read() if gpu is not None else _NOTHING
+    before = load.look()
     seconds = watch.seconds(workload.call, calls)
     foreign_cores = load.foreign_cores(before, load.look())
+    gpu_after = gpu.read() if gpu is not None else _NOTHING
+    joules = None
+    if gpu_before.joules is not None and gpu_after.joules is not None:
+        joules = (gpu_after.joules - gpu_before.joules) / calls
     return Sample(
         calls=calls,
         seconds=seconds / calls,
         foreign_cores=foreign_cores,
         quiet=foreign_cores <= limit_cores,
+        joules=joules,
+        gpu_clock_mhz=gpu_after.clock_mhz,
+        held_back_by=gpu_after.held_back_by,
     )
+
+
+_NOTHING = GpuReading(None, (), None)

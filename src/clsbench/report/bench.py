@@ -50,6 +50,9 @@ def print_bench(console: Console, report: BenchReport) -> None:
         rows = [_row(measured, report.limits, shown) for measured in point.measurements]
         headers = [_HEADERS[column] for column in shown]
         console.print(fitting_table("phase", headers, [rows], console.width))
+        for measured in point.measurements:
+            if told := _held_back(measured):
+                console.print(plain(told, "yellow"), soft_wrap=True)
         for left_out in point.left_out:
             told = f"{left_out.phase}: not in this experiment: {left_out.reason}"
             console.print(plain(told, "dim"), soft_wrap=True)
@@ -184,6 +187,19 @@ def _row(measured: Measurement, limits: Limits, shown: Sequence[int]) -> Row:
         f"peak, {cells[7]}"
     )
     return Row(Text(measured.phase), [cells[column] for column in shown], in_words)
+
+
+def _held_back(measured: Measurement) -> str:
+    """On a GPU, what kept its clock down in how many samples."""
+    samples = measured.timing.samples
+    reasons = sorted({reason for sample in samples for reason in sample.held_back_by})
+    if not reasons:
+        return ""
+    count = sum(bool(sample.held_back_by) for sample in samples)
+    return (
+        f"{measured.phase}: the GPU was held back in {count} of {len(samples)} samples "
+        f"({', '.join(reasons)})"
+    )
 
 
 def duration_text(seconds: float) -> str:

@@ -26,8 +26,7 @@ def check_backbone(backbone: Backbone, files: Files | None = None) -> None:
     stages turn token ids into finite hidden states (B, T, H), the same every time, each text by
     itself; no stage depends on parameters of a later one (or a frozen prefix could not be kept);
     padding matters only where ``attends_to_padding`` says so; single positions and packed texts
-    come out as whole batches do; every parameter has a finite
-    gradient.
+    come out as whole batches do; every parameter has a finite gradient.
 
     Raises:
         AssertionError: a promise is broken.
