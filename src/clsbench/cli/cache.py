@@ -163,8 +163,8 @@ def _print_entries(entries: Sequence[Entry], folder: Path, limit_bytes: int) -> 
     limit = bytes_text(limit_bytes)
     console.print(
         plain(
-            f"{_count(len(entries))}, {size} (a run keeps at most {limit}, or what its --cache-disk "
-            f"says), in {folder}"
+            f"{_count(len(entries))}, {size} (a run keeps at most {limit}, or what its "
+            f"--cache-disk says), in {folder}"
         ),
         soft_wrap=True,
     )
