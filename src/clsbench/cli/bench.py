@@ -273,10 +273,6 @@ def _show(
 
     from clsbench.report.bench import print_bench, write_csv
 
-    if as_json:
-        tell_json(ctx, report)
-    else:
-        print_bench(Console(), report)
     try:
         if csv_file is not None:
             write_csv(report, csv_file)
@@ -286,6 +282,10 @@ def _show(
             save_growth(report, plot_file)
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}") from None
+    if as_json:
+        tell_json(ctx, report)
+    else:
+        print_bench(Console(), report)
 
 
 class _Telling:

@@ -53,13 +53,16 @@ def save_growth(report: BenchReport, file: Path) -> None:
 
 def growth_figure(report: BenchReport) -> Figure:
     """The figure; the legend holds each phase's fitted exponent where there are enough points."""
-    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
+    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
     axes = figure.add_subplot()
     numbers = _numbers([point.value for point in report.points])
     places = numbers or [float(place) for place in range(len(report.points))]
     environment = report.environment
     title = f"{report.experiment}, {environment.device} ({environment.device_name})"
     title += f", {environment.precision}, {environment.threads} threads"
+    stand_ins = {s.by.partition(":")[0]: None for p in report.points for s in p.stand_ins}
+    if stand_ins:
+        title += f"\nSTAND-INS ({', '.join(stand_ins)}): not the real experiment"
     figure.suptitle(title, fontsize=10, parse_math=False)
     phases = dict.fromkeys(m.phase for point in report.points for m in point.measurements)
     for phase, style in zip(phases, _STYLES, strict=False):
@@ -73,7 +76,9 @@ def growth_figure(report: BenchReport) -> Figure:
             _draw(axes, phase, found, style, fitted=numbers is not None)
     axes.set_yscale("log")
     axes.set_ylabel("median time of a call (95 % interval)")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration_text(value)))
+    for place in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        place(FuncFormatter(lambda value, _: duration_text(value)))
+    axes.tick_params(axis="y", which="minor", labelsize=7)
     axes.set_xlabel(_label(report))
     if numbers is None:
         axes.set_xticks(range(len(report.points)), [point.value for point in report.points])
@@ -81,8 +86,7 @@ def growth_figure(report: BenchReport) -> Figure:
         axes.set_xscale("log")
         axes.set_xticks(numbers, [point.value for point in report.points])
         axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.legend(frameon=False, handlelength=4, fontsize=8.5, loc="center left",
-                bbox_to_anchor=(1.0, 0.5))  # fmt: skip
+    figure.legend(frameon=False, handlelength=4, fontsize=8.5, loc="outside lower center", ncols=2)
     return figure
 
 
