@@ -57,7 +57,8 @@ def what_differs(forward: Forward, freezing: FreezingPlan, batch_size: int) -> s
     except Exception as error:
         return f"it fails: {type(error).__name__}: {error}"
     tolerance = _TOLERANCES[forward.precision]
-    if (difference := _difference(expected.logits, found.logits)) > tolerance:
+    # Not the other way round: what is no number differs.
+    if not (difference := _difference(expected.logits, found.logits)) <= tolerance:
         return f"logits differ by {difference:.2g} of the largest"
     largest = max((_size(gradient) for gradient in expected.gradients.values()), default=0.0)
     for name in expected.gradients.keys() | found.gradients.keys():

@@ -34,13 +34,6 @@ class Variant(NamedTuple):
     experiment: Experiment
 
 
-class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A phase that an experiment does not have, and why."""
-
-    phase: str
-    reason: str
-
-
 class Point(msgspec.Struct, frozen=True, kw_only=True):
     """One experiment: what it was in full, and its phases.
 
@@ -53,7 +46,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     parameters: ParameterCounts | None
     max_length: int
     measurements: tuple[Measurement, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[NotApplicable, ...]
 
 
 class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,12 +95,12 @@ def bench(
         try:
             for variant in variants:
                 subject = prepare_subject(variant.experiment, options, device, catalog)
-                found: list[Measurement | LeftOut] = []
+                found: list[Measurement | NotApplicable] = []
                 try:
                     for workload in phase_workloads(subject, phases):
                         tell(variant.value, workload.phase)
                         if isinstance(workload, NotApplicable):
-                            found.append(LeftOut(phase=workload.phase, reason=workload.reason))
+                            found.append(workload)
                         else:
                             found.append(measure(workload, rules))
                 finally:
@@ -131,7 +124,7 @@ def bench(
     )
 
 
-def _point(value: str, subject: Subject, found: Sequence[Measurement | LeftOut]) -> Point:
+def _point(value: str, subject: Subject, found: Sequence[Measurement | NotApplicable]) -> Point:
     record = subject.record
     assert record.data is not None
     return Point(
@@ -141,7 +134,7 @@ def _point(value: str, subject: Subject, found: Sequence[Measurement | LeftOut])
         parameters=record.parameters,
         max_length=record.data.max_length,
         measurements=tuple(each for each in found if isinstance(each, Measurement)),
-        left_out=tuple(each for each in found if isinstance(each, LeftOut)),
+        left_out=tuple(each for each in found if isinstance(each, NotApplicable)),
     )
 
 
@@ -180,7 +173,7 @@ class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
     rules: Rules
     environment: Environment
     phases: tuple[PhaseComparison, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[NotApplicable, ...]
 
 
 def compare(
@@ -201,7 +194,7 @@ def compare(
     """
     device = choose_device(options.device, options.precision)
     compared: list[PhaseComparison] = []
-    left_out: list[LeftOut] = []
+    left_out: list[NotApplicable] = []
     status = "finished"
     with circumstances(options):
         environment = describe_environment(device, options)
@@ -214,9 +207,9 @@ def compare(
                 tell("", phase)
                 (one,), (other,) = (tuple(phase_workloads(each, [phase])) for each in (a, b))
                 if isinstance(one, NotApplicable):
-                    left_out.append(LeftOut(phase=phase, reason=f"{first.value}: {one.reason}"))
+                    left_out.append(NotApplicable(phase, f"{first.value}: {one.reason}"))
                 elif isinstance(other, NotApplicable):
-                    left_out.append(LeftOut(phase=phase, reason=f"{second.value}: {other.reason}"))
+                    left_out.append(NotApplicable(phase, f"{second.value}: {other.reason}"))
                 else:
                     compared.append(_compare_phase(phase, one, other, rules))
         except KeyboardInterrupt:

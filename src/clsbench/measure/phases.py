@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -97,7 +98,7 @@ class PhaseWorkload:
         self._until_teardown.close()
 
 
-class NotApplicable(NamedTuple):
+class NotApplicable(msgspec.Struct, frozen=True):
     """A phase that this experiment does not have, and why."""
 
     phase: str
