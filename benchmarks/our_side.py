@@ -47,11 +47,11 @@ class OurSide:
         )
         self.cut = workload.plan.epochs[0].cut
         self.forward = self._forward(workload.rows, None, None)
-        self.forward.prepare(_nobody_watches)
+        self.forward.prepare()
         freezing, settings = workload.freezing, experiment.spec.train
         freezing.apply(self.classifier, freezing.by_epoch[0])
         self.classifier.train()
-        self.forward.begin_epoch(0, _nobody_watches)
+        self.forward.begin_epoch(0)
         self.trained = [p for p in self.classifier.parameters() if p.requires_grad]
         optimizer = make_optimizer(self.trained, settings, CPU)
         self._for_good = ExitStack()
@@ -80,7 +80,7 @@ class OurSide:
         """The prefix of the sample, computed and written down for later runs."""
         with tempfile.TemporaryDirectory(dir=self._folder) as empty:
             room = DiskCache(Path(empty), _DISK_BYTES)
-            self._forward(self._sample(), room, self._known).prepare(_nobody_watches)
+            self._forward(self._sample(), room, self._known).prepare()
 
     def keys(self) -> PrefixKeys:
         """The keys of the prefix and of what could be gone on from: each run hashes its weights."""
@@ -91,7 +91,7 @@ class OurSide:
 
     def single_row(self) -> None:
         """The prefix of one row: what a later run tries before it trusts what was kept."""
-        self._forward(self._one_row(), None, None).prepare(_nobody_watches)
+        self._forward(self._one_row(), None, None).prepare()
 
     def kept_prefix(self) -> None:
         """Load what :meth:`keep` kept of the sample, every byte checked."""
@@ -106,7 +106,7 @@ class OurSide:
         """Write the sample's prefix down, for :meth:`kept_prefix`."""
         self._known = self.keys()
         room = DiskCache(self._folder / "kept", _DISK_BYTES)
-        self._forward(self._sample(), room, self._known).prepare(_nobody_watches)
+        self._forward(self._sample(), room, self._known).prepare()
         plan, pooling = self._workload.plan, self._workload.experiment.pooling
         self._row_keys = DistinctRows(self._sample(), pooling, plan.unpadded).keys
 
@@ -146,7 +146,3 @@ class OurSide:
 
 def _kept_by_nobody(cut: int) -> None:
     """No key: nothing comes from the disk or goes there."""
-
-
-def _nobody_watches(done: int, total: int) -> None:
-    """Nothing to show."""

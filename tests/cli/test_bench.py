@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,6 +130,48 @@ def test_mistakes_are_told_before_anything_is_measured(
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent by POSIX means")
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        (("--phase", "tokenise", "--phase", "forward"), lambda r: r["points"][0]["measurements"]),
+        (
+            ("--phase", "tokenise", "--phase", "forward", "--compare", "tokens=8", "tokens=9"),
+            lambda r: r["phases"],
+        ),
+    ],
+    ids=["bench", "compare"],
+)
+def test_an_interruption_keeps_what_was_measured(
+    environment: dict[str, str],
+    spec_file: Path,
+    asked: tuple[str, ...],
+    kept: Callable[[Any], list[dict[str, Any]]],
+) -> None:
+    rules = ("--budget", "3", "--precise", "1e-9", "--load-limit", "100", "--threads", "1")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clsbench", "bench", spec_file, *asked, *rules, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=environment,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("forward (2 of 2"):
+            break
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    report = json.loads(stdout)
+    assert report["status"] == "interrupted"
+    assert [phase["phase"] for phase in kept(report)] == ["tokenise"]
+    assert "until then is shown" in stderr
+    assert "Traceback" not in stderr
 
 
 def test_two_variants_turn_by_turn(clsbench: Command, spec_file: Path) -> None:

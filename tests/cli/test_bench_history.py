@@ -14,7 +14,18 @@ MACHINE = {"cpu": "AMD EPYC", "cores": 2, "threads": 2, "torch": "2.13.0", "gpus
 NAMES = ("test_phases.py::test_freezing[cpu-forward-all]", "test_components.py::test_head[linear]")
 
 
-def store(folder: Path, number: int, seconds: Sequence[float | None], threads: int = 2) -> None:
+def commit_id(number: int) -> str:
+    return f"{number:02}" * 20
+
+
+def store(
+    folder: Path,
+    number: int,
+    seconds: Sequence[float | None],
+    threads: int = 2,
+    commit: int | None = None,
+    dirty: bool = False,
+) -> None:
     benchmarks = [
         {
             "fullname": name,
@@ -25,7 +36,7 @@ def store(folder: Path, number: int, seconds: Sequence[float | None], threads: i
     ]
     content = {
         "machine_info": {"clsbench": {**MACHINE, "threads": threads}},
-        "commit_info": {"id": f"{number:040x}", "dirty": False},
+        "commit_info": {"id": commit_id(commit or number), "dirty": dirty},
         "datetime": f"2026-02-{number:02}T10:00:00",
         "benchmarks": benchmarks,
     }
@@ -56,7 +67,7 @@ def test_a_slow_down_fails_and_names_the_benchmark(clsbench: Command, folder: Pa
     report = json.loads(done.stdout)
     verdicts = {v["benchmark"]: v["outcome"] for v in report["verdicts"]}
     assert verdicts == {NAMES[0]: "no difference shown", NAMES[1]: "slower"}
-    assert report["commit"] == f"{9:040x}"[:10]
+    assert report["commit"] == commit_id(9)[:10]
     tolerant = clsbench("bench", "check", "--from", folder, "--threshold", "heads=0.2")
     assert tolerant.returncode == 0
 
@@ -70,6 +81,50 @@ def test_what_was_disturbed_or_is_new_has_no_verdict(clsbench: Command, folder: 
     done = clsbench("bench", "check", "--from", folder, env={"COLUMNS": "140"})
     assert done.returncode == 4
     assert done.stdout.count("too few runs") == 2, "no earlier run is on a like machine"
+
+
+def test_a_baseline_is_made_on_purpose_and_judges(clsbench: Command, folder: Path) -> None:
+    for number, factor in enumerate((1.5, 1.503, 1.498, 1.501, 1.5, 1.497), 10):
+        store(folder, number, [0.020 * factor, 0.0004 * factor], commit=7)
+    baseline = folder.parent / "baseline"
+    arguments = ["bench", "baseline", "--from", folder, "--to", baseline]
+    made = clsbench(*arguments)
+    assert (made.returncode, made.stderr) == (0, "")
+    assert made.stdout.startswith(f"6 runs of {commit_id(7)[:10]}, ")
+    # Against all before, it would be no slower than the latest of them; the other machine is no
+    # part of it.
+    store(folder, 20, [0.032, 0.0006], commit=8)
+    by = clsbench("bench", "check", "--from", folder, "--by", baseline, "--json")
+    verdicts = {v["benchmark"]: v for v in json.loads(by.stdout)["verdicts"]}
+    assert verdicts[NAMES[0]]["outcome"] == "slower"
+    assert verdicts[NAMES[0]]["ratio"] == pytest.approx(0.032 / 0.03, rel=0.01)
+    assert verdicts[NAMES[1]]["outcome"] == "no difference shown"
+    assert by.returncode == 1
+    again = clsbench(*arguments)
+    assert again.returncode == 2
+    assert "there are 1: run pytest benchmarks/ 4 more times" in again.stderr
+    assert len(list(baseline.rglob("*.json"))) == 6, "a refusal takes nothing away"
+
+
+def test_the_baseline_of_this_checkout_is_found(clsbench: Command, folder: Path) -> None:
+    for number in range(10, 16):
+        store(folder, number, [0.01, 0.0002], commit=7)
+    assert clsbench("bench", "baseline", "--from", folder).returncode == 0
+    store(folder, 21, [0.02, 0.0004])
+    check = ["bench", "check", "--from", folder]
+    assert "judged by 6 runs of" in clsbench(*check).stdout
+    earlier = clsbench(*check, "--by", folder)
+    assert "judged by 12 runs of" in earlier.stdout
+    store(folder, 22, [0.02, 0.0004], threads=1)
+    assert "judged by 0 earlier runs on a like machine" in clsbench(*check).stdout
+
+
+def test_sources_that_were_not_committed_are_no_baseline(clsbench: Command, folder: Path) -> None:
+    store(folder, 9, [0.02, 0.0004], dirty=True)
+    done = clsbench("bench", "baseline", "--from", folder)
+    assert done.returncode == 2
+    assert "commit them and run pytest benchmarks/" in done.stderr
+    assert not (folder.parent / "cwd" / "benchmarks").exists()
 
 
 def test_the_history_by_machine_with_its_plot(
@@ -95,6 +150,7 @@ def test_the_history_by_machine_with_its_plot(
     [
         (["check", "--from", "nowhere"], "there is no run of the benchmarks in nowhere"),
         (["history", "--from", "nowhere"], "pytest benchmarks/ makes one"),
+        (["check", "--by", "x", "--against", "main"], "two ways to judge"),
         (["check", "--threshold", "much"], "is no FRACTION or NAME=FRACTION"),
         (["history", "--plot", "x.gif"], "a plot is .svg, .pdf or .png"),
     ],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from clsbench.cli.bench_history import folder_option, history_in
+from clsbench.cli.bench_history import DEFAULT_BASELINE, folder_option, history_in
 from clsbench.cli.json_command import JsonCommand, tell_json
 from clsbench.cli.session import Session
 from clsbench.errors import UsageError
@@ -15,7 +15,7 @@ from clsbench.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from clsbench.measure.history import Thresholds, Verdict
+    from clsbench.measure.history import BenchmarkRun, History, Thresholds, Verdict
 
 _SLOWER, _NOT_MEASURED = 1, 4
 
@@ -31,6 +31,14 @@ _SLOWER, _NOT_MEASURED = 1, 4
     show_default=True,
     help="The smallest slow-down that matters, as a fraction; with NAME= for the benchmarks whose "
     "group begins so or whose name holds it; repeatable, the longest NAME that fits counts.",
+)
+@click.option(
+    "--by",
+    "judges",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help=f"Judge by the runs there [default: {DEFAULT_BASELINE}, which clsbench bench baseline "
+    "makes, if it holds runs on a like machine; else the earlier runs]",
 )
 @click.option(
     "--against",
@@ -56,15 +64,16 @@ _SLOWER, _NOT_MEASURED = 1, 4
 def bench_check(
     ctx: click.Context,
     folder: Path,
+    judges: Path | None,
     thresholds: tuple[str, ...],
     against: str | None,
     pairs: int,
     select: str,
     as_json: bool,
 ) -> None:
-    """Compare the latest run of the benchmarks with all earlier ones on a like machine.
+    """Compare the latest run of the benchmarks with the baseline, or with all earlier ones.
 
-    What counts is a whole run, of which at least five earlier ones are needed: slower is what lies
+    Only runs on a like machine count, and as wholes: at least five are needed. Slower is what lies
     beyond the threshold and beyond what runs without a change differ by (a prediction interval that
     one run in a thousand leaves by chance).
 
@@ -76,10 +85,12 @@ def bench_check(
     clsbench bench check --threshold 0.1 --threshold "freezing: train step=0.05"
     clsbench bench check --against main --select "test_freezing and last-blocks"
     """
-    from clsbench.measure.history import judge, judge_pairs, like_runs
+    from clsbench.measure.history import judge, judge_pairs
 
     chosen = _thresholds(thresholds)
     if against is not None:
+        if judges is not None:
+            raise UsageError("--by and --against are two ways to judge: give one")
         from clsbench.measure.checkouts import runs_in_pairs
 
         arguments = ["-k", select] if select else []
@@ -96,9 +107,12 @@ def bench_check(
     else:
         history = history_in(folder)
         latest = history.runs[-1]
-        verdicts = judge(latest, like_runs(history, latest), chosen)
-        facts = {"run": str(latest.file), "commit": latest.commit}
-        title = f"the run of {latest.date[:19]} at {latest.commit}: {latest.file}"
+        earlier, origin = _to_judge_by(history, latest, judges)
+        verdicts = judge(latest, earlier, chosen)
+        facts = {"run": str(latest.file), "commit": latest.commit, "judged_by": origin}
+        title = (
+            f"the run of {latest.date[:19]} at {latest.commit} ({latest.file}), judged by {origin}"
+        )
     if as_json:
         tell_json(ctx, {**facts, "verdicts": verdicts})
     else:
@@ -108,6 +122,20 @@ def bench_check(
         ctx.exit(_SLOWER)
     if outcomes & {"not measured", "too few runs"}:
         ctx.exit(_NOT_MEASURED)
+
+
+def _to_judge_by(
+    history: History, latest: BenchmarkRun, folder: Path | None
+) -> tuple[Sequence[BenchmarkRun], str]:
+    """The runs on a like machine that ``latest`` is judged by, and what they are in words."""
+    from clsbench.measure.history import like_runs, read_history
+
+    kept = like_runs(read_history(folder or DEFAULT_BASELINE), latest)
+    if folder is None and not kept:
+        earlier = like_runs(history, latest)
+        return earlier, f"{len(earlier)} earlier runs on a like machine"
+    commits = " and ".join(dict.fromkeys(run.commit for run in kept)) or "no commit"
+    return kept, f"{len(kept)} runs of {commits} in {folder or DEFAULT_BASELINE}"
 
 
 def _thresholds(texts: Sequence[str]) -> Thresholds:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEFAULT_FOLDER = Path("benchmarks", ".history")
+DEFAULT_BASELINE = Path("benchmarks", "baseline")
 _SHORT = 8
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -26,6 +26,7 @@ COMMANDS = {
     "bench": "bench",
     "bench history": "bench_history",
     "bench check": "bench_check",
+    "bench baseline": "bench_baseline",
     "assets": "assets",
     "cache": "cache",
     "doctor": "doctor",

@@ -17,7 +17,7 @@ from clsbench.data.tokens import TokenRows
 from clsbench.fastpath.chain import Chain, Inputs
 from clsbench.fastpath.disk_cache import PrefixKey
 from clsbench.fastpath.plan import FastPlan
-from clsbench.fastpath.prefix import PrefixStore, Progress, Room, Start
+from clsbench.fastpath.prefix import PrefixStore, Progress, Room, Start, nobody_watches
 from clsbench.fastpath.rows import DistinctRows
 from clsbench.model.classifier import Classifier
 from clsbench.model.packing import Packing
@@ -68,12 +68,12 @@ class Forward:
         """Seconds so far in which a frozen prefix was computed or looked for."""
         self._fast = _FastForward(self, shortcuts) if shortcuts is not None else None
 
-    def prepare(self, progress: Progress) -> None:
+    def prepare(self, progress: Progress = nobody_watches) -> None:
         """Compute what is kept of the frozen prefix for as long as it stays as it is now."""
         if self._fast is not None:
             self._fast.prepare(progress)
 
-    def begin_epoch(self, epoch: int, progress: Progress) -> None:
+    def begin_epoch(self, epoch: int, progress: Progress = nobody_watches) -> None:
         """Follow the freezing strategy into ``epoch``; what was kept and is void comes anew."""
         if self._fast is not None:
             self._fast.begin_epoch(epoch, progress)

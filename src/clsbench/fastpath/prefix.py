@@ -17,6 +17,11 @@ from clsbench.record import KeptActivations
 Progress = Callable[[int, int], None]
 """Told how many token positions have gone through the prefix, and of how many."""
 
+
+def nobody_watches(done: int, total: int) -> None:
+    """Nothing to show."""
+
+
 _SHARD_BYTES = 64 * 2**20
 _SAME_FRACTION = {torch.bfloat16: 1e-2, torch.float32: 1e-4, torch.float64: 1e-9}
 """Of the largest activation. What differs by more differs by more than rounding, in what is kept:

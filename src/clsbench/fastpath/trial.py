@@ -81,8 +81,8 @@ def _train_once(forward: Forward, freezing: FreezingPlan, batch_size: int) -> _O
         with torch.random.fork_rng(devices=devices):
             freezing.apply(classifier, freezing.by_epoch[0])
             classifier.train()
-            forward.prepare(_nobody_watches)
-            forward.begin_epoch(0, _nobody_watches)
+            forward.prepare()
+            forward.begin_epoch(0)
             rows = forward.splits["train"]
             texts = range(len(rows))
             batches = [texts[at : at + batch_size] for at in range(0, len(texts), batch_size)]
@@ -126,7 +126,3 @@ def _size(tensor: Tensor) -> float:
 
 def _no_key(cut: int) -> None:
     """Nothing of a trial is kept."""
-
-
-def _nobody_watches(done: int, total: int) -> None:
-    """Nothing to show."""

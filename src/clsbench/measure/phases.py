@@ -238,7 +238,7 @@ def _prefix(subject: Subject) -> PhaseWorkload | NotApplicable:
         return NotApplicable("prefix", shortcut.detail)
 
     def compute() -> None:
-        _fast(subject, subject.prefix_rows).prepare(_nobody_watches)
+        _fast(subject, subject.prefix_rows).prepare()
 
     return _workload(
         subject, "prefix", lambda stack: _training(subject), compute, rows=subject.prefix_rows
@@ -260,7 +260,7 @@ def _evaluation(subject: Subject) -> PhaseWorkload:
 
     def prepare(stack: ExitStack) -> None:
         _training(subject)
-        fast.prepare(_nobody_watches)
+        fast.prepare()
 
     return _workload(subject, "evaluation", prepare, evaluate)
 
@@ -274,8 +274,8 @@ def _training_workload(subject: Subject, phase: str, forward: Forward) -> PhaseW
 
     def prepare(stack: ExitStack) -> None:
         _training(subject)
-        forward.prepare(_nobody_watches)
-        forward.begin_epoch(0, _nobody_watches)
+        forward.prepare()
+        forward.begin_epoch(0)
         optimizer = make_optimizer(_trained(subject), settings, subject.device)
         gradients = stack.enter_context(rows_of_gradients(subject.classifier))
         steps[:] = [BatchTraining(forward, optimizer, settings, TrainingLog(), gradients)]
@@ -368,7 +368,3 @@ def _take(data: PreparedData, indices: Sequence[int]) -> TokenRows:
 
 def _nothing(stack: ExitStack) -> None:
     """Nothing to prepare."""
-
-
-def _nobody_watches(done: int, total: int) -> None:
-    """Nothing to show."""

@@ -1,0 +1,51 @@
+"""``clsbench bench baseline``: keep runs of the benchmarks; later ones are judged by them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+
+from clsbench.cli.bench_history import DEFAULT_BASELINE, folder_option, history_in
+from clsbench.errors import UsageError
+
+
+@click.command("baseline")
+@folder_option
+@click.option(
+    "--runs",
+    type=click.IntRange(min=5),
+    default=10,
+    show_default=True,
+    help="The most runs to keep, the latest of the latest run's commit and kind of machine.",
+)
+@click.option(
+    "--to",
+    "target",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_BASELINE,
+    show_default=True,
+    help="Write them there, in place of the former baseline for this kind of machine.",
+)
+def bench_baseline(folder: Path, runs: int, target: Path) -> None:
+    """Make the latest runs the baseline that clsbench bench check goes by; commit the folder.
+
+    The runs are of one commit, at least five: run pytest benchmarks/ so many times, best at
+    different hours. Only the medians are kept, with machine and commit.
+
+    \b
+    for run in 1 2 3 4 5 6 7 8; do pytest benchmarks/; done
+    clsbench bench baseline
+    git add benchmarks/baseline
+    """
+    from clsbench.measure.baseline import runs_for_baseline, save_baseline
+
+    kept = runs_for_baseline(history_in(folder), runs)
+    try:
+        place = save_baseline(kept, target)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}") from None
+    click.echo(
+        f"{len(kept)} runs of {kept[-1].commit}, {kept[0].date[:16]} to {kept[-1].date[:16]}, "
+        f"are the baseline now: {place}"
+    )

@@ -1,0 +1,95 @@
+"""Two checkouts whose benchmarks take turns: a real repository, real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clsbench.errors import UsageError
+from clsbench.measure.checkouts import runs_in_pairs
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+BENCHMARK = """
+import time
+
+import torch
+
+import thing
+from clsbench.measure.phases import PhaseWorkload
+
+
+def test_waiting(timed, benchmark):
+    benchmark.group = "waiting"
+    timed(PhaseWorkload(
+        name="wait", phase="wait", device=torch.device("cpu"), examples=1, real_tokens=1,
+        padded_tokens=1, prepare=lambda stack: None, do=lambda: time.sleep(thing.SECONDS),
+    ))
+"""
+
+
+def git(repository: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", repository, "-c", "user.name=x", "-c", "user.email=x@x", *arguments],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Sources that wait 4 ms at the tag ``old``, and 6 ms in the working tree."""
+    folder = tmp_path / "repository"
+    (folder / "benchmarks").mkdir(parents=True)
+    (folder / "src").mkdir()
+    for name in ("conftest.py", "pytest.ini"):
+        shutil.copy(REPOSITORY / "benchmarks" / name, folder / "benchmarks" / name)
+    (folder / "benchmarks" / "test_thing.py").write_text(BENCHMARK)
+    (folder / "src" / "thing.py").write_text("SECONDS = 0.004\n")
+    git(tmp_path, "init", "-q", str(folder))
+    git(folder, "add", ".")
+    git(folder, "commit", "-qm", "waits 4 ms")
+    git(folder, "tag", "old")
+    (folder / "src" / "thing.py").write_text("SECONDS = 0.006\n")
+    return folder
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """As from a shell, not from a worker of these tests: there nothing would be timed."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    path = os.pathsep.join([str(REPOSITORY / "src"), os.environ.get("PYTHONPATH", "")])
+    return {**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.slow
+def test_the_slower_checkout_is_found(repository: Path, environment: dict[str, str]) -> None:
+    """One and a half times as long."""
+    command = [
+        sys.executable, "-m", "clsbench", "bench", "check", "--json", "--pairs", "5",
+        "--select", "waiting",
+    ]  # fmt: skip
+    environment["PYTEST_ADDOPTS"] = "--seconds 0.3 --load-limit 1000"
+    done = subprocess.run(
+        [*command, "--against", "old"],
+        cwd=repository, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    (verdict,) = json.loads(done.stdout)["verdicts"]
+    assert (verdict["outcome"], verdict["group"]) == ("slower", "waiting")
+    assert 1.3 < verdict["ratio"] < 1.6
+    assert done.stderr.splitlines()[0] == "pair 1 of 5 …"
+    assert git(repository, "worktree", "list").count("\n") == 0, "the old sources are gone"
+
+
+def test_a_checkout_that_is_none_is_refused(repository: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no checkout with benchmarks/"):
+        runs_in_pairs(tmp_path, "HEAD", 5, [], lambda done, of: None)
+    with pytest.raises(UsageError, match=r"git worktree add: .*nowhere"):
+        runs_in_pairs(repository, "nowhere", 5, [], lambda done, of: None)
