@@ -14,6 +14,7 @@ from clsbench.data.tokens import TokenizedSplits, TokenRows, pad_rows
 from clsbench.fastpath.forward import Forward, Shortcuts
 from clsbench.fastpath.plan import Batching, FastPlan, plan_fast_path
 from clsbench.fastpath.prefix import Room
+from clsbench.fastpath.trial import what_differs
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import plan_freezing
 from clsbench.model.parameters import without_weights
@@ -48,6 +49,7 @@ class Outcome(NamedTuple):
     logits: dict[str, Tensor]
     plan: FastPlan | None
     forward: Forward
+    problem: str | None
 
 
 def random_rows(
@@ -75,9 +77,13 @@ def random_splits(
     return TokenizedSplits(train, validation, test, width)
 
 
-def run_both(setup: Setup, splits: TokenizedSplits, dtype: torch.dtype) -> tuple[Outcome, Outcome]:
-    """The run without shortcuts and with all that its plan finds."""
-    return train(setup, splits, dtype, None), train(setup, splits, dtype, EVERYTHING_IN_MEMORY)
+def run_both(
+    setup: Setup, splits: TokenizedSplits, dtype: torch.dtype, trial: bool = False
+) -> tuple[Outcome, Outcome]:
+    """The run without shortcuts and with all that its plan finds (and a ``trial`` does not
+    refuse)."""
+    plain = train(setup, splits, dtype, None)
+    return plain, train(setup, splits, dtype, EVERYTHING_IN_MEMORY, trial=trial)
 
 
 def train(
@@ -86,8 +92,9 @@ def train(
     dtype: torch.dtype,
     room: Room | None,
     key: Callable[[Classifier, FastPlan, int], object] | None = None,
+    trial: bool = False,
 ) -> Outcome:
-    """Train from the same seed; with ``room`` along the fast path."""
+    """Train from the same seed; with ``room`` along the fast path, after a ``trial`` if need be."""
     parameters = setup.backbone.describe()
     freezing = plan_freezing(setup.freezing, parameters, setup.settings.epochs, "under test")
     torch.manual_seed(7)
@@ -120,6 +127,9 @@ def train(
 
         log = TrainingLog()
         torch.manual_seed(11)
+        problem = what_differs(forward, freezing, setup.settings.batch_size) if trial else None
+        if problem is not None:
+            forward = Forward(classifier, splits.by_name(), torch.device("cpu"), "fp32")
         forward.prepare(lambda done, total: None)
         torch.manual_seed(11)
         fit(forward, events, freezing, setup.settings, log, CATALOG.lifecycle([Watching()]))
@@ -131,6 +141,7 @@ def train(
         logits,
         plan,
         forward,
+        problem,
     )
 
 

@@ -81,6 +81,10 @@ def test_history_has_one_entry_per_evaluation_point(finished: FinishedRun) -> No
     assert [entry.step for entry in record.history.steps] == [0, 20, 40, 60]
     assert [entry.epoch for entry in record.history.epochs] == [1, 2]
     assert record.history.epochs[-1].examples_seen == 2 * 35 * 8
+    assert record.fast_path is not None
+    assert record.fast_path.kept is not None
+    seconds = [e.seconds for e in (*record.history.steps, *record.history.epochs)]
+    assert 0 < min(seconds) <= max(seconds) <= record.phases_seconds["training"]
 
 
 def test_metrics_agree_with_the_stored_predictions(finished: FinishedRun) -> None:

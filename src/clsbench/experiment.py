@@ -158,13 +158,16 @@ def run_experiment(
                     checks += (fast.shortcuts[0].detail,)
                 forward.prepare(prefix_progress(hook))
             prefix_seconds = forward.prefix_seconds
-            with phases("training"):
-                log.before = measure_before(forward, first_look)
-                if options.precision == "bf16":
-                    deviation = deviation_from_fp32(forward, "train", first_look.loss["train"])
-                fit(forward, events, freezing, spec.train, log, hook)
-            # What a strategy had computed anew between two epochs.
-            phases.move("training", "prefix", forward.prefix_seconds - prefix_seconds)
+            try:
+                with phases("training"):
+                    log.begin()
+                    log.before = measure_before(forward, first_look)
+                    if options.precision == "bf16":
+                        deviation = deviation_from_fp32(forward, "train", first_look.loss["train"])
+                    fit(forward, events, freezing, spec.train, log, hook)
+            finally:
+                # What a strategy had computed anew between two epochs.
+                phases.move("training", "prefix", forward.prefix_seconds - prefix_seconds)
             with phases("evaluation"):
                 scores = score_classifier(
                     forward, data.leaked, len(data.facts.class_names), spec.train.batch_size
@@ -203,6 +206,7 @@ def run_experiment(
             peak_memory_bytes=peak_memory_bytes(device),
             warnings=record.warnings + checks,
         )
+        forward.close()
         try:
             with deferring_interrupts():
                 path = _store(record, options, classifier, freezing, data, scores)

@@ -145,9 +145,9 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
 class KeptActivations(msgspec.Struct, frozen=True, kw_only=True):
     """What became of the frozen prefix: distinct texts, and where their activations came from.
 
-    ``computed`` went through the prefix in this run, ``continued`` of them only through its end,
-    from what was kept at an earlier stage; ``found`` lay in the cache of earlier runs;
-    ``recomputed`` counts how often a text went through it again because it could not be kept.
+    ``computed`` went through the prefix in this run, ``continued`` of them, then or once more, only
+    through its end, from what was kept at an earlier stage; ``found`` lay in the cache of earlier
+    runs; ``recomputed`` counts how often a text went through it again because it could not be kept.
     """
 
     texts: int

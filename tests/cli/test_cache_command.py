@@ -119,6 +119,7 @@ def test_clearing_some(command: Command, filled: Path) -> None:
         (["clear", "3f9c3f9c3f9d"], "did you mean '3f9c3f9c3f9c'?"),
         (["clear", "--older-than", "-1"], "--older-than"),
         (["clear", "--older-than", "week"], "--older-than"),
+        (["clear", "--older-than", "nan"], "no finite number"),
         (["shrink"], "shrink"),
     ],
     ids=" ".join,

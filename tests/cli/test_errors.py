@@ -92,7 +92,7 @@ def test_what_the_user_asked_is_wrong(
 @pytest.mark.parametrize(
     ("arguments", "texts"),
     [
-        (["--device", "gpu"], ["'gpu' is none of: auto", "cuda:1"]),
+        (["--device", "gpu"], ["'gpu' is not understood; expected: auto", "cuda:1"]),
         (["--precision", "fp16"], ["'fp16'", "fp32"]),
         (["--threads", "0"], ["0 is not in the range x>=1"]),
         (["--out", ""], ["Invalid value for '--out'", "'' names no folder ('.' is this one)"]),

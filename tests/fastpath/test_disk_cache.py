@@ -401,6 +401,13 @@ def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     assert all(file.exists() for file in foreign)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_nobody_waits_at_a_named_pipe(tmp_path: Path) -> None:
+    path = store(tmp_path, make_rows(range(2)))
+    os.mkfifo(path.with_stem("0" * 32))
+    assert len(DiskCache(tmp_path, 10**9).load(KEY, list(make_rows(range(2))))) == 2
+
+
 # --- several processes ----------------------------------------------------------------------------
 
 SHARED = f"""

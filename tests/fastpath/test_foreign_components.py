@@ -41,12 +41,15 @@ def both(
     freezing: clsbench.FreezingStrategy,
     pooling: clsbench.Pooling | None = None,
     epochs: int = 2,
+    trial: bool = False,
+    batch_size: int = 3,
 ) -> tuple[Outcome, Outcome]:
-    settings = TrainSettings(epochs=epochs, batch_size=3, eval_every=2, eval_batches=2)
+    settings = TrainSettings(epochs=epochs, batch_size=batch_size, eval_every=2, eval_batches=2)
     setup = Setup(TinyGPT2(), pooling or LastToken(), Linear(), freezing, Alters(), settings)
+    splits = random_splits(1, LENGTHS, WIDTH_TOKENS, VOCABULARY)
     CHANGES.append(change)
     try:
-        return run_both(setup, random_splits(1, LENGTHS, WIDTH_TOKENS, VOCABULARY), torch.float64)
+        return run_both(setup, splits, torch.float64, trial)
     finally:
         CHANGES.pop()
 
@@ -299,3 +302,225 @@ def test_trying_finds_nothing_where_there_is_nothing_and_leaves_no_trace(
         assert all(torch.equal(before[n], t) for n, t in classifier.state_dict().items())
         assert [p.requires_grad for p in classifier.parameters()] == required
         assert all(p.grad is None for p in classifier.parameters())
+
+
+# --- what neither plan nor trial lets through -----------------------------------------------------
+
+
+def behind(index: int, make: Callable[[], nn.Module]) -> Change:
+    """A change: the module works on what a block gives."""
+
+    def add(classifier: Any) -> None:
+        there = block(classifier, index)
+        there.extra = make().to(classifier.backbone.tok_emb.weight.device)
+        there.register_forward_hook(lambda module, inputs, out: module.extra(out))
+
+    return add
+
+
+class Standardises(nn.Module):
+    """By the statistics of its batch, while training and afterwards."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, T, 12) → (B, T, 12)."""
+        return hidden - 0.5 * hidden.mean(0, keepdim=True)
+
+
+class Quantises(nn.Module):
+    """By a range that it follows with a moving average."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("largest", torch.ones(()))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, T, 12) → (B, T, 12)."""
+        with torch.no_grad():
+            self.largest.mul_(0.9).add_(0.1 * hidden.detach().abs().amax())
+        return hidden * self.largest
+
+
+class ByMode(nn.Module):
+    """The same steps with other numbers while training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("one", torch.tensor(1.0))
+        self.register_buffer("other", torch.tensor(1.2))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, T, 12) → (B, T, 12)."""
+        return hidden * (self.one if self.training else self.other)
+
+
+class SameMemory(nn.Module):
+    """Gives everything in one and the same piece of memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory: dict[object, Tensor] = {}
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, T, 12) → (B, T, 12)."""
+        if hidden.requires_grad:
+            return hidden
+        kind = (hidden.shape[1:], hidden.device)
+        if len(self.memory.get(kind, ())) < len(hidden):
+            self.memory[kind] = torch.empty_like(hidden)
+        return self.memory[kind][: len(hidden)].copy_(hidden)
+
+
+class DropsByItself(nn.Module):
+    """Now and then, by a generator of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = random.Random(4)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, T, 12) → (B, T, 12)."""
+        return hidden * 0.5 if self.training and self.generator.random() < 0.1 else hidden
+
+
+def hand_over(classifier: Any) -> None:
+    """A connection from the first block to the third, past the second."""
+    kept: dict[str, Tensor] = {}
+    block(classifier, 0).register_forward_hook(lambda m, i, out: kept.__setitem__("hidden", out))
+    block(classifier, 2).register_forward_pre_hook(lambda m, i: i[0] + 0.3 * kept["hidden"])
+
+
+def count_tokens(classifier: Any) -> None:
+    classifier.backbone.tok_emb.scale_grad_by_freq = True
+
+
+def pad_with_something_learned(classifier: Any) -> None:
+    """Which only texts with padding ever read."""
+    backbone = classifier.backbone
+    backbone.pad = nn.Parameter(torch.zeros(12, device=backbone.tok_emb.weight.device))
+
+    def pad(module: Any, inputs: Any, out: Tensor) -> Tensor:
+        return out + backbone.pad if out.dim() == 3 else out
+
+    backbone.tok_emb.register_forward_hook(pad)
+
+
+class AllThenLast(clsbench.FreezingStrategy):
+    """Everything in the first epoch, the last block afterwards."""
+
+    def trainable(self, parameters: Any) -> list[str]:
+        """All."""
+        return self.trainable_at(parameters, 0)
+
+    def trainable_at(self, parameters: Any, epoch: int) -> list[str]:
+        """All at first."""
+        return [p.name for p in parameters if not epoch or p.stage == "block.2"]
+
+
+@pytest.mark.parametrize("pooling", [LastToken(), LastRealToken()], ids=repr)
+@pytest.mark.parametrize("freezing", [LastBlocks(), All(), AllThenLast()], ids=repr)
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(behind(0, Standardises), id="batch statistics below the cut"),
+        pytest.param(behind(2, Standardises), id="batch statistics above the cut"),
+        pytest.param(behind(0, Quantises), id="a moving average"),
+        pytest.param(behind(0, ByMode), id="other numbers while training"),
+        pytest.param(behind(1, SameMemory), id="one piece of memory"),
+        pytest.param(behind(0, DropsByItself), id="a generator of its own"),
+        hand_over,
+        count_tokens,
+        pad_with_something_learned,
+    ],
+)
+def test_what_is_hostile_changes_nothing(
+    change: Change, freezing: clsbench.FreezingStrategy, pooling: clsbench.Pooling
+) -> None:
+    plain, fast = both(change, freezing, pooling, epochs=3, trial=True)
+    assert_same(plain, fast)
+    for name, weights in plain.weights.items():
+        if not name.endswith("W_key.bias"):  # its gradient is zero but for rounding
+            torch.testing.assert_close(fast.weights[name], weights, rtol=0, atol=1e-8)
+    for split, logits in plain.logits.items():
+        torch.testing.assert_close(fast.logits[split], logits, rtol=1e-9, atol=1e-9)
+
+
+def test_a_weight_that_is_read_without_a_gradient_is_trained_all_the_same() -> None:
+    """One block serves as the first and, with a gradient, as the last."""
+
+    def share(classifier: Any) -> None:
+        blocks = classifier.backbone.trf_blocks
+        last = blocks[2]
+
+        class Detached(nn.Module):
+            def forward(self, hidden: Tensor, **context: Any) -> Tensor:
+                out: Tensor = hidden + (last(hidden, **context) - hidden).detach()
+                return out
+
+        blocks[0] = Detached()
+
+    plain, fast = both(share, LastBlocks(), trial=True)
+    assert_same(plain, fast)
+    assert fast.plan is not None
+    assert not any(epoch.cut for epoch in fast.plan.epochs)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_a_trial_makes_no_batch_that_training_does_not(batch_size: int) -> None:
+    """Batch normalisation refuses a single text."""
+
+    def normalise(classifier: Any) -> None:
+        classifier.out_head = nn.Sequential(nn.BatchNorm1d(12), classifier.out_head)
+
+    if batch_size == 1:
+        with pytest.raises(ValueError, match="more than 1 value"):
+            both(normalise, LastBlocks(), batch_size=1, trial=True)
+        return
+    plain, fast = both(normalise, LastBlocks(), batch_size=batch_size, trial=True)
+    assert fast.problem is None
+    # What comes before the normalisation has a bias without effect, so that rounding moves it.
+    assert fast.losses == pytest.approx(plain.losses, rel=1e-6)
+    assert fast.plan is not None
+    assert fast.plan.epochs[0].cut > 1
+
+
+def test_a_frozen_table_in_another_precision_is_read_as_it_is() -> None:
+    def shrink(classifier: Any) -> None:
+        table = classifier.backbone.tok_emb.weight
+        table.data = table.data.to(torch.bfloat16)
+
+    plain, fast = both(shrink, LastBlocks(), trial=True)
+    assert fast.problem is None
+    assert_same(plain, fast)
+
+
+class Counts(nn.Module):
+    """State of many kinds: a head that scales by how often it was called while training."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.calls = 0
+        self.generator = torch.Generator().manual_seed(3)
+        self.register_buffer("table", None)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(B, 12) → (B, C)."""
+        if self.table is None:
+            self.table = torch.linspace(1, 2, 12, dtype=pooled.dtype, device=pooled.device)
+        if self.training and not pooled.is_meta:
+            self.calls += 1
+            drop = torch.rand(pooled.shape, generator=self.generator, dtype=torch.float64)
+            pooled = pooled * (drop > 0.1) * (1 + 0.1 * self.calls) * (0.5 + random.random())
+        out: Tensor = self.inner(pooled * self.table)
+        return out
+
+
+def test_a_trial_leaves_no_state_behind() -> None:
+    def count(classifier: Any) -> None:
+        random.seed(6)
+        classifier.out_head = Counts(classifier.out_head)
+
+    plain, fast = both(count, LastBlocks(), trial=True)
+    assert fast.problem is None
+    assert_same(plain, fast)
+    assert fast.forward.classifier.out_head.calls == len(fast.losses)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import clsbench
 from clsbench.builtin.freezing_strategies import Gradual, HeadOnly, LastBlocks
@@ -155,7 +156,7 @@ def test_only_one_row_goes_through_what_is_kept(
 
     def count(self: Chain, index: int, hidden: Any, context: Any, inputs: Inputs) -> Any:
         nonlocal texts
-        real = not inputs.lengths.is_meta and not torch.is_grad_enabled()  # no plan, no key
+        real = not inputs.lengths.is_meta and bool(inputs.input_ids.any())  # no plan, no key
         texts += len(inputs.lengths) if index == 0 and real else 0
         return run_stage(self, index, hidden, context, inputs)
 
@@ -288,6 +289,33 @@ def test_the_key_holds_what_decides_and_nothing_else() -> None:
     assert keyed(cut=2) != same_key
     assert keyed(max_length=10) != same_key
     assert keyed(precision="bf16") != same_key
+
+
+@pytest.mark.parametrize("kind", ["without a gradient", "in whole numbers"])
+def test_the_key_holds_weights_that_have_no_gradient(kind: str) -> None:
+    """A single row of a table, which a text may or may not hold."""
+
+    class Table(torch.nn.Module):
+        def __init__(self, weight: Tensor) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(weight, requires_grad=False)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            with torch.no_grad():
+                found: Tensor = self.weight[ids].float()
+                return found / 100
+
+    def replace(changed: bool) -> Any:
+        def change(classifier: Any) -> None:
+            weight = (100 * classifier.backbone.tok_emb.weight).round()
+            weight[7] += 1 if changed else 0
+            whole = weight.to(torch.int8) if kind == "in whole numbers" else weight
+            classifier.backbone.tok_emb = Table(whole)
+
+        return change
+
+    assert keyed(replace(False)) == keyed(replace(False))
+    assert keyed(replace(False)) != keyed(replace(True))
 
 
 def test_making_a_key_changes_nothing() -> None:

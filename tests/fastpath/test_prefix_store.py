@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import logging
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -117,10 +118,16 @@ class TakesTurns(clsbench.FreezingStrategy):
         return [parameter.name for parameter in parameters if parameter.stage == stage]
 
 
+@pytest.mark.parametrize("unnamed", [True, False])
 @pytest.mark.parametrize("freezing", [LastBlocks(), TakesTurns()], ids=repr)
 def test_what_has_no_key_is_kept_on_disk_until_the_run_ends(
-    tmp_path: Path, freezing: clsbench.FreezingStrategy
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    freezing: clsbench.FreezingStrategy,
+    unnamed: bool,
 ) -> None:
+    if not unnamed:  # as on other systems than Linux
+        monkeypatch.setattr(disk_cache, "_open_unnamed", lambda directory: None)
     what = setup(freezing)
     folder = tmp_path / "cache"
     plain, fast = run(what, None), run(what, Room(2000, None, 10**9, folder))
@@ -129,10 +136,37 @@ def test_what_has_no_key_is_kept_on_disk_until_the_run_ends(
     assert facts is not None
     assert facts.recomputed == 0
     assert 0 < facts.memory_bytes <= 2000 < facts.disk_bytes
-    assert len(list(folder.iterdir())) == 1
+    assert len(list(folder.iterdir())) == (0 if unnamed else 1)
     del fast
     gc.collect()
     assert list(folder.iterdir()) == []
+
+
+def test_what_the_cache_does_not_take_is_kept_until_the_run_ends(tmp_path: Path) -> None:
+    rows = rows_of()
+    compute = Prefix(rows)
+    cache = DiskCache(tmp_path / "cache", 5 * ROW_BYTES)
+    room = Room(0, cache, 100 * ROW_BYTES, tmp_path / "spill")
+    store = PrefixStore(rows, compute, room, WIDTH_TOKENS)
+    fill(store, 2, keys={2: key_of("2")})
+    computed = len(compute.asked)
+    assert_all_there(store, compute, 2)
+    assert len(compute.asked) == computed
+
+
+def test_what_is_closed_takes_no_room(tmp_path: Path) -> None:
+    """Without waiting for Python to find the cycles."""
+    outcome = run(setup(LastBlocks()), Room(10**9, None))
+    gc.disable()
+    try:
+        store = outcome.forward._fast._store  # type: ignore[union-attr]
+        assert store is not None
+        alive = [weakref.ref(row) for row in store._kept[3] if row is not None]
+        assert len(alive) == store.facts().distinct
+        outcome.forward.close()
+        assert not any(reference() is not None for reference in alive)
+    finally:
+        gc.enable()
 
 
 def test_what_lies_on_disk_is_what_was_computed(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from clsbench.cli.errors import INTERRUPTED, report_error
 from clsbench.cli.experiments import resolve_named
 from clsbench.cli.json_command import JsonCommand, tell_json
 from clsbench.cli.options import (
+    FiniteRange,
     chosen_changes,
     chosen_run_options,
     experiment_argument,
@@ -87,7 +88,7 @@ class Sweep:
 )
 @click.option(
     "--budget",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=10.0,
     show_default=True,
     help="Seconds for each phase; it ends sooner once the median is known well, later only to have "
@@ -95,14 +96,14 @@ class Sweep:
 )
 @click.option(
     "--precise",
-    type=click.FloatRange(min=0, max=1, min_open=True),
+    type=FiniteRange(min=0, max=1, min_open=True),
     default=0.02,
     show_default=True,
     help="How well the median is to be known: half the 95 % interval, as a fraction.",
 )
 @click.option(
     "--load-limit",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=0.15,
     show_default=True,
     envvar="CLSBENCH_LOAD_LIMIT",

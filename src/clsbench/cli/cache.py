@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 from click.shell_completion import CompletionItem
 
+from clsbench.cli.options import FiniteRange
 from clsbench.cli.output import write_json
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _complete_digest(
 @click.option(
     "--older-than",
     "older_than_days",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     metavar="DAYS",
     help="Only what no run has used for so many days.",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,17 @@ class _FolderType(click.Path):
         return super().convert(value, param, ctx)
 
 
+class FiniteRange(click.FloatRange):
+    """A number within limits; ``nan`` and ``inf``, which compare oddly, are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse what is not finite."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number", param, ctx)
+        return number
+
+
 class _PatternType(click.ParamType[str]):
     """Text of a given form; the error says in words what that is."""
 
@@ -133,7 +145,7 @@ class _PatternType(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not self._pattern.match(value):
-            self.fail(f"{value!r} is none of: {self._meaning}", param, ctx)
+            self.fail(f"{value!r} is not understood; expected: {self._meaning}", param, ctx)
         return value
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 import time
 import uuid
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -292,7 +293,8 @@ def _files(folder: Path) -> Iterator[_File]:
             with contextlib.suppress(FileNotFoundError):  # gone in between
                 # Not the entry's own stat, which on Windows may be an old one.
                 status = os.stat(entry.path, follow_symlinks=False)
-                yield _File(folder / entry.name, status.st_size, status.st_mtime_ns)
+                if not stat.S_ISFIFO(status.st_mode):  # whoever opens one waits
+                    yield _File(folder / entry.name, status.st_size, status.st_mtime_ns)
 
 
 def _is_ours(name: str) -> bool:

@@ -12,7 +12,7 @@ import uuid
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import torch
 from torch import Tensor
@@ -56,7 +56,7 @@ class DiskCache:
 
     def __init__(self, directory: Path, limit_bytes: int) -> None:
         self._directory = directory.absolute()
-        self._limit_bytes = limit_bytes
+        self.limit_bytes = limit_bytes
         self._in_use: set[Path] = set()
         self._swept = False
         self._unwritable = False
@@ -121,9 +121,9 @@ class DiskCache:
         return self._map(path, shard.header, rows)
 
     def _make_room(self, needed_bytes: int) -> bool:
-        if cache_files.make_room(self._directory, needed_bytes, self._limit_bytes, self._in_use):
+        if cache_files.make_room(self._directory, needed_bytes, self.limit_bytes, self._in_use):
             return True
-        self._warn(_limit_reached(self._limit_bytes))
+        self._warn(_limit_reached(self.limit_bytes))
         return False
 
     def _load_shard(self, path: Path, key: PrefixKey, wanted: set[str]) -> dict[str, Tensor]:
@@ -153,11 +153,8 @@ class DiskCache:
         if not row_keys:
             return {}
         try:
-            # Tensors made in inference mode could not enter a backward pass.
+            whole = _mapped(str(path), header.size_bytes)
             with torch.inference_mode(False):
-                whole = torch.from_file(
-                    str(path), shared=False, size=header.size_bytes, dtype=torch.uint8
-                )
                 rows = {row_key: _view(whole, header, row_key) for row_key in row_keys}
         except (RuntimeError, UnicodeEncodeError) as error:  # torch wants names in UTF-8
             logger.info("kept activations in %s cannot be mapped: %s", path, error)
@@ -187,9 +184,8 @@ class DiskCache:
 class Spill:
     """Keeps the rows of one run, by cut, in files of its own that nobody else can find.
 
-    They go with the run, and where the system allows it they have no name from the moment they are
-    mapped, so that a run that is killed leaves none. It never fails: what cannot be written is not
-    kept.
+    They go with the run; on Linux they never have a name, so that a run that is killed leaves none.
+    It never fails: what cannot be written is not kept.
     """
 
     def __init__(self, directory: Path | None, limit_bytes: int) -> None:
@@ -202,9 +198,12 @@ class Spill:
         self.most_bytes = 0
         """The most that was kept at a time."""
 
-    def store(self, cut: int, rows: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """As many of the rows, all of one dtype, as the limit allows, mapped from the disk."""
-        free_bytes = self._limit_bytes - sum(self._used_bytes.values())
+    def store(
+        self, cut: int, rows: Mapping[int, Tensor], elsewhere_bytes: int = 0
+    ) -> dict[int, Tensor]:
+        """As many of the rows, all of one dtype, as the limit allows, mapped from the disk; so many
+        bytes of the limit are used elsewhere."""
+        free_bytes = self._limit_bytes - elsewhere_bytes - sum(self._used_bytes.values())
         places: dict[int, tuple[int, int]] = {}
         end = 0
         for slot, row in rows.items():
@@ -236,17 +235,19 @@ class Spill:
         self._tidy()
 
     def _write(self, rows: Iterable[Tensor], size_bytes: int) -> Tensor:
+        if self._directory is not None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+        if (unnamed := _open_unnamed(self._directory)) is not None:
+            with unnamed as file:
+                _write_rows(file, rows)
+                return _mapped(f"/proc/self/fd/{file.fileno()}", size_bytes)
         if self._folder is None:
-            if self._directory is not None:
-                self._directory.mkdir(parents=True, exist_ok=True)
             self._folder = Path(tempfile.mkdtemp(prefix="clsbench-", dir=self._directory))
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         path = self._folder / uuid.uuid4().hex
         with path.open("xb") as file:
-            for row in rows:
-                file.write(_bytes_of(row))
-        with torch.inference_mode(False):
-            return torch.from_file(str(path), shared=False, size=size_bytes, dtype=torch.uint8)
+            _write_rows(file, rows)
+        return _mapped(str(path), size_bytes)
 
     def _reason(self, error: Exception) -> str:
         if isinstance(error, OSError) and self._directory is not None:
@@ -269,6 +270,28 @@ class Spill:
             self._directory or tempfile.gettempdir(),
             reason,
         )
+
+
+def _open_unnamed(directory: Path | None) -> IO[bytes] | None:
+    """A file without a name in ``directory``; ``None`` where there is no such thing."""
+    try:
+        flags = os.O_TMPFILE | os.O_RDWR
+        place = os.open(directory or tempfile.gettempdir(), flags, 0o600)
+    except (AttributeError, OSError):
+        return None
+    return os.fdopen(place, "wb")
+
+
+def _write_rows(file: IO[bytes], rows: Iterable[Tensor]) -> None:
+    for row in rows:
+        file.write(_bytes_of(row))
+    file.flush()
+
+
+def _mapped(path: str, size_bytes: int) -> Tensor:
+    # Tensors made in inference mode could not enter a backward pass.
+    with torch.inference_mode(False):
+        return torch.from_file(path, shared=False, size=size_bytes, dtype=torch.uint8)
 
 
 def _limit_reached(limit_bytes: int) -> str:

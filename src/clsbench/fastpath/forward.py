@@ -35,13 +35,15 @@ class Shortcuts(NamedTuple):
     """The fast path of one run: its plan, the pooling it was made for, and room for activations.
 
     ``key`` gives, for a cut, what fixes the activations there, or ``None`` where they are not to be
-    kept for later runs.
+    kept for later runs. ``prefix_tokens`` is how many token positions go through a frozen prefix at
+    once (by default what suits the device).
     """
 
     plan: FastPlan
     pooling: Pooling
     room: Room
     key: Callable[[int], PrefixKey | None]
+    prefix_tokens: int | None = None
 
 
 class Forward:
@@ -81,6 +83,11 @@ class Forward:
     def kept(self) -> KeptActivations | None:
         """What has become of the frozen prefix, ``None`` if there is none."""
         return self._fast.kept() if self._fast is not None else None
+
+    def close(self) -> None:
+        """Give back the room that the frozen prefix takes; nothing goes forward any more."""
+        if self._fast is not None:
+            self._fast.close()
 
     def logits(self, split: str, indices: Sequence[int]) -> Tensor:
         """Logits (B, C) of the texts at ``indices``, in the mode the classifier is in."""
@@ -143,7 +150,12 @@ class _FastForward:
         if self._rows is not None:
             self.most_texts = max(batch_tokens // int(self._rows.widths.max()), 1)
             if any(epoch.cut for epoch in plan.epochs):
-                self._store = PrefixStore(self._rows, self._prefix, shortcuts.room, batch_tokens)
+                self._store = PrefixStore(
+                    self._rows,
+                    self._prefix,
+                    shortcuts.room,
+                    shortcuts.prefix_tokens or batch_tokens,
+                )
 
     # --- which prefix is kept ---------------------------------------------------------------------
 
@@ -200,6 +212,10 @@ class _FastForward:
     def kept(self) -> KeptActivations | None:
         return self._store.facts() if self._store is not None else None
 
+    def close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+
     # --- texts to logits --------------------------------------------------------------------------
 
     def logits(self, split: str, indices: Sequence[int]) -> Tensor:
@@ -243,10 +259,10 @@ class _FastForward:
             for index in range(start.cut if start is not None else 0, max(cuts)):
                 hidden = self._chain.run(index, hidden, context, inputs)
                 if index + 1 in cuts:
-                    kept = hidden.to(torch.bfloat16) if forward.precision == "bf16" else hidden
+                    # A copy: the next stage may work in place, a later batch in the same memory.
+                    dtype = torch.bfloat16 if forward.precision == "bf16" else hidden.dtype
+                    kept = hidden.to(dtype, copy=True)
                     found[index + 1] = self._apart(kept, slots, index + 1, inputs.packing)
-                    if index + 1 < max(cuts):
-                        hidden = hidden.clone()  # the next stage may work in place
         return found
 
     def _apart(
@@ -265,8 +281,7 @@ class _FastForward:
         ]
 
     def _join(self, kept: Sequence[Tensor], cut: int, inputs: Inputs) -> Tensor:
-        """What :meth:`_apart` took apart at ``cut``, for the batch at hand, in the classifier's own
-        dtype."""
+        """What :meth:`_apart` took apart at ``cut``, for the batch at hand."""
         # Some may lie on the device, some in files.
         rows = [row.to(self._forward.device, non_blocking=True) for row in kept]
         if self._one_each(cut) or len({len(row) for row in rows}) == 1:
@@ -275,8 +290,7 @@ class _FastForward:
             hidden = torch.cat(rows)
         else:
             hidden = pad_sequence(rows, batch_first=True)
-        dtype = next(self._forward.classifier.parameters()).dtype
-        return hidden.to(dtype)
+        return hidden.float() if self._forward.precision == "bf16" else hidden
 
     def _one_each(self, cut: int) -> bool:
         """Whether a text has one vector at ``cut`` rather than one a position."""

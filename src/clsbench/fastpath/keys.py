@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clsbench.fastpath.chain import Chain, Inputs
 from clsbench.fastpath.disk_cache import PrefixKey
 from clsbench.fastpath.plan import FastPlan
+from clsbench.fastpath.probe import Operations, any_texts, stages_seen, storages
 from clsbench.model.classifier import Classifier
 
 _FORMAT = 2
@@ -38,7 +38,7 @@ class PrefixKeys:
         self._plan = plan
         self._circumstances = circumstances
         self._positions = positions
-        self._leaves: list[set[int]] | None = None
+        self._first: dict[int, int] | None = None
         self._digests: dict[str, str] = {}
         self._keys: dict[int, PrefixKey] = {}
 
@@ -70,11 +70,11 @@ class PrefixKeys:
         return PrefixKey(digest, about)
 
     def _tensors(self, cut: int) -> Iterator[tuple[str, Tensor]]:
-        """Every parameter that takes part in the first ``cut`` stages, every buffer; by name."""
-        if self._leaves is None:
-            self._leaves = _leaves_by_cut(self._classifier, self._positions)
+        """Every buffer, and every parameter but those that only later stages read; by name."""
+        if self._first is None:
+            self._first = _first_reads(self._classifier, self._positions)
         for name, parameter in self._classifier.named_parameters():
-            if id(parameter) in self._leaves[cut]:
+            if self._first.get(id(parameter), 0) < cut:
                 yield name, parameter
         yield from self._classifier.named_buffers()
 
@@ -89,57 +89,24 @@ class PrefixKeys:
         return self._digests[name]
 
 
-def _leaves_by_cut(classifier: Classifier, positions: int) -> list[set[int]]:
-    """For every cut the parameters, by ``id``, on which activations there depend.
+def _first_reads(classifier: Classifier, positions: int) -> dict[int, int]:
+    """The first stage that is seen to read each parameter, by ``id``; behind all stages the head.
 
-    Found in the graph that autograd makes of a text, so that no component need tell.
+    Seen on a text, so that no component need tell; what is never seen is not in it.
     """
-    before = {parameter: parameter.requires_grad for parameter in classifier.parameters()}
     device = next(classifier.parameters()).device
-    chain = Chain(classifier, None)
-    ids = torch.zeros(1, positions, dtype=torch.int64, device=device)
-    inputs = Inputs(ids, torch.full((1,), positions, device=device), None, None)
-    hidden: Tensor | None = None
-    found: list[set[int]] = [set()]
     training = classifier.training
     classifier.eval()
     try:
-        for parameter in before:
-            parameter.requires_grad_(parameter.is_floating_point())
-        forgetting = torch.autograd.graph.saved_tensors_hooks(
-            lambda tensor: tensor.shape, _nobody_asks
-        )
-        with torch.enable_grad(), forgetting:  # nobody goes back
-            context = chain.context(inputs)
-            seen: set[Any] = set()
-            for index in range(len(chain)):
-                hidden = chain.run(index, hidden, context, inputs)
-                found.append(found[-1] | _leaves(hidden.grad_fn, seen))
+        with torch.no_grad():
+            stages = list(stages_seen(classifier, any_texts(1, positions, device)))
+            with Operations(classifier) as head:
+                classifier.out_head(stages[-1].hidden)
     finally:
         classifier.train(training)
-        for parameter, required in before.items():
-            parameter.requires_grad_(required)
-    return found
-
-
-def _forget(tensor: Tensor) -> torch.Size:
-    return tensor.shape
-
-
-def _nobody_asks(_: object) -> Tensor:
-    raise AssertionError("no gradient is computed here")
-
-
-def _leaves(root: Any, seen: set[Any]) -> set[int]:
-    """The leaves of a graph, but for those behind nodes that were seen before."""
-    found = set()
-    waiting = [root]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            found.add(id(node.variable))
-        waiting += [following for following, _ in node.next_functions]
-    return found
+    first: dict[int, int] = {}
+    for index, operations in enumerate([*(stage.operations for stage in stages), head]):
+        for parameter in classifier.parameters():
+            if storages(parameter) & operations.reads:
+                first.setdefault(id(parameter), index)
+    return first

@@ -6,19 +6,16 @@ freezing strategy, adapter and backbone. It is made on the meta device, before t
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch import nn
 
 from clsbench.components import BackboneModule, PackingBackboneModule, Pooling
-from clsbench.fastpath.chain import Chain, Inputs
+from clsbench.fastpath.chain import Chain
+from clsbench.fastpath.probe import Probe, any_texts, probe_stages, working_otherwise
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
 from clsbench.values import Shortcut
@@ -90,12 +87,12 @@ def plan_fast_path(
     names = Chain(outline, None).names
     if _is_changed(outline):
         return nothing(names, freezing, "an adapter has changed the classifier's forward pass")
-    inputs = _any_texts(batching.positions)
-    otherwise = _working_otherwise(outline, inputs)
+    inputs = any_texts(2, batching.positions, "meta")
+    otherwise = working_otherwise(outline, inputs)
     probes = {}
     for trained in set(freezing.by_epoch):
         freezing.apply(outline, trained)
-        probes[trained] = probe = _probe(outline, inputs, otherwise)
+        probes[trained] = probe = probe_stages(outline, inputs, otherwise)
         if probe.reshapes is not None:
             reason = f"{names[probe.reshapes]} does not give one vector for each position"
             return nothing(names, freezing, reason)
@@ -104,6 +101,9 @@ def plan_fast_path(
     if drawing < len(names):
         reason = f"{names[drawing]} draws at random or depends on its batch while training"
         forbidden = {**forbidden, **dict.fromkeys((POSITION, PACKING), reason)}
+    if _counts_tokens(outline, freezing):
+        reason = "an embedding scales its gradients by how often a token stands in a batch"
+        forbidden = {PACKING: reason, **forbidden}
     unpadded, packed, packing = _plan_packing(backbone, pooling, batching, forbidden)
     single, position = _plan_position(outline, pooling, forbidden)
     if not (batching.padded or unpadded):
@@ -163,6 +163,17 @@ def _is_changed(outline: Classifier) -> bool:
     return any(hooks) or "forward" in vars(outline)
 
 
+def _counts_tokens(outline: Classifier, freezing: FreezingPlan) -> bool:
+    ever = freezing.ever()
+    names = {id(parameter): name for name, parameter in outline.named_parameters()}
+    return any(
+        isinstance(module, nn.Embedding)
+        and module.scale_grad_by_freq
+        and freezing.trains(names[id(module.weight)], ever)
+        for module in outline.modules()
+    )
+
+
 # --- padding --------------------------------------------------------------------------------------
 
 
@@ -215,7 +226,7 @@ def _plan_position(
 
 
 def _plan_prefix(
-    names: Sequence[str], probes: Sequence[_Probe], forbidden: Mapping[str, str]
+    names: Sequence[str], probes: Sequence[Probe], forbidden: Mapping[str, str]
 ) -> tuple[tuple[EpochCut, ...], Shortcut]:
     def no(reason: str) -> tuple[tuple[EpochCut, ...], Shortcut]:
         return (EpochCut(0, -1),) * len(probes), Shortcut(name=PREFIX, taken=False, detail=reason)
@@ -246,135 +257,3 @@ def _stages_text(names: Sequence[str], cut: int) -> str:
     if cut == 0:
         return "nothing"
     return names[0] if cut == 1 else f"{names[0]} to {names[cut - 1]}"
-
-
-class _Probe(NamedTuple):
-    """What the stages of the chain do in training mode, with certain parameters trained.
-
-    Each is the index of a stage, or the chain's length: the first with a trained parameter, the
-    first that draws random numbers or does something else than in evaluation mode, the first that
-    multiplies matrices. ``reshapes``: the first that gives another number of positions, or
-    ``None``.
-    """
-
-    first_trained: int
-    first_drawing: int
-    first_product: int
-    reshapes: int | None
-
-    @property
-    def cut(self) -> int:
-        """How many leading stages give the same every time, if there is work to be saved."""
-        same = min(self.first_trained, self.first_drawing)
-        return same if same > self.first_product else 0
-
-
-def _any_texts(positions: int) -> Inputs:
-    """Two texts of so many positions, on the meta device."""
-    with torch.device("meta"):
-        ids = torch.zeros(2, positions, dtype=torch.int64)
-        return Inputs(ids, torch.full((2,), positions, dtype=torch.int64), None, None)
-
-
-def _working_otherwise(outline: Classifier, inputs: Inputs) -> frozenset[int]:
-    """The stages that take other steps while training than in evaluation."""
-    taken = []
-    for training in (False, True):
-        outline.train(training)
-        with torch.no_grad():  # which kernel is chosen may depend on what needs gradients
-            taken.append([seen.steps for _, seen in _stages_seen(Chain(outline, None), inputs)])
-    return frozenset(n for n, (one, other) in enumerate(zip(*taken, strict=True)) if one != other)
-
-
-def _probe(outline: Classifier, inputs: Inputs, otherwise: frozenset[int]) -> _Probe:
-    """Send texts through every stage; watch gradients and operations.
-
-    ``otherwise`` holds the stages that do something else while training.
-    """
-    chain = Chain(outline, None)
-    outline.train()
-    first_trained = first_drawing = first_idle = first_product = len(chain)
-    reshapes: int | None = None
-    hidden: Tensor | None = None
-    for index, (hidden, seen) in enumerate(_stages_seen(chain, inputs)):
-        if hidden.requires_grad:
-            first_trained = min(index, first_trained)
-        if seen.draws or index in otherwise:
-            first_drawing = min(index, first_drawing)
-        if seen.idle_draws:
-            first_idle = min(index, first_idle)
-        if seen.products:
-            first_product = min(index, first_product)
-        if (
-            reshapes is None
-            and index < len(chain) - 1
-            and hidden.shape[:2] != inputs.input_ids.shape
-        ):
-            reshapes = index
-    with _Operations() as head, torch.device("meta"):
-        outline.out_head(hidden)
-    if head.draws or first_drawing < len(chain):
-        # Draws without effect still move the generator from which others draw.
-        first_drawing = min(first_drawing, first_idle)
-    return _Probe(first_trained, first_drawing, first_product, reshapes)
-
-
-def _stages_seen(chain: Chain, inputs: Inputs) -> Iterator[tuple[Tensor, _Operations]]:
-    """What each stage gives, and what it did; the first did what prepares them all, too."""
-    hidden: Tensor | None = None
-    context: Any = None
-    for index in range(len(chain)):
-        with _Operations() as seen, torch.device("meta"):
-            if index == 0:
-                context = chain.context(inputs)
-            hidden = chain.run(index, hidden, context, inputs)
-        yield hidden, seen
-
-
-_PLAIN = (bool, int, float, str)
-
-
-class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notices operations: ``draws`` of random numbers (from torch, Python or NumPy),
-    ``idle_draws`` without effect, and ``products`` of matrices; ``steps`` are all others, with the
-    numbers and flags they were given."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.draws = self.idle_draws = self.products = False
-        self.steps: list[tuple[Any, list[object]]] = []
-
-    def __enter__(self) -> _Operations:
-        self._generators = _generator_states()
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        super().__exit__(*exception)  # type: ignore[no-untyped-call]
-        self.draws |= self._generators != _generator_states()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        self.products |= func.overloadpacket in flop_registry
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            names = [argument.name for argument in func._schema.arguments]
-            given = dict(zip(names, args, strict=False)) | kwargs
-            p = given.get("p")
-            if "dropout_p" in names:  # fused attention draws only where it drops
-                self.draws |= bool(given.get("dropout_p"))
-            elif p == 0.0 or (p == 1.0 and "bernoulli" in func.name()):
-                self.idle_draws = True
-            else:
-                self.draws = True
-        else:
-            flags = [value for value in (*args, *kwargs.values()) if type(value) in _PLAIN]
-            self.steps.append((func, flags))
-        return func(*args, **kwargs)
-
-
-def _generator_states() -> tuple[Any, ...]:
-    """Of the generators that torch does not know."""
-    name, keys, *rest = np.random.get_state()
-    return random.getstate(), name, np.asarray(keys).tobytes(), rest

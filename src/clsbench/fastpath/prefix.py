@@ -132,6 +132,11 @@ class PrefixStore:
                 if left:
                     self._keep(cut, keys[cut], left)
 
+    def close(self) -> None:
+        """Forget everything that was kept; what lies in the cache on disk stays there."""
+        for cut in tuple(self._kept):
+            self.drop(cut)
+
     def drop(self, cut: int) -> None:
         """Forget what was kept at this cut."""
         self._kept.pop(cut, None)
@@ -238,8 +243,11 @@ class PrefixStore:
 
     def _portion_bytes(self, key: PrefixKey | None) -> int:
         """How much waits to be kept at once, of all cuts together."""
-        if (self._room.disk if key is not None else self._spill) is not None:
-            return _SHARD_BYTES
+        disk_bytes = self._room.spill_bytes
+        if key is not None and self._room.disk is not None:
+            disk_bytes = self._room.disk.limit_bytes
+        if disk_bytes:
+            return min(_SHARD_BYTES, disk_bytes // 4)
         # Without a disk, memory may be full long before a shard is.
         return min(_SHARD_BYTES, self._room.memory_bytes // 4, self._free_bytes())
 
@@ -254,8 +262,9 @@ class PrefixStore:
             mapped = {slot: stored[k] for slot, k in row_keys.items() if k in stored}
         in_memory = self._keep_in_memory(cut, rows)
         beyond = {slot: row for slot, row in rows.items() if slot not in in_memory}
-        if key is None and self._spill is not None:
-            mapped = self._spill.store(cut, beyond)
+        if self._spill is not None:  # for what the cache does not take either
+            left = {slot: row for slot, row in beyond.items() if slot not in mapped}
+            mapped = {**mapped, **self._spill.store(cut, left, self._disk_bytes)}
         for slot in beyond:
             self._kept[cut][slot] = mapped.get(slot)
         return sum(self._kept[cut][slot] is not None for slot in rows)

@@ -238,7 +238,9 @@ def _prefix(subject: Subject) -> PhaseWorkload | NotApplicable:
         return NotApplicable("prefix", shortcut.detail)
 
     def compute() -> None:
-        _fast(subject, subject.prefix_rows).prepare()
+        forward = _fast(subject, subject.prefix_rows)
+        forward.prepare()
+        forward.close()
 
     return _workload(
         subject, "prefix", lambda stack: _training(subject), compute, rows=subject.prefix_rows

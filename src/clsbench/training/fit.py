@@ -38,11 +38,20 @@ class TrainingLog:
         self.real_tokens = 0
         self.padded_tokens = 0
         self.train_seconds = 0.0
-        self.started = time.perf_counter()
+        self._started = time.perf_counter()
+        self._elsewhere_seconds = 0.0
+
+    def begin(self) -> None:
+        """Training begins now."""
+        self._started = time.perf_counter()
+
+    def leave_out(self, seconds: float) -> None:
+        """Do not count so many of the seconds that went by as training."""
+        self._elsewhere_seconds += seconds
 
     def seconds(self) -> float:
-        """Seconds since training began, evaluations included."""
-        return time.perf_counter() - self.started
+        """Seconds since training began, evaluations included, but not what a prefix took."""
+        return time.perf_counter() - self._started - self._elsewhere_seconds
 
     def history(self) -> History:
         """The entries so far."""
@@ -113,7 +122,9 @@ def fit(
                     freezing.apply(classifier, freezing.by_epoch[event.epoch])
                     optimizer.zero_grad()
                     classifier.train()
+                    prefix_seconds = forward.prefix_seconds
                     forward.begin_epoch(event.epoch, prefix_progress(hook))
+                    log.leave_out(forward.prefix_seconds - prefix_seconds)
                 hook.clsbench_step_finished(report=batches.train(event))
                 continue
             batches.settle()
