@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,6 +42,11 @@ class LoadWatchingTimer:
         self._meter = LoadMeter()
         self._before: Look | None = None
         self.foreign_cores: list[float] = []
+
+    def reset(self) -> None:
+        """Begin with a round, whatever became of the last."""
+        self._before = None
+        self.foreign_cores.clear()
 
     def __call__(self) -> float:
         if self._before is None:
@@ -106,7 +112,12 @@ def pytest_benchmark_update_machine_info(
         "threads": config.getoption("--threads") or torch.get_num_threads(),
         "python": platform.python_version(),
         "backbone": config.getoption("--backbone"),
+        "seconds": config.getoption("--seconds"),
+        "load_limit_cores": config.getoption("--load-limit"),
+        "slow_down": config.getoption("--slow-down"),
     }
+    chosen = [config.option.keyword, config.option.markexpr, *(config.option.deselect or [])]
+    machine_info["selection"] = " / ".join([*chosen, *map(str, config.args)])
 
 
 @pytest.fixture(scope="session")
@@ -168,10 +179,10 @@ def timed(benchmark: Any, pytestconfig: pytest.Config) -> Callable[[Workload], N
         workload.setup()
         try:
             warm, stable = warm_up(workload, HostStopwatch(), seconds)
-            calls = calls_for(ROUND_SECONDS, warm[-1])
-            rounds = round(seconds / max(calls * warm[-1], 1e-9))
+            calls = calls_for(ROUND_SECONDS, warm)
+            rounds = round(seconds / max(calls * statistics.median(warm[-3:]), 1e-9))
             rounds = min(max(rounds, FEWEST_SAMPLES), MOST_ROUNDS)
-            TIMER.foreign_cores.clear()
+            TIMER.reset()
             call = slowed(workload.call, slow_down) if slow_down else workload.call
             benchmark.pedantic(call, rounds=rounds, iterations=calls)
             loads = list(TIMER.foreign_cores)
@@ -183,7 +194,7 @@ def timed(benchmark: Any, pytestconfig: pytest.Config) -> Callable[[Workload], N
             return
         times = benchmark.stats.stats.data  # by call
         quiet = sorted(t for t, load in zip(times, loads, strict=True) if load <= limit_cores)
-        median = quiet[len(quiet) // 2] if len(quiet) >= FEWEST_SAMPLES else None
+        median = statistics.median(quiet) if len(quiet) >= FEWEST_SAMPLES else None
         benchmark.extra_info.update(
             device=str(workload.device),
             phase=workload.phase,

@@ -75,7 +75,7 @@ _NOTES = [
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     envvar="CLSBENCH_ASSETS",
     help="Folder with the SMS corpus and GPT-2's vocabulary, as "
-    "[b]clsbench assets fetch[/b] fills it; what it lacks is downloaded.",
+    "clsbench assets fetch fills it; what it lacks is downloaded.",
 )
 @click.option(
     "--threads",
@@ -140,9 +140,9 @@ def main(
     timed: turn by turn in one process, in alternating order, each also against itself. Samples
     taken while other processes were busy are dropped and counted, so run it on a quiet machine.
 
-    [b]A first try (seconds):[/b] python benchmarks/fast_path.py last-block --size tiny --assets DIR
+    A first try (seconds): python benchmarks/fast_path.py last-block --size tiny --assets DIR
 
-    [b]The table (half an hour):[/b] python benchmarks/fast_path.py --assets DIR --json table.json
+    The table (half an hour): python benchmarks/fast_path.py --assets DIR --json table.json
 
     It needs the peers: pip install --no-deps llms-from-scratch==1.0.19, and transformers.
     """

@@ -58,6 +58,7 @@ def test_a_run_leaves_everything_behind(finished: FinishedRun) -> None:
     assert sorted(file.name for file in path.iterdir()) == [
         "accuracy.pdf",
         "accuracy.svg",
+        "baselines.csv",
         "classifier.safetensors",
         "loss.pdf",
         "loss.svg",
@@ -356,7 +357,7 @@ def test_curves_that_cannot_be_drawn_cost_no_run(
     run = run_small(tmp_path, train__epochs=1)
     assert read_record(stored(run)) == run.record
     names = sorted(file.name for file in stored(run).iterdir())
-    assert names == ["classifier.safetensors", "predictions.csv", "record.json"]
+    assert names == ["baselines.csv", "classifier.safetensors", "predictions.csv", "record.json"]
     assert "the curves could not be drawn: OSError" in caplog.text
 
 

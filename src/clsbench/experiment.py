@@ -32,22 +32,22 @@ from clsbench.model.freezing import FreezingPlan
 from clsbench.options import RunOptions
 from clsbench.planning import announcement, plan_run
 from clsbench.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
-from clsbench.record import BaselineResult, FastPath, RunRecord
+from clsbench.record import FastPath, RunRecord
 from clsbench.resolve import Experiment
+from clsbench.results.answers import write_baseline_answers, write_predictions
 from clsbench.results.disk import storing_error
 from clsbench.results.store import (
     check_store_writable,
     final_path,
     run_directory,
     run_name,
-    write_predictions,
     write_record,
 )
 from clsbench.spec import format_component
 from clsbench.training.evaluate import deviation_from_fp32
 from clsbench.training.fit import TrainingLog, fit, measure_before, prefix_progress
 from clsbench.training.schedule import beforehand, book_schedule
-from clsbench.training.scoring import Scores, score_baseline, score_classifier
+from clsbench.training.scoring import ScoredBaseline, Scores, score_baseline, score_classifier
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ def run_experiment(
         torch.manual_seed(spec.seed)
         log = TrainingLog()
         scores: Scores | None = None
-        baselines: list[BaselineResult] = []
+        baselines: list[ScoredBaseline] = []
         deviation: float | None = None
         status, error = "finished", None
         try:
@@ -198,7 +198,7 @@ def run_experiment(
             error=error,
             history=log.history(),
             metrics=scores.metrics if scores else None,
-            baselines=tuple(baselines),
+            baselines=tuple(scored.result for scored in baselines),
             phases_seconds=dict(phases.seconds),
             throughput=log.throughput(),
             precision_deviation=deviation,
@@ -209,7 +209,7 @@ def run_experiment(
         forward.close()
         try:
             with deferring_interrupts():
-                path = _store(record, options, classifier, freezing, data, scores)
+                path = _store(record, options, classifier, freezing, data, scores, baselines)
         except Exception as problem:
             known = isinstance(problem, ClsbenchError)
             reason = str(problem) if known else str(storing_error(problem, options.out))
@@ -282,6 +282,7 @@ def _store(
     freezing: FreezingPlan,
     data: PreparedData,
     scores: Scores | None,
+    baselines: Sequence[ScoredBaseline],
 ) -> Path:
     ever = freezing.ever()
     trained = frozenset(n for n, _ in classifier.named_parameters() if freezing.trains(n, ever))
@@ -297,6 +298,9 @@ def _store(
         save_classifier(classifier, trained, facts, directory)
         if scores is not None:
             write_predictions(directory, data.splits, scores.probabilities)
+        if baselines:
+            called = {scored.result.component: scored.called for scored in baselines}
+            write_baseline_answers(directory, data.splits, called)
         _draw(record, directory)
     return final_path(directory)
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from clsbench.assets import DownloadProgress, locate, obtain
 from clsbench.catalog import Catalog
 from clsbench.components import Backbone, Component, Dataset
@@ -18,13 +20,14 @@ from clsbench.data.splits import count_leaked, leaked, split_corpus, splits_sha2
 from clsbench.data.tokens import TokenizedSplits, tokenize_splits
 from clsbench.errors import AssetError, ClsbenchError, PluginError, UsageError
 from clsbench.options import RunOptions
-from clsbench.record import DataFacts, StandIn
-from clsbench.resolve import Experiment, component_text, substitute
+from clsbench.record import DataFacts, RunRecord, StandIn
+from clsbench.resolve import Experiment, component_text, resolve, substitute
 from clsbench.spec import (
     COMPONENT_KEYS,
     ComponentTable,
     fingerprint,
     format_component,
+    from_tree,
     to_tree,
 )
 from clsbench.values import Asset, Corpus, Files, HubFile, Splits
@@ -108,6 +111,27 @@ def prepare_files(
         obtained.downloaded,
         tuple(absent) if dry_run else (),
     )
+
+
+def texts_of(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mapping[int, str] | None:
+    """The texts that a run saw, by their row in the corpus; ``None`` where they are not at hand.
+
+    Nothing is fetched, and nothing but the very same texts is taken for them.
+    """
+    try:
+        experiment = resolve(from_tree(record.spec, "the record"), {}, catalog)
+        files = prepare_files(experiment, replace(options, offline=True), catalog)
+        data = prepare_data(files.experiment, files.files)
+    except ClsbenchError as error:
+        logger.info("the texts of the run are not at hand: %s", error)
+        return None
+    if record.data is None or data.facts.sha256 != record.data.sha256:
+        return None
+    return {
+        row: text
+        for split in data.splits.all()
+        for row, text in zip(split.rows, split.texts, strict=True)
+    }
 
 
 def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedData:

@@ -120,6 +120,7 @@ def test_a_side_that_does_something_else_is_reported_and_not_timed(
     assert "failed: losses" in done.stdout
 
 
+@pytest.mark.slow
 def test_nothing_is_said_where_others_were_always_busy(assets_dir: Path, tmp_path: Path) -> None:
     # No load is below zero: every sample is dropped.
     arguments = ["last-block", "--rounds", "5", "--budget", "1", "--load-limit", "-1"]

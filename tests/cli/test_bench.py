@@ -59,6 +59,7 @@ def test_json_holds_every_sample(clsbench: Command, spec_file: Path) -> None:
     assert report["limits"]["flops_per_second"] > 1e8
 
 
+@pytest.mark.slow
 def test_a_sweep_with_its_plot_and_table(
     clsbench: Command, spec_file: Path, tmp_path: Path
 ) -> None:
@@ -81,6 +82,17 @@ def test_a_sweep_with_its_plot_and_table(
     assert flops[0] < flops[1] / 2 < flops[2] / 4
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+def test_a_file_that_cannot_be_written_takes_nothing_away(
+    clsbench: Command, spec_file: Path
+) -> None:
+    done = clsbench("bench", spec_file, *QUICK, "--phase", "forward", "--csv", "/dev/full")
+    assert done.returncode == 2
+    assert "forward " in done.stdout
+    assert "/dev/full cannot be written: No space left on device" in done.stderr
+
+
+@pytest.mark.slow
 def test_a_sweep_over_components(clsbench: Command, spec_file: Path) -> None:
     done = clsbench(
         "bench", spec_file, *QUICK, "--phase", "prefix", "--sweep", "freezing=all,last-blocks:n=1",
@@ -94,6 +106,7 @@ def test_a_sweep_over_components(clsbench: Command, spec_file: Path) -> None:
     assert [measured["phase"] for measured in last["measurements"]] == ["prefix"]
 
 
+@pytest.mark.slow
 def test_what_others_disturb_is_not_measured(
     clsbench: Command, spec_file: Path, others_at_work: None
 ) -> None:
@@ -119,6 +132,9 @@ def test_what_others_disturb_is_not_measured(
         (["--sweep", "batch=4,8", "--plot", "x.gif"], "a plot is .svg, .pdf or .png"),
         (["--csv", "nowhere/x.csv"], "there is no folder"),
         (["--sweep", "freezing=sideways,all"], "sideways"),
+        (["--sweep", "batch=4,5000", "--budget", "0.1"], "is more than the"),
+        (["--budget", "nan"], "no finite number"),
+        (["--budget", "inf"], "no finite number"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -135,6 +151,9 @@ def test_mistakes_are_told_before_anything_is_measured(
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent by POSIX means")
 @pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+)
+@pytest.mark.parametrize(
     ("asked", "kept"),
     [
         (("--phase", "tokenise", "--phase", "forward"), lambda r: r["points"][0]["measurements"]),
@@ -148,6 +167,8 @@ def test_mistakes_are_told_before_anything_is_measured(
 def test_an_interruption_keeps_what_was_measured(
     environment: dict[str, str],
     spec_file: Path,
+    number: signal.Signals,
+    code: int,
     asked: tuple[str, ...],
     kept: Callable[[Any], list[dict[str, Any]]],
 ) -> None:
@@ -164,9 +185,9 @@ def test_an_interruption_keeps_what_was_measured(
         if line.startswith("forward (2 of 2"):
             break
     time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130, stderr
+    assert process.returncode == code, stderr
     report = json.loads(stdout)
     assert report["status"] == "interrupted"
     assert [phase["phase"] for phase in kept(report)] == ["tokenise"]
@@ -174,6 +195,7 @@ def test_an_interruption_keeps_what_was_measured(
     assert "Traceback" not in stderr
 
 
+@pytest.mark.slow
 def test_two_variants_turn_by_turn(clsbench: Command, spec_file: Path) -> None:
     done = clsbench(
         "bench", spec_file, *QUICK, "--budget", "4", "--phase", "forward", "--phase", "prefix",
@@ -190,6 +212,7 @@ def test_two_variants_turn_by_turn(clsbench: Command, spec_file: Path) -> None:
     assert contenders == ["A", "B", "A again", "A again", "B", "A"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_told(clsbench: Command, spec_file: Path) -> None:
     done = clsbench(
         "bench", spec_file, *QUICK, "--budget", "3", "--phase", "prefix",

@@ -138,7 +138,7 @@ def test_the_history_by_machine_with_its_plot(
     assert "6 runs on: cores 2, cpu AMD EPYC, threads 2, torch 2.13.0" in done.stdout
     assert "1 runs on: " in done.stdout
     assert "20 ms" in done.stdout
-    assert "broken.json is no run of pytest-benchmark" in done.stderr
+    assert "broken.json is no run of these benchmarks" in done.stderr
     assert plot.read_text().count("<path") > 10
     listed = clsbench("bench", "history", "--from", folder, "--only", "heads", "--json")
     runs = json.loads(listed.stdout)["runs"]

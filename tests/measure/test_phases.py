@@ -120,15 +120,36 @@ def test_a_train_step_is_its_parts() -> None:
     assert 2.9 < counted["forward+backward"] / counted["forward"] < 3.4
 
 
-def test_a_train_step_trains_and_an_evaluation_does_not() -> None:
-    ready = subject(freezing="all")
-    before = ready.classifier.out_head.weight.detach().clone()
-    for phase in ("forward", "forward+backward", "prefix", "evaluation"):
-        if phase != "prefix":
-            run_twice(ready, phase)
-    assert torch.equal(ready.classifier.out_head.weight, before)
-    run_twice(ready, "train step")
-    assert not torch.equal(ready.classifier.out_head.weight, before)
+def test_a_step_trains_while_it_is_timed_and_leaves_the_classifier_as_it_was() -> None:
+    ready = subject(freezing="all", pooling="last-real-token")
+    before = {n: t.clone() for n, t in ready.classifier.state_dict().items()}
+    for found in phase_workloads(ready, list(PHASES)):
+        if isinstance(found, NotApplicable):
+            continue
+        found.setup()
+        try:
+            found.call()
+            same = torch.equal(ready.classifier.out_head.weight, before["out_head.weight"])
+            assert same == ("step" not in found.phase)
+        finally:
+            found.teardown()
+        for name, tensor in ready.classifier.state_dict().items():
+            assert torch.equal(tensor, before[name]), (found.phase, name)
+        if "step" in found.phase:
+            assert all(p.grad is None for p in ready.classifier.parameters())
+
+
+def test_a_prefix_is_computed_of_distinct_texts() -> None:
+    """Else texts would be counted that never go through it."""
+    ready = subject(**{"train.batch_size": 70, "dataset": "synthetic-sms:texts=400"})
+    rows = {tuple(row) for row in ready.prefix_rows.input_ids.tolist()}
+    prefix = workload(ready, "prefix")
+    assert prefix.examples == len(rows) == len(ready.prefix_rows) < 280
+
+
+def test_a_batch_larger_than_the_split_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"batch_size = 5000 is more than the \d+ training texts"):
+        subject(**{"train.batch_size": 5000})
 
 
 def test_the_fast_path_leaves_the_classifier_to_the_plain_one() -> None:

@@ -95,9 +95,28 @@ def sampled(
 def test_warming_up_ends_when_times_have_settled() -> None:
     timing, workload = sampled([9, 8, 7, 3, 2, 1.5, 1, 1, 1], Rules(0.02, 10_000, 0.0))
     assert timing.stable
-    assert timing.warm_up_calls == 11, "the first three of equal times have only slower ones before"
+    assert timing.warm_up_calls == 14, "most of the five before the last five are equal to them"
     assert all(sample.seconds == 1 for sample in timing.samples)
-    assert workload.calls == timing.warm_up_calls + len(timing.samples)
+    assert workload.calls == timing.warm_up_calls + 1 + len(timing.samples)
+
+
+def test_warming_up_takes_half_a_second_at_least() -> None:
+    """Many things get faster only after so many calls."""
+    timing, _ = sampled([0.01] * 30 + [0.002], Rules(0.02, 10, 0.0))
+    assert timing.warm_up_calls >= 30
+    assert all(sample.seconds == pytest.approx(0.002) for sample in timing.samples)
+
+
+def test_times_that_go_on_changing_are_not_stable() -> None:
+    timing, _ = sampled([1.0] * 11 + [1.3] * 5 + [1.0], Rules(0.02, 60, 0.0))
+    assert not timing.stable
+    timing, _ = sampled([1.0], Rules(0.02, 60, 0.0))
+    assert timing.stable
+
+
+def test_a_slow_first_call_does_not_make_short_samples() -> None:
+    timing, _ = sampled([0.5] * 9 + [0.002], Rules(0.02, 20, 0.1))
+    assert min(sample.calls * sample.seconds for sample in timing.samples) >= 0.05
 
 
 def test_warming_up_has_its_share_of_the_budget_alone() -> None:
@@ -112,14 +131,14 @@ def test_it_ends_once_the_median_is_known_well() -> None:
     assert len(timing.samples) == 10
     assert timing.seconds is not None
     assert (timing.seconds.low, timing.seconds.median, timing.seconds.high) == (1, 1, 1)
-    noisy = [1.0] * 6 + [1.0, 1.3] * 500
+    noisy = [1.0] * 11 + [1.0, 1.3] * 500
     more, _ = sampled(noisy, Rules(0.02, 100, 0.0))
     assert len(more.samples) > 20, "then the budget ends it"
 
 
 def test_disturbed_samples_are_kept_and_do_not_count() -> None:
     cores = [0.0, 0.0, 2.0, 0.0, 2.0] + [0.0] * 100
-    seconds = [1.0] * 6 + [1, 1, 50, 1, 50] + [1.0] * 100
+    seconds = [1.0] * 11 + [1, 1, 50, 1, 50] + [1.0] * 100
     timing, _ = sampled(seconds, Rules(0.02, 10_000, 0.0, load_limit_cores=0.15), cores)
     assert timing.dropped == 2
     assert len(timing.samples) == 12
@@ -137,8 +156,8 @@ def test_too_few_undisturbed_samples_are_no_measurement() -> None:
 def test_a_sample_lasts_long_enough_to_tell_the_load() -> None:
     timing, _ = sampled([0.003], Rules(0.02, 10_000, 0.1))
     assert {sample.calls for sample in timing.samples} == {34}
-    assert calls_for(0.1, 5.0) == 1
-    assert calls_for(0.1, 0.0) == 5000
+    assert calls_for(0.1, [5.0]) == 1
+    assert calls_for(0.1, [1e-6]) >= 100_000, "however short a call is"
 
 
 # --- the interval of a median ---------------------------------------------------------------------

@@ -98,7 +98,13 @@ def classifiers(
 
 
 @pytest.mark.parametrize(
-    ("seeds", "by_seed"), [(1, 0.0), (2, 0.3), (3, 0.3), (5, 1.0)], ids=lambda v: str(v)
+    ("seeds", "by_seed"),
+    [
+        (1, 0.0),
+        pytest.param(2, 0.3, marks=pytest.mark.slow),
+        pytest.param(3, 0.3, marks=pytest.mark.slow),
+        pytest.param(5, 1.0, marks=pytest.mark.slow),
+    ],
 )
 def test_equal_classifiers_are_rarely_told_apart(seeds: int, by_seed: float) -> None:
     """At most one pair in twenty, and as many again by chance of the simulation."""
@@ -110,6 +116,7 @@ def test_equal_classifiers_are_rarely_told_apart(seeds: int, by_seed: float) -> 
     assert covering >= stats.binom.ppf(0.001, 200, 0.95)
 
 
+@pytest.mark.slow
 def test_a_better_classifier_is_found() -> None:
     generator = np.random.default_rng(8)
     found = [compare_correct(*classifiers(generator, 5, 0.1, 1.0)) for _ in range(50)]

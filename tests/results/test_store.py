@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -12,7 +11,6 @@ import time
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,10 +25,8 @@ from clsbench.results.store import (
     run_directory,
     run_name,
     scan,
-    write_predictions,
     write_record,
 )
-from clsbench.values import Split, Splits
 from record_examples import STAND_INS, make_history, make_record
 
 NAME = "20251121T101729Z-gpt2-sms-spam-1a2b3c4d"
@@ -317,70 +313,6 @@ def test_any_experiment_gives_a_file_name(experiment: str) -> None:
 def test_the_name_tells_time_in_utc() -> None:
     record = make_record(created="2025-11-21T23:30:00+05:30", run_key="0123456789abcdef")
     assert run_name(record) == "20251121T180000Z-gpt2-sms-spam-01234567"
-
-
-# --- predictions ----------------------------------------------------------------------------------
-
-
-def make_splits(class_names: tuple[str, ...], sizes: tuple[int, int, int]) -> Splits:
-    generator = np.random.default_rng(5)
-    first = 0
-    made = []
-    for name, size in zip(("train", "validation", "test"), sizes, strict=True):
-        labels = tuple(int(v) for v in generator.integers(0, len(class_names), size))
-        rows = tuple(range(first, first + size))
-        made.append(Split(name=name, rows=rows, texts=("x",) * size, labels=labels))
-        first += size
-    return Splits(class_names=class_names, train=made[0], validation=made[1], test=made[2])
-
-
-class_names = st.lists(
-    st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=12),
-    min_size=2,
-    max_size=5,
-)
-
-
-@settings(max_examples=40, deadline=None)
-@given(class_names, st.sampled_from(["float32", "float64"]), st.integers(0, 2**32 - 1))
-def test_predictions_come_back_exactly(
-    tmp_path_factory: pytest.TempPathFactory, names: list[str], dtype: str, seed: int
-) -> None:
-    directory = tmp_path_factory.mktemp("run")
-    splits = make_splits(tuple(names), (3, 2, 4))
-    generator = np.random.default_rng(seed)
-    probabilities = {
-        s.name: generator.random((len(s), len(names))).astype(dtype) for s in splits.all()
-    }
-    write_predictions(directory, splits, probabilities)
-    with (directory / "predictions.csv").open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    assert header[:3] == ["split", "row", "label"]
-    assert len(set(header)) == len(header) == 3 + len(names)
-    assert all(h.startswith(f"probability_{n}") for h, n in zip(header[3:], names, strict=True))
-    expected = [
-        (s.name, row, names[label])
-        for s in splits.all()
-        for row, label in zip(s.rows, s.labels, strict=True)
-    ]
-    assert [(split, int(row), label) for split, row, label, *_ in rows] == expected
-    read = np.array([row[3:] for row in rows]).astype(dtype)
-    np.testing.assert_array_equal(read, np.concatenate(list(probabilities.values())))
-
-
-def test_predictions_of_the_splits_that_were_reached(tmp_path: Path) -> None:
-    splits = make_splits(("ham", "spam"), (3, 2, 4))
-    write_predictions(tmp_path, splits, {"test": np.full((4, 2), 0.5)})
-    lines = (tmp_path / "predictions.csv").read_text().splitlines()
-    assert lines[0] == "split,row,label,probability_ham,probability_spam"
-    assert len(lines) == 5
-    assert all(line.startswith("test,") for line in lines[1:])
-
-
-def test_predictions_of_another_shape_are_refused(tmp_path: Path) -> None:
-    splits = make_splits(("ham", "spam"), (3, 2, 4))
-    with pytest.raises(ValueError, match=r"probabilities of test are \(4, 3\), expected \(4, 2\)"):
-        write_predictions(tmp_path, splits, {"test": np.zeros((4, 3))})
 
 
 # --- reading --------------------------------------------------------------------------------------

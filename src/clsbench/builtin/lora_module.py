@@ -33,7 +33,12 @@ class LoRALinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """(…, in) → (…, out)."""
-        return super().forward(input) + self.alpha * (input @ self.lora_A @ self.lora_B)
+        rows = input.reshape(-1, self.in_features)
+        # Scaled and added within the product: nothing else as large as the output is made.
+        out = super().forward(rows)
+        lora_b = self.lora_B.to(out.dtype)  # autocast does not reach what works in place
+        out.addmm_(rows @ self.lora_A, lora_b, alpha=self.alpha)
+        return out.view(*input.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
         """The layer's own, with rank and alpha."""

@@ -16,6 +16,7 @@ from clsbench.cli.experiments import resolve_named
 from clsbench.cli.json_command import JsonCommand, tell_json
 from clsbench.cli.options import (
     FiniteRange,
+    PlotType,
     chosen_changes,
     chosen_run_options,
     experiment_argument,
@@ -25,6 +26,7 @@ from clsbench.cli.options import (
 )
 from clsbench.cli.output import only_results_on_stdout
 from clsbench.cli.session import Session
+from clsbench.cli.termination import TERMINATED, heeding_sigterm
 from clsbench.conversion import parse_value
 from clsbench.errors import UsageError
 
@@ -122,7 +124,7 @@ class Sweep:
 @click.option(
     "--plot",
     "plot_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PlotType(),
     help="Draw the times over the swept setting (.svg, .pdf or .png).",
 )
 @click.pass_context
@@ -148,7 +150,7 @@ def bench(
 
     Exit codes: 0; 2 what was asked for is wrong; 3 an asset cannot be had; 4 something could not be
     measured, since other processes disturbed too much; 130 interrupted (what was measured is
-    shown).
+    shown); 143 terminated.
 
     \b
     clsbench bench gpt2-sms-spam --offline
@@ -157,6 +159,7 @@ def bench(
     clsbench bench gpt2-sms-spam --offline --sweep freezing=all,last-blocks,head-only --json
     clsbench bench gpt2-sms-spam --offline --compare pooling=mean pooling=max
     """
+    terminated = ctx.with_resource(heeding_sigterm())
     # Torch's profiler, which counts memory, otherwise tells of itself.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     options = chosen_run_options(ctx)
@@ -170,8 +173,10 @@ def bench(
     wanted = chosen_phases(phases)
     rules = Rules(precision=precise, budget_seconds=budget, load_limit_cores=load_limit)
     if compared is not None:
-        _compare(ctx, experiment, compared, changes, wanted, rules, options, catalog, as_json)
-        return
+        code = _compare(
+            ctx, experiment, compared, changes, wanted, rules, options, catalog, as_json
+        )
+        ctx.exit(TERMINATED if terminated else code)
     settings: list[tuple[str, Mapping[str, Any]]] = [("", changes)]
     if sweep is not None:
         settings = [(v, {**changes, sweep.key: parse_value(v)}) for v in sweep.values]
@@ -188,7 +193,7 @@ def bench(
     _show(ctx, report, as_json, csv_file, plot_file)
     if report.status == "interrupted":
         report_error("interrupted; what was measured until then is shown")
-        ctx.exit(INTERRUPTED)
+        ctx.exit(TERMINATED if terminated else INTERRUPTED)
     missing = [m.phase for p in report.points for m in p.measurements if m.seconds is None]
     if missing:
         report_error(
@@ -209,7 +214,7 @@ def _compare(
     options: RunOptions,
     catalog: Catalog,
     as_json: bool,
-) -> None:
+) -> int:
     from rich.console import Console
 
     from clsbench.measure.bench import Variant, compare
@@ -230,13 +235,17 @@ def _compare(
         print_comparison(Console(), report)
     if report.status == "interrupted":
         report_error("interrupted; what was compared until then is shown")
-        ctx.exit(INTERRUPTED)
-    if any(phase.verdict == NOT_MEASURED for phase in report.phases):
+        return INTERRUPTED
+    missing = [phase for phase in report.phases if phase.verdict == NOT_MEASURED]
+    if missing:
+        disturbed = any(not phase.b_over_a.measured for phase in missing)
+        reason = "others were at work in too many rounds" if disturbed else "A differs from itself"
         report_error(
-            "some phases could not be measured: too few rounds without other processes at work, or "
-            "one side differs from itself; try again on a quieter machine or with a larger --budget"
+            f"not measured: {', '.join(phase.phase for phase in missing)}: {reason}; try again on "
+            "a quieter machine or with a larger --budget"
         )
-        ctx.exit(_NOT_MEASURED_CODE)
+        return _NOT_MEASURED_CODE
+    return 0
 
 
 def _checked_sweep(
@@ -255,11 +264,8 @@ def _checked_sweep(
         raise UsageError("--plot draws times over a setting: say which by --sweep KEY=A,B,C")
     if sweep is not None and sweep.key in changes:
         raise UsageError(f"{sweep.key} is set and swept over")
-    for file in (csv_file, plot_file):
-        if file is not None and not file.absolute().parent.is_dir():
-            raise UsageError(f"{file}: there is no folder {file.absolute().parent}")
-    if plot_file is not None and plot_file.suffix not in (".svg", ".pdf", ".png"):
-        raise UsageError(f"{plot_file}: a plot is .svg, .pdf or .png")
+    if csv_file is not None and not csv_file.absolute().parent.is_dir():
+        raise UsageError(f"{csv_file}: there is no folder {csv_file.absolute().parent}")
     return sweep
 
 
@@ -274,19 +280,21 @@ def _show(
 
     from clsbench.report.bench import print_bench, write_csv
 
+    if as_json:
+        tell_json(ctx, report)
+    else:
+        print_bench(Console(), report)
+    file = csv_file
     try:
         if csv_file is not None:
             write_csv(report, csv_file)
         if plot_file is not None:
             from clsbench.report.growth import save_growth
 
+            file = plot_file
             save_growth(report, plot_file)
     except OSError as error:
-        raise UsageError(f"{error.filename}: {error.strerror}") from None
-    if as_json:
-        tell_json(ctx, report)
-    else:
-        print_bench(Console(), report)
+        raise UsageError(f"{file} cannot be written: {error.strerror}") from None
 
 
 class _Telling:

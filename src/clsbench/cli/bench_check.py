@@ -10,6 +10,7 @@ import rich_click as click
 from clsbench.cli.bench_history import DEFAULT_BASELINE, folder_option, history_in
 from clsbench.cli.json_command import JsonCommand, tell_json
 from clsbench.cli.session import Session
+from clsbench.cli.termination import heeding_sigterm
 from clsbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ def bench_check(
     """Compare the latest run of the benchmarks with the baseline, or with all earlier ones.
 
     Only runs on a like machine count, and as wholes: at least five are needed. Slower is what lies
-    beyond the threshold and beyond what runs without a change differ by (a prediction interval that
-    one run in a thousand leaves by chance).
+    beyond the threshold and beyond what runs without a change differ by (prediction intervals that
+    in one run of two hundred any benchmark leaves by chance).
 
     Exit codes: 0 nothing is slower; 1 something is; 4 something could not be judged, since too few
     rounds were undisturbed or there are too few earlier runs; 2 what was asked for is wrong.
@@ -87,6 +88,7 @@ def bench_check(
     """
     from clsbench.measure.history import judge, judge_pairs
 
+    ctx.with_resource(heeding_sigterm())
     chosen = _thresholds(thresholds)
     if against is not None:
         if judges is not None:

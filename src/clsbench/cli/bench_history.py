@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import rich_click as click
 
 from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.cli.options import PlotType
 from clsbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def history_in(folder: Path) -> History:
 @click.option(
     "--plot",
     "plot_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=PlotType(),
     help="Draw the medians over the runs (.svg, .pdf or .png).",
 )
 @click.pass_context
@@ -84,8 +85,6 @@ def bench_history(
     clsbench bench history
     clsbench bench history --only "train step" --plot steps.svg
     """
-    if plot_file is not None and plot_file.suffix not in (".svg", ".pdf", ".png"):
-        raise UsageError(f"{plot_file}: a plot is .svg, .pdf or .png")
     history = history_in(folder)
     machines = {run.machine: [r for r in history.runs if r.machine == run.machine]
                 for run in history.runs}  # fmt: skip
@@ -106,7 +105,7 @@ def bench_history(
         try:
             save_history(list(machines.values()), names, plot_file)
         except OSError as error:
-            raise UsageError(f"{plot_file}: {error.strerror}") from None
+            raise UsageError(f"{plot_file} cannot be written: {error.strerror}") from None
 
 
 def _plain(run: BenchmarkRun, names: Sequence[str]) -> dict[str, Any]:

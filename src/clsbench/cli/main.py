@@ -22,6 +22,7 @@ COMMANDS = {
     "list": "list_components",
     "show": "show_spec",
     "results": "results",
+    "compare": "compare",
     "predict": "predict",
     "bench": "bench",
     "bench history": "bench_history",

@@ -134,6 +134,24 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+class PlotType(click.Path):
+    """A file to draw into, whose ending says how."""
+
+    name = "file"
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse what cannot be drawn, before anything else is done."""
+        file = Path(str(super().convert(value, param, ctx)))
+        if file.suffix not in (".svg", ".pdf", ".png"):
+            self.fail(f"{file}: a plot is .svg, .pdf or .png", param, ctx)
+        if not file.absolute().parent.is_dir():
+            self.fail(f"{file}: there is no folder {file.absolute().parent}", param, ctx)
+        return file
+
+
 class _PatternType(click.ParamType[str]):
     """Text of a given form; the error says in words what that is."""
 

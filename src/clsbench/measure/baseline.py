@@ -31,12 +31,22 @@ def runs_for_baseline(history: History, most: int) -> tuple[BenchmarkRun, ...]:
             f"the latest run ({latest.file}) is of sources that were not committed "
             f"({latest.commit}): a baseline is of a commit; commit them and run pytest benchmarks/"
         )
-    runs = [r for r in history.runs if (r.machine, r.commit) == (latest.machine, latest.commit)]
+    if latest.commit in ("", "unknown"):
+        raise UsageError(
+            f"the latest run ({latest.file}) names no commit: a baseline is of a commit; run "
+            "pytest benchmarks/ in a git checkout"
+        )
+    runs = [
+        run
+        for run in history.runs
+        if (run.machine, run.commit) == (latest.machine, latest.commit)
+        and any(result.seconds for result in run.results.values())
+    ]
     if len(runs) < FEWEST_RUNS:
         raise UsageError(
-            f"a baseline needs at least {FEWEST_RUNS} runs of one commit on one kind of machine; "
-            f"of {latest.commit} there are {len(runs)}: run pytest benchmarks/ "
-            f"{FEWEST_RUNS - len(runs)} more times"
+            f"a baseline needs at least {FEWEST_RUNS} runs of one commit on one kind of machine, "
+            f"undisturbed at least in part; of {latest.commit} there are {len(runs)}: run "
+            f"pytest benchmarks/ {FEWEST_RUNS - len(runs)} more times"
         )
     return tuple(runs[-most:])
 
@@ -66,7 +76,10 @@ def save_baseline(runs: Sequence[BenchmarkRun], folder: Path) -> Path:
 def _kept(run: BenchmarkRun) -> dict[str, object]:
     commit = run.commit.removesuffix("-dirty")
     return {
-        "machine_info": {"clsbench": msgspec.json.decode(run.machine)},
+        "machine_info": {
+            "clsbench": msgspec.json.decode(run.machine),
+            "selection": run.selection,
+        },
         "commit_info": {"id": commit, "dirty": commit != run.commit},
         "datetime": run.date,
         "benchmarks": [

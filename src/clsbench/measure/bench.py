@@ -16,6 +16,7 @@ from clsbench.measure.phases import (
     NotApplicable,
     PhaseWorkload,
     Subject,
+    check_subject,
     phase_workloads,
     prepare_subject,
 )
@@ -90,6 +91,8 @@ def bench(
     status = "finished"
     with circumstances(options):
         environment = describe_environment(device, options)
+        for variant in variants[1:]:  # lest a mistake in the last comes after an hour
+            check_subject(variant.experiment, options, device, catalog)
         meter = LimitsMeter(device, options.precision, seconds=min(1.5, rules.budget_seconds / 4))
         meter.measure()
         try:

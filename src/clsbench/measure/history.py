@@ -11,17 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 from scipy import stats
+from scipy.optimize import brentq
+from scipy.special import digamma, polygamma
 
 FEWEST_RUNS = 5
 """With fewer earlier runs nothing is known of how runs differ by themselves."""
 
-_CONFIDENCE = 0.999
-"""Of one comparison; one alarm in a thousand runs is false."""
+_FALSE_ALARMS = 0.005
+"""The share of runs without a change of which any benchmark is called slower."""
 
 _LEAST_SPREAD = 0.003
 """Runs that happen to agree better do not prove that all will."""
@@ -35,7 +37,7 @@ class _Commit(msgspec.Struct):
 
 
 class _Info(msgspec.Struct):
-    quiet_median_seconds: float | None = None
+    quiet_median_seconds: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
 
 class _Benchmark(msgspec.Struct):
@@ -44,8 +46,13 @@ class _Benchmark(msgspec.Struct):
     extra_info: _Info = msgspec.field(default_factory=_Info)
 
 
+class _Machine(msgspec.Struct):
+    clsbench: dict[str, Any]
+    selection: str = ""
+
+
 class _File(msgspec.Struct):
-    machine_info: dict[str, Any]
+    machine_info: _Machine
     commit_info: _Commit
     datetime: str
     benchmarks: list[_Benchmark]
@@ -60,13 +67,15 @@ class Result(NamedTuple):
 
 
 class BenchmarkRun(NamedTuple):
-    """One run of the benchmarks; ``machine`` is equal for like machines under like conditions."""
+    """One run of the benchmarks; ``machine`` is equal for like machines under like conditions,
+    ``selection`` for runs that were to hold the same benchmarks."""
 
     file: Path
     date: str
     commit: str
     machine: str
     results: Mapping[str, Result]
+    selection: str = ""
 
 
 class History(NamedTuple):
@@ -98,21 +107,24 @@ def read_history(folder: Path) -> History:
     """Every run in pytest-benchmark's storage; a folder that does not exist holds none."""
     runs, problems = [], []
     for file in sorted(folder.rglob("*.json")):
+        if any(part.startswith(".") for part in file.relative_to(folder).parts):
+            continue  # not finished
         try:
             found = msgspec.json.decode(file.read_bytes(), type=_File)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            problems.append(f"{file} is no run of pytest-benchmark: {error}")
+            problems.append(f"{file} is no run of these benchmarks: {error}")
             continue
-        if "clsbench" not in found.machine_info:
-            problems.append(f"{file} is a run of other benchmarks: it names no machine")
-            continue
-        machine = msgspec.json.encode(found.machine_info["clsbench"], order="sorted").decode()
+        machine = msgspec.json.encode(found.machine_info.clsbench, order="sorted").decode()
         commit = found.commit_info.id[:10] + ("-dirty" if found.commit_info.dirty else "")
         results = {
             b.fullname: Result(b.group or "", b.extra_info.quiet_median_seconds)
             for b in found.benchmarks
         }
-        runs.append(BenchmarkRun(file, found.datetime, commit, machine, results))
+        runs.append(
+            BenchmarkRun(
+                file, found.datetime, commit, machine, results, found.machine_info.selection
+            )
+        )
     return History(tuple(sorted(runs, key=lambda run: run.date)), tuple(problems))
 
 
@@ -124,17 +136,18 @@ def like_runs(history: History, run: BenchmarkRun) -> tuple[BenchmarkRun, ...]:
 def judge(
     run: BenchmarkRun, earlier: Sequence[BenchmarkRun], thresholds: Thresholds
 ) -> tuple[Verdict, ...]:
-    """Every benchmark of ``run`` against the earlier runs.
+    """Every benchmark of ``run`` against the earlier runs, and those that it lacks.
 
     Slower is what exceeds both the threshold and what runs without a change show: a prediction
-    interval on the logarithms of the medians, their spread pooled over the benchmarks.
+    interval on the logarithms of the medians.
     """
-    before = {name: _logarithms(name, earlier) for name in run.results}
-    spread, freedom = _pooled_spread(before.values())
+    names = dict.fromkeys([*run.results, *_vanished(run, earlier)])
+    before = {name: _logarithms(name, earlier) for name in names}
+    spreads = _spreads(before)
     verdicts = []
-    for name, (group, seconds) in run.results.items():
-        threshold = thresholds.of(name, group)
-        logs = before[name]
+    for name in names:
+        group, seconds = run.results.get(name) or Result(_group(name, earlier), None)
+        logs, threshold = before[name], thresholds.of(name, group)
         verdict = Verdict(
             benchmark=name,
             group=group,
@@ -143,12 +156,12 @@ def judge(
             threshold=threshold,
             seconds=seconds,
         )
-        if seconds is not None and len(logs) < FEWEST_RUNS:
+        if seconds is not None and name not in spreads:
             verdict = msgspec.structs.replace(verdict, outcome="too few runs")
         elif seconds is not None:
-            ratio = seconds / math.exp(float(np.mean(logs)))
-            reach = stats.t.ppf(_CONFIDENCE, freedom) * spread * math.sqrt(1 + 1 / len(logs))
-            limit = math.exp(float(reach))
+            ratio = seconds / math.exp(float(np.median(logs)))
+            # The middle of n varies by π/2n of the variance of one.
+            limit = spreads[name].limit(1 + math.pi / 2 / len(logs), len(spreads))
             verdict = msgspec.structs.replace(
                 verdict, outcome=_outcome(ratio, limit, threshold), ratio=ratio, limit=limit
             )
@@ -162,12 +175,11 @@ def judge_pairs(
     """Every benchmark of runs of one checkout against those of another, taken in pairs.
 
     ``pairs`` hold the run of the old and that of the new checkout. Slower is what exceeds both the
-    threshold and what no difference would show: an interval of the mean logarithm of the ratios,
-    their spread pooled over the benchmarks.
+    threshold and what no difference would show: an interval of the mean logarithm of the ratios.
     """
     names = list(dict.fromkeys(name for _, new in pairs for name in new.results))
     ratios = {name: _log_ratios(name, pairs) for name in names}
-    spread, freedom = _pooled_spread(ratios.values())
+    spreads = _spreads(ratios)
     verdicts = []
     for name in names:
         group = next(new.results[name].group for _, new in pairs if name in new.results)
@@ -175,10 +187,9 @@ def judge_pairs(
         known = any(name in old.results for old, _ in pairs)
         ratio = limit = None
         outcome: Outcome = "not measured" if known else "too few runs"
-        if len(logs) >= FEWEST_RUNS:
+        if name in spreads:
             ratio = math.exp(float(np.mean(logs)))
-            reach = stats.t.ppf(_CONFIDENCE, freedom) * spread / math.sqrt(len(logs))
-            limit = math.exp(float(reach))
+            limit = spreads[name].limit(1 / len(logs), len(spreads))
             outcome = _outcome(ratio, limit, threshold)
         seconds = [new.results[name].seconds for _, new in pairs if name in new.results]
         measured = [taken for taken in seconds if taken]
@@ -234,11 +245,69 @@ def _log_ratios(name: str, pairs: Iterable[tuple[BenchmarkRun, BenchmarkRun]]) -
     return found
 
 
-def _pooled_spread(groups: Iterable[Sequence[float]]) -> tuple[float, int]:
-    """Standard deviation within the groups, and its degrees of freedom."""
-    enough = [group for group in groups if len(group) >= FEWEST_RUNS]
-    freedom = sum(len(group) - 1 for group in enough)
-    if freedom == 0:
-        return math.inf, 1
-    squares = sum(float(np.var(group)) * len(group) for group in enough)
-    return max(math.sqrt(squares / freedom), _LEAST_SPREAD), freedom
+def _vanished(run: BenchmarkRun, earlier: Sequence[BenchmarkRun]) -> list[str]:
+    """Benchmarks that earlier runs of the same selection have, and this one has not."""
+    like = [before for before in earlier if before.selection == run.selection]
+    names = dict.fromkeys(name for before in like for name in before.results)
+    return [
+        name
+        for name in names
+        if name not in run.results and sum(name in b.results for b in like) >= FEWEST_RUNS
+    ]
+
+
+def _group(name: str, runs: Iterable[BenchmarkRun]) -> str:
+    return next((run.results[name].group for run in runs if name in run.results), "")
+
+
+class _Spread(NamedTuple):
+    """The standard deviation of one logarithm of a benchmark, and its degrees of freedom."""
+
+    deviation: float
+    freedom: float
+
+    def limit(self, variances: float, comparisons: int) -> float:
+        """The largest ratio to be expected of so many times the variance, in so many
+        comparisons."""
+        quantile = float(stats.t.isf(_FALSE_ALARMS / comparisons, self.freedom))
+        return math.exp(quantile * self.deviation * math.sqrt(variances))
+
+
+def _spreads(groups: Mapping[str, Sequence[float]]) -> dict[str, _Spread]:
+    """How each benchmark varies by itself: its own variance, drawn towards what is usual.
+
+    A few runs tell little of a variance. The more alike those of all benchmarks are, the more each
+    borrows from the others.
+
+    Source: Smyth, Statistical Applications in Genetics and Molecular Biology 3 (2004), section 6.2.
+    """
+    own = {name: logs for name, logs in groups.items() if len(logs) >= FEWEST_RUNS}
+    if not own:
+        return {}
+    least = _LEAST_SPREAD**2
+    variances = np.array([max(float(np.var(logs, ddof=1)), least) for logs in own.values()])
+    freedoms = np.array([len(logs) - 1.0 for logs in own.values()])
+    levels = np.log(variances) - digamma(freedoms / 2) + np.log(freedoms / 2)
+    excess = (
+        float(np.var(levels, ddof=1) - np.mean(polygamma(1, freedoms / 2)))
+        if len(own) > 1
+        else math.inf
+    )
+    if excess <= 0:  # no more unlike than chance makes them
+        usual, weight = math.exp(float(np.mean(levels))), 1e6
+    else:
+        weight = 0.0 if math.isinf(excess) else 2 * _inverse_trigamma(excess)
+        usual = 0.0
+        if weight:
+            shift = float(digamma(weight / 2)) - math.log(weight / 2)
+            usual = math.exp(float(np.mean(levels)) + shift)
+    found = {}
+    for name, variance, freedom in zip(own, variances, freedoms, strict=True):
+        drawn = (weight * usual + freedom * variance) / (weight + freedom)
+        found[name] = _Spread(math.sqrt(max(drawn, least)), weight + freedom)
+    return found
+
+
+def _inverse_trigamma(value: float) -> float:
+    within = min(max(value, 1e-6), 1e6)
+    return float(brentq(lambda x: float(polygamma(1, x)) - within, 1e-4, 1e7))

@@ -37,14 +37,15 @@ class LimitsMeter:
         self,
         device: torch.device,
         precision: str = "fp32",
-        matrix_side: int = 2048,
-        copied_bytes: int = 256 * 2**20,
+        matrix_side: int | None = None,
+        copied_bytes: int | None = None,
         seconds: float = 1.5,
     ) -> None:
         self._device = device
         self._dtype = _DTYPES[precision]
-        self._side = matrix_side
-        self._copied_bytes = copied_bytes
+        on_cpu = device.type == "cpu"
+        self._side = matrix_side or (2048 if on_cpu else 8192)  # what keeps the device busy
+        self._copied_bytes = copied_bytes or (2**28 if on_cpu else 2**31)
         self._seconds = seconds
         self._watch = stopwatch(device)
         self._matrix_seconds = self._copy_seconds = self._foreign_cores = float("inf")

@@ -18,7 +18,10 @@ class Look(NamedTuple):
 
 
 class LoadMeter:
-    """How many cores processes other than this one and its children keep busy between two looks."""
+    """How many cores other processes keep busy between two looks.
+
+    A child counts as this process once it has ended and was waited for, before that as another.
+    """
 
     def __init__(self) -> None:
         self._process = psutil.Process()

@@ -25,8 +25,8 @@ from clsbench.measure.stopwatch import synchronise
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
 from clsbench.options import RunOptions
-from clsbench.planning import plan_run
-from clsbench.preparation import PreparedData, prepare_data, prepare_files
+from clsbench.planning import Planned, plan_run
+from clsbench.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
 from clsbench.record import RunRecord
 from clsbench.resolve import Experiment
 from clsbench.training.evaluate import mean_batch_loss
@@ -114,10 +114,9 @@ def prepare_subject(
         UsageError: what was asked for is wrong or missing.
         AssetError: data or weights cannot be had.
     """
-    files = prepare_files(experiment, options, catalog)
+    files, data, planned = _without_weights(experiment, options, device, catalog)
     experiment = files.experiment
-    data = prepare_data(experiment, files.files)
-    freezing, plan, record, _ = plan_run(experiment, options, device, files, data)
+    freezing, plan, record, _ = planned
     classifier = build_classifier(
         experiment,
         files.files,
@@ -126,8 +125,10 @@ def prepare_subject(
         options.precision,
     ).to(device)
     batch_size = experiment.spec.train.batch_size
-    indices = _spread(data.tokens.train.lengths, batch_size)
-    more = _spread(data.tokens.train.lengths, _BATCHES_OF_PREFIX * batch_size)
+    train = data.tokens.train
+    indices = _spread(range(len(train)), train.lengths, batch_size)
+    distinct = _distinct(train)
+    more = _spread(distinct, train.lengths, min(_BATCHES_OF_PREFIX * batch_size, len(distinct)))
     return Subject(
         experiment=experiment,
         device=device,
@@ -141,6 +142,32 @@ def prepare_subject(
         texts=tuple(data.splits.train.texts[index] for index in indices),
         record=record,
     )
+
+
+def check_subject(
+    experiment: Experiment, options: RunOptions, device: torch.device, catalog: Catalog
+) -> None:
+    """Find out all that could be wrong before anything is measured.
+
+    Raises:
+        UsageError: what was asked for is wrong or missing.
+        AssetError: data or weights cannot be had.
+    """
+    _without_weights(experiment, options, device, catalog)
+
+
+def _without_weights(
+    experiment: Experiment, options: RunOptions, device: torch.device, catalog: Catalog
+) -> tuple[PreparedFiles, PreparedData, Planned]:
+    files = prepare_files(experiment, options, catalog)
+    data = prepare_data(files.experiment, files.files)
+    batch_size, texts = files.experiment.spec.train.batch_size, len(data.tokens.train)
+    if batch_size > texts:
+        raise UsageError(
+            f"train.batch_size = {batch_size} is more than the {texts} training texts: there is no "
+            "such batch to be timed"
+        )
+    return files, data, plan_run(files.experiment, options, device, files, data)
 
 
 def chosen_phases(names: Sequence[str]) -> tuple[str, ...]:
@@ -223,6 +250,7 @@ def _optimiser_step(subject: Subject) -> PhaseWorkload:
 
     def prepare(stack: ExitStack) -> None:
         _training(subject)
+        _keep_weights(subject, stack)
         _loss(subject, plain).backward()  # type: ignore[no-untyped-call]
 
     return _workload(subject, "optimiser step", prepare, optimizer.step)
@@ -276,6 +304,7 @@ def _training_workload(subject: Subject, phase: str, forward: Forward) -> PhaseW
 
     def prepare(stack: ExitStack) -> None:
         _training(subject)
+        _keep_weights(subject, stack)
         forward.prepare()
         forward.begin_epoch(0)
         optimizer = make_optimizer(_trained(subject), settings, subject.device)
@@ -334,6 +363,20 @@ def _training(subject: Subject) -> None:
         parameter.grad = None
 
 
+def _keep_weights(subject: Subject, stack: ExitStack) -> None:
+    """Have weights and buffers, changed by steps, come back when ``stack`` is closed."""
+    tensors = [*_trained(subject), *subject.classifier.buffers()]
+    before = [tensor.detach().clone() for tensor in tensors]
+
+    def restore() -> None:
+        with torch.no_grad():
+            for tensor, value in zip(tensors, before, strict=True):
+                tensor.copy_(value)
+                tensor.grad = None
+
+    stack.callback(restore)
+
+
 def _trained(subject: Subject) -> list[torch.nn.Parameter]:
     subject.freezing.apply(subject.classifier, subject.freezing.by_epoch[0])
     return [p for p in subject.classifier.parameters() if p.requires_grad]
@@ -353,12 +396,18 @@ def _name(subject: Subject, phase: str) -> str:
     return f"{subject.experiment.spec.name}: {phase}"
 
 
-def _spread(lengths: Tensor, count: int) -> list[int]:
-    """``count`` texts from the shortest to the longest at even distances, again where they run
-    out."""
-    order = lengths.argsort(stable=True)
-    places = torch.linspace(0, len(order) - 1, count).round().long()
-    return [int(index) for index in order[places]]
+def _spread(texts: Sequence[int], lengths: Tensor, count: int) -> list[int]:
+    """``count`` of the texts, from the shortest to the longest at even distances."""
+    order = sorted(texts, key=lambda text: int(lengths[text]))
+    return [order[place] for place in torch.linspace(0, len(order) - 1, count).round().int()]
+
+
+def _distinct(rows: TokenRows) -> list[int]:
+    """One text for each distinct row of tokens."""
+    first: dict[tuple[int, ...], int] = {}
+    for text, row in enumerate(rows.input_ids.tolist()):
+        first.setdefault((int(rows.lengths[text]), *row), text)
+    return list(first.values())
 
 
 def _take(data: PreparedData, indices: Sequence[int]) -> TokenRows:

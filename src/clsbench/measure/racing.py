@@ -103,7 +103,8 @@ class Race(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RaceRules(NamedTuple):
-    """How long and how strictly: ``rounds`` quiet rounds are wanted, within ``budget_seconds``.
+    """How long and how strictly: ``rounds`` quiet rounds are wanted, within ``budget_seconds`` (but
+    no fewer rounds than a comparison takes).
 
     A turn lasts ``sample_seconds`` at least, so that the load of others can be told.
     """
@@ -139,7 +140,7 @@ def race(
             samples.append(_turn(name, contenders[name], calls[name], number, watch, meter, rules))
         quiet_rounds += all(sample.quiet for sample in samples[-len(names) :])
         number += 1
-        if time.perf_counter() - started > rules.budget_seconds:
+        if number >= FEWEST_PAIRS and time.perf_counter() - started > rules.budget_seconds:
             break
     return Race(
         samples=samples,
@@ -174,12 +175,13 @@ def _turn(
 
 def _calls(call: Callable[[], object], sample_seconds: float, watch: Stopwatch) -> int:
     """Warm up, and find out how many calls make a turn that is long enough."""
-    seconds = 0.0
-    for _ in range(2):
-        seconds = watch.seconds(call, 1)
-        if seconds > 4 * sample_seconds > 0:  # the next may be faster, but not by so much
+    seconds: list[float] = []
+    for _ in range(4):
+        seconds.append(watch.seconds(call, 1))
+        # The next may be faster than the first, but not by so much.
+        if sum(seconds) > 4 * sample_seconds and (sample_seconds or len(seconds) > 1):
             break
-    return calls_for(sample_seconds, seconds)
+    return calls_for(sample_seconds, seconds[1:] or seconds)
 
 
 def _compared(

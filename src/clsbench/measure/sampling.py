@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -20,8 +20,9 @@ FEWEST_SAMPLES = 6
 """With fewer no order statistics enclose the median with 95 % confidence."""
 
 _CONFIDENCE = 0.95
-_MOST_CALLS = 5000
-_WARM_UP_WINDOW = 3
+_WARM_UP_WINDOW = 5
+_WARM_UP_SECONDS = 0.5
+_DRIFT = 0.05
 
 
 class Workload(Protocol):
@@ -52,14 +53,14 @@ class Workload(Protocol):
         ...
 
 
-class Rules(NamedTuple):
+class Rules(msgspec.Struct, frozen=True):
     """When it is enough, and what counts.
 
     Samples are taken until the 95 % interval of their median is no wider than ``precision``
     (a fraction of it) on either side, or ``budget_seconds`` are spent, warm-up included, but never
-    fewer than :data:`FEWEST_SAMPLES`. A sample
-    lasts ``sample_seconds`` at least, in as many calls as that takes, so that the load of other
-    processes can be told; it is dropped where they used more than ``load_limit_cores``.
+    fewer than :data:`FEWEST_SAMPLES`. A sample lasts ``sample_seconds`` at least, in as many calls
+    as that takes, so that the load of other processes can be told; it is dropped where they used
+    more than ``load_limit_cores``.
     """
 
     precision: float = 0.02
@@ -105,7 +106,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """All samples in the order in which they were taken, the dropped ones too.
 
     ``seconds`` is ``None`` where fewer than :data:`FEWEST_SAMPLES` were quiet: not measured.
-    ``stable``: whether warming up ended because times had settled, not because time was up.
+    ``stable``: whether times had settled when warming up ended, and stayed so.
     """
 
     samples: tuple[Sample, ...]
@@ -135,8 +136,13 @@ def take_samples(
     load = load or LoadMeter()
     started = clock()
     warm, stable = warm_up(workload, watch, rules.budget_seconds / 4, clock)
-    calls = calls_for(rules.sample_seconds, warm[-1])
+    calls = calls_for(rules.sample_seconds, warm)
     gpu = gpu_meter(workload.device)
+    while True:  # what is slow alone may be fast in a row
+        seconds = watch.seconds(workload.call, calls)
+        if seconds >= rules.sample_seconds / 2:
+            break
+        calls = max(calls_for(rules.sample_seconds, [seconds / calls]), calls + 1)
     samples: list[Sample] = []
     found: Interval | None = None
     while True:
@@ -148,7 +154,13 @@ def take_samples(
             break
         if len(samples) >= FEWEST_SAMPLES and clock() - started >= rules.budget_seconds:
             break
-    return Timing(samples=tuple(samples), warm_up_calls=len(warm), stable=stable, seconds=found)
+    quiet = [sample.seconds for sample in samples if sample.quiet]
+    return Timing(
+        samples=tuple(samples),
+        warm_up_calls=len(warm),
+        stable=stable and not _drifts(quiet),
+        seconds=found,
+    )
 
 
 def median_interval(seconds: Sequence[float]) -> Interval | None:
@@ -169,9 +181,19 @@ def median_interval(seconds: Sequence[float]) -> Interval | None:
     )
 
 
-def calls_for(sample_seconds: float, call_seconds: float) -> int:
-    """How many calls make a sample that is long enough."""
-    return min(max(math.ceil(sample_seconds / max(call_seconds, 1e-9)), 1), _MOST_CALLS)
+def calls_for(sample_seconds: float, seconds: Sequence[float]) -> int:
+    """How many calls make a sample that is long enough, given the ``seconds`` of some calls."""
+    latest = float(np.median(seconds[-_WARM_UP_WINDOW:]))
+    return max(math.ceil(sample_seconds / max(latest, 1e-8)), 1)
+
+
+def _drifts(seconds: Sequence[float]) -> bool:
+    """Whether the first half of the samples differs from the second."""
+    half = len(seconds) // 2
+    if half < FEWEST_SAMPLES // 2:
+        return False
+    ratio = float(np.median(seconds[:half]) / np.median(seconds[-half:]))
+    return not 1 - _DRIFT <= ratio <= 1 + _DRIFT
 
 
 def warm_up(
@@ -180,7 +202,8 @@ def warm_up(
     most_seconds: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[list[float], bool]:
-    """Call until the last few times are no shorter than the few before them, or time is up.
+    """Call for half a second at least, until the last few times are no shorter than the few before
+    them, or time is up.
 
     The seconds of each call, and whether they have settled.
     """
@@ -188,7 +211,7 @@ def warm_up(
     seconds: list[float] = []
     while True:
         seconds.append(watch.seconds(workload.call, 1))
-        if len(seconds) >= 2 * _WARM_UP_WINDOW:
+        if len(seconds) >= 2 * _WARM_UP_WINDOW and clock() - started >= _WARM_UP_SECONDS:
             now = np.median(seconds[-_WARM_UP_WINDOW:])
             before = np.median(seconds[-2 * _WARM_UP_WINDOW : -_WARM_UP_WINDOW])
             if now >= 0.95 * before:

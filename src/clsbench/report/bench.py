@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from clsbench.report.layout import Row, fitting_table
-from clsbench.report.wording import bytes_text, plain, rate
+from clsbench.report.wording import bytes_text, listed, plain, rate
 
 if TYPE_CHECKING:
     from clsbench.measure.bench import BenchReport, ComparisonReport, PhaseComparison
@@ -51,7 +51,7 @@ def print_bench(console: Console, report: BenchReport) -> None:
         headers = [_HEADERS[column] for column in shown]
         console.print(fitting_table("phase", headers, [rows], console.width))
         for measured in point.measurements:
-            if told := _held_back(measured):
+            for told in filter(None, (_unsettled(measured), _held_back(measured))):
                 console.print(plain(told, "yellow"), soft_wrap=True)
         for left_out in point.left_out:
             told = f"{left_out.phase}: not in this experiment: {left_out.reason}"
@@ -154,11 +154,18 @@ def _conditions(report: BenchReport) -> Iterator[str]:
         f"of {limits.matrix_side:,} × {limits.matrix_side:,} matrices, "
         f"{limits.bytes_per_second / 1e9:,.1f} GB/s copied"
     )
-    point = report.points[0]
+    if limits.foreign_cores > report.rules.load_limit_cores:
+        yield (
+            f"others used {limits.foreign_cores:.1f} cores meanwhile: the true peak may be higher, "
+            "and the shares of it lower"
+        )
+    sizes = dict.fromkeys(str(point.spec["train"]["batch_size"]) for point in report.points)
+    widths = dict.fromkeys(f"{point.max_length:,}" for point in report.points)
     yield (
-        f"one batch of {point.spec['train']['batch_size']} texts at {point.max_length} positions, "
-        "from the shortest training text to the longest (prefix: four such batches); samples in "
-        f"which others used more than {report.rules.load_limit_cores:g} cores are dropped"
+        f"one batch of {listed([*sizes])} texts at {listed([*widths])} positions, "
+        "from the shortest training text to the longest (prefix: distinct ones, four times as "
+        f"many); samples in which others used more than {report.rules.load_limit_cores:g} cores "
+        "are dropped"
     )
 
 
@@ -184,9 +191,16 @@ def _row(measured: Measurement, limits: Limits, shown: Sequence[int]) -> Row:
     )
     in_words = (
         f"{cells[0]} ± {cells[1]}, {cells[2]} texts/s, {cells[3]} real tokens/s, {cells[6]} of "
-        f"peak, {cells[7]}"
+        f"peak, {cells[7]}, {count} samples"
+        + (f" ({timing.dropped} dropped)" if timing.dropped else "")
     )
     return Row(Text(measured.phase), [cells[column] for column in shown], in_words)
+
+
+def _unsettled(measured: Measurement) -> str:
+    if measured.timing.stable:
+        return ""
+    return f"{measured.phase}: its times were still changing; a larger --budget gives them longer"
 
 
 def _held_back(measured: Measurement) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from clsbench.measure.sampling import Interval
 
 _FEWEST_POINTS = 3
-_METADATA = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+METADATA = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 """Without a date the same figure is the same file."""
 
 # Told apart in black and white by their dashes, their markers and their lightness.
-_STYLES: tuple[dict[str, Any], ...] = (
+STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#0b3c6f", "linestyle": "-", "marker": "o"},
     {"color": "#d9731a", "linestyle": "-.", "marker": "s"},
     {"color": "#2e7d4f", "linestyle": "--", "marker": "^"},
@@ -48,7 +49,7 @@ def save_growth(report: BenchReport, file: Path) -> None:
     """
     with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():  # type: ignore[arg-type]
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        growth_figure(report).savefig(file, metadata=_METADATA.get(file.suffix, {}))
+        growth_figure(report).savefig(file, metadata=METADATA.get(file.suffix, {}))
 
 
 def growth_figure(report: BenchReport) -> Figure:
@@ -65,7 +66,7 @@ def growth_figure(report: BenchReport) -> Figure:
         title += f"\nSTAND-INS ({', '.join(stand_ins)}): not the real experiment"
     figure.suptitle(title, fontsize=10, parse_math=False)
     phases = dict.fromkeys(m.phase for point in report.points for m in point.measurements)
-    for phase, style in zip(phases, _STYLES, strict=False):
+    for phase, style in zip(phases, STYLES, strict=False):
         found = [
             (place, m.timing.seconds)
             for place, point in zip(places, report.points, strict=True)
@@ -73,11 +74,12 @@ def growth_figure(report: BenchReport) -> Figure:
             if m.phase == phase and m.timing.seconds is not None
         ]
         if found:
+            found = sorted(found, key=lambda each: each[0])
             _draw(axes, phase, found, style, fitted=numbers is not None)
     axes.set_yscale("log")
     axes.set_ylabel("median time of a call (95 % interval)")
-    for place in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        place(FuncFormatter(lambda value, _: duration_text(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration_text(value)))
+    axes.yaxis.set_minor_formatter(FuncFormatter(_minor_label(*axes.get_ylim())))
     axes.tick_params(axis="y", which="minor", labelsize=7)
     axes.set_xlabel(_label(report))
     if numbers is None:
@@ -102,7 +104,7 @@ def save_history(
         figure = Figure(figsize=(9.6, 4.2 * len(machines)), layout="constrained")
         for number, runs in enumerate(machines, 1):
             axes = figure.add_subplot(len(machines), 1, number)
-            for name, style in zip(names, itertools.cycle(_STYLES), strict=False):
+            for name, style in zip(names, itertools.cycle(STYLES), strict=False):
                 times = [
                     (place, run.results[name].seconds)
                     for place, run in enumerate(runs)
@@ -120,7 +122,7 @@ def save_history(
             axes.set_xlabel("run (date, commit)")
             axes.legend(frameon=False, handlelength=4, fontsize=7, loc="center left",
                         bbox_to_anchor=(1.0, 0.5))  # fmt: skip
-        figure.savefig(file, metadata=_METADATA.get(file.suffix, {}))
+        figure.savefig(file, metadata=METADATA.get(file.suffix, {}))
 
 
 def fitted_exponent(numbers: list[float], seconds: list[float]) -> float | None:
@@ -146,6 +148,17 @@ def _draw(
     exponent = fitted_exponent(places, medians) if fitted else None
     label = phase if exponent is None else f"{phase} (grows as n^{exponent:.2f})"
     axes.errorbar(places, medians, yerr=errors, label=label, capsize=2, markersize=5, **style)
+
+
+def _minor_label(lowest: float, highest: float) -> Callable[[float, int | None], str]:
+    """Labels between powers of ten, where these are few: at two and at five times one."""
+    wide = highest > 100 * lowest
+
+    def label(value: float, place: int | None) -> str:
+        digit = round(value / 10 ** math.floor(math.log10(value) + 1e-9))
+        return "" if wide or digit not in (2, 5) else duration_text(value)
+
+    return label
 
 
 def _numbers(values: list[str]) -> list[float] | None:

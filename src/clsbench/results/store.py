@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,19 +19,14 @@ import msgspec
 
 from clsbench.errors import ClsbenchError, UsageError
 from clsbench.record import SCHEMA_VERSION, RunRecord
-from clsbench.results.csvtext import csv_line
 from clsbench.results.disk import concerns, folder_reason, means_full_disk, storing_error
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from clsbench.values import Splits
+    pass
 
 logger = logging.getLogger(__name__)
 
 RECORD_FILE = "record.json"
-PREDICTIONS_FILE = "predictions.csv"
 LATEST = "latest"
 """The reference that stands for the run begun last."""
 
@@ -139,37 +134,6 @@ def write_record(directory: Path, record: RunRecord) -> None:
     (directory / RECORD_FILE).write_bytes(msgspec.json.format(encoded, indent=2) + b"\n")
 
 
-def write_predictions(
-    directory: Path, splits: Splits, probabilities: Mapping[str, NDArray[np.floating]]
-) -> None:
-    """Write ``predictions.csv``: split, row in the corpus, label, probability of each class.
-
-    ``probabilities`` holds one array (N, C) per split name; a split without one is left out.
-    Numbers are the shortest that read back as the same value in the array's dtype.
-
-    Raises:
-        ValueError: an array is not (N, C).
-    """
-    names = splits.class_names
-    header = ["split", "row", "label", *_unique([f"probability_{name}" for name in names])]
-    path = directory / PREDICTIONS_FILE
-    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(csv_line(header))
-        for split in splits.all():
-            if split.name not in probabilities:
-                continue
-            array = probabilities[split.name]
-            if array.shape != (len(split), len(names)):
-                raise ValueError(
-                    f"probabilities of {split.name} are {array.shape}, expected "
-                    f"{(len(split), len(names))}"
-                )
-            for row, label, numbers in zip(
-                split.rows, split.labels, array.astype(str).tolist(), strict=True
-            ):
-                file.write(csv_line([split.name, str(row), names[label], *numbers]))
-
-
 def _reserve(store: Path, name: str) -> Path:
     """Make the temporary directory of a free name; its maker alone may make the final one."""
     store.mkdir(parents=True, exist_ok=True)
@@ -197,17 +161,6 @@ def _flush(directory: Path) -> None:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-
-
-def _unique(names: list[str]) -> list[str]:
-    chosen: dict[str, None] = {}
-    for name in names:
-        candidate, count = name, 1
-        while candidate in chosen:
-            count += 1
-            candidate = f"{name}_{count}"
-        chosen[candidate] = None
-    return list(chosen)
 
 
 # --- reading --------------------------------------------------------------------------------------

@@ -54,7 +54,14 @@ def score_classifier(forward: Forward, leaks: Leaks, num_classes: int, batch_siz
     return Scores(probabilities, Metrics(**figures))
 
 
-def score_baseline(baseline: Baseline, label: str, splits: Splits, leaks: Leaks) -> BaselineResult:
+class ScoredBaseline(NamedTuple):
+    """A baseline's figures, and what it called every text: (N,) int64 per split name."""
+
+    result: BaselineResult
+    called: dict[str, np.ndarray]
+
+
+def score_baseline(baseline: Baseline, label: str, splits: Splits, leaks: Leaks) -> ScoredBaseline:
     """Fit a baseline on the training texts and classify all three splits.
 
     Raises:
@@ -67,18 +74,20 @@ def score_baseline(baseline: Baseline, label: str, splits: Splits, leaks: Leaks)
         answers = {s.name: np.asarray(estimator.predict(list(s.texts))) for s in splits.all()}
     except Exception as error:
         raise PluginError(f"baseline {label} failed: {type(error).__name__}: {error}") from error
+    num_classes = len(splits.class_names)
+    called = {s.name: _labels(answers[s.name], s, num_classes, label) for s in splits.all()}
     figures = {
         split.name: split_metrics(
             np.array(split.labels),
-            _labels(answers[split.name], split, len(splits.class_names), label),
-            len(splits.class_names),
+            called[split.name],
+            num_classes,
             leaked=_mask(leaks, split.name),
         )
         for split in splits.all()
     }
-    return BaselineResult(
-        component=label, metrics=Metrics(**figures), seconds=time.perf_counter() - started
-    )
+    seconds = time.perf_counter() - started
+    result = BaselineResult(component=label, metrics=Metrics(**figures), seconds=seconds)
+    return ScoredBaseline(result, called)
 
 
 def _labels(answers: np.ndarray, split: Split, num_classes: int, label: str) -> np.ndarray:

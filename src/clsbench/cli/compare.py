@@ -1,0 +1,101 @@
+"""``clsbench compare``: which of several runs is better, if any is shown to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from clsbench.cli.completion import complete_run
+from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.cli.options import PlotType, chosen_run_options, panels, run_options
+from clsbench.cli.session import Session
+from clsbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from clsbench.catalog import Catalog
+    from clsbench.options import RunOptions
+    from clsbench.record import RunRecord
+
+
+@click.command("compare", cls=JsonCommand)
+@panels
+@click.argument(
+    "runs",
+    nargs=-1,
+    required=True,
+    shell_complete=complete_run,
+    help="Stored runs: names, beginnings of them, directories, or latest. Runs of one experiment "
+    "that differ in their seed are taken together.",
+)
+@click.option(
+    "--texts",
+    "most_texts",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    help="How many of the texts to show on which they disagree.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, all of it.")
+@click.option(
+    "--plot",
+    "plot_file",
+    type=PlotType(),
+    help="Draw how often each is right when it says how sure it is (.svg, .pdf or .png).",
+)
+@run_options("out", "assets")
+@click.pass_context
+def compare(
+    ctx: click.Context,
+    runs: tuple[str, ...],
+    most_texts: int,
+    as_json: bool,
+    plot_file: Path | None,
+) -> None:
+    """Compare runs that answered the same test texts, and the baselines that ran with them.
+
+    A difference is told only where it is more than chance: two single runs by McNemar's exact test
+    on the texts that one alone calls right; several seeds by a test in which texts and seeds both
+    vary; all pairs together corrected by Holm's method. Ranks are the range that this leaves open.
+    Accuracies have 95 % intervals. The calibration error is how far the confidence of the answers
+    is from how often they are right.
+
+    \b
+    clsbench compare latest 20251121T101729Z
+    clsbench compare runs/*last-blocks* runs/*head-only* --texts 20
+    clsbench compare latest --plot reliability.svg     against its baselines
+    """
+    options = chosen_run_options(ctx)
+
+    from clsbench.results.comparison import compare_runs
+    from clsbench.results.store import StoredRun, find_run, read_record
+
+    paths = dict.fromkeys(find_run(options.out, name) for name in runs)
+    stored = [StoredRun(path, read_record(path)) for path in paths]
+    comparison = compare_runs(stored)
+    if as_json:
+        tell_json(ctx, comparison)
+    else:
+        from rich.console import Console
+
+        from clsbench.report.comparison import print_comparison
+
+        session = ctx.find_object(Session) or Session()
+        texts = _texts(stored[0].record, options, session.catalog()) if most_texts else None
+        print_comparison(Console(), comparison, texts, most_texts)
+    if plot_file is not None:
+        from clsbench.report.reliability import save_reliability
+
+        try:
+            save_reliability(comparison, plot_file)
+        except OSError as error:
+            raise UsageError(f"{plot_file} cannot be written: {error.strerror}") from None
+
+
+def _texts(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mapping[int, str] | None:
+    """The test texts by row, ``None`` where the corpus is not at hand; nothing is fetched."""
+    from clsbench.preparation import texts_of
+
+    return texts_of(record, options, catalog)

@@ -1,0 +1,164 @@
+"""Runs compared, on a terminal: who is how good, what is shown of whom, and where they disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from clsbench.report.layout import Row, fitting_table
+from clsbench.report.wording import (
+    percent,
+    percent_interval,
+    plain,
+    points,
+    seconds_text,
+    shortened,
+)
+
+if TYPE_CHECKING:
+    from clsbench.results.comparison import Contender, Disagreement, Pair, RunComparison
+    from clsbench.results.paired import RankRange
+
+_MOST_PAIRS = 10
+"""With more, only those against the first are shown."""
+_TEXT_CHARACTERS = 160
+
+_CONTENDERS = (
+    "test\naccuracy",
+    "95 %",
+    "rank",
+    "not in\ntrain",
+    "calibration\nerror",
+    "Brier",
+    "trained\nparameters",
+    "training",
+)
+_PAIRS = ("difference", "95 %", "p, after\nHolm", "only the\nfirst", "only the\nsecond")
+
+
+def print_comparison(
+    console: Console, comparison: RunComparison, texts: Mapping[int, str] | None, most_texts: int
+) -> None:
+    """The contenders, the verdicts in words, and the first texts on which they disagree.
+
+    ``texts`` holds the corpus by row, ``None`` where it is not at hand.
+    """
+    for contender in comparison.contenders:
+        for stand_in in contender.stand_ins:
+            told = f"STAND-IN: {stand_in} in {contender.name}: not the real experiment"
+            console.print(plain(told, "yellow"), soft_wrap=True)
+    rows = [_contender_row(each) for each in _best_first(comparison)]
+    title = f"{comparison.texts:,} texts"
+    console.print(fitting_table(title, _CONTENDERS, [rows], console.width))
+    pairs = _shown_pairs(comparison)
+    rows = [_pair_row(pair) for pair in pairs]
+    console.print(fitting_table("second against first", _PAIRS, [rows], console.width))
+    for pair in pairs:
+        console.print(plain(verdict_text(pair)), soft_wrap=True)
+    if len(pairs) < len(comparison.pairs):
+        hidden = len(comparison.pairs) - len(pairs)
+        told = f"{hidden} more pairs are part of the correction; --json holds them"
+        console.print(plain(told, "dim"), soft_wrap=True)
+    _print_disagreements(console, comparison, texts, most_texts)
+
+
+def verdict_text(pair: Pair) -> str:
+    """What may be said of a pair, in a sentence."""
+    found = pair.found
+    if found is None or pair.p_corrected is None:
+        return f"{pair.b} against {pair.a}: not compared, since they have no seed in common"
+    differing = found.only_a + found.only_b
+    count = f"{differing:g}" if found.seeds == 1 else f"{differing:.1f}"
+    counts = f"{count} of {found.texts:,} texts differ"
+    if found.seeds > 1:
+        counts += f" on average over {found.seeds} seeds"
+    if pair.verdict == "no difference shown":
+        return f"{pair.b} against {pair.a}: no difference shown: {counts}"
+    low, high = (points(end) for end in found.interval)
+    told = (
+        f"{pair.b} is {pair.verdict} than {pair.a} by {points(abs(found.difference))[1:]} "
+        f"(95 %: {low} to {high}): {counts}, {found.only_b:g} to its advantage"
+    )
+    if found.seeds == 1:
+        told += "; of these two runs, since one seed cannot tell what another would give"
+    return told
+
+
+def _best_first(comparison: RunComparison) -> list[Contender]:
+    return sorted(comparison.contenders, key=lambda each: -each.accuracy)
+
+
+def _shown_pairs(comparison: RunComparison) -> list[Pair]:
+    if len(comparison.pairs) <= _MOST_PAIRS:
+        return list(comparison.pairs)
+    first = comparison.contenders[0].name
+    return [pair for pair in comparison.pairs if pair.a == first]
+
+
+def _contender_row(each: Contender) -> Row:
+    fine = each.calibration
+    cells = (
+        percent(each.accuracy),
+        percent_interval(each.interval) if each.interval else "–",
+        _rank_text(each.ranks),
+        percent(each.accuracy_without_leaked) if each.accuracy_without_leaked is not None else "–",
+        f"{fine.ece:.3f}" if fine else "–",
+        f"{fine.brier:.3f}" if fine else "–",
+        f"{each.trainable_parameters:,}" if each.trainable_parameters is not None else "–",
+        seconds_text(each.training_seconds) if each.training_seconds is not None else "–",
+    )
+    name = each.name if len(each.seeds) < 2 else f"{each.name} ({len(each.seeds)} seeds)"
+    in_words = f"{cells[0]} ({cells[1]}), rank {cells[2]}"
+    return Row(plain(name), cells, in_words)
+
+
+def _rank_text(ranks: RankRange) -> str:
+    return f"{ranks.best}" if ranks.best == ranks.worst else f"{ranks.best} to {ranks.worst}"
+
+
+def _pair_row(pair: Pair) -> Row:
+    label = plain(f"{pair.b} – {pair.a}")
+    if pair.found is None or pair.p_corrected is None:
+        return Row(label, ("–",) * len(_PAIRS), "not compared")
+    found = pair.found
+    low, high = (100 * end for end in found.interval)
+    cells = (
+        points(found.difference),
+        f"{low:+.1f} to {high:+.1f}",
+        f"{pair.p_corrected:.3f}" if pair.p_corrected >= 0.001 else "< 0.001",
+        f"{found.only_a:g}" if found.seeds == 1 else f"{found.only_a:.1f}",
+        f"{found.only_b:g}" if found.seeds == 1 else f"{found.only_b:.1f}",
+    )
+    return Row(label, cells, f"{cells[0]} ({cells[1]}), p {cells[2]}")
+
+
+def _print_disagreements(
+    console: Console, comparison: RunComparison, texts: Mapping[int, str] | None, most: int
+) -> None:
+    found = comparison.disagreements
+    shown = found[:most]
+    if not shown:
+        return
+    console.print()
+    told = f"texts on which they disagree ({len(shown)} of {len(found)}):"
+    if texts is None:
+        told = f"texts on which they disagree ({len(shown)} of {len(found)}; by row, since the "
+        told += "corpus is not at hand: --assets names where it lies):"
+    console.print(plain(told, "bold"), soft_wrap=True)
+    for each in shown:
+        console.print(_disagreement_text(each, texts), soft_wrap=True)
+
+
+def _disagreement_text(each: Disagreement, texts: Mapping[int, str] | None) -> Text:
+    by_class: dict[str, list[str]] = {}
+    for name, called in each.called.items():
+        by_class.setdefault(called, []).append(name)
+    calls = "; ".join(f"{called} by {', '.join(names)}" for called, names in by_class.items())
+    line = plain(f"row {each.row}, {each.label}: called {calls}")
+    if texts is not None:
+        line.append("\n  ")
+        line.append(plain(shortened(texts[each.row], _TEXT_CHARACTERS), "dim"))
+    return line

@@ -1,0 +1,332 @@
+"""Runs that answered the same texts, compared: which is better, if any is shown to be."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from clsbench.errors import UsageError
+from clsbench.record import SplitMetrics
+from clsbench.results.answers import Answers, read_answers
+from clsbench.results.calibration import Calibration, calibration
+from clsbench.results.metrics import wilson_interval
+from clsbench.results.paired import (
+    Correct,
+    Difference,
+    RankRange,
+    Verdict,
+    compare_correct,
+    holm,
+    rank_ranges,
+    verdict_on,
+)
+from clsbench.results.seeds import FRACTION, spread
+from clsbench.results.store import StoredRun
+
+_NOT_TOLD_APART_BY = ("seed", "name", "baselines")
+
+
+class Contender(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs of one experiment that differ in their seed, or a baseline.
+
+    ``accuracy`` is the mean over ``seeds`` (none for a baseline); ``interval`` Wilson's over texts
+    for one run, Student's over seeds for three and more. ``calibration`` is that of the first run.
+    ``stand_ins`` names what took the place of missing assets.
+    """
+
+    name: str
+    runs: tuple[str, ...]
+    seeds: tuple[int, ...]
+    accuracy: float
+    interval: tuple[float, float] | None
+    accuracy_without_leaked: float | None
+    calibration: Calibration | None
+    trainable_parameters: int | None
+    training_seconds: float | None
+    ranks: RankRange
+    stand_ins: tuple[str, ...]
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """``b`` against ``a``, with Holm's correction over all pairs in ``p_corrected``.
+
+    ``found`` is ``None``, and ``verdict`` too, where they share no seed to be paired by.
+    """
+
+    a: str
+    b: str
+    found: Difference | None
+    p_corrected: float | None
+    verdict: Verdict | None
+
+
+class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
+    """A text on which contenders disagree: its row in the corpus, its class, and what each called
+    it (in the first run)."""
+
+    row: int
+    label: str
+    called: dict[str, str]
+
+
+class RunComparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Contenders on the same ``texts`` test texts of one corpus (``data_sha256``), by name."""
+
+    texts: int
+    data_sha256: str
+    class_names: tuple[str, ...]
+    contenders: tuple[Contender, ...]
+    pairs: tuple[Pair, ...]
+    disagreements: tuple[Disagreement, ...]
+
+
+class _Side(NamedTuple):
+    name: str
+    runs: tuple[StoredRun, ...]
+    answers: Mapping[int | None, Answers]
+    called: Mapping[int | None, np.ndarray]
+    """By seed; that of a baseline is ``None``."""
+
+
+def compare_runs(runs: Sequence[StoredRun]) -> RunComparison:
+    """Compare finished runs; those of one experiment are one contender with several seeds.
+
+    The baselines of the runs take part, too.
+
+    Raises:
+        UsageError: there are fewer than two contenders, a run did not finish, or the runs did not
+            answer the same texts.
+    """
+    answers = [(run, _answers_of(run)) for run in runs]
+    _refuse_other_texts(answers)
+    first = answers[0][1]
+    sides = [*_sides(answers), *_baselines(answers)]
+    if len(sides) < 2:
+        raise UsageError(
+            "there is nothing to compare: the runs named are one experiment, and no baselines were "
+            "kept with them"
+        )
+    correct = {
+        side.name: {seed: called == first.labels for seed, called in side.called.items()}
+        for side in sides
+    }
+    places = list(itertools.combinations(range(len(sides)), 2))
+    found = [_paired(correct[sides[i].name], correct[sides[j].name]) for i, j in places]
+    known = [each for each in found if each is not None]
+    corrected = iter(holm([each.p for each in known]))
+    pairs = [_pair(sides[i].name, sides[j].name, d, corrected)
+             for (i, j), d in zip(places, found, strict=True)]  # fmt: skip
+    verdicts: list[list[Verdict | None]] = [[None] * len(sides) for _ in sides]
+    for (i, j), pair in zip(places, pairs, strict=True):
+        verdicts[i][j], verdicts[j][i] = _reversed(pair.verdict), pair.verdict
+    ranks = rank_ranges(verdicts)
+    return RunComparison(
+        texts=len(first.rows),
+        data_sha256=_data_sha256(runs[0]),
+        class_names=first.class_names,
+        contenders=tuple(
+            _contender(side, correct[side.name], rank)
+            for side, rank in zip(sides, ranks, strict=True)
+        ),
+        pairs=tuple(pairs),
+        disagreements=_disagreements(sides, first),
+    )
+
+
+# --- who takes part -------------------------------------------------------------------------------
+
+
+def _answers_of(run: StoredRun) -> Answers:
+    if run.record.status != "finished" or run.record.data is None:
+        raise UsageError(
+            f"the run {run.path.name} is {run.record.status}: only finished runs are compared"
+        )
+    return read_answers(run.path, run.record.data.class_names)
+
+
+def _refuse_other_texts(answers: Sequence[tuple[StoredRun, Answers]]) -> None:
+    (first_run, first), *others = answers
+    for run, other in others:
+        if _data_sha256(run) != _data_sha256(first_run) or not (
+            np.array_equal(first.rows, other.rows) and np.array_equal(first.labels, other.labels)
+        ):
+            raise UsageError(
+                f"{first_run.path.name} and {run.path.name} cannot be compared: they did not "
+                f"answer the same test texts ({_of_what(first_run)}; {_of_what(run)})"
+            )
+
+
+def _of_what(run: StoredRun) -> str:
+    data, spec = run.record.data, run.record.spec
+    assert data is not None
+    split = spec["data"]["split"]
+    name = split["name"] if isinstance(split, Mapping) else split
+    dataset = spec["dataset"]
+    called = dataset["name"] if isinstance(dataset, Mapping) else dataset
+    return f"{data.sizes['test']} texts of {called}, split {name}, data {data.sha256[:8]}"
+
+
+def _data_sha256(run: StoredRun) -> str:
+    return run.record.data.sha256 if run.record.data is not None else ""
+
+
+def _sides(answers: Sequence[tuple[StoredRun, Answers]]) -> list[_Side]:
+    groups: dict[str, dict[int, tuple[StoredRun, Answers]]] = {}
+    for run, each in answers:
+        environment = run.record.environment
+        key = f"{run.record.fingerprint} {environment.device.partition(':')[0]} "
+        key += environment.precision
+        # A run that was repeated says nothing new.
+        groups.setdefault(key, {}).setdefault(int(run.record.spec["seed"]), (run, each))
+    names = _names([next(iter(group.values()))[0] for group in groups.values()])
+    return [
+        _Side(
+            name,
+            tuple(run for run, _ in group.values()),
+            {seed: each for seed, (_, each) in group.items()},
+            {seed: each.called for seed, (_, each) in group.items()},
+        )
+        for name, group in zip(names, groups.values(), strict=True)
+    ]
+
+
+def _baselines(answers: Sequence[tuple[StoredRun, Answers]]) -> list[_Side]:
+    found: dict[str, _Side] = {}
+    for run, each in answers:
+        for name, called in each.baselines.items():
+            found.setdefault(name, _Side(f"baseline {name}", (run,), {}, {None: called}))
+    return list(found.values())
+
+
+def _names(runs: Sequence[StoredRun]) -> list[str]:
+    """What tells the runs apart: the settings in which they differ, or else their directories."""
+    settings = [_flat(run.record.spec) for run in runs]
+    keys = dict.fromkeys(key for each in settings for key in each)
+    telling = [key for key in keys if len({each.get(key) for each in settings}) > 1]
+    names = [
+        ", ".join(_setting(key, each) for key in telling) or str(run.record.experiment)
+        for run, each in zip(runs, settings, strict=True)
+    ]
+    if len(set(names)) < len(names):
+        return [run.path.name for run in runs]
+    return names
+
+
+def _setting(key: str, settings: Mapping[str, str]) -> str:
+    value = settings.get(key, "none")
+    return value if "." not in key else f"{key.rpartition('.')[2]}={value}"
+
+
+def _flat(spec: Mapping[str, Any]) -> dict[str, str]:
+    from clsbench.spec import COMPONENT_KEYS, component_table, format_component
+
+    found: dict[str, str] = {}
+    for key, value in spec.items():
+        if key in _NOT_TOLD_APART_BY or value is None:
+            continue
+        if key in COMPONENT_KEYS:
+            found[key] = format_component(component_table(value))
+        elif isinstance(value, Mapping):
+            found |= {f"{key}.{inner}": str(each) for inner, each in value.items()}
+        else:
+            found[key] = str(value)
+    return found
+
+
+# --- how they compare -----------------------------------------------------------------------------
+
+
+def _paired(
+    a: Mapping[int | None, np.ndarray], b: Mapping[int | None, np.ndarray]
+) -> Difference | None:
+    """B against A on the seeds of both; a baseline stands beside every seed."""
+    seeds = [seed for seed in a if seed in b]
+    if None in a or None in b:
+        seeds = list(a if None in b else b)
+    if not seeds:
+        return None
+
+    def rows(side: Mapping[int | None, np.ndarray]) -> Correct:
+        return np.stack([side[None] if None in side else side[seed] for seed in seeds])
+
+    return compare_correct(rows(a), rows(b))
+
+
+def _pair(a: str, b: str, found: Difference | None, corrected: Any) -> Pair:
+    if found is None:
+        return Pair(a=a, b=b, found=None, p_corrected=None, verdict=None)
+    p = next(corrected)
+    return Pair(a=a, b=b, found=found, p_corrected=p, verdict=verdict_on(found.difference, p))
+
+
+def _reversed(verdict: Verdict | None) -> Verdict | None:
+    opposite: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
+    return None if verdict is None else opposite.get(verdict, verdict)
+
+
+def _contender(
+    side: _Side, correct: Mapping[int | None, np.ndarray], ranks: RankRange
+) -> Contender:
+    accuracies = [float(each.mean()) for each in correct.values()]
+    over_seeds = spread(accuracies, FRACTION)
+    assert over_seeds is not None
+    interval = over_seeds.interval
+    if len(accuracies) == 1:
+        (only,) = correct.values()
+        interval = wilson_interval(int(only.sum()), len(only))
+    first = next(iter(side.answers.values()), None)
+    record = side.runs[0].record
+    trained = first is not None
+    return Contender(
+        name=side.name,
+        runs=tuple(run.path.name for run in side.runs) if trained else (),
+        seeds=tuple(seed for seed in side.called if seed is not None),
+        accuracy=over_seeds.mean,
+        interval=interval,
+        accuracy_without_leaked=_without_leaked(side),
+        calibration=calibration(first.labels, first.probabilities) if first else None,
+        trainable_parameters=record.parameters.trainable if trained and record.parameters else None,
+        training_seconds=_mean([r.record.phases_seconds.get("training") for r in side.runs])
+        if trained
+        else None,
+        ranks=ranks,
+        stand_ins=tuple(dict.fromkeys(s.by for run in side.runs for s in run.record.stand_ins)),
+    )
+
+
+def _without_leaked(side: _Side) -> float | None:
+    figures: list[SplitMetrics | None] = []
+    for run in side.runs:
+        if side.answers:
+            figures.append(run.record.metrics.test if run.record.metrics else None)
+        else:
+            name = side.name.removeprefix("baseline ")
+            figures += [b.metrics.test for b in run.record.baselines if b.component == name]
+    return _mean([f.without_leaked.accuracy if f and f.without_leaked else None for f in figures])
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return sum(there) / len(there) if there else None
+
+
+def _disagreements(sides: Sequence[_Side], first: Answers) -> tuple[Disagreement, ...]:
+    """In the order of how many called the text wrongly."""
+    called = np.stack([next(iter(side.called.values())) for side in sides])
+    wrong = (called != first.labels).sum(axis=0)
+    differing = np.flatnonzero((called != called[0]).any(axis=0))
+    return tuple(
+        Disagreement(
+            row=int(first.rows[text]),
+            label=first.class_names[first.labels[text]],
+            called={
+                side.name: first.class_names[called[place, text]]
+                for place, side in enumerate(sides)
+            },
+        )
+        for text in sorted(differing, key=lambda text: (-wrong[text], text))
+    )

@@ -1,0 +1,101 @@
+"""``clsbench compare`` on runs that the command line made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import Command
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def store(
+    environment: dict[str, str], spec_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Two strategies, one of them with two seeds, and one run on another split."""
+    folder = tmp_path_factory.mktemp("comparison") / "runs"
+    for changes in (
+        ["--freezing", "all"],
+        ["--freezing", "head-only", "--seeds", "123,124"],
+        ["--freezing", "head-only", "--set", "data.split.seed=7", "--set", "name=other"],
+    ):
+        command = [sys.executable, "-m", "clsbench", "--quiet", "run", spec_file, *changes]
+        subprocess.run(
+            [*command, "--out", folder, "--set", "train.epochs=1"], env=environment, check=True
+        )
+    return folder
+
+
+def names(store: Path, *parts: str) -> list[str]:
+    found = []
+    for path in sorted(store.iterdir()):
+        record: dict[str, Any] = json.loads((path / "record.json").read_text())
+        if all(part in json.dumps(record["spec"]) for part in parts):
+            found.append(path.name)
+    return found
+
+
+def test_runs_and_baselines_side_by_side(clsbench: Command, store: Path, tmp_path: Path) -> None:
+    runs = names(store, '"fruit"')
+    assert len(runs) == 3
+    plot = tmp_path / "reliability.svg"
+    done = clsbench("compare", *runs, "--out", store, "--plot", plot, env={"COLUMNS": "150"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "head-only" in done.stdout
+    assert "(2 seeds)" in done.stdout
+    assert "baseline tfidf-logreg" in done.stdout
+    assert "baseline majority against all: " in done.stdout or "baseline majority is worse" in (
+        done.stdout
+    )
+    assert "number" in done.stdout, "the texts themselves are shown"
+    assert plot.read_text().count("<path") > 10
+    report = json.loads(clsbench("compare", *runs, "--out", store, "--json").stdout)
+    assert [each["seeds"] for each in report["contenders"]] == [[123], [123, 124], [], []]
+    assert len(report["pairs"]) == 6
+    for each in report["contenders"]:
+        best, worst = each["ranks"]
+        assert 1 <= best <= worst <= 4
+
+
+def test_texts_that_are_not_at_hand_are_named_by_row(
+    clsbench: Command, store: Path, spec_file: Path
+) -> None:
+    data = spec_file.with_name("fruit.csv")
+    content = data.read_text()
+    try:
+        data.write_text(content.replace("apple number 3,", "apple NUMBER 3,"))
+        done = clsbench("compare", *names(store, '"fruit"')[:1], "--out", store)
+    finally:
+        data.write_text(content)
+    assert done.returncode == 0, done.stderr
+    assert "the corpus is not at hand" in done.stdout
+    assert "number" not in done.stdout.lower().replace("numbers", "")
+
+
+def test_what_cannot_be_compared(clsbench: Command, store: Path, tmp_path: Path) -> None:
+    store = shutil.copytree(store, tmp_path / "copy")
+    mine, other = names(store, '"fruit"')[0], names(store, '"other"')[0]
+    done = clsbench("compare", mine, other, "--out", store)
+    assert done.returncode == 2
+    assert "cannot be compared: they did not answer the same test texts" in done.stderr
+    (store / mine / "predictions.csv").write_text("nonsense\n1\n")
+    damaged = clsbench("compare", mine, "--out", store)
+    assert damaged.returncode == 2
+    assert "predictions.csv is damaged" in damaged.stderr
+    for arguments, told in (
+        (["nowhere"], "there is no run 'nowhere'"),
+        ([mine, "--plot", "x.gif"], "a plot is .svg, .pdf or .png"),
+        ([], "Missing argument"),
+    ):
+        refused = clsbench("compare", *arguments, "--out", store)
+        assert refused.returncode == 2
+        assert told in refused.stderr
+        assert "Traceback" not in refused.stderr
