@@ -280,10 +280,8 @@ def _show(
 
     from clsbench.report.bench import print_bench, write_csv
 
-    if as_json:
-        tell_json(ctx, report)
-    else:
-        print_bench(Console(), report)
+    # Files first: whoever reads the table may stop reading. One that fails keeps nothing else back.
+    problem = None
     file = csv_file
     try:
         if csv_file is not None:
@@ -294,7 +292,13 @@ def _show(
             file = plot_file
             save_growth(report, plot_file)
     except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror}") from None
+        problem = f"{file} cannot be written: {error.strerror}"
+    if as_json:
+        tell_json(ctx, report)
+    else:
+        print_bench(Console(), report)
+    if problem is not None:
+        raise UsageError(problem)
 
 
 class _Telling:

@@ -46,10 +46,14 @@ def print_comparison(
 
     ``texts`` holds the corpus by row, ``None`` where it is not at hand.
     """
+    by_stand_in: dict[str, list[str]] = {}
     for contender in comparison.contenders:
         for stand_in in contender.stand_ins:
-            told = f"STAND-IN: {stand_in} in {contender.name}: not the real experiment"
-            console.print(plain(told, "yellow"), soft_wrap=True)
+            by_stand_in.setdefault(stand_in, []).append(contender.name)
+    for stand_in, names in by_stand_in.items():
+        whose = "all" if len(names) == len(comparison.contenders) else ", ".join(names)
+        told = f"STAND-IN: {stand_in} in {whose}: not the real experiment"
+        console.print(plain(told, "yellow"), soft_wrap=True)
     rows = [_contender_row(each) for each in _best_first(comparison)]
     title = f"{comparison.texts:,} texts"
     console.print(fitting_table(title, _CONTENDERS, [rows], console.width))

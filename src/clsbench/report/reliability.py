@@ -51,7 +51,7 @@ def reliability_figure(comparison: RunComparison) -> Figure:
             label=f"{contender.name} (calibration error {contender.calibration.ece:.3f})",
             **style,
         )
-    stand_ins = dict.fromkeys(s for each in drawn for s in each.stand_ins)
+    stand_ins = dict.fromkeys(s.partition(":")[0] for each in drawn for s in each.stand_ins)
     title = f"{comparison.texts:,} test texts"
     if stand_ins:
         title += f"\nSTAND-INS ({', '.join(stand_ins)}): not the real experiment"
