@@ -22,9 +22,10 @@ from clsbench.errors import ClsbenchError
 from clsbench.measure.flops import count_flops
 from clsbench.measure.load import LoadMeter, Look
 from clsbench.measure.memory import peak_memory
-from clsbench.measure.phases import NotApplicable, Subject, phase_workloads, prepare_subject
+from clsbench.measure.phases import NotApplicable, phase_workloads
 from clsbench.measure.sampling import FEWEST_SAMPLES, Workload, calls_for, warm_up
 from clsbench.measure.stopwatch import HostStopwatch
+from clsbench.measure.subjects import Subject, prepare_subject
 from clsbench.options import RunOptions, default_options
 from clsbench.resolve import find_spec, resolve
 

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from clsbench.measure.history import BenchmarkRun, Thresholds, judge, read_history
 
-SUBSET = "test_freezing and cpu and last-blocks"
+SUBSET = "test_freezing and cpu and last-blocks and train"
 SLOW_DOWNS = (0.0, 0.05, 0.10, 0.30)
 BASELINE = 8
 HERE = Path(__file__).parent
@@ -30,6 +30,9 @@ HERE = Path(__file__).parent
               help="Runs for each slow-down.")  # fmt: skip
 @click.option("--baseline", type=click.IntRange(min=5), default=BASELINE, show_default=True,
               help="Earlier runs that each is judged by.")  # fmt: skip
+@click.option("--slow-down", "slow_downs", type=float, multiple=True, default=SLOW_DOWNS,
+              show_default=True, help="How much longer every call is made, as a fraction; "
+              "repeatable.")  # fmt: skip
 @click.option("--load", is_flag=True, help="Keep one core busy with something else all the while.")
 @click.option("--threshold", type=float, default=0.05, show_default=True,
               help="The smallest slow-down that matters.")  # fmt: skip
@@ -37,7 +40,13 @@ HERE = Path(__file__).parent
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False),
               help="Write every verdict there.")  # fmt: skip
 def main(
-    repeats: int, baseline: int, load: bool, threshold: float, select: str, json_file: Path | None
+    repeats: int,
+    baseline: int,
+    slow_downs: tuple[float, ...],
+    load: bool,
+    threshold: float,
+    select: str,
+    json_file: Path | None,
 ) -> None:
     """Run a few benchmarks again and again, unchanged and made slower on purpose, and judge each.
 
@@ -53,7 +62,7 @@ def main(
         progress.print(f"{baseline} runs to judge by: {seconds:.1f} s each")
         # Turn by turn, so that the hour is the same for all.
         for number in range(repeats):
-            for slow_down in SLOW_DOWNS:
+            for slow_down in slow_downs:
                 run = _run(Path(folder, f"{number}-{slow_down}"), select, slow_down)
                 verdicts = judge(run, earlier, Thresholds(threshold))
                 outcomes.setdefault(slow_down, []).append(

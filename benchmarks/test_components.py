@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from clsbench.catalog import load_catalog
-from clsbench.measure.phases import PhaseWorkload, Subject
+from clsbench.measure.phases import PhaseWorkload
 from clsbench.measure.sampling import Workload
+from clsbench.measure.subjects import Subject
 
 CATALOG = load_catalog()
 TEXTS, POSITIONS, WIDTH, CLASSES = 8, 120, 768, 2

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 
 from clsbench.measure.load import LoadMeter
-from clsbench.measure.phases import PhaseWorkload, Subject, phase_workloads
+from clsbench.measure.phases import PhaseWorkload, phase_workloads
 from clsbench.measure.racing import RaceRules, race
 from clsbench.measure.sampling import Workload
+from clsbench.measure.subjects import Subject
 
 CPU = torch.device("cpu")
 ROUNDS = 15

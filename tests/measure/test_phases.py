@@ -16,11 +16,10 @@ from clsbench.measure.phases import (
     PHASES,
     NotApplicable,
     PhaseWorkload,
-    Subject,
     chosen_phases,
     phase_workloads,
-    prepare_subject,
 )
+from clsbench.measure.subjects import Subject, prepare_subject
 from clsbench.options import default_options
 from clsbench.resolve import find_spec, resolve
 

@@ -15,14 +15,12 @@ from clsbench.measure.measurement import Measurement, measure
 from clsbench.measure.phases import (
     NotApplicable,
     PhaseWorkload,
-    Subject,
-    check_subject,
     phase_workloads,
-    prepare_subject,
 )
 from clsbench.measure.racing import Comparison, Race, RaceRules, race
 from clsbench.measure.sampling import Rules
 from clsbench.measure.stopwatch import stopwatch
+from clsbench.measure.subjects import Subject, build_subject, plan_subject, prepare_subject
 from clsbench.options import RunOptions
 from clsbench.record import Environment, ParameterCounts, StandIn
 from clsbench.resolve import Experiment
@@ -91,13 +89,13 @@ def bench(
     status = "finished"
     with circumstances(options):
         environment = describe_environment(device, options)
-        for variant in variants[1:]:  # lest a mistake in the last comes after an hour
-            check_subject(variant.experiment, options, device, catalog)
+        # All of them first, lest a mistake in the last comes out after an hour.
+        planned = [plan_subject(each.experiment, options, device, catalog) for each in variants]
         meter = LimitsMeter(device, options.precision, seconds=min(1.5, rules.budget_seconds / 4))
         meter.measure()
         try:
-            for variant in variants:
-                subject = prepare_subject(variant.experiment, options, device, catalog)
+            for variant, plan in zip(variants, planned, strict=True):
+                subject = build_subject(plan, options, device)
                 found: list[Measurement | NotApplicable] = []
                 try:
                     for workload in phase_workloads(subject, phases):

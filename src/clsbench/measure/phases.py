@@ -5,30 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clsbench.catalog import Catalog
-from clsbench.components import Tokenizer
 from clsbench.data.tokens import TokenRows
 from clsbench.errors import UsageError, closest_match_hint
-from clsbench.experiment import build_classifier
 from clsbench.fastpath.embedding_gradients import rows_of_gradients
 from clsbench.fastpath.forward import Forward, Shortcuts, autocast, evaluating
-from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.prefix import Room
 from clsbench.measure.stopwatch import synchronise
-from clsbench.model.classifier import Classifier
-from clsbench.model.freezing import FreezingPlan
-from clsbench.options import RunOptions
-from clsbench.planning import Planned, plan_run
-from clsbench.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
-from clsbench.record import RunRecord
-from clsbench.resolve import Experiment
+from clsbench.measure.subjects import Subject
 from clsbench.training.evaluate import mean_batch_loss
 from clsbench.training.fit import BatchTraining, TrainingLog, make_optimizer
 from clsbench.training.schedule import TrainBatch
@@ -44,29 +33,6 @@ PHASES = {
     "evaluation": "the loss along the fast path, the prefix being kept",
 }
 """What can be timed of an experiment, in the order in which a run does it."""
-
-_BATCHES_OF_PREFIX = 4
-
-
-class Subject(NamedTuple):
-    """An experiment, ready to be timed: its parts, and one batch that stands for all.
-
-    ``rows`` holds the batch, from the shortest text of the training split to the longest at even
-    distances, as the split ``train``; ``texts`` are its texts. ``record`` says what it is and what
-    trains.
-    """
-
-    experiment: Experiment
-    device: torch.device
-    precision: str
-    classifier: Classifier
-    tokenizer: Tokenizer
-    freezing: FreezingPlan
-    plan: FastPlan
-    rows: TokenRows
-    prefix_rows: TokenRows
-    texts: tuple[str, ...]
-    record: RunRecord
 
 
 @dataclass(kw_only=True)
@@ -103,71 +69,6 @@ class NotApplicable(msgspec.Struct, frozen=True):
 
     phase: str
     reason: str
-
-
-def prepare_subject(
-    experiment: Experiment, options: RunOptions, device: torch.device, catalog: Catalog
-) -> Subject:
-    """Find files, load data, build the classifier; stands inside ``circumstances(options)``.
-
-    Raises:
-        UsageError: what was asked for is wrong or missing.
-        AssetError: data or weights cannot be had.
-    """
-    files, data, planned = _without_weights(experiment, options, device, catalog)
-    experiment = files.experiment
-    freezing, plan, record, _ = planned
-    classifier = build_classifier(
-        experiment,
-        files.files,
-        len(data.facts.class_names),
-        experiment.spec.seed,
-        options.precision,
-    ).to(device)
-    batch_size = experiment.spec.train.batch_size
-    train = data.tokens.train
-    indices = _spread(range(len(train)), train.lengths, batch_size)
-    distinct = _distinct(train)
-    more = _spread(distinct, train.lengths, min(_BATCHES_OF_PREFIX * batch_size, len(distinct)))
-    return Subject(
-        experiment=experiment,
-        device=device,
-        precision=options.precision,
-        classifier=classifier,
-        tokenizer=experiment.backbone.tokenizer(files.files),
-        freezing=freezing,
-        plan=plan,
-        rows=_take(data, indices),
-        prefix_rows=_take(data, more),
-        texts=tuple(data.splits.train.texts[index] for index in indices),
-        record=record,
-    )
-
-
-def check_subject(
-    experiment: Experiment, options: RunOptions, device: torch.device, catalog: Catalog
-) -> None:
-    """Find out all that could be wrong before anything is measured.
-
-    Raises:
-        UsageError: what was asked for is wrong or missing.
-        AssetError: data or weights cannot be had.
-    """
-    _without_weights(experiment, options, device, catalog)
-
-
-def _without_weights(
-    experiment: Experiment, options: RunOptions, device: torch.device, catalog: Catalog
-) -> tuple[PreparedFiles, PreparedData, Planned]:
-    files = prepare_files(experiment, options, catalog)
-    data = prepare_data(files.experiment, files.files)
-    batch_size, texts = files.experiment.spec.train.batch_size, len(data.tokens.train)
-    if batch_size > texts:
-        raise UsageError(
-            f"train.batch_size = {batch_size} is more than the {texts} training texts: there is no "
-            "such batch to be timed"
-        )
-    return files, data, plan_run(files.experiment, options, device, files, data)
 
 
 def chosen_phases(names: Sequence[str]) -> tuple[str, ...]:
@@ -394,27 +295,6 @@ def _whole(rows: TokenRows) -> tuple[int, ...]:
 
 def _name(subject: Subject, phase: str) -> str:
     return f"{subject.experiment.spec.name}: {phase}"
-
-
-def _spread(texts: Sequence[int], lengths: Tensor, count: int) -> list[int]:
-    """``count`` of the texts, from the shortest to the longest at even distances."""
-    order = sorted(texts, key=lambda text: int(lengths[text]))
-    return [order[place] for place in torch.linspace(0, len(order) - 1, count).round().int()]
-
-
-def _distinct(rows: TokenRows) -> list[int]:
-    """One text for each distinct row of tokens."""
-    first: dict[tuple[int, ...], int] = {}
-    for text, row in enumerate(rows.input_ids.tolist()):
-        first.setdefault((int(rows.lengths[text]), *row), text)
-    return list(first.values())
-
-
-def _take(data: PreparedData, indices: Sequence[int]) -> TokenRows:
-    rows = data.tokens.train
-    index = torch.tensor(indices, dtype=torch.int64)
-    tensors = (rows.input_ids[index], rows.lengths[index], rows.labels[index])
-    return TokenRows(*tensors, truncated=0, padded=rows.padded)
 
 
 def _nothing(stack: ExitStack) -> None:
