@@ -63,13 +63,16 @@ def test_loop_against_bare_torch(
     bare = _bare_step(make_subject(CPU, {"freezing": "all", "seed": 124}))
     (ours,) = phase_workloads(make_subject(CPU, {"freezing": "all"}), ["train step"])
     assert isinstance(ours, PhaseWorkload)
-    ours.setup()
     limit_cores = pytestconfig.getoption("--load-limit")
     budget_seconds = 10 * pytestconfig.getoption("--seconds")
-    found = race(
-        {"clsbench": ours.call, "torch": bare},
-        RaceRules(ROUNDS, budget_seconds, limit_cores, 0.1),
-    )
+    ours.setup()
+    try:
+        found = race(
+            {"clsbench": ours.call, "torch": bare},
+            RaceRules(ROUNDS, budget_seconds, limit_cores, 0.1),
+        )
+    finally:
+        ours.teardown()
     comparison = found.compare("torch", "clsbench")
     benchmark.extra_info["clsbench_over_torch"] = comparison.ratio
     benchmark.extra_info["clsbench_over_torch_interval"] = [comparison.low, comparison.high]
