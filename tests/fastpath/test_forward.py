@@ -324,6 +324,9 @@ def test_making_a_key_changes_nothing() -> None:
         parameter.requires_grad_(False)
     plan = run(setup(LastBlocks(), epochs=1)).plan
     assert plan is not None
+    calls: list[int] = []
+    classifier.backbone.trf_blocks[0].register_forward_hook(lambda *_: calls.append(1))
     PrefixKeys(classifier, plan, WIDTH_TOKENS, CIRCUMSTANCES).at(3)
+    assert calls == []
     assert not any(p.requires_grad for p in classifier.backbone.parameters())
     assert all(p.grad is None for p in classifier.parameters())

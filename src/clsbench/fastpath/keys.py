@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from clsbench.fastpath.disk_cache import PrefixKey
+from clsbench.fastpath.isolation import double_of, same_draws
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.probe import Operations, any_texts, stages_seen, storages
 from clsbench.model.classifier import Classifier
@@ -92,18 +93,16 @@ class PrefixKeys:
 def _first_reads(classifier: Classifier, positions: int) -> dict[int, int]:
     """The first stage that is seen to read each parameter, by ``id``; behind all stages the head.
 
-    Seen on a text, so that no component need tell; what is never seen is not in it.
+    Seen on a text that a double is given, so that no component need tell, and none is changed; what
+    is never seen is not in it.
     """
     device = next(classifier.parameters()).device
-    training = classifier.training
-    classifier.eval()
-    try:
-        with torch.no_grad():
-            stages = list(stages_seen(classifier, any_texts(1, positions, device)))
-            with Operations(classifier) as head:
-                classifier.out_head(stages[-1].hidden)
-    finally:
-        classifier.train(training)
+    double = double_of(classifier)
+    double.eval()
+    with same_draws(device), torch.no_grad():
+        stages = list(stages_seen(double, any_texts(1, positions, device)))
+        with Operations(double) as head:
+            double.out_head(stages[-1].hidden)
     first: dict[int, int] = {}
     for index, operations in enumerate([*(stage.operations for stage in stages), head]):
         for parameter in classifier.parameters():
