@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from clsbench.components import BackboneModule as BackboneModule
     from clsbench.components import Baseline as Baseline
     from clsbench.components import Dataset as Dataset
+    from clsbench.components import Executor as Executor
     from clsbench.components import FreezingStrategy as FreezingStrategy
     from clsbench.components import Head as Head
     from clsbench.components import PackingBackboneModule as PackingBackboneModule
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from clsbench.errors import UsageError as UsageError
     from clsbench.errors import closest_match_hint as closest_match_hint
     from clsbench.hookspecs import hookimpl as hookimpl
+    from clsbench.jobs import Board as Board
+    from clsbench.jobs import Job as Job
+    from clsbench.jobs import JobEnd as JobEnd
+    from clsbench.jobs import JobNote as JobNote
+    from clsbench.jobs import JobProgress as JobProgress
     from clsbench.model.packing import Packing as Packing
     from clsbench.model.packing import select_positions as select_positions
     from clsbench.model.parameters import describe_parameters as describe_parameters
@@ -43,6 +49,9 @@ if TYPE_CHECKING:
     from clsbench.spec import PublishedFigures as PublishedFigures
     from clsbench.spec import SplitSettings as SplitSettings
     from clsbench.spec import TrainSettings as TrainSettings
+    from clsbench.suite import PublishedRow as PublishedRow
+    from clsbench.suite import SuiteRow as SuiteRow
+    from clsbench.suite import SuiteSpec as SuiteSpec
     from clsbench.values import Asset as Asset
     from clsbench.values import Corpus as Corpus
     from clsbench.values import Files as Files
@@ -53,6 +62,7 @@ if TYPE_CHECKING:
     from clsbench.values import Stage as Stage
     from clsbench.values import StepReport as StepReport
     from clsbench.values import WebFile as WebFile
+    from clsbench.worker import perform_job as perform_job
 
 _HOMES = {
     "Adapter": "components",
@@ -61,16 +71,22 @@ _HOMES = {
     "Backbone": "components",
     "BackboneModule": "components",
     "Baseline": "components",
+    "Board": "jobs",
     "ClsbenchError": "errors",
     "Corpus": "values",
     "DataSettings": "spec",
     "Dataset": "components",
     "EpochEntry": "record",
+    "Executor": "components",
     "ExperimentSpec": "spec",
     "Files": "values",
     "FreezingStrategy": "components",
     "Head": "components",
     "HubFile": "values",
+    "Job": "jobs",
+    "JobEnd": "jobs",
+    "JobNote": "jobs",
+    "JobProgress": "jobs",
     "NumericalCheck": "values",
     "Packing": "model.packing",
     "PackingBackboneModule": "components",
@@ -78,6 +94,7 @@ _HOMES = {
     "PluginError": "errors",
     "Pooling": "components",
     "PublishedFigures": "spec",
+    "PublishedRow": "suite",
     "RunFailedError": "errors",
     "RunNotStoredError": "errors",
     "RunOptions": "options",
@@ -87,6 +104,8 @@ _HOMES = {
     "Stage": "values",
     "StepEntry": "record",
     "StepReport": "values",
+    "SuiteRow": "suite",
+    "SuiteSpec": "suite",
     "Tokenizer": "components",
     "TrainSettings": "spec",
     "UsageError": "errors",
@@ -96,6 +115,7 @@ _HOMES = {
     "hookimpl": "hookspecs",
     "last_blocks": "components",
     "load_results": "results.table",
+    "perform_job": "worker",
     "run": "api",
     "select_positions": "model.packing",
     "without_weights": "model.parameters",

@@ -21,23 +21,24 @@ from clsbench.errors import PluginError, UsageError, closest_match_hint
 from clsbench.hookspecs import PROJECT, LifecycleHooks, RegistrationHooks
 from clsbench.observers import Relay, hook_names, refuse_unknown_hooks
 from clsbench.spec import ExperimentSpec
+from clsbench.suite import SuiteSpec, check_suite
 
 ENTRY_POINT_GROUP = "clsbench"
 
 
 class Entry(NamedTuple):
-    """One registered component class or experiment, and where it comes from."""
+    """One registered component class, experiment or suite, and where it comes from."""
 
     axis: str
     name: str
-    component: type[Component] | ExperimentSpec
+    component: type[Component] | ExperimentSpec | SuiteSpec
     distribution: str
     version: str | None
 
     @property
     def summary(self) -> str:
         """The first line of its documentation."""
-        if isinstance(self.component, ExperimentSpec):
+        if isinstance(self.component, ExperimentSpec | SuiteSpec):
             return self.component.description
         return (self.component.__doc__ or "").strip().partition("\n")[0]
 
@@ -95,6 +96,16 @@ class Catalog(NamedTuple):
         """
         spec = self.entry("experiments", name).component
         assert isinstance(spec, ExperimentSpec)
+        return spec
+
+    def suite(self, name: str) -> SuiteSpec:
+        """The registered suite called ``name``.
+
+        Raises:
+            UsageError: there is none.
+        """
+        spec = self.entry("suites", name).component
+        assert isinstance(spec, SuiteSpec)
         return spec
 
     def lifecycle(self, observers: Iterable[object] = ()) -> Relay:
@@ -257,12 +268,15 @@ def _collect(source: _Source, module: ModuleType, found: list[Entry]) -> None:
 def _problem(axis: Axis, name: object, component: object) -> str | None:
     if not isinstance(name, str) or not name or set(name) & set(':,="\n '):
         return "a name is text without spaces, colons, commas, quotes and equals signs"
-    if axis.kind is ExperimentSpec:
-        return (
-            None
-            if isinstance(component, ExperimentSpec)
-            else f"expected a clsbench.ExperimentSpec, got {_type_name(component)}"
-        )
+    if axis.kind in (ExperimentSpec, SuiteSpec):
+        if not isinstance(component, axis.kind):
+            return f"expected a clsbench.{axis.kind.__name__}, got {_type_name(component)}"
+        try:
+            if isinstance(component, SuiteSpec):
+                check_suite(component, "it")
+        except UsageError as error:
+            return str(error)
+        return None
     if not isinstance(component, type) or not issubclass(component, axis.kind):
         return f"expected a class derived from clsbench.{axis.kind.__name__}, got " + (
             _type_name(component)
@@ -316,7 +330,7 @@ def _add(
     loaded: dict[str, ModuleType],
 ) -> None:
     for entry in found:
-        if isinstance(entry.component, ExperimentSpec):
+        if isinstance(entry.component, ExperimentSpec | SuiteSpec):
             named = msgspec.structs.replace(entry.component, name=entry.name)
             entry = entry._replace(component=named)
         entries[entry.axis][entry.name] = entry

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import msgspec
 
 from clsbench.spec import ExperimentSpec
+from clsbench.suite import SuiteSpec
 from clsbench.values import Asset, Corpus, Files, NumericalCheck, ParameterInfo, Stage
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from clsbench.jobs import Board, Job
     from clsbench.model.packing import Packing
 
 
@@ -223,17 +225,34 @@ class Baseline(Component, frozen=True):
         raise _unwritten(self, "build")
 
 
+class Executor(Component, frozen=True):
+    """Runs the experiments of a suite somewhere: on this machine, or on others."""
+
+    def execute(self, jobs: Sequence[Job], at_once: int | None, board: Board) -> None:
+        """Do every job that ``board.claim`` grants, and return when all have ended.
+
+        A job is done by :func:`clsbench.perform_job` in a process of its own, or by
+        :func:`clsbench.perform_job_away` where the store cannot be reached. At most ``at_once``
+        run side by side; ``None`` leaves that to the executor.
+
+        An exception raised here, such as ``KeyboardInterrupt``, ends all jobs that are under way,
+        each after it has stored what it has learned.
+        """
+        raise _unwritten(self, "execute")
+
+
 class Axis(NamedTuple):
     """One axis of the catalog: ``name`` in the plural, ``singular``, and its key in a spec.
 
     ``kind`` is the class that components of this axis derive from (``ExperimentSpec`` itself for
-    experiments); ``spec_key`` is ``None`` where a spec holds no single choice.
+    experiments, ``SuiteSpec`` for suites); ``spec_key`` is ``None`` where a spec holds no single
+    choice.
     """
 
     name: str
     singular: str
     spec_key: str | None
-    kind: type[Component] | type[ExperimentSpec]
+    kind: type[Component] | type[ExperimentSpec] | type[SuiteSpec]
 
     @property
     def hook(self) -> str:
@@ -250,6 +269,8 @@ AXES: tuple[Axis, ...] = (
     Axis("adapters", "adapter", "adapter", Adapter),
     Axis("baselines", "baseline", None, Baseline),
     Axis("experiments", "experiment", None, ExperimentSpec),
+    Axis("suites", "suite", None, SuiteSpec),
+    Axis("executors", "executor", None, Executor),
 )
 """Every axis, in the order in which ``clsbench list`` shows them."""
 

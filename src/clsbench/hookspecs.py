@@ -1,8 +1,8 @@
 """Every hook of clsbench: what a plugin may register, and what it may observe.
 
 Write ``@clsbench.hookimpl`` over a function of the same name. Registering hooks return a mapping
-from name to component class (to spec, for experiments); observing hooks return nothing and change
-nothing.
+from name to component class (to spec, for experiments and suites); observing hooks return nothing
+and change nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from clsbench.spec import ExperimentSpec
+from clsbench.suite import SuiteSpec
 
 if TYPE_CHECKING:
     from clsbench.components import (
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         Backbone,
         Baseline,
         Dataset,
+        Executor,
         FreezingStrategy,
         Head,
         Pooling,
@@ -74,6 +76,16 @@ class RegistrationHooks:
     @hookspec
     def clsbench_register_experiments(self) -> Mapping[str, ExperimentSpec]:
         """Named experiments."""
+        raise NotImplementedError
+
+    @hookspec
+    def clsbench_register_suites(self) -> Mapping[str, SuiteSpec]:
+        """Named suites: experiments that differ from a base."""
+        raise NotImplementedError
+
+    @hookspec
+    def clsbench_register_executors(self) -> Mapping[str, type[Executor]]:
+        """Executors by name."""
         raise NotImplementedError
 
 

@@ -96,6 +96,17 @@ class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ] = ()
 
 
+def plain_options(options: RunOptions) -> dict[str, Any]:
+    """The options as plain values that JSON can hold; :func:`options_from` reads them back."""
+    plain: dict[str, Any] = msgspec.to_builtins(options, enc_hook=str)
+    return plain
+
+
+def options_from(plain: Mapping[str, Any]) -> RunOptions:
+    """Options from :func:`plain_options`, whatever the environment says."""
+    return msgspec.convert(dict(plain), RunOptions, dec_hook=lambda kind, value: kind(value))
+
+
 def default_options(given: Mapping[str, Any]) -> RunOptions:
     """Options from plain values; what is not given comes from :data:`ENVIRONMENT`.
 

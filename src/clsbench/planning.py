@@ -84,7 +84,7 @@ def plan_run(
         status="planned",
         experiment=spec.name,
         fingerprint=key,
-        run_key=fingerprint([key, device.type, options.precision, spec.seed]),
+        run_key=run_key(key, device.type, options.precision, spec.seed),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         spec=tree,
         spec_fingerprint=fingerprint(spec.identity()),
@@ -101,6 +101,11 @@ def plan_run(
         warnings=tuple(f"not here yet, a run would fetch it: {a.key}" for a in files.absent),
     )
     return Planned(freezing, fast, record, working_bytes)
+
+
+def run_key(experiment_fingerprint: str, device_kind: str, precision: str, seed: int) -> str:
+    """By which a finished run is found again, and not run twice."""
+    return fingerprint([experiment_fingerprint, device_kind, precision, seed])
 
 
 def _kept_bytes(

@@ -34,6 +34,7 @@ from clsbench.spec import (
     parse_toml,
     to_tree,
 )
+from clsbench.suite import SuiteSpec, parse_suite
 
 
 class Experiment(NamedTuple):
@@ -62,16 +63,35 @@ def find_spec(name_or_file: str | Path, catalog: Catalog) -> ExperimentSpec:
     Raises:
         UsageError: there is neither, or the file is no valid spec.
     """
-    path = Path(name_or_file)
-    registered = str(name_or_file) in catalog.entries["experiments"]
-    if not registered and (path.suffix == ".toml" or os.path.isfile(path)):
-        # Path.is_file would raise for some names.
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, ValueError) as error:
-            raise UsageError(f"the experiment file {path} cannot be read: {error}") from None
-        return parse_toml(text, str(path))
+    text = _file_text(name_or_file, "experiments", catalog)
+    if text is not None:
+        return parse_toml(text, str(name_or_file))
     return catalog.experiment(str(name_or_file))
+
+
+def find_suite(name_or_file: str | Path, catalog: Catalog) -> SuiteSpec:
+    """A registered suite by name, or one from a TOML file.
+
+    Raises:
+        UsageError: there is neither, or the file is no valid suite.
+    """
+    text = _file_text(name_or_file, "suites", catalog)
+    if text is not None:
+        return parse_suite(text, str(name_or_file))
+    return catalog.suite(str(name_or_file))
+
+
+def _file_text(name_or_file: str | Path, axis: str, catalog: Catalog) -> str | None:
+    """What stands in the file that is meant, ``None`` where a registered name is."""
+    path = Path(name_or_file)
+    if str(name_or_file) in catalog.entries[axis]:
+        return None
+    if path.suffix != ".toml" and not os.path.isfile(path):  # Path.is_file raises for some names
+        return None
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the {axis.rstrip('s')} file {path} cannot be read: {error}") from None
 
 
 def resolve(base: ExperimentSpec, changes: Mapping[str, Any], catalog: Catalog) -> Experiment:
@@ -99,6 +119,17 @@ def substitute(
     tree.pop("published", None)
     tree[axis_key] = _table_of(stand_in, _axis_of_key(axis_key), catalog)
     return _build(from_tree(tree, "the stand-in"), catalog)._replace(modified=True)
+
+
+def make_component(text: str, axis_name: str, catalog: Catalog) -> Component:
+    """The component of an axis that ``text`` names, with its options: ``local`` or ``name:a=b``.
+
+    Raises:
+        UsageError: there is none, or an option is wrong.
+    """
+    axis = next(axis for axis in AXES if axis.name == axis_name)
+    component: Component = _make(text, axis, catalog)[0]
+    return component
 
 
 def component_text(component: Component, axis_key: str, catalog: Catalog) -> ComponentTable:

@@ -70,6 +70,10 @@ class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     lr: Annotated[float, Meta(gt=0, description="learning rate of AdamW")] = 5e-5
     weight_decay: Annotated[float, Meta(ge=0, description="weight decay of AdamW")] = 0.1
     accumulation: Annotated[int, Meta(ge=1, description="batches per optimiser step")] = 1
+    ignore_index: Annotated[
+        int,
+        Meta(description="a label whose texts training passes over; below 0: none"),
+    ] = -100
     eval_every: Annotated[
         int, Meta(ge=1, description="batches between two evaluations of the loss")
     ] = 50
@@ -228,16 +232,25 @@ def from_tree(tree: Mapping[str, Any], source: str) -> ExperimentSpec:
     return convert(tree, ExperimentSpec, source)
 
 
+def toml_tree(text: str, source: str) -> dict[str, Any]:
+    """The plain values of a TOML file.
+
+    Raises:
+        UsageError: with the offending line where the syntax is wrong.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{source} is no valid TOML: {_with_line(error, text)}") from None
+
+
 def parse_toml(text: str, source: str) -> ExperimentSpec:
     """Read a spec from TOML.
 
     Raises:
         UsageError: with the offending line where the syntax is wrong.
     """
-    try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{source} is no valid TOML: {_with_line(error, text)}") from None
+    tree = toml_tree(text, source)
     return from_tree({"name": Path(source).stem, **tree}, source)
 
 

@@ -15,7 +15,7 @@ import clsbench
 from clsbench import testing
 from clsbench.catalog import Entry
 from clsbench.components import Component
-from clsbench.resolve import resolve
+from clsbench.resolve import find_spec, resolve
 from clsbench.spec import ExperimentSpec, format_toml, parse_toml
 from components_of_the_catalog import CATALOG, VARIANTS, entries, make
 
@@ -27,7 +27,9 @@ CHECKS: dict[str, Callable[..., None]] = {
     "freezing_strategies": testing.check_freezing_strategy,
     "adapters": testing.check_adapter,
     "baselines": testing.check_baseline,
+    "executors": testing.check_executor,
 }
+SPECS = {"experiments", "suites"}
 WITH_FILES = ("datasets", "backbones")
 
 
@@ -101,6 +103,22 @@ def test_the_component_with_files_passes_the_kit(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("entry", "options"), entries("executors"))
+def test_the_executor_passes_the_kit(entry: Entry, options: dict[str, Any]) -> None:
+    CHECKS[entry.axis](make(entry, options))
+
+
+@pytest.mark.parametrize("name", sorted(CATALOG.entries["suites"]))
+def test_every_row_of_the_suite_resolves(name: str) -> None:
+    suite = CATALOG.suite(name)
+    assert suite.description
+    base = resolve(find_spec(suite.base, CATALOG), {}, CATALOG).spec
+    for row in suite.rows:
+        assert row.title
+        assert resolve(base, suite.changes_of(row, {}), CATALOG)
+
+
+@pytest.mark.slow
 def test_gpt2_small_passes_the_kit(files_of: Callable[[Component], dict[str, Path]]) -> None:
     component = make(CATALOG.entries["backbones"]["gpt2"], {"weights": "random"})
     testing.check_backbone(component, files_of(component))
@@ -114,7 +132,7 @@ def test_every_installed_plugin_of_ours_loads() -> None:
 
 
 def test_every_axis_of_components_is_checked() -> None:
-    assert set(CHECKS) | {"experiments"} == set(CATALOG.entries)
+    assert set(CHECKS) | SPECS == set(CATALOG.entries)
 
 
 def test_every_variant_is_of_a_component_that_exists() -> None:
@@ -152,7 +170,7 @@ def options_of(entry: Entry) -> list[msgspec.inspect.Field]:
         pytest.param(entry, id=f"{axis}-{entry.name}")
         for axis, found in CATALOG.entries.items()
         for entry in found.values()
-        if axis != "experiments"
+        if axis not in SPECS
     ],
 )
 def test_the_help_text_says_what_the_component_is(entry: Entry) -> None:

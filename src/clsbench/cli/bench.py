@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from clsbench.cli.options import (
 )
 from clsbench.cli.output import only_results_on_stdout
 from clsbench.cli.session import Session
+from clsbench.cli.sweep import SHORT_AXES, Sweep
 from clsbench.cli.termination import TERMINATED, heeding_sigterm
 from clsbench.conversion import parse_value
 from clsbench.errors import UsageError
@@ -38,25 +38,6 @@ if TYPE_CHECKING:
 
 NOT_MEASURED = "not measured"
 _NOT_MEASURED_CODE = 4
-
-SHORT_AXES = {"batch": "train.batch_size", "tokens": "data.padding"}
-"""Short names of settings that one sweeps over most."""
-
-
-class Sweep:
-    """A setting, and the values that it is to take."""
-
-    def __init__(self, text: str) -> None:
-        name, equals, values = text.partition("=")
-        self.name = name.strip()
-        self.key = SHORT_AXES.get(self.name, self.name)
-        # Values may be components with options: last-blocks:n=2, or "lora:r=8,alpha=8" in quotes.
-        rows = list(csv.reader([values], skipinitialspace=True)) if equals else []
-        self.values = [value for row in rows for value in row if value]
-        if not self.name or not self.values:
-            raise UsageError(f"--sweep {text!r} is no KEY=A,B,C; write --sweep batch=8,16,32")
-        if len(set(self.values)) < len(self.values):
-            raise UsageError(f"--sweep {text!r} names a value twice")
 
 
 @click.command(cls=JsonCommand)

@@ -25,6 +25,15 @@ def complete_experiment(
     return names or [CompletionItem(incomplete, type="file")]
 
 
+def complete_suite(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Registered suites, then files."""
+    entries = _catalog(ctx).entries["suites"]
+    names = _items({name: entry.summary for name, entry in entries.items()}.items(), incomplete)
+    return names or [CompletionItem(incomplete, type="file")]
+
+
 def complete_axis(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:

@@ -57,8 +57,11 @@ def _origin(entry: Entry) -> str:
 
 def _plain(entry: Entry) -> dict[str, Any]:
     """An entry as plain values."""
+    import msgspec
+
     from clsbench.cli.fields import fields_of
     from clsbench.spec import ExperimentSpec, to_tree
+    from clsbench.suite import SuiteSpec
 
     described: dict[str, Any] = {
         "name": entry.name,
@@ -68,6 +71,8 @@ def _plain(entry: Entry) -> dict[str, Any]:
     }
     if isinstance(entry.component, ExperimentSpec):
         return {**described, "spec": to_tree(entry.component)}
+    if isinstance(entry.component, SuiteSpec):
+        return {**described, "spec": msgspec.to_builtins(entry.component)}
     return {
         **described,
         "options": [
@@ -108,12 +113,17 @@ def _option_lines(entry: Entry) -> Iterator[Line]:
 
     from clsbench.cli.fields import fields_of
     from clsbench.spec import ExperimentSpec, component_table, format_component
+    from clsbench.suite import SuiteSpec
 
     if isinstance(entry.component, ExperimentSpec):
         spec = entry.component
         parts = (spec.dataset, spec.backbone, spec.pooling, spec.head, spec.freezing, spec.adapter)
         named = [format_component(component_table(part)) for part in parts if part is not None]
         yield Line(Text("      "), Text(" · ".join(named), "dim"))
+        return
+    if isinstance(entry.component, SuiteSpec):
+        rows = entry.component.rows
+        yield Line(Text("      "), Text(f"{len(rows)} rows on {entry.component.base}", "dim"))
         return
     fields = fields_of(entry.component)
     width = max((len(field.name) for field in fields), default=0)

@@ -19,6 +19,7 @@ from clsbench.options import ENVIRONMENT
 
 COMMANDS = {
     "run": "run_experiment",
+    "suite": "suite",
     "list": "list_components",
     "show": "show_spec",
     "results": "results",

@@ -107,7 +107,7 @@ def _contender_row(each: Contender) -> Row:
     cells = (
         percent(each.accuracy),
         percent_interval(each.interval) if each.interval else "–",
-        _rank_text(each.ranks),
+        rank_text(each.ranks),
         percent(each.accuracy_without_leaked) if each.accuracy_without_leaked is not None else "–",
         f"{fine.ece:.3f}" if fine else "–",
         f"{fine.brier:.3f}" if fine else "–",
@@ -119,7 +119,8 @@ def _contender_row(each: Contender) -> Row:
     return Row(plain(name), cells, in_words)
 
 
-def _rank_text(ranks: RankRange) -> str:
+def rank_text(ranks: RankRange) -> str:
+    """``2``, or ``2 to 5``."""
     return f"{ranks.best}" if ranks.best == ranks.worst else f"{ranks.best} to {ranks.worst}"
 
 

@@ -92,10 +92,13 @@ class _Side(NamedTuple):
     """By seed; that of a baseline is ``None``."""
 
 
-def compare_runs(runs: Sequence[StoredRun]) -> RunComparison:
+def compare_runs(
+    runs: Sequence[StoredRun], names: Mapping[str, str] | None = None
+) -> RunComparison:
     """Compare finished runs; those of one experiment are one contender with several seeds.
 
-    The baselines of the runs take part, too.
+    The baselines of the runs take part, too. ``names`` says what to call the runs, by their
+    directories; otherwise they are called by what tells them apart.
 
     Raises:
         UsageError: there are fewer than two contenders, a run did not finish, or the runs did not
@@ -104,7 +107,7 @@ def compare_runs(runs: Sequence[StoredRun]) -> RunComparison:
     answers = [(run, _answers_of(run)) for run in runs]
     _refuse_other_texts(answers)
     first = answers[0][1]
-    sides = [*_sides(answers), *_baselines(answers)]
+    sides = [*_sides(answers, names), *_baselines(answers)]
     if len(sides) < 2:
         raise UsageError(
             "there is nothing to compare: the runs named are one experiment, and no baselines were "
@@ -174,7 +177,9 @@ def _data_sha256(run: StoredRun) -> str:
     return run.record.data.sha256 if run.record.data is not None else ""
 
 
-def _sides(answers: Sequence[tuple[StoredRun, Answers]]) -> list[_Side]:
+def _sides(
+    answers: Sequence[tuple[StoredRun, Answers]], given: Mapping[str, str] | None
+) -> list[_Side]:
     groups: dict[str, dict[int, tuple[StoredRun, Answers]]] = {}
     for run, each in answers:
         environment = run.record.environment
@@ -182,7 +187,8 @@ def _sides(answers: Sequence[tuple[StoredRun, Answers]]) -> list[_Side]:
         key += environment.precision
         # A run that was repeated says nothing new.
         groups.setdefault(key, {}).setdefault(int(run.record.spec["seed"]), (run, each))
-    names = _names([next(iter(group.values()))[0] for group in groups.values()])
+    firsts = [next(iter(group.values()))[0] for group in groups.values()]
+    names = _names(firsts) if given is None else [given[run.path.name] for run in firsts]
     return [
         _Side(
             name,

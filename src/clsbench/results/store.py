@@ -199,6 +199,18 @@ def scan(store: Path) -> Scan:
     return Scan(tuple(runs), tuple(damaged))
 
 
+def finished_run(store: Path, run_key: str) -> StoredRun | None:
+    """The latest finished run with this key, if there is one."""
+    found = []
+    for path in _run_directories(store):
+        if f"-{run_key[:8]}" in path.name:
+            record = _read(path / RECORD_FILE)
+            if not isinstance(record, str) and record.run_key == run_key:
+                found.append(StoredRun(path, record))
+    finished = [run for run in found if run.record.status == "finished"]
+    return max(finished, key=lambda run: run.record.created, default=None)
+
+
 def find_run(store: Path, reference: str | Path) -> Path:
     """The directory of a run named by its path, its directory's name, a prefix of it or ``latest``.
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from clsbench.testing.backbones import check_backbone as check_backbone
     from clsbench.testing.baselines import check_baseline as check_baseline
     from clsbench.testing.datasets import check_dataset as check_dataset
+    from clsbench.testing.executors import check_executor as check_executor
     from clsbench.testing.freezing import check_freezing_strategy as check_freezing_strategy
     from clsbench.testing.heads import check_head as check_head
     from clsbench.testing.miniature import MiniatureBackbone as MiniatureBackbone
@@ -31,6 +32,7 @@ _HOMES = {
     "check_backbone": "backbones",
     "check_baseline": "baselines",
     "check_dataset": "datasets",
+    "check_executor": "executors",
     "check_freezing_strategy": "freezing",
     "check_head": "heads",
     "check_options": "promises",

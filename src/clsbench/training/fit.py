@@ -218,7 +218,7 @@ class BatchTraining:
         logits = self._forward.logits("train", event.indices)
         with autocast(self._forward.device, self._forward.precision):
             labels = self._labels[index.to(self._forward.device, non_blocking=True)]
-            loss = F.cross_entropy(logits, labels)
+            loss = F.cross_entropy(logits, labels, ignore_index=self._settings.ignore_index)
         seen = loss.detach()
         self._losses.append((event.step, seen))
         if self._looks_later:

@@ -1,0 +1,219 @@
+"""What one sees on stderr while a suite goes on: a table that lives, or lines."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+from clsbench.cli.pace import duration
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from clsbench.jobs import JobProgress, Message
+    from clsbench.suite import SuiteRow
+    from clsbench.suites import RunState, SuitePlan
+
+logger = logging.getLogger(__name__)
+
+_REFRESHES_PER_SECOND = 4
+_SECONDS_BETWEEN_LINES = 30.0
+_MOST_ROWS = 24
+
+
+def choose_suite_display(quiet: bool) -> SuiteDisplay:
+    """The display that fits what stderr is."""
+    if quiet:
+        return SuiteDisplay()
+    return LiveSuite() if sys.stderr.isatty() else SuiteLines()
+
+
+class SuiteDisplay:
+    """Follows the runs of a suite, and shows nothing of it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.plan: SuitePlan | None = None
+        self.states: dict[str, RunState] = {}
+        self.progress: dict[str, JobProgress] = {}
+        self.began: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}
+
+    def showing(self) -> AbstractContextManager[object]:
+        """Show progress inside the block."""
+        return nullcontext()
+
+    def planning(self, row: SuiteRow) -> None:
+        """The row is looked at."""
+
+    def planned(self, plan: SuitePlan) -> None:
+        """Everything is planned."""
+        self.plan = plan
+
+    def changed(self, key: str, state: RunState) -> None:
+        """A run has begun or ended."""
+        self.states[key] = state
+        if state.status == "running":
+            self.began[key] = self._clock()
+        elif key in self.began:
+            self.seconds[key] = self._clock() - self.began[key]
+
+    def said(self, key: str, message: Message) -> None:
+        """A run says how far it is, or warns."""
+        from clsbench.jobs import JobProgress
+
+        if isinstance(message, JobProgress):
+            self.progress[key] = message
+        else:
+            logger.warning("%s: %s", self.title(key), message.text)
+
+    def title(self, key: str) -> str:
+        """The rows that a run belongs to, and its seed where they have several."""
+        assert self.plan is not None
+        rows = [row for row in self.plan.rows if any(run.key == key for run in row.runs)]
+        told = "row " + ", ".join(row.row.label for row in rows)
+        if len(rows[0].runs) > 1:
+            seed = next(run.spec["seed"] for run in rows[0].runs if run.key == key)
+            told += f", seed {seed}"
+        return told
+
+    def ended(self) -> int:
+        """How many runs are done with."""
+        return sum(s.status not in ("running", "elsewhere") for s in self.states.values())
+
+    def seconds_left(self) -> float | None:
+        """Until the last run, at the pace of those that ended; ``None`` while there is none."""
+        assert self.plan is not None
+        if not self.seconds:
+            return None
+        mean = sum(self.seconds.values()) / len(self.seconds)
+        at_once = max(sum(s.status == "running" for s in self.states.values()), 1)
+        going = sum(
+            max(mean - (self._clock() - self.began[key]), 0.0)
+            for key, state in self.states.items()
+            if state.status == "running"
+        )
+        waiting = len(self.plan.runs()) - len(self.states)
+        return (going + waiting * mean) / at_once
+
+
+class SuiteLines(SuiteDisplay):
+    """A line for every run that begins or ends, and now and then how far one is."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(clock)
+        self._last_line = clock()
+
+    def planning(self, row: SuiteRow) -> None:
+        """Tell the row."""
+        logger.info("planning row %s (%s) …", row.label, row.title)
+
+    def changed(self, key: str, state: RunState) -> None:
+        """Tell what became of the run."""
+        super().changed(key, state)
+        assert self.plan is not None
+        count = f"{self.ended()} of {len(self.plan.runs())} runs"
+        words = {
+            "running": "begins",
+            "elsewhere": "is being done by another invocation; waiting for it",
+            "stored": "is finished in the store",
+            "finished": f"finished in {duration(self.seconds.get(key, 0.0))}",
+            "failed": f"FAILED: {state.error}",
+            "interrupted": "interrupted",
+        }
+        left = self.seconds_left()
+        more = f", about {duration(left)} left" if left and state.status == "finished" else ""
+        logger.info("%s %s (%s%s)", self.title(key), words[state.status], count, more)
+        self._last_line = self._clock()
+
+    def said(self, key: str, message: Message) -> None:
+        """Tell it now and then."""
+        super().said(key, message)
+        now = self._clock()
+        if now - self._last_line >= _SECONDS_BETWEEN_LINES and key in self.progress:
+            self._last_line = now
+            logger.info("%s: %s", self.title(key), progress_text(self.progress[key]))
+
+
+class LiveSuite(SuiteDisplay):
+    """A table of the rows that lives until the suite ends."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(clock)
+        self._planning = ""
+
+    def showing(self) -> AbstractContextManager[object]:
+        """Keep the table inside the block, and take it away afterwards."""
+        from rich.console import Console
+        from rich.live import Live
+
+        return Live(
+            get_renderable=self._render,
+            console=Console(stderr=True),
+            refresh_per_second=_REFRESHES_PER_SECOND,
+            transient=True,
+        )
+
+    def planning(self, row: SuiteRow) -> None:
+        """Show the row."""
+        self._planning = f"planning row {row.label} ({row.title}) …"
+
+    def _render(self) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        from clsbench.report.layout import empty_table
+
+        if self.plan is None:
+            return Text(self._planning, "dim")
+        table = empty_table()
+        for heading in ("row", "", "state", "time"):
+            table.add_column(heading)
+        for key in self._shown():
+            table.add_row(*self._cells(key))
+        runs = len(self.plan.runs())
+        left = self.seconds_left()
+        more = f", about {duration(left)} left" if left is not None and self.ended() < runs else ""
+        return Group(table, Text(f"{self.ended()} of {runs} runs done{more}", "bold"))
+
+    def _shown(self) -> list[str]:
+        """All runs where there is room, else those about the ones that are under way."""
+        assert self.plan is not None
+        keys = list(self.plan.runs())
+        going = [i for i, key in enumerate(keys) if key not in self.states]
+        first = max((going[0] if going else len(keys)) - _MOST_ROWS // 2, 0)
+        first = min(first, max(len(keys) - _MOST_ROWS, 0))
+        return keys[first : first + _MOST_ROWS]
+
+    def _cells(self, key: str) -> tuple[RenderableType, ...]:
+        from rich.text import Text
+
+        from clsbench.report.wording import plain
+
+        assert self.plan is not None
+        row = next(r for r in self.plan.rows if any(run.key == key for run in r.runs))
+        state = self.states.get(key)
+        title = plain(row.row.title)
+        if state is None:
+            return Text(self.title(key), "dim"), title, Text("waiting", "dim"), ""
+        if state.status == "running":
+            progress = self.progress.get(key)
+            told = progress_text(progress) if progress is not None else "starting"
+            elapsed = duration(self._clock() - self.began[key])
+            return Text(self.title(key), "bold"), title, Text(told, "cyan"), elapsed
+        styles = {"finished": "green", "stored": "green", "failed": "bold red"}
+        words = {"stored": "in the store", "elsewhere": "done by another invocation"}
+        told = words.get(state.status, state.status)
+        seconds = duration(self.seconds[key]) if key in self.seconds else ""
+        return self.title(key), title, Text(told, styles.get(state.status, "yellow")), seconds
+
+
+def progress_text(progress: JobProgress) -> str:
+    """``training 150/650``."""
+    if not progress.total:
+        return progress.phase
+    return f"{progress.phase} {100 * progress.done / progress.total:.0f} %"

@@ -1,0 +1,26 @@
+"""``--sweep KEY=A,B,C``: a setting, and the values that it is to take."""
+
+from __future__ import annotations
+
+import csv
+
+from clsbench.errors import UsageError
+
+SHORT_AXES = {"batch": "train.batch_size", "tokens": "data.padding"}
+"""Short names of settings that one sweeps over most."""
+
+
+class Sweep:
+    """A setting, and the values that it is to take."""
+
+    def __init__(self, text: str) -> None:
+        name, equals, values = text.partition("=")
+        self.name = name.strip()
+        self.key = SHORT_AXES.get(self.name, self.name)
+        # Values may be components with options: last-blocks:n=2, or "lora:r=8,alpha=8" in quotes.
+        rows = list(csv.reader([values], skipinitialspace=True)) if equals else []
+        self.values = [value for row in rows for value in row if value]
+        if not self.name or not self.values:
+            raise UsageError(f"--sweep {text!r} is no KEY=A,B,C; write --sweep batch=8,16,32")
+        if len(set(self.values)) < len(self.values):
+            raise UsageError(f"--sweep {text!r} names a value twice")

@@ -1,0 +1,184 @@
+"""A suite on a terminal: what it would run, and what its rows came to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from clsbench.report.comparison import rank_text
+from clsbench.report.layout import Row, fitting_table
+from clsbench.report.wording import (
+    bytes_text,
+    percent,
+    percent_interval,
+    plain,
+    points,
+    seconds_text,
+)
+from clsbench.results.suite_figures import RowFigures, SuiteFigures, suite_figures
+
+if TYPE_CHECKING:
+    from clsbench.results.suite_results import SuiteResults
+    from clsbench.suites import PlannedRow, SuitePlan
+
+_RESULTS = (
+    "test\naccuracy",
+    "95 %",
+    "rank",
+    "pub-\nlished",
+    "against\npublished",
+    "against\nrow {}",
+    "trained\nparameters",
+    "time",
+)
+_PLAN = ("runs", "in the\nstore", "trained\nparameters", "memory")
+
+
+def print_suite_plan(console: Console, plan: SuitePlan, stored: Collection[str]) -> None:
+    """What each row would run; ``stored`` holds the keys of the runs that need not be."""
+    console.print(plain(f"{plan.suite.name}: {plan.suite.description}"), soft_wrap=True)
+    rows = [_plan_row(row, stored) for row in plan.rows]
+    console.print(fitting_table("row", _PLAN, [rows], console.width))
+    for row in plan.rows:
+        if row.not_applicable is not None:
+            told = f"row {row.row.label} does not apply: {row.not_applicable}"
+            console.print(plain(told, "yellow"), soft_wrap=True)
+        elif row.problem is not None:
+            told = f"row {row.row.label} cannot be run: {row.problem}"
+            console.print(plain(told, "red"), soft_wrap=True)
+    absent = dict.fromkeys(
+        warning for row in plan.rows for run in row.runs for warning in run.record.warnings
+    )
+    for warning in absent:
+        console.print(plain(warning, "yellow"), soft_wrap=True)
+
+
+def _plan_row(row: PlannedRow, stored: Collection[str]) -> Row:
+    label = plain(f"{row.row.label}  {row.row.title}")
+    if not row.runs:
+        word = "does not apply" if row.not_applicable is not None else "cannot be run"
+        return Row(label, ("–",) * len(_PLAN), word)
+    record = row.runs[0].record
+    there = sum(run.key in stored for run in row.runs)
+    cells = (
+        str(len(row.runs)),
+        str(there),
+        f"{record.parameters.trainable:,}" if record.parameters is not None else "–",
+        bytes_text(record.memory_bytes_expected) if record.memory_bytes_expected else "–",
+    )
+    return Row(label, cells, f"{cells[0]} runs ({there} in the store), {cells[3]}")
+
+
+def print_suite(console: Console, results: SuiteResults, store: Path) -> None:
+    """The rows beside each other, the baselines below, and what is shown of whom."""
+    figures = suite_figures(results, store)
+    console.print(plain(f"{results.name}: {results.description}", "bold"), soft_wrap=True)
+    for told in dict.fromkeys(
+        f"STAND-IN: {s.by} in place of {s.replaced}: not the real experiment"
+        for row in figures.rows
+        if row.record is not None
+        for s in row.record.stand_ins
+    ):
+        console.print(plain(told, "yellow"), soft_wrap=True)
+    headers = tuple(h.format(figures.reference or "–") for h in _RESULTS)
+    rows = [_result_row(row) for row in figures.rows]
+    groups = [rows, _baseline_rows(figures)]
+    console.print(fitting_table("row", headers, groups, console.width))
+    _print_notes(console, figures)
+
+
+def _result_row(figures: RowFigures) -> Row:
+    row = figures.row
+    label = plain(f"{row.label}  {row.title}" + (" *" if row.modified else ""))
+    if figures.record is None:
+        word = (
+            "does not apply"
+            if row.not_applicable is not None
+            else "failed"
+            if row.errors
+            else "not run"
+        )
+        return Row(label, (Text(word, "yellow"), *("",) * (len(_RESULTS) - 1)), word)
+    test = figures.accuracy["test"]
+    published = row.published.accuracy.get("test") if row.published is not None else None
+    difference = figures.difference_from_published("test")
+    seconds = figures.mean_seconds()
+    parameters = figures.record.parameters
+    cells = (
+        percent(test.mean) if test.sd is None else f"{percent(test.mean)} ± {100 * test.sd:.2f}",
+        percent_interval(figures.interval) if figures.interval is not None else "–",
+        rank_text(figures.contender.ranks) if figures.contender is not None else "–",
+        percent(published) if published is not None else "–",
+        points(difference) if difference is not None else "–",
+        _against_first(figures),
+        f"{parameters.trainable:,}" if parameters is not None else "–",
+        seconds_text(seconds) if seconds is not None else "–",
+    )
+    return Row(label, cells, f"{cells[0]} ({cells[1]}), {cells[5]}, {cells[7]}")
+
+
+def _against_first(figures: RowFigures) -> str | Text:
+    if figures.row.same_as is not None:
+        return f"= row {figures.row.same_as}"
+    pair = figures.against_first
+    if pair is None or pair.found is None or pair.verdict is None:
+        return "–"
+    difference = points(pair.found.difference)
+    styles = {"better": "green", "worse": "red"}
+    mark = "" if pair.verdict == "no difference shown" else " †"
+    return Text(difference + mark, styles.get(pair.verdict, ""))
+
+
+def _baseline_rows(figures: SuiteFigures) -> list[Row]:
+    comparison = figures.comparison
+    if comparison is None:
+        return []
+    rows = []
+    for each in comparison.contenders:
+        if each.runs:
+            continue
+        cells = (
+            percent(each.accuracy),
+            percent_interval(each.interval) if each.interval is not None else "–",
+            rank_text(each.ranks),
+            *("–",) * (len(_RESULTS) - 3),
+        )
+        rows.append(Row(plain(each.name, "dim"), cells, f"{cells[0]} ({cells[1]})"))
+    return rows
+
+
+def _print_notes(console: Console, figures: SuiteFigures) -> None:
+    results = figures.results
+    marked = any(row.row.modified and row.record is not None for row in figures.rows)
+    published = any(row.row.published is not None for row in figures.rows)
+    notes = []
+    if figures.comparison is not None:
+        texts = figures.comparison.texts
+        notes.append(
+            f"{texts:,} test texts. Ranks are the range that chance leaves open; † is more than "
+            "chance (paired tests of all pairs, Holm's correction); clsbench compare says more."
+        )
+    if published:
+        notes.append(f"Published: {results.source} ({results.conditions}).")
+        if marked:
+            notes.append(
+                "* another experiment than the suite means (changed by you, or a stand-in): what "
+                "was published does not belong to it."
+            )
+        notes += [
+            f"Row {row.label}: {row.published.remark}"
+            for row in results.rows
+            if row.published is not None and row.published.remark
+        ]
+    notes += [
+        f"Row {row.label} does not apply: {row.not_applicable}"
+        for row in results.rows
+        if row.not_applicable is not None
+    ]
+    notes += figures.problems
+    for note in notes:
+        console.print(plain(note, "dim"), soft_wrap=True)

@@ -1,0 +1,109 @@
+"""What became of a suite: a file in the store that names the runs of each row."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from clsbench.errors import UsageError
+from clsbench.results.disk import storing_error
+from clsbench.suite import PublishedRow
+
+SUITES = "suites"
+"""The folder in the store that holds a file for each suite, by its name."""
+
+SCHEMA_VERSION = 1
+
+
+class RowResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A row: how it differs from the base, and the runs that it has, one a seed.
+
+    ``runs`` are names of directories in the store, ``stored`` those of them that were there before;
+    ``not_applicable`` says why the row means nothing here, ``errors`` what kept runs from being
+    finished, ``waiting`` counts those that have not ended. ``modified``: the user's changes or a
+    stand-in make it another experiment than the suite means. ``same_as`` is the label of an earlier
+    row that comes to the same experiment, whose runs it shares.
+    """
+
+    label: str
+    title: str
+    changes: dict[str, Any]
+    published: PublishedRow | None
+    modified: bool = False
+    same_as: str | None = None
+    not_applicable: str | None = None
+    runs: tuple[str, ...] = ()
+    stored: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    waiting: int = 0
+
+
+class SuiteResults(msgspec.Struct, frozen=True, kw_only=True):
+    """A suite as it was run last: what was chosen, and its rows.
+
+    ``for_all`` is what the user changed for every row; ``command`` repeats it all.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    description: str
+    base: str
+    for_all: dict[str, Any]
+    seeds: tuple[int, ...] | int
+    source: str
+    conditions: str
+    command: tuple[str, ...]
+    created: str
+    rows: tuple[RowResult, ...]
+
+
+def write_suite_results(store: Path, results: SuiteResults) -> Path:
+    """Write the file of a suite in one go, over the one of its last time.
+
+    Raises:
+        ClsbenchError: the disk is full, or the store cannot be written.
+    """
+    folder = store / SUITES
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        content = msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n"
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".unfinished-", delete=False) as file:
+            file.write(content)
+        target = folder / f"{results.name}.json"
+        os.replace(file.name, target)
+    except OSError as error:
+        raise storing_error(error, store) from error
+    return target
+
+
+def read_suite_results(store: Path, name: str) -> SuiteResults:
+    """The suite ``name`` as it was run last into ``store``.
+
+    Raises:
+        UsageError: it never was, or the file is damaged or of another version.
+    """
+    file = store / SUITES / f"{name}.json"
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        known = sorted(path.stem for path in (store / SUITES).glob("*.json"))
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise UsageError(f"no suite {name!r} was run into {store}{hint}") from None
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    try:
+        header = msgspec.json.decode(content)
+        version = header.get("schema_version") if isinstance(header, dict) else None
+        if version != SCHEMA_VERSION:
+            raise UsageError(
+                f"{file} has schema_version {version}, this clsbench reads {SCHEMA_VERSION}"
+            )
+        return msgspec.json.decode(content, type=SuiteResults)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{file} is damaged: {error}") from None

@@ -1,0 +1,182 @@
+"""Which experiments to run together: a named list of rows that differ from a base.
+
+A row is nothing but changes to a spec, such as ``clsbench run`` takes them; rows that come to the
+same experiment share its record.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from clsbench.conversion import convert
+from clsbench.errors import UsageError
+from clsbench.spec import ComponentTable, component_table, format_component, toml_tree
+
+Change = Any
+"""The value of a dotted key: plain, or a component as text or table."""
+
+
+class PublishedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What somebody published for a row: accuracies as fractions by split, and how long it took.
+
+    ``remark`` says what is odd about the figures.
+    """
+
+    accuracy: dict[str, float]
+    minutes: float | None = None
+    remark: str = ""
+
+
+class SuiteRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One row: how it differs from the base, by dotted key (``{"train.lr": 1e-4}``)."""
+
+    label: Annotated[
+        str, Meta(pattern=r"^[^\s,]+\Z", description="how --rows names it; no spaces, no commas")
+    ]
+    title: str = ""
+    changes: dict[str, Change] = {}
+    published: PublishedRow | None = None
+
+
+class SuiteSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Experiments that differ from a base: a registered experiment's name, or a TOML file of one.
+
+    ``changes`` hold for every row, below the row's own. ``source`` and ``conditions`` say where
+    published figures come from, and how they were measured.
+    """
+
+    base: str
+    rows: Annotated[tuple[SuiteRow, ...], Meta(min_length=1)]
+    name: str = ""
+    description: str = ""
+    changes: dict[str, Change] = {}
+    source: str = ""
+    conditions: str = ""
+
+    def changes_of(self, row: SuiteRow, for_all: Mapping[str, Change]) -> dict[str, Change]:
+        """What ``row`` changes in the base where the user changes ``for_all``.
+
+        The row's own changes come last. A component that the row names anew takes none of the
+        options that others set for the one it replaces.
+        """
+        merged: dict[str, Change] = {}
+        for changes in (self.changes, for_all, row.changes):
+            merged = with_changes(merged, changes)
+        return merged
+
+    def chosen(self, text: str) -> tuple[SuiteRow, ...]:
+        """The rows that ``text`` names, in the suite's order: ``1-5,10``, or labels.
+
+        Raises:
+            UsageError: there is no such row.
+        """
+        labels = [row.label for row in self.rows]
+        wanted: set[str] = set()
+        for part in filter(None, (piece.strip() for piece in text.split(","))):
+            first, dash, last = part.partition("-")
+            if part in labels:
+                wanted.add(part)
+            elif dash and first in labels and last in labels:
+                between = labels[labels.index(first) : labels.index(last) + 1]
+                if not between:
+                    raise UsageError(f"--rows {part}: {first} stands behind {last}")
+                wanted.update(between)
+            else:
+                raise UsageError(
+                    f"the suite {self.name or 'here'} has no row {part!r}; its rows are "
+                    + ", ".join(labels)
+                )
+        if not wanted:
+            raise UsageError(f"--rows {text!r} names no row; write --rows 1-5,10")
+        return tuple(row for row in self.rows if row.label in wanted)
+
+
+def with_changes(before: Mapping[str, Change], later: Mapping[str, Change]) -> dict[str, Change]:
+    """Both sets of changes in one, the later ones on top."""
+    merged = {
+        key: value
+        for key, value in before.items()
+        if not any(key == new or key.startswith(f"{new}.") for new in later)
+    }
+    return {**merged, **later}
+
+
+def check_suite(suite: SuiteSpec, where: str) -> None:
+    """Refuse what no run could make sense of.
+
+    Raises:
+        UsageError: two rows have one label.
+    """
+    seen: set[str] = set()
+    for row in suite.rows:
+        if row.label in seen:
+            raise UsageError(f"{where}: two rows are called {row.label!r}")
+        seen.add(row.label)
+
+
+def parse_suite(text: str, source: str) -> SuiteSpec:
+    """Read a suite from TOML: ``base``, ``[[rows]]`` with ``label`` and ``changes``.
+
+    A row without a label is called by its number.
+
+    Raises:
+        UsageError: it is no TOML, or no suite.
+    """
+    tree = toml_tree(text, source)
+    rows = tree.get("rows")
+    if not isinstance(rows, list):
+        raise UsageError(f"{source}: a suite has rows; write [[rows]] with changes = {{…}}")
+    tree["rows"] = [
+        {"label": str(number), **row} if isinstance(row, Mapping) else row
+        for number, row in enumerate(rows, 1)
+    ]
+    suite = convert({"name": Path(source).stem, **tree}, SuiteSpec, source)
+    check_suite(suite, source)
+    return suite
+
+
+def is_suite(text: str) -> bool:
+    """Whether a TOML file describes a suite rather than an experiment."""
+    try:
+        return "rows" in tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+
+
+def sweep(base: str, axes: Sequence[tuple[str, Sequence[Change]]], name: str = "") -> SuiteSpec:
+    """Every combination of the values of ``axes``, each one row.
+
+    Raises:
+        UsageError: an axis is named twice or has no values.
+    """
+    keys = [key for key, _ in axes]
+    for key, values in axes:
+        if keys.count(key) > 1:
+            raise UsageError(f"--sweep {key}=… is given twice; name all values in one")
+        if not values:
+            raise UsageError(f"--sweep {key}= names no values; write --sweep {key}=A,B")
+    rows = []
+    for number, values in enumerate(itertools.product(*(values for _, values in axes)), 1):
+        changes = dict(zip(keys, values, strict=True))
+        title = ", ".join(f"{key}={_text(value)}" for key, value in changes.items())
+        rows.append(SuiteRow(label=str(number), title=title, changes=changes))
+    return SuiteSpec(
+        name=name or f"{Path(base).stem}-sweep",
+        description=" × ".join(f"{key} ({len(values)})" for key, values in axes),
+        base=base,
+        rows=tuple(rows),
+    )
+
+
+def _text(value: Change) -> str:
+    if isinstance(value, Mapping):
+        table: ComponentTable = component_table(dict(value))
+        return format_component(table)
+    return str(value)

@@ -1,0 +1,363 @@
+"""A suite from rows to records: what is to be run, what is stored already, and the rest run.
+
+    suite + the user's changes → experiments → runs planned → those stored taken → executor → rows
+
+A row is only a label: what is run, kept and found again is the run, by its run key.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import filelock
+import msgspec
+import torch
+
+from clsbench.catalog import Catalog
+from clsbench.components import Executor
+from clsbench.errors import ClsbenchError, UsageError
+from clsbench.experiment import run_experiment
+from clsbench.jobs import Job, JobEnd, Message
+from clsbench.options import RunOptions, plain_options
+from clsbench.planning import run_key
+from clsbench.preparation import prepare_files
+from clsbench.record import RunRecord
+from clsbench.resolve import Experiment, find_spec, resolve
+from clsbench.results.store import check_store_writable, finished_run
+from clsbench.results.suite_results import RowResult, SuiteResults, write_suite_results
+from clsbench.spec import ExperimentSpec, to_tree
+from clsbench.suite import SuiteRow, SuiteSpec
+
+LOCKS = ".locks"
+"""The folder in the store that holds a lock for every run that somebody is doing."""
+
+UNDER_WAY = ("running", "elsewhere")
+"""The states of a run that has begun and not ended."""
+
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+class PlannedRun(NamedTuple):
+    """One run of a row: the experiment before any stand-in, and the record that it would have."""
+
+    spec: dict[str, Any]
+    record: RunRecord
+
+    @property
+    def key(self) -> str:
+        """The run key."""
+        return self.record.run_key
+
+
+class PlannedRow(NamedTuple):
+    """A row and its runs, one a seed, planned but not run.
+
+    ``problem`` says why it cannot be run, ``not_applicable`` why it means nothing here; then there
+    are no runs. ``changes`` is how it
+    differs from the base, the user's own changes included; ``modified`` whether those, or a
+    stand-in, make it another experiment than the suite means, so that nothing that was published
+    belongs to it.
+    """
+
+    row: SuiteRow
+    changes: dict[str, Any]
+    runs: tuple[PlannedRun, ...] = ()
+    modified: bool = False
+    problem: str | None = None
+    not_applicable: str | None = None
+
+
+class SuitePlan(NamedTuple):
+    """The chosen rows of a suite, planned.
+
+    ``seeds`` are those asked for, or how many, counted up from each row's own.
+    """
+
+    suite: SuiteSpec
+    for_all: dict[str, Any]
+    seeds: tuple[int, ...] | int
+    rows: tuple[PlannedRow, ...]
+
+    def runs(self) -> dict[str, PlannedRun]:
+        """Every run once, by its key, in the order of the rows."""
+        return {run.key: run for row in self.rows for run in row.runs}
+
+
+class RunState(NamedTuple):
+    """What has become of one run: ``stored`` means that an earlier invocation did it."""
+
+    status: Literal["running", "elsewhere", "stored", "finished", "failed", "interrupted"]
+    run: str | None = None
+    error: str | None = None
+
+
+class Watcher(Protocol):
+    """Sees what becomes of every run, by its key."""
+
+    def changed(self, key: str, state: RunState) -> None:
+        """The run has begun, has ended, or somebody else does it."""
+        ...
+
+    def said(self, key: str, message: Message) -> None:
+        """The run is under way and says something."""
+        ...
+
+
+def plan_suite(
+    suite: SuiteSpec,
+    rows: Sequence[SuiteRow],
+    for_all: Mapping[str, Any],
+    seeds: Sequence[int] | int,
+    options: RunOptions,
+    catalog: Catalog,
+    tell: Callable[[SuiteRow], None] = lambda row: None,
+) -> SuitePlan:
+    """Every row with what it would run; a row that cannot be run says why.
+
+    Raises:
+        UsageError: the base does not exist, or what is changed for all rows fits none of them.
+    """
+    base = find_spec(suite.base, catalog)
+    if for_all:
+        resolve(base, {**suite.changes, **for_all}, catalog)
+    planned = []
+    for row in rows:
+        tell(row)
+        changes = suite.changes_of(row, for_all)
+        try:
+            planned.append(_plan_row(row, changes, suite, base, seeds, options, catalog))
+        except _NotApplicableError as reason:
+            planned.append(PlannedRow(row, changes, not_applicable=str(reason)))
+        except ClsbenchError as error:
+            planned.append(PlannedRow(row, changes, problem=str(error)))
+    return SuitePlan(
+        suite, dict(for_all), seeds if isinstance(seeds, int) else tuple(seeds), tuple(planned)
+    )
+
+
+def _runs(
+    spec: ExperimentSpec, record: RunRecord, seeds: Sequence[int] | int
+) -> tuple[PlannedRun, ...]:
+    """A run for each seed; nothing else that is planned depends on it."""
+    if isinstance(seeds, int):
+        seeds = range(spec.seed, spec.seed + seeds)
+    kind, precision = record.environment.device.partition(":")[0], record.environment.precision
+    found = []
+    for seed in seeds:
+        planned = msgspec.structs.replace(
+            record,
+            spec={**record.spec, "seed": seed},
+            run_key=run_key(record.fingerprint, kind, precision, seed),
+        )
+        found.append(PlannedRun(spec={**to_tree(spec), "seed": seed}, record=planned))
+    return tuple(found)
+
+
+class _NotApplicableError(UsageError):
+    """The row asks for what a stand-in has not."""
+
+
+def _plan_row(
+    row: SuiteRow,
+    changes: dict[str, Any],
+    suite: SuiteSpec,
+    base: ExperimentSpec,
+    seeds: Sequence[int] | int,
+    options: RunOptions,
+    catalog: Catalog,
+) -> PlannedRow:
+    experiment = resolve(base, changes, catalog)
+    meant = resolve(base, suite.changes_of(row, {}), catalog)
+    _refuse_what_a_stand_in_lacks(row, experiment, options, catalog)
+    record = run_experiment(experiment, options, catalog, dry_run=True).record
+    changed = experiment.spec.identity() != meant.spec.identity()
+    return PlannedRow(
+        row,
+        changes,
+        runs=_runs(experiment.spec, record, seeds),
+        modified=changed or bool(record.stand_ins),
+    )
+
+
+def _refuse_what_a_stand_in_lacks(
+    row: SuiteRow, experiment: Experiment, options: RunOptions, catalog: Catalog
+) -> None:
+    files = prepare_files(experiment, options, catalog, dry_run=True)
+    tree = to_tree(files.experiment.spec)
+    for stand_in in files.stand_ins:
+        who = f"{stand_in.by} stands in for {stand_in.replaced} and has no"
+        for key in row.changes:
+            axis, _, option = key.partition(".")
+            if axis == stand_in.axis and option and option not in tree[axis]:
+                raise _NotApplicableError(f"{who} {option}")
+        if stand_in.axis != "backbone":
+            continue
+        padding = experiment.spec.data.padding
+        context = files.experiment.backbone.context_length()
+        if isinstance(padding, int) and experiment.backbone.context_length() >= padding > context:
+            raise _NotApplicableError(f"{who} room for {padding:,} tokens, only for {context:,}")
+
+
+def run_suite(
+    plan: SuitePlan,
+    executor: Executor,
+    options: RunOptions,
+    at_once: int | None,
+    watcher: Watcher,
+    command: Sequence[str] = (),
+    force: bool = False,
+) -> SuiteResults:
+    """Do every run of the rows once, whichever rows share it, and say what became of them.
+
+    What is finished in the store is taken from there, unless ``force`` is given. A run that
+    another invocation is doing is waited for. What fails leaves the others alone. The suite's file
+    in the store follows run by run; ``command`` stands in it.
+
+    Raises:
+        UsageError: the store cannot be written.
+        KeyboardInterrupt: once every run under way has stored what it has learned.
+    """
+    store = options.out.absolute()
+    check_store_writable(store)
+    (store / LOCKS).mkdir(parents=True, exist_ok=True)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    pending = [_job(run, options, at_once) for run in plan.runs().values()]
+
+    def results(states: Mapping[str, RunState]) -> SuiteResults:
+        return _results(plan, states, command, created)
+
+    def keep(states: Mapping[str, RunState]) -> None:
+        write_suite_results(store, results(states))
+
+    claims = _Claims(store, watcher, force, keep)
+    keep({})
+    try:
+        while pending:
+            executor.execute(pending, at_once, claims)
+            pending = claims.busy_elsewhere()
+            if pending:
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+    finally:
+        claims.close()
+    return results(claims.states)
+
+
+def _results(
+    plan: SuitePlan, states: Mapping[str, RunState], command: Sequence[str], created: str
+) -> SuiteResults:
+    suite = plan.suite
+    return SuiteResults(
+        name=suite.name,
+        description=suite.description,
+        base=suite.base,
+        for_all=plan.for_all,
+        seeds=plan.seeds,
+        source=suite.source,
+        conditions=suite.conditions,
+        command=tuple(command),
+        created=created,
+        rows=tuple(_row_result(row, plan, states) for row in plan.rows),
+    )
+
+
+def _row_result(row: PlannedRow, plan: SuitePlan, states: Mapping[str, RunState]) -> RowResult:
+    there = [states[run.key] for run in row.runs if run.key in states]
+    problems = [row.problem] if row.problem is not None else []
+    problems += [state.error for state in there if state.error is not None]
+    done = [state for state in there if state.status in ("stored", "finished")]
+    keys = [run.key for run in row.runs]
+    earlier = (other for other in itertools.takewhile(lambda o: o is not row, plan.rows))
+    twin = next((o for o in earlier if keys and [run.key for run in o.runs] == keys), None)
+    return RowResult(
+        label=row.row.label,
+        title=row.row.title,
+        changes=row.changes,
+        published=row.row.published,
+        modified=row.modified,
+        not_applicable=row.not_applicable,
+        same_as=twin.row.label if twin is not None else None,
+        runs=tuple(state.run for state in done if state.run is not None),
+        stored=tuple(s.run for s in done if s.run is not None and s.status == "stored"),
+        errors=tuple(problems),
+        waiting=len(row.runs) - len(there) + sum(s.status in UNDER_WAY for s in there),
+    )
+
+
+def _job(run: PlannedRun, options: RunOptions, at_once: int | None) -> Job:
+    """The run for a process elsewhere: absolute paths, and as many threads as it may use."""
+    threads = options.threads or max(torch.get_num_threads() // (at_once or 1), 1)
+    plugins = tuple(str(Path(p).absolute()) if Path(p).is_file() else p for p in options.plugins)
+    there = msgspec.structs.replace(
+        options,
+        threads=threads,
+        out=options.out.absolute(),
+        assets=options.assets.absolute() if options.assets is not None else None,
+        plugins=plugins,
+    )
+    gpus = 1 if run.record.environment.device.startswith("cuda") else 0
+    return Job(key=run.key, spec=run.spec, options=plain_options(there), cpus=threads, gpus=gpus)
+
+
+class _Claims:
+    """The board on which an executor sees which runs are free, and reports."""
+
+    def __init__(
+        self,
+        store: Path,
+        watcher: Watcher,
+        force: bool,
+        keep: Callable[[Mapping[str, RunState]], None],
+    ) -> None:
+        self.states: dict[str, RunState] = {}
+        self._keep = keep
+        self._store = store
+        self._watcher = watcher
+        self._force = force
+        self._locks: dict[str, filelock.FileLock] = {}
+        self._elsewhere: list[Job] = []
+
+    def claim(self, job: Job) -> bool:
+        lock = filelock.FileLock(self._store / LOCKS / f"{job.key}.lock")
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            self._elsewhere.append(job)
+            if job.key not in self.states:
+                self._set(job, RunState("elsewhere"))
+            return False
+        waited = job.key in self.states
+        stored = finished_run(self._store, job.key) if waited or not self._force else None
+        if stored is not None:
+            lock.release()
+            self._set(job, RunState("stored", stored.path.name))
+            return False
+        self._locks[job.key] = lock
+        self._set(job, RunState("running"))
+        return True
+
+    def tell(self, job: Job, message: Message) -> None:
+        self._watcher.said(job.key, message)
+
+    def end(self, job: Job, end: JobEnd) -> None:
+        self._locks.pop(job.key).release()
+        self._set(job, RunState(end.status, end.run, end.error))
+
+    def busy_elsewhere(self) -> list[Job]:
+        """The jobs that others were doing when they were asked for; they are asked for anew."""
+        busy, self._elsewhere = self._elsewhere, []
+        return busy
+
+    def close(self) -> None:
+        while self._locks:
+            self._locks.popitem()[1].release()
+
+    def _set(self, job: Job, state: RunState) -> None:
+        self.states[job.key] = state
+        if state.status not in UNDER_WAY:
+            self._keep(self.states)
+        self._watcher.changed(job.key, state)

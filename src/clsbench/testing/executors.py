@@ -1,0 +1,143 @@
+"""What an executor promises: every job that it may do is done once, and told of."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from clsbench.components import Executor
+from clsbench.jobs import Board, Job, JobEnd, JobProgress, Message
+from clsbench.options import RunOptions, plain_options
+from clsbench.results.store import read_record
+from clsbench.testing.promises import check_options, require
+from clsbench.worker import perform_job
+
+SPEC: dict[str, Any] = {
+    "name": "executor-under-test",
+    "dataset": {"name": "synthetic-sms", "texts": 300},
+    "backbone": {"name": "gpt2-nano", "weights": "random"},
+    "freezing": {"name": "head-only"},
+    "baselines": [],
+    "data": {"padding": 16, "balance": False},
+    "train": {"epochs": 1, "eval_batches": 1},
+}
+
+
+def check_executor(executor: Executor, at_once: int = 2) -> None:
+    """Check an executor on a few small jobs: one of them fails, one is not granted.
+
+    Each that the board grants is told of and ended once, with what ``clsbench.perform_job`` gives
+    in this process: equal metrics and history; a run that cannot be begun ends as failed; one that
+    is not granted is left alone; afterwards nothing of it writes to the board any more.
+
+    Raises:
+        AssertionError: a promise is broken.
+    """
+    check_options(executor)
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder, "runs")
+        jobs = [
+            _job("first", store, {"seed": 1}),
+            _job("second", store, {"seed": 2}),
+            _job("refused", store, {"seed": 3}),
+            _job("fails", store, {"pooling": {"name": "no-such-pooling"}}),
+        ]
+        board = _Board(refused="refused")
+        executor.execute(jobs, at_once, board)
+        ended_within = len(board.calls)
+        _check_ends(executor, board)
+        for job in jobs[:2]:
+            expected = perform_job(_job(job.key, Path(folder, "here"), job.spec), lambda _: None)
+            _check_equal(executor, store, board.ends[job.key], Path(folder, "here"), expected)
+        require(
+            len(board.calls) == ended_within,
+            executor,
+            "it tells the board something after execute() has returned",
+        )
+
+
+def _job(key: str, store: Path, changes: dict[str, Any]) -> Job:
+    options = RunOptions(out=store, device="cpu", threads=1, offline=True)
+    return Job(key=key, spec={**SPEC, **changes}, options=plain_options(options), cpus=1, gpus=0)
+
+
+class _Board(Board):
+    def __init__(self, refused: str) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.ends: dict[str, JobEnd] = {}
+        self.together = False
+        self._refused = refused
+        self._lock = threading.Lock()
+
+    def claim(self, job: Job) -> bool:
+        self._note("claim", job)
+        return job.key != self._refused
+
+    def tell(self, job: Job, message: Message) -> None:
+        self._note("progress" if isinstance(message, JobProgress) else "note", job)
+
+    def end(self, job: Job, end: JobEnd) -> None:
+        self._note("end", job)
+        self.ends[job.key] = end
+
+    def _note(self, what: str, job: Job) -> None:
+        if not self._lock.acquire(blocking=False):
+            self.together = True
+            return
+        try:
+            self.calls.append((what, job.key))
+        finally:
+            self._lock.release()
+
+
+def _check_ends(executor: Executor, board: _Board) -> None:
+    require(not board.together, executor, "it calls the board from two threads at a time")
+    counts = Counter(board.calls)
+    for key in ("first", "second", "fails"):
+        for what in ("claim", "end"):
+            times = counts[what, key]
+            require(times == 1, executor, f"{what}() of a job was called {times} times, not once")
+    for key in ("first", "second"):
+        end = board.ends[key]
+        require(end.status == "finished", executor, f"a sound job ended so: {end}")
+        require(counts["progress", key] > 0, executor, "it hands on no progress")
+        mine = [what for what, of in board.calls if of == key]
+        require(
+            (mine[0], mine[-1]) == ("claim", "end"),
+            executor,
+            "it tells of a job before it has claimed it, or after it has ended it",
+        )
+    require(
+        board.ends["fails"].status == "failed" and "no-such-pooling" in str(board.ends["fails"]),
+        executor,
+        f"a job that cannot be begun must fail with its reason, not {board.ends['fails']}",
+    )
+    about_refused = [what for what, key in board.calls if key == "refused"]
+    require(about_refused == ["claim"], executor, "it does a job that the board did not grant")
+
+
+def _check_equal(
+    executor: Executor, store: Path, end: JobEnd, own_store: Path, expected: JobEnd
+) -> None:
+    require(end.run is not None, executor, "a finished job names no run in the store")
+    assert end.run is not None
+    assert expected.run is not None
+    there, here = read_record(store / end.run), read_record(own_store / expected.run)
+    require(there.metrics == here.metrics, executor, "its metrics are not those of perform_job()")
+
+    def losses(history: Any) -> Any:
+        tree = msgspec.to_builtins(history)
+        for entry in (*tree["steps"], *tree["epochs"]):
+            del entry["seconds"]
+        return tree
+
+    require(
+        losses(there.history) == losses(here.history),
+        executor,
+        "its losses are not those of perform_job()",
+    )

@@ -1,0 +1,236 @@
+"""A suite from rows to records: planned, run once, found again, shared."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clsbench import Board, Executor, Job, JobEnd, JobProgress, perform_job
+from clsbench.builtin.suites import GPT2_SMS_SPAM_ABLATION
+from clsbench.catalog import Catalog, load_catalog
+from clsbench.errors import UsageError
+from clsbench.jobs import Message
+from clsbench.options import RunOptions
+from clsbench.results.store import read_record
+from clsbench.results.suite_figures import suite_figures
+from clsbench.results.suite_results import SuiteResults, read_suite_results
+from clsbench.suite import SuiteRow, SuiteSpec
+from clsbench.suites import LOCKS, RunState, SuitePlan, plan_suite, run_suite
+
+SMALL: dict[str, Any] = {
+    "dataset": "synthetic-sms:texts=300",
+    "backbone": "gpt2-nano:weights=random",
+    "data.padding": 16,
+    "data.balance": False,
+    "train.epochs": 1,
+    "train.eval_batches": 1,
+}
+SUITE = SuiteSpec(
+    name="small",
+    base="gpt2-sms-spam",
+    changes=SMALL,
+    rows=(
+        SuiteRow(label="1", title="the head", changes={"freezing": "head-only"}),
+        SuiteRow(label="2", title="last block"),
+        SuiteRow(label="3", title="the head again", changes={"freezing": "head-only"}),
+    ),
+)
+
+
+class Here(Executor, frozen=True):
+    """Runs every job in this process."""
+
+    def execute(self, jobs: Sequence[Job], at_once: int | None, board: Board) -> None:
+        for job in jobs:
+            if board.claim(job):
+                board.end(job, perform_job(job, partial(board.tell, job)))
+
+
+class Watching:
+    """Keeps what it sees."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+        self.said_by: dict[str, list[Message]] = {}
+
+    def changed(self, key: str, state: RunState) -> None:
+        self.seen.append((key, state.status))
+
+    def said(self, key: str, message: Message) -> None:
+        self.said_by.setdefault(key, []).append(message)
+
+    def statuses(self) -> list[str]:
+        return [status for _, status in self.seen]
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return load_catalog()
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> RunOptions:
+    return RunOptions(out=tmp_path / "runs", device="cpu", threads=1, offline=True)
+
+
+def plan(
+    options: RunOptions,
+    catalog: Catalog,
+    spec: SuiteSpec = SUITE,
+    seeds: Sequence[int] | int = 1,
+    **for_all: Any,
+) -> SuitePlan:
+    return plan_suite(spec, spec.rows, for_all, seeds, options, catalog)
+
+
+def run(
+    planned: SuitePlan, options: RunOptions, force: bool = False
+) -> tuple[SuiteResults, Watching]:
+    watching = Watching()
+    return run_suite(planned, Here(), options, None, watching, ["again"], force), watching
+
+
+def test_rows_share_a_run_and_it_is_not_run_again(options: RunOptions, catalog: Catalog) -> None:
+    planned = plan(options, catalog)
+    results, watching = run(planned, options)
+    assert watching.statuses() == ["running", "finished"] * 2
+    first, second, third = results.rows
+    assert first.runs == third.runs != second.runs
+    assert third.same_as == "1"
+    assert not any(row.errors or row.waiting or row.stored for row in results.rows)
+    assert read_suite_results(options.out, "small") == results
+    keys = set(planned.runs())
+    names = {name for row in results.rows for name in row.runs}
+    assert {read_record(options.out / name).run_key for name in names} == keys
+    phases = [m.phase for m in watching.said_by[next(iter(keys))] if isinstance(m, JobProgress)]
+    assert "training" in phases
+
+    again, watching = run(plan(options, catalog), options)
+    assert watching.statuses() == ["stored"] * 2
+    assert [row.runs for row in again.rows] == [row.runs for row in results.rows]
+    assert again.rows[0].stored == first.runs
+
+    forced, watching = run(plan(options, catalog), options, force=True)
+    assert watching.statuses() == ["running", "finished"] * 2
+    assert forced.rows[0].runs != first.runs
+
+
+def test_seeds_are_runs_of_their_own_on_one_split(options: RunOptions, catalog: Catalog) -> None:
+    planned = plan(options, catalog, seeds=2)
+    assert [run.spec["seed"] for run in planned.rows[0].runs] == [123, 124]
+    results, _ = run(planned, options)
+    figures = suite_figures(results, options.out)
+    assert not figures.problems
+    row = figures.rows[0]
+    assert len(row.runs) == 2
+    assert row.accuracy["test"].n == 2
+    assert len({r.record.data.sha256 for r in row.runs if r.record.data is not None}) == 1
+    assert figures.rows[1].against_first is not None
+    assert figures.comparison is not None
+    assert {c.name for c in figures.comparison.contenders} >= {"row 1 = 3", "row 2"}
+
+
+def test_a_row_that_fails_leaves_the_others_alone(options: RunOptions, catalog: Catalog) -> None:
+    rows = (
+        SuiteRow(label="wild", changes={"train.lr": 1e30}),
+        SuiteRow(label="none", changes={"pooling": "no-such"}),
+        SuiteRow(label="good", changes={"freezing": "head-only"}),
+    )
+    spec = SuiteSpec(name="small", base="gpt2-sms-spam", changes=SMALL, rows=rows)
+    results, _ = run(plan(options, catalog, spec), options)
+    wild, none, good = results.rows
+    assert "loss" in wild.errors[0]
+    assert "no-such" in none.errors[0]
+    assert not none.runs
+    assert good.runs
+    assert not good.errors
+    # What failed is no result: the next time it is run again.
+    _, watching = run(plan(options, catalog, spec), options)
+    assert sorted(watching.statuses()) == ["failed", "running", "stored"]
+
+
+def test_a_run_that_somebody_else_does_is_waited_for(options: RunOptions, catalog: Catalog) -> None:
+    """Two invocations at once: every run is done by one of them, and both know all."""
+    planned = plan(options, catalog)
+    found: list[tuple[SuiteResults, Watching]] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(run(planned, options))) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    statuses = [status for _, watching in found for status in watching.statuses()]
+    assert statuses.count("finished") == 2
+    assert statuses.count("stored") == 2
+    (one, _), (other, _) = found
+    assert [row.runs for row in one.rows] == [row.runs for row in other.rows]
+    assert not any(row.waiting for results, _ in found for row in results.rows)
+    assert not [f for f in (options.out / LOCKS).iterdir() if f.stat().st_size]
+
+
+def test_what_is_changed_for_all_is_marked(options: RunOptions, catalog: Catalog) -> None:
+    assert not any(row.modified for row in plan(options, catalog).rows)
+    changed = plan(options, catalog, **{"train.epochs": 2})
+    assert all(row.modified for row in changed.rows)
+    assert changed.rows[0].runs[0].spec["train"]["epochs"] == 2
+    with pytest.raises(UsageError, match="epoch"):
+        plan(options, catalog, **{"train.epoch": 2})
+
+
+def test_an_interrupted_run_is_stored_and_the_executor_stops(
+    options: RunOptions, catalog: Catalog
+) -> None:
+    class Stopped(Executor, frozen=True):
+        """Ends at its first job, as Ctrl-C does."""
+
+        def execute(self, jobs: Sequence[Job], at_once: int | None, board: Board) -> None:
+            assert board.claim(jobs[0])
+            board.end(jobs[0], JobEnd(status="interrupted", error="interrupted"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_suite(plan(options, catalog), Stopped(), options, None, Watching())
+    results = read_suite_results(options.out, "small")
+    assert results.rows[0].errors == ("interrupted",)
+    assert results.rows[1].waiting == 1
+    _, watching = run(plan(options, catalog), options)
+    assert watching.statuses() == ["running", "finished"] * 2
+
+
+def test_the_ablation_is_planned_on_stand_ins(options: RunOptions, catalog: Catalog) -> None:
+    """Every row is plain changes; those that the stand-ins cannot show say so."""
+    planned = plan(options, catalog, GPT2_SMS_SPAM_ABLATION)
+    rows = {row.row.label: row for row in planned.rows}
+    assert len(rows) == 19
+    assert not [row.problem for row in rows.values() if row.problem]
+    without = {label for label, row in rows.items() if row.not_applicable is not None}
+    assert without == {"6", "7", "8", "9", "12", "13"}
+    assert "no size" in str(rows["6"].not_applicable)
+    assert "1,024 tokens" in str(rows["13"].not_applicable)
+    assert all(row.modified for label, row in rows.items() if label not in without)
+    specs = {label: row.runs[0].spec for label, row in rows.items() if row.runs}
+    assert specs["10"]["backbone"]["weights"] == "random"
+    assert specs["15"]["train"] == {**specs["14"]["train"], "accumulation": 8}
+    assert specs["18"]["train"]["ignore_index"] == 50256
+    assert {spec["data"]["split"]["name"] for spec in specs.values()} == {"book-ablation"}
+
+
+def test_with_random_weights_row_5_is_row_10(
+    options: RunOptions, catalog: Catalog, assets_dir: Path
+) -> None:
+    there = RunOptions(out=options.out, device="cpu", threads=1, assets=assets_dir)
+    rows = GPT2_SMS_SPAM_ABLATION.chosen("5,10")
+    for_all = {"backbone": "gpt2:weights=random"}
+    planned = plan_suite(GPT2_SMS_SPAM_ABLATION, rows, for_all, 1, there, catalog)
+    five, ten = planned.rows
+    assert five.runs[0].key == ten.runs[0].key
+    assert (five.modified, ten.modified) == (True, False)
+    parameters = ten.runs[0].record.parameters
+    assert parameters is not None
+    assert parameters.trainable == 124_441_346
