@@ -60,7 +60,7 @@ def plan_run(
     tree = to_tree(spec)
     strategy = format_component(tree["freezing"])
     with _blaming_the_components(tree):
-        outline = _outline(experiment, len(data.facts.class_names))
+        outline = outline_experiment(experiment, len(data.facts.class_names))
     freezing = plan_freezing(
         experiment.freezing, experiment.backbone.describe(), spec.train.epochs, strategy
     )
@@ -167,7 +167,8 @@ def _blaming_the_components(tree: Mapping[str, Any]) -> Iterator[None]:
         ) from error
 
 
-def _outline(experiment: Experiment, num_classes: int) -> ClassifierOutline:
+def outline_experiment(experiment: Experiment, num_classes: int) -> ClassifierOutline:
+    """The experiment's classifier on the meta device, with its adapter."""
     hidden_size = experiment.backbone.hidden_size()
     with without_weights():
         head: nn.Module = experiment.head.build(hidden_size, num_classes)

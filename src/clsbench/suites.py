@@ -20,18 +20,20 @@ import torch
 
 from clsbench.catalog import Catalog
 from clsbench.components import Executor
-from clsbench.errors import ClsbenchError, UsageError
-from clsbench.experiment import run_experiment
+from clsbench.environment import choose_device, circumstances
+from clsbench.errors import ClsbenchError
+from clsbench.estimation import Speed, estimate_run, measure_speed
 from clsbench.jobs import Job, JobEnd, Message
 from clsbench.options import RunOptions, plain_options
-from clsbench.planning import run_key
-from clsbench.preparation import prepare_files
+from clsbench.planning import plan_run, run_key
+from clsbench.preparation import PreparedFiles, prepare_data, prepare_files
 from clsbench.record import RunRecord
 from clsbench.resolve import Experiment, find_spec, resolve
 from clsbench.results.store import check_store_writable, finished_run
 from clsbench.results.suite_results import RowResult, SuiteResults, write_suite_results
 from clsbench.spec import ExperimentSpec, to_tree
 from clsbench.suite import SuiteRow, SuiteSpec
+from clsbench.values import Estimate
 
 LOCKS = ".locks"
 """The folder in the store that holds a lock for every run that somebody is doing."""
@@ -70,6 +72,7 @@ class PlannedRow(NamedTuple):
     modified: bool = False
     problem: str | None = None
     not_applicable: str | None = None
+    estimate: Estimate | None = None
 
 
 class SuitePlan(NamedTuple):
@@ -125,19 +128,72 @@ def plan_suite(
     base = find_spec(suite.base, catalog)
     if for_all:
         resolve(base, {**suite.changes, **for_all}, catalog)
+    device = choose_device(options.device, options.precision)
     planned = []
-    for row in rows:
-        tell(row)
-        changes = suite.changes_of(row, for_all)
-        try:
-            planned.append(_plan_row(row, changes, suite, base, seeds, options, catalog))
-        except _NotApplicableError as reason:
-            planned.append(PlannedRow(row, changes, not_applicable=str(reason)))
-        except ClsbenchError as error:
-            planned.append(PlannedRow(row, changes, problem=str(error)))
+    with circumstances(options):
+        speed = measure_speed(device, options.precision)
+        ground = _Ground(suite, base, for_all, seeds, options, catalog, device, speed)
+        for row in rows:
+            tell(row)
+            planned.append(_plan_row(row, ground))
     return SuitePlan(
         suite, dict(for_all), seeds if isinstance(seeds, int) else tuple(seeds), tuple(planned)
     )
+
+
+class _Ground(NamedTuple):
+    """What all rows have in common."""
+
+    suite: SuiteSpec
+    base: ExperimentSpec
+    for_all: Mapping[str, Any]
+    seeds: Sequence[int] | int
+    options: RunOptions
+    catalog: Catalog
+    device: torch.device
+    speed: Speed
+
+
+def _plan_row(row: SuiteRow, ground: _Ground) -> PlannedRow:
+    changes = ground.suite.changes_of(row, ground.for_all)
+    try:
+        experiment = resolve(ground.base, changes, ground.catalog)
+        meant = resolve(ground.base, ground.suite.changes_of(row, {}), ground.catalog)
+        files = prepare_files(experiment, ground.options, ground.catalog, dry_run=True)
+        lacking = _what_a_stand_in_lacks(row, experiment, files)
+        if lacking is not None:
+            return PlannedRow(row, changes, not_applicable=lacking)
+        data = prepare_data(files.experiment, files.files)
+        planned = plan_run(files.experiment, ground.options, ground.device, files, data)
+        estimate = estimate_run(files.experiment, planned, data, ground.speed)
+    except ClsbenchError as error:
+        return PlannedRow(row, changes, problem=str(error))
+    return PlannedRow(
+        row,
+        changes,
+        runs=_runs(experiment.spec, planned.record, ground.seeds),
+        modified=bool(files.stand_ins) or experiment.spec.identity() != meant.spec.identity(),
+        estimate=estimate,
+    )
+
+
+def _what_a_stand_in_lacks(
+    row: SuiteRow, experiment: Experiment, files: PreparedFiles
+) -> str | None:
+    """Why the row does not mean with the stand-ins what it means without."""
+    tree = to_tree(files.experiment.spec)
+    for stand_in in files.stand_ins:
+        who = f"{stand_in.by} stands in for {stand_in.replaced} and has no"
+        for key in row.changes:
+            axis, _, option = key.partition(".")
+            if axis == stand_in.axis and option and option not in tree[axis]:
+                return f"{who} {option}"
+        padding = experiment.spec.data.padding
+        if stand_in.axis == "backbone" and isinstance(padding, int):
+            context = files.experiment.backbone.context_length()
+            if experiment.backbone.context_length() >= padding > context:
+                return f"{who} room for {padding:,} tokens, only for {context:,}"
+    return None
 
 
 def _runs(
@@ -156,51 +212,6 @@ def _runs(
         )
         found.append(PlannedRun(spec={**to_tree(spec), "seed": seed}, record=planned))
     return tuple(found)
-
-
-class _NotApplicableError(UsageError):
-    """The row asks for what a stand-in has not."""
-
-
-def _plan_row(
-    row: SuiteRow,
-    changes: dict[str, Any],
-    suite: SuiteSpec,
-    base: ExperimentSpec,
-    seeds: Sequence[int] | int,
-    options: RunOptions,
-    catalog: Catalog,
-) -> PlannedRow:
-    experiment = resolve(base, changes, catalog)
-    meant = resolve(base, suite.changes_of(row, {}), catalog)
-    _refuse_what_a_stand_in_lacks(row, experiment, options, catalog)
-    record = run_experiment(experiment, options, catalog, dry_run=True).record
-    changed = experiment.spec.identity() != meant.spec.identity()
-    return PlannedRow(
-        row,
-        changes,
-        runs=_runs(experiment.spec, record, seeds),
-        modified=changed or bool(record.stand_ins),
-    )
-
-
-def _refuse_what_a_stand_in_lacks(
-    row: SuiteRow, experiment: Experiment, options: RunOptions, catalog: Catalog
-) -> None:
-    files = prepare_files(experiment, options, catalog, dry_run=True)
-    tree = to_tree(files.experiment.spec)
-    for stand_in in files.stand_ins:
-        who = f"{stand_in.by} stands in for {stand_in.replaced} and has no"
-        for key in row.changes:
-            axis, _, option = key.partition(".")
-            if axis == stand_in.axis and option and option not in tree[axis]:
-                raise _NotApplicableError(f"{who} {option}")
-        if stand_in.axis != "backbone":
-            continue
-        padding = experiment.spec.data.padding
-        context = files.experiment.backbone.context_length()
-        if isinstance(padding, int) and experiment.backbone.context_length() >= padding > context:
-            raise _NotApplicableError(f"{who} room for {padding:,} tokens, only for {context:,}")
 
 
 def run_suite(
@@ -280,6 +291,7 @@ def _row_result(row: PlannedRow, plan: SuitePlan, states: Mapping[str, RunState]
         published=row.row.published,
         modified=row.modified,
         not_applicable=row.not_applicable,
+        estimate=row.estimate,
         same_as=twin.row.label if twin is not None else None,
         runs=tuple(state.run for state in done if state.run is not None),
         stored=tuple(s.run for s in done if s.run is not None and s.status == "stored"),

@@ -137,6 +137,19 @@ class Shortcut(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds by phase, as far as they grow with the work; loading and plots come on top."""
+
+    prefix_seconds: float
+    training_seconds: float
+    evaluation_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return self.prefix_seconds + self.training_seconds + self.evaluation_seconds
+
+
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is about to do, for those who watch it. ``steps`` counts batches."""
 

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 _REFRESHES_PER_SECOND = 4
 _SECONDS_BETWEEN_LINES = 30.0
 _MOST_ROWS = 24
+_LOADING_SECONDS = 5.0
+"""What a process takes to begin and to end a run, about."""
 
 
 def choose_suite_display(quiet: bool) -> SuiteDisplay:
@@ -86,19 +88,28 @@ class SuiteDisplay:
         return sum(s.status not in ("running", "elsewhere") for s in self.states.values())
 
     def seconds_left(self) -> float | None:
-        """Until the last run, at the pace of those that ended; ``None`` while there is none."""
+        """Until the last run: the estimates, corrected by how far off they were so far."""
         assert self.plan is not None
-        if not self.seconds:
+        expected = {
+            run.key: row.estimate.seconds + _LOADING_SECONDS
+            for row in self.plan.rows
+            if row.estimate is not None
+            for run in row.runs
+        }
+        known = [key for key in self.seconds if key in expected]
+        if not known:
             return None
-        mean = sum(self.seconds.values()) / len(self.seconds)
+        # Runs that ended tell how far off the estimates are.
+        factor = sum(self.seconds[key] for key in known) / sum(expected[key] for key in known)
+        left = 0.0
+        for key, seconds in expected.items():
+            state = self.states.get(key)
+            if state is None or state.status == "elsewhere":
+                left += factor * seconds
+            elif state.status == "running":
+                left += max(factor * seconds - (self._clock() - self.began[key]), 0.0)
         at_once = max(sum(s.status == "running" for s in self.states.values()), 1)
-        going = sum(
-            max(mean - (self._clock() - self.began[key]), 0.0)
-            for key, state in self.states.items()
-            if state.status == "running"
-        )
-        waiting = len(self.plan.runs()) - len(self.states)
-        return (going + waiting * mean) / at_once
+        return left / at_once
 
 
 class SuiteLines(SuiteDisplay):

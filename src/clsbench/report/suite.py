@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +36,7 @@ _RESULTS = (
     "trained\nparameters",
     "time",
 )
-_PLAN = ("runs", "in the\nstore", "trained\nparameters", "memory")
+_PLAN = ("runs", "in the\nstore", "trained\nparameters", "memory", "prefix", "training", "a run")
 
 
 def print_suite_plan(console: Console, plan: SuitePlan, stored: Collection[str]) -> None:
@@ -50,6 +51,8 @@ def print_suite_plan(console: Console, plan: SuitePlan, stored: Collection[str])
         elif row.problem is not None:
             told = f"row {row.row.label} cannot be run: {row.problem}"
             console.print(plain(told, "red"), soft_wrap=True)
+    if plan.rows:
+        console.print(_plan_sums(plan, stored), soft_wrap=True)
     absent = dict.fromkeys(
         warning for row in plan.rows for run in row.runs for warning in run.record.warnings
     )
@@ -69,8 +72,40 @@ def _plan_row(row: PlannedRow, stored: Collection[str]) -> Row:
         str(there),
         f"{record.parameters.trainable:,}" if record.parameters is not None else "–",
         bytes_text(record.memory_bytes_expected) if record.memory_bytes_expected else "–",
+        *_estimated(row),
     )
-    return Row(label, cells, f"{cells[0]} runs ({there} in the store), {cells[3]}")
+    return Row(
+        label, cells, f"{cells[0]} runs ({there} in the store), {cells[3]}, {cells[-1]} each"
+    )
+
+
+def _estimated(row: PlannedRow) -> tuple[str, str, str]:
+    if row.estimate is None:
+        return ("–", "–", "–")
+    training = row.estimate.training_seconds + row.estimate.evaluation_seconds
+    prefix = row.estimate.prefix_seconds
+    return (
+        seconds_text(prefix) if prefix else "–",
+        seconds_text(training),
+        seconds_text(row.estimate.seconds),
+    )
+
+
+def _plan_sums(plan: SuitePlan, stored: Collection[str]) -> Text:
+    """What is left to be done, in all."""
+    seconds = {
+        run.key: row.estimate.seconds
+        for row in plan.rows
+        if row.estimate is not None
+        for run in row.runs
+        if run.key not in stored
+    }
+    told = f"{len(seconds)} runs to do, about {seconds_text(sum(seconds.values()))} in all: "
+    told += (
+        "counted operations at the speed that this machine has just shown. Loading comes on top; "
+        "a prefix that runs share, or that an earlier run has kept, is computed once."
+    )
+    return plain(told)
 
 
 def print_suite(console: Console, results: SuiteResults, store: Path) -> None:
@@ -89,6 +124,20 @@ def print_suite(console: Console, results: SuiteResults, store: Path) -> None:
     groups = [rows, _baseline_rows(figures)]
     console.print(fitting_table("row", headers, groups, console.width))
     _print_notes(console, figures)
+
+
+def _deviation(figures: SuiteFigures) -> list[str]:
+    """How far off the estimates were, in words."""
+    ratios = sorted(
+        ratio for row in figures.rows if (ratio := row.seconds_over_estimate()) is not None
+    )
+    if not ratios:
+        return []
+    middle = statistics.median(ratios)
+    return [
+        f"Training and evaluation took {middle:.2f} times as long as estimated (median; "
+        f"{ratios[0]:.2f} to {ratios[-1]:.2f})."
+    ]
 
 
 def _result_row(figures: RowFigures) -> Row:
@@ -179,6 +228,7 @@ def _print_notes(console: Console, figures: SuiteFigures) -> None:
         for row in results.rows
         if row.not_applicable is not None
     ]
+    notes += _deviation(figures)
     notes += figures.problems
     for note in notes:
         console.print(plain(note, "dim"), soft_wrap=True)

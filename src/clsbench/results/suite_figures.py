@@ -44,6 +44,16 @@ class RowFigures(NamedTuple):
         ]
         return sum(sums) / len(sums)
 
+    def seconds_over_estimate(self) -> float | None:
+        """Training and evaluation over what they were estimated at, for runs just done.
+
+        The prefix is left out: it may have been there, or shared.
+        """
+        estimate, seconds = self.row.estimate, self.mean_seconds("training", "evaluation")
+        if estimate is None or seconds is None or set(self.row.runs) <= set(self.row.stored):
+            return None
+        return seconds / (estimate.training_seconds + estimate.evaluation_seconds)
+
     def difference_from_published(self, split: str) -> float | None:
         """Measured minus published accuracy, where there are both and of one experiment."""
         published = self.row.published

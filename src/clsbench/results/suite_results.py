@@ -13,6 +13,7 @@ import msgspec
 from clsbench.errors import UsageError
 from clsbench.results.disk import storing_error
 from clsbench.suite import PublishedRow
+from clsbench.values import Estimate
 
 SUITES = "suites"
 """The folder in the store that holds a file for each suite, by its name."""
@@ -27,7 +28,8 @@ class RowResult(msgspec.Struct, frozen=True, kw_only=True):
     ``not_applicable`` says why the row means nothing here, ``errors`` what kept runs from being
     finished, ``waiting`` counts those that have not ended. ``modified``: the user's changes or a
     stand-in make it another experiment than the suite means. ``same_as`` is the label of an earlier
-    row that comes to the same experiment, whose runs it shares.
+    row that comes to the same experiment, whose runs it shares. ``estimate`` is how long one of its
+    runs was thought to take.
     """
 
     label: str
@@ -36,6 +38,7 @@ class RowResult(msgspec.Struct, frozen=True, kw_only=True):
     published: PublishedRow | None
     modified: bool = False
     same_as: str | None = None
+    estimate: Estimate | None = None
     not_applicable: str | None = None
     runs: tuple[str, ...] = ()
     stored: tuple[str, ...] = ()
