@@ -74,6 +74,22 @@ def test_a_run_leaves_everything_behind(finished: FinishedRun) -> None:
         assert name in names
 
 
+def test_the_record_says_how_well_it_is_calibrated(finished: FinishedRun) -> None:
+    metrics = finished.record.metrics
+    assert metrics is not None
+    lines = (stored(finished) / "predictions.csv").read_text().splitlines()
+    rows = [row for row in csv.DictReader(lines) if row["split"] == "test"]
+    classes = [name for name in rows[0] if name.startswith("probability_")]
+    squares = [
+        sum((float(row[c]) - (c == f"probability_{row['label']}")) ** 2 for c in classes)
+        for row in rows
+    ]
+    assert metrics.test.brier == pytest.approx(sum(squares) / len(squares), abs=1e-6)
+    assert metrics.test.ece is not None
+    assert 0 <= metrics.test.ece <= 1
+    assert finished.record.baselines[0].metrics.test.brier is None
+
+
 def test_history_has_one_entry_per_evaluation_point(finished: FinishedRun) -> None:
     record = finished.record
     assert record.history is not None

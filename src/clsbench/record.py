@@ -104,7 +104,8 @@ class SplitMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """A classifier's figures on one whole split of ``n`` texts.
 
     ``interval`` is Wilson's 95 % interval of the accuracy; ``confusion[i][j]`` counts texts of
-    class i called j. ``loss`` is ``None`` for a baseline. ``without_leaked`` holds the same figures
+    class i called j. ``loss``, the expected calibration error ``ece`` and the Brier score are
+    ``None`` for a baseline, which gives no probabilities. ``without_leaked`` holds the same figures
     on the texts that do not stand in the training split, where any do.
     """
 
@@ -115,6 +116,8 @@ class SplitMetrics(msgspec.Struct, frozen=True, kw_only=True):
     macro_f1: float
     confusion: tuple[tuple[int, ...], ...]
     loss: float | None = None
+    ece: float | None = None
+    brier: float | None = None
     without_leaked: SplitMetrics | None = None
 
 

@@ -171,3 +171,14 @@ def on_a_terminal(width: int, *arguments: str) -> str:
     os.close(ours)
     assert process.returncode == 0
     return re.sub(r"\x1b\[[0-9;]*m", "", received.decode())
+
+
+def test_a_limit_shows_the_last_or_the_best_and_says_so(clsbench: Command, store: Path) -> None:
+    names = [path.name for path in sorted(store.iterdir())][:3]
+    last = clsbench("results", "--out", store, "--limit", "1")
+    assert [name for name in names if name in last.stdout] == names[2:]
+    assert "the last 1 of 3 runs; --limit 0 shows all" in last.stderr
+    best = clsbench("results", "--out", store, "--limit", "1", "--sort", "-test_accuracy")
+    assert [name for name in names if name in best.stdout] == names[:1]
+    assert "the first 1 of 3" in best.stderr
+    assert clsbench("results", "--out", store, "--limit", "0").stdout.count("gpt2-sms-spam-") == 3

@@ -42,10 +42,23 @@ FORMATS = ("table", "csv", "json", "markdown", "latex")
     show_default=True,
     help="table, csv and json (numbers in full), markdown or latex.",
 )
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Show at most so many runs of a table: the last, or with --sort the first; 0 shows all. "
+    "The other formats hold all.",
+)
 @run_options("out")
 @click.pass_context
 def results(
-    ctx: click.Context, sort: str | None, columns: str | None, where: str | None, form: str
+    ctx: click.Context,
+    sort: str | None,
+    columns: str | None,
+    where: str | None,
+    form: str,
+    limit: int,
 ) -> None:
     """Every stored run, a row a run.
 
@@ -76,7 +89,14 @@ def results(
         _say_empty(str(store), in_store)
         return
     if form == "table":
+        shown = len(table)
+        if limit and shown > limit:
+            table = table.head(limit) if sort is not None else table.tail(limit)
         _print_table(table, marks=columns is None)
+        if len(table) < shown:
+            which = "first" if sort is not None else "last"
+            told = f"the {which} {len(table):,} of {shown:,} runs; --limit 0 shows all"
+            click.echo(told, err=True)
     else:
         _write(table, form)
 

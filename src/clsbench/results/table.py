@@ -125,6 +125,14 @@ def stand_in_names(record: RunRecord) -> str:
     return ", ".join(stand_in.by.partition(":")[0] for stand_in in record.stand_ins)
 
 
+def _published(run: StoredRun) -> float | None:
+    """The published test accuracy, where it belongs to this very experiment."""
+    record = run.record
+    if record.published is None or record.modified or record.stand_ins:
+        return None
+    return record.published.accuracy.get("test")
+
+
 def _split_columns(split: str) -> list[_Column]:
     def figure(*path: str | int) -> Callable[[StoredRun], Any]:
         def value(run: StoredRun) -> Any:
@@ -143,6 +151,8 @@ def _split_columns(split: str) -> list[_Column]:
         _Column(f"{split}_accuracy_high", "number", figure("interval", 1)),
         _Column(f"{split}_loss", "number", figure("loss")),
         _Column(f"{split}_macro_f1", "number", figure("macro_f1")),
+        _Column(f"{split}_ece", "number", figure("ece")),
+        _Column(f"{split}_brier", "number", figure("brier")),
         _Column(f"{split}_n", "count", figure("n")),
         _Column(f"{split}_accuracy_without_leaked", "number", figure("without_leaked", "accuracy")),
     ]
@@ -172,6 +182,7 @@ _FIGURES = (
     *_split_columns("validation"),
     # The training split is where leaked texts come from: nothing is set apart in it.
     *_split_columns("train")[:-1],
+    _Column("published_test_accuracy", "number", _published),
 )
 _COSTS = (
     _Column("trainable_parameters", "count", _of_record("parameters", "trainable")),

@@ -9,11 +9,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from msgspec.structs import replace
 
 from clsbench.components import Baseline
 from clsbench.errors import ClsbenchError, PluginError
 from clsbench.fastpath.forward import Forward
 from clsbench.record import BaselineResult, Metrics, SplitMetrics
+from clsbench.results.calibration import calibration
 from clsbench.results.metrics import split_metrics
 from clsbench.values import Split, Splits
 
@@ -44,13 +46,15 @@ def score_classifier(forward: Forward, leaks: Leaks, num_classes: int, batch_siz
                 "a smaller learning rate (--set train.lr=…) or --precision fp32"
             )
         probabilities[name] = logits.softmax(dim=-1).numpy()
-        figures[name] = split_metrics(
+        found = split_metrics(
             rows.labels.numpy(),
             logits.argmax(dim=-1).numpy(),
             num_classes,
             loss=F.cross_entropy(logits, rows.labels).item(),
             leaked=_mask(leaks, name),
         )
+        sure = calibration(rows.labels.numpy(), probabilities[name])
+        figures[name] = replace(found, ece=sure.ece, brier=sure.brier)
     return Scores(probabilities, Metrics(**figures))
 
 
