@@ -120,6 +120,7 @@ def test_a_side_that_does_something_else_is_reported_and_not_timed(
     assert "failed: losses" in done.stdout
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_nothing_is_said_where_others_were_always_busy(assets_dir: Path, tmp_path: Path) -> None:
     # No load is below zero: every sample is dropped.
@@ -146,6 +147,7 @@ def test_unknown_settings_are_refused_and_help_teaches(assets_dir: Path, tmp_pat
         assert word in done.stdout
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_row_1_runs_whole_on_both_sides(assets_dir: Path, tmp_path: Path) -> None:
     done, report = run(["--whole"], assets_dir, tmp_path, timeout=900)

@@ -36,6 +36,7 @@ def run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str]
     return done, json.loads(stored[-1].read_text()) if stored else {}
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_every_round_is_kept_with_what_is_known_of_it(tmp_path: Path) -> None:
     done, stored = run(tmp_path, "-k", "test_freezing and head-only and cpu")
@@ -59,6 +60,7 @@ def test_every_round_is_kept_with_what_is_known_of_it(tmp_path: Path) -> None:
     assert all(result.seconds for result in kept.results.values())
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_slow_down_on_purpose_shows(tmp_path: Path) -> None:
     medians = {}

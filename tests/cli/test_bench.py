@@ -59,6 +59,7 @@ def test_json_holds_every_sample(clsbench: Command, spec_file: Path) -> None:
     assert report["limits"]["flops_per_second"] > 1e8
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_sweep_with_its_plot_and_table(
     clsbench: Command, spec_file: Path, tmp_path: Path
@@ -92,6 +93,7 @@ def test_a_file_that_cannot_be_written_takes_nothing_away(
     assert "/dev/full cannot be written: No space left on device" in done.stderr
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_sweep_over_components(clsbench: Command, spec_file: Path) -> None:
     done = clsbench(
@@ -106,6 +108,7 @@ def test_a_sweep_over_components(clsbench: Command, spec_file: Path) -> None:
     assert [measured["phase"] for measured in last["measurements"]] == ["prefix"]
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_what_others_disturb_is_not_measured(
     clsbench: Command, spec_file: Path, others_at_work: None
@@ -148,6 +151,7 @@ def test_mistakes_are_told_before_anything_is_measured(
     assert done.stdout == ""
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent by POSIX means")
 @pytest.mark.parametrize(
@@ -195,6 +199,7 @@ def test_an_interruption_keeps_what_was_measured(
     assert "Traceback" not in stderr
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_two_variants_turn_by_turn(clsbench: Command, spec_file: Path) -> None:
     done = clsbench(
@@ -212,6 +217,7 @@ def test_two_variants_turn_by_turn(clsbench: Command, spec_file: Path) -> None:
     assert contenders == ["A", "B", "A again", "A again", "B", "A"]
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_what_cannot_be_compared_is_told(clsbench: Command, spec_file: Path) -> None:
     done = clsbench(

@@ -68,6 +68,7 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_the_slower_checkout_is_found(repository: Path, environment: dict[str, str]) -> None:
     """One and a half times as long."""

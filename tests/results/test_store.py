@@ -461,6 +461,7 @@ def test_an_empty_store_is_told(tmp_path: Path, reference: str) -> None:
         find_run(tmp_path / "none", reference)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_thousands_of_runs_are_read_in_seconds(tmp_path: Path) -> None:
     encoded = msgspec.json.encode(make_record())
