@@ -118,6 +118,7 @@ def train(
             if fast and plan is not None and room is not None
             else None,
         )
+        freezing.apply(classifier, freezing.by_epoch[0])
         losses: list[float] = []
 
         class Watching:

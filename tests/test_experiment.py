@@ -427,13 +427,32 @@ class NotANumber(clsbench.Pooling):
     def reads_padding(self):
         return False
 
+TABLES = {}
+
+class KeepsATable(clsbench.Pooling):
+    "A pooling that keeps a table for all of the process."
+
+    def build(self, hidden_size):
+        import torch
+
+        class Adding(torch.nn.Module):
+            def forward(self, hidden, lengths):
+                if "table" not in TABLES:
+                    TABLES["table"] = torch.zeros(hidden_size)
+                return hidden[:, 0] + TABLES["table"].to(hidden.device)
+
+        return Adding()
+
+    def reads_padding(self):
+        return False
+
 @clsbench.hookimpl
 def clsbench_register_baselines():
     return {"faulty": Faulty}
 
 @clsbench.hookimpl
 def clsbench_register_poolings():
-    return {"not-a-number": NotANumber}
+    return {"not-a-number": NotANumber, "keeps-a-table": KeepsATable}
 """
 
 
@@ -466,6 +485,14 @@ def test_a_baseline_that_fails_is_named_and_costs_no_run(tmp_path: Path) -> None
     for fault, warning in zip(said, record.warnings, strict=True):
         assert warning.startswith(f"baseline faulty:fault={fault}")
         assert said[fault] in warning
+
+
+def test_what_a_plugin_keeps_from_planning_is_explained(tmp_path: Path) -> None:
+    record = run_with_plugin(tmp_path, pooling="keeps-a-table")
+    assert record.status == "failed"
+    assert record.error is not None
+    assert "meta tensor" in record.error
+    assert "keep it in an attribute of the module" in record.error
 
 
 def test_a_plugin_that_gives_nan_is_not_blamed_on_the_backbone_alone(tmp_path: Path) -> None:

@@ -51,6 +51,12 @@ from clsbench.training.scoring import ScoredBaseline, Scores, score_baseline, sc
 
 logger = logging.getLogger(__name__)
 
+_META_HINT = (
+    " (a backbone, pooling, head or adapter seems to keep a tensor in a global variable or under "
+    "functools.lru_cache: it was made while the run was planned, on the meta device, and has no "
+    "values; keep it in an attribute of the module instead)"
+)
+
 
 class FinishedRun(NamedTuple):
     """The record of a run and the directory it is stored in (``None`` if it is not)."""
@@ -128,6 +134,8 @@ def run_experiment(
             classifier = build_classifier(
                 experiment, files.files, len(data.facts.class_names), spec.seed, options.precision
             ).to(device)
+            # As in the first epoch, for all that is computed before it.
+            freezing.apply(classifier, freezing.by_epoch[0])
             checks = _numerical_checks(experiment, files)
             forward = Forward(
                 classifier,
@@ -192,6 +200,8 @@ def run_experiment(
             known = isinstance(problem, ClsbenchError)
             status = "failed"
             error = str(problem) if known else f"{type(problem).__name__}: {problem}"
+            if not known and "meta tensor" in error:
+                error += _META_HINT
         record = replace(
             record,
             status=status,
@@ -224,13 +234,10 @@ def run_experiment(
 def _without_shortcuts(
     fast: FastPlan, forward: Forward, freezing: FreezingPlan, problem: str
 ) -> tuple[FastPlan, Forward]:
-    """The plain path, since the fast one was tried and gave something else; the user is told."""
-    reason = (
-        f"tried on a few texts, the fast path gave something else than the plain one: {problem}"
-    )
-    logger.warning("the fast path is not taken: %s; the run takes longer", reason)
+    """The plain path, since the fast one cannot be relied on; the user is told."""
+    logger.warning("the fast path is not taken: %s; the run takes longer", problem)
     plain = Forward(forward.classifier, forward.splits, forward.device, forward.precision)
-    return nothing(fast.stages, freezing, reason), plain
+    return nothing(fast.stages, freezing, problem), plain
 
 
 def build_classifier(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import random
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,6 +18,7 @@ import clsbench
 from clsbench.builtin.freezing_strategies import All, Gradual, HeadOnly, LastBlocks
 from clsbench.builtin.heads import Linear
 from clsbench.builtin.poolings import LastRealToken, LastToken
+from clsbench.fastpath.forward import Forward
 from clsbench.fastpath.trial import what_differs
 from clsbench.model.freezing import plan_freezing
 from clsbench.spec import TrainSettings
@@ -43,13 +48,14 @@ def both(
     epochs: int = 2,
     trial: bool = False,
     batch_size: int = 3,
+    dtype: torch.dtype = torch.float64,
 ) -> tuple[Outcome, Outcome]:
     settings = TrainSettings(epochs=epochs, batch_size=batch_size, eval_every=2, eval_batches=2)
     setup = Setup(TinyGPT2(), pooling or LastToken(), Linear(), freezing, Alters(), settings)
     splits = random_splits(1, LENGTHS, WIDTH_TOKENS, VOCABULARY)
     CHANGES.append(change)
     try:
-        return run_both(setup, splits, torch.float64, trial)
+        return run_both(setup, splits, dtype, trial)
     finally:
         CHANGES.pop()
 
@@ -435,13 +441,7 @@ class AllThenLast(clsbench.FreezingStrategy):
 def test_what_is_hostile_changes_nothing(
     change: Change, freezing: clsbench.FreezingStrategy, pooling: clsbench.Pooling
 ) -> None:
-    plain, fast = both(change, freezing, pooling, epochs=3, trial=True)
-    assert_same(plain, fast)
-    for name, weights in plain.weights.items():
-        if not name.endswith("W_key.bias"):  # its gradient is zero but for rounding
-            torch.testing.assert_close(fast.weights[name], weights, rtol=0, atol=1e-8)
-    for split, logits in plain.logits.items():
-        torch.testing.assert_close(fast.logits[split], logits, rtol=1e-9, atol=1e-9)
+    assert_nothing_differs(*both(change, freezing, pooling, epochs=3, trial=True))
 
 
 def test_a_weight_that_is_read_without_a_gradient_is_trained_all_the_same() -> None:
@@ -524,3 +524,343 @@ def test_a_trial_leaves_no_state_behind() -> None:
     assert fast.problem is None
     assert_same(plain, fast)
     assert fast.forward.classifier.out_head.calls == len(fast.losses)
+
+
+# --- state, and generators, wherever they are held ------------------------------------------------
+
+
+class Later(nn.Module):
+    """Rounds, once it has been called often enough while training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = 0
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, T, 12) → (B, T, 12)."""
+        self.steps += self.training
+        return (hidden * 16).round() / 16 if self.steps > 6 else hidden
+
+
+def drop_by_closure(classifier: Any) -> None:
+    generator = random.Random(3)
+
+    def drop(module: Any, inputs: Any, out: Tensor) -> Tensor:
+        return out * 0.5 if module.training and generator.random() < 0.1 else out
+
+    block(classifier, 0).register_forward_hook(drop)
+
+
+class DropsByList(nn.Module):
+    """By a generator of NumPy's, in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generators = [np.random.default_rng(3)]
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, T, 12) → (B, T, 12)."""
+        drops = self.training and self.generators[0].random() < 0.1
+        return hidden * 0.5 if drops else hidden
+
+
+class DropsUnseen(nn.Module):
+    """Draws where there are weights only."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, T, 12) → (B, T, 12)."""
+        drops = self.training and not hidden.is_meta and torch.rand(()).item() < 0.05
+        return hidden * 0.5 if drops else hidden
+
+
+def centre(classifier: Any, where: nn.Module, eager: bool) -> None:
+    """By a mean that another part follows slowly."""
+    backbone = classifier.backbone
+    backbone.register_buffer("centre", torch.zeros(12, device=backbone.tok_emb.weight.device))
+    block(classifier, 0).register_forward_hook(lambda module, i, out: out - backbone.centre)
+
+    def follow(module: Any, inputs: Any) -> None:
+        if eager or module.training:
+            with torch.no_grad():
+                mean = inputs[0].reshape(-1, 12).mean(0)
+                backbone.centre.data.mul_(0.9999).add_(mean * 0.0001)
+
+    where.register_forward_pre_hook(follow)
+
+
+def centre_by_the_head(classifier: Any) -> None:
+    centre(classifier, classifier.out_head, False)
+
+
+def centre_by_a_block(classifier: Any) -> None:
+    centre(classifier, block(classifier, 2), False)
+
+
+def centre_in_evaluation_too(classifier: Any) -> None:
+    centre(classifier, classifier.out_head, True)
+
+
+def average_in_a_parameter(classifier: Any) -> None:
+    head = classifier.out_head
+    head.mean = nn.Parameter(torch.zeros(12, device=head.weight.device), requires_grad=False)
+
+    def follow(module: Any, inputs: Any) -> Tensor:
+        if module.training:
+            module.mean.data.mul_(0.9).add_(0.1 * inputs[0].detach().mean(0))
+        return inputs[0] - module.mean.detach()
+
+    head.register_forward_pre_hook(follow)
+
+
+def follow_as_a_teacher(classifier: Any) -> None:
+    teacher, student = block(classifier, 0).ff, block(classifier, 2).ff
+
+    def follow(*_: Any) -> None:
+        with torch.no_grad():
+            for one, other in zip(teacher.parameters(), student.parameters(), strict=True):
+                one.lerp_(other, 0.01)
+
+    block(classifier, 2).register_forward_hook(follow)
+
+
+def initialise_by_the_first_batch(classifier: Any) -> None:
+    head = classifier.out_head
+    head.mean = nn.Parameter(torch.zeros(12, device=head.weight.device))
+    head.done = False
+
+    def initialise(module: Any, inputs: Any) -> Tensor:
+        if module.training and not module.done and not inputs[0].is_meta:
+            module.mean.data.copy_(-inputs[0].detach().mean(0))
+            module.done = True
+        return inputs[0] + module.mean
+
+    head.register_forward_pre_hook(initialise)
+
+
+def shrink_by_a_gradient_hook(classifier: Any) -> None:
+    shrunk, trained = (block(classifier, index).ff.layers[0].weight for index in (0, 2))
+
+    def shrink(parameter: Tensor) -> None:
+        shrunk.data.mul_(0.999)
+
+    trained.register_post_accumulate_grad_hook(shrink)
+
+
+def add_noise_to_gradients(classifier: Any) -> None:
+    for parameter in classifier.parameters():
+        if not parameter.is_meta:
+            parameter.register_hook(lambda g: g + g.abs().mean() * torch.randn_like(g))
+
+
+def count_in_the_backward_pass(classifier: Any) -> None:
+    counts = {"steps": 0}
+
+    def count(*_: Any) -> None:
+        counts["steps"] += 1
+
+    classifier.out_head.register_full_backward_hook(count)
+    block(classifier, 0).register_forward_hook(lambda m, i, o: o * (1 + 0.01 * counts["steps"]))
+
+
+def count_calls_in_the_head(classifier: Any) -> None:
+    head = classifier.out_head
+    head.calls = 0
+
+    def count(module: Any, inputs: Any, out: Tensor) -> Tensor:
+        module.calls += 1
+        return out * (1.5 if module.calls > 30 else 1)
+
+    head.register_forward_hook(count)
+
+
+class Coarse(nn.Linear):
+    """Computes with rounded weights where they are frozen."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(B, T, 12) → (B, T, 48)."""
+        weight = self.weight if self.weight.requires_grad else (self.weight * 32).round() / 32
+        return nn.functional.linear(hidden, weight, self.bias)
+
+
+def round_what_is_frozen(classifier: Any) -> None:
+    for index in range(3):
+        block(classifier, index).ff.layers[0].__class__ = Coarse
+
+
+def never_choose_the_last_class(classifier: Any) -> None:
+    def forbid(module: Any, inputs: Any, out: Tensor) -> Tensor:
+        return torch.cat([out, torch.full_like(out[:, :1], -math.inf)], 1)
+
+    classifier.out_head.register_forward_hook(forbid)
+    behind(0, Standardises)(classifier)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(behind(0, Later), id="a change that comes later"),
+        pytest.param(behind(0, DropsByList), id="a generator in a list"),
+        pytest.param(behind(0, DropsUnseen), id="a generator that planning does not see"),
+        drop_by_closure,
+        centre_by_the_head,
+        centre_by_a_block,
+        centre_in_evaluation_too,
+        average_in_a_parameter,
+        follow_as_a_teacher,
+        initialise_by_the_first_batch,
+        shrink_by_a_gradient_hook,
+        add_noise_to_gradients,
+        count_in_the_backward_pass,
+        count_calls_in_the_head,
+        round_what_is_frozen,
+        never_choose_the_last_class,
+    ],
+)
+def test_state_of_any_kind_changes_nothing(change: Change) -> None:
+    assert_nothing_differs(*both(change, LastBlocks(), epochs=4, trial=True))
+
+
+def assert_nothing_differs(plain: Outcome, fast: Outcome) -> None:
+    assert_same(plain, fast)
+    for name, weights in plain.weights.items():
+        if not name.endswith("W_key.bias"):  # its gradient is zero but for rounding
+            torch.testing.assert_close(fast.weights[name], weights, rtol=0, atol=1e-8)
+    for split, logits in plain.logits.items():
+        torch.testing.assert_close(fast.logits[split], logits, rtol=1e-9, atol=1e-9)
+
+
+def test_a_head_that_counts_its_calls_leaves_the_prefix_alone() -> None:
+    plain, fast = both(count_calls_in_the_head, LastBlocks(), trial=True)
+    assert_same(plain, fast)
+    assert fast.problem is None
+    assert fast.plan is not None
+    assert fast.plan.epochs[0].cut == 3
+    assert not fast.plan.joins
+
+
+def test_weights_that_are_written_are_named() -> None:
+    _, fast = both(average_in_a_parameter, LastBlocks())
+    assert fast.plan is not None
+    reason = "out_head.mean is written to while the classifier computes"
+    assert [shortcut.detail for shortcut in fast.plan.shortcuts] == [reason] * 3
+    _, fast = both(initialise_by_the_first_batch, LastBlocks(), trial=True)
+    assert fast.problem == reason
+
+
+# --- how wide a batch is --------------------------------------------------------------------------
+
+
+class SumsOverTheWidth(clsbench.Pooling, frozen=True):
+    """Leaves padding out and divides by it all the same."""
+
+    def build(self, hidden_size: int) -> nn.Module:
+        """The module."""
+
+        class Module(nn.Module):
+            def forward(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+                places = torch.arange(hidden.shape[1], device=lengths.device)
+                real = (places < lengths.clamp(min=1)[:, None]).to(hidden.dtype)
+                return (hidden * real[..., None]).mean(1)
+
+        return Module()
+
+    def reads_padding(self) -> bool:
+        """It says so."""
+        return False
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("freezing", [All(), LastBlocks()], ids=repr)
+def test_a_pooling_that_depends_on_the_width_is_found_by_trying(
+    freezing: clsbench.FreezingStrategy, batch_size: int
+) -> None:
+    plain, fast = both(
+        lambda classifier: None, freezing, SumsOverTheWidth(), trial=True, batch_size=batch_size
+    )
+    assert_same(plain, fast)
+    assert fast.problem is not None
+    assert "gave something else than the plain one: logits in training differ" in fast.problem
+
+
+def test_what_bf16_would_hide_is_found_without_it() -> None:
+    def standardise(classifier: Any) -> None:
+        block(classifier, 0).register_forward_hook(
+            lambda module, inputs, out: out - 0.05 * out.mean(0, keepdim=True)
+        )
+
+    for change, found in ((standardise, True), (lambda classifier: None, False)):
+        _, fast = both(change, LastBlocks(), dtype=torch.float32)
+        made, shortcuts = fast.forward, fast.forward.shortcuts
+        half = Forward(made.classifier, made.splits, made.device, "bf16", shortcuts)
+        plan = plan_freezing(LastBlocks(), TinyGPT2().describe(), 2, "under test")
+        assert ("differ" in (what_differs(half, plan, 3) or "")) == found
+
+
+# --- what is no reason to refuse ------------------------------------------------------------------
+
+
+def keep_the_stages(classifier: Any) -> None:
+    backbone = classifier.backbone
+    stages: Sequence[clsbench.Stage] = list(backbone.stages())
+    backbone.kept = stages
+    backbone.stages = lambda: backbone.kept
+
+
+def hold_a_module_of_python(classifier: Any) -> None:
+    import math
+
+    block(classifier, 2).register_forward_hook(lambda module, i, out: out * math.sqrt(2))
+
+
+def hold_what_cannot_be_copied(classifier: Any) -> None:
+    lock, file, logger = threading.Lock(), open(__file__), logging.getLogger("a")  # noqa: SIM115
+
+    def use(module: Any, inputs: Any, out: Tensor) -> Tensor:
+        with lock:
+            logger.debug("%s", file.name)
+            return out
+
+    file.close()
+    block(classifier, 2).register_forward_hook(use)
+    block(classifier, 2).lock = lock
+
+
+def make_a_table_when_it_is_needed(classifier: Any) -> None:
+    class Table(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table: Tensor | None = None
+
+        def forward(self, hidden: Tensor) -> Tensor:
+            if self.table is None or len(self.table) < hidden.shape[-2]:
+                positions = torch.arange(16, device=hidden.device, dtype=hidden.dtype)
+                self.table = positions[:, None].sin()
+            return hidden + self.table[: hidden.shape[-2]]
+
+    behind(0, Table)(classifier)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        keep_the_stages,
+        hold_a_module_of_python,
+        hold_what_cannot_be_copied,
+        make_a_table_when_it_is_needed,
+    ],
+)
+def test_what_does_no_harm_is_not_refused(change: Change) -> None:
+    plain, fast = both(change, LastBlocks(), trial=True)
+    assert_same(plain, fast)
+    assert fast.problem is None
+    assert fast.plan is not None
+    assert fast.plan.epochs[0].cut == 3
+
+
+def test_what_cannot_be_tried_is_said_to_be_that() -> None:
+    def iterate(classifier: Any) -> None:
+        classifier.out_head.numbers = (number for number in range(9))
+
+    _, fast = both(iterate, LastBlocks(), trial=True)
+    assert fast.problem is not None
+    assert fast.problem.startswith("it could not be tried on a few texts: TypeError")

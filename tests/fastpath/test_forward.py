@@ -20,6 +20,7 @@ from clsbench.fastpath.chain import Chain, Inputs
 from clsbench.fastpath.disk_cache import DiskCache, PrefixKey
 from clsbench.fastpath.forward import _BATCH_TOKENS, Forward, Shortcuts
 from clsbench.fastpath.keys import PrefixKeys
+from clsbench.fastpath.operations import WritesWeightsError
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.prefix import Room
 from clsbench.model.classifier import Classifier
@@ -147,10 +148,10 @@ def test_strategies_that_freeze_more_go_on_from_what_others_kept(tmp_path: Path)
         assert facts.continued == facts.computed == facts.distinct
 
 
-def test_only_one_row_goes_through_what_is_kept(
+def test_only_a_few_rows_go_through_what_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The one by which what an earlier run kept is tried."""
+    """Those by which what an earlier run kept is tried: four, one of them without a token."""
     texts = 0
     run_stage = Chain.run
 
@@ -161,7 +162,7 @@ def test_only_one_row_goes_through_what_is_kept(
         return run_stage(self, index, hidden, context, inputs)
 
     monkeypatch.setattr(Chain, "run", count)
-    for blocks, expected in ((2, kept(run(setup(LastBlocks()))).distinct), (1, 1)):
+    for blocks, expected in ((2, kept(run(setup(LastBlocks()))).distinct), (1, 3)):
         texts = 0
         what = setup(LastBlocks(n=blocks), epochs=1)
         run(what, Room(10**9, DiskCache(tmp_path, 10**9)), keyed=True)
@@ -316,6 +317,36 @@ def test_the_key_holds_weights_that_have_no_gradient(kind: str) -> None:
 
     assert keyed(replace(False)) == keyed(replace(False))
     assert keyed(replace(False)) != keyed(replace(True))
+
+
+def test_the_key_holds_what_a_hook_brings_along() -> None:
+    """A table of tokens that are left out, which the tokens of a text may or may not show."""
+
+    def leave_out(token: int, share: float = 1.0) -> Any:
+        left_out = torch.tensor([token])
+
+        def leave(module: Any, inputs: Any, out: Tensor) -> Tensor:
+            return out * (1 - share * torch.isin(inputs[0], left_out).to(out.dtype))[..., None]
+
+        return lambda classifier: classifier.backbone.tok_emb.register_forward_hook(leave)
+
+    assert keyed(leave_out(7)) == keyed(leave_out(7))
+    assert len({keyed(), keyed(leave_out(7)), keyed(leave_out(8)), keyed(leave_out(8, 0.5))}) == 4
+
+
+def test_making_a_key_writes_no_weight() -> None:
+    class Merging(torch.nn.Linear):
+        def train(self, mode: bool = True) -> Any:
+            self.weight.data += 0.0 if mode else 1.0
+            return super().train(mode)
+
+    plan = run(setup(LastBlocks(), epochs=1)).plan
+    assert plan is not None
+    classifier = Classifier(TinyGPT2().build({}), LastToken().build(12), Merging(12, 2))
+    before = classifier.out_head.weight.detach().clone()
+    with pytest.raises(WritesWeightsError, match=r"out_head\.weight"):
+        PrefixKeys(classifier, plan, WIDTH_TOKENS, CIRCUMSTANCES).at(3)
+    assert torch.equal(classifier.out_head.weight, before)
 
 
 def test_making_a_key_changes_nothing() -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import io
+import logging
+import math
 import random
-from typing import Any
+import threading
+import weakref
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -13,7 +19,7 @@ from torch import Tensor, nn
 
 from clsbench.builtin.heads import Linear
 from clsbench.builtin.poolings import LastToken
-from clsbench.fastpath.isolation import double_of, same_draws
+from clsbench.fastpath.isolation import NoDoubleError, double_of, same_draws
 from clsbench.model.classifier import Classifier
 from tiny_gpt2 import TinyGPT2
 
@@ -130,6 +136,92 @@ def test_weights_that_a_hook_makes_anew_can_be_copied() -> None:
         torch.nn.utils.weight_norm(made.out_head)
     made(IDS, LENGTHS)
     assert trained_once(made)["out_head.weight_g"].abs().max() > 0
+
+
+def test_hooks_on_gradients_are_copied_with_what_they_hold() -> None:
+    made = classifier()
+    scale = [nn.Parameter(torch.zeros(()))]
+    made.out_head.scale = scale[0]
+    made.out_head.weight.register_hook(lambda gradient: gradient * scale[0])
+
+    def forget(bias: Tensor) -> None:
+        assert bias.grad is not None
+        bias.grad.zero_()
+
+    made.out_head.bias.register_post_accumulate_grad_hook(forget)
+    made.out_head.weight.requires_grad_(False)
+    frozen = double_of(made)
+    assert not frozen.out_head.weight.requires_grad
+    made.out_head.weight.requires_grad_(True)
+    gradients = trained_once(made)
+    assert not gradients["out_head.weight"].any()
+    assert not gradients["out_head.bias"].any()
+
+
+class Pair(NamedTuple):
+    """A tuple with names."""
+
+    first: Any
+    second: Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    """A frozen object without attributes of its own."""
+
+    function: Any
+
+
+def test_functions_are_copied_wherever_they_stand() -> None:
+    made = classifier()
+    part = made.out_head
+    kept = Pair(Record(lambda out: part(out)), {"again": [functools.partial(lambda p: p, part)]})
+    made.backbone.kept = kept
+    made.backbone.method = kept.second["again"].copy
+    made.backbone.parent = weakref.ref(part)
+    double: Any = double_of(made)
+    pooled = torch.ones(2, 12)
+    double.out_head.register_forward_hook(lambda module, inputs, out: out * 0)
+    assert not double.backbone.kept.first.function(pooled).any()
+    assert double.backbone.kept.second["again"][0]() is double.out_head
+    assert double.backbone.method()[0]() is double.out_head
+    assert double.backbone.parent() is double.out_head
+    assert made.backbone.kept.first.function(pooled).any()
+
+
+def test_what_lies_outside_is_kept_and_what_is_used_up_is_refused() -> None:
+    made = classifier()
+    outside = [threading.Lock(), math, logging.getLogger("a"), io.StringIO, len]
+    made.backbone.outside = outside
+    assert double_of(made).backbone.outside == outside
+    made.backbone.numbers = (number for number in range(3))
+    with pytest.raises(TypeError, match="generator"):
+        double_of(made)
+
+
+def test_a_class_whose_methods_take_a_part_from_around_it_is_refused() -> None:
+    made = classifier()
+    inner = made.out_head
+
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, pooled: Tensor) -> Tensor:
+            result: Tensor = self.inner(pooled)
+            return result
+
+    class Careless(Outer):
+        def forward(self, pooled: Tensor) -> Tensor:
+            result: Tensor = inner(pooled)
+            return result
+
+    made.out_head = Outer()
+    assert trained_once(made)["out_head.inner.weight"].abs().max() > 0
+    made.out_head = Careless()
+    with pytest.raises(NoDoubleError, match=r"Careless take a module, a parameter or a generator"):
+        double_of(made)
 
 
 def test_all_generators_go_on_as_if_nothing_had_been() -> None:

@@ -142,8 +142,8 @@ class _FastForward:
         splits = forward.splits
         fixed = plan.unpadded or all(rows.padded for rows in splits.values())
         self._rows = DistinctRows(splits, shortcuts.pooling, plan.unpadded) if fixed else None
-        self.texts_stand_apart = fixed and plan.mixed_lengths
-        """Whether a text gives the same whatever batch it is in."""
+        self.texts_stand_apart = fixed and plan.mixed_lengths and plan.joins
+        """Whether a text gives the same in evaluation whatever batch it is in."""
         batch_tokens = _BATCH_TOKENS.get(forward.device.type, _BATCH_TOKENS["cpu"])
         self.most_texts = 1
         self._store: PrefixStore | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -12,11 +13,12 @@ from torch import Tensor
 
 from clsbench.fastpath.disk_cache import PrefixKey
 from clsbench.fastpath.isolation import double_of, same_draws
+from clsbench.fastpath.operations import storages
 from clsbench.fastpath.plan import FastPlan
-from clsbench.fastpath.probe import Operations, any_texts, stages_seen, storages
+from clsbench.fastpath.probe import any_texts, see_stages
 from clsbench.model.classifier import Classifier
 
-_FORMAT = 2
+_FORMAT = 3
 """To be raised when the built-in stages come to compute something else from the same weights."""
 
 
@@ -39,7 +41,6 @@ class PrefixKeys:
         self._plan = plan
         self._circumstances = circumstances
         self._positions = positions
-        self._first: dict[int, int] | None = None
         self._digests: dict[str, str] = {}
         self._keys: dict[int, PrefixKey] = {}
 
@@ -58,6 +59,7 @@ class PrefixKeys:
             "single": single,
             "unpadded": plan.unpadded,
             "tensors": {name: self._digest(name, t) for name, t in self._tensors(cut)},
+            "steps": self._computation.digests(cut),
             **self._circumstances,
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -72,40 +74,56 @@ class PrefixKeys:
 
     def _tensors(self, cut: int) -> Iterator[tuple[str, Tensor]]:
         """Every buffer, and every parameter but those that only later stages read; by name."""
-        if self._first is None:
-            self._first = _first_reads(self._classifier, self._positions)
         for name, parameter in self._classifier.named_parameters():
-            if self._first.get(id(parameter), 0) < cut:
+            if self._computation.first_reads.get(id(parameter), 0) < cut:
                 yield name, parameter
         yield from self._classifier.named_buffers()
 
     def _digest(self, name: str, tensor: Tensor) -> str:
         if name not in self._digests:
-            values = tensor.detach().cpu()
-            digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            if values.is_sparse or values.is_quantized:
-                values = values.to_dense() if values.is_sparse else values.dequantize()
-            digest.update(values.contiguous().flatten().view(torch.uint8).numpy().data)
-            self._digests[name] = digest.hexdigest()
+            self._digests[name] = _digest(tensor)
         return self._digests[name]
 
+    @functools.cached_property
+    def _computation(self) -> _Computation:
+        return _Computation(self._classifier, self._positions)
 
-def _first_reads(classifier: Classifier, positions: int) -> dict[int, int]:
-    """The first stage that is seen to read each parameter, by ``id``; behind all stages the head.
 
-    Seen on a text that a double is given, so that no component need tell, and none is changed; what
-    is never seen is not in it.
-    """
-    device = next(classifier.parameters()).device
-    double = double_of(classifier)
-    double.eval()
-    with same_draws(device), torch.no_grad():
-        stages = list(stages_seen(double, any_texts(1, positions, device)))
-        with Operations(double) as head:
-            double.out_head(stages[-1].hidden)
-    first: dict[int, int] = {}
-    for index, operations in enumerate([*(stage.operations for stage in stages), head]):
-        for parameter in classifier.parameters():
-            if storages(parameter) & operations.reads:
-                first.setdefault(id(parameter), index)
-    return first
+class _Computation:
+    """What each stage of a double, and last the head, is seen to do with one text, so that no
+    component need tell, and none is changed."""
+
+    def __init__(self, classifier: Classifier, positions: int) -> None:
+        device = next(classifier.parameters()).device
+        double = double_of(classifier)
+        with same_draws(device), torch.no_grad():
+            seen = see_stages(double, any_texts(1, positions, device), training=False)
+        operations = [each.operations for each in seen]
+        self.first_reads: dict[int, int] = {}
+        """The first stage that reads each parameter, by ``id``; what is never seen is not in it."""
+        for index, each in enumerate(operations):
+            for parameter in classifier.parameters():
+                if storages(parameter) & each.reads:
+                    self.first_reads.setdefault(id(parameter), index)
+        known = storages((*double.parameters(), *double.buffers()))
+        self._digests = []
+        for each in operations:
+            outside = [t for memory, t in each.outside.items() if memory not in known]
+            steps = [f"{step} {flags}" for step, flags in each.steps]
+            text = " ".join([*steps, *map(_digest, outside)])
+            self._digests.append(hashlib.sha256(text.encode()).hexdigest())
+            known |= each.made.keys()
+
+    def digests(self, cut: int) -> list[str]:
+        """Of each stage before ``cut``: its steps, the numbers in them, and the content of every
+        tensor that is neither parameter nor buffer, such as one that a hook holds."""
+        return self._digests[:cut]
+
+
+def _digest(tensor: Tensor) -> str:
+    values = tensor.detach().cpu()
+    digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+    if values.is_sparse or values.is_quantized:
+        values = values.to_dense() if values.is_sparse else values.dequantize()
+    digest.update(values.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

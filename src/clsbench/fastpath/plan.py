@@ -15,7 +15,8 @@ from torch import nn
 
 from clsbench.components import BackboneModule, PackingBackboneModule, Pooling
 from clsbench.fastpath.chain import Chain
-from clsbench.fastpath.probe import Probe, any_texts, probe_stages, working_otherwise
+from clsbench.fastpath.operations import WritesWeightsError
+from clsbench.fastpath.probe import Probe, any_texts, manner_of, probe_stages
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
 from clsbench.values import Shortcut
@@ -45,8 +46,9 @@ class FastPlan(NamedTuple):
     ``stages`` names those of the chain; from stage ``single`` on only the pooled position is
     computed. ``unpadded``: padding is left out, by packing the texts if ``packed``, else by
     narrowing a batch to its widest text. ``mixed_lengths``: texts of different lengths may stand
-    in one batch, so that batches may be joined where nothing is trained. ``first_trained`` holds
-    by epoch the first stage with a trained parameter, or how many there are.
+    in one batch. ``joins``: batches may be joined in evaluation as far as their lengths allow.
+    ``first_trained`` holds by epoch the first stage with a trained parameter, or how many there
+    are.
     """
 
     stages: tuple[str, ...]
@@ -54,6 +56,7 @@ class FastPlan(NamedTuple):
     unpadded: bool
     packed: bool
     mixed_lengths: bool
+    joins: bool
     epochs: tuple[EpochCut, ...]
     first_trained: tuple[int, ...]
     shortcuts: tuple[Shortcut, ...]
@@ -88,14 +91,17 @@ def plan_fast_path(
     if _is_changed(outline):
         return nothing(names, freezing, "an adapter has changed the classifier's forward pass")
     inputs = any_texts(2, batching.positions, "meta")
-    otherwise = working_otherwise(outline, inputs)
     probes = {}
-    for trained in set(freezing.by_epoch):
-        freezing.apply(outline, trained)
-        probes[trained] = probe = probe_stages(outline, inputs, otherwise)
-        if probe.reshapes is not None:
-            reason = f"{names[probe.reshapes]} does not give one vector for each position"
-            return nothing(names, freezing, reason)
+    try:
+        manner = manner_of(outline, inputs)
+        for trained in set(freezing.by_epoch):
+            freezing.apply(outline, trained)
+            probes[trained] = probe = probe_stages(outline, inputs, manner)
+            if probe.reshapes is not None:
+                reason = f"{names[probe.reshapes]} does not give one vector for each position"
+                return nothing(names, freezing, reason)
+    except WritesWeightsError as error:
+        return nothing(names, freezing, f"{error} is written to while the classifier computes")
     drawing = min(probe.first_drawing for probe in probes.values())
     backbone: BackboneModule = outline.backbone  # type: ignore[assignment]
     if drawing < len(names):
@@ -119,6 +125,7 @@ def plan_fast_path(
         unpadded=unpadded,
         packed=packed,
         mixed_lengths=not unpadded or not (backbone.attends_to_padding or pooling.reads_padding()),
+        joins=manner.joins,
         epochs=epochs,
         first_trained=tuple(probe.first_trained for probe in by_epoch),
         shortcuts=(prefix, position, packing),
@@ -149,7 +156,15 @@ def nothing(names: tuple[str, ...], freezing: FreezingPlan, reason: str) -> Fast
     shortcuts = tuple(Shortcut(name=name, taken=False, detail=reason) for name in SHORTCUTS)
     epochs = len(freezing.by_epoch)
     return FastPlan(
-        names, None, False, False, False, (EpochCut(0, -1),) * epochs, (0,) * epochs, shortcuts
+        stages=names,
+        single=None,
+        unpadded=False,
+        packed=False,
+        mixed_lengths=False,
+        joins=False,
+        epochs=(EpochCut(0, -1),) * epochs,
+        first_trained=(0,) * epochs,
+        shortcuts=shortcuts,
     )
 
 

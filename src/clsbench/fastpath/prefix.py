@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -22,6 +22,7 @@ def nobody_watches(done: int, total: int) -> None:
     """Nothing to show."""
 
 
+_ROWS_TRIED = 4
 _SHARD_BYTES = 64 * 2**20
 _SAME_FRACTION = {torch.bfloat16: 1e-2, torch.float32: 1e-4, torch.float64: 1e-9}
 """Of the largest activation. What differs by more differs by more than rounding, in what is kept:
@@ -206,14 +207,12 @@ class PrefixStore:
         found = self._room.disk.load(key, self._rows.keys)
         if not found:
             return nothing
-        # A key can be no better than the versions that components report: try one row, the widest,
-        # in which the most can differ.
-        widths = self._rows.widths.tolist()
-        there = (slot for slot, row_key in enumerate(self._rows.keys) if row_key in found)
-        slot = max(there, key=widths.__getitem__)
-        ((again,),) = self._compute(torch.tensor([slot]), [cut], None).values()
-        difference = _difference(again.cpu(), found[self._rows.keys[slot]])
-        if difference is not None:
+        # A key can be no better than the versions that components report: try a few.
+        for slot in self._spread(found):
+            ((again,),) = self._compute(torch.tensor([slot]), [cut], None).values()
+            difference = _difference(again.cpu(), found[self._rows.keys[slot]])
+            if difference is None:
+                continue
             logger.warning(
                 "the activations that an earlier run kept differ from today's (%s): they are "
                 "computed again; clsbench cache clear %s removes them",
@@ -222,6 +221,15 @@ class PrefixStore:
             )
             return nothing
         return [found.get(row_key) for row_key in self._rows.keys]
+
+    def _spread(self, found: Container[str]) -> Iterator[int]:
+        """A few of the rows that were found, from the one with the most tokens to the shortest."""
+        lengths = self._rows.lengths.tolist()
+        there = [slot for slot, row_key in enumerate(self._rows.keys) if row_key in found]
+        there.sort(key=lambda slot: -lengths[slot])
+        last = len(there) - 1
+        places = {last * part // (_ROWS_TRIED - 1) for part in range(_ROWS_TRIED)}
+        return (there[place] for place in sorted(places))
 
     def _keep_what_is_due(
         self, keys: Mapping[int, PrefixKey | None], waiting: dict[int, dict[int, Tensor]]

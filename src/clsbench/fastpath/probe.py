@@ -5,28 +5,26 @@ Nobody declares it: gradients, operations, the tensors that these read, and what
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+from torch import Tensor
 
 from clsbench.fastpath.chain import Chain, Inputs
+from clsbench.fastpath.operations import Operations, storages, weights_of
+from clsbench.fastpath.state import State
 from clsbench.model.classifier import Classifier
 
 
 class Probe(NamedTuple):
     """What the stages of the chain do in training mode, with certain parameters trained.
 
-    Each is the index of a stage, or the chain's length: the first that reads a trained parameter,
-    the first that draws random numbers, changes what the classifier holds, or does something else
-    than in evaluation mode, the first that multiplies matrices. ``reshapes``: the first that gives
-    another number of positions, or ``None``.
+    Each is the index of a stage, or the chain's length: the first that reads a trained parameter
+    (or what another one changes), the first that draws random numbers, changes what the classifier
+    holds, or does something else than in evaluation mode, the first that multiplies matrices.
+    ``reshapes``: the first that gives another number of positions, or ``None``.
     """
 
     first_trained: int
@@ -35,17 +33,37 @@ class Probe(NamedTuple):
     reshapes: int | None
 
     @property
+    def same(self) -> int:
+        """How many leading stages give the same every time."""
+        return min(self.first_trained, self.first_drawing)
+
+    @property
     def cut(self) -> int:
         """How many leading stages give the same every time, if there is work to be saved."""
-        same = min(self.first_trained, self.first_drawing)
-        return same if same > self.first_product else 0
+        return self.same if self.same > self.first_product else 0
+
+
+class Manner(NamedTuple):
+    """What is done otherwise than the rest of the plan takes for granted.
+
+    ``otherwise``: the stages that take other steps while training than in evaluation, or change or
+    draw something there; ``written``: the memory that each stage, and the head, writes to in
+    evaluation; ``joins``: whether nothing is changed or drawn in evaluation, so that batches may
+    be joined.
+    """
+
+    otherwise: frozenset[int]
+    written: tuple[frozenset[int], ...]
+    joins: bool
 
 
 class Seen(NamedTuple):
-    """What a stage gave and did; ``changes``: parameters or buffers are not as they were."""
+    """What a stage, or the head, gave and did; ``changes``: what the classifier holds is not as it
+    was, ``written`` the memory it has it in."""
 
     hidden: Tensor
     operations: Operations
+    written: frozenset[int]
     changes: bool
 
 
@@ -55,32 +73,48 @@ def any_texts(count: int, positions: int, device: torch.device | str) -> Inputs:
     return Inputs(ids, torch.full((count,), positions, device=device), None, None)
 
 
-def working_otherwise(outline: Classifier, inputs: Inputs) -> frozenset[int]:
-    """The stages that take other steps while training than in evaluation."""
-    taken = []
-    for training in (False, True):
-        outline.train(training)
-        with torch.no_grad():  # which kernel is chosen may depend on what needs gradients
-            taken.append([seen.operations.steps for seen in stages_seen(outline, inputs)])
-    return frozenset(n for n, (one, other) in enumerate(zip(*taken, strict=True)) if one != other)
+def manner_of(classifier: Classifier, inputs: Inputs, compare: bool = True) -> Manner:
+    """Send texts through in evaluation and, to ``compare``, in training mode.
+
+    What comes into being with the first text, such as a table, is no change.
+
+    Raises:
+        WritesWeightsError: a parameter would have been written to.
+    """
+    with torch.no_grad():  # which kernel is chosen may depend on what needs gradients
+        evaluation = see_stages(classifier, inputs, training=False, settles=True)
+        training = see_stages(classifier, inputs, training=True) if compare else evaluation
+    return Manner(
+        otherwise=frozenset(
+            index
+            for index, (one, other) in enumerate(zip(evaluation, training, strict=True))
+            if one.operations.steps != other.operations.steps or one.changes or other.changes
+        ),
+        written=tuple(seen.written for seen in evaluation),
+        joins=not any(seen.changes or seen.operations.draws for seen in evaluation),
+    )
 
 
-def probe_stages(outline: Classifier, inputs: Inputs, otherwise: frozenset[int]) -> Probe:
-    """Send texts through every stage; ``otherwise`` are those that do something else in training.
+def probe_stages(classifier: Classifier, inputs: Inputs, manner: Manner) -> Probe:
+    """Send texts through every stage in training mode.
 
     What is trained are the parameters that require gradients.
+
+    Raises:
+        WritesWeightsError: a parameter would have been written to.
     """
-    outline.train()
-    trained = storages(p for p in outline.parameters() if p.requires_grad)
-    stages = len(Chain(outline, None))
+    trained = storages(p for p in classifier.parameters() if p.requires_grad)
+    *seen, head = see_stages(classifier, inputs, training=True)
+    written = [one.written | two for one, two in zip((*seen, head), manner.written, strict=True)]
+    stages = len(seen)
     first_trained = first_drawing = first_idle = first_product = stages
     reshapes: int | None = None
-    hidden: Tensor | None = None
-    for index, (hidden, operations, changes) in enumerate(stages_seen(outline, inputs)):
+    for index, (hidden, operations, _, changes) in enumerate(seen):
+        by_others = set[int]().union(*written[:index], *written[index + 1 :])
         # What is read without a gradient changes all the same.
-        if hidden.requires_grad or trained & operations.reads:
+        if hidden.requires_grad or (trained | by_others) & operations.reads:
             first_trained = min(index, first_trained)
-        if operations.draws or changes or index in otherwise:
+        if operations.draws or changes or index in manner.otherwise:
             first_drawing = min(index, first_drawing)
         if operations.idle_draws:
             first_idle = min(index, first_idle)
@@ -88,108 +122,59 @@ def probe_stages(outline: Classifier, inputs: Inputs, otherwise: frozenset[int])
             first_product = min(index, first_product)
         if reshapes is None and index < stages - 1 and hidden.shape[:2] != inputs.input_ids.shape:
             reshapes = index
-    with Operations(outline) as head, inputs.input_ids.device:
-        outline.out_head(hidden)
-    if head.draws or first_drawing < stages:
+    if head.operations.draws or first_drawing < stages:
         # Draws without effect still move the generator from which others draw.
         first_drawing = min(first_drawing, first_idle)
     return Probe(first_trained, first_drawing, first_product, reshapes)
 
 
-def stages_seen(classifier: Classifier, inputs: Inputs) -> Iterator[Seen]:
-    """What each stage gives and does; the first does what prepares them all, too."""
+def see_stages(
+    classifier: Classifier, inputs: Inputs, training: bool, settles: bool = False
+) -> Sequence[Seen]:
+    """What each stage, and last the head, gives and does in one mode.
+
+    ``settles``: only what changes when texts go through a second time is a change.
+
+    Raises:
+        WritesWeightsError: a parameter would have been written to.
+    """
+    with Operations(weights_of(classifier)):
+        classifier.train(training)
+    before = State(classifier)
+    seen = list(_stages(classifier, inputs, before, closely=False))
+    read = set[int]().union(*(each.operations.reads for each in seen))
+    after = State(classifier)
+    if after.is_as(before, read):
+        return seen
+    # To look after every stage takes long, so it is done where there is something to be found.
+    closely = list(_stages(classifier, inputs, after, closely=True))
+    if not settles and not any(each.changes for each in closely):
+        closely[0] = closely[0]._replace(changes=True)  # whichever it was
+    return closely
+
+
+def _stages(classifier: Classifier, inputs: Inputs, before: State, closely: bool) -> Iterator[Seen]:
+    """The first does what prepares them all, too; ``before`` is what is held at the start."""
     chain = Chain(classifier, None)
+    weights, memory = weights_of(classifier), before.memory()
+    device = inputs.input_ids.device
     hidden: Tensor | None = None
     context: Any = None
-    before = _held(classifier)
-    for index in range(len(chain)):
-        with Operations(classifier) as operations, inputs.input_ids.device:
+    read: set[int] = set()
+    for index in range(len(chain) + 1):
+        on_meta = device if device.type == "meta" else nullcontext()
+        with Operations(weights) as operations, on_meta:
             if index == 0:
                 context = chain.context(inputs)
-            hidden = chain.run(index, hidden, context, inputs)
-        after = _held(classifier)
-        yield Seen(hidden, operations, after != before)
-        before = after
-
-
-def storages(values: object) -> set[int]:
-    """The memory in which tensors lie, wherever they stand in ``values``, views with their base."""
-    found = set()
-    for value in tree_leaves(list(values) if isinstance(values, Iterator) else values):
-        if isinstance(value, Tensor) and value.layout == torch.strided:
-            found.add(value.untyped_storage()._cdata)
-    return found
-
-
-_PLAIN = (bool, int, float, str)
-
-
-class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notices operations: ``draws`` of random numbers (from torch, Python or NumPy),
-    ``idle_draws`` without effect, and ``products`` of matrices; ``steps`` are all others, with the
-    numbers and flags they were given, and ``reads`` the memory of all tensors that went into any.
-    """
-
-    def __init__(self, classifier: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._classifier = classifier
-        self.draws = self.idle_draws = self.products = False
-        self.steps: list[tuple[Any, list[object]]] = []
-        self.reads: set[int] = set()
-
-    def __enter__(self) -> Operations:
-        self._generators = _generator_states(self._classifier)
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        super().__exit__(*exception)  # type: ignore[no-untyped-call]
-        self.draws |= self._generators != _generator_states(self._classifier)
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        self.reads |= storages((args, kwargs))
-        self.products |= func.overloadpacket in flop_registry
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            names = [argument.name for argument in func._schema.arguments]
-            given = dict(zip(names, args, strict=False)) | kwargs
-            p = given.get("p")
-            if "dropout_p" in names:  # fused attention draws only where it drops
-                self.draws |= bool(given.get("dropout_p"))
-            elif p == 0.0 or (p == 1.0 and "bernoulli" in func.name()):
-                self.idle_draws = True
+            if index < len(chain):
+                hidden = chain.run(index, hidden, context, inputs)
             else:
-                self.draws = True
-        else:
-            flags = [value for value in (*args, *kwargs.values()) if type(value) in _PLAIN]
-            self.steps.append((func, flags))
-        return func(*args, **kwargs)
-
-
-def _held(classifier: nn.Module) -> list[tuple[int, int]]:
-    """What tells whether a parameter or buffer was changed or replaced."""
-    tensors = (*classifier.parameters(), *classifier.buffers())
-    return [(id(tensor), tensor._version) for tensor in tensors]
-
-
-def _generator_states(classifier: nn.Module) -> list[Any]:
-    """Of the generators that torch does not know, the modules' own among them."""
-    states: list[Any] = [random.getstate(), _numpy_state(np.random.get_state())]
-    for module in classifier.modules():
-        for value in vars(module).values():
-            if isinstance(value, random.Random):
-                states.append(value.getstate())
-            elif isinstance(value, np.random.RandomState):
-                states.append(_numpy_state(value.get_state()))
-            elif isinstance(value, np.random.Generator):
-                states.append(repr(value.bit_generator.state))
-            elif isinstance(value, torch.Generator):
-                states.append(value.get_state().tolist())
-    return states
-
-
-def _numpy_state(state: Any) -> tuple[Any, ...]:
-    name, keys, *rest = state
-    return name, np.asarray(keys).tobytes(), rest
+                hidden = classifier.out_head(hidden)
+        read |= operations.reads
+        written = frozenset(operations.writes & memory)
+        changes = bool(written)
+        if closely:
+            after = State(classifier)
+            changes |= not after.is_as(before, read)
+            before = after
+        yield Seen(hidden, operations, written, changes)

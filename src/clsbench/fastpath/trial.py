@@ -15,9 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clsbench.data.tokens import TokenRows
-from clsbench.fastpath.forward import Forward, Shortcuts
+from clsbench.fastpath.chain import Inputs
+from clsbench.fastpath.forward import Forward
 from clsbench.fastpath.isolation import double_of, same_draws
+from clsbench.fastpath.operations import Operations, WritesWeightsError, weights_of
+from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.prefix import Room
+from clsbench.fastpath.probe import manner_of, probe_stages
+from clsbench.fastpath.state import State
+from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
 
 
@@ -44,40 +50,48 @@ class _Outcome(NamedTuple):
     gradients: Mapping[str, Tensor]
 
 
-def what_differs(forward: Forward, freezing: FreezingPlan, batch_size: int) -> str | None:
-    """What the fast path of ``forward`` gives otherwise than the plain one; ``None``: nothing.
+class _UnforeseenError(Exception):
+    """A component does what the plan does not know of; the text says what."""
 
-    The shortest and the longest text are sent through both, in training forward and backward, and
-    in evaluation (one of them twice), as in each epoch that differs in what is trained or kept.
-    What the fast path joins comes apart on the plain one, and the other way round. Doubles of the
-    classifier are tried: it, its buffers and the generators are left as they were.
+
+def what_differs(forward: Forward, freezing: FreezingPlan, batch_size: int) -> str | None:
+    """Why the fast path of ``forward`` cannot be relied on, having been tried; ``None``: it can.
+
+    The shortest texts and the longest are sent through it and through the plain path, in training
+    forward and backward, and in evaluation, as in each epoch that differs in what is trained or
+    kept. What the fast path joins comes apart on the plain one, and the other way round; where
+    padding is left out, one batch is narrower than the padded length. Doubles of the classifier are
+    tried: it, its buffers and the generators are left as they were.
     """
     if forward.shortcuts is None:
         return None
     plan = forward.shortcuts.plan
-    shortest, longest = _shortest_and_longest(forward.splits["train"])
-    rows = {
-        "train": _take(forward.splits["train"], [shortest, longest]),
-        "test": _take(forward.splits["train"], [longest, shortest, longest]),
-    }
-    room = Room(memory_bytes=2**62, disk=None)
-    alone = forward.shortcuts._replace(room=room, key=_no_key, prefix_tokens=1)
+    trial = _Trial(forward, freezing, batch_size)
     epochs: dict[object, int] = {}
     for epoch, trained in enumerate(freezing.by_epoch):
         epochs.setdefault((trained, plan.epochs[epoch].cut), epoch)
+    # Rounding to bf16 hides almost everything else.
+    precisions = ("fp32", "bf16") if forward.precision == "bf16" else (forward.precision,)
     for epoch in epochs.values():
         try:
-            expected = _try(forward, None, rows, freezing, epoch, batch_size)
+            trial.look(epoch)
+            expected = {each: trial.run(epoch, each, fast=False) for each in precisions}
+        except (_UnforeseenError, WritesWeightsError) as error:
+            return _unforeseen(error)
         except Exception as error:
-            return f"it could not be tried: {type(error).__name__}: {error}"
-        if not expected.training.isfinite().all():
-            return None  # training will say so
-        try:
-            found = _try(forward, alone, rows, freezing, epoch, batch_size)
-        except Exception as error:
-            return f"it fails: {type(error).__name__}: {error}"
-        if difference := _difference(expected, found, _TOLERANCES[forward.precision]):
-            return difference
+            return f"it could not be tried on a few texts: {type(error).__name__}: {error}"
+        for precision in precisions:
+            try:
+                found = trial.run(epoch, precision, fast=True)
+            except WritesWeightsError as error:
+                return _unforeseen(error)
+            except Exception as error:
+                return f"tried on a few texts, it fails: {type(error).__name__}: {error}"
+            if difference := _difference(expected[precision], found, _TOLERANCES[precision]):
+                return (
+                    "tried on a few texts, the fast path gave something else than the plain one: "
+                    f"{difference}"
+                )
     if reached := [n for n, p in forward.classifier.named_parameters() if p.grad is not None]:
         for parameter in forward.classifier.parameters():
             parameter.grad = None
@@ -85,45 +99,126 @@ def what_differs(forward: Forward, freezing: FreezingPlan, batch_size: int) -> s
     return None
 
 
-def _try(
-    forward: Forward,
-    shortcuts: Shortcuts | None,
-    rows: Mapping[str, TokenRows],
-    freezing: FreezingPlan,
-    epoch: int,
-    batch_size: int,
-) -> _Outcome:
-    """A step of training and an evaluation of a double, as in ``epoch``."""
-    with same_draws(forward.device):
-        classifier = double_of(forward.classifier)
-        tried = Forward(classifier, rows, forward.device, forward.precision, shortcuts)
-        freezing.apply(classifier, freezing.by_epoch[epoch])
-        classifier.train()
-        for parameter in classifier.parameters():
-            parameter.grad = None
-        tried.prepare()
-        tried.begin_epoch(epoch)
-        texts = range(len(rows["train"]))
-        batches = [texts[at : at + batch_size] for at in range(0, len(texts), batch_size)]
-        logits = torch.cat([tried.logits("train", batch) for batch in batches])
-        logits = logits.float() if logits.dtype == torch.bfloat16 else logits
-        loss = F.cross_entropy(logits, rows["train"].labels.to(forward.device))
-        if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]
-        gradients = {
-            name: parameter.grad.detach().to_dense().cpu().double()
-            for name, parameter in classifier.named_parameters()
-            if parameter.grad is not None
+def _unforeseen(error: Exception) -> str:
+    if isinstance(error, WritesWeightsError):
+        return f"{error} is written to while the classifier computes"
+    return f"tried on a few texts, {error}, which could not be foreseen"
+
+
+class _Trial:
+    """Steps of training and evaluations of doubles, as in some epoch of a run."""
+
+    def __init__(self, forward: Forward, freezing: FreezingPlan, batch_size: int) -> None:
+        assert forward.shortcuts is not None
+        self._forward = forward
+        self._freezing = freezing
+        self._plan: FastPlan = forward.shortcuts.plan
+        room = Room(memory_bytes=2**62, disk=None)
+        self._shortcuts = forward.shortcuts._replace(room=room, key=_no_key, prefix_tokens=1)
+        texts = forward.splits["train"]
+        order = texts.lengths.argsort(stable=True).tolist()
+        chosen = [order[0], order[-1]]
+        self._batches = [[0, 1]] if batch_size > 1 else [[0], [1]]
+        if batch_size > 1 and self._plan.unpadded:
+            chosen += [order[0], order[min(1, len(order) - 2)]]
+            self._batches.append([2, 3])
+        self._rows = {
+            "train": _take(texts, chosen),
+            "test": _take(texts, [order[-1], order[0], order[-1]]),
         }
-        evaluation = tried.all_logits("test", 1).double()
-        tried.close()
-    return _Outcome(logits.detach().cpu().double(), evaluation, gradients)
+        self._few = _take(texts, order[: min(2, batch_size)])
+
+    def look(self, epoch: int) -> None:
+        """See that no stage does what the plan, made on the meta device, does not know of.
+
+        Raises:
+            _UnforeseenError: one does.
+            WritesWeightsError: a parameter would have been written to.
+        """
+        plan = self._plan
+        with same_draws(self._forward.device):
+            classifier = double_of(self._forward.classifier)
+            self._freezing.apply(classifier, self._freezing.by_epoch[epoch])
+            batch = self._few.batch(range(len(self._few.lengths)))
+            width = int(batch.lengths.max().clamp(min=1)) if plan.unpadded else None
+            batch = batch.to(self._forward.device)
+            inputs = Inputs(batch.input_ids[:, :width], batch.lengths, None, None)
+            one = Inputs(inputs.input_ids[:1], inputs.lengths[:1], None, None)
+            manner = manner_of(classifier, one, compare=False)
+            probe = probe_stages(classifier, inputs, manner)
+        cut = plan.epochs[epoch].cut
+        if probe.same < cut:
+            raise _UnforeseenError(f"{plan.stages[probe.same]} changes something, or draws")
+        shortened = plan.single is not None or plan.unpadded
+        if probe.first_drawing < len(plan.stages) and shortened:
+            name = plan.stages[probe.first_drawing]
+            raise _UnforeseenError(f"{name} changes something, or draws")
+        if plan.joins and not manner.joins:
+            raise _UnforeseenError("something is changed or drawn in evaluation")
+
+    def run(self, epoch: int, precision: str, fast: bool) -> _Outcome:
+        """A step of training and an evaluation of a double, in the order of a run.
+
+        Raises:
+            _UnforeseenError: the backward pass does what it should not.
+            WritesWeightsError: a parameter would have been written to.
+        """
+        device, by_epoch = self._forward.device, self._freezing.by_epoch
+        with same_draws(device):
+            classifier = double_of(self._forward.classifier)
+            self._freezing.apply(classifier, by_epoch[0])
+            for parameter in classifier.parameters():
+                parameter.grad = None
+            shortcuts = self._shortcuts if fast else None
+            tried = Forward(classifier, self._rows, device, precision, shortcuts)
+            with Operations(weights_of(classifier)):
+                tried.prepare()
+                self._freezing.apply(classifier, by_epoch[epoch])
+                classifier.train()
+                tried.begin_epoch(epoch)
+                logits = torch.cat([tried.logits("train", batch) for batch in self._batches])
+                logits = logits.float() if logits.dtype == torch.bfloat16 else logits
+                order = [text for batch in self._batches for text in batch]
+                loss = F.cross_entropy(logits, self._rows["train"].labels[order].to(device))
+            if loss.requires_grad:
+                _go_back(classifier, loss)
+            gradients = {
+                name: parameter.grad.detach().to_dense().cpu().double()
+                for name, parameter in classifier.named_parameters()
+                if parameter.grad is not None
+            }
+            with Operations(weights_of(classifier)):
+                evaluation = [tried.all_logits("test", 1)]
+                if self._plan.unpadded:
+                    evaluation += [each.cpu() for each in tried.evaluate("test", [[1]])]
+            tried.close()
+        return _Outcome(logits.detach().cpu().double(), torch.cat(evaluation).double(), gradients)
+
+
+def _go_back(classifier: Classifier, loss: Tensor) -> None:
+    """The backward pass, which is to do nothing else."""
+    before, drawn = State(classifier), _generators(loss.device)
+    with Operations(weights_of(classifier)) as operations:
+        loss.backward()  # type: ignore[no-untyped-call]
+    if drawn != _generators(loss.device):
+        raise _UnforeseenError("the backward pass draws at random")
+    unchanged = State(classifier).is_as(before, operations.reads)
+    if operations.writes & before.memory() or not unchanged:
+        raise _UnforeseenError("the backward pass changes what the classifier holds")
+
+
+def _generators(device: torch.device) -> list[bytes]:
+    """What torch draws next."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return [state.numpy().tobytes() for state in states]
 
 
 def _difference(expected: _Outcome, found: _Outcome, tolerance: _Tolerance) -> str | None:
     for mode in ("training", "evaluation"):
         one, other = getattr(expected, mode), getattr(found, mode)
-        difference = _size(one - other) / (_size(one) or 1.0)
+        difference = _distance(one, other) / (_size(one) or 1.0)
         # Not the other way round: what is no number differs.
         if not difference <= tolerance.logits:
             return f"logits in {mode} differ by {difference:.2g} of the largest"
@@ -132,16 +227,11 @@ def _difference(expected: _Outcome, found: _Outcome, tolerance: _Tolerance) -> s
         return f"{name} has a gradient on the {path} path alone"
     largest = max(map(_size, expected.gradients.values()), default=0.0)
     for name, one in expected.gradients.items():
-        difference, own = _size(one - found.gradients[name]), _size(one)
+        difference, own = _distance(one, found.gradients[name]), _size(one)
         if not difference <= tolerance.gradients * own + tolerance.rounding * largest:
             relative = difference / (own or 1.0)
             return f"gradients of {name} differ by {relative:.2g} of their largest"
     return None
-
-
-def _shortest_and_longest(rows: TokenRows) -> tuple[int, int]:
-    order = rows.lengths.argsort(stable=True).tolist()
-    return order[0], order[-1]
 
 
 def _take(rows: TokenRows, texts: Sequence[int]) -> TokenRows:
@@ -151,7 +241,15 @@ def _take(rows: TokenRows, texts: Sequence[int]) -> TokenRows:
 
 
 def _size(tensor: Tensor) -> float:
-    return tensor.abs().max().item() if tensor.numel() else 0.0
+    """The largest of the numbers that are finite."""
+    finite = tensor[tensor.isfinite()]
+    return finite.abs().max().item() if finite.numel() else 0.0
+
+
+def _distance(one: Tensor, other: Tensor) -> float:
+    """The largest difference; the same infinities are none."""
+    differing = one != other
+    return (one - other)[differing].abs().max().item() if differing.any() else 0.0
 
 
 def _no_key(cut: int) -> None:

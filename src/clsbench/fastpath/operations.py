@@ -1,0 +1,108 @@
+"""What is done with tensors while a block of code runs, operation by operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+
+class WritesWeightsError(Exception):
+    """An operation was about to write to a parameter; nothing was written."""
+
+
+def storages(values: object) -> set[int]:
+    """The memory in which tensors lie, wherever they stand in ``values``, views with their base."""
+    found = set()
+    for value in tree_leaves(list(values) if isinstance(values, Iterator) else values):
+        if isinstance(value, Tensor) and value.layout == torch.strided:
+            found.add(value.untyped_storage()._cdata)
+    return found
+
+
+def weights_of(classifier: nn.Module) -> dict[int, str]:
+    """The memory of each parameter, and its name."""
+    return {key: name for name, p in classifier.named_parameters() for key in storages(p)}
+
+
+_PLAIN = (bool, int, float, str)
+
+
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notices operations: ``draws`` of random numbers from torch, ``idle_draws`` without effect,
+    and ``products`` of matrices; ``steps`` are all others, with the numbers and flags they were
+    given. ``reads`` and ``writes`` is the memory of all tensors that went into any, and of those
+    that it changed; ``made`` is what came out, ``outside`` are the tensors that went in without
+    having come out before.
+
+    Raises:
+        WritesWeightsError: before one of the ``weights`` (by memory, with names) is written to.
+    """
+
+    def __init__(self, weights: Mapping[int, str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._weights = weights
+        self._written: dict[Any, list[tuple[int, str]]] = {}
+        self.draws = self.idle_draws = self.products = False
+        self.steps: list[tuple[Any, list[object]]] = []
+        self.reads: set[int] = set()
+        self.writes: set[int] = set()
+        # Weak references keep an address from being given again, and no memory from being freed.
+        self.made: dict[int, StorageWeakRef] = {}
+        self.outside: dict[int, Tensor] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        for tensor in tree_leaves((args, kwargs)):
+            if isinstance(tensor, Tensor):
+                strided = tensor.layout == torch.strided
+                memory = tensor.untyped_storage()._cdata if strided else id(tensor)
+                self.reads.add(memory)
+                if memory not in self.made:
+                    self.outside.setdefault(memory, tensor)
+        self._note_writes(func, args, kwargs)
+        self.products |= func.overloadpacket in flop_registry
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            self._note_draw(func, args, kwargs)
+        else:
+            flags = [value for value in (*args, *kwargs.values()) if type(value) in _PLAIN]
+            self.steps.append((func, flags))
+        result = func(*args, **kwargs)
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and tensor.layout == torch.strided:
+                storage = tensor.untyped_storage()
+                if storage._cdata not in self.outside and storage._cdata not in self.made:
+                    self.made[storage._cdata] = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+        return result
+
+    def _note_writes(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        if func not in self._written:
+            self._written[func] = [
+                (place, argument.name)
+                for place, argument in enumerate(func._schema.arguments)
+                if argument.alias_info is not None and argument.alias_info.is_write
+            ]
+        for place, name in self._written[func]:
+            written = storages(args[place] if place < len(args) else kwargs.get(name))
+            for memory in written & self._weights.keys():
+                raise WritesWeightsError(self._weights[memory])
+            self.writes |= written
+
+    def _note_draw(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        names = [argument.name for argument in func._schema.arguments]
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        p = given.get("p")
+        if "dropout_p" in names:  # fused attention draws only where it drops
+            self.draws |= bool(given.get("dropout_p"))
+        elif p == 0.0 or (p == 1.0 and "bernoulli" in func.name()):
+            self.idle_draws = True
+        else:
+            self.draws = True
