@@ -174,7 +174,10 @@ class Pooling(Component, frozen=True):
         return None
 
     def reads_padding(self) -> bool:
-        """Whether the result depends on what stands at padding positions."""
+        """Whether the result depends on what stands at padding positions, or on how many there are.
+
+        If not, a batch may be cut to its widest text: ``hidden.shape[1]`` is any width from there.
+        """
         raise _unwritten(self, "reads_padding")
 
 
@@ -212,7 +215,10 @@ class Adapter(Component, frozen=True):
 
         Every run first applies it to a classifier on torch's meta device: what it adds belongs on
         the device of what it is added to. Hooks that hand something from one stage to another find
-        nothing where the first is frozen and not computed again.
+        nothing where the first is frozen and not computed again. What changes while the classifier
+        runs (a step count, a moving average, a generator) belongs in buffers or attributes of its
+        modules, or in what its hooks close over, not in globals, classes or parameters: a run tries
+        the fast path on a copy, which has its own of the former alone.
         """
         raise _unwritten(self, "apply")
 
