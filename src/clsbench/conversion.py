@@ -112,6 +112,8 @@ def _explain(message: str, value: Any, kind: Any) -> str:
             given = given.get(key)
         elif isinstance(given, Sequence) and not isinstance(given, str) and key.isdigit():
             given = given[int(key)]
+    if "matching regex" in what and (meaning := _meaning(kind, keys)):
+        return f"{'.'.join(keys)} = {_shortened(given)}: expected {meaning}"
     expected = what[0].lower() + re.sub(r"\bobject\b", "table", what[1:].replace("`", ""))
     allowed = _allowed_values(kind, keys)
     return f"{'.'.join(keys) or 'value'} = {_shortened(given)}: {expected}{allowed}"
@@ -136,6 +138,25 @@ def _field_type(kind: Any, keys: Sequence[str]) -> Any:
         if isinstance(described, inspect.Metadata):
             described = described.type
     return described
+
+
+def _meaning(kind: Any, keys: Sequence[str]) -> str | None:
+    """In words the form that a text must have, where its field tells."""
+    described = _field_type(kind, keys[:-1])
+    if not keys or not isinstance(described, inspect.StructType):
+        return None
+    field = {f.encode_name: f.type for f in described.fields}.get(keys[-1])
+    return form_of(field) if field is not None else None
+
+
+def form_of(described: inspect.Type) -> str | None:
+    """What a field expects: as it says itself in ``extra``, else its description."""
+    kinds = described.types if isinstance(described, inspect.UnionType) else (described,)
+    for kind in kinds:
+        if isinstance(kind, inspect.Metadata):
+            description = (kind.extra_json_schema or {}).get("description")
+            return (kind.extra or {}).get("expected", description)
+    return None
 
 
 def _field_names(kind: Any, keys: Sequence[str]) -> list[str]:

@@ -19,17 +19,33 @@ ENVIRONMENT = {"assets": "CLSBENCH_ASSETS", "out": "CLSBENCH_RUNS", "plugins": "
 """The environment variables that stand in for what is not given."""
 
 
-SIZE_PATTERN = r"^[0-9]{1,18}(\.[0-9]{1,18})? ?([kKMGT]i?)?B?\Z"
-"""A size in bytes: ``200MB``, ``1.5 GiB``, ``0``; what has more digits means no size."""
+SIZE_PATTERN = r"(?ai)^(0{1,18}|[0-9]{1,18}(\.[0-9]{1,18})? ?([kmgt]i?b?|b))\Z"
+"""A size in bytes: ``200MB``, ``1.5 gib``, ``0``; what has more digits means no size, and a number
+without a unit could mean any."""
 
-_FACTORS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_A_SIZE = {"expected": "a size such as 200MB, 1.5GiB or 0"}
+_UNITS = ("", "k", "M", "G", "T")
 
 
 def size_bytes(text: str) -> int:
     """The bytes of a size that matches :data:`SIZE_PATTERN`; ``MB`` is 10⁶, ``MiB`` 2²⁰ bytes."""
-    number, unit = re.fullmatch(r"([\d.]+) ?(.*?)B?", text).groups()  # type: ignore[union-attr]
+    number, unit = re.fullmatch(r"([\d.]+) ?(.*?)b?", text.lower()).groups()  # type: ignore[union-attr]
     base = 1024 if unit.endswith("i") else 1000
-    return int(float(number) * base ** _FACTORS[unit.removesuffix("i").lower()])
+    power = [known.lower() for known in _UNITS].index(unit.removesuffix("i"))
+    return int(float(number) * base**power)
+
+
+def size_text(size: int) -> str:
+    """A size as a user writes it, ``40 MB`` or ``1.5 GiB``; if it is a crooked one, about."""
+    for base, digits in ((1000, 4), (1024, 4), (1000, 3)):
+        power = max((p for p in range(len(_UNITS)) if size >= base**p), default=0)
+        number = size / base**power
+        binary = "i" if base == 1024 and power else ""
+        text = f"{number:.{digits}g}"
+        text = f"{number:.0f}" if "e" in text else text
+        if digits == 3 or number == float(text):
+            break
+    return f"{text} {_UNITS[power]}{binary}B"
 
 
 class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -68,6 +84,7 @@ class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             str,
             Meta(
                 pattern=SIZE_PATTERN,
+                extra=_A_SIZE,
                 description="memory for kept activations, as in 200MB (default: at most half of "
                 "what is free)",
             ),
@@ -78,6 +95,7 @@ class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         str,
         Meta(
             pattern=SIZE_PATTERN,
+            extra=_A_SIZE,
             description="disk for activations kept from run to run (the least recently used go "
             "first), and for those of one run that memory has no room for; 0: nothing on disk, "
             "they are computed again",

@@ -13,6 +13,8 @@ from command_line import Command
         ("--cache-memory", "1MB\n"),
         ("--cache-memory", "9" * 400),
         ("--cache-disk", "9" * 400 + "MB"),
+        ("--cache-disk", "20%"),
+        ("--cache-memory", "200"),
         ("--device", "cpu\n"),
     ],
     ids=lambda text: ascii(text[:14]),
@@ -23,4 +25,6 @@ def test_text_of_another_form_is_refused_politely(
     done = clsbench("run", "gpt2-sms-spam", "--offline", "--dry-run", option, text)
     assert (done.returncode, done.stdout) == (2, "")
     assert option in done.stderr
+    if "cache" in option:
+        assert "a size such as 200MB, 1.5GiB or 0" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr

@@ -7,9 +7,12 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import msgspec
 from msgspec import inspect
 
+from clsbench.conversion import form_of
+
 
 class Field(NamedTuple):
-    """One option: its type, default and meaning; ``kind`` is msgspec's description of the type."""
+    """One option: its type, default and meaning; ``kind`` is msgspec's description of the type,
+    ``form`` what its text must be."""
 
     name: str
     type: str
@@ -17,6 +20,7 @@ class Field(NamedTuple):
     default: Any
     description: str
     kind: inspect.Type
+    form: str = ""
 
     @property
     def default_text(self) -> str:
@@ -56,6 +60,7 @@ def _field(field: inspect.Field, annotation: Any) -> Field:
         default=None if default is msgspec.NODEFAULT else default,
         description=description,
         kind=kind,
+        form=form_of(field.type) or description,
     )
 
 

@@ -30,6 +30,7 @@ PANELS = ("Arguments", EXPERIMENT, WHERE_AND_HOW, "Options")
 _OPTIONS = "clsbench.run_options"
 _COMPONENTS = "clsbench.components"
 _SETTINGS = "clsbench.settings"
+_LONGEST_SHOWN = 200
 
 
 def panels(function: F) -> F:
@@ -110,7 +111,7 @@ def _parameter_type(field: Field) -> click.ParamType[Any]:
         case inspect.CustomType(cls=cls) if issubclass(cls, Path):
             return _FolderType(path_type=Path)
         case inspect.StrType(pattern=str(pattern)):
-            return _PatternType(pattern, field.description)
+            return _PatternType(pattern, field.form)
     return click.STRING
 
 
@@ -163,7 +164,8 @@ class _PatternType(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not self._pattern.match(value):
-            self.fail(f"{value!r} is not understood; expected: {self._meaning}", param, ctx)
+            shown = value if len(value) <= _LONGEST_SHOWN else value[: _LONGEST_SHOWN - 1] + "…"
+            self.fail(f"{shown!r} is not understood; expected: {self._meaning}", param, ctx)
         return value
 
 
