@@ -10,7 +10,7 @@ import pytest
 
 from clsbench.catalog import load_catalog
 from clsbench.cli.downloads import TransferLines, amount
-from clsbench.cli.pace import Pace, duration
+from clsbench.cli.pace import Pace, PrefixPace, duration
 from clsbench.cli.progress import LiveDisplay, PlainDisplay
 from clsbench.record import EpochEntry, StepEntry
 from clsbench.values import RunPlan, StepReport
@@ -230,6 +230,22 @@ def test_the_prefix_has_lines_of_its_own(caplog: pytest.LogCaptureFixture) -> No
         "frozen prefix: 600 of 1,000 tokens, 0:16 left",
         "frozen prefix: 900 of 1,000 tokens, 0:04 left",
     ]
+
+
+def test_the_time_left_of_the_prefix_runs_down_between_two_batches() -> None:
+    clock = Clock()
+    pace = PrefixPace(clock)
+    pace.progress(0, 1000)
+    assert pace.seconds_left() is None
+    clock.seconds += 10
+    pace.progress(250, 1000)
+    for waited, left in ((0, 30), (5, 25), (20, 5), (20, 0)):
+        clock.seconds += waited
+        assert pace.seconds_left() == pytest.approx(left)
+    pace.progress(0, 500)
+    clock.seconds += 10
+    pace.progress(100, 500)
+    assert pace.seconds_left() == pytest.approx(40)
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -69,19 +69,22 @@ class PrefixPace:
         self.done = self.total = 0
         self._clock = clock
         self._first: tuple[float, int] | None = None
+        self._last_seconds = 0.0
 
     def progress(self, done: int, total: int) -> None:
         """``done`` of ``total`` token positions are computed just now."""
-        if done < self.done or self._first is None:
-            self._first = None if done == total else (self._clock(), done)
+        self._last_seconds = self._clock()
+        if done == 0 or done < self.done or self._first is None:
+            self._first = None if done == total else (self._last_seconds, done)
         self.done, self.total = done, total
 
     def seconds_left(self) -> float | None:
-        """At the pace so far; ``None`` before anything was computed."""
+        """At the pace until the last batch, less the time since; ``None`` before there was one."""
         if self._first is None or self.done <= self._first[1]:
             return None
         began, before = self._first
-        return (self._clock() - began) / (self.done - before) * (self.total - self.done)
+        pace = (self._last_seconds - began) / (self.done - before)
+        return max(pace * (self.total - self.done) - (self._clock() - self._last_seconds), 0.0)
 
 
 def duration(seconds: float) -> str:
