@@ -1,0 +1,119 @@
+"""One setting: do both sides do the same, and how fast is either?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from bounds import needs_of_a_step
+from clsbench.environment import peak_memory_bytes
+from clsbench.errors import ClsbenchError
+from clsbench.measure.racing import FEWEST_PAIRS, RaceRules, race
+from our_side import OurSide
+from outcome import Equality, Result, verdict
+from peers import BookSide, HuggingFaceSide, make_fast_book_model
+from whole import BOOK, OURS, put_together, race_parts
+from workload import SETTINGS, Promise, Setting, Workload
+
+HUGGING_FACE = "Hugging Face"
+FAST_BOOK = "book, GPTModelFast"
+_CHECKED_STEPS = 4
+_FAST_BOOK_TOLERANCE = 1e-3  # it is raced for timing; AdamW magnifies rounding
+_STEP_SHARE = 0.5  # of a setting's budget; the parts of a whole run have the rest
+
+
+def run_setting(
+    workload: Workload,
+    folder: Path,
+    rules: RaceRules,
+    size: str,
+    break_equality: bool = False,
+) -> Result:
+    """Check that both sides do the same; if so, time them."""
+    setting = workload.setting
+    promise: Promise | None = setting.promise if size == "small" else None
+    seed = workload.experiment.spec.seed + break_equality
+    ours = OurSide(workload, folder)
+    book = BookSide(workload, folder, seed)
+    equality = check_equality(ours, book)
+    if equality.our_trainable == equality.book_trainable and not equality.holds:
+        equality = check_in_double(equality, workload, folder, seed)
+    result = Result(
+        setting=setting.name,
+        about=setting.about,
+        shortcuts={s.name: s.detail for s in workload.plan.shortcuts if s.taken},
+        equality=equality,
+        verdict=verdict(equality, None, None),
+        promised_step=promise.step if promise else None,
+        promised_cold=promise.cold if promise else None,
+        promised_kept=promise.kept if promise else None,
+    )
+    if not equality.holds:
+        return result
+    contenders: dict[str, Any] = {OURS: ours.step, BOOK: book.step}
+    if not setting.lora:
+        fast_book = BookSide(workload, folder, seed, make=make_fast_book_model)
+        difference = max(abs(theirs - fast_book.step()) for theirs in equality.book)
+        if difference > _FAST_BOOK_TOLERANCE:
+            raise ClsbenchError(
+                f"{setting.name}: {FAST_BOOK} gives losses that differ by {difference:.1e} from "
+                "the book's own: it does something else, and is not timed"
+            )
+        contenders[FAST_BOOK] = fast_book.step
+    if _is_row_1(setting):
+        contenders[HUGGING_FACE] = HuggingFaceSide(workload).step
+    share = rules._replace(budget_seconds=rules.budget_seconds * _STEP_SHARE)
+    steps = race(contenders, share)
+    rest = rules._replace(
+        rounds=min(rules.rounds, FEWEST_PAIRS + 1),  # no control, and no round is short
+        budget_seconds=rules.budget_seconds * (1 - _STEP_SHARE),
+    )
+    parts = race_parts(ours, book, rest)
+    step = steps.compare(OURS, BOOK)
+    return msgspec.structs.replace(
+        result,
+        verdict=verdict(equality, step, result.promised_step),
+        race=steps,
+        parts_race=parts,
+        step=step,
+        hugging_face=steps.compare(OURS, HUGGING_FACE) if _is_row_1(setting) else None,
+        fast_book=None if setting.lora else steps.compare(OURS, FAST_BOOK),
+        controls=[steps.control(name) for name in contenders],
+        needs=needs_of_a_step(ours, workload),
+        whole=put_together(steps, parts, workload),
+        peak_memory_bytes=peak_memory_bytes(torch.device("cpu")),
+    )
+
+
+def check_equality(ours: OurSide, book: BookSide) -> Equality:
+    """The first steps of both sides, on the same texts."""
+    return Equality(
+        ours=[ours.step() for _ in range(_CHECKED_STEPS)],
+        book=[book.step() for _ in range(_CHECKED_STEPS)],
+        our_trainable=sum(parameter.numel() for parameter in ours.trained),
+        book_trainable=sum(p.numel() for p in book.model.parameters() if p.requires_grad),
+    )
+
+
+def check_in_double(equality: Equality, workload: Workload, folder: Path, seed: int) -> Equality:
+    """The same steps in float64: what differs by rounding alone agrees there."""
+    default = torch.get_default_dtype()
+    ours = OurSide(workload, folder, "fp64")
+    # The book's GELU makes a constant of the default kind in every call.
+    torch.set_default_dtype(torch.float64)
+    try:
+        book = BookSide(workload, folder, seed, torch.float64)
+        return msgspec.structs.replace(
+            equality,
+            double_ours=[ours.step() for _ in range(_CHECKED_STEPS)],
+            double_book=[book.step() for _ in range(_CHECKED_STEPS)],
+        )
+    finally:
+        torch.set_default_dtype(default)
+
+
+def _is_row_1(setting: Setting) -> bool:
+    return setting is next(iter(SETTINGS.values()))
