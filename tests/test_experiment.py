@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import random
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from safetensors import safe_open
 import clsbench
 from clsbench.catalog import load_catalog
 from clsbench.experiment import FinishedRun, run_experiment
+from clsbench.fastpath import forward
 from clsbench.options import RunOptions
 from clsbench.prediction import load_predictor
 from clsbench.record import RunRecord
@@ -34,12 +37,16 @@ SMALL = {
 
 
 def run_small(
-    out: Path, observers: Sequence[object] = (), dry_run: bool = False, **changes: Any
+    out: Path,
+    observers: Sequence[object] = (),
+    dry_run: bool = False,
+    given: Mapping[str, Any] = MappingProxyType({}),
+    **changes: Any,
 ) -> FinishedRun:
     catalog = load_catalog()
     changed = {key.replace("__", "."): value for key, value in changes.items()}
     spec = resolve(find_spec("gpt2-sms-spam", catalog), SMALL | changed, catalog)
-    options = RunOptions(out=out, device="cpu", threads=1, offline=True)
+    options = RunOptions(out=out, device="cpu", threads=1, offline=True, **given)
     return run_experiment(spec, options, catalog, observers, dry_run)
 
 
@@ -102,6 +109,73 @@ def test_history_has_one_entry_per_evaluation_point(finished: FinishedRun) -> No
     assert record.fast_path.kept is not None
     seconds = [e.seconds for e in (*record.history.steps, *record.history.epochs)]
     assert 0 < min(seconds) <= max(seconds) <= record.phases_seconds["training"]
+
+
+FEW = {"dataset": "synthetic-sms:texts=100", "train__epochs": 1, "train__eval_every": 5}
+
+
+def test_what_is_computed_again_is_time_of_the_prefix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = forward._FastForward._prefix
+    slowed = 0
+
+    def slow(*arguments: Any) -> Any:
+        nonlocal slowed
+        slowed += 1
+        time.sleep(0.01)
+        return compute(*arguments)
+
+    monkeypatch.setattr(forward._FastForward, "_prefix", slow)
+    room = {"cache_memory": "200kB", "cache_disk": "0"}
+    record = run_small(tmp_path, given=room, **FEW).record
+    assert record.fast_path is not None
+    assert record.fast_path.kept is not None
+    assert record.fast_path.kept.recomputed > record.fast_path.kept.computed
+    assert record.phases_seconds["prefix"] > 0.01 * slowed
+    assert record.phases_seconds["training"] > 0 < record.phases_seconds["evaluation"]
+    assert record.history is not None
+    seconds = [e.seconds for e in (*record.history.steps, *record.history.epochs)]
+    assert 0 < min(seconds) <= max(seconds) <= record.phases_seconds["training"]
+    assert "computed every time" in record.fast_path.shortcuts[0].detail
+
+
+class Phases:
+    """The phases that are told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    @clsbench.hookimpl
+    def clsbench_phase_started(self, phase: str) -> None:
+        self.told.append(phase)
+
+
+@pytest.mark.parametrize(
+    "given", [{"plain": True}, {"cache_memory": "0", "cache_disk": "0"}], ids=["plain", "no room"]
+)
+def test_without_a_prefix_none_is_timed(tmp_path: Path, given: dict[str, Any]) -> None:
+    phases = Phases()
+    record = run_small(tmp_path, [phases], given=given, **FEW).record
+    assert record.fast_path is not None
+    assert not record.fast_path.shortcuts[0].taken
+    assert record.fast_path.kept is None
+    assert (
+        ("prefix" in phases.told) == ("prefix" in record.phases_seconds) == ("plain" not in given)
+    )
+
+
+def test_what_goes_wrong_with_the_cache_stands_in_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CLSBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    record = run_small(tmp_path / "runs", given={"cache_memory": "0"}, **FEW).record
+    assert record.status == "finished"
+    assert len(record.warnings) == 2
+    for warning in record.warnings:
+        assert warning.startswith("activations of the frozen prefix ")
+        assert warning.endswith(f"{tmp_path / 'file'} is not a folder")
 
 
 def test_metrics_agree_with_the_stored_predictions(finished: FinishedRun) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,10 +82,17 @@ class Phases:
         finally:
             self.seconds[name] = time.perf_counter() - started
 
-    def move(self, from_phase: str, to_phase: str, seconds: float) -> None:
-        """Count so many seconds of one phase in the other."""
-        self.seconds[from_phase] -= seconds
-        self.seconds[to_phase] += seconds
+    @contextmanager
+    def without_prefix(self, name: str, forward: Forward) -> Iterator[None]:
+        """Time the block as ``name``, but what is computed of a frozen prefix in it as that."""
+        before = forward.prefix_seconds
+        try:
+            with self(name):
+                yield
+        finally:
+            if seconds := forward.prefix_seconds - before:
+                self.seconds[name] -= seconds
+                self.seconds["prefix"] += seconds
 
 
 def run_experiment(
@@ -159,24 +166,19 @@ def run_experiment(
         deviation: float | None = None
         status, error = "finished", None
         try:
-            with phases("prefix"):
+            with phases("prefix") if forward.shortcuts is not None else nullcontext():
                 problem = what_differs(forward, freezing, spec.train.batch_size)
                 if problem is not None:
                     fast, forward = _without_shortcuts(fast, forward, freezing, problem)
                     checks += (fast.shortcuts[0].detail,)
                 forward.prepare(prefix_progress(hook))
-            prefix_seconds = forward.prefix_seconds
-            try:
-                with phases("training"):
-                    log.begin()
-                    log.before = measure_before(forward, first_look)
-                    if options.precision == "bf16":
-                        deviation = deviation_from_fp32(forward, "train", first_look.loss["train"])
-                    fit(forward, events, freezing, spec.train, log, hook)
-            finally:
-                # What a strategy had computed anew between two epochs.
-                phases.move("training", "prefix", forward.prefix_seconds - prefix_seconds)
-            with phases("evaluation"):
+            with phases.without_prefix("training", forward):
+                log.begin(forward)
+                log.before = measure_before(forward, first_look)
+                if options.precision == "bf16":
+                    deviation = deviation_from_fp32(forward, "train", first_look.loss["train"])
+                fit(forward, events, freezing, spec.train, log, hook)
+            with phases.without_prefix("evaluation", forward):
                 scores = score_classifier(
                     forward, data.leaked, len(data.facts.class_names), spec.train.batch_size
                 )
@@ -214,7 +216,7 @@ def run_experiment(
             precision_deviation=deviation,
             fast_path=FastPath(shortcuts=fast.shortcuts, kept=forward.kept()),
             peak_memory_bytes=peak_memory_bytes(device),
-            warnings=record.warnings + checks,
+            warnings=record.warnings + checks + forward.problems(),
         )
         forward.close()
         try:

@@ -12,7 +12,15 @@ from torch import nn
 
 from clsbench.environment import describe_environment
 from clsbench.errors import ClsbenchError, PluginError
-from clsbench.fastpath.plan import SHORTCUTS, Batching, FastPlan, kept_bytes, plan_fast_path
+from clsbench.fastpath.plan import (
+    SHORTCUTS,
+    Batching,
+    FastPlan,
+    in_room,
+    kept_bytes,
+    plan_fast_path,
+)
+from clsbench.fastpath.shortcuts import memory_room_bytes
 from clsbench.model.counts import (
     ClassifierOutline,
     count_parameters,
@@ -78,7 +86,8 @@ def plan_run(
             Batching(data.tokens.train.padded, spec.train.batch_size, data.facts.max_length),
             _forbidden(options),
         )
-    memory_bytes = working_bytes + _kept_bytes(experiment, options, fast, data)
+    fast, kept_most_bytes = _in_room(experiment, options, device, fast, data, working_bytes)
+    memory_bytes = working_bytes + kept_most_bytes
     key = experiment_fingerprint(experiment, data)
     record = RunRecord(
         status="planned",
@@ -108,14 +117,32 @@ def run_key(experiment_fingerprint: str, device_kind: str, precision: str, seed:
     return fingerprint([experiment_fingerprint, device_kind, precision, seed])
 
 
-def _kept_bytes(
-    experiment: Experiment, options: RunOptions, fast: FastPlan, data: PreparedData
-) -> int:
-    """What is kept of a frozen prefix takes memory too, as far as the user allows."""
+def _in_room(
+    experiment: Experiment,
+    options: RunOptions,
+    device: torch.device,
+    fast: FastPlan,
+    data: PreparedData,
+    working_bytes: int,
+) -> tuple[FastPlan, int]:
+    """The plan in view of the room for what it keeps, and the memory that this takes at most."""
     lengths = [n for rows in data.tokens.by_name().values() for n in rows.lengths.tolist()]
-    width = experiment.backbone.hidden_size()
-    kept = kept_bytes(fast, lengths, data.facts.max_length, width, options.precision)
-    return kept if options.cache_memory is None else min(kept, size_bytes(options.cache_memory))
+    most_bytes, least_bytes = (
+        kept_bytes(
+            fast,
+            some,
+            data.facts.max_length,
+            experiment.backbone.hidden_size(),
+            options.precision,
+        )
+        for some in (lengths, [min(lengths)])
+    )
+    room = (
+        memory_room_bytes(options, device, working_bytes),
+        size_bytes(options.cache_disk),
+    )
+    fast = in_room(fast, most_bytes, least_bytes, room)
+    return fast, min(most_bytes, room[0]) if fast.shortcuts[0].taken else 0
 
 
 def _forbidden(options: RunOptions) -> dict[str, str]:

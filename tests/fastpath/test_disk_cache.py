@@ -36,6 +36,7 @@ from clsbench.fastpath.cache_files import (
     clear,
 )
 from clsbench.fastpath.disk_cache import DiskCache, PrefixKey
+from clsbench.options import size_text
 
 
 def load(directory: Path, rows: dict[str, Tensor], key: PrefixKey = KEY) -> dict[str, Tensor]:
@@ -359,8 +360,11 @@ def test_what_this_run_uses_is_not_evicted(
     for start in (6, 8):
         assert cache.store(KEY, make_rows(range(start, start + 2), (64, 64))) == {}
     (warning,) = warnings_in(caplog)
-    assert "limit" in warning
-    assert str(tmp_path) in warning
+    assert warning == (
+        f"no more activations of the frozen prefix are kept for later runs in {tmp_path}: their "
+        f"limit of {size_text(cache.limit_bytes)} (--cache-disk) is reached"
+    )
+    assert cache.problems == [warning]
     assert len(shards(tmp_path)) == 2
 
 
@@ -371,8 +375,31 @@ def test_a_shard_beyond_the_limit_is_not_kept_and_evicts_nothing(
     cache = DiskCache(tmp_path, 60_000)
     assert cache.store(KEY, make_rows(range(2, 9), (64, 64))) == {}
     assert shards(tmp_path) == [path]
-    assert len(warnings_in(caplog)) == 1
+    (warning,) = warnings_in(caplog)
+    assert warning.startswith("activations of the frozen prefix are not kept for later runs in ")
+    assert "their limit of 60 kB" in warning
     assert cache.store(KEY, make_rows(range(20, 21))) != {}  # a smaller one fits
+
+
+def test_a_limit_below_what_lies_there_acts_at_once(tmp_path: Path) -> None:
+    """Also where nothing is to be stored."""
+    old, new = (make_rows(range(n, n + 2), (64, 64)) for n in (0, 2))
+    age(store(tmp_path, old), 100)
+    path = store(tmp_path, new)
+    cache = DiskCache(tmp_path, sizes(tmp_path) - 1)
+    assert_same(cache.load(KEY, [*old, *new]), new)
+    assert shards(tmp_path) == [path]
+
+
+@pytest.mark.parametrize("about", [b"", b'{"a": "1"}'])
+def test_a_description_that_is_lost_or_another_comes_back_where_rows_are_found(
+    tmp_path: Path, about: bytes
+) -> None:
+    rows = make_rows(range(2))
+    described = store(tmp_path, rows).with_name("about.json")
+    described.write_bytes(about)
+    assert_same(load(tmp_path, rows), rows)
+    assert msgspec.json.decode(described.read_bytes()) == ABOUT
 
 
 @pytest.mark.skipif(os.name == "nt", reason="an open file cannot be removed there")
@@ -583,9 +610,12 @@ def test_a_disk_that_fills_up_and_one_that_is_read_only(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines() == ["[2, 2, 0, 0] []", "[0, 0]"]
     full, _, read_only = ended.stderr.partition("---\n")
-    beginning = f"activations of the frozen prefix are not kept for later runs in {disk}: "
-    assert full == f"{beginning}the disk is full\n"
-    assert read_only == f"{beginning}read-only file system\n"
+    of_the_prefix = "activations of the frozen prefix are"
+    assert full == f"no more {of_the_prefix} kept for later runs in {disk}: the disk is full\n"
+    assert read_only == (
+        # The rows that are there were found.
+        f"no more {of_the_prefix} kept for later runs in {disk}: read-only file system\n"
+    )
 
 
 @pytest.mark.parametrize("template", ["{tmp}/file", "{tmp}/file/deep", "/proc/cache", "/dev/full"])

@@ -12,7 +12,7 @@ import clsbench
 from clsbench.builtin.freezing_strategies import All, Gradual, HeadOnly, LastBlocks
 from clsbench.builtin.lora import LoRA
 from clsbench.builtin.poolings import Attention, FirstToken, LastRealToken, LastToken, Mean
-from clsbench.fastpath.plan import Batching, EpochCut, FastPlan, plan_fast_path
+from clsbench.fastpath.plan import Batching, EpochCut, FastPlan, in_room, plan_fast_path
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import plan_freezing
 from tiny_gpt2 import TinyGPT2
@@ -79,7 +79,46 @@ def test_a_trained_pooling_ends_the_prefix() -> None:
 def test_embeddings_alone_are_not_worth_keeping() -> None:
     found = plan(HeadOnly(), adapter=LoRA())
     assert found.epochs == (EpochCut(0, -1),)
-    assert reason(found, "prefix").startswith("only embeddings is frozen, which is looked up")
+    assert reason(found, "prefix") == (
+        "block.0 trains already, at least in part; before it there is only embeddings, looked up "
+        "as fast as it would be read"
+    )
+
+
+@pytest.mark.parametrize(
+    ("room", "said"),
+    [
+        ((10**9, 8 * 2**30), "(at most 5 kB; room: 1 GB in memory, 8 GiB on disk)"),
+        ((0, 5000), "(at most 5 kB; room: none in memory, 5 kB on disk)"),
+        (
+            (3000, 1000),
+            "(at most 5 kB; room: 3 kB in memory, 1 kB on disk; what finds none is computed every "
+            "time)",
+        ),
+    ],
+)
+def test_what_is_kept_and_where_is_said_with_the_prefix(room: tuple[int, int], said: str) -> None:
+    found = in_room(plan(LastBlocks()), most_bytes=5000, least_bytes=100, room=room)
+    (prefix,) = [shortcut for shortcut in found.shortcuts if shortcut.name == "prefix"]
+    assert prefix.taken
+    assert found.epochs == (EpochCut(3, -1),)
+    assert prefix.detail.startswith("embeddings to block.1, frozen: computed once")
+    assert prefix.detail.endswith(said)
+
+
+@pytest.mark.parametrize("room", [(0, 0), (99, 20)])
+def test_without_any_room_there_is_no_prefix(room: tuple[int, int]) -> None:
+    found = in_room(plan(Gradual(), epochs=3), most_bytes=5000, least_bytes=100, room=room)
+    assert "no room" in reason(found, "prefix")
+    assert found.epochs == (EpochCut(0, -1),) * 3
+    assert found.single == 3
+    none = plan(All())
+    assert in_room(none, 0, 0, room) == none
+
+
+def test_a_prefix_that_moves_is_told_by_epoch() -> None:
+    (prefix,) = [s for s in plan(Gradual(), epochs=2).shortcuts if s.name == "prefix"]
+    assert prefix.detail.startswith("by epoch embeddings to pooling, then embeddings to block.1, ")
 
 
 def test_a_cut_that_moves_down_voids_nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import logging
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from clsbench.fastpath.forward import Shortcuts
 from clsbench.fastpath.prefix import PrefixStore, Room, Start
 from clsbench.fastpath.rows import DistinctRows
 from clsbench.fastpath.shortcuts import make_shortcuts
-from clsbench.options import default_options, size_bytes
+from clsbench.options import default_options, size_bytes, size_text
 from clsbench.resolve import Experiment, resolve
 from clsbench.spec import ExperimentSpec, TrainSettings
 from components_of_the_catalog import CATALOG
@@ -195,8 +196,43 @@ def test_the_disk_of_a_run_is_limited_and_given_back(
         store.drop(cut)
     assert store.facts().disk_bytes == 4 * ROW_BYTES
     (warning,) = caplog.messages
-    assert "limit" in warning
-    assert "computed again" in warning
+    assert warning == (
+        "activations of the frozen prefix for which there is no more room in memory nor in "
+        f"{tmp_path} are computed again each time: their limit of "
+        f"{size_text(4 * ROW_BYTES)} (--cache-disk) is reached"
+    )
+    assert store.problems() == (warning,)
+
+
+def test_a_disk_that_cannot_be_used_is_noticed_before_much_is_computed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    rows = rows_of()
+    for memory_bytes in (0, 4 * ROW_BYTES):
+        compute = Prefix(rows)
+        cache = DiskCache(tmp_path / "file" / "cache", 10**9)
+        room = Room(memory_bytes, cache, 10**9, tmp_path / "file" / "spill")
+        store = PrefixStore(rows, compute, room, WIDTH_TOKENS)
+        fill(store, 2, keys={2: key_of("2")})
+        assert compute.computed(2) <= memory_bytes // ROW_BYTES + 1 < len(rows)
+        assert len(store.problems()) == 2
+
+
+def test_what_is_computed_again_counts_as_time_of_the_prefix() -> None:
+    class Slow(Prefix):
+        def __call__(
+            self, slots: Tensor, cuts: Sequence[int], start: Start | None
+        ) -> Mapping[int, Sequence[Tensor]]:
+            time.sleep(0.01)
+            return super().__call__(slots, cuts, start)
+
+    rows = rows_of()
+    compute = Slow(rows)
+    store = PrefixStore(rows, compute, Room(3 * ROW_BYTES, None), WIDTH_TOKENS)
+    fill(store, 2)
+    for _ in range(3):
+        store.at(2, torch.arange(len(rows)))
+    assert store.facts().recomputed
+    assert store.seconds >= 0.01 * len(compute.asked)
 
 
 def test_a_folder_that_cannot_be_used_is_told_once(
@@ -520,16 +556,44 @@ def test_the_default_budget_leaves_the_run_what_it_needs(
 
 # --- sizes ----------------------------------------------------------------------------------------
 
-NO_SIZES = ["1MB\n", "9" * 400 + "MB", "1." + "0" * 400, "1" * 5000, "٣MB", ""]
+NO_SIZES = ["1MB\n", "9" * 400 + "MB", "1." + "0" * 400, "1" * 5000, "٣MB", "", "200", "1.5", "20%"]
 
 
 @pytest.mark.parametrize("text", NO_SIZES, ids=lambda text: ascii(text[:8]))
 @pytest.mark.parametrize("option", ["cache_memory", "cache_disk"])
 def test_what_is_no_size_is_refused(option: str, text: str) -> None:
-    with pytest.raises(UsageError, match=option):
+    said = f"{option} = .*: expected a size such as 200MB, 1.5GiB or 0$"
+    with pytest.raises(UsageError, match=said):
         default_options({option: text})
 
 
-@pytest.mark.parametrize("text", ["9" * 18 + "TiB", "0." + "3" * 18 + "kB", "0"])
-def test_what_is_accepted_can_be_read(text: str) -> None:
-    assert size_bytes(default_options({"cache_memory": text}).cache_memory or "") >= 0
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("9" * 18 + "TiB", (10**18 - 1) * 2**40),
+        ("0." + "3" * 18 + "kB", 333),
+        ("0", 0),
+        ("200mb", 200 * 10**6),
+        ("1.5 gib", 3 * 2**29),
+        ("2K", 2000),
+        ("7B", 7),
+    ],
+    ids=lambda value: ascii(value)[:8],
+)
+def test_what_is_accepted_can_be_read(text: str, size: int) -> None:
+    read = size_bytes(default_options({"cache_memory": text}).cache_memory or "")
+    assert read == pytest.approx(size)
+
+
+@pytest.mark.parametrize(
+    "text", ["0 B", "7 B", "40 MB", "1.25 GB", "1.5 GiB", "200 MiB", "999.9 kB"]
+)
+def test_a_size_is_told_as_it_was_given(text: str) -> None:
+    assert size_text(size_bytes(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(71_912_345, "71.9 MB"), (999_999, "1000 kB"), (2**20, "1 MiB")]
+)
+def test_a_crooked_size_is_rounded(size: int, text: str) -> None:
+    assert size_text(size) == text

@@ -142,13 +142,26 @@ def place(directory: Path, name: Path, write: Callable[[Path], None]) -> None:
         raise
 
 
+def try_writing(directory: Path) -> None:
+    """See whether a file can be made there, which is gone at once.
+
+    Raises:
+        OSError: none can.
+    """
+    file = directory / f"{_UNFINISHED}{uuid.uuid4().hex}"
+    try:
+        file.write_bytes(b"?")
+    finally:
+        remove(file)
+
+
 def place_about(directory: Path, digest: str, about: Mapping[str, str]) -> None:
-    """Say what an entry is, unless that is said already.
+    """Say what an entry is, unless just that is said already.
 
     Raises:
         OSError: it cannot be written.
     """
-    if about and not _about(directory / digest):
+    if about and _about(directory / digest) != about:
         text = msgspec.json.format(msgspec.json.encode(about), indent=2)
         place(directory, Path(digest, ABOUT_FILE), lambda path: _write_text(path, text))
 

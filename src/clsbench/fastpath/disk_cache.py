@@ -27,6 +27,7 @@ from clsbench.fastpath.shard import (
     read_header,
     seal,
 )
+from clsbench.options import size_text
 from clsbench.results.disk import folder_reason, means_full_disk
 
 logger = logging.getLogger(__name__)
@@ -58,9 +59,21 @@ class DiskCache:
         self._directory = directory.absolute()
         self.limit_bytes = limit_bytes
         self._in_use: set[Path] = set()
-        self._swept = False
-        self._unwritable = False
-        self._warned = False
+        self._opened = False
+        self._tried = self._unwritable = False
+        self.problems: list[str] = []
+        """What was told of what cannot be kept."""
+
+    def room_bytes(self) -> int:
+        """The limit, or 0 where nothing can be written; tried once."""
+        if not self._tried:
+            self._tried = True
+            try:
+                self._directory.mkdir(parents=True, exist_ok=True)
+                cache_files.try_writing(self._directory)
+            except OSError as error:
+                self._give_up(error)
+        return 0 if self._unwritable else self.limit_bytes
 
     def load(self, key: PrefixKey, row_keys: Sequence[str]) -> dict[str, Tensor]:
         """The rows that are kept and intact: (L, H) or (H,) on the CPU, mapped from the disk.
@@ -72,6 +85,7 @@ class DiskCache:
         Raises:
             ValueError: ``key.digest`` is no SHA-256.
         """
+        self._open()
         found: dict[str, Tensor] = {}
         wanted = set(row_keys)
         for path in cache_files.shard_files(self._directory / _checked(key)):
@@ -80,6 +94,9 @@ class DiskCache:
             rows = self._load_shard(path, key, wanted)
             found.update(rows)
             wanted -= rows.keys()
+        if found:
+            with contextlib.suppress(OSError):  # the rows are there all the same
+                cache_files.place_about(self._directory, key.digest, key.about)
         return {row_key: found[row_key] for row_key in row_keys if row_key in found}
 
     def store(self, key: PrefixKey, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -96,9 +113,7 @@ class DiskCache:
         if not rows or self._unwritable:
             return {}
         data = {row_key: _row_bytes(row_key, row) for row_key, row in rows.items()}
-        if not self._swept:
-            self._swept = True
-            cache_files.sweep(self._directory)
+        self._open()
         # Hashing takes far longer than looking whether there is room at all.
         if not self._make_room(sum(row.data.nbytes for row in data.values())):
             return {}
@@ -114,11 +129,21 @@ class DiskCache:
             if isinstance(error, PermissionError) and path.exists():
                 # Windows: another run has stored the very same and uses it.
                 return self.load(key, list(rows))
-            self._unwritable = True
-            full = means_full_disk(error)
-            self._warn("the disk is full" if full else folder_reason(error, self._directory))
+            self._give_up(error)
             return {}
         return self._map(path, shard.header, rows)
+
+    def _open(self) -> None:
+        """Remove, once, what was left behind and what is beyond the limit."""
+        if not self._opened:
+            self._opened = True
+            cache_files.sweep(self._directory)
+            cache_files.make_room(self._directory, 0, self.limit_bytes, self._in_use)
+
+    def _give_up(self, error: OSError) -> None:
+        self._unwritable = True
+        full = means_full_disk(error)
+        self._warn("the disk is full" if full else folder_reason(error, self._directory))
 
     def _make_room(self, needed_bytes: int) -> bool:
         if cache_files.make_room(self._directory, needed_bytes, self.limit_bytes, self._in_use):
@@ -172,12 +197,11 @@ class DiskCache:
         return cache_files.remove(path)
 
     def _warn(self, reason: str) -> None:
-        log = logger.debug if self._warned else logger.warning
-        self._warned = True
-        log(
-            "activations of the frozen prefix are not kept for later runs in %s: %s",
-            self._directory,
-            reason,
+        none, no = ("no more ", "") if self._in_use else ("", "not ")
+        _tell_once(
+            self.problems,
+            f"{none}activations of the frozen prefix are {no}kept for later runs in "
+            f"{self._directory}: {reason}",
         )
 
 
@@ -194,9 +218,21 @@ class Spill:
         self._limit_bytes = limit_bytes
         self._folder: Path | None = None
         self._used_bytes: dict[int, int] = {}
-        self._warned = self._unwritable = False
+        self._tried = self._unwritable = False
         self.most_bytes = 0
         """The most that was kept at a time."""
+        self.problems: list[str] = []
+        """What was told of what cannot be kept."""
+
+    def room_bytes(self) -> int:
+        """The limit, or 0 where nothing can be written; tried once."""
+        if not self._tried:
+            self._tried = True
+            try:
+                self._try_writing()
+            except OSError as error:
+                self._give_up(error, some_are_kept=False)
+        return 0 if self._unwritable else self._limit_bytes
 
     def store(
         self, cut: int, rows: Mapping[int, Tensor], elsewhere_bytes: int = 0
@@ -211,14 +247,14 @@ class Spill:
                 places[slot] = (end, end + row.nbytes)
                 end += row.nbytes
         if not self._unwritable and len(places) < len(rows):
-            self._warn(_limit_reached(self._limit_bytes))
+            some = bool(elsewhere_bytes or self.most_bytes or places)
+            self._warn(_limit_reached(self._limit_bytes), some)
         if self._unwritable or not end:
             return {}
         try:
             whole = self._write([rows[slot] for slot in places], end)
         except (OSError, RuntimeError, UnicodeEncodeError) as error:
-            self._unwritable = True
-            self._warn("the disk is full" if means_full_disk(error) else self._reason(error))
+            self._give_up(error, bool(elsewhere_bytes or self.most_bytes))
             return {}
         finally:
             self._tidy()
@@ -233,6 +269,16 @@ class Spill:
         """Give back the room of a cut whose rows nobody uses any more."""
         self._used_bytes.pop(cut, None)
         self._tidy()
+
+    def _try_writing(self) -> None:
+        if self._directory is not None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+        cache_files.try_writing(self._directory or Path(tempfile.gettempdir()))
+
+    def _give_up(self, error: Exception, some_are_kept: bool) -> None:
+        self._unwritable = True
+        reason = "the disk is full" if means_full_disk(error) else self._reason(error)
+        self._warn(reason, some_are_kept)
 
     def _write(self, rows: Iterable[Tensor], size_bytes: int) -> Tensor:
         if self._directory is not None:
@@ -261,15 +307,22 @@ class Spill:
                 with contextlib.suppress(OSError):
                     path.unlink()
 
-    def _warn(self, reason: str) -> None:
-        log = logger.debug if self._warned else logger.warning
-        self._warned = True
-        log(
-            "activations of the frozen prefix for which there is no room in memory are computed "
-            "again each time, and not kept in %s: %s",
-            self._directory or tempfile.gettempdir(),
-            reason,
+    def _warn(self, reason: str, some_are_kept: bool) -> None:
+        more = "more " if some_are_kept else ""
+        _tell_once(
+            self.problems,
+            f"activations of the frozen prefix for which there is no {more}room in memory nor in "
+            f"{self._directory or tempfile.gettempdir()} are computed again each time: {reason}",
         )
+
+
+def _tell_once(problems: list[str], problem: str) -> None:
+    """Warn of the first problem; what follows from it is of no use to anybody but a developer."""
+    if problems:
+        logger.debug("%s", problem)
+    else:
+        logger.warning("%s", problem)
+        problems.append(problem)
 
 
 def _open_unnamed(directory: Path | None) -> IO[bytes] | None:
@@ -295,7 +348,7 @@ def _mapped(path: str, size_bytes: int) -> Tensor:
 
 
 def _limit_reached(limit_bytes: int) -> str:
-    return f"their limit of {limit_bytes / 1e9:,.3g} GB is reached"
+    return f"their limit of {size_text(limit_bytes)} (--cache-disk) is reached"
 
 
 def _checked(key: PrefixKey) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
@@ -66,9 +65,16 @@ class Forward:
         self.precision = precision
         self.splits = splits
         self.shortcuts = shortcuts
-        self.prefix_seconds = 0.0
-        """Seconds so far in which a frozen prefix was computed or looked for."""
         self._fast = _FastForward(self, shortcuts) if shortcuts is not None else None
+
+    @property
+    def prefix_seconds(self) -> float:
+        """Seconds so far in which a frozen prefix was computed (again too) or looked for."""
+        return self._fast.seconds() if self._fast is not None else 0.0
+
+    def problems(self) -> tuple[str, ...]:
+        """What went wrong with keeping a frozen prefix, as it was told."""
+        return self._fast.problems() if self._fast is not None else ()
 
     def prepare(self, progress: Progress = nobody_watches) -> None:
         """Compute what is kept of the frozen prefix for as long as it stays as it is now."""
@@ -202,15 +208,17 @@ class _FastForward:
         assert self._store is not None
         if self._forward.precision == "bf16":
             below = {}  # what is kept is rounded: going on from it is not the same
-        started = time.perf_counter()
-        try:
-            self._store.fill(keys, below, self._plan.mixed_lengths, progress)
-        finally:
-            self._forward.prefix_seconds += time.perf_counter() - started
+        self._store.fill(keys, below, self._plan.mixed_lengths, progress)
         self._filled.update(dict.fromkeys(keys, since))
 
     def kept(self) -> KeptActivations | None:
         return self._store.facts() if self._store is not None else None
+
+    def seconds(self) -> float:
+        return self._store.seconds if self._store is not None else 0.0
+
+    def problems(self) -> tuple[str, ...]:
+        return self._store.problems() if self._store is not None else ()
 
     def close(self) -> None:
         if self._store is not None:

@@ -19,6 +19,7 @@ from clsbench.fastpath.operations import WritesWeightsError
 from clsbench.fastpath.probe import Probe, any_texts, manner_of, probe_stages
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
+from clsbench.options import size_text
 from clsbench.values import Shortcut
 
 PREFIX, POSITION, PACKING = "prefix", "position", "packing"
@@ -151,6 +152,28 @@ def kept_bytes(
     return positions * width * _NUMBER_BYTES[precision]
 
 
+def in_room(plan: FastPlan, most_bytes: int, least_bytes: int, room: tuple[int, int]) -> FastPlan:
+    """The plan in view of the bytes of memory and of disk that there is room for.
+
+    At most ``most_bytes`` are to be kept, ``least_bytes`` of the shortest text. Without room for
+    that the prefix is no shortcut; where there is room for a part only, its detail says so.
+    """
+    prefix, *others = plan.shortcuts
+    if not prefix.taken:
+        return plan
+    memory, disk = (size_text(size) if size else "none" for size in room)
+    needs = f"at most {size_text(most_bytes)}; room: {memory} in memory, {disk} on disk"
+    if max(room) < least_bytes:
+        reason = f"there is no room to keep it, see --cache-memory and --cache-disk ({needs})"
+        return plan._replace(
+            epochs=(EpochCut(0, -1),) * len(plan.epochs),
+            shortcuts=(Shortcut(name=PREFIX, taken=False, detail=reason), *others),
+        )
+    rest = "" if max(room) >= most_bytes else "; what finds none is computed every time"
+    detail = f"{prefix.detail} ({needs}{rest})"
+    return plan._replace(shortcuts=(Shortcut(name=PREFIX, taken=True, detail=detail), *others))
+
+
 def nothing(names: tuple[str, ...], freezing: FreezingPlan, reason: str) -> FastPlan:
     """The plan that takes no shortcut, for this reason."""
     shortcuts = tuple(Shortcut(name=name, taken=False, detail=reason) for name in SHORTCUTS)
@@ -251,16 +274,23 @@ def _plan_prefix(
     cuts = [probe.cut for probe in probes]
     if not any(cuts):
         ending = max(probes, key=lambda probe: min(probe.first_trained, probe.first_drawing))
-        if 0 < min(ending.first_trained, ending.first_drawing) <= ending.first_product:
-            return no(f"only {names[0]} is frozen, which is looked up as fast as it is read")
-        trains = ending.first_trained == 0
-        return no(f"{names[0]} {'trains' if trains else 'works otherwise while training'}")
+        end = min(ending.first_trained, ending.first_drawing)
+        trains = ending.first_trained == end
+        does = "trains" if trains else "works otherwise while training"
+        if 0 < end <= ending.first_product:
+            part = " already, at least in part" if trains else ""
+            return no(
+                f"{names[end]} {does}{part}; before it there is only {_stages_text(names, end)}, "
+                "looked up as fast as it would be read"
+            )
+        return no(f"{names[0]} {does}")
     first_trained = [probe.first_trained for probe in probes]
     epochs = tuple(
         EpochCut(cut, _last_trained(first_trained[:epoch], cut)) for epoch, cut in enumerate(cuts)
     )
     parts = [_stages_text(names, cut) for cut in dict.fromkeys(cuts)]
-    detail = f"computed once for each distinct text, then kept: {', then '.join(parts)}"
+    which = parts[0] if len(parts) == 1 else f"by epoch {', then '.join(parts)}"
+    detail = f"{which}, frozen: computed once for each distinct text, then kept"
     return epochs, Shortcut(name=PREFIX, taken=True, detail=detail)
 
 

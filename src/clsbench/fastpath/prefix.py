@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -86,6 +87,9 @@ class PrefixStore:
         self._found: set[int] = set()
         self._continued: set[int] = set()
         self._recomputed = 0
+        self._problems: list[str] = []
+        self.seconds = 0.0
+        """Seconds so far in which activations were computed, or looked for on disk."""
 
     def fill(
         self,
@@ -101,6 +105,19 @@ class PrefixStore:
         Once there is no room for more at a cut, the rest is left to be computed when it is asked
         for.
         """
+        started = time.perf_counter()
+        try:
+            self._fill(keys, below, mixed_lengths, progress)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+    def _fill(
+        self,
+        keys: Mapping[int, PrefixKey | None],
+        below: Mapping[int, Callable[[], PrefixKey | None]],
+        mixed_lengths: bool,
+        progress: Progress,
+    ) -> None:
         for cut, key in keys.items():
             self.drop(cut)
             self._kept[cut] = self._look_up(cut, key)
@@ -154,12 +171,20 @@ class PrefixStore:
         rows = [kept[slot] for slot in slots.tolist()]
         absent = [place for place, row in enumerate(rows) if row is None]
         if absent:
+            started = time.perf_counter()
             again = self._compute(slots[absent], [cut], None)[cut]
             self._recomputed += len(absent)
             self._keep_in_memory(cut, dict(zip(slots[absent].tolist(), again, strict=True)))
             for place, row in zip(absent, again, strict=True):
                 rows[place] = row
+            self.seconds += time.perf_counter() - started
         return [row for row in rows if row is not None]
+
+    def problems(self) -> tuple[str, ...]:
+        """What went wrong with keeping activations, as it was told."""
+        disk = self._room.disk.problems if self._room.disk is not None else ()
+        spill = self._spill.problems if self._spill is not None else ()
+        return (*self._problems, *disk, *spill)
 
     def facts(self) -> KeptActivations:
         """What was computed, found and kept so far."""
@@ -213,12 +238,12 @@ class PrefixStore:
             difference = _difference(again.cpu(), found[self._rows.keys[slot]])
             if difference is None:
                 continue
-            logger.warning(
-                "the activations that an earlier run kept differ from today's (%s): they are "
-                "computed again; clsbench cache clear %s removes them",
-                difference,
-                key.digest[:12],
+            problem = (
+                f"the activations that an earlier run kept differ from today's ({difference}): "
+                f"they are computed again; clsbench cache clear {key.digest[:12]} removes them"
             )
+            logger.warning("%s", problem)
+            self._problems.append(problem)
             return nothing
         return [found.get(row_key) for row_key in self._rows.keys]
 
@@ -251,9 +276,9 @@ class PrefixStore:
 
     def _portion_bytes(self, key: PrefixKey | None) -> int:
         """How much waits to be kept at once, of all cuts together."""
-        disk_bytes = self._room.spill_bytes
+        disk_bytes = self._spill.room_bytes() if self._spill is not None else 0
         if key is not None and self._room.disk is not None:
-            disk_bytes = self._room.disk.limit_bytes
+            disk_bytes = max(disk_bytes, self._room.disk.room_bytes())
         if disk_bytes:
             return min(_SHARD_BYTES, disk_bytes // 4)
         # Without a disk, memory may be full long before a shard is.

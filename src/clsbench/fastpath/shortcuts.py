@@ -51,6 +51,7 @@ def make_shortcuts(
         "device": device.type,
     }
 
+    texts = "without padding" if plan.unpadded else f"padded to {max_length}"
     keys = PrefixKeys(classifier, plan, max_length, circumstances)
 
     pooling = f"{format_component(tree['pooling'])} {versions.get('pooling')}"
@@ -61,6 +62,7 @@ def make_shortcuts(
         if not disk_bytes or None in deciding.values():
             return None
         found = keys.at(cut)
+        found = found._replace(about={**found.about, "texts": texts})
         if not pooled:  # the same whatever reads it
             return found
         return found._replace(
@@ -69,9 +71,7 @@ def make_shortcuts(
 
     folder = activations_folder()
     room = Room(
-        memory_bytes=_fair_share_bytes(device, needed_bytes)
-        if options.cache_memory is None
-        else size_bytes(options.cache_memory),
+        memory_bytes=memory_room_bytes(options, device, needed_bytes),
         disk=DiskCache(folder, disk_bytes) if disk_bytes else None,
         spill_bytes=disk_bytes,
         spill_folder=folder.parent,
@@ -79,7 +79,9 @@ def make_shortcuts(
     return Shortcuts(plan, experiment.pooling, room, key)
 
 
-def _fair_share_bytes(device: torch.device, needed_bytes: int) -> int:
-    """Half of what is free, and no more than the run leaves of it."""
+def memory_room_bytes(options: RunOptions, device: torch.device, needed_bytes: int) -> int:
+    """What the user gives; else half of what is free, and no more than the run leaves of it."""
+    if options.cache_memory is not None:
+        return size_bytes(options.cache_memory)
     free_bytes = free_memory_bytes(device)
     return max(min(free_bytes // 2, free_bytes - needed_bytes), 0)

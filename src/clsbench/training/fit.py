@@ -39,19 +39,14 @@ class TrainingLog:
         self.padded_tokens = 0
         self.train_seconds = 0.0
         self._started = time.perf_counter()
-        self._elsewhere_seconds = 0.0
 
-    def begin(self) -> None:
-        """Training begins now."""
-        self._started = time.perf_counter()
+    def begin(self, forward: Forward) -> None:
+        """The classifier of ``forward`` is trained from now on."""
+        self._started = _seconds_without_prefix(forward)
 
-    def leave_out(self, seconds: float) -> None:
-        """Do not count so many of the seconds that went by as training."""
-        self._elsewhere_seconds += seconds
-
-    def seconds(self) -> float:
+    def seconds(self, forward: Forward) -> float:
         """Seconds since training began, evaluations included, but not what a prefix took."""
-        return time.perf_counter() - self._started - self._elsewhere_seconds
+        return _seconds_without_prefix(forward) - self._started
 
     def history(self) -> History:
         """The entries so far."""
@@ -66,6 +61,11 @@ class TrainingLog:
             real_tokens_per_second=self.real_tokens / self.train_seconds,
             padded_tokens_per_second=self.padded_tokens / self.train_seconds,
         )
+
+
+def _seconds_without_prefix(forward: Forward) -> float:
+    """A clock that stands still while a frozen prefix is computed."""
+    return time.perf_counter() - forward.prefix_seconds
 
 
 def measure_before(forward: Forward, batches: Beforehand) -> BeforeTraining:
@@ -122,9 +122,7 @@ def fit(
                     freezing.apply(classifier, freezing.by_epoch[event.epoch])
                     optimizer.zero_grad()
                     classifier.train()
-                    prefix_seconds = forward.prefix_seconds
                     forward.begin_epoch(event.epoch, prefix_progress(hook))
-                    log.leave_out(forward.prefix_seconds - prefix_seconds)
                 hook.clsbench_step_finished(report=batches.train(event))
                 continue
             batches.settle()
@@ -135,7 +133,7 @@ def fit(
                     examples_seen=log.examples,
                     train_loss=mean_batch_loss(forward, "train", event.train),
                     validation_loss=mean_batch_loss(forward, "validation", event.validation),
-                    seconds=log.seconds(),
+                    seconds=log.seconds(forward),
                 )
                 _refuse_not_finite(step_entry.train_loss, event.step, settings, "training")
                 _refuse_not_finite(step_entry.validation_loss, event.step, settings, "validation")
@@ -150,7 +148,7 @@ def fit(
                     trainable_parameters=sum(
                         p.numel() for p in classifier.parameters() if p.requires_grad
                     ),
-                    seconds=log.seconds(),
+                    seconds=log.seconds(forward),
                 )
                 log.epochs.append(epoch_entry)
                 hook.clsbench_epoch_finished(entry=epoch_entry)
@@ -213,7 +211,7 @@ class BatchTraining:
     def train(self, event: TrainBatch) -> StepReport:
         """One batch, and an optimiser step where it is due."""
         if self._since is None:
-            self._since = time.perf_counter()
+            self._since = _seconds_without_prefix(self._forward)
         index = torch.tensor(event.indices, dtype=torch.int64)
         logits = self._forward.logits("train", event.indices)
         with autocast(self._forward.device, self._forward.precision):
@@ -251,7 +249,7 @@ class BatchTraining:
         self._check()
         if self._forward.device.type == "cuda":
             torch.cuda.synchronize(self._forward.device)
-        self._log.train_seconds += time.perf_counter() - self._since
+        self._log.train_seconds += _seconds_without_prefix(self._forward) - self._since
         self._since = None
 
     def _check(self) -> None:
