@@ -35,7 +35,13 @@ def filled(folder: Path) -> Path:
     """Two entries, of which the second was last used 40 days ago."""
     cache = DiskCache(folder, 10**9)
     keys = [hashlib.sha256(str(n).encode()).hexdigest() for n in range(1200)]
-    about = {"backbone": "gpt2:size=small", "cut": "after block.10", "positions": "all"}
+    about = {
+        "backbone": "gpt2:size=small",
+        "cut": "after block.10",
+        "positions": "all",
+        "texts": "padded to 120",
+        "precision": "bf16",
+    }
     cache.store(PrefixKey(FIRST, about), {key: torch.zeros(12, 64) for key in keys[:3]})
     strange = {"backbone": "[bold]x[/] \x1b[31m", "dtype": "float32"}
     cache.store(PrefixKey(SECOND, strange), {key: torch.zeros(64) for key in keys})
@@ -63,9 +69,12 @@ def test_the_table(command: Command, filled: Path) -> None:
     done = command("list")
     assert (done.returncode, done.stderr) == (0, "")
     lines = [line.split() for line in done.stdout.splitlines() if line.strip(" ─")]
-    assert lines[0] == ["digest", "what", "cut", "positions", "rows", "size", "last", "used"]
-    assert lines[1][:6] == ["3f9c3f9c3f9c", "gpt2:size=small", "after", "block.10", "all", "3"]
-    assert lines[2][:6] == ["77b077b077b0", r"[bold]x[/]", r"\x1b[31m", "?", "?", "1,200"]
+    titles = "digest what cut positions texts precision rows size last used"
+    assert lines[0] == titles.split()
+    first = "3f9c3f9c3f9c gpt2:size=small after block.10 all padded to 120 bf16 3"
+    assert lines[1][: len(first.split())] == first.split()
+    second = r"77b077b077b0 [bold]x[/] \x1b[31m ? ? ? ? 1,200"
+    assert lines[2][: len(second.split())] == second.split()
     assert lines[3][:2] == ["2", "entries,"]
     assert done.stdout.rstrip().endswith(f", in {filled}")
 

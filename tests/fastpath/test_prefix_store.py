@@ -500,7 +500,11 @@ def test_the_rows_of_a_pooling_that_reads_padding_are_others(outcomes: dict[str,
         shortcuts_of(outcomes[text], experiment(text)).key(3)
         for text in ("last-token", "last-real-token")
     )
-    assert padded != unpadded
+    assert padded is not None
+    assert unpadded is not None
+    assert padded.digest != unpadded.digest
+    assert padded.about["texts"] == f"padded to {WIDTH_TOKENS}"
+    assert unpadded.about["texts"] == "without padding"
 
 
 def test_a_pooling_is_in_the_key_with_its_options_and_its_version(

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 _SHORT_DIGEST = 12
 _UNFOLDED = 100_000
-_COLUMNS = ("backbone", "cut", "positions")
+_COLUMNS = {
+    "what": "backbone",
+    "cut": "cut",
+    "positions": "positions",
+    "texts": "texts",
+    "precision": "precision",
+}
+"""The columns that tell entries apart, and the keys of ``about`` that fill them."""
 
 
 @click.group("cache")
@@ -46,7 +53,8 @@ def list_cache(as_json: bool) -> None:
     """What is kept, the entry used last first.
 
     An entry holds a row of activations for each distinct text, after the last frozen stage (the
-    cut), at all positions of the text or only at the one that the pooling reads.
+    cut), at all positions of the text or only at the one that the pooling reads; of texts padded
+    to one length or without their padding; in one precision.
 
     \b
     clsbench cache list --json | jq '.entries[] | {digest, size_bytes, about}'
@@ -145,7 +153,7 @@ def _print_entries(entries: Sequence[Entry], folder: Path, limit_bytes: int) -> 
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("digest", no_wrap=True, style="cyan")
-    for name in ("what", "cut", "positions"):
+    for name in _COLUMNS:
         table.add_column(name, overflow="fold")
     for name in ("rows", "size"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -153,7 +161,7 @@ def _print_entries(entries: Sequence[Entry], folder: Path, limit_bytes: int) -> 
     for entry in entries:
         table.add_row(
             entry.digest[:_SHORT_DIGEST],
-            *(plain(entry.about.get(name, "?")) for name in _COLUMNS),
+            *(plain(entry.about.get(name, "?")) for name in _COLUMNS.values()),
             f"{entry.rows:,}",
             bytes_text(entry.size_bytes),
             f"{entry.last_used.astimezone():%Y-%m-%d %H:%M}",

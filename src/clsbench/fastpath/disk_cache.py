@@ -41,7 +41,7 @@ class PrefixKey(NamedTuple):
 
     ``digest`` (a SHA-256 in hexadecimal) is over the prefix's weights, the cut, the padded length,
     the mask, the dtype, the device's kind and the versions of the components. ``about`` tells
-    people: ``backbone``, ``cut`` and ``positions`` have columns in ``clsbench cache list``.
+    people: what has a column in ``clsbench cache list`` stands in :mod:`clsbench.cli.cache`.
     """
 
     digest: str
