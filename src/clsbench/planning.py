@@ -173,6 +173,7 @@ def announcement(record: RunRecord) -> RunPlan:
         parameters_total=record.parameters.total,
         parameters_trainable=record.parameters.trainable,
         shortcuts=record.fast_path.shortcuts if record.fast_path is not None else (),
+        trainable_by_epoch=record.parameters.trainable_by_epoch,
     )
 
 

@@ -152,7 +152,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is about to do, for those who watch it. ``steps`` counts batches."""
+    """What a run is about to do, for those who watch it. ``steps`` counts batches;
+    ``trainable_by_epoch`` is empty where nobody counted."""
 
     experiment: str
     stand_ins: tuple[str, ...]
@@ -167,6 +168,7 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     parameters_total: int
     parameters_trainable: int
     shortcuts: tuple[Shortcut, ...] = ()
+    trainable_by_epoch: tuple[int, ...] = ()
 
 
 class StepReport(msgspec.Struct, frozen=True, kw_only=True):

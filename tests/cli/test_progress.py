@@ -6,6 +6,7 @@ import io
 import logging
 import sys
 
+import msgspec
 import pytest
 
 from clsbench.catalog import load_catalog
@@ -100,6 +101,22 @@ def test_a_slow_first_step_and_evaluation_say_nothing_about_the_pace() -> None:
     assert pace.seconds_left() == pytest.approx(14 * 2)
 
 
+def test_the_time_left_ends_where_another_number_of_parameters_trains() -> None:
+    clock = Clock()
+    plan = msgspec.structs.replace(PLAN, epochs=4, steps=40, trainable_by_epoch=(5, 5, 9, 9))
+    pace = Pace(plan, clock)
+    said = {}
+    for step in range(40):
+        clock.seconds += 1 if step < 20 else 3
+        pace.step(step_report(step))
+        said[step] = pace.left_text()
+    assert said[9] == "0:10 left to epoch 2"
+    assert said[10] == "0:09 left in epoch 2"
+    assert said[20] == "", "what came before says nothing"
+    assert said[29] == "0:30 left"
+    assert said[39] == "0:00 left"
+
+
 def test_nothing_is_left_at_the_end() -> None:
     clock = Clock()
     pace = Pace(PLAN, clock)
@@ -139,6 +156,27 @@ def test_plain_lines_come_now_and_then(
         "epoch 1/2 step 8/20: loss train 0.610 validation 0.720, 2.67 texts/s, 0:33 left",
         "epoch 1/2 done: accuracy over a few batches train 90.0% validation 80.0% (1:15)",
     ]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_live_line_of_an_epoch_fits_too(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    clock = Clock()
+    display = LiveDisplay(show_plan=False, clock=clock)
+    plan = msgspec.structs.replace(PLAN, trainable_by_epoch=(1, 2))
+    with display.showing() as live:
+        display.clsbench_run_started(plan)
+        display.clsbench_phase_started("training")
+        for step in range(6):
+            clock.seconds += 1
+            display.clsbench_step_finished(step_report(step))
+        display.clsbench_evaluated(step_entry(5))
+        [line] = live.console.render_lines(live.get_renderable(), pad=False)
+    text = "".join(segment.text for segment in line)
+    assert len(text) < width
+    assert "0:04 left in epoch 1" in text
 
 
 @pytest.mark.parametrize("width", [80, 120])

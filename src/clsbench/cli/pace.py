@@ -25,6 +25,7 @@ class Pace:
     def __init__(self, plan: RunPlan, clock: Callable[[], float] = time.monotonic) -> None:
         self.plan = plan
         self.steps_done = 0
+        self._epoch = 0
         self._clock = clock
         self._warm = False
         self._last_event = clock()
@@ -35,6 +36,10 @@ class Pace:
         """A batch has ended just now."""
         now = self._clock()
         self.steps_done = report.step + 1
+        if report.epoch != self._epoch and not self._alike(self._epoch, report.epoch):
+            self._ends.clear()  # more or less is computed from here on
+            self._work.clear()
+        self._epoch = report.epoch
         if self._warm:
             if not self._ends:
                 self._ends.append(self._last_event)
@@ -52,9 +57,32 @@ class Pace:
         seconds = sum(work[0] for work in self._work)
         return sum(work[1] for work in self._work) / seconds if seconds > 0 else None
 
+    def foreseen_epochs(self) -> int:
+        """The epochs to whose end the pace holds: all, or those before another number of parameters
+        trains, since nobody knows what a step takes then."""
+        later = range(self._epoch + 1, self.plan.epochs)
+        return next((e for e in later if not self._alike(self._epoch, e)), self.plan.epochs)
+
+    def _alike(self, one: int, other: int) -> bool:
+        counts = self.plan.trainable_by_epoch
+        return max(one, other) >= len(counts) or counts[one] == counts[other]
+
+    def left_text(self) -> str:
+        """``2:41 left``, or ``0:35 left in epoch`` 2 where the pace holds no longer than that."""
+        seconds = self.seconds_left()
+        if seconds is None:
+            return ""
+        until = self.foreseen_epochs()
+        if until == self.plan.epochs:
+            return f"{duration(seconds)} left"
+        return (
+            f"{duration(seconds)} left {'in' if until == self._epoch + 1 else 'to'} epoch {until}"
+        )
+
     def seconds_left(self) -> float | None:
-        """Until the last step, at the pace of the last steps; ``None`` while they are few."""
-        steps_left = self.plan.steps - self.steps_done
+        """Until the last step of the :meth:`foreseen_epochs`, at the pace of the last steps;
+        ``None`` while they are few."""
+        steps_left = self.plan.steps // self.plan.epochs * self.foreseen_epochs() - self.steps_done
         if steps_left <= 0:
             return 0.0
         if len(self._work) < FEWEST_STEPS:

@@ -263,11 +263,12 @@ class LiveDisplay:
                 (f"  {validation} ", "dim"),
                 _loss_text(self._evaluation.validation_loss),
             ]
-        rate, left = pace.examples_per_second(), pace.seconds_left()
-        if rate is not None:
+        rate, left = pace.examples_per_second(), pace.left_text()
+        wide = self._console.width >= _NARROW or "epoch" not in left
+        if rate is not None and wide:
             parts.append((f"  {rate:.3g} texts/s" if rate < 100 else f"  {rate:.0f} texts/s", ""))
-        if left is not None:
-            parts.append((f"  {duration(left)} left", "cyan"))
+        if left:
+            parts.append((f"  {left}", "cyan"))
         line = Table.grid(padding=(0, 1))
         line.add_row(
             Text.assemble(("epoch ", "dim"), f"{self._epoch}/{pace.plan.epochs}"),
@@ -291,9 +292,9 @@ def prefix_line(pace: PrefixPace) -> str:
 
 def evaluation_line(entry: StepEntry, pace: Pace) -> str:
     """``epoch 2/5 step 150/650: …`` with losses, throughput and time left."""
-    rate, left = pace.examples_per_second(), pace.seconds_left()
+    rate, left = pace.examples_per_second(), pace.left_text()
     more = f", {rate:.3g} texts/s" if rate is not None else ""
-    more += f", {duration(left)} left" if left is not None else ""
+    more += f", {left}" if left else ""
     return (
         f"epoch {entry.epoch}/{pace.plan.epochs} step {entry.step}/{pace.plan.steps}: loss "
         f"train {entry.train_loss:.3f} validation {entry.validation_loss:.3f}{more}"
