@@ -13,8 +13,8 @@ from clsbench.environment import peak_memory_bytes
 from clsbench.errors import ClsbenchError
 from clsbench.measure.racing import FEWEST_PAIRS, RaceRules, race
 from our_side import OurSide
-from outcome import Equality, Result, verdict
 from peers import BookSide, HuggingFaceSide, make_fast_book_model
+from race_outcome import Equality, Result, verdict
 from whole import BOOK, OURS, put_together, race_parts
 from workload import SETTINGS, Promise, Setting, Workload
 

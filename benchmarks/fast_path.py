@@ -25,7 +25,7 @@ from clsbench.environment import cpu_name, git_commit
 from clsbench.errors import ClsbenchError
 from clsbench.measure.limits import Limits, LimitsMeter
 from clsbench.measure.racing import RaceRules
-from outcome import DOUBLE_TOLERANCE, TOLERANCE, Report, Result
+from race_outcome import DOUBLE_TOLERANCE, TOLERANCE, Report, Result
 from reporting import show
 from workload import SETTINGS, prepare
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clsbench.measure.racing import Comparison
-from outcome import Equality, Report, Result, WholeRun
+from race_outcome import Equality, Report, Result, WholeRun
 
 
 def show(report: Report, console: Console) -> None:

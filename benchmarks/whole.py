@@ -20,8 +20,8 @@ from clsbench.measure.load import LoadMeter
 from clsbench.measure.racing import FEWEST_PAIRS, Comparison, Race, RaceRules, interval, race
 from clsbench.record import RunRecord
 from our_side import OurSide
-from outcome import Part, Whole, WholeRun
 from peers import CPU, BookSide, book_loaders, ch06, make_book_model
+from race_outcome import Part, Whole, WholeRun
 from workload import Workload
 
 OURS, BOOK = "clsbench", "book"

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("llms_from_scratch", reason="the peer is absent")
 
 from clsbench.measure.racing import Comparison
-from outcome import Equality, verdict
+from race_outcome import Equality, verdict
 
 
 def equality(
