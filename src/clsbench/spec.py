@@ -172,7 +172,7 @@ def format_component(table: ComponentTable) -> str:
     """The inverse of :func:`parse_component`; an array or a table stands as in TOML."""
 
     def part(option: str, value: Any) -> str:
-        text = f"{option}={value if isinstance(value, str) else _inline(value)}"
+        text = f"{option}={value if isinstance(value, str) else inline_toml(value)}"
         return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') else text
 
     options = ",".join(part(k, v) for k, v in table.items() if k != "name" and v is not None)
@@ -184,14 +184,15 @@ def component_table(choice: str | ComponentTable) -> ComponentTable:
     return parse_component(choice) if isinstance(choice, str) else choice
 
 
-def _inline(value: Any) -> str:
+def inline_toml(value: Any) -> str:
     """A plain value on one line, as TOML writes it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_inline(k)} = {_inline(v)}" for k, v in value.items()) + "}"
+        pairs = (f"{inline_toml(key)} = {inline_toml(each)}" for key, each in value.items())
+        return "{" + ", ".join(pairs) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ", ".join(map(_inline, value)) + "]"
+        return "[" + ", ".join(map(inline_toml, value)) + "]"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return str(value)

@@ -71,6 +71,18 @@ def complete_run(
     return _items(choices, incomplete) or [CompletionItem(incomplete, type="dir")]
 
 
+def complete_report(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The suites that were run, then the stored runs."""
+    from clsbench.cli.options import chosen_run_options
+    from clsbench.results.suite_results import suites_of
+
+    names = suites_of(chosen_run_options(ctx).out)
+    suites = _items(((name, "a suite") for name in names), incomplete)
+    return suites + complete_run(ctx, parameter, incomplete)
+
+
 def _option_items(component: object, incomplete: str) -> list[CompletionItem]:
     from clsbench.cli.fields import fields_of
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "show": "show_spec",
     "results": "results",
     "compare": "compare",
+    "report": "report",
     "predict": "predict",
     "bench": "bench",
     "bench history": "bench_history",

@@ -189,7 +189,7 @@ def _values(table: pd.DataFrame) -> list[tuple[Any, ...]]:
 def to_markdown(table: pd.DataFrame) -> str:
     """A table as GitHub renders it."""
     names = [str(name) for name in table.columns]
-    rows = [[_markdown_text(cell) for cell in row] for row in cells(table)]
+    rows = [[markdown_text(cell) for cell in row] for row in cells(table)]
     widths = [max([len(name), 3, *(len(row[i]) for row in rows)]) for i, name in enumerate(names)]
     right = [is_numeric(table, name) for name in names]
     rules = [
@@ -225,7 +225,8 @@ def to_latex(table: pd.DataFrame) -> str:
     )
 
 
-def _markdown_text(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Text as Markdown that renders as it stands, on one line."""
     for special in "\\`*_|<":
         text = text.replace(special, "\\" + special)
     return " ".join(text.split())

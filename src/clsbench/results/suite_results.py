@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -14,6 +15,8 @@ from clsbench.errors import UsageError
 from clsbench.results.disk import storing_error
 from clsbench.suite import PublishedRow
 from clsbench.values import Estimate
+
+logger = logging.getLogger(__name__)
 
 SUITES = "suites"
 """The folder in the store that holds a file for each suite, by its name."""
@@ -94,8 +97,7 @@ def read_suite_results(store: Path, name: str) -> SuiteResults:
     try:
         content = file.read_bytes()
     except FileNotFoundError:
-        known = sorted(path.stem for path in (store / SUITES).glob("*.json"))
-        close = difflib.get_close_matches(name, known, n=1)
+        close = difflib.get_close_matches(name, suites_of(store), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise UsageError(f"no suite {name!r} was run into {store}{hint}") from None
     except OSError as error:
@@ -110,3 +112,19 @@ def read_suite_results(store: Path, name: str) -> SuiteResults:
         return msgspec.json.decode(content, type=SuiteResults)
     except msgspec.DecodeError as error:
         raise UsageError(f"{file} is damaged: {error}") from None
+
+
+def latest_suite(store: Path) -> SuiteResults | None:
+    """The suite that was run last into ``store``; ``None`` where none was that can be read."""
+    found = []
+    for name in suites_of(store):
+        try:
+            found.append(read_suite_results(store, name))
+        except UsageError as error:
+            logger.warning("left out a suite: %s", error)
+    return max(found, key=lambda results: results.created, default=None)
+
+
+def suites_of(store: Path) -> list[str]:
+    """The names of the suites that were run into ``store``."""
+    return sorted(file.stem for file in (store / SUITES).glob("*.json"))

@@ -1,0 +1,162 @@
+"""``clsbench report``: a suite, or any runs, as one page that answers the question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from clsbench.cli.completion import complete_report
+from clsbench.cli.options import chosen_run_options, panels, run_options
+from clsbench.cli.session import Session
+from clsbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from clsbench.report.page.files import Format
+    from clsbench.results.suite_figures import SuiteFigures
+    from clsbench.results.suite_results import SuiteResults
+
+FORMATS = ("html", "markdown", "csv", "latex")
+DEFAULT_FILE = Path("report.html")
+
+
+class _FileType(click.Path):
+    """A file to be written into a folder that is there."""
+
+    name = "file"
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Refuse what cannot be written, before anything else is done."""
+        file = Path(str(super().convert(value, param, ctx)))
+        if not file.absolute().parent.is_dir():
+            self.fail(f"{file}: there is no folder {file.absolute().parent}", param, ctx)
+        return file
+
+
+@click.command("report")
+@panels
+@click.argument(
+    "runs",
+    nargs=-1,
+    metavar="[SUITE|RUN]…",
+    shell_complete=complete_report,
+    help="A suite that was run, or stored runs as clsbench compare takes them. Nothing: the suite "
+    "run last, or else the finished runs that share the most common test texts.",
+)
+@click.option(
+    "--output",
+    "-o",
+    "file",
+    type=_FileType(),
+    help=f"The file to write (default: {DEFAULT_FILE}; other formats than html: stdout).",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="html: the whole report; markdown: the answer and the table; csv (numbers in full) and "
+    "latex: the table (default: by the ending of --output, else html).",
+)
+@run_options("out", "assets")
+@click.pass_context
+def report(
+    ctx: click.Context, runs: tuple[str, ...], file: Path | None, form: Format | None
+) -> None:
+    """Write a report: which row is best, what is shown of the others, and what it all costs.
+
+    The HTML page stands alone (no network, light and dark) and holds the answer in words, accuracy
+    against training time, the table with intervals, tests and baselines, curves, confusions,
+    misclassified texts, calibration, times, and the command that repeats each row.
+
+    \b
+    clsbench report                                     of the suite run last
+    clsbench report gpt2-sms-spam-ablation -o ablation.html
+    clsbench report runs/*last-blocks* runs/*head-only* --format markdown
+    clsbench report --output table.tex
+    """
+    options = chosen_run_options(ctx)
+    form = form or _format_of(file)
+    session = ctx.find_object(Session) or Session()
+
+    from clsbench.cli.output import only_results_on_stdout
+    from clsbench.report.page.files import report_text, write_text
+    from clsbench.results.suite_figures import suite_figures
+
+    results = _results(options.out, runs)
+    figures = suite_figures(results, options.out)
+    catalog = session.catalog()
+    texts = None
+    record = next((row.record for row in figures.rows if row.record is not None), None)
+    with only_results_on_stdout():
+        if form == "html" and record is not None:
+            from clsbench.preparation import texts_of
+
+            texts = texts_of(record, options, catalog)
+        text = report_text(figures, form, catalog, texts)
+    if file is None and form != "html":
+        # UTF-8 whatever the terminal speaks: these are files for other programs.
+        click.echo(text.encode(errors="backslashreplace"), nl=False)
+        return
+    write_text(file or DEFAULT_FILE, text)
+    _tell(file or DEFAULT_FILE, figures)
+
+
+def _format_of(file: Path | None) -> Format:
+    from clsbench.report.page.files import ENDINGS
+
+    if file is None:
+        return "html"
+    if file.suffix.lower() not in ENDINGS:
+        raise UsageError(
+            f"--output {file}: its ending says no format ({', '.join(ENDINGS)}); name one by "
+            "--format"
+        )
+    return ENDINGS[file.suffix.lower()]
+
+
+def _results(store: Path, names: Sequence[str]) -> SuiteResults:
+    from clsbench.results.run_rows import rows_of_runs, sharing_texts
+    from clsbench.results.store import StoredRun, find_run, read_record, scan
+    from clsbench.results.suite_results import latest_suite, read_suite_results, suites_of
+
+    if len(names) == 1 and names[0] in suites_of(store):
+        return read_suite_results(store, names[0])
+    if names:
+        try:
+            paths = dict.fromkeys(find_run(store, name) for name in names)
+        except UsageError as error:
+            suites = suites_of(store)
+            hint = f"; suites that were run into it: {', '.join(suites)}" if suites else ""
+            raise UsageError(f"{error}{hint}") from None
+        return rows_of_runs([StoredRun(path, read_record(path)) for path in paths])
+    suite = latest_suite(store)
+    if suite is not None:
+        return suite
+    shared = sharing_texts(scan(store).runs)
+    if not shared:
+        raise UsageError(
+            f"there is nothing to report: {store} holds no suite and no finished run "
+            "(clsbench run EXPERIMENT makes one, --out names another store)"
+        )
+    return rows_of_runs(shared)
+
+
+def _tell(file: Path, figures: SuiteFigures) -> None:
+    """The answer in short, and where the page lies."""
+    from rich.console import Console
+
+    from clsbench.report.page.answer import answer
+    from clsbench.report.page.content import stand_ins
+    from clsbench.report.wording import plain
+
+    console = Console(highlight=False)
+    for replaced in stand_ins(figures):
+        told = f"STAND-IN: {replaced}: not the real experiment"
+        console.print(plain(told, "yellow"), soft_wrap=True)
+    console.print(plain(answer(figures).headline, "bold"), soft_wrap=True)
+    console.print(plain(f"report  {file}"), soft_wrap=True)

@@ -1,0 +1,314 @@
+"""The answer in words: which row is best, what is shown of the others, and what it costs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from clsbench.report.page.scatter import FOUND
+from clsbench.report.wording import listed, percent, percent_interval, points, seconds_text
+from clsbench.results.comparison import Contender, RunComparison
+from clsbench.results.standing import Standing, baselines, smallest_shown, standing, trained
+from clsbench.results.suite_figures import RowFigures, SuiteFigures
+from clsbench.results.suite_table import TRAINING, baseline_seconds, prefix_found
+
+
+class Card(NamedTuple):
+    """A number that answers a part of the question, and what it is."""
+
+    label: str
+    figure: str
+    detail: str
+
+
+class Answer(NamedTuple):
+    """The question, the answer in one sentence, what belongs to it, and its numbers."""
+
+    question: str
+    headline: str
+    sentences: tuple[str, ...]
+    cards: tuple[Card, ...]
+    alike: frozenset[str]
+    """The labels of the rows that are not shown to differ from the best, itself included."""
+
+
+def answer(figures: SuiteFigures) -> Answer:
+    """What may be said of the rows of a suite, and no more."""
+    finished = [row for row in figures.rows if row.runs]
+    if not finished:
+        return Answer(
+            _question(figures, 0), "No row has finished yet: there is no answer.", (), (),
+            frozenset(),
+        )  # fmt: skip
+    comparison = figures.comparison
+    if comparison is None:
+        return _of_one(figures, finished)
+    return _Told(figures, comparison).answer()
+
+
+def short_baseline(name: str) -> str:
+    """``tfidf-logreg`` for ``baseline tfidf-logreg:ngrams=1,c=1.0``."""
+    return name.removeprefix("baseline ").partition(":")[0]
+
+
+def _question(figures: SuiteFigures, texts: int) -> str:
+    finished = sum(bool(row.runs) and row.row.same_as is None for row in figures.rows)
+    names = _classes(figures)
+    whom = f"{texts:,} test texts" if texts else "the test texts"
+    what = f"sorts {whom} into {names}" if names else f"classifies {whom}"
+    if finished > 1:
+        return f"Which of {finished} ways of training {what} best, and what does it cost?"
+    return f"How well does it do when it {what}, and what does it cost?"
+
+
+def _classes(figures: SuiteFigures) -> str:
+    record = next((row.record for row in figures.rows if row.record is not None), None)
+    if record is None or record.data is None:
+        return ""
+    names = record.data.class_names
+    return listed(list(names)) if len(names) <= 3 else f"{len(names)} classes"
+
+
+def _of_one(figures: SuiteFigures, finished: list[RowFigures]) -> Answer:
+    """Rows that could not be compared are told one by one."""
+    record = finished[0].record
+    texts = record.metrics.test.n if record is not None and record.metrics is not None else 0
+    told = []
+    for row in finished:
+        if "test" in row.accuracy:
+            interval = row.interval or _own_interval(row)
+            spread = f" (95 %: {percent_interval(interval)})" if interval else ""
+            told.append(f"{_row_name(row)}: {percent(row.accuracy['test'].mean)}{spread}")
+    several = len(finished) > 1
+    sentences = ["There was nothing to compare with, so no verdict is given."]
+    if several:
+        sentences = ["The rows could not be compared; the notes say why."]
+    headline = told[0] if told else "No row has figures on the test texts."
+    return Answer(
+        _question(figures, texts), headline + ".", (*told[1:], *sentences), (), frozenset()
+    )
+
+
+def _own_interval(row: RowFigures) -> tuple[float, float] | None:
+    metrics = row.record.metrics if row.record is not None else None
+    return metrics.test.interval if metrics is not None and len(row.runs) == 1 else None
+
+
+def _row_name(row: RowFigures) -> str:
+    return f"row {row.row.label} ({row.row.title})" if row.row.title else f"row {row.row.label}"
+
+
+class _Told:
+    """The sentences about one comparison."""
+
+    def __init__(self, figures: SuiteFigures, comparison: RunComparison) -> None:
+        self.figures, self.comparison = figures, comparison
+        self.rows = {
+            row.contender.name: row for row in reversed(figures.rows) if row.contender is not None
+        }
+        self.ranked = sorted(
+            trained(comparison), key=lambda c: (-c.accuracy, self._seconds(c) or 0.0)
+        )
+        self.best = self.ranked[0]
+        self.against = {
+            each.name: standing(comparison, each.name, self.best.name)
+            for each in comparison.contenders
+            if each is not self.best
+        }
+        others = self.ranked[1:]
+        self.worse = [c for c in others if self._verdict(c) == "worse"]
+        self.alike = [c for c in others if self._verdict(c) != "worse"]
+
+    def answer(self) -> Answer:
+        same = [self.best, *self.alike]
+        return Answer(
+            question=_question(self.figures, self.comparison.texts),
+            headline=self._headline(),
+            sentences=tuple(
+                filter(None, (self._who(), self._baseline(), self._cost(), self._caution()))
+            ),
+            cards=tuple(self._cards()),
+            alike=frozenset(label for each in same for label in self._labels(each)),
+        )
+
+    # --- sentences ---
+
+    def _headline(self) -> str:
+        best, accuracy = self._name(self.best), percent(self.best.accuracy)
+        if not self.ranked[1:]:
+            return f"{_capital(best)} calls {accuracy} of the test texts right."
+        if not self.alike:
+            return f"{_capital(best)} is best: {accuracy}, shown to be better than every other row."
+        count = len(self.alike)
+        rest = "1 other row is" if count == 1 else f"{count} other rows are"
+        if not self.worse:
+            return (
+                f"No row is shown to be best. {_capital(best)} has the highest accuracy, "
+                f"{accuracy}, and none of the others is shown to differ from it."
+            )
+        return (
+            f"No single row wins. {_capital(best)} has the highest accuracy, {accuracy}, but "
+            f"{rest} not shown to differ from it."
+        )
+
+    def _who(self) -> str:
+        parts = []
+        if self.best.interval is not None:
+            interval = percent_interval(self.best.interval)
+            what = "over seeds" if len(self.best.seeds) > 1 else "over texts"
+            parts.append(f"Its 95 % interval {what} is {interval} %.")
+        if self.alike:
+            parts.append(f"Not shown to differ from it: {self._listed(self.alike)}.")
+        if self.worse:
+            parts.append(f"Shown to be worse: {self._listed(self.worse)}.")
+        smallest = smallest_shown(self.comparison)
+        if self.alike and smallest is not None:
+            parts.append(
+                "Not shown to differ is not the same as equal: with these texts, no difference "
+                f"of less than {points(smallest)[1:]} was shown anywhere."
+            )
+        return " ".join(parts)
+
+    def _baseline(self) -> str:
+        found = baselines(self.comparison)
+        if not found:
+            return "No baseline was run beside them."
+        top = found[0]
+        seconds = baseline_seconds(self.figures, top.name)
+        took = f" in {seconds_text(seconds)}" if seconds is not None else ""
+        name = f"the baseline {short_baseline(top.name)} ({percent(top.accuracy)}{took})"
+        stands = self.against[top.name]
+        beaten = [c for c in self.ranked if self._beats(c, top)]
+        count = f"{len(beaten)} of {len(self.ranked)} rows"
+        if stands is None:
+            return f"How {name} stands to {self._name(self.best)} could not be tested."
+        if stands.verdict == "better":
+            told = f"{name} is shown to be better than the best row, by {_by(stands)}."
+            return f"A baseline wins: {told}"
+        if stands.verdict == "worse":
+            rest = "" if len(self.ranked) == 1 else f" {count} are shown to beat it."
+            told = f"{name} is shown to be worse than the best row, by {_by(stands)}."
+            return f"It pays to train: {told}{rest}"
+        told = "No row is shown to beat it." if not beaten else f"{count} are shown to beat it."
+        return f"A baseline may do as well: {name} is not shown to differ from the best row. {told}"
+
+    def _cost(self) -> str:
+        parameters, seconds = self.best.trainable_parameters, self._seconds(self.best)
+        if seconds is None:
+            return ""
+        trains = f"trains {parameters:,} parameters" if parameters is not None else "was trained"
+        told = f"{_capital(self._name(self.best))} {trains} in {seconds_text(seconds)}."
+        quickest = self._quickest()
+        if quickest is not None:
+            less = self._seconds(quickest)
+            assert less is not None
+            count = quickest.trainable_parameters
+            what = f" and {count:,} parameters" if count is not None else ""
+            told += (
+                " The quickest row that is not shown to differ from it is "
+                f"{self._name(quickest)}: {percent(quickest.accuracy)} with {seconds_text(less)}"
+                f"{what}."
+            )
+        mentioned = [self.best] if quickest is None else [self.best, quickest]
+        found = [each for each in mentioned if self._found(each)]
+        if found:
+            told += (
+                f" {_capital(self._listed(found))} found frozen layers computed by an earlier run: "
+                "alone this takes longer."
+            )
+        return told
+
+    def _caution(self) -> str:
+        told = []
+        if len(self.ranked) > 1:
+            told.append(
+                f"The highest of {len(self.ranked)} accuracies flatters a little: on new texts it "
+                "will rather be lower."
+            )
+        if all(len(each.seeds) < 2 for each in self.ranked):
+            told.append(
+                "Each row was trained with one seed, so the verdicts are about these classifiers; "
+                "another seed may order them otherwise (--seeds 5 would tell)."
+            )
+        return " ".join(told)
+
+    def _cards(self) -> list[Card]:
+        best = self.best
+        interval = f", 95 % {percent_interval(best.interval)}" if best.interval else ""
+        cards = [Card("highest accuracy", percent(best.accuracy), self._name(best) + interval)]
+        if self.ranked[1:]:
+            cards.append(
+                Card(
+                    "not shown to differ from it",
+                    f"{len(self.alike)} of {len(self.ranked) - 1}",
+                    "other rows, by paired tests with Holm’s correction",
+                )
+            )
+        for top in baselines(self.comparison)[:1]:
+            seconds = baseline_seconds(self.figures, top.name)
+            took = f" in {seconds_text(seconds)}" if seconds is not None else ""
+            verdict = {None: "not tested", "no difference shown": "not shown to differ"}
+            stands = self.against[top.name]
+            word = stands.verdict if stands is not None else None
+            detail = f"{short_baseline(top.name)}{took}: {verdict.get(word, f'shown {word}')}"
+            cards.append(Card("best baseline", percent(top.accuracy), detail))
+        quickest = self._quickest() or best
+        seconds = self._seconds(quickest)
+        if seconds is not None:
+            what = "quickest of these" if quickest is not best else "its training"
+            detail = f"{self._name(quickest)}, {percent(quickest.accuracy)}"
+            mark = FOUND if self._found(quickest) else ""
+            cards.append(Card(what, seconds_text(seconds) + mark, detail))
+        return cards
+
+    # --- whom it is about ---
+
+    def _verdict(self, each: Contender) -> str | None:
+        stands = self.against[each.name]
+        return stands.verdict if stands is not None else None
+
+    def _beats(self, each: Contender, baseline: Contender) -> bool:
+        stands = standing(self.comparison, each.name, baseline.name)
+        return stands is not None and stands.verdict == "better"
+
+    def _quickest(self) -> Contender | None:
+        """Of those not shown to differ from the best, unless the best itself is the quickest."""
+        timed = [(s, c) for c in (self.best, *self.alike) if (s := self._seconds(c)) is not None]
+        if not timed:
+            return None
+        quickest = min(timed, key=lambda found: found[0])[1]
+        return quickest if quickest is not self.best else None
+
+    def _seconds(self, each: Contender) -> float | None:
+        row = self.rows.get(each.name)
+        return row.mean_seconds(*TRAINING) if row is not None else None
+
+    def _found(self, each: Contender) -> bool:
+        row = self.rows.get(each.name)
+        return row is not None and prefix_found(row)
+
+    def _name(self, each: Contender) -> str:
+        row = self.rows.get(each.name)
+        return _row_name(row) if row is not None else each.name
+
+    def _labels(self, each: Contender) -> list[str]:
+        return [
+            row.row.label
+            for row in self.figures.rows
+            if row.contender is not None and row.contender.name == each.name
+        ]
+
+    def _listed(self, found: list[Contender]) -> str:
+        labels = [label for row in self.figures.rows for c in found
+                  if row.contender is c for label in [row.row.label]]  # fmt: skip
+        return ("row " if len(labels) == 1 else "rows ") + listed(labels)
+
+
+def _by(stands: Standing) -> str:
+    low, high = stands.interval
+    if stands.difference < 0:
+        low, high = -high, -low
+    return f"{points(abs(stands.difference))[1:]} (95 %: {100 * low:.1f} to {100 * high:.1f})"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,156 @@
+"""What to type to have a row again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from clsbench.errors import ClsbenchError
+from clsbench.record import RunRecord
+from clsbench.resolve import find_spec, resolve
+from clsbench.results.suite_figures import RowFigures, SuiteFigures
+from clsbench.results.suite_results import SuiteResults
+from clsbench.spec import (
+    COMPONENT_KEYS,
+    ExperimentSpec,
+    format_component,
+    format_toml,
+    from_tree,
+    inline_toml,
+    to_tree,
+)
+
+if TYPE_CHECKING:
+    from clsbench.catalog import Catalog
+
+_OFF = "switched off by "
+"""How a record says which option kept a shortcut from being taken."""
+
+_NOT_CHANGES = ("name", "description", "seed")
+
+
+def row_command(each: RowFigures, results: SuiteResults, catalog: Catalog) -> str | None:
+    """The command that does the runs of a row, ready for a POSIX shell; ``None`` without a run."""
+    record = each.record
+    if record is None:
+        return None
+    if each.row.changes or not _from_runs(results):
+        return _run(results.base, each.row.changes, each)
+    spec = _before_stand_ins(record, catalog)
+    try:
+        base = resolve(find_spec(record.experiment, catalog), {}, catalog).spec
+    except ClsbenchError:
+        return _from_file(spec, each)
+    return _run(record.experiment, differences(to_tree(base), to_tree(spec)), each)
+
+
+def suite_command(figures: SuiteFigures) -> str | None:
+    """The command that ran the suite, ``None`` where the rows come from single runs."""
+    results = figures.results
+    if _from_runs(results):
+        return None
+    return shell_line(results.command)
+
+
+def differences(base: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
+    """What to change in one spec, by dotted key, to have another (both with all written out)."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        before = base.get(key)
+        if key in _NOT_CHANGES or value == before:
+            continue
+        if key not in COMPONENT_KEYS and isinstance(value, Mapping) and isinstance(before, Mapping):
+            found |= {f"{key}.{inner}": v for inner, v in differences(before, value).items()}
+        else:
+            found[key] = value
+    found |= {key: None for key in base if key not in tree and key in COMPONENT_KEYS}
+    return found
+
+
+def shell_line(words: Sequence[str]) -> str:
+    """One line for a shell; what cannot be seen is written out."""
+    return " ".join(map(_quoted, words))
+
+
+def _from_runs(results: SuiteResults) -> bool:
+    """Rows that nobody planned (``rows_of_runs``) say nothing of how they differ from a base."""
+    return not results.command
+
+
+def _run(base: str, changes: Mapping[str, Any], each: RowFigures) -> str:
+    words = ["clsbench", "run", base]
+    for key, value in changes.items():
+        if key != "seed":
+            words += _change(key, value)
+    return shell_line([*words, *_seeds(each), *_circumstances(each)])
+
+
+def _change(key: str, value: Any) -> list[str]:
+    if key in COMPONENT_KEYS:
+        text = format_component(dict(value)) if isinstance(value, Mapping) else _text(value)
+        return [f"--{key}", text]
+    return ["--set", f"{key}={_text(value)}"]
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else inline_toml(value)
+
+
+def _seeds(each: RowFigures) -> list[str]:
+    seeds = list(dict.fromkeys(str(run.record.spec["seed"]) for run in each.runs))
+    return ["--set", f"seed={seeds[0]}"] if len(seeds) == 1 else ["--seeds", ",".join(seeds)]
+
+
+def _circumstances(each: RowFigures) -> list[str]:
+    record = each.record
+    assert record is not None
+    environment = record.environment
+    words = ["--device", environment.device]
+    if environment.device == "cpu":
+        words += ["--threads", str(environment.threads)]
+    if environment.precision != "fp32":
+        words += ["--precision", environment.precision]
+    if environment.deterministic:
+        words.append("--deterministic")
+    details = [s.detail for s in record.fast_path.shortcuts] if record.fast_path else []
+    off = dict.fromkeys(d.removeprefix(_OFF) for d in details if d.startswith(_OFF))
+    words += [word for option in off for word in option.split()]
+    if record.stand_ins:
+        words.append("--offline")
+    return words
+
+
+def _before_stand_ins(record: RunRecord, catalog: Catalog) -> ExperimentSpec:
+    meant = {stand_in.axis: stand_in.replaced for stand_in in record.stand_ins}
+    spec = from_tree({**record.spec, **meant}, "the record")
+    try:
+        return resolve(spec, {}, catalog).spec
+    except ClsbenchError:  # a component of it is not installed here
+        return spec
+
+
+def _from_file(spec: ExperimentSpec, each: RowFigures) -> str:
+    """The whole spec as a file to be written, then run."""
+    content, end = format_toml(spec), "END"
+    while end in content.splitlines():
+        end += "_"
+    lines = [f"cat > experiment.toml <<'{end}'", content.rstrip("\n"), end]
+    return "\n".join([*lines, _run("experiment.toml", {}, each)])
+
+
+def _quoted(word: str) -> str:
+    if word.isprintable():
+        return shlex.quote(word)
+    escaped = "".join(_escaped(letter) for letter in word)
+    return f"$'{escaped}'"
+
+
+def _escaped(letter: str) -> str:
+    if letter in "\\'":
+        return "\\" + letter
+    if letter.isprintable():
+        return letter
+    return letter.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,284 @@
+"""Everything that the page shows, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from clsbench.errors import UsageError
+from clsbench.record import RunRecord
+from clsbench.report.page.answer import Answer, answer, short_baseline
+from clsbench.report.page.commands import row_command, suite_command
+from clsbench.report.page.curves import (
+    Panels,
+    Reliabilities,
+    accuracy_panels,
+    loss_panels,
+    reliabilities,
+)
+from clsbench.report.page.details import (
+    Confusion,
+    Fact,
+    Phases,
+    WrongTexts,
+    confusion,
+    data_facts,
+    environment_facts,
+    phases,
+    wrong_texts,
+)
+from clsbench.report.page.scatter import Scatter, ScatterRow, scatter
+from clsbench.report.page.table import PageTable, page_table
+from clsbench.results.mistakes import mistakes
+from clsbench.results.standing import trained
+from clsbench.results.suite_figures import RowFigures, SuiteFigures
+from clsbench.results.suite_table import baseline_metrics, suite_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clsbench.catalog import Catalog
+    from clsbench.results.comparison import RunComparison
+
+
+class RowCommand(NamedTuple):
+    """A row, and what to type to have it again."""
+
+    title: str
+    command: str
+
+
+class Verdicts(NamedTuple):
+    """Who is shown to be better than whom: ``marks[i][j]`` says of i whether it is better (+),
+    worse (−) or neither (·) than j, and in words how they differ."""
+
+    names: tuple[str, ...]
+    titles: tuple[str, ...]
+    marks: tuple[tuple[tuple[str, str], ...], ...]
+
+
+class Page(NamedTuple):
+    """The page from top to bottom; ``None`` or empty is what there is nothing to show of.
+
+    ``found``: some times have frozen layers found computed.
+    """
+
+    title: str
+    description: str
+    created: str
+    stand_ins: tuple[str, ...]
+    answer: Answer
+    wide: Scatter | None
+    narrow: Scatter | None
+    found: bool
+    table: PageTable
+    verdicts: Verdicts | None
+    losses: Panels | None
+    accuracies: Panels | None
+    class_names: tuple[str, ...]
+    confusions: tuple[Confusion, ...]
+    wrong: WrongTexts | None
+    phases: Phases | None
+    reliabilities: Reliabilities | None
+    commands: tuple[RowCommand, ...]
+    suite_command: str | None
+    data: tuple[Fact, ...]
+    environment: tuple[Fact, ...]
+    notes: tuple[str, ...]
+
+
+def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str] | None) -> Page:
+    """Work out the page; ``texts`` are those of the corpus by row, ``None`` where not at hand."""
+    results, comparison = figures.results, figures.comparison
+    own = [row for row in figures.rows if row.record is not None and row.row.same_as is None]
+    records = [(_title(row), row.record) for row in own if row.record is not None]
+    first_record = records[0][1] if records else None
+    names = first_record.data.class_names if first_record and first_record.data else ()
+    told, table = answer(figures), suite_table(figures)
+    points = _scatter_rows(table)
+    notes = list(figure_notes(figures))
+    return Page(
+        title=results.name,
+        description=results.description,
+        created=results.created,
+        stand_ins=stand_ins(figures),
+        answer=told,
+        wide=scatter(points, 720, 430, 12.5),
+        narrow=scatter(points, 360, 400, 11.5),
+        found=any(point.prefix_found for point in points),
+        table=page_table(table, figures.reference, _best(figures), told.alike),
+        verdicts=_verdicts(figures, comparison) if comparison is not None else None,
+        losses=loss_panels(records),
+        accuracies=accuracy_panels(records),
+        class_names=names,
+        confusions=_confusions(figures, records, names),
+        wrong=_wrong(own, names, texts, notes),
+        phases=phases(records),
+        reliabilities=_reliabilities(own, names),
+        commands=_commands(figures, catalog),
+        suite_command=suite_command(figures),
+        data=data_facts(first_record) if first_record is not None else (),
+        environment=environment_facts([run.record for row in own for run in row.runs]),
+        notes=tuple(notes),
+    )
+
+
+def stand_ins(figures: SuiteFigures) -> tuple[str, ...]:
+    """Which stand-ins took part in place of what, in words."""
+    return tuple(
+        dict.fromkeys(
+            f"{stand_in.by} in place of {stand_in.replaced}"
+            for row in figures.rows
+            for run in row.runs
+            for stand_in in run.record.stand_ins
+        )
+    )
+
+
+def figure_notes(figures: SuiteFigures) -> tuple[str, ...]:
+    """What belongs to the table: how it was tested, what was published, what is missing and why."""
+    results, notes = figures.results, []
+    if figures.comparison is not None:
+        notes.append(
+            f"All rows and baselines answered the same {figures.comparison.texts:,} test texts. "
+            "Two rows are compared text by text (McNemar’s exact test for one seed; over several "
+            "seeds a test in which texts and seeds both vary), all pairs corrected by Holm’s "
+            "method at 5 %."
+        )
+    if any(row.row.published is not None for row in figures.rows):
+        conditions = f" ({results.conditions})" if results.conditions else ""
+        notes.append(f"Published figures: {results.source or 'as registered'}{conditions}.")
+    if any(row.row.modified and row.runs for row in figures.rows):
+        notes.append(
+            "Rows marked modified or stand-ins are another experiment than was published: no "
+            "difference from published figures is given for them."
+        )
+    for row in figures.rows:
+        name = f"Row {row.row.label}"
+        if row.row.published is not None and row.row.published.remark:
+            notes.append(f"{name}, published figures: {row.row.published.remark}.")
+        if row.row.not_applicable is not None:
+            notes.append(f"{name} does not apply: {row.row.not_applicable}.")
+        notes += [f"{name}: {error}" for error in row.row.errors]
+    return (*notes, *figures.problems)
+
+
+def _title(row: RowFigures) -> str:
+    return f"{row.row.label} {row.row.title}".strip()
+
+
+def _best(figures: SuiteFigures) -> str | None:
+    if figures.comparison is None:
+        return None
+    ranked = trained(figures.comparison)
+    name = ranked[0].name if ranked else None
+    for row in figures.rows:
+        if row.contender is not None and row.contender.name == name:
+            return row.row.label
+    return None
+
+
+def _scatter_rows(table: pd.DataFrame) -> list[ScatterRow]:
+    found = []
+    for row in table.to_dict("records"):
+        low, high = row["test_accuracy_low"], row["test_accuracy_high"]
+        if not row["same_as"] and row["test_accuracy"] == row["test_accuracy"]:
+            found.append(
+                ScatterRow(
+                    row["row"],
+                    short_baseline(row["title"]) if row["baseline"] else row["title"],
+                    row["training_seconds"],
+                    row["test_accuracy"],
+                    (low, high) if low == low else None,
+                    row["baseline"],
+                    row["prefix_found"],
+                )
+            )
+    return found
+
+
+def _verdicts(figures: SuiteFigures, comparison: RunComparison) -> Verdicts | None:
+    ranked = sorted(comparison.contenders, key=lambda each: -each.accuracy)
+    if len(ranked) < 3:
+        return None
+    labels = {
+        row.contender.name: (row.row.label, _title(row))
+        for row in reversed(figures.rows)
+        if row.contender is not None
+    }
+    baselines = {c.name: (short_baseline(c.name), short_baseline(c.name)) for c in ranked}
+    shown = [labels.get(each.name) or baselines[each.name] for each in ranked]
+    places = {each.name: place for place, each in enumerate(ranked)}
+    marks = [[("", "")] * len(ranked) for _ in ranked]
+    for pair in comparison.pairs:
+        i, j = places[pair.b], places[pair.a]
+        found = pair.found
+        if found is None or pair.verdict is None or pair.p_corrected is None:
+            marks[i][j] = marks[j][i] = ("?", "not compared: no seed in common")
+            continue
+        p = f"p = {pair.p_corrected:.3f}" if pair.p_corrected >= 0.001 else "p < 0.001"
+        for this, that, difference, mine, others in (
+            (i, j, found.difference, found.only_b, found.only_a),
+            (j, i, -found.difference, found.only_a, found.only_b),
+        ):
+            mark = "·" if pair.verdict == "no difference shown" else "+" if difference > 0 else "−"
+            marks[this][that] = (
+                mark,
+                f"{100 * difference + 0.0:+.2f} points; alone right on {mine:g}, alone wrong on "
+                f"{others:g} of {found.texts:,}; {p}",
+            )
+    return Verdicts(
+        tuple(label for label, _ in shown),
+        tuple(title for _, title in shown),
+        tuple(tuple(line) for line in marks),
+    )
+
+
+def _confusions(
+    figures: SuiteFigures, records: list[tuple[str, RunRecord]], names: tuple[str, ...]
+) -> tuple[Confusion, ...]:
+    found = [
+        confusion(title, record.metrics.test.confusion, names)
+        for title, record in records
+        if record.metrics is not None
+    ]
+    for each in figures.comparison.contenders if figures.comparison is not None else ():
+        metrics = baseline_metrics(figures, each.name) if not each.runs else None
+        if metrics is not None:
+            found.append(
+                confusion(f"baseline {short_baseline(each.name)}", metrics.confusion, names)
+            )
+    return tuple(found)
+
+
+def _wrong(
+    rows: list[RowFigures],
+    names: tuple[str, ...],
+    texts: Mapping[int, str] | None,
+    notes: list[str],
+) -> WrongTexts | None:
+    if not rows:
+        return None
+    try:
+        return wrong_texts(mistakes({r.row.label: r.runs[0].path for r in rows}, names), texts)
+    except UsageError as error:
+        notes.append(f"Which texts are misclassified cannot be told: {error}")
+        return None
+
+
+def _reliabilities(rows: list[RowFigures], names: tuple[str, ...]) -> Reliabilities | None:
+    found = [
+        (_title(row), row.contender.calibration)
+        for row in rows
+        if row.contender is not None and row.contender.calibration is not None
+    ]
+    return reliabilities(found, len(names))
+
+
+def _commands(figures: SuiteFigures, catalog: Catalog) -> tuple[RowCommand, ...]:
+    found = []
+    for row in figures.rows:
+        command = row_command(row, figures.results, catalog)
+        if command is not None:
+            found.append(RowCommand(_title(row), command))
+    return tuple(found)

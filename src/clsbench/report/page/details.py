@@ -1,0 +1,229 @@
+"""What a row costs and how it errs: phases, confusions, misclassified texts, environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from clsbench.record import RunRecord
+from clsbench.report.wording import bytes_text, percent, seconds_text, shortened
+from clsbench.results.mistakes import Mistakes, WrongCall
+
+MOST_TEXTS = 150
+"""So many misclassified texts are shown, those first that most rows get wrong."""
+_TEXT_CHARACTERS = 320
+_WIDEST_MATRIX = 8
+_MOST_CONFUSIONS = 8
+
+
+class Slice(NamedTuple):
+    """A phase in a bar: where it begins and how long it is, in percent of the longest run."""
+
+    phase: str
+    start: float
+    length: float
+    text: str
+
+
+class PhaseBar(NamedTuple):
+    """How long a row took, phase by phase."""
+
+    title: str
+    total: str
+    slices: tuple[Slice, ...]
+
+
+class Phases(NamedTuple):
+    """The bars of all rows on one scale, and the phases in their order."""
+
+    names: tuple[str, ...]
+    bars: tuple[PhaseBar, ...]
+
+
+class Confusion(NamedTuple):
+    """Test texts by class (down) and by what was called (across); ``counts`` is empty where the
+    classes are too many, and ``frequent`` holds the most frequent mistakes."""
+
+    title: str
+    counts: tuple[tuple[int, ...], ...]
+    shades: tuple[tuple[int, ...], ...]
+    frequent: tuple[tuple[str, str, int], ...]
+
+
+class Wrong(NamedTuple):
+    """A misclassified text; ``text`` is ``None`` where the corpus is not at hand."""
+
+    row: int
+    label: str
+    text: str | None
+    wrong: int
+    rows: str
+    baselines: str
+    called: str
+
+
+class WrongTexts(NamedTuple):
+    """The texts shown, out of ``total``; of ``texts``, ``never`` were called right by every row,
+    ``always`` wrong by every row."""
+
+    shown: tuple[Wrong, ...]
+    total: int
+    texts: int
+    never: int
+    always: int
+    rows: int
+    with_texts: bool
+
+
+class Fact(NamedTuple):
+    """A line about the circumstances; ``several`` where rows differ in it."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+def phases(rows: Sequence[tuple[str, RunRecord]]) -> Phases | None:
+    """A stacked bar a row."""
+    rows = [(title, record) for title, record in rows if record.phases_seconds]
+    longest = max((sum(r.phases_seconds.values()) for _, r in rows), default=0.0)
+    if not longest:
+        return None
+    names = tuple(dict.fromkeys(name for _, r in rows for name in r.phases_seconds))
+    bars = []
+    for title, record in rows:
+        start, slices = 0.0, []
+        for name in names:
+            seconds = record.phases_seconds.get(name, 0.0)
+            length = 100 * seconds / longest
+            if length > 0:
+                slices.append(
+                    Slice(
+                        name, round(start, 2), round(length, 2), f"{name} {seconds_text(seconds)}"
+                    )
+                )
+            start += length
+        total = seconds_text(sum(record.phases_seconds.values()))
+        bars.append(PhaseBar(title, total, tuple(slices)))
+    return Phases(names, tuple(bars))
+
+
+def confusion(title: str, counts: Sequence[Sequence[int]], names: Sequence[str]) -> Confusion:
+    """A matrix with shades from 0 to 9 by the share in its class, or the frequent mistakes."""
+    if len(names) > _WIDEST_MATRIX:
+        wrong = [
+            (names[i], names[j], n)
+            for i, line in enumerate(counts)
+            for j, n in enumerate(line)
+            if i != j and n
+        ]
+        frequent = sorted(wrong, key=lambda found: -found[2])[:_MOST_CONFUSIONS]
+        return Confusion(title, (), (), tuple(frequent))
+    shades = tuple(tuple(round(9 * n / (sum(line) or 1)) for n in line) for line in counts)
+    return Confusion(title, tuple(tuple(line) for line in counts), shades, ())
+
+
+def wrong_texts(found: Mistakes, texts: Mapping[int, str] | None) -> WrongTexts:
+    """The texts that most rows get wrong, and by whom."""
+    shown = []
+    for each in found.found[:MOST_TEXTS]:
+        text = texts.get(each.row) if texts is not None else None
+        shown.append(
+            Wrong(
+                row=each.row,
+                label=each.label,
+                text=shortened(text, _TEXT_CHARACTERS) if text is not None else None,
+                wrong=len(each.by_run),
+                rows=", ".join(each.by_run),
+                baselines=", ".join(name.partition(":")[0] for name in each.by_baseline),
+                called=_called(list(each.by_run.values())),
+            )
+        )
+    everyone = sum(len(each.by_run) == len(found.names) for each in found.found)
+    return WrongTexts(
+        tuple(shown),
+        len(found.found),
+        found.texts,
+        found.texts - len(found.found),
+        everyone,
+        len(found.names),
+        texts is not None,
+    )
+
+
+def _called(calls: Sequence[WrongCall]) -> str:
+    """``spam (62–99 % sure)``, by class."""
+    by_class: dict[str, list[float]] = {}
+    for call in calls:
+        if call.confidence is not None:
+            by_class.setdefault(call.called, []).append(call.confidence)
+    told = []
+    for name, sure in by_class.items():
+        low, high = round(100 * min(sure)), round(100 * max(sure))
+        told.append(f"{name} ({low} % sure)" if low == high else f"{name} ({low}–{high} % sure)")
+    return "; ".join(told)
+
+
+def environment_facts(records: Sequence[RunRecord]) -> tuple[Fact, ...]:
+    """The circumstances; more than one value where the rows were not run alike."""
+
+    def distinct(values: Sequence[str | None]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(value for value in values if value))
+
+    environments = [record.environment for record in records]
+    facts: list[tuple[str, list[str | None]]] = [
+        ("device", [f"{e.device} ({e.device_name})" for e in environments]),
+        ("precision", [e.precision for e in environments]),
+        ("CPU threads", [str(e.threads) for e in environments]),
+        ("processor", [f"{e.cpu}, {e.cpu_count} logical CPUs" for e in environments]),
+        ("memory", [bytes_text(e.memory_bytes) for e in environments]),
+        ("GPUs", [", ".join(e.gpus) for e in environments]),
+        ("CUDA", [e.cuda for e in environments]),
+        ("platform", [e.platform for e in environments]),
+        ("Python", [e.python for e in environments]),
+        ("torch", [e.torch for e in environments]),
+        ("clsbench", [e.clsbench for e in environments]),
+        ("git commit", [e.git_commit for e in environments]),
+        (
+            "components from",
+            [
+                ", ".join(
+                    dict.fromkeys(f"{p.distribution} {p.version or ''}".strip() for p in r.plugins)
+                )
+                for r in records
+            ],
+        ),
+        ("begun", [_between([r.created for r in records])]),
+    ]
+    return tuple(Fact(name, distinct(values)) for name, values in facts if distinct(values))
+
+
+def _between(times: Sequence[str]) -> str:
+    first, last = min(times, default=""), max(times, default="")
+    return first if first == last else f"{first} to {last}"
+
+
+def data_facts(record: RunRecord) -> tuple[Fact, ...]:
+    """What the rows were trained and tested on."""
+    data = record.data
+    if data is None:
+        return ()
+    sizes = ", ".join(f"{n:,} {name}" for name, n in data.sizes.items())
+    facts = [
+        Fact("texts", (sizes,)),
+        Fact("classes", (", ".join(data.class_names[:20]),)),
+        Fact(
+            "test texts by class",
+            (", ".join(f"{n:,} {name}" for name, n in data.class_counts.get("test", {}).items()),),
+        ),
+        Fact("longest text", (f"{data.max_length:,} tokens",)),
+        Fact("padding", (f"{percent(data.padding_fraction)} of the training tokens",)),
+        Fact(
+            "also in the training split",
+            (
+                f"{data.leaked.test:,} of the test texts and {data.leaked.validation:,} of the "
+                "validation texts, word for word",
+            ),
+        ),
+        Fact("SHA-256 of the splits", (data.sha256,)),
+    ]
+    return tuple(facts)

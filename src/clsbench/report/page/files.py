@@ -1,0 +1,112 @@
+"""The report in each of its formats, and into a file in one go."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from clsbench.errors import UsageError
+from clsbench.report.page.answer import answer
+from clsbench.report.page.content import build_page, figure_notes, stand_ins
+from clsbench.report.page.html import render
+from clsbench.results.formats import markdown_text, to_csv, to_latex, to_markdown
+from clsbench.results.suite_figures import SuiteFigures
+from clsbench.results.suite_table import suite_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from clsbench.catalog import Catalog
+
+Format = Literal["html", "markdown", "csv", "latex"]
+ENDINGS: Mapping[str, Format] = {
+    ".html": "html",
+    ".htm": "html",
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".csv": "csv",
+    ".tex": "latex",
+}
+"""What a file's ending says of its format."""
+
+_FOR_PEOPLE = (
+    *("row", "title", "state", "stand_ins", "seeds", "test_accuracy", "test_accuracy_low"),
+    *("test_accuracy_high", "test_accuracy_sd", "rank_best", "rank_worst", "against_first"),
+    *("against_first_verdict", "against_best", "against_best_verdict"),
+    *("test_accuracy_without_leaked", "published_test_accuracy", "difference_from_published"),
+    *("calibration_error", "brier", "trainable_parameters", "training_seconds", "total_seconds"),
+)
+_USUAL = {"state": "finished", "seeds": 1}
+
+
+def report_text(
+    figures: SuiteFigures, form: Format, catalog: Catalog, texts: Mapping[int, str] | None
+) -> str:
+    """The report as text; CSV holds every column in full, the others what people look at."""
+    if form == "html":
+        return render(build_page(figures, catalog, texts))
+    table = suite_table(figures)
+    if form == "csv":
+        return to_csv(table)
+    shown = _for_people(table)
+    return to_latex(shown) if form == "latex" else _markdown(figures, shown)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a file in one go, over one that is there.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w",
+            encoding="utf-8",
+            errors="backslashreplace",
+            newline="\n",
+            dir=file.absolute().parent,
+            prefix=f".{file.name[:40]}-",
+            delete=False,
+        ) as opened:
+            temporary = opened.name
+            opened.write(text)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, file)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise UsageError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _for_people(table: pd.DataFrame) -> pd.DataFrame:
+    """Without the columns that say nothing."""
+    telling = []
+    for name in _FOR_PEOPLE:
+        known = table[name].dropna()
+        known = known[known != ""]
+        if not known.empty and (known != _USUAL.get(name)).any():
+            telling.append(name)
+    return table[telling]
+
+
+def _markdown(figures: SuiteFigures, table: pd.DataFrame) -> str:
+    told = answer(figures)
+    parts = [f"# {markdown_text(figures.results.name)}", f"*{markdown_text(told.question)}*"]
+    if replaced := stand_ins(figures):
+        listed = "; ".join(map(markdown_text, replaced))
+        parts.append(f"**STAND-INS took part: this is not the real experiment** ({listed}).")
+    parts += [f"**{markdown_text(told.headline)}**", *map(markdown_text, told.sentences)]
+    parts.append(to_markdown(table).rstrip("\n"))
+    notes = figure_notes(figures)
+    parts.append("\n".join(f"* {markdown_text(note)}" for note in notes))
+    return "\n\n".join(filter(None, parts)) + "\n"

@@ -1,0 +1,82 @@
+"""From values to places in a drawing, and the ticks between them."""
+
+from __future__ import annotations
+
+import math
+from statistics import median
+from typing import NamedTuple
+
+
+class Tick(NamedTuple):
+    """A mark on an axis: where it stands in the drawing, and what it says."""
+
+    at: float
+    text: str
+
+
+class Scale(NamedTuple):
+    """Values from ``low`` to ``high`` on the places from ``start`` to ``end``."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def at(self, value: float) -> float:
+        """The place of a value, to a tenth; values beyond the ends stand at the ends."""
+        low, high, value = self.low, self.high, min(max(value, self.low), self.high)
+        if self.log:
+            low, high, value = math.log(low), math.log(high), math.log(value)
+        share = (value - low) / (high - low) if high > low else 0.5
+        return round(self.start + share * (self.end - self.start), 1)
+
+
+def steps(low: float, high: float, most: int) -> list[float]:
+    """Round values (1, 2 or 5 times a power of ten apart) from ``low`` to ``high``."""
+    if not high > low:
+        return [low]
+    raw = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(n * step, 10) for n in range(first, last + 1)]
+
+
+def decades(low: float, high: float, most: int) -> list[float]:
+    """1, 2, 5, 10 … from ``low`` to ``high``, or powers of ten alone where those are too many."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    for factors, every in (((1, 2, 5), 1), ((1,), 1), ((1,), 2), ((1,), 3)):
+        found = [
+            factor * 10.0**power for power in range(first, last + 1, every) for factor in factors
+        ]
+        inside = [value for value in found if low * 0.999 <= value <= high * 1.001]
+        if len(inside) <= most:
+            break
+    return inside
+
+
+def spans_a_decade(values: list[float]) -> bool:
+    """Whether positive values lie so far apart that a logarithmic axis shows them better."""
+    return bool(values) and min(values) > 0 and max(values) / min(values) > 10
+
+
+def short_seconds(seconds: float) -> str:
+    """A round time for an axis: ``20 ms``, ``0.5 s``, ``2 min``, ``3 h``."""
+    for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0)):
+        if seconds >= size * (1 if unit == "s" else 2):
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1000:.3g} ms" if seconds < 0.1 else f"{seconds:.3g} s"
+
+
+_STRETCH = 4.0
+
+
+def readable_floor(accuracies: list[float]) -> float:
+    """The lowest accuracy that an axis should reach down to, so that the others stay told apart.
+
+    What lies several times further below the middle than the best lies above it is left below.
+    """
+    best, middle = max(accuracies), median(accuracies)
+    floor = middle - _STRETCH * max(best - middle, 0.02)
+    return min(value for value in accuracies if value >= floor)

@@ -1,0 +1,188 @@
+"""Accuracy against training time: rows and baselines, their intervals, and the Pareto front."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from clsbench.report.page.labels import Box, Placed, Wish, place
+from clsbench.report.page.scales import (
+    Scale,
+    Tick,
+    decades,
+    readable_floor,
+    short_seconds,
+    spans_a_decade,
+    steps,
+)
+from clsbench.report.wording import percent, percent_interval, seconds_text, shortened
+
+_LONGEST_LABEL = 30
+_ROOMY = 500
+"""In a frame that is narrower, only the front and the baselines are labelled by their titles."""
+
+
+FOUND = "°"
+"""Marks a time in which frozen layers were found computed."""
+
+
+class ScatterRow(NamedTuple):
+    """What is drawn of one row or baseline; accuracies are fractions.
+
+    ``prefix_found``: an earlier run had computed frozen layers, so that alone it takes longer.
+    """
+
+    label: str
+    title: str
+    seconds: float
+    accuracy: float
+    interval: tuple[float, float] | None
+    baseline: bool
+    prefix_found: bool = False
+
+
+class ScatterPoint(NamedTuple):
+    """A point in the drawing; ``below`` says that its accuracy lies under the axis."""
+
+    x: float
+    y: float
+    top: float
+    bottom: float
+    baseline: bool
+    on_front: bool
+    below: bool
+    title: str
+    label: Placed
+
+
+class Scatter(NamedTuple):
+    """The drawing of one size; ``summary`` tells the front in words."""
+
+    width: int
+    height: int
+    frame: Box
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    front: str
+    points: tuple[ScatterPoint, ...]
+    summary: str
+    log: bool
+
+
+def scatter(rows: Sequence[ScatterRow], width: int, height: int, size: float) -> Scatter | None:
+    """Draw the rows into ``width`` × ``height`` units with labels of ``size``; ``None`` if none."""
+    rows = [row for row in rows if math.isfinite(row.seconds) and math.isfinite(row.accuracy)]
+    if not rows:
+        return None
+    frame = Box(46, 12, width - 62, height - 58)
+    log = spans_a_decade([row.seconds for row in rows])
+    x, y = _x_scale(rows, frame, log), _y_scale(rows, frame)
+    front = pareto(rows)
+    points = _points(rows, x, y, front, frame, size)
+    x_values = decades(x.low, x.high, width // 60) if log else steps(x.low, x.high, width // 90)
+    return Scatter(
+        width,
+        height,
+        frame,
+        tuple(Tick(x.at(v), short_seconds(v) if v else "0") for v in x_values),
+        tuple(Tick(y.at(v), f"{100 * v:g} %") for v in steps(y.low, y.high, height // 55)),
+        _staircase([rows[i] for i in front], x, y),
+        points,
+        _summary([rows[i] for i in front]),
+        log,
+    )
+
+
+def pareto(rows: Sequence[ScatterRow]) -> list[int]:
+    """Where the rows stand that no quicker or equally quick one beats, the quickest first."""
+    order = sorted(range(len(rows)), key=lambda i: (rows[i].seconds, -rows[i].accuracy))
+    front: list[int] = []
+    for i in order:
+        if not front or rows[i].accuracy > rows[front[-1]].accuracy:
+            front.append(i)
+    return front
+
+
+def _x_scale(rows: Sequence[ScatterRow], frame: Box, log: bool) -> Scale:
+    low, high = min(r.seconds for r in rows), max(r.seconds for r in rows)
+    start, end = frame.x, frame.x + frame.width
+    if log:
+        return Scale(low / 1.5, high * 1.8, start, end, log=True)
+    return Scale(0.0, high * 1.12 or 1.0, start, end)
+
+
+def _y_scale(rows: Sequence[ScatterRow], frame: Box) -> Scale:
+    accuracies = [row.accuracy for row in rows]
+    low = floor = readable_floor(accuracies)
+    low = min([low, *(r.interval[0] for r in rows if r.interval and r.accuracy >= floor)])
+    high = max([*accuracies, *(r.interval[1] for r in rows if r.interval)])
+    room = (high - low) * 0.04 or 0.01
+    low, high = max(low - room, 0.0), min(high + room, 1.0)
+    return Scale(low, high, frame.y + frame.height, frame.y)
+
+
+def _points(
+    rows: Sequence[ScatterRow], x: Scale, y: Scale, front: Sequence[int], frame: Box, size: float
+) -> tuple[ScatterPoint, ...]:
+    # The front and the baselines first: they have the choice of places.
+    order = sorted(range(len(rows)), key=lambda i: (i not in front, not rows[i].baseline, i))
+    roomy = frame.width > _ROOMY
+    wishes = [
+        Wish(
+            x.at(rows[i].seconds),
+            y.at(rows[i].accuracy),
+            _texts(rows[i], y, roomy or i in front or rows[i].baseline),
+        )
+        for i in order
+    ]
+    found = []
+    for i, label in zip(order, place(wishes, frame, size, 5), strict=True):
+        row = rows[i]
+        low, high = row.interval or (row.accuracy, row.accuracy)
+        found.append(
+            ScatterPoint(
+                x.at(row.seconds),
+                y.at(row.accuracy),
+                y.at(high),
+                y.at(low),
+                row.baseline,
+                i in front,
+                row.accuracy < y.low,
+                _words(row),
+                label,
+            )
+        )
+    return tuple(found)
+
+
+def _texts(row: ScatterRow, y: Scale, named: bool) -> tuple[str, ...]:
+    """The label with its title, and alone for where that is too long."""
+    mark = FOUND if row.prefix_found else ""
+    full = shortened(f"{row.label} {row.title}".strip(), _LONGEST_LABEL) + mark
+    short = row.label + mark if row.label else full
+    if row.accuracy < y.low:
+        below = f" {percent(row.accuracy)}"
+        full, short = full + below, short + below
+    return (full, short) if named or not row.label else (short,)
+
+
+def _words(row: ScatterRow) -> str:
+    name = row.title if row.baseline else f"Row {row.label}, {row.title}"
+    interval = f" (95 %: {percent_interval(row.interval)})" if row.interval else ""
+    return f"{name}: {percent(row.accuracy)}{interval}, {seconds_text(row.seconds)}" + (
+        ", with frozen layers found computed" if row.prefix_found else ""
+    )
+
+
+def _staircase(front: Sequence[ScatterRow], x: Scale, y: Scale) -> str:
+    """The path along the front: what accuracy a given time buys."""
+    parts = []
+    for number, row in enumerate(front):
+        parts.append(f"{'H' if number else 'M'}{x.at(row.seconds)}"
+                     f"{'V' if number else ' '}{y.at(row.accuracy)}")  # fmt: skip
+    return "".join(parts) + f"H{x.end}"
+
+
+def _summary(front: Sequence[ScatterRow]) -> str:
+    return "; ".join(_words(row) for row in front)

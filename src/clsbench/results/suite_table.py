@@ -1,0 +1,193 @@
+"""The rows of a suite and the baselines beside them as one flat table of values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from clsbench.record import SplitMetrics
+from clsbench.results.comparison import Contender, RunComparison
+from clsbench.results.standing import standing, trained
+from clsbench.results.suite_figures import RowFigures, SuiteFigures
+from clsbench.results.table import stand_in_names
+
+TRAINING = ("prefix", "training")
+"""The phases that a trained classifier costs: the frozen layers once, then the training."""
+
+_TEXT = ("row", "title", "state", "same_as", "against_first_verdict", "against_best_verdict",
+         "stand_ins")  # fmt: skip
+_FLAGS = ("baseline", "modified", "prefix_found")
+_COUNTS = ("seeds", "rank_best", "rank_worst", "trainable_parameters", "total_parameters",
+           "peak_memory_bytes")  # fmt: skip
+_NUMBERS = (
+    *("test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_accuracy_sd"),
+    *("against_first", "against_best"),
+    *("test_accuracy_without_leaked", "without_leaked_low", "without_leaked_high"),
+    *("validation_accuracy", "train_accuracy"),
+    *("published_test_accuracy", "difference_from_published"),
+    *("calibration_error", "brier", "training_seconds", "total_seconds"),
+)
+COLUMNS = (
+    *("row", "title", "baseline", "state", "same_as", "modified", "stand_ins", "seeds"),
+    *("test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_accuracy_sd"),
+    *("rank_best", "rank_worst", "against_first", "against_first_verdict"),
+    *("against_best", "against_best_verdict"),
+    *("test_accuracy_without_leaked", "without_leaked_low", "without_leaked_high"),
+    *("validation_accuracy", "train_accuracy"),
+    *("published_test_accuracy", "difference_from_published"),
+    *("calibration_error", "brier", "trainable_parameters", "total_parameters"),
+    *("training_seconds", "prefix_found", "total_seconds", "peak_memory_bytes"),
+)
+"""Every column, in its order."""
+
+
+def suite_table(figures: SuiteFigures) -> pd.DataFrame:
+    """A row for each row of the suite and each baseline; what is not known is missing.
+
+    Accuracies and differences are fractions. ``training_seconds`` is the frozen prefix and the
+    training; ``prefix_found`` says that an earlier run had kept some of it, so that alone the row
+    takes longer. ``against_first`` is against the first row that has runs, ``against_best`` against
+    the most accurate.
+    """
+    rows = [_row(each, figures) for each in figures.rows]
+    if figures.comparison is not None:
+        rows += [
+            _baseline(each, figures, figures.comparison)
+            for each in figures.comparison.contenders
+            if not each.runs
+        ]
+    return pd.DataFrame({name: _series(name, rows) for name in COLUMNS})
+
+
+def state_of(figures: RowFigures) -> str:
+    """What became of a row: ``finished``, ``does not apply``, ``failed`` or ``not run``."""
+    if figures.record is not None:
+        return "finished"
+    if figures.row.not_applicable is not None:
+        return "does not apply"
+    return "failed" if figures.row.errors else "not run"
+
+
+def baseline_seconds(figures: SuiteFigures, name: str) -> float | None:
+    """How long a baseline took, on average over the runs that it ran with."""
+    component = name.removeprefix("baseline ")
+    runs = {run.path: run.record for row in figures.rows for run in row.runs}
+    found = [b.seconds for r in runs.values() for b in r.baselines if b.component == component]
+    return sum(found) / len(found) if found else None
+
+
+def baseline_metrics(figures: SuiteFigures, name: str) -> SplitMetrics | None:
+    """A baseline's figures on the test texts."""
+    component = name.removeprefix("baseline ")
+    for row in figures.rows:
+        for run in row.runs:
+            for each in run.record.baselines:
+                if each.component == component:
+                    return each.metrics.test
+    return None
+
+
+def _series(name: str, rows: list[dict[str, Any]]) -> pd.Series[Any]:
+    values = [row.get(name) for row in rows]
+    if name in _TEXT:
+        return pd.Series(["" if value is None else str(value) for value in values], dtype="str")
+    if name in _FLAGS:
+        return pd.Series([bool(value) for value in values], dtype="bool")
+    if name in _COUNTS:
+        return pd.Series(values, dtype="Int64")
+    return pd.Series([float("nan") if v is None else float(v) for v in values], dtype="float64")
+
+
+def _row(each: RowFigures, figures: SuiteFigures) -> dict[str, Any]:
+    published = each.row.published.accuracy.get("test") if each.row.published is not None else None
+    found: dict[str, Any] = {
+        "row": each.row.label,
+        "title": each.row.title,
+        "state": state_of(each),
+        "same_as": each.row.same_as,
+        "modified": each.row.modified,
+        "published_test_accuracy": published,
+        "difference_from_published": each.difference_from_published("test"),
+    }
+    record = each.record
+    if record is None:
+        return found
+    seeds = {int(run.record.spec["seed"]) for run in each.runs}
+    found |= {
+        "seeds": len(seeds),
+        "stand_ins": stand_in_names(record),
+        "training_seconds": each.mean_seconds(*TRAINING),
+        "total_seconds": each.mean_seconds(),
+        "prefix_found": prefix_found(each),
+        "peak_memory_bytes": max(
+            (run.record.peak_memory_bytes or 0 for run in each.runs), default=0
+        )
+        or None,
+    }
+    if record.parameters is not None:
+        found["trainable_parameters"] = record.parameters.trainable
+        found["total_parameters"] = record.parameters.total
+    for split in ("train", "validation"):
+        if split in each.accuracy:
+            found[f"{split}_accuracy"] = each.accuracy[split].mean
+    if "test" in each.accuracy:
+        found["test_accuracy"] = each.accuracy["test"].mean
+        found["test_accuracy_sd"] = each.accuracy["test"].sd
+    if len(seeds) == 1 and record.metrics is not None:
+        found |= _interval("test_accuracy", record.metrics.test.interval)
+        if record.metrics.test.without_leaked is not None:
+            rest = record.metrics.test.without_leaked
+            found["test_accuracy_without_leaked"] = rest.accuracy
+            found |= _interval("without_leaked", rest.interval)
+    if each.contender is not None:
+        found |= _contender(each.contender, figures)
+    return found
+
+
+def prefix_found(figures: RowFigures) -> bool:
+    """Whether a run of the row found frozen layers that an earlier run had computed."""
+    kept = [r.record.fast_path.kept for r in figures.runs if r.record.fast_path is not None]
+    return any(each is not None and each.found > 0 for each in kept)
+
+
+def _baseline(each: Contender, figures: SuiteFigures, comparison: RunComparison) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "row": "",
+        "title": each.name,
+        "baseline": True,
+        "state": "finished",
+        "test_accuracy": each.accuracy,
+        "training_seconds": baseline_seconds(figures, each.name),
+    }
+    metrics = baseline_metrics(figures, each.name)
+    if metrics is not None and metrics.without_leaked is not None:
+        found |= _interval("without_leaked", metrics.without_leaked.interval)
+    return found | _contender(each, figures)
+
+
+def _contender(each: Contender, figures: SuiteFigures) -> dict[str, Any]:
+    """What only a comparison can tell."""
+    comparison = figures.comparison
+    assert comparison is not None
+    found: dict[str, Any] = {
+        "rank_best": each.ranks.best,
+        "rank_worst": each.ranks.worst,
+        "test_accuracy_without_leaked": each.accuracy_without_leaked,
+        "calibration_error": each.calibration.ece if each.calibration else None,
+        "brier": each.calibration.brier if each.calibration else None,
+    }
+    if each.interval is not None:
+        found |= _interval("test_accuracy", each.interval)
+    names = {run: other.name for other in comparison.contenders for run in other.runs}
+    first = next((names.get(row.runs[0].path.name) for row in figures.rows if row.runs), None)
+    best = next((other.name for other in trained(comparison)), None)
+    for column, against in (("against_first", first), ("against_best", best)):
+        stands = standing(comparison, each.name, against) if against is not None else None
+        if stands is not None:
+            found |= {column: stands.difference, f"{column}_verdict": stands.verdict}
+    return found
+
+
+def _interval(name: str, interval: tuple[float, float]) -> dict[str, float]:
+    return {f"{name}_low": interval[0], f"{name}_high": interval[1]}
