@@ -150,8 +150,8 @@ def figure_notes(figures: SuiteFigures) -> tuple[str, ...]:
         notes.append(f"Published figures: {results.source or 'as registered'}{conditions}.")
     if any(row.row.modified and row.runs for row in figures.rows):
         notes.append(
-            "Rows marked modified or stand-ins are another experiment than was published: no "
-            "difference from published figures is given for them."
+            "Rows that were changed, or in which stand-ins took part, are another experiment: no "
+            "difference from what was published is given for them."
         )
     for row in figures.rows:
         name = f"Row {row.row.label}"

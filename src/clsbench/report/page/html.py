@@ -27,13 +27,14 @@ def render(page: Page) -> str:
     )
     sources = {name: _source(environment, f"report.{name}") for name in ("css", "js")}
     digest = hashlib.sha256(sources["js"].encode()).digest()
-    return environment.get_template("report.html").render(
+    html = environment.get_template("report.html").render(
         page=page,
         style=Markup(sources["css"]),
         script=Markup(sources["js"]),
         newline=Markup("\n"),
         script_hash=base64.b64encode(digest).decode(),
     )
+    return html.lstrip()
 
 
 def _source(environment: Environment, name: str) -> str:

@@ -157,22 +157,25 @@ def _columns(first: str | None, best: str | None) -> list[_Column]:
             _rank,
         ),
         (
-            Heading(f"against row {first}", f"Accuracy less that of row {first}, in percentage "
-                    f"points; {SHOWN} is more than chance (paired test on the same texts, Holm’s "
-                    "correction over all pairs)."),
-            _difference("against_first"),
+            Heading(f"against row {best}", f"Accuracy less that of row {best}, the most "
+                    f"accurate, in percentage points; {SHOWN} is more than chance (paired test "
+                    "on the same texts, Holm’s correction over all pairs)."),
+            _difference("against_best"),
         ),
         (
-            Heading(f"against row {best}", f"The same against the most accurate row, {best}."),
-            _difference("against_best" if best != first else "nothing"),
+            Heading(f"against row {first}", f"The same against row {first}."),
+            _difference("against_first" if best != first else "nothing"),
         ),
         (
-            Heading("not in train", "Accuracy on the test texts that do not stand word for word in "
-                    "the training split, with its 95 % interval."),
-            _without_leaked,
+            Heading("training time", "Computing the frozen layers once and training, without "
+                    "loading and evaluating; of a baseline all of it. ° marks rows that found "
+                    "frozen layers computed by an earlier run: alone they take longer."),
+            _seconds("training_seconds"),
         ),
-        (Heading("validation", "Accuracy on the validation texts."), _share("validation_accuracy")),
-        (Heading("train", "Accuracy on the training texts."), _share("train_accuracy")),
+        (
+            Heading("trained", "Parameters that train."),
+            _count("trainable_parameters"),
+        ),
         (
             Heading("published", "The published test accuracy of the row as the suite means it."),
             _share("published_test_accuracy", "muted"),
@@ -183,17 +186,12 @@ def _columns(first: str | None, best: str | None) -> list[_Column]:
             _points("difference_from_published"),
         ),
         (
-            Heading("trained", "Parameters that train."),
-            _count("trainable_parameters"),
+            Heading("not in train", "Accuracy on the test texts that do not stand word for word in "
+                    "the training split, with its 95 % interval."),
+            _without_leaked,
         ),
-        (
-            Heading("training time", "Computing the frozen layers once and training, without "
-                    "loading and evaluating; of a baseline all of it. ° marks rows that found "
-                    "frozen layers computed by an earlier run: alone they take longer."),
-            _seconds("training_seconds"),
-        ),
-        (Heading("whole run", "All phases together."), _seconds("total_seconds")),
-        (Heading("memory", "The most memory that the process took."), _bytes),
+        (Heading("validation", "Accuracy on the validation texts."), _share("validation_accuracy")),
+        (Heading("train", "Accuracy on the training texts."), _share("train_accuracy")),
         (
             Heading("calibration error", "How far the confidence of the answers is from how often "
                     "they are right (ECE, ten bins; 0 is best)."),
@@ -204,6 +202,8 @@ def _columns(first: str | None, best: str | None) -> list[_Column]:
                     "best, 2 worst)."),
             _number("brier"),
         ),
+        (Heading("whole run", "All phases together."), _seconds("total_seconds")),
+        (Heading("memory", "The most memory that the process took."), _bytes),
     ]  # fmt: skip
 
 

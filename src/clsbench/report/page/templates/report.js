@@ -49,7 +49,9 @@
     });
   }
 
-  // Filtering: every word must stand somewhere in the row.
+  // Filtering: every word must stand somewhere in the row, numbers aside.
+  const wordsOf = (row) => [...row.cells].filter((cell) => !cell.matches("td.number:not(.state)"))
+    .map((cell) => cell.textContent.toLowerCase()).join(" ");
   for (const input of document.querySelectorAll("input[data-filters]")) {
     const rows = [...document.getElementById(input.dataset.filters).tBodies[0].rows];
     const count = input.parentElement.querySelector(".count");
@@ -57,7 +59,7 @@
       const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;
       for (const row of rows) {
-        const text = row.textContent.toLowerCase();
+        const text = wordsOf(row);
         row.hidden = !words.every((word) => text.includes(word));
         shown += !row.hidden;
       }

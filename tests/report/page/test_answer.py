@@ -1,0 +1,73 @@
+"""The answer in words says what the comparison shows, and no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clsbench.report.page.answer import answer
+from report_examples import Row, make_figures
+
+
+def test_a_winner_and_a_baseline_that_is_beaten(tmp_path: Path) -> None:
+    rows = [Row(title="weak", accuracy=0.6), Row(title="strong", accuracy=0.99, seconds=20.0)]
+    told = answer(make_figures(tmp_path, rows))
+    assert told.question.startswith("Which of 2 ways of training sorts 300 test texts into ham and")
+    assert told.headline == (
+        "Row 2 (strong) is best: 99.00 %, shown to be better than every other row."
+    )
+    text = " ".join(told.sentences)
+    assert "Shown to be worse: row 1." in text
+    assert "It pays to train: the baseline tfidf-logreg (90.00 % in 0.40 s) is shown to be" in text
+    assert "worse than the best row, by 9.00 pp" in text
+    assert "1 of 2 rows are shown to beat it" in text
+    assert told.alike == {"2"}
+
+
+def test_no_winner_is_named_where_none_is_shown(tmp_path: Path) -> None:
+    rows = [
+        Row(title="a", accuracy=0.95, seconds=100.0),
+        Row(title="b", accuracy=0.947, seconds=1.0),
+        Row(title="c", accuracy=0.6),
+    ]
+    told = answer(make_figures(tmp_path, rows, baselines=(0.5, 0.943)))
+    assert told.headline.startswith("No single row wins. Row 1 (a) has the highest accuracy, 95.00")
+    assert "1 other row is not shown to differ from it" in told.headline
+    text = " ".join(told.sentences)
+    assert "Not shown to differ from it: row 2." in text
+    assert "Not shown to differ is not the same as equal" in text
+    assert "A baseline may do as well" in text
+    assert "The quickest row that is not shown to differ from it is row 2 (b)" in text
+    assert "one seed" in text
+    assert told.alike == {"1", "2"}
+
+
+def test_a_baseline_that_wins_is_told(tmp_path: Path) -> None:
+    rows = [Row(title="a", accuracy=0.8), Row(title="b", accuracy=0.79)]
+    told = answer(make_figures(tmp_path, rows, baselines=(0.5, 0.99)))
+    assert "No row is shown to be best" in told.headline
+    text = " ".join(told.sentences)
+    assert (
+        "A baseline wins: the baseline tfidf-logreg (99.00 % in 0.40 s) is shown to be better"
+        in (text)
+    )
+
+
+def test_one_run_without_baselines_gets_no_verdict(tmp_path: Path) -> None:
+    told = answer(make_figures(tmp_path, [Row(title="alone", accuracy=0.9)], baselines=()))
+    assert told.headline.startswith("row 1 (alone): 90.00 % (95 %: ")
+    assert "no verdict" in " ".join(told.sentences)
+    assert told.question.startswith("How well does it do")
+
+
+def test_nothing_finished(tmp_path: Path) -> None:
+    told = answer(make_figures(tmp_path, []))
+    assert "no answer" in told.headline
+
+
+def test_several_seeds_are_not_warned_of(tmp_path: Path) -> None:
+    seeds = (123, 124, 125)
+    rows = [Row(title="a", accuracy=0.95, seeds=seeds), Row(title="b", accuracy=0.6, seeds=seeds)]
+    told = answer(make_figures(tmp_path, rows))
+    text = " ".join(told.sentences)
+    assert "over seeds" in text
+    assert "one seed" not in text

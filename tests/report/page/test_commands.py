@@ -1,0 +1,116 @@
+"""A row's command can be pasted into a shell, and asks for just that row again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from clsbench.catalog import Catalog, load_catalog
+from clsbench.record import FastPath
+from clsbench.report.page.commands import differences, row_command, shell_line, suite_command
+from clsbench.resolve import find_spec, resolve
+from clsbench.results.suite_figures import RowFigures, SuiteFigures
+from clsbench.spec import override, to_tree
+from clsbench.values import Shortcut
+from record_examples import STAND_INS, make_spec
+from report_examples import Row, make_figures
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return load_catalog()
+
+
+def first(figures: SuiteFigures) -> RowFigures:
+    return figures.rows[0]
+
+
+def words_in_a_shell(command: str) -> list[str]:
+    """What a shell makes of a command."""
+    tell = "import json, sys; print(json.dumps(sys.argv[1:]))"
+    script = f"clsbench() {{ python3 -c '{tell}' \"$@\"; }}\n{command}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, check=True, encoding="utf-8")
+    words: list[str] = json.loads(done.stdout)
+    return words
+
+
+def test_a_row_of_a_suite(tmp_path: Path, catalog: Catalog) -> None:
+    changes = {
+        "freezing": {"name": "last-blocks", "n": 2},
+        "dataset": "csv:path=it's $HOME; rm -rf x.csv",
+        "train.lr": 1e-4,
+        "data.balance": False,
+        "baselines": [{"name": "majority"}],
+        "seed": 5,
+    }
+    fast = FastPath(
+        shortcuts=(Shortcut(name="prefix", taken=False, detail="switched off by --plain"),)
+    )
+    row = Row(changes=changes, seeds=(123, 124), record={"stand_ins": STAND_INS, "fast_path": fast})
+    figures = make_figures(tmp_path, [row, Row()])
+    command = row_command(first(figures), figures.results, catalog)
+    assert command is not None
+    assert words_in_a_shell(command) == [
+        *("run", "gpt2-sms-spam", "--freezing", "last-blocks:n=2"),
+        *("--dataset", "csv:path=it's $HOME; rm -rf x.csv", "--set", "train.lr=0.0001"),
+        *("--set", "data.balance=false", "--set", 'baselines=[{"name" = "majority"}]'),
+        *("--seeds", "123,124", "--device", "cpu", "--threads", "2", "--plain", "--offline"),
+    ]
+    assert suite_command(figures) == "clsbench suite a-suite"
+
+
+def test_a_run_that_no_suite_planned(tmp_path: Path, catalog: Catalog) -> None:
+    spec = find_spec("gpt2-sms-spam", catalog)
+    changed = override(spec, {"freezing": "all", "train.lr": 1e-3, "data.split.name": "book"})
+    tree = to_tree(resolve(changed, {}, catalog).spec)
+    figures = make_figures(tmp_path, [Row(record={"spec": tree}), Row()], command=())
+    command = row_command(first(figures), figures.results, catalog)
+    assert command is not None
+    words = shlex.split(command)
+    assert words[:3] == ["clsbench", "run", "gpt2-sms-spam"]
+    assert words[words.index("--freezing") + 1] == "all"
+    assert "train.lr=0.001" in words
+    assert "--pooling" not in words
+    assert suite_command(figures) is None
+
+
+def test_a_run_from_a_file_is_written_out_whole(tmp_path: Path, catalog: Catalog) -> None:
+    spec = {**make_spec(), "name": "mine", "description": "END\nof it"}
+    row = Row(record={"spec": spec, "experiment": "mine"})
+    figures = make_figures(tmp_path, [row, Row()], command=())
+    command = row_command(first(figures), figures.results, catalog)
+    assert command is not None
+    folder = tmp_path / "shell"
+    folder.mkdir()
+    script = f'clsbench() {{ echo "$2"; }}\n{command}'
+    done = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, check=True)
+    assert done.stdout.strip() == b"experiment.toml"
+    written = find_spec(folder / "experiment.toml", catalog)
+    assert to_tree(resolve(written, {}, catalog).spec)["freezing"] == {
+        "name": "last-blocks",
+        "n": 1,
+    }
+
+
+def test_what_cannot_be_seen_is_written_out() -> None:
+    line = shell_line(["clsbench", "run", "a\nb\x1b'c\u202e"])
+    assert line.isprintable()
+    assert words_in_a_shell(line) == ["run", "a\nb\x1b'c\u202e"]
+
+
+def test_differences_of_nested_settings() -> None:
+    before = {"name": "a", "freezing": {"name": "all"}, "train": {"lr": 1.0, "epochs": 5},
+              "adapter": {"name": "lora"}}  # fmt: skip
+    after = {"name": "b", "freezing": {"name": "all"}, "train": {"lr": 2.0, "epochs": 5}}
+    assert differences(before, after) == {"train.lr": 2.0, "adapter": None}
+
+
+def test_a_row_without_runs_has_no_command(tmp_path: Path, catalog: Catalog) -> None:
+    figures = make_figures(tmp_path, [Row()])
+    row = first(figures)._replace(runs=())
+    assert row_command(row, msgspec.structs.replace(figures.results), catalog) is None

@@ -1,0 +1,118 @@
+"""What the page holds, as values, and the other formats of the same."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from clsbench.catalog import Catalog, load_catalog
+from clsbench.errors import UsageError
+from clsbench.report.page.content import build_page
+from clsbench.report.page.files import report_text, write_text
+from clsbench.results.suite_figures import SuiteFigures
+from record_examples import STAND_INS
+from report_examples import TEXTS, Row, make_figures
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return load_catalog()
+
+
+@pytest.fixture
+def figures(tmp_path: Path) -> SuiteFigures:
+    rows = [
+        Row(title="plain | row", accuracy=0.95, published=0.93),
+        Row(title="changed", accuracy=0.7, published=0.9, modified=True, seconds=90.0),
+    ]
+    return make_figures(tmp_path, rows)
+
+
+def test_values_of_the_page(figures: SuiteFigures, catalog: Catalog) -> None:
+    page = build_page(figures, catalog, {0: "the first"})
+    assert page.class_names == ("ham", "spam")
+    assert [each.title for each in page.confusions] == (
+        ["1 plain | row", "2 changed", "baseline majority", "baseline tfidf-logreg"]
+    )
+    assert sum(map(sum, page.confusions[0].counts)) == TEXTS
+    assert page.phases is not None
+    assert page.phases.bars[1].slices[-1].start + page.phases.bars[1].slices[-1].length == (
+        pytest.approx(100, abs=0.1)
+    )
+    assert page.wrong is not None
+    assert page.wrong.total == len(page.wrong.shown) > 80
+    assert page.wrong.never + page.wrong.total == TEXTS
+    wrong = [each.wrong for each in page.wrong.shown]
+    assert wrong == sorted(wrong, reverse=True)
+    assert page.losses is not None
+    assert len(page.losses.panels) == 2
+    assert page.reliabilities is not None
+    assert page.reliabilities.rows[0].ece == pytest.approx(0.15)
+    assert page.verdicts is not None
+    assert page.verdicts.marks[0][0] == ("", "")
+    assert {mark for line in page.verdicts.marks for mark, _ in line} == {"", "+", "−"}
+    for i, line in enumerate(page.verdicts.marks):
+        for j, (mark, _) in enumerate(line):
+            opposite = {"+": "−", "−": "+"}.get(mark, mark)
+            assert page.verdicts.marks[j][i][0] == opposite
+
+
+def test_cells_of_the_table(figures: SuiteFigures, catalog: Catalog) -> None:
+    table = build_page(figures, catalog, None).table
+    names = [heading.text for heading in table.headings]
+    plain, changed, majority, _ = (dict(zip(names, row.cells, strict=True)) for row in table.rows)
+    assert plain["test accuracy"].text == "95.00 %"
+    assert plain["less published"].text == "+2.00 pp"
+    assert changed["less published"].text == "–"
+    assert changed["against row 1"].text == "−25.00 pp †"
+    assert changed["against row 1"].kind == "worse"
+    assert changed["training time"].text == "90.0 s"
+    assert plain["rank"].text == "1"
+    assert majority["trained"].value is None
+    assert [row.alike for row in table.rows] == [True, False, False, False]
+    assert "modified" in table.rows[1].marks
+
+
+def test_stand_ins_are_told(tmp_path: Path, catalog: Catalog) -> None:
+    row = Row(record={"stand_ins": STAND_INS}, modified=True)
+    figures = make_figures(tmp_path, [row, Row(accuracy=0.5)])
+    page = build_page(figures, catalog, None)
+    assert page.stand_ins[0] == "synthetic-sms:texts=1494 in place of sms-spam"
+    assert page.table.rows[0].marks == ("stand-ins",)
+    assert "STAND-INS took part" in report_text(figures, "markdown", catalog, None)
+
+
+def test_csv_holds_everything_in_full(figures: SuiteFigures, catalog: Catalog) -> None:
+    text = report_text(figures, "csv", catalog, None)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["title"] for row in rows[:2]] == ["plain | row", "changed"]
+    assert float(rows[0]["test_accuracy"]) == 0.95
+    assert float(rows[1]["against_best"]) == pytest.approx(-0.25)
+    assert rows[1]["against_best_verdict"] == "worse"
+    assert float(rows[0]["difference_from_published"]) == pytest.approx(0.02)
+    assert rows[1]["difference_from_published"] == ""
+    assert float(rows[3]["training_seconds"]) == pytest.approx(0.4)
+
+
+def test_markdown_and_latex(figures: SuiteFigures, catalog: Catalog) -> None:
+    markdown = report_text(figures, "markdown", catalog, None)
+    assert markdown.startswith("# a-suite\n")
+    assert "| plain \\| row " in markdown
+    assert "**Row 1 (plain \\| row) is best: 95.00 %" in markdown
+    latex = report_text(figures, "latex", catalog, None)
+    assert "\\toprule" in latex
+    assert "test\\_accuracy" in latex
+
+
+def test_files_are_written_in_one_go(tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    write_text(file, "old")
+    write_text(file, "new \udc80")
+    assert file.read_text() == "new \\udc80"
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_text(tmp_path, "a folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

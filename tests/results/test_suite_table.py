@@ -1,0 +1,145 @@
+"""The rows of a suite as a table of values, and whatever else a report reads from runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from clsbench.errors import UsageError
+from clsbench.record import FastPath, KeptActivations
+from clsbench.results.mistakes import mistakes
+from clsbench.results.run_rows import rows_of_runs, sharing_texts
+from clsbench.results.standing import baselines, smallest_shown, standing, trained
+from clsbench.results.store import StoredRun, read_record, scan
+from clsbench.results.suite_figures import suite_figures
+from clsbench.results.suite_results import latest_suite, suites_of, write_suite_results
+from clsbench.results.suite_table import COLUMNS, suite_table
+from report_examples import TEXTS, Row, make_figures
+
+KEPT = KeptActivations(
+    texts=10, distinct=10, computed=4, found=6, recomputed=0, memory_bytes=1, disk_bytes=0
+)
+
+
+def test_rows_and_baselines_in_one_table(tmp_path: Path) -> None:
+    rows = [
+        Row(title="one", accuracy=0.95, published=0.94),
+        Row(title="two", accuracy=0.6, record={"fast_path": FastPath(shortcuts=(), kept=KEPT)}),
+        Row(title="three", accuracy=0.9, seeds=(1, 2, 3)),
+    ]
+    table = suite_table(make_figures(tmp_path, rows))
+    assert tuple(table.columns) == COLUMNS
+    assert list(table["title"]) == [
+        *("one", "two", "three", "baseline majority", "baseline tfidf-logreg:ngrams=1,c=1.0"),
+    ]
+    one, two, three, _, tfidf = table.to_dict("records")
+    assert one["difference_from_published"] == pytest.approx(0.01)
+    assert (one["test_accuracy_low"], one["test_accuracy_high"]) == pytest.approx(
+        (0.919, 0.969), abs=0.001
+    )
+    assert two["against_best"] == pytest.approx(-0.35)
+    assert (two["against_first_verdict"], two["prefix_found"]) == ("worse", True)
+    assert three["seeds"] == 3
+    assert three["test_accuracy_sd"] == pytest.approx(0, abs=1e-9)
+    assert tfidf["baseline"]
+    assert tfidf["training_seconds"] == pytest.approx(0.4)
+    assert np.isnan(tfidf["validation_accuracy"])
+    assert one["training_seconds"] == 10
+
+
+def test_an_empty_suite_has_all_columns(tmp_path: Path) -> None:
+    assert tuple(suite_table(make_figures(tmp_path, [])).columns) == COLUMNS
+
+
+def test_standings_have_two_sides(tmp_path: Path) -> None:
+    rows = [Row(accuracy=0.95), Row(accuracy=0.6), Row(accuracy=0.95, seeds=(9,))]
+    comparison = make_figures(tmp_path, rows).comparison
+    assert comparison is not None
+    names = [each.name for each in comparison.contenders]
+    this, that = (standing(comparison, *pair) for pair in ((names[0], names[1]), names[1::-1]))
+    assert this is not None
+    assert that is not None
+    assert this.difference == pytest.approx(0.35) == pytest.approx(-that.difference)
+    assert (this.verdict, that.verdict) == ("better", "worse")
+    assert this.interval == pytest.approx(tuple(-end for end in reversed(that.interval)))
+    assert (this.only_this, this.only_other) == (that.only_other, that.only_this)
+    assert standing(comparison, names[0], names[0]) is None
+    assert standing(comparison, names[0], names[2]) is None, "no seed in common"
+    assert [each.accuracy for each in trained(comparison)] == [0.95, 0.95, 0.6]
+    assert [round(each.accuracy, 2) for each in baselines(comparison)] == [0.9, 0.5]
+    assert smallest_shown(comparison) == pytest.approx(0.3)
+
+
+def test_mistakes_are_counted_by_text(tmp_path: Path) -> None:
+    figures = make_figures(tmp_path, [Row(accuracy=0.9), Row(accuracy=0.5)])
+    runs = {row.row.label: row.runs[0].path for row in figures.rows}
+    found = mistakes(runs, ("ham", "spam"))
+    assert found.texts == TEXTS
+    assert sum(len(each.by_run) for each in found.found) == 30 + 150
+    assert sum("1" in each.by_run for each in found.found) == 30
+    counts = [len(each.by_run) for each in found.found]
+    assert counts == sorted(counts, reverse=True)
+    for each in found.found:
+        for call in each.by_run.values():
+            assert call.called != each.label
+            assert call.confidence == pytest.approx(0.8)
+        assert all(call.called != each.label for call in each.by_baseline.values())
+    with pytest.raises(UsageError):
+        mistakes({}, ("ham", "spam"))
+
+
+def test_any_runs_as_rows(tmp_path: Path) -> None:
+    make_figures(tmp_path, [Row(accuracy=0.9, seeds=(1, 2)), Row(accuracy=0.5)])
+    runs = scan(tmp_path).runs
+    results = rows_of_runs(runs)
+    assert [len(row.runs) for row in results.rows] == [2, 1]
+    assert all(Path(name).is_absolute() for row in results.rows for name in row.runs)
+    figures = suite_figures(results, Path("elsewhere"))
+    assert [len(row.runs) for row in figures.rows] == [2, 1]
+    assert figures.problems == ()
+    failed = StoredRun(runs[0].path, msgspec.structs.replace(runs[0].record, status="failed"))
+    with pytest.raises(UsageError, match="is failed: only finished runs are reported"):
+        rows_of_runs([failed, *runs[1:]])
+    with pytest.raises(UsageError, match="no run to report"):
+        rows_of_runs([])
+
+
+def test_one_experiment_without_baselines_is_reported_alone(tmp_path: Path) -> None:
+    make_figures(tmp_path, [Row(accuracy=0.9)], baselines=())
+    results = rows_of_runs(scan(tmp_path).runs)
+    assert [row.title for row in results.rows] == ["gpt2-sms-spam"]
+    assert suite_figures(results, tmp_path).comparison is None
+
+
+def test_runs_on_other_texts_are_refused_and_the_most_common_chosen(tmp_path: Path) -> None:
+    make_figures(tmp_path, [Row(), Row(), Row()])
+    runs = list(scan(tmp_path).runs)
+    record = runs[0].record
+    assert record.data is not None
+    data = msgspec.structs.replace(record.data, sha256="cd" * 32)
+    other = StoredRun(runs[0].path, msgspec.structs.replace(record, data=data))
+    with pytest.raises(UsageError, match="did not answer the same test texts"):
+        rows_of_runs([other, *runs[1:]])
+    assert sharing_texts([other, *runs[1:]]) == runs[1:]
+    assert sharing_texts([]) == []
+
+
+def test_the_suite_run_last(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert latest_suite(tmp_path) is None
+    first = make_figures(tmp_path, [Row()]).results
+    later = msgspec.structs.replace(first, name="later", created="2026-01-01T00:00:00+00:00")
+    write_suite_results(tmp_path, later)
+    (tmp_path / "suites" / "damaged.json").write_text("{")
+    assert suites_of(tmp_path) == ["a-suite", "damaged", "later"]
+    found = latest_suite(tmp_path)
+    assert found is not None
+    assert found.name == "later"
+    assert "damaged.json is damaged" in caplog.text
+
+
+def test_the_example_store_reads_back(tmp_path: Path) -> None:
+    run = make_figures(tmp_path, [Row()]).rows[0].runs[0]
+    assert read_record(run.path) == run.record
