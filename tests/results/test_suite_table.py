@@ -17,6 +17,7 @@ from clsbench.results.store import StoredRun, read_record, scan
 from clsbench.results.suite_figures import suite_figures
 from clsbench.results.suite_results import latest_suite, suites_of, write_suite_results
 from clsbench.results.suite_table import COLUMNS, suite_table
+from record_examples import make_spec
 from report_examples import TEXTS, Row, make_figures
 
 KEPT = KeptActivations(
@@ -105,6 +106,16 @@ def test_any_runs_as_rows(tmp_path: Path) -> None:
         rows_of_runs([failed, *runs[1:]])
     with pytest.raises(UsageError, match="no run to report"):
         rows_of_runs([])
+
+
+def test_rows_are_called_by_what_tells_them_from_most(tmp_path: Path) -> None:
+    specs = [make_spec(), make_spec(freezing={"name": "all"}), make_spec()]
+    specs[2]["train"]["lr"] = 0.1
+    make_figures(tmp_path, [Row(record={"spec": spec}) for spec in specs])
+    titles = [row.title for row in rows_of_runs(scan(tmp_path).runs).rows]
+    assert titles == ["gpt2-sms-spam", "all", "lr=0.1"]
+    two = [row.title for row in rows_of_runs(scan(tmp_path).runs[:2]).rows]
+    assert two == ["last-blocks:n=1", "all"]
 
 
 def test_one_experiment_without_baselines_is_reported_alone(tmp_path: Path) -> None:

@@ -210,11 +210,11 @@ def _baselines(answers: Sequence[tuple[StoredRun, Answers]]) -> list[_Side]:
 
 def _names(runs: Sequence[StoredRun]) -> list[str]:
     """What tells the runs apart: the settings in which they differ, or else their directories."""
-    settings = [_flat(run.record.spec) for run in runs]
+    settings = [flat_settings(run.record.spec) for run in runs]
     keys = dict.fromkeys(key for each in settings for key in each)
     telling = [key for key in keys if len({each.get(key) for each in settings}) > 1]
     names = [
-        ", ".join(_setting(key, each) for key in telling) or str(run.record.experiment)
+        ", ".join(setting_text(key, each) for key in telling) or str(run.record.experiment)
         for run, each in zip(runs, settings, strict=True)
     ]
     if len(set(names)) < len(names):
@@ -222,12 +222,14 @@ def _names(runs: Sequence[StoredRun]) -> list[str]:
     return names
 
 
-def _setting(key: str, settings: Mapping[str, str]) -> str:
+def setting_text(key: str, settings: Mapping[str, str]) -> str:
+    """A setting in a name: ``head-only``, ``lr=0.001``."""
     value = settings.get(key, "none")
     return value if "." not in key else f"{key.rpartition('.')[2]}={value}"
 
 
-def _flat(spec: Mapping[str, Any]) -> dict[str, str]:
+def flat_settings(spec: Mapping[str, Any]) -> dict[str, str]:
+    """What tells experiments apart: components and settings as text, by dotted key."""
     from clsbench.spec import COMPONENT_KEYS, component_table, format_component
 
     found: dict[str, str] = {}

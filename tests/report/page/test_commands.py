@@ -66,7 +66,9 @@ def test_a_row_of_a_suite(tmp_path: Path, catalog: Catalog) -> None:
 
 def test_a_run_that_no_suite_planned(tmp_path: Path, catalog: Catalog) -> None:
     spec = find_spec("gpt2-sms-spam", catalog)
-    changed = override(spec, {"freezing": "all", "train.lr": 1e-3, "data.split.name": "book"})
+    changed = override(
+        spec, {"freezing": "all", "train.lr": 1e-3, "data.split.name": "book-ablation"}
+    )
     tree = to_tree(resolve(changed, {}, catalog).spec)
     figures = make_figures(tmp_path, [Row(record={"spec": tree}), Row()], command=())
     command = row_command(first(figures), figures.results, catalog)
@@ -75,6 +77,7 @@ def test_a_run_that_no_suite_planned(tmp_path: Path, catalog: Catalog) -> None:
     assert words[:3] == ["clsbench", "run", "gpt2-sms-spam"]
     assert words[words.index("--freezing") + 1] == "all"
     assert "train.lr=0.001" in words
+    assert "data.split.name=book-ablation" in words
     assert "--pooling" not in words
     assert suite_command(figures) is None
 

@@ -55,16 +55,23 @@ def suite_command(figures: SuiteFigures) -> str | None:
 
 def differences(base: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
     """What to change in one spec, by dotted key, to have another (both with all written out)."""
+    without = {key: value for key, value in tree.items() if key not in _NOT_CHANGES}
+    found = _nested_differences(base, without)
+    return found | {key: None for key in COMPONENT_KEYS if key in base and key not in tree}
+
+
+def _nested_differences(base: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in tree.items():
         before = base.get(key)
-        if key in _NOT_CHANGES or value == before:
+        if value == before:
             continue
         if key not in COMPONENT_KEYS and isinstance(value, Mapping) and isinstance(before, Mapping):
-            found |= {f"{key}.{inner}": v for inner, v in differences(before, value).items()}
+            found |= {
+                f"{key}.{inner}": v for inner, v in _nested_differences(before, value).items()
+            }
         else:
             found[key] = value
-    found |= {key: None for key in base if key not in tree and key in COMPONENT_KEYS}
     return found
 
 
