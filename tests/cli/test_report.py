@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,21 @@ def test_chosen_runs(clsbench: Command, store: Path, tmp_path: Path) -> None:
     page = (tmp_path / "runs.html").read_text(encoding="utf-8")
     assert "clsbench run gpt2-sms-spam" in page
     assert "All rows, as they were run" not in page
+
+
+def test_damaged_runs_are_named_and_left_out(
+    clsbench: Command, store: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(store / "suites")
+    first, second = sorted(path for path in store.iterdir())
+    shutil.copytree(first, store / "20251122T101701Z-copy-1")
+    (store / "20251122T101701Z-copy-1" / "record.json").write_text("{")
+    (second / "predictions.csv").write_text("nonsense\n")
+    done = clsbench("report", "--out", store)
+    assert done.returncode == 0, done.stderr
+    assert f"left out {store / '20251122T101701Z-copy-1'}" in done.stderr
+    assert f"left out {second}" in done.stderr
+    assert "Row 1 (gpt2-sms-spam) calls 95.00 % of the test texts right." in done.stdout
 
 
 def test_what_cannot_be_reported(clsbench: Command, store: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from clsbench.report.page.files import Format
     from clsbench.results.suite_figures import SuiteFigures
     from clsbench.results.suite_results import SuiteResults
+
+logger = logging.getLogger(__name__)
 
 FORMATS = ("html", "markdown", "csv", "latex")
 DEFAULT_FILE = Path("report.html")
@@ -120,7 +123,7 @@ def _format_of(file: Path | None) -> Format:
 
 
 def _results(store: Path, names: Sequence[str]) -> SuiteResults:
-    from clsbench.results.run_rows import rows_of_runs, sharing_texts
+    from clsbench.results.run_rows import rows_of_runs, sharing_texts, with_answers
     from clsbench.results.store import StoredRun, find_run, read_record, scan
     from clsbench.results.suite_results import latest_suite, read_suite_results, suites_of
 
@@ -137,7 +140,10 @@ def _results(store: Path, names: Sequence[str]) -> SuiteResults:
     suite = latest_suite(store)
     if suite is not None:
         return suite
-    shared = sharing_texts(scan(store).runs)
+    found = scan(store)
+    for directory, reason in found.damaged:
+        logger.warning("left out %s: %s", directory, reason)
+    shared = with_answers(sharing_texts(found.runs))
     if not shared:
         raise UsageError(
             f"there is nothing to report: {store} holds no suite and no finished run "

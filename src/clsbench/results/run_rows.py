@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,11 +10,14 @@ from pathlib import Path
 
 from clsbench.errors import UsageError
 from clsbench.record import RunRecord
+from clsbench.results.answers import read_answers
 from clsbench.results.comparison import compare_runs, flat_settings, setting_text
 from clsbench.results.store import StoredRun
 from clsbench.results.suite_results import RowResult, SuiteResults
 from clsbench.spec import PublishedFigures
 from clsbench.suite import PublishedRow
+
+logger = logging.getLogger(__name__)
 
 
 def rows_of_runs(runs: Sequence[StoredRun]) -> SuiteResults:
@@ -56,6 +60,19 @@ def sharing_texts(runs: Sequence[StoredRun]) -> list[StoredRun]:
     latest = {_texts(run.record): run.record.created for run in finished}
     chosen = max(counts, key=lambda texts: (counts[texts], latest[texts]))
     return [run for run in finished if _texts(run.record) == chosen]
+
+
+def with_answers(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """The finished runs whose answers can be read; the others are named in a warning."""
+    found = []
+    for run in runs:
+        try:
+            read_answers(run.path, run.record.data.class_names if run.record.data else ())
+        except UsageError as error:
+            logger.warning("left out %s: %s", run.path, error)
+        else:
+            found.append(run)
+    return found
 
 
 def _texts(record: RunRecord) -> str:
