@@ -107,6 +107,7 @@ def test_toml_rows_without_a_label_are_numbered() -> None:
         ('base = "b"\n[[rows]]\nchange = {}', "unknown key 'change'"),
         ('base = "b"\n[[rows]]\nlabel = "1"\n[[rows]]\nlabel = "1"', "two rows are called '1'"),
         ("base = ", "no valid TOML"),
+        ('base = "b"\nname = "../b"\n[[rows]]', "the name '../b' is to name a file"),
     ],
 )
 def test_a_file_that_is_no_suite_is_refused(text: str, told: str) -> None:

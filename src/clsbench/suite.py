@@ -112,8 +112,12 @@ def check_suite(suite: SuiteSpec, where: str) -> None:
     """Refuse what no run could make sense of.
 
     Raises:
-        UsageError: two rows have one label.
+        UsageError: two rows have one label, or the name cannot name a file.
     """
+    if set(suite.name) & set("/\\:") or suite.name.startswith(".") or not suite.name.isprintable():
+        raise UsageError(
+            f"{where}: the name {suite.name!r} is to name a file; write letters, digits, - and _"
+        )
     seen: set[str] = set()
     for row in suite.rows:
         if row.label in seen:

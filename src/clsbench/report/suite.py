@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,20 +125,6 @@ def print_suite(console: Console, results: SuiteResults, store: Path) -> None:
     _print_notes(console, figures)
 
 
-def _deviation(figures: SuiteFigures) -> list[str]:
-    """How far off the estimates were, in words."""
-    ratios = sorted(
-        ratio for row in figures.rows if (ratio := row.seconds_over_estimate()) is not None
-    )
-    if not ratios:
-        return []
-    middle = statistics.median(ratios)
-    return [
-        f"Training and evaluation took {middle:.2f} times as long as estimated (median; "
-        f"{ratios[0]:.2f} to {ratios[-1]:.2f})."
-    ]
-
-
 def _result_row(figures: RowFigures) -> Row:
     row = figures.row
     label = plain(f"{row.label}  {row.title}" + (" *" if row.modified else ""))
@@ -228,7 +213,8 @@ def _print_notes(console: Console, figures: SuiteFigures) -> None:
         for row in results.rows
         if row.not_applicable is not None
     ]
-    notes += _deviation(figures)
+    if (told := figures.estimates_in_words()) is not None:
+        notes.append(told)
     notes += figures.problems
     for note in notes:
         console.print(plain(note, "dim"), soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -79,6 +80,18 @@ class SuiteFigures(NamedTuple):
     comparison: RunComparison | None
     reference: str | None
     problems: tuple[str, ...]
+
+    def estimates_in_words(self) -> str | None:
+        """How far off the estimates were for what was just run; ``None`` where nothing was."""
+        ratios = sorted(
+            ratio for row in self.rows if (ratio := row.seconds_over_estimate()) is not None
+        )
+        if not ratios:
+            return None
+        return (
+            f"Training and evaluation took {statistics.median(ratios):.2f} times as long as "
+            f"estimated (median; {ratios[0]:.2f} to {ratios[-1]:.2f})."
+        )
 
 
 def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:

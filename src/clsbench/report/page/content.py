@@ -79,6 +79,7 @@ class Page(NamedTuple):
     confusions: tuple[Confusion, ...]
     wrong: WrongTexts | None
     phases: Phases | None
+    estimates: str | None
     reliabilities: Reliabilities | None
     commands: tuple[RowCommand, ...]
     suite_command: str | None
@@ -114,6 +115,7 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
         confusions=_confusions(figures, records, names),
         wrong=_wrong(own, names, texts, notes),
         phases=phases(records),
+        estimates=figures.estimates_in_words(),
         reliabilities=_reliabilities(own, names),
         commands=_commands(figures, catalog),
         suite_command=suite_command(figures),
