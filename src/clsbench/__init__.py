@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from clsbench.jobs import JobEnd as JobEnd
     from clsbench.jobs import JobNote as JobNote
     from clsbench.jobs import JobProgress as JobProgress
+    from clsbench.jobs import JobResult as JobResult
+    from clsbench.jobs import Message as Message
     from clsbench.model.packing import Packing as Packing
     from clsbench.model.packing import select_positions as select_positions
     from clsbench.model.parameters import describe_parameters as describe_parameters
@@ -63,6 +65,9 @@ if TYPE_CHECKING:
     from clsbench.values import StepReport as StepReport
     from clsbench.values import WebFile as WebFile
     from clsbench.worker import perform_job as perform_job
+    from clsbench.worker import perform_job_away as perform_job_away
+    from clsbench.worker import portable_job as portable_job
+    from clsbench.worker import store_result as store_result
 
 _HOMES = {
     "Adapter": "components",
@@ -87,6 +92,8 @@ _HOMES = {
     "JobEnd": "jobs",
     "JobNote": "jobs",
     "JobProgress": "jobs",
+    "JobResult": "jobs",
+    "Message": "jobs",
     "NumericalCheck": "values",
     "Packing": "model.packing",
     "PackingBackboneModule": "components",
@@ -116,8 +123,11 @@ _HOMES = {
     "last_blocks": "components",
     "load_results": "results.table",
     "perform_job": "worker",
+    "perform_job_away": "worker",
+    "portable_job": "worker",
     "run": "api",
     "select_positions": "model.packing",
+    "store_result": "worker",
     "without_weights": "model.parameters",
 }
 """Where each public name is defined."""

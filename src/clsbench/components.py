@@ -234,12 +234,20 @@ class Baseline(Component, frozen=True):
 class Executor(Component, frozen=True):
     """Runs the experiments of a suite somewhere: on this machine, or on others."""
 
+    def check_available(self) -> None:
+        """Asked before anything is planned.
+
+        Raises:
+            UsageError: what it needs is not installed here.
+        """
+
     def execute(self, jobs: Sequence[Job], at_once: int | None, board: Board) -> None:
         """Do every job that ``board.claim`` grants, and return when all have ended.
 
         A job is done by :func:`clsbench.perform_job` in a process of its own, or by
-        :func:`clsbench.perform_job_away` where the store cannot be reached. At most ``at_once``
-        run side by side; ``None`` leaves that to the executor.
+        :func:`clsbench.perform_job_away` where the store cannot be reached: that takes a
+        :func:`clsbench.portable_job`, and :func:`clsbench.store_result` stores what it gives. At
+        most ``at_once`` run side by side; ``None`` leaves that to the executor.
 
         An exception raised here, such as ``KeyboardInterrupt``, ends all jobs that are under way,
         each after it has stored what it has learned.

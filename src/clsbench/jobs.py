@@ -13,7 +13,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     ``key`` is the run key; ``spec`` the resolved experiment, as TOML would hold it; ``options`` the
     run's options as plain values, their paths absolute. It needs ``cpus`` cores (its torch uses as
-    many threads) and ``gpus`` GPUs.
+    many threads) and ``gpus`` GPUs. ``plugin_files`` is the content of the plugin files that the
+    options name, by path, where :func:`clsbench.portable_job` has put it there.
     """
 
     key: str
@@ -21,6 +22,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any]
     cpus: int
     gpus: int
+    plugin_files: dict[str, bytes] = {}
 
 
 class JobProgress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
@@ -47,6 +49,17 @@ class JobEnd(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
     status: Literal["finished", "failed", "interrupted"]
     run: str | None = None
     error: str | None = None
+
+
+class JobResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job ended where its store is out of reach, and all that it would have stored there.
+
+    ``files`` are those of the run's directory by their names in it; none where ``end.run`` is
+    ``None``.
+    """
+
+    end: JobEnd
+    files: dict[str, bytes] = {}
 
 
 Message = JobProgress | JobNote

@@ -9,19 +9,23 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from clsbench.catalog import load_catalog
-from clsbench.errors import ClsbenchError
+from clsbench.environment import deferring_interrupts
+from clsbench.errors import ClsbenchError, UsageError
 from clsbench.hookspecs import hookimpl
-from clsbench.jobs import Job, JobEnd, JobNote, JobProgress, Tell
+from clsbench.jobs import Job, JobEnd, JobNote, JobProgress, JobResult, Tell
 from clsbench.options import options_from
 from clsbench.resolve import resolve
+from clsbench.results.store import adopt_run, run_files
 from clsbench.spec import from_tree
 from clsbench.values import RunPlan, StepReport
 
@@ -57,6 +61,63 @@ def perform_job(job: Job, tell: Tell) -> JobEnd:
         run=run.path.name if run.path is not None else None,
         error=run.record.error,
     )
+
+
+def portable_job(job: Job) -> Job:
+    """The job with the content of its plugin files, for a machine that does not have them.
+
+    Data, weights and plugins that are installed are not carried: those the machine needs itself.
+
+    Raises:
+        UsageError: a plugin file cannot be read.
+    """
+    files = {}
+    for name in job.options["plugins"]:
+        if Path(name).is_file():
+            try:
+                files[name] = Path(name).read_bytes()
+            except OSError as error:
+                raise UsageError(f"plugin {name} cannot be read: {error.strerror}") from None
+    return msgspec.structs.replace(job, plugin_files=files)
+
+
+def perform_job_away(job: Job, tell: Tell) -> JobResult:
+    """:func:`perform_job` where the job's store is out of reach: what it stores comes back.
+
+    Hand it a :func:`portable_job`, and its result to :func:`store_result` where the store is.
+    Every other path in the job is taken as it is: the assets folder and files of the user's own
+    must lie in the same place here (assets are fetched where none are given).
+    """
+    with tempfile.TemporaryDirectory(prefix="clsbench-job-") as folder:
+        store = Path(folder, "runs")
+        moved = {}
+        for number, (name, content) in enumerate(job.plugin_files.items()):
+            # Under its own name: by that and its content the record knows a plugin.
+            file = Path(folder, f"plugin-{number}", Path(name).name)
+            file.parent.mkdir()
+            file.write_bytes(content)
+            moved[name] = str(file)
+        plugins = [moved.get(name, name) for name in job.options["plugins"]]
+        options = {**job.options, "out": str(store), "plugins": plugins}
+        end = perform_job(msgspec.structs.replace(job, options=options), tell)
+        with deferring_interrupts():
+            return JobResult(end=end, files=run_files(store / end.run) if end.run else {})
+
+
+def store_result(job: Job, result: JobResult) -> JobEnd:
+    """Put what :func:`perform_job_away` brings into the job's store, whole or not at all.
+
+    The end names the run as it is called there; where it cannot be stored it is a failure.
+    """
+    end = result.end
+    if end.run is None:
+        return end
+    try:
+        with deferring_interrupts():
+            path = adopt_run(Path(job.options["out"]), end.run, result.files)
+    except ClsbenchError as error:
+        return JobEnd(status="failed", error=str(error))
+    return msgspec.structs.replace(end, run=path.name)
 
 
 class _Progress:

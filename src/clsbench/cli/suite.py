@@ -161,6 +161,7 @@ def suite(
 
     made = make_component(executor, "executors", catalog)
     assert isinstance(made, Executor)
+    made.check_available()
     display = choose_suite_display(session.quiet)
     interrupted = False
     with only_results_on_stdout(), display.showing():

@@ -9,10 +9,10 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -115,6 +115,37 @@ def run_directory(store: Path, name: str) -> Iterator[Path]:
 def final_path(directory: Path) -> Path:
     """Where the directory that :func:`run_directory` yields will stand once its block has ended."""
     return directory.with_name(directory.name.removeprefix(_TEMPORARY_PREFIX))
+
+
+def run_files(directory: Path) -> dict[str, bytes]:
+    """Every file of a run's directory, by its name there (``a/b`` where it lies deeper)."""
+    return {
+        file.relative_to(directory).as_posix(): file.read_bytes()
+        for file in sorted(directory.rglob("*"))
+        if file.is_file()
+    }
+
+
+def adopt_run(store: Path, name: str, files: Mapping[str, bytes]) -> Path:
+    """Store a run that was done elsewhere, whole or not at all: ``files`` as :func:`run_files` has.
+
+    Raises:
+        ClsbenchError: a name leads out of the directory, the record cannot be used, or the disk is
+            full.
+    """
+    for file in (name, *files):
+        parts = PurePosixPath(file).parts
+        if not parts or parts[0] == "/" or ".." in parts or (file == name and len(parts) > 1):
+            raise ClsbenchError(f"a run from elsewhere cannot be stored: it names a file {file!r}")
+    with run_directory(store, name) as directory:
+        for file, content in files.items():
+            path = directory / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        record = _read(directory / RECORD_FILE)
+        if isinstance(record, str):
+            raise ClsbenchError(f"a run from elsewhere cannot be stored: its record: {record}")
+    return final_path(directory)
 
 
 def write_record(directory: Path, record: RunRecord) -> None:
