@@ -9,7 +9,9 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "transformers", "tiktoken"}
+HEAVY = {
+    "torch", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "transformers", "tiktoken", "ray"
+}  # fmt: skip
 
 COMMAND = """
 import json, sys

@@ -27,6 +27,8 @@ _SECONDS_FOR_LAST_WORDS = 5.0
 _GRACE_SECONDS = 60.0
 """How long an interrupted job may take to store what it has learned."""
 
+_SECONDS_TO_ANSWER = 5.0
+
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # by default 15: what is timed would give way to everything else
@@ -326,14 +328,32 @@ def _init(address: str, most_cpus: int) -> None:
         cpus = max(usable, most_cpus)  # who asks for more threads than there are cores gets them
         ray.init("local", num_cpus=cpus, include_dashboard=False, **quiet)
         return
+    if address != "auto":
+        _refuse_silence(address)
     try:
         ray.init(address, **quiet)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        reason = str(error).strip().partition("\n")[0]
         raise clsbench.UsageError(
-            f"the Ray cluster {address} cannot be joined: {reason}; this machine must belong to "
-            f"it: ray start --address=HOST:PORT"
+            f"the Ray cluster {address} cannot be joined: {_first_line(error)}; this machine must "
+            "belong to it (ray start --address=HOST:PORT), with the same versions of Ray and "
+            "Python; a cluster with token authentication needs RAY_AUTH_MODE=token"
         ) from None
+
+
+def _refuse_silence(address: str) -> None:
+    """Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise clsbench.UsageError(
+            f"no Ray cluster answers at {address}: {_first_line(error)}; ray start --head starts "
+            "one, ray status shows where"
+        ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,126 @@
+"""A Ray cluster of two nodes on this machine: real raylets, each with one CPU."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+STARTED = "Ray runtime started."
+
+SOON_DEAD = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "4",
+}
+"""A node that does not answer is given up after seconds, not after half a minute."""
+
+
+class Node:
+    """What ``ray start`` starts: it ends with this process."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "ray.scripts.scripts", "start", *arguments),
+                *("--num-cpus=1", "--num-gpus=0", "--object-store-memory=100000000"),
+                *("--disable-usage-stats", "--block"),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **SOON_DEAD},
+        )
+        assert self.process.stdout is not None
+        told = []
+        for line in self.process.stdout:
+            told.append(line)
+            if STARTED in line:
+                return
+        raise RuntimeError("".join(told))
+
+    def does(self, name: str) -> list[psutil.Process]:
+        """Its processes that do a task whose name begins so."""
+        return [p for p in self.processes() if title(p).startswith(f"ray::{name}")]
+
+    def processes(self) -> list[psutil.Process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.process.pid).children(recursive=True)
+        return []
+
+    def kill(self) -> None:
+        """As when the power fails."""
+        for process in (*self.processes(), self.process):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait()
+
+
+def title(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
+class TwoNodes:
+    """A head, to which whoever joins on this machine belongs, and a second node."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address = f"127.0.0.1:{port}"
+        self.head = Node(
+            *("--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}"),
+        )
+        self.second = self._another()
+
+    def _another(self) -> Node:
+        return Node(f"--address={self.address}", "--node-ip-address=127.0.0.2")
+
+    def replace_second(self) -> None:
+        """After it was killed."""
+        self.second = self._another()
+
+
+@contextlib.contextmanager
+def two_nodes() -> Iterator[TwoNodes]:
+    # A path of pytest's is too long for a socket.
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as name:
+        cluster = TwoNodes(Path(name))
+        try:
+            yield cluster
+        finally:
+            cluster.second.kill()
+            cluster.head.kill()
+
+
+def survivors(processes: list[psutil.Process], seconds: float = 20) -> list[str]:
+    """Which of the processes are alive after so many seconds."""
+    until = time.monotonic() + seconds
+    while True:
+        alive = [p for p in processes if p.is_running() and status(p) != psutil.STATUS_ZOMBIE]
+        if not alive or time.monotonic() > until:
+            return [f"{p.pid} {title(p)}" for p in alive]
+        time.sleep(0.1)
+
+
+def status(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return str(process.status())
+    return psutil.STATUS_ZOMBIE
+
+
+def without_authentication_settings(environment: dict[str, str], home: Path) -> dict[str, str]:
+    """The environment of a user who has never set up Ray."""
+    kept = {k: v for k, v in environment.items() if not k.startswith("RAY_")}
+    return {**kept, "HOME": os.fspath(home)}
