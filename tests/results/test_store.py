@@ -18,11 +18,13 @@ from hypothesis import strategies as st
 from clsbench.errors import ClsbenchError, UsageError
 from clsbench.record import RunRecord
 from clsbench.results.store import (
+    adopt_run,
     check_store_writable,
     final_path,
     find_run,
     read_record,
     run_directory,
+    run_files,
     run_name,
     scan,
     write_record,
@@ -94,6 +96,41 @@ def test_names_are_made_unique(tmp_path: Path) -> None:
         assert outer != inner
     store_run(tmp_path, make_record())
     assert entries(tmp_path) == [NAME, f"{NAME}-2", f"{NAME}-3"]
+
+
+def test_a_run_from_elsewhere_is_adopted_whole(tmp_path: Path) -> None:
+    with run_directory(tmp_path / "there", NAME) as directory:
+        write_record(directory, make_record())
+        (directory / "sub").mkdir()
+        (directory / "sub" / "weights").write_bytes(bytes(range(256)))
+    files = run_files(tmp_path / "there" / NAME)
+    assert sorted(files) == ["record.json", "sub/weights"]
+    for name in (NAME, f"{NAME}-2"):
+        path = adopt_run(tmp_path / "here", NAME, files)
+        assert path == tmp_path / "here" / name
+        assert run_files(path) == files
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "told"),
+    [
+        (NAME, {"../outside": b""}, "'../outside'"),
+        (NAME, {"/outside": b""}, "'/outside'"),
+        (NAME, {"": b""}, "''"),
+        ("../outside", {}, "'../outside'"),
+        ("a/b", {}, "'a/b'"),
+        (NAME, {}, "there is no record.json"),
+        (NAME, {"record.json": b"{"}, "damaged"),
+    ],
+)
+def test_what_is_no_run_is_not_adopted(
+    name: str, files: dict[str, bytes], told: str, tmp_path: Path
+) -> None:
+    record = {"record.json": msgspec.json.encode(make_record())} if "damaged" not in told else {}
+    content = files if "record" in told else {**record, **files}
+    with pytest.raises(ClsbenchError, match=re.escape(told)):
+        adopt_run(tmp_path / "store", name, content)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 WRITER = """

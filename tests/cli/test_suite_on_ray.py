@@ -1,0 +1,177 @@
+"""``clsbench suite --executor ray`` as a user meets it: clusters of its own and of others."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+
+import ray_cluster
+from clsbench.results.store import read_record, scan
+from command_line import Command
+from ray_cluster import TwoNodes, survivors
+
+pytestmark = pytest.mark.slow
+
+SUITE = """
+base = "{spec}"
+description = "Which layers?"
+
+[[rows]]
+title = "the head"
+changes = {{freezing = "head-only"}}
+
+[[rows]]
+title = "all of it"
+changes = {{freezing = "all"}}
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[TwoNodes]:
+    with ray_cluster.two_nodes() as nodes:
+        yield nodes
+
+
+@pytest.fixture(autouse=True)
+def ray_is_there() -> None:
+    pytest.importorskip("ray", reason="pip install 'clsbench[ray]'")
+
+
+@pytest.fixture
+def suite_file(tmp_path: Path, spec_file: Path) -> Path:
+    file = tmp_path / "layers.toml"
+    file.write_text(SUITE.format(spec=spec_file), encoding="utf-8")
+    return file
+
+
+def figures(store: Path, name: str) -> Any:
+    record = read_record(store / name)
+    history = msgspec.to_builtins(record.history)
+    for entry in (*history["steps"], *history["epochs"]):
+        del entry["seconds"]
+    return record.run_key, record.metrics, history, (store / name / "predictions.csv").read_text()
+
+
+def test_a_cluster_of_its_own(
+    clsbench: Command, environment: dict[str, str], suite_file: Path, tmp_path: Path
+) -> None:
+    """Started, used and ended without a word; the same figures as those of ``local``."""
+    home = tmp_path / "home"
+    home.mkdir()
+    fresh = ray_cluster.without_authentication_settings(environment, home)
+    results = {}
+    for executor in ("ray", "local"):
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "clsbench", "suite", suite_file, "--json"),
+                *("--out", tmp_path / executor, "--executor", executor, "--threads", "1"),
+            ],
+            capture_output=True,
+            encoding="utf-8",
+            env=fresh,
+            cwd=home,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "ray" not in done.stderr.lower()
+        rows = json.loads(done.stdout)["rows"]
+        results[executor] = [figures(tmp_path / executor, *row["runs"]) for row in rows]
+    assert results["ray"] == results["local"]
+    assert not [p for p in psutil.process_iter() if str(home) in (environ(p).get("HOME", ""))]
+
+
+def environ(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("end", "joined"),
+    [
+        (signal.SIGINT, False),
+        (signal.SIGKILL, False),
+        (signal.SIGTERM, True),
+        (signal.SIGKILL, True),
+    ],
+    ids=["ctrl-c", "kill -9", "terminated, in a cluster of others", "kill -9, in one of others"],
+)
+def test_a_suite_that_is_ended_leaves_nobody_at_work(
+    end: signal.Signals,
+    joined: bool,
+    environment: dict[str, str],
+    suite_file: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    store = tmp_path / "runs"
+    executor = "ray"
+    cluster: TwoNodes | None = None
+    if joined:
+        cluster = request.getfixturevalue("cluster")
+        executor += f":address={cluster.address}"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "clsbench", "suite", suite_file, "--out", store),
+            *("--executor", executor, "--jobs", "1", "--threads", "1", "--rows", "2"),
+            *("--set", "train.epochs=400"),
+        ],
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    workers = wait_for_work(process, cluster)
+    if end == signal.SIGINT:
+        os.killpg(process.pid, end)  # as a terminal does
+    else:
+        process.send_signal(end)
+    out, told = process.communicate(timeout=120)
+    expected = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
+    assert process.returncode == expected[end], told
+    assert not survivors(workers), "nobody goes on"
+    if end == signal.SIGKILL:
+        assert scan(store).runs == ()
+        return
+    assert "the same command goes on where this one was" in told
+    assert "ray" not in told.lower().replace("--executor ray", "")
+    assert "all of it" in out
+    (stored,) = scan(store).runs
+    assert stored.record.status == "interrupted"
+    assert stored.record.history.steps
+
+
+def wait_for_work(process: subprocess.Popen[str], cluster: TwoNodes | None) -> list[psutil.Process]:
+    """The processes of the suite, once one of them is in the midst of a run."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        assert process.poll() is None, process.communicate()
+        if cluster is not None:
+            doing = [*cluster.head.does("clsbench "), *cluster.second.does("clsbench ")]
+            found = doing
+        else:
+            found = psutil.Process(process.pid).children(recursive=True)
+            doing = [p for p in found if ray_cluster.title(p).startswith("ray::clsbench ")]
+        if doing and cpu_seconds(doing[0]) > 8:
+            return found
+        time.sleep(0.2)
+    raise AssertionError("no run began")
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Half of them go into importing; then it trains."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
