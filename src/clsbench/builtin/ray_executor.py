@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import socket
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Annotated, Any, NamedTuple
 
@@ -19,6 +17,7 @@ from msgspec import Meta
 
 import clsbench
 from clsbench import Board, Job, JobEnd, JobNote, JobResult, Message
+from clsbench.builtin.ray_connection import joined
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_FOR_LAST_WORDS = 5.0
@@ -26,14 +25,6 @@ _SECONDS_FOR_LAST_WORDS = 5.0
 
 _GRACE_SECONDS = 60.0
 """How long an interrupted job may take to store what it has learned."""
-
-_SECONDS_TO_ANSWER = 5.0
-
-_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_worker_niceness": "0",  # by default 15: what is timed would give way to everything else
-}
-"""What the processes of a cluster that is started here are told."""
 
 
 class Ray(clsbench.Executor, frozen=True):
@@ -100,6 +91,7 @@ class _Tasks:
         self._executor = executor
         self._most_cpus = most_cpus
         self._board = board
+        self._interrupted = False
         self._mailbox: Any = None
         self._stack = contextlib.ExitStack()
 
@@ -125,13 +117,13 @@ class _Tasks:
         try:
             if self._mailbox is None:
                 self._mailbox = self._stack.enter_context(
-                    _joined(self._executor.address, self._most_cpus)
+                    joined(self._executor.address, self._most_cpus)
                 )
             if not any(_holds(node, job) for node in self._nodes()):
                 self._tell_that_none_holds(job)
             self._submit(clsbench.portable_job(job), deaths=0)
         except BaseException as error:
-            told = str(error) or "interrupted; nothing of it is stored"
+            told = str(error) or _NOTHING.error
             self._board.end(job, JobEnd(status="interrupted", error=told))
             raise
 
@@ -176,7 +168,7 @@ class _Tasks:
             end = _told(job, *ray.get(reference))
         except died as error:
             how = _HOW_IT_DIED.get(type(error).__name__, "its worker died")
-            if deaths < self._executor.retries:
+            if deaths < self._executor.retries and not self._interrupted:
                 again = f"{how}; it is begun again ({deaths + 1} of {self._executor.retries})"
                 self._board.tell(job, JobNote(text=again))
                 self._submit(job, deaths + 1)
@@ -185,10 +177,12 @@ class _Tasks:
             times = f", {deaths + 1} times" if deaths else ""
             end = JobEnd(status="failed", error=f"{how}{times}")
         except ray.exceptions.TaskCancelledError:
-            end = JobEnd(status="interrupted", error="interrupted; nothing of it is stored")
+            end = _NOTHING
         except ray.exceptions.RayError as error:
             last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
             end = JobEnd(status="failed", error=f"Ray could not do it: {last[0].strip()}")
+        if self._interrupted and end.status == "failed" and end.run is None:
+            end = _NOTHING  # an import that is interrupted may fail in any way
         del self.running[reference]
         self._board.end(job, end)
 
@@ -196,7 +190,7 @@ class _Tasks:
         """Have every job store what it has learned; what takes too long is ended by force."""
         import ray
 
-        self._executor = msgspec.structs.replace(self._executor, retries=0)
+        self._interrupted = True
         until = time.monotonic() + _GRACE_SECONDS
         with contextlib.suppress(KeyboardInterrupt, ray.exceptions.RayError):
             for reference in self.running:
@@ -209,8 +203,7 @@ class _Tasks:
             reference, task = self.running.popitem()
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.cancel(reference, force=True, recursive=False)
-            told = "interrupted; nothing of it is stored"
-            self._board.end(task.job, JobEnd(status="interrupted", error=told))
+            self._board.end(task.job, _NOTHING)
 
     def _nodes(self) -> list[dict[str, float]]:
         """The resources of every node that is alive; none before the cluster is joined."""
@@ -228,6 +221,8 @@ class _Tasks:
             raise clsbench.UsageError(f"{told}; --threads and --device say what it needs")
         self._board.tell(job, JobNote(text=f"{told}; waiting for one that has"))
 
+
+_NOTHING = JobEnd(status="interrupted", error="interrupted; nothing of it is stored")
 
 _HOW_IT_DIED = {
     "NodeDiedError": "its node died",
@@ -275,108 +270,6 @@ def _told(job: Job, host: str, result: JobResult) -> JobEnd:
     if end.status == "failed" and host != socket.gethostname():
         end = msgspec.structs.replace(end, error=f"on {host}: {end.error}")
     return end
-
-
-class _Mailbox:
-    """An actor beside the executor: keeps what the jobs say until it is fetched."""
-
-    def __init__(self) -> None:
-        self._kept: list[tuple[str, Message]] = []
-
-    def put(self, key: str, message: Message) -> None:
-        """The job ``key`` says something."""
-        self._kept.append((key, message))
-
-    def empty(self) -> list[tuple[str, Message]]:
-        """What was said since the last time."""
-        kept, self._kept = self._kept, []
-        return kept
-
-
-# --- the cluster ----------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _joined(address: str, most_cpus: int) -> Iterator[Any]:
-    """A mailbox in the cluster, to which this process belongs inside the block.
-
-    Raises:
-        UsageError: there is no such cluster.
-    """
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    with contextlib.ExitStack() as stack:
-        if not ray.is_initialized():
-            stack.callback(ray.shutdown)
-            with _quietly():
-                _init(address, most_cpus)
-        # It must outlive every node but this one.
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        actor = ray.remote(num_cpus=0, max_restarts=-1)(_Mailbox)
-        mailbox = actor.options(scheduling_strategy=here).remote()
-        stack.callback(ray.kill, mailbox)
-        yield mailbox
-
-
-def _init(address: str, most_cpus: int) -> None:
-    import ray
-
-    quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.ERROR}
-    if not address:
-        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        cpus = max(usable, most_cpus)  # who asks for more threads than there are cores gets them
-        ray.init("local", num_cpus=cpus, include_dashboard=False, **quiet)
-        return
-    if address != "auto":
-        _refuse_silence(address)
-    try:
-        ray.init(address, **quiet)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise clsbench.UsageError(
-            f"the Ray cluster {address} cannot be joined: {_first_line(error)}; this machine must "
-            "belong to it (ray start --address=HOST:PORT), with the same versions of Ray and "
-            "Python; a cluster with token authentication needs RAY_AUTH_MODE=token"
-        ) from None
-
-
-def _refuse_silence(address: str) -> None:
-    """Ray itself would try for minutes."""
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_ANSWER).close()
-    except (OSError, OverflowError) as error:
-        raise clsbench.UsageError(
-            f"no Ray cluster answers at {address}: {_first_line(error)}; ray start --head starts "
-            "one, ray status shows where"
-        ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".")
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Ray says nothing unless it fails, tells nobody of its use, and leaves SIGTERM as it is."""
-    logger = logging.getLogger("ray")
-    level = logger.level
-    environment = {key: os.environ.get(key) for key in _ENVIRONMENT}
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    at_sigterm = signal.getsignal(signal.SIGTERM)
-    logger.setLevel(logging.ERROR)
-    os.environ.update(_ENVIRONMENT)
-    try:
-        yield
-    finally:
-        if in_main_thread:
-            signal.signal(signal.SIGTERM, at_sigterm)
-        for key, value in environment.items():
-            if value is None:
-                del os.environ[key]
-            else:
-                os.environ[key] = value
-        logger.setLevel(level)
 
 
 @clsbench.hookimpl
