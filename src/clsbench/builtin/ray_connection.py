@@ -19,9 +19,10 @@ _SECONDS_TO_ANSWER = 5.0
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a task hides the GPUs that are not its own itself
     "RAY_worker_niceness": "0",  # by default 15: what is timed would give way to everything else
 }
-"""What the processes of a cluster that is started here are told."""
+"""What Ray is told while it starts, and the processes of a cluster that is started here."""
 
 
 class _Mailbox:
