@@ -307,3 +307,33 @@ def test_an_interrupted_run_is_stored_with_what_it_has_learned(
     assert not ray_cluster.survivors(
         [*cluster.head.does("clsbench "), *cluster.second.does("clsbench ")]
     )
+
+
+@pytest.mark.slow
+def test_a_job_has_its_gpu_in_a_cluster_that_the_caller_has_joined(tmp_path: Path) -> None:
+    """The GPU is one that Ray only believes in; the caller's cluster is used, and left."""
+    ray = pytest.importorskip("ray", reason="pip install 'clsbench[ray]'")
+
+    class Looking(Noting):
+        free: float | None = None
+
+        def tell(self, job: Job, message: Message) -> None:
+            super().tell(job, message)
+            if self.free is None:
+                self.free = ray.available_resources().get("GPU", 0)
+
+    job = make_job(tmp_path / "runs", freezing={"name": "head-only"})
+    job = msgspec.structs.replace(job, gpus=1)
+    ray.init("local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        board = Looking()
+        Ray().execute([job], None, board)
+        assert board.ends["job"].status == "finished"
+        assert board.free == 0
+        assert ray.is_initialized()
+        board = Looking()
+        with pytest.raises(UsageError, match="no node of the Ray cluster has the 1 CPUs and 2 GPU"):
+            Ray().execute([msgspec.structs.replace(job, gpus=2)], None, board)
+        assert board.ends["job"].status == "interrupted"
+    finally:
+        ray.shutdown()
