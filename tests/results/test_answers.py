@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clsbench.errors import UsageError
@@ -77,6 +77,9 @@ def test_predictions_of_another_shape_are_refused(tmp_path: Path) -> None:
 
 
 @settings(max_examples=40, deadline=None)
+@example(["0", "00"], 0)
+@example(["0", "INF"], 0)
+@example(["NA", "1e3"], 0)
 @given(class_names.filter(lambda names: len(set(names)) == len(names)), st.integers(0, 2**32 - 1))
 def test_answers_are_read_as_they_were_given(
     tmp_path_factory: pytest.TempPathFactory, names: list[str], seed: int

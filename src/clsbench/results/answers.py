@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -109,7 +109,7 @@ def read_answers(run: Path, class_names: Sequence[str], split: str = "test") -> 
     Raises:
         UsageError: it stored none for this split, or they are damaged.
     """
-    table = _table(run / PREDICTIONS_FILE, split)
+    table = _table(run / PREDICTIONS_FILE, split, texts={"label": str})
     if table is None or table.empty:
         raise UsageError(
             f"the run {run.name} stored no answers to the {split} texts: it did not come to an end"
@@ -135,18 +135,21 @@ def _baselines(
     run: Path, class_names: Sequence[str], split: str
 ) -> Mapping[str, NDArray[np.int64]]:
     """None in runs of versions that did not keep them."""
-    table = _table(run / BASELINES_FILE, split)
+    table = _table(run / BASELINES_FILE, split, texts=str)
     if table is None:
         return {}
     names = [str(name) for name in table.columns[len(_KEYS) :]]
     return {name: _classes(table[name], class_names, run / BASELINES_FILE) for name in names}
 
 
-def _table(file: Path, split: str) -> pd.DataFrame | None:
-    """The lines of a split; ``None`` where there is no such file."""
+def _table(file: Path, split: str, texts: Any) -> pd.DataFrame | None:
+    """The lines of a split; ``None`` where there is no such file.
+
+    ``texts`` says which columns hold text, as pandas' ``dtype`` does: classes may be called "NA", "1"
+    or "inf".
+    """
     try:
-        # Classes may be called "NA" or "1".
-        table = pd.read_csv(file, dtype={"label": str}, keep_default_na=False)
+        table = pd.read_csv(file, dtype=texts, keep_default_na=False)
         if tuple(table.columns[: len(_KEYS)]) != _KEYS:
             raise ValueError(f"its header is {', '.join(map(str, table.columns))}")
         return table[table["split"] == split]
