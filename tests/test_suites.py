@@ -115,11 +115,16 @@ def test_rows_share_a_run_and_it_is_not_run_again(options: RunOptions, catalog: 
     assert [row.runs for row in again.rows] == [row.runs for row in results.rows]
     assert again.rows[0].stored == first.runs
 
+
+@pytest.mark.slow
+def test_force_runs_what_is_stored_again(options: RunOptions, catalog: Catalog) -> None:
+    first, _ = run(plan(options, catalog), options)
     forced, watching = run(plan(options, catalog), options, force=True)
     assert watching.statuses() == ["running", "finished"] * 2
-    assert forced.rows[0].runs != first.runs
+    assert forced.rows[0].runs != first.rows[0].runs
 
 
+@pytest.mark.slow
 def test_seeds_are_runs_of_their_own_on_one_split(options: RunOptions, catalog: Catalog) -> None:
     planned = plan(options, catalog, seeds=2)
     assert [run.spec["seed"] for run in planned.rows[0].runs] == [123, 124]
@@ -135,6 +140,7 @@ def test_seeds_are_runs_of_their_own_on_one_split(options: RunOptions, catalog: 
     assert {c.name for c in figures.comparison.contenders} >= {"row 1 = 3", "row 2"}
 
 
+@pytest.mark.slow
 def test_a_row_that_fails_leaves_the_others_alone(options: RunOptions, catalog: Catalog) -> None:
     rows = (
         SuiteRow(label="wild", changes={"train.lr": 1e30}),
@@ -154,6 +160,7 @@ def test_a_row_that_fails_leaves_the_others_alone(options: RunOptions, catalog: 
     assert sorted(watching.statuses()) == ["failed", "running", "stored"]
 
 
+@pytest.mark.slow
 def test_a_run_that_somebody_else_does_is_waited_for(options: RunOptions, catalog: Catalog) -> None:
     """Two invocations at once: every run is done by one of them, and both know all."""
     planned = plan(options, catalog)
@@ -183,6 +190,7 @@ def test_what_is_changed_for_all_is_marked(options: RunOptions, catalog: Catalog
         plan(options, catalog, **{"train.epoch": 2})
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_stored_and_the_executor_stops(
     options: RunOptions, catalog: Catalog
 ) -> None:

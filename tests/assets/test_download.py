@@ -174,6 +174,7 @@ def test_a_name_that_does_not_exist_is_told(caches: Path) -> None:
         obtain([asset], folder=None, offline=False, limits=QUICK)
 
 
+@pytest.mark.slow
 def test_a_slow_download_that_progresses_is_not_cut_off(server: AssetServer) -> None:
     content = os.urandom(2_000_000)
     asset = web_asset(content, server.at("/file", trickles(content, seconds=5)))
@@ -189,6 +190,7 @@ def test_a_slow_download_that_progresses_is_not_cut_off(server: AssetServer) -> 
     assert {event[3] for event in watcher.events if event[0] == "received"} == {len(content)}
 
 
+@pytest.mark.slow
 def test_when_nothing_answers_all_ends_together(server: AssetServer, caches: Path) -> None:
     for n in range(6):
         server.at(f"/{n}", stalls if n % 2 else stalls_half_way(CONTENT))

@@ -106,6 +106,7 @@ def test_a_hub_that_recovers_is_asked_again(hub: AssetServer, caches: Path) -> N
     assert hub_file(caches).read_bytes() == WEIGHTS
 
 
+@pytest.mark.slow
 def test_a_slow_hub_is_waited_for(hub: AssetServer, caches: Path) -> None:
     content = os.urandom(4_000_000)
     hub.at_hub(REPOSITORY, FILENAME, trickles(content, seconds=6, **hub_headers(content)))

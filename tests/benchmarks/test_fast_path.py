@@ -50,6 +50,8 @@ def raced(
     return done, report
 
 
+@pytest.mark.alone
+@pytest.mark.slow
 def test_a_race_measures_what_it_promises(
     raced: tuple[subprocess.CompletedProcess[str], dict[str, Any]],
 ) -> None:
@@ -92,6 +94,8 @@ def test_a_race_measures_what_it_promises(
     assert first["needs"]["flops"] < second["needs"]["flops"] / 2
 
 
+@pytest.mark.alone
+@pytest.mark.slow
 def test_a_whole_run_counts_what_the_book_does(
     raced: tuple[subprocess.CompletedProcess[str], dict[str, Any]],
 ) -> None:
@@ -108,6 +112,8 @@ def test_a_whole_run_counts_what_the_book_does(
         assert whole["cold"][name] == pytest.approx(total)
 
 
+@pytest.mark.alone
+@pytest.mark.slow
 def test_a_side_that_does_something_else_is_reported_and_not_timed(
     assets_dir: Path, tmp_path: Path
 ) -> None:

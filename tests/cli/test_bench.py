@@ -41,6 +41,7 @@ def test_every_phase_in_a_table(clsbench: Command, spec_file: Path) -> None:
     assert "USDT" not in done.stderr
 
 
+@pytest.mark.slow
 def test_json_holds_every_sample(clsbench: Command, spec_file: Path) -> None:
     done = clsbench("bench", spec_file, *QUICK, "--phase", "forward", "--json")
     assert done.returncode == 0, done.stderr
@@ -83,6 +84,7 @@ def test_a_sweep_with_its_plot_and_table(
     assert flops[0] < flops[1] / 2 < flops[2] / 4
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
 def test_a_file_that_cannot_be_written_takes_nothing_away(
     clsbench: Command, spec_file: Path

@@ -22,6 +22,7 @@ def probabilities(answer: str) -> list[dict[str, float]]:
     return [prediction["probabilities"] for prediction in json.loads(answer)["predictions"]]
 
 
+@pytest.mark.slow
 def test_texts_from_arguments_stdin_and_csv_agree(
     clsbench: Command, finished: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def clsbench_phase_started(phase):
 """A plugin that acts as Ctrl-C would while the second run of a command makes its model."""
 
 
+@pytest.mark.slow
 def test_an_interruption_between_two_seeds_keeps_and_tells_the_first(
     clsbench: Command, spec_file: Path, tmp_path: Path
 ) -> None:

@@ -177,6 +177,7 @@ def compare_in_float32(
     compare(plain, fast, losses=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freezing", FREEZING, ids=repr)
 def test_float32_over_50_steps(freezing: clsbench.FreezingStrategy) -> None:
     """Every pooling, causal or not, with an adapter or none, each with one of the strategies."""

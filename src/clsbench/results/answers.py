@@ -145,8 +145,8 @@ def _baselines(
 def _table(file: Path, split: str, texts: Any) -> pd.DataFrame | None:
     """The lines of a split; ``None`` where there is no such file.
 
-    ``texts`` says which columns hold text, as pandas' ``dtype`` does: classes may be called "NA", "1"
-    or "inf".
+    ``texts`` says which columns hold text, as pandas' ``dtype`` does: a class may be called "NA",
+    "1" or "inf".
     """
     try:
         table = pd.read_csv(file, dtype=texts, keep_default_na=False)
