@@ -143,6 +143,7 @@ def test_nothing_is_said_where_others_were_always_busy(assets_dir: Path, tmp_pat
     assert "not measured" in done.stdout
 
 
+@pytest.mark.slow
 def test_unknown_settings_are_refused_and_help_teaches(assets_dir: Path, tmp_path: Path) -> None:
     done, report = run(["last-blok"], assets_dir, tmp_path)
     assert done.returncode == 2

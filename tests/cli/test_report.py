@@ -45,6 +45,7 @@ def test_formats_by_ending_and_by_name(clsbench: Command, store: Path, tmp_path:
     assert file.read_text(encoding="utf-8").startswith("% needs")
 
 
+@pytest.mark.slow
 def test_chosen_runs(clsbench: Command, store: Path, tmp_path: Path) -> None:
     runs = sorted(path for path in store.iterdir() if path.name.startswith("2025"))
     done = clsbench("report", *runs, "-o", tmp_path / "runs.html", "--out", store)
@@ -55,6 +56,7 @@ def test_chosen_runs(clsbench: Command, store: Path, tmp_path: Path) -> None:
     assert "All rows, as they were run" not in page
 
 
+@pytest.mark.slow
 def test_damaged_runs_are_named_and_left_out(
     clsbench: Command, store: Path, tmp_path: Path
 ) -> None:

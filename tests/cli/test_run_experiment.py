@@ -69,6 +69,7 @@ def test_the_result_is_a_table_on_stdout(clsbench: Command, spec_file: Path) -> 
         assert text in done.stdout
 
 
+@pytest.mark.slow
 def test_several_seeds(clsbench: Command, spec_file: Path) -> None:
     done = clsbench("run", spec_file, "--seeds", "1,2", "--set", "train.epochs=1", "--json")
     assert done.returncode == 0, done.stderr
@@ -201,6 +202,7 @@ def test_a_run_that_cannot_be_stored_is_told_whole(
         assert "record.json" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="file sizes are limited by POSIX means")
 def test_a_full_disk_costs_no_figures(
     environment: dict[str, str], spec_file: Path, tmp_path: Path
