@@ -22,16 +22,8 @@ from clsbench import (
 )
 from clsbench.options import RunOptions, plain_options
 from clsbench.results.store import read_record, scan
+from clsbench.testing.executors import SPEC
 
-SPEC: dict[str, Any] = {
-    "name": "away",
-    "dataset": {"name": "synthetic-sms", "texts": 300},
-    "backbone": {"name": "gpt2-nano", "weights": "random"},
-    "freezing": {"name": "head-only"},
-    "baselines": [],
-    "data": {"padding": 16, "balance": False},
-    "train": {"epochs": 1, "eval_batches": 1},
-}
 PLUGIN = """
 import clsbench
 from torch import nn

@@ -60,10 +60,9 @@ class PlannedRow(NamedTuple):
     """A row and its runs, one a seed, planned but not run.
 
     ``problem`` says why it cannot be run, ``not_applicable`` why it means nothing here; then there
-    are no runs. ``changes`` is how it
-    differs from the base, the user's own changes included; ``modified`` whether those, or a
-    stand-in, make it another experiment than the suite means, so that nothing that was published
-    belongs to it.
+    are no runs. ``changes`` is how it differs from the base, the user's own changes included;
+    ``modified`` whether those, or a stand-in, make it another experiment than the suite means, so
+    that nothing that was published belongs to it.
     """
 
     row: SuiteRow

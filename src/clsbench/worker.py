@@ -55,9 +55,8 @@ def perform_job(job: Job, tell: Tell) -> JobEnd:
         return JobEnd(status="failed", error=f"{type(error).__name__}: {error}")
     finally:
         logger.removeHandler(handler)
-    status = run.record.status
     return JobEnd(
-        status="interrupted" if status == "interrupted" else status,  # type: ignore[arg-type]
+        status=run.record.status,  # type: ignore[arg-type]  # planned it is no longer
         run=run.path.name if run.path is not None else None,
         error=run.record.error,
     )

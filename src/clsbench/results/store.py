@@ -233,13 +233,15 @@ def scan(store: Path) -> Scan:
 def finished_run(store: Path, run_key: str) -> StoredRun | None:
     """The latest finished run with this key, if there is one."""
     found = []
-    for path in _run_directories(store):
-        if f"-{run_key[:8]}" in path.name:
-            record = _read(path / RECORD_FILE)
-            if not isinstance(record, str) and record.run_key == run_key:
-                found.append(StoredRun(path, record))
-    finished = [run for run in found if run.record.status == "finished"]
-    return max(finished, key=lambda run: run.record.created, default=None)
+    for path in store.glob(f"[!.]*-{run_key[:8]}*"):  # one store may hold thousands of others
+        record = _read(path / RECORD_FILE)
+        if (
+            not isinstance(record, str)
+            and record.run_key == run_key
+            and record.status == "finished"
+        ):
+            found.append(StoredRun(path, record))
+    return max(found, key=lambda run: run.record.created, default=None)
 
 
 def find_run(store: Path, reference: str | Path) -> Path:
