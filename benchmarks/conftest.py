@@ -20,7 +20,6 @@ from clsbench.catalog import load_catalog
 from clsbench.environment import circumstances, cpu_name
 from clsbench.errors import ClsbenchError
 from clsbench.measure.flops import count_flops
-from clsbench.measure.load import LoadMeter, Look
 from clsbench.measure.memory import peak_memory
 from clsbench.measure.phases import NotApplicable, phase_workloads
 from clsbench.measure.sampling import FEWEST_SAMPLES, Workload, calls_for, warm_up
@@ -28,6 +27,7 @@ from clsbench.measure.stopwatch import HostStopwatch
 from clsbench.measure.subjects import Subject, prepare_subject
 from clsbench.options import RunOptions, default_options
 from clsbench.resolve import find_spec, resolve
+from rounds import RoundTimer, Turn
 
 HISTORY = Path(__file__).with_name(".history")
 MOST_ROUNDS = 30
@@ -36,30 +36,7 @@ EXPERIMENT = {"dataset": "synthetic-sms", "data.padding": 64}
 """What is embedded: the benchmarks need no file."""
 
 
-class LoadWatchingTimer:
-    """pytest-benchmark's timer, asked at either end of a round: watches others outside of it."""
-
-    def __init__(self) -> None:
-        self._meter = LoadMeter()
-        self._before: Look | None = None
-        self.foreign_cores: list[float] = []
-
-    def reset(self) -> None:
-        """Begin with a round, whatever became of the last."""
-        self._before = None
-        self.foreign_cores.clear()
-
-    def __call__(self) -> float:
-        if self._before is None:
-            self._before = self._meter.look()
-            return time.perf_counter()
-        now = time.perf_counter()
-        self.foreign_cores.append(self._meter.foreign_cores(self._before, self._meter.look()))
-        self._before = None
-        return now
-
-
-TIMER = LoadWatchingTimer()
+TIMER = RoundTimer()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -87,11 +64,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=0.0,
         help="Make every call longer by this fraction, to see whether it is found.",
     )
+    group.addoption(
+        "--turns",
+        metavar="HOST:PORT",
+        help="Time rounds in turn with other processes, as clsbench bench check --against does.",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("benchmark_storage") == "file://./.benchmarks":  # nobody chose another
         config.option.benchmark_storage = f"file://{HISTORY}"
+    if turns := config.getoption("--turns"):
+        TIMER.turn = Turn(turns)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -186,7 +170,7 @@ def timed(benchmark: Any, pytestconfig: pytest.Config) -> Callable[[Workload], N
             TIMER.reset()
             call = slowed(workload.call, slow_down) if slow_down else workload.call
             benchmark.pedantic(call, rounds=rounds, iterations=calls)
-            loads = list(TIMER.foreign_cores)
+            watched = list(TIMER.rounds)
             memory = peak_memory(workload.call, workload.device)
             flops = count_flops(workload.call)
         finally:
@@ -194,17 +178,29 @@ def timed(benchmark: Any, pytestconfig: pytest.Config) -> Callable[[Workload], N
         if benchmark.disabled:
             return
         times = benchmark.stats.stats.data  # by call
-        quiet = sorted(t for t, load in zip(times, loads, strict=True) if load <= limit_cores)
-        median = statistics.median(quiet) if len(quiet) >= FEWEST_SAMPLES else None
+        quiet = [
+            (seconds, each.reference_seconds)
+            for seconds, each in zip(times, watched, strict=True)
+            if each.foreign_cores <= limit_cores
+        ]
+        enough = len(quiet) >= FEWEST_SAMPLES
+        median = statistics.median(seconds for seconds, _ in quiet) if enough else None
         benchmark.extra_info.update(
             device=str(workload.device),
             phase=workload.phase,
             warm_up_calls=len(warm),
             stable=stable,
-            foreign_cores=loads,
+            started_seconds=[each.started_seconds for each in watched],
+            foreign_cores=[each.foreign_cores for each in watched],
+            reference_seconds=[each.reference_seconds for each in watched],
             load_limit_cores=limit_cores,
             dropped=len(times) - len(quiet),
             quiet_median_seconds=median,
+            quiet_median_of_reference=(
+                statistics.median(seconds / reference for seconds, reference in quiet)
+                if enough
+                else None
+            ),
             examples=workload.examples,
             real_tokens=workload.real_tokens,
             padded_tokens=workload.padded_tokens,

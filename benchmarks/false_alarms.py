@@ -6,10 +6,9 @@ import contextlib
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,9 @@ import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
-from clsbench.measure.history import BenchmarkRun, Thresholds, judge, read_history
+from clsbench.measure.checkouts import Side, runs_in_turn
+from clsbench.measure.history import BenchmarkRun
+from clsbench.measure.verdicts import Thresholds, Verdict, judge, judge_pairs
 
 SUBSET = "test_freezing and cpu and last-blocks and train"
 SLOW_DOWNS = (0.0, 0.05, 0.10, 0.30)
@@ -33,6 +34,9 @@ HERE = Path(__file__).parent
 @click.option("--slow-down", "slow_downs", type=float, multiple=True, default=SLOW_DOWNS,
               show_default=True, help="How much longer every call is made, as a fraction; "
               "repeatable.")  # fmt: skip
+@click.option("--pairs", type=click.IntRange(min=5), help="Judge as --against does instead: by so "
+              "many sets of processes that take turns, one for each slow-down, and one unchanged "
+              "that all are compared with.")  # fmt: skip
 @click.option("--load", is_flag=True, help="Keep one core busy with something else all the while.")
 @click.option("--threshold", type=float, default=0.05, show_default=True,
               help="The smallest slow-down that matters.")  # fmt: skip
@@ -43,6 +47,7 @@ def main(
     repeats: int,
     baseline: int,
     slow_downs: tuple[float, ...],
+    pairs: int | None,
     load: bool,
     threshold: float,
     select: str,
@@ -51,38 +56,55 @@ def main(
     """Run a few benchmarks again and again, unchanged and made slower on purpose, and judge each.
 
     Every run is a process of its own, judged by the BASELINE unchanged runs before the repeats as
-    clsbench bench check judges. An alarm is a run in which any benchmark is told to be slower.
+    clsbench bench check judges; with --pairs each repeat is a verdict of its own. An alarm is one
+    in which any benchmark is told to be slower.
     """
     progress = Console(stderr=True)
     outcomes: dict[float, list[dict[str, Any]]] = {}
+    thresholds = Thresholds(threshold)
     started = time.perf_counter()
-    with _busy(load), tempfile.TemporaryDirectory(prefix="clsbench-alarms-") as folder:
-        earlier = [_run(Path(folder, f"b{n}"), select, 0.0) for n in range(baseline)]
-        seconds = (time.perf_counter() - started) / baseline
-        progress.print(f"{baseline} runs to judge by: {seconds:.1f} s each")
-        # Turn by turn, so that the hour is the same for all.
+    with _busy(load):
+        earlier = [] if pairs else [_run(select, [0.0])[0] for _ in range(baseline)]
+        if earlier:
+            seconds = (time.perf_counter() - started) / baseline
+            progress.print(f"{baseline} runs to judge by: {seconds:.1f} s each")
         for number in range(repeats):
-            for slow_down in slow_downs:
-                run = _run(Path(folder, f"{number}-{slow_down}"), select, slow_down)
-                verdicts = judge(run, earlier, Thresholds(threshold))
+            for slow_down, verdicts in (
+                _in_turn(select, slow_downs, pairs, thresholds)
+                if pairs
+                else _one_by_one(select, slow_downs, earlier, thresholds)
+            ):
                 outcomes.setdefault(slow_down, []).append(
                     {v.benchmark: [v.outcome, v.ratio, v.limit] for v in verdicts}
                 )
             progress.print(f"{number + 1} of {repeats}")
-    _show(outcomes, load, seconds)
-    if json_file is not None:
-        json_file.write_text(json.dumps({str(k): v for k, v in outcomes.items()}, indent=1))
+            if json_file is not None:  # an interruption loses nothing
+                json_file.write_text(json.dumps({str(k): v for k, v in outcomes.items()}, indent=1))
+    _show(outcomes, load, (time.perf_counter() - started) / repeats)
 
 
-def _run(storage: Path, select: str, slow_down: float) -> BenchmarkRun:
-    command = [
-        sys.executable, "-m", "pytest", str(HERE), "-q", "-k", select, "--threads", "1",
-        f"--slow-down={slow_down}", f"--benchmark-storage=file://{storage}",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise click.ClickException(done.stdout + done.stderr)
-    return read_history(storage).runs[-1]
+def _one_by_one(
+    select: str, slow_downs: Sequence[float], earlier: list[BenchmarkRun], thresholds: Thresholds
+) -> Iterator[tuple[float, Sequence[Verdict]]]:
+    for slow_down in slow_downs:
+        (run,) = _run(select, [slow_down])
+        yield slow_down, judge(run, earlier, thresholds).verdicts
+
+
+def _in_turn(
+    select: str, slow_downs: Sequence[float], pairs: int, thresholds: Thresholds
+) -> Iterator[tuple[float, Sequence[Verdict]]]:
+    sets = [_run(select, [0.0, *slow_downs]) for _ in range(pairs)]
+    for place, slow_down in enumerate(slow_downs, 1):
+        yield slow_down, judge_pairs([(runs[0], runs[place]) for runs in sets], thresholds)
+
+
+def _run(select: str, slow_downs: Sequence[float]) -> list[BenchmarkRun]:
+    sides = [
+        Side(HERE.parent / "src", ["-k", select, "--threads=1", f"--slow-down={slow_down}"])
+        for slow_down in slow_downs
+    ]
+    return runs_in_turn(HERE.parent, sides)
 
 
 @contextlib.contextmanager
@@ -100,7 +122,7 @@ def _busy(wanted: bool) -> Iterator[None]:
 
 def _show(outcomes: dict[float, list[dict[str, Any]]], load: bool, seconds: float) -> None:
     table = Table(title=f"{'one core busy with something else' if load else 'quiet'}, "
-                  f"{seconds:.1f} s a run", title_justify="left")  # fmt: skip
+                  f"{seconds:.1f} s a repeat", title_justify="left")  # fmt: skip
     for heading in ("made slower by", "runs", "with an alarm", "every benchmark found",
                     "not measured", "single verdicts"):  # fmt: skip
         table.add_column(heading)

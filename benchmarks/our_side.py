@@ -18,6 +18,7 @@ from clsbench.fastpath.forward import Forward, Shortcuts
 from clsbench.fastpath.keys import PrefixKeys
 from clsbench.fastpath.prefix import Room
 from clsbench.fastpath.rows import DistinctRows
+from clsbench.fastpath.trial import what_differs
 from clsbench.training.evaluate import mean_batch_loss
 from clsbench.training.fit import BatchTraining, TrainingLog, make_optimizer
 from workload import Workload
@@ -88,6 +89,13 @@ class OurSide:
         for cut in range(1, self.cut + 1):
             keys.at(cut)
         return keys
+
+    def trial(self) -> None:
+        """The few texts on which each run tries the fast path beside the plain one."""
+        workload = self._workload
+        settings = workload.experiment.spec.train
+        tried = self._forward(workload.rows, None, None)
+        assert what_differs(tried, workload.freezing, settings.batch_size) is None
 
     def single_row(self) -> None:
         """The prefix of one row: what a later run tries before it trusts what was kept."""

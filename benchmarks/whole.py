@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from clsbench.catalog import load_catalog
 from clsbench.experiment import run_experiment
+from clsbench.fastpath.prefix import ROWS_TRIED
 from clsbench.measure.load import LoadMeter
 from clsbench.measure.racing import FEWEST_PAIRS, Comparison, Race, RaceRules, interval, race
 from clsbench.record import RunRecord
@@ -33,7 +34,8 @@ _NAMES = {
     "prefix": "prefix of every distinct row, computed and written to disk",
     "keys": "hash of the prefix's weights",
     "load": "loading the kept prefix, checked",
-    "single row": "one row computed again, to be sure",
+    "single row": "rows computed again, to be sure",
+    "trial": "trial of the shortcuts",
 }
 
 
@@ -43,6 +45,7 @@ def race_parts(ours: OurSide, book: BookSide, rules: RaceRules) -> Race:
         "book evaluation": book.evaluation_batch,
         "evaluation": ours.evaluation,
         "scoring": ours.scoring,
+        "trial": ours.trial,
     }
     if ours.cut:
         ours.keep()
@@ -63,6 +66,7 @@ def put_together(steps: Race, parts: Race, workload: Workload) -> Whole:
         STEP: amounts.steps,
         "evaluation": amounts.evaluations,
         "scoring": amounts.scoring_positions / workload.sample_positions,
+        "trial": 1,
     }
     book = {
         STEP: amounts.steps,
@@ -71,7 +75,7 @@ def put_together(steps: Race, parts: Race, workload: Workload) -> Whole:
     cold, kept = ours, None
     if workload.plan.epochs[0].cut:
         cold = {**ours, "keys": 1, "prefix": share}
-        kept = {**ours, "keys": 1, "single row": 1, "load": share}
+        kept = {**ours, "keys": 1, "single row": ROWS_TRIED, "load": share}
     sums = _Sums(steps, parts)
     return Whole(
         cold=sums.compare(cold, book),

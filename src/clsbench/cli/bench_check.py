@@ -16,7 +16,8 @@ from clsbench.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from clsbench.measure.history import BenchmarkRun, History, Thresholds, Verdict
+    from clsbench.measure.history import BenchmarkRun, History
+    from clsbench.measure.verdicts import Machine, Thresholds, Verdict
 
 _SLOWER, _NOT_MEASURED = 1, 4
 
@@ -44,8 +45,8 @@ _SLOWER, _NOT_MEASURED = 1, 4
 @click.option(
     "--against",
     metavar="REV",
-    help="Compare the sources here with those of a git revision instead: runs of both, in turn, "
-    "which is what a shared machine needs.",
+    help="Compare the sources here with those of a git revision instead: runs of both at the same "
+    "time, round by round in turn, which is what a shared machine needs.",
 )
 @click.option(
     "--pairs",
@@ -76,17 +77,21 @@ def bench_check(
 
     Only runs on a like machine count, and as wholes: at least five are needed. Slower is what lies
     beyond the threshold and beyond what runs without a change differ by (prediction intervals that
-    in one run of two hundred any benchmark leaves by chance).
+    in one run of two hundred any benchmark leaves by chance). Beside every round some reference
+    work is timed, always the same: where the earlier runs agree better in multiples of it than in
+    seconds, multiples are judged; where it took longer or shorter than in any of them, by a tenth
+    or more, the machine is in another state, and nothing is.
 
     Exit codes: 0 nothing is slower; 1 something is; 4 something could not be judged, since too few
-    rounds were undisturbed or there are too few earlier runs; 2 what was asked for is wrong.
+    rounds were undisturbed, the machine is in another state, or there are too few earlier runs;
+    2 what was asked for is wrong.
 
     \b
     clsbench bench check
     clsbench bench check --threshold 0.1 --threshold "freezing: train step=0.05"
     clsbench bench check --against main --select "test_freezing and last-blocks"
     """
-    from clsbench.measure.history import judge, judge_pairs
+    from clsbench.measure.verdicts import judge, judge_pairs
 
     ctx.with_resource(heeding_sigterm())
     chosen = _thresholds(thresholds)
@@ -105,16 +110,23 @@ def bench_check(
         runs = runs_in_pairs(Path.cwd(), against, pairs, arguments, tell)
         verdicts = judge_pairs(runs, chosen)
         facts: dict[str, Any] = {"against": against, "pairs": pairs}
-        title = f"the sources here against {against}, {pairs} runs of each in turn"
+        title = f"the sources here against {against}, {pairs} runs of each, round by round in turn"
     else:
         history = history_in(folder)
         latest = history.runs[-1]
         earlier, origin = _to_judge_by(history, latest, judges)
-        verdicts = judge(latest, earlier, chosen)
-        facts = {"run": str(latest.file), "commit": latest.commit, "judged_by": origin}
+        verdicts, machine = judge(latest, earlier, chosen)
+        facts = {
+            "run": str(latest.file),
+            "commit": latest.commit,
+            "judged_by": origin,
+            "machine": machine,
+        }
         title = (
             f"the run of {latest.date[:19]} at {latest.commit} ({latest.file}), judged by {origin}"
         )
+        if machine is not None:
+            title += f"\n{_machine_text(machine)}"
     if as_json:
         tell_json(ctx, {**facts, "verdicts": verdicts})
     else:
@@ -140,8 +152,21 @@ def _to_judge_by(
     return kept, f"{len(kept)} runs of {commits} in {folder or DEFAULT_BASELINE}"
 
 
+def _machine_text(machine: Machine) -> str:
+    """What the reference work shows, in words."""
+    pace = (
+        f"the reference work took {machine.pace:.0%} of its usual time; in the runs it is judged "
+        f"by, {machine.lowest:.0%} to {machine.highest:.0%}"
+    )
+    if machine.strange:
+        return f"{pace}: the machine is in another state than then; nothing can be told"
+    if machine.relative:
+        return f"{pace}: changes are of multiples of it, in which those runs agree better"
+    return f"{pace}; changes are of seconds, in which those runs agree better"
+
+
 def _thresholds(texts: Sequence[str]) -> Thresholds:
-    from clsbench.measure.history import Thresholds
+    from clsbench.measure.verdicts import Thresholds
 
     general, special = 0.05, {}
     for text in texts:

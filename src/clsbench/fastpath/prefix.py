@@ -23,7 +23,9 @@ def nobody_watches(done: int, total: int) -> None:
     """Nothing to show."""
 
 
-_ROWS_TRIED = 4
+ROWS_TRIED = 4
+"""Rows that are computed again before anything found of an earlier run is used."""
+
 _SHARD_BYTES = 64 * 2**20
 _SAME_FRACTION = {torch.bfloat16: 1e-2, torch.float32: 1e-4, torch.float64: 1e-9}
 """Of the largest activation. What differs by more differs by more than rounding, in what is kept:
@@ -253,7 +255,7 @@ class PrefixStore:
         there = [slot for slot, row_key in enumerate(self._rows.keys) if row_key in found]
         there.sort(key=lambda slot: -lengths[slot])
         last = len(there) - 1
-        places = {last * part // (_ROWS_TRIED - 1) for part in range(_ROWS_TRIED)}
+        places = {last * part // (ROWS_TRIED - 1) for part in range(ROWS_TRIED)}
         return (there[place] for place in sorted(places))
 
     def _keep_what_is_due(

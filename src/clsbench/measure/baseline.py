@@ -86,7 +86,11 @@ def _kept(run: BenchmarkRun) -> dict[str, object]:
             {
                 "fullname": name,
                 "group": result.group,
-                "extra_info": {"quiet_median_seconds": result.seconds},
+                "extra_info": {
+                    "quiet_median_seconds": result.seconds,
+                    "quiet_median_of_reference": result.of_reference,
+                    "reference_seconds": [run.reference_seconds] if run.reference_seconds else [],
+                },
             }
             for name, result in run.results.items()
         ],

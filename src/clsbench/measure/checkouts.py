@@ -1,11 +1,12 @@
-"""The benchmarks of two checkouts in turn, each run in a process of its own.
+"""The benchmarks of two checkouts side by side, each run in a process of its own.
 
-A machine that others use drifts: what was fast yesterday is slow today, whatever changed. Runs side
-by side see the same hour.
+A machine that others use drifts: what was fast a minute ago is slow now, whatever changed. So the
+two processes of a pair take turns, round by round.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -13,9 +14,11 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from clsbench.errors import ClsbenchError, UsageError
 from clsbench.measure.history import BenchmarkRun, read_history
+from clsbench.measure.turns import Turns
 
 Tell = Callable[[int, int], None]
 """Told how many pairs are done, and of how many."""
@@ -24,7 +27,7 @@ Tell = Callable[[int, int], None]
 def runs_in_pairs(
     repository: Path, revision: str, pairs: int, arguments: Sequence[str], tell: Tell
 ) -> list[tuple[BenchmarkRun, BenchmarkRun]]:
-    """Runs of the sources at ``revision`` and of those in ``repository``, in alternating order.
+    """Runs of the sources at ``revision`` and of those in ``repository``.
 
     Both are timed by the benchmarks of ``repository``; ``arguments`` are pytest's. The old sources
     lie in a worktree that is removed afterwards.
@@ -36,40 +39,73 @@ def runs_in_pairs(
     if not (repository / "benchmarks" / "pytest.ini").is_file():
         raise UsageError(f"{repository} is no checkout with benchmarks/: --against needs one")
     found = []
-    with _worktree(repository, revision) as old, tempfile.TemporaryDirectory() as storage:
+    with _worktree(repository, revision) as old:
+        sides = [Side(old / "src", arguments), Side(repository / "src", arguments)]
         for number in range(pairs):
             tell(number, pairs)
-            sources = {"old": old / "src", "new": repository / "src"}
-            order = ("old", "new") if number % 2 == 0 else ("new", "old")
-            runs = {}
-            for which in order:
-                folder = Path(storage, f"{number}-{which}")
-                runs[which] = _run(repository, sources[which], folder, arguments)
-            found.append((runs["old"], runs["new"]))
+            before, after = runs_in_turn(repository, sides)
+            found.append((before, after))
         tell(pairs, pairs)
     return found
 
 
-def _run(repository: Path, sources: Path, storage: Path, arguments: Sequence[str]) -> BenchmarkRun:
+class Side(NamedTuple):
+    """Sources, and pytest's arguments with which they are timed."""
+
+    sources: Path
+    arguments: Sequence[str]
+
+
+def runs_in_turn(repository: Path, sides: Sequence[Side]) -> list[BenchmarkRun]:
+    """A run of the benchmarks of ``repository`` for each side, all at once, round by round.
+
+    Raises:
+        ClsbenchError: the benchmarks fail.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        turns = stack.enter_context(Turns())
+        processes = []
+        for number, side in enumerate(sides):
+            output = stack.enter_context((folder / f"{number}.txt").open("wb"))
+            process = _start(repository, side, folder / str(number), turns.address, output)
+            stack.callback(_end, process)
+            processes.append(process)
+        turns.attend(processes)
+        for number, (side, process) in enumerate(zip(sides, processes, strict=True)):
+            if process.returncode:
+                output_lines = (folder / f"{number}.txt").read_text(errors="replace").splitlines()
+                told = "\n".join(output_lines[-12:])
+                raise ClsbenchError(f"the benchmarks of {side.sources} fail:\n{told}")
+        histories = [read_history(folder / str(number)) for number in range(len(sides))]
+    for side, history in zip(sides, histories, strict=True):
+        if not history.runs:
+            raise ClsbenchError(
+                f"the benchmarks of {side.sources} stored no run: {history.problems}"
+            )
+    return [history.runs[-1] for history in histories]
+
+
+def _start(
+    repository: Path, side: Side, storage: Path, address: str, output: BinaryIO
+) -> subprocess.Popen[bytes]:
     command = [
         sys.executable, "-m", "pytest", str(repository / "benchmarks"), "-q",
-        f"--benchmark-storage=file://{storage}", *arguments,
+        f"--benchmark-storage=file://{storage}", f"--turns={address}", *side.arguments,
     ]  # fmt: skip
-    path = os.pathsep.join(filter(None, [str(sources), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
+    path = os.pathsep.join(filter(None, [str(side.sources), os.environ.get("PYTHONPATH")]))
+    return subprocess.Popen(
         command,
-        capture_output=True,
-        text=True,
+        stdout=output,
+        stderr=subprocess.STDOUT,
         cwd=repository,
         env={**os.environ, "PYTHONPATH": path},
     )
-    if done.returncode:
-        told = "\n".join((done.stdout + done.stderr).strip().splitlines()[-12:])
-        raise ClsbenchError(f"the benchmarks of {sources} fail:\n{told}")
-    history = read_history(storage)
-    if not history.runs:
-        raise ClsbenchError(f"the benchmarks of {sources} stored no run: {history.problems}")
-    return history.runs[-1]
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 @contextmanager

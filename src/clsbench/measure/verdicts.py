@@ -1,0 +1,312 @@
+"""Whether a run of the benchmarks is slower than earlier ones, or one checkout than another.
+
+The unit is the run: samples within a process share its memory layout, its caches and the hour, so
+that many of them say little about the next process. What is compared is one figure a run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+import numpy as np
+from scipy import stats
+from scipy.optimize import brentq
+from scipy.special import digamma, polygamma
+
+from clsbench.measure.history import FEWEST_RUNS, BenchmarkRun, Result, Round
+
+_FEWEST_IN_TURN = 3
+"""Rounds, each beside its neighbours, that tell more of a pair of runs than the two medians."""
+
+_OTHER_STATE = 0.1
+"""How far beyond all earlier runs the machine may be, as a fraction, by the reference work."""
+
+_FALSE_ALARMS = 0.005
+"""The share of runs without a change of which any benchmark is called slower."""
+
+_LEAST_SPREAD = 0.003
+"""Runs that happen to agree better do not prove that all will."""
+
+Outcome = Literal["slower", "faster", "no difference shown", "not measured", "too few runs"]
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """One benchmark of a run against earlier runs on a like machine.
+
+    ``ratio``: its time over the middle of the earlier ones; ``limit``: the largest ratio that runs
+    without any change are expected to show; ``threshold``: the smallest slow-down that matters, as
+    a fraction.
+    """
+
+    benchmark: str
+    group: str
+    outcome: Outcome
+    earlier_runs: int
+    threshold: float
+    seconds: float | None = None
+    ratio: float | None = None
+    limit: float | None = None
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """What the reference work shows of the machine.
+
+    ``pace``: how long it took in a run, over the middle of the earlier ones; ``lowest`` and
+    ``highest``: what those themselves were; ``relative``: whether the times of benchmarks were
+    judged as multiples of it, since the earlier runs agree better in these.
+    """
+
+    pace: float
+    lowest: float
+    highest: float
+    relative: bool
+
+    @property
+    def strange(self) -> bool:
+        """Whether it is in another state than in any of the earlier runs."""
+        return (
+            not self.lowest / (1 + _OTHER_STATE) <= self.pace <= self.highest * (1 + _OTHER_STATE)
+        )
+
+
+class Judgement(NamedTuple):
+    """The verdicts, and what the reference work shows, where it was done in all runs."""
+
+    verdicts: tuple[Verdict, ...]
+    machine: Machine | None
+
+
+class Thresholds(NamedTuple):
+    """The smallest slow-down that matters, as a fraction: in general, and for names or groups.
+
+    ``special`` holds beginnings of groups, or parts of names; the longest that fits counts.
+    """
+
+    general: float
+    special: Mapping[str, float] = {}
+
+    def of(self, name: str, group: str) -> float:
+        """The threshold of a benchmark."""
+        fitting = [key for key in self.special if group.startswith(key) or key in name]
+        return self.special[max(fitting, key=len)] if fitting else self.general
+
+
+def judge(run: BenchmarkRun, earlier: Sequence[BenchmarkRun], thresholds: Thresholds) -> Judgement:
+    """Every benchmark of ``run`` against the earlier runs, and those that it lacks.
+
+    Slower is what exceeds both the threshold and what runs without a change show: a prediction
+    interval on the logarithms of the medians, of seconds or of multiples of the reference work,
+    whichever the earlier runs agree in better. Nothing is measured where the machine is in another
+    state than in any of them.
+    """
+    names = dict.fromkeys([*run.results, *_vanished(run, earlier)])
+    machine = _machine(run, earlier, names)
+    measure = _multiple if machine is not None and machine.relative else _seconds
+    before = {name: _logarithms(name, earlier, measure) for name in names}
+    spreads = _spreads(before)
+    verdicts = []
+    for name in names:
+        result = run.results.get(name) or Result(_group(name, earlier), None)
+        now, logs = measure(result), before[name]
+        threshold = thresholds.of(name, result.group)
+        verdict = Verdict(
+            benchmark=name,
+            group=result.group,
+            outcome="not measured",
+            earlier_runs=len(logs),
+            threshold=threshold,
+            seconds=result.seconds,
+        )
+        if now is not None and name not in spreads:
+            verdict = msgspec.structs.replace(verdict, outcome="too few runs")
+        elif now is not None and (machine is None or not machine.strange):
+            ratio = now / math.exp(float(np.median(logs)))
+            # The middle of n varies by π/2n of the variance of one.
+            limit = spreads[name].limit(1 + math.pi / 2 / len(logs), len(spreads))
+            verdict = msgspec.structs.replace(
+                verdict, outcome=_outcome(ratio, limit, threshold), ratio=ratio, limit=limit
+            )
+        verdicts.append(verdict)
+    return Judgement(tuple(verdicts), machine)
+
+
+def judge_pairs(
+    pairs: Sequence[tuple[BenchmarkRun, BenchmarkRun]], thresholds: Thresholds
+) -> tuple[Verdict, ...]:
+    """Every benchmark of runs of one checkout against those of another, taken in pairs.
+
+    ``pairs`` hold the run of the old and that of the new checkout. Slower is what exceeds both the
+    threshold and what no difference would show: an interval of the mean logarithm of the ratios.
+    """
+    names = list(dict.fromkeys(name for _, new in pairs for name in new.results))
+    ratios = {name: _log_ratios(name, pairs) for name in names}
+    spreads = _spreads(ratios)
+    verdicts = []
+    for name in names:
+        group = next(new.results[name].group for _, new in pairs if name in new.results)
+        logs, threshold = ratios[name], thresholds.of(name, group)
+        known = any(name in old.results for old, _ in pairs)
+        ratio = limit = None
+        outcome: Outcome = "not measured" if known else "too few runs"
+        if name in spreads:
+            ratio = math.exp(float(np.mean(logs)))
+            limit = spreads[name].limit(1 / len(logs), len(spreads))
+            outcome = _outcome(ratio, limit, threshold)
+        seconds = [new.results[name].seconds for _, new in pairs if name in new.results]
+        measured = [taken for taken in seconds if taken]
+        verdicts.append(
+            Verdict(
+                benchmark=name,
+                group=group,
+                outcome=outcome,
+                earlier_runs=len(logs),
+                threshold=threshold,
+                seconds=float(np.median(measured)) if measured else None,
+                ratio=ratio,
+                limit=limit,
+            )
+        )
+    return tuple(verdicts)
+
+
+def _outcome(ratio: float, limit: float, threshold: float) -> Outcome:
+    least = max(limit, 1 + threshold)
+    if ratio > least:
+        return "slower"
+    return "faster" if ratio < 1 / least else "no difference shown"
+
+
+_Measure = Callable[[Result], float | None]
+
+
+def _seconds(result: Result) -> float | None:
+    return result.seconds
+
+
+def _multiple(result: Result) -> float | None:
+    return result.of_reference
+
+
+def _machine(
+    run: BenchmarkRun, earlier: Sequence[BenchmarkRun], names: Iterable[str]
+) -> Machine | None:
+    references = [before.reference_seconds for before in earlier]
+    known = [taken for taken in references if taken is not None]
+    if run.reference_seconds is None or len(known) < max(len(references), FEWEST_RUNS):
+        return None
+    middle = float(np.median(known))
+    spreads = [_usual_spread(names, earlier, measure) for measure in (_seconds, _multiple)]
+    return Machine(
+        pace=run.reference_seconds / middle,
+        lowest=min(known) / middle,
+        highest=max(known) / middle,
+        relative=spreads[1] < spreads[0],
+    )
+
+
+def _usual_spread(names: Iterable[str], runs: Sequence[BenchmarkRun], measure: _Measure) -> float:
+    logs = [_logarithms(name, runs, measure) for name in names]
+    spreads = [float(np.std(each, ddof=1)) for each in logs if len(each) >= FEWEST_RUNS]
+    return float(np.median(spreads)) if spreads else math.inf
+
+
+def _logarithms(name: str, runs: Iterable[BenchmarkRun], measure: _Measure) -> list[float]:
+    found = [measure(run.results[name]) for run in runs if name in run.results]
+    return [math.log(figure) for figure in found if figure]
+
+
+def _log_ratios(name: str, pairs: Iterable[tuple[BenchmarkRun, BenchmarkRun]]) -> list[float]:
+    found = []
+    for old, new in pairs:
+        if name in old.results and name in new.results:
+            before, after = old.results[name], new.results[name]
+            if before.seconds and after.seconds:
+                in_turn = _log_ratio_in_turn(before.rounds, after.rounds)
+                found.append(
+                    math.log(after.seconds / before.seconds) if in_turn is None else in_turn
+                )
+    return found
+
+
+def _log_ratio_in_turn(before: Sequence[Round], after: Sequence[Round]) -> float | None:
+    """The middle of the ratios of each round to those of the other side around it, as a logarithm;
+    ``None`` where too few have one before and one behind: they were not timed in turn."""
+    starts = np.array([round.started for round in before])
+    logs = np.log([round.seconds for round in before])
+    ratios = []
+    for round in after:
+        place = int(np.searchsorted(starts, round.started))
+        if 0 < place < len(starts):
+            ratios.append(math.log(round.seconds) - (logs[place - 1] + logs[place]) / 2)
+    return float(np.median(ratios)) if len(ratios) >= _FEWEST_IN_TURN else None
+
+
+def _vanished(run: BenchmarkRun, earlier: Sequence[BenchmarkRun]) -> list[str]:
+    """Benchmarks that earlier runs of the same selection have, and this one has not."""
+    like = [before for before in earlier if before.selection == run.selection]
+    names = dict.fromkeys(name for before in like for name in before.results)
+    return [
+        name
+        for name in names
+        if name not in run.results and sum(name in b.results for b in like) >= FEWEST_RUNS
+    ]
+
+
+def _group(name: str, runs: Iterable[BenchmarkRun]) -> str:
+    return next((run.results[name].group for run in runs if name in run.results), "")
+
+
+class _Spread(NamedTuple):
+    """The standard deviation of one logarithm of a benchmark, and its degrees of freedom."""
+
+    deviation: float
+    freedom: float
+
+    def limit(self, variances: float, comparisons: int) -> float:
+        """The largest ratio to be expected of so many times the variance, in so many
+        comparisons."""
+        quantile = float(stats.t.isf(_FALSE_ALARMS / comparisons, self.freedom))
+        return math.exp(quantile * self.deviation * math.sqrt(variances))
+
+
+def _spreads(groups: Mapping[str, Sequence[float]]) -> dict[str, _Spread]:
+    """How each benchmark varies by itself: its own variance, drawn towards what is usual.
+
+    A few runs tell little of a variance. The more alike those of all benchmarks are, the more each
+    borrows from the others.
+
+    Source: Smyth, Statistical Applications in Genetics and Molecular Biology 3 (2004), section 6.2.
+    """
+    own = {name: logs for name, logs in groups.items() if len(logs) >= FEWEST_RUNS}
+    if not own:
+        return {}
+    least = _LEAST_SPREAD**2
+    variances = np.array([max(float(np.var(logs, ddof=1)), least) for logs in own.values()])
+    freedoms = np.array([len(logs) - 1.0 for logs in own.values()])
+    levels = np.log(variances) - digamma(freedoms / 2) + np.log(freedoms / 2)
+    excess = (
+        float(np.var(levels, ddof=1) - np.mean(polygamma(1, freedoms / 2)))
+        if len(own) > 1
+        else math.inf
+    )
+    if excess <= 0:  # no more unlike than chance makes them
+        usual, weight = math.exp(float(np.mean(levels))), 1e6
+    else:
+        weight = 0.0 if math.isinf(excess) else 2 * _inverse_trigamma(excess)
+        usual = 0.0
+        if weight:
+            shift = float(digamma(weight / 2)) - math.log(weight / 2)
+            usual = math.exp(float(np.mean(levels)) + shift)
+    found = {}
+    for name, variance, freedom in zip(own, variances, freedoms, strict=True):
+        drawn = (weight * usual + freedom * variance) / (weight + freedom)
+        found[name] = _Spread(math.sqrt(max(drawn, least)), weight + freedom)
+    return found
+
+
+def _inverse_trigamma(value: float) -> float:
+    within = min(max(value, 1e-6), 1e6)
+    return float(brentq(lambda x: float(polygamma(1, x)) - within, 1e-4, 1e7))

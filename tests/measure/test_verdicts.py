@@ -1,0 +1,285 @@
+"""Runs of the benchmarks, judged by earlier ones and in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clsbench.measure.history import BenchmarkRun, Result, Round
+from clsbench.measure.verdicts import Thresholds, Verdict, judge, judge_pairs
+
+FIVE_PERCENT = Thresholds(0.05)
+NAMES = [f"test_phases.py::test_freezing[{n}]" for n in "abcd"]
+
+
+def a_run(number: int, seconds: Sequence[float | None]) -> BenchmarkRun:
+    results = {n: Result("freezing", s) for n, s in zip(NAMES, seconds, strict=True)}
+    return BenchmarkRun(Path("x"), f"2026-01-01T00:00:{number:02}", "abc", "machine", results)
+
+
+def verdicts_of(
+    run: BenchmarkRun, earlier: Sequence[BenchmarkRun], thresholds: Thresholds
+) -> tuple[Verdict, ...]:
+    return judge(run, earlier, thresholds).verdicts
+
+
+def runs_like(
+    generator: np.random.Generator, count: int, spread: float, slower: float = 1.0
+) -> list[BenchmarkRun]:
+    """Runs whose medians of about 1, 2, 3 and 4 ms vary by ``spread`` from run to run."""
+    factors = slower * generator.lognormal(0.0, spread, size=(count, len(NAMES)))
+    return [
+        a_run(number, [0.001 * (n + 1) * f for n, f in enumerate(row)])
+        for number, row in enumerate(factors.tolist())
+    ]
+
+
+@pytest.mark.parametrize("spread", [0.002, 0.01, 0.03])
+def test_false_alarms_are_as_rare_as_promised(spread: float) -> None:
+    generator = np.random.default_rng(1)
+    alarms = checks = 0
+    for _ in range(500):
+        *earlier, new = runs_like(generator, 9, spread)
+        verdicts = verdicts_of(new, earlier, Thresholds(0.0))
+        alarms += any(verdict.outcome == "slower" for verdict in verdicts)
+        checks += 1
+    assert checks == 500
+    assert alarms <= 8, "one run in two hundred is promised: 2.5 are expected"
+
+
+def spread_by_benchmark(
+    generator: np.random.Generator, spreads: Sequence[float]
+) -> tuple[list[BenchmarkRun], BenchmarkRun]:
+    draws = generator.standard_normal((9, len(spreads))) * np.asarray(spreads)
+    *earlier, new = (
+        BenchmarkRun(
+            Path("x"), f"{number:02}", "abc", "machine",
+            {f"b{n}": Result("", float(np.exp(draw))) for n, draw in enumerate(row)},
+        )
+        for number, row in enumerate(draws)
+    )  # fmt: skip
+    return earlier, new
+
+
+@pytest.mark.parametrize("spreads", [[0.005] * 39 + [0.1], [0.01] * 35 + [0.15] * 5, [0.02] * 40])
+def test_a_noisy_benchmark_neither_cries_wolf_nor_hides_the_quiet_ones(
+    spreads: list[float],
+) -> None:
+    generator = np.random.default_rng(4)
+    alarms = found = 0
+    for _ in range(150):
+        earlier, new = spread_by_benchmark(generator, spreads)
+        alarms += any(v.outcome == "slower" for v in verdicts_of(new, earlier, Thresholds(0.0)))
+        first = new.results["b0"]
+        slow = new._replace(results={**new.results, "b0": Result("", 1.15 * (first.seconds or 0))})
+        found += verdicts_of(slow, earlier, FIVE_PERCENT)[0].outcome == "slower"
+    assert alarms <= 4
+    assert found >= 140
+
+
+def test_a_benchmark_that_is_gone_is_not_measured() -> None:
+    earlier = [a_run(n, [1.0, 2.0, 3.0, 4.0]) for n in range(6)]
+    new = a_run(9, [1.0, 2.0, 3.0, 4.0])
+    less = new._replace(results={n: r for n, r in new.results.items() if n != NAMES[1]})
+    assert {v.benchmark: v.outcome for v in verdicts_of(less, earlier, FIVE_PERCENT)} == {
+        name: "not measured" if name == NAMES[1] else "no difference shown" for name in NAMES
+    }
+    chosen = less._replace(selection="only a few")
+    assert len(verdicts_of(chosen, earlier, FIVE_PERCENT)) == 3, "it was not asked for"
+
+
+def test_a_slow_down_of_ten_percent_is_found_where_runs_differ_by_one() -> None:
+    generator = np.random.default_rng(2)
+    found = 0
+    for _ in range(200):
+        earlier = runs_like(generator, 8, 0.01)
+        (slow,) = runs_like(generator, 1, 0.01, slower=1.10)
+        found += all(v.outcome == "slower" for v in verdicts_of(slow, earlier, FIVE_PERCENT))
+    assert found >= 196
+
+
+@pytest.mark.parametrize(
+    ("slower", "outcome"),
+    [
+        (1.3, "slower"),
+        (1.03, "no difference shown"),
+        (0.98, "no difference shown"),
+        (0.8, "faster"),
+    ],
+)
+def test_what_is_below_the_threshold_does_not_matter(slower: float, outcome: str) -> None:
+    earlier = [a_run(n, [1.0, 2.0, 3.0, 4.0]) for n in range(6)]
+    new = a_run(9, [slower, 2 * slower, 3 * slower, 4 * slower])
+    for verdict in verdicts_of(new, earlier, FIVE_PERCENT):
+        assert verdict.outcome == outcome
+        assert verdict.ratio == pytest.approx(slower)
+
+
+def test_noise_between_runs_forbids_small_claims() -> None:
+    earlier = [a_run(n, [1.0 + 0.2 * (n % 2), 2, 3, 4]) for n in range(8)]
+    verdicts = verdicts_of(a_run(9, [1.25, 2, 3, 4]), earlier, FIVE_PERCENT)
+    assert {verdict.outcome for verdict in verdicts} == {"no difference shown"}
+    assert verdicts[0].limit is not None
+    assert verdicts[0].limit > 1.14
+
+
+def test_without_enough_there_is_no_verdict() -> None:
+    earlier = [a_run(n, [1.0, 2.0, None if n else 3.0, 4.0]) for n in range(5)]
+    verdicts = verdicts_of(a_run(9, [1.0, None, 3.0, 9.0]), earlier, FIVE_PERCENT)
+    assert [verdict.outcome for verdict in verdicts] == [
+        "no difference shown", "not measured", "too few runs", "slower",
+    ]  # fmt: skip
+    assert [v.outcome for v in verdicts_of(a_run(9, [1, 2, 3, 4]), earlier[:4], FIVE_PERCENT)] == [
+        "too few runs"
+    ] * 4
+
+
+def test_the_longest_fitting_threshold_counts() -> None:
+    thresholds = Thresholds(0.05, {"freezing": 0.1, "freezing: train": 0.2, "[all]": 0.3})
+    assert thresholds.of("x[last]", "pooling: forward") == 0.05
+    assert thresholds.of("x[last]", "freezing: forward") == 0.1
+    assert thresholds.of("x[last]", "freezing: train step") == 0.2
+    assert thresholds.of("x[all]", "freezing: forward") == 0.1
+    assert thresholds.of("x[all]", "pooling") == 0.3
+
+
+# --- two checkouts in turn ------------------------------------------------------------------------
+
+
+def pairs_of(
+    generator: np.random.Generator, count: int, spread: float, slower: float
+) -> list[tuple[BenchmarkRun, BenchmarkRun]]:
+    """The machine drifts from pair to pair, and both runs of a pair with it."""
+    pairs = []
+    for number in range(count):
+        drift = float(generator.lognormal(0.0, 0.2))
+        old, new = (
+            [drift * f * g for g in generator.lognormal(0.0, spread, size=len(NAMES)).tolist()]
+            for f in (1.0, slower)
+        )
+        pairs.append((a_run(number, old), a_run(number, new)))
+    return pairs
+
+
+def test_pairs_are_blind_to_drift_and_see_ten_percent() -> None:
+    generator = np.random.default_rng(3)
+    alarms = found = 0
+    for _ in range(200):
+        same = judge_pairs(pairs_of(generator, 8, 0.02, 1.0), FIVE_PERCENT)
+        alarms += any(verdict.outcome == "slower" for verdict in same)
+        slow = judge_pairs(pairs_of(generator, 8, 0.02, 1.1), FIVE_PERCENT)
+        found += all(verdict.outcome == "slower" for verdict in slow)
+    assert alarms == 0
+    assert found >= 195
+
+
+def test_pairs_that_could_not_be_measured_have_no_verdict() -> None:
+    pairs = [(a_run(n, [1.0, 1.0, 1.0, 1.0]), a_run(n, [1.0, 1.2, None, 0.8])) for n in range(6)]
+    verdicts = judge_pairs(pairs, FIVE_PERCENT)
+    assert [verdict.outcome for verdict in verdicts] == [
+        "no difference shown", "slower", "not measured", "faster",
+    ]  # fmt: skip
+
+
+def rounds_in_turn(
+    generator: np.random.Generator, slower: float
+) -> tuple[tuple[Round, ...], tuple[Round, ...]]:
+    """The machine slows down to half its pace within one run, which both see."""
+    pace = np.linspace(1.0, 2.0, 40) * generator.lognormal(0.0, 0.01, size=40)
+    rounds = [Round(float(at), float(seconds)) for at, seconds in enumerate(pace)]
+    return tuple(rounds[::2]), tuple(r._replace(seconds=slower * r.seconds) for r in rounds[1::2])
+
+
+def test_rounds_in_turn_are_compared_with_their_neighbours() -> None:
+    """The medians would differ by what the machine did while one side was at work."""
+    generator = np.random.default_rng(5)
+    pairs = []
+    for number in range(6):
+        before, after = rounds_in_turn(generator, slower=1.06)
+        early, late = before[:12], after[8:]  # one began sooner, and ended sooner
+        pairs.append(
+            tuple(
+                BenchmarkRun(
+                    Path("x"), str(number), "abc", "machine",
+                    {"b": Result("", float(np.median([r.seconds for r in each])), rounds=each)},
+                )
+                for each in (early, late)
+            )
+        )  # fmt: skip
+    (verdict,) = judge_pairs([(old, new) for old, new in pairs], FIVE_PERCENT)
+    assert verdict.ratio == pytest.approx(1.06, abs=0.01)
+    assert pairs[0][1].results["b"].seconds > 1.2 * pairs[0][0].results["b"].seconds
+
+
+# --- the machine's own pace -----------------------------------------------------------------------
+
+
+def on_a_machine(
+    generator: np.random.Generator, number: int, pace: float, slower: float = 1.0
+) -> BenchmarkRun:
+    """A run whose times follow the pace of the machine, as the reference work does."""
+    factors = (slower * pace * generator.lognormal(0.0, 0.01, size=len(NAMES))).tolist()
+    reference = 0.005 * pace
+    run = a_run(number, factors)
+    results = {
+        name: result._replace(of_reference=(result.seconds or 0.0) / reference)
+        for name, result in run.results.items()
+    }
+    return run._replace(results=results, reference_seconds=reference)
+
+
+def test_a_machine_that_changes_its_pace_is_not_taken_for_a_change() -> None:
+    generator = np.random.default_rng(6)
+    alarms = found = 0
+    for _ in range(100):
+        earlier = [on_a_machine(generator, n, 1.3 ** (n % 2)) for n in range(8)]
+        alarms += any(
+            v.outcome != "no difference shown"
+            for v in judge(on_a_machine(generator, 9, 1.3), earlier, FIVE_PERCENT).verdicts
+        )
+        slow, machine = judge(on_a_machine(generator, 9, 1.15, 1.1), earlier, FIVE_PERCENT)
+        found += all(verdict.outcome == "slower" for verdict in slow)
+        assert machine is not None
+        assert machine.relative
+        assert machine.highest / machine.lowest == pytest.approx(1.3)
+    assert alarms <= 1
+    assert found >= 98
+
+
+def test_seconds_are_judged_where_the_reference_work_explains_nothing() -> None:
+    generator = np.random.default_rng(7)
+    earlier = [
+        run._replace(reference_seconds=0.005, results={
+            name: result._replace(of_reference=(result.seconds or 0.0) * (1 + 0.2 * (n % 2)))
+            for name, result in run.results.items()
+        })
+        for n, run in enumerate(runs_like(generator, 8, 0.01))
+    ]  # fmt: skip
+    (slow,) = runs_like(generator, 1, 0.01, slower=1.15)
+    verdicts, machine = judge(slow._replace(reference_seconds=0.005), earlier, FIVE_PERCENT)
+    assert machine is not None
+    assert not machine.relative
+    assert {verdict.outcome for verdict in verdicts} == {"slower"}
+
+
+@pytest.mark.parametrize("pace", [0.7, 1.6])
+def test_in_a_state_that_was_never_seen_nothing_is_measured(pace: float) -> None:
+    generator = np.random.default_rng(8)
+    earlier = [on_a_machine(generator, n, 1.0) for n in range(8)]
+    verdicts, machine = judge(on_a_machine(generator, 9, pace, 1.3), earlier, FIVE_PERCENT)
+    assert {verdict.outcome for verdict in verdicts} == {"not measured"}
+    assert machine is not None
+    assert machine.strange
+    assert machine.pace == pytest.approx(pace)
+
+
+def test_runs_without_reference_work_are_judged_by_seconds() -> None:
+    generator = np.random.default_rng(9)
+    earlier = [on_a_machine(generator, n, 1) for n in range(8)]
+    earlier[0] = earlier[0]._replace(reference_seconds=None)
+    verdicts, machine = judge(on_a_machine(generator, 9, 3.0), earlier, FIVE_PERCENT)
+    assert machine is None
+    assert verdicts[0].outcome == "slower"
