@@ -218,7 +218,9 @@ class Adapter(Component, frozen=True):
         nothing where the first is frozen and not computed again. What changes while the classifier
         runs (a step count, a moving average, a generator) belongs in buffers or attributes of its
         modules, or in what its hooks close over, not in globals, classes or parameters: a run tries
-        the fast path on a copy, which has its own of the former alone.
+        the fast path on a copy, which has its own of the former alone. What a text gives must not
+        depend on how full its batch is otherwise (as by a capacity that texts share): a few texts
+        cannot show that; ``--plain`` is for such a component.
         """
         raise _unwritten(self, "apply")
 

@@ -46,6 +46,9 @@ def test_every_round_is_kept_with_what_is_known_of_it(tmp_path: Path) -> None:
         told = benchmark["extra_info"]
         rounds = benchmark["stats"]["rounds"]
         assert len(benchmark["stats"]["data"]) == len(told["foreign_cores"]) == rounds >= 6
+        assert sorted(told["started_seconds"]) == told["started_seconds"]
+        assert len(told["started_seconds"]) == len(told["reference_seconds"]) == rounds
+        assert min(told["reference_seconds"]) > 0
         assert told["device"] == "cpu"
         assert told["dropped"] == 0
         assert 0 < told["real_tokens"] < told["padded_tokens"] == 8 * 64
@@ -57,7 +60,8 @@ def test_every_round_is_kept_with_what_is_known_of_it(tmp_path: Path) -> None:
     assert machine["threads"] == 1
     assert machine["torch"]
     (kept,) = read_history(tmp_path).runs
-    assert all(result.seconds for result in kept.results.values())
+    assert all(result.seconds and result.of_reference for result in kept.results.values())
+    assert all(len(result.rounds) >= 6 for result in kept.results.values())
 
 
 @pytest.mark.alone

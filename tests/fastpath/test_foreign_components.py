@@ -15,66 +15,16 @@ import torch
 from torch import Tensor, nn
 
 import clsbench
+from altered_classifiers import CHANGES, Change, assert_same, block, both, tried
 from clsbench.builtin.freezing_strategies import All, Gradual, HeadOnly, LastBlocks
-from clsbench.builtin.heads import Linear
 from clsbench.builtin.poolings import LastRealToken, LastToken
 from clsbench.fastpath.forward import Forward
 from clsbench.fastpath.trial import what_differs
 from clsbench.model.freezing import plan_freezing
-from clsbench.spec import TrainSettings
-from fast_and_plain import Outcome, Setup, random_splits, run_both
-from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
-
-LENGTHS = [9, 4, 1, 9, 5, 5, 7, 3, 8]
-
-Change = Callable[[Any], object]
-
-
-class Alters(clsbench.Adapter):
-    """Does what a test says."""
-
-    def apply(self, classifier: nn.Module) -> None:
-        """Alter it."""
-        CHANGES[-1](classifier)
-
-
-CHANGES: list[Change] = []
-
-
-def both(
-    change: Change,
-    freezing: clsbench.FreezingStrategy,
-    pooling: clsbench.Pooling | None = None,
-    epochs: int = 2,
-    trial: bool = False,
-    batch_size: int = 3,
-    dtype: torch.dtype = torch.float64,
-) -> tuple[Outcome, Outcome]:
-    settings = TrainSettings(epochs=epochs, batch_size=batch_size, eval_every=2, eval_batches=2)
-    setup = Setup(TinyGPT2(), pooling or LastToken(), Linear(), freezing, Alters(), settings)
-    splits = random_splits(1, LENGTHS, WIDTH_TOKENS, VOCABULARY)
-    CHANGES.append(change)
-    try:
-        return run_both(setup, splits, dtype, trial)
-    finally:
-        CHANGES.pop()
-
-
-def assert_same(plain: Outcome, fast: Outcome) -> None:
-    assert fast.losses == pytest.approx(plain.losses, rel=1e-9)
-    assert fast.evaluations == pytest.approx(plain.evaluations, rel=1e-9)
-
-
-def tried(outcome: Outcome, freezing: clsbench.FreezingStrategy) -> str | None:
-    plan = plan_freezing(freezing, TinyGPT2().describe(), 2, "under test")
-    return what_differs(outcome.forward, plan, 3)
-
+from fast_and_plain import Outcome
+from tiny_gpt2 import WIDTH_TOKENS, TinyGPT2
 
 # --- what the plan finds --------------------------------------------------------------------------
-
-
-def block(classifier: Any, index: int) -> Any:
-    return classifier.backbone.trf_blocks[index]
 
 
 def test_a_hook_that_scales_what_goes_into_a_block_leaves_the_packing_alone() -> None:
@@ -784,7 +734,7 @@ def test_a_pooling_that_depends_on_the_width_is_found_by_trying(
 
 def test_what_bf16_would_hide_is_found_without_it() -> None:
     def standardise(classifier: Any) -> None:
-        block(classifier, 0).register_forward_hook(
+        block(classifier, 2).register_forward_hook(
             lambda module, inputs, out: out - 0.05 * out.mean(0, keepdim=True)
         )
 

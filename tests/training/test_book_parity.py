@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -181,35 +181,52 @@ def test_the_look_before_training_equals_the_books(
     assert found.loss == pytest.approx(loss, rel=1e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fast", [False, True], ids=["plain", "fast"])
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float64, 1e-8), (torch.float32, 1e-3)], ids=["fp64", "fp32"]
+_RUN_SIZES = (48, 3, 4, CONTEXT)
+_RUN_SHAPE = GPT2Shape(*_RUN_SIZES)
+
+
+class BooksRun(NamedTuple):
+    """What a complete run of the book's code gave, and how near to it ours must come."""
+
+    dtype: torch.dtype
+    tolerance: float
+    figures: tuple[list[float], list[float], list[float], list[float], int]
+
+
+@pytest.fixture(
+    scope="module", params=[(torch.float64, 1e-8), (torch.float32, 1e-3)], ids=["fp64", "fp32"]
 )
-def test_a_complete_run_equals_the_books(
+def books_run(
+    request: pytest.FixtureRequest,
     files: dict[str, Path],
     tokenizer: Any,
-    tmp_path: Path,
-    dtype: torch.dtype,
-    tolerance: float,
-    fast: bool,
-) -> None:
-    width, blocks, heads = 48, 3, 4
-    shape = GPT2Shape(width, blocks, heads, CONTEXT)
-    settings = TrainSettings()
-    loaders = peer_loaders(files["sms-spam/SMSSpamCollection"], tokenizer, tmp_path)
-    data = our_data(files, tokenizer)
-    peer = peer_classifier(width, blocks, heads, CONTEXT).to(dtype)
-    ours = our_classifier(width, blocks, heads, CONTEXT).to(dtype)
+    tmp_path_factory: pytest.TempPathFactory,
+) -> BooksRun:
+    dtype, tolerance = request.param
+    corpus = files["sms-spam/SMSSpamCollection"]
+    loaders = peer_loaders(corpus, tokenizer, tmp_path_factory.mktemp("book"))
+    peer = peer_classifier(*_RUN_SIZES).to(dtype)
     with default_dtype(dtype):
         torch.manual_seed(123)
         optimizer = torch.optim.AdamW(peer.parameters(), lr=5e-5, weight_decay=0.1)
-        train_losses, validation_losses, train_accuracies, validation_accuracies, examples = (
-            ch06.train_classifier_simple(
-                peer, loaders.train, loaders.validation, optimizer, torch.device("cpu"), 5, 50, 5
-            )
+        figures = ch06.train_classifier_simple(
+            peer, loaders.train, loaders.validation, optimizer, torch.device("cpu"), 5, 50, 5
         )
-        history = train_ours(ours, data, settings, LastBlocks(), shape, fast)
+    return BooksRun(dtype, tolerance, figures)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fast", [False, True], ids=["plain", "fast"])
+def test_a_complete_run_equals_the_books(
+    books_run: BooksRun, files: dict[str, Path], tokenizer: Any, fast: bool
+) -> None:
+    dtype, tolerance, figures = books_run
+    train_losses, validation_losses, train_accuracies, validation_accuracies, examples = figures
+    data = our_data(files, tokenizer)
+    ours = our_classifier(*_RUN_SIZES).to(dtype)
+    with default_dtype(dtype):
+        torch.manual_seed(123)
+        history = train_ours(ours, data, TrainSettings(), LastBlocks(), _RUN_SHAPE, fast)
     assert [entry.step for entry in history.steps] == list(range(0, 650, 50))
     assert [e.train_loss for e in history.steps] == pytest.approx(train_losses, rel=tolerance)
     assert [e.validation_loss for e in history.steps] == pytest.approx(

@@ -86,6 +86,15 @@ class Forward:
         if self._fast is not None:
             self._fast.begin_epoch(epoch, progress)
 
+    def verify(self) -> None:
+        """Try whether what is kept of the frozen prefix still holds.
+
+        Raises:
+            PrefixChangedError: it does not.
+        """
+        if self._fast is not None:
+            self._fast.verify()
+
     def kept(self) -> KeptActivations | None:
         """What has become of the frozen prefix, ``None`` if there is none."""
         return self._fast.kept() if self._fast is not None else None
@@ -191,6 +200,11 @@ class _FastForward:
         if comes_anew:
             self._fill({self._cut: None}, below, since, progress)
             self._forget(below.keys() - needed)
+
+    def verify(self) -> None:
+        if self._cut:
+            assert self._store is not None
+            self._store.verify(self._cut)
 
     def _forget(self, cuts: Iterable[int]) -> None:
         assert self._store is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import io
 import random
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -148,6 +149,8 @@ class _Copier:
         except TypeError:
             if isinstance(value, Iterator) and not isinstance(value, io.IOBase):
                 raise
+            if isinstance(value, threading.local):
+                raise NoDoubleError("what is held by thread cannot be copied") from None
             return value
         if isinstance(reduced, str):
             return value
@@ -193,6 +196,7 @@ def _set_state(made: Any, state: Any) -> None:
         made.__setstate__(state)
         return
     attributes, slots = state if isinstance(state, tuple) and len(state) == 2 else (state, None)
-    made.__dict__.update(attributes or {})
+    if attributes:
+        made.__dict__.update(attributes)
     for name, each in (slots or {}).items():
         setattr(made, name, each)

@@ -16,9 +16,10 @@ from clsbench.fastpath.isolation import double_of, same_draws
 from clsbench.fastpath.operations import storages
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.probe import any_texts, see_stages
+from clsbench.fastpath.state import State, tensor_bytes
 from clsbench.model.classifier import Classifier
 
-_FORMAT = 3
+_FORMAT = 4
 """To be raised when the built-in stages come to compute something else from the same weights."""
 
 
@@ -60,6 +61,7 @@ class PrefixKeys:
             "unpadded": plan.unpadded,
             "tensors": {name: self._digest(name, t) for name, t in self._tensors(cut)},
             "steps": self._computation.digests(cut),
+            "values": self._values(cut),
             **self._circumstances,
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -73,11 +75,21 @@ class PrefixKeys:
         return PrefixKey(digest, about)
 
     def _tensors(self, cut: int) -> Iterator[tuple[str, Tensor]]:
-        """Every buffer, and every parameter but those that only later stages read; by name."""
+        """Every parameter and buffer but those that only later stages read; by name."""
         for name, parameter in self._classifier.named_parameters():
             if self._computation.first_reads.get(id(parameter), 0) < cut:
                 yield name, parameter
-        yield from self._classifier.named_buffers()
+        for name, buffer in self._classifier.named_buffers():
+            if self._computation.first_reads.get(id(buffer), 0) < cut:
+                yield name, buffer
+
+    def _values(self, cut: int) -> str:
+        """A digest of what else the backbone holds, such as a list of words: which part of it is
+        read depends on the text."""
+        parts: list[object] = [self._classifier.backbone]
+        if cut == len(self._plan.stages):
+            parts.append(self._classifier.pooling)
+        return hashlib.sha256(repr(State(parts).values).encode()).hexdigest()
 
     def _digest(self, name: str, tensor: Tensor) -> str:
         if name not in self._digests:
@@ -99,12 +111,17 @@ class _Computation:
         with same_draws(device), torch.no_grad():
             seen = see_stages(double, any_texts(1, positions, device), training=False)
         operations = [each.operations for each in seen]
+        pairs = [
+            *zip(classifier.parameters(), double.parameters(), strict=True),
+            *zip(classifier.buffers(), double.buffers(), strict=True),
+        ]
         self.first_reads: dict[int, int] = {}
-        """The first stage that reads each parameter, by ``id``; what is never seen is not in it."""
+        """The first stage that reads each parameter and buffer, by ``id``; what is never seen is
+        not in it."""
         for index, each in enumerate(operations):
-            for parameter in classifier.parameters():
-                if storages(parameter) & each.reads:
-                    self.first_reads.setdefault(id(parameter), index)
+            for tensor, its_double in pairs:
+                if storages(its_double) & each.reads:
+                    self.first_reads.setdefault(id(tensor), index)
         known = storages((*double.parameters(), *double.buffers()))
         self._digests = []
         for each in operations:
@@ -121,9 +138,6 @@ class _Computation:
 
 
 def _digest(tensor: Tensor) -> str:
-    values = tensor.detach().cpu()
     digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-    if values.is_sparse or values.is_quantized:
-        values = values.to_dense() if values.is_sparse else values.dequantize()
-    digest.update(values.contiguous().flatten().view(torch.uint8).numpy().data)
+    digest.update(tensor_bytes(tensor))
     return digest.hexdigest()

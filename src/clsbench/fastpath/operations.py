@@ -34,6 +34,23 @@ def weights_of(classifier: nn.Module) -> dict[int, str]:
 _PLAIN = (bool, int, float, str)
 
 
+_SHAPING = {
+    getattr(torch.ops.aten, name)
+    for name in (
+        "_unsafe_view", "alias", "as_strided", "clone", "detach", "expand", "permute", "reshape",
+        "select", "slice", "split", "split_with_sizes", "squeeze", "t", "transpose", "unsqueeze",
+        "unbind", "unsafe_split", "view", "_reshape_alias", "copy_", "contiguous",
+    )
+}  # fmt: skip
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a number, a flag, a name, or several of them, such as a shape."""
+    if isinstance(value, (list, tuple)):
+        return all(type(each) in _PLAIN for each in value)
+    return type(value) in _PLAIN
+
+
 class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notices operations: ``draws`` of random numbers from torch, ``idle_draws`` without effect,
     and ``products`` of matrices; ``steps`` are all others, with the numbers and flags they were
@@ -73,7 +90,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if torch.Tag.nondeterministic_seeded in func.tags:
             self._note_draw(func, args, kwargs)
         else:
-            flags = [value for value in (*args, *kwargs.values()) if type(value) in _PLAIN]
+            flags = [value for value in (*args, *kwargs.values()) if _is_plain(value)]
             self.steps.append((func, flags))
         result = func(*args, **kwargs)
         for tensor in tree_leaves(result):
@@ -82,6 +99,10 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 if storage._cdata not in self.outside and storage._cdata not in self.made:
                     self.made[storage._cdata] = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
         return result
+
+    def computations(self) -> list[Any]:
+        """The operations that compute, in order, without those that give tensors another shape."""
+        return [func for func, _ in self.steps if func.overloadpacket not in _SHAPING]
 
     def _note_writes(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if func not in self._written:
@@ -102,7 +123,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         p = given.get("p")
         if "dropout_p" in names:  # fused attention draws only where it drops
             self.draws |= bool(given.get("dropout_p"))
-        elif p == 0.0 or (p == 1.0 and "bernoulli" in func.name()):
+        elif isinstance(p, (int, float)) and p in (0, 1) and (p == 0 or "bernoulli" in func.name()):
             self.idle_draws = True
         else:
             self.draws = True

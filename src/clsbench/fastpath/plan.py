@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from clsbench.components import BackboneModule, PackingBackboneModule, Pooling
 from clsbench.fastpath.chain import Chain
@@ -25,6 +26,9 @@ from clsbench.values import Shortcut
 PREFIX, POSITION, PACKING = "prefix", "position", "packing"
 SHORTCUTS = (PREFIX, POSITION, PACKING)
 """The names that ``--no-fast`` takes."""
+
+_MANY_TEXTS = 64
+"""As many as may be joined in evaluation."""
 
 NOTHING_FORBIDDEN: Mapping[str, str] = MappingProxyType({})
 _NUMBER_BYTES = {"fp32": 4, "bf16": 2, "fp64": 8}
@@ -89,12 +93,17 @@ def plan_fast_path(
     ``requires_grad`` of the outline's parameters is changed.
     """
     names = Chain(outline, None).names
+    if all(name in forbidden for name in SHORTCUTS):  # nobody needs to look
+        refused = tuple(Shortcut(name=n, taken=False, detail=forbidden[n]) for n in SHORTCUTS)
+        return nothing(names, freezing, "")._replace(shortcuts=refused)
     if _is_changed(outline):
         return nothing(names, freezing, "an adapter has changed the classifier's forward pass")
+    if _has_any_global_hook():  # type: ignore[no-untyped-call]
+        return nothing(names, freezing, "torch has hooks on the forward pass of every module")
     inputs = any_texts(2, batching.positions, "meta")
     probes = {}
     try:
-        manner = manner_of(outline, inputs)
+        manner = manner_of(outline, inputs, other_counts=(1, batching.batch_size, _MANY_TEXTS))
         for trained in set(freezing.by_epoch):
             freezing.apply(outline, trained)
             probes[trained] = probe = probe_stages(outline, inputs, manner)

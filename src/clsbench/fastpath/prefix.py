@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from clsbench.errors import ClsbenchError
 from clsbench.fastpath.disk_cache import DiskCache, PrefixKey, Spill
 from clsbench.fastpath.rows import DistinctRows
 from clsbench.record import KeptActivations
@@ -25,6 +26,9 @@ def nobody_watches(done: int, total: int) -> None:
 
 ROWS_TRIED = 4
 """Rows that are computed again before anything found of an earlier run is used."""
+
+_VERIFIED_PARTS = 7
+"""How far from one another the rows stand that are computed again while training."""
 
 _SHARD_BYTES = 64 * 2**20
 _SAME_FRACTION = {torch.bfloat16: 1e-2, torch.float32: 1e-4, torch.float64: 1e-9}
@@ -72,6 +76,10 @@ class _Lack(NamedTuple):
     start: int
 
 
+class PrefixChangedError(ClsbenchError):
+    """The stages whose activations are kept have changed."""
+
+
 class PrefixStore:
     """Activations by cut and row: in memory within a budget, in memory-mapped files beyond it,
     computed again beyond that."""
@@ -86,6 +94,7 @@ class PrefixStore:
         self._memory_bytes: dict[int, int] = {}
         self._most_memory_bytes = self._disk_bytes = 0
         self._computed: set[int] = set()
+        self._verified = 0
         self._found: set[int] = set()
         self._continued: set[int] = set()
         self._recomputed = 0
@@ -181,6 +190,27 @@ class PrefixStore:
                 rows[place] = row
             self.seconds += time.perf_counter() - started
         return [row for row in rows if row is not None]
+
+    def verify(self, cut: int) -> None:
+        """Compute one of the rows that are kept again, another one each time.
+
+        Raises:
+            PrefixChangedError: it is not as it was kept.
+        """
+        there = [slot for slot, row in enumerate(self._kept[cut]) if row is not None]
+        if not there:
+            return
+        slot = there[self._verified * len(there) // _VERIFIED_PARTS % len(there)]
+        self._verified += 1
+        kept = self._kept[cut][slot]
+        assert kept is not None
+        ((again,),) = self._compute(torch.tensor([slot]), [cut], None).values()
+        if difference := _difference(again.cpu(), kept.cpu()):
+            raise PrefixChangedError(
+                f"what is kept of the frozen stages no longer holds (it differs {difference}): "
+                "something has changed them while training, such as a plugin's hook; run with "
+                "--no-fast prefix"
+            )
 
     def problems(self) -> tuple[str, ...]:
         """What went wrong with keeping activations, as it was told."""

@@ -46,10 +46,10 @@ class Probe(NamedTuple):
 class Manner(NamedTuple):
     """What is done otherwise than the rest of the plan takes for granted.
 
-    ``otherwise``: the stages that take other steps while training than in evaluation, or change or
-    draw something there; ``written``: the memory that each stage, and the head, writes to in
-    evaluation; ``joins``: whether nothing is changed or drawn in evaluation, so that batches may
-    be joined.
+    ``otherwise``: the stages that take other steps while training than in evaluation, or with other
+    numbers of texts, or change or draw something there; ``written``: the memory that each stage,
+    and the head, writes to in evaluation; ``joins``: whether nothing is changed or drawn in
+    evaluation, whatever the number of texts, so that batches may be joined.
     """
 
     otherwise: frozenset[int]
@@ -73,10 +73,16 @@ def any_texts(count: int, positions: int, device: torch.device | str) -> Inputs:
     return Inputs(ids, torch.full((count,), positions, device=device), None, None)
 
 
-def manner_of(classifier: Classifier, inputs: Inputs, compare: bool = True) -> Manner:
+def manner_of(
+    classifier: Classifier,
+    inputs: Inputs,
+    compare: bool = True,
+    other_counts: Sequence[int] = (),
+) -> Manner:
     """Send texts through in evaluation and, to ``compare``, in training mode.
 
-    What comes into being with the first text, such as a table, is no change.
+    What comes into being with the first text, such as a table, is no change. ``other_counts``: how
+    many texts are sent through besides, to see what depends on that.
 
     Raises:
         WritesWeightsError: a parameter would have been written to.
@@ -84,14 +90,33 @@ def manner_of(classifier: Classifier, inputs: Inputs, compare: bool = True) -> M
     with torch.no_grad():  # which kernel is chosen may depend on what needs gradients
         evaluation = see_stages(classifier, inputs, training=False, settles=True)
         training = see_stages(classifier, inputs, training=True) if compare else evaluation
+        by_count = [
+            see_stages(classifier, _so_many(inputs, count), training=False)
+            for count in {*other_counts} - {len(inputs.lengths)}
+        ]
+    counting = {
+        index
+        for many in by_count
+        for index, (one, other) in enumerate(zip(evaluation, many, strict=True))
+        if one.operations.computations() != other.operations.computations()
+    }
     return Manner(
         otherwise=frozenset(
             index
             for index, (one, other) in enumerate(zip(evaluation, training, strict=True))
             if one.operations.steps != other.operations.steps or one.changes or other.changes
-        ),
+        )
+        | counting,
         written=tuple(seen.written for seen in evaluation),
-        joins=not any(seen.changes or seen.operations.draws for seen in evaluation),
+        joins=not counting
+        and not any(seen.changes or seen.operations.draws for seen in evaluation),
+    )
+
+
+def _so_many(inputs: Inputs, count: int) -> Inputs:
+    """The first of the texts, so many times."""
+    return Inputs(
+        inputs.input_ids[:1].expand(count, -1), inputs.lengths[:1].expand(count), None, None
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import array
 import functools
 import logging
 import random
 import zlib
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Set
+from contextvars import ContextVar
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
@@ -15,10 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, range, torch.device, torch.dtype)
 _CONTAINERS = (list, tuple, set, frozenset, deque)
 _HASHED_BYTES = 2**20
-"""An array tells no version; one that is larger is taken to stay as it is."""
+"""An array tells no version, and a tensor's is not told of what is written past torch; those that
+are larger are taken to stay as they are, but for a tensor's version."""
 
 
 class _Held(NamedTuple):
@@ -27,13 +30,15 @@ class _Held(NamedTuple):
     tensor: Tensor
     version: int
     memory: int
+    content: int | None
 
 
 class State:
     """Everything that attributes, containers, closures, defaults and plain objects hold.
 
-    Numbers and strings are held by value, tensors by identity and version, generators by what they
-    draw next (Python's and NumPy's global ones, too), anything unknown by identity.
+    Numbers and strings are held by value, tensors by identity and version (small ones by content as
+    well), generators by what they draw next (Python's and NumPy's global ones, too), what cannot be
+    looked into by what it would be copied from, or else by identity.
     """
 
     def __init__(self, root: object) -> None:
@@ -41,6 +46,9 @@ class State:
         self._places: dict[int, int] = {}
         self.objects: list[object] = []
         """All that was reached, but plain values."""
+        self.values: list[object] = []
+        """The plain values that were reached, and checksums of arrays: the same in every process
+        that holds the same."""
         self._walk(root)
 
     def memory(self) -> set[int]:
@@ -67,6 +75,7 @@ class State:
             value = waiting.pop()
             if type(value) in _PLAIN:
                 tokens.append(value)
+                self.values.append(value)
             elif id(value) in places:
                 tokens.append(places[id(value)])
             else:
@@ -89,15 +98,24 @@ class State:
         if generator is not None or isinstance(value, (ModuleType, logging.Logger)):
             self._tokens.append(value if generator is None else generator)
             return ()
-        if isinstance(value, np.ndarray):
-            hashed = value.nbytes <= _HASHED_BYTES and not value.dtype.hasobject
-            self._tokens.append(zlib.crc32(value.tobytes()) if hashed else value)
+        if isinstance(value, (np.ndarray, np.generic, bytearray, array.array)):
+            checksum = _checksum(value)
+            self._tokens.append(value if checksum is None else checksum)
+            self.values.append(checksum)
             return ()
+        if isinstance(value, ContextVar):
+            return [value.get(None)]
         self._tokens.append(type(value))
         inside: list[object] = []
-        if isinstance(value, dict):
+        if isinstance(value, OrderedDict):  # torch's hooks, by numbers that are given but once
+            self._tokens += value
+            inside += value.values()
+        elif isinstance(value, dict):
             self._tokens.append(len(value))
             inside += (*value, *value.values())
+        elif isinstance(value, (set, frozenset)):  # in no order that another process would have
+            self._tokens.append(len(value))
+            inside += sorted(value, key=repr)
         elif isinstance(value, _CONTAINERS):
             self._tokens.append(len(value))
             inside += value
@@ -109,7 +127,9 @@ class State:
         if "<locals>" in type(value).__qualname__:
             inside.append(type(value))
         if not inside and attributes is None and not isinstance(value, (dict, *_CONTAINERS)):
-            self._tokens.append(value)
+            reduced = _reduced(value)
+            self._tokens.append(value if reduced is None else None)
+            return () if reduced is None else (reduced,)
         return inside if not attributes else [*inside, *attributes, *attributes.values()]
 
 
@@ -156,7 +176,42 @@ def _attributes(value: object) -> dict[str, object] | None:
 def _held(tensor: Tensor) -> _Held:
     version = 0 if tensor.is_inference() else tensor._version
     strided = tensor.layout == torch.strided
-    return _Held(tensor, version, tensor.untyped_storage()._cdata if strided else id(tensor))
+    memory = tensor.untyped_storage()._cdata if strided else id(tensor)
+    content = None
+    if strided and not tensor.is_meta and tensor.nbytes <= _HASHED_BYTES:
+        content = zlib.crc32(tensor_bytes(tensor))
+    return _Held(tensor, version, memory, content)
+
+
+def tensor_bytes(tensor: Tensor) -> memoryview:
+    """The numbers of a tensor that is not on the meta device, one after the other."""
+    values = tensor.detach().cpu()
+    if values.layout != torch.strided:
+        values = values.to_dense()
+    if values.is_quantized:
+        values = values.dequantize()
+    flat = values.resolve_conj().resolve_neg().contiguous().flatten()
+    return flat.view(torch.uint8).numpy().data
+
+
+def _checksum(value: Any) -> int | None:
+    """That of an array's content, ``None`` if it is too large, or one of objects."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return (
+            None
+            if value.nbytes > _HASHED_BYTES or value.dtype.hasobject
+            else zlib.crc32(value.tobytes())
+        )
+    return zlib.crc32(value) if len(value) <= _HASHED_BYTES else None
+
+
+def _reduced(value: object) -> object:
+    """What a copy would be made from, such as where an iterator is; ``None`` if there is none."""
+    try:
+        reduced = value.__reduce_ex__(4)
+    except Exception:  # whatever its author chose: it is not to be copied
+        return None
+    return reduced[1:] if isinstance(reduced, tuple) else reduced
 
 
 def _same(now: object, then: object, read: Set[int]) -> bool:
@@ -164,11 +219,15 @@ def _same(now: object, then: object, read: Set[int]) -> bool:
         if now.tensor is then.tensor:
             return now[1:] == then[1:]
         return then.memory not in read
-    return type(now) is type(then) and type(now) in (*_PLAIN, tuple) and now == then
+    if type(now) is not type(then) or type(now) not in (*_PLAIN, tuple):
+        return False
+    return now == then or (now != now and then != then)
 
 
 def _generator_state(value: object) -> object:
     """What a generator draws next; ``None`` of anything else."""
+    if isinstance(value, random.SystemRandom):
+        return object()  # nobody knows: it is never the same
     if isinstance(value, random.Random):
         return value.getstate()
     if isinstance(value, np.random.RandomState):

@@ -6,6 +6,7 @@ What a plan derives holds for components that keep to their contract. An adapter
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clsbench.data.tokens import TokenRows
+from clsbench.errors import ClsbenchError
 from clsbench.fastpath.chain import Inputs
 from clsbench.fastpath.forward import Forward
 from clsbench.fastpath.isolation import double_of, same_draws
@@ -44,6 +46,13 @@ _TOLERANCES = {
 """Beyond what another order of the same additions makes of them in GPT-2's larger sizes."""
 
 
+_FROM_REST = 0.02
+"""How far, by standard deviation, a parameter is moved that is as it was initialised: as far as
+GPT-2's weights are from zero."""
+
+_MOST_CHARACTERS = 200
+
+
 class _Outcome(NamedTuple):
     training: Tensor
     evaluation: Tensor
@@ -62,41 +71,83 @@ def what_differs(forward: Forward, freezing: FreezingPlan, batch_size: int) -> s
     kept. What the fast path joins comes apart on the plain one, and the other way round; where
     padding is left out, one batch is narrower than the padded length. Doubles of the classifier are
     tried: it, its buffers and the generators are left as they were.
+
+    Raises:
+        ClsbenchError: a weight was changed all the same.
     """
     if forward.shortcuts is None:
         return None
     plan = forward.shortcuts.plan
+    before = _weights(forward.classifier)
+    had_gradients = {n for n, p in forward.classifier.named_parameters() if p.grad is not None}
     trial = _Trial(forward, freezing, batch_size)
     epochs: dict[object, int] = {}
     for epoch, trained in enumerate(freezing.by_epoch):
         epochs.setdefault((trained, plan.epochs[epoch].cut), epoch)
     # Rounding to bf16 hides almost everything else.
     precisions = ("fp32", "bf16") if forward.precision == "bf16" else (forward.precision,)
+    problem: str | None = None
     for epoch in epochs.values():
+        problem = _what_differs_in(trial, epoch, precisions)
+        gc.collect()  # doubles hold themselves, and large buffers
+        if problem is not None:
+            break
+    after = _weights(forward.classifier)
+    if changed := [name for name in before if before[name] != after[name]]:
+        raise ClsbenchError(
+            f"{changed[0]} was changed while a few texts were sent through a copy of the "
+            "classifier: something writes to its memory past torch's operations, or in another "
+            "thread; weights are for the optimiser to change"
+        )
+    reached = [
+        (name, parameter)
+        for name, parameter in forward.classifier.named_parameters()
+        if parameter.grad is not None and name not in had_gradients
+    ]
+    for _, parameter in reached:
+        parameter.grad = None
+    if reached:
+        return f"it could not be tried on a copy: {reached[0][0]} of the classifier took part"
+    return problem
+
+
+def _what_differs_in(trial: _Trial, epoch: int, precisions: Sequence[str]) -> str | None:
+    try:
+        trial.look(epoch)
+        expected = {each: trial.run(epoch, each, fast=False) for each in precisions}
+    except (_UnforeseenError, WritesWeightsError) as error:
+        return _unforeseen(error)
+    except Exception as error:
+        return f"it could not be tried on a few texts: {_told(error)}"
+    for precision in precisions:
         try:
-            trial.look(epoch)
-            expected = {each: trial.run(epoch, each, fast=False) for each in precisions}
-        except (_UnforeseenError, WritesWeightsError) as error:
+            found = trial.run(epoch, precision, fast=True)
+        except WritesWeightsError as error:
             return _unforeseen(error)
         except Exception as error:
-            return f"it could not be tried on a few texts: {type(error).__name__}: {error}"
-        for precision in precisions:
-            try:
-                found = trial.run(epoch, precision, fast=True)
-            except WritesWeightsError as error:
-                return _unforeseen(error)
-            except Exception as error:
-                return f"tried on a few texts, it fails: {type(error).__name__}: {error}"
-            if difference := _difference(expected[precision], found, _TOLERANCES[precision]):
-                return (
-                    "tried on a few texts, the fast path gave something else than the plain one: "
-                    f"{difference}"
-                )
-    if reached := [n for n, p in forward.classifier.named_parameters() if p.grad is not None]:
-        for parameter in forward.classifier.parameters():
-            parameter.grad = None
-        return f"it could not be tried on a copy: {reached[0]} of the classifier took part"
+            return f"tried on a few texts, it fails: {_told(error)}"
+        if difference := _difference(expected[precision], found, _TOLERANCES[precision]):
+            return (
+                "tried on a few texts, the fast path gave something else than the plain one: "
+                f"{difference}"
+            )
     return None
+
+
+def _told(error: Exception) -> str:
+    """An error in one line: torch's may hold tables."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:_MOST_CHARACTERS]}"
+
+
+def _weights(classifier: Classifier) -> dict[str, int]:
+    """A checksum of each parameter, as fast as memory is read."""
+    kinds = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return {
+        name: int(parameter.detach().view(kinds[parameter.itemsize]).sum(dtype=torch.int64))
+        for name, parameter in classifier.named_parameters()
+        if parameter.layout == torch.strided and parameter.itemsize in kinds
+    }
 
 
 def _unforeseen(error: Exception) -> str:
@@ -143,8 +194,7 @@ class _Trial:
             width = int(batch.lengths.max().clamp(min=1)) if plan.unpadded else None
             batch = batch.to(self._forward.device)
             inputs = Inputs(batch.input_ids[:, :width], batch.lengths, None, None)
-            one = Inputs(inputs.input_ids[:1], inputs.lengths[:1], None, None)
-            manner = manner_of(classifier, one, compare=False)
+            manner = manner_of(classifier, inputs, compare=False)
             probe = probe_stages(classifier, inputs, manner)
         cut = plan.epochs[epoch].cut
         if probe.same < cut:
@@ -166,6 +216,7 @@ class _Trial:
         device, by_epoch = self._forward.device, self._freezing.by_epoch
         with same_draws(device):
             classifier = double_of(self._forward.classifier)
+            _move_from_rest(classifier, self._freezing)
             self._freezing.apply(classifier, by_epoch[0])
             for parameter in classifier.parameters():
                 parameter.grad = None
@@ -193,6 +244,20 @@ class _Trial:
                     evaluation += [each.cpu() for each in tried.evaluate("test", [[1]])]
             tried.close()
         return _Outcome(logits.detach().cpu().double(), torch.cat(evaluation).double(), gradients)
+
+
+def _move_from_rest(classifier: Classifier, freezing: FreezingPlan) -> None:
+    """Give those parameters of a double that will be trained, but are all zero (or one) as yet,
+    other numbers: what such a one multiplies would not be seen."""
+    ever = freezing.ever()
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in classifier.named_parameters():
+        if not (freezing.trains(name, ever) and parameter.numel()):
+            continue
+        values = parameter.detach()
+        if bool((values == values.flatten()[0]).all()):
+            noise = torch.randn(values.shape, generator=generator) * _FROM_REST
+            parameter.data = values + noise.to(values.device, values.dtype)
 
 
 def _go_back(classifier: Classifier, loss: Tensor) -> None:

@@ -107,6 +107,7 @@ def fit(
 
     Raises:
         NonFiniteLossError: naming the step; the weights are those from before it.
+        PrefixChangedError: something changes stages that are frozen.
     """
     classifier = forward.classifier
     freezing.apply(classifier, freezing.ever())
@@ -124,6 +125,8 @@ def fit(
                     classifier.train()
                     forward.begin_epoch(event.epoch, prefix_progress(hook))
                 hook.clsbench_step_finished(report=batches.train(event))
+                if event.step == 0:
+                    forward.verify()
                 continue
             batches.settle()
             if isinstance(event, Evaluation):
@@ -151,6 +154,7 @@ def fit(
                     seconds=log.seconds(forward),
                 )
                 log.epochs.append(epoch_entry)
+                forward.verify()
                 hook.clsbench_epoch_finished(entry=epoch_entry)
         batches.settle()
 
