@@ -70,14 +70,18 @@ def results(
     from clsbench.results.formats import default_columns
     from clsbench.results.query import choose_columns, sort_by
     from clsbench.results.query import where as rows_where
-    from clsbench.results.table import load_results
+    from clsbench.results.table import load_runs, results_table
 
     store = chosen_run_options(ctx).out
     named = ctx.get_parameter_source("out") != ParameterSource.DEFAULT
-    table = load_results(store if named else None)
-    in_store = len(table)
+    runs = load_runs(store if named else None)
+    fitting = in_store = len(runs)
+    if form == "table" and limit and where is None and sort is None:
+        runs = runs[-limit:]  # a table of all would take seconds where there are thousands
+    table = results_table(runs)
     if where is not None:
         table = rows_where(table, where)
+        fitting = len(table)
     if sort is not None:
         table = sort_by(table, _names(sort))
     if columns is not None and columns.strip() != "all":
@@ -89,13 +93,12 @@ def results(
         _say_empty(str(store), in_store)
         return
     if form == "table":
-        shown = len(table)
-        if limit and shown > limit:
+        if limit:
             table = table.head(limit) if sort is not None else table.tail(limit)
         _print_table(table, marks=columns is None)
-        if len(table) < shown:
+        if len(table) < fitting:
             which = "first" if sort is not None else "last"
-            told = f"the {which} {len(table):,} of {shown:,} runs; --limit 0 shows all"
+            told = f"the {which} {len(table):,} of {fitting:,} runs; --limit 0 shows all"
             click.echo(told, err=True)
     else:
         _write(table, form)

@@ -7,6 +7,7 @@ What a plan derives holds for components that keep to their contract. An adapter
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -51,6 +52,7 @@ _FROM_REST = 0.02
 GPT-2's weights are from zero."""
 
 _MOST_CHARACTERS = 200
+_LARGE_BYTES = 16 * 2**20
 
 
 class _Outcome(NamedTuple):
@@ -89,7 +91,8 @@ def what_differs(forward: Forward, freezing: FreezingPlan, batch_size: int) -> s
     problem: str | None = None
     for epoch in epochs.values():
         problem = _what_differs_in(trial, epoch, precisions)
-        gc.collect()  # doubles hold themselves, and large buffers
+        if sum(buffer.nbytes for buffer in forward.classifier.buffers()) > _LARGE_BYTES:
+            gc.collect()  # doubles hold themselves, and their buffers
         if problem is not None:
             break
     after = _weights(forward.classifier)
@@ -141,13 +144,22 @@ def _told(error: Exception) -> str:
 
 
 def _weights(classifier: Classifier) -> dict[str, int]:
-    """A checksum of each parameter, as fast as memory is read."""
-    kinds = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    """A checksum of each parameter."""
     return {
-        name: int(parameter.detach().view(kinds[parameter.itemsize]).sum(dtype=torch.int64))
+        name: _checksum(parameter.detach())
         for name, parameter in classifier.named_parameters()
-        if parameter.layout == torch.strided and parameter.itemsize in kinds
+        if parameter.layout == torch.strided and parameter.itemsize in _WHOLE
     }
+
+
+_WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _checksum(tensor: Tensor) -> int:
+    aligned = tensor.storage_offset() * tensor.itemsize % 8 == 0
+    if tensor.is_contiguous() and tensor.nbytes % 8 == 0 and aligned:
+        return int(tensor.flatten().view(torch.int64).sum())  # as fast as memory is read
+    return int(tensor.view(_WHOLE[tensor.itemsize]).sum(dtype=torch.int64))
 
 
 def _unforeseen(error: Exception) -> str:
@@ -234,7 +246,7 @@ class _Trial:
             if loss.requires_grad:
                 _go_back(classifier, loss)
             gradients = {
-                name: parameter.grad.detach().to_dense().cpu().double()
+                name: parameter.grad.detach().to_dense().cpu()
                 for name, parameter in classifier.named_parameters()
                 if parameter.grad is not None
             }
@@ -307,12 +319,22 @@ def _take(rows: TokenRows, texts: Sequence[int]) -> TokenRows:
 
 def _size(tensor: Tensor) -> float:
     """The largest of the numbers that are finite."""
+    if not tensor.numel():
+        return 0.0
+    largest = tensor.abs().max().item()
+    if math.isfinite(largest):
+        return largest
     finite = tensor[tensor.isfinite()]
     return finite.abs().max().item() if finite.numel() else 0.0
 
 
 def _distance(one: Tensor, other: Tensor) -> float:
     """The largest difference; the same infinities are none."""
+    if not one.numel():
+        return 0.0
+    largest = (one - other).abs().max().item()
+    if math.isfinite(largest):
+        return largest
     differing = one != other
     return (one - other)[differing].abs().max().item() if differing.any() else 0.0
 

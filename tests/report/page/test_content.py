@@ -60,6 +60,16 @@ def test_values_of_the_page(figures: SuiteFigures, catalog: Catalog) -> None:
             assert page.verdicts.marks[j][i][0] == opposite
 
 
+def test_what_shows_one_of_several_seeds_names_it(tmp_path: Path, catalog: Catalog) -> None:
+    rows = [Row(title="thrice", seeds=(7, 8, 9)), Row(title="once", seeds=(7,), accuracy=0.8)]
+    page = build_page(make_figures(tmp_path, rows), catalog, None)
+    titles = ["1 thrice, seed 7", "2 once"]
+    assert [each.title for each in page.confusions][:2] == titles
+    assert page.phases is not None
+    assert [bar.title for bar in page.phases.bars] == titles
+    assert any("those of its first seed" in note for note in page.notes)
+
+
 def test_cells_of_the_table(figures: SuiteFigures, catalog: Catalog) -> None:
     table = build_page(figures, catalog, None).table
     names = [heading.text for heading in table.headings]

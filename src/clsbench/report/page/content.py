@@ -92,12 +92,17 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
     """Work out the page; ``texts`` are those of the corpus by row, ``None`` where not at hand."""
     results, comparison = figures.results, figures.comparison
     own = [row for row in figures.rows if row.record is not None and row.row.same_as is None]
-    records = [(_title(row), row.record) for row in own if row.record is not None]
+    records = [(_title_of_one(row), row.record) for row in own if row.record is not None]
     first_record = records[0][1] if records else None
     names = first_record.data.class_names if first_record and first_record.data else ()
     told, table = answer(figures), suite_table(figures)
     points = _scatter_rows(table)
     notes = list(figure_notes(figures))
+    if any(len(row.runs) > 1 for row in own):
+        notes.append(
+            "Of a row with several seeds, the course of training, the confusions, the "
+            "misclassified texts and the time by phase are those of its first seed, which is named."
+        )
     return Page(
         title=results.name,
         description=results.description,
@@ -167,6 +172,12 @@ def figure_notes(figures: SuiteFigures) -> tuple[str, ...]:
 
 def _title(row: RowFigures) -> str:
     return f"{row.row.label} {row.row.title}".strip()
+
+
+def _title_of_one(row: RowFigures) -> str:
+    """That of the row, and of several seeds the first."""
+    title, record = _title(row), row.record
+    return f"{title}, seed {record.spec['seed']}" if record and len(row.runs) > 1 else title
 
 
 def _best(figures: SuiteFigures) -> str | None:
