@@ -74,8 +74,10 @@ def put_together(steps: Race, parts: Race, workload: Workload) -> Whole:
     }
     cold, kept = ours, None
     if workload.plan.epochs[0].cut:
-        cold = {**ours, "keys": 1, "prefix": share}
-        kept = {**ours, "keys": 1, "single row": ROWS_TRIED, "load": share}
+        # While training, a row after the first step and after every epoch.
+        again = 1 + workload.experiment.spec.train.epochs
+        cold = {**ours, "keys": 1, "prefix": share, "single row": again}
+        kept = {**ours, "keys": 1, "single row": ROWS_TRIED + again, "load": share}
     sums = _Sums(steps, parts)
     return Whole(
         cold=sums.compare(cold, book),

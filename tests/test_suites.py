@@ -211,6 +211,7 @@ def test_an_interrupted_run_is_stored_and_the_executor_stops(
     assert watching.statuses() == ["running", "finished"] * 2
 
 
+@pytest.mark.slow
 def test_the_ablation_is_planned_on_stand_ins(options: RunOptions, catalog: Catalog) -> None:
     """Every row is plain changes; those that the stand-ins cannot show say so."""
     planned = plan(options, catalog, GPT2_SMS_SPAM_ABLATION)

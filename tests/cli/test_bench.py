@@ -29,6 +29,7 @@ def others_at_work() -> Iterator[None]:
     busy.wait()
 
 
+@pytest.mark.slow
 def test_every_phase_in_a_table(clsbench: Command, spec_file: Path) -> None:
     done = clsbench("bench", spec_file, *QUICK, env={"COLUMNS": "150"})
     assert done.returncode == 0, done.stderr

@@ -372,8 +372,15 @@ class AllThenLast(clsbench.FreezingStrategy):
         return [p.name for p in parameters if not epoch or p.stage == "block.2"]
 
 
-@pytest.mark.parametrize("pooling", [LastToken(), LastRealToken()], ids=repr)
-@pytest.mark.parametrize("freezing", [LastBlocks(), All(), AllThenLast()], ids=repr)
+@pytest.mark.parametrize(
+    ("freezing", "pooling"),
+    [
+        (LastBlocks(), LastToken()),
+        pytest.param(All(), LastRealToken(), marks=pytest.mark.slow),
+        pytest.param(AllThenLast(), LastToken(), marks=pytest.mark.slow),
+    ],
+    ids=repr,
+)
 @pytest.mark.parametrize(
     "change",
     [

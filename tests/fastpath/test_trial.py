@@ -72,8 +72,9 @@ def test_a_gate_that_does_no_harm_is_none_to_refuse() -> None:
 # --- how many texts there are ---------------------------------------------------------------------
 
 
-@STRATEGIES
-@pytest.mark.parametrize("pooling", [LastToken(), LastRealToken()], ids=repr)
+@pytest.mark.parametrize(
+    ("freezing", "pooling"), [(LastBlocks(), LastToken()), (All(), LastRealToken())], ids=repr
+)
 @pytest.mark.parametrize("where", ["block", "head"])
 def test_what_is_done_with_many_texts_alone_is_seen(
     freezing: clsbench.FreezingStrategy, pooling: clsbench.Pooling, where: str
@@ -131,13 +132,12 @@ def count_by_list(classifier: Any) -> Callable[[], int]:
     return lambda: next(steps)
 
 
-@pytest.mark.parametrize("freezing", [LastBlocks(), HeadOnly()], ids=repr)
 @pytest.mark.parametrize(
     "counting",
     [count_by_iterator, count_in_bytes, count_past_torch, count_in_a_context, count_by_list],
 )
 def test_a_step_count_is_seen_however_it_is_held(
-    counting: Callable[[Any], Callable[[], int]], freezing: clsbench.FreezingStrategy
+    counting: Callable[[Any], Callable[[], int]],
 ) -> None:
     """Coarse after a warm-up, longer than any trial."""
 
@@ -151,7 +151,7 @@ def test_a_step_count_is_seen_however_it_is_held(
 
         block(classifier, 0).register_forward_hook(hook)
 
-    plain, fast = both(coarsen, freezing, trial=True, epochs=8)
+    plain, fast = both(coarsen, LastBlocks(), trial=True, epochs=8)
     assert fast.problem is not None
     assert "changes something, or draws" in fast.problem
     if counting is not count_in_a_context:  # which no copy of a classifier holds
