@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ for number in range(int(rounds)):
 def take_turns(file: Path, *processes: tuple[str, int, float]) -> list[str]:
     """The order of the rounds of processes, given by name, number of rounds, and seconds of
     preparation before each."""
-    with Turns() as turns:
+    with closing(Turns()) as turns:
         running = [
             subprocess.Popen(
                 [sys.executable, "-c", TAKES_TURNS, turns.address, file, *map(str, process)]
@@ -70,7 +71,7 @@ def test_who_is_left_goes_on(tmp_path: Path, other: str) -> None:
 
 def test_a_process_that_never_asks_keeps_nobody_waiting_once_it_has_ended(tmp_path: Path) -> None:
     file = tmp_path / "notes"
-    with Turns() as turns:
+    with closing(Turns()) as turns:
         asks = subprocess.Popen(
             [sys.executable, "-c", TAKES_TURNS, turns.address, file, "a", "2", "0"]
         )

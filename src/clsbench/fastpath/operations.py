@@ -123,7 +123,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         p = given.get("p")
         if "dropout_p" in names:  # fused attention draws only where it drops
             self.draws |= bool(given.get("dropout_p"))
-        elif isinstance(p, (int, float)) and p in (0, 1) and (p == 0 or "bernoulli" in func.name()):
+        elif isinstance(p, (int, float)) and (p == 0 or (p == 1 and "bernoulli" in func.name())):
             self.idle_draws = True
         else:
             self.draws = True

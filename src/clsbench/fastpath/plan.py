@@ -28,7 +28,7 @@ SHORTCUTS = (PREFIX, POSITION, PACKING)
 """The names that ``--no-fast`` takes."""
 
 _MANY_TEXTS = 64
-"""As many as may be joined in evaluation."""
+"""More than a batch, as where batches are joined in evaluation."""
 
 NOTHING_FORBIDDEN: Mapping[str, str] = MappingProxyType({})
 _NUMBER_BYTES = {"fp32": 4, "bf16": 2, "fp64": 8}

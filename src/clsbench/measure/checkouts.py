@@ -64,7 +64,7 @@ def runs_in_turn(repository: Path, sides: Sequence[Side]) -> list[BenchmarkRun]:
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        turns = stack.enter_context(Turns())
+        turns = stack.enter_context(contextlib.closing(Turns()))
         processes = []
         for number, side in enumerate(sides):
             output = stack.enter_context((folder / f"{number}.txt").open("wb"))

@@ -10,12 +10,12 @@ import socket
 import subprocess
 from collections import deque
 from collections.abc import Sequence
-from types import TracebackType
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 
-ASKS, MAY, IS_DONE = b"?", b"!", b"."
-"""What a process says that wants to time a round, what it is told, and what it says after it."""
+_ASKS, _MAY = b"?", b"!"
+"""What a process says that wants to time a round, and what it is told; any other byte from it ends
+its round. ``benchmarks/rounds.py`` writes them out: older sources are timed with it, too."""
 
 
 class Turns:
@@ -33,15 +33,8 @@ class Turns:
         self._waiting: deque[socket.socket] = deque()
         self._timing: socket.socket | None = None
 
-    def __enter__(self) -> Turns:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Hang up on everybody."""
         for key in list(self._selector.get_map().values()):
             assert isinstance(key.fileobj, socket.socket)
             key.fileobj.close()
@@ -65,7 +58,7 @@ class Turns:
             said = process.recv(1)
         except ConnectionError:
             said = b""
-        if said == ASKS:
+        if said == _ASKS:
             self._waiting.append(process)
             return
         if process is self._timing:
@@ -75,7 +68,7 @@ class Turns:
 
     def _tell(self, process: socket.socket) -> None:
         try:
-            process.sendall(MAY)
+            process.sendall(_MAY)
         except ConnectionError:  # it has just ended
             self._timing = None
             self._forget(process)
