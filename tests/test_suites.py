@@ -230,6 +230,7 @@ def test_the_ablation_is_planned_on_stand_ins(options: RunOptions, catalog: Cata
     assert {spec["data"]["split"]["name"] for spec in specs.values()} == {"book-ablation"}
 
 
+@pytest.mark.slow
 def test_with_random_weights_row_5_is_row_10(
     options: RunOptions, catalog: Catalog, assets_dir: Path
 ) -> None:

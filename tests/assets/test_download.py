@@ -97,7 +97,7 @@ def test_several_files_keep_their_order(server: AssetServer) -> None:
         pytest.param(breaks_off(CONTENT), id="truncated"),
         pytest.param(breaks_off_silently(CONTENT), id="truncated-without-length"),
         pytest.param(stalls, id="stalls"),
-        pytest.param(stalls_half_way(CONTENT), id="stalls-half-way"),
+        pytest.param(stalls_half_way(CONTENT), id="stalls-half-way", marks=pytest.mark.slow),
         pytest.param(sends_without_end, id="endless"),
     ],
 )
@@ -123,7 +123,7 @@ def test_the_mirror_serves_where_the_first_source_fails(
         pytest.param(breaks_off(CONTENT), id="truncated"),
         pytest.param(breaks_off_silently(CONTENT), id="truncated-without-length"),
         pytest.param(stalls, id="stalls"),
-        pytest.param(stalls_half_way(CONTENT), id="stalls-half-way"),
+        pytest.param(stalls_half_way(CONTENT), id="stalls-half-way", marks=pytest.mark.slow),
     ],
 )
 def test_a_source_that_recovers_is_asked_again(server: AssetServer, once: Behaviour) -> None:
@@ -141,7 +141,13 @@ def test_a_source_that_recovers_is_asked_again(server: AssetServer, once: Behavi
         pytest.param(serves(damaged(CONTENT)), "SHA-256", 1, id="corrupt"),
         pytest.param(serves(b"short"), "5 bytes, expected 128,000", 2, id="short"),
         pytest.param(stalls, "no answer within 1.5 s (asked 2 times)", 2, id="stalls"),
-        pytest.param(stalls_half_way(CONTENT), "stalled after", 2, id="stalls-half-way"),
+        pytest.param(
+            stalls_half_way(CONTENT),
+            "stalled after",
+            2,
+            id="stalls-half-way",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_cannot_be_had_is_told_with_what_was_tried(

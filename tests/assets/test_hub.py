@@ -84,7 +84,12 @@ def test_weights_go_where_the_users_other_tools_find_them(hub: AssetServer, cach
         pytest.param(serves(damaged(WEIGHTS), **HEADERS), "SHA-256", id="corrupt"),
         pytest.param(serves(WEIGHTS), "X-Repo-Commit", id="no-hub-at-all"),
         pytest.param(stalls, "no answer in time", id="stalls"),
-        pytest.param(stalls_half_way(WEIGHTS, **HEADERS), "stalled after", id="stalls-half-way"),
+        pytest.param(
+            stalls_half_way(WEIGHTS, **HEADERS),
+            "stalled after",
+            id="stalls-half-way",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(breaks_off(WEIGHTS, **HEADERS), "", id="truncated"),
     ],
 )

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "fast_path.py"
 ABSENT = "raise ModuleNotFoundError(\"No module named 'llms_from_scratch'\")\n"
 
 
+@pytest.mark.slow
 def test_help_needs_no_peer_and_a_race_says_that_it_does(tmp_path: Path) -> None:
     (tmp_path / "llms_from_scratch.py").write_text(ABSENT)
     path = os.pathsep.join([str(tmp_path), str(SCRIPT.parents[1] / "src")])

@@ -179,7 +179,7 @@ def clsbench_phase_started(phase):
 """A plugin that puts a file where the store of runs was to be made."""
 
 
-@pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.parametrize("as_json", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_run_that_cannot_be_stored_is_told_whole(
     clsbench: Command, spec_file: Path, tmp_path: Path, as_json: bool
 ) -> None:
@@ -254,7 +254,7 @@ def test_a_refused_run_is_one_json_object_too(
     ("number", "code", "said"),
     [
         (signal.SIGINT, 130, "interrupted by the user"),
-        (signal.SIGTERM, 143, "terminated by SIGTERM"),
+        pytest.param(signal.SIGTERM, 143, "terminated by SIGTERM", marks=pytest.mark.slow),
     ],
 )
 def test_a_signal_keeps_what_was_learned(

