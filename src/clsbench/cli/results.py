@@ -70,8 +70,10 @@ def results(
     from clsbench.results.formats import default_columns
     from clsbench.results.query import choose_columns, sort_by
     from clsbench.results.query import where as rows_where
+    from clsbench.results.store import collector_paused
     from clsbench.results.table import load_runs, results_table
 
+    ctx.with_resource(collector_paused())
     store = chosen_run_options(ctx).out
     named = ctx.get_parameter_source("out") != ParameterSource.DEFAULT
     runs = load_runs(store if named else None)

@@ -220,7 +220,7 @@ def scan(store: Path) -> Scan:
     """
     runs: list[StoredRun] = []
     damaged: list[tuple[Path, str]] = []
-    with _collector_paused():
+    with collector_paused():
         for path in _run_directories(store):
             record = _read(path / RECORD_FILE)
             if isinstance(record, str):
@@ -288,7 +288,7 @@ def _last(names: Iterable[str]) -> str:
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
+def collector_paused() -> Iterator[None]:
     """Everything decoded here stays: looking through it for garbage takes most of the time."""
     enabled = gc.isenabled()
     gc.disable()
