@@ -11,15 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clsbench.fastpath.contents import content_digest
 from clsbench.fastpath.disk_cache import PrefixKey
 from clsbench.fastpath.isolation import double_of, same_draws
 from clsbench.fastpath.operations import storages
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.probe import any_texts, see_stages
-from clsbench.fastpath.state import State, tensor_bytes
+from clsbench.fastpath.state import tensor_bytes
 from clsbench.model.classifier import Classifier
 
-_FORMAT = 4
+_FORMAT = 5
 """To be raised when the built-in stages come to compute something else from the same weights."""
 
 
@@ -46,7 +47,11 @@ class PrefixKeys:
         self._keys: dict[int, PrefixKey] = {}
 
     def at(self, cut: int) -> PrefixKey:
-        """The key of the activations before stage ``cut``."""
+        """The key of the activations before stage ``cut``.
+
+        Raises:
+            UnknowableError: what decides on them cannot be told.
+        """
         if cut not in self._keys:
             self._keys[cut] = self._make(cut)
         return self._keys[cut]
@@ -61,7 +66,7 @@ class PrefixKeys:
             "unpadded": plan.unpadded,
             "tensors": {name: self._digest(name, t) for name, t in self._tensors(cut)},
             "steps": self._computation.digests(cut),
-            "values": self._values(cut),
+            "content": self._content(cut),
             **self._circumstances,
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -83,13 +88,16 @@ class PrefixKeys:
             if self._computation.first_reads.get(id(buffer), 0) < cut:
                 yield name, buffer
 
-    def _values(self, cut: int) -> str:
+    def _content(self, cut: int) -> str:
         """A digest of what else the backbone holds, such as a list of words: which part of it is
         read depends on the text."""
         parts: list[object] = [self._classifier.backbone]
         if cut == len(self._plan.stages):
             parts.append(self._classifier.pooling)
-        return hashlib.sha256(repr(State(parts).values).encode()).hexdigest()
+        classifier = self._classifier
+        return content_digest(
+            parts, {id(each) for each in (*classifier.parameters(), *classifier.buffers())}
+        )
 
     def _digest(self, name: str, tensor: Tensor) -> str:
         if name not in self._digests:

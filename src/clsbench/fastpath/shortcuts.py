@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 
 import torch
 
 from clsbench.environment import free_memory_bytes
 from clsbench.fastpath.cache_files import activations_folder
+from clsbench.fastpath.contents import UnknowableError
 from clsbench.fastpath.disk_cache import DiskCache, PrefixKey
 from clsbench.fastpath.forward import Shortcuts
 from clsbench.fastpath.keys import PrefixKeys
@@ -17,6 +19,8 @@ from clsbench.model.classifier import Classifier
 from clsbench.options import RunOptions, size_bytes
 from clsbench.resolve import Experiment
 from clsbench.spec import format_component, to_tree
+
+logger = logging.getLogger(__name__)
 
 _DECIDING = ("backbone", "pooling", "adapter")
 """The axes whose components decide on the activations of a prefix."""
@@ -56,12 +60,24 @@ def make_shortcuts(
 
     pooling = f"{format_component(tree['pooling'])} {versions.get('pooling')}"
 
+    unknown: list[UnknowableError] = []
+
     def key(cut: int) -> PrefixKey | None:
         pooled = cut == len(plan.stages) or (plan.single is not None and cut > plan.single)
         deciding = versions if pooled else everywhere
         if not disk_bytes or None in deciding.values():
             return None
-        found = keys.at(cut)
+        try:
+            found = keys.at(cut)
+        except UnknowableError as error:
+            if not unknown:
+                logger.warning(
+                    "the frozen prefix is not kept for later runs: the backbone holds %s, of "
+                    "which nobody knows whether it is the same then",
+                    error,
+                )
+            unknown.append(error)
+            return None
         found = found._replace(about={**found.about, "texts": texts})
         if not pooled:  # the same whatever reads it
             return found

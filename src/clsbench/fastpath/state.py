@@ -10,6 +10,7 @@ import zlib
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Set
 from contextvars import ContextVar
+from mmap import mmap
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
@@ -17,7 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_PLAIN = (type(None), bool, int, float, complex, str, bytes, range, torch.device, torch.dtype)
+PLAIN = (type(None), bool, int, float, complex, str, bytes, range, torch.device, torch.dtype)
+"""What is held by value."""
+
 _CONTAINERS = (list, tuple, set, frozenset, deque)
 _HASHED_BYTES = 2**20
 """An array tells no version, and a tensor's is not told of what is written past torch; those that
@@ -46,9 +49,6 @@ class State:
         self._places: dict[int, int] = {}
         self.objects: list[object] = []
         """All that was reached, but plain values."""
-        self.values: list[object] = []
-        """The plain values that were reached, and checksums of arrays: the same in every process
-        that holds the same."""
         self._walk(root)
 
     def memory(self) -> set[int]:
@@ -73,9 +73,8 @@ class State:
         tokens, places = self._tokens, self._places
         while waiting:
             value = waiting.pop()
-            if type(value) in _PLAIN:
+            if type(value) in PLAIN:
                 tokens.append(value)
-                self.values.append(value)
             elif id(value) in places:
                 tokens.append(places[id(value)])
             else:
@@ -90,7 +89,7 @@ class State:
             return [value.__dict__, value._backward_hooks]
         if isinstance(value, FunctionType):
             self._tokens.append(value.__code__)
-            return [*_contents(value), value.__defaults__, value.__kwdefaults__, value.__dict__]
+            return [*closure_of(value), value.__defaults__, value.__kwdefaults__, value.__dict__]
         if isinstance(value, type):
             self._tokens.append(value)
             return closures_of(value)
@@ -98,10 +97,9 @@ class State:
         if generator is not None or isinstance(value, (ModuleType, logging.Logger)):
             self._tokens.append(value if generator is None else generator)
             return ()
-        if isinstance(value, (np.ndarray, np.generic, bytearray, array.array)):
+        if isinstance(value, (np.ndarray, np.generic, bytearray, array.array, memoryview, mmap)):
             checksum = _checksum(value)
             self._tokens.append(value if checksum is None else checksum)
-            self.values.append(checksum)
             return ()
         if isinstance(value, ContextVar):
             return [value.get(None)]
@@ -123,7 +121,7 @@ class State:
             inside += (value.func, value.args, value.keywords)
         elif isinstance(value, MethodType):
             inside += (value.__func__, value.__self__)
-        attributes = _attributes(value)
+        attributes = attributes_of(value)
         if "<locals>" in type(value).__qualname__:
             inside.append(type(value))
         if not inside and attributes is None and not isinstance(value, (dict, *_CONTAINERS)):
@@ -141,7 +139,7 @@ def closures_of(kind: type) -> list[object]:
             for name, method in vars(base).items():
                 function = getattr(method, "__func__", method)
                 if isinstance(function, FunctionType) and name != "__init__":
-                    found += [each for each in _contents(function) if not isinstance(each, type)]
+                    found += [each for each in closure_of(function) if not isinstance(each, type)]
     return found
 
 
@@ -150,7 +148,8 @@ def generators_in(state: State) -> list[object]:
     return [value for value in state.objects if _generator_state(value) is not None]
 
 
-def _contents(function: FunctionType) -> list[object]:
+def closure_of(function: FunctionType) -> list[object]:
+    """What it takes from the function around it."""
     found = []
     for cell in function.__closure__ or ():
         try:
@@ -160,8 +159,8 @@ def _contents(function: FunctionType) -> list[object]:
     return found
 
 
-def _attributes(value: object) -> dict[str, object] | None:
-    """The attributes of an object, ``None`` if it can have none."""
+def attributes_of(value: object) -> dict[str, object] | None:
+    """The attributes of an object, in slots as well; ``None`` if it can have none."""
     found: dict[str, object] | None = getattr(value, "__dict__", None)
     for base in type(value).__mro__:
         slots = vars(base).get("__slots__", ())
@@ -195,14 +194,14 @@ def tensor_bytes(tensor: Tensor) -> memoryview:
 
 
 def _checksum(value: Any) -> int | None:
-    """That of an array's content, ``None`` if it is too large, or one of objects."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        return (
-            None
-            if value.nbytes > _HASHED_BYTES or value.dtype.hasobject
-            else zlib.crc32(value.tobytes())
-        )
-    return zlib.crc32(value) if len(value) <= _HASHED_BYTES else None
+    """That of an array's content, ``None`` if it is too large, one of objects, or released."""
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.hasobject:
+        return None
+    try:
+        content = memoryview(value)
+        return zlib.crc32(content.tobytes()) if content.nbytes <= _HASHED_BYTES else None
+    except ValueError:
+        return None
 
 
 def _reduced(value: object) -> object:
@@ -219,7 +218,7 @@ def _same(now: object, then: object, read: Set[int]) -> bool:
         if now.tensor is then.tensor:
             return now[1:] == then[1:]
         return then.memory not in read
-    if type(now) is not type(then) or type(now) not in (*_PLAIN, tuple):
+    if type(now) is not type(then) or type(now) not in (*PLAIN, tuple):
         return False
     return now == then or (now != now and then != then)
 
