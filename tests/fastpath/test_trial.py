@@ -69,6 +69,54 @@ def test_a_gate_that_does_no_harm_is_none_to_refuse() -> None:
         assert torch.equal(one, other), "the classifier itself is not moved"
 
 
+def test_what_a_zero_among_other_weights_hides_is_seen() -> None:
+    """Each text itself, and none of the mean over all: as it is at first."""
+
+    def mix(classifier: Any) -> None:
+        head = classifier.out_head
+        head.mix = nn.Parameter(torch.tensor([1.0, 0.0], device=device_of(classifier)))
+        head.register_forward_pre_hook(
+            lambda module, inputs: (
+                module.mix[0] * inputs[0] + module.mix[1] * inputs[0].mean(0, keepdim=True)
+            )
+        )
+
+    plain, fast = both(mix, LastBlocks(), trial=True)
+    assert_same(plain, fast)
+    assert fast.problem is not None
+    assert "differ" in fast.problem
+
+
+def of_small_positive_numbers(classifier: Any) -> None:
+    head = classifier.out_head
+    head.rate = nn.Parameter(torch.full((12,), 1e-3, device=device_of(classifier)))
+    head.register_forward_pre_hook(lambda m, inputs: inputs[0] + m.rate.log() * m.rate.sqrt())
+
+
+def of_numbers_up_to_one(classifier: Any) -> None:
+    head = classifier.out_head
+    head.gate = nn.Parameter(torch.ones(12, device=device_of(classifier)))
+
+    def close(module: Any, inputs: Any) -> Tensor:
+        if not module.gate.is_meta and bool((module.gate > 1.005).any()):
+            raise ValueError("gate out of (0, 1]")
+        gated: Tensor = inputs[0] * module.gate
+        return gated
+
+    head.register_forward_pre_hook(close)
+
+
+@pytest.mark.parametrize("change", [of_small_positive_numbers, of_numbers_up_to_one])
+def test_what_can_be_computed_of_certain_numbers_alone_is_served(
+    change: Callable[[Any], None],
+) -> None:
+    plain, fast = both(change, LastBlocks(), trial=True)
+    assert_same(plain, fast)
+    assert fast.problem is None
+    assert fast.plan is not None
+    assert fast.plan.epochs[0].cut == 3
+
+
 # --- how many texts there are ---------------------------------------------------------------------
 
 
@@ -87,6 +135,42 @@ def test_what_is_done_with_many_texts_alone_is_seen(
         module.register_forward_hook(centre)
 
     assert_same(*both(change, freezing, pooling, trial=True))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_attention_of_torch_is_served(batch_size: int) -> None:
+    """For one text its kernels are others."""
+
+    def attend(classifier: Any) -> None:
+        device = device_of(classifier)
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            layer = nn.TransformerEncoderLayer(
+                12, 2, 24, 0.0, batch_first=True, device=device, dtype=torch.float64
+            )
+        for parameter in layer.parameters():
+            parameter.requires_grad_(False)
+        block(classifier, 0).register_forward_hook(lambda m, inputs, out: layer(out))
+
+    plain, fast = both(attend, HeadOnly(), trial=True, batch_size=batch_size)
+    assert_same(plain, fast)
+    assert fast.problem is None
+    assert fast.plan is not None
+    assert fast.plan.epochs[0].cut == 6
+
+
+def test_what_counts_texts_is_told() -> None:
+    def one_by_one(classifier: Any) -> None:
+        block(classifier, 0).register_forward_hook(
+            lambda m, inputs, out: torch.stack([text * 1.5 for text in out])
+        )
+
+    plain, fast = both(one_by_one, LastBlocks(), trial=True)
+    assert_same(plain, fast)
+    assert fast.plan is not None
+    assert fast.plan.shortcuts[1].detail == (
+        "block.0 does something else for another number of texts"
+    )
 
 
 # --- state that nothing tells of ------------------------------------------------------------------
@@ -127,6 +211,16 @@ def count_in_a_context(classifier: Any) -> Callable[[], int]:
     return count
 
 
+def count_in_a_view(classifier: Any) -> Callable[[], int]:
+    steps = memoryview(bytearray(1))
+
+    def count() -> int:
+        steps[0] += 1
+        return steps[0]
+
+    return count
+
+
 def count_by_list(classifier: Any) -> Callable[[], int]:
     steps = iter(range(10_000))
     return lambda: next(steps)
@@ -134,7 +228,14 @@ def count_by_list(classifier: Any) -> Callable[[], int]:
 
 @pytest.mark.parametrize(
     "counting",
-    [count_by_iterator, count_in_bytes, count_past_torch, count_in_a_context, count_by_list],
+    [
+        count_by_iterator,
+        count_in_bytes,
+        count_past_torch,
+        count_in_a_context,
+        count_in_a_view,
+        count_by_list,
+    ],
 )
 def test_a_step_count_is_seen_however_it_is_held(
     counting: Callable[[Any], Callable[[], int]],
@@ -154,7 +255,8 @@ def test_a_step_count_is_seen_however_it_is_held(
     plain, fast = both(coarsen, LastBlocks(), trial=True, epochs=8)
     assert fast.problem is not None
     assert "changes something, or draws" in fast.problem
-    if counting is not count_in_a_context:  # which no copy of a classifier holds
+    # No copy of a classifier has its own of these.
+    if counting not in (count_in_a_context, count_in_a_view):
         assert_same(plain, fast)
 
 
@@ -195,8 +297,34 @@ def test_frozen_stages_that_something_else_changes_end_the_run(
                 handle.remove()
             removed_hooks.append(register_optimizer_step_post_hook(change))
 
-    with pytest.raises(PrefixChangedError, match=r"no longer holds .* run with --no-fast prefix"):
+    with pytest.raises(PrefixChangedError, match=r"no longer holds: .* run with --no-fast prefix"):
         both(follow, LastBlocks(), trial=True)
+
+
+@pytest.mark.parametrize("undone", [False, True])
+def test_a_frozen_weight_that_was_written_to_ends_the_run_and_is_named(
+    undone: bool, removed_hooks: list[Any]
+) -> None:
+    """In one row of a table, which few texts read, or for a while."""
+
+    def change(classifier: Any) -> None:
+        table, steps = classifier.backbone.tok_emb.weight, itertools.count()
+
+        def write(*_: Any) -> None:
+            step = next(steps)
+            with torch.no_grad():
+                if step == 1:
+                    table[7] *= 2
+                elif step == 2 and undone:
+                    table[7] /= 2
+
+        if not table.is_meta:
+            for handle in removed_hooks:
+                handle.remove()
+            removed_hooks.append(register_optimizer_step_post_hook(write))
+
+    with pytest.raises(PrefixChangedError, match=r"tok_emb\.weight, which they read, was written"):
+        both(change, LastBlocks(), trial=True)
 
 
 def test_hooks_of_all_modules_forbid_every_shortcut(removed_hooks: list[Any]) -> None:
@@ -208,7 +336,8 @@ def test_hooks_of_all_modules_forbid_every_shortcut(removed_hooks: list[Any]) ->
     }
 
 
-def test_a_weight_that_is_written_past_torch_ends_the_run_and_is_named() -> None:
+@pytest.mark.parametrize("kind", ["clipped", "in another order"])
+def test_a_weight_that_is_written_past_torch_ends_the_run_and_is_named(kind: str) -> None:
     """It is changed then: no other path would begin where the user's run began."""
 
     class Clips(nn.Module):
@@ -219,7 +348,10 @@ def test_a_weight_that_is_written_past_torch_ends_the_run_and_is_named() -> None
         def forward(self, pooled: Tensor) -> Tensor:
             if not pooled.is_meta:
                 values = self.inner.weight.detach().numpy()  # type: ignore[operator,union-attr]
-                np.clip(values, -0.1, 0.1, out=values)
+                if kind == "clipped":
+                    np.clip(values, -0.1, 0.1, out=values)
+                else:
+                    values[:] = np.roll(values, 1, 1)
             out: Tensor = self.inner(pooled)
             return out
 

@@ -16,7 +16,14 @@ from clsbench.data.tokens import TokenRows
 from clsbench.fastpath.chain import Chain, Inputs
 from clsbench.fastpath.disk_cache import PrefixKey
 from clsbench.fastpath.plan import FastPlan
-from clsbench.fastpath.prefix import PrefixStore, Progress, Room, Start, nobody_watches
+from clsbench.fastpath.prefix import (
+    PrefixChangedError,
+    PrefixStore,
+    Progress,
+    Room,
+    Start,
+    nobody_watches,
+)
 from clsbench.fastpath.rows import DistinctRows
 from clsbench.model.classifier import Classifier
 from clsbench.model.packing import Packing
@@ -154,6 +161,7 @@ class _FastForward:
         self._chain = Chain(forward.classifier, plan.single)
         self._cut = 0
         self._filled: dict[int, int] = {}
+        self._versions: dict[int, dict[str, int]] = {}
         splits = forward.splits
         fixed = plan.unpadded or all(rows.padded for rows in splits.values())
         self._rows = DistinctRows(splits, shortcuts.pooling, plan.unpadded) if fixed else None
@@ -202,9 +210,18 @@ class _FastForward:
             self._forget(below.keys() - needed)
 
     def verify(self) -> None:
-        if self._cut:
-            assert self._store is not None
-            self._store.verify(self._cut)
+        if self._store is None or not self._cut:
+            return
+        for name, version in self._versions_below(self._cut).items():
+            if version != self._versions[self._cut][name]:
+                raise PrefixChangedError(f"{name}, which they read, was written to while training")
+        self._store.verify(self._cut)
+
+    def _versions_below(self, cut: int) -> dict[str, int]:
+        """How often the parameters were written to that stages before ``cut`` read."""
+        names = frozenset[str]().union(*self._plan.weights[:cut])
+        parameters = self._forward.classifier.named_parameters()
+        return {name: parameter._version for name, parameter in parameters if name in names}
 
     def _forget(self, cuts: Iterable[int]) -> None:
         assert self._store is not None
@@ -224,6 +241,7 @@ class _FastForward:
             below = {}  # what is kept is rounded: going on from it is not the same
         self._store.fill(keys, below, self._plan.mixed_lengths, progress)
         self._filled.update(dict.fromkeys(keys, since))
+        self._versions.update({cut: self._versions_below(cut) for cut in keys})
 
     def kept(self) -> KeptActivations | None:
         return self._store.facts() if self._store is not None else None

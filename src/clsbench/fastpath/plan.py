@@ -17,7 +17,7 @@ from torch.nn.modules.module import _has_any_global_hook
 from clsbench.components import BackboneModule, PackingBackboneModule, Pooling
 from clsbench.fastpath.chain import Chain
 from clsbench.fastpath.operations import WritesWeightsError
-from clsbench.fastpath.probe import Probe, any_texts, manner_of, probe_stages
+from clsbench.fastpath.probe import Manner, Probe, any_texts, manner_of, probe_stages
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
 from clsbench.options import size_text
@@ -64,6 +64,7 @@ class FastPlan(NamedTuple):
     joins: bool
     epochs: tuple[EpochCut, ...]
     first_trained: tuple[int, ...]
+    weights: tuple[frozenset[str], ...]
     shortcuts: tuple[Shortcut, ...]
 
     def holds_since(self, cut: int, epoch: int) -> int:
@@ -103,7 +104,9 @@ def plan_fast_path(
     inputs = any_texts(2, batching.positions, "meta")
     probes = {}
     try:
-        manner = manner_of(outline, inputs, other_counts=(1, batching.batch_size, _MANY_TEXTS))
+        # Not with one, for which torch itself has other kernels: the trial sends one by itself.
+        counts = {batching.batch_size, _MANY_TEXTS} - {1}
+        manner = manner_of(outline, inputs, other_counts=sorted(counts))
         for trained in set(freezing.by_epoch):
             freezing.apply(outline, trained)
             probes[trained] = probe = probe_stages(outline, inputs, manner)
@@ -115,7 +118,7 @@ def plan_fast_path(
     drawing = min(probe.first_drawing for probe in probes.values())
     backbone: BackboneModule = outline.backbone  # type: ignore[assignment]
     if drawing < len(names):
-        reason = f"{names[drawing]} draws at random or depends on its batch while training"
+        reason = f"{names[drawing]} {_does_otherwise(drawing, manner)}"
         forbidden = {**forbidden, **dict.fromkeys((POSITION, PACKING), reason)}
     if _counts_tokens(outline, freezing):
         reason = "an embedding scales its gradients by how often a token stands in a batch"
@@ -128,7 +131,7 @@ def plan_fast_path(
             **forbidden,
         }
     by_epoch = [probes[trained] for trained in freezing.by_epoch]
-    epochs, prefix = _plan_prefix(names, by_epoch, forbidden)
+    epochs, prefix = _plan_prefix(names, by_epoch, manner, forbidden)
     return FastPlan(
         stages=names,
         single=single,
@@ -138,6 +141,7 @@ def plan_fast_path(
         joins=manner.joins,
         epochs=epochs,
         first_trained=tuple(probe.first_trained for probe in by_epoch),
+        weights=by_epoch[0].weights,
         shortcuts=(prefix, position, packing),
     )
 
@@ -196,8 +200,15 @@ def nothing(names: tuple[str, ...], freezing: FreezingPlan, reason: str) -> Fast
         joins=False,
         epochs=(EpochCut(0, -1),) * epochs,
         first_trained=(0,) * epochs,
+        weights=(frozenset(),) * len(names),
         shortcuts=shortcuts,
     )
+
+
+def _does_otherwise(stage: int, manner: Manner) -> str:
+    if stage in manner.counting:
+        return "does something else for another number of texts"
+    return "draws at random, changes something, or does something else while training"
 
 
 def _is_changed(outline: Classifier) -> bool:
@@ -273,7 +284,7 @@ def _plan_position(
 
 
 def _plan_prefix(
-    names: Sequence[str], probes: Sequence[Probe], forbidden: Mapping[str, str]
+    names: Sequence[str], probes: Sequence[Probe], manner: Manner, forbidden: Mapping[str, str]
 ) -> tuple[tuple[EpochCut, ...], Shortcut]:
     def no(reason: str) -> tuple[tuple[EpochCut, ...], Shortcut]:
         return (EpochCut(0, -1),) * len(probes), Shortcut(name=PREFIX, taken=False, detail=reason)
@@ -285,7 +296,7 @@ def _plan_prefix(
         ending = max(probes, key=lambda probe: min(probe.first_trained, probe.first_drawing))
         end = min(ending.first_trained, ending.first_drawing)
         trains = ending.first_trained == end
-        does = "trains" if trains else "works otherwise while training"
+        does = "trains" if trains else _does_otherwise(end, manner)
         if 0 < end <= ending.first_product:
             part = " already, at least in part" if trains else ""
             return no(

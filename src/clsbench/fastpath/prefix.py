@@ -77,7 +77,12 @@ class _Lack(NamedTuple):
 
 
 class PrefixChangedError(ClsbenchError):
-    """The stages whose activations are kept have changed."""
+    """The stages whose activations are kept have changed; ``what`` tells how that was seen."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"what is kept of the frozen stages no longer holds: {what}; run with --no-fast prefix"
+        )
 
 
 class PrefixStore:
@@ -207,9 +212,8 @@ class PrefixStore:
         ((again,),) = self._compute(torch.tensor([slot]), [cut], None).values()
         if difference := _difference(again.cpu(), kept.cpu()):
             raise PrefixChangedError(
-                f"what is kept of the frozen stages no longer holds (it differs {difference}): "
-                "something has changed them while training, such as a plugin's hook; run with "
-                "--no-fast prefix"
+                f"computed again by itself, a text differs {difference}: something has changed the "
+                "stages, or they depend on the other texts in a batch"
             )
 
     def problems(self) -> tuple[str, ...]:

@@ -24,13 +24,15 @@ class Probe(NamedTuple):
     Each is the index of a stage, or the chain's length: the first that reads a trained parameter
     (or what another one changes), the first that draws random numbers, changes what the classifier
     holds, or does something else than in evaluation mode, the first that multiplies matrices.
-    ``reshapes``: the first that gives another number of positions, or ``None``.
+    ``reshapes``: the first that gives another number of positions, or ``None``. ``weights``: the
+    names of the parameters that each stage reads.
     """
 
     first_trained: int
     first_drawing: int
     first_product: int
     reshapes: int | None
+    weights: tuple[frozenset[str], ...]
 
     @property
     def same(self) -> int:
@@ -46,13 +48,15 @@ class Probe(NamedTuple):
 class Manner(NamedTuple):
     """What is done otherwise than the rest of the plan takes for granted.
 
-    ``otherwise``: the stages that take other steps while training than in evaluation, or with other
-    numbers of texts, or change or draw something there; ``written``: the memory that each stage,
-    and the head, writes to in evaluation; ``joins``: whether nothing is changed or drawn in
-    evaluation, whatever the number of texts, so that batches may be joined.
+    ``otherwise``: the stages that take other steps while training than in evaluation, or change or
+    draw something there; ``counting``: those that take others with other numbers of texts;
+    ``written``: the memory that each stage, and the head, writes to in evaluation; ``joins``:
+    whether nothing is changed or drawn in evaluation, whatever the number of texts, so that batches
+    may be joined.
     """
 
     otherwise: frozenset[int]
+    counting: frozenset[int]
     written: tuple[frozenset[int], ...]
     joins: bool
 
@@ -94,19 +98,19 @@ def manner_of(
             see_stages(classifier, _so_many(inputs, count), training=False)
             for count in {*other_counts} - {len(inputs.lengths)}
         ]
-    counting = {
+    counting = frozenset(
         index
         for many in by_count
         for index, (one, other) in enumerate(zip(evaluation, many, strict=True))
         if one.operations.computations() != other.operations.computations()
-    }
+    )
     return Manner(
         otherwise=frozenset(
             index
             for index, (one, other) in enumerate(zip(evaluation, training, strict=True))
             if one.operations.steps != other.operations.steps or one.changes or other.changes
-        )
-        | counting,
+        ),
+        counting=counting,
         written=tuple(seen.written for seen in evaluation),
         joins=not counting
         and not any(seen.changes or seen.operations.draws for seen in evaluation),
@@ -139,7 +143,7 @@ def probe_stages(classifier: Classifier, inputs: Inputs, manner: Manner) -> Prob
         # What is read without a gradient changes all the same.
         if hidden.requires_grad or (trained | by_others) & operations.reads:
             first_trained = min(index, first_trained)
-        if operations.draws or changes or index in manner.otherwise:
+        if operations.draws or changes or index in manner.otherwise | manner.counting:
             first_drawing = min(index, first_drawing)
         if operations.idle_draws:
             first_idle = min(index, first_idle)
@@ -150,7 +154,11 @@ def probe_stages(classifier: Classifier, inputs: Inputs, manner: Manner) -> Prob
     if head.operations.draws or first_drawing < stages:
         # Draws without effect still move the generator from which others draw.
         first_drawing = min(first_drawing, first_idle)
-    return Probe(first_trained, first_drawing, first_product, reshapes)
+    names = weights_of(classifier)
+    weights = tuple(
+        frozenset(names[memory] for memory in each.operations.reads & names.keys()) for each in seen
+    )
+    return Probe(first_trained, first_drawing, first_product, reshapes, weights)
 
 
 def see_stages(
