@@ -210,12 +210,11 @@ class _FastForward:
             self._forget(below.keys() - needed)
 
     def verify(self) -> None:
-        if self._store is None or not self._cut:
-            return
-        for name, version in self._versions_below(self._cut).items():
-            if version != self._versions[self._cut][name]:
-                raise PrefixChangedError(f"{name}, which they read, was written to while training")
-        self._store.verify(self._cut)
+        if self._store is not None and self._cut:
+            for name, version in self._versions_below(self._cut).items():
+                if version != self._versions[self._cut][name]:
+                    raise PrefixChangedError(f"{name}, which they read, was written to meanwhile")
+            self._store.verify(self._cut)
 
     def _versions_below(self, cut: int) -> dict[str, int]:
         """How often the parameters were written to that stages before ``cut`` read."""
