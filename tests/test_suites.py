@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from clsbench import Board, Executor, Job, JobEnd, JobProgress, perform_job
@@ -114,6 +115,29 @@ def test_rows_share_a_run_and_it_is_not_run_again(options: RunOptions, catalog: 
     assert watching.statuses() == ["stored"] * 2
     assert [row.runs for row in again.rows] == [row.runs for row in results.rows]
     assert again.rows[0].stored == first.runs
+
+
+class Elsewhere(Here, frozen=True):
+    """Another version of things: what it runs is not what it was asked for."""
+
+    def execute(self, jobs: Sequence[Job], at_once: int | None, board: Board) -> None:
+        for job in jobs:
+            spec = {**job.spec, "train": {**job.spec["train"], "lr": 1e-3}}
+            if board.claim(job):
+                other = msgspec.structs.replace(job, spec=spec)
+                board.end(job, perform_job(other, partial(board.tell, job)))
+
+
+def test_what_was_run_otherwise_is_no_result_of_the_row(
+    options: RunOptions, catalog: Catalog
+) -> None:
+    spec = SuiteSpec(name="small", base="gpt2-sms-spam", changes=SMALL, rows=SUITE.rows[:1])
+    planned = plan(options, catalog, spec)
+    results = run_suite(planned, Elsewhere(), options, None, Watching(), [], False)
+    (row,) = results.rows
+    assert not row.runs
+    assert "another experiment than was planned" in row.errors[0]
+    assert "-gpt2-sms-spam-" in row.errors[0], "where it is stored"
 
 
 @pytest.mark.slow

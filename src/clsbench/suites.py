@@ -29,7 +29,7 @@ from clsbench.planning import plan_run, run_key
 from clsbench.preparation import PreparedFiles, prepare_data, prepare_files
 from clsbench.record import RunRecord
 from clsbench.resolve import Experiment, find_spec, resolve
-from clsbench.results.store import check_store_writable, finished_run
+from clsbench.results.store import check_store_writable, finished_run, read_record
 from clsbench.results.suite_results import RowResult, SuiteResults, write_suite_results
 from clsbench.spec import ExperimentSpec, to_tree
 from clsbench.suite import SuiteRow, SuiteSpec
@@ -356,6 +356,15 @@ class _Claims:
 
     def end(self, job: Job, end: JobEnd) -> None:
         self._locks.pop(job.key).release()
+        if end.status == "finished" and end.run is not None:
+            done = read_record(self._store / end.run)
+            if done.run_key != job.key:
+                problem = (
+                    f"it was run as another experiment than was planned (stored as {end.run}): "
+                    "where it ran, its data, its plugins' versions or the device are others; "
+                    "install the same there"
+                )
+                end = JobEnd(status="failed", error=problem)
         self._set(job, RunState(end.status, end.run, end.error))
 
     def busy_elsewhere(self) -> list[Job]:
