@@ -49,6 +49,12 @@ class AssetError(ClsbenchError):
     exit_code = 3
 
 
+class NotMeasuredError(ClsbenchError):
+    """Nothing can be said of what was to be timed, since it could not be."""
+
+    exit_code = 4
+
+
 def closest_match_hint(name: str, choices: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the choice nearest to ``name``, else the list of choices."""
     known = sorted(choices)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -145,13 +146,49 @@ def test_the_history_by_machine_with_its_plot(
     assert [list(run["seconds"]) for run in runs] == [[NAMES[1]]] * 7
 
 
+def test_no_older_run_is_judged_in_place_of_one_that_cannot_be_read(
+    clsbench: Command, folder: Path
+) -> None:
+    os.utime(folder / "0006.json", (1, 1))
+    latest = folder / "0007.json"
+    latest.write_text("{")
+    done = clsbench("bench", "check", "--from", folder)
+    assert done.returncode == 4
+    assert f"error: {latest} is no run of these benchmarks" in done.stderr
+    assert "written after every run that can be read" in done.stderr
+    assert done.stdout == ""
+    os.utime(latest, (0, 0))
+    assert clsbench("bench", "check", "--from", folder).returncode == 0
+
+
+def test_a_damaged_baseline_is_no_baseline(clsbench: Command, folder: Path, tmp_path: Path) -> None:
+    baseline = tmp_path / "cwd" / "benchmarks" / "baseline"
+    baseline.mkdir(parents=True)
+    empty = clsbench("bench", "check", "--from", folder, "--by", baseline)
+    assert empty.returncode == 2
+    assert "there is no run of the benchmarks in" in empty.stderr
+    (baseline / "0001.json").write_text("<<<<<<< HEAD")
+    for arguments in (["--by", baseline], []):
+        done = clsbench("bench", "check", "--from", folder, *arguments)
+        assert done.returncode == 2
+        assert "what runs are judged by must be whole" in done.stderr
+
+
+def test_a_threshold_for_nothing_is_a_mistake(clsbench: Command, folder: Path) -> None:
+    done = clsbench("bench", "check", "--from", folder, "--threshold", "no such=0.5")
+    assert done.returncode == 2
+    assert "--threshold no such=…: no benchmark here has that in its name" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["check", "--from", "nowhere"], "there is no run of the benchmarks in nowhere"),
         (["history", "--from", "nowhere"], "pytest benchmarks/ makes one"),
-        (["check", "--by", "x", "--against", "main"], "two ways to judge"),
+        (["check", "--by", ".", "--against", "main"], "two ways to judge"),
+        (["check", "--by", "nowhere"], "'nowhere' does not exist"),
         (["check", "--threshold", "much"], "is no FRACTION or NAME=FRACTION"),
+        (["check", "--threshold", "=0.3"], "names no benchmarks before the ="),
         (["history", "--plot", "x.gif"], "a plot is .svg, .pdf or .png"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from clsbench.errors import UsageError
+from clsbench.errors import ClsbenchError, NotMeasuredError, UsageError
 from clsbench.measure.checkouts import runs_in_pairs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -92,5 +92,22 @@ def test_the_slower_checkout_is_found(repository: Path, environment: dict[str, s
 def test_a_checkout_that_is_none_is_refused(repository: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no checkout with benchmarks/"):
         runs_in_pairs(tmp_path, "HEAD", 5, [], lambda done, of: None)
-    with pytest.raises(UsageError, match=r"git worktree add: .*nowhere"):
-        runs_in_pairs(repository, "nowhere", 5, [], lambda done, of: None)
+    for revision in ("nowhere", "-f", ""):
+        with pytest.raises(UsageError, match=f"there is no revision '{revision}' in"):
+            runs_in_pairs(repository, revision, 5, [], lambda done, of: None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "told"),
+    [
+        (["-k", "nothing_like_this"], UsageError, "no benchmark is selected by '-k nothing_like"),
+        (["--no-such-option"], NotMeasuredError, "end with exit code 4"),
+    ],
+)
+def test_benchmarks_that_do_not_run_are_no_regression(
+    repository: Path, arguments: list[str], error: type[ClsbenchError], told: str
+) -> None:
+    with pytest.raises(error, match=told) as raised:
+        runs_in_pairs(repository, "old", 5, arguments, lambda done, of: None)
+    assert raised.value.exit_code != 1, "which means: slower"
+    assert git(repository, "worktree", "list").count("\n") == 0

@@ -71,7 +71,9 @@ def test_files_that_are_no_runs_are_named_and_skipped(tmp_path: Path) -> None:
     assert len(history.runs) == 1
     assert len(history.problems) == 5
     for number in (2, 3, 4, 5):
-        assert f"000{number}_run.json is no run of these benchmarks" in " ".join(history.problems)
+        assert f"000{number}_run.json is no run of these benchmarks" in " ".join(
+            problem.text for problem in history.problems
+        )
 
 
 def test_what_was_not_finished_is_not_read(tmp_path: Path) -> None:

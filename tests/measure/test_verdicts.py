@@ -121,9 +121,19 @@ def test_what_is_below_the_threshold_does_not_matter(slower: float, outcome: str
 def test_noise_between_runs_forbids_small_claims() -> None:
     earlier = [a_run(n, [1.0 + 0.2 * (n % 2), 2, 3, 4]) for n in range(8)]
     verdicts = verdicts_of(a_run(9, [1.25, 2, 3, 4]), earlier, FIVE_PERCENT)
-    assert {verdict.outcome for verdict in verdicts} == {"no difference shown"}
+    outcomes = [verdict.outcome for verdict in verdicts]
+    assert outcomes == ["not measured", *["no difference shown"] * 3]
     assert verdicts[0].limit is not None
     assert verdicts[0].limit > 1.14
+    verdicts = verdicts_of(a_run(9, [2.0, 2, 3, 4]), earlier, FIVE_PERCENT)
+    assert verdicts[0].outcome == "slower", "whatever the noise"
+
+
+def test_what_an_earlier_run_took_without_a_change_is_not_slower() -> None:
+    """A benchmark with two speeds, of which the other is rare."""
+    earlier = [a_run(n, [1.08 if n == 2 else 1.0, 2, 3, 4]) for n in range(12)]
+    verdicts = verdicts_of(a_run(13, [1.08, 2.16, 3, 4]), earlier, FIVE_PERCENT)
+    assert [verdict.outcome for verdict in verdicts[:2]] == ["no difference shown", "slower"]
 
 
 def test_without_enough_there_is_no_verdict() -> None:

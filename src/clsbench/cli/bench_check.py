@@ -11,7 +11,7 @@ from clsbench.cli.bench_history import DEFAULT_BASELINE, folder_option, history_
 from clsbench.cli.json_command import JsonCommand, tell_json
 from clsbench.cli.session import Session
 from clsbench.cli.termination import heeding_sigterm
-from clsbench.errors import UsageError
+from clsbench.errors import NotMeasuredError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ _SLOWER, _NOT_MEASURED = 1, 4
     "--by",
     "judges",
     metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
     help=f"Judge by the runs there [default: {DEFAULT_BASELINE}, which clsbench bench baseline "
     "makes, if it holds runs on a like machine; else the earlier runs]",
 )
@@ -82,9 +82,13 @@ def bench_check(
     seconds, multiples are judged; where it took longer or shorter than in any of them, by a tenth
     or more, the machine is in another state, and nothing is.
 
+    Where runs without a change differ so much that twice the threshold would not be told, nothing
+    is measured either. A benchmark that by itself has two speeds, of which earlier runs happened to
+    show one, may be called slower: run it again, or use --against.
+
     Exit codes: 0 nothing is slower; 1 something is; 4 something could not be judged, since too few
-    rounds were undisturbed, the machine is in another state, or there are too few earlier runs;
-    2 what was asked for is wrong.
+    rounds were undisturbed, runs differ too much, the machine is in another state, there are too
+    few earlier runs, or the benchmarks of --against fail; 2 what was asked for is wrong.
 
     \b
     clsbench bench check
@@ -110,10 +114,12 @@ def bench_check(
         runs = runs_in_pairs(Path.cwd(), against, pairs, arguments, tell)
         verdicts = judge_pairs(runs, chosen)
         facts: dict[str, Any] = {"against": against, "pairs": pairs}
-        title = f"the sources here against {against}, {pairs} runs of each, round by round in turn"
+        titles = [
+            f"the sources here against {against}, {pairs} runs of each, round by round in turn"
+        ]
     else:
         history = history_in(folder)
-        latest = history.runs[-1]
+        latest = _latest(history)
         earlier, origin = _to_judge_by(history, latest, judges)
         verdicts, machine = judge(latest, earlier, chosen)
         facts = {
@@ -122,20 +128,43 @@ def bench_check(
             "judged_by": origin,
             "machine": machine,
         }
-        title = (
+        titles = [
             f"the run of {latest.date[:19]} at {latest.commit} ({latest.file}), judged by {origin}"
-        )
+        ]
         if machine is not None:
-            title += f"\n{_machine_text(machine)}"
+            titles.append(_machine_text(machine))
+    for name in chosen.special:
+        if not any(chosen.fits(name, verdict.benchmark, verdict.group) for verdict in verdicts):
+            raise UsageError(
+                f"--threshold {name}=…: no benchmark here has that in its name, or a group that "
+                "begins so"
+            )
     if as_json:
         tell_json(ctx, {**facts, "verdicts": verdicts})
     else:
-        _print_verdicts(title, verdicts)
+        _print_verdicts(titles, verdicts)
     outcomes = {verdict.outcome for verdict in verdicts}
     if "slower" in outcomes:
         ctx.exit(_SLOWER)
     if outcomes & {"not measured", "too few runs"}:
         ctx.exit(_NOT_MEASURED)
+
+
+def _latest(history: History) -> BenchmarkRun:
+    """The run to be judged.
+
+    Raises:
+        NotMeasuredError: a later one was kept, but cannot be read.
+    """
+    latest = history.runs[-1]
+    written = latest.file.stat().st_mtime
+    for problem in history.problems:
+        if problem.file.exists() and problem.file.stat().st_mtime > written:
+            raise NotMeasuredError(
+                f"{problem.text}; it was written after every run that can be read: remove it, or "
+                "run pytest benchmarks/ again"
+            )
+    return latest
 
 
 def _to_judge_by(
@@ -144,7 +173,15 @@ def _to_judge_by(
     """The runs on a like machine that ``latest`` is judged by, and what they are in words."""
     from clsbench.measure.history import like_runs, read_history
 
-    kept = like_runs(read_history(folder or DEFAULT_BASELINE), latest)
+    baseline = read_history(folder or DEFAULT_BASELINE)
+    if baseline.problems:
+        raise UsageError(
+            f"{baseline.problems[0].text}; what runs are judged by must be whole: clsbench bench "
+            "baseline makes it anew"
+        )
+    if folder is not None and not baseline.runs:
+        raise UsageError(f"there is no run of the benchmarks in {folder}; --by names another")
+    kept = like_runs(baseline, latest)
     if folder is None and not kept:
         earlier = like_runs(history, latest)
         return earlier, f"{len(earlier)} earlier runs on a like machine"
@@ -177,14 +214,16 @@ def _thresholds(texts: Sequence[str]) -> Thresholds:
             fraction = -1.0
         if not 0 <= fraction < 100:
             raise UsageError(f"--threshold {text!r} is no FRACTION or NAME=FRACTION, as in 0.05")
-        if name:
+        if name.strip():
             special[name] = fraction
+        elif "=" in text:
+            raise UsageError(f"--threshold {text!r} names no benchmarks before the =")
         else:
             general = fraction
     return Thresholds(general, special)
 
 
-def _print_verdicts(title: str, verdicts: Sequence[Verdict]) -> None:
+def _print_verdicts(titles: Sequence[str], verdicts: Sequence[Verdict]) -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -193,7 +232,8 @@ def _print_verdicts(title: str, verdicts: Sequence[Verdict]) -> None:
     from clsbench.report.wording import plain
 
     console = Console()
-    console.print(plain(title), soft_wrap=True)
+    for title in titles:
+        console.print(plain(title), soft_wrap=True)
     styles = {"slower": "bold red", "faster": "green", "not measured": "yellow"}
     rows = []
     for verdict in verdicts:

@@ -47,7 +47,7 @@ def history_in(folder: Path) -> History:
 
     history = read_history(folder)
     for problem in history.problems:
-        logger.warning("%s; it is left out", problem)
+        logger.warning("%s; it is left out", problem.text)
     if not history.runs:
         raise UsageError(
             f"there is no run of the benchmarks in {folder}; pytest benchmarks/ makes one, and "

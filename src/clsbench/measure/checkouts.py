@@ -16,9 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from clsbench.errors import ClsbenchError, UsageError
+from clsbench.errors import NotMeasuredError, UsageError
 from clsbench.measure.history import BenchmarkRun, read_history
 from clsbench.measure.turns import Turns
+
+_NOTHING_SELECTED = 5
+"""Pytest's exit code."""
 
 Tell = Callable[[int, int], None]
 """Told how many pairs are done, and of how many."""
@@ -33,8 +36,9 @@ def runs_in_pairs(
     lie in a worktree that is removed afterwards.
 
     Raises:
-        UsageError: ``repository`` is no checkout with benchmarks, or has no such revision.
-        ClsbenchError: the benchmarks fail.
+        UsageError: ``repository`` is no checkout with benchmarks, or has no such revision; no
+            benchmark is selected.
+        NotMeasuredError: the benchmarks fail.
     """
     if not (repository / "benchmarks" / "pytest.ini").is_file():
         raise UsageError(f"{repository} is no checkout with benchmarks/: --against needs one")
@@ -60,7 +64,8 @@ def runs_in_turn(repository: Path, sides: Sequence[Side]) -> list[BenchmarkRun]:
     """A run of the benchmarks of ``repository`` for each side, all at once, round by round.
 
     Raises:
-        ClsbenchError: the benchmarks fail.
+        UsageError: no benchmark is selected.
+        NotMeasuredError: the benchmarks fail; the others are stopped then.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -73,16 +78,19 @@ def runs_in_turn(repository: Path, sides: Sequence[Side]) -> list[BenchmarkRun]:
             processes.append(process)
         turns.attend(processes)
         for number, (side, process) in enumerate(zip(sides, processes, strict=True)):
-            if process.returncode:
+            code = process.poll()  # None: it was stopped by turns, since another one failed
+            if code == _NOTHING_SELECTED:
+                raise UsageError(f"no benchmark is selected by {' '.join(side.arguments)!r}")
+            if code:
                 output_lines = (folder / f"{number}.txt").read_text(errors="replace").splitlines()
+                how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
                 told = "\n".join(output_lines[-12:])
-                raise ClsbenchError(f"the benchmarks of {side.sources} fail:\n{told}")
+                raise NotMeasuredError(f"the benchmarks of {side.sources} end {how}:\n{told}")
         histories = [read_history(folder / str(number)) for number in range(len(sides))]
     for side, history in zip(sides, histories, strict=True):
         if not history.runs:
-            raise ClsbenchError(
-                f"the benchmarks of {side.sources} stored no run: {history.problems}"
-            )
+            problems = "; ".join(problem.text for problem in history.problems)
+            raise NotMeasuredError(f"the benchmarks of {side.sources} stored no run: {problems}")
     return [history.runs[-1] for history in histories]
 
 
@@ -112,20 +120,29 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _worktree(repository: Path, revision: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="clsbench-against-") as folder:
         place = Path(folder, "old")
-        _git(repository, "worktree", "add", "--detach", str(place), revision)
+        try:  # by its number, which no option of git's looks like
+            name = f"{revision}^{{commit}}"
+            commit = _git(repository, "rev-parse", "--verify", "--end-of-options", name)
+        except UsageError as error:
+            raise UsageError(
+                f"there is no revision {revision!r} in {repository}: {error}"
+            ) from None
+        _git(repository, "worktree", "add", "--detach", str(place), commit)
         try:
             yield place
         finally:
             _git(repository, "worktree", "remove", "--force", str(place))
 
 
-def _git(repository: Path, *arguments: str) -> None:
+def _git(repository: Path, *arguments: str) -> str:
+    """What it answers."""
     try:
-        subprocess.run(
+        done = subprocess.run(
             ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=True
         )
     except FileNotFoundError:
         raise UsageError("git is not installed: --against needs it") from None
     except subprocess.CalledProcessError as error:
         told = error.stderr.strip().splitlines()[-1:] or ["it failed"]
-        raise UsageError(f"git {' '.join(arguments[:2])}: {told[0]}") from None
+        raise UsageError(f"git {' '.join(arguments)}: {told[0]}") from None
+    return done.stdout.strip()

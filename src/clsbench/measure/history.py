@@ -89,11 +89,18 @@ class BenchmarkRun(NamedTuple):
     reference_seconds: float | None = None
 
 
+class Problem(NamedTuple):
+    """A file that could not be read, and why, in words that name it."""
+
+    file: Path
+    text: str
+
+
 class History(NamedTuple):
     """Every run that could be read, the oldest first, and what is wrong with other files."""
 
     runs: tuple[BenchmarkRun, ...]
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
 
 
 def read_history(folder: Path) -> History:
@@ -105,7 +112,8 @@ def read_history(folder: Path) -> History:
         try:
             found = msgspec.json.decode(file.read_bytes(), type=_File)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            problems.append(f"{file} is no run of these benchmarks: {error}")
+            text = f"{file} is no run of these benchmarks: {error}"
+            problems.append(Problem(file, text))
             continue
         machine = msgspec.json.encode(found.machine_info.clsbench, order="sorted").decode()
         commit = found.commit_info.id[:10] + ("-dirty" if found.commit_info.dirty else "")

@@ -42,7 +42,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """``slow`` against ``fast``: the ratio of the medians with its 95 % interval.
+    """``slow`` against ``fast``: the median of their ratios by round, with its 95 % interval (of a
+    contender against itself, the ratio of the medians).
 
     Over ``pairs`` quiet rounds; with fewer than :data:`FEWEST_PAIRS` there is no ratio.
     """
@@ -89,9 +90,8 @@ class Race(msgspec.Struct, frozen=True, kw_only=True):
             if sample.quiet:
                 by_round.setdefault(sample.round, {})[sample.contender] = sample.seconds
         pairs = [(r[fast], r[slow]) for r in by_round.values() if fast in r and slow in r]
-        return _compared(
-            fast, slow, [pair[0] for pair in pairs], [pair[1] for pair in pairs], paired=True
-        )
+        fast_seconds, slow_seconds = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        return _compared(fast, slow, fast_seconds, slow_seconds, _median_of_ratios, paired=True)
 
     def control(self, contender: str) -> Comparison:
         """The contender against itself: its even rounds against its odd ones."""
@@ -99,7 +99,7 @@ class Race(msgspec.Struct, frozen=True, kw_only=True):
         for sample in self.samples:
             if sample.contender == contender and sample.quiet:
                 halves[sample.round % 2].append(sample.seconds)
-        return _compared(contender, contender, *halves, paired=False)
+        return _compared(contender, contender, *halves, _ratio_of_medians, paired=False)
 
 
 class RaceRules(NamedTuple):
@@ -185,19 +185,24 @@ def _calls(call: Callable[[], object], sample_seconds: float, watch: Stopwatch) 
 
 
 def _compared(
-    fast: str, slow: str, fast_seconds: Sequence[float], slow_seconds: Sequence[float], paired: bool
+    fast: str,
+    slow: str,
+    fast_seconds: Sequence[float],
+    slow_seconds: Sequence[float],
+    statistic: Callable[..., np.ndarray],
+    paired: bool,
 ) -> Comparison:
     pairs = min(len(fast_seconds), len(slow_seconds))
     if pairs < FEWEST_PAIRS:
         return Comparison(fast=fast, slow=slow, pairs=pairs)
-    low, high = interval(_ratio_of_medians, (fast_seconds, slow_seconds), paired)
+    low, high = interval(statistic, (fast_seconds, slow_seconds), paired)
     return Comparison(
         fast=fast,
         slow=slow,
         pairs=pairs,
         fast_seconds=float(np.median(fast_seconds)),
         slow_seconds=float(np.median(slow_seconds)),
-        ratio=float(np.median(slow_seconds) / np.median(fast_seconds)),
+        ratio=float(statistic(np.asarray(fast_seconds), np.asarray(slow_seconds), -1)),
         low=low,
         high=high,
     )
@@ -217,6 +222,12 @@ def interval(
         random_state=np.random.default_rng(0),  # scipy from 1.15 on calls it rng as well
     )
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def _median_of_ratios(fast: np.ndarray, slow: np.ndarray, axis: int) -> np.ndarray:
+    """What slows a round as a whole is in neither."""
+    ratio: np.ndarray = np.exp(np.median(np.log(slow / fast), axis=axis))
+    return ratio
 
 
 def _ratio_of_medians(fast: np.ndarray, slow: np.ndarray, axis: int) -> np.ndarray:

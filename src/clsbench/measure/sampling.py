@@ -20,6 +20,9 @@ FEWEST_SAMPLES = 6
 """With fewer no order statistics enclose the median with 95 % confidence."""
 
 _CONFIDENCE = 0.95
+_SHOWN_TO_BE_ALIKE = 1.64
+"""Standard errors, one-sided 95 %."""
+
 _WARM_UP_WINDOW = 5
 _WARM_UP_SECONDS = 0.5
 _DRIFT = 0.05
@@ -166,7 +169,11 @@ def take_samples(
 def median_interval(seconds: Sequence[float]) -> Interval | None:
     """The median between two order statistics, without any assumption about the distribution.
 
-    Source: the ranks enclose the median as often as a binomial variable falls between them.
+    ``seconds`` are in the order in which they were taken: where each resembles the one before, they
+    tell less than as many would that do not, and the interval is wider.
+
+    Source: the ranks enclose the median as often as a binomial variable falls between them; its
+    spread grows by what correlation between neighbours adds to the variance of a mean.
     """
     count = len(seconds)
     if count < FEWEST_SAMPLES:
@@ -176,9 +183,22 @@ def median_interval(seconds: Sequence[float]) -> Interval | None:
     rank = int(stats.binom.ppf(outside, count, 0.5))
     if stats.binom.cdf(rank, count, 0.5) > outside:
         rank -= 1
+    middle = (count - 1) / 2
+    rank = max(math.floor(middle - (middle - rank) * _widening(np.asarray(seconds))), 0)
     return Interval(
         median=float(np.median(ordered)), low=float(ordered[rank]), high=float(ordered[-1 - rank])
     )
+
+
+def _widening(seconds: np.ndarray) -> float:
+    """How many times as far the ranks must reach, 1 where neighbours are not shown to be alike."""
+    sides = np.sign(seconds - np.median(seconds))
+    alike = float((sides[1:] * sides[:-1]).sum() / max((sides**2).sum(), 1))
+    if alike <= _SHOWN_TO_BE_ALIKE / math.sqrt(len(seconds)):
+        return 1.0
+    # Of the same sides as often as neighbours of this correlation are (Gaussian).
+    correlation = min(math.sin(alike * math.pi / 2), 0.95)
+    return math.sqrt((1 + correlation) / (1 - correlation))
 
 
 def calls_for(sample_seconds: float, seconds: Sequence[float]) -> int:

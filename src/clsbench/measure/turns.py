@@ -41,8 +41,10 @@ class Turns:
         self._selector.close()
 
     def attend(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
-        """Give turns until all processes have ended."""
+        """Give turns until all processes have ended, or one has failed."""
         while running := sum(process.poll() is None for process in processes):
+            if any(process.poll() for process in processes):
+                return
             for key, _ in self._selector.select(_SECONDS_BETWEEN_LOOKS):
                 assert isinstance(key.fileobj, socket.socket)
                 if key.fileobj is self._server:

@@ -21,6 +21,10 @@ from clsbench.measure.history import FEWEST_RUNS, BenchmarkRun, Result, Round
 _FEWEST_IN_TURN = 3
 """Rounds, each beside its neighbours, that tell more of a pair of runs than the two medians."""
 
+_TOLD = 2.0
+"""Runs that differ so much by themselves that not even a slow-down of so many thresholds would be
+told are no measurement."""
+
 _OTHER_STATE = 0.1
 """How far beyond all earlier runs the machine may be, as a fraction, by the reference work."""
 
@@ -88,19 +92,24 @@ class Thresholds(NamedTuple):
     general: float
     special: Mapping[str, float] = {}
 
+    @staticmethod
+    def fits(key: str, name: str, group: str) -> bool:
+        """Whether ``key`` is meant for a benchmark."""
+        return group.startswith(key) or key in name
+
     def of(self, name: str, group: str) -> float:
         """The threshold of a benchmark."""
-        fitting = [key for key in self.special if group.startswith(key) or key in name]
+        fitting = [key for key in self.special if self.fits(key, name, group)]
         return self.special[max(fitting, key=len)] if fitting else self.general
 
 
 def judge(run: BenchmarkRun, earlier: Sequence[BenchmarkRun], thresholds: Thresholds) -> Judgement:
     """Every benchmark of ``run`` against the earlier runs, and those that it lacks.
 
-    Slower is what exceeds both the threshold and what runs without a change show: a prediction
-    interval on the logarithms of the medians, of seconds or of multiples of the reference work,
-    whichever the earlier runs agree in better. Nothing is measured where the machine is in another
-    state than in any of them.
+    Slower is what exceeds the threshold, every earlier run, and what runs without a change show: a
+    prediction interval on the logarithms of the medians, of seconds or of multiples of the
+    reference work, whichever the earlier runs agree in better. Nothing is measured where the
+    machine is in another state than in any of them, or where they differ too much.
     """
     names = dict.fromkeys([*run.results, *_vanished(run, earlier)])
     machine = _machine(run, earlier, names)
@@ -123,11 +132,21 @@ def judge(run: BenchmarkRun, earlier: Sequence[BenchmarkRun], thresholds: Thresh
         if now is not None and name not in spreads:
             verdict = msgspec.structs.replace(verdict, outcome="too few runs")
         elif now is not None and (machine is None or not machine.strange):
-            ratio = now / math.exp(float(np.median(logs)))
+            middle = float(np.median(logs))
+            ratio = now / math.exp(middle)
             # The middle of n varies by π/2n of the variance of one.
             limit = spreads[name].limit(1 + math.pi / 2 / len(logs), len(spreads))
             verdict = msgspec.structs.replace(
-                verdict, outcome=_outcome(ratio, limit, threshold), ratio=ratio, limit=limit
+                verdict,
+                outcome=_outcome(
+                    ratio,
+                    limit,
+                    threshold,
+                    highest=math.exp(max(logs) - middle),
+                    lowest=math.exp(min(logs) - middle),
+                ),
+                ratio=ratio,
+                limit=limit,
             )
         verdicts.append(verdict)
     return Judgement(tuple(verdicts), machine)
@@ -172,11 +191,16 @@ def judge_pairs(
     return tuple(verdicts)
 
 
-def _outcome(ratio: float, limit: float, threshold: float) -> Outcome:
+def _outcome(
+    ratio: float, limit: float, threshold: float, highest: float = 0.0, lowest: float = math.inf
+) -> Outcome:
+    """``highest`` and ``lowest`` are ratios that were there without any change."""
     least = max(limit, 1 + threshold)
-    if ratio > least:
+    if ratio > max(least, highest):
         return "slower"
-    return "faster" if ratio < 1 / least else "no difference shown"
+    if ratio < min(1 / least, lowest):
+        return "faster"
+    return "no difference shown" if limit <= 1 + _TOLD * threshold else "not measured"
 
 
 _Measure = Callable[[Result], float | None]
