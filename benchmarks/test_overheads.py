@@ -19,7 +19,8 @@ from clsbench.measure.sampling import Workload
 from clsbench.measure.subjects import Subject
 
 CPU = torch.device("cpu")
-ROUNDS = 15
+ROUNDS = 60
+"""Wanted; the budget may end it before."""
 
 
 def workload(name: str, do: Callable[[], object]) -> PhaseWorkload:
