@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from clsbench.measure.history import BenchmarkRun, Result, Round
 from clsbench.measure.verdicts import Thresholds, Verdict, judge, judge_pairs
@@ -293,3 +295,15 @@ def test_runs_without_reference_work_are_judged_by_seconds() -> None:
     verdicts, machine = judge(on_a_machine(generator, 9, 3.0), earlier, FIVE_PERCENT)
     assert machine is None
     assert verdicts[0].outcome == "slower"
+
+
+def test_benchmarks_borrow_no_more_than_the_others_know() -> None:
+    """Four that vary alike: four times the degrees of freedom of one, and not as many as one
+    likes."""
+    times = [1.0, 1.03, 0.98, 1.01, 0.97, 1.02, 1.0, 0.99]
+    earlier = [a_run(n, [time, 2 * time, time, time]) for n, time in enumerate(times)]
+    verdict = verdicts_of(a_run(9, [1.0, 2.0, 1.0, 1.0]), earlier, FIVE_PERCENT)[0]
+    deviation = float(np.std(np.log(times), ddof=1))
+    # Four comparisons at one in two hundred; the variance of one and of a middle of eight.
+    far = float(stats.t.isf(0.005 / 4, 28)) * deviation * math.sqrt(1 + math.pi / 16)
+    assert verdict.limit == pytest.approx(math.exp(far), rel=0.01)

@@ -316,10 +316,11 @@ def _spreads(groups: Mapping[str, Sequence[float]]) -> dict[str, _Spread]:
         if len(own) > 1
         else math.inf
     )
+    others = (len(own) - 1) * float(np.mean(freedoms))  # more than they hold tells nobody
     if excess <= 0:  # no more unlike than chance makes them
-        usual, weight = math.exp(float(np.mean(levels))), 1e6
+        usual, weight = math.exp(float(np.mean(levels))), others
     else:
-        weight = 0.0 if math.isinf(excess) else 2 * _inverse_trigamma(excess)
+        weight = 0.0 if math.isinf(excess) else min(2 * _inverse_trigamma(excess), others)
         usual = 0.0
         if weight:
             shift = float(digamma(weight / 2)) - math.log(weight / 2)
