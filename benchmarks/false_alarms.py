@@ -18,7 +18,7 @@ from rich.table import Table
 
 from clsbench.measure.checkouts import Side, runs_in_turn
 from clsbench.measure.history import BenchmarkRun
-from clsbench.measure.verdicts import Thresholds, Verdict, judge, judge_pairs
+from clsbench.measure.verdicts import Thresholds, Verdict, judge, judge_pairs, more_pairs
 
 SUBSET = "test_freezing and cpu and last-blocks and train"
 SLOW_DOWNS = (0.0, 0.05, 0.10, 0.30)
@@ -34,9 +34,9 @@ HERE = Path(__file__).parent
 @click.option("--slow-down", "slow_downs", type=float, multiple=True, default=SLOW_DOWNS,
               show_default=True, help="How much longer every call is made, as a fraction; "
               "repeatable.")  # fmt: skip
-@click.option("--pairs", type=click.IntRange(min=5), help="Judge as --against does instead: by so "
-              "many sets of processes that take turns, one for each slow-down, and one unchanged "
-              "that all are compared with.")  # fmt: skip
+@click.option("--pairs", type=click.IntRange(min=5), help="Judge as --against does instead: by at "
+              "least so many sets of processes that take turns, one for each slow-down, and one "
+              "unchanged that all are compared with.")  # fmt: skip
 @click.option("--load", is_flag=True, help="Keep one core busy with something else all the while.")
 @click.option("--threshold", type=float, default=0.05, show_default=True,
               help="The smallest slow-down that matters.")  # fmt: skip
@@ -94,9 +94,16 @@ def _one_by_one(
 def _in_turn(
     select: str, slow_downs: Sequence[float], pairs: int, thresholds: Thresholds
 ) -> Iterator[tuple[float, Sequence[Verdict]]]:
-    sets = [_run(select, [0.0, *slow_downs]) for _ in range(pairs)]
-    for place, slow_down in enumerate(slow_downs, 1):
-        yield slow_down, judge_pairs([(runs[0], runs[place]) for runs in sets], thresholds)
+    sets: list[list[BenchmarkRun]] = []
+
+    def of(place: int) -> list[tuple[BenchmarkRun, BenchmarkRun]]:
+        return [(runs[0], runs[place]) for runs in sets]
+
+    places = range(1, len(slow_downs) + 1)
+    while any(more_pairs(of(place), thresholds, pairs) for place in places):
+        sets.append(_run(select, [0.0, *slow_downs]))
+    for place, slow_down in zip(places, slow_downs, strict=True):
+        yield slow_down, judge_pairs(of(place), thresholds)
 
 
 def _run(select: str, slow_downs: Sequence[float]) -> list[BenchmarkRun]:

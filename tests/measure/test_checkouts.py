@@ -91,10 +91,10 @@ def test_the_slower_checkout_is_found(repository: Path, environment: dict[str, s
 
 def test_a_checkout_that_is_none_is_refused(repository: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no checkout with benchmarks/"):
-        runs_in_pairs(tmp_path, "HEAD", 5, [], lambda done, of: None)
+        runs_in_pairs(tmp_path, "HEAD", [], lambda done: True)
     for revision in ("nowhere", "-f", ""):
         with pytest.raises(UsageError, match=f"there is no revision '{revision}' in"):
-            runs_in_pairs(repository, revision, 5, [], lambda done, of: None)
+            runs_in_pairs(repository, revision, [], lambda done: True)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,6 @@ def test_benchmarks_that_do_not_run_are_no_regression(
     repository: Path, arguments: list[str], error: type[ClsbenchError], told: str
 ) -> None:
     with pytest.raises(error, match=told) as raised:
-        runs_in_pairs(repository, "old", 5, arguments, lambda done, of: None)
+        runs_in_pairs(repository, "old", arguments, lambda done: True)
     assert raised.value.exit_code != 1, "which means: slower"
     assert git(repository, "worktree", "list").count("\n") == 0

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from clsbench.measure.history import BenchmarkRun, Result, Round
-from clsbench.measure.verdicts import Thresholds, Verdict, judge, judge_pairs
+from clsbench.measure.verdicts import Thresholds, Verdict, judge, judge_pairs, more_pairs
 
 FIVE_PERCENT = Thresholds(0.05)
 NAMES = [f"test_phases.py::test_freezing[{n}]" for n in "abcd"]
@@ -295,6 +295,18 @@ def test_runs_without_reference_work_are_judged_by_seconds() -> None:
     verdicts, machine = judge(on_a_machine(generator, 9, 3.0), earlier, FIVE_PERCENT)
     assert machine is None
     assert verdicts[0].outcome == "slower"
+
+
+@pytest.mark.parametrize(("spread", "wanted"), [(0.001, 5), (0.03, 7), (0.3, 15)])
+def test_pairs_that_differ_much_are_followed_by_more(spread: float, wanted: int) -> None:
+    """Whatever the ratio is."""
+    for slower in (1.0, 1.2):
+        pairs: list[tuple[BenchmarkRun, BenchmarkRun]] = []
+        while more_pairs(pairs, FIVE_PERCENT, 5):
+            noise = math.exp(spread if len(pairs) % 2 else -spread)
+            after = [slower * noise * time for time in (1.0, 2.0, 3.0, 4.0)]
+            pairs.append((a_run(0, [1.0, 2.0, 3.0, 4.0]), a_run(1, after)))
+        assert len(pairs) == wanted
 
 
 def test_benchmarks_borrow_no_more_than_the_others_know() -> None:

@@ -53,7 +53,8 @@ _SLOWER, _NOT_MEASURED = 1, 4
     type=click.IntRange(min=5),
     default=8,
     show_default=True,
-    help="Runs of either side for --against.",
+    help="Runs of either side for --against, at least: up to three times as many are made where "
+    "they differ so much that the threshold could not be told.",
 )
 @click.option(
     "--select",
@@ -95,7 +96,7 @@ def bench_check(
     clsbench bench check --threshold 0.1 --threshold "freezing: train step=0.05"
     clsbench bench check --against main --select "test_freezing and last-blocks"
     """
-    from clsbench.measure.verdicts import judge, judge_pairs
+    from clsbench.measure.verdicts import MOST_TIMES, judge, judge_pairs, more_pairs
 
     ctx.with_resource(heeding_sigterm())
     chosen = _thresholds(thresholds)
@@ -107,15 +108,19 @@ def bench_check(
         arguments = ["-k", select] if select else []
         quiet = (ctx.find_object(Session) or Session()).quiet
 
-        def tell(done: int, of: int) -> None:
-            if not quiet and done < of:
-                click.echo(f"pair {done + 1} of {of} …", err=True)
+        def more(done: Sequence[tuple[BenchmarkRun, BenchmarkRun]]) -> bool:
+            wanted = more_pairs(done, chosen, pairs)
+            if wanted and not quiet:
+                most = pairs if len(done) < pairs else MOST_TIMES * pairs
+                up_to = "" if most == pairs else "at most "
+                click.echo(f"pair {len(done) + 1} of {up_to}{most} …", err=True)
+            return wanted
 
-        runs = runs_in_pairs(Path.cwd(), against, pairs, arguments, tell)
+        runs = runs_in_pairs(Path.cwd(), against, arguments, more)
         verdicts = judge_pairs(runs, chosen)
-        facts: dict[str, Any] = {"against": against, "pairs": pairs}
+        facts: dict[str, Any] = {"against": against, "pairs": len(runs)}
         titles = [
-            f"the sources here against {against}, {pairs} runs of each, round by round in turn"
+            f"the sources here against {against}, {len(runs)} runs of each, round by round in turn"
         ]
     else:
         history = history_in(folder)

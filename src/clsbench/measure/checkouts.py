@@ -23,14 +23,15 @@ from clsbench.measure.turns import Turns
 _NOTHING_SELECTED = 5
 """Pytest's exit code."""
 
-Tell = Callable[[int, int], None]
-"""Told how many pairs are done, and of how many."""
+Pair = tuple[BenchmarkRun, BenchmarkRun]
+"""A run of the old sources, and one of the new."""
 
 
 def runs_in_pairs(
-    repository: Path, revision: str, pairs: int, arguments: Sequence[str], tell: Tell
-) -> list[tuple[BenchmarkRun, BenchmarkRun]]:
-    """Runs of the sources at ``revision`` and of those in ``repository``.
+    repository: Path, revision: str, arguments: Sequence[str], more: Callable[[list[Pair]], bool]
+) -> list[Pair]:
+    """Runs of the sources at ``revision`` and of those in ``repository``, as long as ``more`` of
+    them are wanted.
 
     Both are timed by the benchmarks of ``repository``; ``arguments`` are pytest's. The old sources
     lie in a worktree that is removed afterwards.
@@ -42,14 +43,12 @@ def runs_in_pairs(
     """
     if not (repository / "benchmarks" / "pytest.ini").is_file():
         raise UsageError(f"{repository} is no checkout with benchmarks/: --against needs one")
-    found = []
+    found: list[Pair] = []
     with _worktree(repository, revision) as old:
         sides = [Side(old / "src", arguments), Side(repository / "src", arguments)]
-        for number in range(pairs):
-            tell(number, pairs)
+        while more(found):
             before, after = runs_in_turn(repository, sides)
             found.append((before, after))
-        tell(pairs, pairs)
     return found
 
 

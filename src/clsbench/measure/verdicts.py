@@ -25,6 +25,9 @@ _TOLD = 2.0
 """Runs that differ so much by themselves that not even a slow-down of so many thresholds would be
 told are no measurement."""
 
+MOST_TIMES = 3
+"""How many times as many pairs as are asked for there may be, where they differ much."""
+
 _OTHER_STATE = 0.1
 """How far beyond all earlier runs the machine may be, as a fraction, by the reference work."""
 
@@ -189,6 +192,22 @@ def judge_pairs(
             )
         )
     return tuple(verdicts)
+
+
+def more_pairs(
+    pairs: Sequence[tuple[BenchmarkRun, BenchmarkRun]], thresholds: Thresholds, fewest: int
+) -> bool:
+    """Whether more pairs are needed to tell each benchmark's threshold, or ``fewest`` are not
+    there yet; :data:`MOST_TIMES` as many are enough in any case.
+
+    How much they differ by themselves decides, and not by how much one side is slower: so a verdict
+    is not looked for until it is found.
+    """
+    if len(pairs) < fewest:
+        return True
+    untold = (v.limit is not None and v.limit > 1 + v.threshold
+              for v in judge_pairs(pairs, thresholds))  # fmt: skip
+    return len(pairs) < MOST_TIMES * fewest and any(untold)
 
 
 def _outcome(
