@@ -205,6 +205,7 @@ def test_a_run_that_somebody_else_does_is_waited_for(options: RunOptions, catalo
     assert not [f for f in (options.out / LOCKS).iterdir() if f.stat().st_size]
 
 
+@pytest.mark.slow
 def test_what_is_changed_for_all_is_marked(options: RunOptions, catalog: Catalog) -> None:
     assert not any(row.modified for row in plan(options, catalog).rows)
     changed = plan(options, catalog, **{"train.epochs": 2})
