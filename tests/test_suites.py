@@ -140,6 +140,26 @@ def test_what_was_run_otherwise_is_no_result_of_the_row(
     assert "-gpt2-sms-spam-" in row.errors[0], "where it is stored"
 
 
+class Unreadable(Here, frozen=True):
+    """What it says has finished cannot be read."""
+
+    def execute(self, jobs: Sequence[Job], at_once: int | None, board: Board) -> None:
+        for job in jobs:
+            if board.claim(job):
+                run = Path(job.options["out"]) / f"damaged-{job.key}"
+                run.mkdir(parents=True)
+                (run / "record.json").write_text("{")
+                board.end(job, JobEnd(status="finished", run=run.name))
+
+
+def test_a_damaged_result_fails_its_row_and_the_others_go_on(
+    options: RunOptions, catalog: Catalog
+) -> None:
+    results = run_suite(plan(options, catalog), Unreadable(), options, None, Watching(), [], False)
+    assert not any(row.runs for row in results.rows)
+    assert all("damaged-" in row.errors[0] for row in results.rows)
+
+
 @pytest.mark.slow
 def test_force_runs_what_is_stored_again(options: RunOptions, catalog: Catalog) -> None:
     first, _ = run(plan(options, catalog), options)

@@ -21,7 +21,7 @@ import torch
 from clsbench.catalog import Catalog
 from clsbench.components import Executor
 from clsbench.environment import choose_device, circumstances
-from clsbench.errors import ClsbenchError
+from clsbench.errors import ClsbenchError, UsageError
 from clsbench.estimation import Speed, estimate_run, measure_speed
 from clsbench.jobs import Job, JobEnd, Message
 from clsbench.options import RunOptions, plain_options
@@ -314,6 +314,19 @@ def _job(run: PlannedRun, options: RunOptions, at_once: int | None) -> Job:
     return Job(key=run.key, spec=run.spec, options=plain_options(there), cpus=threads, gpus=gpus)
 
 
+def _not_as_planned(store: Path, run: str, key: str) -> str | None:
+    """Why a finished run is no result of the one that was planned under this key, if it is none."""
+    try:
+        if read_record(store / run).run_key == key:
+            return None
+    except UsageError as error:
+        return str(error)
+    return (
+        f"it was run as another experiment than was planned (stored as {run}): where it ran, its "
+        "data, its plugins' versions or the device are others; install the same there"
+    )
+
+
 class _Claims:
     """The board on which an executor sees which runs are free, and reports."""
 
@@ -357,13 +370,8 @@ class _Claims:
     def end(self, job: Job, end: JobEnd) -> None:
         self._locks.pop(job.key).release()
         if end.status == "finished" and end.run is not None:
-            done = read_record(self._store / end.run)
-            if done.run_key != job.key:
-                problem = (
-                    f"it was run as another experiment than was planned (stored as {end.run}): "
-                    "where it ran, its data, its plugins' versions or the device are others; "
-                    "install the same there"
-                )
+            problem = _not_as_planned(self._store, end.run, job.key)
+            if problem is not None:
                 end = JobEnd(status="failed", error=problem)
         self._set(job, RunState(end.status, end.run, end.error))
 

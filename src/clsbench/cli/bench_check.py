@@ -109,6 +109,8 @@ def bench_check(
         quiet = (ctx.find_object(Session) or Session()).quiet
 
         def more(done: Sequence[tuple[BenchmarkRun, BenchmarkRun]]) -> bool:
+            if len(done) == 1:  # before hours are spent
+                _refuse_names_of_nothing(chosen, judge_pairs(done, chosen))
             wanted = more_pairs(done, chosen, pairs)
             if wanted and not quiet:
                 most = pairs if len(done) < pairs else MOST_TIMES * pairs
@@ -127,6 +129,7 @@ def bench_check(
         latest = _latest(history)
         earlier, origin = _to_judge_by(history, latest, judges)
         verdicts, machine = judge(latest, earlier, chosen)
+        _refuse_names_of_nothing(chosen, verdicts)
         facts = {
             "run": str(latest.file),
             "commit": latest.commit,
@@ -138,12 +141,6 @@ def bench_check(
         ]
         if machine is not None:
             titles.append(_machine_text(machine))
-    for name in chosen.special:
-        if not any(chosen.fits(name, verdict.benchmark, verdict.group) for verdict in verdicts):
-            raise UsageError(
-                f"--threshold {name}=…: no benchmark here has that in its name, or a group that "
-                "begins so"
-            )
     if as_json:
         tell_json(ctx, {**facts, "verdicts": verdicts})
     else:
@@ -226,6 +223,15 @@ def _thresholds(texts: Sequence[str]) -> Thresholds:
         else:
             general = fraction
     return Thresholds(general, special)
+
+
+def _refuse_names_of_nothing(thresholds: Thresholds, verdicts: Sequence[Verdict]) -> None:
+    for name in thresholds.special:
+        if not any(thresholds.fits(name, each.benchmark, each.group) for each in verdicts):
+            raise UsageError(
+                f"--threshold {name}=…: no benchmark here has that in its name, or a group that "
+                "begins so"
+            )
 
 
 def _print_verdicts(titles: Sequence[str], verdicts: Sequence[Verdict]) -> None:

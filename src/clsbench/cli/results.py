@@ -45,7 +45,7 @@ FORMATS = ("table", "csv", "json", "markdown", "latex")
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
-    default=1000,
+    default=200,
     show_default=True,
     help="Show at most so many runs of a table: the last, or with --sort the first; 0 shows all. "
     "The other formats hold all.",
