@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy.stats  # noqa: F401  needed by split_metrics: loading it is no part of an evaluation
+import sklearn.metrics  # noqa: F401  likewise
 import torch
 import torch.nn.functional as F
 from msgspec.structs import replace
