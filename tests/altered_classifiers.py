@@ -60,7 +60,8 @@ def assert_same(plain: Outcome, fast: Outcome) -> None:
 
 def tried(outcome: Outcome, freezing: clsbench.FreezingStrategy) -> str | None:
     plan = plan_freezing(freezing, TinyGPT2().describe(), 2, "under test")
-    return what_differs(outcome.forward, plan, 3)
+    problem = what_differs(outcome.forward, plan, 3)
+    return None if problem is None else problem.text
 
 
 def block(classifier: Any, index: int) -> Any:

@@ -9,6 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is, and nothing else.
+settings.register_profile("clsbench", deadline=None)
+settings.load_profile("clsbench")
 
 # Tests compute little at a time: one thread each, in subprocesses too, is faster than several.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

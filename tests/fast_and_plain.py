@@ -128,7 +128,8 @@ def train(
 
         log = TrainingLog()
         torch.manual_seed(11)
-        problem = what_differs(forward, freezing, setup.settings.batch_size) if trial else None
+        found = what_differs(forward, freezing, setup.settings.batch_size) if trial else None
+        problem = None if found is None else found.text
         if problem is not None:
             forward = Forward(classifier, splits.by_name(), torch.device("cpu"), "fp32")
         forward.prepare(lambda done, total: None)

@@ -527,6 +527,32 @@ class KeepsATable(clsbench.Pooling):
     def reads_padding(self):
         return False
 
+class ThreeAxes(clsbench.Adapter):
+    "Expects texts, positions and features, though a block may be given fewer."
+
+    def apply(self, classifier):
+        def scale(module, inputs, out):
+            texts, positions, features = out.shape
+            return out * 0.5
+
+        classifier.backbone.trf_blocks[-1].ff.register_forward_hook(scale)
+
+class OwnState(clsbench.Adapter):
+    "A module with a state that is no tensor."
+
+    def apply(self, classifier):
+        import torch
+
+        class Extra(torch.nn.Module):
+            def get_extra_state(self):
+                return "anything"
+
+        classifier.backbone.extra = Extra()
+
+@clsbench.hookimpl
+def clsbench_register_adapters():
+    return {"three-axes": ThreeAxes, "own-state": OwnState}
+
 @clsbench.hookimpl
 def clsbench_register_baselines():
     return {"faulty": Faulty}
@@ -566,6 +592,22 @@ def test_a_baseline_that_fails_is_named_and_costs_no_run(tmp_path: Path) -> None
     for fault, warning in zip(said, record.warnings, strict=True):
         assert warning.startswith(f"baseline faulty:fault={fault}")
         assert said[fault] in warning
+
+
+def test_a_shortcut_that_a_component_cannot_do_with_costs_no_other(tmp_path: Path) -> None:
+    record = run_with_plugin(tmp_path, adapter="three-axes", pooling="last-real-token")
+    assert record.status == "finished"
+    assert record.fast_path is not None
+    taken = {shortcut.name: shortcut.taken for shortcut in record.fast_path.shortcuts}
+    assert taken == {"prefix": True, "position": True, "packing": False}
+    assert "not enough values to unpack" in record.fast_path.shortcuts[2].detail
+    (warning,) = record.warnings
+    assert warning.startswith("the shortcut packing is not taken: tried on a few")
+
+
+def test_what_could_not_be_stored_is_not_trained(tmp_path: Path) -> None:
+    with pytest.raises(clsbench.PluginError, match=r"holds backbone.extra._extra_state, a str and"):
+        run_with_plugin(tmp_path, adapter="own-state")
 
 
 def test_what_a_plugin_keeps_from_planning_is_explained(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,10 +23,15 @@ from clsbench.environment import (
 )
 from clsbench.errors import ClsbenchError, PluginError, RunNotStoredError
 from clsbench.fastpath.forward import Forward
-from clsbench.fastpath.plan import FastPlan, nothing
+from clsbench.fastpath.plan import PACKING, POSITION, FastPlan, nothing
 from clsbench.fastpath.shortcuts import make_shortcuts
 from clsbench.fastpath.trial import what_differs
-from clsbench.model.checkpoint import ClassifierFacts, frozen_sha256, save_classifier
+from clsbench.model.checkpoint import (
+    ClassifierFacts,
+    frozen_sha256,
+    refuse_what_cannot_be_stored,
+    save_classifier,
+)
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
 from clsbench.options import RunOptions
@@ -111,6 +116,7 @@ def run_experiment(
     Raises:
         UsageError: what was asked for is wrong or missing; nothing is stored.
         AssetError: data or weights cannot be had; nothing is stored.
+        PluginError: the classifier cannot be made, planned, or stored.
         RunNotStoredError: the run ended and could not be stored; the error holds its record.
     """
     device = choose_device(options.device, options.precision)
@@ -141,15 +147,13 @@ def run_experiment(
             classifier = build_classifier(
                 experiment, files.files, len(data.facts.class_names), spec.seed, options.precision
             ).to(device)
+            refuse_what_cannot_be_stored(classifier)
             # As in the first epoch, for all that is computed before it.
             freezing.apply(classifier, freezing.by_epoch[0])
             checks = _numerical_checks(experiment, files)
-            forward = Forward(
-                classifier,
-                data.tokens.by_name(),
-                device,
-                options.precision,
-                make_shortcuts(
+
+            def follow(fast: FastPlan, working_bytes: int) -> Forward:
+                shortcuts = make_shortcuts(
                     classifier,
                     fast,
                     experiment,
@@ -157,8 +161,15 @@ def run_experiment(
                     device,
                     data.facts.max_length,
                     working_bytes,
-                ),
-            )
+                )
+                splits = data.tokens.by_name()
+                return Forward(classifier, splits, device, options.precision, shortcuts)
+
+            def without(refused: Mapping[str, str]) -> tuple[FastPlan, Forward]:
+                again = plan_run(experiment, options, device, files, data, refused)
+                return again.fast, follow(again.fast, again.working_bytes)
+
+            forward = follow(fast, working_bytes)
         torch.manual_seed(spec.seed)
         log = TrainingLog()
         scores: Scores | None = None
@@ -167,10 +178,10 @@ def run_experiment(
         status, error = "finished", None
         try:
             with phases("prefix") if forward.shortcuts is not None else nullcontext():
-                problem = what_differs(forward, freezing, spec.train.batch_size)
-                if problem is not None:
-                    fast, forward = _without_shortcuts(fast, forward, freezing, problem)
-                    checks += (fast.shortcuts[0].detail,)
+                fast, forward, problems = _as_far_as_it_works(
+                    fast, forward, freezing, spec.train.batch_size, without
+                )
+                checks += problems
                 forward.prepare(prefix_progress(hook))
             with phases.without_prefix("training", forward):
                 log.begin(forward)
@@ -233,13 +244,36 @@ def run_experiment(
     return FinishedRun(record, path)
 
 
-def _without_shortcuts(
-    fast: FastPlan, forward: Forward, freezing: FreezingPlan, problem: str
-) -> tuple[FastPlan, Forward]:
-    """The plain path, since the fast one cannot be relied on; the user is told."""
-    logger.warning("the fast path is not taken: %s; the run takes longer", problem)
-    plain = Forward(forward.classifier, forward.splits, forward.device, forward.precision)
-    return nothing(fast.stages, freezing, problem), plain
+def _as_far_as_it_works(
+    fast: FastPlan,
+    forward: Forward,
+    freezing: FreezingPlan,
+    batch_size: int,
+    without: Callable[[Mapping[str, str]], tuple[FastPlan, Forward]],
+) -> tuple[FastPlan, Forward, tuple[str, ...]]:
+    """The fast path without the shortcuts at which components raise errors; or the plain path,
+    where that is no help. The user is told, and the record gets the last part of the result.
+
+    ``without`` plans again, given shortcuts that are not to be taken, with reasons.
+    """
+    first = problem = what_differs(forward, freezing, batch_size)
+    if first is None:
+        return fast, forward, ()
+    refused: dict[str, str] = {}
+    for name in (PACKING, POSITION):
+        taken = any(shortcut.taken for shortcut in fast.shortcuts if shortcut.name == name)
+        if problem is not None and problem.fails and taken:
+            refused[name] = problem.text
+            fast, forward = without(refused)
+            problem = what_differs(forward, freezing, batch_size)
+    if problem is None:
+        told = f"the shortcut {' and '.join(refused)} is not taken: {first.text}"
+    else:
+        told = f"the fast path is not taken: {first.text}"
+        fast = nothing(fast.stages, freezing, first.text)
+        forward = Forward(forward.classifier, forward.splits, forward.device, forward.precision)
+    logger.warning("%s; the run takes longer", told)
+    return fast, forward, (told,)
 
 
 def build_classifier(

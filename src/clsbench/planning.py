@@ -13,6 +13,7 @@ from torch import nn
 from clsbench.environment import describe_environment
 from clsbench.errors import ClsbenchError, PluginError
 from clsbench.fastpath.plan import (
+    NOTHING_FORBIDDEN,
     SHORTCUTS,
     Batching,
     FastPlan,
@@ -56,8 +57,12 @@ def plan_run(
     device: torch.device,
     files: PreparedFiles,
     data: PreparedData,
+    forbidden: Mapping[str, str] = NOTHING_FORBIDDEN,
 ) -> Planned:
     """Ask the freezing strategy, count parameters, estimate memory; no weights are needed.
+
+    ``forbidden`` names shortcuts that are not to be taken, each with the reason, besides those that
+    the user does not want.
 
     Raises:
         UsageError: the strategy names a parameter that does not exist, or nothing at all trains in
@@ -84,7 +89,7 @@ def plan_run(
             experiment.pooling,
             freezing,
             Batching(data.tokens.train.padded, spec.train.batch_size, data.facts.max_length),
-            _forbidden(options),
+            {**forbidden, **_forbidden(options)},
         )
     fast, kept_most_bytes = _in_room(experiment, options, device, fast, data, working_bytes)
     memory_bytes = working_bytes + kept_most_bytes

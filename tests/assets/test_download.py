@@ -441,9 +441,7 @@ ANYTHING = st.one_of(
 
 
 @pytest.mark.slow
-@settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ANYTHING, min_size=1, max_size=3), st.lists(ANYTHING, min_size=1, max_size=2))
 def test_the_cache_never_holds_a_wrong_file(
     caches: Path, first: list[Behaviour], second: list[Behaviour]

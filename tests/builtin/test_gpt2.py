@@ -10,7 +10,7 @@ import pytest
 import tiktoken
 import tiktoken.load
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clsbench import AssetError, HubFile, Tokenizer, UsageError
@@ -159,7 +159,6 @@ def oracle(files: dict[str, Path]) -> tiktoken.Encoding:
     )
 
 
-@settings(deadline=None)
 @given(
     text=st.text(max_size=60)
     | st.text(st.sampled_from(" \n\t'srelmvd<|endoftext|>09aé中😀\u200d\u00a0"), max_size=60)

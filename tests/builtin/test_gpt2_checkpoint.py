@@ -185,7 +185,7 @@ def test_unreadable(checkpoint: Path) -> None:
         pytest.skip("this user may read everything")
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_file_is_refused_or_read_and_nothing_else(
     data: st.DataObject, saved: Path
@@ -341,7 +341,7 @@ def test_a_broken_config(text: str, checkpoint: Path) -> None:
     assert_refused(checkpoint, "config.json")
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     changes=st.dictionaries(
         st.sampled_from(["n_embd", "n_layer", "n_head", "n_positions", "n_inner", "model_type"]),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 
@@ -96,7 +96,6 @@ def test_random_weights_follow_the_global_generator(pretrained: GPT2Module) -> N
     assert not torch.equal(one.get_parameter("tok_emb.weight"), pretrained.tok_emb.weight)
 
 
-@settings(deadline=None)  # what a busy machine takes for one text says nothing
 @given(text=st.text())
 def test_any_text_survives_a_round_trip(tokenizer: NanoTokenizer, text: str) -> None:
     ids = tokenizer.encode(text)

@@ -96,7 +96,7 @@ def test_every_backbone_pooling_and_adapter_with_all_other_strategies(
     compare_in_float64(freezing, others)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12)
 @given(
     backbone=st.sampled_from(sorted(BACKBONES)),
     freezing=st.sampled_from(FREEZING),
@@ -154,7 +154,7 @@ def few_parameters(draw: st.DrawFn) -> int:
     return sum({1 << (count - 1 - n * n // count) for n in chosen})
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_any_parameters_in_any_epoch_with_any_room(data: st.DataObject) -> None:
     """Frozen, trained and frozen again, whatever fits into memory and wherever the rest goes."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import cmath
 import enum
+import functools
+import math
 import mmap
 import os
 import re
@@ -10,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -80,6 +84,66 @@ def mapped(content: bytes) -> mmap.mmap:
         return mmap.mmap(file.fileno(), 0)
 
 
+def made(code: str) -> Any:
+    """What ``it`` is in some code."""
+    names: dict[str, Any] = {"functools": functools, "nn": nn}
+    exec(code, names)
+    return names["it"]
+
+
+def of_a_class(value: object, how: str) -> nn.Module:
+    """A module whose class takes something from the function around it."""
+
+    class Helper:
+        def get(self) -> object:
+            return value
+
+    class By(nn.Module):
+        def method(self) -> object:
+            return value
+
+        def default(self, given: object = value) -> object:
+            return given
+
+        @property
+        def seen(self) -> object:
+            return value
+
+        @functools.cached_property
+        def once(self) -> object:
+            return value
+
+        @staticmethod
+        def still() -> object:
+            return value
+
+        def by_another(self) -> object:
+            return Helper().get()
+
+        partly = functools.partialmethod(lambda self, given: given, value)
+        attribute = value
+
+    for name in ("method", "default", "seen", "once", "still", "by_another", "partly", "attribute"):
+        if name != how:
+            delattr(By, name)
+    return By()
+
+
+class Mangled(dict[str, int]):
+    __slots__ = ("__word",)
+
+    def __init__(self, word: str) -> None:
+        self.__word = word
+
+
+class SlottedModule(nn.Module):
+    __slots__ = ("word",)
+
+    def __init__(self, word: str) -> None:
+        super().__init__()
+        self.word = word
+
+
 LARGE = np.zeros(2**18)
 LARGE_TOO = LARGE.copy()
 LARGE_TOO[-1] = 1
@@ -124,6 +188,24 @@ DIFFERENT = {
     "a bound method": ({"a": 1}.get, {"b": 1}.get),
     "what a module holds": (holding(["a"]), holding(["b"])),
     "not a number": (float("nan"), 0.0),
+    "long numbers": (10**5000, 10**5001),
+    "arrays of other numbers": (array("i", [0]), array("f", [0.0])),
+    "views of other shapes": (memoryview(b"ab"), memoryview(b"ab").cast("B", (2, 1))),
+    "the order of parameters": (made("it = lambda a, b: a - b"), made("it = lambda b, a: a - b")),
+    "how many parameters": (made("it = lambda x: x"), made("it = lambda *x: x")),
+    "functions of other modules": (math.log, cmath.log),
+    "slots of a dictionary": (Mangled("a"), Mangled("b")),
+    "slots of a module": (SlottedModule("a"), SlottedModule("b")),
+    "kinds in general": (list[int], list[str]),
+    "code of a class": tuple(
+        made(f"class A(nn.Module):\n  def forward(self, x): return x * {n}\nit = A()")
+        for n in (2, 3)
+    ),
+    **{
+        f"{how} of a class": (of_a_class(1, how), of_a_class(2, how))
+        for how in ("method", "default", "seen", "once", "still", "by_another", "partly",
+                    "attribute")
+    },
 }  # fmt: skip
 
 
@@ -159,6 +241,8 @@ def test_what_is_told_elsewhere_is_left_out() -> None:
     assert content_digest(one) != content_digest(other)
     apart = [{id(parameter) for parameter in each.parameters()} for each in (one, other)]
     assert content_digest(one, apart[0]) == content_digest(other, apart[1])
+    one.weight.words = ["a"]  # type: ignore[attr-defined]
+    assert content_digest(one, apart[0]) != content_digest(other, apart[1])
 
 
 IN_A_PROCESS = """
@@ -195,6 +279,15 @@ def test_what_cannot_be_looked_into_is_named() -> None:
     for value, name in ((generator(), "builtins.generator"), (Secretive(), "Secretive")):
         with pytest.raises(UnknowableError, match=name):
             content_digest(holding([value]))
+    with pytest.raises(UnknowableError, match="MaskedArray"):
+        content_digest(np.ma.masked_array([1, 2], [True, False]))  # type: ignore[no-untyped-call]
+
+    class Failing(dict[str, int]):
+        def items(self) -> Any:
+            raise RuntimeError("nobody may look")
+
+    with pytest.raises(UnknowableError, match="nobody may look"):
+        content_digest(Failing())
     nested: list[Any] = []
     for _ in range(100_000):
         nested = [nested]

@@ -242,7 +242,7 @@ def test_every_flipped_byte_is_noticed(small: tuple[Path, Path, bytes]) -> None:
             assert_same(load(directory, rows), found)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_no_damage_goes_unnoticed(small: tuple[Path, Path, bytes], data: st.DataObject) -> None:
     content = bytearray(small[2])

@@ -750,7 +750,8 @@ def test_what_bf16_would_hide_is_found_without_it() -> None:
         made, shortcuts = fast.forward, fast.forward.shortcuts
         half = Forward(made.classifier, made.splits, made.device, "bf16", shortcuts)
         plan = plan_freezing(LastBlocks(), TinyGPT2().describe(), 2, "under test")
-        assert ("differ" in (what_differs(half, plan, 3) or "")) == found
+        problem = what_differs(half, plan, 3)
+        assert (problem is not None and "differ" in problem.text) == found
 
 
 # --- what is no reason to refuse ------------------------------------------------------------------

@@ -53,6 +53,40 @@ def test_a_gate_that_is_shut_at_first_is_opened_to_be_tried(
     assert "differ" in fast.problem
 
 
+def test_what_trains_by_some_texts_alone_forbids_to_keep_what_reads_it() -> None:
+    """Neither the plan nor a trial need have a text among them that has the token."""
+
+    def soften(classifier: Any) -> None:
+        embedding = classifier.backbone.tok_emb
+        embedding.extra = nn.Parameter(torch.ones(12, device=device_of(classifier)))
+
+        def add(module: Any, inputs: tuple[Tensor], embedded: Tensor) -> Tensor | None:
+            if inputs[0].is_meta or not (where := inputs[0] == 5).any():
+                return None
+            return embedded + where[..., None] * module.extra
+
+        embedding.register_forward_hook(add)
+
+    plain, fast = both(soften, LastBlocks())
+    assert_same(plain, fast)
+    assert fast.plan is not None
+    prefix = fast.plan.shortcuts[0]
+    assert not prefix.taken
+    assert "no stage is seen to read backbone.tok_emb.extra" in prefix.detail
+
+
+def test_a_number_cut_out_of_a_table_can_be_held() -> None:
+    """It counts as contiguous, whatever its stride."""
+
+    def cut_out(classifier: Any) -> None:
+        number = torch.arange(8.0, device=device_of(classifier))[:5:4][:1]
+        block(classifier, 0).register_buffer("number", number)
+
+    plain, fast = both(cut_out, LastBlocks(), trial=True)
+    assert_same(plain, fast)
+    assert fast.problem is None
+
+
 def test_a_gate_that_does_no_harm_is_none_to_refuse() -> None:
     def scale(classifier: Any) -> None:
         head = classifier.out_head

@@ -97,6 +97,7 @@ def test_a_checkout_that_is_none_is_refused(repository: Path, tmp_path: Path) ->
             runs_in_pairs(repository, revision, [], lambda done: True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "error", "told"),
     [

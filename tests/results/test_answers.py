@@ -34,7 +34,7 @@ class_names = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(class_names, st.sampled_from(["float32", "float64"]), st.integers(0, 2**32 - 1))
 def test_predictions_come_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, names: list[str], dtype: str, seed: int
@@ -76,7 +76,7 @@ def test_predictions_of_another_shape_are_refused(tmp_path: Path) -> None:
         write_predictions(tmp_path, splits, {"test": np.zeros((4, 3))})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @example(["0", "00"], 0)
 @example(["0", "INF"], 0)
 @example(["NA", "1e3"], 0)

@@ -160,7 +160,7 @@ def test_a_mark_takes_the_place_of_the_names_of_stand_ins() -> None:
     assert list(marked(table[["run"]])) == ["run"]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.sampled_from(["all", "head-only", "x" * 60]), max_size=4),
     st.booleans(),
@@ -171,7 +171,7 @@ def test_default_columns_keep_to_the_line(names: list[str], stand_ins: bool, wid
     assert column_widths(marked(table[default_columns(table, width)]), width) is not None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(20, 300))
 def test_column_widths_hold_every_number_and_no_text_is_squeezed(width: int) -> None:
     table = make_table()[["run", "test_accuracy", "freezing", "error"]]

@@ -135,7 +135,7 @@ WORDS = (
 words = st.sampled_from([*WORDS.split("|"), *"[],@.`"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(st.text(max_size=30), st.lists(words, max_size=9).map("".join)))
 def test_whatever_is_written_chooses_rows_or_is_a_users_error(expression: str) -> None:
     try:

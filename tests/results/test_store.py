@@ -410,7 +410,7 @@ def test_damage_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
             read_record(path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_no_damage_raises_anything_but_a_users_error(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

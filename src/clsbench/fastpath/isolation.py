@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clsbench.fastpath.state import State, closures_of, generators_in
+from clsbench.fastpath.state import State, generators_in, parts_of_class, slots_of
 from clsbench.model.classifier import Classifier
 
 
@@ -60,14 +60,14 @@ def same_draws(device: torch.device) -> Iterator[None]:
 def _refuse_classes_with_parts(objects: list[object]) -> None:
     """The methods of a class are its instances' in common, those of the copy among them."""
     for kind in {type(each) for each in objects}:
-        if not (held := closures_of(kind)):
+        if not (held := parts_of_class(kind)):
             continue
         state = State(held)
         shared = [each for each in state.objects if isinstance(each, (nn.Module, nn.Parameter))]
         if shared or generators_in(state):
             raise NoDoubleError(
-                f"the methods of {kind.__qualname__} take a module, a parameter or a generator "
-                "from the function around the class; it belongs in an attribute"
+                f"{kind.__qualname__}, a class made inside a function, or its methods, hold a "
+                "module, a parameter or a generator; it belongs in an attribute of the instance"
             )
 
 
@@ -138,6 +138,8 @@ class _Copier:
         if isinstance(value, nn.Module) and not _copies_itself(value):
             module = self._remember(value, type(value).__new__(type(value)))
             vars(module).update(self.copy(vars(value)))
+            for name, each in (slots_of(value) or {}).items():
+                object.__setattr__(module, name, self.copy(each))
             return module
         if hasattr(value, "__deepcopy__"):
             return copy.deepcopy(value, self._memo)

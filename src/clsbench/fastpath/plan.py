@@ -131,6 +131,9 @@ def plan_fast_path(
             **forbidden,
         }
     by_epoch = [probes[trained] for trained in freezing.by_epoch]
+    if unread := sorted(name for probe in by_epoch for name in probe.unread):
+        reason = f"no stage is seen to read {unread[0]}, which trains: for some texts one may"
+        forbidden = {PREFIX: reason, **forbidden}
     epochs, prefix = _plan_prefix(names, by_epoch, manner, forbidden)
     return FastPlan(
         stages=names,

@@ -25,7 +25,8 @@ class Probe(NamedTuple):
     (or what another one changes), the first that draws random numbers, changes what the classifier
     holds, or does something else than in evaluation mode, the first that multiplies matrices.
     ``reshapes``: the first that gives another number of positions, or ``None``. ``weights``: the
-    names of the parameters that each stage reads.
+    names of the parameters that each stage reads; ``unread``: of those trained, which none reads,
+    and the head neither.
     """
 
     first_trained: int
@@ -33,6 +34,7 @@ class Probe(NamedTuple):
     first_product: int
     reshapes: int | None
     weights: tuple[frozenset[str], ...]
+    unread: frozenset[str]
 
     @property
     def same(self) -> int:
@@ -158,7 +160,9 @@ def probe_stages(classifier: Classifier, inputs: Inputs, manner: Manner) -> Prob
     weights = tuple(
         frozenset(names[memory] for memory in each.operations.reads & names.keys()) for each in seen
     )
-    return Probe(first_trained, first_drawing, first_product, reshapes, weights)
+    read = set[int]().union(*(each.operations.reads for each in (*seen, head)))
+    unread = frozenset(names[memory] for memory in trained & names.keys() - read)
+    return Probe(first_trained, first_drawing, first_product, reshapes, weights, unread)
 
 
 def see_stages(

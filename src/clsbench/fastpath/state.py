@@ -6,12 +6,19 @@ import array
 import functools
 import logging
 import random
+import sys
 import zlib
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Set
 from contextvars import ContextVar
 from mmap import mmap
-from types import FunctionType, MethodType, ModuleType
+from types import (
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +32,10 @@ _CONTAINERS = (list, tuple, set, frozenset, deque)
 _HASHED_BYTES = 2**20
 """An array tells no version, and a tensor's is not told of what is written past torch; those that
 are larger are taken to stay as they are, but for a tensor's version."""
+
+
+_HEAP_TYPE = 1 << 9
+"""The flag of types that come into being while running (``Py_TPFLAGS_HEAPTYPE``)."""
 
 
 class _Held(NamedTuple):
@@ -92,7 +103,7 @@ class State:
             return [*closure_of(value), value.__defaults__, value.__kwdefaults__, value.__dict__]
         if isinstance(value, type):
             self._tokens.append(value)
-            return closures_of(value)
+            return parts_of_class(value)
         generator = _generator_state(value)
         if generator is not None or isinstance(value, (ModuleType, logging.Logger)):
             self._tokens.append(value if generator is None else generator)
@@ -122,25 +133,53 @@ class State:
         elif isinstance(value, MethodType):
             inside += (value.__func__, value.__self__)
         attributes = attributes_of(value)
-        if "<locals>" in type(value).__qualname__:
-            inside.append(type(value))
         if not inside and attributes is None and not isinstance(value, (dict, *_CONTAINERS)):
             reduced = _reduced(value)
             self._tokens.append(value if reduced is None else None)
-            return () if reduced is None else (reduced,)
+            inside += () if reduced is None else (reduced,)
+        if type(value).__module__ != "builtins":
+            inside.append(type(value))
         return inside if not attributes else [*inside, *attributes, *attributes.values()]
 
 
-def closures_of(kind: type) -> list[object]:
-    """What the methods of a class that was made inside a function take from there."""
-    found = []
+def parts_of_class(kind: type) -> list[object]:
+    """The members of a class that was made while running, such as inside a function, and of such
+    bases; ``__init__`` aside, which has done its work.
+
+    A class that is imported is the same in every run of the same version: nothing of it.
+    """
+    found: list[object] = []
     for base in kind.__mro__:
-        if "<locals>" in base.__qualname__:
-            for name, method in vars(base).items():
-                function = getattr(method, "__func__", method)
-                if isinstance(function, FunctionType) and name != "__init__":
-                    found += [each for each in closure_of(function) if not isinstance(each, type)]
+        if not _is_imported(base):
+            for name, member in vars(base).items():
+                parts = _parts_of_member(member)
+                if name.startswith("__"):  # of other kinds Python itself makes
+                    parts = [part for part in parts if isinstance(part, FunctionType)]
+                if parts and name not in ("__init__", "_abc_impl"):
+                    found += (name, *parts)
     return found
+
+
+def _parts_of_member(member: object) -> list[object]:
+    if isinstance(member, (MemberDescriptorType, GetSetDescriptorType)):
+        return []  # where an attribute is found
+    if isinstance(member, (staticmethod, classmethod)):
+        return [member.__func__]
+    if isinstance(member, property):
+        return [part for part in (member.fget, member.fset, member.fdel) if part is not None]
+    if isinstance(member, functools.cached_property):
+        return [member.func]
+    if isinstance(member, functools.partialmethod):
+        return [member.func, member.args, member.keywords]
+    return [member]
+
+
+def _is_imported(kind: type) -> bool:
+    """Whether it is found under its name, or was made by no Python code."""
+    found: object = sys.modules.get(kind.__module__)
+    for name in kind.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is kind or not kind.__flags__ & _HEAP_TYPE
 
 
 def generators_in(state: State) -> list[object]:
@@ -162,13 +201,23 @@ def closure_of(function: FunctionType) -> list[object]:
 def attributes_of(value: object) -> dict[str, object] | None:
     """The attributes of an object, in slots as well; ``None`` if it can have none."""
     found: dict[str, object] | None = getattr(value, "__dict__", None)
+    slots = slots_of(value)
+    return found if slots is None else {**(found or {}), **slots}
+
+
+def slots_of(value: object) -> dict[str, object] | None:
+    """What is in the slots of an object, by the names under which its class has them; ``None`` if
+    it has none."""
+    found: dict[str, object] | None = None
     for base in type(value).__mro__:
-        slots = vars(base).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if name not in ("__dict__", "__weakref__"):
-                found = dict(found or {})
-                if hasattr(value, name):
-                    found[name] = getattr(value, name)
+        if "__slots__" in vars(base):
+            for name, member in vars(base).items():
+                if isinstance(member, MemberDescriptorType):
+                    found = found or {}
+                    try:
+                        found[name] = member.__get__(value)
+                    except AttributeError:  # nothing is in it yet
+                        continue
     return found
 
 
@@ -190,6 +239,8 @@ def tensor_bytes(tensor: Tensor) -> memoryview:
     if values.is_quantized:
         values = values.dequantize()
     flat = values.resolve_conj().resolve_neg().contiguous().flatten()
+    if flat.stride(0) != 1:  # a single number may have any
+        flat = flat.clone(memory_format=torch.contiguous_format)
     return flat.view(torch.uint8).numpy().data
 
 

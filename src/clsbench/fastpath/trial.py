@@ -62,11 +62,18 @@ class _Outcome(NamedTuple):
     gradients: Mapping[str, Tensor]
 
 
+class Problem(NamedTuple):
+    """Why the fast path cannot be relied on; ``fails``: it raises, so that a part of it may do."""
+
+    text: str
+    fails: bool = False
+
+
 class _UnforeseenError(Exception):
     """A component does what the plan does not know of; the text says what."""
 
 
-def what_differs(forward: Forward, freezing: FreezingPlan, batch_size: int) -> str | None:
+def what_differs(forward: Forward, freezing: FreezingPlan, batch_size: int) -> Problem | None:
     """Why the fast path of ``forward`` cannot be relied on, having been tried; ``None``: it can.
 
     The shortest texts and the longest are sent through it and through the plain path, in training
@@ -89,7 +96,7 @@ def what_differs(forward: Forward, freezing: FreezingPlan, batch_size: int) -> s
         epochs.setdefault((trained, plan.epochs[epoch].cut), epoch)
     # Rounding to bf16 hides almost everything else.
     precisions = ("fp32", "bf16") if forward.precision == "bf16" else (forward.precision,)
-    problem: str | None = None
+    problem: Problem | None = None
     for epoch in epochs.values():
         problem = _what_differs_in(trial, epoch, precisions)
         if sum(buffer.nbytes for buffer in forward.classifier.buffers()) > _LARGE_BYTES:
@@ -111,27 +118,29 @@ def what_differs(forward: Forward, freezing: FreezingPlan, batch_size: int) -> s
     for _, parameter in reached:
         parameter.grad = None
     if reached:
-        return f"it could not be tried on a copy: {reached[0][0]} of the classifier took part"
+        return Problem(
+            f"it could not be tried on a copy: {reached[0][0]} of the classifier took part"
+        )
     return problem
 
 
-def _what_differs_in(trial: _Trial, epoch: int, precisions: Sequence[str]) -> str | None:
+def _what_differs_in(trial: _Trial, epoch: int, precisions: Sequence[str]) -> Problem | None:
     try:
         trial.look(epoch)
         expected = trial.plain(epoch, precisions)
     except (_UnforeseenError, WritesWeightsError) as error:
         return _unforeseen(error)
     except Exception as error:
-        return f"it could not be tried on a few texts: {_told(error)}"
+        return Problem(f"it could not be tried on a few texts: {_told(error)}")
     for precision in precisions:
         try:
             found = trial.run(epoch, precision, fast=True)
         except WritesWeightsError as error:
             return _unforeseen(error)
         except Exception as error:
-            return f"tried on a few texts, it fails: {_told(error)}"
+            return Problem(f"tried on a few texts, it fails: {_told(error)}", fails=True)
         if difference := _difference(expected[precision], found, _TOLERANCES[precision]):
-            return (
+            return Problem(
                 "tried on a few texts, the fast path gave something else than the plain one: "
                 f"{difference}"
             )
@@ -169,10 +178,10 @@ def _checksum(tensor: Tensor) -> int:
     return zlib.crc32(tensor_bytes(torch.cat([sums, numbers[whole:].long()])))
 
 
-def _unforeseen(error: Exception) -> str:
+def _unforeseen(error: Exception) -> Problem:
     if isinstance(error, WritesWeightsError):
-        return f"{error} is written to while the classifier computes"
-    return f"tried on a few texts, {error}, which could not be foreseen"
+        return Problem(f"{error} is written to while the classifier computes")
+    return Problem(f"tried on a few texts, {error}, which could not be foreseen")
 
 
 class _Trial:
@@ -307,7 +316,10 @@ def _go_back(classifier: Classifier, loss: Tensor) -> None:
     """The backward pass, which is to do nothing else."""
     before, drawn = State(classifier), _generators(loss.device)
     with Operations(weights_of(classifier)) as operations:
-        loss.backward()  # type: ignore[no-untyped-call]
+        try:
+            loss.backward()  # type: ignore[no-untyped-call]
+        except WritesWeightsError as error:
+            raise _UnforeseenError(f"the backward pass writes to {error}") from None
     if drawn != _generators(loss.device):
         raise _UnforeseenError("the backward pass draws at random")
     unchanged = State(classifier).is_as(before, operations.reads)

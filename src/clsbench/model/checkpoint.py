@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from clsbench.errors import UsageError
+from clsbench.errors import PluginError, UsageError
 
 CLASSIFIER_FILE = "classifier.safetensors"
 _METADATA_KEY = "clsbench"
@@ -30,6 +30,22 @@ class ClassifierFacts(msgspec.Struct, frozen=True, kw_only=True):
     max_length: int
     padded: bool
     frozen_sha256: str
+
+
+def refuse_what_cannot_be_stored(classifier: nn.Module) -> None:
+    """Before hours are spent.
+
+    Raises:
+        PluginError: a module's state is not of tensors alone.
+    """
+    for name, value in classifier.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise PluginError(
+                f"the classifier's state holds {name}, a {type(value).__name__} and no tensor, "
+                "which could not be stored: one of its modules has its own kind of state (as "
+                "those that torch has quantised, or get_extra_state()); keep it in a buffer or an "
+                "attribute"
+            )
 
 
 def stored_state(classifier: nn.Module, trained: frozenset[str]) -> dict[str, Tensor]:
