@@ -64,7 +64,10 @@ def main(
     thresholds = Thresholds(threshold)
     started = time.perf_counter()
     with _busy(load):
-        earlier = [] if pairs else [_run(select, [0.0])[0] for _ in range(baseline)]
+        earlier = []
+        for number in range(0 if pairs else baseline):
+            earlier += _run(select, [0.0])
+            progress.print(f"{number + 1} of {baseline} runs to judge by")
         if earlier:
             seconds = (time.perf_counter() - started) / baseline
             progress.print(f"{baseline} runs to judge by: {seconds:.1f} s each")
@@ -108,7 +111,11 @@ def _in_turn(
 
 def _run(select: str, slow_downs: Sequence[float]) -> list[BenchmarkRun]:
     sides = [
-        Side(HERE.parent / "src", ["-k", select, "--threads=1", f"--slow-down={slow_down}"])
+        Side(
+            f"the sources made {slow_down:.0%} slower",
+            HERE.parent / "src",
+            ["-k", select, "--threads=1", f"--slow-down={slow_down}"],
+        )
         for slow_down in slow_downs
     ]
     return runs_in_turn(HERE.parent, sides)

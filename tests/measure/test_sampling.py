@@ -178,7 +178,7 @@ def test_the_interval_encloses_the_median_and_is_wider_in_order(seconds: list[fl
     assert found.high <= ordered.high
 
 
-@pytest.mark.parametrize(("count", "least"), [(20, 0.7), (60, 0.88), (200, 0.94)])
+@pytest.mark.parametrize(("count", "least"), [(20, 0.84), (60, 0.93), (200, 0.95)])
 def test_times_that_resemble_the_one_before_tell_less(count: int, least: float) -> None:
     """A machine that is faster and slower by turns; taken for independent, they would cover the
     true median in little more than half of the cases."""
@@ -197,4 +197,4 @@ def test_the_interval_covers_the_true_median_as_often_as_it_says(count: int) -> 
     drawn = np.random.default_rng(1).lognormal(0.0, 0.8, size=(5000, count))
     found = [median_interval(row) for row in drawn.tolist()]
     covered = np.mean([i.low <= 1.0 <= i.high for i in found if i is not None])
-    assert 0.944 <= covered <= 0.985
+    assert 0.944 <= covered <= 0.99

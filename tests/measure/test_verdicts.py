@@ -196,6 +196,29 @@ def test_pairs_that_could_not_be_measured_have_no_verdict() -> None:
     ]  # fmt: skip
 
 
+def test_what_only_one_side_of_a_pair_has_is_no_silent_success() -> None:
+    pairs = []
+    for number in range(6):
+        old, new = a_run(number, [1.0, 1.0, 1.0, 1.0]), a_run(number, [1.0, 1.0, 1.0, 1.0])
+        gone, fresh = list(old.results)[2:]
+        left = {name: r for name, r in old.results.items() if name != fresh}
+        right = {name: r for name, r in new.results.items() if name != gone}
+        pairs.append((old._replace(results=left), new._replace(results=right)))
+    outcomes = {v.benchmark: (v.outcome, v.group) for v in judge_pairs(pairs, FIVE_PERCENT)}
+    assert outcomes[gone] == ("not measured", old.results[gone].group)
+    assert outcomes[fresh] == ("too few runs", new.results[fresh].group)
+    assert not more_pairs(pairs, FIVE_PERCENT, 6), "more of them would tell nothing"
+
+
+def test_pairs_that_were_disturbed_are_followed_by_others() -> None:
+    disturbed = (a_run(0, [1.0, 1.0, 1.0, 1.0]), a_run(1, [1.0, None, 1.0, 1.0]))
+    quiet = (a_run(0, [1.0, 1.0, 1.0, 1.0]), a_run(1, [1.0, 1.0, 1.0, 1.0]))
+    pairs = [disturbed] * 5
+    while more_pairs(pairs, FIVE_PERCENT, 5):
+        pairs.append(quiet)
+    assert len(pairs) == 10, "five that tell of each"
+
+
 def rounds_in_turn(
     generator: np.random.Generator, slower: float
 ) -> tuple[tuple[Round, ...], tuple[Round, ...]]:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import itertools
+from pathlib import Path
 
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from clsbench.errors import UsageError
+from clsbench.measure.history import BenchmarkRun, Result
 from clsbench.report.bench import duration_text
-from clsbench.report.growth import fitted_exponent
+from clsbench.report.growth import fitted_exponent, history_figure
 
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 1.7, 2.0])
@@ -28,3 +35,48 @@ def test_the_exponent_of_a_power_is_found(exponent: float) -> None:
 )
 def test_times_stand_in_a_fitting_unit(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+def whole_suites(groups: int, members: int, runs: int) -> list[BenchmarkRun]:
+    factors = np.random.default_rng(1).lognormal(0.0, 0.02, size=(runs, groups * members))
+    made = []
+    for number, row in enumerate(factors.tolist()):
+        results = {
+            f"test_phases.py::test[{place % groups}-{place}]": Result(
+                f"group {place % groups}", 1e-3 * (1 + place) * factor
+            )
+            for place, factor in enumerate(row)
+        }
+        date = f"2026-01-{number // 24 + 1:02}T{number % 24:02}:00:00"
+        made.append(BenchmarkRun(Path("x"), date, f"{number:010}", "machine", results))
+    return made
+
+
+def test_the_history_of_a_whole_suite_is_legible() -> None:
+    runs = whole_suites(4, 12, 40)
+    names = list(runs[0].results)
+    figure = history_figure([runs], names)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    shown = []
+    for axes in figure.axes:
+        assert axes.get_title(loc="left").endswith(", machine 1")
+        assert len(axes.lines) <= 8, "as many as can be told apart"
+        places = [each.get_window_extent() for each in axes.get_xticklabels()]
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(places))
+        assert axes.get_xticks()[-1] == 39, "the last run in any case"
+        legend = axes.get_legend()
+        assert legend is not None
+        assert figure.bbox.contains(*legend.get_window_extent().max)
+        texts = [text.get_text() for text in legend.get_texts()]
+        assert len(texts) == len(axes.lines)
+        shown += texts
+        ticks = [*axes.get_yticklabels(), *axes.get_yticklabels(minor=True)]
+        assert sum(bool(tick.get_text()) for tick in ticks) >= 2, "a scale, not a number"
+    assert sorted(shown) == sorted(name.partition("::")[2] for name in names)
+
+
+def test_more_than_fits_a_figure_is_refused() -> None:
+    runs = whole_suites(50, 1, 2)
+    with pytest.raises(UsageError, match=r"50 panels, more than 40: choose some by --only"):
+        history_figure([runs], list(runs[0].results))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,10 +80,11 @@ def bench_check(
 
     Only runs on a like machine count, and as wholes: at least five are needed. Slower is what lies
     beyond the threshold and beyond what runs without a change differ by (prediction intervals that
-    in one run of two hundred any benchmark leaves by chance). Beside every round some reference
-    work is timed, always the same: where the earlier runs agree better in multiples of it than in
-    seconds, multiples are judged; where it took longer or shorter than in any of them, by a tenth
-    or more, the machine is in another state, and nothing is.
+    in one run of two hundred any benchmark leaves by chance, if runs differ as errors of
+    measurement do: each by itself, and seldom by much more than usual). Beside every round some
+    reference work is timed, always the same: where the earlier runs agree better in multiples of it
+    than in seconds, multiples are judged; where it took longer or shorter than in any of them, by a
+    tenth or more, the machine is in another state, and nothing is.
 
     Where runs without a change differ so much that twice the threshold would not be told, nothing
     is measured either. A benchmark that by itself has two speeds, of which earlier runs happened to
@@ -159,14 +162,21 @@ def _latest(history: History) -> BenchmarkRun:
         NotMeasuredError: a later one was kept, but cannot be read.
     """
     latest = history.runs[-1]
-    written = latest.file.stat().st_mtime
     for problem in history.problems:
-        if problem.file.exists() and problem.file.stat().st_mtime > written:
+        if problem.file.exists() and _written(problem.file) >= _written(latest.file):
             raise NotMeasuredError(
                 f"{problem.text}; it was written after every run that can be read: remove it, or "
                 "run pytest benchmarks/ again"
             )
     return latest
+
+
+def _written(file: Path) -> str:
+    """When pytest-benchmark wrote a run, by its name or else by the file's time (UTC)."""
+    named = re.search(r"_(\d{8}_\d{6})", file.name)
+    if named is not None:
+        return named[1]
+    return datetime.fromtimestamp(file.stat().st_mtime, UTC).strftime("%Y%m%d_%H%M%S")
 
 
 def _to_judge_by(
@@ -209,14 +219,14 @@ def _thresholds(texts: Sequence[str]) -> Thresholds:
 
     general, special = 0.05, {}
     for text in texts:
-        name, _, number = text.rpartition("=")
+        name, _, number = (part.strip() for part in text.rpartition("="))
         try:
             fraction = float(number)
         except ValueError:
             fraction = -1.0
         if not 0 <= fraction < 100:
             raise UsageError(f"--threshold {text!r} is no FRACTION or NAME=FRACTION, as in 0.05")
-        if name.strip():
+        if name:
             special[name] = fraction
         elif "=" in text:
             raise UsageError(f"--threshold {text!r} names no benchmarks before the =")

@@ -97,8 +97,8 @@ def bench_history(
     if as_json:
         tell_json(ctx, {"runs": [_plain(run, names) for run in history.runs]})
     else:
-        for machine, runs in machines.items():
-            _print_machine(machine, runs, names)
+        for number, (machine, runs) in enumerate(machines.items(), 1):
+            _print_machine(f"machine {number}", machine, runs, names)
     if plot_file is not None:
         from clsbench.report.growth import save_history
 
@@ -120,7 +120,9 @@ def _plain(run: BenchmarkRun, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _print_machine(machine: str, runs: Sequence[BenchmarkRun], names: Sequence[str]) -> None:
+def _print_machine(
+    title: str, machine: str, runs: Sequence[BenchmarkRun], names: Sequence[str]
+) -> None:
     import msgspec
     from rich.console import Console
     from rich.text import Text
@@ -132,7 +134,8 @@ def _print_machine(machine: str, runs: Sequence[BenchmarkRun], names: Sequence[s
     console = Console()
     facts = msgspec.json.decode(machine)
     told = ", ".join(f"{key} {value}" for key, value in facts.items() if value not in (None, []))
-    console.print(plain(f"{len(runs)} runs on: {told}", "bold"), soft_wrap=True)
+    count = f"{len(runs)} run" if len(runs) == 1 else f"{len(runs)} runs"
+    console.print(plain(f"{title}, {count}: {told}", "bold"), soft_wrap=True)
     shown = runs[-max(1, (console.width - 60) // 12) :]
     rows = []
     for name in names:

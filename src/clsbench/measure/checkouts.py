@@ -46,16 +46,23 @@ def runs_in_pairs(
         raise UsageError(f"{repository} is no checkout with benchmarks/: --against needs one")
     found: list[Pair] = []
     with _sources_at(repository, revision) as old:
-        sides = [Side(old, arguments), Side(repository / "src", arguments)]
+        sides = [
+            Side(revision, old, arguments),
+            Side("the working tree", repository / "src", arguments),
+        ]
         while more(found):
-            before, after = runs_in_turn(repository, sides)
+            if len(found) % 2:  # now one begins, now the other
+                after, before = runs_in_turn(repository, sides[::-1])
+            else:
+                before, after = runs_in_turn(repository, sides)
             found.append((before, after))
     return found
 
 
 class Side(NamedTuple):
-    """Sources, and pytest's arguments with which they are timed."""
+    """Sources, what they are called, and pytest's arguments with which they are timed."""
 
+    name: str
     sources: Path
     arguments: Sequence[str]
 
@@ -80,17 +87,21 @@ def runs_in_turn(repository: Path, sides: Sequence[Side]) -> list[BenchmarkRun]:
         for number, (side, process) in enumerate(zip(sides, processes, strict=True)):
             code = process.poll()  # None: it was stopped by turns, since another one failed
             if code == _NOTHING_SELECTED:
-                raise UsageError(f"no benchmark is selected by {' '.join(side.arguments)!r}")
+                raise UsageError(
+                    f"no benchmark of {side.name} is selected by {' '.join(side.arguments)!r}"
+                )
             if code:
                 output_lines = (folder / f"{number}.txt").read_text(errors="replace").splitlines()
+                if wrong := [line for line in output_lines if "Wrong expression passed" in line]:
+                    raise UsageError(wrong[0].removeprefix("ERROR: "))
                 how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
                 told = "\n".join(output_lines[-12:])
-                raise NotMeasuredError(f"the benchmarks of {side.sources} end {how}:\n{told}")
+                raise NotMeasuredError(f"the benchmarks of {side.name} end {how}:\n{told}")
         histories = [read_history(folder / str(number)) for number in range(len(sides))]
     for side, history in zip(sides, histories, strict=True):
         if not history.runs:
             problems = "; ".join(problem.text for problem in history.problems)
-            raise NotMeasuredError(f"the benchmarks of {side.sources} stored no run: {problems}")
+            raise NotMeasuredError(f"the benchmarks of {side.name} stored no run: {problems}")
     return [history.runs[-1] for history in histories]
 
 

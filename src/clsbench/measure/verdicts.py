@@ -162,13 +162,16 @@ def judge_pairs(
 
     ``pairs`` hold the run of the old and that of the new checkout. Slower is what exceeds both the
     threshold and what no difference would show: an interval of the mean logarithm of the ratios.
+    What only the old one has is not measured.
     """
-    names = list(dict.fromkeys(name for _, new in pairs for name in new.results))
+    names = list(dict.fromkeys(
+        name for pair in pairs for run in reversed(pair) for name in run.results
+    ))  # fmt: skip
     ratios = {name: _log_ratios(name, pairs) for name in names}
     spreads = _spreads(ratios)
     verdicts = []
     for name in names:
-        group = next(new.results[name].group for _, new in pairs if name in new.results)
+        group = _group(name, [run for pair in pairs for run in reversed(pair)])
         logs, threshold = ratios[name], thresholds.of(name, group)
         known = any(name in old.results for old, _ in pairs)
         ratio = limit = None
@@ -197,16 +200,18 @@ def judge_pairs(
 def more_pairs(
     pairs: Sequence[tuple[BenchmarkRun, BenchmarkRun]], thresholds: Thresholds, fewest: int
 ) -> bool:
-    """Whether more pairs are needed to tell each benchmark's threshold, or ``fewest`` are not
-    there yet; :data:`MOST_TIMES` as many are enough in any case.
+    """Whether more pairs are needed to tell each benchmark's threshold, since they differ too much
+    or were disturbed, or ``fewest`` are not there yet; :data:`MOST_TIMES` as many are enough in any
+    case.
 
     How much they differ by themselves decides, and not by how much one side is slower: so a verdict
     is not looked for until it is found.
     """
     if len(pairs) < fewest:
         return True
-    untold = (v.limit is not None and v.limit > 1 + v.threshold
-              for v in judge_pairs(pairs, thresholds))  # fmt: skip
+    both = {name for old, new in pairs for name in old.results.keys() & new.results.keys()}
+    untold = (v.limit is None or v.limit > 1 + v.threshold
+              for v in judge_pairs(pairs, thresholds) if v.benchmark in both)  # fmt: skip
     return len(pairs) < MOST_TIMES * fewest and any(untold)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from clsbench.errors import UsageError
 from clsbench.report.bench import duration_text
 from clsbench.report.plots import SETTINGS
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from clsbench.measure.sampling import Interval
 
 _FEWEST_POINTS = 3
+_MOST_PANELS = 40
+_PANEL_INCHES = 2.7
+_MOST_DATES = 8
 METADATA = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 """Without a date the same figure is the same file."""
 
@@ -95,34 +98,78 @@ def growth_figure(report: BenchReport) -> Figure:
 def save_history(
     machines: Sequence[Sequence[BenchmarkRun]], names: Sequence[str], file: Path
 ) -> None:
-    """Draw the median of every benchmark over the runs, a panel for each kind of machine.
+    """Draw the median of every benchmark over the runs.
 
     Raises:
         OSError: the file cannot be written.
+        UsageError: there are too many for a figure.
     """
     with matplotlib.rc_context(SETTINGS):  # type: ignore[arg-type]
-        figure = Figure(figsize=(9.6, 4.2 * len(machines)), layout="constrained")
-        for number, runs in enumerate(machines, 1):
-            axes = figure.add_subplot(len(machines), 1, number)
-            for name, style in zip(names, itertools.cycle(STYLES), strict=False):
-                times = [
-                    (place, run.results[name].seconds)
-                    for place, run in enumerate(runs)
-                    if name in run.results and run.results[name].seconds is not None
-                ]
-                if times:
-                    places, seconds = zip(*times, strict=True)
-                    label = name.partition("::")[2] or name
-                    axes.plot(places, seconds, label=label, markersize=4, **style)
-            axes.set_yscale("log")
-            axes.set_ylabel("median time of a call")
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration_text(value)))
-            ticks = [f"{run.date[5:16]}\n{run.commit[:8]}" for run in runs]
-            axes.set_xticks(range(len(runs)), ticks, fontsize=7)
-            axes.set_xlabel("run (date, commit)")
-            axes.legend(frameon=False, handlelength=4, fontsize=7, loc="center left",
-                        bbox_to_anchor=(1.0, 0.5))  # fmt: skip
+        figure = history_figure(machines, names)
         figure.savefig(file, metadata=METADATA.get(file.suffix, {}))
+
+
+def history_figure(machines: Sequence[Sequence[BenchmarkRun]], names: Sequence[str]) -> Figure:
+    """The figure: a panel for each group of benchmarks on each kind of machine.
+
+    Raises:
+        UsageError: there would be too many panels.
+    """
+    panels = [
+        (number, runs, group, part)
+        for number, runs in enumerate(machines, 1)
+        for group, members in _by_group(runs, names).items()
+        for part in (members[at : at + len(STYLES)] for at in range(0, len(members), len(STYLES)))
+    ]
+    if len(panels) > _MOST_PANELS:
+        raise UsageError(
+            f"{len(names)} benchmarks of {len(machines)} kinds of machines would be {len(panels)} "
+            f"panels, more than {_MOST_PANELS}: choose some by --only"
+        )
+    figure = Figure(figsize=(10.5, _PANEL_INCHES * len(panels)), layout="constrained")
+    every = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+    for axes, (number, runs, group, part) in zip(every, panels, strict=True):
+        _draw_history(axes, runs, part)
+        axes.set_title(f"{group}, machine {number}", fontsize=9, loc="left", parse_math=False)
+    return figure
+
+
+def _by_group(runs: Sequence[BenchmarkRun], names: Sequence[str]) -> dict[str, list[str]]:
+    """The names of the benchmarks that were measured in any of the runs, by group."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        results = [run.results[name] for run in runs if name in run.results]
+        if any(result.seconds is not None for result in results):
+            groups.setdefault(results[-1].group or "benchmarks", []).append(name)
+    return groups
+
+
+def _draw_history(axes: Axes, runs: Sequence[BenchmarkRun], names: Sequence[str]) -> None:
+    for name, style in zip(names, STYLES, strict=False):
+        times = [
+            (place, run.results[name].seconds)
+            for place, run in enumerate(runs)
+            if name in run.results and run.results[name].seconds is not None
+        ]
+        places, seconds = zip(*times, strict=True)
+        label = name.partition("::")[2] or name
+        axes.plot(places, seconds, label=label, markersize=4, **style)
+    lowest, highest = axes.get_ylim()
+    if highest > 2 * lowest:  # else there would hardly be a tick
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(FuncFormatter(_minor_label(*axes.get_ylim())))
+    axes.set_ylabel("median time of a call", fontsize=8)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration_text(value)))
+    axes.tick_params(axis="y", which="both", labelsize=7)
+    step = math.ceil(len(runs) / _MOST_DATES)
+    shown = range((len(runs) - 1) % step, len(runs), step)  # the last in any case
+    ticks = [f"{runs[place].date[5:16]}\n{runs[place].commit[:8]}" for place in shown]
+    axes.set_xticks(list(shown), ticks, fontsize=7)
+    axes.set_xlabel("run (date, commit)", fontsize=8)
+    legend = axes.legend(frameon=False, handlelength=4, fontsize=7, loc="center left",
+                         bbox_to_anchor=(1.0, 0.5))  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def fitted_exponent(numbers: list[float], seconds: list[float]) -> float | None:
@@ -151,12 +198,13 @@ def _draw(
 
 
 def _minor_label(lowest: float, highest: float) -> Callable[[float, int | None], str]:
-    """Labels between powers of ten, where these are few: at two and at five times one."""
+    """Labels between powers of ten, where these are few: at two and at five times one, or more."""
     wide = highest > 100 * lowest
+    shown = (2, 5) if highest > 5 * lowest else range(1, 10)
 
     def label(value: float, place: int | None) -> str:
         digit = round(value / 10 ** math.floor(math.log10(value) + 1e-9))
-        return "" if wide or digit not in (2, 5) else duration_text(value)
+        return "" if wide or digit not in shown else duration_text(value)
 
     return label
 
