@@ -537,6 +537,16 @@ class ThreeAxes(clsbench.Adapter):
 
         classifier.backbone.trf_blocks[-1].ff.register_forward_hook(scale)
 
+class FixedWidth(clsbench.Adapter):
+    "Knows texts of the padded length alone."
+
+    def apply(self, classifier):
+        def check(module, inputs, out):
+            if out.dim() == 3 and out.shape[1] not in (1, 24):
+                raise ValueError(f"expected 24 positions, got {out.shape[1]}")
+
+        classifier.backbone.tok_emb.register_forward_hook(check)
+
 class OwnState(clsbench.Adapter):
     "A module with a state that is no tensor."
 
@@ -551,7 +561,7 @@ class OwnState(clsbench.Adapter):
 
 @clsbench.hookimpl
 def clsbench_register_adapters():
-    return {"three-axes": ThreeAxes, "own-state": OwnState}
+    return {"three-axes": ThreeAxes, "fixed-width": FixedWidth, "own-state": OwnState}
 
 @clsbench.hookimpl
 def clsbench_register_baselines():
@@ -563,13 +573,13 @@ def clsbench_register_poolings():
 """
 
 
-def run_with_plugin(folder: Path, **changes: Any) -> RunRecord:
+def run_with_plugin(folder: Path, plain: bool = False, **changes: Any) -> RunRecord:
     plugin = folder / "faulty.py"
     plugin.write_text(PLUGIN)
     catalog = load_catalog([str(plugin)])
     small = SMALL | {"train.epochs": 1} | changes
     spec = resolve(find_spec("gpt2-sms-spam", catalog), small, catalog)
-    options = RunOptions(out=folder / "runs", device="cpu", threads=1, offline=True)
+    options = RunOptions(out=folder / "runs", device="cpu", threads=1, offline=True, plain=plain)
     return run_experiment(spec, options, catalog).record
 
 
@@ -594,15 +604,24 @@ def test_a_baseline_that_fails_is_named_and_costs_no_run(tmp_path: Path) -> None
         assert said[fault] in warning
 
 
-def test_a_shortcut_that_a_component_cannot_do_with_costs_no_other(tmp_path: Path) -> None:
-    record = run_with_plugin(tmp_path, adapter="three-axes", pooling="last-real-token")
-    assert record.status == "finished"
+@pytest.mark.parametrize(
+    ("adapter", "told"),
+    [("three-axes", "not enough values to unpack"), ("fixed-width", "expected 24 positions")],
+)
+def test_a_shortcut_that_a_component_cannot_do_with_costs_no_other(
+    tmp_path: Path, adapter: str, told: str
+) -> None:
+    record = run_with_plugin(tmp_path, adapter=adapter, pooling="last-real-token")
+    assert record.status == "finished", record.error
     assert record.fast_path is not None
     taken = {shortcut.name: shortcut.taken for shortcut in record.fast_path.shortcuts}
     assert taken == {"prefix": True, "position": True, "packing": False}
-    assert "not enough values to unpack" in record.fast_path.shortcuts[2].detail
+    assert told in record.fast_path.shortcuts[2].detail
     (warning,) = record.warnings
-    assert warning.startswith("the shortcut packing is not taken: tried on a few")
+    assert warning.startswith("the shortcut packing is not taken: ")
+    plain = run_with_plugin(tmp_path, adapter=adapter, pooling="last-real-token", plain=True)
+    losses = [[step.train_loss for step in run.history.steps] for run in (record, plain)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_what_could_not_be_stored_is_not_trained(tmp_path: Path) -> None:

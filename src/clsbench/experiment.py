@@ -23,7 +23,7 @@ from clsbench.environment import (
 )
 from clsbench.errors import ClsbenchError, PluginError, RunNotStoredError
 from clsbench.fastpath.forward import Forward
-from clsbench.fastpath.plan import PACKING, POSITION, FastPlan, nothing
+from clsbench.fastpath.plan import PACKING, POSITION, SHORTCUTS
 from clsbench.fastpath.shortcuts import make_shortcuts
 from clsbench.fastpath.trial import what_differs
 from clsbench.model.checkpoint import (
@@ -35,7 +35,7 @@ from clsbench.model.checkpoint import (
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
 from clsbench.options import RunOptions
-from clsbench.planning import announcement, plan_run
+from clsbench.planning import Planned, announcement, plan_run
 from clsbench.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
 from clsbench.record import FastPath, RunRecord
 from clsbench.resolve import Experiment
@@ -132,9 +132,8 @@ def run_experiment(
         with phases("data"):
             data = prepare_data(experiment, files.files)
         with phases("model"):
-            freezing, fast, record, working_bytes = plan_run(
-                experiment, options, device, files, data
-            )
+            planned = plan_run(experiment, options, device, files, data)
+            freezing, record = planned.freezing, planned.record
             torch.manual_seed(spec.seed)
             first_look = beforehand(data.facts.sizes, spec.train)
             torch.manual_seed(spec.seed)
@@ -152,24 +151,24 @@ def run_experiment(
             freezing.apply(classifier, freezing.by_epoch[0])
             checks = _numerical_checks(experiment, files)
 
-            def follow(fast: FastPlan, working_bytes: int) -> Forward:
+            def follow(planned: Planned) -> Forward:
                 shortcuts = make_shortcuts(
                     classifier,
-                    fast,
+                    planned.fast,
                     experiment,
                     options,
                     device,
                     data.facts.max_length,
-                    working_bytes,
+                    planned.working_bytes,
                 )
                 splits = data.tokens.by_name()
                 return Forward(classifier, splits, device, options.precision, shortcuts)
 
-            def without(refused: Mapping[str, str]) -> tuple[FastPlan, Forward]:
+            def without(refused: Mapping[str, str]) -> tuple[Planned, Forward]:
                 again = plan_run(experiment, options, device, files, data, refused)
-                return again.fast, follow(again.fast, again.working_bytes)
+                return again, follow(again)
 
-            forward = follow(fast, working_bytes)
+            forward = follow(planned)
         torch.manual_seed(spec.seed)
         log = TrainingLog()
         scores: Scores | None = None
@@ -178,8 +177,8 @@ def run_experiment(
         status, error = "finished", None
         try:
             with phases("prefix") if forward.shortcuts is not None else nullcontext():
-                fast, forward, problems = _as_far_as_it_works(
-                    fast, forward, freezing, spec.train.batch_size, without
+                planned, forward, problems = _as_far_as_it_works(
+                    planned, forward, spec.train.batch_size, without
                 )
                 checks += problems
                 forward.prepare(prefix_progress(hook))
@@ -225,7 +224,8 @@ def run_experiment(
             phases_seconds=dict(phases.seconds),
             throughput=log.throughput(),
             precision_deviation=deviation,
-            fast_path=FastPath(shortcuts=fast.shortcuts, kept=forward.kept()),
+            fast_path=FastPath(shortcuts=planned.fast.shortcuts, kept=forward.kept()),
+            memory_bytes_expected=planned.record.memory_bytes_expected,
             peak_memory_bytes=peak_memory_bytes(device),
             warnings=record.warnings + checks + forward.problems(),
         )
@@ -245,35 +245,33 @@ def run_experiment(
 
 
 def _as_far_as_it_works(
-    fast: FastPlan,
+    planned: Planned,
     forward: Forward,
-    freezing: FreezingPlan,
     batch_size: int,
-    without: Callable[[Mapping[str, str]], tuple[FastPlan, Forward]],
-) -> tuple[FastPlan, Forward, tuple[str, ...]]:
+    without: Callable[[Mapping[str, str]], tuple[Planned, Forward]],
+) -> tuple[Planned, Forward, tuple[str, ...]]:
     """The fast path without the shortcuts at which components raise errors; or the plain path,
     where that is no help. The user is told, and the record gets the last part of the result.
 
     ``without`` plans again, given shortcuts that are not to be taken, with reasons.
     """
-    first = problem = what_differs(forward, freezing, batch_size)
+    first = problem = what_differs(forward, planned.freezing, batch_size)
     if first is None:
-        return fast, forward, ()
+        return planned, forward, ()
     refused: dict[str, str] = {}
     for name in (PACKING, POSITION):
-        taken = any(shortcut.taken for shortcut in fast.shortcuts if shortcut.name == name)
+        taken = any(each.taken for each in planned.fast.shortcuts if each.name == name)
         if problem is not None and problem.fails and taken:
             refused[name] = problem.text
-            fast, forward = without(refused)
-            problem = what_differs(forward, freezing, batch_size)
+            planned, forward = without(refused)
+            problem = what_differs(forward, planned.freezing, batch_size)
     if problem is None:
         told = f"the shortcut {' and '.join(refused)} is not taken: {first.text}"
     else:
         told = f"the fast path is not taken: {first.text}"
-        fast = nothing(fast.stages, freezing, first.text)
-        forward = Forward(forward.classifier, forward.splits, forward.device, forward.precision)
+        planned, forward = without(dict.fromkeys(SHORTCUTS, first.text))
     logger.warning("%s; the run takes longer", told)
-    return fast, forward, (told,)
+    return planned, forward, (told,)
 
 
 def build_classifier(

@@ -144,6 +144,12 @@ class SlottedModule(nn.Module):
         self.word = word
 
 
+class SlottedAgain(Slotted):
+    """A slot of the same name, over its parent's."""
+
+    __slots__ = ("word",)
+
+
 LARGE = np.zeros(2**18)
 LARGE_TOO = LARGE.copy()
 LARGE_TOO[-1] = 1
@@ -178,6 +184,7 @@ DIFFERENT = {
     "text with attributes": (word_with(1.0), word_with(2.0)),
     "text of a class": (Word("a"), Word("b")),
     "slots": (Slotted("a"), Slotted("b")),
+    "slots over others": (SlottedAgain("a"), SlottedAgain("b")),
     "an enumeration": (Colour.RED, Colour.BLUE),
     "bytes": (bytearray(b"a" * 2**21), bytearray(b"b" * 2**21)),
     "a view of bytes": (memoryview(b"a"), memoryview(b"b")),

@@ -75,6 +75,60 @@ def test_what_trains_by_some_texts_alone_forbids_to_keep_what_reads_it() -> None
     assert "no stage is seen to read backbone.tok_emb.extra" in prefix.detail
 
 
+@pytest.mark.parametrize("index", [0, 2], ids=["frozen", "trained"])
+def test_a_block_that_cannot_be_packed_is_found_wherever_it_stands(index: int) -> None:
+    """A single text has all its axes in a packed prefix, too; several have not."""
+
+    def expect_texts(classifier: Any) -> None:
+        def unpack(module: Any, inputs: Any, out: Tensor) -> Tensor:
+            _, _, features = out.shape
+            assert features == 12
+            return out
+
+        block(classifier, index).ff.register_forward_hook(unpack)
+
+    plain, fast = both(expect_texts, LastBlocks(), LastRealToken(), trial=True)
+    assert_same(plain, fast)
+    assert fast.problem is not None
+    assert fast.problem.startswith("tried on a few texts, it fails: ValueError")
+
+
+def test_parametrised_layers_are_served() -> None:
+    """Their class is torch's own, made for each, and holds names of tensors."""
+
+    class Halves(nn.Module):
+        def forward(self, weight: Tensor) -> Tensor:
+            return weight / 2
+
+    def halve(classifier: Any) -> None:
+        nn.utils.parametrize.register_parametrization(
+            block(classifier, 1).ff.layers[0], "weight", Halves()
+        )
+
+    plain, fast = both(halve, LastBlocks(), trial=True)
+    assert_same(plain, fast)
+    assert fast.problem is None
+
+
+def test_an_activation_that_belongs_to_a_class_made_here_is_served() -> None:
+    class Activated(nn.Module):
+        activation = nn.Tanh()
+
+        def forward(self, hidden: Tensor) -> Tensor:
+            result: Tensor = self.activation(hidden)
+            return result
+
+    def activate(classifier: Any) -> None:
+        module = Activated()
+        block(classifier, 0).ff.register_forward_hook(lambda _, inputs, out: module(out))
+
+    plain, fast = both(activate, LastBlocks(), trial=True)
+    assert_same(plain, fast)
+    assert fast.problem is None
+    assert fast.plan is not None
+    assert fast.plan.shortcuts[0].taken
+
+
 def test_a_number_cut_out_of_a_table_can_be_held() -> None:
     """It counts as contiguous, whatever its stride."""
 

@@ -76,6 +76,12 @@ def test_the_history_of_a_whole_suite_is_legible() -> None:
     assert sorted(shown) == sorted(name.partition("::")[2] for name in names)
 
 
+def test_what_was_never_measured_is_not_drawn() -> None:
+    run = BenchmarkRun(Path("x"), "2026-01-01", "abc", "machine", {"a": Result("group", None)})
+    with pytest.raises(UsageError, match="none of the chosen benchmarks was measured"):
+        history_figure([[run]], ["a"])
+
+
 def test_more_than_fits_a_figure_is_refused() -> None:
     runs = whole_suites(50, 1, 2)
     with pytest.raises(UsageError, match=r"50 panels, more than 40: choose some by --only"):

@@ -63,7 +63,12 @@ def _refuse_classes_with_parts(objects: list[object]) -> None:
         if not (held := parts_of_class(kind)):
             continue
         state = State(held)
-        shared = [each for each in state.objects if isinstance(each, (nn.Module, nn.Parameter))]
+        shared = [
+            each
+            for each in state.objects
+            if isinstance(each, nn.Parameter)
+            or (isinstance(each, nn.Module) and any(each._parameters or each._buffers))
+        ]
         if shared or generators_in(state):
             raise NoDoubleError(
                 f"{kind.__qualname__}, a class made inside a function, or its methods, hold a "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import functools
 import logging
 import random
@@ -175,11 +176,15 @@ def _parts_of_member(member: object) -> list[object]:
 
 
 def _is_imported(kind: type) -> bool:
-    """Whether it is found under its name, or was made by no Python code."""
-    found: object = sys.modules.get(kind.__module__)
-    for name in kind.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is kind or not kind.__flags__ & _HEAP_TYPE
+    """Whether it is found under its name, or was made by no code of a plugin's."""
+    if kind.__module__.partition(".")[0] == "torch" or not kind.__flags__ & _HEAP_TYPE:
+        return True  # parametrised modules are of classes that torch makes, by names alone
+    found: object = None
+    with contextlib.suppress(Exception):  # a module may load what it is asked for
+        found = sys.modules[kind.__module__]
+        for name in kind.__qualname__.split("."):
+            found = getattr(found, name)
+    return found is kind
 
 
 def generators_in(state: State) -> list[object]:
@@ -212,7 +217,7 @@ def slots_of(value: object) -> dict[str, object] | None:
     for base in type(value).__mro__:
         if "__slots__" in vars(base):
             for name, member in vars(base).items():
-                if isinstance(member, MemberDescriptorType):
+                if isinstance(member, MemberDescriptorType) and name not in (found or {}):
                     found = found or {}
                     try:
                         found[name] = member.__get__(value)

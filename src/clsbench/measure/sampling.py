@@ -188,7 +188,8 @@ def median_interval(seconds: Sequence[float]) -> Interval | None:
 
 
 def _widening(seconds: np.ndarray) -> float:
-    """How many times as far the ranks must reach, since neighbours are alike; 1 where they are not.
+    """How many times as far the ranks must reach, since neighbours are alike; 1 where they
+    are not.
 
     Source: the bias of a correlation between neighbours, -(1 + 3ρ)/n, after Kendall, Biometrika 41
     (1954), 403.

@@ -121,6 +121,8 @@ def history_figure(machines: Sequence[Sequence[BenchmarkRun]], names: Sequence[s
         for group, members in _by_group(runs, names).items()
         for part in (members[at : at + len(STYLES)] for at in range(0, len(members), len(STYLES)))
     ]
+    if not panels:
+        raise UsageError("none of the chosen benchmarks was measured in any run: nothing to draw")
     if len(panels) > _MOST_PANELS:
         raise UsageError(
             f"{len(names)} benchmarks of {len(machines)} kinds of machines would be {len(panels)} "
