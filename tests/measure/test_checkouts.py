@@ -101,8 +101,9 @@ def test_a_checkout_that_is_none_is_refused(repository: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "error", "told"),
     [
-        (["-k", "nothing_like_this"], UsageError, "no benchmark is selected by '-k nothing_like"),
-        (["--no-such-option"], NotMeasuredError, "end with exit code 4"),
+        (["-k", "nothing_like_this"], UsageError, "no benchmark of old is selected by '-k nothing_like"),
+        (["-k", "wrong("], UsageError, r"Wrong expression passed to '-k': wrong\("),
+        (["--no-such-option"], NotMeasuredError, "the benchmarks of old end with exit code 4"),
     ],
 )
 def test_benchmarks_that_do_not_run_are_no_regression(
