@@ -27,7 +27,7 @@ from clsbench.measure.stopwatch import HostStopwatch
 from clsbench.measure.subjects import Subject, prepare_subject
 from clsbench.options import RunOptions, default_options
 from clsbench.resolve import find_spec, resolve
-from rounds import RoundTimer, Turn
+from rounds import RoundTimer, Turn, on_one_core
 
 HISTORY = Path(__file__).with_name(".history")
 MOST_ROUNDS = 30
@@ -169,7 +169,8 @@ def timed(benchmark: Any, pytestconfig: pytest.Config) -> Callable[[Workload], N
             rounds = min(max(rounds, FEWEST_SAMPLES), MOST_ROUNDS)
             TIMER.reset()
             call = slowed(workload.call, slow_down) if slow_down else workload.call
-            benchmark.pedantic(call, rounds=rounds, iterations=calls)
+            with on_one_core():
+                benchmark.pedantic(call, rounds=rounds, iterations=calls)
             watched = list(TIMER.rounds)
             memory = peak_memory(workload.call, workload.device)
             flops = count_flops(workload.call)

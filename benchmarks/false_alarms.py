@@ -42,7 +42,7 @@ HERE = Path(__file__).parent
               help="The smallest slow-down that matters.")  # fmt: skip
 @click.option("--select", default=SUBSET, show_default=True, help="The benchmarks, for pytest -k.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False),
-              help="Write every verdict there.")  # fmt: skip
+              help="Write every verdict there; if it exists, go on where it ends.")  # fmt: skip
 def main(
     repeats: int,
     baseline: int,
@@ -60,7 +60,10 @@ def main(
     in which any benchmark is told to be slower.
     """
     progress = Console(stderr=True)
-    outcomes: dict[float, list[dict[str, Any]]] = {}
+    conditions = {"pairs": pairs, "baseline": None if pairs else baseline, "load": load,
+                  "threshold": threshold, "select": select}  # fmt: skip
+    outcomes = earlier_verdicts(json_file, conditions, slow_downs)
+    done = len(outcomes[slow_downs[0]])
     thresholds = Thresholds(threshold)
     started = time.perf_counter()
     with _busy(load):
@@ -71,19 +74,34 @@ def main(
         if earlier:
             seconds = (time.perf_counter() - started) / baseline
             progress.print(f"{baseline} runs to judge by: {seconds:.1f} s each")
-        for number in range(repeats):
+        for number in range(done, repeats):
             for slow_down, verdicts in (
                 _in_turn(select, slow_downs, pairs, thresholds)
                 if pairs
                 else _one_by_one(select, slow_downs, earlier, thresholds)
             ):
-                outcomes.setdefault(slow_down, []).append(
-                    {v.benchmark: [v.outcome, v.ratio, v.limit] for v in verdicts}
+                outcomes[slow_down].append(
+                    {v.benchmark: [v.outcome, v.ratio, v.limit, v.earlier_runs] for v in verdicts}
                 )
             progress.print(f"{number + 1} of {repeats}")
             if json_file is not None:  # an interruption loses nothing
-                json_file.write_text(json.dumps({str(k): v for k, v in outcomes.items()}, indent=1))
-    _show(outcomes, load, (time.perf_counter() - started) / repeats)
+                kept = [[slow_down, told] for slow_down, told in outcomes.items()]
+                json_file.write_text(json.dumps({**conditions, "verdicts": kept}, indent=1))
+    _show(outcomes, load, (time.perf_counter() - started) / max(repeats - done, 1))
+
+
+def earlier_verdicts(
+    file: Path | None, conditions: dict[str, Any], slow_downs: Sequence[float]
+) -> dict[float, list[dict[str, Any]]]:
+    """The verdicts that are there already, under the same conditions."""
+    if file is None or not file.exists():
+        return {slow_down: [] for slow_down in slow_downs}
+    kept = json.loads(file.read_text())
+    found = dict(kept.pop("verdicts"))
+    if kept != conditions or list(found) != list(slow_downs):
+        raise click.UsageError(f"{file} holds verdicts under other conditions: {kept}")
+    fewest = min(map(len, found.values()))  # it may have been ended between two
+    return {slow_down: told[:fewest] for slow_down, told in found.items()}
 
 
 def _one_by_one(

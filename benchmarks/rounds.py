@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -56,6 +58,21 @@ class RoundTimer:
         if self.turn is not None:
             self.turn.end()
         return now
+
+
+@contextlib.contextmanager
+def on_one_core() -> Iterator[None]:
+    """Where torch computes with one thread, always on the same core: on a shared machine cores are
+    not alike, and each process would time its own."""
+    if not hasattr(os, "sched_setaffinity") or torch.get_num_threads() > 1:
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})  # the first has most interrupts to serve
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 class Turn:
