@@ -191,10 +191,10 @@ def test_times_that_resemble_the_one_before_tell_less(count: int, least: float) 
     assert covered >= least
 
 
-@pytest.mark.parametrize("count", [6, 10, 15, 40])
-def test_the_interval_covers_the_true_median_as_often_as_it_says(count: int) -> None:
+@pytest.mark.parametrize(("count", "most"), [(6, 0.985), (10, 0.99), (15, 0.985), (40, 0.985)])
+def test_the_interval_covers_the_true_median_as_often_as_it_says(count: int, most: float) -> None:
     """Times have a long tail: here 5,000 experiments with lognormal ones, of median 1."""
     drawn = np.random.default_rng(1).lognormal(0.0, 0.8, size=(5000, count))
     found = [median_interval(row) for row in drawn.tolist()]
     covered = np.mean([i.low <= 1.0 <= i.high for i in found if i is not None])
-    assert 0.944 <= covered <= 0.99
+    assert 0.944 <= covered <= most

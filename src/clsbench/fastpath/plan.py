@@ -96,11 +96,11 @@ def plan_fast_path(
     names = Chain(outline, None).names
     if all(name in forbidden for name in SHORTCUTS):  # nobody needs to look
         refused = tuple(Shortcut(name=n, taken=False, detail=forbidden[n]) for n in SHORTCUTS)
-        return nothing(names, freezing, "")._replace(shortcuts=refused)
+        return _nothing(names, freezing, "")._replace(shortcuts=refused)
     if _is_changed(outline):
-        return nothing(names, freezing, "an adapter has changed the classifier's forward pass")
+        return _nothing(names, freezing, "an adapter has changed the classifier's forward pass")
     if _has_any_global_hook():  # type: ignore[no-untyped-call]
-        return nothing(names, freezing, "torch has hooks on the forward pass of every module")
+        return _nothing(names, freezing, "torch has hooks on the forward pass of every module")
     inputs = any_texts(2, batching.positions, "meta")
     probes = {}
     try:
@@ -112,9 +112,9 @@ def plan_fast_path(
             probes[trained] = probe = probe_stages(outline, inputs, manner)
             if probe.reshapes is not None:
                 reason = f"{names[probe.reshapes]} does not give one vector for each position"
-                return nothing(names, freezing, reason)
+                return _nothing(names, freezing, reason)
     except WritesWeightsError as error:
-        return nothing(names, freezing, f"{error} is written to while the classifier computes")
+        return _nothing(names, freezing, f"{error} is written to while the classifier computes")
     drawing = min(probe.first_drawing for probe in probes.values())
     backbone: BackboneModule = outline.backbone  # type: ignore[assignment]
     if drawing < len(names):
@@ -190,7 +190,7 @@ def in_room(plan: FastPlan, most_bytes: int, least_bytes: int, room: tuple[int, 
     return plan._replace(shortcuts=(Shortcut(name=PREFIX, taken=True, detail=detail), *others))
 
 
-def nothing(names: tuple[str, ...], freezing: FreezingPlan, reason: str) -> FastPlan:
+def _nothing(names: tuple[str, ...], freezing: FreezingPlan, reason: str) -> FastPlan:
     """The plan that takes no shortcut, for this reason."""
     shortcuts = tuple(Shortcut(name=name, taken=False, detail=reason) for name in SHORTCUTS)
     epochs = len(freezing.by_epoch)

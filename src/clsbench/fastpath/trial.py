@@ -125,16 +125,15 @@ def what_differs(forward: Forward, freezing: FreezingPlan, batch_size: int) -> P
 
 
 def _what_differs_in(trial: _Trial, epoch: int, precisions: Sequence[str]) -> Problem | None:
-    looked = False
+    narrowed = trial.narrows  # for a look at the stages, not on the plain path
     try:
         trial.look(epoch)
-        looked = True
+        narrowed = False
         expected = trial.plain(epoch, precisions)
     except (_UnforeseenError, WritesWeightsError) as error:
         return _unforeseen(error)
     except Exception as error:
-        fails = trial.narrows() and not looked
-        return Problem(f"it could not be tried on a few texts: {_told(error)}", fails)
+        return Problem(f"it could not be tried on a few texts: {_told(error)}", fails=narrowed)
     for precision in precisions:
         try:
             found = trial.run(epoch, precision, fast=True)
@@ -195,6 +194,7 @@ class _Trial:
         self._forward = forward
         self._freezing = freezing
         self._plan: FastPlan = forward.shortcuts.plan
+        self.narrows = self._plan.unpadded
         room = Room(memory_bytes=2**62, disk=None)
         texts = forward.splits["train"]
         order = texts.lengths.argsort(stable=True).tolist()
@@ -216,10 +216,6 @@ class _Trial:
         }
         self._few = _take(texts, order[: min(2, batch_size)])
         self._moves = True
-
-    def narrows(self) -> bool:
-        """Whether texts are looked at without the padding that they have on the plain path."""
-        return self._plan.unpadded
 
     def look(self, epoch: int) -> None:
         """See that no stage does what the plan, made on the meta device, does not know of.
