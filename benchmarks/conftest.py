@@ -30,8 +30,7 @@ from clsbench.resolve import find_spec, resolve
 from rounds import RoundTimer, Turn, on_one_core
 
 HISTORY = Path(__file__).with_name(".history")
-MOST_ROUNDS = 30
-ROUND_SECONDS = 0.1  # so that the load of others can be told
+MOST_ROUNDS = 300
 EXPERIMENT = {"dataset": "synthetic-sms", "data.padding": 64}
 """What is embedded: the benchmarks need no file."""
 
@@ -164,14 +163,14 @@ def timed(benchmark: Any, pytestconfig: pytest.Config) -> Callable[[Workload], N
         workload.setup()
         try:
             warm, stable = warm_up(workload, HostStopwatch(), seconds)
-            calls = calls_for(ROUND_SECONDS, warm)
+            calls = calls_for(TIMER.round_seconds, warm)
             rounds = round(seconds / max(calls * statistics.median(warm[-3:]), 1e-9))
             rounds = min(max(rounds, FEWEST_SAMPLES), MOST_ROUNDS)
-            TIMER.reset()
             call = slowed(workload.call, slow_down) if slow_down else workload.call
+            TIMER.reset(first=call if calls > 1 else None)
             with on_one_core():
                 benchmark.pedantic(call, rounds=rounds, iterations=calls)
-            watched = list(TIMER.rounds)
+            watched = TIMER.rounds
             memory = peak_memory(workload.call, workload.device)
             flops = count_flops(workload.call)
         finally:
@@ -184,6 +183,7 @@ def timed(benchmark: Any, pytestconfig: pytest.Config) -> Callable[[Workload], N
             for seconds, each in zip(times, watched, strict=True)
             if each.foreign_cores <= limit_cores
         ]
+        multiples = [taken / reference for taken, reference in quiet if reference is not None]
         enough = len(quiet) >= FEWEST_SAMPLES
         median = statistics.median(seconds for seconds, _ in quiet) if enough else None
         benchmark.extra_info.update(
@@ -193,14 +193,14 @@ def timed(benchmark: Any, pytestconfig: pytest.Config) -> Callable[[Workload], N
             stable=stable,
             started_seconds=[each.started_seconds for each in watched],
             foreign_cores=[each.foreign_cores for each in watched],
-            reference_seconds=[each.reference_seconds for each in watched],
+            reference_seconds=[
+                each.reference_seconds for each in watched if each.reference_seconds is not None
+            ],
             load_limit_cores=limit_cores,
             dropped=len(times) - len(quiet),
             quiet_median_seconds=median,
             quiet_median_of_reference=(
-                statistics.median(seconds / reference for seconds, reference in quiet)
-                if enough
-                else None
+                statistics.median(multiples) if enough and multiples else None
             ),
             examples=workload.examples,
             real_tokens=workload.real_tokens,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,50 +15,110 @@ import torch.nn.functional as F
 
 from clsbench.measure.load import LoadMeter, Look
 
+ROUND_SECONDS = 0.1
+"""So long that the load of others can be told for each round."""
+
+_SECONDS_OF_A_TURN = 0.01
+"""On a shared machine a core is slower for some tens of milliseconds and fast again: the shorter
+the rounds, the more alike are those of two sides that follow one another."""
+
+_SECONDS_TO_TELL_LOAD = 0.25
+"""The load in shorter rounds is told of as many in a row as last so long together."""
+
 
 class Round(NamedTuple):
     """When a round began (seconds of the machine's monotonic clock), how many cores others kept
-    busy meanwhile, and how long the reference work took right after it."""
+    busy meanwhile, and how long the reference work took right after it, if it was done."""
 
     started_seconds: float
     foreign_cores: float
-    reference_seconds: float
+    reference_seconds: float | None
+
+
+class _Watched(NamedTuple):
+    """A round, and what was used while it lasted."""
+
+    started_seconds: float
+    used: Look
+    reference_seconds: float | None
 
 
 class RoundTimer:
     """pytest-benchmark's timer, asked at either end of a round.
 
-    It waits for its turn before a round, if there are others to take turns with, watches what
-    others do meanwhile, and times the reference work afterwards: always the same, so that how fast
-    the machine is itself is known for each round.
+    It watches what others do meanwhile, and times the reference work afterwards: always the same,
+    so that how fast the machine is itself is known for each round. Where there are others to take
+    turns with, it waits for its turn before a round instead, and lets something be done untimed
+    first: what the others left in the caches is none of its time.
     """
 
     def __init__(self) -> None:
         self._meter = LoadMeter()
         self._before: Look | None = None
         self._started = 0.0
+        self._first: Callable[[], object] | None = None
+        self._watched: list[_Watched] = []
         self.turn: Turn | None = None
-        self.rounds: list[Round] = []
 
-    def reset(self) -> None:
-        """Begin with a round, whatever became of the last."""
-        self._before = None
-        self.rounds.clear()
+    @property
+    def round_seconds(self) -> float:
+        """How long a round is to last, at least."""
+        return ROUND_SECONDS if self.turn is None else _SECONDS_OF_A_TURN
+
+    @property
+    def rounds(self) -> list[Round]:
+        """All since the last :meth:`reset`."""
+        shortest = 0.0 if self.turn is None else _SECONDS_TO_TELL_LOAD
+        return [
+            Round(each.started_seconds, cores, each.reference_seconds)
+            for window in _windows(self._watched, shortest)
+            for cores in [self._foreign_cores(window)]
+            for each in window
+        ]
+
+    def reset(self, first: Callable[[], object] | None = None) -> None:
+        """Begin with a round, whatever became of the last; ``first`` is done in every turn before
+        it is timed."""
+        self._before, self._first = None, first
+        self._watched.clear()
 
     def __call__(self) -> float:
         if self._before is None:
             if self.turn is not None:
                 self.turn.begin()
+                if self._first is not None:
+                    self._first()
             self._before = self._meter.look()
             self._started = time.perf_counter()
             return self._started
         now = time.perf_counter()
-        foreign_cores = self._meter.foreign_cores(self._before, self._meter.look())
+        used = Look(*(b - a for a, b in zip(self._before, self._meter.look(), strict=True)))
         self._before = None
-        self.rounds.append(Round(self._started, foreign_cores, reference_seconds()))
         if self.turn is not None:
             self.turn.end()
+        reference = reference_seconds() if self.turn is None else None
+        self._watched.append(_Watched(self._started, used, reference))
         return now
+
+    def _foreign_cores(self, window: Sequence[_Watched]) -> float:
+        used = Look(*map(sum, zip(*(each.used for each in window), strict=True)))
+        return self._meter.foreign_cores(Look(0.0, 0.0, 0.0), used)
+
+
+def _windows(rounds: Sequence[_Watched], shortest_seconds: float) -> list[list[_Watched]]:
+    """The rounds in a row, as many in each as last so long together, and the rest in the last."""
+    windows: list[list[_Watched]] = []
+    lasting = math.inf
+    for each in rounds:
+        if lasting > shortest_seconds:
+            windows.append([])
+            lasting = 0.0
+        windows[-1].append(each)
+        lasting += each.used.at_seconds
+    if len(windows) > 1 and lasting < shortest_seconds:
+        rest = windows.pop()
+        windows[-1] += rest
+    return windows
 
 
 @contextlib.contextmanager
@@ -81,6 +142,8 @@ class Turn:
     def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")
         self._server = socket.create_connection((host, int(port)))
+        # Otherwise a byte waits, up to 40 ms, until the one before is acknowledged.
+        self._server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def begin(self) -> None:
         """Wait for it."""

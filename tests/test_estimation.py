@@ -12,8 +12,8 @@ import torch.nn.functional as F
 
 from clsbench.catalog import load_catalog
 from clsbench.estimation import Speed, Work, estimate_run, measure_speed
-from clsbench.experiment import build_classifier
 from clsbench.measure.flops import count_flops
+from clsbench.model.build import build_classifier
 from clsbench.options import RunOptions
 from clsbench.planning import Planned, plan_run
 from clsbench.preparation import PreparedData, prepare_data, prepare_files

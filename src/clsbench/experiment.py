@@ -1,4 +1,4 @@
-"""One experiment from start to end, in a straight line; the only place that seeds anything."""
+"""One experiment from start to end, in a straight line."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from clsbench.fastpath.forward import Forward
 from clsbench.fastpath.plan import PACKING, POSITION, SHORTCUTS
 from clsbench.fastpath.shortcuts import make_shortcuts
 from clsbench.fastpath.trial import what_differs
+from clsbench.model.build import build_classifier
 from clsbench.model.checkpoint import (
     ClassifierFacts,
     frozen_sha256,
     refuse_what_cannot_be_stored,
     save_classifier,
 )
-from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
 from clsbench.options import RunOptions
 from clsbench.planning import Planned, announcement, plan_run
@@ -272,34 +272,6 @@ def _as_far_as_it_works(
         planned, forward = without(dict.fromkeys(SHORTCUTS, first.text))
     logger.warning("%s; the run takes longer", told)
     return planned, forward, (told,)
-
-
-def build_classifier(
-    experiment: Experiment,
-    files: Mapping[str, Path],
-    num_classes: int,
-    seed: int,
-    precision: str,
-) -> Classifier:
-    """Backbone, head, pooling and adapter on the CPU, drawn as the book draws them.
-
-    The generator is seeded before a (random) backbone and again before the head; pooling and
-    adapter go on from there. In fp64 what was drawn in float32 is cast.
-    """
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        torch.manual_seed(seed)
-        backbone = experiment.backbone.build(files)
-        torch.manual_seed(seed)
-        head = experiment.head.build(experiment.backbone.hidden_size(), num_classes)
-        pooling = experiment.pooling.build(experiment.backbone.hidden_size())
-        classifier = Classifier(backbone, pooling, head)
-        if experiment.adapter is not None:
-            experiment.adapter.apply(classifier)
-    finally:
-        torch.set_default_dtype(default)
-    return classifier.double() if precision == "fp64" else classifier
 
 
 def _numerical_checks(experiment: Experiment, files: PreparedFiles) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ from clsbench.catalog import Catalog
 from clsbench.components import Tokenizer
 from clsbench.data.tokens import TokenRows, pad_rows
 from clsbench.environment import choose_device, circumstances
-from clsbench.experiment import build_classifier
 from clsbench.fastpath.forward import Forward
+from clsbench.model.build import build_classifier
 from clsbench.model.checkpoint import ClassifierFacts, read_facts, restore
 from clsbench.model.classifier import Classifier
 from clsbench.options import RunOptions

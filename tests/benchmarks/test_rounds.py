@@ -1,4 +1,4 @@
-"""Where a round is timed."""
+"""Where a round is timed, and what is told of it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from rounds import on_one_core
+from clsbench.measure.load import LoadMeter, Look
+from rounds import RoundTimer, Turn, on_one_core
 
-pytestmark = pytest.mark.skipif(
+chooses_cores = pytest.mark.skipif(
     not hasattr(os, "sched_setaffinity"), reason="this system chooses cores by itself"
 )
 
@@ -22,6 +23,7 @@ def same_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@chooses_cores
 def test_one_thread_stays_on_the_same_core_for_a_while() -> None:
     torch.set_num_threads(1)
     before = os.sched_getaffinity(0)
@@ -37,8 +39,66 @@ def test_one_thread_stays_on_the_same_core_for_a_while() -> None:
         assert os.sched_getaffinity(0) == before
 
 
+@chooses_cores
 def test_several_threads_go_where_they_will() -> None:
     torch.set_num_threads(2)
     before = os.sched_getaffinity(0)
     with on_one_core():
         assert os.sched_getaffinity(0) == before
+
+
+class CountedSeconds(LoadMeter):
+    """A machine on which a round lasts ``lasting`` seconds, and others keep a core busy in all
+    but the first few."""
+
+    def __init__(self, lasting: float, undisturbed: int) -> None:
+        self.lasting, self.undisturbed, self.looks = lasting, undisturbed, 0
+
+    def look(self) -> Look:
+        self.looks += 1
+        ended = self.looks // 2
+        foreign = max(ended - self.undisturbed, 0)
+        return Look(*(self.lasting * each for each in (ended, ended + foreign, ended)))
+
+
+class Notes(Turn):
+    """Turns of which notes are made."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self._notes = notes
+
+    def begin(self) -> None:
+        self._notes.append("begin")
+
+    def end(self) -> None:
+        self._notes.append("end")
+
+
+def watched(timer: RoundTimer, count: int) -> list[float]:
+    """The load of others in each of so many rounds."""
+    for _ in range(count):
+        assert timer() < timer()
+    return [round(each.foreign_cores, 6) for each in timer.rounds]
+
+
+def test_alone_each_round_tells_the_load_and_the_reference_work() -> None:
+    timer = RoundTimer()
+    timer._meter = CountedSeconds(0.1, undisturbed=2)
+    assert timer.round_seconds == 0.1
+    assert watched(timer, 4) == [0.0, 0.0, 1.0, 1.0]
+    assert all(each.reference_seconds for each in timer.rounds)
+    timer.reset()
+    assert timer.rounds == []
+
+
+def test_in_turn_short_rounds_tell_the_load_together() -> None:
+    """Ten milliseconds hold no more than one tick of the system's clock."""
+    notes: list[str] = []
+    timer = RoundTimer()
+    timer._meter, timer.turn = CountedSeconds(0.01, undisturbed=30), Notes(notes)
+    assert timer.round_seconds == 0.01
+    timer.reset(first=lambda: notes.append("untimed"))
+    loads = watched(timer, 60)
+    assert notes == ["begin", "untimed", "end"] * 60
+    assert loads == [0.0] * 26 + [round(30 / 34, 6)] * 34, "quarters of a second, and the rest"
+    assert not any(each.reference_seconds for each in timer.rounds)

@@ -53,9 +53,9 @@ _SLOWER, _NOT_MEASURED = 1, 4
 @click.option(
     "--pairs",
     type=click.IntRange(min=5),
-    default=8,
+    default=5,
     show_default=True,
-    help="Runs of either side for --against, at least: up to three times as many are made where "
+    help="Runs of either side for --against, at least: up to five times as many are made where "
     "they differ so much that the threshold could not be told.",
 )
 @click.option(

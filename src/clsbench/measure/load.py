@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from typing import NamedTuple
 
@@ -23,18 +24,15 @@ class LoadMeter:
     A child counts as this process once it has ended and was waited for, before that as another.
     """
 
-    def __init__(self) -> None:
-        self._process = psutil.Process()
-
     def look(self) -> Look:
         """The state of the processors now."""
         everybody = psutil.cpu_times()._asdict()
         # Guests are counted as users already; stolen time is that of other machines.
         idle = ("idle", "iowait", "guest", "guest_nice")
         busy = sum(seconds for name, seconds in everybody.items() if name not in idle)
-        own = self._process.cpu_times()
-        mine = own.user + own.system + own.children_user + own.children_system
-        return Look(time.perf_counter(), busy, mine)
+        ended = os.times()
+        own = time.process_time() + ended.children_user + ended.children_system
+        return Look(time.perf_counter(), busy, own)
 
     def foreign_cores(self, before: Look, after: Look) -> float:
         """Cores of others, never negative: the system counts in steps of 10 ms."""

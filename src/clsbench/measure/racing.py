@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from scipy import stats
 
 from clsbench.measure.load import LoadMeter
 from clsbench.measure.sampling import calls_for
@@ -212,6 +211,8 @@ def interval(
     statistic: Callable[..., np.ndarray], samples: Sequence[Sequence[float]], paired: bool = False
 ) -> tuple[float, float]:
     """The 95 % interval of a statistic of these samples, by the bootstrap (percentiles)."""
+    from scipy import stats  # slow to load
+
     found = stats.bootstrap(
         tuple(np.asarray(sample) for sample in samples),
         statistic,

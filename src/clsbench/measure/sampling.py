@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 import numpy as np
 import torch
-from scipy import stats
+from scipy.special import bdtr
 
 from clsbench.measure.gpu import GpuMeter, GpuReading, gpu_meter
 from clsbench.measure.load import LoadMeter
@@ -177,9 +177,8 @@ def median_interval(seconds: Sequence[float]) -> Interval | None:
         return None
     ordered = np.sort(np.asarray(seconds))
     outside = (1 - _CONFIDENCE) / 2
-    rank = int(stats.binom.ppf(outside, count, 0.5))
-    if stats.binom.cdf(rank, count, 0.5) > outside:
-        rank -= 1
+    at_most = bdtr(np.arange(count), count, 0.5)  # how often so many samples lie below the median
+    rank = int(np.searchsorted(at_most, outside, side="right")) - 1
     middle = (count - 1) / 2
     rank = max(math.floor(middle - (middle - rank) * _widening(np.asarray(seconds))), 0)
     return Interval(

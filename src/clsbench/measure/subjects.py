@@ -12,8 +12,8 @@ from clsbench.catalog import Catalog
 from clsbench.components import Tokenizer
 from clsbench.data.tokens import TokenRows
 from clsbench.errors import UsageError
-from clsbench.experiment import build_classifier
 from clsbench.fastpath.plan import FastPlan
+from clsbench.model.build import build_classifier
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
 from clsbench.options import RunOptions

@@ -25,7 +25,7 @@ _TOLD = 2.0
 """Runs that differ so much by themselves that not even a slow-down of so many thresholds would be
 told are no measurement."""
 
-MOST_TIMES = 3
+MOST_TIMES = 5
 """How many times as many pairs as are asked for there may be, where they differ much."""
 
 _OTHER_STATE = 0.1
@@ -205,14 +205,18 @@ def more_pairs(
     case.
 
     How much they differ by themselves decides, and not by how much one side is slower: so a verdict
-    is not looked for until it is found.
+    is not looked for until it is found. Where nothing at all is undisturbed in the first
+    ``fewest``, the load is one that stays, and there are no more.
     """
     if len(pairs) < fewest:
         return True
-    both = {name for old, new in pairs for name in old.results.keys() & new.results.keys()}
-    untold = (v.limit is None or v.limit > 1 + v.threshold
-              for v in judge_pairs(pairs, thresholds) if v.benchmark in both)  # fmt: skip
-    return len(pairs) < MOST_TIMES * fewest and any(untold)
+    both = [v for v in judge_pairs(pairs, thresholds)
+            if any(v.benchmark in old.results and v.benchmark in new.results
+                   for old, new in pairs)]  # fmt: skip
+    if not any(v.earlier_runs for v in both):
+        return False
+    untold = any(v.limit is None or v.limit > 1 + v.threshold for v in both)
+    return len(pairs) < MOST_TIMES * fewest and untold
 
 
 def _outcome(

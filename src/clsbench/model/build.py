@@ -1,0 +1,39 @@
+"""A classifier with its weights, from the components of an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from clsbench.model.classifier import Classifier
+from clsbench.resolve import Experiment
+
+
+def build_classifier(
+    experiment: Experiment,
+    files: Mapping[str, Path],
+    num_classes: int,
+    seed: int,
+    precision: str,
+) -> Classifier:
+    """Backbone, head, pooling and adapter on the CPU, drawn as the book draws them.
+
+    The generator is seeded before a (random) backbone and again before the head; pooling and
+    adapter go on from there. In fp64 what was drawn in float32 is cast.
+    """
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        torch.manual_seed(seed)
+        backbone = experiment.backbone.build(files)
+        torch.manual_seed(seed)
+        head = experiment.head.build(experiment.backbone.hidden_size(), num_classes)
+        pooling = experiment.pooling.build(experiment.backbone.hidden_size())
+        classifier = Classifier(backbone, pooling, head)
+        if experiment.adapter is not None:
+            experiment.adapter.apply(classifier)
+    finally:
+        torch.set_default_dtype(default)
+    return classifier.double() if precision == "fp64" else classifier
