@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +114,29 @@ def test_a_plugin_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         pytest.skip("this user reads every file")
     with pytest.raises(UsageError, match=r"secret\.py cannot be read"):
         portable_job(make_job(tmp_path / "runs", (str(plugin),)))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent")
+def test_a_process_begun_with_interrupts_ignored_can_be_interrupted() -> None:
+    """As every process in the background of a shell that is no terminal's."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "clsbench.worker"],
+            stdin=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
+    try:
+        for _ in range(600):  # until it is up
+            worker.send_signal(signal.SIGINT)
+            try:
+                assert worker.wait(0.1) != 0
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        else:
+            pytest.fail("it went on")
+    finally:
+        worker.kill()
+        worker.communicate()

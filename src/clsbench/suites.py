@@ -167,6 +167,8 @@ def _plan_row(row: SuiteRow, ground: _Ground) -> PlannedRow:
         estimate = estimate_run(files.experiment, planned, data, ground.speed)
     except ClsbenchError as error:
         return PlannedRow(row, changes, problem=str(error))
+    except Exception as error:  # of a component: a row that fails leaves the others alone
+        return PlannedRow(row, changes, problem=f"{type(error).__name__}: {error}")
     return PlannedRow(
         row,
         changes,
@@ -245,7 +247,8 @@ def run_suite(
         write_suite_results(store, results(states))
 
     claims = _Claims(store, watcher, force, keep)
-    keep({})
+    pending = claims.without_stored(pending)
+    keep(claims.states)
     try:
         while pending:
             executor.execute(pending, at_once, claims)
@@ -278,7 +281,7 @@ def _results(
 def _row_result(row: PlannedRow, plan: SuitePlan, states: Mapping[str, RunState]) -> RowResult:
     there = [states[run.key] for run in row.runs if run.key in states]
     problems = [row.problem] if row.problem is not None else []
-    problems += [state.error for state in there if state.error is not None]
+    problems += [state.error for state in there if state.status == "failed" and state.error]
     done = [state for state in there if state.status in ("stored", "finished")]
     keys = [run.key for run in row.runs]
     earlier = (other for other in itertools.takewhile(lambda o: o is not row, plan.rows))
@@ -295,7 +298,7 @@ def _row_result(row: PlannedRow, plan: SuitePlan, states: Mapping[str, RunState]
         runs=tuple(state.run for state in done if state.run is not None),
         stored=tuple(s.run for s in done if s.run is not None and s.status == "stored"),
         errors=tuple(problems),
-        waiting=len(row.runs) - len(there) + sum(s.status in UNDER_WAY for s in there),
+        waiting=len(row.runs) - len(done) - sum(s.status == "failed" for s in there),
     )
 
 
@@ -344,6 +347,18 @@ class _Claims:
         self._force = force
         self._locks: dict[str, filelock.FileLock] = {}
         self._elsewhere: list[Job] = []
+
+    def without_stored(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs that are not done yet; the others are entered before anything begins, so that
+        they are told of whatever ends the suite."""
+        left = []
+        for job in jobs:
+            stored = None if self._force else finished_run(self._store, job.key)
+            if stored is None:
+                left.append(job)
+            else:
+                self._set(job, RunState("stored", stored.path.name))
+        return left
 
     def claim(self, job: Job) -> bool:
         lock = filelock.FileLock(self._store / LOCKS / f"{job.key}.lock")

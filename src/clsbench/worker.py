@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -186,6 +187,8 @@ def _die_with(source: IO[bytes]) -> None:
 
 
 if __name__ == "__main__":
+    # A shell without job control starts what is in the background with interrupts ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     messages = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a plugin prints is no message
     main(sys.stdin.buffer, messages)

@@ -114,6 +114,8 @@ def test_answers_are_read_as_they_were_given(
         ("split,row,label,probability_ham,probability_spam\n", "stored no answers"),
         ("split,row,label,probability_ham\ntest,1,ham,1.0\n", "1 probabilities a text for 2"),
         ("split,row,label,p,q\ntest,1,eggs,0.5,0.5\n", "there is no class 'eggs'"),
+        ("split,row,label,p,q\ntest,1,ham,abc,0.5\n", "is damaged: could not convert"),
+        ("split,row,label,p,q\ntest,one,ham,0.5,0.5\n", "is damaged: invalid literal"),
         ("a,b\n1,2\n", "its header is a, b"),
         ("", "is damaged"),
     ],
@@ -122,4 +124,13 @@ def test_what_is_damaged_is_named(tmp_path: Path, content: str | None, told: str
     if content is not None:
         (tmp_path / "predictions.csv").write_text(content)
     with pytest.raises(UsageError, match=told):
+        read_answers(tmp_path, ("ham", "spam"))
+
+
+def test_baselines_that_answered_other_texts_are_damaged(tmp_path: Path) -> None:
+    (tmp_path / "predictions.csv").write_text(
+        "split,row,label,p,q\ntest,1,ham,0.5,0.5\ntest,2,ham,0.5,0.5\n"
+    )
+    (tmp_path / "baselines.csv").write_text("split,row,label,majority\ntest,1,ham,ham\n")
+    with pytest.raises(UsageError, match="holds other texts than predictions"):
         read_answers(tmp_path, ("ham", "spam"))

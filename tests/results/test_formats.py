@@ -16,6 +16,7 @@ from clsbench.results.formats import (
     default_columns,
     format_cell,
     header_lines,
+    markdown_text,
     marked,
     to_csv,
     to_json,
@@ -80,6 +81,16 @@ def test_markdown_has_one_line_a_run_and_as_many_cells() -> None:
         assert len(re.findall(r"(?<!\\)\|", line)) == 5, line
     assert format_cell("test_accuracy", make_table()["test_accuracy"][0]) in rows[0]
     assert r"\|c\|" in rows[1]
+
+
+def test_markdown_shows_text_as_it_stands() -> None:
+    assert markdown_text("![x](http://a/p.png) &lt;b> ~~no~~ #1") == (
+        r"\!\[x\](http://a/p.png) \&lt;b> \~\~no\~\~ \#1"
+    )
+
+
+def test_a_latex_line_does_not_begin_with_an_option() -> None:
+    assert "\n{[}1] & " in to_latex(pd.DataFrame({"row": ["[1]"], "title": ["x"]}))
 
 
 def test_latex_escapes_what_is_special() -> None:

@@ -390,12 +390,15 @@ def test_damage_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes.txt").touch()
     (tmp_path / ".unfinished-20251121T111111Z-x").mkdir()
+    abandoned = tmp_path / ".unfinished-20251121T111111Z-abandoned"
+    abandoned.mkdir()
+    os.utime(abandoned, (0, 0))
     found = scan(tmp_path)
     assert [run.path for run in found.runs] == [good]
     reasons = {path.name.partition("Z-")[2]: reason for path, reason in found.damaged}
     assert set(reasons) == {
         *("cut", "empty", "latin", "list", "lost", "newer", "newer-form", "older", "type"),
-        *("unversioned", "folder"),
+        *("unversioned", "folder", "abandoned"),
     }
     assert all(reasons.values())
     assert "schema_version 2" in reasons["newer"]
@@ -405,7 +408,8 @@ def test_damage_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     assert "status" in reasons["type"]
     assert "no schema_version" in reasons["unversioned"]
     assert "no record.json" in reasons["lost"]
-    for path, reason in found.damaged:
+    assert "remove it" in reasons.pop("abandoned")
+    for path, reason in found.damaged[:-1]:
         with pytest.raises(UsageError, match=re.escape(reason)):
             read_record(path)
 

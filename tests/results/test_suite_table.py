@@ -13,7 +13,7 @@ from clsbench.record import FastPath, KeptActivations
 from clsbench.results.mistakes import mistakes
 from clsbench.results.run_rows import rows_of_runs, sharing_texts
 from clsbench.results.standing import baselines, smallest_shown, standing, trained
-from clsbench.results.store import StoredRun, read_record, scan
+from clsbench.results.store import StoredRun, read_record, scan, write_record
 from clsbench.results.suite_figures import suite_figures
 from clsbench.results.suite_results import latest_suite, suites_of, write_suite_results
 from clsbench.results.suite_table import COLUMNS, suite_table
@@ -154,3 +154,53 @@ def test_the_suite_run_last(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
 def test_the_example_store_reads_back(tmp_path: Path) -> None:
     run = make_figures(tmp_path, [Row()]).rows[0].runs[0]
     assert read_record(run.path) == run.record
+
+
+def test_damaged_answers_keep_their_row_alone_from_the_comparison(tmp_path: Path) -> None:
+    rows = [Row(accuracy=0.95), Row(accuracy=0.6), Row(accuracy=0.9)]
+    results = make_figures(tmp_path, rows).results
+    file = tmp_path / results.rows[1].runs[0] / "predictions.csv"
+    file.write_text(file.read_text().splitlines()[0] + "\n")
+    figures = suite_figures(results, tmp_path)
+    assert figures.comparison is not None
+    assert [row.contender is not None for row in figures.rows] == [True, False, True]
+    (problem,) = figures.problems
+    assert problem.startswith("row 2 is in no comparison:")
+    assert figures.rows[1].record is not None, "its record is as good as before"
+
+
+def test_a_row_of_which_seeds_are_missing_says_so(tmp_path: Path) -> None:
+    results = make_figures(tmp_path, [Row(seeds=(1, 2)), Row()]).results
+    waits = msgspec.structs.replace(results.rows[0], waiting=3)
+    figures = suite_figures(
+        msgspec.structs.replace(results, rows=(waits, results.rows[1])), tmp_path
+    )
+    assert list(suite_table(figures)["state"])[:2] == ["in part", "finished"]
+    assert figures.missing_in_words() == [
+        "Row 1: 3 of 5 runs are not done; what stands here is of the others."
+    ]
+
+
+def test_of_equals_the_quickest_is_best_and_the_prefix_counts(tmp_path: Path) -> None:
+    """In the headline and in the table."""
+    slow = {"phases_seconds": {"prefix": 30.0, "training": 10.0}}
+    figures = make_figures(tmp_path, [Row(seconds=10), Row(seconds=20)])
+    run = figures.rows[0].runs[0]
+    write_record(run.path, msgspec.structs.replace(run.record, **slow))
+    equal = (run.path / "predictions.csv").read_text()
+    (figures.rows[1].runs[0].path / "predictions.csv").write_text(equal)
+    comparison = suite_figures(figures.results, tmp_path).comparison
+    assert comparison is not None
+    assert [(each.name, each.training_seconds) for each in trained(comparison)] == [
+        ("row 2", 20.0),
+        ("row 1", 40.0),
+    ]
+
+
+def test_calibration_is_that_of_all_seeds(tmp_path: Path) -> None:
+    comparison = make_figures(tmp_path, [Row(accuracy=0.9, seeds=(1, 2)), Row()]).comparison
+    assert comparison is not None
+    several = comparison.contenders[0]
+    assert several.calibration is not None
+    assert several.calibration_error == pytest.approx(0.1), "said 0.8, right in 0.9"
+    assert several.brier == pytest.approx(several.calibration.brier)

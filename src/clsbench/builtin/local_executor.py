@@ -109,8 +109,8 @@ class _Worker:
 
     def _listen(self, said: _Said) -> None:
         assert self._process.stdout is not None
-        with self._process.stdout as lines:
-            for line in lines:
+        with self._process.stdout as lines, contextlib.suppress(msgspec.DecodeError):
+            for line in lines:  # the last is cut off where the process was killed in it
                 message = _MESSAGES.decode(line)
                 if isinstance(message, JobEnd):
                     self._end = message

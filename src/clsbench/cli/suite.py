@@ -221,6 +221,7 @@ def _tell_plan(ctx: click.Context, plan: SuitePlan, options: RunOptions, as_json
                         "modified": row.modified,
                         "problem": row.problem,
                         "not_applicable": row.not_applicable,
+                        "estimate": row.estimate,
                         "runs": [
                             {
                                 "run_key": run.key,

@@ -58,11 +58,11 @@ class SuiteDisplay:
 
     def changed(self, key: str, state: RunState) -> None:
         """A run has begun or ended."""
-        self.states[key] = state
         if state.status == "running":
             self.began[key] = self._clock()
         elif key in self.began:
             self.seconds[key] = self._clock() - self.began[key]
+        self.states[key] = state  # last: another thread shows it
 
     def said(self, key: str, message: Message) -> None:
         """A run says how far it is, or warns."""
@@ -85,7 +85,7 @@ class SuiteDisplay:
 
     def ended(self) -> int:
         """How many runs are done with."""
-        return sum(s.status not in ("running", "elsewhere") for s in self.states.values())
+        return sum(s.status not in ("running", "elsewhere") for s in list(self.states.values()))
 
     def seconds_left(self) -> float | None:
         """Until the last run: the estimates, corrected by how far off they were so far."""
@@ -96,7 +96,7 @@ class SuiteDisplay:
             if row.estimate is not None
             for run in row.runs
         }
-        known = [key for key in self.seconds if key in expected]
+        known = [key for key in list(self.seconds) if key in expected]
         if not known:
             return None
         # Runs that ended tell how far off the estimates are.
@@ -108,7 +108,7 @@ class SuiteDisplay:
                 left += factor * seconds
             elif state.status == "running":
                 left += max(factor * seconds - (self._clock() - self.began[key]), 0.0)
-        at_once = max(sum(s.status == "running" for s in self.states.values()), 1)
+        at_once = max(sum(s.status == "running" for s in list(self.states.values())), 1)
         return left / at_once
 
 

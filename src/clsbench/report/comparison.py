@@ -20,7 +20,7 @@ from clsbench.report.wording import (
 
 if TYPE_CHECKING:
     from clsbench.results.comparison import Contender, Disagreement, Pair, RunComparison
-    from clsbench.results.paired import RankRange
+    from clsbench.results.paired import Difference, RankRange
 
 _MOST_PAIRS = 10
 """With more, only those against the first are shown."""
@@ -75,8 +75,7 @@ def verdict_text(pair: Pair) -> str:
     if found is None or pair.p_corrected is None:
         return f"{pair.b} against {pair.a}: not compared, since they have no seed in common"
     differing = found.only_a + found.only_b
-    count = f"{differing:g}" if found.seeds == 1 else f"{differing:.1f}"
-    counts = f"{count} of {found.texts:,} texts differ"
+    counts = f"one alone is right on {_texts(differing, found)} of {found.texts:,} texts"
     if found.seeds > 1:
         counts += f" on average over {found.seeds} seeds"
     if pair.verdict == "no difference shown":
@@ -84,11 +83,16 @@ def verdict_text(pair: Pair) -> str:
     low, high = (points(end) for end in found.interval)
     told = (
         f"{pair.b} is {pair.verdict} than {pair.a} by {points(abs(found.difference))[1:]} "
-        f"(95 %: {low} to {high}): {counts}, {found.only_b:g} to its advantage"
+        f"(95 %: {low} to {high}): {counts}, on {_texts(found.only_b, found)} of them the second"
     )
     if found.seeds == 1:
         told += "; of these two runs, since one seed cannot tell what another would give"
     return told
+
+
+def _texts(count: float, found: Difference) -> str:
+    """A number of texts, which over several seeds is a mean."""
+    return f"{count:g}" if found.seeds == 1 else f"{count:.1f}"
 
 
 def _best_first(comparison: RunComparison) -> list[Contender]:
@@ -103,14 +107,13 @@ def _shown_pairs(comparison: RunComparison) -> list[Pair]:
 
 
 def _contender_row(each: Contender) -> Row:
-    fine = each.calibration
     cells = (
         percent(each.accuracy),
         percent_interval(each.interval) if each.interval else "–",
         rank_text(each.ranks),
         percent(each.accuracy_without_leaked) if each.accuracy_without_leaked is not None else "–",
-        f"{fine.ece:.3f}" if fine else "–",
-        f"{fine.brier:.3f}" if fine else "–",
+        f"{each.calibration_error:.3f}" if each.calibration_error is not None else "–",
+        f"{each.brier:.3f}" if each.brier is not None else "–",
         f"{each.trainable_parameters:,}" if each.trainable_parameters is not None else "–",
         seconds_text(each.training_seconds) if each.training_seconds is not None else "–",
     )
@@ -134,8 +137,8 @@ def _pair_row(pair: Pair) -> Row:
         points(found.difference),
         f"{low:+.1f} to {high:+.1f}",
         f"{pair.p_corrected:.3f}" if pair.p_corrected >= 0.001 else "< 0.001",
-        f"{found.only_a:g}" if found.seeds == 1 else f"{found.only_a:.1f}",
-        f"{found.only_b:g}" if found.seeds == 1 else f"{found.only_b:.1f}",
+        _texts(found.only_a, found),
+        _texts(found.only_b, found),
     )
     return Row(label, cells, f"{cells[0]} ({cells[1]}), p {cells[2]}")
 

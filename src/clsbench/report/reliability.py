@@ -9,17 +9,19 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from clsbench.errors import UsageError
 from clsbench.report.growth import METADATA, STYLES
 from clsbench.report.plots import SETTINGS
 
 if TYPE_CHECKING:
-    from clsbench.results.comparison import RunComparison
+    from clsbench.results.comparison import Contender, RunComparison
 
 
 def save_reliability(comparison: RunComparison, file: Path) -> None:
     """Draw accuracy over confidence in ten bins, with Wilson's 95 % intervals.
 
     Raises:
+        UsageError: there are more contenders than can be told apart.
         OSError: the file cannot be written.
     """
     with matplotlib.rc_context(SETTINGS):  # type: ignore[arg-type]
@@ -35,6 +37,11 @@ def reliability_figure(comparison: RunComparison) -> Figure:
         [lowest, 1], [lowest, 1], color="#777777", linewidth=1, label="right as often as said"
     )
     drawn = [each for each in comparison.contenders if each.calibration is not None]
+    if len(drawn) > len(STYLES):
+        raise UsageError(
+            f"{len(drawn)} curves in one plot cannot be told apart, only {len(STYLES)}: name fewer "
+            "runs, or have each drawn by itself in a report (clsbench report)"
+        )
     for contender, style in zip(drawn, STYLES, strict=False):
         assert contender.calibration is not None
         bins = contender.calibration.bins
@@ -48,7 +55,7 @@ def reliability_figure(comparison: RunComparison) -> Figure:
             yerr=errors,
             capsize=2,
             markersize=5,
-            label=f"{contender.name} (calibration error {contender.calibration.ece:.3f})",
+            label=f"{_name(contender)} (calibration error {contender.calibration.ece:.3f})",
             **style,
         )
     stand_ins = dict.fromkeys(s.partition(":")[0] for each in drawn for s in each.stand_ins)
@@ -64,3 +71,9 @@ def reliability_figure(comparison: RunComparison) -> Figure:
     axes.set_ylim(-0.02, 1.02)
     figure.legend(frameon=False, handlelength=4, fontsize=8.5, loc="outside lower center")
     return figure
+
+
+def _name(contender: Contender) -> str:
+    """Of several seeds the first is drawn."""
+    several = len(contender.seeds) > 1
+    return f"{contender.name}, seed {contender.seeds[0]}" if several else contender.name

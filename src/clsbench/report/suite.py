@@ -20,6 +20,7 @@ from clsbench.report.wording import (
     seconds_text,
 )
 from clsbench.results.suite_figures import RowFigures, SuiteFigures, suite_figures
+from clsbench.results.suite_table import state_of
 
 if TYPE_CHECKING:
     from clsbench.results.suite_results import SuiteResults
@@ -128,14 +129,10 @@ def print_suite(console: Console, results: SuiteResults, store: Path) -> None:
 def _result_row(figures: RowFigures) -> Row:
     row = figures.row
     label = plain(f"{row.label}  {row.title}" + (" *" if row.modified else ""))
+    if state_of(figures) == "in part":
+        label.append(" (in part)", "yellow")
     if figures.record is None:
-        word = (
-            "does not apply"
-            if row.not_applicable is not None
-            else "failed"
-            if row.errors
-            else "not run"
-        )
+        word = state_of(figures)
         return Row(label, (Text(word, "yellow"), *("",) * (len(_RESULTS) - 1)), word)
     test = figures.accuracy["test"]
     published = row.published.accuracy.get("test") if row.published is not None else None
@@ -213,6 +210,7 @@ def _print_notes(console: Console, figures: SuiteFigures) -> None:
         for row in results.rows
         if row.not_applicable is not None
     ]
+    notes += figures.missing_in_words()
     if (told := figures.estimates_in_words()) is not None:
         notes.append(told)
     notes += figures.problems

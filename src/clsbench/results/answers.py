@@ -120,24 +120,32 @@ def read_answers(run: Path, class_names: Sequence[str], split: str = "test") -> 
             f"{run / PREDICTIONS_FILE} is damaged: it has {len(numbers)} probabilities a text for "
             f"{len(class_names)} classes"
         )
-    probabilities = table[numbers].to_numpy(dtype=np.float64)
+    try:
+        probabilities = table[numbers].to_numpy(dtype=np.float64)
+        rows = table["row"].to_numpy(dtype=np.int64)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{run / PREDICTIONS_FILE} is damaged: {error}") from None
     return Answers(
         class_names=tuple(class_names),
-        rows=table["row"].to_numpy(dtype=np.int64),
+        rows=rows,
         labels=_classes(table["label"], class_names, run / PREDICTIONS_FILE),
         called=probabilities.argmax(axis=1),
         probabilities=probabilities,
-        baselines=_baselines(run, class_names, split),
+        baselines=_baselines(run, class_names, split, rows),
     )
 
 
 def _baselines(
-    run: Path, class_names: Sequence[str], split: str
+    run: Path, class_names: Sequence[str], split: str, rows: NDArray[np.int64]
 ) -> Mapping[str, NDArray[np.int64]]:
     """None in runs of versions that did not keep them."""
     table = _table(run / BASELINES_FILE, split, texts=str)
     if table is None:
         return {}
+    if [str(row) for row in table["row"]] != [str(row) for row in rows]:
+        raise UsageError(
+            f"{run / BASELINES_FILE} is damaged: it holds other texts than {PREDICTIONS_FILE}"
+        )
     names = [str(name) for name in table.columns[len(_KEYS) :]]
     return {name: _classes(table[name], class_names, run / BASELINES_FILE) for name in names}
 

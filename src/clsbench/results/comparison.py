@@ -27,6 +27,9 @@ from clsbench.results.paired import (
 from clsbench.results.seeds import FRACTION, spread
 from clsbench.results.store import StoredRun
 
+TRAINING = ("prefix", "training")
+"""The phases that a trained classifier costs: the frozen layers once, then the training."""
+
 _NOT_TOLD_APART_BY = ("seed", "name", "baselines")
 
 
@@ -34,7 +37,9 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     """Runs of one experiment that differ in their seed, or a baseline.
 
     ``accuracy`` is the mean over ``seeds`` (none for a baseline); ``interval`` Wilson's over texts
-    for one run, Student's over seeds for three and more. ``calibration`` is that of the first run.
+    for one run, Student's over seeds for three and more. ``calibration_error`` and ``brier`` are
+    means over the seeds, ``calibration`` is that of the first. ``training_seconds`` has the frozen
+    prefix in it.
     ``stand_ins`` names what took the place of missing assets.
     """
 
@@ -44,6 +49,8 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: float
     interval: tuple[float, float] | None
     accuracy_without_leaked: float | None
+    calibration_error: float | None
+    brier: float | None
     calibration: Calibration | None
     trainable_parameters: int | None
     training_seconds: float | None
@@ -286,9 +293,9 @@ def _contender(
     if len(accuracies) == 1:
         (only,) = correct.values()
         interval = wilson_interval(int(only.sum()), len(only))
-    first = next(iter(side.answers.values()), None)
+    calibrations = [calibration(a.labels, a.probabilities) for a in side.answers.values()]
     record = side.runs[0].record
-    trained = first is not None
+    trained = bool(calibrations)
     return Contender(
         name=side.name,
         runs=tuple(run.path.name for run in side.runs) if trained else (),
@@ -296,14 +303,19 @@ def _contender(
         accuracy=over_seeds.mean,
         interval=interval,
         accuracy_without_leaked=_without_leaked(side),
-        calibration=calibration(first.labels, first.probabilities) if first else None,
+        calibration_error=_mean([each.ece for each in calibrations]),
+        brier=_mean([each.brier for each in calibrations]),
+        calibration=calibrations[0] if trained else None,
         trainable_parameters=record.parameters.trainable if trained and record.parameters else None,
-        training_seconds=_mean([r.record.phases_seconds.get("training") for r in side.runs])
-        if trained
-        else None,
+        training_seconds=_mean([_training_seconds(run) for run in side.runs]) if trained else None,
         ranks=ranks,
         stand_ins=tuple(dict.fromkeys(s.by for run in side.runs for s in run.record.stand_ins)),
     )
+
+
+def _training_seconds(run: StoredRun) -> float | None:
+    phases = run.record.phases_seconds
+    return sum(phases.get(name, 0.0) for name in TRAINING) if "training" in phases else None
 
 
 def _without_leaked(side: _Side) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 
 from clsbench.errors import ClsbenchError
@@ -26,6 +27,39 @@ def concerns(error: BaseException, directory: Path) -> bool:
     if not isinstance(error, OSError) or error.filename is None:
         return False
     return Path(os.fsdecode(error.filename)).is_relative_to(directory)
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Write a file in one go, over one that is there; where that fails nothing is left behind.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w",
+            encoding="utf-8",
+            errors="backslashreplace",
+            newline="\n",
+            dir=file.absolute().parent,
+            prefix=f".{file.name[:40]}-",
+            delete=False,
+        ) as opened:
+            temporary = opened.name
+            opened.write(text)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, file)
+    except BaseException:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def storing_error(error: BaseException, store: Path) -> ClsbenchError:

@@ -227,7 +227,7 @@ def to_latex(table: pd.DataFrame) -> str:
 
 def markdown_text(text: str) -> str:
     """Text as Markdown that renders as it stands, on one line."""
-    for special in "\\`*_|<":
+    for special in "\\`*_|<[]!&~#":
         text = text.replace(special, "\\" + special)
     return " ".join(text.split())
 
@@ -236,6 +236,7 @@ _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "[": "{[}",  # after the end of a line it would begin an option
     **{special: "\\" + special for special in "&%$#_{}"},
 }
 

@@ -123,7 +123,7 @@ def _row(number: int, title: str, runs: Sequence[StoredRun]) -> RowResult:
         label=str(number),
         title=title,
         changes={},
-        published=_published(record.published),
+        published=None if record.modified else _published(record.published),
         modified=record.modified or bool(record.stand_ins),
         runs=tuple(str(Path(run.path).absolute()) for run in runs),
     )

@@ -20,8 +20,9 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 
     ``sd`` is the sample standard deviation, ``None`` for a single seed. ``interval`` is Student's
     95 % interval of the mean over seeds, as far as such a figure can go (no accuracy is over 1),
-    ``None`` for fewer than three seeds, of which two say next to nothing. It tells how much the
-    seed matters, not how much another set of test texts would.
+    ``None`` for fewer than three seeds, of which two say next to nothing, and where all are equal,
+    which is no proof that all others would be. It tells how much the seed matters, not how much
+    another set of test texts would.
     """
 
     n: int
@@ -68,7 +69,7 @@ def spread(values: Sequence[float], limits: tuple[float, float]) -> Spread | Non
     n, mean = len(values), fmean(values)
     sd = stdev(values) if n > 1 else None
     interval = None
-    if sd is not None and n >= FEWEST_SEEDS:
+    if sd and n >= FEWEST_SEEDS:
         half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / math.sqrt(n)
         lowest, highest = limits
         interval = (max(mean - half, lowest), min(mean + half, highest))

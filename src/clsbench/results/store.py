@@ -9,20 +9,18 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from clsbench.errors import ClsbenchError, UsageError
 from clsbench.record import SCHEMA_VERSION, RunRecord
 from clsbench.results.disk import concerns, folder_reason, means_full_disk, storing_error
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger(__name__)
 
@@ -213,7 +211,8 @@ def read_record(path: Path) -> RunRecord:
 def scan(store: Path) -> Scan:
     """Read every record of the store; a store that does not exist holds none.
 
-    Directories that are being written, and folders that are no runs, are passed over.
+    Directories that are being written, and folders that are no runs, are passed over; what was not
+    finished in an hour is named with the damaged ones.
 
     Raises:
         UsageError: the store is not a readable folder.
@@ -227,7 +226,23 @@ def scan(store: Path) -> Scan:
                 damaged.append((path, record))
             else:
                 runs.append(StoredRun(path, record))
+    damaged += [(path, _ABANDONED) for path in _abandoned(store)]
     return Scan(tuple(runs), tuple(damaged))
+
+
+_ABANDONED = "its process ended while it was being stored; remove it"
+_SECONDS_TO_STORE = 3600.0
+
+
+def _abandoned(store: Path) -> list[Path]:
+    """What processes that are gone have left half-written."""
+    latest = time.time() - _SECONDS_TO_STORE
+    found = []
+    for path in sorted(store.glob(f"{_TEMPORARY_PREFIX}*")):
+        with suppress(OSError):  # it has just become a run
+            if path.is_dir() and path.stat().st_mtime < latest:
+                found.append(path)
+    return found
 
 
 def finished_run(store: Path, run_key: str) -> StoredRun | None:

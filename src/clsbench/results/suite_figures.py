@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from clsbench.errors import UsageError
 from clsbench.record import RunRecord, SplitMetrics
+from clsbench.results.answers import read_answers
 from clsbench.results.comparison import Contender, Pair, RunComparison, compare_runs
 from clsbench.results.seeds import FRACTION, SPLITS, Spread, spread
 from clsbench.results.store import StoredRun, read_record
@@ -93,6 +94,15 @@ class SuiteFigures(NamedTuple):
             f"estimated (median; {ratios[0]:.2f} to {ratios[-1]:.2f})."
         )
 
+    def missing_in_words(self) -> list[str]:
+        """The rows of which not every seed has ended."""
+        return [
+            f"Row {row.row.label}: {row.row.waiting} of {len(row.row.runs) + row.row.waiting} runs "
+            "are not done; what stands here is of the others."
+            for row in self.rows
+            if row.row.waiting and row.row.runs
+        ]
+
 
 def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
     """Read the runs of every row, and compare them."""
@@ -103,7 +113,12 @@ def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
         for run in runs[row.label]:
             before = names.get(run.path.name)
             names[run.path.name] = f"{before} = {row.label}" if before else f"row {row.label}"
-    everything = {run.path: run for found in runs.values() for run in found}
+    everything = {
+        run.path: run
+        for row in results.rows
+        for run in runs[row.label]
+        if _answered(row, run, problems)
+    }
     comparison: RunComparison | None = None
     if everything:
         try:
@@ -129,6 +144,18 @@ def _read(row: RowResult, store: Path, problems: list[str]) -> tuple[StoredRun, 
         except UsageError as error:
             problems.append(f"row {row.label}: {error}")
     return tuple(found)
+
+
+def _answered(row: RowResult, run: StoredRun, problems: list[str]) -> bool:
+    """Whether its answers can be compared: damaged ones take no others with them."""
+    try:
+        read_answers(run.path, run.record.data.class_names if run.record.data else ())
+    except UsageError as error:
+        problem = f"row {row.label} is in no comparison: {error}"
+        if problem not in problems:
+            problems.append(problem)
+        return False
+    return True
 
 
 def _figures(

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import difflib
 import logging
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from clsbench.errors import UsageError
-from clsbench.results.disk import storing_error
+from clsbench.results.disk import replace_text, storing_error
 from clsbench.suite import PublishedRow
 from clsbench.values import Estimate
 
@@ -77,11 +75,9 @@ def write_suite_results(store: Path, results: SuiteResults) -> Path:
     folder = store / SUITES
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        content = msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n"
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".unfinished-", delete=False) as file:
-            file.write(content)
+        content = msgspec.json.format(msgspec.json.encode(results), indent=2)
         target = folder / f"{results.name}.json"
-        os.replace(file.name, target)
+        replace_text(target, content.decode() + "\n")
     except OSError as error:
         raise storing_error(error, store) from error
     return target

@@ -7,13 +7,10 @@ from typing import Any
 import pandas as pd
 
 from clsbench.record import SplitMetrics
-from clsbench.results.comparison import Contender, RunComparison
+from clsbench.results.comparison import TRAINING, Contender, RunComparison
 from clsbench.results.standing import standing, trained
 from clsbench.results.suite_figures import RowFigures, SuiteFigures
 from clsbench.results.table import stand_in_names
-
-TRAINING = ("prefix", "training")
-"""The phases that a trained classifier costs: the frozen layers once, then the training."""
 
 _TEXT = ("row", "title", "state", "same_as", "against_first_verdict", "against_best_verdict",
          "stand_ins")  # fmt: skip
@@ -42,6 +39,10 @@ COLUMNS = (
 """Every column, in its order."""
 
 
+HAVING_RUNS = ("finished", "in part")
+"""The states of rows that have figures."""
+
+
 def suite_table(figures: SuiteFigures) -> pd.DataFrame:
     """A row for each row of the suite and each baseline; what is not known is missing.
 
@@ -61,9 +62,10 @@ def suite_table(figures: SuiteFigures) -> pd.DataFrame:
 
 
 def state_of(figures: RowFigures) -> str:
-    """What became of a row: ``finished``, ``does not apply``, ``failed`` or ``not run``."""
+    """What became of a row: ``finished``, ``in part``, ``does not apply``, ``failed`` or ``not
+    run``."""
     if figures.record is not None:
-        return "finished"
+        return "in part" if figures.row.errors or figures.row.waiting else "finished"
     if figures.row.not_applicable is not None:
         return "does not apply"
     return "failed" if figures.row.errors else "not run"
@@ -174,8 +176,8 @@ def _contender(each: Contender, figures: SuiteFigures) -> dict[str, Any]:
         "rank_best": each.ranks.best,
         "rank_worst": each.ranks.worst,
         "test_accuracy_without_leaked": each.accuracy_without_leaked,
-        "calibration_error": each.calibration.ece if each.calibration else None,
-        "brier": each.calibration.brier if each.calibration else None,
+        "calibration_error": each.calibration_error,
+        "brier": each.brier,
     }
     if each.interval is not None:
         found |= _interval("test_accuracy", each.interval)

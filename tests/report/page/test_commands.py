@@ -64,6 +64,16 @@ def test_a_row_of_a_suite(tmp_path: Path, catalog: Catalog) -> None:
     assert suite_command(figures) == "clsbench suite a-suite"
 
 
+def test_the_plugins_of_a_suite_are_loaded_for_its_rows(tmp_path: Path, catalog: Catalog) -> None:
+    suite = ("clsbench", "--plugin", "my head.py", "--plugin=other.py", "suite", "a-suite")
+    figures = make_figures(tmp_path, [Row(changes={"head": "mine"})], command=suite)
+    command = row_command(first(figures), figures.results, catalog)
+    assert command is not None
+    assert words_in_a_shell(command)[:6] == [
+        *("--plugin", "my head.py", "--plugin=other.py", "run", "gpt2-sms-spam", "--head"),
+    ]
+
+
 def test_a_run_that_no_suite_planned(tmp_path: Path, catalog: Catalog) -> None:
     spec = find_spec("gpt2-sms-spam", catalog)
     changed = override(

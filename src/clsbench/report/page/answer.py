@@ -9,7 +9,7 @@ from clsbench.report.wording import listed, percent, percent_interval, points, s
 from clsbench.results.comparison import Contender, RunComparison
 from clsbench.results.standing import Standing, baselines, smallest_shown, standing, trained
 from clsbench.results.suite_figures import RowFigures, SuiteFigures
-from clsbench.results.suite_table import TRAINING, baseline_seconds, prefix_found
+from clsbench.results.suite_table import baseline_seconds, prefix_found
 
 
 class Card(NamedTuple):
@@ -105,9 +105,7 @@ class _Told:
         self.rows = {
             row.contender.name: row for row in reversed(figures.rows) if row.contender is not None
         }
-        self.ranked = sorted(
-            trained(comparison), key=lambda c: (-c.accuracy, self._seconds(c) or 0.0)
-        )
+        self.ranked = trained(comparison)
         self.best = self.ranked[0]
         self.against = {
             each.name: standing(comparison, each.name, self.best.name)
@@ -192,14 +190,14 @@ class _Told:
         return f"A baseline may do as well: {name} is not shown to differ from the best row. {told}"
 
     def _cost(self) -> str:
-        parameters, seconds = self.best.trainable_parameters, self._seconds(self.best)
+        parameters, seconds = self.best.trainable_parameters, self.best.training_seconds
         if seconds is None:
             return ""
         trains = f"trains {parameters:,} parameters" if parameters is not None else "was trained"
         told = f"{_capital(self._name(self.best))} {trains} in {seconds_text(seconds)}."
         quickest = self._quickest()
         if quickest is not None:
-            less = self._seconds(quickest)
+            less = quickest.training_seconds
             assert less is not None
             count = quickest.trainable_parameters
             what = f" and {count:,} parameters" if count is not None else ""
@@ -252,7 +250,7 @@ class _Told:
             detail = f"{short_baseline(top.name)}{took}: {verdict.get(word, f'shown {word}')}"
             cards.append(Card("best baseline", percent(top.accuracy), detail))
         quickest = self._quickest() or best
-        seconds = self._seconds(quickest)
+        seconds = quickest.training_seconds
         if seconds is not None:
             what = "quickest of these" if quickest is not best else "its training"
             detail = f"{self._name(quickest)}, {percent(quickest.accuracy)}"
@@ -272,15 +270,11 @@ class _Told:
 
     def _quickest(self) -> Contender | None:
         """Of those not shown to differ from the best, unless the best itself is the quickest."""
-        timed = [(s, c) for c in (self.best, *self.alike) if (s := self._seconds(c)) is not None]
+        timed = [(s, c) for c in (self.best, *self.alike) if (s := c.training_seconds) is not None]
         if not timed:
             return None
         quickest = min(timed, key=lambda found: found[0])[1]
         return quickest if quickest is not self.best else None
-
-    def _seconds(self, each: Contender) -> float | None:
-        row = self.rows.get(each.name)
-        return row.mean_seconds(*TRAINING) if row is not None else None
 
     def _found(self, each: Contender) -> bool:
         row = self.rows.get(each.name)

@@ -36,13 +36,13 @@ def row_command(each: RowFigures, results: SuiteResults, catalog: Catalog) -> st
     if record is None:
         return None
     if each.row.changes or not _from_runs(results):
-        return _run(results.base, each.row.changes, each)
+        return _run(results.base, each.row.changes, each, _plugins(results.command))
     spec = _before_stand_ins(record, catalog)
     try:
         base = resolve(find_spec(record.experiment, catalog), {}, catalog).spec
     except ClsbenchError:
         return _from_file(spec, each)
-    return _run(record.experiment, differences(to_tree(base), to_tree(spec)), each)
+    return _run(record.experiment, differences(to_tree(base), to_tree(spec)), each, [])
 
 
 def suite_command(figures: SuiteFigures) -> str | None:
@@ -85,8 +85,19 @@ def _from_runs(results: SuiteResults) -> bool:
     return not results.command
 
 
-def _run(base: str, changes: Mapping[str, Any], each: RowFigures) -> str:
-    words = ["clsbench", "run", base]
+def _plugins(command: Sequence[str]) -> list[str]:
+    """The options by which a suite's command loads plugins."""
+    found: list[str] = []
+    for before, word in zip(("", *command), command, strict=False):
+        if before == "--plugin":
+            found += [before, word]
+        elif word.startswith("--plugin="):
+            found.append(word)
+    return found
+
+
+def _run(base: str, changes: Mapping[str, Any], each: RowFigures, plugins: Sequence[str]) -> str:
+    words = ["clsbench", *plugins, "run", base]
     for key, value in changes.items():
         if key != "seed":
             words += _change(key, value)
@@ -145,7 +156,7 @@ def _from_file(spec: ExperimentSpec, each: RowFigures) -> str:
     while end in content.splitlines():
         end += "_"
     lines = [f"cat > experiment.toml <<'{end}'", content.rstrip("\n"), end]
-    return "\n".join([*lines, _run("experiment.toml", {}, each)])
+    return "\n".join([*lines, _run("experiment.toml", {}, each, [])])
 
 
 def _quoted(word: str) -> str:

@@ -101,7 +101,8 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
     if any(len(row.runs) > 1 for row in own):
         notes.append(
             "Of a row with several seeds, the course of training, the confusions, the "
-            "misclassified texts and the time by phase are those of its first seed, which is named."
+            "misclassified texts, the reliability plot and the time by phase are those of its "
+            "first seed, which is named."
         )
     return Page(
         title=results.name,
@@ -167,7 +168,7 @@ def figure_notes(figures: SuiteFigures) -> tuple[str, ...]:
         if row.row.not_applicable is not None:
             notes.append(f"{name} does not apply: {row.row.not_applicable}.")
         notes += [f"{name}: {error}" for error in row.row.errors]
-    return (*notes, *figures.problems)
+    return (*notes, *figures.missing_in_words(), *figures.problems)
 
 
 def _title(row: RowFigures) -> str:
@@ -237,8 +238,8 @@ def _verdicts(figures: SuiteFigures, comparison: RunComparison) -> Verdicts | No
             mark = "·" if pair.verdict == "no difference shown" else "+" if difference > 0 else "−"
             marks[this][that] = (
                 mark,
-                f"{100 * difference + 0.0:+.2f} points; alone right on {mine:g}, alone wrong on "
-                f"{others:g} of {found.texts:,}; {p}",
+                f"{100 * difference + 0.0:+.2f} points; alone right on {mine:.3g}, alone wrong on "
+                f"{others:.3g} of {found.texts:,}; {p}",
             )
     return Verdicts(
         tuple(label for label, _ in shown),
@@ -281,7 +282,7 @@ def _wrong(
 
 def _reliabilities(rows: list[RowFigures], names: tuple[str, ...]) -> Reliabilities | None:
     found = [
-        (_title(row), row.contender.calibration)
+        (_title_of_one(row), row.contender.calibration)
         for row in rows
         if row.contender is not None and row.contender.calibration is not None
     ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +10,7 @@ from clsbench.errors import UsageError
 from clsbench.report.page.answer import answer
 from clsbench.report.page.content import build_page, figure_notes, stand_ins
 from clsbench.report.page.html import render
+from clsbench.results.disk import replace_text
 from clsbench.results.formats import markdown_text, to_csv, to_latex, to_markdown
 from clsbench.results.suite_figures import SuiteFigures
 from clsbench.results.suite_table import suite_table
@@ -61,31 +60,10 @@ def write_text(file: Path, text: str) -> None:
     Raises:
         UsageError: it cannot be written.
     """
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile(
-            "w",
-            encoding="utf-8",
-            errors="backslashreplace",
-            newline="\n",
-            dir=file.absolute().parent,
-            prefix=f".{file.name[:40]}-",
-            delete=False,
-        ) as opened:
-            temporary = opened.name
-            opened.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, file)
+        replace_text(file, text)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise UsageError(f"{file} cannot be written: {error.strerror}") from None
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
 
 
 def _for_people(table: pd.DataFrame) -> pd.DataFrame:

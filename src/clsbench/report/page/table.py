@@ -10,6 +10,7 @@ from clsbench.report.page.answer import short_baseline
 from clsbench.report.page.scales import readable_floor
 from clsbench.report.page.scatter import FOUND
 from clsbench.report.wording import bytes_text, percent, percent_interval, points, seconds_text
+from clsbench.results.suite_table import HAVING_RUNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +81,7 @@ def page_table(
         for heading, cell in _columns(first, best)
         if any(cell(row).value is not None for row in rows)
     ]
-    all_stand_in = all(r["stand_ins"] for r in rows if r["state"] == "finished" and r["row"])
+    all_stand_in = all(r["stand_ins"] for r in rows if r["state"] in HAVING_RUNS and r["row"])
     found = []
     for row in rows:
         ends = (row["test_accuracy_low"], row["test_accuracy"], row["test_accuracy_high"])
@@ -130,8 +131,10 @@ def _marks(row: dict[Any, Any], all_stand_in: bool) -> tuple[str, ...]:
         marks.append(f"= row {row['same_as']}")
     if row["stand_ins"] and not all_stand_in:
         marks.append("stand-ins")
-    elif row["modified"] and not row["stand_ins"] and row["state"] == "finished":
+    elif row["modified"] and not row["stand_ins"] and row["state"] in HAVING_RUNS:
         marks.append("modified")
+    if row["state"] == "in part":
+        marks.append("in part")
     if _there(row["seeds"]) and row["seeds"] > 1:
         marks.append(f"{row['seeds']} seeds")
     return tuple(marks)
@@ -218,7 +221,7 @@ def _accuracy(row: dict[Any, Any]) -> Cell:
     value = row["test_accuracy"]
     if not _there(value):
         state = row["state"]
-        return Cell("no figures" if state == "finished" else state, None, "state")
+        return Cell("no figures" if state in HAVING_RUNS else state, None, "state")
     sd = row["test_accuracy_sd"]
     spread = f" ± {100 * sd:.2f}" if _there(sd) else ""
     return Cell(percent(value) + spread, value, "strong")
