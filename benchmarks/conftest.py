@@ -27,10 +27,14 @@ from clsbench.measure.stopwatch import HostStopwatch
 from clsbench.measure.subjects import Subject, prepare_subject
 from clsbench.options import RunOptions, default_options
 from clsbench.resolve import find_spec, resolve
-from rounds import RoundTimer, Turn, on_one_core
+from rounds import RoundTimer, on_one_core
+from turn import Turn
 
 HISTORY = Path(__file__).with_name(".history")
+FEWEST_ROUNDS = FEWEST_SAMPLES + 2  # others may disturb some
 MOST_ROUNDS = 300
+METHOD = 2
+"""What is timed otherwise is another machine: more by one whenever the way of timing changes."""
 EXPERIMENT = {"dataset": "synthetic-sms", "data.padding": 64}
 """What is embedded: the benchmarks need no file."""
 
@@ -77,6 +81,11 @@ def pytest_configure(config: pytest.Config) -> None:
         TIMER.turn = Turn(turns)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if TIMER.turn is not None:
+        TIMER.turn.will([item.nodeid for item in session.items])
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         given = item.get_closest_marker("benchmark")
@@ -89,6 +98,7 @@ def pytest_benchmark_update_machine_info(
 ) -> None:
     """Only runs with the same are compared."""
     machine_info["clsbench"] = {
+        "method": METHOD,
         "cpu": cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
@@ -153,7 +163,9 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 
 @pytest.fixture
-def timed(benchmark: Any, pytestconfig: pytest.Config) -> Callable[[Workload], None]:
+def timed(
+    benchmark: Any, request: pytest.FixtureRequest, pytestconfig: pytest.Config
+) -> Callable[[Workload], None]:
     """Times a workload; what is known of it and of every round goes into ``extra_info``."""
     seconds = pytestconfig.getoption("--seconds")
     limit_cores = pytestconfig.getoption("--load-limit")
@@ -163,13 +175,14 @@ def timed(benchmark: Any, pytestconfig: pytest.Config) -> Callable[[Workload], N
         workload.setup()
         try:
             warm, stable = warm_up(workload, HostStopwatch(), seconds)
-            calls = calls_for(TIMER.round_seconds, warm)
-            rounds = round(seconds / max(calls * statistics.median(warm[-3:]), 1e-9))
-            rounds = min(max(rounds, FEWEST_SAMPLES), MOST_ROUNDS)
             call = slowed(workload.call, slow_down) if slow_down else workload.call
-            TIMER.reset(first=call if calls > 1 else None)
-            with on_one_core():
-                benchmark.pedantic(call, rounds=rounds, iterations=calls)
+            with TIMER.together(request.node.nodeid, statistics.median(warm[-3:])) as each:
+                calls = calls_for(TIMER.round_seconds, [each])
+                rounds = round(seconds / max(calls * each, 1e-9))
+                rounds = min(max(rounds, FEWEST_ROUNDS), MOST_ROUNDS)
+                TIMER.reset(first=call if calls > 1 else None)
+                with on_one_core():
+                    benchmark.pedantic(call, rounds=rounds, iterations=calls)
             watched = TIMER.rounds
             memory = peak_memory(workload.call, workload.device)
             flops = count_flops(workload.call)

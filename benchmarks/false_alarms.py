@@ -122,7 +122,11 @@ def _in_turn(
 
     places = range(1, len(slow_downs) + 1)
     while any(more_pairs(of(place), thresholds, pairs) for place in places):
-        sets.append(_run(select, [0.0, *slow_downs]))
+        sides = [0.0, *slow_downs]
+        if len(sets) % 2:  # now one begins, now another
+            sets.append(_run(select, sides[::-1])[::-1])
+        else:
+            sets.append(_run(select, sides))
     for place, slow_down in zip(places, slow_downs, strict=True):
         yield slow_down, judge_pairs(of(place), thresholds)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -14,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from clsbench.measure.load import LoadMeter, Look
+from turn import Turn
 
 ROUND_SECONDS = 0.1
 """So long that the load of others can be told for each round."""
@@ -76,6 +76,16 @@ class RoundTimer:
             for each in window
         ]
 
+    @contextlib.contextmanager
+    def together(self, benchmark: str, seconds: float) -> Iterator[float]:
+        """Be at a benchmark with the others, if there are any: what all take a call to last, so
+        that they time as many in as many rounds."""
+        if self.turn is None:
+            yield seconds
+        else:
+            with self.turn.at(benchmark, seconds) as agreed:
+                yield agreed
+
     def reset(self, first: Callable[[], object] | None = None) -> None:
         """Begin with a round, whatever became of the last; ``first`` is done in every turn before
         it is timed."""
@@ -134,26 +144,6 @@ def on_one_core() -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, cores)
-
-
-class Turn:
-    """The right to time a round, as ``clsbench bench check --against`` gives it at ``address``."""
-
-    def __init__(self, address: str) -> None:
-        host, _, port = address.rpartition(":")
-        self._server = socket.create_connection((host, int(port)))
-        # Otherwise a byte waits, up to 40 ms, until the one before is acknowledged.
-        self._server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def begin(self) -> None:
-        """Wait for it."""
-        self._server.sendall(b"?")
-        if not self._server.recv(1):
-            raise ConnectionError("whoever gives the turns is gone")
-
-    def end(self) -> None:
-        """Let the next one begin."""
-        self._server.sendall(b".")
 
 
 def reference_seconds() -> float:

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from clsbench.measure.load import LoadMeter, Look
-from rounds import RoundTimer, Turn, on_one_core
+from rounds import RoundTimer, on_one_core
+from turn import Turn
 
 chooses_cores = pytest.mark.skipif(
     not hasattr(os, "sched_setaffinity"), reason="this system chooses cores by itself"

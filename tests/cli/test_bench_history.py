@@ -73,6 +73,14 @@ def test_a_slow_down_fails_and_names_the_benchmark(clsbench: Command, folder: Pa
     assert tolerant.returncode == 0
 
 
+def test_a_slow_run_does_not_excuse_the_next_of_its_commit(clsbench: Command, folder: Path) -> None:
+    for number in (8, 9):
+        store(folder, number, [0.026, 0.0004], commit=9)
+        done = clsbench("bench", "check", "--from", folder, "--json")
+        assert done.returncode == 1
+        assert "of other commits" in json.loads(done.stdout)["judged_by"]
+
+
 def test_what_was_disturbed_or_is_new_has_no_verdict(clsbench: Command, folder: Path) -> None:
     store(folder, 9, [None, 0.0004])
     done = clsbench("bench", "check", "--from", folder, env={"COLUMNS": "140"})

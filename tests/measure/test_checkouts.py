@@ -19,6 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 BENCHMARK = """
 import time
 
+import pytest
 import torch
 
 import thing
@@ -27,10 +28,36 @@ from clsbench.measure.phases import PhaseWorkload
 
 def test_waiting(timed, benchmark):
     benchmark.group = "waiting"
-    timed(PhaseWorkload(
+    timed(workload(lambda: time.sleep(thing.SECONDS)))
+
+
+def test_failing_after_a_while(timed, benchmark):
+    calls = []
+
+    def do():
+        calls.append(None)
+        time.sleep(0.01)
+        if thing.SECONDS == 0.006 and len(calls) > 60:
+            raise RuntimeError("it had enough")
+
+    timed(workload(do))
+
+
+def test_waiting_again(timed, benchmark):
+    if thing.SECONDS == 0.006:
+        pytest.skip("not any more")
+    timed(workload(lambda: time.sleep(0.01)))
+
+
+def test_waiting_at_last(timed, benchmark):
+    timed(workload(lambda: time.sleep(0.01)))
+
+
+def workload(do):
+    return PhaseWorkload(
         name="wait", phase="wait", device=torch.device("cpu"), examples=1, real_tokens=1,
-        padded_tokens=1, prepare=lambda stack: None, do=lambda: time.sleep(thing.SECONDS),
-    ))
+        padded_tokens=1, prepare=lambda stack: None, do=do,
+    )
 """
 
 
@@ -48,7 +75,7 @@ def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "repository"
     (folder / "benchmarks").mkdir(parents=True)
     (folder / "src").mkdir()
-    for name in ("conftest.py", "rounds.py", "pytest.ini"):
+    for name in ("conftest.py", "rounds.py", "turn.py", "pytest.ini"):
         shutil.copy(REPOSITORY / "benchmarks" / name, folder / "benchmarks" / name)
     (folder / "benchmarks" / "test_thing.py").write_text(BENCHMARK)
     (folder / "src" / "thing.py").write_text("SECONDS = 0.004\n")
@@ -74,7 +101,7 @@ def test_the_slower_checkout_is_found(repository: Path, environment: dict[str, s
     """One and a half times as long."""
     command = [
         sys.executable, "-m", "clsbench", "bench", "check", "--json", "--pairs", "5",
-        "--select", "waiting",
+        "--select", "test_waiting and not again and not last", "--threads", "1",
     ]  # fmt: skip
     environment["PYTEST_ADDOPTS"] = "--seconds 0.3 --load-limit 1000"
     done = subprocess.run(
@@ -112,3 +139,31 @@ def test_benchmarks_that_do_not_run_are_no_regression(
     with pytest.raises(error, match=told) as raised:
         runs_in_pairs(repository, "old", arguments, lambda done: True)
     assert raised.value.exit_code != 1, "which means: slower"
+
+
+@pytest.mark.slow
+def test_what_only_one_side_times_shifts_nothing(
+    repository: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", environment)
+    arguments = ["-k", "test_waiting", "--seconds=0.2", "--load-limit=1000", "--threads=1"]
+    ((before, after),) = runs_in_pairs(repository, "old", arguments, lambda done: not done)
+    names = {name.partition("::")[2]: name for name in before.results}
+    assert set(names) == {"test_waiting", "test_waiting_again", "test_waiting_at_last"}
+    assert names["test_waiting_again"] not in after.results
+    last = names["test_waiting_at_last"]
+    one, other = (run.results[last].rounds for run in (before, after))
+    assert len(one) == len(other) > 6
+    both = sorted([(each.started, 0) for each in one] + [(each.started, 1) for each in other])
+    sides = [side for _, side in both]
+    assert sides in ([0, 1] * len(one), [1, 0] * len(one))
+
+
+@pytest.mark.slow
+def test_a_benchmark_that_fails_in_its_rounds_stops_nobody(
+    repository: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", environment)
+    arguments = ["-k", "failing or last", "--seconds=1", "--load-limit=1000", "--threads=1"]
+    with pytest.raises(NotMeasuredError, match=r"FAILED .*test_failing_after_a_while"):
+        runs_in_pairs(repository, "old", arguments, lambda done: True)

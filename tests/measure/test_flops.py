@@ -37,3 +37,28 @@ def test_attention_and_its_backward_pass(causal: bool) -> None:
 
 def test_what_works_element_by_element_does_not_count() -> None:
     assert count_flops(lambda: torch.rand(64, 64).tanh() + 1) == 0
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("kind", ["flash", "efficient", "cudnn"])
+def test_attention_as_gpus_do_it(kind: str, causal: bool) -> None:
+    """Dispatched without a GPU: on the meta device there are shapes alone."""
+    batch, heads, tokens, width = 2, 3, 32, 16
+    query, key, value = (
+        torch.empty(batch, heads, tokens, width, device="meta", dtype=torch.float16)
+        for _ in range(3)
+    )
+    aten = torch.ops.aten
+
+    def attend() -> None:
+        if kind == "flash":
+            aten._scaled_dot_product_flash_attention(query, key, value, 0.0, causal)
+        elif kind == "efficient":
+            aten._scaled_dot_product_efficient_attention(
+                query, key, value, None, True, 0.0, is_causal=causal
+            )
+        else:
+            aten._scaled_dot_product_cudnn_attention(query, key, value, None, True, 0.0, causal)
+
+    product = 2 * batch * heads * tokens * tokens * width // (2 if causal else 1)
+    assert count_flops(attend) == 2 * product

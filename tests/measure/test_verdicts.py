@@ -237,6 +237,39 @@ def rounds_in_turn(
     return tuple(rounds[::2]), tuple(r._replace(seconds=slower * r.seconds) for r in rounds[1::2])
 
 
+def test_noise_that_only_slows_favours_nobody() -> None:
+    """The middle of one round less a mean of two would be 2 % too fast here."""
+    generator = np.random.default_rng(11)
+    pairs = []
+    for _ in range(40):
+        noise = 1 + generator.exponential(0.2, size=400)
+        rounds = [Round(float(at), float(taken)) for at, taken in enumerate(noise)]
+        pairs.append(
+            tuple(
+                a_run(0, [1.0] * 4)._replace(
+                    results={name: Result("freezing", 1.0, None, tuple(side)) for name in NAMES}
+                )
+                for side in (rounds[::2], rounds[1::2])
+            )
+        )
+    verdict = judge_pairs(pairs, FIVE_PERCENT)[0]  # type: ignore[arg-type]
+    assert verdict.ratio == pytest.approx(1, abs=0.005)
+
+
+def test_rounds_that_were_not_in_turn_tell_nothing_of_a_pair() -> None:
+    """One side had ended before the other began: the hour would be compared."""
+    early = tuple(Round(float(at), 1.0) for at in range(10))
+    late = tuple(Round(float(at), 2.0) for at in range(20, 30))
+    pair = tuple(
+        a_run(0, [1.0] * 4)._replace(
+            results={name: Result("freezing", 1.0, None, side) for name in NAMES}
+        )
+        for side in (early, late)
+    )
+    verdicts = judge_pairs([pair] * 6, FIVE_PERCENT)  # type: ignore[list-item]
+    assert {(each.outcome, each.earlier_runs) for each in verdicts} == {("not measured", 0)}
+
+
 def test_rounds_in_turn_are_compared_with_their_neighbours() -> None:
     """The medians would differ by what the machine did while one side was at work."""
     generator = np.random.default_rng(5)

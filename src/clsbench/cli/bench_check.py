@@ -64,6 +64,12 @@ _SLOWER, _NOT_MEASURED = 1, 4
     default="",
     help="Only these benchmarks for --against, as pytest -k takes them.",
 )
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="CPU threads of torch for --against (default: torch's choice). What one thread does is "
+    "timed on one core, always the same, and so told most surely.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_context
 def bench_check(
@@ -74,11 +80,14 @@ def bench_check(
     against: str | None,
     pairs: int,
     select: str,
+    threads: int | None,
     as_json: bool,
 ) -> None:
     """Compare the latest run of the benchmarks with the baseline, or with all earlier ones.
 
-    Only runs on a like machine count, and as wholes: at least five are needed. Slower is what lies
+    Only runs on a like machine count, and as wholes: at least five are needed; where five are of
+    other commits, those of the same one do not count, so that a slow run does not excuse the next.
+    Slower is what lies
     beyond the threshold and beyond what runs without a change differ by (prediction intervals that
     in one run of two hundred any benchmark leaves by chance, if runs differ as errors of
     measurement do: each by itself, and seldom by much more than usual). Beside every round some
@@ -97,7 +106,7 @@ def bench_check(
     \b
     clsbench bench check
     clsbench bench check --threshold 0.1 --threshold "freezing: train step=0.05"
-    clsbench bench check --against main --select "test_freezing and last-blocks"
+    clsbench bench check --against main --select "test_freezing and last-blocks" --threads 1
     """
     from clsbench.measure.verdicts import MOST_TIMES, judge, judge_pairs, more_pairs
 
@@ -109,6 +118,8 @@ def bench_check(
         from clsbench.measure.checkouts import runs_in_pairs
 
         arguments = ["-k", select] if select else []
+        if threads is not None:
+            arguments.append(f"--threads={threads}")
         quiet = (ctx.find_object(Session) or Session()).quiet
 
         def more(done: Sequence[tuple[BenchmarkRun, BenchmarkRun]]) -> bool:
@@ -183,7 +194,7 @@ def _to_judge_by(
     history: History, latest: BenchmarkRun, folder: Path | None
 ) -> tuple[Sequence[BenchmarkRun], str]:
     """The runs on a like machine that ``latest`` is judged by, and what they are in words."""
-    from clsbench.measure.history import like_runs, read_history
+    from clsbench.measure.history import FEWEST_RUNS, like_runs, read_history
 
     baseline = read_history(folder or DEFAULT_BASELINE)
     if baseline.problems:
@@ -196,6 +207,9 @@ def _to_judge_by(
     kept = like_runs(baseline, latest)
     if folder is None and not kept:
         earlier = like_runs(history, latest)
+        others = [run for run in earlier if run.commit != latest.commit]
+        if len(others) >= FEWEST_RUNS:
+            return others, f"{len(others)} runs of other commits on a like machine"
         return earlier, f"{len(earlier)} earlier runs on a like machine"
     commits = " and ".join(dict.fromkeys(run.commit for run in kept)) or "no commit"
     return kept, f"{len(kept)} runs of {commits} in {folder or DEFAULT_BASELINE}"

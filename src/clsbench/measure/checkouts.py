@@ -34,7 +34,8 @@ def runs_in_pairs(
     """Runs of the sources at ``revision`` and of those in ``repository``, as long as ``more`` of
     them are wanted.
 
-    Both are timed by the benchmarks of ``repository``; ``arguments`` are pytest's. The old sources
+    Both are timed by the benchmarks of ``repository``; ``arguments`` are pytest's. What these
+    import, the making of the phases among it, comes from the sources of either side. The old ones
     lie in a temporary folder meanwhile, of which git knows nothing.
 
     Raises:
@@ -96,6 +97,12 @@ def runs_in_turn(repository: Path, sides: Sequence[Side]) -> list[BenchmarkRun]:
                     raise UsageError(wrong[0].removeprefix("ERROR: "))
                 how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
                 told = "\n".join(output_lines[-12:])
+                if any("ImportError" in line or "ModuleNotFoundError" in line
+                       for line in output_lines):  # fmt: skip
+                    told += (
+                        "\nthe benchmarks here import what those sources do not have: they are too "
+                        "old to be compared, or too new"
+                    )
                 raise NotMeasuredError(f"the benchmarks of {side.name} end {how}:\n{told}")
         histories = [read_history(folder / str(number)) for number in range(len(sides))]
     for side, history in zip(sides, histories, strict=True):
@@ -118,7 +125,8 @@ def _start(
         stdout=output,
         stderr=subprocess.STDOUT,
         cwd=repository,
-        env={**os.environ, "PYTHONPATH": path},
+        # Threads that wait for work would otherwise spin while another side is timed.
+        env={"OMP_WAIT_POLICY": "passive", **os.environ, "PYTHONPATH": path},
     )
 
 

@@ -275,25 +275,36 @@ def _log_ratios(name: str, pairs: Iterable[tuple[BenchmarkRun, BenchmarkRun]]) -
     for old, new in pairs:
         if name in old.results and name in new.results:
             before, after = old.results[name], new.results[name]
-            if before.seconds and after.seconds:
-                in_turn = _log_ratio_in_turn(before.rounds, after.rounds)
-                found.append(
-                    math.log(after.seconds / before.seconds) if in_turn is None else in_turn
-                )
+            if not before.seconds or not after.seconds:
+                continue
+            if before.rounds and after.rounds:
+                found += _log_ratio_in_turn(before.rounds, after.rounds)
+            else:
+                found.append(math.log(after.seconds / before.seconds))
     return found
 
 
-def _log_ratio_in_turn(before: Sequence[Round], after: Sequence[Round]) -> float | None:
-    """The middle of the ratios of each round to those of the other side around it, as a logarithm;
-    ``None`` where too few have one before and one behind: they were not timed in turn."""
-    starts = np.array([round.started for round in before])
-    logs = np.log([round.seconds for round in before])
-    ratios = []
-    for round in after:
-        place = int(np.searchsorted(starts, round.started))
+def _log_ratio_in_turn(before: Sequence[Round], after: Sequence[Round]) -> list[float]:
+    """The logarithm of how much longer the rounds of one side take than those around them of the
+    other; none where too few have one before and one behind.
+
+    Both ways, since noise that only ever slows would favour the side whose rounds stand alone.
+    """
+    longer, shorter = _against_neighbours(after, before), _against_neighbours(before, after)
+    if min(len(longer), len(shorter)) < _FEWEST_IN_TURN:
+        return []
+    return [(float(np.median(longer)) - float(np.median(shorter))) / 2]
+
+
+def _against_neighbours(rounds: Sequence[Round], others: Sequence[Round]) -> list[float]:
+    starts = np.array([other.started for other in others])
+    logs = np.log([other.seconds for other in others])
+    found = []
+    for each in rounds:
+        place = int(np.searchsorted(starts, each.started))
         if 0 < place < len(starts):
-            ratios.append(math.log(round.seconds) - (logs[place - 1] + logs[place]) / 2)
-    return float(np.median(ratios)) if len(ratios) >= _FEWEST_IN_TURN else None
+            found.append(math.log(each.seconds) - (logs[place - 1] + logs[place]) / 2)
+    return found
 
 
 def _vanished(run: BenchmarkRun, earlier: Sequence[BenchmarkRun]) -> list[str]:
