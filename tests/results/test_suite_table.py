@@ -204,3 +204,10 @@ def test_calibration_is_that_of_all_seeds(tmp_path: Path) -> None:
     assert several.calibration is not None
     assert several.calibration_error == pytest.approx(0.1), "said 0.8, right in 0.9"
     assert several.brier == pytest.approx(several.calibration.brier)
+
+
+def test_going_on_from_an_earlier_runs_layers_is_finding_them(tmp_path: Path) -> None:
+    went_on = msgspec.structs.replace(KEPT, found=0, computed=10, continued=10)
+    rows = [Row(record={"fast_path": FastPath(shortcuts=(), kept=went_on)}), Row()]
+    table = suite_table(make_figures(tmp_path, rows, baselines=()))
+    assert list(table["prefix_found"]) == [True, False]

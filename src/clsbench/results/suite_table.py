@@ -148,9 +148,10 @@ def _row(each: RowFigures, figures: SuiteFigures) -> dict[str, Any]:
 
 
 def prefix_found(figures: RowFigures) -> bool:
-    """Whether a run of the row found frozen layers that an earlier run had computed."""
+    """Whether a run of the row found frozen layers that an earlier run had computed, or went on
+    from some."""
     kept = [r.record.fast_path.kept for r in figures.runs if r.record.fast_path is not None]
-    return any(each is not None and each.found > 0 for each in kept)
+    return any(each is not None and each.found + each.continued > 0 for each in kept)
 
 
 def _baseline(each: Contender, figures: SuiteFigures, comparison: RunComparison) -> dict[str, Any]:
