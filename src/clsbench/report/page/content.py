@@ -238,8 +238,8 @@ def _verdicts(figures: SuiteFigures, comparison: RunComparison) -> Verdicts | No
             mark = "·" if pair.verdict == "no difference shown" else "+" if difference > 0 else "−"
             marks[this][that] = (
                 mark,
-                f"{100 * difference + 0.0:+.2f} points; alone right on {mine:.3g}, alone wrong on "
-                f"{others:.3g} of {found.texts:,}; {p}",
+                f"{100 * difference + 0.0:+.2f} points; alone right on {round(mine, 1):g}, "
+                f"alone wrong on {round(others, 1):g} of {found.texts:,}; {p}",
             )
     return Verdicts(
         tuple(label for label, _ in shown),
