@@ -7,11 +7,9 @@ import msgspec
 from clsbench.builtin.gpt2.module import stage_of
 from clsbench.measure.flops import count_flops
 from clsbench.measure.limits import Limits
+from clsbench.training.fit import OPTIMIZER_PASSES
 from our_side import OurSide
 from workload import Workload
-
-_ADAMW_PASSES = 7
-"""AdamW reads a parameter, its gradient and two moments, and writes all but the gradient."""
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,4 +62,4 @@ def _moved_bytes(ours: OurSide, workload: Workload) -> int:
         if stage != stages[0] and (stage is None or stages.index(stage) >= ours.cut):
             read += parameter.nbytes
     trained = sum(parameter.nbytes for parameter in ours.trained)
-    return 2 * read + trained + _ADAMW_PASSES * trained + ours.kept_bytes()
+    return 2 * read + trained + OPTIMIZER_PASSES * trained + ours.kept_bytes()

@@ -18,7 +18,7 @@ import torch
 
 from clsbench.catalog import load_catalog
 from clsbench.environment import circumstances, cpu_name
-from clsbench.errors import ClsbenchError
+from clsbench.errors import AssetError, ClsbenchError
 from clsbench.measure.flops import count_flops
 from clsbench.measure.memory import peak_memory
 from clsbench.measure.phases import NotApplicable, phase_workloads
@@ -27,14 +27,12 @@ from clsbench.measure.stopwatch import HostStopwatch
 from clsbench.measure.subjects import Subject, prepare_subject
 from clsbench.options import RunOptions, default_options
 from clsbench.resolve import find_spec, resolve
-from rounds import RoundTimer, on_one_core
+from rounds import METHOD, RoundTimer, on_one_core
 from turn import Turn
 
 HISTORY = Path(__file__).with_name(".history")
 FEWEST_ROUNDS = FEWEST_SAMPLES + 2  # others may disturb some
 MOST_ROUNDS = 300
-METHOD = 2
-"""What is timed otherwise is another machine: more by one whenever the way of timing changes."""
 EXPERIMENT = {"dataset": "synthetic-sms", "data.padding": 64}
 """What is embedded: the benchmarks need no file."""
 
@@ -58,8 +56,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--load-limit",
         type=float,
-        default=0.15,
-        help="Cores that others may use in a round that counts (default: %(default)s).",
+        default=os.environ.get("CLSBENCH_LOAD_LIMIT", "0.15"),
+        help="Cores that others may use in a round that counts (default: %(default)s; "
+        "CLSBENCH_LOAD_LIMIT sets another).",
     )
     group.addoption(
         "--slow-down",
@@ -148,8 +147,10 @@ def make_subject(
                 latest[key] = prepare_subject(
                     resolve(base, spec, catalog), options, device, catalog
                 )
-            except ClsbenchError as error:
+            except AssetError as error:  # of the backbone: no benchmark can be done
                 pytest.exit(str(error), returncode=error.exit_code)
+            except ClsbenchError as error:  # of a component that does not fit, or is not told how
+                pytest.fail(str(error), pytrace=False)
         return latest[key]
 
     return make
@@ -174,9 +175,9 @@ def timed(
     def time_it(workload: Workload) -> None:
         workload.setup()
         try:
-            warm, stable = warm_up(workload, HostStopwatch(), seconds)
+            warm = warm_up(workload.call, HostStopwatch(), seconds)
             call = slowed(workload.call, slow_down) if slow_down else workload.call
-            with TIMER.together(request.node.nodeid, statistics.median(warm[-3:])) as each:
+            with TIMER.together(request.node.nodeid, statistics.median(warm.seconds[-3:])) as each:
                 calls = calls_for(TIMER.round_seconds, [each])
                 rounds = round(seconds / max(calls * each, 1e-9))
                 rounds = min(max(rounds, FEWEST_ROUNDS), MOST_ROUNDS)
@@ -202,8 +203,8 @@ def timed(
         benchmark.extra_info.update(
             device=str(workload.device),
             phase=workload.phase,
-            warm_up_calls=len(warm),
-            stable=stable,
+            warm_up_calls=len(warm.seconds),
+            stable=warm.settled,
             started_seconds=[each.started_seconds for each in watched],
             foreign_cores=[each.foreign_cores for each in watched],
             reference_seconds=[

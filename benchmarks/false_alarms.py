@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
+import torch
 from rich.console import Console
 from rich.table import Table
 
+from clsbench.environment import cpu_name
 from clsbench.measure.checkouts import Side, runs_in_turn
 from clsbench.measure.history import BenchmarkRun
 from clsbench.measure.verdicts import Thresholds, Verdict, judge, judge_pairs, more_pairs
+from rounds import METHOD
 
 SUBSET = "test_freezing and cpu and last-blocks and train"
 SLOW_DOWNS = (0.0, 0.05, 0.10, 0.30)
@@ -61,7 +64,8 @@ def main(
     """
     progress = Console(stderr=True)
     conditions = {"pairs": pairs, "baseline": None if pairs else baseline, "load": load,
-                  "threshold": threshold, "select": select}  # fmt: skip
+                  "threshold": threshold, "select": select, "method": METHOD, "cpu": cpu_name(),
+                  "torch": str(torch.__version__)}  # fmt: skip
     outcomes = earlier_verdicts(json_file, conditions, slow_downs)
     done = len(outcomes[slow_downs[0]])
     thresholds = Thresholds(threshold)

@@ -23,6 +23,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 CPU = torch.device("cpu")
+_NO_TOKEN = -1
 
 
 def make_book_model(workload: Workload, seed: int) -> nn.Module:
@@ -141,12 +142,12 @@ class BookSide:
 
 
 class HuggingFaceSide:
-    """``GPT2ForSequenceClassification`` of the same size, fused attention, the same freezing.
+    """``GPT2ForSequenceClassification`` with the same weights, frozen the same way.
 
-    For timing only: its weights are others. It has fused AdamW, as its own trainer uses.
+    Its attention is fused, and its AdamW, as its own trainer uses.
     """
 
-    def __init__(self, workload: Workload) -> None:
+    def __init__(self, workload: Workload, seed: int) -> None:
         from transformers import GPT2Config, GPT2ForSequenceClassification
         from transformers.utils import logging
 
@@ -165,12 +166,14 @@ class HuggingFaceSide:
             num_labels=len(workload.data.facts.class_names),
             use_cache=False,
             attn_implementation="sdpa",
-            pad_token_id=shape.tok_emb.num_embeddings - 1,
         )
         self.model = GPT2ForSequenceClassification(config).train()
+        # It reads the last token that is no padding. In the book padding is text like any other.
+        self.model.config.pad_token_id = _NO_TOKEN
         transformer = self.model.transformer
+        _fill_hugging_face(self.model, make_book_model(workload, seed))
         _freeze(self.model, list(transformer.h), transformer.ln_f, workload.setting)
-        self.model.score.weight.requires_grad_(True)
+        self.model.score.requires_grad_(True)
         settings = workload.experiment.spec.train
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
@@ -187,6 +190,31 @@ class HuggingFaceSide:
         loss.backward()
         self._optimizer.step()
         return loss.item()
+
+
+def _fill_hugging_face(model: Any, book: Any) -> None:
+    """The book's weights in Hugging Face's names; the head whole, whose bias that lacks."""
+    transformer = model.transformer
+    with torch.no_grad():
+        transformer.wte.weight.copy_(book.tok_emb.weight)
+        transformer.wpe.weight.copy_(book.pos_emb.weight)
+        for block, source in zip(transformer.h, book.trf_blocks, strict=True):
+            attention, mlp = source.att, source.ff.layers
+            _fill_transposed(
+                block.attn.c_attn, attention.W_query, attention.W_key, attention.W_value
+            )
+            _fill_transposed(block.attn.c_proj, attention.out_proj)
+            _fill_transposed(block.mlp.c_fc, mlp[0])
+            _fill_transposed(block.mlp.c_proj, mlp[2])
+            _fill_norm(block.ln_1, source.norm1)
+            _fill_norm(block.ln_2, source.norm2)
+    _fill_norm(transformer.ln_f, book.final_norm)
+    model.score = book.out_head
+
+
+def _fill_transposed(layer: Any, *sources: nn.Linear) -> None:
+    layer.weight.copy_(torch.cat([source.weight for source in sources]).T)
+    layer.bias.copy_(torch.cat([source.bias for source in sources]))
 
 
 def book_loaders(workload: Workload, folder: Path) -> dict[str, Any]:

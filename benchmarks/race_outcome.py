@@ -105,7 +105,7 @@ class WholeRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the table. Without ``race`` its equality failed, and nothing was timed.
+    """One row of the table. Without ``race`` a side does something else, and nothing was timed.
 
     ``bound`` is there if the machine's limits were measured without foreign load.
     """

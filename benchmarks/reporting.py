@@ -67,7 +67,7 @@ def _wholes(results: list[Result]) -> Table:
     )
     for heading in ("setting", "book", "ours, cold", "times sooner", "promised"):
         table.add_column(heading)
-    for heading in ("ours, kept", "times sooner", "promised", "peak memory, both"):
+    for heading in ("ours, kept", "times sooner", "promised", "peak memory, all sides"):
         table.add_column(heading)
     for result in results:
         cold = result.whole.cold if result.whole else None
@@ -97,7 +97,7 @@ def _show_parts(results: list[Result], console: Console) -> None:
             if peer is not None:
                 console.print(
                     f"{result.setting}, {name}: {_time(peer.slow_seconds)}, ours {_ratio(peer)} "
-                    "times sooner (timing only)"
+                    "times sooner"
                 )
         if result.whole is None or not result.whole.cold.measured:
             continue

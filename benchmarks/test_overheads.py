@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from clsbench.fastpath.embedding_gradients import RowGradients, rows_of_gradients
 from clsbench.measure.load import LoadMeter
 from clsbench.measure.phases import PhaseWorkload, phase_workloads
 from clsbench.measure.racing import RaceRules, race
@@ -60,18 +61,18 @@ def test_loop_against_bare_torch(
 
     The ratio, raced turn by turn on equal classifiers, stands in ``extra_info``.
     """
-    # A classifier each: the framework's loop prepares its own for sparse gradients.
-    bare = _bare_step(make_subject(CPU, {"freezing": "all", "seed": 124}))
+    other = make_subject(CPU, {"freezing": "all", "seed": 124})  # a classifier each
     (ours,) = phase_workloads(make_subject(CPU, {"freezing": "all"}), ["train step"])
     assert isinstance(ours, PhaseWorkload)
     limit_cores = pytestconfig.getoption("--load-limit")
     budget_seconds = 10 * pytestconfig.getoption("--seconds")
     ours.setup()
     try:
-        found = race(
-            {"clsbench": ours.call, "torch": bare},
-            RaceRules(ROUNDS, budget_seconds, limit_cores, 0.1),
-        )
+        with rows_of_gradients(other.classifier) as gradients:
+            found = race(
+                {"clsbench": ours.call, "torch": _bare_step(other, gradients)},
+                RaceRules(ROUNDS, budget_seconds, limit_cores, 0.1),
+            )
     finally:
         ours.teardown()
     comparison = found.compare("torch", "clsbench")
@@ -81,7 +82,7 @@ def test_loop_against_bare_torch(
     timed(ours)
 
 
-def _bare_step(subject: Subject) -> Callable[[], torch.Tensor]:
+def _bare_step(subject: Subject, gradients: RowGradients) -> Callable[[], torch.Tensor]:
     settings = subject.experiment.spec.train
     classifier, rows = subject.classifier, subject.rows
     optimizer = torch.optim.AdamW(
@@ -92,6 +93,7 @@ def _bare_step(subject: Subject) -> Callable[[], torch.Tensor]:
     def step() -> torch.Tensor:
         loss = F.cross_entropy(classifier(input_ids, lengths), labels)
         loss.backward()
+        gradients.spread()  # the embedding's are kept by rows on both sides
         optimizer.step()
         optimizer.zero_grad()
         return loss.detach()

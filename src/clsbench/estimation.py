@@ -25,11 +25,9 @@ from clsbench.model.freezing import FreezingPlan
 from clsbench.planning import Planned, outline_experiment
 from clsbench.preparation import PreparedData
 from clsbench.resolve import Experiment
+from clsbench.training.fit import OPTIMIZER_PASSES
 from clsbench.training.schedule import TrainBatch, beforehand, book_schedule
 from clsbench.values import Estimate
-
-_ADAMW_PASSES = 7
-"""AdamW reads a parameter, its gradient and two moments, and writes all but the gradient."""
 
 _CALIBRATION_SECONDS = 0.4
 _SIDE = 1024
@@ -196,7 +194,7 @@ class _Passes:
 
         work = self._counted(("step", cut, trained), step)
         sizes = [p.numel() for p in self._outline.parameters() if p.requires_grad]
-        return Work((*work.operations, (0.0, 4.0 * _ADAMW_PASSES * sum(sizes))))
+        return Work((*work.operations, (0.0, 4.0 * OPTIMIZER_PASSES * sum(sizes))))
 
     def evaluation(self, epoch: int) -> Work:
         """A batch forward behind the cut."""

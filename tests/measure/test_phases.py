@@ -115,14 +115,18 @@ def test_a_forward_pass_has_the_operations_of_the_closed_formula() -> None:
 
 def test_a_train_step_is_its_parts() -> None:
     ready = subject(freezing="all")
-    counted = {}
+    counted, moved = {}, {}
     for phase in ("forward", "forward+backward", "optimiser step", "train step"):
         found = workload(ready, phase)
+        moved[phase] = found.moved_bytes
         found.setup()
         counted[phase] = count_flops(found.call)
         found.teardown()
     assert counted["train step"] == counted["forward+backward"]
     assert counted["optimiser step"] == 0
+    trained = sum(parameter.numel() for parameter in ready.classifier.parameters())
+    assert moved["optimiser step"] == 7 * 4 * trained  # float32: read four, write three
+    assert not any(moved[phase] for phase in counted if phase != "optimiser step")
     assert 2.9 < counted["forward+backward"] / counted["forward"] < 3.4
 
 

@@ -35,7 +35,7 @@ class Scripted:
     """A workload whose calls take the scripted seconds, the last again and again."""
 
     name, phase, device = "scripted", "forward", torch.device("cpu")
-    examples, real_tokens, padded_tokens = 8, 300, 960
+    examples, real_tokens, padded_tokens, moved_bytes = 8, 300, 960, 0
 
     def __init__(self, clock: Clock, seconds: Sequence[float]) -> None:
         self._clock = clock
@@ -112,6 +112,14 @@ def test_times_that_go_on_changing_are_not_stable() -> None:
     assert not timing.stable
     timing, _ = sampled([1.0], Rules(0.02, 60, 0.0))
     assert timing.stable
+
+
+def test_of_calls_that_outlast_the_warm_up_the_samples_tell() -> None:
+    timing, _ = sampled([10.0], Rules(0.02, 8, 0.0))
+    assert timing.warm_up_calls == 1
+    assert timing.stable, "the samples are alike, and nobody saw anything else"
+    timing, _ = sampled([10.0] * 5 + [20.0], Rules(0.02, 8, 0.0))
+    assert not timing.stable
 
 
 def test_a_slow_first_call_does_not_make_short_samples() -> None:

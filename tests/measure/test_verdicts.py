@@ -206,7 +206,7 @@ def test_what_only_one_side_of_a_pair_has_is_no_silent_success() -> None:
         pairs.append((old._replace(results=left), new._replace(results=right)))
     outcomes = {v.benchmark: (v.outcome, v.group) for v in judge_pairs(pairs, FIVE_PERCENT)}
     assert outcomes[gone] == ("not measured", old.results[gone].group)
-    assert outcomes[fresh] == ("too few runs", new.results[fresh].group)
+    assert outcomes[fresh] == ("new", new.results[fresh].group)
     assert not more_pairs(pairs, FIVE_PERCENT, 6), "more of them would tell nothing"
 
 

@@ -42,7 +42,7 @@ _NOT_MEASURED_CODE = 4
 
 @click.command(cls=JsonCommand)
 @panels
-@experiment_argument
+@experiment_argument("gpt2-sms-spam")
 @spec_changes
 @run_options("device", "precision", "threads", "assets", "offline")
 @click.option(
@@ -67,7 +67,8 @@ _NOT_MEASURED_CODE = 4
     nargs=2,
     metavar="A B",
     help="Let two variants take turns, phase by phase, and say which is faster: each a KEY=VALUE "
-    "in the spec of EXPERIMENT, or another experiment or TOML file.",
+    "in the spec of EXPERIMENT, or another experiment or TOML file. Differences below 5 % are not "
+    "claimed.",
 )
 @click.option(
     "--budget",
@@ -130,11 +131,12 @@ def bench(
     is measured in the same run. Nothing is trained for good, and nothing stored.
 
     Exit codes: 0; 2 what was asked for is wrong; 3 an asset cannot be had; 4 something could not be
-    measured, since other processes disturbed too much; 130 interrupted (what was measured is
-    shown); 143 terminated.
+    measured, since other processes disturbed too much, A of --compare differs from itself, or a
+    phase failed (too little memory, a loss that is not finite); 130 interrupted (what was measured
+    is shown); 143 terminated.
 
     \b
-    clsbench bench gpt2-sms-spam --offline
+    clsbench bench --offline
     clsbench bench gpt2-sms-spam --backbone gpt2:weights=random --phase "train step" --threads 2
     clsbench bench gpt2-sms-spam --offline --sweep tokens=32,64,128 --plot growth.svg
     clsbench bench gpt2-sms-spam --offline --sweep freezing=all,last-blocks,head-only --json
@@ -175,6 +177,9 @@ def bench(
     if report.status == "interrupted":
         report_error("interrupted; what was measured until then is shown")
         ctx.exit(TERMINATED if terminated else INTERRUPTED)
+    failed = [(point.value, each) for point in report.points for each in point.failed]
+    for value, each in failed:
+        report_error(f"{each.phase}{f' of {value}' if value else ''} failed: {each.reason}")
     missing = [m.phase for p in report.points for m in p.measurements if m.seconds is None]
     if missing:
         report_error(
@@ -182,6 +187,7 @@ def bench(
             "processes at work; try again on a quieter machine, with a larger --budget, or with a "
             "higher --load-limit"
         )
+    if missing or failed:
         ctx.exit(_NOT_MEASURED_CODE)
 
 
@@ -204,7 +210,10 @@ def _compare(
     variants = []
     for text in compared:
         key, equals, value = text.partition("=")
-        changed = {**changes, SHORT_AXES.get(key, key): parse_value(value)} if equals else changes
+        key = SHORT_AXES.get(key, key)
+        if equals and key in changes:
+            raise UsageError(f"{key} is set and compared")
+        changed = {**changes, key: parse_value(value)} if equals else changes
         (resolved,) = resolve_named(experiment if equals else text, [changed], catalog)
         variants.append(Variant(text, resolved))
     session = ctx.find_object(Session) or Session()

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import rich_click as click
+from click.core import ParameterSource
 
 from clsbench.cli.bench_history import DEFAULT_BASELINE, folder_option, history_in
 from clsbench.cli.json_command import JsonCommand, tell_json
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from clsbench.measure.verdicts import Machine, Thresholds, Verdict
 
 _SLOWER, _NOT_MEASURED = 1, 4
+_LEAST_THRESHOLD = 0.01
 
 
 @click.command("check", cls=JsonCommand)
@@ -87,8 +90,9 @@ def bench_check(
 
     Only runs on a like machine count, and as wholes: at least five are needed; where five are of
     other commits, those of the same one do not count, so that a slow run does not excuse the next.
-    Slower is what lies
-    beyond the threshold and beyond what runs without a change differ by (prediction intervals that
+    It does join those that later commits are judged by: a slow-down that stays is told once, unless
+    clsbench bench baseline has fixed what they are judged by. Slower is what lies beyond the
+    threshold and beyond what runs without a change differ by (prediction intervals that
     in one run of two hundred any benchmark leaves by chance, if runs differ as errors of
     measurement do: each by itself, and seldom by much more than usual). Beside every round some
     reference work is timed, always the same: where the earlier runs agree better in multiples of it
@@ -101,7 +105,11 @@ def bench_check(
 
     Exit codes: 0 nothing is slower; 1 something is; 4 something could not be judged, since too few
     rounds were undisturbed, runs differ too much, the machine is in another state, there are too
-    few earlier runs, or the benchmarks of --against fail; 2 what was asked for is wrong.
+    few earlier runs, or the benchmarks of --against fail; 2 what was asked for is wrong. What only
+    the new side of --against has is new, and in nobody's way.
+
+    PYTEST_ADDOPTS holds further options of pytest benchmarks/ for the runs of --against, such as
+    "--backbone gpt2:size=small,weights=random --assets DIR --seconds 5".
 
     \b
     clsbench bench check
@@ -112,10 +120,9 @@ def bench_check(
 
     ctx.with_resource(heeding_sigterm())
     chosen = _thresholds(thresholds)
+    _refuse_options_of_the_other_way(ctx, against is not None)
     if against is not None:
-        if judges is not None:
-            raise UsageError("--by and --against are two ways to judge: give one")
-        from clsbench.measure.checkouts import runs_in_pairs
+        from clsbench.measure.checkouts import commit_of, runs_in_pairs
 
         arguments = ["-k", select] if select else []
         if threads is not None:
@@ -132,9 +139,18 @@ def bench_check(
                 click.echo(f"pair {len(done) + 1} of {up_to}{most} …", err=True)
             return wanted
 
-        runs = runs_in_pairs(Path.cwd(), against, arguments, more)
+        commit = commit_of(Path.cwd(), against)
+        try:
+            runs = runs_in_pairs(Path.cwd(), against, arguments, more)
+        except OSError as error:  # a full disk, no socket: no regression
+            raise NotMeasuredError(f"the benchmarks cannot be run: {error}") from None
         verdicts = judge_pairs(runs, chosen)
-        facts: dict[str, Any] = {"against": against, "pairs": len(runs)}
+        facts: dict[str, Any] = {
+            "against": against,
+            "commit": commit,
+            "pairs": len(runs),
+            "machine": msgspec.json.decode(runs[0][1].machine),
+        }
         titles = [
             f"the sources here against {against}, {len(runs)} runs of each, round by round in turn"
         ]
@@ -159,11 +175,27 @@ def bench_check(
         tell_json(ctx, {**facts, "verdicts": verdicts})
     else:
         _print_verdicts(titles, verdicts)
+    if not verdicts:
+        raise NotMeasuredError("there is nothing to judge: no benchmark of that run was timed")
     outcomes = {verdict.outcome for verdict in verdicts}
     if "slower" in outcomes:
         ctx.exit(_SLOWER)
     if outcomes & {"not measured", "too few runs"}:
         ctx.exit(_NOT_MEASURED)
+
+
+def _refuse_options_of_the_other_way(ctx: click.Context, making: bool) -> None:
+    """Runs are either made, for --against, or there."""
+    others = {"judges": "--by", "folder": "--from"} if making else {
+        name: f"--{name}" for name in ("pairs", "select", "threads")}  # fmt: skip
+    for name, option in others.items():
+        if ctx.get_parameter_source(name) is ParameterSource.DEFAULT:
+            continue
+        if making:
+            raise UsageError(f"{option} is of runs that are there, and --against makes its own")
+        raise UsageError(
+            f"{option} goes with --against REV: without it runs are judged that are there"
+        )
 
 
 def _latest(history: History) -> BenchmarkRun:
@@ -240,6 +272,11 @@ def _thresholds(texts: Sequence[str]) -> Thresholds:
             fraction = -1.0
         if not 0 <= fraction < 100:
             raise UsageError(f"--threshold {text!r} is no FRACTION or NAME=FRACTION, as in 0.05")
+        if fraction < _LEAST_THRESHOLD:
+            raise UsageError(
+                f"--threshold {text!r}: less than {_LEAST_THRESHOLD:g} is not told by runs; give "
+                "as much or more"
+            )
         if name:
             special[name] = fraction
         elif "=" in text:
@@ -269,7 +306,7 @@ def _print_verdicts(titles: Sequence[str], verdicts: Sequence[Verdict]) -> None:
     console = Console()
     for title in titles:
         console.print(plain(title), soft_wrap=True)
-    styles = {"slower": "bold red", "faster": "green", "not measured": "yellow"}
+    styles = {"slower": "bold red", "faster": "green", "not measured": "yellow", "new": "dim"}
     rows = []
     for verdict in verdicts:
         time = duration_text(verdict.seconds) if verdict.seconds else "–"

@@ -172,14 +172,17 @@ class _PatternType(click.ParamType[str]):
 # --- what to run -------------------------------------------------------------------------------
 
 
-def experiment_argument(function: F) -> F:
+def experiment_argument(default: str | None = None) -> Callable[[F], F]:
     """Add the argument ``EXPERIMENT``: a registered name or a TOML file."""
     return click.argument(
         "experiment",
         metavar="EXPERIMENT|FILE.toml",
+        default=default,
+        required=default is None,
         shell_complete=complete_experiment,
-        help="A registered experiment (clsbench list experiments) or a TOML file.",
-    )(function)
+        help="A registered experiment (clsbench list experiments) or a TOML file"
+        + (f" [default: {default}]" if default else "."),
+    )
 
 
 def spec_changes(function: F) -> F:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @click.command("run", cls=JsonCommand)
 @panels
-@experiment_argument
+@experiment_argument()
 @spec_changes
 @click.option(
     "--seeds",

@@ -11,7 +11,7 @@ from clsbench.cli.session import Session
 
 @click.command("show")
 @panels
-@experiment_argument
+@experiment_argument()
 @spec_changes
 @click.pass_context
 def show_spec(ctx: click.Context, experiment: str) -> None:

@@ -31,7 +31,7 @@ def runs_for_baseline(history: History, most: int) -> tuple[BenchmarkRun, ...]:
             f"the latest run ({latest.file}) is of sources that were not committed "
             f"({latest.commit}): a baseline is of a commit; commit them and run pytest benchmarks/"
         )
-    if latest.commit in ("", "unknown"):
+    if latest.commit in ("", "unknown") or latest.commit.startswith("unversion"):
         raise UsageError(
             f"the latest run ({latest.file}) names no commit: a baseline is of a commit; run "
             "pytest benchmarks/ in a git checkout"

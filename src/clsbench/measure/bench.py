@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
+import torch
 
 from clsbench.catalog import Catalog
 from clsbench.environment import choose_device, circumstances, describe_environment
+from clsbench.errors import AssetError, ClsbenchError, UsageError
 from clsbench.measure.limits import Limits, LimitsMeter
 from clsbench.measure.measurement import Measurement, measure
 from clsbench.measure.phases import (
@@ -17,10 +20,16 @@ from clsbench.measure.phases import (
     PhaseWorkload,
     phase_workloads,
 )
-from clsbench.measure.racing import Comparison, Race, RaceRules, race
+from clsbench.measure.racing import NOTHING_BELOW, Comparison, Race, RaceRules, race
 from clsbench.measure.sampling import Rules
 from clsbench.measure.stopwatch import stopwatch
-from clsbench.measure.subjects import Subject, build_subject, plan_subject, prepare_subject
+from clsbench.measure.subjects import (
+    PlannedSubject,
+    Subject,
+    build_subject,
+    plan_subject,
+    prepare_subject,
+)
 from clsbench.options import RunOptions
 from clsbench.record import Environment, ParameterCounts, StandIn
 from clsbench.resolve import Experiment
@@ -33,10 +42,18 @@ class Variant(NamedTuple):
     experiment: Experiment
 
 
+class Failed(msgspec.Struct, frozen=True):
+    """A phase that could not be done, and why."""
+
+    phase: str
+    reason: str
+
+
 class Point(msgspec.Struct, frozen=True, kw_only=True):
     """One experiment: what it was in full, and its phases.
 
-    ``value`` is that of the setting that is swept over, empty where there is none.
+    ``value`` is that of the setting that is swept over, empty where there is none. ``left_out``
+    holds the phases that it does not have, ``failed`` those that did not work.
     """
 
     value: str
@@ -46,6 +63,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     max_length: int
     measurements: tuple[Measurement, ...]
     left_out: tuple[NotApplicable, ...]
+    failed: tuple[Failed, ...] = ()
 
 
 class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +96,8 @@ def bench(
     catalog: Catalog,
     tell: Tell,
 ) -> BenchReport:
-    """Measure the phases of every variant; what was measured before an interruption is kept.
+    """Measure the phases of every variant; what was measured before an interruption is kept, and
+    where memory does not suffice, or a loss is not finite, the rest is.
 
     Raises:
         UsageError: what was asked for is wrong or missing.
@@ -95,18 +114,15 @@ def bench(
         meter.measure()
         try:
             for variant, plan in zip(variants, planned, strict=True):
-                subject = build_subject(plan, options, device)
-                found: list[Measurement | NotApplicable] = []
+                found: list[Measurement | NotApplicable | Failed] = []
                 try:
-                    for workload in phase_workloads(subject, phases):
-                        tell(variant.value, workload.phase)
-                        if isinstance(workload, NotApplicable):
-                            found.append(workload)
-                        else:
-                            found.append(measure(workload, rules))
+                    _measure_phases(variant, plan, phases, rules, options, device, tell, found)
                 finally:
                     if found:
-                        points.append(_point(variant.value, subject, found))
+                        points.append(_point(variant.value, plan, found))
+                gc.collect()  # a classifier and what keeps its activations refer to each other
+                if device.type == "cuda":
+                    torch.cuda.empty_cache()
                 meter.measure()
         except KeyboardInterrupt:
             if not points:
@@ -125,8 +141,47 @@ def bench(
     )
 
 
-def _point(value: str, subject: Subject, found: Sequence[Measurement | NotApplicable]) -> Point:
-    record = subject.record
+def _measure_phases(
+    variant: Variant,
+    plan: PlannedSubject,
+    phases: Sequence[str],
+    rules: Rules,
+    options: RunOptions,
+    device: torch.device,
+    tell: Tell,
+    found: list[Measurement | NotApplicable | Failed],
+) -> None:
+    """Add to ``found`` what becomes of each phase; the classifier is gone afterwards."""
+    subject: Subject | None = None
+    for phase in phases:
+        tell(variant.value, phase)
+        try:
+            subject = subject or build_subject(plan, options, device)
+            (workload,) = phase_workloads(subject, [phase])
+            if isinstance(workload, NotApplicable):
+                found.append(workload)
+            else:
+                found.append(measure(workload, rules))
+        except (UsageError, AssetError):
+            raise
+        except ClsbenchError as error:
+            found.append(Failed(phase, str(error)))
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            found.append(Failed(phase, "the memory does not suffice"))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """On the CPU torch raises a RuntimeError like any other."""
+    by_type = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return by_type or "can't allocate memory" in str(error)
+
+
+def _point(
+    value: str, plan: PlannedSubject, found: Sequence[Measurement | NotApplicable | Failed]
+) -> Point:
+    record = plan.planned.record
     assert record.data is not None
     return Point(
         value=value,
@@ -136,6 +191,7 @@ def _point(value: str, subject: Subject, found: Sequence[Measurement | NotApplic
         max_length=record.data.max_length,
         measurements=tuple(each for each in found if isinstance(each, Measurement)),
         left_out=tuple(each for each in found if isinstance(each, NotApplicable)),
+        failed=tuple(each for each in found if isinstance(each, Failed)),
     )
 
 
@@ -145,8 +201,17 @@ _ROUNDS = 30
 _AGAIN = "A again"
 
 
+class Amounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call does."""
+
+    examples: int
+    real_tokens: int
+    padded_tokens: int
+
+
 class PhaseComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """A phase of two experiments, timed turn by turn; ``control`` is A against itself.
+    """A phase of two experiments, timed turn by turn; ``control`` is A against itself, and
+    ``a_call`` what is done in a call of A.
 
     ``verdict`` is what is to be said of B: ``faster``, ``slower``, ``no difference shown`` or
     ``not measured`` (too few undisturbed rounds, or a control that differs).
@@ -156,13 +221,16 @@ class PhaseComparison(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str
     b_over_a: Comparison
     control: Comparison
+    a_call: Amounts
+    b_call: Amounts
     race: Race
 
 
 class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
     """Two experiments, phase by phase, with all samples.
 
-    ``left_out`` holds the phases that one of the two does not have.
+    ``left_out`` holds the phases that one of the two does not have; no difference below
+    ``nothing_below`` (a fraction) is claimed.
     """
 
     status: str
@@ -175,6 +243,7 @@ class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
     environment: Environment
     phases: tuple[PhaseComparison, ...]
     left_out: tuple[NotApplicable, ...]
+    nothing_below: float = NOTHING_BELOW
 
 
 def compare(
@@ -252,7 +321,17 @@ def _compare_phase(
         verdict=verdict_on(b_over_a, control),
         b_over_a=b_over_a,
         control=control,
+        a_call=_amounts(one),
+        b_call=_amounts(other),
         race=found,
+    )
+
+
+def _amounts(workload: PhaseWorkload) -> Amounts:
+    return Amounts(
+        examples=workload.examples,
+        real_tokens=workload.real_tokens,
+        padded_tokens=workload.padded_tokens,
     )
 
 

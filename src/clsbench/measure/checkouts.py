@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -23,6 +23,8 @@ from clsbench.measure.turns import Turns
 
 _NOTHING_SELECTED = 5
 """Pytest's exit code."""
+
+_NOT_SOURCES = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*", "baseline")
 
 Pair = tuple[BenchmarkRun, BenchmarkRun]
 """A run of the old sources, and one of the new."""
@@ -35,27 +37,33 @@ def runs_in_pairs(
     them are wanted.
 
     Both are timed by the benchmarks of ``repository``; ``arguments`` are pytest's. What these
-    import, the making of the phases among it, comes from the sources of either side. The old ones
-    lie in a temporary folder meanwhile, of which git knows nothing.
+    import, the making of the phases among it, comes from the sources of either side. All lie in a
+    temporary folder meanwhile, of which git knows nothing, as they are at the beginning.
 
     Raises:
         UsageError: ``repository`` is no checkout with benchmarks, or has no such revision; no
             benchmark is selected.
         NotMeasuredError: the benchmarks fail.
+        OSError: there is no room for a copy of the sources.
     """
     if not (repository / "benchmarks" / "pytest.ini").is_file():
         raise UsageError(f"{repository} is no checkout with benchmarks/: --against needs one")
+    commit = commit_of(repository, revision)
     found: list[Pair] = []
-    with _sources_at(repository, revision) as old:
+    with tempfile.TemporaryDirectory(prefix="clsbench-against-") as folder:
+        old, new = Path(folder, "old"), Path(folder, "new")
+        _unpack(repository, commit, old)
+        for name in ("src", "benchmarks"):
+            shutil.copytree(repository / name, new / name, ignore=_NOT_SOURCES)
         sides = [
-            Side(revision, old, arguments),
-            Side("the working tree", repository / "src", arguments),
+            Side(revision, old / "src", arguments),
+            Side("the working tree", new / "src", arguments),
         ]
         while more(found):
             if len(found) % 2:  # now one begins, now the other
-                after, before = runs_in_turn(repository, sides[::-1])
+                after, before = runs_in_turn(repository, sides[::-1], new / "benchmarks")
             else:
-                before, after = runs_in_turn(repository, sides)
+                before, after = runs_in_turn(repository, sides, new / "benchmarks")
             found.append((before, after))
     return found
 
@@ -68,8 +76,11 @@ class Side(NamedTuple):
     arguments: Sequence[str]
 
 
-def runs_in_turn(repository: Path, sides: Sequence[Side]) -> list[BenchmarkRun]:
-    """A run of the benchmarks of ``repository`` for each side, all at once, round by round.
+def runs_in_turn(
+    repository: Path, sides: Sequence[Side], benchmarks: Path | None = None
+) -> list[BenchmarkRun]:
+    """A run of the benchmarks of ``repository`` (or of the copy ``benchmarks``) for each side, all
+    at once, round by round.
 
     Raises:
         UsageError: no benchmark is selected.
@@ -81,7 +92,10 @@ def runs_in_turn(repository: Path, sides: Sequence[Side]) -> list[BenchmarkRun]:
         processes = []
         for number, side in enumerate(sides):
             output = stack.enter_context((folder / f"{number}.txt").open("wb"))
-            process = _start(repository, side, folder / str(number), turns.address, output)
+            process = _start(
+                repository, benchmarks or repository / "benchmarks", side, folder / str(number),
+                turns.address, output,
+            )  # fmt: skip
             stack.callback(_end, process)
             processes.append(process)
         turns.attend(processes)
@@ -113,10 +127,10 @@ def runs_in_turn(repository: Path, sides: Sequence[Side]) -> list[BenchmarkRun]:
 
 
 def _start(
-    repository: Path, side: Side, storage: Path, address: str, output: BinaryIO
+    repository: Path, benchmarks: Path, side: Side, storage: Path, address: str, output: BinaryIO
 ) -> subprocess.Popen[bytes]:
     command = [
-        sys.executable, "-m", "pytest", str(repository / "benchmarks"), "-q",
+        sys.executable, "-m", "pytest", str(benchmarks), "-q", "--benchmark-only",
         f"--benchmark-storage=file://{storage}", f"--turns={address}", *side.arguments,
     ]  # fmt: skip
     path = os.pathsep.join(filter(None, [str(side.sources), os.environ.get("PYTHONPATH")]))
@@ -135,21 +149,26 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-@contextmanager
-def _sources_at(repository: Path, revision: str) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="clsbench-against-") as folder:
-        try:  # by its number, which no option of git's looks like
-            name = f"{revision}^{{commit}}"
-            commit = _git(repository, "rev-parse", "--verify", "--end-of-options", name)
-        except UsageError as error:
-            raise UsageError(
-                f"there is no revision {revision!r} in {repository}: {error}"
-            ) from None
-        packed = Path(folder, "src.tar")
-        _git(repository, "archive", "--format=tar", f"--output={packed}", commit, "src")
-        with tarfile.open(packed) as archive:
-            archive.extractall(folder, filter="data")
-        yield Path(folder, "src")
+def commit_of(repository: Path, revision: str) -> str:
+    """The number of the commit that ``revision`` names.
+
+    Raises:
+        UsageError: there is no such revision.
+    """
+    try:
+        name = f"{revision}^{{commit}}"
+        return _git(repository, "rev-parse", "--verify", "--end-of-options", name)
+    except UsageError as error:
+        raise UsageError(f"there is no revision {revision!r} in {repository}: {error}") from None
+
+
+def _unpack(repository: Path, commit: str, folder: Path) -> None:
+    """The commit's ``src`` below ``folder``."""
+    folder.mkdir()
+    packed = folder / "src.tar"
+    _git(repository, "archive", "--format=tar", f"--output={packed}", commit, "src")
+    with tarfile.open(packed) as archive:
+        archive.extractall(folder, filter="data")
 
 
 def _git(repository: Path, *arguments: str) -> str:

@@ -13,7 +13,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """One workload on one device.
 
     ``examples``, ``real_tokens`` and ``padded_tokens`` (all positions that are fed, padding among
-    them) and ``flops`` (of matrix products) are those of one call.
+    them), ``flops`` (of matrix products) and ``moved_bytes`` (read and written in memory, 0 where
+    that is not known) are those of one call.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     padded_tokens: int
     timing: Timing
     flops: int
+    moved_bytes: int
     memory: PeakMemory
 
     @property
@@ -58,5 +60,6 @@ def measure(workload: Workload, rules: Rules) -> Measurement:
         padded_tokens=workload.padded_tokens,
         timing=timing,
         flops=flops,
+        moved_bytes=workload.moved_bytes,
         memory=memory,
     )

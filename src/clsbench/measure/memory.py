@@ -29,7 +29,7 @@ class PeakMemory(msgspec.Struct, frozen=True, kw_only=True):
 
 def peak_memory(call: Callable[[], object], device: torch.device) -> PeakMemory:
     """Do the call once more, and watch."""
-    resets = _reset_resident_peak()
+    resets = reset_resident_peak()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
@@ -37,9 +37,9 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> PeakMemory:
         call()
         torch.cuda.synchronize(device)
         allocated = torch.cuda.max_memory_allocated(device) - before
-        return PeakMemory(allocated=allocated, resident=_resident_peak() if resets else None)
+        return PeakMemory(allocated=allocated, resident=resident_peak() if resets else None)
     call()
-    resident = _resident_peak() if resets else None
+    resident = resident_peak() if resets else None
     return PeakMemory(allocated=_allocated_on_host(call), resident=resident)
 
 
@@ -56,7 +56,8 @@ def _allocated_on_host(call: Callable[[], object]) -> int:
     return most
 
 
-def _reset_resident_peak() -> bool:
+def reset_resident_peak() -> bool:
+    """Have :func:`resident_peak` begin anew, where the system can."""
     if sys.platform != "linux":
         return False
     with contextlib.suppress(OSError):
@@ -65,7 +66,8 @@ def _reset_resident_peak() -> bool:
     return False
 
 
-def _resident_peak() -> int | None:
+def resident_peak() -> int | None:
+    """Bytes of the process's resident memory, at most since it was reset."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

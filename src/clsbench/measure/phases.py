@@ -19,7 +19,12 @@ from clsbench.fastpath.prefix import Room
 from clsbench.measure.stopwatch import synchronise
 from clsbench.measure.subjects import Subject
 from clsbench.training.evaluate import mean_batch_loss
-from clsbench.training.fit import BatchTraining, TrainingLog, make_optimizer
+from clsbench.training.fit import (
+    OPTIMIZER_PASSES,
+    BatchTraining,
+    TrainingLog,
+    make_optimizer,
+)
 from clsbench.training.schedule import TrainBatch
 
 PHASES = {
@@ -27,7 +32,7 @@ PHASES = {
     "forward": "logits in evaluation mode, nothing left out",
     "forward+backward": "loss and gradients in training mode, nothing left out",
     "optimiser step": "AdamW on gradients that are there",
-    "train step": "all of that on one batch, nothing left out",
+    "train step": "all of that on one batch, the embedding's gradient kept by rows",
     "prefix": "the frozen prefix of distinct texts, to be kept",
     "cached train step": "a train step along the fast path, the prefix being kept",
     "evaluation": "the loss along the fast path, the prefix being kept",
@@ -45,6 +50,7 @@ class PhaseWorkload:
     examples: int
     real_tokens: int
     padded_tokens: int
+    moved_bytes: int = 0
     prepare: Callable[[ExitStack], object]
     do: Callable[[], object]
     _until_teardown: ExitStack = field(default_factory=ExitStack)
@@ -147,14 +153,17 @@ def _backward(subject: Subject) -> PhaseWorkload:
 def _optimiser_step(subject: Subject) -> PhaseWorkload:
     plain = _plain(subject)
     settings = subject.experiment.spec.train
-    optimizer = make_optimizer(_trained(subject), settings, subject.device)
+    trained = _trained(subject)
+    optimizer = make_optimizer(trained, settings, subject.device)
 
     def prepare(stack: ExitStack) -> None:
         _training(subject)
         _keep_weights(subject, stack)
         _loss(subject, plain).backward()  # type: ignore[no-untyped-call]
 
-    return _workload(subject, "optimiser step", prepare, optimizer.step)
+    workload = _workload(subject, "optimiser step", prepare, optimizer.step)
+    workload.moved_bytes = OPTIMIZER_PASSES * sum(parameter.nbytes for parameter in trained)
+    return workload
 
 
 def _train_step(subject: Subject) -> PhaseWorkload:

@@ -7,6 +7,7 @@ shows how much of a difference is noise.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -15,10 +16,16 @@ import msgspec
 import numpy as np
 
 from clsbench.measure.load import LoadMeter
-from clsbench.measure.sampling import calls_for
+from clsbench.measure.sampling import (
+    FEWEST_SAMPLES,
+    Interval,
+    calls_in_a_row,
+    median_interval,
+    warm_up,
+)
 from clsbench.measure.stopwatch import HostStopwatch, Stopwatch
 
-FEWEST_PAIRS = 5
+FEWEST_PAIRS = FEWEST_SAMPLES
 """With fewer quiet rounds nothing is said."""
 
 NOTHING_BELOW = 0.05
@@ -41,10 +48,10 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """``slow`` against ``fast``: the median of their ratios by round, with its 95 % interval (of a
-    contender against itself, the ratio of the medians).
+    """``slow`` against ``fast``: the median of their ratios by round, with its 95 % interval.
 
-    Over ``pairs`` quiet rounds; with fewer than :data:`FEWEST_PAIRS` there is no ratio.
+    Over ``pairs`` quiet rounds (of a contender against itself: pairs of them); with fewer than
+    :data:`FEWEST_PAIRS` there is no ratio.
     """
 
     fast: str
@@ -89,23 +96,20 @@ class Race(msgspec.Struct, frozen=True, kw_only=True):
             if sample.quiet:
                 by_round.setdefault(sample.round, {})[sample.contender] = sample.seconds
         pairs = [(r[fast], r[slow]) for r in by_round.values() if fast in r and slow in r]
-        fast_seconds, slow_seconds = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        return _compared(fast, slow, fast_seconds, slow_seconds, _median_of_ratios, paired=True)
+        return _compared(fast, slow, pairs)
 
     def control(self, contender: str) -> Comparison:
-        """The contender against itself: its even rounds against its odd ones."""
-        halves: tuple[list[float], list[float]] = ([], [])
-        for sample in self.samples:
-            if sample.contender == contender and sample.quiet:
-                halves[sample.round % 2].append(sample.seconds)
-        return _compared(contender, contender, *halves, _ratio_of_medians, paired=False)
+        """The contender against itself: of its quiet samples the first against the second, the
+        third against the fourth, and so on."""
+        seconds = self.quiet_seconds(contender)
+        return _compared(contender, contender, [*zip(seconds[::2], seconds[1::2], strict=False)])
 
 
 class RaceRules(NamedTuple):
-    """How long and how strictly: ``rounds`` quiet rounds are wanted, within ``budget_seconds`` (but
-    no fewer rounds than a comparison takes).
+    """How long and how strictly: ``rounds`` quiet rounds are wanted, within ``budget_seconds``, of
+    which up to a quarter warms up (but no fewer rounds than a comparison takes).
 
-    A turn lasts ``sample_seconds`` at least, so that the load of others can be told.
+    A turn is to last ``sample_seconds``, so that the load of others can be told.
     """
 
     rounds: int
@@ -121,15 +125,19 @@ def race(
 ) -> Race:
     """Let the contenders take turns until there are enough quiet rounds, or time is up.
 
-    Each is warmed up first; how often one is called in a turn follows from that. ``watch`` is for
-    a device other than the CPU.
+    Each is warmed up first until its times settle; how often one is called in a turn follows from
+    that. ``watch`` is for a device other than the CPU.
 
     Raises:
         UnsynchronisedError: a call leaves work behind on the device.
     """
     started = time.perf_counter()
     watch = watch or HostStopwatch()
-    calls = {name: _calls(call, rules.sample_seconds, watch) for name, call in contenders.items()}
+    share = rules.budget_seconds / 4 / len(contenders)
+    calls = {}
+    for name, call in contenders.items():
+        warm = warm_up(call, watch, share)
+        calls[name] = calls_in_a_row(call, watch, rules.sample_seconds, warm.seconds)
     meter = LoadMeter()
     samples: list[Turn] = []
     number = quiet_rounds = 0
@@ -174,65 +182,49 @@ def _turn(
     )
 
 
-def _calls(call: Callable[[], object], sample_seconds: float, watch: Stopwatch) -> int:
-    """Warm up, and find out how many calls make a turn that is long enough."""
-    seconds: list[float] = []
-    for _ in range(4):
-        seconds.append(watch.seconds(call, 1))
-        # The next may be faster than the first, but not by so much.
-        if sum(seconds) > 4 * sample_seconds and (sample_seconds or len(seconds) > 1):
-            break
-    return calls_for(sample_seconds, seconds[1:] or seconds)
-
-
-def _compared(
-    fast: str,
-    slow: str,
-    fast_seconds: Sequence[float],
-    slow_seconds: Sequence[float],
-    statistic: Callable[..., np.ndarray],
-    paired: bool,
-) -> Comparison:
-    pairs = min(len(fast_seconds), len(slow_seconds))
-    if pairs < FEWEST_PAIRS:
-        return Comparison(fast=fast, slow=slow, pairs=pairs)
-    low, high = interval(statistic, (fast_seconds, slow_seconds), paired)
+def _compared(fast: str, slow: str, pairs: Sequence[tuple[float, float]]) -> Comparison:
+    """``pairs`` are seconds of the fast and the slow side, in the order of time."""
+    found = ratio_interval(pairs)
+    if found is None:
+        return Comparison(fast=fast, slow=slow, pairs=len(pairs))
     return Comparison(
         fast=fast,
         slow=slow,
-        pairs=pairs,
-        fast_seconds=float(np.median(fast_seconds)),
-        slow_seconds=float(np.median(slow_seconds)),
-        ratio=float(statistic(np.asarray(fast_seconds), np.asarray(slow_seconds), -1)),
-        low=low,
-        high=high,
+        pairs=len(pairs),
+        fast_seconds=float(np.median([pair[0] for pair in pairs])),
+        slow_seconds=float(np.median([pair[1] for pair in pairs])),
+        ratio=found.median,
+        low=found.low,
+        high=found.high,
+    )
+
+
+def ratio_interval(pairs: Sequence[tuple[float, float]]) -> Interval | None:
+    """The median of how many times as long the second of a pair takes as the first.
+
+    What slows a round as a whole is in neither. ``None`` for fewer than :data:`FEWEST_PAIRS`.
+    """
+    found = median_interval([math.log(slow / fast) for fast, slow in pairs])
+    if found is None:
+        return None
+    return Interval(
+        median=math.exp(found.median), low=math.exp(found.low), high=math.exp(found.high)
     )
 
 
 def interval(
-    statistic: Callable[..., np.ndarray], samples: Sequence[Sequence[float]], paired: bool = False
+    statistic: Callable[..., np.ndarray], samples: Sequence[Sequence[float]]
 ) -> tuple[float, float]:
-    """The 95 % interval of a statistic of these samples, by the bootstrap (percentiles)."""
+    """The 95 % interval of a statistic of these samples, by the bootstrap (percentiles): an
+    approximation, for what has no order statistics."""
     from scipy import stats  # slow to load
 
     found = stats.bootstrap(
         tuple(np.asarray(sample) for sample in samples),
         statistic,
-        paired=paired,
         vectorized=True,
         method="percentile",
         n_resamples=5000,
         random_state=np.random.default_rng(0),  # scipy from 1.15 on calls it rng as well
     )
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
-
-
-def _median_of_ratios(fast: np.ndarray, slow: np.ndarray, axis: int) -> np.ndarray:
-    """What slows a round as a whole is in neither."""
-    ratio: np.ndarray = np.exp(np.median(np.log(slow / fast), axis=axis))
-    return ratio
-
-
-def _ratio_of_medians(fast: np.ndarray, slow: np.ndarray, axis: int) -> np.ndarray:
-    ratio: np.ndarray = np.median(slow, axis=axis) / np.median(fast, axis=axis)
-    return ratio

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -29,7 +29,8 @@ class Workload(Protocol):
     """Something to be timed: what it is, how much of it a call does, and how to do it.
 
     ``examples`` texts go through a call, with ``real_tokens`` tokens of their own and
-    ``padded_tokens`` positions in all. :meth:`setup` is called once before everything, :meth:`call`
+    ``padded_tokens`` positions in all. ``moved_bytes`` is what a call reads and writes in memory at
+    least, 0 where that is not known. :meth:`setup` is called once before everything, :meth:`call`
     again and again, both ending with the device's work done; :meth:`teardown` at last.
     """
 
@@ -39,6 +40,7 @@ class Workload(Protocol):
     examples: int
     real_tokens: int
     padded_tokens: int
+    moved_bytes: int
 
     def setup(self) -> None:
         """Have everything ready."""
@@ -135,14 +137,9 @@ def take_samples(
     watch = watch or stopwatch(workload.device)
     load = load or LoadMeter()
     started = clock()
-    warm, stable = warm_up(workload, watch, rules.budget_seconds / 4, clock)
-    calls = calls_for(rules.sample_seconds, warm)
+    warm = warm_up(workload.call, watch, rules.budget_seconds / 4, clock)
+    calls = calls_in_a_row(workload.call, watch, rules.sample_seconds, warm.seconds)
     gpu = gpu_meter(workload.device)
-    while True:  # what is slow alone may be fast in a row
-        seconds = watch.seconds(workload.call, calls)
-        if seconds >= rules.sample_seconds / 2:
-            break
-        calls = max(calls_for(rules.sample_seconds, [seconds / calls]), calls + 1)
     samples: list[Sample] = []
     found: Interval | None = None
     while True:
@@ -157,8 +154,8 @@ def take_samples(
     quiet = [sample.seconds for sample in samples if sample.quiet]
     return Timing(
         samples=tuple(samples),
-        warm_up_calls=len(warm),
-        stable=stable and not _drifts(quiet),
+        warm_up_calls=len(warm.seconds),
+        stable=warm.settled and not _drifts(quiet),
         seconds=found,
     )
 
@@ -218,28 +215,46 @@ def _drifts(seconds: Sequence[float]) -> bool:
     return not 1 - _DRIFT <= ratio <= 1 + _DRIFT
 
 
+def calls_in_a_row(
+    call: Callable[[], object], watch: Stopwatch, sample_seconds: float, seconds: Sequence[float]
+) -> int:
+    """How many calls make a sample that is long enough, tried: what is slow alone (``seconds`` of
+    some calls) may be fast in a row."""
+    calls = calls_for(sample_seconds, seconds)
+    while True:
+        taken = watch.seconds(call, calls)
+        if taken >= sample_seconds / 2:
+            return calls
+        calls = max(calls_for(sample_seconds, [taken / calls]), calls + 1)
+
+
+class WarmUp(NamedTuple):
+    """The seconds of each call, and whether they have settled; of a single one nobody knows, and
+    the samples behind it tell."""
+
+    seconds: list[float]
+    settled: bool
+
+
 def warm_up(
-    workload: Workload,
+    call: Callable[[], object],
     watch: Stopwatch,
     most_seconds: float,
     clock: Callable[[], float] = time.perf_counter,
-) -> tuple[list[float], bool]:
+) -> WarmUp:
     """Call for half a second at least, until the last few times are no shorter than the few before
-    them, or time is up.
-
-    The seconds of each call, and whether they have settled.
-    """
+    them, or time is up."""
     started = clock()
     seconds: list[float] = []
     while True:
-        seconds.append(watch.seconds(workload.call, 1))
+        seconds.append(watch.seconds(call, 1))
         if len(seconds) >= 2 * _WARM_UP_WINDOW and clock() - started >= _WARM_UP_SECONDS:
             now = np.median(seconds[-_WARM_UP_WINDOW:])
             before = np.median(seconds[-2 * _WARM_UP_WINDOW : -_WARM_UP_WINDOW])
             if now >= 0.95 * before:
-                return seconds, True
+                return WarmUp(seconds, settled=True)
         if clock() - started >= most_seconds:  # long calls are few: the last two tell
-            return seconds, len(seconds) > 1 and seconds[-1] >= 0.95 * seconds[-2]
+            return WarmUp(seconds, len(seconds) == 1 or seconds[-1] >= 0.95 * seconds[-2])
 
 
 def _sample(

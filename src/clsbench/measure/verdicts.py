@@ -37,7 +37,7 @@ _FALSE_ALARMS = 0.005
 _LEAST_SPREAD = 0.003
 """Runs that happen to agree better do not prove that all will."""
 
-Outcome = Literal["slower", "faster", "no difference shown", "not measured", "too few runs"]
+Outcome = Literal["slower", "faster", "no difference shown", "not measured", "too few runs", "new"]
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,7 +162,7 @@ def judge_pairs(
 
     ``pairs`` hold the run of the old and that of the new checkout. Slower is what exceeds both the
     threshold and what no difference would show: an interval of the mean logarithm of the ratios.
-    What only the old one has is not measured.
+    What only the old one has is not measured, what only the new one has is new.
     """
     names = list(dict.fromkeys(
         name for pair in pairs for run in reversed(pair) for name in run.results
@@ -175,7 +175,7 @@ def judge_pairs(
         logs, threshold = ratios[name], thresholds.of(name, group)
         known = any(name in old.results for old, _ in pairs)
         ratio = limit = None
-        outcome: Outcome = "not measured" if known else "too few runs"
+        outcome: Outcome = "not measured" if known else "new"
         if name in spreads:
             ratio = math.exp(float(np.mean(logs)))
             limit = spreads[name].limit(1 / len(logs), len(spreads))

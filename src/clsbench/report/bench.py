@@ -14,7 +14,7 @@ from clsbench.report.layout import Row, fitting_table
 from clsbench.report.wording import bytes_text, listed, plain, rate
 
 if TYPE_CHECKING:
-    from clsbench.measure.bench import BenchReport, ComparisonReport, PhaseComparison
+    from clsbench.measure.bench import Amounts, BenchReport, ComparisonReport, PhaseComparison
     from clsbench.measure.limits import Limits
     from clsbench.measure.measurement import Measurement
 
@@ -26,7 +26,7 @@ _HEADERS = (
     "padded\ntokens/s",
     "GFLOP/s",
     "of peak",
-    "memory",
+    "memory\nadded",
     "samples",
 )
 _NARROW = (0, 1, 3, 6, 7, 8)
@@ -56,6 +56,9 @@ def print_bench(console: Console, report: BenchReport) -> None:
         for left_out in point.left_out:
             told = f"{left_out.phase}: not in this experiment: {left_out.reason}"
             console.print(plain(told, "dim"), soft_wrap=True)
+        for failed in point.failed:
+            told = f"{failed.phase}: failed: {failed.reason}"
+            console.print(plain(told, "red"), soft_wrap=True)
 
 
 _COMPARED = ("A", "B", "B takes", "95 %", "A takes,\nof itself", "rounds", "verdict on B")
@@ -70,7 +73,8 @@ def print_comparison(console: Console, report: ComparisonReport) -> None:
         f"on {environment.device} ({environment.device_name}), {environment.precision}, "
         f"{environment.threads} threads, torch {environment.torch}; {report.date}; turn by turn, "
         "rounds in which others used more than "
-        f"{report.rules.load_limit_cores:g} cores dropped",
+        f"{report.rules.load_limit_cores:g} cores dropped, no difference below "
+        f"{report.nothing_below:.0%} claimed",
     )
     for line in told:
         console.print(plain(line, "dim"), soft_wrap=True)
@@ -79,9 +83,22 @@ def print_comparison(console: Console, report: ComparisonReport) -> None:
         console.print(plain(line, "yellow"), soft_wrap=True)
     rows = [_compared_row(phase) for phase in report.phases]
     console.print(fitting_table("phase", _COMPARED, [rows], console.width))
+    for phase in report.phases:
+        if phase.a_call != phase.b_call:
+            line = (
+                f"{phase.phase}: times are of a call, which is {_call_text(phase.a_call)} of A, "
+                f"{_call_text(phase.b_call)} of B"
+            )
+            console.print(plain(line), soft_wrap=True)
     for left_out in report.left_out:
         line = f"{left_out.phase}: not compared: {left_out.reason}"
         console.print(plain(line, "dim"), soft_wrap=True)
+
+
+def _call_text(call: Amounts) -> str:
+    return (
+        f"{call.examples:,} texts ({call.real_tokens:,} tokens, {call.padded_tokens:,} positions)"
+    )
 
 
 def _compared_row(phase: PhaseComparison) -> Row:
@@ -113,14 +130,23 @@ def write_csv(report: BenchReport, file: Path) -> None:
     with file.open("w", newline="", encoding="utf-8") as lines:
         writer = csv.writer(lines)
         writer.writerow([report.swept or "setting", *_CSV_COLUMNS])
+        environment = report.environment
         for point in report.points:
+            run = (
+                report.experiment,
+                " ".join(f"{each.by} for {each.replaced}" for each in point.stand_ins),
+                environment.device_name,
+                environment.precision,
+                environment.threads,
+            )
             for measured in point.measurements:
-                writer.writerow([point.value, *_csv_cells(measured)])
+                writer.writerow([point.value, *_csv_cells(measured), *run])
 
 
 _CSV_COLUMNS = (
     "phase", "device", "median_seconds", "low_seconds", "high_seconds", "examples", "real_tokens",
-    "padded_tokens", "flops", "allocated_bytes", "resident_bytes", "samples", "dropped_samples",
+    "padded_tokens", "flops", "moved_bytes", "allocated_bytes", "resident_bytes", "samples",
+    "dropped_samples", "experiment", "stand_ins", "device_name", "precision", "threads",
 )  # fmt: skip
 
 
@@ -135,6 +161,7 @@ def _csv_cells(measured: Measurement) -> list[object]:
         measured.real_tokens,
         measured.padded_tokens,
         measured.flops,
+        measured.moved_bytes,
         measured.memory.allocated,
         measured.memory.resident,
         len(timing.samples),
@@ -185,16 +212,29 @@ def _row(measured: Measurement, limits: Limits, shown: Sequence[int]) -> Row:
         rate(measured.per_second(measured.real_tokens) or 0.0),
         rate(measured.per_second(measured.padded_tokens) or 0.0),
         f"{flops / 1e9:,.1f}" if flops else "–",
-        f"{flops / limits.flops_per_second:.1%}" if flops else "–",
+        _of_peak(measured, limits),
         bytes_text(measured.memory.allocated),
         samples,
     )
     in_words = (
-        f"{cells[0]} ± {cells[1]}, {cells[2]} texts/s, {cells[3]} real tokens/s, {cells[6]} of "
-        f"peak, {cells[7]}, {count} samples"
+        f"{cells[0]} ± {cells[1]}, {cells[2]} texts/s, {cells[3]} real tokens/s, "
+        + (f"{cells[6]} of peak, " if flops else "")
+        + f"{cells[7]}, {count} samples"
         + (f" ({timing.dropped} dropped)" if timing.dropped else "")
     )
     return Row(Text(measured.phase), [cells[column] for column in shown], in_words)
+
+
+def _of_peak(measured: Measurement, limits: Limits) -> str:
+    """The share of the peak in products; of what makes none, that of the bandwidth in copying,
+    unless its tensors are reread sooner than they could be copied: from the caches."""
+    if measured.flops:
+        return f"{(measured.per_second(measured.flops) or 0) / limits.flops_per_second:.1%}"
+    if measured.moved_bytes:
+        moved = measured.per_second(measured.moved_bytes) or 0
+        share = moved / limits.bytes_per_second
+        return f"{share:.0%}\nof copy" if share <= 1 else "in caches"
+    return "–"
 
 
 def _unsettled(measured: Measurement) -> str:

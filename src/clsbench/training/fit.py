@@ -159,6 +159,11 @@ def fit(
         batches.settle()
 
 
+OPTIMIZER_PASSES = 7
+"""How often a step of AdamW goes through memory for each trained parameter: it reads the parameter,
+its gradient and two moments, and writes all but the gradient."""
+
+
 def make_optimizer(
     parameters: Iterable[nn.Parameter], settings: TrainSettings, device: torch.device
 ) -> torch.optim.Optimizer:
