@@ -73,7 +73,15 @@ def test_a_sweep_has_a_row_for_every_combination() -> None:
         {"freezing": "head-only", "train.lr": "2"},
     ]
     assert made.rows[1].title == "freezing=all, train.lr=2"
-    assert made.name == "gpt2-sms-spam-sweep"
+    assert made.name == "gpt2-sms-spam-by-freezing-train.lr", "another sweep is another suite"
+
+
+def test_seeds_are_no_rows() -> None:
+    with pytest.raises(UsageError, match=r"seeds are no rows; write --seeds 1,2,3"):
+        sweep("gpt2-sms-spam", [("seed", [1, 2])])
+    row = SuiteRow(label="b", changes={"seed": 2})
+    with pytest.raises(UsageError, match=r"there: row b changes the seed, .*--seeds 1,2,3"):
+        check_suite(SuiteSpec(base="a", name="s", rows=(row,)), "there")
 
 
 def test_a_sweep_over_one_axis_twice_is_refused() -> None:

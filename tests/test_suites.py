@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import threading
 from collections.abc import Sequence
 from functools import partial
@@ -12,17 +13,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from clsbench import Board, Executor, Job, JobEnd, JobProgress, perform_job
+from clsbench import Board, Executor, Job, JobEnd, JobProgress, estimation, perform_job, suites
 from clsbench.builtin.suites import GPT2_SMS_SPAM_ABLATION
 from clsbench.catalog import Catalog, load_catalog
+from clsbench.claims import LOCKS, RunState
 from clsbench.errors import UsageError
 from clsbench.jobs import Message
+from clsbench.model.classifier import Classifier
 from clsbench.options import RunOptions
 from clsbench.results.store import read_record
 from clsbench.results.suite_figures import suite_figures
 from clsbench.results.suite_results import SuiteResults, read_suite_results
 from clsbench.suite import SuiteRow, SuiteSpec
-from clsbench.suites import LOCKS, RunState, SuitePlan, plan_suite, run_suite
+from clsbench.suites import SuitePlan, plan_suite, run_suite
 
 SMALL: dict[str, Any] = {
     "dataset": "synthetic-sms:texts=300",
@@ -224,6 +227,88 @@ def test_a_run_that_somebody_else_does_is_waited_for(options: RunOptions, catalo
     assert [row.runs for row in one.rows] == [row.runs for row in other.rows]
     assert not any(row.waiting for results, _ in found for row in results.rows)
     assert not [f for f in (options.out / LOCKS).iterdir() if f.stat().st_size]
+
+
+class FailsWhileAnotherWaits(Executor, frozen=True):
+    """Ends a job as failed once somebody else has asked for it."""
+
+    def execute(self, jobs: Sequence[Job], at_once: int | None, board: Board) -> None:
+        (job,) = jobs
+        if board.claim(job):
+            assert ANOTHER_WAITS.wait(60)
+            board.end(job, JobEnd(status="failed", error="no luck"))
+        else:
+            ANOTHER_WAITS.set()
+
+
+ANOTHER_WAITS = threading.Event()
+
+
+def test_what_fails_while_another_waits_is_not_tried_again(
+    options: RunOptions, catalog: Catalog
+) -> None:
+    spec = SuiteSpec(name="small", base="gpt2-sms-spam", changes=SMALL, rows=SUITE.rows[:1])
+    planned = plan(options, catalog, spec)
+    watching = [Watching(), Watching()]
+    ANOTHER_WAITS.clear()
+    found: list[SuiteResults] = []
+    threads = [
+        threading.Thread(
+            target=lambda w=each: found.append(
+                run_suite(planned, FailsWhileAnotherWaits(), options, None, w)
+            )
+        )
+        for each in watching
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [results.rows[0].errors for results in found] == [("no luck",)] * 2
+    statuses = sorted(each.statuses() for each in watching)
+    assert statuses == [["elsewhere", "failed"], ["running", "failed"]]
+    # The next invocation begins anew.
+    _, again = run(planned, options)
+    assert again.statuses() == ["running", "finished"]
+
+
+def test_a_row_whose_time_cannot_be_told_runs_all_the_same(
+    options: RunOptions, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Classifier, *arguments: object) -> None:
+        raise RuntimeError("this has no shape on the meta device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(estimation, "outline_experiment", broken)
+        planned = plan(options, catalog)
+    assert [row.problem for row in planned.rows] == [None] * 3
+    assert [row.estimate for row in planned.rows] == [None] * 3
+    assert all(row.runs for row in planned.rows)
+
+
+def test_what_cannot_be_had_is_asked_for_once(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of one data set do not wait one after another for a host that does not answer."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("CLSBENCH_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        silent.close()
+        options = RunOptions(out=tmp_path / "runs", device="cpu", threads=1)
+        asked: list[object] = []
+        real = suites.prepare_files
+
+        def counted(*arguments: Any, **named: Any) -> Any:
+            asked.append(arguments)
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(suites, "prepare_files", counted)
+        rows = GPT2_SMS_SPAM_ABLATION.chosen("1-3")
+        planned = plan_suite(GPT2_SMS_SPAM_ABLATION, rows, {}, 1, options, catalog)
+    assert len(asked) == 1
+    problems = {row.problem for row in planned.rows}
+    assert len(problems) == 1
+    assert "sms-spam" in str(problems.pop())
 
 
 @pytest.mark.slow

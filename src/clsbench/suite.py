@@ -112,7 +112,8 @@ def check_suite(suite: SuiteSpec, where: str) -> None:
     """Refuse what no run could make sense of.
 
     Raises:
-        UsageError: two rows have one label, or the name cannot name a file.
+        UsageError: two rows have one label, a row is but another seed, or the name cannot name a
+            file.
     """
     if set(suite.name) & set("/\\:") or suite.name.startswith(".") or not suite.name.isprintable():
         raise UsageError(
@@ -122,6 +123,11 @@ def check_suite(suite: SuiteSpec, where: str) -> None:
     for row in suite.rows:
         if row.label in seen:
             raise UsageError(f"{where}: two rows are called {row.label!r}")
+        if "seed" in row.changes:
+            raise UsageError(
+                f"{where}: row {row.label} changes the seed, and rows are told apart by what they "
+                "are: --seeds 1,2,3 runs every row with these"
+            )
         seen.add(row.label)
 
 
@@ -158,7 +164,7 @@ def sweep(base: str, axes: Sequence[tuple[str, Sequence[Change]]], name: str = "
     """Every combination of the values of ``axes``, each one row.
 
     Raises:
-        UsageError: an axis is named twice or has no values.
+        UsageError: an axis is named twice, has no values, or is the seed.
     """
     keys = [key for key, _ in axes]
     for key, values in axes:
@@ -166,13 +172,15 @@ def sweep(base: str, axes: Sequence[tuple[str, Sequence[Change]]], name: str = "
             raise UsageError(f"--sweep {key}=… is given twice; name all values in one")
         if not values:
             raise UsageError(f"--sweep {key}= names no values; write --sweep {key}=A,B")
+        if key == "seed":
+            raise UsageError("--sweep seed=…: seeds are no rows; write --seeds 1,2,3")
     rows = []
     for number, values in enumerate(itertools.product(*(values for _, values in axes)), 1):
         changes = dict(zip(keys, values, strict=True))
         title = ", ".join(f"{key}={_text(value)}" for key, value in changes.items())
         rows.append(SuiteRow(label=str(number), title=title, changes=changes))
     return SuiteSpec(
-        name=name or f"{Path(base).stem}-sweep",
+        name=name or "-".join([Path(base).stem, "by", *keys]),
         description=" × ".join(f"{key} ({len(values)})" for key, values in axes),
         base=base,
         rows=tuple(rows),

@@ -8,38 +8,36 @@ A row is only a label: what is run, kept and found again is the run, by its run 
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-import filelock
 import msgspec
 import torch
 
+from clsbench.assets import locate
 from clsbench.catalog import Catalog
+from clsbench.claims import LOCKS, Claims, RunState, Watcher
 from clsbench.components import Executor
 from clsbench.environment import choose_device, circumstances
-from clsbench.errors import ClsbenchError, UsageError
+from clsbench.errors import AssetError, ClsbenchError
 from clsbench.estimation import Speed, estimate_run, measure_speed
-from clsbench.jobs import Job, JobEnd, Message
+from clsbench.jobs import Job
 from clsbench.options import RunOptions, plain_options
 from clsbench.planning import plan_run, run_key
 from clsbench.preparation import PreparedFiles, prepare_data, prepare_files
 from clsbench.record import RunRecord
 from clsbench.resolve import Experiment, find_spec, resolve
-from clsbench.results.store import check_store_writable, finished_run, read_record
+from clsbench.results.store import check_store_writable
 from clsbench.results.suite_results import RowResult, SuiteResults, write_suite_results
 from clsbench.spec import ExperimentSpec, to_tree
 from clsbench.suite import SuiteRow, SuiteSpec
 from clsbench.values import Estimate
 
-LOCKS = ".locks"
-"""The folder in the store that holds a lock for every run that somebody is doing."""
-
-UNDER_WAY = ("running", "elsewhere")
-"""The states of a run that has begun and not ended."""
+logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -85,29 +83,15 @@ class SuitePlan(NamedTuple):
     seeds: tuple[int, ...] | int
     rows: tuple[PlannedRow, ...]
 
+    def warnings(self) -> list[str]:
+        """What every run would warn of, such as weights that are not here yet; each once."""
+        return list(dict.fromkeys(
+            warning for row in self.rows for run in row.runs for warning in run.record.warnings
+        ))  # fmt: skip
+
     def runs(self) -> dict[str, PlannedRun]:
         """Every run once, by its key, in the order of the rows."""
         return {run.key: run for row in self.rows for run in row.runs}
-
-
-class RunState(NamedTuple):
-    """What has become of one run: ``stored`` means that an earlier invocation did it."""
-
-    status: Literal["running", "elsewhere", "stored", "finished", "failed", "interrupted"]
-    run: str | None = None
-    error: str | None = None
-
-
-class Watcher(Protocol):
-    """Sees what becomes of every run, by its key."""
-
-    def changed(self, key: str, state: RunState) -> None:
-        """The run has begun, has ended, or somebody else does it."""
-        ...
-
-    def said(self, key: str, message: Message) -> None:
-        """The run is under way and says something."""
-        ...
 
 
 def plan_suite(
@@ -131,7 +115,7 @@ def plan_suite(
     planned = []
     with circumstances(options):
         speed = measure_speed(device, options.precision)
-        ground = _Ground(suite, base, for_all, seeds, options, catalog, device, speed)
+        ground = _Ground(suite, base, for_all, seeds, options, catalog, device, speed, {})
         for row in rows:
             tell(row)
             planned.append(_plan_row(row, ground))
@@ -141,7 +125,7 @@ def plan_suite(
 
 
 class _Ground(NamedTuple):
-    """What all rows have in common."""
+    """What all rows have in common; ``unreachable`` holds assets that could not be had, and why."""
 
     suite: SuiteSpec
     base: ExperimentSpec
@@ -151,6 +135,7 @@ class _Ground(NamedTuple):
     catalog: Catalog
     device: torch.device
     speed: Speed
+    unreachable: dict[str, str]
 
 
 def _plan_row(row: SuiteRow, ground: _Ground) -> PlannedRow:
@@ -158,17 +143,29 @@ def _plan_row(row: SuiteRow, ground: _Ground) -> PlannedRow:
     try:
         experiment = resolve(ground.base, changes, ground.catalog)
         meant = resolve(ground.base, ground.suite.changes_of(row, {}), ground.catalog)
+        absent = [a.key for a in experiment.dataset.assets()
+                  if locate(a, ground.options.assets) is None]  # fmt: skip
+        for key in absent:  # another row has waited for it in vain
+            if key in ground.unreachable:
+                return PlannedRow(row, changes, problem=ground.unreachable[key])
         files = prepare_files(experiment, ground.options, ground.catalog, dry_run=True)
         lacking = _what_a_stand_in_lacks(row, experiment, files)
         if lacking is not None:
             return PlannedRow(row, changes, not_applicable=lacking)
         data = prepare_data(files.experiment, files.files)
         planned = plan_run(files.experiment, ground.options, ground.device, files, data)
-        estimate = estimate_run(files.experiment, planned, data, ground.speed)
+    except AssetError as error:
+        ground.unreachable.update(dict.fromkeys(absent, str(error)))
+        return PlannedRow(row, changes, problem=str(error))
     except ClsbenchError as error:
         return PlannedRow(row, changes, problem=str(error))
     except Exception as error:  # of a component: a row that fails leaves the others alone
         return PlannedRow(row, changes, problem=f"{type(error).__name__}: {error}")
+    try:
+        estimate = estimate_run(files.experiment, planned, data, ground.speed)
+    except Exception as error:  # of a component without a shape on the meta device: it may run yet
+        logger.warning("row %s: how long it takes cannot be estimated: %s", row.label, error)
+        estimate = None
     return PlannedRow(
         row,
         changes,
@@ -246,7 +243,7 @@ def run_suite(
     def keep(states: Mapping[str, RunState]) -> None:
         write_suite_results(store, results(states))
 
-    claims = _Claims(store, watcher, force, keep)
+    claims = Claims(store, watcher, force, keep)
     pending = claims.without_stored(pending)
     keep(claims.states)
     try:
@@ -315,92 +312,3 @@ def _job(run: PlannedRun, options: RunOptions, at_once: int | None) -> Job:
     )
     gpus = 1 if run.record.environment.device.startswith("cuda") else 0
     return Job(key=run.key, spec=run.spec, options=plain_options(there), cpus=threads, gpus=gpus)
-
-
-def _not_as_planned(store: Path, run: str, key: str) -> str | None:
-    """Why a finished run is no result of the one that was planned under this key, if it is none."""
-    try:
-        if read_record(store / run).run_key == key:
-            return None
-    except UsageError as error:
-        return str(error)
-    return (
-        f"it was run as another experiment than was planned (stored as {run}): where it ran, its "
-        "data, its plugins' versions or the device are others; install the same there"
-    )
-
-
-class _Claims:
-    """The board on which an executor sees which runs are free, and reports."""
-
-    def __init__(
-        self,
-        store: Path,
-        watcher: Watcher,
-        force: bool,
-        keep: Callable[[Mapping[str, RunState]], None],
-    ) -> None:
-        self.states: dict[str, RunState] = {}
-        self._keep = keep
-        self._store = store
-        self._watcher = watcher
-        self._force = force
-        self._locks: dict[str, filelock.FileLock] = {}
-        self._elsewhere: list[Job] = []
-
-    def without_stored(self, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs that are not done yet; the others are entered before anything begins, so that
-        they are told of whatever ends the suite."""
-        left = []
-        for job in jobs:
-            stored = None if self._force else finished_run(self._store, job.key)
-            if stored is None:
-                left.append(job)
-            else:
-                self._set(job, RunState("stored", stored.path.name))
-        return left
-
-    def claim(self, job: Job) -> bool:
-        lock = filelock.FileLock(self._store / LOCKS / f"{job.key}.lock")
-        try:
-            lock.acquire(blocking=False)
-        except filelock.Timeout:
-            self._elsewhere.append(job)
-            if job.key not in self.states:
-                self._set(job, RunState("elsewhere"))
-            return False
-        waited = job.key in self.states
-        stored = finished_run(self._store, job.key) if waited or not self._force else None
-        if stored is not None:
-            lock.release()
-            self._set(job, RunState("stored", stored.path.name))
-            return False
-        self._locks[job.key] = lock
-        self._set(job, RunState("running"))
-        return True
-
-    def tell(self, job: Job, message: Message) -> None:
-        self._watcher.said(job.key, message)
-
-    def end(self, job: Job, end: JobEnd) -> None:
-        self._locks.pop(job.key).release()
-        if end.status == "finished" and end.run is not None:
-            problem = _not_as_planned(self._store, end.run, job.key)
-            if problem is not None:
-                end = JobEnd(status="failed", error=problem)
-        self._set(job, RunState(end.status, end.run, end.error))
-
-    def busy_elsewhere(self) -> list[Job]:
-        """The jobs that others were doing when they were asked for; they are asked for anew."""
-        busy, self._elsewhere = self._elsewhere, []
-        return busy
-
-    def close(self) -> None:
-        while self._locks:
-            self._locks.popitem()[1].release()
-
-    def _set(self, job: Job, state: RunState) -> None:
-        self.states[job.key] = state
-        if state.status not in UNDER_WAY:
-            self._keep(self.states)
-        self._watcher.changed(job.key, state)

@@ -17,12 +17,13 @@ from clsbench import Board, Job, JobEnd, JobNote, JobProgress, UsageError
 from clsbench.builtin.local_executor import Local
 from clsbench.builtin.ray_executor import Ray
 from clsbench.catalog import load_catalog
+from clsbench.claims import RunState
 from clsbench.jobs import Message
 from clsbench.options import RunOptions, plain_options
 from clsbench.resolve import make_component
 from clsbench.results.store import read_record, scan
 from clsbench.suite import SuiteRow, SuiteSpec
-from clsbench.suites import RunState, plan_suite, run_suite
+from clsbench.suites import plan_suite, run_suite
 from ray_cluster import TwoNodes
 
 SPEC: dict[str, Any] = {

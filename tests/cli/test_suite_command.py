@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from command_line import Command
@@ -52,6 +53,8 @@ def test_what_cannot_be_is_refused_at_once(clsbench: Command, tmp_path: Path) ->
         (["gpt2-sms-spam-ablation", "--executor", "loca"], "did you mean 'local'?"),
         (["gpt2-sms-spam-ablation", "--seeds", "123"], "a single number is how many"),
         (["gpt2-sms-spam-ablation", "--seeds", "1,1"], "names a seed twice"),
+        (["gpt2-sms-spam-ablation", "--seeds", "1,-1"], "a seed is 0 or more"),
+        (["gpt2-sms-spam", "--sweep", "seed=1,2"], "seeds are no rows; write --seeds 1,2,3"),
         (["gpt2-sms-spam", "--sweep", "freezing"], "is no KEY=A,B,C"),
     ):
         done = clsbench("suite", *arguments)
@@ -81,6 +84,9 @@ def test_a_suite_from_a_file(clsbench: Command, suite_file: Path, tmp_path: Path
     assert again.returncode == 0
     results = json.loads(again.stdout)
     assert [len(row["stored"]) for row in results["rows"]] == [1, 1, 1]
+    assert [row["row"] for row in results["table"]] == ["1", "2", "again", "", ""]
+    assert results["table"][0]["test_accuracy_low"] < results["table"][0]["test_accuracy"]
+    assert results["comparison"]["pairs"]
     assert len(finished(store)) == 2
     compared = clsbench("compare", *results["rows"][0]["runs"], *results["rows"][1]["runs"],
                         "--out", store)  # fmt: skip
@@ -107,15 +113,15 @@ def test_a_suite_that_was_ended_goes_on_where_it_was(
 ) -> None:
     store = tmp_path / "runs"
     command = [sys.executable, "-m", "clsbench", "suite", str(suite_file), "--out", str(store)]
-    slow = [*command, "--set", "train.epochs=30"]
+    slow = [*command, "--set", "train.epochs=120"]
     process = subprocess.Popen(slow, env=environment, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
         if "row 2 begins" in line:
             break
-    time.sleep(1)
     workers = _children(process.pid)
     assert workers
+    _works_for(workers[0], cpu_seconds=6)  # libraries are loaded: it trains
     process.send_signal(end)
     rest = process.stderr.read()
     code = process.wait(60)
@@ -127,6 +133,37 @@ def test_a_suite_that_was_ended_goes_on_where_it_was(
     assert again.returncode == 0, again.stderr
     assert "row 1, again is finished in the store" in again.stderr
     assert "row 2 finished" in again.stderr
+
+
+@pytest.mark.slow
+def test_two_invocations_do_nothing_twice(
+    environment: dict[str, str], spec_file: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "runs"
+    command = [
+        sys.executable, "-m", "clsbench", "suite", str(spec_file), "--out", str(store),
+        "--sweep", "train.lr=1e-3,1e-4,1e-5", "--set", "train.epochs=2",
+    ]  # fmt: skip
+    both = [
+        subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    told = [process.communicate(timeout=300)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert len(finished(store)) == 3
+    for number in (1, 2, 3):
+        assert sum(text.count(f"row {number} begins") for text in told) == 1, told
+
+
+def _works_for(pid: int, cpu_seconds: float) -> None:
+    process = psutil.Process(pid)
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        used = process.cpu_times()
+        if used.user + used.system >= cpu_seconds:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{process} did not work for {cpu_seconds} s")
 
 
 def _children(pid: int) -> list[int]:

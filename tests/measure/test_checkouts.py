@@ -134,8 +134,14 @@ def test_a_checkout_that_is_none_is_refused(repository: Path, tmp_path: Path) ->
     ],
 )
 def test_benchmarks_that_do_not_run_are_no_regression(
-    repository: Path, arguments: list[str], error: type[ClsbenchError], told: str
+    repository: Path,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    error: type[ClsbenchError],
+    told: str,
 ) -> None:
+    monkeypatch.setattr(os, "environ", environment)
     with pytest.raises(error, match=told) as raised:
         runs_in_pairs(repository, "old", arguments, lambda done: True)
     assert raised.value.exit_code != 1, "which means: slower"

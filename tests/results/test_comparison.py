@@ -12,6 +12,7 @@ import pytest
 from clsbench.errors import UsageError
 from clsbench.results.answers import write_baseline_answers, write_predictions
 from clsbench.results.comparison import compare_runs
+from clsbench.results.metrics import wilson_interval
 from clsbench.results.store import StoredRun
 from clsbench.values import Split, Splits
 from record_examples import make_record, make_spec
@@ -106,7 +107,7 @@ def test_seeds_of_one_experiment_are_one_contender(tmp_path: Path) -> None:
     first, second, baseline = found.contenders
     assert (first.seeds, second.seeds, baseline.seeds) == ((1, 2, 3), (1, 2, 3), ())
     assert first.accuracy == pytest.approx(1 - 12 / TEXTS), "what was repeated says nothing new"
-    assert first.interval is None, "the seeds agree, which others need not"
+    assert first.interval == wilson_interval(TEXTS - 12, TEXTS), "no narrower than that of one run"
     assert baseline.name == "baseline majority"
     assert baseline.accuracy == 0.9
     assert baseline.calibration is None

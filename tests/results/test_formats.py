@@ -150,7 +150,8 @@ ACCURACIES = ["test_accuracy", "test_accuracy_low", "test_accuracy_high"]
 
 def test_default_columns_tell_the_runs_apart() -> None:
     table = freezing_table("all", "head-only")
-    everything = ["run", "freezing", *ACCURACIES, "trainable_parameters", "total_seconds"]
+    costs = ["trainable_parameters", "total_seconds"]
+    everything = ["run", "freezing", *ACCURACIES, "baseline_tfidf_logreg", *costs]
     assert default_columns(table) == default_columns(table, 120) == everything
     assert default_columns(table, 80) == ["run", "freezing", *ACCURACIES]
     assert default_columns(table, 40) == everything  # too narrow for a table: a line each

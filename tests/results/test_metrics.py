@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
 from clsbench.results.metrics import split_metrics, wilson_interval
@@ -25,6 +26,8 @@ def test_wilson_interval_is_the_closed_form(counts: tuple[int, int]) -> None:
     correct, n = counts
     low, high = wilson_interval(correct, n)
     assert (low, high) == pytest.approx(wilson_by_hand(correct, n), abs=1e-12)
+    theirs = stats.binomtest(correct, n).proportion_ci(0.95, method="wilson")
+    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
     assert 0 <= low <= correct / n <= high <= 1
 
 

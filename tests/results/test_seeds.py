@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from clsbench.results.seeds import FRACTION, SeedSummary, spread, summarise_seeds
+from clsbench.results.metrics import wilson_interval
+from clsbench.results.seeds import (
+    FRACTION,
+    SeedSummary,
+    accuracy_interval,
+    spread,
+    summarise_seeds,
+)
 from record_examples import STAND_INS, make_metrics, make_record
 
 UNLIMITED = (-math.inf, math.inf)
@@ -96,6 +103,43 @@ def test_seeds_are_summed_up_by_split() -> None:
     assert loss.n == 3
     assert summary.splits["test"].accuracy_without_leaked is not None
     assert summary.splits["train"].accuracy_without_leaked is None
+
+
+@given(
+    st.integers(20, 400),
+    st.lists(st.floats(0, 1), min_size=1, max_size=8),
+)
+def test_the_interval_over_texts_and_seeds_is_no_narrower_than_either(
+    texts: int, shares: list[float]
+) -> None:
+    accuracies = [round(share * texts) / texts for share in shares]
+    low, high = accuracy_interval(accuracies, texts)
+    mean = statistics.fmean(accuracies)
+    over_texts = wilson_interval(min(mean * texts, texts), texts)
+    over_seeds = spread(accuracies, FRACTION)
+    assert over_seeds is not None
+    for one, other in (over_texts, over_seeds.interval or over_texts):
+        assert low <= one + 1e-12
+        assert other - 1e-12 <= high
+    if len(accuracies) < 3:
+        assert (low, high) == pytest.approx(over_texts)
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 5])
+def test_that_interval_covers_where_texts_and_seeds_vary(seeds: int) -> None:
+    """1,000 simulated rows: texts differ in how hard they are, seeds in how good they are."""
+    draws = np.random.default_rng(seeds)
+    many = 1_000_000
+    of_seeds = draws.normal(0, 0.02, size=many) if seeds > 1 else 0.0
+    truth = float(np.clip(draws.beta(9, 1, size=many) + of_seeds, 0, 1).mean())
+    texts, covered, rows = 300, 0, 1_000
+    for _ in range(rows):
+        hard = draws.beta(9, 1, size=texts)
+        good = draws.normal(0, 0.02, size=(seeds, 1)) if seeds > 1 else np.zeros((1, 1))
+        right = draws.random((seeds, texts)) < np.clip(hard + good, 0, 1)
+        low, high = accuracy_interval([float(each.mean()) for each in right], texts)
+        covered += low <= truth <= high
+    assert covered >= 0.93 * rows
 
 
 def test_the_summary_is_json() -> None:

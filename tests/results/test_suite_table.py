@@ -10,8 +10,9 @@ import pytest
 
 from clsbench.errors import UsageError
 from clsbench.record import FastPath, KeptActivations
+from clsbench.results.comparison import sharing_texts, training_cost
 from clsbench.results.mistakes import mistakes
-from clsbench.results.run_rows import rows_of_runs, sharing_texts
+from clsbench.results.run_rows import rows_of_runs
 from clsbench.results.standing import baselines, smallest_shown, standing, trained
 from clsbench.results.store import StoredRun, read_record, scan, write_record
 from clsbench.results.suite_figures import suite_figures
@@ -49,6 +50,43 @@ def test_rows_and_baselines_in_one_table(tmp_path: Path) -> None:
     assert tfidf["training_seconds"] == pytest.approx(0.4)
     assert np.isnan(tfidf["validation_accuracy"])
     assert one["training_seconds"] == 10
+
+
+def test_what_a_row_costs_is_told_by_the_runs_that_did_all_of_it(tmp_path: Path) -> None:
+    """With several seeds the first computes the frozen layers, and the others find them."""
+    figures = make_figures(tmp_path, [Row(seeds=(1, 2, 3)), Row(seeds=(4,))])
+    runs = []
+    for number, run in enumerate(figures.rows[0].runs):
+        kept = msgspec.structs.replace(KEPT, found=0 if number == 0 else 10)
+        phases = {"prefix": 60.0 if number == 0 else 1.0, "training": 10.0 + number}
+        record = msgspec.structs.replace(
+            run.record, phases_seconds=phases, fast_path=FastPath(shortcuts=(), kept=kept)
+        )
+        runs.append(StoredRun(run.path, record))
+    assert training_cost(runs) == (71.0, False)
+    assert training_cost(runs[1:]) == (12.5, True)
+
+
+def test_rows_on_other_texts_have_their_figures_all_the_same(tmp_path: Path) -> None:
+    rows = [Row(title="a"), Row(title="b", accuracy=0.9), Row(title="other")]
+    figures = make_figures(tmp_path, rows)
+    (run,) = figures.rows[2].runs
+    assert run.record.data is not None
+    data = msgspec.structs.replace(run.record.data, sha256="other")
+    write_record(run.path, msgspec.structs.replace(run.record, data=data))
+    figures = suite_figures(figures.results, tmp_path)
+    assert figures.comparison is not None
+    assert len([each for each in figures.comparison.contenders if each.runs]) == 2
+    assert figures.problems == (
+        "row 3 is in no comparison: it answered other texts than most rows",
+    )
+    table = suite_table(figures)
+    assert list(table["title"])[3:] == ["baseline majority", "baseline tfidf-logreg:ngrams=1,c=1.0"]
+    other = table.to_dict("records")[2]
+    assert (other["test_accuracy_low"], other["test_accuracy_high"]) == pytest.approx(
+        (0.919, 0.969), abs=0.001
+    )
+    assert np.isnan(other["against_first"])
 
 
 def test_an_empty_suite_has_all_columns(tmp_path: Path) -> None:

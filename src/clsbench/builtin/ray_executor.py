@@ -32,7 +32,8 @@ class Ray(clsbench.Executor, frozen=True):
 
     Every machine of the cluster needs clsbench, the same plugins installed (plugin files travel
     with the job), and data and weights under the same paths: an assets folder, where one is given,
-    and a csv file of the user's. The store is needed here alone.
+    and a csv file of the user's. The store is needed here alone. Rows are planned on this machine:
+    to have them trained on the cluster's GPUs, begin the suite on a machine that has one.
     """
 
     address: Annotated[

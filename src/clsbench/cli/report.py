@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 FORMATS = ("html", "markdown", "csv", "latex")
 DEFAULT_FILE = Path("report.html")
+_MOST_RUNS = 60
+"""Of runs that nobody named: all are compared with all."""
 
 
 class _FileType(click.Path):
@@ -123,7 +125,8 @@ def _format_of(file: Path | None) -> Format:
 
 
 def _results(store: Path, names: Sequence[str]) -> SuiteResults:
-    from clsbench.results.run_rows import rows_of_runs, sharing_texts, with_answers
+    from clsbench.results.comparison import sharing_texts
+    from clsbench.results.run_rows import rows_of_runs, with_answers
     from clsbench.results.store import StoredRun, find_run, read_record, scan
     from clsbench.results.suite_results import latest_suite, read_suite_results, suites_of
 
@@ -149,6 +152,12 @@ def _results(store: Path, names: Sequence[str]) -> SuiteResults:
             f"there is nothing to report: {store} holds no suite and no finished run "
             "(clsbench run EXPERIMENT makes one, --out names another store)"
         )
+    if len(shared) > _MOST_RUNS:
+        logger.warning(
+            "the latest %d of %d runs that share their texts are reported; name others to have "
+            "them instead", _MOST_RUNS, len(shared),
+        )  # fmt: skip
+        shared = sorted(shared, key=lambda run: run.record.created)[-_MOST_RUNS:]
     return rows_of_runs(shared)
 
 

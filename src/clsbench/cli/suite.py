@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,15 @@ from clsbench.conversion import parse_value
 from clsbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from clsbench.catalog import Catalog
     from clsbench.options import RunOptions
     from clsbench.results.suite_results import SuiteResults
     from clsbench.suite import SuiteSpec
     from clsbench.suites import SuitePlan
+
+logger = logging.getLogger(__name__)
 
 _MOST_SEEDS = 100
 
@@ -51,6 +56,8 @@ class _SeedsType(click.ParamType["int | tuple[int, ...]"]):
         if len(seeds) > 1:
             if len(set(seeds)) < len(seeds):
                 self.fail(f"{value!r} names a seed twice", param, ctx)
+            if min(seeds) < 0:
+                self.fail(f"{value!r}: a seed is 0 or more", param, ctx)
             return seeds
         if not 1 <= seeds[0] <= _MOST_SEEDS:
             self.fail(
@@ -133,8 +140,11 @@ def suite(
     where it was, and two invocations share the work. Options such as --backbone hold for every row,
     unless the row itself says otherwise.
 
-    Exit codes: 0; 1 a row failed (the others are run); 2 what was asked for is wrong; 3 an asset
-    cannot be had; 130 interrupted, 143 terminated.
+    Exit codes: 0; 1 a row failed or cannot be run, for want of an asset, say (the others are run);
+    2 what was asked for is wrong; 130 interrupted, 143 terminated.
+
+    A file says base = "gpt2-sms-spam" and, row by row, [[rows]] with title = "all layers" and
+    changes = {freezing = "all", "train.lr" = 1e-5}.
 
     \b
     clsbench suite gpt2-sms-spam-ablation --offline           on embedded stand-ins
@@ -166,25 +176,38 @@ def suite(
     interrupted = False
     with only_results_on_stdout(), display.showing():
         # Only now, since torch takes seconds and what was asked for makes sense.
+        from clsbench.results.store import check_store_writable
         from clsbench.suites import plan_suite, run_suite
 
+        if not dry_run:
+            check_store_writable(options.out.absolute())
         plan = plan_suite(spec, chosen, for_all, seeds or 1, options, catalog, display.planning)
         if not dry_run:
+            for warning in plan.warnings():
+                logger.warning("%s", warning)
             display.planned(plan)
-            command = ["clsbench", *sys.argv[1:]]
             try:
-                results = run_suite(plan, made, options, jobs, display, command, force)
+                results = run_suite(
+                    plan, made, options, jobs, display, _command(session.plugins), force
+                )
             except KeyboardInterrupt:
                 results, interrupted = read_suite_results(options.out, spec.name), True
     if dry_run:
         _tell_plan(ctx, plan, options, as_json)
-        return
+        ctx.exit(1 if any(row.problem for row in plan.rows) else 0)
     _tell_results(ctx, results, options, as_json)
     if interrupted:
         report_error("interrupted; the same command goes on where this one was")
         ctx.exit(TERMINATED if terminated else INTERRUPTED)
     failed = any(row.errors for row in results.rows)
     ctx.exit(TERMINATED if terminated else 1 if failed else 0)
+
+
+def _command(plugins: Sequence[str]) -> list[str]:
+    """What repeats the suite elsewhere, plugins that the environment names included."""
+    given = sys.argv[1:]
+    from_environment = [p for p in plugins if p not in given and f"--plugin={p}" not in given]
+    return ["clsbench", *(w for p in from_environment for w in ("--plugin", p)), *given]
 
 
 def _suite(name: str, sweeps: tuple[str, ...], catalog: Catalog) -> SuiteSpec:
@@ -249,7 +272,16 @@ def _tell_results(
     ctx: click.Context, results: SuiteResults, options: RunOptions, as_json: bool
 ) -> None:
     if as_json:
-        tell_json(ctx, results)
+        import msgspec
+
+        from clsbench.results.formats import to_json
+        from clsbench.results.suite_figures import suite_figures
+        from clsbench.results.suite_table import suite_table
+
+        figures = suite_figures(results, options.out)
+        table = msgspec.json.decode(to_json(suite_table(figures)))
+        told = {"table": table, "comparison": figures.comparison, "problems": figures.problems}
+        tell_json(ctx, {**msgspec.to_builtins(results), **told})
     else:
         from rich.console import Console
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -14,15 +15,18 @@ from clsbench.cli.pace import duration
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from clsbench.claims import RunState
     from clsbench.jobs import JobProgress, Message
     from clsbench.suite import SuiteRow
-    from clsbench.suites import RunState, SuitePlan
+    from clsbench.suites import SuitePlan
 
 logger = logging.getLogger(__name__)
 
 _REFRESHES_PER_SECOND = 4
 _SECONDS_BETWEEN_LINES = 30.0
-_MOST_ROWS = 24
+_LINES_OF_THE_FRAME = 6
+"""Of the table: what of a terminal's height its rows do not have."""
+_FEWEST_ROWS = 4
 _LOADING_SECONDS = 5.0
 """What a process takes to begin and to end a run, about."""
 
@@ -96,11 +100,17 @@ class SuiteDisplay:
             if row.estimate is not None
             for run in row.runs
         }
-        known = [key for key in list(self.seconds) if key in expected]
-        if not known:
+        if not expected:
             return None
-        # Runs that ended tell how far off the estimates are.
-        factor = sum(self.seconds[key] for key in known) / sum(expected[key] for key in known)
+        known = [
+            key
+            for key in list(self.seconds)
+            if key in expected and self.states[key].status == "finished"
+        ]
+        # Runs that finished tell how far off the estimates are.
+        factor = 1.0
+        if known:
+            factor = sum(self.seconds[key] for key in known) / sum(expected[key] for key in known)
         left = 0.0
         for key, seconds in expected.items():
             state = self.states.get(key)
@@ -196,9 +206,10 @@ class LiveSuite(SuiteDisplay):
         assert self.plan is not None
         keys = list(self.plan.runs())
         going = [i for i, key in enumerate(keys) if key not in self.states]
-        first = max((going[0] if going else len(keys)) - _MOST_ROWS // 2, 0)
-        first = min(first, max(len(keys) - _MOST_ROWS, 0))
-        return keys[first : first + _MOST_ROWS]
+        most = max(shutil.get_terminal_size().lines - _LINES_OF_THE_FRAME, _FEWEST_ROWS)
+        first = max((going[0] if going else len(keys)) - most // 2, 0)
+        first = min(first, max(len(keys) - most, 0))
+        return keys[first : first + most]
 
     def _cells(self, key: str) -> tuple[RenderableType, ...]:
         from rich.text import Text

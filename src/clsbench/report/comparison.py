@@ -109,7 +109,7 @@ def _shown_pairs(comparison: RunComparison) -> list[Pair]:
 def _contender_row(each: Contender) -> Row:
     cells = (
         percent(each.accuracy),
-        percent_interval(each.interval) if each.interval else "–",
+        percent_interval(each.interval),
         rank_text(each.ranks),
         percent(each.accuracy_without_leaked) if each.accuracy_without_leaked is not None else "–",
         f"{each.calibration_error:.3f}" if each.calibration_error is not None else "–",

@@ -19,6 +19,7 @@ from clsbench.report.wording import (
     points,
     seconds_text,
 )
+from clsbench.results.comparison import training_cost
 from clsbench.results.suite_figures import RowFigures, SuiteFigures, suite_figures
 from clsbench.results.suite_table import state_of
 
@@ -53,10 +54,7 @@ def print_suite_plan(console: Console, plan: SuitePlan, stored: Collection[str])
             console.print(plain(told, "red"), soft_wrap=True)
     if plan.rows:
         console.print(_plan_sums(plan, stored), soft_wrap=True)
-    absent = dict.fromkeys(
-        warning for row in plan.rows for run in row.runs for warning in run.record.warnings
-    )
-    for warning in absent:
+    for warning in plan.warnings():
         console.print(plain(warning, "yellow"), soft_wrap=True)
 
 
@@ -138,6 +136,7 @@ def _result_row(figures: RowFigures) -> Row:
     published = row.published.accuracy.get("test") if row.published is not None else None
     difference = figures.difference_from_published("test")
     seconds = figures.mean_seconds()
+    mark = " °" if training_cost(figures.runs).prefix_found else ""
     parameters = figures.record.parameters
     cells = (
         percent(test.mean) if test.sd is None else f"{percent(test.mean)} ± {100 * test.sd:.2f}",
@@ -147,7 +146,7 @@ def _result_row(figures: RowFigures) -> Row:
         points(difference) if difference is not None else "–",
         _against_first(figures),
         f"{parameters.trainable:,}" if parameters is not None else "–",
-        seconds_text(seconds) if seconds is not None else "–",
+        seconds_text(seconds) + mark if seconds is not None else "–",
     )
     return Row(label, cells, f"{cells[0]} ({cells[1]}), {cells[5]}, {cells[7]}")
 
@@ -192,6 +191,10 @@ def _print_notes(console: Console, figures: SuiteFigures) -> None:
         notes.append(
             f"{texts:,} test texts. Ranks are the range that chance leaves open; † is more than "
             "chance (paired tests of all pairs, Holm's correction); clsbench compare says more."
+        )
+    if any(row.runs and training_cost(row.runs).prefix_found for row in figures.rows):
+        notes.append(
+            "° found frozen layers that an earlier run had computed: alone it takes longer."
         )
     if published:
         notes.append(f"Published: {results.source} ({results.conditions}).")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,7 +15,6 @@ from clsbench.errors import UsageError
 from clsbench.record import SplitMetrics
 from clsbench.results.answers import Answers, read_answers
 from clsbench.results.calibration import Calibration, calibration
-from clsbench.results.metrics import wilson_interval
 from clsbench.results.paired import (
     Correct,
     Difference,
@@ -24,11 +25,8 @@ from clsbench.results.paired import (
     rank_ranges,
     verdict_on,
 )
-from clsbench.results.seeds import FRACTION, spread
+from clsbench.results.seeds import accuracy_interval
 from clsbench.results.store import StoredRun
-
-TRAINING = ("prefix", "training")
-"""The phases that a trained classifier costs: the frozen layers once, then the training."""
 
 _NOT_TOLD_APART_BY = ("seed", "name", "baselines")
 
@@ -36,10 +34,10 @@ _NOT_TOLD_APART_BY = ("seed", "name", "baselines")
 class Contender(msgspec.Struct, frozen=True, kw_only=True):
     """Runs of one experiment that differ in their seed, or a baseline.
 
-    ``accuracy`` is the mean over ``seeds`` (none for a baseline); ``interval`` Wilson's over texts
-    for one run, Student's over seeds for three and more. ``calibration_error`` and ``brier`` are
-    means over the seeds, ``calibration`` is that of the first. ``training_seconds`` has the frozen
-    prefix in it.
+    ``accuracy`` is the mean over ``seeds`` (none for a baseline); ``interval`` that of
+    :func:`~clsbench.results.seeds.accuracy_interval`. ``calibration_error`` and ``brier`` are means
+    over the seeds, ``calibration`` is that of the first. ``training_seconds`` has the frozen prefix
+    in it, unless ``prefix_found``: see :func:`training_cost`.
     ``stand_ins`` names what took the place of missing assets.
     """
 
@@ -47,13 +45,14 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     runs: tuple[str, ...]
     seeds: tuple[int, ...]
     accuracy: float
-    interval: tuple[float, float] | None
+    interval: tuple[float, float]
     accuracy_without_leaked: float | None
     calibration_error: float | None
     brier: float | None
     calibration: Calibration | None
     trainable_parameters: int | None
     training_seconds: float | None
+    prefix_found: bool
     ranks: RankRange
     stand_ins: tuple[str, ...]
 
@@ -145,6 +144,20 @@ def compare_runs(
         pairs=tuple(pairs),
         disagreements=_disagreements(sides, first),
     )
+
+
+def sharing_texts(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """The finished runs that answered the test texts that most of them answered.
+
+    Where two sets of texts are as common, those of the latest run count.
+    """
+    finished = [r for r in runs if r.record.status == "finished" and r.record.data is not None]
+    counts = Counter(_data_sha256(run) for run in finished)
+    if not counts:
+        return []
+    latest = {_data_sha256(run): run.record.created for run in finished}
+    chosen = max(counts, key=lambda texts: (counts[texts], latest[texts]))
+    return [run for run in finished if _data_sha256(run) == chosen]
 
 
 # --- who takes part -------------------------------------------------------------------------------
@@ -287,12 +300,8 @@ def _contender(
     side: _Side, correct: Mapping[int | None, np.ndarray], ranks: RankRange
 ) -> Contender:
     accuracies = [float(each.mean()) for each in correct.values()]
-    over_seeds = spread(accuracies, FRACTION)
-    assert over_seeds is not None
-    interval = over_seeds.interval
-    if len(accuracies) == 1:
-        (only,) = correct.values()
-        interval = wilson_interval(int(only.sum()), len(only))
+    texts = len(next(iter(correct.values())))
+    cost = training_cost(side.runs)
     calibrations = [calibration(a.labels, a.probabilities) for a in side.answers.values()]
     record = side.runs[0].record
     trained = bool(calibrations)
@@ -300,22 +309,45 @@ def _contender(
         name=side.name,
         runs=tuple(run.path.name for run in side.runs) if trained else (),
         seeds=tuple(seed for seed in side.called if seed is not None),
-        accuracy=over_seeds.mean,
-        interval=interval,
+        accuracy=fmean(accuracies),
+        interval=accuracy_interval(accuracies, texts),
         accuracy_without_leaked=_without_leaked(side),
         calibration_error=_mean([each.ece for each in calibrations]),
         brier=_mean([each.brier for each in calibrations]),
         calibration=calibrations[0] if trained else None,
         trainable_parameters=record.parameters.trainable if trained and record.parameters else None,
-        training_seconds=_mean([_training_seconds(run) for run in side.runs]) if trained else None,
+        training_seconds=cost.seconds if trained else None,
+        prefix_found=trained and cost.prefix_found,
         ranks=ranks,
         stand_ins=tuple(dict.fromkeys(s.by for run in side.runs for s in run.record.stand_ins)),
     )
 
 
-def _training_seconds(run: StoredRun) -> float | None:
-    phases = run.record.phases_seconds
-    return sum(phases.get(name, 0.0) for name in TRAINING) if "training" in phases else None
+class Cost(NamedTuple):
+    """What a trained classifier takes; ``prefix_found``: other runs had computed frozen layers of
+    it, so that alone it takes longer."""
+
+    seconds: float | None
+    prefix_found: bool
+
+
+def training_cost(runs: Sequence[StoredRun]) -> Cost:
+    """The frozen prefix and the training, on average over runs of one experiment.
+
+    Where some of them computed the whole prefix themselves, the prefix is that of these.
+    """
+    phases = [run.record.phases_seconds for run in runs]
+    training = _mean([each.get("training") for each in phases])
+    alone = [run for run in runs if not _found_prefix(run)]
+    prefix = [run.record.phases_seconds.get("prefix", 0.0) for run in alone or runs]
+    if training is None:
+        return Cost(None, prefix_found=not alone)
+    return Cost(training + fmean(prefix), prefix_found=not alone)
+
+
+def _found_prefix(run: StoredRun) -> bool:
+    kept = run.record.fast_path.kept if run.record.fast_path is not None else None
+    return kept is not None and kept.found + kept.continued > 0
 
 
 def _without_leaked(side: _Side) -> float | None:

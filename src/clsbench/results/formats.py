@@ -41,15 +41,16 @@ _BEFORE_COSTS = _AXES.index("seed") + 1
 def default_columns(table: pd.DataFrame, width: int | None = None) -> list[str]:
     """The columns to show where none are asked for, in the table's order.
 
-    The test accuracy with its interval always; then the settings that differ between the runs,
-    and the costs. A terminal's line of ``width`` characters holds the most important of these, if
-    it holds the first setting that differs; otherwise, and without a ``width``, all are chosen.
+    The test accuracy with its interval always; then that of the best baseline, the settings that
+    differ between the runs, and the costs. A terminal's line of ``width`` characters holds the most
+    important of these, if it holds the first setting that differs; otherwise, and without a
+    ``width``, all are chosen.
     """
     telling = [name for name, usual in _TELLING.items() if (table[name] != usual).any()]
     axes = [name for name in _AXES if table[name].nunique(dropna=False) > 1]
     first, rest = axes[:1], axes[1:]
     before_costs = [name for name in rest if _AXES.index(name) < _BEFORE_COSTS]
-    rest = list(dict.fromkeys([*before_costs, *_COSTS, *rest]))
+    rest = list(dict.fromkeys([*_best_baseline(table), *before_costs, *_COSTS, *rest]))
     chosen = {*_ALWAYS, *telling, *first}
     narrow = marked(table[[*chosen]])
     if width is None or _line(column.least for column in _columns(narrow)) > width:
@@ -60,6 +61,12 @@ def default_columns(table: pd.DataFrame, width: int | None = None) -> list[str]:
             if _line(column.comfortable for column in with_it) <= width:
                 chosen.add(name)
     return [str(name) for name in table.columns if name in chosen]
+
+
+def _best_baseline(table: pd.DataFrame) -> list[str]:
+    """The column of the baseline that most texts are called right by, if there is any."""
+    means = table.filter(regex="^baseline_").mean().dropna()
+    return [str(means.idxmax())] if len(means) else []
 
 
 def marked(table: pd.DataFrame) -> pd.DataFrame:

@@ -48,20 +48,6 @@ def rows_of_runs(runs: Sequence[StoredRun]) -> SuiteResults:
     )
 
 
-def sharing_texts(runs: Sequence[StoredRun]) -> list[StoredRun]:
-    """The finished runs that answered the test texts that most of them answered.
-
-    Where two sets of texts are as common, those of the latest run count.
-    """
-    finished = [r for r in runs if r.record.status == "finished" and r.record.data is not None]
-    counts = Counter(_texts(run.record) for run in finished)
-    if not counts:
-        return []
-    latest = {_texts(run.record): run.record.created for run in finished}
-    chosen = max(counts, key=lambda texts: (counts[texts], latest[texts]))
-    return [run for run in finished if _texts(run.record) == chosen]
-
-
 def with_answers(runs: Sequence[StoredRun]) -> list[StoredRun]:
     """The finished runs whose answers can be read; the others are named in a warning."""
     found = []
@@ -73,10 +59,6 @@ def with_answers(runs: Sequence[StoredRun]) -> list[StoredRun]:
         else:
             found.append(run)
     return found
-
-
-def _texts(record: RunRecord) -> str:
-    return record.data.sha256 if record.data is not None else ""
 
 
 def _groups(runs: Sequence[StoredRun]) -> list[tuple[str, list[StoredRun]]]:

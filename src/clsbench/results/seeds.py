@@ -10,7 +10,7 @@ import msgspec
 from scipy import stats
 
 from clsbench.record import RunRecord, SplitMetrics
-from clsbench.results.metrics import CONFIDENCE
+from clsbench.results.metrics import CONFIDENCE, wilson_interval
 
 SPLITS = ("train", "validation", "test")
 
@@ -70,10 +70,31 @@ def spread(values: Sequence[float], limits: tuple[float, float]) -> Spread | Non
     sd = stdev(values) if n > 1 else None
     interval = None
     if sd and n >= FEWEST_SEEDS:
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / math.sqrt(n)
+        half = _half_width(sd, n)
         lowest, highest = limits
         interval = (max(mean - half, lowest), min(mean + half, highest))
     return Spread(n=n, mean=mean, sd=sd, min=min(values), max=max(values), interval=interval)
+
+
+def accuracy_interval(accuracies: Sequence[float], texts: int) -> tuple[float, float]:
+    """The 95 % interval of the mean accuracy of runs that answered the same ``texts``.
+
+    Wilson's, over texts. From three seeds on it is widened by Student's over seeds: half-widths are
+    squared and added up. So it is never narrower than that of a single run. Fewer seeds tell too
+    little of what others would give.
+    """
+    mean = fmean(accuracies)
+    low, high = wilson_interval(min(mean * texts, texts), texts)
+    over_seeds = spread(accuracies, FRACTION)
+    if over_seeds is not None and over_seeds.sd and over_seeds.n >= FEWEST_SEEDS:
+        half = _half_width(over_seeds.sd, over_seeds.n)
+        low, high = mean - math.hypot(mean - low, half), mean + math.hypot(high - mean, half)
+    return max(low, 0.0), min(high, 1.0)
+
+
+def _half_width(sd: float, n: int) -> float:
+    """Student's."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / math.sqrt(n)
 
 
 def summarise_seeds(records: Iterable[RunRecord]) -> SeedSummary:

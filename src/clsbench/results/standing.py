@@ -46,9 +46,12 @@ def standing(comparison: RunComparison, name: str, against: str) -> Standing | N
 
 
 def trained(comparison: RunComparison) -> list[Contender]:
-    """The contenders that are no baselines, the most accurate first, then the quickest."""
+    """The contenders that are no baselines, the most accurate first, then the quickest; those that
+    found frozen layers computed behind those whose whole cost is known."""
     found = [each for each in comparison.contenders if each.runs]
-    return sorted(found, key=lambda each: (-each.accuracy, each.training_seconds or 0.0))
+    return sorted(
+        found, key=lambda each: (-each.accuracy, each.prefix_found, each.training_seconds or 0.0)
+    )
 
 
 def baselines(comparison: RunComparison) -> list[Contender]:

@@ -10,18 +10,28 @@ from typing import NamedTuple
 from clsbench.errors import UsageError
 from clsbench.record import RunRecord, SplitMetrics
 from clsbench.results.answers import read_answers
-from clsbench.results.comparison import Contender, Pair, RunComparison, compare_runs
-from clsbench.results.seeds import FRACTION, SPLITS, Spread, spread
+from clsbench.results.comparison import (
+    Contender,
+    Pair,
+    RunComparison,
+    compare_runs,
+    sharing_texts,
+    training_cost,
+)
+from clsbench.results.seeds import FRACTION, SPLITS, Spread, accuracy_interval, spread
 from clsbench.results.store import StoredRun, read_record
 from clsbench.results.suite_results import RowResult, SuiteResults
+
+_MUCH_MEMORY = 2 * 10**9
 
 
 class RowFigures(NamedTuple):
     """A row and its finished runs that could be read.
 
-    ``accuracy`` by split over the seeds; ``interval`` of the test accuracy: Wilson's for one run,
-    Student's over seeds for three and more. ``against_first`` compares it with the first row that
-    has runs. Everything but the row itself is empty where there is no run.
+    ``accuracy`` by split over the seeds; ``interval`` of the test accuracy as
+    :func:`~clsbench.results.seeds.accuracy_interval` gives it. ``against_first`` compares it with
+    the first row that has runs, where both answered the same texts. Everything but the row itself
+    is empty where there is no run.
     """
 
     row: RowResult
@@ -47,14 +57,29 @@ class RowFigures(NamedTuple):
         return sum(sums) / len(sums)
 
     def seconds_over_estimate(self) -> float | None:
-        """Training and evaluation over what they were estimated at, for runs just done.
-
-        The prefix is left out: it may have been there, or shared.
-        """
-        estimate, seconds = self.row.estimate, self.mean_seconds("training", "evaluation")
-        if estimate is None or seconds is None or set(self.row.runs) <= set(self.row.stored):
+        """Training, evaluation and, where nobody had computed it before, the frozen prefix over
+        what they were estimated at, for runs just done."""
+        estimate = self.row.estimate
+        fresh = [run for run in self.runs if run.path.name not in self.row.stored]
+        if estimate is None or not fresh or self.row.same_as is not None:
             return None
-        return seconds / (estimate.training_seconds + estimate.evaluation_seconds)
+        phases = ["training", "evaluation"]
+        expected = estimate.training_seconds + estimate.evaluation_seconds
+        if not any(training_cost([run]).prefix_found for run in fresh):
+            phases.append("prefix")
+            expected += estimate.prefix_seconds
+        taken = [run.record.phases_seconds.get(name, 0.0) for run in fresh for name in phases]
+        return sum(taken) / len(fresh) / expected if expected else None
+
+    def memory_over_estimate(self) -> float | None:
+        """The peak of the process's memory over what was expected, for runs just done; ``None``
+        where that is little beside what libraries take, which nobody expects."""
+        ratios = []
+        for run in self.runs:
+            peak, expected = run.record.peak_memory_bytes, run.record.memory_bytes_expected
+            if peak and expected and expected >= _MUCH_MEMORY:
+                ratios += [peak / expected] if run.path.name not in self.row.stored else []
+        return max(ratios, default=None) if self.row.same_as is None else None
 
     def difference_from_published(self, split: str) -> float | None:
         """Measured minus published accuracy, where there are both and of one experiment."""
@@ -84,15 +109,17 @@ class SuiteFigures(NamedTuple):
 
     def estimates_in_words(self) -> str | None:
         """How far off the estimates were for what was just run; ``None`` where nothing was."""
-        ratios = sorted(
-            ratio for row in self.rows if (ratio := row.seconds_over_estimate()) is not None
-        )
-        if not ratios:
+        times = [t for row in self.rows if (t := row.seconds_over_estimate()) is not None]
+        if not times:
             return None
-        return (
-            f"Training and evaluation took {statistics.median(ratios):.2f} times as long as "
-            f"estimated (median; {ratios[0]:.2f} to {ratios[-1]:.2f})."
+        told = (
+            f"The runs took {_middle_and_range(times)} times as long as estimated (training and "
+            "evaluation, and frozen layers where they had to be computed)"
         )
+        memory = [m for row in self.rows if (m := row.memory_over_estimate()) is not None]
+        if memory:
+            told += f", and {_middle_and_range(memory)} times the memory"
+        return told + "."
 
     def missing_in_words(self) -> list[str]:
         """The rows of which not every seed has ended."""
@@ -102,6 +129,11 @@ class SuiteFigures(NamedTuple):
             for row in self.rows
             if row.row.waiting and row.row.runs
         ]
+
+
+def _middle_and_range(ratios: Sequence[float]) -> str:
+    middle, low, high = statistics.median(ratios), min(ratios), max(ratios)
+    return f"{middle:.2f}" + (f" ({low:.2f} to {high:.2f})" if len(ratios) > 1 else "")
 
 
 def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
@@ -120,15 +152,26 @@ def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
         if _answered(row, run, problems)
     }
     comparison: RunComparison | None = None
-    if everything:
+    shared = sharing_texts(list(everything.values()))
+    if shared:
+        within = {run.path for run in shared}
+        problems += [
+            f"row {row.label} is in no comparison: it answered other texts than most rows"
+            for row in results.rows
+            if any(run.path in everything.keys() - within for run in runs[row.label])
+        ]
         try:
-            comparison = compare_runs(list(everything.values()), names)
+            comparison = compare_runs(shared, names)
         except UsageError as error:
             problems.append(str(error))
     contenders = {
         run: each for each in (comparison.contenders if comparison else ()) for run in each.runs
     }
-    reference = next((row.label for row in results.rows if runs[row.label]), None)
+    reference = next(
+        (row.label for row in results.rows
+         if any(run.path.name in contenders for run in runs[row.label])),
+        next((row.label for row in results.rows if runs[row.label]), None),
+    )  # fmt: skip
     of_reference = contenders.get(runs[reference][0].path.name) if reference is not None else None
     rows = tuple(
         _figures(row, runs[row.label], contenders, of_reference, comparison) for row in results.rows
@@ -178,6 +221,11 @@ def _figures(
     if comparison is not None and contender is not None and reference is not None:
         both = {contender.name, reference.name}
         pair = next((p for p in comparison.pairs if {p.a, p.b} == both), None)
-    return RowFigures(
-        row, tuple(runs), accuracy, contender.interval if contender else None, contender, pair
-    )
+    interval = contender.interval if contender is not None else _own_interval(runs)
+    return RowFigures(row, tuple(runs), accuracy, interval, contender, pair)
+
+
+def _own_interval(runs: Sequence[StoredRun]) -> tuple[float, float] | None:
+    """Of a row that is in no comparison."""
+    tests = [run.record.metrics.test for run in runs if run.record.metrics is not None]
+    return accuracy_interval([test.accuracy for test in tests], tests[0].n) if tests else None

@@ -106,7 +106,7 @@ def read_suite_results(store: Path, name: str) -> SuiteResults:
                 f"{file} has schema_version {version}, this clsbench reads {SCHEMA_VERSION}"
             )
         return msgspec.json.decode(content, type=SuiteResults)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} is damaged: {error}") from None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from clsbench.record import SplitMetrics
-from clsbench.results.comparison import TRAINING, Contender, RunComparison
+from clsbench.results.comparison import Contender, RunComparison, training_cost
 from clsbench.results.standing import standing, trained
 from clsbench.results.suite_figures import RowFigures, SuiteFigures
 from clsbench.results.table import stand_in_names
@@ -22,7 +22,7 @@ _NUMBERS = (
     *("against_first", "against_best"),
     *("test_accuracy_without_leaked", "without_leaked_low", "without_leaked_high"),
     *("validation_accuracy", "train_accuracy"),
-    *("published_test_accuracy", "difference_from_published"),
+    *("published_test_accuracy", "difference_from_published", "published_minutes"),
     *("calibration_error", "brier", "training_seconds", "total_seconds"),
 )
 COLUMNS = (
@@ -32,7 +32,7 @@ COLUMNS = (
     *("against_best", "against_best_verdict"),
     *("test_accuracy_without_leaked", "without_leaked_low", "without_leaked_high"),
     *("validation_accuracy", "train_accuracy"),
-    *("published_test_accuracy", "difference_from_published"),
+    *("published_test_accuracy", "difference_from_published", "published_minutes"),
     *("calibration_error", "brier", "trainable_parameters", "total_parameters"),
     *("training_seconds", "prefix_found", "total_seconds", "peak_memory_bytes"),
 )
@@ -47,9 +47,9 @@ def suite_table(figures: SuiteFigures) -> pd.DataFrame:
     """A row for each row of the suite and each baseline; what is not known is missing.
 
     Accuracies and differences are fractions. ``training_seconds`` is the frozen prefix and the
-    training; ``prefix_found`` says that an earlier run had kept some of it, so that alone the row
-    takes longer. ``against_first`` is against the first row that has runs, ``against_best`` against
-    the most accurate.
+    training; ``prefix_found`` says that an earlier run had kept some of it for every run of the
+    row, which alone takes longer. ``against_first`` is against the first row that has runs,
+    ``against_best`` against the most accurate.
     """
     rows = [_row(each, figures) for each in figures.rows]
     if figures.comparison is not None:
@@ -110,18 +110,20 @@ def _row(each: RowFigures, figures: SuiteFigures) -> dict[str, Any]:
         "same_as": each.row.same_as,
         "modified": each.row.modified,
         "published_test_accuracy": published,
+        "published_minutes": each.row.published.minutes if each.row.published is not None else None,
         "difference_from_published": each.difference_from_published("test"),
     }
     record = each.record
     if record is None:
         return found
     seeds = {int(run.record.spec["seed"]) for run in each.runs}
+    cost = training_cost(each.runs)
     found |= {
         "seeds": len(seeds),
         "stand_ins": stand_in_names(record),
-        "training_seconds": each.mean_seconds(*TRAINING),
+        "training_seconds": cost.seconds,
         "total_seconds": each.mean_seconds(),
-        "prefix_found": prefix_found(each),
+        "prefix_found": cost.prefix_found,
         "peak_memory_bytes": max(
             (run.record.peak_memory_bytes or 0 for run in each.runs), default=0
         )
@@ -136,22 +138,16 @@ def _row(each: RowFigures, figures: SuiteFigures) -> dict[str, Any]:
     if "test" in each.accuracy:
         found["test_accuracy"] = each.accuracy["test"].mean
         found["test_accuracy_sd"] = each.accuracy["test"].sd
+    if each.interval is not None:
+        found |= _interval("test_accuracy", each.interval)
     if len(seeds) == 1 and record.metrics is not None:
-        found |= _interval("test_accuracy", record.metrics.test.interval)
-        if record.metrics.test.without_leaked is not None:
-            rest = record.metrics.test.without_leaked
+        rest = record.metrics.test.without_leaked
+        if rest is not None:
             found["test_accuracy_without_leaked"] = rest.accuracy
             found |= _interval("without_leaked", rest.interval)
     if each.contender is not None:
         found |= _contender(each.contender, figures)
     return found
-
-
-def prefix_found(figures: RowFigures) -> bool:
-    """Whether a run of the row found frozen layers that an earlier run had computed, or went on
-    from some."""
-    kept = [r.record.fast_path.kept for r in figures.runs if r.record.fast_path is not None]
-    return any(each is not None and each.found + each.continued > 0 for each in kept)
 
 
 def _baseline(each: Contender, figures: SuiteFigures, comparison: RunComparison) -> dict[str, Any]:
@@ -180,8 +176,7 @@ def _contender(each: Contender, figures: SuiteFigures) -> dict[str, Any]:
         "calibration_error": each.calibration_error,
         "brier": each.brier,
     }
-    if each.interval is not None:
-        found |= _interval("test_accuracy", each.interval)
+    found |= _interval("test_accuracy", each.interval)
     names = {run: other.name for other in comparison.contenders for run in other.runs}
     first = next((names.get(row.runs[0].path.name) for row in figures.rows if row.runs), None)
     best = next((other.name for other in trained(comparison)), None)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clsbench.record import FastPath, KeptActivations
 from clsbench.report.page.answer import answer
 from report_examples import Row, make_figures
+
+KEPT = KeptActivations(
+    texts=10, distinct=10, computed=0, found=10, recomputed=0, memory_bytes=1, disk_bytes=0
+)
 
 
 def test_a_winner_and_a_baseline_that_is_beaten(tmp_path: Path) -> None:
@@ -64,6 +69,22 @@ def test_nothing_finished(tmp_path: Path) -> None:
     assert "no answer" in told.headline
 
 
+def test_a_row_that_found_its_layers_is_not_the_quickest(tmp_path: Path) -> None:
+    found = {"fast_path": FastPath(shortcuts=(), kept=KEPT)}
+    rows = [
+        Row(title="a", accuracy=0.95, seconds=100.0),
+        Row(title="b", accuracy=0.947, seconds=1.0, record=found),
+        Row(title="c", accuracy=0.943, seconds=50.0),
+    ]
+    figures = make_figures(tmp_path, rows)
+    text = " ".join(answer(figures).sentences)
+    assert "The quickest row that is not shown to differ from it is row 3 (c)" in text
+    assert "What row 2 would take alone is not known" in text
+    again = Row(title="a", accuracy=0.96, seconds=1.0, record=found)
+    text = " ".join(answer(make_figures(tmp_path / "again", [again])).sentences)
+    assert "Row 1 found frozen layers computed by an earlier run: alone this takes longer." in text
+
+
 def test_several_seeds_are_not_warned_of(tmp_path: Path) -> None:
     seeds = (123, 124, 125)
     rows = [
@@ -72,5 +93,5 @@ def test_several_seeds_are_not_warned_of(tmp_path: Path) -> None:
     ]
     told = answer(make_figures(tmp_path, rows))
     text = " ".join(told.sentences)
-    assert "over seeds" in text
+    assert "Its 95 % interval over texts and seeds is" in text
     assert "one seed" not in text

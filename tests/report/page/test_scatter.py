@@ -24,6 +24,11 @@ def test_the_front_holds_what_nothing_quicker_beats() -> None:
     assert pareto(ROWS) == [3, 2, 0]
     same = [ScatterRow(str(i), "", 1.0, 0.9, None, False) for i in range(3)]
     assert pareto(same) == [0], "equals stand on it once"
+    found = ROWS[0]._replace(seconds=0.001, prefix_found=True)
+    assert pareto([found, *ROWS]) == [4, 3, 1], "nobody knows what it takes alone"
+    alone = scatter([found], 720, 430, 12)
+    assert alone is not None
+    assert alone.front == ""
 
 
 def test_a_logarithmic_axis_where_times_lie_far_apart() -> None:

@@ -7,9 +7,10 @@ from typing import NamedTuple
 from clsbench.report.page.scatter import FOUND
 from clsbench.report.wording import listed, percent, percent_interval, points, seconds_text
 from clsbench.results.comparison import Contender, RunComparison
+from clsbench.results.seeds import FEWEST_SEEDS
 from clsbench.results.standing import Standing, baselines, smallest_shown, standing, trained
 from clsbench.results.suite_figures import RowFigures, SuiteFigures
-from clsbench.results.suite_table import baseline_seconds, prefix_found
+from clsbench.results.suite_table import baseline_seconds
 
 
 class Card(NamedTuple):
@@ -75,8 +76,7 @@ def _of_one(figures: SuiteFigures, finished: list[RowFigures]) -> Answer:
     told = []
     for row in finished:
         if "test" in row.accuracy:
-            interval = row.interval or _own_interval(row)
-            spread = f" (95 %: {percent_interval(interval)})" if interval else ""
+            spread = f" (95 %: {percent_interval(row.interval)})" if row.interval else ""
             told.append(f"{_row_name(row)}: {percent(row.accuracy['test'].mean)}{spread}")
     several = len(finished) > 1
     sentences = ["There was nothing to compare with, so no verdict is given."]
@@ -86,11 +86,6 @@ def _of_one(figures: SuiteFigures, finished: list[RowFigures]) -> Answer:
     return Answer(
         _question(figures, texts), headline + ".", (*told[1:], *sentences), (), frozenset()
     )
-
-
-def _own_interval(row: RowFigures) -> tuple[float, float] | None:
-    metrics = row.record.metrics if row.record is not None else None
-    return metrics.test.interval if metrics is not None and len(row.runs) == 1 else None
 
 
 def _row_name(row: RowFigures) -> str:
@@ -150,10 +145,9 @@ class _Told:
 
     def _who(self) -> str:
         parts = []
-        if self.best.interval is not None:
-            interval = percent_interval(self.best.interval)
-            what = "over seeds" if len(self.best.seeds) > 1 else "over texts"
-            parts.append(f"Its 95 % interval {what} is {interval} %.")
+        interval = percent_interval(self.best.interval)
+        what = "over texts and seeds" if len(self.best.seeds) >= FEWEST_SEEDS else "over texts"
+        parts.append(f"Its 95 % interval {what} is {interval} %.")
         if self.alike:
             parts.append(f"Not shown to differ from it: {self._listed(self.alike)}.")
         if self.worse:
@@ -206,12 +200,16 @@ class _Told:
                 f"{self._name(quickest)}: {percent(quickest.accuracy)} with {seconds_text(less)}"
                 f"{what}."
             )
-        mentioned = [self.best] if quickest is None else [self.best, quickest]
-        found = [each for each in mentioned if self._found(each)]
-        if found:
+        if self.best.prefix_found:
             told += (
-                f" {_capital(self._listed(found))} found frozen layers computed by an earlier run: "
-                "alone this takes longer."
+                f" {_capital(self._listed([self.best]))} found frozen layers computed by an "
+                "earlier run: alone this takes longer."
+            )
+        passed_by = [each for each in self.alike if each.prefix_found]
+        if passed_by and quickest is not None:
+            told += (
+                f" What {self._listed(passed_by)} would take alone is not known: frozen layers "
+                "were found computed."
             )
         return told
 
@@ -231,7 +229,7 @@ class _Told:
 
     def _cards(self) -> list[Card]:
         best = self.best
-        interval = f", 95 % {percent_interval(best.interval)}" if best.interval else ""
+        interval = f", 95 % {percent_interval(best.interval)}"
         cards = [Card("highest accuracy", percent(best.accuracy), self._name(best) + interval)]
         if self.ranked[1:]:
             cards.append(
@@ -254,7 +252,7 @@ class _Told:
         if seconds is not None:
             what = "quickest of these" if quickest is not best else "its training"
             detail = f"{self._name(quickest)}, {percent(quickest.accuracy)}"
-            mark = FOUND if self._found(quickest) else ""
+            mark = FOUND if quickest.prefix_found else ""
             cards.append(Card(what, seconds_text(seconds) + mark, detail))
         return cards
 
@@ -270,15 +268,15 @@ class _Told:
 
     def _quickest(self) -> Contender | None:
         """Of those not shown to differ from the best, unless the best itself is the quickest."""
-        timed = [(s, c) for c in (self.best, *self.alike) if (s := c.training_seconds) is not None]
+        timed = [
+            (s, c)
+            for c in (self.best, *self.alike)
+            if (s := c.training_seconds) is not None and not c.prefix_found
+        ]
         if not timed:
             return None
         quickest = min(timed, key=lambda found: found[0])[1]
         return quickest if quickest is not self.best else None
-
-    def _found(self, each: Contender) -> bool:
-        row = self.rows.get(each.name)
-        return row is not None and prefix_found(row)
 
     def _name(self, each: Contender) -> str:
         row = self.rows.get(each.name)

@@ -119,7 +119,7 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
         accuracies=accuracy_panels(records),
         class_names=names,
         confusions=_confusions(figures, records, names),
-        wrong=_wrong(own, names, texts, notes),
+        wrong=_wrong(own, comparison is not None, names, texts, notes),
         phases=phases(records),
         estimates=figures.estimates_in_words(),
         reliabilities=_reliabilities(own, names),
@@ -267,10 +267,13 @@ def _confusions(
 
 def _wrong(
     rows: list[RowFigures],
+    compared: bool,
     names: tuple[str, ...],
     texts: Mapping[int, str] | None,
     notes: list[str],
 ) -> WrongTexts | None:
+    """Of the rows that are compared: the answers of others are damaged, or of other texts."""
+    rows = [row for row in rows if row.contender is not None or not compared]
     if not rows:
         return None
     try:

@@ -36,9 +36,10 @@ _FOR_PEOPLE = (
     *("test_accuracy_high", "test_accuracy_sd", "rank_best", "rank_worst", "against_first"),
     *("against_first_verdict", "against_best", "against_best_verdict"),
     *("test_accuracy_without_leaked", "published_test_accuracy", "difference_from_published"),
-    *("calibration_error", "brier", "trainable_parameters", "training_seconds", "total_seconds"),
+    *("published_minutes", "calibration_error", "brier", "trainable_parameters"),
+    *("training_seconds", "prefix_found", "total_seconds"),
 )
-_USUAL = {"state": "finished", "seeds": 1}
+_USUAL = {"state": "finished", "seeds": 1, "prefix_found": False}
 
 
 def report_text(

@@ -95,8 +95,12 @@ def scatter(rows: Sequence[ScatterRow], width: int, height: int, size: float) ->
 
 
 def pareto(rows: Sequence[ScatterRow]) -> list[int]:
-    """Where the rows stand that no quicker or equally quick one beats, the quickest first."""
-    order = sorted(range(len(rows)), key=lambda i: (rows[i].seconds, -rows[i].accuracy))
+    """Where the rows stand that no quicker or equally quick one beats, the quickest first.
+
+    Those that found frozen layers computed take no part: nobody knows what they would take alone.
+    """
+    known = [i for i, row in enumerate(rows) if not row.prefix_found]
+    order = sorted(known, key=lambda i: (rows[i].seconds, -rows[i].accuracy))
     front: list[int] = []
     for i in order:
         if not front or rows[i].accuracy > rows[front[-1]].accuracy:
@@ -176,7 +180,9 @@ def _words(row: ScatterRow) -> str:
 
 
 def _staircase(front: Sequence[ScatterRow], x: Scale, y: Scale) -> str:
-    """The path along the front: what accuracy a given time buys."""
+    """The path along the front: what accuracy a given time buys; empty where there is none."""
+    if not front:
+        return ""
     parts = []
     for number, row in enumerate(front):
         parts.append(f"{'H' if number else 'M'}{x.at(row.seconds)}"
@@ -185,4 +191,4 @@ def _staircase(front: Sequence[ScatterRow], x: Scale, y: Scale) -> str:
 
 
 def _summary(front: Sequence[ScatterRow]) -> str:
-    return "; ".join(_words(row) for row in front)
+    return "; ".join(_words(row) for row in front) or "nobody"

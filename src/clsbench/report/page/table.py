@@ -151,8 +151,8 @@ def _columns(first: str | None, best: str | None) -> list[_Column]:
             _accuracy,
         ),
         (
-            Heading("95 % interval", "Wilson’s interval over texts for one seed, Student’s over "
-                    "seeds for three and more. The dashed line is the best baseline."),
+            Heading("95 % interval", "Wilson’s interval over texts; from three seeds on, widened "
+                    "by Student’s over seeds. The dashed line is the best baseline."),
             _interval,
         ),
         (
@@ -187,6 +187,10 @@ def _columns(first: str | None, best: str | None) -> list[_Column]:
             Heading("less published", "Measured less published test accuracy; left out where a "
                     "change or a stand-in makes the row another experiment."),
             _points("difference_from_published"),
+        ),
+        (
+            Heading("published minutes", "The published training time; the notes say on what."),
+            _published_minutes,
         ),
         (
             Heading("not in train", "Accuracy on the test texts that do not stand word for word in "
@@ -266,6 +270,11 @@ def _share(column: str, kind: str = "") -> Callable[[dict[Any, Any]], Cell]:
         return Cell(percent(value), value, kind) if _there(value) else _NOTHING
 
     return cell
+
+
+def _published_minutes(row: dict[Any, Any]) -> Cell:
+    value = row["published_minutes"]
+    return Cell(f"{value:.2f} min", value, "muted") if _there(value) else _NOTHING
 
 
 def _points(column: str) -> Callable[[dict[Any, Any]], Cell]:
