@@ -82,6 +82,9 @@ def test_a_sweep_with_its_plot_and_table(
     assert [(row["data.padding"], row["phase"]) for row in rows] == [
         (tokens, phase) for tokens in ("16", "32", "64") for phase in ("tokenise", "forward")
     ]
+    assert {(row["precision"], row["threads"]) for row in rows} == {("fp32", "1")}
+    assert rows[0]["experiment"]
+    assert rows[0]["device_name"]
     padded = [int(row["padded_tokens"]) for row in rows if row["phase"] == "forward"]
     assert padded == [128, 256, 512]
     flops = [int(row["flops"]) for row in rows if row["phase"] == "forward"]
@@ -173,6 +176,15 @@ def test_mistakes_are_told_before_anything_is_measured(
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_without_a_name_it_is_the_books_experiment(clsbench: Command) -> None:
+    done = clsbench("bench", "--phase", "foward")
+    assert done.returncode == 2
+    assert "there is no phase 'foward'" in done.stderr, "and no argument is missing"
+    helped = clsbench("bench", "--help", env={"COLUMNS": "120"})
+    assert "[OPTIONS] [EXPERIMENT|FILE.toml]" in helped.stdout
+    assert "gpt2-sms-spam]" in helped.stdout, "which is told"
 
 
 @pytest.mark.alone

@@ -206,3 +206,32 @@ def test_the_interval_covers_the_true_median_as_often_as_it_says(count: int, mos
     found = [median_interval(row) for row in drawn.tolist()]
     covered = np.mean([i.low <= 1.0 <= i.high for i in found if i is not None])
     assert 0.944 <= covered <= most
+
+
+@pytest.mark.parametrize(
+    ("name", "truth"), [("exponential", 1 + 0.05 * np.log(2)), ("normal", 1.0), ("two speeds", 1.0)]
+)
+def test_ending_when_the_median_is_known_well_costs_no_coverage(name: str, truth: float) -> None:
+    """600 times each, by the rule of the sampler; 95 % but for their luck."""
+    draws = np.random.default_rng(5)
+
+    def sample() -> float:
+        if name == "exponential":
+            return float(1 + draws.exponential(0.05))
+        speed = 1.2 if name == "two speeds" and draws.random() < 0.25 else 1.0
+        return float(speed + draws.normal(0, 0.03))
+
+    if name == "two speeds":
+        truth = float(np.median([sample() for _ in range(200_000)]))
+    covered = 0
+    for _ in range(600):
+        clock = Clock()
+        seconds = [1.0] * 12 + [sample() for _ in range(100)]
+        rules = Rules(0.02, 100, 0.0)
+        timing = take_samples(
+            Scripted(clock, seconds), rules, ScriptedWatch(clock), ScriptedLoad([0.0]), clock
+        )
+        found = timing.seconds
+        assert found is not None
+        covered += found.low <= truth <= found.high
+    assert covered >= 0.93 * 600

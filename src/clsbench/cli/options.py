@@ -176,7 +176,7 @@ def experiment_argument(default: str | None = None) -> Callable[[F], F]:
     """Add the argument ``EXPERIMENT``: a registered name or a TOML file."""
     return click.argument(
         "experiment",
-        metavar="EXPERIMENT|FILE.toml",
+        metavar="[EXPERIMENT|FILE.toml]" if default else "EXPERIMENT|FILE.toml",
         default=default,
         required=default is None,
         shell_complete=complete_experiment,
