@@ -306,6 +306,12 @@ def test_what_cannot_be_had_is_asked_for_once(
         rows = GPT2_SMS_SPAM_ABLATION.chosen("1-3")
         planned = plan_suite(GPT2_SMS_SPAM_ABLATION, rows, {}, 1, options, catalog)
     assert len(asked) == 1
+    folder = tmp_path / "assets" / "sms-spam"
+    folder.mkdir(parents=True)
+    (folder / "SMSSpamCollection").write_text("something else")
+    damaged = msgspec.structs.replace(options, assets=folder.parent)
+    wrong = plan_suite(GPT2_SMS_SPAM_ABLATION, rows, {}, 1, damaged, catalog)
+    assert all("SMSSpamCollection" in str(row.problem) for row in wrong.rows)
     problems = {row.problem for row in planned.rows}
     assert len(problems) == 1
     assert "sms-spam" in str(problems.pop())

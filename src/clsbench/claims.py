@@ -64,6 +64,8 @@ class Claims:
         self._force = force
         self._locks: dict[str, filelock.FileLock] = {}
         self._elsewhere: list[Job] = []
+        self._older: dict[str, Path | None] = {}
+        """What was stored of those that others were doing when they were asked for."""
 
     def without_stored(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs that are not done yet; the others are entered before anything begins, so that
@@ -85,28 +87,36 @@ class Claims:
         except filelock.Timeout:
             self._elsewhere.append(job)
             if job.key not in self.states:
+                stored = finished_run(self._store, job.key)
+                self._older[job.key] = stored.path if stored is not None else None
                 self._set(job, RunState("elsewhere"))
             return False
         except OSError as error:  # such as one that another user has made
             told = f"nobody can tell whether it is being done: {error}"
             self._set(job, RunState("failed", error=told))
             return False
-        waited = job.key in self.states
-        stored = finished_run(self._store, job.key) if waited or not self._force else None
-        failure = self._failure(job).read_text() if waited and self._failure(job).exists() else None
-        if stored is not None or failure is not None:
+        done = self._done(job)
+        if done is not None:
             lock.release()
-            self._set(
-                job,
-                RunState("stored", stored.path.name)
-                if stored is not None
-                else RunState("failed", error=failure),
-            )
+            self._set(job, done)
             return False
-        self._failure(job).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._failure(job).unlink()
         self._locks[job.key] = lock
         self._set(job, RunState("running"))
         return True
+
+    def _done(self, job: Job) -> RunState | None:
+        """What has become of a free job: nothing, or what somebody else has made of it."""
+        waited = job.key in self.states
+        if waited:
+            with contextlib.suppress(OSError):
+                failure = self._failure(job).read_text(encoding="utf-8", errors="replace")
+                return RunState("failed", error=failure)
+        stored = finished_run(self._store, job.key)
+        if stored is None or (self._force and stored.path == self._older.get(job.key, stored.path)):
+            return None
+        return RunState("stored", stored.path.name)
 
     def tell(self, job: Job, message: Message) -> None:
         """Pass on what a job says while it is under way."""
@@ -120,7 +130,9 @@ class Claims:
                 end = JobEnd(status="failed", error=problem)
         if end.status == "failed":
             with contextlib.suppress(OSError):  # then others who wait for it do it again
-                self._failure(job).write_text(end.error or "it failed")
+                self._failure(job).write_text(
+                    end.error or "it failed", encoding="utf-8", errors="replace"
+                )
         self._locks.pop(job.key).release()
         self._set(job, RunState(end.status, end.run, end.error))
 

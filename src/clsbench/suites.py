@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import msgspec
 import torch
 
-from clsbench.assets import locate
 from clsbench.catalog import Catalog
 from clsbench.claims import LOCKS, Claims, RunState, Watcher
 from clsbench.components import Executor
@@ -125,7 +124,8 @@ def plan_suite(
 
 
 class _Ground(NamedTuple):
-    """What all rows have in common; ``unreachable`` holds assets that could not be had, and why."""
+    """What all rows have in common; ``unreachable`` holds sets of assets that could not all be had,
+    and why."""
 
     suite: SuiteSpec
     base: ExperimentSpec
@@ -135,19 +135,19 @@ class _Ground(NamedTuple):
     catalog: Catalog
     device: torch.device
     speed: Speed
-    unreachable: dict[str, str]
+    unreachable: dict[frozenset[str], str]
 
 
 def _plan_row(row: SuiteRow, ground: _Ground) -> PlannedRow:
     changes = ground.suite.changes_of(row, ground.for_all)
+    wanted: frozenset[str] = frozenset()
     try:
         experiment = resolve(ground.base, changes, ground.catalog)
         meant = resolve(ground.base, ground.suite.changes_of(row, {}), ground.catalog)
-        absent = [a.key for a in experiment.dataset.assets()
-                  if locate(a, ground.options.assets) is None]  # fmt: skip
-        for key in absent:  # another row has waited for it in vain
-            if key in ground.unreachable:
-                return PlannedRow(row, changes, problem=ground.unreachable[key])
+        components = (experiment.dataset, experiment.backbone)
+        wanted = frozenset(asset.key for each in components for asset in each.assets())
+        if wanted in ground.unreachable:  # another row has waited for them in vain
+            return PlannedRow(row, changes, problem=ground.unreachable[wanted])
         files = prepare_files(experiment, ground.options, ground.catalog, dry_run=True)
         lacking = _what_a_stand_in_lacks(row, experiment, files)
         if lacking is not None:
@@ -155,7 +155,7 @@ def _plan_row(row: SuiteRow, ground: _Ground) -> PlannedRow:
         data = prepare_data(files.experiment, files.files)
         planned = plan_run(files.experiment, ground.options, ground.device, files, data)
     except AssetError as error:
-        ground.unreachable.update(dict.fromkeys(absent, str(error)))
+        ground.unreachable[wanted] = str(error)
         return PlannedRow(row, changes, problem=str(error))
     except ClsbenchError as error:
         return PlannedRow(row, changes, problem=str(error))

@@ -144,11 +144,14 @@ def test_two_invocations_do_nothing_twice(
         sys.executable, "-m", "clsbench", "suite", str(spec_file), "--out", str(store),
         "--sweep", "train.lr=1e-3,1e-4,1e-5", "--set", "train.epochs=2",
     ]  # fmt: skip
-    both = [
-        subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    told = [process.communicate(timeout=300)[1] for process in both]
+    files = [tmp_path / "one.txt", tmp_path / "other.txt"]
+    both = []
+    for file in files:
+        with file.open("w") as stderr:
+            both.append(subprocess.Popen(command, env=environment, stderr=stderr))
+    for process in both:
+        process.wait(300)
+    told = [file.read_text() for file in files]
     assert [process.returncode for process in both] == [0, 0], told
     assert len(finished(store)) == 3
     for number in (1, 2, 3):

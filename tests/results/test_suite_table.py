@@ -10,6 +10,7 @@ import pytest
 
 from clsbench.errors import UsageError
 from clsbench.record import FastPath, KeptActivations
+from clsbench.report.page.answer import answer
 from clsbench.results.comparison import sharing_texts, training_cost
 from clsbench.results.mistakes import mistakes
 from clsbench.results.run_rows import rows_of_runs
@@ -78,7 +79,7 @@ def test_rows_on_other_texts_have_their_figures_all_the_same(tmp_path: Path) -> 
     assert figures.comparison is not None
     assert len([each for each in figures.comparison.contenders if each.runs]) == 2
     assert figures.problems == (
-        "row 3 is in no comparison: it answered other texts than most rows",
+        "row 3 is in no comparison: it answered other texts than the rows compared",
     )
     table = suite_table(figures)
     assert list(table["title"])[3:] == ["baseline majority", "baseline tfidf-logreg:ngrams=1,c=1.0"]
@@ -87,6 +88,32 @@ def test_rows_on_other_texts_have_their_figures_all_the_same(tmp_path: Path) -> 
         (0.919, 0.969), abs=0.001
     )
     assert np.isnan(other["against_first"])
+    # Where it is the first that is left out, the others are set against the next.
+    (run,) = figures.rows[0].runs
+    write_record(run.path, msgspec.structs.replace(run.record, data=data))
+    (run,) = figures.rows[2].runs
+    assert run.record.data is not None
+    data = msgspec.structs.replace(run.record.data, sha256=figures.comparison.data_sha256)
+    write_record(run.path, msgspec.structs.replace(run.record, data=data))
+    figures = suite_figures(figures.results, tmp_path)
+    assert figures.reference == "2"
+    table = suite_table(figures)
+    assert list(table["against_first"].isna())[:3] == [True, True, False]
+    told = answer(figures)
+    assert told.question.startswith("Which of 2 ways")
+    assert "Nothing is said here of row 1" in " ".join(told.sentences)
+
+
+def test_a_sweep_of_one_row_many_seeds_outvotes_nobody(tmp_path: Path) -> None:
+    rows = [Row(seeds=(1, 2, 3, 4, 5)), Row(), Row()]
+    figures = make_figures(tmp_path, rows)
+    runs = []
+    for run in figures.rows[0].runs:
+        assert run.record.data is not None
+        data = msgspec.structs.replace(run.record.data, sha256="other")
+        runs.append(StoredRun(run.path, msgspec.structs.replace(run.record, data=data)))
+    others = [*figures.rows[1].runs, *figures.rows[2].runs]
+    assert sharing_texts([*runs, *others]) == others
 
 
 def test_an_empty_suite_has_all_columns(tmp_path: Path) -> None:

@@ -226,6 +226,8 @@ def _compare(
     if report.status == "interrupted":
         report_error("interrupted; what was compared until then is shown")
         return INTERRUPTED
+    for each in report.failed:
+        report_error(f"{each.phase} failed: {each.reason}")
     missing = [phase for phase in report.phases if phase.verdict == NOT_MEASURED]
     if missing:
         disturbed = any(not phase.b_over_a.measured for phase in missing)
@@ -234,8 +236,7 @@ def _compare(
             f"not measured: {', '.join(phase.phase for phase in missing)}: {reason}; try again on "
             "a quieter machine or with a larger --budget"
         )
-        return _NOT_MEASURED_CODE
-    return 0
+    return _NOT_MEASURED_CODE if missing or report.failed else 0
 
 
 def _checked_sweep(

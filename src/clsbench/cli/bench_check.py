@@ -141,7 +141,7 @@ def bench_check(
 
         commit = commit_of(Path.cwd(), against)
         try:
-            runs = runs_in_pairs(Path.cwd(), against, arguments, more)
+            runs = runs_in_pairs(Path.cwd(), commit, arguments, more)
         except OSError as error:  # a full disk, no socket: no regression
             raise NotMeasuredError(f"the benchmarks cannot be run: {error}") from None
         verdicts = judge_pairs(runs, chosen)

@@ -89,7 +89,12 @@ class SuiteDisplay:
 
     def ended(self) -> int:
         """How many runs are done with."""
-        return sum(s.status not in ("running", "elsewhere") for s in list(self.states.values()))
+        return sum(map(self._is_done_with, list(self.states)))
+
+    def _is_done_with(self, key: str) -> bool:
+        from clsbench.claims import UNDER_WAY
+
+        return key in self.states and self.states[key].status not in UNDER_WAY
 
     def seconds_left(self) -> float | None:
         """Until the last run: the estimates, corrected by how far off they were so far."""
@@ -100,7 +105,7 @@ class SuiteDisplay:
             if row.estimate is not None
             for run in row.runs
         }
-        if not expected:
+        if any(key not in expected and not self._is_done_with(key) for key in self.plan.runs()):
             return None
         known = [
             key

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -155,21 +156,28 @@ def _measure_phases(
     subject: Subject | None = None
     for phase in phases:
         tell(variant.value, phase)
-        try:
+        with _failing(phase, found):
             subject = subject or build_subject(plan, options, device)
             (workload,) = phase_workloads(subject, [phase])
             if isinstance(workload, NotApplicable):
                 found.append(workload)
             else:
                 found.append(measure(workload, rules))
-        except (UsageError, AssetError):
+
+
+@contextlib.contextmanager
+def _failing(phase: str, found: list[Any]) -> Iterator[None]:
+    """Add a phase to ``found`` as failed, where that is to be expected of some settings."""
+    try:
+        yield
+    except (UsageError, AssetError):
+        raise
+    except ClsbenchError as error:
+        found.append(Failed(phase, str(error)))
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
             raise
-        except ClsbenchError as error:
-            found.append(Failed(phase, str(error)))
-        except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            found.append(Failed(phase, "the memory does not suffice"))
+        found.append(Failed(phase, "the memory does not suffice"))
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -229,8 +237,8 @@ class PhaseComparison(msgspec.Struct, frozen=True, kw_only=True):
 class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
     """Two experiments, phase by phase, with all samples.
 
-    ``left_out`` holds the phases that one of the two does not have; no difference below
-    ``nothing_below`` (a fraction) is claimed.
+    ``left_out`` holds the phases that one of the two does not have, ``failed`` those that did not
+    work; no difference below ``nothing_below`` (a fraction) is claimed.
     """
 
     status: str
@@ -243,6 +251,7 @@ class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
     environment: Environment
     phases: tuple[PhaseComparison, ...]
     left_out: tuple[NotApplicable, ...]
+    failed: tuple[Failed, ...] = ()
     nothing_below: float = NOTHING_BELOW
 
 
@@ -265,6 +274,7 @@ def compare(
     device = choose_device(options.device, options.precision)
     compared: list[PhaseComparison] = []
     left_out: list[NotApplicable] = []
+    failed: list[Failed] = []
     status = "finished"
     with circumstances(options):
         environment = describe_environment(device, options)
@@ -281,7 +291,8 @@ def compare(
                 elif isinstance(other, NotApplicable):
                     left_out.append(NotApplicable(phase, f"{second.value}: {other.reason}"))
                 else:
-                    compared.append(_compare_phase(phase, one, other, rules))
+                    with _failing(phase, failed):
+                        compared.append(_compare_phase(phase, one, other, rules))
         except KeyboardInterrupt:
             if not compared:
                 raise
@@ -297,6 +308,7 @@ def compare(
         environment=environment,
         phases=tuple(compared),
         left_out=tuple(left_out),
+        failed=tuple(failed),
     )
 
 

@@ -93,6 +93,8 @@ def print_comparison(console: Console, report: ComparisonReport) -> None:
     for left_out in report.left_out:
         line = f"{left_out.phase}: not compared: {left_out.reason}"
         console.print(plain(line, "dim"), soft_wrap=True)
+    for failed in report.failed:
+        console.print(plain(f"{failed.phase}: failed: {failed.reason}", "red"), soft_wrap=True)
 
 
 def _call_text(call: Amounts) -> str:

@@ -57,6 +57,9 @@ def print_comparison(
     rows = [_contender_row(each) for each in _best_first(comparison)]
     title = f"{comparison.texts:,} texts"
     console.print(fitting_table(title, _CONTENDERS, [rows], console.width))
+    if any(each.prefix_found for each in comparison.contenders):
+        told = "° found frozen layers computed by an earlier run: alone it takes longer"
+        console.print(plain(told, "dim"), soft_wrap=True)
     pairs = _shown_pairs(comparison)
     rows = [_pair_row(pair) for pair in pairs]
     console.print(fitting_table("second against first", _PAIRS, [rows], console.width))
@@ -115,11 +118,17 @@ def _contender_row(each: Contender) -> Row:
         f"{each.calibration_error:.3f}" if each.calibration_error is not None else "–",
         f"{each.brier:.3f}" if each.brier is not None else "–",
         f"{each.trainable_parameters:,}" if each.trainable_parameters is not None else "–",
-        seconds_text(each.training_seconds) if each.training_seconds is not None else "–",
+        _cost_text(each),
     )
     name = each.name if len(each.seeds) < 2 else f"{each.name} ({len(each.seeds)} seeds)"
     in_words = f"{cells[0]} ({cells[1]}), rank {cells[2]}"
     return Row(plain(name), cells, in_words)
+
+
+def _cost_text(each: Contender) -> str:
+    if each.training_seconds is None:
+        return "–"
+    return seconds_text(each.training_seconds) + (" °" if each.prefix_found else "")
 
 
 def rank_text(ranks: RankRange) -> str:

@@ -19,7 +19,7 @@ from clsbench.report.wording import (
     points,
     seconds_text,
 )
-from clsbench.results.comparison import training_cost
+from clsbench.results.comparison import found_prefix
 from clsbench.results.suite_figures import RowFigures, SuiteFigures, suite_figures
 from clsbench.results.suite_table import state_of
 
@@ -91,15 +91,15 @@ def _estimated(row: PlannedRow) -> tuple[str, str, str]:
 
 def _plan_sums(plan: SuitePlan, stored: Collection[str]) -> Text:
     """What is left to be done, in all."""
-    seconds = {
-        run.key: row.estimate.seconds
-        for row in plan.rows
-        if row.estimate is not None
-        for run in row.runs
-        if run.key not in stored
+    estimates = {
+        run.key: row.estimate for row in plan.rows for run in row.runs if run.key not in stored
     }
-    told = f"{len(seconds)} runs to do, about {seconds_text(sum(seconds.values()))} in all: "
+    known = [each.seconds for each in estimates.values() if each is not None]
+    told = f"{len(estimates)} runs to do, "
+    if len(known) < len(estimates):
+        told += f"{len(estimates) - len(known)} of which cannot be estimated; the others take "
     told += (
+        f"about {seconds_text(sum(known))} in all: "
         "counted operations at the speed that this machine has just shown. Loading comes on top; "
         "a prefix that runs share, or that an earlier run has kept, is computed once."
     )
@@ -136,7 +136,7 @@ def _result_row(figures: RowFigures) -> Row:
     published = row.published.accuracy.get("test") if row.published is not None else None
     difference = figures.difference_from_published("test")
     seconds = figures.mean_seconds()
-    mark = " °" if training_cost(figures.runs).prefix_found else ""
+    mark = " °" if any(map(found_prefix, figures.runs)) else ""
     parameters = figures.record.parameters
     cells = (
         percent(test.mean) if test.sd is None else f"{percent(test.mean)} ± {100 * test.sd:.2f}",
@@ -173,7 +173,7 @@ def _baseline_rows(figures: SuiteFigures) -> list[Row]:
             continue
         cells = (
             percent(each.accuracy),
-            percent_interval(each.interval) if each.interval is not None else "–",
+            percent_interval(each.interval),
             rank_text(each.ranks),
             *("–",) * (len(_RESULTS) - 3),
         )
@@ -192,9 +192,10 @@ def _print_notes(console: Console, figures: SuiteFigures) -> None:
             f"{texts:,} test texts. Ranks are the range that chance leaves open; † is more than "
             "chance (paired tests of all pairs, Holm's correction); clsbench compare says more."
         )
-    if any(row.runs and training_cost(row.runs).prefix_found for row in figures.rows):
+    if any(found_prefix(run) for row in figures.rows for run in row.runs):
         notes.append(
-            "° found frozen layers that an earlier run had computed: alone it takes longer."
+            "° some of its runs found frozen layers computed by an earlier one: alone it takes "
+            "longer."
         )
     if published:
         notes.append(f"Published: {results.source} ({results.conditions}).")

@@ -37,7 +37,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     ``accuracy`` is the mean over ``seeds`` (none for a baseline); ``interval`` that of
     :func:`~clsbench.results.seeds.accuracy_interval`. ``calibration_error`` and ``brier`` are means
     over the seeds, ``calibration`` is that of the first. ``training_seconds`` has the frozen prefix
-    in it, unless ``prefix_found``: see :func:`training_cost`.
+    in it; with ``prefix_found`` only what was left of it to be computed: :func:`training_cost`.
     ``stand_ins`` names what took the place of missing assets.
     """
 
@@ -147,12 +147,13 @@ def compare_runs(
 
 
 def sharing_texts(runs: Sequence[StoredRun]) -> list[StoredRun]:
-    """The finished runs that answered the test texts that most of them answered.
+    """The finished runs that answered the test texts that most experiments among them answered.
 
     Where two sets of texts are as common, those of the latest run count.
     """
     finished = [r for r in runs if r.record.status == "finished" and r.record.data is not None]
-    counts = Counter(_data_sha256(run) for run in finished)
+    experiments = {(run.record.fingerprint, _data_sha256(run)) for run in finished}
+    counts = Counter(texts for _, texts in experiments)
     if not counts:
         return []
     latest = {_data_sha256(run): run.record.created for run in finished}
@@ -338,14 +339,15 @@ def training_cost(runs: Sequence[StoredRun]) -> Cost:
     """
     phases = [run.record.phases_seconds for run in runs]
     training = _mean([each.get("training") for each in phases])
-    alone = [run for run in runs if not _found_prefix(run)]
+    alone = [run for run in runs if not found_prefix(run)]
     prefix = [run.record.phases_seconds.get("prefix", 0.0) for run in alone or runs]
     if training is None:
         return Cost(None, prefix_found=not alone)
     return Cost(training + fmean(prefix), prefix_found=not alone)
 
 
-def _found_prefix(run: StoredRun) -> bool:
+def found_prefix(run: StoredRun) -> bool:
+    """Whether it found frozen layers that an earlier run had computed, or went on from some."""
     kept = run.record.fast_path.kept if run.record.fast_path is not None else None
     return kept is not None and kept.found + kept.continued > 0
 

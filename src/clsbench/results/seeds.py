@@ -80,8 +80,8 @@ def accuracy_interval(accuracies: Sequence[float], texts: int) -> tuple[float, f
     """The 95 % interval of the mean accuracy of runs that answered the same ``texts``.
 
     Wilson's, over texts. From three seeds on it is widened by Student's over seeds: half-widths are
-    squared and added up. So it is never narrower than that of a single run. Fewer seeds tell too
-    little of what others would give.
+    squared and added up. So it is never narrower than that of a single run of this accuracy. Fewer
+    seeds tell too little of what others would give.
     """
     mean = fmean(accuracies)
     low, high = wilson_interval(min(mean * texts, texts), texts)

@@ -30,7 +30,7 @@ class RowFigures(NamedTuple):
 
     ``accuracy`` by split over the seeds; ``interval`` of the test accuracy as
     :func:`~clsbench.results.seeds.accuracy_interval` gives it. ``against_first`` compares it with
-    the first row that has runs, where both answered the same texts. Everything but the row itself
+    the first row that is in the comparison. Everything but the row itself
     is empty where there is no run.
     """
 
@@ -46,15 +46,10 @@ class RowFigures(NamedTuple):
         """The record of the first run."""
         return self.runs[0].record if self.runs else None
 
-    def mean_seconds(self, *phases: str) -> float | None:
-        """What these phases took, summed, on average over the runs; all phases if none is named."""
-        if not self.runs:
-            return None
-        sums = [
-            sum(s for name, s in run.record.phases_seconds.items() if not phases or name in phases)
-            for run in self.runs
-        ]
-        return sum(sums) / len(sums)
+    def mean_seconds(self) -> float | None:
+        """What all phases took together, on average over the runs."""
+        sums = [sum(run.record.phases_seconds.values()) for run in self.runs]
+        return sum(sums) / len(sums) if sums else None
 
     def seconds_over_estimate(self) -> float | None:
         """Training, evaluation and, where nobody had computed it before, the frozen prefix over
@@ -156,7 +151,7 @@ def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
     if shared:
         within = {run.path for run in shared}
         problems += [
-            f"row {row.label} is in no comparison: it answered other texts than most rows"
+            f"row {row.label} is in no comparison: it answered other texts than the rows compared"
             for row in results.rows
             if any(run.path in everything.keys() - within for run in runs[row.label])
         ]

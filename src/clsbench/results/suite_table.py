@@ -48,8 +48,8 @@ def suite_table(figures: SuiteFigures) -> pd.DataFrame:
 
     Accuracies and differences are fractions. ``training_seconds`` is the frozen prefix and the
     training; ``prefix_found`` says that an earlier run had kept some of it for every run of the
-    row, which alone takes longer. ``against_first`` is against the first row that has runs,
-    ``against_best`` against the most accurate.
+    row, which alone takes longer. ``against_first`` is against the first row that
+    is compared, ``against_best`` against the most accurate.
     """
     rows = [_row(each, figures) for each in figures.rows]
     if figures.comparison is not None:
@@ -177,8 +177,10 @@ def _contender(each: Contender, figures: SuiteFigures) -> dict[str, Any]:
         "brier": each.brier,
     }
     found |= _interval("test_accuracy", each.interval)
-    names = {run: other.name for other in comparison.contenders for run in other.runs}
-    first = next((names.get(row.runs[0].path.name) for row in figures.rows if row.runs), None)
+    first = next(
+        (row.contender.name for row in figures.rows
+         if row.row.label == figures.reference and row.contender is not None), None,
+    )  # fmt: skip
     best = next((other.name for other in trained(comparison)), None)
     for column, against in (("against_first", first), ("against_best", best)):
         stands = standing(comparison, each.name, against) if against is not None else None

@@ -52,7 +52,12 @@ def short_baseline(name: str) -> str:
 
 
 def _question(figures: SuiteFigures, texts: int) -> str:
-    finished = sum(bool(row.runs) and row.row.same_as is None for row in figures.rows)
+    finished = sum(
+        bool(row.runs)
+        and row.row.same_as is None
+        and (row.contender is not None or figures.comparison is None)
+        for row in figures.rows
+    )
     names = _classes(figures)
     whom = f"{texts:,} test texts" if texts else "the test texts"
     what = f"sorts {whom} into {names}" if names else f"classifies {whom}"
@@ -107,6 +112,9 @@ class _Told:
             for each in comparison.contenders
             if each is not self.best
         }
+        self.left_out = [
+            row.row.label for row in figures.rows if row.runs and row.contender is None
+        ]
         others = self.ranked[1:]
         self.worse = [c for c in others if self._verdict(c) == "worse"]
         self.alike = [c for c in others if self._verdict(c) != "worse"]
@@ -130,7 +138,8 @@ class _Told:
         if not self.ranked[1:]:
             return f"{_capital(best)} calls {accuracy} of the test texts right."
         if not self.alike:
-            return f"{_capital(best)} is best: {accuracy}, shown to be better than every other row."
+            others = "every other row compared" if self.left_out else "every other row"
+            return f"{_capital(best)} is best: {accuracy}, shown to be better than {others}."
         count = len(self.alike)
         rest = "1 other row is" if count == 1 else f"{count} other rows are"
         if not self.worse:
@@ -146,7 +155,8 @@ class _Told:
     def _who(self) -> str:
         parts = []
         interval = percent_interval(self.best.interval)
-        what = "over texts and seeds" if len(self.best.seeds) >= FEWEST_SEEDS else "over texts"
+        several = len(self.best.seeds) >= FEWEST_SEEDS
+        what = "over texts and seeds" if several else "over texts"
         parts.append(f"Its 95 % interval {what} is {interval} %.")
         if self.alike:
             parts.append(f"Not shown to differ from it: {self._listed(self.alike)}.")
@@ -206,7 +216,7 @@ class _Told:
                 "earlier run: alone this takes longer."
             )
         passed_by = [each for each in self.alike if each.prefix_found]
-        if passed_by and quickest is not None:
+        if passed_by:
             told += (
                 f" What {self._listed(passed_by)} would take alone is not known: frozen layers "
                 "were found computed."
@@ -215,6 +225,9 @@ class _Told:
 
     def _caution(self) -> str:
         told = []
+        if self.left_out:
+            which = ("row " if len(self.left_out) == 1 else "rows ") + listed(self.left_out)
+            told.append(f"Nothing is said here of {which}, in no comparison; the notes say why.")
         if len(self.ranked) > 1:
             told.append(
                 f"The highest of {len(self.ranked)} accuracies flatters a little: on new texts it "

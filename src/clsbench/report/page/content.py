@@ -96,7 +96,7 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
     first_record = records[0][1] if records else None
     names = first_record.data.class_names if first_record and first_record.data else ()
     told, table = answer(figures), suite_table(figures)
-    points = _scatter_rows(table)
+    points = _scatter_rows(table, comparison is not None)
     notes = list(figure_notes(figures))
     if any(len(row.runs) > 1 for row in own):
         notes.append(
@@ -148,10 +148,10 @@ def figure_notes(figures: SuiteFigures) -> tuple[str, ...]:
     results, notes = figures.results, []
     if figures.comparison is not None:
         notes.append(
-            f"All rows and baselines answered the same {figures.comparison.texts:,} test texts. "
-            "Two rows are compared text by text (McNemar’s exact test for one seed; over several "
-            "seeds a test in which texts and seeds both vary), all pairs corrected by Holm’s "
-            "method at 5 %."
+            "The rows that are compared, and the baselines, answered the same "
+            f"{figures.comparison.texts:,} test texts. Two rows are compared text by text "
+            "(McNemar’s exact test for one seed; over several seeds a test in which texts and "
+            "seeds both vary), all pairs corrected by Holm’s method at 5 %."
         )
     if any(row.row.published is not None for row in figures.rows):
         conditions = f" ({results.conditions})" if results.conditions else ""
@@ -192,7 +192,10 @@ def _best(figures: SuiteFigures) -> str | None:
     return None
 
 
-def _scatter_rows(table: pd.DataFrame) -> list[ScatterRow]:
+def _scatter_rows(table: pd.DataFrame, compared: bool) -> list[ScatterRow]:
+    """All that have figures; where some are compared, these: others answered other texts."""
+    if compared:
+        table = table[table["rank_best"].notna()]
     found = []
     for row in table.to_dict("records"):
         low, high = row["test_accuracy_low"], row["test_accuracy_high"]
