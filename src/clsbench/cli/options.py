@@ -177,8 +177,7 @@ def experiment_argument(default: str | None = None) -> Callable[[F], F]:
     return click.argument(
         "experiment",
         metavar="[EXPERIMENT|FILE.toml]" if default else "EXPERIMENT|FILE.toml",
-        default=default,
-        required=default is None,
+        **({"default": default} if default else {}),  # a default of None would be one
         shell_complete=complete_experiment,
         help="A registered experiment (clsbench list experiments) or a TOML file"
         + (f" [default: {default}]" if default else "."),
