@@ -51,7 +51,7 @@ def race(assets: Path, written: Path, setting: str, *arguments: str) -> dict[str
 @pytest.mark.usefixtures("_peers")
 @pytest.mark.parametrize("setting", list(SETTINGS))
 def test_the_same_work_on_a_toy(assets: Path, setting: str, tmp_path: Path) -> None:
-    toy = ("--size", "tiny", "--threads", "1", "--rounds", "5", "--budget", "6")
+    toy = ("--size", "tiny", "--threads", "1", "--rounds", "6", "--budget", "6")
     result = race(assets, tmp_path / "race.json", setting, *toy)
     assert result["equality"]["ours"] == pytest.approx(result["equality"]["book"], abs=1e-3)
 

@@ -174,10 +174,11 @@ class _PatternType(click.ParamType[str]):
 
 def experiment_argument(default: str | None = None) -> Callable[[F], F]:
     """Add the argument ``EXPERIMENT``: a registered name or a TOML file."""
+    optional: dict[str, Any] = {"default": default} if default else {}  # None would be a default
     return click.argument(
         "experiment",
         metavar="[EXPERIMENT|FILE.toml]" if default else "EXPERIMENT|FILE.toml",
-        **({"default": default} if default else {}),  # a default of None would be one
+        **optional,
         shell_complete=complete_experiment,
         help="A registered experiment (clsbench list experiments) or a TOML file"
         + (f" [default: {default}]" if default else "."),
