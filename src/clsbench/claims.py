@@ -113,8 +113,10 @@ class Claims:
             with contextlib.suppress(OSError):
                 failure = self._failure(job).read_text(encoding="utf-8", errors="replace")
                 return RunState("failed", error=failure)
+        if self._force and not waited:
+            return None
         stored = finished_run(self._store, job.key)
-        if stored is None or (self._force and stored.path == self._older.get(job.key, stored.path)):
+        if stored is None or (self._force and stored.path == self._older.get(job.key)):
             return None
         return RunState("stored", stored.path.name)
 

@@ -23,6 +23,7 @@ from clsbench.results.store import StoredRun, read_record
 from clsbench.results.suite_results import RowResult, SuiteResults
 
 _MUCH_MEMORY = 2 * 10**9
+"""Bytes. What libraries take, which nobody expects of a run, is little beside it."""
 
 
 class RowFigures(NamedTuple):
@@ -30,8 +31,8 @@ class RowFigures(NamedTuple):
 
     ``accuracy`` by split over the seeds; ``interval`` of the test accuracy as
     :func:`~clsbench.results.seeds.accuracy_interval` gives it. ``against_first`` compares it with
-    the first row that is in the comparison. Everything but the row itself
-    is empty where there is no run.
+    the first row that is in the comparison. Everything but the row itself is empty where there is
+    no run.
     """
 
     row: RowResult
