@@ -61,7 +61,7 @@ def test_json_holds_every_sample(clsbench: Command, spec_file: Path) -> None:
     assert forward["memory"]["allocated"] > 0
     assert forward["examples"] == point["spec"]["train"]["batch_size"] == 8
     assert forward["real_tokens"] < forward["padded_tokens"] == 8 * point["max_length"]
-    assert report["limits"]["flops_per_second"] > 1e8
+    assert point["limits"]["flops_per_second"] > 1e8
 
 
 @pytest.mark.alone
@@ -141,6 +141,33 @@ def test_a_sweep_over_components(clsbench: Command, spec_file: Path) -> None:
     assert [measured["phase"] for measured in last["measurements"]] == ["prefix"]
 
 
+@pytest.mark.slow
+def test_a_sweep_over_the_circumstances(clsbench: Command, spec_file: Path, tmp_path: Path) -> None:
+    table, plot = tmp_path / "precisions.csv", tmp_path / "precisions.svg"
+    done = clsbench(
+        "bench", spec_file, *QUICK, "--phase", "forward", "--sweep", "precision=fp32,fp64",
+        "--csv", table, "--plot", plot, "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["swept"] == "precision"
+    single, double = report["points"]
+    told = [point["environment"]["precision"] for point in (single, double)]
+    assert told == ["fp32", "fp64"]
+    assert [point["environment"]["threads"] for point in (single, double)] == [1, 1]
+    peaks = [point["limits"]["flops_per_second"] for point in (single, double)]
+    assert peaks[0] > 1.3 * peaks[1], "each has its own peak"
+    assert [row["precision"] for row in csv.DictReader(table.open())] == ["fp32", "fp64"]
+    assert "fp32 and fp64, 1 threads" in plot.read_text()
+    threads = clsbench(
+        "bench", spec_file, "--budget", "0.3", "--load-limit", "100", "--phase", "forward",
+        "--sweep", "threads=1,2", env={"COLUMNS": "140"},
+    )  # fmt: skip
+    assert threads.returncode == 0, threads.stderr
+    assert "threads = 2" in threads.stdout
+    assert threads.stdout.count("peak, measured here just now") == 2
+
+
 @pytest.mark.alone
 @pytest.mark.slow
 def test_what_others_disturb_is_not_measured(
@@ -169,6 +196,10 @@ def test_what_others_disturb_is_not_measured(
         (["--csv", "nowhere/x.csv"], "there is no folder"),
         (["--sweep", "freezing=sideways,all"], "sideways"),
         (["--sweep", "batch=4,5000", "--budget", "0.1"], "is more than the"),
+        (["--sweep", "threads=1,0"], "threads = '0': expected int >= 1"),
+        (["--sweep", "precision=fp32,fp16"], "(one of: bf16, fp32, fp64)"),
+        (["--sweep", "threads=1,2", "--threads", "2"], "threads is set and swept over"),
+        (["--compare", "threads=1", "threads=2"], "write --sweep threads=A,B"),
         (["--budget", "nan"], "no finite number"),
         (["--budget", "inf"], "no finite number"),
     ],

@@ -72,13 +72,21 @@ def test_a_suite_from_a_file(clsbench: Command, suite_file: Path, tmp_path: Path
     assert rows[0]["runs"] == rows[2]["runs"]
     assert not store.exists()
 
-    done = clsbench("suite", suite_file, "--out", store, "--jobs", "2", env={"COLUMNS": "140"})
+    done = clsbench("suite", suite_file, "--out", store, "--jobs", "2", env={"COLUMNS": "120"})
     assert done.returncode == 0, done.stderr
+    assert "calibration\n" not in done.stdout
+    assert "a wider terminal" in done.stdout
     assert "layers: Which layers?" in done.stdout
     assert "= row 1" in done.stdout
     assert "baseline tfidf-logreg" in done.stdout
     assert "row 2 finished in" in done.stderr
     assert len(finished(store)) == 2
+
+    wide = clsbench("suite", suite_file, "--out", store, env={"COLUMNS": "180"})
+    assert wide.returncode == 0
+    assert "not in" in wide.stdout
+    assert "calibration" in wide.stdout
+    assert "a wider terminal" not in wide.stdout
 
     again = clsbench("suite", suite_file, "--out", store, "--json")
     assert again.returncode == 0

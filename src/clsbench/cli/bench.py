@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
+from click.core import ParameterSource
 
 from clsbench.cli.errors import INTERRUPTED, report_error
 from clsbench.cli.experiments import resolve_named
@@ -32,11 +33,13 @@ from clsbench.errors import UsageError
 
 if TYPE_CHECKING:
     from clsbench.catalog import Catalog
-    from clsbench.measure.bench import BenchReport
+    from clsbench.measure.bench import BenchReport, Variant
     from clsbench.measure.sampling import Rules
     from clsbench.options import RunOptions
 
 NOT_MEASURED = "not measured"
+_CIRCUMSTANCES = ("device", "precision", "threads")
+"""What can be swept over that is no part of the experiment."""
 _NOT_MEASURED_CODE = 4
 
 
@@ -44,7 +47,7 @@ _NOT_MEASURED_CODE = 4
 @panels
 @experiment_argument("gpt2-sms-spam")
 @spec_changes
-@run_options("device", "precision", "threads", "assets", "offline")
+@run_options(*_CIRCUMSTANCES, "assets", "offline")
 @click.option(
     "--phase",
     "phases",
@@ -59,7 +62,8 @@ _NOT_MEASURED_CODE = 4
     multiple=True,
     metavar="KEY=A,B,C",
     help="Measure for each value of a setting: batch=8,16,32 (texts per batch), tokens=64,120,256 "
-    "(positions per text), freezing=all,head-only, or any key of the spec.",
+    "(positions per text), freezing=all,head-only, any key of the spec, or device=cpu,cuda, "
+    "precision=fp32,bf16, threads=1,2.",
 )
 @click.option(
     "--compare",
@@ -140,6 +144,7 @@ def bench(
     clsbench bench gpt2-sms-spam --backbone gpt2:weights=random --phase "train step" --threads 2
     clsbench bench gpt2-sms-spam --offline --sweep tokens=32,64,128 --plot growth.svg
     clsbench bench gpt2-sms-spam --offline --sweep freezing=all,last-blocks,head-only --json
+    clsbench bench gpt2-sms-spam --offline --phase forward --sweep precision=fp32,bf16
     clsbench bench gpt2-sms-spam --offline --compare pooling=mean pooling=max
     """
     terminated = ctx.with_resource(heeding_sigterm())
@@ -148,7 +153,8 @@ def bench(
     options = chosen_run_options(ctx)
     session = ctx.find_object(Session) or Session()
     changes = chosen_changes(ctx)
-    sweep = _checked_sweep(sweeps, changes, compared is not None, csv_file, plot_file)
+    taken = {*changes, *(name for name in _CIRCUMSTANCES if _is_given(ctx, name))}
+    sweep = _checked_sweep(sweeps, taken, compared is not None, csv_file, plot_file)
     catalog = session.catalog()
     from clsbench.measure.phases import chosen_phases
     from clsbench.measure.sampling import Rules
@@ -160,18 +166,22 @@ def bench(
             ctx, experiment, compared, changes, wanted, rules, options, catalog, as_json
         )
         ctx.exit(TERMINATED if terminated else code)
-    settings: list[tuple[str, Mapping[str, Any]]] = [("", changes)]
-    if sweep is not None:
-        settings = [(v, {**changes, sweep.key: parse_value(v)}) for v in sweep.values]
-    experiments = resolve_named(experiment, [changed for _, changed in settings], catalog)
-
-    from clsbench.measure.bench import Variant
     from clsbench.measure.bench import bench as measure_all
 
-    variants = [Variant(v, e) for (v, _), e in zip(settings, experiments, strict=True)]
+    if sweep is None:
+        variants = _variants(experiment, [""], [changes], [options], catalog)
+    else:
+        settings = [{sweep.key: parse_value(value)} for value in sweep.values]
+        if sweep.key in _CIRCUMSTANCES:
+            everywhere = [chosen_run_options(ctx, **each) for each in settings]
+            changed = [changes] * len(settings)
+        else:
+            everywhere = [options] * len(settings)
+            changed = [{**changes, **each} for each in settings]
+        variants = _variants(experiment, sweep.values, changed, everywhere, catalog)
     with only_results_on_stdout(), _Telling(session.quiet, len(wanted) * len(variants)) as told:
         report = measure_all(
-            variants, sweep.key if sweep else None, wanted, rules, options, catalog, told.tell
+            variants, sweep.key if sweep else None, wanted, rules, catalog, told.tell
         )
     _show(ctx, report, as_json, csv_file, plot_file)
     if report.status == "interrupted":
@@ -191,6 +201,23 @@ def bench(
         ctx.exit(_NOT_MEASURED_CODE)
 
 
+def _variants(
+    experiment: str,
+    values: Sequence[str],
+    changes: Sequence[Mapping[str, Any]],
+    options: Sequence[RunOptions],
+    catalog: Catalog,
+) -> list[Variant]:
+    from clsbench.measure.bench import Variant
+
+    experiments = resolve_named(experiment, changes, catalog)
+    return [Variant(*each) for each in zip(values, experiments, options, strict=True)]
+
+
+def _is_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
 def _compare(
     ctx: click.Context,
     experiment: str,
@@ -204,7 +231,7 @@ def _compare(
 ) -> int:
     from rich.console import Console
 
-    from clsbench.measure.bench import Variant, compare
+    from clsbench.measure.bench import compare
     from clsbench.report.bench import print_comparison
 
     variants = []
@@ -213,12 +240,17 @@ def _compare(
         key = SHORT_AXES.get(key, key)
         if equals and key in changes:
             raise UsageError(f"{key} is set and compared")
+        if equals and key in _CIRCUMSTANCES:
+            raise UsageError(
+                f"{key} is the same of both that take turns: write --sweep {key}=A,B, or "
+                f"--{key} {value or 'A'} for both"
+            )
         changed = {**changes, key: parse_value(value)} if equals else changes
-        (resolved,) = resolve_named(experiment if equals else text, [changed], catalog)
-        variants.append(Variant(text, resolved))
+        named = experiment if equals else text
+        variants += _variants(named, [text], [changed], [options], catalog)
     session = ctx.find_object(Session) or Session()
     with only_results_on_stdout(), _Telling(session.quiet, len(phases)) as told:
-        report = compare(variants[0], variants[1], phases, rules, options, catalog, told.tell)
+        report = compare(variants[0], variants[1], phases, rules, catalog, told.tell)
     if as_json:
         tell_json(ctx, report)
     else:
@@ -241,7 +273,7 @@ def _compare(
 
 def _checked_sweep(
     sweeps: Sequence[str],
-    changes: Mapping[str, Any],
+    taken: Collection[str],
     comparing: bool,
     csv_file: Path | None,
     plot_file: Path | None,
@@ -253,7 +285,7 @@ def _checked_sweep(
         raise UsageError("--compare stands alone: without --sweep, --csv and --plot")
     if plot_file is not None and sweep is None:
         raise UsageError("--plot draws times over a setting: say which by --sweep KEY=A,B,C")
-    if sweep is not None and sweep.key in changes:
+    if sweep is not None and sweep.key in taken:
         raise UsageError(f"{sweep.key} is set and swept over")
     if csv_file is not None and not csv_file.absolute().parent.is_dir():
         raise UsageError(f"{csv_file}: there is no folder {csv_file.absolute().parent}")

@@ -59,11 +59,17 @@ def run_options(*names: str) -> Callable[[F], F]:
     return decorate
 
 
-def chosen_run_options(ctx: click.Context) -> RunOptions:
-    """The circumstances that the command line asks for, defaults filled in."""
+def chosen_run_options(ctx: click.Context, **changed: Any) -> RunOptions:
+    """The circumstances that the command line asks for, defaults filled in.
+
+    Raises:
+        UsageError: a value in ``changed`` does not fit.
+    """
     session = ctx.find_object(Session) or Session()
     return convert(
-        {**ctx.meta.get(_OPTIONS, {}), "plugins": session.plugins}, RunOptions, "options"
+        {**ctx.meta.get(_OPTIONS, {}), "plugins": session.plugins, **changed},
+        RunOptions,
+        "options",
     )
 
 

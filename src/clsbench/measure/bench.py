@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -37,10 +38,12 @@ from clsbench.resolve import Experiment
 
 
 class Variant(NamedTuple):
-    """An experiment to be measured, and the value of the setting by which it differs."""
+    """An experiment to be measured, where and how, and the value of the setting by which it
+    differs."""
 
     value: str
     experiment: Experiment
+    options: RunOptions
 
 
 class Failed(msgspec.Struct, frozen=True):
@@ -51,13 +54,16 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """One experiment: what it was in full, and its phases.
+    """One experiment: what it was in full, on which machine, and its phases, raw samples included.
 
-    ``value`` is that of the setting that is swept over, empty where there is none. ``left_out``
-    holds the phases that it does not have, ``failed`` those that did not work.
+    ``value`` is that of the setting that is swept over, empty where there is none. ``limits`` are
+    the best that was seen in the whole run under the same circumstances. ``left_out`` holds the
+    phases that the experiment does not have, ``failed`` those that did not work.
     """
 
     value: str
+    environment: Environment
+    limits: Limits
     spec: dict[str, Any]
     stand_ins: tuple[StandIn, ...]
     parameters: ParameterCounts | None
@@ -68,10 +74,11 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was measured, raw samples included, on which machine and by which rules.
+    """Everything that was measured, and by which rules.
 
-    ``swept`` is the setting in which the points differ, as a key of the spec; ``None`` for one
-    point. ``status`` is ``finished`` or ``interrupted``: then the points are those until then.
+    ``swept`` is the setting in which the points differ, a key of the spec, ``device``,
+    ``precision`` or ``threads``; ``None`` for one point. ``status`` is ``finished`` or
+    ``interrupted``: then the points are those until then.
     """
 
     status: str
@@ -79,8 +86,6 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
     experiment: str
     swept: str | None
     rules: Rules
-    environment: Environment
-    limits: Limits
     points: tuple[Point, ...]
 
 
@@ -93,7 +98,6 @@ def bench(
     swept: str | None,
     phases: Sequence[str],
     rules: Rules,
-    options: RunOptions,
     catalog: Catalog,
     tell: Tell,
 ) -> BenchReport:
@@ -104,41 +108,46 @@ def bench(
         UsageError: what was asked for is wrong or missing.
         AssetError: data or weights cannot be had.
     """
-    device = choose_device(options.device, options.precision)
-    points: list[Point] = []
+    # All of them first, lest a mistake in the last comes out after an hour.
+    devices = [choose_device(each.options.device, each.options.precision) for each in variants]
+    planned = []
+    for variant, device in zip(variants, devices, strict=True):
+        with circumstances(variant.options):
+            planned.append(plan_subject(variant.experiment, variant.options, device, catalog))
+    meters: dict[RunOptions, LimitsMeter] = {}
+    points: list[tuple[RunOptions, Callable[[Limits], Point]]] = []
     status = "finished"
-    with circumstances(options):
-        environment = describe_environment(device, options)
-        # All of them first, lest a mistake in the last comes out after an hour.
-        planned = [plan_subject(each.experiment, options, device, catalog) for each in variants]
-        meter = LimitsMeter(device, options.precision, seconds=min(1.5, rules.budget_seconds / 4))
-        meter.measure()
-        try:
-            for variant, plan in zip(variants, planned, strict=True):
+    try:
+        for variant, device, plan in zip(variants, devices, planned, strict=True):
+            with circumstances(variant.options):
+                if (meter := meters.get(variant.options)) is None:
+                    seconds = min(1.5, rules.budget_seconds / 4)
+                    meter = LimitsMeter(device, variant.options.precision, seconds=seconds)
+                    meter.measure()
+                    meters[variant.options] = meter
                 found: list[Measurement | NotApplicable | Failed] = []
                 try:
-                    _measure_phases(variant, plan, phases, rules, options, device, tell, found)
+                    _measure_phases(variant, plan, phases, rules, device, tell, found)
                 finally:
                     if found:
-                        points.append(_point(variant.value, plan, found))
+                        environment = describe_environment(device, variant.options)
+                        made = functools.partial(_point, variant.value, plan, found, environment)
+                        points.append((variant.options, made))
                 gc.collect()  # a classifier and what keeps its activations refer to each other
                 if device.type == "cuda":
                     torch.cuda.empty_cache()
                 meter.measure()
-        except KeyboardInterrupt:
-            if not points:
-                raise
-            status = "interrupted"
-        limits = meter.best()
+    except KeyboardInterrupt:
+        if not points:
+            raise
+        status = "interrupted"
     return BenchReport(
         status=status,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         experiment=variants[0].experiment.spec.name,
         swept=swept,
         rules=rules,
-        environment=environment,
-        limits=limits,
-        points=tuple(points),
+        points=tuple(made(meters[options].best()) for options, made in points),
     )
 
 
@@ -147,7 +156,6 @@ def _measure_phases(
     plan: PlannedSubject,
     phases: Sequence[str],
     rules: Rules,
-    options: RunOptions,
     device: torch.device,
     tell: Tell,
     found: list[Measurement | NotApplicable | Failed],
@@ -157,7 +165,7 @@ def _measure_phases(
     for phase in phases:
         tell(variant.value, phase)
         with _failing(phase, found):
-            subject = subject or build_subject(plan, options, device)
+            subject = subject or build_subject(plan, variant.options, device)
             (workload,) = phase_workloads(subject, [phase])
             if isinstance(workload, NotApplicable):
                 found.append(workload)
@@ -187,12 +195,18 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _point(
-    value: str, plan: PlannedSubject, found: Sequence[Measurement | NotApplicable | Failed]
+    value: str,
+    plan: PlannedSubject,
+    found: Sequence[Measurement | NotApplicable | Failed],
+    environment: Environment,
+    limits: Limits,
 ) -> Point:
     record = plan.planned.record
     assert record.data is not None
     return Point(
         value=value,
+        environment=environment,
+        limits=limits,
         spec=record.spec,
         stand_ins=record.stand_ins,
         parameters=record.parameters,
@@ -260,17 +274,17 @@ def compare(
     second: Variant,
     phases: Sequence[str],
     rules: Rules,
-    options: RunOptions,
     catalog: Catalog,
     tell: Tell,
 ) -> ComparisonReport:
-    """Let the phases of two experiments take turns; what was measured before an interruption is
-    kept.
+    """Let the phases of two experiments take turns, under the circumstances of the first; what was
+    measured before an interruption is kept.
 
     Raises:
         UsageError: what was asked for is wrong or missing.
         AssetError: data or weights cannot be had.
     """
+    options = first.options
     device = choose_device(options.device, options.precision)
     compared: list[PhaseComparison] = []
     left_out: list[NotApplicable] = []

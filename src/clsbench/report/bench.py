@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from clsbench.measure.bench import Amounts, BenchReport, ComparisonReport, PhaseComparison
     from clsbench.measure.limits import Limits
     from clsbench.measure.measurement import Measurement
+    from clsbench.measure.sampling import Rules
 
 _HEADERS = (
     "time a call",
@@ -46,8 +47,11 @@ def print_bench(console: Console, report: BenchReport) -> None:
             console.print(plain(told, "yellow"), soft_wrap=True)
         if report.swept is not None:
             console.print(plain(f"{report.swept} = {point.value}", "bold"), soft_wrap=True)
+        if _one_peak(report) is None:
+            for line in _peak(point.limits, report.rules):
+                console.print(plain(line, "dim"), soft_wrap=True)
         shown = range(len(_HEADERS)) if console.width >= _WIDE_CHARACTERS else _NARROW
-        rows = [_row(measured, report.limits, shown) for measured in point.measurements]
+        rows = [_row(measured, point.limits, shown) for measured in point.measurements]
         headers = [_HEADERS[column] for column in shown]
         console.print(fitting_table("phase", headers, [rows], console.width))
         for measured in point.measurements:
@@ -132,8 +136,8 @@ def write_csv(report: BenchReport, file: Path) -> None:
     with file.open("w", newline="", encoding="utf-8") as lines:
         writer = csv.writer(lines)
         writer.writerow([report.swept or "setting", *_CSV_COLUMNS])
-        environment = report.environment
         for point in report.points:
+            environment = point.environment
             run = (
                 report.experiment,
                 " ".join(f"{each.by} for {each.replaced}" for each in point.stand_ins),
@@ -172,22 +176,10 @@ def _csv_cells(measured: Measurement) -> list[object]:
 
 
 def _conditions(report: BenchReport) -> Iterator[str]:
-    environment, limits = report.environment, report.limits
-    yield (
-        f"{report.experiment} on {environment.device} ({environment.device_name}), "
-        f"{environment.precision}, "
-        f"{environment.threads} threads, torch {environment.torch}; {report.date}"
-    )
-    yield (
-        f"peak, measured here just now: {limits.flops_per_second / 1e9:,.0f} GFLOP/s in products "
-        f"of {limits.matrix_side:,} × {limits.matrix_side:,} matrices, "
-        f"{limits.bytes_per_second / 1e9:,.1f} GB/s copied"
-    )
-    if limits.foreign_cores > report.rules.load_limit_cores:
-        yield (
-            f"others used {limits.foreign_cores:.1f} cores meanwhile: the true peak may be higher, "
-            "and the shares of it lower"
-        )
+    torch = report.points[0].environment.torch
+    yield f"{report.experiment} on {circumstances_text(report)}, torch {torch}; {report.date}"
+    if (limits := _one_peak(report)) is not None:
+        yield from _peak(limits, report.rules)
     sizes = dict.fromkeys(str(point.spec["train"]["batch_size"]) for point in report.points)
     widths = dict.fromkeys(f"{point.max_length:,}" for point in report.points)
     yield (
@@ -196,6 +188,37 @@ def _conditions(report: BenchReport) -> Iterator[str]:
         f"many); samples in which others used more than {report.rules.load_limit_cores:g} cores "
         "are dropped"
     )
+
+
+def circumstances_text(report: BenchReport) -> str:
+    """Devices, precisions and threads, as in ``cpu (AMD EPYC), fp32, 2 threads``."""
+    environments = [point.environment for point in report.points]
+    parts = (
+        [f"{each.device} ({each.device_name})" for each in environments],
+        [each.precision for each in environments],
+        [str(each.threads) for each in environments],
+    )
+    devices, precisions, threads = (listed([*dict.fromkeys(part)]) for part in parts)
+    return f"{devices}, {precisions}, {threads} threads"
+
+
+def _one_peak(report: BenchReport) -> Limits | None:
+    """That of all points, if they have the same."""
+    limits = {point.limits for point in report.points}
+    return limits.pop() if len(limits) == 1 else None
+
+
+def _peak(limits: Limits, rules: Rules) -> Iterator[str]:
+    yield (
+        f"peak, measured here just now: {limits.flops_per_second / 1e9:,.0f} GFLOP/s in products "
+        f"of {limits.matrix_side:,} × {limits.matrix_side:,} matrices, "
+        f"{limits.bytes_per_second / 1e9:,.1f} GB/s copied"
+    )
+    if limits.foreign_cores > rules.load_limit_cores:
+        yield (
+            f"others used {limits.foreign_cores:.1f} cores meanwhile: the true peak may be higher, "
+            "and the shares of it lower"
+        )
 
 
 def _row(measured: Measurement, limits: Limits, shown: Sequence[int]) -> Row:

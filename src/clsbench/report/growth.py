@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from clsbench.errors import UsageError
-from clsbench.report.bench import duration_text
+from clsbench.report.bench import circumstances_text, duration_text
 from clsbench.report.plots import SETTINGS
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ def growth_figure(report: BenchReport) -> Figure:
     axes = figure.add_subplot()
     numbers = _numbers([point.value for point in report.points])
     places = numbers or [float(place) for place in range(len(report.points))]
-    environment = report.environment
-    title = f"{report.experiment}, {environment.device} ({environment.device_name})"
-    title += f", {environment.precision}, {environment.threads} threads"
+    title = f"{report.experiment}, {circumstances_text(report)}"
     stand_ins = {s.by.partition(":")[0]: None for p in report.points for s in p.stand_ins}
     if stand_ins:
         title += f"\nSTAND-INS ({', '.join(stand_ins)}): not the real experiment"
@@ -220,5 +218,9 @@ def _numbers(values: list[str]) -> list[float] | None:
 
 
 def _label(report: BenchReport) -> str:
-    units = {"train.batch_size": "texts per batch", "data.padding": "token positions per text"}
+    units = {
+        "train.batch_size": "texts per batch",
+        "data.padding": "token positions per text",
+        "threads": "CPU threads",
+    }
     return units.get(report.swept or "", report.swept or "")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.text import Text
 
 from clsbench.report.comparison import rank_text
-from clsbench.report.layout import Row, fitting_table
+from clsbench.report.layout import Row, fitting_table, line_width
 from clsbench.report.wording import (
     bytes_text,
     percent,
@@ -21,22 +21,30 @@ from clsbench.report.wording import (
 )
 from clsbench.results.comparison import found_prefix
 from clsbench.results.suite_figures import RowFigures, SuiteFigures, suite_figures
-from clsbench.results.suite_table import state_of
+from clsbench.results.suite_table import baseline_seconds, state_of
 
 if TYPE_CHECKING:
+    from clsbench.results.comparison import Contender
     from clsbench.results.suite_results import SuiteResults
     from clsbench.suites import PlannedRow, SuitePlan
+
+T = TypeVar("T")
 
 _RESULTS = (
     "test\naccuracy",
     "95 %",
     "rank",
+    "not in\ntrain",
+    "calibration\nerror",
     "pub-\nlished",
     "against\npublished",
     "against\nrow {}",
     "trained\nparameters",
     "time",
 )
+_WHERE_THERE_IS_ROOM = (3, 4)
+"""The columns that are left out where all do not fit."""
+_ROOM_FOR_LABELS = 32
 _PLAN = ("runs", "in the\nstore", "trained\nparameters", "memory", "prefix", "training", "a run")
 
 
@@ -120,8 +128,17 @@ def print_suite(console: Console, results: SuiteResults, store: Path) -> None:
     headers = tuple(h.format(figures.reference or "–") for h in _RESULTS)
     rows = [_result_row(row) for row in figures.rows]
     groups = [rows, _baseline_rows(figures)]
+    full = line_width(headers, [row.cells for group in groups for row in group])
+    complete = full + _ROOM_FOR_LABELS <= console.width
+    if not complete:
+        headers = _narrower(headers)
+        groups = [[row._replace(cells=_narrower(row.cells)) for row in rows] for rows in groups]
     console.print(fitting_table("row", headers, groups, console.width))
-    _print_notes(console, figures)
+    _print_notes(console, figures, complete)
+
+
+def _narrower(cells: Sequence[T]) -> tuple[T, ...]:
+    return tuple(cell for at, cell in enumerate(cells) if at not in _WHERE_THERE_IS_ROOM)
 
 
 def _result_row(figures: RowFigures) -> Row:
@@ -141,14 +158,26 @@ def _result_row(figures: RowFigures) -> Row:
     cells = (
         percent(test.mean) if test.sd is None else f"{percent(test.mean)} ± {100 * test.sd:.2f}",
         percent_interval(figures.interval) if figures.interval is not None else "–",
-        rank_text(figures.contender.ranks) if figures.contender is not None else "–",
+        *_contender_cells(figures.contender),
         percent(published) if published is not None else "–",
         points(difference) if difference is not None else "–",
         _against_first(figures),
         f"{parameters.trainable:,}" if parameters is not None else "–",
         seconds_text(seconds) + mark if seconds is not None else "–",
     )
-    return Row(label, cells, f"{cells[0]} ({cells[1]}), {cells[5]}, {cells[7]}")
+    return Row(label, cells, f"{cells[0]} ({cells[1]}), {cells[-3]}, {cells[-1]}")
+
+
+def _contender_cells(each: Contender | None) -> tuple[str, str, str]:
+    """What only a comparison can tell."""
+    if each is None:
+        return ("–", "–", "–")
+    rest, error = each.accuracy_without_leaked, each.calibration_error
+    return (
+        rank_text(each.ranks),
+        percent(rest) if rest is not None else "–",
+        f"{error:.3f}" if error is not None else "–",
+    )
 
 
 def _against_first(figures: RowFigures) -> str | Text:
@@ -171,17 +200,20 @@ def _baseline_rows(figures: SuiteFigures) -> list[Row]:
     for each in comparison.contenders:
         if each.runs:
             continue
+        seconds = baseline_seconds(figures, each.name)
         cells = (
             percent(each.accuracy),
             percent_interval(each.interval),
-            rank_text(each.ranks),
-            *("–",) * (len(_RESULTS) - 3),
+            *_contender_cells(each),
+            *("–",) * (len(_RESULTS) - 6),
+            seconds_text(seconds) if seconds is not None else "–",
         )
-        rows.append(Row(plain(each.name, "dim"), cells, f"{cells[0]} ({cells[1]})"))
+        words = f"{cells[0]} ({cells[1]}), {cells[-1]}"
+        rows.append(Row(plain(each.name, "dim"), cells, words))
     return rows
 
 
-def _print_notes(console: Console, figures: SuiteFigures) -> None:
+def _print_notes(console: Console, figures: SuiteFigures, complete: bool) -> None:
     results = figures.results
     marked = any(row.row.modified and row.record is not None for row in figures.rows)
     published = any(row.row.published is not None for row in figures.rows)
@@ -190,7 +222,13 @@ def _print_notes(console: Console, figures: SuiteFigures) -> None:
         texts = figures.comparison.texts
         notes.append(
             f"{texts:,} test texts. Ranks are the range that chance leaves open; † is more than "
-            "chance (paired tests of all pairs, Holm's correction); clsbench compare says more."
+            "chance (paired tests of all pairs, Holm's correction); clsbench compare says more"
+            + (
+                "."
+                if complete
+                else ", as do a wider terminal and the report: accuracy on texts not "
+                "in train, and calibration."
+            )
         )
     if any(found_prefix(run) for row in figures.rows for run in row.runs):
         notes.append(
