@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +17,9 @@ import msgspec
 import pytest
 import torch
 
+import clsbench
 from clsbench.catalog import load_catalog
-from clsbench.environment import circumstances, cpu_name
+from clsbench.environment import circumstances, cpu_name, git_commit
 from clsbench.errors import AssetError, ClsbenchError
 from clsbench.measure.flops import count_flops
 from clsbench.measure.memory import peak_memory
@@ -30,7 +32,8 @@ from clsbench.resolve import find_spec, resolve
 from rounds import METHOD, RoundTimer, on_one_core
 from turn import Turn
 
-HISTORY = Path(__file__).with_name(".history")
+HERE = Path(__file__).parent
+HISTORY = HERE / ".history"
 FEWEST_ROUNDS = FEWEST_SAMPLES + 2  # others may disturb some
 MOST_ROUNDS = 300
 EXPERIMENT = {"dataset": "synthetic-sms", "data.padding": 64}
@@ -110,7 +113,26 @@ def pytest_benchmark_update_machine_info(
         "slow_down": config.getoption("--slow-down"),
     }
     chosen = [config.option.keyword, config.option.markexpr, *(config.option.deselect or [])]
-    machine_info["selection"] = " / ".join([*chosen, *map(str, config.args)])
+    places = [os.path.relpath(config.invocation_params.dir / a, HERE) for a in config.args]
+    machine_info["selection"] = " / ".join([*chosen, *places])
+
+
+def pytest_benchmark_generate_commit_info(config: pytest.Config) -> dict[str, Any]:
+    """Of the sources that are timed, wherever pytest was started."""
+    commit, dirty = "unversioned", False
+    if git_commit() is not None:  # the sources are in a repository, and not beside one
+        commit = _git("rev-parse", "HEAD")
+        dirty = bool(_git("status", "--porcelain", "--", ":/src", ":/benchmarks/*.py"))
+    return {"id": commit, "time": None, "author_time": None, "dirty": dirty,
+            "project": "clsbench", "branch": "(unknown)"}  # fmt: skip
+
+
+def _git(*arguments: str) -> str:
+    sources = Path(clsbench.__file__).parent
+    done = subprocess.run(
+        ["git", "-C", sources, *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
 @pytest.fixture(scope="session")
@@ -134,7 +156,7 @@ def make_subject(
     options: RunOptions, pytestconfig: pytest.Config
 ) -> Callable[[torch.device, dict[str, Any]], Subject]:
     """The embedded experiment with some changes, on a device."""
-    catalog = load_catalog()
+    catalog = load_catalog(options.plugins)
     base = find_spec("gpt2-sms-spam", catalog)
     latest: dict[str, Subject] = {}
 

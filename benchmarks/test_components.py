@@ -7,12 +7,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from clsbench.catalog import load_catalog
+from catalog_by_default import component, names
 from clsbench.measure.phases import PhaseWorkload
 from clsbench.measure.sampling import Workload
 from clsbench.measure.subjects import Subject
 
-CATALOG = load_catalog()
 TEXTS, POSITIONS, WIDTH, CLASSES = 8, 120, 768, 2
 
 
@@ -31,10 +30,10 @@ def workload(
     )
 
 
-@pytest.mark.parametrize("name", list(CATALOG.entries["poolings"]))
+@pytest.mark.parametrize("name", names("poolings"))
 @pytest.mark.benchmark(group="poolings, forward and backward")
 def test_pooling(timed: Callable[[Workload], None], device: torch.device, name: str) -> None:
-    pooling = CATALOG.entries["poolings"][name].component().build(WIDTH).to(device)
+    pooling = component("poolings", name).build(WIDTH).to(device)
     hidden = torch.rand(TEXTS, POSITIONS, WIDTH, device=device, requires_grad=True)
     lengths = torch.linspace(5, POSITIONS, TEXTS).long().to(device)
 
@@ -45,10 +44,10 @@ def test_pooling(timed: Callable[[Workload], None], device: torch.device, name: 
     timed(workload("pooling", device, int(lengths.sum()), pool))
 
 
-@pytest.mark.parametrize("name", list(CATALOG.entries["heads"]))
+@pytest.mark.parametrize("name", names("heads"))
 @pytest.mark.benchmark(group="heads, forward and backward")
 def test_head(timed: Callable[[Workload], None], device: torch.device, name: str) -> None:
-    head = CATALOG.entries["heads"][name].component().build(WIDTH, CLASSES).to(device)
+    head = component("heads", name).build(WIDTH, CLASSES).to(device)
     pooled = torch.rand(TEXTS, WIDTH, device=device, requires_grad=True)
 
     def classify() -> None:

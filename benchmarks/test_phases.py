@@ -12,16 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from clsbench.catalog import load_catalog
+from catalog_by_default import component, names
 from clsbench.measure.phases import PHASES
 
-CATALOG = load_catalog()
 STEPS = ("forward", "forward+backward", "train step", "cached train step")
 TimePhase = Callable[[torch.device, str, dict[str, Any]], None]
-
-
-def names(axis: str) -> list[str]:
-    return list(CATALOG.entries[axis])
 
 
 @pytest.mark.parametrize("phase", [phase for phase in PHASES if phase not in STEPS])
@@ -35,6 +30,7 @@ def test_phase(timed_phase: TimePhase, device: torch.device, phase: str) -> None
 def test_freezing(
     benchmark: Any, timed_phase: TimePhase, device: torch.device, phase: str, freezing: str
 ) -> None:
+    component("freezing_strategies", freezing)
     benchmark.group = f"freezing: {phase}"
     timed_phase(device, phase, {"freezing": freezing})
 
@@ -44,5 +40,6 @@ def test_freezing(
 def test_pooling(
     benchmark: Any, timed_phase: TimePhase, device: torch.device, phase: str, pooling: str
 ) -> None:
+    component("poolings", pooling)
     benchmark.group = f"pooling: {phase}"
     timed_phase(device, phase, {"pooling": pooling})

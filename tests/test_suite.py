@@ -116,6 +116,9 @@ def test_toml_rows_without_a_label_are_numbered() -> None:
         ('base = "b"\n[[rows]]\nlabel = "1"\n[[rows]]\nlabel = "1"', "two rows are called '1'"),
         ("base = ", "no valid TOML"),
         ('base = "b"\nname = "../b"\n[[rows]]', "the name '../b' is to name a file"),
+        ('base = "b"\n[[rows]]\npublished = {accuracy = {test = 95}}', "<= 1"),
+        ('base = "b"\n[[rows]]\npublished = {accuracy = {foo = 0.5}}', "foo"),
+        ('base = "b"\n[[rows]]\npublished = {accuracy = {}, minutes = -3}', "minutes"),
     ],
 )
 def test_a_file_that_is_no_suite_is_refused(text: str, told: str) -> None:

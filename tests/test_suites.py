@@ -172,6 +172,58 @@ def test_force_runs_what_is_stored_again(options: RunOptions, catalog: Catalog) 
     assert forced.rows[0].runs != first.rows[0].runs
 
 
+class Stopped(Executor, frozen=True):
+    """Does nothing, and ends at once or, where ``claims``, with its first job, as Ctrl-C does."""
+
+    claims: bool = True
+
+    def execute(self, jobs: Sequence[Job], at_once: int | None, board: Board) -> None:
+        if self.claims:
+            assert board.claim(jobs[0])
+            board.end(jobs[0], JobEnd(status="interrupted", error="interrupted"))
+        raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("claims", [False, True])
+def test_what_is_to_be_done_again_stands_until_it_is(
+    claims: bool, options: RunOptions, catalog: Catalog
+) -> None:
+    first, _ = run(plan(options, catalog), options)
+    with pytest.raises(KeyboardInterrupt):
+        run_suite(plan(options, catalog), Stopped(claims), options, None, Watching(), force=True)
+    kept = read_suite_results(options.out, "small")
+    assert [row.runs for row in kept.rows] == [row.runs for row in first.rows]
+    assert [row.stored for row in kept.rows] == [row.runs for row in first.rows]
+    assert not any(row.waiting for row in kept.rows)
+
+
+@pytest.mark.slow
+def test_rows_run_one_after_the_other_are_one_table(options: RunOptions, catalog: Catalog) -> None:
+    def done(*labels: str, where: RunOptions = options, **for_all: Any) -> SuiteResults:
+        rows = [row for row in SUITE.rows if row.label in labels]
+        planned = plan_suite(SUITE, rows, for_all, 1, where, catalog)
+        command = ["clsbench", "suite", "small", "--rows", ",".join(labels), "--offline"]
+        run_suite(planned, Here(), where, None, Watching(), command)
+        return read_suite_results(options.out, "small")
+
+    assert [row.label for row in done("2").rows] == ["2"]
+    both = done("3")
+    assert [row.label for row in both.rows] == ["2", "3"]
+    assert both.command[-2:] == ("--rows", "2,3")
+    assert both.command.count("--rows") == 1
+    whole = done("1")
+    assert [row.label for row in whole.rows] == ["1", "2", "3"]
+    assert [row.same_as for row in whole.rows] == [None, None, "1"]
+    assert whole.command == ("clsbench", "suite", "small", "--offline")
+    figures = suite_figures(whole, options.out)
+    assert figures.comparison is not None
+    assert {c.name for c in figures.comparison.contenders} >= {"row 1 = 3", "row 2"}
+    elsewhere = msgspec.structs.replace(options, precision="fp64")
+    assert [row.label for row in done("1", where=elsewhere).rows] == ["1"], "another table"
+    assert [row.label for row in done("2", **{"train.lr": 0.1}).rows] == ["2"]
+
+
 @pytest.mark.slow
 def test_seeds_are_runs_of_their_own_on_one_split(options: RunOptions, catalog: Catalog) -> None:
     planned = plan(options, catalog, seeds=2)
@@ -331,14 +383,6 @@ def test_what_is_changed_for_all_is_marked(options: RunOptions, catalog: Catalog
 def test_an_interrupted_run_is_stored_and_the_executor_stops(
     options: RunOptions, catalog: Catalog
 ) -> None:
-    class Stopped(Executor, frozen=True):
-        """Ends at its first job, as Ctrl-C does."""
-
-        def execute(self, jobs: Sequence[Job], at_once: int | None, board: Board) -> None:
-            assert board.claim(jobs[0])
-            board.end(jobs[0], JobEnd(status="interrupted", error="interrupted"))
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         run_suite(plan(options, catalog), Stopped(), options, None, Watching())
     results = read_suite_results(options.out, "small")

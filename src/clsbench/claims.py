@@ -58,6 +58,8 @@ class Claims:
         keep: Callable[[Mapping[str, RunState]], None],
     ) -> None:
         self.states: dict[str, RunState] = {}
+        self.before: dict[str, str] = {}
+        """The runs that are stored already and to be done again."""
         self._keep = keep
         self._store = store
         self._watcher = watcher
@@ -72,11 +74,13 @@ class Claims:
         they are told of whatever ends the suite."""
         left = []
         for job in jobs:
-            stored = None if self._force else finished_run(self._store, job.key)
-            if stored is None:
-                left.append(job)
-            else:
+            stored = finished_run(self._store, job.key)
+            if stored is not None and not self._force:
                 self._set(job, RunState("stored", stored.path.name))
+                continue
+            left.append(job)
+            if stored is not None:
+                self.before[job.key] = stored.path.name
         return left
 
     def claim(self, job: Job) -> bool:

@@ -29,8 +29,11 @@ class PublishedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     ``remark`` says what is odd about the figures.
     """
 
-    accuracy: dict[str, float]
-    minutes: float | None = None
+    accuracy: dict[
+        Annotated[str, Meta(pattern=r"^(train|validation|test)\Z")],
+        Annotated[float, Meta(ge=0, le=1)],
+    ]
+    minutes: Annotated[float, Meta(ge=0)] | None = None
     remark: str = ""
 
 

@@ -223,9 +223,10 @@ def run_suite(
 ) -> SuiteResults:
     """Do every run of the rows once, whichever rows share it, and say what became of them.
 
-    What is finished in the store is taken from there, unless ``force`` is given. A run that
-    another invocation is doing is waited for. What fails leaves the others alone. The suite's file
-    in the store follows run by run; ``command`` stands in it.
+    What is finished in the store is taken from there, unless ``force`` is given: then it stands
+    for the new run until that is finished. A run that another invocation is doing is waited for.
+    What fails leaves the others alone. The suite's file in the store follows run by run;
+    ``command`` stands in it.
 
     Raises:
         UsageError: the store cannot be written.
@@ -237,11 +238,15 @@ def run_suite(
     created = datetime.now(UTC).isoformat(timespec="seconds")
     pending = [_job(run, options, at_once) for run in plan.runs().values()]
 
+    whole = {row.label: plan.suite.changes_of(row, plan.for_all) for row in plan.suite.rows}
+    where = {name: getattr(options, name) for name in ("device", "precision", "offline")}
+
     def results(states: Mapping[str, RunState]) -> SuiteResults:
-        return _results(plan, states, command, created)
+        rows = tuple(_row_result(row, plan, states, claims.before) for row in plan.rows)
+        return _results(plan, rows, where, command, created)
 
     def keep(states: Mapping[str, RunState]) -> None:
-        write_suite_results(store, results(states))
+        write_suite_results(store, results(states), whole)
 
     claims = Claims(store, watcher, force, keep)
     pending = claims.without_stored(pending)
@@ -258,7 +263,11 @@ def run_suite(
 
 
 def _results(
-    plan: SuitePlan, states: Mapping[str, RunState], command: Sequence[str], created: str
+    plan: SuitePlan,
+    rows: tuple[RowResult, ...],
+    where: Mapping[str, Any],
+    command: Sequence[str],
+    created: str,
 ) -> SuiteResults:
     suite = plan.suite
     return SuiteResults(
@@ -267,20 +276,28 @@ def _results(
         base=suite.base,
         for_all=plan.for_all,
         seeds=plan.seeds,
+        where=dict(where),
         source=suite.source,
         conditions=suite.conditions,
         command=tuple(command),
         created=created,
-        rows=tuple(_row_result(row, plan, states) for row in plan.rows),
+        rows=rows,
     )
 
 
-def _row_result(row: PlannedRow, plan: SuitePlan, states: Mapping[str, RunState]) -> RowResult:
-    there = [states[run.key] for run in row.runs if run.key in states]
-    problems = [row.problem] if row.problem is not None else []
-    problems += [state.error for state in there if state.status == "failed" and state.error]
-    done = [state for state in there if state.status in ("stored", "finished")]
+def _row_result(
+    row: PlannedRow, plan: SuitePlan, states: Mapping[str, RunState], before: Mapping[str, str]
+) -> RowResult:
+    """``before`` are runs that stand for those to be done until they are."""
     keys = [run.key for run in row.runs]
+    there = {key: states[key] for key in keys if key in states}
+    failed = {key: state.error for key, state in there.items() if state.status == "failed"}
+    problems = [row.problem] if row.problem is not None else []
+    problems += [error for error in failed.values() if error]
+    older = {key: before[key] for key in keys if key in before}
+    older |= {k: s.run for k, s in there.items() if s.status == "stored" and s.run is not None}
+    done = {k: s.run for k, s in there.items() if s.status == "finished" and s.run is not None}
+    runs = {**older, **done}
     earlier = (other for other in itertools.takewhile(lambda o: o is not row, plan.rows))
     twin = next((o for o in earlier if keys and [run.key for run in o.runs] == keys), None)
     return RowResult(
@@ -292,10 +309,10 @@ def _row_result(row: PlannedRow, plan: SuitePlan, states: Mapping[str, RunState]
         not_applicable=row.not_applicable,
         estimate=row.estimate,
         same_as=twin.row.label if twin is not None else None,
-        runs=tuple(state.run for state in done if state.run is not None),
-        stored=tuple(s.run for s in done if s.run is not None and s.status == "stored"),
+        runs=tuple(runs[key] for key in keys if key in runs),
+        stored=tuple(older[key] for key in keys if key in older and key not in done),
         errors=tuple(problems),
-        waiting=len(row.runs) - len(done) - sum(s.status == "failed" for s in there),
+        waiting=len(keys) - len(runs.keys() | failed.keys()),
     )
 
 

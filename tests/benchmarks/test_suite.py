@@ -64,6 +64,75 @@ def test_every_round_is_kept_with_what_is_known_of_it(tmp_path: Path) -> None:
     assert all(len(result.rounds) >= 6 for result in kept.results.values())
 
 
+REQUIRING = '''
+import clsbench
+
+
+class Required(clsbench.FreezingStrategy):
+    """Trains what it is told to train."""
+
+    stages: int
+
+    def trainable(self, parameters):
+        return [p.name for p in parameters]
+
+
+class Whole(clsbench.FreezingStrategy):
+    """Trains everything."""
+
+    def trainable(self, parameters):
+        return [p.name for p in parameters]
+
+
+@clsbench.hookimpl
+def clsbench_register_freezing_strategies():
+    return {"requiring": Required, "whole": Whole}
+'''
+
+
+@pytest.mark.slow
+def test_plugins_are_timed_where_they_need_no_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = tmp_path / "requiring.py"
+    plugin.write_text(REQUIRING)
+    monkeypatch.setenv("CLSBENCH_PLUGINS", str(plugin))
+    done, stored = run(
+        tmp_path / "history", "-k", "forward-requiring or forward-whole and cpu", "-rs"
+    )
+    assert done.returncode == 0, done.stdout
+    assert "requiring has no default for stages" in done.stdout
+    (timed,) = stored["benchmarks"]
+    assert timed["name"] == "test_freezing[cpu-forward-whole]"
+
+
+@pytest.mark.slow
+def test_the_commit_is_that_of_what_is_timed(tmp_path: Path) -> None:
+    """Not of where one stands."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    here = ["git", "-C", str(elsewhere), "-c", "user.name=x", "-c", "user.email=x@x"]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "foreign"]):
+        subprocess.run([*here, *command], check=True)
+    expected = subprocess.run(
+        ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"],
+        capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    selections = set()
+    for cwd, place in ((REPOSITORY, "benchmarks/"), (elsewhere, str(REPOSITORY / "benchmarks"))):
+        storage = tmp_path / str(len(selections))
+        subprocess.run(
+            [sys.executable, "-m", "pytest", place, "-q", "-k", "test_head and cpu and linear",
+             "--seconds", "0.1", f"--benchmark-storage=file://{storage}"],
+            cwd=cwd, env=environment(), check=True, capture_output=True,
+        )  # fmt: skip
+        (file,) = storage.rglob("*.json")
+        stored = json.loads(file.read_text())
+        assert stored["commit_info"]["id"] == expected
+        selections.add(stored["machine_info"]["selection"])
+    assert len(selections) == 1, "the same was asked for"
+
+
 @pytest.mark.alone
 @pytest.mark.slow
 def test_a_slow_down_on_purpose_shows(tmp_path: Path) -> None:

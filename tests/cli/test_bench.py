@@ -83,6 +83,8 @@ def test_a_sweep_with_its_plot_and_table(
         (tokens, phase) for tokens in ("16", "32", "64") for phase in ("tokenise", "forward")
     ]
     assert {(row["precision"], row["threads"]) for row in rows} == {("fp32", "1")}
+    assert all(float(row["peak_flops_per_second"]) > 1e8 for row in rows)
+    assert {row["stable"] for row in rows} <= {"True", "False"}
     assert rows[0]["experiment"]
     assert rows[0]["device_name"]
     padded = [int(row["padded_tokens"]) for row in rows if row["phase"] == "forward"]
@@ -200,6 +202,7 @@ def test_what_others_disturb_is_not_measured(
         (["--sweep", "precision=fp32,fp16"], "(one of: bf16, fp32, fp64)"),
         (["--sweep", "threads=1,2", "--threads", "2"], "threads is set and swept over"),
         (["--compare", "threads=1", "threads=2"], "write --sweep threads=A,B"),
+        (["--compare", "gpt2-sms-spam", "gpt2-sms-spam"], "is measured by neither of"),
         (["--budget", "nan"], "no finite number"),
         (["--budget", "inf"], "no finite number"),
     ],
@@ -301,11 +304,17 @@ def test_what_cannot_be_compared_is_told(clsbench: Command, spec_file: Path) -> 
     assert done.returncode in (0, 4), done.stderr  # a control that differs by chance
     assert "no difference below 5% claimed" in done.stdout
     (line,) = (
-        line for line in done.stdout.splitlines() if line.lstrip("│ ").startswith("tokenise")
+        line for line in done.stdout.splitlines() if line.lstrip("│ ").startswith("tokenise ")
     )
     assert re.search(r"(µs|ms) .+ × .+–", line)
     assert "times are of a call" not in done.stdout, "which is the same of both"
     assert "prefix: not compared: freezing=all: embeddings trains" in done.stdout
+    narrow = clsbench(
+        "bench", spec_file, *QUICK, "--phase", "tokenise", "--compare", "pooling=mean",
+        "pooling=max", env={"COLUMNS": "80"},
+    )  # fmt: skip
+    told = " ".join(narrow.stdout.split())
+    assert re.search(r"A takes [\d.]+ × of itself; \d+ rounds", told), told
     refused = clsbench("bench", spec_file, "--compare", "pooling=mean", "pooling=media")
     assert refused.returncode == 2
     assert "media" in refused.stderr

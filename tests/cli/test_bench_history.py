@@ -154,6 +154,21 @@ def test_the_history_by_machine_with_its_plot(
     assert [list(run["seconds"]) for run in runs] == [[NAMES[1]]] * 7
 
 
+def test_a_line_holds_as_many_runs_as_fit(clsbench: Command, folder: Path) -> None:
+    done = clsbench("bench", "history", "--from", folder, env={"COLUMNS": "80"})
+    (line,) = (line for line in done.stdout.splitlines() if "20.02 ms" in line or "20 ms" in line)
+    assert line.count(" ms") == 3
+
+
+def test_a_run_from_the_future_is_not_the_latest(clsbench: Command, folder: Path) -> None:
+    file = folder / "0009_20991231_120000.json"
+    file.write_text((folder / "0006.json").read_text().replace("2026-02-06", "2099-12-31"))
+    done = clsbench("bench", "check", "--from", folder)
+    assert done.returncode == 4
+    assert "0009_20991231_120000.json is dated 2099-12-31: the clock was wrong" in done.stderr
+    assert "remove it" in done.stderr
+
+
 def test_no_older_run_is_judged_in_place_of_one_that_cannot_be_read(
     clsbench: Command, folder: Path
 ) -> None:

@@ -65,6 +65,27 @@ def test_runs_and_baselines_side_by_side(clsbench: Command, store: Path, tmp_pat
         assert 1 <= best <= worst <= 4
 
 
+def test_what_a_pattern_finds_too_much_is_left_out_and_named(
+    clsbench: Command, store: Path, tmp_path: Path
+) -> None:
+    store = shutil.copytree(store, tmp_path / "copy")
+    first, second, third = names(store, '"fruit"')
+    shutil.copytree(store / first, store / f"{first}-2")
+    record = store / second / "record.json"
+    record.write_text(record.read_text().replace('"finished"', '"interrupted"', 1))
+    done = clsbench("compare", first, f"{first}-2", second, third, third, "--out", store)
+    assert done.returncode == 0, done.stderr
+    assert f"left out {second}: it is interrupted" in done.stderr
+    assert f"{first}-2 repeats another run" in done.stderr
+    assert "some run is named more than once" in done.stderr
+    reported = clsbench("report", first, second, third, "--out", store, "--format", "csv")
+    assert reported.returncode == 0, reported.stderr
+    assert f"left out {second}: it is interrupted" in reported.stderr
+    nothing = clsbench("compare", second, "--out", store)
+    assert nothing.returncode == 2
+    assert "is interrupted: only finished runs are compared" in nothing.stderr
+
+
 def test_texts_that_are_not_at_hand_are_named_by_row(
     clsbench: Command, store: Path, spec_file: Path
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from clsbench.errors import ClsbenchError, NotMeasuredError, UsageError
 from clsbench.measure.checkouts import runs_in_pairs
+from clsbench.measure.verdicts import Thresholds, judge_pairs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -167,9 +168,38 @@ def test_what_only_one_side_times_shifts_nothing(
 
 @pytest.mark.slow
 def test_a_benchmark_that_fails_in_its_rounds_stops_nobody(
-    repository: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    repository: Path,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """Neither the other side, nor the benchmarks behind it."""
     monkeypatch.setattr(os, "environ", environment)
     arguments = ["-k", "failing or last", "--seconds=1", "--load-limit=1000", "--threads=1"]
-    with pytest.raises(NotMeasuredError, match=r"FAILED .*test_failing_after_a_while"):
-        runs_in_pairs(repository, "old", arguments, lambda done: True)
+    with caplog.at_level("WARNING"):
+        ((before, after),) = runs_in_pairs(repository, "old", arguments, lambda done: not done)
+    assert "test_thing.py::test_failing_after_a_while of the working tree failed" in caplog.text
+    assert "it had enough" in caplog.text
+    failing, last = (f"test_thing.py::test_{name}" for name in ("failing_after_a_while",
+                                                               "waiting_at_last"))  # fmt: skip
+    assert set(before.results) == set(after.results) == {failing, last}
+    assert before.results[failing].seconds
+    assert after.results[failing].seconds is None
+    assert len(after.results[last].rounds) > 6
+    verdicts = judge_pairs([(before, after)] * 5, Thresholds(0.05))
+    assert {v.benchmark: v.outcome for v in verdicts}[failing] == "not measured"
+
+
+@pytest.mark.slow
+def test_a_new_benchmark_that_fails_is_no_silent_success(
+    repository: Path,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "environ", environment)
+    broken = repository / "benchmarks" / "test_broken.py"
+    broken.write_text("def test_broken(timed):\n    assert not 'whatever is timed'\n")
+    arguments = ["-k", "broken or last", "--seconds=0.2", "--load-limit=1000", "--threads=1"]
+    pairs = runs_in_pairs(repository, "old", arguments, lambda done: not done)
+    outcomes = {v.benchmark: v.outcome for v in judge_pairs(pairs * 5, Thresholds(0.05))}
+    assert outcomes["test_broken.py::test_broken"] == "not measured"

@@ -147,7 +147,8 @@ def test_it_ends_once_the_median_is_known_well() -> None:
 def test_disturbed_samples_are_kept_and_do_not_count() -> None:
     cores = [0.0, 0.0, 2.0, 0.0, 2.0] + [0.0] * 100
     seconds = [1.0] * 11 + [1, 1, 50, 1, 50] + [1.0] * 100
-    timing, _ = sampled(seconds, Rules(0.02, 10_000, 0.0, load_limit_cores=0.15), cores)
+    rules = Rules(0.02, 10_000, 0.0, load_limit_cores=0.15, fewest_samples=10)
+    timing, _ = sampled(seconds, rules, cores)
     assert timing.dropped == 2
     assert len(timing.samples) == 12
     assert [sample.seconds for sample in timing.samples if not sample.quiet] == [50, 50]

@@ -353,6 +353,77 @@ def test_in_a_state_that_was_never_seen_nothing_is_measured(pace: float) -> None
     assert machine.pace == pytest.approx(pace)
 
 
+@pytest.mark.parametrize(("pace", "outcome"), [(1.02, "slower"), (1.08, "not measured")])
+def test_a_machine_that_is_slower_than_ever_is_no_slow_down(pace: float, outcome: str) -> None:
+    """Where seconds are judged, all of it shows in them."""
+    earlier = [
+        on_a_machine(np.random.default_rng(n), n, 1.0)._replace(reference_seconds=0.005)
+        for n in range(20)
+    ]
+    generator = np.random.default_rng(12)
+    noisy = [
+        run._replace(results={
+            name: r._replace(of_reference=(r.of_reference or 0.0) * generator.lognormal(0.0, 0.03))
+            for name, r in run.results.items()
+        })
+        for run in earlier
+    ]  # fmt: skip
+    verdicts, machine = judge(on_a_machine(generator, 21, pace, 1.1), noisy, FIVE_PERCENT)
+    assert machine is not None
+    assert not machine.relative
+    assert {verdict.outcome for verdict in verdicts} == {outcome}
+
+
+def changed_code(
+    generator: np.random.Generator, speeds: Sequence[tuple[float, int]], reference: bool
+) -> list[BenchmarkRun]:
+    """So many runs at each speed, at a commit each; ``reference``: the machine does it."""
+    runs = []
+    for commit, (speed, count) in enumerate(speeds):
+        for _ in range(count):
+            pace, slower = (speed, 1.0) if reference else (1.0, speed)
+            run = on_a_machine(generator, len(runs), pace, slower)
+            runs.append(run._replace(commit=str(commit)))
+    return runs
+
+
+@pytest.mark.parametrize("speeds", [[(1.0, 8), (0.85, 12)], [(0.7, 6), (1.0, 8), (0.85, 5)]])
+def test_a_change_that_stays_is_what_later_runs_are_judged_by(
+    speeds: list[tuple[float, int]],
+) -> None:
+    generator = np.random.default_rng(13)
+    alarms = found = 0
+    for _ in range(50):
+        earlier = changed_code(generator, speeds, reference=False)
+        same, slow = (on_a_machine(generator, 50, 1.0, 0.85 * by) for by in (1.0, 1.12))
+        alarms += any(v.outcome != "no difference shown"
+                      for v in verdicts_of(same, earlier, FIVE_PERCENT))  # fmt: skip
+        verdicts = verdicts_of(slow, earlier, FIVE_PERCENT)
+        found += all(v.outcome == "slower" for v in verdicts)
+        assert verdicts[0].earlier_runs == speeds[-1][1]
+    assert alarms <= 2
+    assert found >= 48
+
+
+def test_a_step_of_the_machine_is_no_change_of_the_code() -> None:
+    generator = np.random.default_rng(14)
+    earlier = changed_code(generator, [(1.0, 8), (0.85, 12)], reference=True)
+    verdicts = verdicts_of(on_a_machine(generator, 50, 1.0), earlier, FIVE_PERCENT)
+    assert {v.outcome for v in verdicts} == {"no difference shown"}
+    assert verdicts[0].earlier_runs == 20
+
+
+def test_no_step_is_seen_in_noise() -> None:
+    generator = np.random.default_rng(15)
+    cut = 0
+    for _ in range(200):
+        earlier = [r._replace(commit=str(n)) for n, r in enumerate(
+            changed_code(generator, [(1.0, 20)], reference=False))]  # fmt: skip
+        new = on_a_machine(generator, 50, 1.0)
+        cut += sum(v.earlier_runs < 20 for v in verdicts_of(new, earlier, FIVE_PERCENT))
+    assert cut <= 2, "of 800"
+
+
 def test_runs_without_reference_work_are_judged_by_seconds() -> None:
     generator = np.random.default_rng(9)
     earlier = [on_a_machine(generator, n, 1) for n in range(8)]

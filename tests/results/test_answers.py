@@ -110,8 +110,8 @@ def test_answers_are_read_as_they_were_given(
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (None, "stored no answers to the test texts"),
-        ("split,row,label,probability_ham,probability_spam\n", "stored no answers"),
+        (None, "has no answers to the test texts"),
+        ("split,row,label,probability_ham,probability_spam\n", "has no answers"),
         ("split,row,label,probability_ham\ntest,1,ham,1.0\n", "1 probabilities a text for 2"),
         ("split,row,label,p,q\ntest,1,eggs,0.5,0.5\n", "there is no class 'eggs'"),
         ("split,row,label,p,q\ntest,1,ham,abc,0.5\n", "is damaged: could not convert"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from clsbench.errors import UsageError
+from clsbench.report.comparison import unpaired_notes, verdict_text
 from clsbench.results.answers import write_baseline_answers, write_predictions
 from clsbench.results.comparison import compare_runs
 from clsbench.results.metrics import wilson_interval
@@ -130,6 +131,23 @@ def test_without_a_common_seed_there_is_no_pair(tmp_path: Path) -> None:
     found = compare_runs([one, two])
     assert found.pairs[0].found is None
     assert [tuple(each.ranks) for each in found.contenders] == [(1, 2), (1, 2)]
+
+
+def test_seeds_of_one_side_alone_take_no_part_and_are_told(tmp_path: Path) -> None:
+    runs = [
+        stored(tmp_path, f"all-{seed}", range(seed), fingerprint="1", freezing="all", seed=seed)
+        for seed in (1, 2, 3)
+    ]
+    one = stored(tmp_path, "one", range(9), range(9), fingerprint="2", freezing="bias-only", seed=2)
+    found = compare_runs([*runs, one])
+    pair, *with_baseline = found.pairs
+    assert pair.unpaired_seeds == (1, 3)
+    assert pair.found is not None
+    assert pair.found.difference == pytest.approx((2 - 9) / TEXTS), "on seed 2"
+    assert not any(each.unpaired_seeds for each in with_baseline)
+    assert "(without those of seeds 1 and 3, run with one of them alone)" in verdict_text(pair)
+    (note,) = unpaired_notes(found)
+    assert note.startswith("1 pairs are compared on the seeds that both were run with, such as all")
 
 
 def test_runs_on_other_texts_are_refused(tmp_path: Path) -> None:

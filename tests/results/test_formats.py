@@ -93,6 +93,11 @@ def test_a_latex_line_does_not_begin_with_an_option() -> None:
     assert "\n{[}1] & " in to_latex(pd.DataFrame({"row": ["[1]"], "title": ["x"]}))
 
 
+def test_latex_has_no_letters_that_its_old_fonts_lack() -> None:
+    text = to_latex(pd.DataFrame({"row": ["<b>|"], "title": ["x"]}))
+    assert r"\textless{}b\textgreater{}\textbar{}" in text
+
+
 def test_latex_escapes_what_is_special() -> None:
     text = to_latex(make_table()[["run", "test_accuracy", "error"]])
     body = text[text.index("\\toprule") : text.index("\\bottomrule")]

@@ -284,6 +284,17 @@ def test_a_store_beside_the_working_directory(
     assert entries(tmp_path) == []
 
 
+def test_a_link_to_itself_takes_no_run_away(tmp_path: Path) -> None:
+    for name in ("loop", "20260101T000000Z-loop-12345678"):
+        (tmp_path / name).symlink_to(tmp_path / name)
+    store_run(tmp_path, make_record())
+    found = scan(tmp_path)
+    assert len(found.runs) == 1
+    ((path, reason),) = found.damaged
+    assert path.name == "20260101T000000Z-loop-12345678"
+    assert "symbolic links" in reason
+
+
 def unwritable_stores() -> list[str]:
     return ["{tmp}/file", "{tmp}/file/store", "{tmp}/dangling", "/proc/store", "/dev/full"]
 

@@ -234,6 +234,11 @@ def _compare(
     from clsbench.measure.bench import compare
     from clsbench.report.bench import print_comparison
 
+    if _is_given(ctx, "experiment") and not any("=" in text for text in compared):
+        raise UsageError(
+            f"{experiment} is measured by neither of {' and '.join(compared)}: leave it out, or "
+            "compare a KEY=VALUE of it"
+        )
     variants = []
     for text in compared:
         key, equals, value = text.partition("=")

@@ -96,8 +96,10 @@ def bench_check(
     in one run of two hundred any benchmark leaves by chance, if runs differ as errors of
     measurement do: each by itself, and seldom by much more than usual). Beside every round some
     reference work is timed, always the same: where the earlier runs agree better in multiples of it
-    than in seconds, multiples are judged; where it took longer or shorter than in any of them, by a
-    tenth or more, the machine is in another state, and nothing is.
+    than in seconds, multiples are judged; where it took longer or shorter than in any of them, by
+    3 % or more (multiples: by a tenth), the machine is in another state, and nothing is. Where the
+    times of a benchmark make a step between two commits that the reference work does not make, and
+    five runs lie before and behind it, those behind it count alone.
 
     Where runs without a change differ so much that twice the threshold would not be told, nothing
     is measured either. A benchmark that by itself has two speeds, of which earlier runs happened to
@@ -105,7 +107,7 @@ def bench_check(
 
     Exit codes: 0 nothing is slower; 1 something is; 4 something could not be judged, since too few
     rounds were undisturbed, runs differ too much, the machine is in another state, there are too
-    few earlier runs, or the benchmarks of --against fail; 2 what was asked for is wrong. What only
+    few earlier runs, or benchmarks of --against fail; 2 what was asked for is wrong. What only
     the new side of --against has is new, and in nobody's way.
 
     PYTEST_ADDOPTS holds further options of pytest benchmarks/ for the runs of --against, such as

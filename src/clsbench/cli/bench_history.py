@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 DEFAULT_FOLDER = Path("benchmarks", ".history")
 DEFAULT_BASELINE = Path("benchmarks", "baseline")
 _SHORT = 8
+_LABEL, _TIME, _CHANGE = 28, 12, 14
+"""Characters of a line: what a benchmark's name may be folded to, a run's time, and the change."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -136,16 +138,17 @@ def _print_machine(
     told = ", ".join(f"{key} {value}" for key, value in facts.items() if value not in (None, []))
     count = f"{len(runs)} run" if len(runs) == 1 else f"{len(runs)} runs"
     console.print(plain(f"{title}, {count}: {told}", "bold"), soft_wrap=True)
-    shown = runs[-max(1, (console.width - 60) // 12) :]
+    labels = [name.partition("::")[2] or name for name in names]
+    longest = min(max(map(len, labels)), _LABEL)
+    shown = runs[-max(2, (console.width - longest - _CHANGE) // _TIME) :]
     rows = []
-    for name in names:
+    for name, label in zip(names, labels, strict=True):
         times = [run.results[name].seconds if name in run.results else None for run in runs]
         if all(time is None for time in times):
             continue
         cells = [duration_text(t) if t else "–" for t in times[-len(shown) :]]
         measured = [t for t in times if t]
         change = f"{measured[-1] / measured[0] - 1:+.1%}" if len(measured) > 1 else "–"
-        label = Text(name.partition("::")[2] or name)
-        rows.append(Row(label, (*cells, change), f"{', '.join(cells)}; {change}"))
+        rows.append(Row(Text(label), (*cells, change), f"{', '.join(cells)}; {change}"))
     headers = [f"{run.date[5:16].replace('T', chr(10))}\n{run.commit[:_SHORT]}" for run in shown]
     console.print(fitting_table("benchmark", (*headers, "last to\nfirst"), [rows], console.width))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from clsbench.catalog import Catalog
     from clsbench.options import RunOptions
     from clsbench.record import RunRecord
+    from clsbench.results.store import StoredRun
+
+logger = logging.getLogger(__name__)
 
 
 @click.command("compare", cls=JsonCommand)
@@ -73,8 +77,14 @@ def compare(
     from clsbench.results.store import StoredRun, find_run, read_record
 
     paths = dict.fromkeys(find_run(options.out, name) for name in runs)
-    stored = [StoredRun(path, read_record(path)) for path in paths]
+    if len(paths) < len(runs):
+        logger.warning("some run is named more than once: it is compared once")
+    stored = finished_ones([StoredRun(path, read_record(path)) for path in paths])
     comparison = compare_runs(stored)
+    compared = {run for each in comparison.contenders for run in each.runs}
+    for run in stored:
+        if run.path.name not in compared:
+            logger.warning("%s repeats another run, seed and all: it is left out", run.path.name)
     if as_json:
         tell_json(ctx, comparison)
     else:
@@ -92,6 +102,20 @@ def compare(
             save_reliability(comparison, plot_file)
         except OSError as error:
             raise UsageError(f"{plot_file} cannot be written: {error.strerror}") from None
+
+
+def finished_ones(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """Those that are finished; the others are named, unless there are no more than they.
+
+    A pattern such as ``runs/*head-only*`` finds interrupted ones, too.
+    """
+    finished = [run for run in runs if run.record.status == "finished"]
+    if not finished:
+        return list(runs)
+    for run in runs:
+        if run.record.status != "finished":
+            logger.warning("left out %s: it is %s", run.path.name, run.record.status)
+    return finished
 
 
 def _texts(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mapping[int, str] | None:

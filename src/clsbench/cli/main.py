@@ -52,6 +52,7 @@ class _LazyGroup(click.RichGroup):
         module = COMMANDS[cmd_name]
         command = getattr(import_module(f"clsbench.cli.{module}"), module)
         assert isinstance(command, click.Command)
+        command.name = cmd_name  # as help lists it
         return command
 
     def resolve_command(

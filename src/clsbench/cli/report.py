@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from clsbench.cli.compare import finished_ones
 from clsbench.cli.completion import complete_report
 from clsbench.cli.options import chosen_run_options, panels, run_options
 from clsbench.cli.session import Session
@@ -139,7 +140,8 @@ def _results(store: Path, names: Sequence[str]) -> SuiteResults:
             suites = suites_of(store)
             hint = f"; suites that were run into it: {', '.join(suites)}" if suites else ""
             raise UsageError(f"{error}{hint}") from None
-        return rows_of_runs([StoredRun(path, read_record(path)) for path in paths])
+        runs = [StoredRun(path, read_record(path)) for path in paths]
+        return rows_of_runs(finished_ones(runs))
     suite = latest_suite(store)
     if suite is not None:
         return suite

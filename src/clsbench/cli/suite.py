@@ -138,7 +138,8 @@ def suite(
     A row is a label for an experiment; rows that come to the same experiment share its run. What is
     finished in the store is not run again, so that a suite that was ended in whatever way goes on
     where it was, and two invocations share the work. Options such as --backbone hold for every row,
-    unless the row itself says otherwise.
+    unless the row itself says otherwise. Rows that were run before with the same options stay in
+    the suite's report when --rows chooses others.
 
     Exit codes: 0; 1 a row failed or cannot be run, for want of an asset, say (the others are run);
     2 what was asked for is wrong; 130 interrupted, 143 terminated.
@@ -162,6 +163,8 @@ def suite(
     catalog = session.catalog()
     spec = _suite(suite, sweeps, catalog)
     chosen = spec.chosen(rows) if rows is not None else spec.rows
+
+    import msgspec
 
     from clsbench.cli.output import only_results_on_stdout
     from clsbench.cli.suite_display import choose_suite_display
@@ -191,7 +194,10 @@ def suite(
                     plan, made, options, jobs, display, _command(session.plugins), force
                 )
             except KeyboardInterrupt:
-                results, interrupted = read_suite_results(options.out, spec.name), True
+                kept, interrupted = read_suite_results(options.out, spec.name), True
+                rows_chosen = {each.label for each in chosen}
+                those = tuple(each for each in kept.rows if each.label in rows_chosen)
+                results = msgspec.structs.replace(kept, rows=those)
     if dry_run:
         _tell_plan(ctx, plan, options, as_json)
         ctx.exit(1 if any(row.problem for row in plan.rows) else 0)
@@ -286,8 +292,12 @@ def _tell_results(
         from rich.console import Console
 
         from clsbench.report.suite import print_suite
+        from clsbench.results.suite_results import read_suite_results
 
         print_suite(Console(), results, options.out)
+        more = len(read_suite_results(options.out, results.name).rows) - len(results.rows)
+        if more:
+            click.echo(f"{more} more rows were run before: clsbench report {results.name} has all")
     for row in results.rows:
         for error in row.errors:
             report_error(f"row {row.label} ({row.title}): {error}")

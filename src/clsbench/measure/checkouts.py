@@ -7,7 +7,9 @@ two processes of a pair take turns, round by round.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,11 +20,16 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from clsbench.errors import NotMeasuredError, UsageError
-from clsbench.measure.history import BenchmarkRun, read_history
-from clsbench.measure.turns import Turns
+from clsbench.measure.history import BenchmarkRun, Result, read_history
+from clsbench.measure.turns import SOME_FAILED, Turns
+
+logger = logging.getLogger(__name__)
 
 _NOTHING_SELECTED = 5
 """Pytest's exit code."""
+
+_FAILED = re.compile(r"(FAILED|ERROR) .*?(?P<name>\w+\.py::.+?)( - (?P<why>.*))?$")
+"""A line of pytest's summary."""
 
 _NOT_SOURCES = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*", "baseline")
 
@@ -43,7 +50,7 @@ def runs_in_pairs(
     Raises:
         UsageError: ``repository`` is no checkout with benchmarks, or has no such revision; no
             benchmark is selected.
-        NotMeasuredError: the benchmarks fail.
+        NotMeasuredError: the benchmarks cannot be run, or all fail.
         OSError: there is no room for a copy of the sources.
     """
     if not (repository / "benchmarks" / "pytest.ini").is_file():
@@ -80,11 +87,11 @@ def runs_in_turn(
     repository: Path, sides: Sequence[Side], benchmarks: Path | None = None
 ) -> list[BenchmarkRun]:
     """A run of the benchmarks of ``repository`` (or of the copy ``benchmarks``) for each side, all
-    at once, round by round.
+    at once, round by round. A benchmark that fails has no time in it, and is told.
 
     Raises:
         UsageError: no benchmark is selected.
-        NotMeasuredError: the benchmarks fail; the others are stopped then.
+        NotMeasuredError: those of a side cannot be run (the others are stopped then), or all fail.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -105,8 +112,8 @@ def runs_in_turn(
                 raise UsageError(
                     f"no benchmark of {side.name} is selected by {' '.join(side.arguments)!r}"
                 )
-            if code:
-                output_lines = (folder / f"{number}.txt").read_text(errors="replace").splitlines()
+            if code and (code != SOME_FAILED or not (folder / str(number)).exists()):
+                output_lines = _lines(folder / f"{number}.txt")
                 if wrong := [line for line in output_lines if "Wrong expression passed" in line]:
                     raise UsageError(wrong[0].removeprefix("ERROR: "))
                 how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
@@ -119,11 +126,28 @@ def runs_in_turn(
                     )
                 raise NotMeasuredError(f"the benchmarks of {side.name} end {how}:\n{told}")
         histories = [read_history(folder / str(number)) for number in range(len(sides))]
-    for side, history in zip(sides, histories, strict=True):
+        failures = [_failed(_lines(folder / f"{number}.txt")) for number in range(len(sides))]
+    found = []
+    for side, history, failed in zip(sides, histories, failures, strict=True):
         if not history.runs:
             problems = "; ".join(problem.text for problem in history.problems)
             raise NotMeasuredError(f"the benchmarks of {side.name} stored no run: {problems}")
-    return [history.runs[-1] for history in histories]
+        run = history.runs[-1]
+        for name, why in failed.items():
+            logger.warning("%s of %s failed%s", name, side.name, why)
+        nothing = {name: Result("", None) for name in failed}
+        found.append(run._replace(results={**nothing, **run.results}))
+    return found
+
+
+def _lines(output: Path) -> list[str]:
+    return output.read_text(errors="replace").splitlines()
+
+
+def _failed(output: Sequence[str]) -> dict[str, str]:
+    """The benchmarks that pytest says have failed, by their names in a run, and why."""
+    found = (_FAILED.match(line) for line in output)
+    return {each["name"]: f": {each['why']}" if each["why"] else "" for each in found if each}
 
 
 def _start(
@@ -139,8 +163,14 @@ def _start(
         stdout=output,
         stderr=subprocess.STDOUT,
         cwd=repository,
-        # Threads that wait for work would otherwise spin while another side is timed.
-        env={"OMP_WAIT_POLICY": "passive", **os.environ, "PYTHONPATH": path},
+        # Threads that wait for work would otherwise spin while another side is timed; lines are
+        # long enough to say why a benchmark failed.
+        env={
+            "OMP_WAIT_POLICY": "passive",
+            **os.environ,
+            "PYTHONPATH": path,
+            "COLUMNS": "1000",
+        },
     )
 
 

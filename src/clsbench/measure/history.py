@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -14,6 +15,8 @@ import msgspec
 
 FEWEST_RUNS = 5
 """With fewer earlier runs nothing is known of how runs differ by themselves."""
+
+_CLOCKS_DIFFER = timedelta(days=1)
 
 
 class _Commit(msgspec.Struct):
@@ -106,6 +109,7 @@ class History(NamedTuple):
 def read_history(folder: Path) -> History:
     """Every run in pytest-benchmark's storage; a folder that does not exist holds none."""
     runs, problems = [], []
+    latest = (datetime.now(UTC) + _CLOCKS_DIFFER).isoformat()
     for file in sorted(folder.rglob("*.json")):
         if any(part.startswith(".") for part in file.relative_to(folder).parts):
             continue  # not finished
@@ -113,6 +117,10 @@ def read_history(folder: Path) -> History:
             found = msgspec.json.decode(file.read_bytes(), type=_File)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             text = f"{file} is no run of these benchmarks: {error}"
+            problems.append(Problem(file, text))
+            continue
+        if found.datetime[:19] > latest[:19]:  # it would be the latest for ever
+            text = f"{file} is dated {found.datetime[:10]}: the clock was wrong"
             problems.append(Problem(file, text))
             continue
         machine = msgspec.json.encode(found.machine_info.clsbench, order="sorted").decode()

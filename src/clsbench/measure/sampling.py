@@ -59,8 +59,9 @@ class Rules(msgspec.Struct, frozen=True):
     """When it is enough, and what counts.
 
     Samples are taken until the 95 % interval of their median is no wider than ``precision``
-    (a fraction of it) on either side, or ``budget_seconds`` are spent, warm-up included, but never
-    fewer than :data:`FEWEST_SAMPLES`. A sample lasts ``sample_seconds`` at least, in as many calls
+    (a fraction of it) on either side and ``fewest_samples`` are there (what lasts has had time to
+    change), or ``budget_seconds`` are spent, warm-up included, but never fewer than
+    :data:`FEWEST_SAMPLES`. A sample lasts ``sample_seconds`` at least, in as many calls
     as that takes, so that the load of other processes can be told; it is dropped where they used
     more than ``load_limit_cores``.
     """
@@ -69,7 +70,7 @@ class Rules(msgspec.Struct, frozen=True):
     budget_seconds: float = 10.0
     sample_seconds: float = 0.1
     load_limit_cores: float = 0.15
-    fewest_samples: int = 10
+    fewest_samples: int = 20
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):

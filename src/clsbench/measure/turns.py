@@ -19,6 +19,9 @@ from typing import Literal
 
 import msgspec
 
+SOME_FAILED = 1
+"""Pytest's exit code where some of its tests fail, and the others are done."""
+
 _SECONDS_BETWEEN_LOOKS = 0.05
 
 
@@ -98,9 +101,9 @@ class Turns:
         self._selector.close()
 
     def attend(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
-        """Give turns until all processes have ended, or one has failed."""
+        """Give turns until all processes have ended, or one has failed as a whole."""
         while running := sum(process.poll() is None for process in processes):
-            if any(process.poll() for process in processes):
+            if any(process.poll() not in (None, 0, SOME_FAILED) for process in processes):
                 return
             for key, _ in self._selector.select(_SECONDS_BETWEEN_LOOKS):
                 assert isinstance(key.fileobj, socket.socket)

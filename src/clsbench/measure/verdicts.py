@@ -31,6 +31,13 @@ MOST_TIMES = 5
 _OTHER_STATE = 0.1
 """How far beyond all earlier runs the machine may be, as a fraction, by the reference work."""
 
+_OTHER_STATE_FOR_SECONDS = 0.03
+"""The same where seconds are judged, in which all of it shows."""
+
+_STEP = 5.0
+"""How many standard deviations apart runs before and behind a change of the code lie that is to be
+seen by them."""
+
 _FALSE_ALARMS = 0.005
 """The share of runs without a change of which any benchmark is called slower."""
 
@@ -74,9 +81,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def strange(self) -> bool:
         """Whether it is in another state than in any of the earlier runs."""
-        return (
-            not self.lowest / (1 + _OTHER_STATE) <= self.pace <= self.highest * (1 + _OTHER_STATE)
-        )
+        beyond = 1 + (_OTHER_STATE if self.relative else _OTHER_STATE_FOR_SECONDS)
+        return not self.lowest / beyond <= self.pace <= self.highest * beyond
 
 
 class Judgement(NamedTuple):
@@ -112,12 +118,14 @@ def judge(run: BenchmarkRun, earlier: Sequence[BenchmarkRun], thresholds: Thresh
     Slower is what exceeds the threshold, every earlier run, and what runs without a change show: a
     prediction interval on the logarithms of the medians, of seconds or of multiples of the
     reference work, whichever the earlier runs agree in better. Nothing is measured where the
-    machine is in another state than in any of them, or where they differ too much.
+    machine is in another state than in any of them, or where they differ too much. Runs before a
+    change of the code that changed a benchmark's speed for good do not count for it.
     """
     names = dict.fromkeys([*run.results, *_vanished(run, earlier)])
-    machine = _machine(run, earlier, names)
+    since = {name: _since_the_last_change(name, earlier) for name in names}
+    machine = _machine(run, earlier, since)
     measure = _multiple if machine is not None and machine.relative else _seconds
-    before = {name: _logarithms(name, earlier, measure) for name in names}
+    before = {name: _logarithms(name, runs, measure) for name, runs in since.items()}
     spreads = _spreads(before)
     verdicts = []
     for name in names:
@@ -173,7 +181,7 @@ def judge_pairs(
     for name in names:
         group = _group(name, [run for pair in pairs for run in reversed(pair)])
         logs, threshold = ratios[name], thresholds.of(name, group)
-        known = any(name in old.results for old, _ in pairs)
+        known = any(name in old.results or not new.results[name].seconds for old, new in pairs)
         ratio = limit = None
         outcome: Outcome = "not measured" if known else "new"
         if name in spreads:
@@ -242,15 +250,46 @@ def _multiple(result: Result) -> float | None:
     return result.of_reference
 
 
+def _since_the_last_change(name: str, runs: Sequence[BenchmarkRun]) -> Sequence[BenchmarkRun]:
+    """The runs behind the last step between two commits, in seconds and in multiples of the
+    reference work alike: what shows in these alone is the machine's."""
+    known = [
+        (place, run.results[name])
+        for place, run in enumerate(runs)
+        if name in run.results and run.results[name].seconds and run.results[name].of_reference
+    ]
+    measured = [
+        [math.log(measure(result) or 1.0) for _, result in known]
+        for measure in (_seconds, _multiple)
+    ]
+    for at in range(len(known) - FEWEST_RUNS, FEWEST_RUNS - 1, -1):
+        place, before = known[at][0], known[at - 1][0]
+        if runs[place].commit != runs[before].commit and all(_step(m, at) for m in measured):
+            return runs[place:]
+    return runs
+
+
+def _step(logs: Sequence[float], at: int) -> bool:
+    """Whether all from ``at`` on lie far on one side of the few before."""
+    before, after = logs[at - FEWEST_RUNS : at], logs[at:]
+    if max(before) >= min(after) and max(after) >= min(before):
+        return False
+    deviation = math.sqrt((float(np.var(before, ddof=1)) + float(np.var(after, ddof=1))) / 2)
+    gap = abs(float(np.median(after)) - float(np.median(before)))
+    return gap > _STEP * max(deviation, _LEAST_SPREAD)
+
+
 def _machine(
-    run: BenchmarkRun, earlier: Sequence[BenchmarkRun], names: Iterable[str]
+    run: BenchmarkRun,
+    earlier: Sequence[BenchmarkRun],
+    since: Mapping[str, Sequence[BenchmarkRun]],
 ) -> Machine | None:
     references = [before.reference_seconds for before in earlier]
     known = [taken for taken in references if taken is not None]
     if run.reference_seconds is None or len(known) < max(len(references), FEWEST_RUNS):
         return None
     middle = float(np.median(known))
-    spreads = [_usual_spread(names, earlier, measure) for measure in (_seconds, _multiple)]
+    spreads = [_usual_spread(since, measure) for measure in (_seconds, _multiple)]
     return Machine(
         pace=run.reference_seconds / middle,
         lowest=min(known) / middle,
@@ -259,8 +298,8 @@ def _machine(
     )
 
 
-def _usual_spread(names: Iterable[str], runs: Sequence[BenchmarkRun], measure: _Measure) -> float:
-    logs = [_logarithms(name, runs, measure) for name in names]
+def _usual_spread(since: Mapping[str, Sequence[BenchmarkRun]], measure: _Measure) -> float:
+    logs = [_logarithms(name, runs, measure) for name, runs in since.items()]
     spreads = [float(np.std(each, ddof=1)) for each in logs if len(each) >= FEWEST_RUNS]
     return float(np.median(spreads)) if spreads else math.inf
 

@@ -65,6 +65,8 @@ def print_bench(console: Console, report: BenchReport) -> None:
             console.print(plain(told, "red"), soft_wrap=True)
 
 
+_NOTICED = 2
+"""An interval that reaches so many times as far as what is never claimed is told of."""
 _COMPARED = ("A", "B", "B takes", "95 %", "A takes,\nof itself", "rounds", "verdict on B")
 
 
@@ -94,6 +96,16 @@ def print_comparison(console: Console, report: ComparisonReport) -> None:
                 f"{_call_text(phase.b_call)} of B"
             )
             console.print(plain(line), soft_wrap=True)
+    for phase in report.phases:
+        low, high = phase.b_over_a.low, phase.b_over_a.high
+        if phase.verdict == "no difference shown" and low is not None and high is not None:
+            untold = max(1 / low, high) - 1
+            if untold > _NOTICED * report.nothing_below:
+                line = (
+                    f"{phase.phase}: it may be {untold:.0%} either way, which so few rounds do not "
+                    "tell: a larger --budget or a quieter machine tells more"
+                )
+                console.print(plain(line, "yellow"), soft_wrap=True)
     for left_out in report.left_out:
         line = f"{left_out.phase}: not compared: {left_out.reason}"
         console.print(plain(line, "dim"), soft_wrap=True)
@@ -110,10 +122,13 @@ def _call_text(call: Amounts) -> str:
 def _compared_row(phase: PhaseComparison) -> Row:
     found, control = phase.b_over_a, phase.control
     rounds = f"{found.pairs}"
+    counted = f"{found.pairs} rounds"
     if phase.race.dropped:
         rounds += f", {phase.race.dropped}\nsamples dropped"
+        counted += f", {phase.race.dropped} samples dropped"
     if found.ratio is None or found.fast_seconds is None or found.slow_seconds is None:
-        return Row(Text(phase.phase), (*("–",) * 5, rounds, phase.verdict), phase.verdict)
+        words = f"{phase.verdict} ({counted})"
+        return Row(Text(phase.phase), (*("–",) * 5, rounds, phase.verdict), words)
     cells = (
         duration_text(found.fast_seconds),
         duration_text(found.slow_seconds),
@@ -123,7 +138,10 @@ def _compared_row(phase: PhaseComparison) -> Row:
         rounds,
         phase.verdict,
     )
-    words = f"{cells[0]} and {cells[1]}: B takes {cells[2]} ({cells[3]}): {phase.verdict}"
+    words = (
+        f"{cells[0]} and {cells[1]}: B takes {cells[2]} ({cells[3]}): {phase.verdict}; "
+        f"A takes {cells[4]} of itself; {counted}"
+    )
     return Row(Text(phase.phase), cells, words)
 
 
@@ -144,6 +162,8 @@ def write_csv(report: BenchReport, file: Path) -> None:
                 environment.device_name,
                 environment.precision,
                 environment.threads,
+                point.limits.flops_per_second,
+                point.limits.bytes_per_second,
             )
             for measured in point.measurements:
                 writer.writerow([point.value, *_csv_cells(measured), *run])
@@ -152,7 +172,8 @@ def write_csv(report: BenchReport, file: Path) -> None:
 _CSV_COLUMNS = (
     "phase", "device", "median_seconds", "low_seconds", "high_seconds", "examples", "real_tokens",
     "padded_tokens", "flops", "moved_bytes", "allocated_bytes", "resident_bytes", "samples",
-    "dropped_samples", "experiment", "stand_ins", "device_name", "precision", "threads",
+    "dropped_samples", "stable", "experiment", "stand_ins", "device_name", "precision", "threads",
+    "peak_flops_per_second", "peak_bytes_per_second",
 )  # fmt: skip
 
 
@@ -172,6 +193,7 @@ def _csv_cells(measured: Measurement) -> list[object]:
         measured.memory.resident,
         len(timing.samples),
         timing.dropped,
+        timing.stable,
     ]
 
 

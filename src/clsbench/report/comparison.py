@@ -10,6 +10,7 @@ from rich.text import Text
 
 from clsbench.report.layout import Row, fitting_table
 from clsbench.report.wording import (
+    listed,
     percent,
     percent_interval,
     plain,
@@ -81,6 +82,8 @@ def verdict_text(pair: Pair) -> str:
     counts = f"one alone is right on {_texts(differing, found)} of {found.texts:,} texts"
     if found.seeds > 1:
         counts += f" on average over {found.seeds} seeds"
+    if pair.unpaired_seeds:
+        counts += f" (without those of {_unpaired_text(pair)})"
     if pair.verdict == "no difference shown":
         return f"{pair.b} against {pair.a}: no difference shown: {counts}"
     low, high = (points(end) for end in found.interval)
@@ -91,6 +94,24 @@ def verdict_text(pair: Pair) -> str:
     if found.seeds == 1:
         told += "; of these two runs, since one seed cannot tell what another would give"
     return told
+
+
+def unpaired_notes(comparison: RunComparison) -> list[str]:
+    """That pairs were run with different seeds, if any were."""
+    found = [pair for pair in comparison.pairs if pair.unpaired_seeds and pair.found is not None]
+    if not found:
+        return []
+    return [
+        f"{len(found)} pairs are compared on the seeds that both were run with, such as "
+        f"{found[0].a} and {found[0].b} without {_unpaired_text(found[0])}: the difference is not "
+        "that of their accuracies."
+    ]
+
+
+def _unpaired_text(pair: Pair) -> str:
+    """``seed 123, run with one of them alone``."""
+    seeds = [str(seed) for seed in pair.unpaired_seeds]
+    return f"seed{'s' if len(seeds) > 1 else ''} {listed(seeds)}, run with one of them alone"
 
 
 def _texts(count: float, found: Difference) -> str:
@@ -126,9 +147,9 @@ def _contender_row(each: Contender) -> Row:
 
 
 def _cost_text(each: Contender) -> str:
-    if each.training_seconds is None:
+    if each.prefix_and_training_seconds is None:
         return "–"
-    return seconds_text(each.training_seconds) + (" °" if each.prefix_found else "")
+    return seconds_text(each.prefix_and_training_seconds) + (" °" if each.prefix_found else "")
 
 
 def rank_text(ranks: RankRange) -> str:

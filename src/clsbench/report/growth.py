@@ -76,6 +76,8 @@ def growth_figure(report: BenchReport) -> Figure:
         ]
         if found:
             found = sorted(found, key=lambda each: each[0])
+            if numbers is None:  # there is nothing between them
+                style = {**style, "linestyle": "none"}
             _draw(axes, phase, found, style, fitted=numbers is not None)
     axes.set_yscale("log")
     axes.set_ylabel("median time of a call (95 % interval)")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.console import Console
 from rich.text import Text
 
-from clsbench.report.comparison import rank_text
+from clsbench.report.comparison import rank_text, unpaired_notes
 from clsbench.report.layout import Row, fitting_table, line_width
 from clsbench.report.wording import (
     bytes_text,
@@ -126,7 +126,8 @@ def print_suite(console: Console, results: SuiteResults, store: Path) -> None:
     ):
         console.print(plain(told, "yellow"), soft_wrap=True)
     headers = tuple(h.format(figures.reference or "–") for h in _RESULTS)
-    rows = [_result_row(row) for row in figures.rows]
+    published = any(row.row.published is not None for row in figures.rows)
+    rows = [_result_row(row, published) for row in figures.rows]
     groups = [rows, _baseline_rows(figures)]
     full = line_width(headers, [row.cells for group in groups for row in group])
     complete = full + _ROOM_FOR_LABELS <= console.width
@@ -141,9 +142,9 @@ def _narrower(cells: Sequence[T]) -> tuple[T, ...]:
     return tuple(cell for at, cell in enumerate(cells) if at not in _WHERE_THERE_IS_ROOM)
 
 
-def _result_row(figures: RowFigures) -> Row:
+def _result_row(figures: RowFigures, marked: bool) -> Row:
     row = figures.row
-    label = plain(f"{row.label}  {row.title}" + (" *" if row.modified else ""))
+    label = plain(f"{row.label}  {row.title}" + (" *" if marked and row.modified else ""))
     if state_of(figures) == "in part":
         label.append(" (in part)", "yellow")
     if figures.record is None:
@@ -230,13 +231,15 @@ def _print_notes(console: Console, figures: SuiteFigures, complete: bool) -> Non
                 "in train, and calibration."
             )
         )
+        notes += unpaired_notes(figures.comparison)
     if any(found_prefix(run) for row in figures.rows for run in row.runs):
         notes.append(
             "° some of its runs found frozen layers computed by an earlier one: alone it takes "
             "longer."
         )
     if published:
-        notes.append(f"Published: {results.source} ({results.conditions}).")
+        conditions = f" ({results.conditions})" if results.conditions else ""
+        notes.append(f"Published: {results.source or 'as registered'}{conditions}.")
         if marked:
             notes.append(
                 "* another experiment than the suite means (changed by you, or a stand-in): what "

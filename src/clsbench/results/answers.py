@@ -112,7 +112,8 @@ def read_answers(run: Path, class_names: Sequence[str], split: str = "test") -> 
     table = _table(run / PREDICTIONS_FILE, split, texts={"label": str})
     if table is None or table.empty:
         raise UsageError(
-            f"the run {run.name} stored no answers to the {split} texts: it did not come to an end"
+            f"the run {run.name} has no answers to the {split} texts: {PREDICTIONS_FILE} was never "
+            "written, is gone, or holds none of them"
         )
     numbers = table.columns[len(_KEYS) :]
     if len(numbers) != len(class_names):

@@ -36,8 +36,8 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
 
     ``accuracy`` is the mean over ``seeds`` (none for a baseline); ``interval`` that of
     :func:`~clsbench.results.seeds.accuracy_interval`. ``calibration_error`` and ``brier`` are means
-    over the seeds, ``calibration`` is that of the first. ``training_seconds`` has the frozen prefix
-    in it; with ``prefix_found`` only what was left of it to be computed: :func:`training_cost`.
+    over the seeds, ``calibration`` is that of the first. With ``prefix_found`` the seconds hold
+    only what was left of the prefix to be computed: :func:`training_cost`.
     ``stand_ins`` names what took the place of missing assets.
     """
 
@@ -51,7 +51,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     brier: float | None
     calibration: Calibration | None
     trainable_parameters: int | None
-    training_seconds: float | None
+    prefix_and_training_seconds: float | None
     prefix_found: bool
     ranks: RankRange
     stand_ins: tuple[str, ...]
@@ -60,11 +60,13 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """``b`` against ``a``, with Holm's correction over all pairs in ``p_corrected``.
 
-    ``found`` is ``None``, and ``verdict`` too, where they share no seed to be paired by.
+    ``found`` is ``None``, and ``verdict`` too, where they share no seed to be paired by;
+    ``unpaired_seeds`` are those that one of them alone was run with, which take no part.
     """
 
     a: str
     b: str
+    unpaired_seeds: tuple[int, ...] = ()
     found: Difference | None
     p_corrected: float | None
     verdict: Verdict | None
@@ -127,7 +129,7 @@ def compare_runs(
     found = [_paired(correct[sides[i].name], correct[sides[j].name]) for i, j in places]
     known = [each for each in found if each is not None]
     corrected = iter(holm([each.p for each in known]))
-    pairs = [_pair(sides[i].name, sides[j].name, d, corrected)
+    pairs = [_pair(sides[i], sides[j], d, corrected)
              for (i, j), d in zip(places, found, strict=True)]  # fmt: skip
     verdicts: list[list[Verdict | None]] = [[None] * len(sides) for _ in sides]
     for (i, j), pair in zip(places, pairs, strict=True):
@@ -285,11 +287,22 @@ def _paired(
     return compare_correct(rows(a), rows(b))
 
 
-def _pair(a: str, b: str, found: Difference | None, corrected: Any) -> Pair:
+def _pair(one: _Side, other: _Side, found: Difference | None, corrected: Any) -> Pair:
+    a, b = one.name, other.name
     if found is None:
         return Pair(a=a, b=b, found=None, p_corrected=None, verdict=None)
     p = next(corrected)
-    return Pair(a=a, b=b, found=found, p_corrected=p, verdict=verdict_on(found.difference, p))
+    unpaired: set[int | None] = set()
+    if None not in one.called and None not in other.called:
+        unpaired = one.called.keys() ^ other.called.keys()
+    return Pair(
+        a=a,
+        b=b,
+        unpaired_seeds=tuple(sorted(seed for seed in unpaired if seed is not None)),
+        found=found,
+        p_corrected=p,
+        verdict=verdict_on(found.difference, p),
+    )
 
 
 def _reversed(verdict: Verdict | None) -> Verdict | None:
@@ -317,7 +330,7 @@ def _contender(
         brier=_mean([each.brier for each in calibrations]),
         calibration=calibrations[0] if trained else None,
         trainable_parameters=record.parameters.trainable if trained and record.parameters else None,
-        training_seconds=cost.seconds if trained else None,
+        prefix_and_training_seconds=cost.seconds if trained else None,
         prefix_found=trained and cost.prefix_found,
         ranks=ranks,
         stand_ins=tuple(dict.fromkeys(s.by for run in side.runs for s in run.record.stand_ins)),

@@ -244,6 +244,9 @@ _LATEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "[": "{[}",  # after the end of a line it would begin an option
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     **{special: "\\" + special for special in "&%$#_{}"},
 }
 

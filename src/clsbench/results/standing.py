@@ -50,7 +50,12 @@ def trained(comparison: RunComparison) -> list[Contender]:
     found frozen layers computed behind those whose whole cost is known."""
     found = [each for each in comparison.contenders if each.runs]
     return sorted(
-        found, key=lambda each: (-each.accuracy, each.prefix_found, each.training_seconds or 0.0)
+        found,
+        key=lambda each: (
+            -each.accuracy,
+            each.prefix_found,
+            each.prefix_and_training_seconds or 0.0,
+        ),
     )
 
 

@@ -367,9 +367,8 @@ def _run_directories(store: Path) -> list[Path]:
                 entry.name
                 for entry in entries
                 if not entry.name.startswith(".")
-                and entry.is_dir()
                 and (
-                    _RUN_NAME.match(entry.name)
+                    (_RUN_NAME.match(entry.name) and not _is_no_folder(entry))
                     or os.path.isfile(os.path.join(entry.path, RECORD_FILE))
                 )
             ]
@@ -381,6 +380,14 @@ def _run_directories(store: Path) -> list[Path]:
             "another by --out or the environment variable CLSBENCH_RUNS"
         ) from None
     return [store / name for name in sorted(found)]
+
+
+def _is_no_folder(entry: os.DirEntry[str]) -> bool:
+    """What cannot be looked at, such as a link to itself, may have been one."""
+    try:
+        return not entry.is_dir()
+    except OSError:
+        return False
 
 
 def _created(path: Path) -> tuple[str, int]:

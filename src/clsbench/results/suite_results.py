@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
 import msgspec
 
 from clsbench.errors import UsageError
@@ -20,6 +22,12 @@ SUITES = "suites"
 """The folder in the store that holds a file for each suite, by its name."""
 
 SCHEMA_VERSION = 1
+
+_ONE_WAY = ("base", "for_all", "seeds", "where")
+"""What is the same wherever a suite is run in one way."""
+
+_OF_ALL_USERS = 0o666
+"""The mode of a lock's file: a store may be several people's."""
 
 
 class RowResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,9 +56,10 @@ class RowResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SuiteResults(msgspec.Struct, frozen=True, kw_only=True):
-    """A suite as it was run last: what was chosen, and its rows.
+    """A suite: what was chosen, and its rows.
 
-    ``for_all`` is what the user changed for every row; ``command`` repeats it all.
+    ``for_all`` is what the user changed for every row, ``where`` the options that its figures
+    depend on; ``command`` repeats it all.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -59,6 +68,7 @@ class SuiteResults(msgspec.Struct, frozen=True, kw_only=True):
     base: str
     for_all: dict[str, Any]
     seeds: tuple[int, ...] | int
+    where: dict[str, Any] = {}
     source: str
     conditions: str
     command: tuple[str, ...]
@@ -66,8 +76,13 @@ class SuiteResults(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[RowResult, ...]
 
 
-def write_suite_results(store: Path, results: SuiteResults) -> Path:
+def write_suite_results(
+    store: Path, results: SuiteResults, whole: Mapping[str, Mapping[str, Any]] | None = None
+) -> Path:
     """Write the file of a suite in one go, over the one of its last time.
+
+    Rows that were run then, and not chosen now, stay where the suite was run in the same way;
+    ``whole`` is what every row of it changes, by label.
 
     Raises:
         ClsbenchError: the disk is full, or the store cannot be written.
@@ -75,12 +90,47 @@ def write_suite_results(store: Path, results: SuiteResults) -> Path:
     folder = store / SUITES
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        content = msgspec.json.format(msgspec.json.encode(results), indent=2)
         target = folder / f"{results.name}.json"
-        replace_text(target, content.decode() + "\n")
+        # Two invocations may do different rows of it.
+        with filelock.FileLock(folder / f".{results.name}.lock", mode=_OF_ALL_USERS):
+            together = _with_earlier_rows(store, results, whole or {})
+            content = msgspec.json.format(msgspec.json.encode(together), indent=2)
+            replace_text(target, content.decode() + "\n")
     except OSError as error:
         raise storing_error(error, store) from error
     return target
+
+
+def _with_earlier_rows(
+    store: Path, results: SuiteResults, whole: Mapping[str, Mapping[str, Any]]
+) -> SuiteResults:
+    try:
+        before = read_suite_results(store, results.name)
+    except UsageError:
+        return results
+    if any(getattr(before, name) != getattr(results, name) for name in _ONE_WAY):
+        return results
+    chosen = {row.label: row for row in results.rows}
+    changes = msgspec.to_builtins(whole)
+    kept = {row.label: row for row in before.rows if changes.get(row.label) == row.changes}
+    if not kept.keys() - chosen.keys():
+        return results
+    rows: list[RowResult] = []
+    for label in whole:
+        row = chosen.get(label) or kept.get(label)
+        if row is not None:
+            twin = next((each.label for each in rows if each.runs and each.runs == row.runs), None)
+            rows.append(msgspec.structs.replace(row, same_as=twin) if row.runs else row)
+    command = list(_without_rows(results.command))
+    if len(rows) < len(whole):
+        command += ["--rows", ",".join(row.label for row in rows)]
+    return msgspec.structs.replace(results, rows=tuple(rows), command=tuple(command))
+
+
+def _without_rows(command: Sequence[str]) -> Iterator[str]:
+    for before, word in zip(("", *command), command, strict=False):
+        if before != "--rows" and word != "--rows" and not word.startswith("--rows="):
+            yield word
 
 
 def read_suite_results(store: Path, name: str) -> SuiteResults:

@@ -23,7 +23,7 @@ _NUMBERS = (
     *("test_accuracy_without_leaked", "without_leaked_low", "without_leaked_high"),
     *("validation_accuracy", "train_accuracy"),
     *("published_test_accuracy", "difference_from_published", "published_minutes"),
-    *("calibration_error", "brier", "training_seconds", "total_seconds"),
+    *("calibration_error", "brier", "prefix_and_training_seconds", "total_seconds"),
 )
 COLUMNS = (
     *("row", "title", "baseline", "state", "same_as", "modified", "stand_ins", "seeds"),
@@ -34,7 +34,7 @@ COLUMNS = (
     *("validation_accuracy", "train_accuracy"),
     *("published_test_accuracy", "difference_from_published", "published_minutes"),
     *("calibration_error", "brier", "trainable_parameters", "total_parameters"),
-    *("training_seconds", "prefix_found", "total_seconds", "peak_memory_bytes"),
+    *("prefix_and_training_seconds", "prefix_found", "total_seconds", "peak_memory_bytes"),
 )
 """Every column, in its order."""
 
@@ -46,10 +46,9 @@ HAVING_RUNS = ("finished", "in part")
 def suite_table(figures: SuiteFigures) -> pd.DataFrame:
     """A row for each row of the suite and each baseline; what is not known is missing.
 
-    Accuracies and differences are fractions. ``training_seconds`` is the frozen prefix and the
-    training; ``prefix_found`` says that an earlier run had kept some of it for every run of the
-    row, which alone takes longer. ``against_first`` is against the first row that
-    is compared, ``against_best`` against the most accurate.
+    Accuracies and differences are fractions. ``prefix_found`` says that an earlier run had kept
+    some of the frozen prefix for every run of the row, which alone takes longer. ``against_first``
+    is against the first row that is compared, ``against_best`` against the most accurate.
     """
     rows = [_row(each, figures) for each in figures.rows]
     if figures.comparison is not None:
@@ -121,7 +120,7 @@ def _row(each: RowFigures, figures: SuiteFigures) -> dict[str, Any]:
     found |= {
         "seeds": len(seeds),
         "stand_ins": stand_in_names(record),
-        "training_seconds": cost.seconds,
+        "prefix_and_training_seconds": cost.seconds,
         "total_seconds": each.mean_seconds(),
         "prefix_found": cost.prefix_found,
         "peak_memory_bytes": max(
@@ -157,7 +156,7 @@ def _baseline(each: Contender, figures: SuiteFigures, comparison: RunComparison)
         "baseline": True,
         "state": "finished",
         "test_accuracy": each.accuracy,
-        "training_seconds": baseline_seconds(figures, each.name),
+        "prefix_and_training_seconds": baseline_seconds(figures, each.name),
     }
     metrics = baseline_metrics(figures, each.name)
     if metrics is not None and metrics.without_leaked is not None:

@@ -46,6 +46,15 @@ def test_no_winner_is_named_where_none_is_shown(tmp_path: Path) -> None:
     assert told.alike == {"1", "2"}
 
 
+def test_a_baseline_that_is_ahead_is_told(tmp_path: Path) -> None:
+    rows = [Row(title="a", accuracy=0.9), Row(title="b", accuracy=0.89)]
+    told = answer(make_figures(tmp_path, rows, baselines=(0.5, 0.91)))
+    assert (
+        "A baseline may do better: the baseline tfidf-logreg (91.00 % in 0.40 s) is 1.00 pp ahead "
+        "of the best row, which is not shown to be more than chance."
+    ) in " ".join(told.sentences)
+
+
 def test_a_baseline_that_wins_is_told(tmp_path: Path) -> None:
     rows = [Row(title="a", accuracy=0.8), Row(title="b", accuracy=0.79)]
     told = answer(make_figures(tmp_path, rows, baselines=(0.5, 0.99)))

@@ -191,17 +191,23 @@ class _Told:
             told = f"{name} is shown to be worse than the best row, by {_by(stands)}."
             return f"It pays to train: {told}{rest}"
         told = "No row is shown to beat it." if not beaten else f"{count} are shown to beat it."
+        if top.accuracy > self.best.accuracy:
+            ahead = (
+                f"{name} is {points(top.accuracy - self.best.accuracy)[1:]} ahead of the best row, "
+                "which is not shown to be more than chance."
+            )
+            return f"A baseline may do better: {ahead} {told}"
         return f"A baseline may do as well: {name} is not shown to differ from the best row. {told}"
 
     def _cost(self) -> str:
-        parameters, seconds = self.best.trainable_parameters, self.best.training_seconds
+        parameters, seconds = self.best.trainable_parameters, self.best.prefix_and_training_seconds
         if seconds is None:
             return ""
         trains = f"trains {parameters:,} parameters" if parameters is not None else "was trained"
         told = f"{_capital(self._name(self.best))} {trains} in {seconds_text(seconds)}."
         quickest = self._quickest()
         if quickest is not None:
-            less = quickest.training_seconds
+            less = quickest.prefix_and_training_seconds
             assert less is not None
             count = quickest.trainable_parameters
             what = f" and {count:,} parameters" if count is not None else ""
@@ -261,7 +267,7 @@ class _Told:
             detail = f"{short_baseline(top.name)}{took}: {verdict.get(word, f'shown {word}')}"
             cards.append(Card("best baseline", percent(top.accuracy), detail))
         quickest = self._quickest() or best
-        seconds = quickest.training_seconds
+        seconds = quickest.prefix_and_training_seconds
         if seconds is not None:
             what = "quickest of these" if quickest is not best else "its training"
             detail = f"{self._name(quickest)}, {percent(quickest.accuracy)}"
@@ -284,7 +290,7 @@ class _Told:
         timed = [
             (s, c)
             for c in (self.best, *self.alike)
-            if (s := c.training_seconds) is not None and not c.prefix_found
+            if (s := c.prefix_and_training_seconds) is not None and not c.prefix_found
         ]
         if not timed:
             return None

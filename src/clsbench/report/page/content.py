@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from clsbench.errors import UsageError
 from clsbench.record import RunRecord
+from clsbench.report.comparison import unpaired_notes
 from clsbench.report.page.answer import Answer, answer, short_baseline
 from clsbench.report.page.commands import row_command, suite_command
 from clsbench.report.page.curves import (
@@ -153,10 +154,12 @@ def figure_notes(figures: SuiteFigures) -> tuple[str, ...]:
             "(McNemar’s exact test for one seed; over several seeds a test in which texts and "
             "seeds both vary), all pairs corrected by Holm’s method at 5 %."
         )
-    if any(row.row.published is not None for row in figures.rows):
+        notes += unpaired_notes(figures.comparison)
+    published = any(row.row.published is not None for row in figures.rows)
+    if published:
         conditions = f" ({results.conditions})" if results.conditions else ""
         notes.append(f"Published figures: {results.source or 'as registered'}{conditions}.")
-    if any(row.row.modified and row.runs for row in figures.rows):
+    if published and any(row.row.modified and row.runs for row in figures.rows):
         notes.append(
             "Rows that were changed, or in which stand-ins took part, are another experiment: no "
             "difference from what was published is given for them."
@@ -204,7 +207,7 @@ def _scatter_rows(table: pd.DataFrame, compared: bool) -> list[ScatterRow]:
                 ScatterRow(
                     row["row"],
                     short_baseline(row["title"]) if row["baseline"] else row["title"],
-                    row["training_seconds"],
+                    row["prefix_and_training_seconds"],
                     row["test_accuracy"],
                     (low, high) if low == low else None,
                     row["baseline"],

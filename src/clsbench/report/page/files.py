@@ -37,7 +37,7 @@ _FOR_PEOPLE = (
     *("against_first_verdict", "against_best", "against_best_verdict"),
     *("test_accuracy_without_leaked", "published_test_accuracy", "difference_from_published"),
     *("published_minutes", "calibration_error", "brier", "trainable_parameters"),
-    *("training_seconds", "prefix_found", "total_seconds"),
+    *("prefix_and_training_seconds", "prefix_found", "total_seconds"),
 )
 _USUAL = {"state": "finished", "seeds": 1, "prefix_found": False}
 

@@ -173,7 +173,7 @@ def _columns(first: str | None, best: str | None) -> list[_Column]:
             Heading("training time", "Computing the frozen layers once and training, without "
                     "loading and evaluating; of a baseline all of it. ° marks rows that found "
                     "frozen layers computed by an earlier run: alone they take longer."),
-            _seconds("training_seconds"),
+            _seconds("prefix_and_training_seconds"),
         ),
         (
             Heading("trained", "Parameters that train."),
@@ -302,7 +302,7 @@ def _seconds(column: str) -> Callable[[dict[Any, Any]], Cell]:
         value = row[column]
         if not _there(value):
             return _NOTHING
-        mark = FOUND if column == "training_seconds" and row["prefix_found"] else ""
+        mark = FOUND if column == "prefix_and_training_seconds" and row["prefix_found"] else ""
         return Cell(seconds_text(value) + mark, value)
 
     return cell
