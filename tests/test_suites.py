@@ -21,6 +21,7 @@ from clsbench.errors import UsageError
 from clsbench.jobs import Message
 from clsbench.model.classifier import Classifier
 from clsbench.options import RunOptions
+from clsbench.report.page.commands import suite_command
 from clsbench.results.store import read_record
 from clsbench.results.suite_figures import suite_figures
 from clsbench.results.suite_results import SuiteResults, read_suite_results
@@ -200,25 +201,31 @@ def test_what_is_to_be_done_again_stands_until_it_is(
 
 @pytest.mark.slow
 def test_rows_run_one_after_the_other_are_one_table(options: RunOptions, catalog: Catalog) -> None:
-    def done(*labels: str, where: RunOptions = options, **for_all: Any) -> SuiteResults:
+    def done(
+        *labels: str, where: RunOptions = options, force: bool = False, **for_all: Any
+    ) -> SuiteResults:
         rows = [row for row in SUITE.rows if row.label in labels]
         planned = plan_suite(SUITE, rows, for_all, 1, where, catalog)
-        command = ["clsbench", "suite", "small", "--rows", ",".join(labels), "--offline"]
-        run_suite(planned, Here(), where, None, Watching(), command)
+        command = ["clsbench", "suite", "small", "--offline"]
+        run_suite(planned, Here(), where, None, Watching(), command, force)
         return read_suite_results(options.out, "small")
 
     assert [row.label for row in done("2").rows] == ["2"]
     both = done("3")
     assert [row.label for row in both.rows] == ["2", "3"]
-    assert both.command[-2:] == ("--rows", "2,3")
-    assert both.command.count("--rows") == 1
+    told = suite_command(suite_figures(both, options.out))
+    assert told == "clsbench suite small --offline --rows 2,3"
     whole = done("1")
     assert [row.label for row in whole.rows] == ["1", "2", "3"]
     assert [row.same_as for row in whole.rows] == [None, None, "1"]
-    assert whole.command == ("clsbench", "suite", "small", "--offline")
     figures = suite_figures(whole, options.out)
+    assert suite_command(figures) == "clsbench suite small --offline"
     assert figures.comparison is not None
     assert {c.name for c in figures.comparison.contenders} >= {"row 1 = 3", "row 2"}
+    again = done("3", force=True)
+    assert again.rows[2].runs != whole.rows[2].runs
+    assert again.rows[0].runs == again.rows[2].runs, "what they share was done again for both"
+    assert [row.same_as for row in again.rows] == [None, None, "1"]
     elsewhere = msgspec.structs.replace(options, precision="fp64")
     assert [row.label for row in done("1", where=elsewhere).rows] == ["1"], "another table"
     assert [row.label for row in done("2", **{"train.lr": 0.1}).rows] == ["2"]

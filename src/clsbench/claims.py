@@ -14,6 +14,7 @@ import filelock
 
 from clsbench.errors import UsageError
 from clsbench.jobs import Job, JobEnd, Message
+from clsbench.results.disk import OF_ALL_USERS
 from clsbench.results.store import finished_run, read_record
 
 LOCKS = ".locks"
@@ -22,9 +23,6 @@ failed a note for those who waited for it."""
 
 UNDER_WAY = ("running", "elsewhere")
 """The states of a run that has begun and not ended."""
-
-_OF_ALL_USERS = 0o666
-"""The mode of a lock's file: a store may be several people's."""
 
 
 class RunState(NamedTuple):
@@ -85,7 +83,7 @@ class Claims:
 
     def claim(self, job: Job) -> bool:
         """Whether the caller is to do the job; if not, it is done, or somebody else does it."""
-        lock = filelock.FileLock(self._store / LOCKS / f"{job.key}.lock", mode=_OF_ALL_USERS)
+        lock = filelock.FileLock(self._store / LOCKS / f"{job.key}.lock", mode=OF_ALL_USERS)
         try:
             lock.acquire(blocking=False)
         except filelock.Timeout:

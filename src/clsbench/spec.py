@@ -82,6 +82,13 @@ class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ] = 5
 
 
+PublishedAccuracy = dict[
+    Annotated[str, Meta(pattern=r"^(train|validation|test)\Z")],
+    Annotated[float, Meta(ge=0, le=1)],
+]
+"""A fraction by split."""
+
+
 class PublishedFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Figures that somebody published for exactly this experiment, to set beside the measured.
 
@@ -90,8 +97,8 @@ class PublishedFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     source: str
     conditions: str
-    accuracy: dict[str, float]
-    accuracy_before: dict[str, float] = {}
+    accuracy: PublishedAccuracy
+    accuracy_before: PublishedAccuracy = {}
     loss_before: dict[str, float] = {}
     losses: tuple[tuple[int, float, float], ...] = ()
 

@@ -17,7 +17,13 @@ from msgspec import Meta
 
 from clsbench.conversion import convert
 from clsbench.errors import UsageError
-from clsbench.spec import ComponentTable, component_table, format_component, toml_tree
+from clsbench.spec import (
+    ComponentTable,
+    PublishedAccuracy,
+    component_table,
+    format_component,
+    toml_tree,
+)
 
 Change = Any
 """The value of a dotted key: plain, or a component as text or table."""
@@ -29,10 +35,7 @@ class PublishedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     ``remark`` says what is odd about the figures.
     """
 
-    accuracy: dict[
-        Annotated[str, Meta(pattern=r"^(train|validation|test)\Z")],
-        Annotated[float, Meta(ge=0, le=1)],
-    ]
+    accuracy: PublishedAccuracy
     minutes: Annotated[float, Meta(ge=0)] | None = None
     remark: str = ""
 
@@ -115,9 +118,10 @@ def check_suite(suite: SuiteSpec, where: str) -> None:
     """Refuse what no run could make sense of.
 
     Raises:
-        UsageError: two rows have one label, a row is but another seed, or the name cannot name a
-            file.
+        UsageError: two rows have one label, a row is but another seed, the name cannot name a
+            file, or a published figure is impossible.
     """
+    convert(msgspec.to_builtins(suite), SuiteSpec, where)  # a class checks nothing by itself
     if set(suite.name) & set("/\\:") or suite.name.startswith(".") or not suite.name.isprintable():
         raise UsageError(
             f"{where}: the name {suite.name!r} is to name a file; write letters, digits, - and _"

@@ -238,7 +238,7 @@ def run_suite(
     created = datetime.now(UTC).isoformat(timespec="seconds")
     pending = [_job(run, options, at_once) for run in plan.runs().values()]
 
-    whole = {row.label: plan.suite.changes_of(row, plan.for_all) for row in plan.suite.rows}
+    all_rows = {row.label: plan.suite.changes_of(row, plan.for_all) for row in plan.suite.rows}
     where = {name: getattr(options, name) for name in ("device", "precision", "offline")}
 
     def results(states: Mapping[str, RunState]) -> SuiteResults:
@@ -246,7 +246,12 @@ def run_suite(
         return _results(plan, rows, where, command, created)
 
     def keep(states: Mapping[str, RunState]) -> None:
-        write_suite_results(store, results(states), whole)
+        anew = {
+            before: states[key].run
+            for key, before in claims.before.items()
+            if key in states and states[key].status == "finished"
+        }
+        write_suite_results(store, results(states), all_rows, anew)
 
     claims = Claims(store, watcher, force, keep)
     pending = claims.without_stored(pending)
@@ -277,6 +282,7 @@ def _results(
         for_all=plan.for_all,
         seeds=plan.seeds,
         where=dict(where),
+        labels=tuple(row.label for row in suite.rows),
         source=suite.source,
         conditions=suite.conditions,
         command=tuple(command),

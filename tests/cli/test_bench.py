@@ -143,6 +143,7 @@ def test_a_sweep_over_components(clsbench: Command, spec_file: Path) -> None:
     assert [measured["phase"] for measured in last["measurements"]] == ["prefix"]
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_sweep_over_the_circumstances(clsbench: Command, spec_file: Path, tmp_path: Path) -> None:
     table, plot = tmp_path / "precisions.csv", tmp_path / "precisions.svg"
@@ -159,7 +160,8 @@ def test_a_sweep_over_the_circumstances(clsbench: Command, spec_file: Path, tmp_
     assert [point["environment"]["threads"] for point in (single, double)] == [1, 1]
     peaks = [point["limits"]["flops_per_second"] for point in (single, double)]
     assert peaks[0] > 1.3 * peaks[1], "each has its own peak"
-    assert [row["precision"] for row in csv.DictReader(table.open())] == ["fp32", "fp64"]
+    rows = list(csv.DictReader(table.open()))
+    assert [(r["setting"], r["precision"]) for r in rows] == [("fp32", "fp32"), ("fp64", "fp64")]
     assert "fp32 and fp64, 1 threads" in plot.read_text()
     threads = clsbench(
         "bench", spec_file, "--budget", "0.3", "--load-limit", "100", "--phase", "forward",

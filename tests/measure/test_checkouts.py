@@ -174,6 +174,8 @@ def test_a_benchmark_that_fails_in_its_rounds_stops_nobody(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Neither the other side, nor the benchmarks behind it."""
+    environment["FORCE_COLOR"] = "1"
+    environment["PYTEST_ADDOPTS"] = "-rN"
     monkeypatch.setattr(os, "environ", environment)
     arguments = ["-k", "failing or last", "--seconds=1", "--load-limit=1000", "--threads=1"]
     with caplog.at_level("WARNING"):
@@ -188,6 +190,17 @@ def test_a_benchmark_that_fails_in_its_rounds_stops_nobody(
     assert len(after.results[last].rounds) > 6
     verdicts = judge_pairs([(before, after)] * 5, Thresholds(0.05))
     assert {v.benchmark: v.outcome for v in verdicts}[failing] == "not measured"
+
+
+@pytest.mark.slow
+def test_where_all_fail_the_reason_is_told(
+    repository: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", environment)
+    broken = repository / "benchmarks" / "test_thing.py"
+    broken.write_text("def test_broken(timed):\n    raise RuntimeError('out of order')\n")
+    with pytest.raises(NotMeasuredError, match=r"with exit code 1:(.|\n)*out of order"):
+        runs_in_pairs(repository, "old", [], lambda done: not done)
 
 
 @pytest.mark.slow

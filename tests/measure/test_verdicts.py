@@ -228,6 +228,31 @@ def test_a_load_that_stays_is_not_waited_for() -> None:
     assert {v.outcome for v in judge_pairs(pairs, FIVE_PERCENT)} == {"not measured"}
 
 
+def test_what_always_fails_is_not_tried_more_often() -> None:
+    def broken(run: BenchmarkRun) -> BenchmarkRun:
+        nothing = Result("", None, failed="out of order")
+        return run._replace(results={**run.results, NAMES[0]: nothing})
+
+    good = a_run(0, [1.0, 1.0, 1.0, 1.0])
+    pairs = [(good, broken(good))] * 4
+    while more_pairs(pairs, FIVE_PERCENT, 5):
+        pairs.append((good, broken(good)))
+    assert len(pairs) == 5
+    verdict = judge_pairs(pairs, Thresholds(0.05, {"freezing": 0.1}))[0]
+    assert (verdict.benchmark, verdict.outcome) == (NAMES[0], "not measured")
+    assert (verdict.group, verdict.threshold) == ("freezing", 0.1), "as the side says that has it"
+    now_and_then = [(good, broken(good)), *[(good, good)] * 4]
+    assert more_pairs(now_and_then, FIVE_PERCENT, 5)
+
+
+def test_what_one_pair_alone_lacks_breaks_nothing() -> None:
+    whole = a_run(0, [1.0, 1.0, 1.0, 1.0])
+    old = whole._replace(results={n: r for n, r in whole.results.items() if n != NAMES[0]})
+    pairs = [(old, whole), (old, old), *[(old, whole)] * 4]
+    outcomes = {v.benchmark: v.outcome for v in judge_pairs(pairs, FIVE_PERCENT)}
+    assert outcomes[NAMES[0]] == "new"
+
+
 def rounds_in_turn(
     generator: np.random.Generator, slower: float
 ) -> tuple[tuple[Round, ...], tuple[Round, ...]]:
@@ -411,6 +436,24 @@ def test_a_step_of_the_machine_is_no_change_of_the_code() -> None:
     verdicts = verdicts_of(on_a_machine(generator, 50, 1.0), earlier, FIVE_PERCENT)
     assert {v.outcome for v in verdicts} == {"no difference shown"}
     assert verdicts[0].earlier_runs == 20
+
+
+def test_a_step_that_the_reference_work_makes_more_than_others_is_the_machines() -> None:
+    generator = np.random.default_rng(16)
+    earlier = [
+        run._replace(
+            reference_seconds=0.006 if number >= 8 else 0.005,
+            results={
+                name: r._replace(of_reference=(r.seconds or 0) / (0.006 if number >= 8 else 0.005))
+                for name, r in run.results.items()
+            },
+        )
+        for number, run in enumerate(
+            changed_code(generator, [(1.0, 8), (1.08, 12)], reference=False))
+    ]  # fmt: skip
+    verdicts = verdicts_of(on_a_machine(generator, 50, 1.0), earlier, FIVE_PERCENT)
+    assert verdicts[0].earlier_runs == 20
+    assert "slower" not in {v.outcome for v in verdicts}
 
 
 def test_no_step_is_seen_in_noise() -> None:

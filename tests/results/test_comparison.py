@@ -147,7 +147,9 @@ def test_seeds_of_one_side_alone_take_no_part_and_are_told(tmp_path: Path) -> No
     assert not any(each.unpaired_seeds for each in with_baseline)
     assert "(without those of seeds 1 and 3, run with one of them alone)" in verdict_text(pair)
     (note,) = unpaired_notes(found)
-    assert note.startswith("1 pairs are compared on the seeds that both were run with, such as all")
+    assert note.startswith(
+        "1 pair is compared on the seeds alone that both were run with, such as all"
+    )
 
 
 def test_runs_on_other_texts_are_refused(tmp_path: Path) -> None:

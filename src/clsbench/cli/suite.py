@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 from typing import TYPE_CHECKING, Any
@@ -210,8 +211,13 @@ def suite(
 
 
 def _command(plugins: Sequence[str]) -> list[str]:
-    """What repeats the suite elsewhere, plugins that the environment names included."""
-    given = sys.argv[1:]
+    """What repeats the suite elsewhere, plugins that the environment names included; without the
+    choice of rows, since those of several times may become one table."""
+    given = [
+        word
+        for before, word in itertools.pairwise(sys.argv)
+        if before != "--rows" and word != "--rows" and not word.startswith("--rows=")
+    ]
     from_environment = [p for p in plugins if p not in given and f"--plugin={p}" not in given]
     return ["clsbench", *(w for p in from_environment for w in ("--plugin", p)), *given]
 
@@ -296,7 +302,7 @@ def _tell_results(
 
         print_suite(Console(), results, options.out)
         more = len(read_suite_results(options.out, results.name).rows) - len(results.rows)
-        if more:
+        if more > 0:
             click.echo(f"{more} more rows were run before: clsbench report {results.name} has all")
     for row in results.rows:
         for error in row.errors:

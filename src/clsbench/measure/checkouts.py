@@ -72,7 +72,19 @@ def runs_in_pairs(
             else:
                 before, after = runs_in_turn(repository, sides, new / "benchmarks")
             found.append((before, after))
+            _tell_failures(found, revision)
     return found
+
+
+def _tell_failures(pairs: Sequence[Pair], revision: str) -> None:
+    """Those of the last pair that have not failed before."""
+    for name, runs in zip((revision, "the working tree"), zip(*pairs, strict=True), strict=True):
+        *earlier, last = (
+            {test: r.failed for test, r in run.results.items() if r.failed} for run in runs
+        )
+        for test, why in last.items():
+            if not any(test in each for each in earlier):
+                logger.warning("%s of %s failed: %s", test, name, why)
 
 
 class Side(NamedTuple):
@@ -87,7 +99,7 @@ def runs_in_turn(
     repository: Path, sides: Sequence[Side], benchmarks: Path | None = None
 ) -> list[BenchmarkRun]:
     """A run of the benchmarks of ``repository`` (or of the copy ``benchmarks``) for each side, all
-    at once, round by round. A benchmark that fails has no time in it, and is told.
+    at once, round by round. A benchmark that fails has no time in it.
 
     Raises:
         UsageError: no benchmark is selected.
@@ -106,14 +118,17 @@ def runs_in_turn(
             stack.callback(_end, process)
             processes.append(process)
         turns.attend(processes)
+        failures: list[dict[str, str]] = []
         for number, (side, process) in enumerate(zip(sides, processes, strict=True)):
             code = process.poll()  # None: it was stopped by turns, since another one failed
             if code == _NOTHING_SELECTED:
                 raise UsageError(
                     f"no benchmark of {side.name} is selected by {' '.join(side.arguments)!r}"
                 )
-            if code and (code != SOME_FAILED or not (folder / str(number)).exists()):
-                output_lines = _lines(folder / f"{number}.txt")
+            output_lines = (folder / f"{number}.txt").read_text(errors="replace").splitlines()
+            failures.append(_failed(output_lines) if code == SOME_FAILED else {})
+            some_are_timed = any((folder / str(number)).rglob("*.json"))
+            if code and not (failures[-1] and some_are_timed):
                 if wrong := [line for line in output_lines if "Wrong expression passed" in line]:
                     raise UsageError(wrong[0].removeprefix("ERROR: "))
                 how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
@@ -126,28 +141,24 @@ def runs_in_turn(
                     )
                 raise NotMeasuredError(f"the benchmarks of {side.name} end {how}:\n{told}")
         histories = [read_history(folder / str(number)) for number in range(len(sides))]
-        failures = [_failed(_lines(folder / f"{number}.txt")) for number in range(len(sides))]
     found = []
     for side, history, failed in zip(sides, histories, failures, strict=True):
         if not history.runs:
             problems = "; ".join(problem.text for problem in history.problems)
             raise NotMeasuredError(f"the benchmarks of {side.name} stored no run: {problems}")
         run = history.runs[-1]
-        for name, why in failed.items():
-            logger.warning("%s of %s failed%s", name, side.name, why)
-        nothing = {name: Result("", None) for name in failed}
-        found.append(run._replace(results={**nothing, **run.results}))
+        groups = {name: run.results[name].group for name in failed if name in run.results}
+        nothing = {
+            name: Result(groups.get(name, ""), None, failed=why) for name, why in failed.items()
+        }
+        found.append(run._replace(results={**run.results, **nothing}))
     return found
-
-
-def _lines(output: Path) -> list[str]:
-    return output.read_text(errors="replace").splitlines()
 
 
 def _failed(output: Sequence[str]) -> dict[str, str]:
     """The benchmarks that pytest says have failed, by their names in a run, and why."""
     found = (_FAILED.match(line) for line in output)
-    return {each["name"]: f": {each['why']}" if each["why"] else "" for each in found if each}
+    return {each["name"]: each["why"] or "pytest says no more" for each in found if each}
 
 
 def _start(
@@ -156,6 +167,7 @@ def _start(
     command = [
         sys.executable, "-m", "pytest", str(benchmarks), "-q", "--benchmark-only",
         f"--benchmark-storage=file://{storage}", f"--turns={address}", *side.arguments,
+        "--color=no", "-rfE",  # failures are read from its summary, whatever the environment says
     ]  # fmt: skip
     path = os.pathsep.join(filter(None, [str(side.sources), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(

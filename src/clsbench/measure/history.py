@@ -70,12 +70,13 @@ class Round(NamedTuple):
 class Result(NamedTuple):
     """One benchmark in one run: its group, its median in seconds over undisturbed rounds, if there
     were enough, and that of each round over the reference work next to it; the rounds, too, if
-    they were kept."""
+    they were kept. One that ``failed`` has nothing but the reason."""
 
     group: str
     seconds: float | None
     of_reference: float | None = None
     rounds: tuple[Round, ...] = ()
+    failed: str = ""
 
 
 class BenchmarkRun(NamedTuple):

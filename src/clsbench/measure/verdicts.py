@@ -181,7 +181,10 @@ def judge_pairs(
     for name in names:
         group = _group(name, [run for pair in pairs for run in reversed(pair)])
         logs, threshold = ratios[name], thresholds.of(name, group)
-        known = any(name in old.results or not new.results[name].seconds for old, new in pairs)
+        known = any(
+            name in old.results or (name in new.results and not new.results[name].seconds)
+            for old, new in pairs
+        )
         ratio = limit = None
         outcome: Outcome = "not measured" if known else "new"
         if name in spreads:
@@ -214,17 +217,25 @@ def more_pairs(
 
     How much they differ by themselves decides, and not by how much one side is slower: so a verdict
     is not looked for until it is found. Where nothing at all is undisturbed in the first
-    ``fewest``, the load is one that stays, and there are no more.
+    ``fewest``, the load is one that stays, and there are no more; nor for what always fails.
     """
     if len(pairs) < fewest:
         return True
     both = [v for v in judge_pairs(pairs, thresholds)
             if any(v.benchmark in old.results and v.benchmark in new.results
-                   for old, new in pairs)]  # fmt: skip
+                   for old, new in pairs) and not _always_fails(v.benchmark, pairs)]  # fmt: skip
     if not any(v.earlier_runs for v in both):
         return False
     untold = any(v.limit is None or v.limit > 1 + v.threshold for v in both)
     return len(pairs) < MOST_TIMES * fewest and untold
+
+
+def _always_fails(name: str, pairs: Sequence[tuple[BenchmarkRun, BenchmarkRun]]) -> bool:
+    """Whether it has failed in every pair on one side."""
+    return any(
+        all(name in run.results and run.results[name].failed for run in runs)
+        for runs in zip(*pairs, strict=True)
+    )
 
 
 def _outcome(
@@ -264,19 +275,22 @@ def _since_the_last_change(name: str, runs: Sequence[BenchmarkRun]) -> Sequence[
     ]
     for at in range(len(known) - FEWEST_RUNS, FEWEST_RUNS - 1, -1):
         place, before = known[at][0], known[at - 1][0]
-        if runs[place].commit != runs[before].commit and all(_step(m, at) for m in measured):
-            return runs[place:]
+        if runs[place].commit != runs[before].commit:
+            seconds, multiples = (_step(logs, at) for logs in measured)
+            if seconds * multiples > 0:  # the same way
+                return runs[place:]
     return runs
 
 
-def _step(logs: Sequence[float], at: int) -> bool:
-    """Whether all from ``at`` on lie far on one side of the few before."""
+def _step(logs: Sequence[float], at: int) -> float:
+    """How far all from ``at`` on lie on one side of the few before; 0 where they do not, or not
+    far."""
     before, after = logs[at - FEWEST_RUNS : at], logs[at:]
     if max(before) >= min(after) and max(after) >= min(before):
-        return False
+        return 0.0
     deviation = math.sqrt((float(np.var(before, ddof=1)) + float(np.var(after, ddof=1))) / 2)
-    gap = abs(float(np.median(after)) - float(np.median(before)))
-    return gap > _STEP * max(deviation, _LEAST_SPREAD)
+    gap = float(np.median(after)) - float(np.median(before))
+    return gap if abs(gap) > _STEP * max(deviation, _LEAST_SPREAD) else 0.0
 
 
 def _machine(
@@ -284,7 +298,9 @@ def _machine(
     earlier: Sequence[BenchmarkRun],
     since: Mapping[str, Sequence[BenchmarkRun]],
 ) -> Machine | None:
-    references = [before.reference_seconds for before in earlier]
+    # Of a state of the machine that was there before a step alone nothing is known any more.
+    counting = min(since.values(), key=len, default=earlier)
+    references = [before.reference_seconds for before in counting]
     known = [taken for taken in references if taken is not None]
     if run.reference_seconds is None or len(known) < max(len(references), FEWEST_RUNS):
         return None
@@ -358,7 +374,8 @@ def _vanished(run: BenchmarkRun, earlier: Sequence[BenchmarkRun]) -> list[str]:
 
 
 def _group(name: str, runs: Iterable[BenchmarkRun]) -> str:
-    return next((run.results[name].group for run in runs if name in run.results), "")
+    groups = (run.results[name].group for run in runs if name in run.results)
+    return next(filter(None, groups), "")  # one that failed may not have told
 
 
 class _Spread(NamedTuple):

@@ -98,14 +98,14 @@ def print_comparison(console: Console, report: ComparisonReport) -> None:
             console.print(plain(line), soft_wrap=True)
     for phase in report.phases:
         low, high = phase.b_over_a.low, phase.b_over_a.high
-        if phase.verdict == "no difference shown" and low is not None and high is not None:
-            untold = max(1 / low, high) - 1
-            if untold > _NOTICED * report.nothing_below:
-                line = (
-                    f"{phase.phase}: it may be {untold:.0%} either way, which so few rounds do not "
-                    "tell: a larger --budget or a quieter machine tells more"
-                )
-                console.print(plain(line, "yellow"), soft_wrap=True)
+        if phase.verdict != "no difference shown" or low is None or high is None:
+            continue
+        if max(1 / low, high) - 1 > _NOTICED * report.nothing_below:
+            line = (
+                f"{phase.phase}: anything from {low - 1:+.0%} to {high - 1:+.0%} is left open: "
+                "a larger --budget or a quieter machine tells more"
+            )
+            console.print(plain(line, "yellow"), soft_wrap=True)
     for left_out in report.left_out:
         line = f"{left_out.phase}: not compared: {left_out.reason}"
         console.print(plain(line, "dim"), soft_wrap=True)
@@ -153,7 +153,8 @@ def write_csv(report: BenchReport, file: Path) -> None:
     """
     with file.open("w", newline="", encoding="utf-8") as lines:
         writer = csv.writer(lines)
-        writer.writerow([report.swept or "setting", *_CSV_COLUMNS])
+        swept = report.swept if report.swept not in _CSV_COLUMNS else None
+        writer.writerow([swept or "setting", *_CSV_COLUMNS])
         for point in report.points:
             environment = point.environment
             run = (

@@ -101,8 +101,9 @@ def unpaired_notes(comparison: RunComparison) -> list[str]:
     found = [pair for pair in comparison.pairs if pair.unpaired_seeds and pair.found is not None]
     if not found:
         return []
+    count = "1 pair is" if len(found) == 1 else f"{len(found)} pairs are"
     return [
-        f"{len(found)} pairs are compared on the seeds that both were run with, such as "
+        f"{count} compared on the seeds alone that both were run with, such as "
         f"{found[0].a} and {found[0].b} without {_unpaired_text(found[0])}: the difference is not "
         "that of their accuracies."
     ]

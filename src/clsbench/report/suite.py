@@ -238,8 +238,7 @@ def _print_notes(console: Console, figures: SuiteFigures, complete: bool) -> Non
             "longer."
         )
     if published:
-        conditions = f" ({results.conditions})" if results.conditions else ""
-        notes.append(f"Published: {results.source or 'as registered'}{conditions}.")
+        notes.append(f"Published: {results.origin}.")
         if marked:
             notes.append(
                 "* another experiment than the suite means (changed by you, or a stand-in): what "

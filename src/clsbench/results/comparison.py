@@ -60,8 +60,8 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """``b`` against ``a``, with Holm's correction over all pairs in ``p_corrected``.
 
-    ``found`` is ``None``, and ``verdict`` too, where they share no seed to be paired by;
-    ``unpaired_seeds`` are those that one of them alone was run with, which take no part.
+    ``found`` is ``None``, and ``verdict`` too, where they share no seed to be paired by; where they
+    share some, ``unpaired_seeds`` are those that one alone was run with, which take no part.
     """
 
     a: str

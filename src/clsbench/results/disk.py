@@ -9,6 +9,9 @@ from pathlib import Path
 
 from clsbench.errors import ClsbenchError
 
+OF_ALL_USERS = 0o666
+"""The mode of a lock's file: a store may be several people's."""
+
 _FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 

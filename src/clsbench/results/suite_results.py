@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import filelock
 import msgspec
 
 from clsbench.errors import UsageError
-from clsbench.results.disk import replace_text, storing_error
+from clsbench.results.disk import OF_ALL_USERS, replace_text, storing_error
 from clsbench.suite import PublishedRow
 from clsbench.values import Estimate
 
@@ -25,9 +25,6 @@ SCHEMA_VERSION = 1
 
 _ONE_WAY = ("base", "for_all", "seeds", "where")
 """What is the same wherever a suite is run in one way."""
-
-_OF_ALL_USERS = 0o666
-"""The mode of a lock's file: a store may be several people's."""
 
 
 class RowResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,8 +56,15 @@ class SuiteResults(msgspec.Struct, frozen=True, kw_only=True):
     """A suite: what was chosen, and its rows.
 
     ``for_all`` is what the user changed for every row, ``where`` the options that its figures
-    depend on; ``command`` repeats it all.
+    depend on, ``labels`` are those of all rows that there are to choose from; ``command`` is the
+    last that ran any of them, without the choice of rows.
     """
+
+    @property
+    def origin(self) -> str:
+        """Where published figures come from, in words."""
+        conditions = f" ({self.conditions})" if self.conditions else ""
+        return f"{self.source or 'as registered'}{conditions}"
 
     schema_version: int = SCHEMA_VERSION
     name: str
@@ -69,6 +73,7 @@ class SuiteResults(msgspec.Struct, frozen=True, kw_only=True):
     for_all: dict[str, Any]
     seeds: tuple[int, ...] | int
     where: dict[str, Any] = {}
+    labels: tuple[str, ...] = ()
     source: str
     conditions: str
     command: tuple[str, ...]
@@ -77,12 +82,16 @@ class SuiteResults(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_suite_results(
-    store: Path, results: SuiteResults, whole: Mapping[str, Mapping[str, Any]] | None = None
+    store: Path,
+    results: SuiteResults,
+    all_rows: Mapping[str, Mapping[str, Any]] | None = None,
+    anew: Mapping[str, str | None] | None = None,
 ) -> Path:
     """Write the file of a suite in one go, over the one of its last time.
 
     Rows that were run then, and not chosen now, stay where the suite was run in the same way;
-    ``whole`` is what every row of it changes, by label.
+    ``all_rows`` is what every row of it changes, by label, and ``anew`` says which runs were done
+    again, and as which: rows that share them have the new ones.
 
     Raises:
         ClsbenchError: the disk is full, or the store cannot be written.
@@ -92,8 +101,8 @@ def write_suite_results(
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{results.name}.json"
         # Two invocations may do different rows of it.
-        with filelock.FileLock(folder / f".{results.name}.lock", mode=_OF_ALL_USERS):
-            together = _with_earlier_rows(store, results, whole or {})
+        with filelock.FileLock(folder / f".{results.name}.lock", mode=OF_ALL_USERS):
+            together = _with_earlier_rows(store, results, all_rows or {}, anew or {})
             content = msgspec.json.format(msgspec.json.encode(together), indent=2)
             replace_text(target, content.decode() + "\n")
     except OSError as error:
@@ -102,7 +111,10 @@ def write_suite_results(
 
 
 def _with_earlier_rows(
-    store: Path, results: SuiteResults, whole: Mapping[str, Mapping[str, Any]]
+    store: Path,
+    results: SuiteResults,
+    all_rows: Mapping[str, Mapping[str, Any]],
+    anew: Mapping[str, str | None],
 ) -> SuiteResults:
     try:
         before = read_suite_results(store, results.name)
@@ -111,26 +123,23 @@ def _with_earlier_rows(
     if any(getattr(before, name) != getattr(results, name) for name in _ONE_WAY):
         return results
     chosen = {row.label: row for row in results.rows}
-    changes = msgspec.to_builtins(whole)
-    kept = {row.label: row for row in before.rows if changes.get(row.label) == row.changes}
-    if not kept.keys() - chosen.keys():
-        return results
+    changes = msgspec.to_builtins(all_rows)
+    kept = {
+        row.label: msgspec.structs.replace(
+            row,
+            runs=tuple(anew.get(run) or run for run in row.runs),
+            stored=tuple(run for run in row.stored if run not in anew),
+        )
+        for row in before.rows
+        if changes.get(row.label) == row.changes
+    }
     rows: list[RowResult] = []
-    for label in whole:
+    for label in all_rows:
         row = chosen.get(label) or kept.get(label)
         if row is not None:
             twin = next((each.label for each in rows if each.runs and each.runs == row.runs), None)
             rows.append(msgspec.structs.replace(row, same_as=twin) if row.runs else row)
-    command = list(_without_rows(results.command))
-    if len(rows) < len(whole):
-        command += ["--rows", ",".join(row.label for row in rows)]
-    return msgspec.structs.replace(results, rows=tuple(rows), command=tuple(command))
-
-
-def _without_rows(command: Sequence[str]) -> Iterator[str]:
-    for before, word in zip(("", *command), command, strict=False):
-        if before != "--rows" and word != "--rows" and not word.startswith("--rows="):
-            yield word
+    return msgspec.structs.replace(results, rows=tuple(rows))
 
 
 def read_suite_results(store: Path, name: str) -> SuiteResults:

@@ -191,7 +191,7 @@ class _Told:
             told = f"{name} is shown to be worse than the best row, by {_by(stands)}."
             return f"It pays to train: {told}{rest}"
         told = "No row is shown to beat it." if not beaten else f"{count} are shown to beat it."
-        if top.accuracy > self.best.accuracy:
+        if top.accuracy - self.best.accuracy > 0.5 / self.comparison.texts:  # half a text
             ahead = (
                 f"{name} is {points(top.accuracy - self.best.accuracy)[1:]} ahead of the best row, "
                 "which is not shown to be more than chance."

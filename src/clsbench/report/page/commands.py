@@ -46,11 +46,15 @@ def row_command(each: RowFigures, results: SuiteResults, catalog: Catalog) -> st
 
 
 def suite_command(figures: SuiteFigures) -> str | None:
-    """The command that ran the suite, ``None`` where the rows come from single runs."""
+    """The command that runs these rows, ``None`` where they come from single runs."""
     results = figures.results
     if _from_runs(results):
         return None
-    return shell_line(results.command)
+    words = list(results.command)
+    labels = [row.label for row in results.rows]
+    if results.labels and labels != list(results.labels):
+        words += ["--rows", ",".join(labels)]
+    return shell_line(words)
 
 
 def differences(base: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:

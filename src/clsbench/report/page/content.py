@@ -157,8 +157,7 @@ def figure_notes(figures: SuiteFigures) -> tuple[str, ...]:
         notes += unpaired_notes(figures.comparison)
     published = any(row.row.published is not None for row in figures.rows)
     if published:
-        conditions = f" ({results.conditions})" if results.conditions else ""
-        notes.append(f"Published figures: {results.source or 'as registered'}{conditions}.")
+        notes.append(f"Published figures: {results.origin}.")
     if published and any(row.row.modified and row.runs for row in figures.rows):
         notes.append(
             "Rows that were changed, or in which stand-ins took part, are another experiment: no "
