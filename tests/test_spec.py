@@ -149,7 +149,9 @@ specs = st.builds(
         PublishedFigures,
         source=any_text,
         conditions=any_text,
-        accuracy=st.dictionaries(any_text, finite, max_size=2),
+        accuracy=st.dictionaries(
+            st.sampled_from(["train", "validation", "test"]), st.floats(0, 1), max_size=2
+        ),
         losses=st.lists(st.tuples(st.integers(0, 99), finite, finite), max_size=2).map(tuple),
     ),
 )
