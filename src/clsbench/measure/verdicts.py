@@ -12,11 +12,9 @@ from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
-from scipy import stats
-from scipy.optimize import brentq
-from scipy.special import digamma, polygamma
 
 from clsbench.measure.history import FEWEST_RUNS, BenchmarkRun, Result, Round
+from clsbench.measure.spreads import LEAST_SPREAD, spreads
 
 _FEWEST_IN_TURN = 3
 """Rounds, each beside its neighbours, that tell more of a pair of runs than the two medians."""
@@ -37,12 +35,6 @@ _OTHER_STATE_FOR_SECONDS = 0.03
 _STEP = 5.0
 """How many standard deviations apart runs before and behind a change of the code lie that is to be
 seen by them."""
-
-_FALSE_ALARMS = 0.005
-"""The share of runs without a change of which any benchmark is called slower."""
-
-_LEAST_SPREAD = 0.003
-"""Runs that happen to agree better do not prove that all will."""
 
 Outcome = Literal["slower", "faster", "no difference shown", "not measured", "too few runs", "new"]
 
@@ -126,7 +118,7 @@ def judge(run: BenchmarkRun, earlier: Sequence[BenchmarkRun], thresholds: Thresh
     machine = _machine(run, earlier, since)
     measure = _multiple if machine is not None and machine.relative else _seconds
     before = {name: _logarithms(name, runs, measure) for name, runs in since.items()}
-    spreads = _spreads(before)
+    varying = spreads(before)
     verdicts = []
     for name in names:
         result = run.results.get(name) or Result(_group(name, earlier), None)
@@ -140,13 +132,13 @@ def judge(run: BenchmarkRun, earlier: Sequence[BenchmarkRun], thresholds: Thresh
             threshold=threshold,
             seconds=result.seconds,
         )
-        if now is not None and name not in spreads:
+        if now is not None and name not in varying:
             verdict = msgspec.structs.replace(verdict, outcome="too few runs")
         elif now is not None and (machine is None or not machine.strange):
             middle = float(np.median(logs))
             ratio = now / math.exp(middle)
             # The middle of n varies by π/2n of the variance of one.
-            limit = spreads[name].limit(1 + math.pi / 2 / len(logs), len(spreads))
+            limit = varying[name].limit(1 + math.pi / 2 / len(logs), len(varying))
             verdict = msgspec.structs.replace(
                 verdict,
                 outcome=_outcome(
@@ -176,7 +168,7 @@ def judge_pairs(
         name for pair in pairs for run in reversed(pair) for name in run.results
     ))  # fmt: skip
     ratios = {name: _log_ratios(name, pairs) for name in names}
-    spreads = _spreads(ratios)
+    varying = spreads(ratios)
     verdicts = []
     for name in names:
         group = _group(name, [run for pair in pairs for run in reversed(pair)])
@@ -187,9 +179,9 @@ def judge_pairs(
         )
         ratio = limit = None
         outcome: Outcome = "not measured" if known else "new"
-        if name in spreads:
+        if name in varying:
             ratio = math.exp(float(np.mean(logs)))
-            limit = spreads[name].limit(1 / len(logs), len(spreads))
+            limit = varying[name].limit(1 / len(logs), len(varying))
             outcome = _outcome(ratio, limit, threshold)
         seconds = [new.results[name].seconds for _, new in pairs if name in new.results]
         measured = [taken for taken in seconds if taken]
@@ -290,7 +282,7 @@ def _step(logs: Sequence[float], at: int) -> float:
         return 0.0
     deviation = math.sqrt((float(np.var(before, ddof=1)) + float(np.var(after, ddof=1))) / 2)
     gap = float(np.median(after)) - float(np.median(before))
-    return gap if abs(gap) > _STEP * max(deviation, _LEAST_SPREAD) else 0.0
+    return gap if abs(gap) > _STEP * max(deviation, LEAST_SPREAD) else 0.0
 
 
 def _machine(
@@ -305,19 +297,19 @@ def _machine(
     if run.reference_seconds is None or len(known) < max(len(references), FEWEST_RUNS):
         return None
     middle = float(np.median(known))
-    spreads = [_usual_spread(since, measure) for measure in (_seconds, _multiple)]
+    by_seconds, by_multiples = (_usual_spread(since, each) for each in (_seconds, _multiple))
     return Machine(
         pace=run.reference_seconds / middle,
         lowest=min(known) / middle,
         highest=max(known) / middle,
-        relative=spreads[1] < spreads[0],
+        relative=by_multiples < by_seconds,
     )
 
 
 def _usual_spread(since: Mapping[str, Sequence[BenchmarkRun]], measure: _Measure) -> float:
     logs = [_logarithms(name, runs, measure) for name, runs in since.items()]
-    spreads = [float(np.std(each, ddof=1)) for each in logs if len(each) >= FEWEST_RUNS]
-    return float(np.median(spreads)) if spreads else math.inf
+    found = [float(np.std(each, ddof=1)) for each in logs if len(each) >= FEWEST_RUNS]
+    return float(np.median(found)) if found else math.inf
 
 
 def _logarithms(name: str, runs: Iterable[BenchmarkRun], measure: _Measure) -> list[float]:
@@ -376,57 +368,3 @@ def _vanished(run: BenchmarkRun, earlier: Sequence[BenchmarkRun]) -> list[str]:
 def _group(name: str, runs: Iterable[BenchmarkRun]) -> str:
     groups = (run.results[name].group for run in runs if name in run.results)
     return next(filter(None, groups), "")  # one that failed may not have told
-
-
-class _Spread(NamedTuple):
-    """The standard deviation of one logarithm of a benchmark, and its degrees of freedom."""
-
-    deviation: float
-    freedom: float
-
-    def limit(self, variances: float, comparisons: int) -> float:
-        """The largest ratio to be expected of so many times the variance, in so many
-        comparisons."""
-        quantile = float(stats.t.isf(_FALSE_ALARMS / comparisons, self.freedom))
-        return math.exp(quantile * self.deviation * math.sqrt(variances))
-
-
-def _spreads(groups: Mapping[str, Sequence[float]]) -> dict[str, _Spread]:
-    """How each benchmark varies by itself: its own variance, drawn towards what is usual.
-
-    A few runs tell little of a variance. The more alike those of all benchmarks are, the more each
-    borrows from the others.
-
-    Source: Smyth, Statistical Applications in Genetics and Molecular Biology 3 (2004), section 6.2.
-    """
-    own = {name: logs for name, logs in groups.items() if len(logs) >= FEWEST_RUNS}
-    if not own:
-        return {}
-    least = _LEAST_SPREAD**2
-    variances = np.array([max(float(np.var(logs, ddof=1)), least) for logs in own.values()])
-    freedoms = np.array([len(logs) - 1.0 for logs in own.values()])
-    levels = np.log(variances) - digamma(freedoms / 2) + np.log(freedoms / 2)
-    excess = (
-        float(np.var(levels, ddof=1) - np.mean(polygamma(1, freedoms / 2)))
-        if len(own) > 1
-        else math.inf
-    )
-    others = (len(own) - 1) * float(np.mean(freedoms))  # more than they hold tells nobody
-    if excess <= 0:  # no more unlike than chance makes them
-        usual, weight = math.exp(float(np.mean(levels))), others
-    else:
-        weight = 0.0 if math.isinf(excess) else min(2 * _inverse_trigamma(excess), others)
-        usual = 0.0
-        if weight:
-            shift = float(digamma(weight / 2)) - math.log(weight / 2)
-            usual = math.exp(float(np.mean(levels)) + shift)
-    found = {}
-    for name, variance, freedom in zip(own, variances, freedoms, strict=True):
-        drawn = (weight * usual + freedom * variance) / (weight + freedom)
-        found[name] = _Spread(math.sqrt(max(drawn, least)), weight + freedom)
-    return found
-
-
-def _inverse_trigamma(value: float) -> float:
-    within = min(max(value, 1e-6), 1e6)
-    return float(brentq(lambda x: float(polygamma(1, x)) - within, 1e-4, 1e7))
