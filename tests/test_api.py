@@ -55,9 +55,19 @@ def test_settings_reach_into_a_component_that_is_named_beside_them() -> None:
     assert record.spec["freezing"] == {"name": "last-blocks", "n": 2}
 
 
+def test_run_with_a_method_records_its_parts_alone() -> None:
+    record = dry_run(method="lora")
+    assert record.spec["freezing"]["name"] == "head-only"
+    assert record.spec["adapter"]["name"] == "lora"
+    assert "method" not in record.spec
+    assert record.parameters is not None
+    assert record.parameters.trained_stages == ("adapter", "head")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        ({"method": "lora", "adapter": "lora:r=4"}, "adapter cannot be set beside method"),
         (
             {"freezing": "all", "settings": {"freezing": "head-only"}},
             "freezing is set twice: to 'all' and to 'head-only'",

@@ -300,6 +300,18 @@ def test_an_observer_that_is_sound_is_called_and_refused_twice_over() -> None:
             plugin("clsbench_register_experiments", '{"wide": {"dataset": "x"}}'),
             "expected a clsbench.ExperimentSpec, got dict",
         ),
+        (
+            plugin("clsbench_register_methods", '{"wide": {"freezing": "all"}}'),
+            "expected a clsbench.Method, got dict",
+        ),
+        (
+            plugin("clsbench_register_methods", '{"wide": clsbench.Method(freezing={"n": 1})}'),
+            "freezing = {'n': 1}: expected NAME, NAME:OPTION=VALUE or such a table",
+        ),
+        (
+            plugin("clsbench_register_methods", '{"w": clsbench.Method(freezing="", adapter=3)}'),
+            "adapter = 3: expected",
+        ),
         (plugin(HEADS, '{"a wide one": Wide}'), "a name is text without spaces"),
         (plugin(HEADS, '{"a:b": Wide}'), "a name is text without spaces"),
         (plugin(HEADS, "{7: Wide}"), "a name is text without spaces"),

@@ -188,6 +188,38 @@ def test_ones_own_published_figures_belong_to_ones_own_file(catalog: Catalog) ->
     assert resolve(spec, {"train.epochs": 7}, catalog).modified
 
 
+# --- methods ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "freezing", "adapter"),
+    [
+        ("all", {"name": "all"}, None),
+        ("last-block", {"name": "last-blocks", "n": 1}, None),
+        ("head-only", {"name": "head-only", "final_norm": False}, None),
+        (
+            "lora",
+            {"name": "head-only", "final_norm": False},
+            {"name": "lora", "r": 8, "alpha": 8.0},
+        ),
+    ],
+)
+def test_resolve_with_a_method_sets_freezing_and_adapter(
+    method: str, freezing: dict[str, Any], adapter: dict[str, Any] | None, catalog: Catalog
+) -> None:
+    base = msgspec.structs.replace(BASE, freezing="gradual", adapter="lora:r=2")
+    spec = resolve(base, {"method": method, "train.lr": 1e-4}, catalog).spec
+    assert (spec.freezing, spec.adapter, spec.train.lr) == (freezing, adapter, 1e-4)
+    parts = {"freezing": freezing, "adapter": adapter, "train.lr": 1e-4}
+    assert spec == resolve(base, parts, catalog).spec
+
+
+def test_resolve_with_the_methods_own_experiment_is_unmodified(catalog: Catalog) -> None:
+    gpt2 = find_spec("gpt2-sms-spam", catalog)
+    assert not resolve(gpt2, {"method": "last-block"}, catalog).modified
+    assert resolve(gpt2, {"method": "lora"}, catalog).modified
+
+
 # --- what is refused --------------------------------------------------------------------------
 
 
@@ -216,6 +248,12 @@ def test_ones_own_published_figures_belong_to_ones_own_file(catalog: Catalog) ->
         ({"data__padding": "none"}, "needs train.batch_size=1 (it is 8)"),
         ({"name": ""}, "name = '': an experiment's name cannot be empty"),
         ({"name": " "}, "cannot be empty"),
+        ({"method": "loar"}, "there is no method called 'loar'; did you mean 'lora'?"),
+        ({"method": "lora:r=4"}, "no options; set those of its parts: --freezing head-only"),
+        ({"method": ["lora"]}, "method = ['lora']: expected a name"),
+        ({"method": "lora", "freezing": "all"}, "freezing cannot be set beside method = 'lora'"),
+        ({"method": "all", "adapter": "none"}, "adapter cannot be set beside method = 'all'"),
+        ({"method": "lora", "adapter__r": 4}, "adapter.r cannot be set beside method"),
     ],
 )
 def test_mistakes_are_told(

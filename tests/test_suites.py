@@ -122,6 +122,33 @@ def test_rows_share_a_run_and_it_is_not_run_again(options: RunOptions, catalog: 
     assert again.rows[0].stored == first.runs
 
 
+def test_a_method_in_a_suite_becomes_freezing_and_adapter_and_rows_win(
+    options: RunOptions, catalog: Catalog
+) -> None:
+    rows = (
+        SuiteRow(label="1", changes={"method": "lora"}),
+        SuiteRow(label="2", changes={"freezing": "head-only", "adapter": "lora"}),
+        SuiteRow(label="3"),
+    )
+    planned = plan(options, catalog, msgspec.structs.replace(SUITE, rows=rows), method="last-block")
+    parts = [
+        [row.changes.get(key) for key in ("method", "freezing", "adapter")] for row in planned.rows
+    ]
+    assert parts[:2] == [[None, "head-only", "lora"]] * 2
+    assert parts[2] == [None, "last-blocks:n=1", "none"]
+    keys = [[run.key for run in row.runs] for row in planned.rows]
+    assert keys[0] == keys[1] != keys[2]
+    assert planned.for_all == {"freezing": "last-blocks:n=1", "adapter": "none"}
+
+
+def test_a_method_beside_its_parts_in_a_row_is_refused_and_the_row_named(
+    options: RunOptions, catalog: Catalog
+) -> None:
+    rows = (SuiteRow(label="bad", changes={"method": "lora", "freezing": "all"}),)
+    with pytest.raises(UsageError, match="row bad: freezing cannot be set beside method = 'lora'"):
+        plan(options, catalog, msgspec.structs.replace(SUITE, rows=rows))
+
+
 class Elsewhere(Here, frozen=True):
     """Another version of things: what it runs is not what it was asked for."""
 

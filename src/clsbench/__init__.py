@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from clsbench.results.table import load_results as load_results
     from clsbench.spec import DataSettings as DataSettings
     from clsbench.spec import ExperimentSpec as ExperimentSpec
+    from clsbench.spec import Method as Method
     from clsbench.spec import PublishedFigures as PublishedFigures
     from clsbench.spec import SplitSettings as SplitSettings
     from clsbench.spec import TrainSettings as TrainSettings
@@ -94,6 +95,7 @@ _HOMES = {
     "JobProgress": "jobs",
     "JobResult": "jobs",
     "Message": "jobs",
+    "Method": "spec",
     "NumericalCheck": "values",
     "Packing": "model.packing",
     "PackingBackboneModule": "components",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clsbench.catalog import load_catalog
+from clsbench.components import METHOD
 from clsbench.errors import RunFailedError, UsageError
 from clsbench.experiment import run_experiment
 from clsbench.options import default_options
@@ -27,6 +28,7 @@ def run(
     head: Any = None,
     freezing: Any = None,
     adapter: Any = None,
+    method: str | None = None,
     settings: Mapping[str, Any] | None = None,
     seed: int | None = None,
     device: str | None = None,
@@ -46,7 +48,8 @@ def run(
 ) -> RunRecord:
     """Run an experiment (a name, a TOML file or a spec) and return its record.
 
-    Components are given as text (``"last-blocks:n=2"``), tables or instances; ``settings`` holds
+    Components are given as text (``"last-blocks:n=2"``), tables or instances; ``method="lora"``
+    stands for ``freezing`` and ``adapter`` together; ``settings`` holds
     anything else in the spec by dotted key (``{"train.lr": 1e-4}``). The other arguments are the
     fields of :class:`clsbench.RunOptions`; what is left out has the default that the command line
     has, environment variables included.
@@ -57,8 +60,8 @@ def run(
         ClsbenchError: what was asked for is wrong or missing; nothing is stored.
         KeyboardInterrupt: the run was interrupted; what was done is stored.
     """
-    chosen = (dataset, backbone, pooling, head, freezing, adapter, seed)
-    named = zip((*COMPONENT_KEYS, "seed"), chosen, strict=True)
+    chosen = (dataset, backbone, pooling, head, freezing, adapter, method, seed)
+    named = zip((*COMPONENT_KEYS, METHOD, "seed"), chosen, strict=True)
     changes: dict[str, Any] = {key: value for key, value in named if value is not None}
     for key, value in (settings or {}).items():
         if key in changes:

@@ -17,28 +17,29 @@ import msgspec
 import pluggy
 
 from clsbench.components import AXES, Axis, Component
+from clsbench.conversion import convert
 from clsbench.errors import PluginError, UsageError, closest_match_hint
 from clsbench.hookspecs import PROJECT, LifecycleHooks, RegistrationHooks
 from clsbench.observers import Relay, hook_names, refuse_unknown_hooks
-from clsbench.spec import ExperimentSpec
+from clsbench.spec import ExperimentSpec, Method, component_table
 from clsbench.suite import SuiteSpec, check_suite
 
 ENTRY_POINT_GROUP = "clsbench"
 
 
 class Entry(NamedTuple):
-    """One registered component class, experiment or suite, and where it comes from."""
+    """One registered component class, method, experiment or suite, and where it comes from."""
 
     axis: str
     name: str
-    component: type[Component] | ExperimentSpec | SuiteSpec
+    component: type[Component] | Method | ExperimentSpec | SuiteSpec
     distribution: str
     version: str | None
 
     @property
     def summary(self) -> str:
         """The first line of its documentation."""
-        if isinstance(self.component, ExperimentSpec | SuiteSpec):
+        if isinstance(self.component, Method | ExperimentSpec | SuiteSpec):
             return self.component.description
         return (self.component.__doc__ or "").strip().partition("\n")[0]
 
@@ -107,6 +108,16 @@ class Catalog(NamedTuple):
         spec = self.entry("suites", name).component
         assert isinstance(spec, SuiteSpec)
         return spec
+
+    def method(self, name: str) -> Method:
+        """The registered method called ``name``.
+
+        Raises:
+            UsageError: there is none.
+        """
+        method = self.entry("methods", name).component
+        assert isinstance(method, Method)
+        return method
 
     def lifecycle(self, observers: Iterable[object] = ()) -> Relay:
         """The relay of the lifecycle hooks to every plugin and to ``observers``.
@@ -268,12 +279,14 @@ def _collect(source: _Source, module: ModuleType, found: list[Entry]) -> None:
 def _problem(axis: Axis, name: object, component: object) -> str | None:
     if not isinstance(name, str) or not name or set(name) & set(':,="\n '):
         return "a name is text without spaces, colons, commas, quotes and equals signs"
-    if axis.kind in (ExperimentSpec, SuiteSpec):
+    if axis.kind in (Method, ExperimentSpec, SuiteSpec):
         if not isinstance(component, axis.kind):
             return f"expected a clsbench.{axis.kind.__name__}, got {_type_name(component)}"
         try:
             if isinstance(component, SuiteSpec):
                 check_suite(component, "it")
+            elif isinstance(component, Method):
+                _check_method(component)
         except UsageError as error:
             return str(error)
         return None
@@ -295,6 +308,20 @@ def _problem(axis: Axis, name: object, component: object) -> str | None:
     if not (component.__doc__ or "").strip():
         return "its class has no docstring; its first line is the help text"
     return None
+
+
+def _check_method(method: Method) -> None:
+    """Refuse what does not name its parts as text or table.
+
+    Raises:
+        UsageError: see above.
+    """
+    method = convert(msgspec.to_builtins(method), Method, "the method")
+    for key, choice in method.changes().items():
+        if not isinstance(component_table(choice).get("name"), str):
+            raise UsageError(
+                f"{key} = {choice!r}: expected NAME, NAME:OPTION=VALUE or such a table"
+            )
 
 
 def _is_plain(described: msgspec.inspect.Type) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from clsbench.spec import ExperimentSpec
+from clsbench.spec import ExperimentSpec, Method
 from clsbench.suite import SuiteSpec
 from clsbench.values import Asset, Corpus, Files, NumericalCheck, ParameterInfo, Stage
 
@@ -257,18 +257,27 @@ class Executor(Component, frozen=True):
         raise _unwritten(self, "execute")
 
 
+METHOD = "method"
+"""The key of a change that names a method; resolving replaces it by freezing and adapter."""
+
+
 class Axis(NamedTuple):
     """One axis of the catalog: ``name`` in the plural, ``singular``, and its key in a spec.
 
     ``kind`` is the class that components of this axis derive from (``ExperimentSpec`` itself for
-    experiments, ``SuiteSpec`` for suites); ``spec_key`` is ``None`` where a spec holds no single
-    choice.
+    experiments, ``SuiteSpec`` for suites, ``Method`` for methods); ``spec_key`` is ``None`` where a
+    spec holds no single choice.
     """
 
     name: str
     singular: str
     spec_key: str | None
-    kind: type[Component] | type[ExperimentSpec] | type[SuiteSpec]
+    kind: type[Component] | type[ExperimentSpec] | type[SuiteSpec] | type[Method]
+
+    @property
+    def change_key(self) -> str | None:
+        """The key that chooses from this axis in changes to a spec, also the option's name."""
+        return METHOD if self.kind is Method else self.spec_key
 
     @property
     def hook(self) -> str:
@@ -283,6 +292,7 @@ AXES: tuple[Axis, ...] = (
     Axis("heads", "head", "head", Head),
     Axis("freezing_strategies", "freezing_strategy", "freezing", FreezingStrategy),
     Axis("adapters", "adapter", "adapter", Adapter),
+    Axis("methods", "method", None, Method),
     Axis("baselines", "baseline", None, Baseline),
     Axis("experiments", "experiment", None, ExperimentSpec),
     Axis("suites", "suite", None, SuiteSpec),

@@ -1,8 +1,8 @@
 """Every hook of clsbench: what a plugin may register, and what it may observe.
 
 Write ``@clsbench.hookimpl`` over a function of the same name. Registering hooks return a mapping
-from name to component class (to spec, for experiments and suites); observing hooks return nothing
-and change nothing.
+from name to component class (to an object, for methods, experiments and suites); observing hooks
+return nothing and change nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from clsbench.spec import ExperimentSpec
+from clsbench.spec import ExperimentSpec, Method
 from clsbench.suite import SuiteSpec
 
 if TYPE_CHECKING:
@@ -66,6 +66,11 @@ class RegistrationHooks:
     @hookspec
     def clsbench_register_adapters(self) -> Mapping[str, type[Adapter]]:
         """Adapters by name."""
+        raise NotImplementedError
+
+    @hookspec
+    def clsbench_register_methods(self) -> Mapping[str, Method]:
+        """Methods by name: a freezing strategy and an adapter together."""
         raise NotImplementedError
 
     @hookspec

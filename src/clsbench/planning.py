@@ -179,6 +179,7 @@ def announcement(record: RunRecord) -> RunPlan:
         parameters_trainable=record.parameters.trainable,
         shortcuts=record.fast_path.shortcuts if record.fast_path is not None else (),
         trainable_by_epoch=record.parameters.trainable_by_epoch,
+        trained_stages=record.parameters.trained_stages,
     )
 
 

@@ -14,6 +14,9 @@ from clsbench.values import Shortcut
 
 SCHEMA_VERSION = 1
 
+NEW_STAGES = ("pooling", "adapter", "head")
+"""The stages of a classifier, besides those of its backbone, whose parameters are new."""
+
 
 class StandIn(msgspec.Struct, frozen=True, kw_only=True):
     """An embedded component that took the place of one whose assets were not at hand."""
@@ -39,6 +42,11 @@ class ParameterCounts(msgspec.Struct, frozen=True, kw_only=True):
     trainable: int
     stages: tuple[StageParameters, ...]
     trainable_by_epoch: tuple[int, ...] = ()
+
+    @property
+    def trained_stages(self) -> tuple[str, ...]:
+        """The stages of which something trains in some epoch."""
+        return tuple(stage.stage for stage in self.stages if stage.trainable)
 
 
 class Leaked(msgspec.Struct, frozen=True, kw_only=True):

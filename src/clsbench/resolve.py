@@ -12,6 +12,7 @@ import msgspec
 from clsbench.catalog import Catalog, Entry
 from clsbench.components import (
     AXES,
+    METHOD,
     Adapter,
     Axis,
     Backbone,
@@ -29,6 +30,7 @@ from clsbench.spec import (
     ComponentTable,
     ExperimentSpec,
     component_table,
+    format_component,
     from_tree,
     override,
     parse_toml,
@@ -100,6 +102,7 @@ def resolve(base: ExperimentSpec, changes: Mapping[str, Any], catalog: Catalog) 
     Raises:
         UsageError: an unknown component or option, or a value out of range.
     """
+    changes = expand_method(changes, catalog)
     plain = {key: _as_plain(key, value, catalog) for key, value in changes.items()}
     experiment = _build(override(base, plain) if plain else base, catalog)
     _check_consistent(experiment.spec)
@@ -109,6 +112,52 @@ def resolve(base: ExperimentSpec, changes: Mapping[str, Any], catalog: Catalog) 
         for reference in _references(experiment.spec, base, catalog)
     )
     return experiment._replace(modified=not unchanged)
+
+
+def expand_method(changes: Mapping[str, Any], catalog: Catalog) -> Mapping[str, Any]:
+    """``changes`` with the freezing strategy and the adapter in place of the method they name.
+
+    Raises:
+        UsageError: there is no such method, or one of the two is set beside it.
+    """
+    if METHOD not in changes:
+        return changes
+    name = changes[METHOD]
+    if not isinstance(name, str):
+        raise UsageError(f"method = {name!r}: expected a name (clsbench list methods)")
+    plain_name, colon, _ = name.partition(":")
+    method = catalog.method(plain_name)
+    parts = {key: component_table(choice) for key, choice in method.changes().items()}
+    meant = " ".join(f"--{key} {format_component(table)}" for key, table in parts.items())
+    if colon:
+        raise UsageError(
+            f"method {name!r}: a method has no options; set those of its parts: {meant}"
+        )
+    rest = {key: value for key, value in changes.items() if key != METHOD}
+    for key in rest:
+        if key.partition(".")[0] in parts:
+            raise UsageError(
+                f"{key} cannot be set beside method = {name!r}, which is short for {meant}: use "
+                "either the method or its parts"
+            )
+    return {**rest, **method.changes()}
+
+
+def expand_methods(suite: SuiteSpec, catalog: Catalog) -> SuiteSpec:
+    """The suite with freezing strategies and adapters in place of the methods that it names.
+
+    Raises:
+        UsageError: see :func:`expand_method`; the row is named.
+    """
+    rows = []
+    for row in suite.rows:
+        try:
+            changes = dict(expand_method(row.changes, catalog))
+        except UsageError as error:
+            raise type(error)(f"row {row.label}: {error}") from None
+        rows.append(msgspec.structs.replace(row, changes=changes))
+    changes = dict(expand_method(suite.changes, catalog))
+    return msgspec.structs.replace(suite, changes=changes, rows=tuple(rows))
 
 
 def substitute(

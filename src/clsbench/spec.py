@@ -137,6 +137,22 @@ class ExperimentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         return {k: v for k, v in tree.items() if k not in ("name", "description", "published")}
 
 
+class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A freezing strategy and an adapter under one name.
+
+    ``--method lora`` stands for the two options ``--freezing`` and ``--adapter``; without an
+    adapter here, the method removes that of the experiment. Specs and records hold the two alone.
+    """
+
+    freezing: str | ComponentTable
+    adapter: str | ComponentTable | None = None
+    description: str = ""
+
+    def changes(self) -> dict[str, Any]:
+        """What the method changes in a spec."""
+        return {"freezing": self.freezing, "adapter": self.adapter or "none"}
+
+
 def fingerprint(value: Any) -> str:
     """A short stable hash of plain values (64 bits, hexadecimal)."""
     return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:16]

@@ -29,7 +29,7 @@ from clsbench.options import RunOptions, plain_options
 from clsbench.planning import plan_run, run_key
 from clsbench.preparation import PreparedFiles, prepare_data, prepare_files
 from clsbench.record import RunRecord
-from clsbench.resolve import Experiment, find_spec, resolve
+from clsbench.resolve import Experiment, expand_method, expand_methods, find_spec, resolve
 from clsbench.results.store import check_store_writable
 from clsbench.results.suite_results import RowResult, SuiteResults, write_suite_results
 from clsbench.spec import ExperimentSpec, to_tree
@@ -108,6 +108,10 @@ def plan_suite(
         UsageError: the base does not exist, or what is changed for all rows fits none of them.
     """
     base = find_spec(suite.base, catalog)
+    labels = {row.label for row in rows}
+    suite = expand_methods(suite, catalog)
+    rows = [row for row in suite.rows if row.label in labels]
+    for_all = expand_method(for_all, catalog)
     if for_all:
         resolve(base, {**suite.changes, **for_all}, catalog)
     device = choose_device(options.device, options.precision)

@@ -153,7 +153,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is about to do, for those who watch it. ``steps`` counts batches;
-    ``trainable_by_epoch`` is empty where nobody counted."""
+    ``trainable_by_epoch`` is empty where nobody counted; ``trained_stages`` names the stages of the
+    backbone, and ``pooling``, ``adapter`` and ``head``, that train in some epoch."""
 
     experiment: str
     stand_ins: tuple[str, ...]
@@ -169,6 +170,7 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     parameters_trainable: int
     shortcuts: tuple[Shortcut, ...] = ()
     trainable_by_epoch: tuple[int, ...] = ()
+    trained_stages: tuple[str, ...] = ()
 
 
 class StepReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,6 +35,8 @@ def completions(clsbench: Command, *words: str, env: dict[str, str] | None = Non
         (["list", "freez"], ["freezing-strategies"]),
         (["run", "gpt2-sms-spam", "--freezing", "last"], ["last-blocks"]),
         (["run", "gpt2-sms-spam", "--freezing", "last-blocks:"], ["last-blocks:n="]),
+        (["run", "gpt2-sms-spam", "--method", "lo"], ["lora"]),
+        (["run", "gpt2-sms-spam", "--method", "lora:"], [""]),
         (["run", "gpt2-sms-spam", "--precision", "b"], ["bf16"]),
         (["run", "gpt2-sms-spam", "--dry"], ["--dry-run"]),
     ],

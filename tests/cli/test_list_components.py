@@ -64,6 +64,19 @@ def test_axes_by_any_of_their_names(clsbench: Command, name: str) -> None:
     assert "gpt2" not in done.stdout
 
 
+def test_list_methods_shows_the_parts_of_each(clsbench: Command) -> None:
+    done = clsbench("list", "methods")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("methods  --method")
+    assert "freezing head-only · adapter lora" in done.stdout
+    [last_block] = [
+        method
+        for method in json.loads(clsbench("list", "method", "--json").stdout)["methods"]
+        if method["name"] == "last-block"
+    ]
+    assert (last_block["freezing"], last_block["adapter"]) == ("last-blocks:n=1", None)
+
+
 def test_an_unknown_axis(clsbench: Command) -> None:
     done = clsbench("list", "frezing-strategies")
     assert done.returncode == 2

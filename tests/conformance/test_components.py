@@ -29,7 +29,7 @@ CHECKS: dict[str, Callable[..., None]] = {
     "baselines": testing.check_baseline,
     "executors": testing.check_executor,
 }
-SPECS = {"experiments", "suites"}
+SPECS = {"experiments", "methods", "suites"}
 WITH_FILES = ("datasets", "backbones")
 
 
@@ -154,6 +154,13 @@ def test_the_experiment_resolves_and_survives_toml(name: str) -> None:
     again = parse_toml(format_toml(experiment.spec), f"{name}.toml")
     assert again == experiment.spec
     assert resolve(again, {}, CATALOG).spec == experiment.spec
+
+
+@pytest.mark.parametrize("name", sorted(CATALOG.entries["methods"]))
+def test_the_method_resolves(name: str) -> None:
+    assert CATALOG.method(name).description.endswith(".")
+    spec = ExperimentSpec(dataset="synthetic-sms", backbone="gpt2-nano")
+    assert resolve(spec, {"method": name}, CATALOG)
 
 
 def is_described(kind: msgspec.inspect.Type) -> bool:

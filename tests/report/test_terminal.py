@@ -12,7 +12,7 @@ from rich.console import Console
 from clsbench.record import DataFacts, Metrics, ParameterCounts, RunRecord, StageParameters
 from clsbench.report.figures import comparable_figures
 from clsbench.report.listing import runs_table
-from clsbench.report.plan import parameter_table
+from clsbench.report.plan import adapter_note, parameter_table
 from clsbench.report.terminal import print_dry_run, print_plan, print_run, print_seeds
 from clsbench.results.seeds import summarise_seeds
 from clsbench.results.store import StoredRun
@@ -406,3 +406,33 @@ def test_seeds_of_which_none_finished() -> None:
     text = flat(show(lambda console: print_seeds(console, summary)))
     assert "0 of 1 seeds finished: none" in text
     assert "STAND-INS: synthetic-sms:texts=1494, gpt2-nano" in text
+
+
+@pytest.mark.parametrize(
+    ("adapter", "stages", "said"),
+    [
+        (None, ("block.11", "head"), None),
+        ("lora:r=8", ("adapter", "head"), None),
+        ("lora:r=8", ("block.11", "final_norm", "adapter", "head"), "block.11 and final_norm are"),
+        (
+            "lora",
+            ("embeddings", *(f"block.{n}" for n in range(12)), "final_norm", "adapter"),
+            "embeddings, block.0 … final_norm (14 stages) are",
+        ),
+    ],
+)
+def test_adapter_note_names_the_stages_that_train_beside_the_adapter(
+    adapter: str | None, stages: tuple[str, ...], said: str | None
+) -> None:
+    note = adapter_note(adapter, stages)
+    assert note is None if said is None else note is not None and said in note
+
+
+def test_the_plan_says_that_the_backbone_trains_beside_an_adapter() -> None:
+    parts = {**PLAN.components, "adapter": "lora:r=8,alpha=8.0"}
+    stages = ("block.11", "final_norm", "adapter", "head")
+    plan = msgspec.structs.replace(PLAN, components=parts, trained_stages=stages)
+    told = "besides the adapter lora, parameters of the backbone's block.11 and final_norm"
+    assert told in flat(show(lambda console: print_plan(console, plan)))
+    alone = msgspec.structs.replace(plan, trained_stages=stages[2:])
+    assert "besides" not in flat(show(lambda console: print_plan(console, alone)))

@@ -37,3 +37,15 @@ class LoRA(clsbench.Adapter, frozen=True):
 def clsbench_register_adapters() -> Mapping[str, type[clsbench.Adapter]]:
     """Register ``lora``."""
     return {"lora": LoRA}
+
+
+@clsbench.hookimpl
+def clsbench_register_methods() -> Mapping[str, clsbench.Method]:
+    """Register ``lora``."""
+    return {
+        "lora": clsbench.Method(
+            freezing="head-only",
+            adapter="lora",
+            description="Train low-rank additions and the head; freeze the backbone.",
+        )
+    }

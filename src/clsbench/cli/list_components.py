@@ -60,7 +60,7 @@ def _plain(entry: Entry) -> dict[str, Any]:
     import msgspec
 
     from clsbench.cli.fields import fields_of
-    from clsbench.spec import ExperimentSpec, to_tree
+    from clsbench.spec import ExperimentSpec, Method, to_tree
     from clsbench.suite import SuiteSpec
 
     described: dict[str, Any] = {
@@ -71,6 +71,8 @@ def _plain(entry: Entry) -> dict[str, Any]:
     }
     if isinstance(entry.component, ExperimentSpec):
         return {**described, "spec": to_tree(entry.component)}
+    if isinstance(entry.component, Method):
+        return {**described, **msgspec.to_builtins(entry.component)}
     if isinstance(entry.component, SuiteSpec):
         return {**described, "spec": msgspec.to_builtins(entry.component)}
     return {
@@ -95,7 +97,7 @@ def _lines(axes: Iterable[Axis], catalog: Catalog) -> Iterator[Line]:
         if number:
             yield Line(Text(), Text())
         heading = Text(axis.name.replace("_", "-"), "bold underline")
-        yield Line(heading, Text(f"  --{axis.spec_key}" if axis.spec_key else "", "dim"))
+        yield Line(heading, Text(f"  --{axis.change_key}" if axis.change_key else "", "dim"))
         entries = _entries(axis, catalog)
         width = max((len(entry.name) for entry in entries), default=0)
         for entry in entries:
@@ -112,7 +114,7 @@ def _option_lines(entry: Entry) -> Iterator[Line]:
     from rich.text import Text
 
     from clsbench.cli.fields import fields_of
-    from clsbench.spec import ExperimentSpec, component_table, format_component
+    from clsbench.spec import ExperimentSpec, Method, component_table, format_component
     from clsbench.suite import SuiteSpec
 
     if isinstance(entry.component, ExperimentSpec):
@@ -120,6 +122,14 @@ def _option_lines(entry: Entry) -> Iterator[Line]:
         parts = (spec.dataset, spec.backbone, spec.pooling, spec.head, spec.freezing, spec.adapter)
         named = [format_component(component_table(part)) for part in parts if part is not None]
         yield Line(Text("      "), Text(" · ".join(named), "dim"))
+        return
+    if isinstance(entry.component, Method):
+        method = entry.component
+        freezing, adapter = component_table(method.freezing), method.adapter
+        words = f"freezing {format_component(freezing)}"
+        if adapter is not None:
+            words += f" · adapter {format_component(component_table(adapter))}"
+        yield Line(Text("      "), Text(words, "dim"))
         return
     if isinstance(entry.component, SuiteSpec):
         rows = entry.component.rows

@@ -207,13 +207,13 @@ def spec_changes(function: F) -> F:
     fields = fields_of(ExperimentSpec)
     optional = {f.name for f in fields if f.default is None and not f.required}
     for axis in reversed(AXES):
-        if axis.spec_key is not None:
+        if axis.change_key is not None:
             what = (axis.kind.__doc__ or "").partition("\n")[0].partition(". ")[0].rstrip(".")
             function = click.option(
-                f"--{axis.spec_key}",
-                axis.spec_key,
-                metavar="NAME[:OPTION=VALUE,…]",
-                help=f"{what}{'; none takes it away' if axis.spec_key in optional else ''}.",
+                f"--{axis.change_key}",
+                axis.change_key,
+                metavar="NAME[:OPTION=VALUE,…]" if axis.spec_key else "NAME",
+                help=f"{what}{'; none takes it away' if axis.change_key in optional else ''}.",
                 shell_complete=complete_component(axis),
                 panel=EXPERIMENT,
                 expose_value=False,

@@ -12,10 +12,9 @@ from clsbench.components import Adapter
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import BACKBONE_PREFIX, FreezingPlan
 from clsbench.model.parameters import without_weights
-from clsbench.record import ParameterCounts, StageParameters
+from clsbench.record import NEW_STAGES, ParameterCounts, StageParameters
 from clsbench.values import ParameterInfo
 
-_NEW_STAGES = ("pooling", "adapter", "head")
 _ADAM_STATES = 2
 _BYTES = {"fp32": 4, "bf16": 4, "fp64": 8}
 
@@ -53,7 +52,7 @@ def count_parameters(outline: ClassifierOutline, plan: FreezingPlan) -> Paramete
     ever = plan.ever()
     stages = []
     order = dict.fromkeys(outline.stage_of[name] for name in sizes if _is_backbone(outline, name))
-    for stage in [*order, *(new for new in _NEW_STAGES if new in outline.stage_of.values())]:
+    for stage in [*order, *(new for new in NEW_STAGES if new in outline.stage_of.values())]:
         names = [name for name in sizes if outline.stage_of[name] == stage]
         stages.append(
             StageParameters(
@@ -74,7 +73,7 @@ def count_parameters(outline: ClassifierOutline, plan: FreezingPlan) -> Paramete
 
 
 def _is_backbone(outline: ClassifierOutline, name: str) -> bool:
-    return outline.stage_of[name] not in _NEW_STAGES
+    return outline.stage_of[name] not in NEW_STAGES
 
 
 def expected_memory_bytes(

@@ -11,10 +11,19 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from clsbench.record import DataFacts, ParameterCounts, RunRecord, StageParameters, StandIn
+from clsbench.record import (
+    NEW_STAGES,
+    DataFacts,
+    ParameterCounts,
+    RunRecord,
+    StageParameters,
+    StandIn,
+)
 from clsbench.report.wording import bytes_text, listed, percent, plain
 from clsbench.values import RunPlan, Shortcut
 
+_MOST_STAGES = 4
+"""As many stages are listed one by one."""
 _STAND_IN_NOTE = (
     "This is not the real experiment: the figures below say how the embedded stand-ins do, and "
     "are never set beside published ones."
@@ -36,6 +45,7 @@ def plan_banner(plan: RunPlan) -> RenderableType:
             ),
         ),
         ("parameters", _trained(plan.parameters_trainable, plan.parameters_total)),
+        *_adapter_facts(adapter_note(plan.components.get("adapter"), plan.trained_stages)),
         *shortcut_facts(plan.shortcuts),
     ]
     return Group(
@@ -130,6 +140,33 @@ def _trained(trainable: int, total: int) -> Text:
     return Text(f"{trainable:,} of {total:,} trained{share}")
 
 
+def recorded_adapter_note(record: RunRecord) -> str | None:
+    """:func:`adapter_note` of a run that is planned or stored."""
+    adapter = record.spec.get("adapter")
+    if adapter is None or record.parameters is None:
+        return None
+    return adapter_note(adapter["name"], record.parameters.trained_stages)
+
+
+def adapter_note(adapter: str | None, trained_stages: Sequence[str]) -> str | None:
+    """Which stages of the backbone train although an adapter is used, ``None`` where none does."""
+    stages = [stage for stage in trained_stages if stage not in NEW_STAGES]
+    if adapter is None or not stages:
+        return None
+    if len(stages) > _MOST_STAGES:
+        named = f"{stages[0]}, {stages[1]} … {stages[-1]} ({len(stages)} stages)"
+    else:
+        named = listed(stages)
+    return (
+        f"besides the adapter {adapter.partition(':')[0]}, parameters of the backbone's {named} are"
+        " trained; with --freezing head-only the backbone stays frozen"
+    )
+
+
+def _adapter_facts(note: str | None) -> list[tuple[str, RenderableType]]:
+    return [] if note is None else [("note", plain(note, "yellow"))]
+
+
 # --- a dry run ------------------------------------------------------------------------------------
 
 
@@ -149,6 +186,7 @@ def dry_run_view(record: RunRecord) -> RenderableType:
         facts.append(("memory", Text(tensors + "the process and its libraries come on top")))
     if record.data is not None:
         facts += data_facts(record.data)
+    facts += _adapter_facts(recorded_adapter_note(record))
     if record.fast_path is not None:
         facts += shortcut_facts(record.fast_path.shortcuts)
     parts += [plain(f"{record.experiment}: a dry run, nothing is trained", "bold")]

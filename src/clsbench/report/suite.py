@@ -11,6 +11,7 @@ from rich.text import Text
 
 from clsbench.report.comparison import rank_text, unpaired_notes
 from clsbench.report.layout import Row, fitting_table, line_width
+from clsbench.report.plan import recorded_adapter_note
 from clsbench.report.wording import (
     bytes_text,
     percent,
@@ -60,6 +61,8 @@ def print_suite_plan(console: Console, plan: SuitePlan, stored: Collection[str])
         elif row.problem is not None:
             told = f"row {row.row.label} cannot be run: {row.problem}"
             console.print(plain(told, "red"), soft_wrap=True)
+        elif row.runs and (note := recorded_adapter_note(row.runs[0].record)) is not None:
+            console.print(plain(f"row {row.row.label}: {note}", "yellow"), soft_wrap=True)
     if plan.rows:
         console.print(_plan_sums(plan, stored), soft_wrap=True)
     for warning in plan.warnings():
