@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import rich_click as click
 
 from clsbench.cli.errors import report_bug, report_error
+from clsbench.cli.main import app
 from command_line import Command
 
 
@@ -204,6 +207,17 @@ def test_a_named_plugin_that_cannot_be_used(
     refused(done, f"plugin {file}", message)
 
 
+def commands(group: click.Group, path: str = "clsbench") -> Iterator[tuple[str, click.Command]]:
+    """Every command below ``group``, with the words that name it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield f"{path} {name}", command
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+
+
 # --- the group ------------------------------------------------------------------------------------
 
 
@@ -211,8 +225,39 @@ def test_an_unknown_command(clsbench: Command) -> None:
     refused(clsbench("rum"), "there is no command 'rum'; did you mean 'run'?")
 
 
-def test_verbose_and_quiet(clsbench: Command) -> None:
-    refused(clsbench("--verbose", "--quiet", "list"), "exclude each other")
+@pytest.mark.parametrize(
+    "words", ["--verbose --quiet list", "-v list -q", "list -v -q", "cache -v list -q"]
+)
+def test_verbose_and_quiet_exclude_each_other_wherever_they_stand(
+    words: str, clsbench: Command
+) -> None:
+    refused(clsbench(*words.split()), "exclude each other")
+
+
+def test_every_command_takes_the_global_options() -> None:
+    missing = {
+        path: names
+        for path, command in commands(app)
+        if (names := {"plugins", "verbose", "quiet"} - {each.name for each in command.params})
+    }
+    assert not missing
+
+
+def test_plugins_before_and_after_the_command_are_both_loaded(
+    clsbench: Command, tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text(
+            "import clsbench\n"
+            "class Mine(clsbench.Head):\n    'A head.'\n"
+            f"@clsbench.hookimpl\ndef clsbench_register_heads(): return {{'{name}': Mine}}\n"
+        )
+    done = clsbench(
+        "--plugin", tmp_path / "one.py", "list", "heads", "--plugin", tmp_path / "two.py"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "one  " in done.stdout
+    assert "two  " in done.stdout
 
 
 def test_a_closed_pipe_is_quiet() -> None:

@@ -62,7 +62,7 @@ def test_what_plugins_print_does_not_spoil_the_json(finished: dict[str, Any]) ->
 
 
 def test_the_result_is_a_table_on_stdout(clsbench: Command, spec_file: Path) -> None:
-    done = clsbench("--quiet", "run", spec_file, "--set", "train.epochs=1")
+    done = clsbench("run", spec_file, "--set", "train.epochs=1", "--quiet")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     for text in ("fruit", "test", "tfidf-logreg", "runs/", "record.json"):

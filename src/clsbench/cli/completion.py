@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 from click.shell_completion import CompletionItem
 
+from clsbench.cli.session import Session
 from clsbench.components import Axis
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ def _catalog(ctx: click.Context) -> Catalog:
     from clsbench.catalog import load_catalog
     from clsbench.errors import ClsbenchError
 
-    named = ctx.find_root().params.get("plugins") or ()
+    session = ctx.find_object(Session) or Session()
     try:
-        return load_catalog(named)
+        return load_catalog(session.plugins)
     except ClsbenchError:
         return load_catalog()

@@ -12,10 +12,9 @@ from typing import NoReturn
 import rich_click as click
 
 from clsbench.cli.errors import INTERRUPTED, report_bug, report_error
-from clsbench.cli.session import Session, configure_logging
+from clsbench.cli.session import add_global_options
 from clsbench.cli.termination import TERMINATED, Terminated
 from clsbench.errors import ClsbenchError, closest_match_hint
-from clsbench.options import ENVIRONMENT
 
 COMMANDS = {
     "run": "run_experiment",
@@ -53,6 +52,7 @@ class _LazyGroup(click.RichGroup):
         command = getattr(import_module(f"clsbench.cli.{module}"), module)
         assert isinstance(command, click.Command)
         command.name = cmd_name  # as help lists it
+        add_global_options(command)
         return command
 
     def resolve_command(
@@ -67,13 +67,6 @@ class _LazyGroup(click.RichGroup):
                 f"there is no command {name!r}{closest_match_hint(name, COMMANDS)}", ctx
             )
         return super().resolve_command(ctx, args)
-
-
-def _split_plugins(
-    ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]
-) -> tuple[str, ...]:
-    from_environment = os.environ.get(ENVIRONMENT["plugins"], "").split(os.pathsep)
-    return tuple(dict.fromkeys(name for name in (*from_environment, *value) if name))
 
 
 COMPLETION = """Completion in the shell: put the line for yours into its start-up file.
@@ -99,20 +92,8 @@ _CLSBENCH_COMPLETE=fish_source clsbench | source    in config.fish
         },
     },
 )
-@click.option(
-    "--plugin",
-    "plugins",
-    multiple=True,
-    metavar="FILE_OR_MODULE",
-    callback=_split_plugins,
-    help="A plugin that is not installed: a Python file or a module's name; repeatable. "
-    f"{ENVIRONMENT['plugins']} holds more, separated by {os.pathsep!r}.",
-)
-@click.option("--verbose", "-v", is_flag=True, help="Tell more, tracebacks included.")
-@click.option("--quiet", "-q", is_flag=True, help="Tell nothing but results and errors.")
 @click.version_option(package_name="clsbench", prog_name="clsbench")
-@click.pass_context
-def app(ctx: click.Context, plugins: tuple[str, ...], verbose: bool, quiet: bool) -> None:
+def app() -> None:
     """Which way of fine-tuning a language model as a text classifier is best, and what it costs.
 
     \b
@@ -122,10 +103,9 @@ def app(ctx: click.Context, plugins: tuple[str, ...], verbose: bool, quiet: bool
     clsbench list freezing                   what there is to choose from
     clsbench results                         every run so far, as a table
     """
-    if verbose and quiet:
-        raise click.UsageError("--verbose and --quiet exclude each other", ctx)
-    configure_logging(verbose, quiet)
-    ctx.obj = Session(plugins, verbose, quiet)
+
+
+add_global_options(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -1,13 +1,17 @@
-"""What the options before the command say, for every command: plugins and how much to tell."""
+"""The options of every command, before or after its name: plugins and how much to report."""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import rich_click as click
 
 from clsbench.cli.errors import fit_terminal
 from clsbench.cli.output import only_results_on_stdout
+from clsbench.options import ENVIRONMENT
 
 if TYPE_CHECKING:
     from clsbench.catalog import Catalog
@@ -35,6 +39,64 @@ class Session(NamedTuple):
         for failure in catalog.failures:
             logger.warning("skipped an installed plugin: %s", failure.reason)
         return catalog
+
+
+def global_options() -> list[click.Option]:
+    """``--plugin``, ``--verbose`` and ``--quiet``, for ``clsbench`` itself and every command."""
+    return [
+        click.Option(
+            ["--plugin", "plugins"],
+            multiple=True,
+            metavar="FILE_OR_MODULE",
+            callback=_into_session,
+            expose_value=False,
+            help="A plugin that is not installed: a Python file or a module's name; repeatable. "
+            f"{ENVIRONMENT['plugins']} holds more, separated by {os.pathsep!r}.",
+        ),
+        click.Option(
+            ["--verbose", "-v"],
+            is_flag=True,
+            callback=_into_session,
+            expose_value=False,
+            help="Show more, tracebacks included.",
+        ),
+        click.Option(
+            ["--quiet", "-q"],
+            is_flag=True,
+            callback=_into_session,
+            expose_value=False,
+            help="Show only results and errors.",
+        ),
+    ]
+
+
+def add_global_options(command: click.Command) -> None:
+    """Let a command, and those below it, take the global options too."""
+    if not any(parameter.name == "quiet" for parameter in command.params):
+        command.params += global_options()
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            add_global_options(each)
+
+
+def _into_session(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Add what is given at this command to what was given before it."""
+    session = ctx.find_object(Session)
+    if session is None:
+        from_environment = os.environ.get(ENVIRONMENT["plugins"], "").split(os.pathsep)
+        session = Session(tuple(dict.fromkeys(filter(None, from_environment))))
+    assert parameter.name is not None
+    if parameter.name == "plugins":
+        value = tuple(dict.fromkeys((*session.plugins, *filter(None, value))))
+    else:
+        value = value or getattr(session, parameter.name)
+    session = session._replace(**{parameter.name: value})
+    if session.verbose and session.quiet:
+        raise click.UsageError("--verbose and --quiet exclude each other", ctx)
+    if not ctx.resilient_parsing and session != ctx.obj:
+        configure_logging(session.verbose, session.quiet)
+    ctx.obj = session
+    return value
 
 
 class _StandardError(logging.Handler):
