@@ -6,16 +6,12 @@ import re
 
 from rich.text import Text
 
+from clsbench.printable import printable
+
 
 def plain(text: str, style: str = "") -> Text:
     """Text from outside as it stands: no markup in it, and nothing that steers a terminal."""
-    return Text("".join(map(_visible, text)), style=style)
-
-
-def _visible(letter: str) -> str:
-    if letter.isprintable():
-        return letter
-    return letter.encode("unicode_escape").decode("ascii")
+    return Text(printable(text), style=style)
 
 
 def shortened(text: str, length: int) -> str:

@@ -111,9 +111,9 @@ def test_a_run_from_a_file_is_written_out_whole(tmp_path: Path, catalog: Catalog
 
 
 def test_what_cannot_be_seen_is_written_out() -> None:
-    line = shell_line(["clsbench", "run", "a\nb\x1b'c\u202e"])
+    line = shell_line(["clsbench", "run", "a\nb\x1b'c\u202e\x85\\"])
     assert line.isprintable()
-    assert words_in_a_shell(line) == ["run", "a\nb\x1b'c\u202e"]
+    assert words_in_a_shell(line) == ["run", "a\nb\x1b'c\u202e\x85\\"]
 
 
 def test_differences_of_nested_settings() -> None:

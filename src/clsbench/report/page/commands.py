@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clsbench.errors import ClsbenchError
+from clsbench.printable import printable
 from clsbench.record import RunRecord
 from clsbench.resolve import find_spec, resolve
 from clsbench.results.suite_figures import RowFigures, SuiteFigures
@@ -164,15 +165,6 @@ def _from_file(spec: ExperimentSpec, each: RowFigures) -> str:
 
 
 def _quoted(word: str) -> str:
-    if word.isprintable():
+    if printable(word) == word:
         return shlex.quote(word)
-    escaped = "".join(_escaped(letter) for letter in word)
-    return f"$'{escaped}'"
-
-
-def _escaped(letter: str) -> str:
-    if letter in "\\'":
-        return "\\" + letter
-    if letter.isprintable():
-        return letter
-    return letter.encode("unicode_escape").decode("ascii")
+    return "$'" + printable(word.replace("\\", r"\\").replace("'", r"\'")) + "'"

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from clsbench.printable import printable
 from clsbench.report.page.content import Page
 
 
@@ -44,10 +45,6 @@ def _source(environment: Environment, name: str) -> str:
 
 def _visible(value: Any) -> Any:
     """Text without characters that steer what shows it; markup of our own as it stands."""
-    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+    if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return "".join(letter if letter.isprintable() else _code(letter) for letter in value)
-
-
-def _code(letter: str) -> str:
-    return letter.encode("unicode_escape").decode("ascii")
+    return printable(value)

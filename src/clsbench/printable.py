@@ -1,0 +1,37 @@
+"""Text from outside, made safe to show: characters that cannot be seen become escapes."""
+
+from __future__ import annotations
+
+import re
+
+_HIDDEN = re.compile(
+    "["
+    "\x00-\x1f\x7f-\x9f"  # control characters, ESC among them
+    "\xad\u061c\u180e\u200b-\u200f\u2060-\u2064\ufeff"  # zero width: joiners, marks, soft hyphen
+    "\u202a-\u202e\u2066-\u206f"  # change the direction of text
+    "\u2028\u2029"  # separate lines and paragraphs
+    "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"  # letters without a shape
+    "\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"  # format characters
+    "\U000e0000-\U000e007f"  # tags
+    "\ud800-\udfff"  # lone surrogates
+    "\ufffe\uffff"  # not characters
+    "]"
+)
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""``text`` with each character that has no visible shape as an escape: ``\x1b``, ``\u202e``.
+
+    Escaped are control characters, bidirectional overrides, zero-width and other invisible
+    format characters, separators of lines and paragraphs, and lone surrogates. Everything else,
+    spaces of any width among it, is left as it is. Characters in ``keep`` are not escaped;
+    ``keep="\n"`` leaves text in its lines.
+    """
+    return _HIDDEN.sub(lambda found: found[0] if found[0] in keep else _escaped(found[0]), text)
+
+
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    if code < 0x80:
+        return letter.encode("unicode_escape").decode("ascii")
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
