@@ -3,11 +3,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import pty
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +11,7 @@ from clsbench.results.store import run_directory, run_name, write_record
 from clsbench.results.table import load_results
 from command_line import Command
 from record_examples import STAND_INS, make_metrics, make_record, make_spec
+from terminal import on_a_terminal
 
 FREEZINGS = ({"name": "all"}, {"name": "last-blocks", "n": 2}, {"name": "head-only"})
 
@@ -122,7 +118,7 @@ def test_stores_without_runs(clsbench: Command, tmp_path: Path, store: Path) -> 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_the_default_table_fits_the_terminal(store: Path, width: int) -> None:
-    lines = on_a_terminal(width, "results", "--out", str(store)).splitlines()
+    lines = on_a_terminal(width, "-q", "results", "--out", store).text.splitlines()
     assert max(map(len, lines)) <= width
     words = " ".join(lines).split()
     for accuracy in load_results(store)["test_accuracy"]:
@@ -143,34 +139,9 @@ def test_a_pipe_gets_one_line_a_run_with_all_that_differs(clsbench: Command, sto
 
 
 def test_columns_that_do_not_fit_are_shown_one_by_one(store: Path) -> None:
-    text = on_a_terminal(80, "results", "--out", str(store), "--columns", "all")
+    text = on_a_terminal(80, "-q", "results", "--out", store, "--columns", "all").text
     assert ["freezing", "last-blocks:n=2"] in [line.split() for line in text.splitlines()]
     assert max(map(len, text.splitlines())) <= 80
-
-
-def on_a_terminal(width: int, *arguments: str) -> str:
-    """What a terminal of this width shows, without styles."""
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "COLUMNS": str(width), "TERM": "xterm", "NO_COLOR": "1"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "clsbench", *arguments],
-        stdout=theirs,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    ) as process:
-        os.close(theirs)
-        received = b""
-        while True:
-            try:
-                block = os.read(ours, 65536)
-            except OSError:  # the other end is closed
-                break
-            if not block:
-                break
-            received += block
-    os.close(ours)
-    assert process.returncode == 0
-    return re.sub(r"\x1b\[[0-9;]*m", "", received.decode())
 
 
 def test_a_limit_shows_the_last_or_the_best_and_says_so(clsbench: Command, store: Path) -> None:

@@ -24,7 +24,7 @@ from clsbench.cli.options import (
     run_options,
     spec_changes,
 )
-from clsbench.cli.output import only_results_on_stdout
+from clsbench.cli.output import only_results_on_stdout, write_message
 from clsbench.cli.session import Session
 from clsbench.cli.sweep import SHORT_AXES, Sweep
 from clsbench.cli.termination import TERMINATED, heeding_sigterm
@@ -229,10 +229,9 @@ def _compare(
     catalog: Catalog,
     as_json: bool,
 ) -> int:
-    from rich.console import Console
-
     from clsbench.measure.bench import compare
     from clsbench.report.bench import print_comparison
+    from clsbench.report.console import Console
 
     if _is_given(ctx, "experiment") and not any("=" in text for text in compared):
         raise UsageError(
@@ -304,9 +303,8 @@ def _show(
     csv_file: Path | None,
     plot_file: Path | None,
 ) -> None:
-    from rich.console import Console
-
     from clsbench.report.bench import print_bench, write_csv
+    from clsbench.report.console import Console
 
     # Files first: whoever reads the table may stop reading. One that fails keeps nothing else back.
     problem = None
@@ -340,7 +338,7 @@ class _Telling:
 
     def __enter__(self) -> _Telling:
         if not self._quiet and sys.stderr.isatty():
-            from rich.console import Console
+            from clsbench.report.console import Console
 
             self._status = Console(stderr=True).status("the machine's peak …")
             self._status.start()
@@ -359,4 +357,4 @@ class _Telling:
         if self._status is not None:
             self._status.update(plain(line))
         elif not self._quiet:
-            click.echo(line, err=True)
+            write_message(line, err=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import rich_click as click
 
 from clsbench.cli.bench_history import DEFAULT_BASELINE, folder_option, history_in
+from clsbench.cli.output import write_message
 from clsbench.errors import UsageError
 
 
@@ -45,7 +46,7 @@ def bench_baseline(folder: Path, runs: int, target: Path) -> None:
         place = save_baseline(kept, target)
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}") from None
-    click.echo(
+    write_message(
         f"{len(kept)} runs of {kept[-1].commit}, {kept[0].date[:16]} to {kept[-1].date[:16]}, "
         f"are the baseline now: {place}"
     )

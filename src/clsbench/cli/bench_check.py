@@ -298,10 +298,10 @@ def _refuse_names_of_nothing(thresholds: Thresholds, verdicts: Sequence[Verdict]
 
 
 def _print_verdicts(titles: Sequence[str], verdicts: Sequence[Verdict]) -> None:
-    from rich.console import Console
     from rich.text import Text
 
     from clsbench.report.bench import duration_text
+    from clsbench.report.console import Console
     from clsbench.report.layout import Row, fitting_table
     from clsbench.report.wording import plain
 

@@ -126,10 +126,10 @@ def _print_machine(
     title: str, machine: str, runs: Sequence[BenchmarkRun], names: Sequence[str]
 ) -> None:
     import msgspec
-    from rich.console import Console
     from rich.text import Text
 
     from clsbench.report.bench import duration_text
+    from clsbench.report.console import Console
     from clsbench.report.layout import Row, fitting_table
     from clsbench.report.wording import plain
 

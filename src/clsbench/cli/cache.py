@@ -10,7 +10,7 @@ import rich_click as click
 from click.shell_completion import CompletionItem
 
 from clsbench.cli.options import FiniteRange
-from clsbench.cli.output import write_json
+from clsbench.cli.output import write_json, write_message
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +75,7 @@ def list_cache(as_json: bool) -> None:
             }
         )
     elif not entries:
-        click.echo(
+        write_message(
             f"nothing is kept in {folder} yet: runs that leave the first stages of their backbone "
             "frozen keep those stages' activations there",
             err=True,
@@ -132,12 +132,12 @@ def clear_cache(digests: tuple[str, ...], older_than_days: float | None) -> None
     folder = activations_folder()
     cleared = clear(folder, digests, older_than_days)
     if cleared.entries or cleared.freed_bytes:
-        click.echo(
+        write_message(
             f"freed {bytes_text(cleared.freed_bytes)}: {_count(cleared.entries)} in {folder}"
         )
     else:
         older = "" if older_than_days is None else f" that was unused for {older_than_days:g} days"
-        click.echo(f"nothing to clear in {folder}{older}", err=True)
+        write_message(f"nothing to clear in {folder}{older}", err=True)
 
 
 # --- showing -------------------------------------------------------------------------------------
@@ -146,9 +146,9 @@ def clear_cache(digests: tuple[str, ...], older_than_days: float | None) -> None
 def _print_entries(entries: Sequence[Entry], folder: Path, limit_bytes: int) -> None:
     """Folded to fit a terminal, in a pipe one line an entry."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
+    from clsbench.report.console import Console
     from clsbench.report.wording import bytes_text, plain
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))

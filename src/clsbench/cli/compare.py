@@ -88,9 +88,8 @@ def compare(
     if as_json:
         tell_json(ctx, comparison)
     else:
-        from rich.console import Console
-
         from clsbench.report.comparison import print_comparison
+        from clsbench.report.console import Console
 
         session = ctx.find_object(Session) or Session()
         texts = _texts(stored[0].record, options, session.catalog()) if most_texts else None

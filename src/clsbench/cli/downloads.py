@@ -90,8 +90,9 @@ def showing_downloads(quiet: bool) -> Iterator[DownloadProgress | None]:
     elif not sys.stderr.isatty():
         yield TransferLines()
     else:
-        from rich.console import Console
         from rich.live import Live
+
+        from clsbench.report.console import Console
 
         transfers, console = Transfers(), Console(stderr=True)
         with Live(
@@ -108,10 +109,12 @@ def render_transfers(going: dict[str, Transfer], width: int) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
+    from clsbench.report.wording import plain
+
     table = Table.grid(padding=(0, 1))
     for key, transfer in sorted(going.items()):
         table.add_row(
-            Text(key, "bold"),
+            plain(key, "bold"),
             ProgressBar(
                 total=transfer.total_bytes,
                 completed=transfer.received_bytes,

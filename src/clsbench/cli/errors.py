@@ -11,6 +11,8 @@ import traceback
 
 import rich_click as click
 
+from clsbench.printable import printable
+
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it."""
 
@@ -20,10 +22,10 @@ _CIRCUMSTANCES = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.E
 
 def report_error(message: str, hint: str | None = None) -> None:
     """Write ``error: message`` to stderr, and a line with the hint."""
-    text = fit_terminal(f"error: {message}")
+    text = fit_terminal(printable(f"error: {message}", keep="\n"))
     click.echo(click.style("error:", fg="red", bold=True) + text.removeprefix("error:"), err=True)
     if hint:
-        click.echo(hint, err=True)
+        click.echo(printable(hint, keep="\n"), err=True)
 
 
 def fit_terminal(text: str) -> str:
@@ -54,7 +56,7 @@ def report_bug(error: Exception, verbose: bool) -> None:
         return
     trace = "".join(traceback.format_exception(error))
     if verbose:
-        click.echo(trace, err=True, nl=False)
+        click.echo(printable(trace, keep="\n\t"), err=True, nl=False)
         kept = "above"
     else:
         kept = f"in {_keep(trace)}"
@@ -74,5 +76,5 @@ def _keep(trace: str) -> str:
             file.write(trace)
         return file.name
     except OSError:
-        print(trace, file=sys.stderr, end="")
+        click.echo(printable(trace, keep="\n\t"), err=True, nl=False)
         return "above"

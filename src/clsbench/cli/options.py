@@ -175,6 +175,26 @@ class _PatternType(click.ParamType[str]):
         return value
 
 
+def guard_formulas_option(function: F) -> F:
+    """Add ``--guard-formulas``, for commands that write CSV."""
+    return click.option(
+        "--guard-formulas",
+        is_flag=True,
+        help="In CSV, put an apostrophe before text that a spreadsheet would run as a formula: "
+        "text that begins with =, +, -, @ or a tab. Numbers do not change.",
+    )(function)
+
+
+def check_guard_formulas(guard_formulas: bool, form: str) -> None:
+    """Refuse ``--guard-formulas`` where no CSV is written.
+
+    Raises:
+        UsageError: it is given and ``form`` is not csv.
+    """
+    if guard_formulas and form != "csv":
+        raise UsageError(f"--guard-formulas applies to CSV, and the output is {form}")
+
+
 # --- what to run -------------------------------------------------------------------------------
 
 

@@ -8,19 +8,32 @@ from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+import rich_click as click
+
+from clsbench.printable import printable
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 
+def write_message(text: str, err: bool = False) -> None:
+    """Write a line for people, invisible characters in it escaped."""
+    click.echo(printable(text, keep="\n\t"), err=err)
+
+
+def write_data(text: str) -> None:
+    """Write a document for other programs to stdout, as UTF-8 in any locale.
+
+    A pipe or a file receives it unchanged; on a terminal invisible characters are escaped.
+    """
+    if sys.stdout.isatty():
+        text = printable(text, keep="\n\t")
+    click.echo(text.encode(errors="backslashreplace"), nl=False)
+
+
 def write_json(value: Any) -> None:
     """Write ``value`` to stdout as strict JSON (what is not a number becomes null)."""
-    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-    if (sys.stdout.encoding or "").lower().replace("-", "") == "utf8":
-        sys.stdout.write(text + "\n")
-    else:  # JSON is UTF-8, whatever the terminal's encoding is
-        sys.stdout.buffer.write(text.encode() + b"\n")
-    sys.stdout.flush()
+    write_data(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
 
 @contextmanager
@@ -39,8 +52,9 @@ class Line(NamedTuple):
 
 def print_lines(lines: Iterable[Line]) -> None:
     """To a terminal wrapped under their own beginning, into a pipe as they stand."""
-    from rich.console import Console
     from rich.text import Text
+
+    from clsbench.report.console import Console
 
     console = Console(highlight=False)
     for line in lines:

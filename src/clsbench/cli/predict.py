@@ -270,9 +270,10 @@ def _write_csv(predictor: Predictor, predictions: Iterator[Prediction]) -> None:
 def _write_table(predictor: Predictor, predictions: Iterator[Prediction]) -> None:
     from rich import box
     from rich.cells import cell_len
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from clsbench.report.console import Console
 
     on_terminal = sys.stdout.isatty()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)

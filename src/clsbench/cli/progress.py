@@ -17,10 +17,11 @@ from clsbench.cli.pace import Pace, PrefixPace, duration
 from clsbench.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
     from clsbench.assets import DownloadProgress
     from clsbench.record import EpochEntry, RunRecord, StepEntry
+    from clsbench.report.console import Console
     from clsbench.values import RunPlan, StepReport
 
 logger = logging.getLogger(__name__)
@@ -321,6 +322,6 @@ def _print_plan(console: Console, plan: RunPlan) -> None:
 
 
 def _stderr_console() -> Console:
-    from rich.console import Console
+    from clsbench.report.console import Console
 
     return Console(stderr=True)

@@ -11,7 +11,13 @@ import rich_click as click
 
 from clsbench.cli.compare import finished_ones
 from clsbench.cli.completion import complete_report
-from clsbench.cli.options import chosen_run_options, panels, run_options
+from clsbench.cli.options import (
+    check_guard_formulas,
+    chosen_run_options,
+    guard_formulas_option,
+    panels,
+    run_options,
+)
 from clsbench.cli.session import Session
 from clsbench.errors import UsageError
 
@@ -68,10 +74,15 @@ class _FileType(click.Path):
     help="html: the whole report; markdown: the answer and the table; csv (numbers in full) and "
     "latex: the table (default: by the ending of --output, else html).",
 )
+@guard_formulas_option
 @run_options("out", "assets")
 @click.pass_context
 def report(
-    ctx: click.Context, runs: tuple[str, ...], file: Path | None, form: Format | None
+    ctx: click.Context,
+    runs: tuple[str, ...],
+    file: Path | None,
+    form: Format | None,
+    guard_formulas: bool,
 ) -> None:
     """Write a report: which row is best, what is shown of the others, and what it all costs.
 
@@ -87,9 +98,10 @@ def report(
     """
     options = chosen_run_options(ctx)
     form = form or _format_of(file)
+    check_guard_formulas(guard_formulas, form)
     session = ctx.find_object(Session) or Session()
 
-    from clsbench.cli.output import only_results_on_stdout
+    from clsbench.cli.output import only_results_on_stdout, write_data
     from clsbench.report.page.files import report_text, write_text
     from clsbench.results.suite_figures import suite_figures
 
@@ -103,10 +115,9 @@ def report(
             from clsbench.preparation import texts_of
 
             texts = texts_of(record, options, catalog)
-        text = report_text(figures, form, catalog, texts)
+        text = report_text(figures, form, catalog, texts, guard_formulas)
     if file is None and form != "html":
-        # UTF-8 whatever the terminal speaks: these are files for other programs.
-        click.echo(text.encode(errors="backslashreplace"), nl=False)
+        write_data(text)
         return
     write_text(file or DEFAULT_FILE, text)
     _tell(file or DEFAULT_FILE, figures)
@@ -165,8 +176,7 @@ def _results(store: Path, names: Sequence[str]) -> SuiteResults:
 
 def _tell(file: Path, figures: SuiteFigures) -> None:
     """The answer in short, and where the page lies."""
-    from rich.console import Console
-
+    from clsbench.report.console import Console
     from clsbench.report.page.answer import answer
     from clsbench.report.page.content import stand_ins
     from clsbench.report.wording import plain

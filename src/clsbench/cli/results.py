@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 import rich_click as click
 from click.core import ParameterSource
 
-from clsbench.cli.options import chosen_run_options, run_options
+from clsbench.cli.options import (
+    check_guard_formulas,
+    chosen_run_options,
+    guard_formulas_option,
+    run_options,
+)
+from clsbench.cli.output import write_data, write_message
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +56,7 @@ FORMATS = ("table", "csv", "json", "markdown", "latex")
     help="Show at most so many runs of a table: the last, or with --sort the first; 0 shows all. "
     "The other formats hold all.",
 )
+@guard_formulas_option
 @run_options("out")
 @click.pass_context
 def results(
@@ -59,6 +66,7 @@ def results(
     where: str | None,
     form: str,
     limit: int,
+    guard_formulas: bool,
 ) -> None:
     """Every stored run, a row a run.
 
@@ -67,6 +75,8 @@ def results(
     clsbench results --columns all --format csv > runs.csv
     clsbench results --where "freezing == 'all' and stand_ins == ''"
     """
+    check_guard_formulas(guard_formulas, form)
+
     from clsbench.results.formats import default_columns
     from clsbench.results.query import choose_columns, sort_by
     from clsbench.results.query import where as rows_where
@@ -101,9 +111,9 @@ def results(
         if len(table) < fitting:
             which = "first" if sort is not None else "last"
             told = f"the {which} {len(table):,} of {fitting:,} runs; --limit 0 shows all"
-            click.echo(told, err=True)
+            write_message(told, err=True)
     else:
-        _write(table, form)
+        _write(table, form, guard_formulas)
 
 
 def _names(text: str) -> list[str]:
@@ -115,26 +125,26 @@ def _say_empty(store: str, in_store: int) -> None:
         message = f"none of the {in_store} runs in {store} fits --where"
     else:
         message = f"there are no runs in {store} yet: clsbench run EXPERIMENT makes one"
-    click.echo(message, err=True)
+    write_message(message, err=True)
 
 
-def _write(table: pd.DataFrame, form: str) -> None:
+def _write(table: pd.DataFrame, form: str, guard_formulas: bool) -> None:
     from clsbench.results import formats
 
+    if form == "csv":
+        write_data(formats.to_csv(table, guard_formulas))
+        return
     writers = {
-        "csv": formats.to_csv,
         "json": formats.to_json,
         "markdown": formats.to_markdown,
         "latex": formats.to_latex,
     }
-    # UTF-8 whatever the terminal speaks: these are files for other programs.
-    click.echo(writers[form](table).encode(), nl=False)
+    write_data(writers[form](table))
 
 
 def _print_table(table: pd.DataFrame, marks: bool) -> None:
     """Made to fit a terminal; in a pipe one line a run, however long."""
-    from rich.console import Console
-
+    from clsbench.report.console import Console
     from clsbench.report.listing import runs_table
 
     width = _terminal_width()

@@ -116,8 +116,7 @@ def _tell_results(
 
 
 def _print_results(finished: Sequence[FinishedRun], several: bool) -> None:
-    from rich.console import Console
-
+    from clsbench.report.console import Console
     from clsbench.report.terminal import print_dry_run, print_run, print_seeds
 
     console = Console()

@@ -12,6 +12,7 @@ import rich_click as click
 from clsbench.cli.errors import fit_terminal
 from clsbench.cli.output import only_results_on_stdout
 from clsbench.options import ENVIRONMENT
+from clsbench.printable import printable
 
 if TYPE_CHECKING:
     from clsbench.catalog import Catalog
@@ -104,7 +105,8 @@ class _StandardError(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            print(fit_terminal(self.format(record)), file=sys.stderr, flush=True)
+            text = printable(self.format(record), keep="\n\t")
+            print(fit_terminal(text), file=sys.stderr, flush=True)
         except Exception:
             self.handleError(record)
 
@@ -119,10 +121,16 @@ class _Plain(logging.Formatter):
         return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"
 
 
-def configure_logging(verbose: bool, quiet: bool) -> None:
-    """Send diagnostics to stderr: warnings of all, and information of clsbench itself."""
+def diagnostics_handler(verbose: bool) -> logging.Handler:
+    """Writes log records to stderr, as plain lines; with their logger's name if ``verbose``."""
     handler = _StandardError()
     handler.setFormatter(_Plain("%(name)s: %(message)s") if verbose else _Plain("%(message)s"))
+    return handler
+
+
+def configure_logging(verbose: bool, quiet: bool) -> None:
+    """Send diagnostics to stderr: warnings of all, and information of clsbench itself."""
+    handler = diagnostics_handler(verbose)
     others = logging.ERROR if quiet else logging.WARNING
     logging.basicConfig(handlers=[handler], level=others, force=True)
     logging.captureWarnings(True)

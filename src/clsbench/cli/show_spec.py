@@ -6,6 +6,7 @@ import rich_click as click
 
 from clsbench.cli.experiments import resolve_named
 from clsbench.cli.options import chosen_changes, experiment_argument, panels, spec_changes
+from clsbench.cli.output import write_data
 from clsbench.cli.session import Session
 
 
@@ -28,4 +29,4 @@ def show_spec(ctx: click.Context, experiment: str) -> None:
 
     session = ctx.find_object(Session) or Session()
     [resolved] = resolve_named(experiment, [chosen_changes(ctx)], session.catalog())
-    click.echo(format_toml(resolved.spec), nl=False)
+    write_data(format_toml(resolved.spec))

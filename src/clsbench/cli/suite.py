@@ -21,6 +21,7 @@ from clsbench.cli.options import (
     run_options,
     spec_changes,
 )
+from clsbench.cli.output import write_message
 from clsbench.cli.session import Session
 from clsbench.cli.sweep import Sweep
 from clsbench.cli.termination import TERMINATED, heeding_sigterm
@@ -273,8 +274,7 @@ def _tell_plan(ctx: click.Context, plan: SuitePlan, options: RunOptions, as_json
             },
         )
         return
-    from rich.console import Console
-
+    from clsbench.report.console import Console
     from clsbench.report.suite import print_suite_plan
 
     print_suite_plan(Console(), plan, stored)
@@ -295,15 +295,16 @@ def _tell_results(
         told = {"table": table, "comparison": figures.comparison, "problems": figures.problems}
         tell_json(ctx, {**msgspec.to_builtins(results), **told})
     else:
-        from rich.console import Console
-
+        from clsbench.report.console import Console
         from clsbench.report.suite import print_suite
         from clsbench.results.suite_results import read_suite_results
 
         print_suite(Console(), results, options.out)
         more = len(read_suite_results(options.out, results.name).rows) - len(results.rows)
         if more > 0:
-            click.echo(f"{more} more rows were run before: clsbench report {results.name} has all")
+            write_message(
+                f"{more} more rows were run before: clsbench report {results.name} has all"
+            )
     for row in results.rows:
         for error in row.errors:
             report_error(f"row {row.label} ({row.title}): {error}")

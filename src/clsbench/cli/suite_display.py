@@ -174,8 +174,9 @@ class LiveSuite(SuiteDisplay):
 
     def showing(self) -> AbstractContextManager[object]:
         """Keep the table inside the block, and take it away afterwards."""
-        from rich.console import Console
         from rich.live import Live
+
+        from clsbench.report.console import Console
 
         return Live(
             get_renderable=self._render,
@@ -193,9 +194,10 @@ class LiveSuite(SuiteDisplay):
         from rich.text import Text
 
         from clsbench.report.layout import empty_table
+        from clsbench.report.wording import plain
 
         if self.plan is None:
-            return Text(self._planning, "dim")
+            return plain(self._planning, "dim")
         table = empty_table()
         for heading in ("row", "", "state", "time"):
             table.add_column(heading)
@@ -226,17 +228,22 @@ class LiveSuite(SuiteDisplay):
         state = self.states.get(key)
         title = plain(row.row.title)
         if state is None:
-            return Text(self.title(key), "dim"), title, Text("waiting", "dim"), ""
+            return plain(self.title(key), "dim"), title, Text("waiting", "dim"), ""
         if state.status == "running":
             progress = self.progress.get(key)
             told = progress_text(progress) if progress is not None else "starting"
             elapsed = duration(self._clock() - self.began[key])
-            return Text(self.title(key), "bold"), title, Text(told, "cyan"), elapsed
+            return plain(self.title(key), "bold"), title, Text(told, "cyan"), elapsed
         styles = {"finished": "green", "stored": "green", "failed": "bold red"}
         words = {"stored": "in the store", "elsewhere": "done by another invocation"}
         told = words.get(state.status, state.status)
         seconds = duration(self.seconds[key]) if key in self.seconds else ""
-        return self.title(key), title, Text(told, styles.get(state.status, "yellow")), seconds
+        return (
+            plain(self.title(key)),
+            title,
+            Text(told, styles.get(state.status, "yellow")),
+            seconds,
+        )
 
 
 def progress_text(progress: JobProgress) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.text import Text
 
+from clsbench.report.console import Console
 from clsbench.report.layout import Row, fitting_table
 from clsbench.report.wording import bytes_text, listed, plain, rate
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.text import Text
 
+from clsbench.report.console import Console
 from clsbench.report.layout import Row, fitting_table
 from clsbench.report.wording import (
     listed,

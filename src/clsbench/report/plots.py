@@ -13,6 +13,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from clsbench.printable import printable
 from clsbench.record import RunRecord
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _figure(record: RunRecord) -> tuple[Figure, Axes]:
         names = ", ".join(s.by.partition(":")[0] for s in record.stand_ins)
         title += f"\nSTAND-INS ({names}): not the real experiment"
     # A dollar sign in a name is not the start of a formula.
-    figure.suptitle(title, fontsize=11, parse_math=False)
+    figure.suptitle(printable(title, keep="\n"), fontsize=11, parse_math=False)
     return figure, figure.add_subplot()
 
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from clsbench.errors import UsageError
+from clsbench.printable import printable
 from clsbench.report.growth import METADATA, STYLES
 from clsbench.report.plots import SETTINGS
 
@@ -62,18 +63,20 @@ def reliability_figure(comparison: RunComparison) -> Figure:
     title = f"{comparison.texts:,} test texts"
     if stand_ins:
         title += f"\nSTAND-INS ({', '.join(stand_ins)}): not the real experiment"
-    figure.suptitle(title, fontsize=10, parse_math=False)
+    figure.suptitle(printable(title, keep="\n"), fontsize=10, parse_math=False)
     axes.set_xlabel("confidence: probability of the class that is called")
     axes.set_ylabel("accuracy (95 % interval)")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     axes.set_xlim(lowest - 0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
-    figure.legend(frameon=False, handlelength=4, fontsize=8.5, loc="outside lower center")
+    legend = figure.legend(frameon=False, handlelength=4, fontsize=8.5, loc="outside lower center")
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a dollar sign in a name is not the start of a formula
     return figure
 
 
 def _name(contender: Contender) -> str:
     """Of several seeds the first is drawn."""
     several = len(contender.seeds) > 1
-    return f"{contender.name}, seed {contender.seeds[0]}" if several else contender.name
+    return printable(f"{contender.name}, seed {contender.seeds[0]}" if several else contender.name)

@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
 from rich.text import Text
 
 from clsbench.report.comparison import rank_text, unpaired_notes
+from clsbench.report.console import Console
 from clsbench.report.layout import Row, fitting_table, line_width
 from clsbench.report.plan import recorded_adapter_note
 from clsbench.report.wording import (

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from clsbench.record import KeptActivations, RunRecord
+from clsbench.report.console import Console
 from clsbench.report.figures import (
     before_table,
     comparable_figures,

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 _SPECIAL = frozenset(',"\r\n')
+_FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
-def csv_line(fields: Iterable[str]) -> str:
+def csv_line(fields: Iterable[str], guard_formulas: bool = False) -> str:
     """One line with its end, fields quoted where they must be.
 
     Python's own writer leaves a lone carriage return unquoted when lines end with a line feed, and
     its own reader then takes that for a line's end.
+
+    With ``guard_formulas`` each field is passed through :func:`guarded_formula`.
     """
+    if guard_formulas:
+        fields = map(guarded_formula, fields)
     return ",".join(map(_field, fields)) + "\n"
+
+
+def guarded_formula(text: str) -> str:
+    """``text`` behind an apostrophe if a spreadsheet would run it as a formula.
+
+    Such text begins with ``=``, ``+``, ``-``, ``@``, a tab or the end of a line. Numbers such as
+    ``-0.5`` are left as they are.
+    """
+    if _FORMULA.match(text) and not _NUMBER.fullmatch(text):
+        return f"'{text}"
+    return text
 
 
 def _field(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pandas as pd
 
+from clsbench.printable import printable
 from clsbench.results.csvtext import csv_line
 
 _GAP = 2
@@ -170,11 +171,13 @@ def is_numeric(table: pd.DataFrame, name: str) -> bool:
     return pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
 
 
-def to_csv(table: pd.DataFrame) -> str:
-    """Comma-separated values with a header; numbers in full, missing ones empty."""
-    lines = [csv_line(map(str, table.columns))]
-    lines += [csv_line("" if v is None else str(v) for v in row) for row in _values(table)]
-    return "".join(lines)
+def to_csv(table: pd.DataFrame, guard_formulas: bool = False) -> str:
+    """Comma-separated values with a header; numbers in full, missing ones empty.
+
+    ``guard_formulas`` keeps spreadsheets from running text as a formula.
+    """
+    rows = [("" if v is None else str(v) for v in row) for row in _values(table)]
+    return "".join(csv_line(row, guard_formulas) for row in (map(str, table.columns), *rows))
 
 
 def to_json(table: pd.DataFrame) -> str:
@@ -234,9 +237,10 @@ def to_latex(table: pd.DataFrame) -> str:
 
 def markdown_text(text: str) -> str:
     """Text as Markdown that renders as it stands, on one line."""
+    text = printable(" ".join(text.split()))
     for special in "\\`*_|<[]!&~#":
         text = text.replace(special, "\\" + special)
-    return " ".join(text.split())
+    return text
 
 
 _LATEX = {
@@ -252,4 +256,5 @@ _LATEX = {
 
 
 def _latex_text(text: str) -> str:
-    return " ".join("".join(_LATEX.get(letter, letter) for letter in text).split())
+    text = printable(" ".join(text.split()))
+    return "".join(_LATEX.get(letter, letter) for letter in text)

@@ -43,14 +43,18 @@ _USUAL = {"state": "finished", "seeds": 1, "prefix_found": False}
 
 
 def report_text(
-    figures: SuiteFigures, form: Format, catalog: Catalog, texts: Mapping[int, str] | None
+    figures: SuiteFigures,
+    form: Format,
+    catalog: Catalog,
+    texts: Mapping[int, str] | None,
+    guard_formulas: bool = False,
 ) -> str:
     """The report as text; CSV holds every column in full, the others what people look at."""
     if form == "html":
         return render(build_page(figures, catalog, texts))
     table = suite_table(figures)
     if form == "csv":
-        return to_csv(table)
+        return to_csv(table, guard_formulas)
     shown = _for_people(table)
     return to_latex(shown) if form == "latex" else _markdown(figures, shown)
 
