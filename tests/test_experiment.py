@@ -23,8 +23,12 @@ from clsbench.fastpath import forward
 from clsbench.options import RunOptions
 from clsbench.prediction import load_predictor
 from clsbench.record import RunRecord
+from clsbench.report.page.files import report_text
 from clsbench.resolve import find_spec, resolve
-from clsbench.results.store import read_record
+from clsbench.results.comparison import compare_runs
+from clsbench.results.run_rows import rows_of_runs
+from clsbench.results.store import StoredRun, read_record
+from clsbench.results.suite_figures import suite_figures
 
 SMALL = {
     "dataset": "synthetic-sms:texts=400",
@@ -372,6 +376,37 @@ def test_accumulated_batches_of_one_equal_a_batch_of_eight_in_steps(tmp_path: Pa
     assert record.status == "finished"
     assert record.data is not None
     assert record.data.padding_fraction == 0
+
+
+def test_classes_missing_from_validation_and_test_are_only_warned_of(tmp_path: Path) -> None:
+    file = tmp_path / "tickets.csv"
+    labels = [f"class {n}" for n in range(6) for _ in range(1 if n == 5 else 3 + 8 * (n < 2))]
+    rows = [f"ticket {i},{label}" for i, label in enumerate(labels)]
+    file.write_text("\n".join(["text,label", *rows]))
+    run = run_small(tmp_path / "runs", dataset=f"csv:path={file}", train__epochs=1)
+    assert run.record.status == "finished"
+    assert len(run.record.warnings) == 3
+    assert "the test split (7 texts) lacks class 'class 5'" in run.record.warnings[2]
+    metrics = run.record.metrics
+    assert metrics is not None
+    assert sum(metrics.test.confusion[5]) == 0
+    assert sum(metrics.validation.confusion[2]) == 0
+    assert len(run.record.baselines) == 2
+    compared = compare_runs([StoredRun(stored(run), run.record)])
+    assert len(compared.contenders) == 3
+    results = rows_of_runs([StoredRun(stored(run), run.record)])
+    page = report_text(suite_figures(results, tmp_path / "runs"), "html", load_catalog(), None)
+    assert "class 5" in page
+    predictor = load_predictor(stored(run), RunOptions(offline=True), load_catalog())
+    assert predictor.predict(["ticket"]).shape == (1, 6)
+
+
+def test_a_class_that_training_ignores_is_warned_of_and_the_run_ends_well(tmp_path: Path) -> None:
+    changes = {"data__padding": "none", "train__batch_size": 1}
+    record = run_small(tmp_path, train__ignore_index=1, **FEW, **changes).record
+    assert record.status == "finished"
+    (warning,) = record.warnings
+    assert "train.ignore_index=1 leaves class 'spam' (" in warning
 
 
 def test_gradual_unfreezing_trains_more_every_epoch(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The files that a user named are checked before anything else."""
+"""The files that a user named are checked before anything else; what is said of the data."""
 
 from __future__ import annotations
 
@@ -111,3 +111,51 @@ def test_a_dataset_that_cannot_load_at_all_is_told_which_method(tmp_path: Path) 
 def test_what_a_dataset_says_itself_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(clsbench.UsageError, match=r"^the words of the plugin$"):
         prepare(tmp_path, "loose:fault=refuses")
+
+
+def own_file(folder: Path, counts: dict[str, int], **settings: object) -> clsbench.RunRecord:
+    file = folder / "own.csv"
+    labels = [label for label, n in counts.items() for _ in range(n)]
+    rows = [f'number {i},"{label}"' for i, label in enumerate(labels)]
+    file.write_text("\n".join(["text,label", *rows]))
+    return clsbench.run(
+        "gpt2-sms-spam",
+        dataset=f"csv:path={file}",
+        backbone="gpt2-nano",
+        settings={key.replace("__", "."): value for key, value in settings.items()},
+        out=folder / "runs",
+        dry_run=True,
+    )
+
+
+def test_balancing_says_how_many_texts_of_each_class_it_drops(tmp_path: Path) -> None:
+    counts = {"billing": 60, "other": 25, "technical": 40}
+    data = own_file(tmp_path, counts).data
+    assert data is not None
+    assert (data.dropped, sum(data.sizes.values())) == ({}, 125)
+    data = own_file(tmp_path, counts, data__balance=True).data
+    assert data is not None
+    assert (data.dropped, sum(data.sizes.values())) == ({"billing": 35, "technical": 15}, 75)
+
+
+def test_what_looks_wrong_with_the_data_stands_in_the_record_and_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts = {"ham": 40, "Ham": 6, "N/A": 5, "odd": 2}
+    record = own_file(tmp_path, counts, train__ignore_index=3)
+    parts = (
+        "'ham' (40)",
+        "'N/A' (5 texts)",
+        "1 of 4 classes",
+        "validation split (6 texts) lacks class 'odd'",
+        "train.ignore_index=3 leaves class 'odd' (1 of 36 training texts) out",
+    )
+    assert len(record.warnings) == len(parts)
+    for part, warning in zip(parts, record.warnings, strict=True):
+        assert part in warning
+        assert caplog.text.count(warning) == 1
+
+
+@pytest.mark.parametrize("index", [-100, 2, 50256])
+def test_an_ignored_index_that_is_no_class_is_not_warned_of(tmp_path: Path, index: int) -> None:
+    assert own_file(tmp_path, {"a": 30, "b": 30}, train__ignore_index=index).warnings == ()

@@ -136,10 +136,10 @@ specs = st.builds(
         DataSettings,
         split=st.builds(
             SplitSettings,
-            name=st.sampled_from(["book", "book-ablation", "predefined"]),
+            name=st.none() | st.sampled_from(["stratified", "book", "book-ablation", "predefined"]),
             train=st.floats(0.1, 0.9),
         ),
-        balance=st.booleans(),
+        balance=st.none() | st.booleans(),
         padding=st.integers(1, 1024) | st.sampled_from(["longest-train", "context", "none"]),
     ),
     train=st.builds(TrainSettings, epochs=st.integers(1, 100), lr=st.floats(1e-12, 10)),
@@ -264,7 +264,7 @@ def test_overrides_set_what_they_name() -> None:
 def test_a_split_can_be_named_in_a_word() -> None:
     assert override(SPEC, {"data.split": "book-ablation"}).data.split.name == "book-ablation"
     changed = override(SPEC, {"data.split": "book:train=0.5,seed=1"})
-    assert changed.data.split == SplitSettings(train=0.5, seed=1)
+    assert changed.data.split == SplitSettings(name="book", train=0.5, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_a_split_can_be_named_in_a_word() -> None:
         ("train.epochs", True, "train.epochs = True: expected int, got bool"),
         ("train.lr", "inf", "expected a finite number"),
         ("train.lr", "0", "train.lr = '0': expected float > 0"),
-        ("data.split", "bok", "(one of: book, book-ablation, predefined)"),
+        ("data.split", "bok", "(one of: book, book-ablation, predefined, stratified)"),
         ("data.split.train", "1.5", "expected float < 1.0"),
         ("freezing", "last-blocks:n", "no option=value pair"),
         ("name", "caf\udce9", "no text in UTF-8"),

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from clsbench.spec import ExperimentSpec as ExperimentSpec
     from clsbench.spec import Method as Method
     from clsbench.spec import PublishedFigures as PublishedFigures
+    from clsbench.spec import SplitName as SplitName
     from clsbench.spec import SplitSettings as SplitSettings
     from clsbench.spec import TrainSettings as TrainSettings
     from clsbench.suite import PublishedRow as PublishedRow
@@ -109,6 +110,7 @@ _HOMES = {
     "RunOptions": "options",
     "RunPlan": "values",
     "RunRecord": "record",
+    "SplitName": "spec",
     "SplitSettings": "spec",
     "Stage": "values",
     "StepEntry": "record",

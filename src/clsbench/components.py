@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from clsbench.spec import ExperimentSpec, Method
+from clsbench.spec import ExperimentSpec, Method, SplitName
 from clsbench.suite import SuiteSpec
 from clsbench.values import Asset, Corpus, Files, NumericalCheck, ParameterInfo, Stage
 
@@ -46,6 +46,14 @@ class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Dataset(Component, frozen=True):
     """Loads labelled texts."""
+
+    def default_split(self) -> SplitName:
+        """The ``data.split.name`` of an experiment that sets none."""
+        return "stratified"
+
+    def default_balance(self) -> bool:
+        """The ``data.balance`` of an experiment that sets none."""
+        return False
 
     def load(self, files: Files, quoting: str) -> Corpus:
         """Read the corpus.

@@ -112,7 +112,10 @@ def plan_run(
         memory_bytes_expected=memory_bytes,
         fast_path=FastPath(shortcuts=fast.shortcuts),
         assets=files.sha256,
-        warnings=tuple(f"not here yet, a run would fetch it: {a.key}" for a in files.absent),
+        warnings=(
+            *(f"not here yet, a run would fetch it: {a.key}" for a in files.absent),
+            *data.warnings,
+        ),
     )
     return Planned(freezing, fast, record, working_bytes)
 
@@ -175,6 +178,7 @@ def announcement(record: RunRecord) -> RunPlan:
         steps=train["epochs"] * record.data.batches["train"],
         train_texts=record.data.sizes["train"],
         max_length=record.data.max_length,
+        dropped=record.data.dropped,
         parameters_total=record.parameters.total,
         parameters_trainable=record.parameters.trainable,
         shortcuts=record.fast_path.shortcuts if record.fast_path is not None else (),

@@ -16,7 +16,15 @@ from clsbench.assets import DownloadProgress, locate, obtain
 from clsbench.catalog import Catalog
 from clsbench.components import Backbone, Component, Dataset
 from clsbench.data.corpus import corpus_problem
-from clsbench.data.splits import count_leaked, leaked, split_corpus, splits_sha256
+from clsbench.data.labels import label_warnings
+from clsbench.data.splits import (
+    count_leaked,
+    dropped_texts,
+    leaked,
+    split_corpus,
+    split_warnings,
+    splits_sha256,
+)
 from clsbench.data.tokens import TokenizedSplits, tokenize_splits
 from clsbench.errors import AssetError, ClsbenchError, PluginError, UsageError
 from clsbench.options import RunOptions
@@ -54,12 +62,16 @@ class PreparedFiles(NamedTuple):
 
 
 class PreparedData(NamedTuple):
-    """The splits as texts and as token rows; ``leaked`` flags the texts that stand in train."""
+    """The splits as texts and as token rows; ``leaked`` flags the texts that stand in train.
+
+    ``warnings`` say what may be wrong with the labels or the splits.
+    """
 
     splits: Splits
     tokens: TokenizedSplits
     leaked: dict[str, list[bool]]
     facts: DataFacts
+    warnings: tuple[str, ...]
 
 
 def prepare_files(
@@ -182,8 +194,25 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
         leaked=count_leaked(flags),
         sha256=splits_sha256(splits),
         corpus_texts=len(corpus.texts),
+        dropped=dropped_texts(corpus, splits),
     )
-    return PreparedData(splits, tokens, flags, facts)
+    warnings = (
+        *label_warnings(Counter(corpus.class_names[label] for label in corpus.labels)),
+        *split_warnings(splits, corpus, settings),
+        *_ignored_class(facts, experiment.spec.train.ignore_index),
+    )
+    return PreparedData(splits, tokens, flags, facts, warnings)
+
+
+def _ignored_class(facts: DataFacts, ignore_index: int) -> Iterator[str]:
+    """A warning where ``train.ignore_index`` is the index of a class."""
+    if 0 <= ignore_index < len(facts.class_names):
+        name = facts.class_names[ignore_index]
+        if count := facts.class_counts["train"].get(name):
+            yield (
+                f"train.ignore_index={ignore_index} leaves class {name!r} ({count:,} of "
+                f"{facts.sizes['train']:,} training texts) out of training, so it is not learned"
+            )
 
 
 def _load(dataset: Dataset, files: Files, quoting: str, table: ComponentTable) -> Corpus:

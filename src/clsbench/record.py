@@ -57,7 +57,10 @@ class Leaked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the run saw of its data. Lengths in tokens."""
+    """What the run saw of its data. Lengths in tokens.
+
+    ``dropped`` counts by class the texts that ``data.balance`` left out of every split.
+    """
 
     class_names: tuple[str, ...]
     sizes: dict[str, int]
@@ -69,6 +72,7 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
     leaked: Leaked
     sha256: str
     corpus_texts: int
+    dropped: dict[str, int] = {}
 
 
 class StepEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -219,10 +219,17 @@ def _build(spec: ExperimentSpec, catalog: Catalog) -> Experiment:
         baselines.append(component)
         written.setdefault("baselines", []).append(_written_out(entry.name, component))
         plugins.append(_plugin_version("baseline", entry))
+    written["data"] = _completed(to_tree(spec)["data"], made["dataset"])
     complete = from_tree({**to_tree(spec), **written}, "the experiment")
     return Experiment(
         spec=complete, **made, baselines=tuple(baselines), plugins=tuple(plugins), modified=False
     )
+
+
+def _completed(data: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """The data settings, with the data set's own choices where the experiment makes none."""
+    split = {"name": dataset.default_split(), **data["split"]}
+    return {"balance": dataset.default_balance(), **data, "split": split}
 
 
 _BASELINES = next(axis for axis in AXES if axis.name == "baselines")

@@ -25,16 +25,24 @@ ComponentTable = dict[str, Any]
 """A component by name with its options: ``{"name": "last-blocks", "n": 2}``."""
 
 
+SplitName = Literal["stratified", "predefined", "book", "book-ablation"]
+"""The ways to divide a corpus."""
+
+
 class SplitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How the corpus is divided; what train and validation leave is the test split."""
+    """How the corpus is divided; what train and validation leave is the test split.
+
+    A ``name`` that is not set is filled in from the data set when the spec is resolved.
+    """
 
     name: Annotated[
-        Literal["book", "book-ablation", "predefined"],
+        SplitName | None,
         Meta(
-            description="book: shuffle once, then cut; book-ablation: shuffle twice (the bonus"
-            " script); predefined: the corpus' own test split, validation cut from its train"
+            description="stratified: each class divided by the shares; predefined: the corpus' own"
+            " test split, validation cut from its train; book: shuffle once, then cut;"
+            " book-ablation: shuffle twice (the bonus script) (default: as the data set suggests)"
         ),
-    ] = "book"
+    ] = None
     train: Annotated[float, Meta(gt=0, lt=1, description="share of the texts to train on")] = 0.7
     validation: Annotated[float, Meta(gt=0, lt=1, description="share held out to watch")] = 0.1
     seed: Annotated[
@@ -43,12 +51,19 @@ class SplitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How texts become splits and token rows."""
+    """How texts become splits and token rows.
+
+    ``balance``, if not set, is filled in from the data set when the spec is resolved.
+    """
 
     split: SplitSettings = SplitSettings()
     balance: Annotated[
-        bool, Meta(description="sample every class down to the size of the smallest")
-    ] = True
+        bool | None,
+        Meta(
+            description="sample every class down to the size of the smallest (default: as the data"
+            " set suggests)"
+        ),
+    ] = None
     padding: Annotated[
         Annotated[int, Meta(ge=1)] | Literal["longest-train", "context", "none"],
         Meta(
@@ -72,7 +87,10 @@ class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     accumulation: Annotated[int, Meta(ge=1, description="batches per optimiser step")] = 1
     ignore_index: Annotated[
         int,
-        Meta(description="a label whose texts training passes over; below 0: none"),
+        Meta(
+            description="number of a class whose texts training leaves out, counted from 0; below"
+            " 0: none"
+        ),
     ] = -100
     eval_every: Annotated[
         int, Meta(ge=1, description="batches between two evaluations of the loss")

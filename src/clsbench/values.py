@@ -154,7 +154,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is about to do, for those who watch it. ``steps`` counts batches;
     ``trainable_by_epoch`` is empty where nobody counted; ``trained_stages`` names the stages of the
-    backbone, and ``pooling``, ``adapter`` and ``head``, that train in some epoch."""
+    backbone, and ``pooling``, ``adapter`` and ``head``, that train in some epoch; ``dropped``
+    counts by class the texts that ``data.balance`` leaves out."""
 
     experiment: str
     stand_ins: tuple[str, ...]
@@ -171,6 +172,7 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     shortcuts: tuple[Shortcut, ...] = ()
     trainable_by_epoch: tuple[int, ...] = ()
     trained_stages: tuple[str, ...] = ()
+    dropped: dict[str, int] = {}
 
 
 class StepReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,8 +12,15 @@ from clsbench.builtin.imdb import Imdb
 from clsbench.builtin.poolings import LastToken
 from clsbench.builtin.sms_spam import SmsSpam
 from clsbench.catalog import Catalog, load_catalog
-from clsbench.resolve import Experiment, resolve
-from clsbench.spec import DataSettings, SplitSettings, TrainSettings, format_toml, parse_toml
+from clsbench.resolve import Experiment, find_suite, resolve, substitute
+from clsbench.spec import (
+    DataSettings,
+    SplitSettings,
+    TrainSettings,
+    format_toml,
+    parse_toml,
+    to_tree,
+)
 
 NAMES = ["gpt2-sms-spam", "gpt2-imdb"]
 
@@ -106,3 +113,84 @@ def test_each_has_a_line_for_the_list_and_survives_toml(name: str, catalog: Cata
     assert again == experiment.spec
     assert not resolve(again, {}, catalog).modified
     assert resolve(again, {"train.lr": "1e-4"}, catalog).modified
+
+
+DATA = {
+    "split": {"name": "book-ablation", "train": 0.7, "validation": 0.1, "seed": 123},
+    "balance": True,
+    "padding": "longest-train",
+    "quoting": "default",
+}
+"""The data settings of the ablation's rows, written out."""
+
+ROWS = {str(number): DATA for number in range(1, 20)}
+ROWS["13"] = {**DATA, "padding": 1024}
+ROWS["14"] = ROWS["15"] = {**DATA, "padding": "none"}
+EXPERIMENTS = {
+    "gpt2-sms-spam": {**DATA, "split": {**DATA["split"], "name": "book"}},  # type: ignore[dict-item]
+    "gpt2-imdb": {**DATA, "balance": False, "padding": 256},
+}
+
+
+def data_of(experiment: Experiment) -> object:
+    return to_tree(experiment.spec)["data"]
+
+
+def with_stand_ins(experiment: Experiment, catalog: Catalog) -> Experiment:
+    for axis in ("dataset", "backbone"):
+        stand_in = getattr(experiment, axis).stand_in()
+        if stand_in is not None:
+            experiment = substitute(experiment, axis, stand_in, catalog)
+    return experiment
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_named_experiments_divide_and_balance_as_the_book_does(
+    name: str, catalog: Catalog
+) -> None:
+    experiment = resolved(catalog, name)
+    assert data_of(experiment) == EXPERIMENTS[name]
+    assert data_of(with_stand_ins(experiment, catalog)) == EXPERIMENTS[name]
+    assert not experiment.modified
+
+
+def test_the_ablation_divides_and_balances_as_the_book_does(catalog: Catalog) -> None:
+    suite = find_suite("gpt2-sms-spam-ablation", catalog)
+    base = catalog.experiment(suite.base)
+    rows = {row.label: resolve(base, suite.changes_of(row, {}), catalog) for row in suite.rows}
+    assert {label: data_of(experiment) for label, experiment in rows.items()} == ROWS
+    replaced = {label: data_of(with_stand_ins(each, catalog)) for label, each in rows.items()}
+    assert replaced == ROWS
+
+
+@pytest.mark.parametrize(
+    ("changes", "split", "balance"),
+    [
+        ({"dataset": "synthetic-sms"}, "book", True),
+        ({"dataset": "imdb"}, "stratified", False),
+        ({"dataset": "csv:path=mine.csv"}, "stratified", False),
+        ({"dataset": "csv:path=mine.csv,split=fold"}, "predefined", False),
+        ({"dataset": "csv:path=mine.csv", "data.split": "book"}, "book", False),
+        ({"dataset": "csv:path=mine.csv", "data.split.seed": 5}, "stratified", False),
+        ({"dataset": "csv:path=mine.csv", "data.balance": True}, "stratified", True),
+        ({"data.split": "stratified:train=0.5", "data.balance": "false"}, "stratified", False),
+    ],
+)
+def test_another_data_set_brings_its_own_split_unless_one_is_set(
+    changes: dict[str, object], split: str, balance: bool, catalog: Catalog
+) -> None:
+    data = resolve(catalog.experiment("gpt2-sms-spam"), changes, catalog).spec.data
+    assert (data.split.name, data.balance) == (split, balance)
+
+
+def test_what_an_experiment_sets_holds_for_another_data_set(catalog: Catalog) -> None:
+    mine = {"dataset": "csv:path=mine.csv"}
+    data = resolve(catalog.experiment("gpt2-imdb"), mine, catalog).spec.data
+    assert (data.split.name, data.balance) == ("book-ablation", False)
+    suite = find_suite("gpt2-sms-spam-ablation", catalog)
+    changes = suite.changes_of(suite.rows[0], mine)
+    data = resolve(catalog.experiment(suite.base), changes, catalog).spec.data
+    assert (data.split.name, data.balance) == ("book-ablation", False)
+    written_out = resolved(catalog, "gpt2-sms-spam").spec
+    data = resolve(written_out, mine, catalog).spec.data
+    assert (data.split.name, data.balance) == ("book", True)

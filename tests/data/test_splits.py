@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clsbench.builtin.sms_spam import SmsSpam
-from clsbench.data.splits import count_leaked, leaked, split_corpus, splits_sha256
+from clsbench.data.splits import (
+    count_leaked,
+    dropped_texts,
+    leaked,
+    split_corpus,
+    split_warnings,
+    splits_sha256,
+)
 from clsbench.errors import UsageError
 from clsbench.spec import DataSettings, SplitSettings
 from clsbench.values import Corpus
@@ -51,6 +59,8 @@ def test_leaks_of_the_book_split(corpus: Corpus) -> None:
     assert (counts.validation, counts.test) == (13, 37)
 
 
+NAMES = ["stratified", "book", "book-ablation"]
+
 corpora = st.lists(st.integers(1, 40), min_size=3, max_size=3).map(
     lambda counts: [
         (f"text {label} {i}", label) for label, n in enumerate(counts) for i in range(n)
@@ -58,9 +68,7 @@ corpora = st.lists(st.integers(1, 40), min_size=3, max_size=3).map(
 )
 
 
-@given(
-    corpora, st.booleans(), st.sampled_from(["book", "book-ablation"]), st.integers(0, 2**32 - 1)
-)
+@given(corpora, st.booleans(), st.sampled_from(NAMES), st.integers(0, 2**32 - 1))
 def test_any_split_is_a_partition_of_what_balancing_left(
     rows: list[tuple[str, int]], balance: bool, name: str, seed: int
 ) -> None:
@@ -81,6 +89,8 @@ def test_any_split_is_a_partition_of_what_balancing_left(
     counts = Counter(label for split in splits.all() for label in split.labels)
     original = Counter(corpus.labels)
     assert counts == (dict.fromkeys(counts, min(original.values())) if balance else original)
+    dropped = {"abc"[label]: n - counts[label] for label, n in original.items()}
+    assert dropped_texts(corpus, splits) == {name: n for name, n in dropped.items() if n}
     for split in splits.all():
         assert list(split.texts) == [corpus.texts[row] for row in split.rows]
         assert list(split.labels) == [corpus.labels[row] for row in split.rows]
@@ -124,12 +134,16 @@ def test_predefined_needs_a_corpus_that_has_splits() -> None:
 
 @pytest.mark.parametrize(
     ("labels", "match"),
-    [([0] * 40, "two classes"), ([], "two classes"), ([0] * 39 + [1], "has no text of class 'b'")],
+    [
+        ([0] * 40, "two classes"),
+        ([], "two classes"),
+        ([0] * 39 + [1], "the train split .* has no text of class 'b': data.split=stratified"),
+    ],
 )
 def test_what_cannot_be_split_is_refused(labels: list[int], match: str) -> None:
     corpus = Corpus(class_names=("a", "b"), texts=["x"] * len(labels), labels=labels)
     with pytest.raises(UsageError, match=match):
-        split_corpus(corpus, settings(balance=False))
+        split_corpus(corpus, settings(balance=False, seed=2))
 
 
 def test_an_empty_test_split_is_refused() -> None:
@@ -137,15 +151,89 @@ def test_an_empty_test_split_is_refused() -> None:
         split_corpus(predefined(None), settings(train=0.8, validation=0.2))
 
 
+@pytest.mark.parametrize("name", ["book", "book-ablation", "predefined"])
+def test_the_advice_for_a_missing_class_is_something_that_helps(name: str) -> None:
+    corpus = Corpus(
+        class_names=("a", "b", "c"),
+        texts=[f"text {i}" for i in range(60)],
+        labels=[i % 2 for i in range(59)] + [2],
+        splits=["train"] * 30 + ["validation"] * 10 + ["test"] * 20,
+    )
+    seed = {"book": 1, "book-ablation": 3}.get(name, 1)
+    with pytest.raises(UsageError, match=r"train .* class 'c'.*data\.split=stratified") as refusal:
+        split_corpus(corpus, settings(name, balance=False, seed=seed))
+    assert ("data.split.train" in str(refusal.value)) == (name != "predefined")
+    chosen = settings("stratified", balance=False)
+    splits = split_corpus(corpus, chosen)
+    warnings = split_warnings(splits, corpus, chosen)
+    assert warnings == [
+        f"the {which} split ({n} texts) lacks class 'c': too few texts"
+        for which, n in (("validation", 6), ("test", 12))
+    ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_stratified_divides_twelve_classes_of_twenty_texts(seed: int) -> None:
+    corpus = Corpus(
+        class_names=tuple(f"class {n}" for n in range(12)),
+        texts=[f"text {i}" for i in range(240)],
+        labels=[i % 12 for i in range(240)],
+    )
+    chosen = settings("stratified", balance=False, seed=seed)
+    splits = split_corpus(corpus, chosen)
+    assert [Counter(split.labels) for split in splits.all()] == [
+        dict.fromkeys(range(12), n) for n in (14, 2, 4)
+    ]
+    assert list(splits.train.labels) != sorted(splits.train.labels)
+    assert split_warnings(splits, corpus, chosen) == []
+    assert splits == split_corpus(corpus, chosen)
+
+
+@pytest.mark.parametrize("balance", [False, True])
+def test_stratified_does_not_depend_on_the_order_of_the_class_names(balance: bool) -> None:
+    labels = [i % 2 + (i % 7 == 0) for i in range(100)]
+    texts = [f"text {i}" for i in range(100)]
+    one = Corpus(class_names=("a", "b", "c"), texts=texts, labels=labels)
+    other = Corpus(class_names=("c", "b", "a"), texts=texts, labels=[2 - n for n in labels])
+    chosen = settings("stratified", balance)
+    assert [split.rows for split in split_corpus(one, chosen).all()] == [
+        split.rows for split in split_corpus(other, chosen).all()
+    ]
+
+
+def test_settings_without_a_split_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="resolve the spec first"):
+        split_corpus(predefined(None), DataSettings())
+
+
+def test_a_validation_split_cut_from_train_leaves_every_class_a_training_text() -> None:
+    names = ["train"] * 40 + ["test"] * 10
+    labels = [i % 2 for i in range(38)] + [2, 3] + [i % 4 for i in range(10)]
+    corpus = Corpus(
+        class_names=("a", "b", "c", "d"),
+        texts=[f"text {i}" for i in range(50)],
+        labels=labels,
+        splits=names,
+    )
+    for seed in range(10):
+        chosen = settings("predefined", balance=False, validation=0.5, seed=seed)
+        splits = split_corpus(corpus, chosen)
+        assert len(splits.validation) == 20
+        assert set(splits.train.labels) == {0, 1, 2, 3}
+        (warning,) = split_warnings(splits, corpus, chosen)
+        assert warning.startswith(
+            "the validation split (20 texts) lacks the classes 'c', 'd': it is"
+        )
+
+
 @pytest.mark.parametrize(
     ("sizes", "only_a", "said"),
     [
-        ((80, 0, 10), "test", "test .* as the corpus has it, so mend that, or let data.split=b"),
-        ((20, 10, 10), "validation", "validation .* as the corpus has it"),
-        ((6, 0, 34), "", "validation .* cut from the corpus' training split, so give it a larg"),
+        ((80, 0, 10), "test", "test .* class 'b': .* mend that, or let data.split=stratified"),
+        ((20, 10, 10), "validation", "validation .* class 'b': .* as the corpus has it"),
     ],
 )
-def test_the_advice_for_a_predefined_split_is_something_that_helps(
+def test_a_predefined_split_without_a_class_is_a_warning(
     sizes: tuple[int, int, int], only_a: str, said: str
 ) -> None:
     train, validation, test = sizes
@@ -156,6 +244,26 @@ def test_the_advice_for_a_predefined_split_is_something_that_helps(
         labels=[0 if name == only_a else i % 2 for i, name in enumerate(names)],
         splits=names,
     )
-    with pytest.raises(UsageError, match=said) as refusal:
+    chosen = settings("predefined", balance=False)
+    (warning,) = split_warnings(split_corpus(corpus, chosen), corpus, chosen)
+    assert re.search(said, warning)
+    assert "data.split.train" not in warning
+
+
+def test_an_empty_predefined_validation_split_is_refused_with_advice() -> None:
+    corpus = predefined(["train"] * 6 + ["test"] * 34)
+    with pytest.raises(UsageError, match="cut from the corpus' training split, so give it a larg"):
         split_corpus(corpus, settings("predefined", balance=False))
-    assert "data.split.train" not in str(refusal.value)
+
+
+def test_balancing_to_a_very_rare_class_is_told() -> None:
+    corpus = Corpus(
+        class_names=("a", "b", "tiny"),
+        texts=[f"text {i}" for i in range(124)],
+        labels=[0] * 60 + [1] * 60 + [2] * 4,
+    )
+    chosen = settings("stratified")
+    splits = split_corpus(corpus, chosen)
+    assert dropped_texts(corpus, splits) == {"a": 56, "b": 56}
+    (warning,) = split_warnings(splits, corpus, chosen)
+    assert "cuts every class to the size of 'tiny', which has 4 of 124 texts" in warning

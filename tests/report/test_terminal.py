@@ -281,6 +281,32 @@ def test_many_classes_stay_readable(count: int, width: int) -> None:
             assert re.search(" +".join(map(str, row)), text)
 
 
+def test_what_balancing_drops_is_shown_before_and_after_a_run() -> None:
+    dropped = {"billing": 150, "technical": 60}
+    record = make_record()
+    assert record.data is not None
+    record = msgspec.structs.replace(
+        record, data=msgspec.structs.replace(record.data, dropped=dropped)
+    )
+    plan = msgspec.structs.replace(PLAN, dropped=dropped)
+    expected = (
+        "left out 210 texts (billing 150, technical 60): data.balance=true cuts every class to the "
+        "size of the smallest; data.balance=false keeps all"
+    )
+    for text in (
+        shown_run(record),
+        show(lambda console: print_plan(console, plan)),
+        show(lambda console: print_dry_run(console, record)),
+    ):
+        assert expected in flat(text)
+    assert "left out" not in show(lambda console: print_plan(console, PLAN))
+
+
+def test_a_dry_run_shows_the_warnings() -> None:
+    record = make_record(status="planned", warnings=("the labels look odd",))
+    assert "warning: the labels look odd" in show(lambda console: print_dry_run(console, record))
+
+
 def test_names_are_text_and_nothing_else() -> None:
     record = make_record(
         experiment="[bold]a[/bold] \x1b[31m:smile: \r\n",

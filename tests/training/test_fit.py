@@ -1,4 +1,4 @@
-"""The loop that trains: what it does when a loss is not finite."""
+"""The loop that trains: losses that are not finite, and batches that are left out."""
 
 from __future__ import annotations
 
@@ -45,3 +45,50 @@ def test_the_weights_stay_those_from_before_the_loss_that_is_not_finite(looks_la
     assert before
     for parameter, value in zip(classifier.parameters(), before, strict=True):
         assert torch.equal(parameter, value)
+
+
+def train_batches(
+    batches: list[tuple[int, ...]], ignore_index: int = -100, accumulation: int = 1
+) -> tuple[list[torch.Tensor], list[float]]:
+    """The weights after training on the batches, labels being 0, 1, 2, 0, 1, 2; and the losses."""
+    torch.manual_seed(1)
+    classifier = Classifier(TinyGPT2().build({}), LastToken().build(12), torch.nn.Linear(12, 3))
+    splits = random_splits(2, [9] * 6, WIDTH_TOKENS, VOCABULARY)
+    splits.train.labels[:] = torch.tensor([0, 1, 2, 0, 1, 2])
+    forward = Forward(classifier, splits.by_name(), torch.device("cpu"), "fp32")
+    optimizer = torch.optim.AdamW(classifier.parameters(), lr=1e-2, fused=True)
+    settings = TrainSettings(batch_size=2, ignore_index=ignore_index, accumulation=accumulation)
+    training = BatchTraining(forward, optimizer, settings, TrainingLog(), RowGradients())
+    reports = [
+        training.train(TrainBatch(step, 0, indices, update=(step + 1) % accumulation == 0))
+        for step, indices in enumerate(batches)
+    ]
+    training.settle()
+    weights = [parameter.detach().clone() for parameter in classifier.parameters()]
+    return weights, [report.loss() for report in reports]
+
+
+def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    return all(map(torch.equal, one, other))
+
+
+def test_a_batch_that_is_wholly_ignored_has_loss_0_and_makes_no_step() -> None:
+    weights, losses = train_batches([(0, 1), (2, 5), (3, 4), (2, 5)], ignore_index=2)
+    assert losses[1] == losses[3] == 0.0
+    assert min(losses[0], losses[2]) > 0
+    assert same(weights, train_batches([(0, 1), (3, 4)])[0])  # not even weight decay
+
+
+def test_a_window_of_accumulation_steps_if_one_of_its_batches_counts() -> None:
+    batches = [(0, 1), (2, 5), (2, 5), (2, 5), (2, 5), (3, 4)]
+    weights, losses = train_batches(batches, ignore_index=2, accumulation=2)
+    assert losses[1:5] == [0.0] * 4
+    before, _ = train_batches([])
+    assert not same(weights, before)
+    # The window in the middle does nothing.
+    assert same(weights, train_batches(batches[:2] + batches[4:], 2, accumulation=2)[0])
+
+
+def test_an_index_that_is_no_class_changes_nothing() -> None:
+    batches = [(0, 1), (2, 5), (3, 4)]
+    assert same(train_batches(batches)[0], train_batches(batches, ignore_index=50256)[0])

@@ -77,6 +77,10 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
         | None
     ) = None
 
+    def default_split(self) -> clsbench.SplitName:
+        """The file's own, where a column says so."""
+        return "stratified" if self.split is None else "predefined"
+
     def user_files(self) -> tuple[Path, ...]:
         """The file itself."""
         return (Path(os.path.expanduser(self.path)),)

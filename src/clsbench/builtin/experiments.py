@@ -13,8 +13,7 @@ GPT2_SMS_SPAM = ExperimentSpec(
     backbone="gpt2:size=small",
     pooling="last-token",
     head="linear",
-    freezing="last-blocks:n=1",
-    data=DataSettings(split=SplitSettings(name="book")),
+    freezing="last-blocks:n=1",  # how to divide and balance the texts: as sms-spam suggests
     published=PublishedFigures(
         source="S. Raschka, Build a Large Language Model (From Scratch), chapter 6"
         " (ch06/01_main-chapter-code/ch06.ipynb)",

@@ -43,6 +43,14 @@ class SmsSpam(clsbench.Dataset, frozen=True):
         """Messages of the same kind, made by a grammar."""
         return SyntheticSms()
 
+    def default_split(self) -> clsbench.SplitName:
+        """As in the book, chapter 6."""
+        return "book"
+
+    def default_balance(self) -> bool:
+        """As in the book, chapter 6."""
+        return True
+
     def load(self, files: clsbench.Files, quoting: str) -> clsbench.Corpus:
         """Read label and text, separated by a tab, in the file's order."""
         import csv

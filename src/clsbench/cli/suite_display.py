@@ -69,12 +69,12 @@ class SuiteDisplay:
         self.states[key] = state  # last: another thread shows it
 
     def said(self, key: str, message: Message) -> None:
-        """A run says how far it is, or warns."""
+        """A run says how far it is, or warns of what was not known when it was planned."""
         from clsbench.jobs import JobProgress
 
         if isinstance(message, JobProgress):
             self.progress[key] = message
-        else:
+        elif self.plan is None or message.text not in self.plan.warnings():
             logger.warning("%s: %s", self.title(key), message.text)
 
     def title(self, key: str) -> str:

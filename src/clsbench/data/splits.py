@@ -1,15 +1,16 @@
-"""Balancing and splitting a corpus, row for row as the book does."""
+"""Balancing and splitting a corpus: row for row as the book does, or class by class."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import msgspec
 import pandas as pd
 
+from clsbench.data.labels import MOST_RARE, named
+from clsbench.data.strata import stratified
 from clsbench.errors import UsageError
 from clsbench.record import Leaked
 from clsbench.spec import DataSettings, SplitSettings
@@ -20,14 +21,17 @@ SHUFFLES = {"book": 1, "book-ablation": 2}
 
 
 def split_corpus(corpus: Corpus, settings: DataSettings) -> Splits:
-    """Balance, shuffle and cut; the result depends on the corpus and ``settings`` alone.
+    """Balance, shuffle and divide; the result depends on the corpus and ``settings`` alone.
 
     Source: *LLMs-from-scratch*, ``ch06/01_main-chapter-code/ch06.ipynb`` (``book``) and
     ``ch06/02_bonus_additional-experiments/additional_experiments.py`` (``book-ablation``).
 
     Raises:
-        UsageError: fewer than two classes, or a split or a class in one comes out empty.
+        UsageError: fewer than two classes, an empty split, or a class without training texts.
+        ValueError: the settings are not those of a resolved spec.
     """
+    if settings.split.name is None or settings.balance is None:
+        raise ValueError("data.split.name and data.balance must be set; resolve the spec first")
     counts = Counter(corpus.labels)
     if len(counts) < 2:
         found = ", ".join(corpus.class_names[label] for label in counts) or "no text at all"
@@ -38,17 +42,46 @@ def split_corpus(corpus: Corpus, settings: DataSettings) -> Splits:
     else:
         if settings.balance:
             frame = _balanced(frame, settings.split.seed)
-        for _ in range(SHUFFLES[settings.split.name]):
-            frame = _shuffled(frame, settings.split.seed)
-        parts = _cut(frame, settings.split)
+        if settings.split.name == "stratified":
+            parts = _stratified(frame, settings.split)
+        else:
+            for _ in range(SHUFFLES[settings.split.name]):
+                frame = _shuffled(frame, settings.split.seed)
+            parts = _cut(frame, settings.split)
     splits = Splits(
         class_names=corpus.class_names,
         train=_gather("train", corpus, parts[0]),
         validation=_gather("validation", corpus, parts[1]),
         test=_gather("test", corpus, parts[2]),
     )
-    _refuse_empty(splits, _advice(corpus, settings))
+    _refuse_unusable(splits, _advice(corpus, settings))
     return splits
+
+
+def split_warnings(splits: Splits, corpus: Corpus, settings: DataSettings) -> list[str]:
+    """What may surprise in the splits: classes missing in them, and too much balancing."""
+    counts = Counter(corpus.class_names[label] for label in corpus.labels)
+    warnings = []
+    smallest = min(counts, key=lambda name: counts[name])
+    if dropped_texts(corpus, splits) and counts[smallest] <= MOST_RARE:
+        warnings.append(
+            f"data.balance=true cuts every class to the size of {smallest!r}, which has "
+            f"{counts[smallest]} of {len(corpus.texts):,} texts; data.balance=false keeps all"
+        )
+    advice = _advice(corpus, settings)
+    for split in (splits.validation, splits.test):
+        if absent := _absent(split, splits):
+            what = f"class {absent[0]!r}" if len(absent) == 1 else f"the classes {named(absent)}"
+            why = "too few texts" if settings.split.name == "stratified" else advice[split.name]
+            warnings.append(f"the {split.name} split ({len(split):,} texts) lacks {what}: {why}")
+    return warnings
+
+
+def dropped_texts(corpus: Corpus, splits: Splits) -> dict[str, int]:
+    """How many texts of each class are in none of the splits, where there are any."""
+    used = Counter(label for split in splits.all() for label in split.labels)
+    dropped = Counter(map(int, corpus.labels)) - used
+    return {corpus.class_names[label]: count for label, count in sorted(dropped.items())}
 
 
 def leaked(splits: Splits) -> dict[str, list[bool]]:
@@ -83,6 +116,14 @@ def _shuffled(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
     return frame.sample(frac=1, random_state=seed).reset_index(drop=True)
 
 
+def _stratified(frame: pd.DataFrame, settings: SplitSettings) -> list[Sequence[int]]:
+    """Every class divided by the shares; the order of the classes has no influence."""
+    frame = _shuffled(frame.sort_values("row"), settings.seed)
+    parts = stratified(frame["label"].tolist(), settings.train, settings.validation)
+    rows = frame["row"].tolist()
+    return [[rows[place] for place in places] for places in parts]
+
+
 def _cut(frame: pd.DataFrame, settings: SplitSettings) -> list[Sequence[int]]:
     rows = frame["row"].tolist()
     train_end = int(len(rows) * settings.train)
@@ -95,7 +136,7 @@ def _predefined(corpus: Corpus, frame: pd.DataFrame, settings: DataSettings) -> 
     if corpus.splits is None:
         raise UsageError(
             "data.split=predefined: this corpus comes without predefined splits; use "
-            "data.split=book"
+            "data.split=stratified"
         )
     frame = frame.assign(split=list(corpus.splits))
     train = frame[frame["split"] == "train"]
@@ -104,10 +145,21 @@ def _predefined(corpus: Corpus, frame: pd.DataFrame, settings: DataSettings) -> 
     train = _shuffled(train, settings.split.seed)
     validation = frame[frame["split"] == "validation"]
     if not len(validation):
-        held_out = int(len(train) * settings.split.validation)
-        train, validation = train[held_out:], train[:held_out]
+        held_out = _held_out(train["label"].tolist(), settings.split.validation)
+        train, validation = train.drop(train.index[held_out]), train.iloc[held_out]
     test = frame[frame["split"] == "test"]
     return [part["row"].tolist() for part in (train, validation, test)]
+
+
+def _held_out(labels: Sequence[int], share: float) -> list[int]:
+    """The first places, as many as the share asks for, that leave every class a training text."""
+    left = Counter(labels)
+    places: list[int] = []
+    for place, label in enumerate(labels):
+        if len(places) < int(len(labels) * share) and left[label] > 1:
+            left[label] -= 1
+            places.append(place)
+    return places
 
 
 def _gather(name: str, corpus: Corpus, rows: Sequence[int]) -> Split:
@@ -121,30 +173,43 @@ def _gather(name: str, corpus: Corpus, rows: Sequence[int]) -> Split:
 
 def _advice(corpus: Corpus, settings: DataSettings) -> dict[str, str]:
     """What helps where a split comes out empty or lacks a class, by the split's name."""
-    if settings.split.name != "predefined":
-        share = (
-            "give it a larger share (data.split.train, data.split.validation; test is what they "
-            "leave), another data.split.seed, or more texts"
-        )
-        return dict.fromkeys(("train", "validation", "test"), share)
-    given = (
-        "data.split=predefined takes it as the corpus has it, so mend that, or let data.split=book "
-        "divide all texts anew"
+    names = ("train", "validation", "test")
+    more = "data.balance=false, which keeps all texts, or" if settings.balance else "or"
+    larger = (
+        "give it a larger share (data.split.train, data.split.validation; test is what they "
+        f"leave), {more} add texts"
     )
-    advice = dict.fromkeys(("train", "validation", "test"), given)
+    if settings.split.name == "stratified":
+        return dict.fromkeys(names, larger)
+    if settings.split.name != "predefined":
+        stratified = "data.split=stratified divides every class by the shares; else another seed"
+        return dict.fromkeys(names, f"{stratified} (data.split.seed) may do, or {larger}")
+    given = (
+        "data.split=predefined takes it as the corpus has it, so mend that, or let "
+        "data.split=stratified divide all texts anew"
+    )
+    advice = dict.fromkeys(names, given)
     if "validation" not in (corpus.splits or ()):
         advice["validation"] = (
-            "it is cut from the corpus' training split, so give it a larger data.split.validation "
-            "or another data.split.seed"
+            "it is cut from the corpus' training split, so give it a larger data.split.validation"
         )
     return advice
 
 
-def _refuse_empty(splits: Splits, advice: Mapping[str, str]) -> None:
-    used = {label for split in splits.all() for label in split.labels}
-    for split, label in itertools.product(splits.all(), sorted(used)):
-        if label not in split.labels:
-            what = f"no text of class {splits.class_names[label]!r}" if len(split) else "no text"
-            raise UsageError(
-                f"the {split.name} split ({len(split)} texts) has {what}: {advice[split.name]}"
-            )
+def _refuse_unusable(splits: Splits, advice: Mapping[str, str]) -> None:
+    for split in splits.all():
+        if not len(split):
+            what = "no text"
+        elif split.name == "train" and (absent := _absent(split, splits)):
+            what = f"no text of class {absent[0]!r}"
+        else:
+            continue
+        raise UsageError(
+            f"the {split.name} split ({len(split)} texts) has {what}: {advice[split.name]}"
+        )
+
+
+def _absent(split: Split, splits: Splits) -> tuple[str, ...]:
+    """The classes that other splits have texts of, and this one has not."""
+    used = {label for each in splits.all() for label in each.labels}
+    return tuple(splits.class_names[label] for label in sorted(used.difference(split.labels)))

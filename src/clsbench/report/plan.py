@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from rich import box
@@ -19,7 +19,7 @@ from clsbench.record import (
     StageParameters,
     StandIn,
 )
-from clsbench.report.wording import bytes_text, listed, percent, plain
+from clsbench.report.wording import bytes_text, dropped_text, listed, percent, plain
 from clsbench.values import RunPlan, Shortcut
 
 _MOST_STAGES = 4
@@ -44,6 +44,7 @@ def plan_banner(plan: RunPlan) -> RenderableType:
                 f"{plan.max_length:,} tokens"
             ),
         ),
+        *_dropped_facts(plan.dropped),
         ("parameters", _trained(plan.parameters_trainable, plan.parameters_total)),
         *_adapter_facts(adapter_note(plan.components.get("adapter"), plan.trained_stages)),
         *shortcut_facts(plan.shortcuts),
@@ -102,6 +103,7 @@ def data_facts(data: DataFacts) -> list[tuple[str, RenderableType]]:
     sizes = [f"{size:,} {name}" for name, size in data.sizes.items()]
     facts = [
         ("texts", Text(f"{listed(sizes)}, from a corpus of {data.corpus_texts:,}")),
+        *_dropped_facts(data.dropped),
         ("classes", plain(_class_counts(data))),
         (
             "tokens",
@@ -116,6 +118,10 @@ def data_facts(data: DataFacts) -> list[tuple[str, RenderableType]]:
         facts.append(("cut", Text(f"texts longer than that: {listed(cut)}")))
     facts.append(("leaked", leaked_text(data)))
     return [*facts]
+
+
+def _dropped_facts(dropped: Mapping[str, int]) -> list[tuple[str, RenderableType]]:
+    return [("left out", plain(dropped_text(dropped)))] if dropped else []
 
 
 def leaked_text(data: DataFacts) -> Text:
@@ -193,6 +199,7 @@ def dry_run_view(record: RunRecord) -> RenderableType:
     parts += [fact_table(facts)]
     if record.parameters is not None:
         parts.append(parameter_table(record.parameters))
+    parts += [plain(f"warning: {warning}", "yellow") for warning in record.warnings]
     return Group(*parts)
 
 

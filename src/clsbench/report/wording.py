@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from rich.text import Text
 
@@ -78,3 +79,14 @@ def rate(per_second: float) -> str:
 def listed(parts: list[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def dropped_text(dropped: Mapping[str, int], most: int = 6) -> str:
+    """How many texts balancing left out, of which classes, and how to keep them."""
+    parts = [f"{name} {count:,}" for name, count in list(dropped.items())[:most]]
+    if len(dropped) > most:
+        parts.append(f"and {len(dropped) - most} more classes")
+    return (
+        f"{sum(dropped.values()):,} texts ({', '.join(parts)}): data.balance=true cuts every class "
+        "to the size of the smallest; data.balance=false keeps all"
+    )

@@ -44,8 +44,8 @@ def split_metrics(
 ) -> SplitMetrics:
     """The figures of a classifier that called texts with ``labels`` (N,) ``predicted`` (N,).
 
-    Both are integers below ``num_classes``. Macro F1 is the mean over *all* classes; one that is
-    neither present nor predicted counts as 0. ``leaked`` (N,) bool marks the texts that stand in
+    Both are integers below ``num_classes``. Macro F1 is the mean over the classes that ``labels``
+    holds: one without texts cannot be measured. ``leaked`` (N,) bool marks the texts that stand in
     the training split: where some do and some do not, ``without_leaked`` holds the figures on the
     others (without a loss, which is known for the whole split alone).
 
@@ -67,7 +67,8 @@ def split_metrics(
     classes = np.arange(num_classes)
     n, correct = int(labels.size), int(np.count_nonzero(labels == predicted))
     confusion = confusion_matrix(labels, predicted, labels=classes)
-    macro_f1 = f1_score(labels, predicted, labels=classes, average="macro", zero_division=0.0)
+    present = np.unique(labels)
+    macro_f1 = f1_score(labels, predicted, labels=present, average="macro", zero_division=0.0)
     without_leaked = None
     if leaked is not None and leaked.any() and not leaked.all():
         without_leaked = split_metrics(labels[~leaked], predicted[~leaked], num_classes)

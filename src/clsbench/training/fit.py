@@ -189,7 +189,8 @@ class BatchTraining:
     """Trains batch after batch without ever waiting for the device; :meth:`settle` waits.
 
     Where a loss is not finite, the device itself skips the optimiser's step, that one and every
-    one behind it, so that the weights stay those from before it until somebody looks.
+    one behind it, so that the weights stay those from before it until somebody looks. Batches whose
+    texts ``train.ignore_index`` all leaves out have the loss 0 and make no step.
     """
 
     def __init__(
@@ -209,6 +210,7 @@ class BatchTraining:
         self._labels = self._rows.labels.to(forward.device)
         self._broken = torch.zeros((), dtype=torch.float32, device=forward.device)
         self._losses: list[tuple[int, Tensor]] = []
+        self._step_due = False
         self._since: float | None = None
         # On the CPU there is nothing to wait for, on MPS no step that could be skipped.
         self._looks_later = forward.device.type == "cuda"
@@ -223,20 +225,28 @@ class BatchTraining:
             self._since = _seconds_without_prefix(self._forward)
         index = torch.tensor(event.indices, dtype=torch.int64)
         logits = self._forward.logits("train", event.indices)
+        ignored = self._settings.ignore_index
+        # The mean over no text is not a number; the sum is 0.
+        counts = bool((self._rows.labels[index] != ignored).any())
         with autocast(self._forward.device, self._forward.precision):
             labels = self._labels[index.to(self._forward.device, non_blocking=True)]
-            loss = F.cross_entropy(logits, labels, ignore_index=self._settings.ignore_index)
+            loss = F.cross_entropy(
+                logits, labels, ignore_index=ignored, reduction="mean" if counts else "sum"
+            )
         seen = loss.detach()
         self._losses.append((event.step, seen))
         if self._looks_later:
             self._broken.masked_fill_(~seen.isfinite(), 1.0)
         else:
             self._check()
-        (loss / self._settings.accumulation).backward()  # type: ignore[no-untyped-call]
-        if event.update:
+        if counts:
+            (loss / self._settings.accumulation).backward()  # type: ignore[no-untyped-call]
+            self._step_due = True
+        if event.update and self._step_due:
             self._gradients.spread()
             self._optimizer.step()
             self._optimizer.zero_grad()
+            self._step_due = False
         lengths = self._rows.lengths[index]
         real_tokens = int(lengths.sum())
         width = self._rows.input_ids.shape[1] if self._rows.padded else int(lengths.max())

@@ -19,6 +19,14 @@ class SyntheticSms(clsbench.Dataset, frozen=True):
     texts: Annotated[int, msgspec.Meta(ge=20, le=1_000_000)] = 5572
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
 
+    def default_split(self) -> clsbench.SplitName:
+        """As sms-spam, which it stands in for."""
+        return "book"
+
+    def default_balance(self) -> bool:
+        """As sms-spam, which it stands in for."""
+        return True
+
     def load(self, files: clsbench.Files, quoting: str) -> clsbench.Corpus:
         """Generate the corpus; the same options always give the same texts."""
         from clsbench.builtin.synthetic_sms.grammar import CLASS_NAMES, Messenger

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from clsbench.record import RunRecord
-from clsbench.report.wording import bytes_text, percent, seconds_text, shortened
+from clsbench.report.wording import bytes_text, dropped_text, percent, seconds_text, shortened
 from clsbench.results.mistakes import Mistakes, WrongCall
 
 MOST_TEXTS = 150
@@ -210,6 +210,7 @@ def data_facts(record: RunRecord) -> tuple[Fact, ...]:
     sizes = ", ".join(f"{n:,} {name}" for name, n in data.sizes.items())
     facts = [
         Fact("texts", (sizes,)),
+        *([Fact("left out", (dropped_text(data.dropped),))] if data.dropped else []),
         Fact("classes", (", ".join(data.class_names[:20]),)),
         Fact(
             "test texts by class",

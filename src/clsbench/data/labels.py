@@ -1,0 +1,117 @@
+"""What looks wrong with the classes of a corpus: warnings before anything is trained."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+
+MOST_RARE = 4
+"""A class with so few texts or fewer is too rare to be learned or measured."""
+
+PLACEHOLDERS = frozenset(
+    ("", "-", "--", "—", ".", "?", "??", "none", "null", "nil", "nan", "nat", "na", "n/a", "#n/a")
+) | {"<na>", "unknown", "undefined", "unlabeled", "unlabelled", "missing", "empty", "blank", "tbd"}
+"""What stands for a label that is missing, as :func:`_plain` writes it."""
+
+MOST_NAMED = 8
+_LONGEST_NAME = 60
+
+
+def label_warnings(counts: Mapping[str, int]) -> list[str]:
+    """What to check before training; ``counts`` holds the number of texts by class."""
+    return [*_look_alikes(counts), *_placeholders(counts), *_rare(counts)]
+
+
+def named(names: Sequence[str]) -> str:
+    """The classes in quotes, the first few of them where there are many."""
+    shown = ", ".join(_short(repr(name)) for name in names[:MOST_NAMED])
+    more = len(names) - MOST_NAMED
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}…"
+
+
+def _look_alikes(counts: Mapping[str, int]) -> Iterable[str]:
+    groups: dict[str, list[str]] = {}
+    for name in counts:
+        groups.setdefault(_plain(name), []).append(name)
+    alike = [names for names in groups.values() if len(names) > 1]
+    for names in alike[:MOST_NAMED]:
+        # In ASCII, since what looks alike is not told apart by its looks.
+        cased = len({name.casefold() for name in names}) == 1
+        written = [_short(repr(name) if cased else ascii(name)) for name in names[:MOST_NAMED]]
+        each = [f"{n} ({counts[name]:,})" for n, name in zip(written, names, strict=False)]
+        yield (
+            f"the classes {', '.join(each)} differ only in {_difference(names)}; if they are "
+            "one class, write its label one way"
+        )
+    if len(alike) > MOST_NAMED:
+        yield f"{len(alike) - MOST_NAMED} more groups of classes look alike"
+
+
+def _difference(names: Sequence[str]) -> str:
+    """In what respects names differ that are equal when plain."""
+    steps = (
+        ("case", str.casefold),
+        ("spaces", _without_spaces),
+        ("invisible characters", _without_invisible),
+        ("their Unicode form", lambda name: unicodedata.normalize("NFKC", name)),
+    )
+    for what, simplify in steps:
+        if len({simplify(name) for name in names}) == 1:
+            return what
+    said: list[str] = []
+    for what, _ in steps:  # whether they differ with every other difference taken away
+        left = list(names)
+        for other, simplify in steps:
+            if other != what:
+                left = [simplify(name) for name in left]
+        if len(set(left)) > 1:
+            said.append(what)
+    return " and ".join(said) or "how they are written"
+
+
+def _plain(name: str) -> str:
+    """The name without what hardly shows: case, spaces, invisible characters, Unicode form."""
+    simple = unicodedata.normalize("NFKC", _without_invisible(name)).casefold()
+    return _without_spaces(unicodedata.normalize("NFKC", simple))
+
+
+def _without_spaces(name: str) -> str:
+    return "".join(name.split())
+
+
+def _without_invisible(name: str) -> str:
+    """Without format and control characters and variation selectors; spaces of any kind stay."""
+    return "".join(
+        c
+        for c in name
+        if c.isspace() or not (unicodedata.category(c) in ("Cc", "Cf") or "\ufe00" <= c <= "\ufe0f")
+    )
+
+
+def _placeholders(counts: Mapping[str, int]) -> Iterable[str]:
+    plain = {name: _plain(name) for name in counts}
+    signs = {"+", "-"} <= set(plain.values())  # then the minus is a class like the plus
+    found = [
+        name
+        for name in counts
+        if plain[name] in PLACEHOLDERS and not (signs and plain[name] == "-")
+    ]
+    if found:
+        texts = sum(counts[name] for name in found)
+        yield (
+            f"{named(found)} ({texts:,} texts) may stand for a missing label; if so, remove these "
+            "rows or label them"
+        )
+
+
+def _rare(counts: Mapping[str, int]) -> Iterable[str]:
+    found = sorted((n for n in counts if counts[n] <= MOST_RARE), key=lambda name: counts[name])
+    if found:
+        yield (
+            f"{len(found)} of {len(counts)} classes have {MOST_RARE} texts or fewer, too few to "
+            f"learn or to measure: {named(found)}; add texts, merge classes or leave them out"
+        )
