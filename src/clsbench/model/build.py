@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from clsbench.model.adapting import apply_adapter
 from clsbench.model.classifier import Classifier
 from clsbench.resolve import Experiment
 
@@ -22,6 +23,9 @@ def build_classifier(
 
     The generator is seeded before a (random) backbone and again before the head; pooling and
     adapter go on from there. In fp64 what was drawn in float32 is cast.
+
+    Raises:
+        PluginError: the adapter renames parameters of the backbone.
     """
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
@@ -33,7 +37,7 @@ def build_classifier(
         pooling = experiment.pooling.build(experiment.backbone.hidden_size())
         classifier = Classifier(backbone, pooling, head)
         if experiment.adapter is not None:
-            experiment.adapter.apply(classifier)
+            apply_adapter(experiment.adapter, classifier)
     finally:
         torch.set_default_dtype(default)
     return classifier.double() if precision == "fp64" else classifier

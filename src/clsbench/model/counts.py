@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clsbench.components import Adapter
+from clsbench.model.adapting import apply_adapter
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import BACKBONE_PREFIX, FreezingPlan
 from clsbench.model.parameters import without_weights
@@ -33,14 +34,18 @@ def outline_classifier(
     adapter: Adapter | None,
     parameters: tuple[ParameterInfo, ...],
 ) -> ClassifierOutline:
-    """Put modules from the meta device together; parameters the adapter adds get its own stage."""
+    """Put modules from the meta device together; parameters the adapter adds get its own stage.
+
+    Raises:
+        PluginError: the adapter renames parameters of the backbone.
+    """
     classifier = Classifier(backbone, pooling, head)
     stage_of = {BACKBONE_PREFIX + p.name: p.stage for p in parameters}
     for name, _ in classifier.named_parameters():
         stage_of.setdefault(name, "head" if name.startswith("out_head.") else "pooling")
     if adapter is not None:
         with without_weights():
-            adapter.apply(classifier)
+            apply_adapter(adapter, classifier)
         for name, _ in classifier.named_parameters():
             stage_of.setdefault(name, "adapter")
     return ClassifierOutline(classifier, stage_of)

@@ -1,0 +1,42 @@
+"""An adapter applied to a classifier, and what it must leave as it was."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from clsbench.components import Adapter
+from clsbench.errors import PluginError
+from clsbench.model.freezing import BACKBONE_PREFIX
+
+_SHOWN = 3
+
+
+def apply_adapter(adapter: Adapter, classifier: nn.Module) -> None:
+    """Apply ``adapter`` in place and check that the backbone's parameters kept their names.
+
+    Freezing strategies name parameters as the backbone does: a parameter with another name would
+    train, and be stored, whatever the strategy says.
+
+    Raises:
+        PluginError: parameters of the backbone are gone or have other names.
+    """
+    before = [name for name, _ in classifier.named_parameters() if _is_backbone(name)]
+    adapter.apply(classifier)
+    after = dict(classifier.named_parameters())
+    lost = [name.removeprefix(BACKBONE_PREFIX) for name in before if name not in after]
+    if lost:
+        shown = ", ".join(lost[:_SHOWN]) + (
+            f" and {len(lost) - _SHOWN} more" * (len(lost) > _SHOWN)
+        )
+        raise PluginError(
+            f"the adapter {type(adapter).__name__} renames or removes {len(lost)} of the "
+            f"backbone's {len(before)} parameters: {shown}; freezing strategies select parameters "
+            "by the backbone's names, so these would train even where they should stay frozen. An "
+            "adapter must keep the names: a module that wraps another registers the wrapped "
+            "module's parameters as its own too (wrapper.weight = wrapped.weight; where `weight` "
+            'is a property, as in peft: wrapper._parameters["weight"] = wrapped.weight)'
+        )
+
+
+def _is_backbone(name: str) -> bool:
+    return name.startswith(BACKBONE_PREFIX)
