@@ -92,7 +92,7 @@ def _write_run(
     directory.mkdir(parents=True)
     probabilities = np.full((TEXTS, len(class_names)), 0.2 / max(len(class_names) - 1, 1))
     probabilities[np.arange(TEXTS), called] = 0.8
-    header = ["split", "row", "label", *(f"p{i}" for i in range(len(class_names)))]
+    header = ["split", "row", "label", *(f"probability_{name}" for name in class_names)]
     lines = [csv_line(header)]
     for text in range(TEXTS):
         numbers = map(str, probabilities[text])

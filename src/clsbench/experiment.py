@@ -41,6 +41,7 @@ from clsbench.record import FastPath, RunRecord
 from clsbench.resolve import Experiment
 from clsbench.results.answers import write_baseline_answers, write_predictions
 from clsbench.results.disk import storing_error
+from clsbench.results.integrity import files_sha256
 from clsbench.results.store import (
     check_store_writable,
     final_path,
@@ -234,7 +235,9 @@ def run_experiment(
         forward.close()
         try:
             with deferring_interrupts():
-                path = _store(record, options, classifier, freezing, data, scores, baselines)
+                path, record = _store(
+                    record, options, classifier, freezing, data, scores, baselines
+                )
         except Exception as problem:
             known = isinstance(problem, ClsbenchError)
             reason = str(problem) if known else str(storing_error(problem, options.out))
@@ -298,7 +301,8 @@ def _store(
     data: PreparedData,
     scores: Scores | None,
     baselines: Sequence[ScoredBaseline],
-) -> Path:
+) -> tuple[Path, RunRecord]:
+    """Where the run is stored, and its record with the hashes of the files beside it."""
     ever = freezing.ever()
     trained = frozenset(n for n, _ in classifier.named_parameters() if freezing.trains(n, ever))
     facts = ClassifierFacts(
@@ -309,15 +313,16 @@ def _store(
         frozen_sha256=frozen_sha256(classifier, trained),
     )
     with run_directory(options.out, run_name(record)) as directory:
-        write_record(directory, record)
         save_classifier(classifier, trained, facts, directory)
         if scores is not None:
             write_predictions(directory, data.splits, scores.probabilities)
         if baselines:
             called = {scored.result.component: scored.called for scored in baselines}
             write_baseline_answers(directory, data.splits, called)
+        record = replace(record, files_sha256=files_sha256(directory))
+        write_record(directory, record)
         _draw(record, directory)
-    return final_path(directory)
+    return final_path(directory), record
 
 
 def _draw(record: RunRecord, directory: Path) -> None:

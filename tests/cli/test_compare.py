@@ -107,7 +107,10 @@ def test_what_cannot_be_compared(clsbench: Command, store: Path, tmp_path: Path)
     done = clsbench("compare", mine, other, "--out", store)
     assert done.returncode == 2
     assert "cannot be compared: they did not answer the same test texts" in done.stderr
-    (store / mine / "predictions.csv").write_text("nonsense\n1\n")
+    file = store / mine / "predictions.csv"
+    header, *lines = [line.split(",") for line in file.read_text().splitlines()]
+    reversed_columns = [header, *([*line[:-2], line[-1], line[-2]] for line in lines)]
+    file.write_text("\n".join(map(",".join, reversed_columns)))
     damaged = clsbench("compare", mine, "--out", store)
     assert damaged.returncode == 2
     assert "predictions.csv is damaged" in damaged.stderr

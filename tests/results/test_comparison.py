@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from clsbench.errors import UsageError
+from clsbench.record import BaselineResult, Metrics
 from clsbench.report.comparison import unpaired_notes, verdict_text
 from clsbench.results.answers import write_baseline_answers, write_predictions
 from clsbench.results.comparison import compare_runs
-from clsbench.results.metrics import wilson_interval
+from clsbench.results.metrics import split_metrics, wilson_interval
 from clsbench.results.store import StoredRun
 from clsbench.values import Split, Splits
 from record_examples import make_record, make_spec
@@ -58,15 +59,24 @@ def stored(
         labels[list(wrong)] = 1 - labels[list(wrong)]
         return labels
 
+    def metrics(wrong: range) -> Metrics:
+        test = split_metrics(np.array(made.test.labels), called(wrong), 2)
+        return Metrics(train=test, validation=test, test=test)
+
     sure = np.where(np.eye(2, dtype=bool)[called(wrong)], 0.9, 0.1)
     write_predictions(path, made, {"test": sure})
+    baselines: tuple[BaselineResult, ...] = ()
     if baseline_wrong is not None:
+        baselines = (
+            BaselineResult(component="majority", metrics=metrics(baseline_wrong), seconds=0.1),
+        )
         answers = {s.name: np.array(s.labels) for s in made.all()} | {
             "test": called(baseline_wrong)
         }
         write_baseline_answers(path, made, {"majority": answers})
     spec = make_spec(seed, {"name": freezing})
-    return StoredRun(path, make_record(spec=spec, **changes))
+    fitting = {"metrics": metrics(wrong), "baselines": baselines}
+    return StoredRun(path, make_record(spec=spec, **(fitting | changes)))
 
 
 def test_a_difference_that_is_shown_and_one_that_is_not(tmp_path: Path) -> None:

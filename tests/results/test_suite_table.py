@@ -141,8 +141,7 @@ def test_standings_have_two_sides(tmp_path: Path) -> None:
 
 def test_mistakes_are_counted_by_text(tmp_path: Path) -> None:
     figures = make_figures(tmp_path, [Row(accuracy=0.9), Row(accuracy=0.5)])
-    runs = {row.row.label: row.runs[0].path for row in figures.rows}
-    found = mistakes(runs, ("ham", "spam"))
+    found = mistakes({row.row.label: row.runs[0] for row in figures.rows})
     assert found.texts == TEXTS
     assert sum(len(each.by_run) for each in found.found) == 30 + 150
     assert sum("1" in each.by_run for each in found.found) == 30
@@ -154,7 +153,7 @@ def test_mistakes_are_counted_by_text(tmp_path: Path) -> None:
             assert call.confidence == pytest.approx(0.8)
         assert all(call.called != each.label for call in each.by_baseline.values())
     with pytest.raises(UsageError):
-        mistakes({}, ("ham", "spam"))
+        mistakes({})
 
 
 def test_any_runs_as_rows(tmp_path: Path) -> None:
@@ -250,10 +249,11 @@ def test_of_equals_the_quickest_is_best_and_the_prefix_counts(tmp_path: Path) ->
     """In the headline and in the table."""
     slow = {"phases_seconds": {"prefix": 30.0, "training": 10.0}}
     figures = make_figures(tmp_path, [Row(seconds=10), Row(seconds=20)])
-    run = figures.rows[0].runs[0]
+    run, other = (row.runs[0] for row in figures.rows)
     write_record(run.path, msgspec.structs.replace(run.record, **slow))
+    write_record(other.path, msgspec.structs.replace(other.record, metrics=run.record.metrics))
     equal = (run.path / "predictions.csv").read_text()
-    (figures.rows[1].runs[0].path / "predictions.csv").write_text(equal)
+    (other.path / "predictions.csv").write_text(equal)
     comparison = suite_figures(figures.results, tmp_path).comparison
     assert comparison is not None
     assert [(each.name, each.prefix_and_training_seconds) for each in trained(comparison)] == [

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from clsbench.errors import UsageError
+from clsbench.record import DataFacts, SplitMetrics
 from clsbench.results.csvtext import csv_line
+from clsbench.results.integrity import check_file
+from clsbench.results.store import RECORD_FILE, StoredRun
 
 if TYPE_CHECKING:
     from clsbench.values import Splits
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
 PREDICTIONS_FILE = "predictions.csv"
 BASELINES_FILE = "baselines.csv"
 _KEYS = ("split", "row", "label")
+_SUM_TOLERANCE = 1e-6
+"""Numbers are written in full: what is left is the rounding of a softmax in float32."""
 
 
 class Answers(NamedTuple):
@@ -51,7 +58,7 @@ def write_predictions(
         ValueError: an array is not (N, C).
     """
     names = splits.class_names
-    header = ["split", "row", "label", *_unique([f"probability_{name}" for name in names])]
+    header = [*_KEYS, *_probability_columns(names)]
     path = directory / PREDICTIONS_FILE
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         file.write(csv_line(header))
@@ -81,7 +88,7 @@ def write_baseline_answers(
     with (directory / BASELINES_FILE).open(
         "w", newline="", encoding="utf-8", errors="backslashreplace"
     ) as file:
-        file.write(csv_line(["split", "row", "label", *called]))
+        file.write(csv_line([*_KEYS, *called]))
         for split in splits.all():
             columns = [answers[split.name].tolist() for answers in called.values()]
             for row, label, *answered in zip(split.rows, split.labels, *columns, strict=True):
@@ -89,9 +96,10 @@ def write_baseline_answers(
                 file.write(csv_line([split.name, str(row), *classes]))
 
 
-def _unique(names: list[str]) -> list[str]:
+def _probability_columns(class_names: Sequence[str]) -> list[str]:
     chosen: dict[str, None] = {}
-    for name in names:
+    for class_name in class_names:
+        name = f"probability_{class_name}"
         candidate, count = name, 1
         while candidate in chosen:
             count += 1
@@ -103,74 +111,150 @@ def _unique(names: list[str]) -> list[str]:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read_answers(run: Path, class_names: Sequence[str], split: str = "test") -> Answers:
-    """The answers of a stored run.
+def read_answers(run: StoredRun, split: str = "test") -> Answers:
+    """The answers of a stored run, checked against its record.
 
     Raises:
-        UsageError: it stored none for this split, or they are damaged.
+        UsageError: it stored none for this split, or they are damaged: not the content that was
+            stored, not probabilities, or not the texts and figures of the record.
     """
-    table = _table(run / PREDICTIONS_FILE, split, texts={"label": str})
-    if table is None or table.empty:
+    data, metrics = run.record.data, run.record.metrics
+    header, table = _table(run, PREDICTIONS_FILE, split)
+    if not table.size or data is None or metrics is None:
         raise UsageError(
-            f"the run {run.name} has no answers to the {split} texts: {PREDICTIONS_FILE} was never "
-            "written, is gone, or holds none of them"
+            f"the run {run.path.name} has no answers to the {split} texts: {PREDICTIONS_FILE} was "
+            "never written, is gone, or holds none of them"
         )
-    numbers = table.columns[len(_KEYS) :]
-    if len(numbers) != len(class_names):
-        raise UsageError(
-            f"{run / PREDICTIONS_FILE} is damaged: it has {len(numbers)} probabilities a text for "
-            f"{len(class_names)} classes"
-        )
-    try:
-        probabilities = table[numbers].to_numpy(dtype=np.float64)
-        rows = table["row"].to_numpy(dtype=np.int64)
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{run / PREDICTIONS_FILE} is damaged: {error}") from None
+    with _damaged(run.path / PREDICTIONS_FILE):
+        _check_header(header, _probability_columns(data.class_names))
+        rows = _rows(table[:, 1], data.corpus_texts)
+        labels = _classes(table[:, 2], data.class_names)
+        probabilities = _probabilities(table[:, len(_KEYS) :], rows)
+        called = probabilities.argmax(axis=1)
+        _check_figures(labels, called, getattr(metrics, split), split, "")
     return Answers(
-        class_names=tuple(class_names),
+        class_names=data.class_names,
         rows=rows,
-        labels=_classes(table["label"], class_names, run / PREDICTIONS_FILE),
-        called=probabilities.argmax(axis=1),
+        labels=labels,
+        called=called,
         probabilities=probabilities,
-        baselines=_baselines(run, class_names, split, rows),
+        baselines=_baselines(run, split, data, rows, labels),
     )
 
 
 def _baselines(
-    run: Path, class_names: Sequence[str], split: str, rows: NDArray[np.int64]
+    run: StoredRun,
+    split: str,
+    data: DataFacts,
+    rows: NDArray[np.int64],
+    labels: NDArray[np.int64],
 ) -> Mapping[str, NDArray[np.int64]]:
     """None in runs of versions that did not keep them."""
-    table = _table(run / BASELINES_FILE, split, texts=str)
-    if table is None:
+    header, table = _table(run, BASELINES_FILE, split)
+    if not header:
         return {}
-    if [str(row) for row in table["row"]] != [str(row) for row in rows]:
-        raise UsageError(
-            f"{run / BASELINES_FILE} is damaged: it holds other texts than {PREDICTIONS_FILE}"
-        )
-    names = [str(name) for name in table.columns[len(_KEYS) :]]
-    return {name: _classes(table[name], class_names, run / BASELINES_FILE) for name in names}
+    metrics = {each.component: getattr(each.metrics, split) for each in run.record.baselines}
+    with _damaged(run.path / BASELINES_FILE):
+        _check_header(header, list(metrics))
+        if not (
+            np.array_equal(_rows(table[:, 1], data.corpus_texts), rows)
+            and np.array_equal(_classes(table[:, 2], data.class_names), labels)
+        ):
+            raise ValueError(f"it holds other texts than {PREDICTIONS_FILE}")
+        called = {
+            name: _classes(table[:, place], data.class_names)
+            for place, name in enumerate(metrics, len(_KEYS))
+        }
+        for name in metrics:
+            _check_figures(labels, called[name], metrics[name], split, f" of {name}")
+    return called
 
 
-def _table(file: Path, split: str, texts: Any) -> pd.DataFrame | None:
-    """The lines of a split; ``None`` where there is no such file.
+def _table(run: StoredRun, name: str, split: str) -> tuple[list[str], NDArray[np.object_]]:
+    """The header and the lines of a split, every field as text; no header: there is no file."""
+    check_file(run.path, name, run.record)
+    with _damaged(run.path / name):
+        try:
+            # A class may be called "NA", "1" or "inf", and two columns alike.
+            table = pd.read_csv(run.path / name, header=None, dtype=str, keep_default_na=False)
+        except FileNotFoundError:
+            return [], np.empty((0, 0), dtype=object)
+        header, *_ = lines = table.to_numpy(dtype=object)
+        if tuple(header[: len(_KEYS)]) != _KEYS:
+            raise ValueError(f"its header is {', '.join(header)}")
+        return header.tolist(), lines[1:][lines[1:, 0] == split]
 
-    ``texts`` says which columns hold text, as pandas' ``dtype`` does: a class may be called "NA",
-    "1" or "inf".
-    """
+
+@contextmanager
+def _damaged(file: Path) -> Iterator[None]:
+    """What does not fit means that ``file`` is not what a run stored."""
     try:
-        table = pd.read_csv(file, dtype=texts, keep_default_na=False)
-        if tuple(table.columns[: len(_KEYS)]) != _KEYS:
-            raise ValueError(f"its header is {', '.join(map(str, table.columns))}")
-        return table[table["split"] == split]
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
+        yield
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    except ValueError as error:
         raise UsageError(f"{file} is damaged: {error}") from None
 
 
-def _classes(names: pd.Series[str], class_names: Sequence[str], file: Path) -> NDArray[np.int64]:
+def _check_header(header: Sequence[str], expected: Sequence[str]) -> None:
+    found = list(header[len(_KEYS) :])
+    if found != list(expected):
+        raise ValueError(
+            f"its columns are {', '.join(found)}; by {RECORD_FILE} they are {', '.join(expected)}"
+        )
+
+
+def _rows(texts: NDArray[np.object_], corpus_texts: int) -> NDArray[np.int64]:
+    """Places in the corpus (N,)."""
+    for text in texts:
+        if not (text.isascii() and text.isdecimal()) or len(text) > 18 or int(text) >= corpus_texts:
+            raise ValueError(
+                f"the row {text[:40]!r} is not a place in the corpus of {corpus_texts:,} texts"
+            )
+    return texts.astype(np.int64)
+
+
+def _classes(names: NDArray[np.object_], class_names: Sequence[str]) -> NDArray[np.int64]:
     places = {name: place for place, name in enumerate(class_names)}
-    try:
-        return np.array([places[str(name)] for name in names], dtype=np.int64)
-    except KeyError as error:
-        raise UsageError(f"{file} is damaged: there is no class {error}") from None
+    unknown = next((name for name in names if name not in places), None)
+    if unknown is not None:
+        raise ValueError(f"there is no class {unknown[:40]!r}")
+    return np.array([places[name] for name in names], dtype=np.int64)
+
+
+def _probabilities(texts: NDArray[np.object_], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N, C), each row a distribution."""
+    found = texts.astype(np.float64)
+    good = ((found >= 0) & (found <= 1)).all(axis=1)  # NaN is neither
+    good &= np.abs(found.sum(axis=1) - 1) <= _SUM_TOLERANCE
+    if not good.all():
+        first = int(np.flatnonzero(~good)[0])
+        listed = ", ".join(map(str, found[first].tolist()[:8]))
+        raise ValueError(
+            f"the probabilities of row {rows[first]} are {listed}; expected numbers from 0 to 1 "
+            "with the sum 1"
+        )
+    return found
+
+
+def _check_figures(
+    labels: NDArray[np.int64],
+    called: NDArray[np.int64],
+    metrics: SplitMetrics,
+    split: str,
+    whose: str,
+) -> None:
+    """Counts of texts by class and answer must be those of the record."""
+    counts = Counter(zip(labels.tolist(), called.tolist(), strict=True))
+    expected = {
+        (label, answer): count
+        for label, row in enumerate(metrics.confusion)
+        for answer, count in enumerate(row)
+        if count
+    }
+    if counts != expected:
+        raise ValueError(
+            f"{(labels == called).sum()} of {len(labels)} {split} answers{whose} in it are "
+            f"correct, and by {RECORD_FILE} {metrics.correct} of {metrics.n}, or their classes "
+            "differ"
+        )

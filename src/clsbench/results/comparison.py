@@ -171,7 +171,7 @@ def _answers_of(run: StoredRun) -> Answers:
         raise UsageError(
             f"the run {run.path.name} is {run.record.status}: only finished runs are compared"
         )
-    return read_answers(run.path, run.record.data.class_names)
+    return read_answers(run)
 
 
 def _refuse_other_texts(answers: Sequence[tuple[StoredRun, Answers]]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from clsbench.errors import UsageError
 from clsbench.results.answers import read_answers
+from clsbench.results.store import StoredRun
 
 
 class WrongCall(NamedTuple):
@@ -37,7 +37,7 @@ class Mistakes(NamedTuple):
     found: tuple[Mistake, ...]
 
 
-def mistakes(runs: Mapping[str, Path], class_names: Sequence[str]) -> Mistakes:
+def mistakes(runs: Mapping[str, StoredRun]) -> Mistakes:
     """The mistakes of stored runs that answered the same texts, by name.
 
     Raises:
@@ -45,8 +45,9 @@ def mistakes(runs: Mapping[str, Path], class_names: Sequence[str]) -> Mistakes:
     """
     if not runs:
         raise UsageError("there is no run whose mistakes could be listed")
-    answers = {name: read_answers(path, class_names) for name, path in runs.items()}
+    answers = {name: read_answers(run) for name, run in runs.items()}
     first = next(iter(answers.values()))
+    class_names = first.class_names
     wrong = np.zeros(len(first.rows), dtype=int)
     baselines: dict[str, np.ndarray] = {}
     for name, each in answers.items():

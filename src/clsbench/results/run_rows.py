@@ -53,7 +53,7 @@ def with_answers(runs: Sequence[StoredRun]) -> list[StoredRun]:
     found = []
     for run in runs:
         try:
-            read_answers(run.path, run.record.data.class_names if run.record.data else ())
+            read_answers(run)
         except UsageError as error:
             logger.warning("left out %s: %s", run.path, error)
         else:

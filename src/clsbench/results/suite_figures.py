@@ -188,7 +188,7 @@ def _read(row: RowResult, store: Path, problems: list[str]) -> tuple[StoredRun, 
 def _answered(row: RowResult, run: StoredRun, problems: list[str]) -> bool:
     """Whether its answers can be compared: damaged ones take no others with them."""
     try:
-        read_answers(run.path, run.record.data.class_names if run.record.data else ())
+        read_answers(run)
     except UsageError as error:
         problem = f"row {row.label} is in no comparison: {error}"
         if problem not in problems:

@@ -282,7 +282,7 @@ def _wrong(
     if not rows:
         return None
     try:
-        return wrong_texts(mistakes({r.row.label: r.runs[0].path for r in rows}, names), texts)
+        return wrong_texts(mistakes({r.row.label: r.runs[0] for r in rows}), texts)
     except UsageError as error:
         notes.append(f"Which texts are misclassified cannot be told: {error}")
         return None

@@ -1,0 +1,46 @@
+"""Files of a stored run, held against the SHA-256 that its record has of them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from clsbench.errors import UsageError
+from clsbench.record import RunRecord
+
+
+def files_sha256(directory: Path) -> dict[str, str]:
+    """The SHA-256 of every file in ``directory``, by name.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    return {file.name: _sha256(file) for file in sorted(directory.iterdir()) if file.is_file()}
+
+
+def check_file(run: Path, name: str, record: RunRecord) -> None:
+    """Check that a file of the run in directory ``run`` still has the content that was stored.
+
+    Runs of versions that recorded no hashes pass: what reads their files has to check them.
+
+    Raises:
+        UsageError: the file is gone, cannot be read, or has another content.
+    """
+    if name not in record.files_sha256:
+        return
+    try:
+        found = _sha256(run / name)
+    except FileNotFoundError:
+        raise UsageError(f"the run {run.name} has lost its {name}") from None
+    except OSError as error:
+        raise UsageError(f"{run / name} cannot be read: {error.strerror}") from None
+    if found != record.files_sha256[name]:
+        raise UsageError(
+            f"{run / name} is damaged: its content has changed since the run stored it (its "
+            f"SHA-256 begins {found[:8]}, in the record {record.files_sha256[name][:8]})"
+        )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
