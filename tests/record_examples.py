@@ -11,6 +11,7 @@ import numpy as np
 
 from clsbench.record import (
     BaselineResult,
+    ComponentIdentity,
     DataFacts,
     Environment,
     EpochEntry,
@@ -18,7 +19,6 @@ from clsbench.record import (
     Leaked,
     Metrics,
     ParameterCounts,
-    PluginVersion,
     RunRecord,
     SplitMetrics,
     StageParameters,
@@ -182,7 +182,7 @@ def make_record(**changes: Any) -> RunRecord:
         published=PUBLISHED,
         stand_ins=(),
         plugins=(
-            PluginVersion(
+            ComponentIdentity(
                 axis="freezing", component="last-blocks", distribution="clsbench", version="0.1.0"
             ),
         ),

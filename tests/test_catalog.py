@@ -116,19 +116,11 @@ def test_a_plugin_file_brings_its_components(write: Callable[..., str]) -> None:
     catalog = load_catalog([path])
     entry = catalog.entry("freezing_strategies", "attention-only")
     assert entry.distribution == "my-plugin.py"
-    assert entry.version is not None
-    assert entry.version.startswith("sha256:")
+    assert entry.version is None
+    assert entry.source_sha256 is not None
     assert isinstance(entry.component, type)
     assert entry.component().blocks == 4  # type: ignore[union-attr]
     assert "attention-only" not in load_catalog().entries["freezing_strategies"]
-
-
-def test_the_version_of_a_file_is_its_content(write: Callable[..., str]) -> None:
-    versions = set()
-    for source in (GOOD, GOOD + "\n# more\n", GOOD):
-        catalog = load_catalog([write(source)])
-        versions.add(catalog.entry("freezing_strategies", "attention-only").version)
-    assert len(versions) == 2
 
 
 def test_a_plugin_may_be_named_twice(write: Callable[..., str], tmp_path: Path) -> None:
@@ -417,6 +409,7 @@ def test_an_installed_plugin_is_found(site: Path) -> None:
     catalog = load_catalog()
     entry = catalog.entry("freezing_strategies", "attention-only")
     assert (entry.distribution, entry.version) == ("dist-good", "1.2.3")
+    assert entry.source_sha256 is None
     assert catalog.failures == ()
     again = load_catalog(["dist_good"])  # installed, and named as well
     assert "attention-only" in again.entries["freezing_strategies"]

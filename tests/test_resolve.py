@@ -22,6 +22,7 @@ from clsbench.builtin.poolings import Mean
 from clsbench.builtin.synthetic_sms import SyntheticSms
 from clsbench.catalog import Catalog, load_catalog
 from clsbench.errors import UsageError
+from clsbench.identity import identify
 from clsbench.resolve import component_text, find_spec, resolve, substitute
 from clsbench.spec import (
     ExperimentSpec,
@@ -132,8 +133,8 @@ def test_an_option_and_its_component_stand_in_any_order(catalog: Catalog) -> Non
         assert (split.name, split.train, split.seed) == ("book-ablation", 0.6, 5)
 
 
-def test_the_plugins_say_where_every_component_comes_from(catalog: Catalog) -> None:
-    plugins = resolve(BASE, {"adapter": "lora"}, catalog).plugins
+def test_the_identities_say_where_every_component_comes_from(catalog: Catalog) -> None:
+    plugins = identify(resolve(BASE, {"adapter": "lora"}, catalog))
     assert [(p.axis, p.component) for p in plugins] == [
         ("dataset", "synthetic-sms"),
         ("backbone", "gpt2-nano"),

@@ -21,6 +21,7 @@ from clsbench.conversion import convert
 from clsbench.errors import PluginError, UsageError, closest_match_hint
 from clsbench.hookspecs import PROJECT, LifecycleHooks, RegistrationHooks
 from clsbench.observers import Relay, hook_names, refuse_unknown_hooks
+from clsbench.sources import FILE_MODULE_PREFIX, is_installed_as_recorded, source_sha256
 from clsbench.spec import ExperimentSpec, Method, component_table
 from clsbench.suite import SuiteSpec, check_suite
 
@@ -28,13 +29,18 @@ ENTRY_POINT_GROUP = "clsbench"
 
 
 class Entry(NamedTuple):
-    """One registered component class, method, experiment or suite, and where it comes from."""
+    """One registered component class, method, experiment or suite, and where it comes from.
+
+    ``source_sha256`` is :func:`~clsbench.sources.source_sha256` where ``version`` does not say what
+    the code is.
+    """
 
     axis: str
     name: str
     component: type[Component] | Method | ExperimentSpec | SuiteSpec
     distribution: str
     version: str | None
+    source_sha256: str | None = None
 
     @property
     def summary(self) -> str:
@@ -205,9 +211,8 @@ def _named(name: str) -> _Source:
             raise PluginError(f"plugin {name}: there is no such file")
         resolved = path.resolve()
         digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
-        module = f"clsbench_plugin_{resolved.stem.replace('-', '_')}_{digest}"
-        content = hashlib.sha256(resolved.read_bytes()).hexdigest()[:16]
-        return _Source(name, module, resolved, str(path.name), f"sha256:{content}")
+        module = f"{FILE_MODULE_PREFIX}{resolved.stem.replace('-', '_')}_{digest}"
+        return _Source(name, module, resolved, str(path.name), None)
     return _Source(name, name, None, name.partition(".")[0], None)
 
 
@@ -274,6 +279,19 @@ def _collect(source: _Source, module: ModuleType, found: list[Entry]) -> None:
             f"plugin {source.label} has no hooks: write @clsbench.hookimpl over a function "
             f"named like {AXES[0].hook}"
         )
+    if source.distribution != PROJECT and not (
+        source.version and is_installed_as_recorded(source.distribution, module)
+    ):
+        found[:] = [_with_source(source, module, entry) for entry in found]
+
+
+def _with_source(source: _Source, module: ModuleType, entry: Entry) -> Entry:
+    if not isinstance(entry.component, type):
+        return entry
+    try:
+        return entry._replace(source_sha256=source_sha256(module, entry.component))
+    except PluginError as error:
+        raise PluginError(f"plugin {source.label}: {error}") from error
 
 
 def _problem(axis: Axis, name: object, component: object) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
@@ -29,14 +29,25 @@ def _unwritten(component: Component, method: str) -> NotImplementedError:
 
 
 class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The base of every component; its fields, the options, are plain TOML values."""
+    """The base of every component; its fields, the options, are plain TOML values.
+
+    ``libraries`` declares the distributions, besides torch and clsbench, whose versions may change
+    its results (``libraries: ClassVar[tuple[str, ...]] = ("transformers",)``): their installed
+    versions are recorded, and runs with other versions are other experiments.
+    """
+
+    libraries: ClassVar[tuple[str, ...]] = ()
 
     def assets(self) -> tuple[Asset, ...]:
         """The published files it needs, found or fetched before it is used."""
         return ()
 
     def user_files(self) -> tuple[Path, ...]:
-        """The files that the user named in its options; checked first, never replaced."""
+        """The files that the user named in its options; checked first, never replaced.
+
+        A run is identified by their content (of a folder: of all files in it), so name whatever is
+        read because of an option.
+        """
         return ()
 
     def stand_in(self) -> Component | None:

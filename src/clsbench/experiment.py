@@ -159,6 +159,7 @@ def run_experiment(
                     classifier,
                     planned.fast,
                     experiment,
+                    planned.record.plugins,
                     options,
                     device,
                     data.facts.max_length,

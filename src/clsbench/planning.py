@@ -22,6 +22,7 @@ from clsbench.fastpath.plan import (
     plan_fast_path,
 )
 from clsbench.fastpath.shortcuts import memory_room_bytes
+from clsbench.identity import identify
 from clsbench.model.counts import (
     ClassifierOutline,
     count_parameters,
@@ -93,7 +94,8 @@ def plan_run(
         )
     fast, kept_most_bytes = _in_room(experiment, options, device, fast, data, working_bytes)
     memory_bytes = working_bytes + kept_most_bytes
-    key = experiment_fingerprint(experiment, data)
+    identities = identify(experiment)
+    key = experiment_fingerprint(experiment, identities, data)
     record = RunRecord(
         status="planned",
         experiment=spec.name,
@@ -105,7 +107,7 @@ def plan_run(
         modified=experiment.modified,
         published=spec.published,
         stand_ins=files.stand_ins,
-        plugins=experiment.plugins,
+        plugins=identities,
         environment=describe_environment(device, options),
         data=data.facts,
         parameters=count_parameters(outline, freezing),

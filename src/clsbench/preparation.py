@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,11 +26,16 @@ from clsbench.data.splits import (
 )
 from clsbench.data.tokens import TokenizedSplits, tokenize_splits
 from clsbench.errors import AssetError, ClsbenchError, PluginError, UsageError
+from clsbench.identity import (
+    components_of,
+    decisive,
+    library_versions,
+    spec_by_content,
+)
 from clsbench.options import RunOptions
-from clsbench.record import DataFacts, RunRecord, StandIn
+from clsbench.record import ComponentIdentity, DataFacts, RunRecord, StandIn
 from clsbench.resolve import Experiment, component_text, resolve, substitute
 from clsbench.spec import (
-    COMPONENT_KEYS,
     ComponentTable,
     fingerprint,
     format_component,
@@ -88,9 +92,12 @@ def prepare_files(
 
     Raises:
         UsageError: a file that the user named is missing.
+        PluginError: a library that a component declares is not installed.
         AssetError: an asset cannot be had, or has the wrong hash.
     """
-    for label, component in _components(experiment):
+    for axis, component, table in components_of(experiment):
+        label = f"{axis} {table['name']!r}"
+        library_versions(label, component)
         for path in component.user_files():
             if not os.path.exists(path):  # Path.exists raises for a name that is too long
                 raise UsageError(f"{label}: there is no file {path}")
@@ -229,18 +236,17 @@ def _load(dataset: Dataset, files: Files, quoting: str, table: ComponentTable) -
     return corpus
 
 
-def experiment_fingerprint(experiment: Experiment, data: PreparedData) -> str:
+def experiment_fingerprint(
+    experiment: Experiment, identities: tuple[ComponentIdentity, ...], data: PreparedData
+) -> str:
     """By which runs are compared across devices and seeds: all that decides what is learned."""
-    identity = {k: v for k, v in experiment.spec.identity().items() if k != "seed"}
+    spec = spec_by_content(experiment, identities)
     return fingerprint(
         {
-            "spec": identity,
+            "spec": {key: value for key, value in spec.items() if key != "seed"},
             "data": data.facts.sha256,
             "weights": {asset.key: _pin(asset) for asset in experiment.backbone.assets()},
-            "files": [_files_sha256(path) for path in experiment.backbone.user_files()],
-            "plugins": sorted(
-                {(p.distribution, p.version or "") for p in experiment.plugins if p.version}
-            ),
+            "components": [decisive(identity) for identity in identities],
         }
     )
 
@@ -250,17 +256,6 @@ def _assets(component: Component, options: RunOptions, dry_run: bool) -> tuple[A
     if dry_run and not options.offline and isinstance(component, Backbone):
         return component.tokenizer_assets()
     return component.assets()
-
-
-def _components(experiment: Experiment) -> Iterator[tuple[str, Component]]:
-    """Every component, and what to call it in an error: ``dataset 'csv'``."""
-    tree = to_tree(experiment.spec)
-    for key in COMPONENT_KEYS:
-        component = getattr(experiment, key)
-        if component is not None:
-            yield f"{key} {tree[key]['name']!r}", component
-    for baseline, table in zip(experiment.baselines, tree["baselines"], strict=True):
-        yield f"baseline {table['name']!r}", baseline
 
 
 def _replace(
@@ -284,14 +279,3 @@ def _pin(asset: Asset) -> str:
     """What fixes the content of an asset: its hash, else the revision of its repository."""
     revisions = [source.revision for source in asset.sources if isinstance(source, HubFile)]
     return asset.sha256 or next(iter(revisions), "")
-
-
-def _files_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    kinds = ("*.safetensors", "*.json")
-    found = [p for kind in kinds for p in path.glob(kind)] if path.is_dir() else [path]
-    for file in sorted(found):
-        digest.update(file.name.encode())
-        with file.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()

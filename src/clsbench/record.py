@@ -182,13 +182,23 @@ class FastPath(msgspec.Struct, frozen=True, kw_only=True):
     kept: KeptActivations | None = None
 
 
-class PluginVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """The distribution that a component of this run comes from."""
+class ComponentIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a component of this run comes from, and what besides its options decides what it does.
+
+    ``source_sha256`` is a hash of its source and of what that imports of the plugin's own modules,
+    where the version alone does not say what the code is: for plugins named by file or module
+    (without a version) and editable installs. ``libraries`` are those that it declares, with their
+    installed versions; ``files`` the hashes of the user's files, by the text that names them in
+    its options.
+    """
 
     axis: str
     component: str
     distribution: str
     version: str | None
+    source_sha256: str | None = None
+    libraries: dict[str, str] = {}
+    files: dict[str, str] = {}
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,7 +242,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     modified: bool
     published: PublishedFigures | None = None
     stand_ins: tuple[StandIn, ...]
-    plugins: tuple[PluginVersion, ...]
+    plugins: tuple[ComponentIdentity, ...]
     environment: Environment
     data: DataFacts | None = None
     parameters: ParameterCounts | None = None

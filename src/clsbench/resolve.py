@@ -25,7 +25,6 @@ from clsbench.components import (
 )
 from clsbench.conversion import convert
 from clsbench.errors import UsageError
-from clsbench.record import PluginVersion
 from clsbench.spec import (
     ComponentTable,
     ExperimentSpec,
@@ -44,7 +43,8 @@ class Experiment(NamedTuple):
 
     ``modified`` says that the spec differs from the registered experiment whose published figures
     it carries, or else from the one (or the file) of its name, so that those figures belong to
-    another experiment than this one.
+    another experiment than this one. ``entries`` are those of the components, in the order of the
+    spec, baselines last.
     """
 
     spec: ExperimentSpec
@@ -55,7 +55,7 @@ class Experiment(NamedTuple):
     freezing: FreezingStrategy
     adapter: Adapter | None
     baselines: tuple[Baseline, ...]
-    plugins: tuple[PluginVersion, ...]
+    entries: tuple[Entry, ...]
     modified: bool
 
 
@@ -201,7 +201,7 @@ def _references(
 def _build(spec: ExperimentSpec, catalog: Catalog) -> Experiment:
     made: dict[str, Any] = {}
     written: dict[str, Any] = {}
-    plugins: list[PluginVersion] = []
+    entries: list[Entry] = []
     for axis in AXES:
         if axis.spec_key is None:
             continue
@@ -212,17 +212,17 @@ def _build(spec: ExperimentSpec, catalog: Catalog) -> Experiment:
         component, entry = _make(choice, axis, catalog)
         made[axis.spec_key] = component
         written[axis.spec_key] = _written_out(entry.name, component)
-        plugins.append(_plugin_version(axis.spec_key, entry))
+        entries.append(entry)
     baselines = []
     for choice in spec.baselines:
         component, entry = _make(choice, _BASELINES, catalog)
         baselines.append(component)
         written.setdefault("baselines", []).append(_written_out(entry.name, component))
-        plugins.append(_plugin_version("baseline", entry))
+        entries.append(entry)
     written["data"] = _completed(to_tree(spec)["data"], made["dataset"])
     complete = from_tree({**to_tree(spec), **written}, "the experiment")
     return Experiment(
-        spec=complete, **made, baselines=tuple(baselines), plugins=tuple(plugins), modified=False
+        spec=complete, **made, baselines=tuple(baselines), entries=tuple(entries), modified=False
     )
 
 
@@ -253,15 +253,6 @@ def _written_out(name: str, component: Component) -> ComponentTable:
         raise UsageError(
             f"the options of {name!r} must be plain values (text, numbers, lists): {error}"
         ) from None
-
-
-def _plugin_version(axis: str, entry: Entry) -> PluginVersion:
-    return PluginVersion(
-        axis=axis,
-        component=entry.name,
-        distribution=entry.distribution,
-        version=entry.version,
-    )
 
 
 def _as_plain(key: str, value: Any, catalog: Catalog) -> Any:

@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -26,7 +27,9 @@ from clsbench.fastpath.forward import Shortcuts
 from clsbench.fastpath.prefix import PrefixStore, Room, Start
 from clsbench.fastpath.rows import DistinctRows
 from clsbench.fastpath.shortcuts import make_shortcuts
+from clsbench.identity import identify
 from clsbench.options import default_options, size_bytes, size_text
+from clsbench.record import ComponentIdentity
 from clsbench.resolve import Experiment, resolve
 from clsbench.spec import ExperimentSpec, TrainSettings
 from components_of_the_catalog import CATALOG
@@ -436,13 +439,8 @@ def test_nothing_is_hashed_for_which_there_is_no_room(
 # --- the room and the keys of a run ---------------------------------------------------------------
 
 
-def experiment(pooling: str, without_version: str | None = None) -> Experiment:
-    made = resolve(BASE, {"pooling": pooling}, CATALOG)
-    plugins = [
-        msgspec.structs.replace(plugin, version=None) if plugin.axis == without_version else plugin
-        for plugin in made.plugins
-    ]
-    return made._replace(plugins=tuple(plugins))
+def experiment(pooling: str) -> Experiment:
+    return resolve(BASE, {"pooling": pooling}, CATALOG)
 
 
 @pytest.fixture(scope="module")
@@ -464,6 +462,7 @@ def shortcuts_of(
     outcome: Outcome,
     of: Experiment,
     device: str = "cpu",
+    identities: Sequence[ComponentIdentity] = (),
     needed_bytes: int = 0,
     **options: str,
 ) -> Shortcuts:
@@ -472,6 +471,7 @@ def shortcuts_of(
         outcome.forward.classifier,
         outcome.plan,
         of,
+        identities or identify(of),
         default_options(options),
         torch.device(device),
         WIDTH_TOKENS,
@@ -507,29 +507,36 @@ def test_the_rows_of_a_pooling_that_reads_padding_are_others(outcomes: dict[str,
     assert unpadded.about["texts"] == "without padding"
 
 
-def test_a_pooling_is_in_the_key_with_its_options_and_its_version(
-    outcomes: dict[str, Outcome],
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"version": "0.0.1"},
+        {"source_sha256": "ab"},
+        {"libraries": {"a": "1"}},
+        {"files": {"a.txt": "ab"}},
+    ],
+)
+@pytest.mark.parametrize(
+    ("axis", "from_cut"), [("pooling", 6), ("backbone", 1), ("head", 7), ("dataset", 7)]
+)
+def test_the_identity_of_a_component_is_in_the_key_where_it_plays_a_part(
+    outcomes: dict[str, Outcome], axis: str, from_cut: int, changed: dict[str, Any]
 ) -> None:
+    outcome, mean = outcomes["mean:include_padding=true"], experiment("mean:include_padding=true")
+    others = [
+        msgspec.structs.replace(each, **changed) if each.axis == axis else each
+        for each in identify(mean)
+    ]
+    key, other = shortcuts_of(outcome, mean).key, shortcuts_of(outcome, mean, identities=others).key
+    assert [cut for cut in range(1, 7) if key(cut) != other(cut)] == list(range(from_cut, 7))
+
+
+def test_the_options_of_a_pooling_are_in_the_key(outcomes: dict[str, Outcome]) -> None:
     outcome = outcomes["mean:include_padding=true"]
-    mean = experiment("mean:include_padding=true")
-    another = tuple(
-        msgspec.structs.replace(p, version="0.0.1") if p.axis == "pooling" else p
-        for p in mean.plugins
-    )
-    made = [mean, mean._replace(plugins=another), experiment("mean")]
-    for cut, different in ((3, 1), (6, 3)):
+    made = [experiment(text) for text in ("mean:include_padding=true", "mean")]
+    for cut, different in ((3, 1), (6, 2)):
         keys = [shortcuts_of(outcome, each).key(cut) for each in made]
         assert len({key.digest for key in keys if key is not None}) == different
-
-
-def test_a_component_without_a_version_counts_where_it_plays_a_part(
-    outcomes: dict[str, Outcome],
-) -> None:
-    pooling = shortcuts_of(outcomes["last-token"], experiment("last-token", "pooling"))
-    assert [pooling.key(cut) is None for cut in range(1, 7)] == [False] * 3 + [True] * 3
-    backbone = shortcuts_of(outcomes["last-token"], experiment("last-token", "backbone"))
-    assert {backbone.key(cut) for cut in range(1, 7)} == {None}
-    assert backbone.room.spill_bytes == 8 * 10**9
 
 
 def test_nothing_on_disk_is_nothing_at_all(outcomes: dict[str, Outcome]) -> None:

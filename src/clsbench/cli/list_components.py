@@ -68,6 +68,7 @@ def _plain(entry: Entry) -> dict[str, Any]:
         "summary": entry.summary,
         "distribution": entry.distribution,
         "version": entry.version,
+        "source_sha256": entry.source_sha256,
     }
     if isinstance(entry.component, ExperimentSpec):
         return {**described, "spec": to_tree(entry.component)}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+from collections.abc import Sequence
 
 import torch
 
@@ -15,8 +17,10 @@ from clsbench.fastpath.forward import Shortcuts
 from clsbench.fastpath.keys import PrefixKeys
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.prefix import Room
+from clsbench.identity import decisive, options_by_content
 from clsbench.model.classifier import Classifier
 from clsbench.options import RunOptions, size_bytes
+from clsbench.record import ComponentIdentity
 from clsbench.resolve import Experiment
 from clsbench.spec import format_component, to_tree
 
@@ -30,6 +34,7 @@ def make_shortcuts(
     classifier: Classifier,
     plan: FastPlan,
     experiment: Experiment,
+    identities: Sequence[ComponentIdentity],
     options: RunOptions,
     device: torch.device,
     max_length: int,
@@ -37,19 +42,26 @@ def make_shortcuts(
 ) -> Shortcuts | None:
     """What :class:`Forward` needs to follow ``plan``; ``None`` if it takes no shortcut.
 
-    ``classifier`` must have its first weights still. Activations are kept for later runs unless
-    a component that decides on them has no version: it may be another one tomorrow. Of the memory
-    that is free now the run itself still takes ``needed_bytes``, for gradients and optimiser.
+    ``classifier`` must have its first weights still. ``identities`` are those of the experiment's
+    components: activations are kept for later runs with the same. Of the memory that is free now
+    the run itself still takes ``needed_bytes``, for gradients and optimiser.
     """
     if not any(shortcut.taken for shortcut in plan.shortcuts):
         return None
-    versions = {p.axis: p.version for p in experiment.plugins if p.axis in _DECIDING}
     disk_bytes = size_bytes(options.cache_disk)
     tree = to_tree(experiment.spec)
-    everywhere = {axis: version for axis, version in versions.items() if axis != "pooling"}
+    deciding = {
+        each.axis: {
+            "component": format_component(options_by_content(tree[each.axis], each)),
+            **decisive(each),
+        }
+        for each in identities
+        if each.axis in _DECIDING
+    }
+    pooling = json.dumps(deciding.pop("pooling"), sort_keys=True)
     circumstances = {
-        **{axis: format_component(tree[axis]) for axis in everywhere},
-        "versions": everywhere,
+        "backbone": deciding["backbone"]["component"],
+        "components": deciding,
         "max_length": max_length,
         "precision": options.precision,
         "device": device.type,
@@ -58,14 +70,11 @@ def make_shortcuts(
     texts = "without padding" if plan.unpadded else f"padded to {max_length}"
     keys = PrefixKeys(classifier, plan, max_length, circumstances)
 
-    pooling = f"{format_component(tree['pooling'])} {versions.get('pooling')}"
-
     unknown: list[UnknowableError] = []
 
     def key(cut: int) -> PrefixKey | None:
         pooled = cut == len(plan.stages) or (plan.single is not None and cut > plan.single)
-        deciding = versions if pooled else everywhere
-        if not disk_bytes or None in deciding.values():
+        if not disk_bytes:
             return None
         try:
             found = keys.at(cut)
@@ -78,7 +87,8 @@ def make_shortcuts(
                 )
             unknown.append(error)
             return None
-        found = found._replace(about={**found.about, "texts": texts})
+        backbone = format_component(tree["backbone"])
+        found = found._replace(about={**found.about, "backbone": backbone, "texts": texts})
         if not pooled:  # the same whatever reads it
             return found
         return found._replace(

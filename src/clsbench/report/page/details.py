@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from clsbench.record import RunRecord
+from clsbench.record import ComponentIdentity, RunRecord
 from clsbench.report.wording import bytes_text, dropped_text, percent, seconds_text, shortened
 from clsbench.results.mistakes import Mistakes, WrongCall
 
@@ -185,16 +185,17 @@ def environment_facts(records: Sequence[RunRecord]) -> tuple[Fact, ...]:
         ("git commit", [e.git_commit for e in environments]),
         (
             "components from",
-            [
-                ", ".join(
-                    dict.fromkeys(f"{p.distribution} {p.version or ''}".strip() for p in r.plugins)
-                )
-                for r in records
-            ],
+            [", ".join(dict.fromkeys(map(_origin, r.plugins))) for r in records],
         ),
         ("begun", [_between([r.created for r in records])]),
     ]
     return tuple(Fact(name, distinct(values)) for name, values in facts if distinct(values))
+
+
+def _origin(component: ComponentIdentity) -> str:
+    source = component.source_sha256
+    which = component.version or (f"source {source[:8]}" if source else "")
+    return f"{component.distribution} {which}".strip()
 
 
 def _between(times: Sequence[str]) -> str:

@@ -1,0 +1,170 @@
+"""What decides what a component does: its code, its libraries, its options and the user's files.
+
+One identity serves the fingerprint, the record, ``predict`` and the keys of kept activations.
+Code counts by its distribution and version, or by its source where that can change without them
+(``--plugin``, editable installs). The user's files count by content: where they lie does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clsbench.components import Component
+from clsbench.errors import PluginError, UsageError
+from clsbench.record import ComponentIdentity
+from clsbench.spec import COMPONENT_KEYS, to_tree
+
+if TYPE_CHECKING:
+    from clsbench.resolve import Experiment
+
+
+def identify(experiment: Experiment) -> tuple[ComponentIdentity, ...]:
+    """The identity of every component, in the order of the spec; the user's files are read.
+
+    Raises:
+        UsageError: a file of the user cannot be read.
+        PluginError: a library that a component declares is not installed.
+    """
+    return tuple(
+        ComponentIdentity(
+            axis=axis,
+            component=table["name"],
+            distribution=entry.distribution,
+            version=entry.version,
+            source_sha256=entry.source_sha256,
+            libraries=library_versions(f"{axis} {table['name']!r}", component),
+            files=_files_sha256(component, table),
+        )
+        for (axis, component, table), entry in zip(
+            components_of(experiment), experiment.entries, strict=True
+        )
+    )
+
+
+def decisive(identity: ComponentIdentity) -> dict[str, Any]:
+    """Of an identity, as plain values, what decides what the component does."""
+    by_version = identity.source_sha256 is None
+    return {
+        "distribution": [identity.distribution, identity.version] if by_version else None,
+        "source": identity.source_sha256,
+        "libraries": identity.libraries,
+        "files": list(identity.files.values()),
+    }
+
+
+def options_by_content(table: Mapping[str, Any], identity: ComponentIdentity) -> dict[str, Any]:
+    """A component's table with the hash of the user's files in place of their names."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, str):
+            return identity.files.get(value, value)
+        if isinstance(value, Mapping):
+            return {key: changed(each) for key, each in value.items()}
+        return [changed(each) for each in value] if isinstance(value, list | tuple) else value
+
+    return {key: changed(value) for key, value in table.items()}
+
+
+def spec_by_content(
+    experiment: Experiment, identities: tuple[ComponentIdentity, ...]
+) -> dict[str, Any]:
+    """The spec's identity, seed included, with the hash of the user's files in place of names."""
+    tree = experiment.spec.identity()
+    found = iter(identities)
+    for key in COMPONENT_KEYS:
+        if key in tree:
+            tree[key] = options_by_content(tree[key], next(found))
+    tree["baselines"] = [options_by_content(table, next(found)) for table in tree["baselines"]]
+    return tree
+
+
+def components_of(experiment: Experiment) -> Iterator[tuple[str, Component, dict[str, Any]]]:
+    """Every component: its key in the spec (``baseline`` for those), itself, and its table."""
+    tree = to_tree(experiment.spec)
+    for key in COMPONENT_KEYS:
+        component = getattr(experiment, key)
+        if component is not None:
+            yield key, component, tree[key]
+    for baseline, table in zip(experiment.baselines, tree["baselines"], strict=True):
+        yield "baseline", baseline, table
+
+
+def library_versions(label: str, component: Component) -> dict[str, str]:
+    """The installed version of every library that the component declares.
+
+    Raises:
+        PluginError: one is not installed.
+    """
+    found = {}
+    for library in component.libraries:
+        try:
+            found[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            raise PluginError(
+                f"{label} is built on the library {library}, which is not installed; install it "
+                f"(pip install {library})"
+            ) from None
+    return found
+
+
+# --- the user's files -----------------------------------------------------------------------------
+
+
+def _files_sha256(component: Component, table: Mapping[str, Any]) -> dict[str, str]:
+    """Hashes of the user's files, by the option's text that names the file, or the folder it is in;
+    by its own path where no option does."""
+    texts = list(_texts([value for key, value in table.items() if key != "name"]))
+    places = {text: Path(os.path.abspath(os.path.expanduser(text))) for text in texts}
+    groups: dict[str, list[tuple[str, Path]]] = {}
+    for file in component.user_files():
+        path = Path(os.path.abspath(file))
+        exact = [text for text, place in places.items() if place == path]
+        around = [text for text, place in places.items() if place in path.parents]
+        suffix = "" if path.is_dir() else path.suffix.lower()
+        for text in exact or around or [str(file)]:
+            within = path.relative_to(places[text]).as_posix() if around and not exact else ""
+            groups.setdefault(text, []).append((within or suffix, path))
+    return {text: _sha256(files) for text, files in groups.items()}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _texts(each)
+
+
+def _sha256(files: list[tuple[str, Path]]) -> str:
+    """Of names and contents; those of a folder are the files in it."""
+    found = []
+    for name, path in files:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UsageError(f"{path} is not a regular file; copy what it gives into one")
+        try:
+            for each in _files_in(path):
+                with each.open("rb") as content:
+                    digest = hashlib.file_digest(content, "sha256").hexdigest()
+                within = f"{name}/{each.relative_to(path).as_posix()}" if each != path else name
+                found.append([within, digest])
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+
+
+def _files_in(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        yield from (Path(folder, name) for name in sorted(names))
