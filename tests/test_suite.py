@@ -73,7 +73,20 @@ def test_a_sweep_has_a_row_for_every_combination() -> None:
         {"freezing": "head-only", "train.lr": "2"},
     ]
     assert made.rows[1].title == "freezing=all, train.lr=2"
-    assert made.name == "gpt2-sms-spam-by-freezing-train.lr", "another sweep is another suite"
+    assert made.name.startswith("gpt2-sms-spam-by-freezing-train.lr-")
+
+
+def test_sweep_with_other_values_or_another_file_has_another_name() -> None:
+    sweeps = [
+        ("x.toml", [("freezing", ["all", "head-only"])]),
+        ("x.toml", [("freezing", ["head-only", "all"])]),
+        ("x.toml", [("freezing", ["all"])]),
+        ("x.toml", [("train.lr", ["all"])]),
+        ("b/x.toml", [("freezing", ["all"])]),
+    ]
+    names = [sweep(base, axes).name for base, axes in sweeps]
+    assert len(set(names)) == len(names)
+    assert names == [sweep(base, axes).name for base, axes in sweeps]
 
 
 def test_seeds_are_no_rows() -> None:
@@ -103,6 +116,22 @@ def test_toml_rows_without_a_label_are_numbered() -> None:
     assert found.name == "mine"
     assert [row.label for row in found.rows] == ["1", "b"]
     assert found.rows[1].changes == {"freezing": "head-only", "train.lr": 1e-4}
+    assert [row.title for row in found.rows] == ["freezing=all", "the head"]
+
+
+@pytest.mark.parametrize(
+    ("value", "title"),
+    [
+        ("all", "k=all"),
+        (0.5, "k=0.5"),
+        (True, "k=true"),
+        ({"name": "lora", "r": 4}, "k=lora:r=4"),
+        ({"train": 0.5}, 'k={"train" = 0.5}'),
+        (["majority"], 'k=["majority"]'),
+    ],
+)
+def test_sweep_titles_write_values_as_toml_does(value: object, title: str) -> None:
+    assert sweep("x", [("k", [value])]).rows[0].title == title
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,45 @@ def test_a_method_beside_its_parts_in_a_row_is_refused_and_the_row_named(
         plan(options, catalog, msgspec.structs.replace(SUITE, rows=rows))
 
 
+@pytest.mark.parametrize(
+    ("changes", "for_all", "said"),
+    [
+        ({"poling": "mean"}, {}, "row 1 .*unknown key 'poling'; did you mean 'pooling'"),
+        ({"train.lr": -1}, {}, r"row 1 .*train.lr = -1: expected float > 0"),
+        ({"backbone.size": "tiny"}, {"train.epochs": 1}, "row 1 .*unknown key 'size'"),
+        (
+            {"freezing": "last-blocks:n=50"},
+            {"train.epochs": 1},
+            "no row of the suite is valid; row 1: freezing strategy 'last-blocks': n=50",
+        ),
+    ],
+)
+def test_plan_suite_with_a_mistake_in_a_row_refuses_the_suite(
+    changes: dict[str, Any],
+    for_all: dict[str, Any],
+    said: str,
+    options: RunOptions,
+    catalog: Catalog,
+) -> None:
+    spec = msgspec.structs.replace(SUITE, rows=(SuiteRow(label="1", changes=changes),))
+    with pytest.raises(UsageError, match=said):
+        plan_suite(spec, spec.rows, for_all, 1, options, catalog)
+
+
+def test_plan_suite_where_the_users_backbone_lacks_a_rows_option_keeps_the_other_rows(
+    options: RunOptions, catalog: Catalog
+) -> None:
+    rows = (
+        SuiteRow(label="1", changes={"pooling": "mean"}),
+        SuiteRow(label="2", changes={"backbone.size": "small"}),
+    )
+    changes = {key: value for key, value in SMALL.items() if key != "backbone"}
+    spec = msgspec.structs.replace(SUITE, changes=changes, rows=rows)
+    planned = plan(options, catalog, spec, backbone="gpt2-nano:weights=random")
+    assert [row.invalid for row in planned.rows] == [False, True]
+    assert "unknown key 'size'" in str(planned.rows[1].problem)
+
+
 class Elsewhere(Here, frozen=True):
     """Another version of things: what it runs is not what it was asked for."""
 

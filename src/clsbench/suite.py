@@ -18,10 +18,10 @@ from msgspec import Meta
 from clsbench.conversion import convert
 from clsbench.errors import UsageError
 from clsbench.spec import (
-    ComponentTable,
     PublishedAccuracy,
-    component_table,
+    fingerprint,
     format_component,
+    inline_toml,
     toml_tree,
 )
 
@@ -141,7 +141,7 @@ def check_suite(suite: SuiteSpec, where: str) -> None:
 def parse_suite(text: str, source: str) -> SuiteSpec:
     """Read a suite from TOML: ``base``, ``[[rows]]`` with ``label`` and ``changes``.
 
-    A row without a label is called by its number.
+    A row without a label is called by its number, one without a title by its changes.
 
     Raises:
         UsageError: it is no TOML, or no suite.
@@ -151,7 +151,9 @@ def parse_suite(text: str, source: str) -> SuiteSpec:
     if not isinstance(rows, list):
         raise UsageError(f"{source}: a suite has rows; write [[rows]] with changes = {{…}}")
     tree["rows"] = [
-        {"label": str(number), **row} if isinstance(row, Mapping) else row
+        {"label": str(number), "title": _title(row.get("changes")), **row}
+        if isinstance(row, Mapping)
+        else row
         for number, row in enumerate(rows, 1)
     ]
     suite = convert({"name": Path(source).stem, **tree}, SuiteSpec, source)
@@ -184,18 +186,25 @@ def sweep(base: str, axes: Sequence[tuple[str, Sequence[Change]]], name: str = "
     rows = []
     for number, values in enumerate(itertools.product(*(values for _, values in axes)), 1):
         changes = dict(zip(keys, values, strict=True))
-        title = ", ".join(f"{key}={_text(value)}" for key, value in changes.items())
-        rows.append(SuiteRow(label=str(number), title=title, changes=changes))
+        rows.append(SuiteRow(label=str(number), title=_title(changes), changes=changes))
+    # Other values, or another file of the same name, make another suite.
+    digest = fingerprint([base, [(key, list(map(_text, values))) for key, values in axes]])[:6]
     return SuiteSpec(
-        name=name or "-".join([Path(base).stem, "by", *keys]),
+        name=name or "-".join([Path(base).stem, "by", *keys, digest]),
         description=" × ".join(f"{key} ({len(values)})" for key, values in axes),
         base=base,
         rows=tuple(rows),
     )
 
 
+def _title(changes: object) -> str:
+    """``freezing=all, train.lr=1e-4``."""
+    if not isinstance(changes, Mapping):  # converting refuses it
+        return ""
+    return ", ".join(f"{key}={_text(value)}" for key, value in changes.items())
+
+
 def _text(value: Change) -> str:
-    if isinstance(value, Mapping):
-        table: ComponentTable = component_table(dict(value))
-        return format_component(table)
-    return str(value)
+    if isinstance(value, Mapping) and isinstance(value.get("name"), str):
+        return format_component(dict(value))
+    return value if isinstance(value, str) else inline_toml(value)

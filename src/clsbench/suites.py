@@ -22,7 +22,7 @@ from clsbench.catalog import Catalog
 from clsbench.claims import LOCKS, Claims, RunState, Watcher
 from clsbench.components import Executor
 from clsbench.environment import choose_device, circumstances
-from clsbench.errors import AssetError, ClsbenchError
+from clsbench.errors import AssetError, ClsbenchError, UsageError
 from clsbench.estimation import Speed, estimate_run, measure_speed
 from clsbench.jobs import Job
 from clsbench.options import RunOptions, plain_options
@@ -56,10 +56,11 @@ class PlannedRun(NamedTuple):
 class PlannedRow(NamedTuple):
     """A row and its runs, one a seed, planned but not run.
 
-    ``problem`` says why it cannot be run, ``not_applicable`` why it means nothing here; then there
-    are no runs. ``changes`` is how it differs from the base, the user's own changes included;
-    ``modified`` whether those, or a stand-in, make it another experiment than the suite means, so
-    that nothing that was published belongs to it.
+    ``problem`` says why it cannot be run, ``invalid`` whether that is a mistake in what it asks
+    for, ``not_applicable`` why it means nothing here; then there are no runs. ``changes`` is how it
+    differs from the base, the user's own changes included; ``modified`` whether those, or a
+    stand-in, make it another experiment than the suite means, so that nothing that was published
+    belongs to it.
     """
 
     row: SuiteRow
@@ -67,6 +68,7 @@ class PlannedRow(NamedTuple):
     runs: tuple[PlannedRun, ...] = ()
     modified: bool = False
     problem: str | None = None
+    invalid: bool = False
     not_applicable: str | None = None
     estimate: Estimate | None = None
 
@@ -105,7 +107,8 @@ def plan_suite(
     """Every row with what it would run; a row that cannot be run says why.
 
     Raises:
-        UsageError: the base does not exist, or what is changed for all rows fits none of them.
+        UsageError: the base does not exist, what is changed for all rows fits none of them, a row
+            is a mistake by itself, or no row is valid with what is changed for all.
     """
     base = find_spec(suite.base, catalog)
     labels = {row.label for row in rows}
@@ -114,6 +117,8 @@ def plan_suite(
     for_all = expand_method(for_all, catalog)
     if for_all:
         resolve(base, {**suite.changes, **for_all}, catalog)
+    for row in rows:
+        _refuse_mistakes(row, suite, base, for_all, catalog)
     device = choose_device(options.device, options.precision)
     planned = []
     with circumstances(options):
@@ -122,9 +127,32 @@ def plan_suite(
         for row in rows:
             tell(row)
             planned.append(_plan_row(row, ground))
+    if all(row.invalid for row in planned):
+        problems = dict.fromkeys(f"row {row.row.label}: {row.problem}" for row in planned)
+        raise UsageError("no row of the suite is valid; " + "; ".join(problems))
     return SuitePlan(
         suite, dict(for_all), seeds if isinstance(seeds, int) else tuple(seeds), tuple(planned)
     )
+
+
+def _refuse_mistakes(
+    row: SuiteRow,
+    suite: SuiteSpec,
+    base: ExperimentSpec,
+    for_all: Mapping[str, Any],
+    catalog: Catalog,
+) -> None:
+    """Refuse a row that cannot be resolved, such as one with a misspelt key.
+
+    One that is sound without what the user changes for all rows stays, for the others may fit that.
+    """
+    try:
+        resolve(base, suite.changes_of(row, for_all), catalog)
+    except ClsbenchError as error:
+        try:
+            resolve(base, suite.changes_of(row, {}), catalog)
+        except ClsbenchError:
+            raise type(error)(f"row {row.label} ({row.title}): {error}") from None
 
 
 class _Ground(NamedTuple):
@@ -162,7 +190,8 @@ def _plan_row(row: SuiteRow, ground: _Ground) -> PlannedRow:
         ground.unreachable[wanted] = str(error)
         return PlannedRow(row, changes, problem=str(error))
     except ClsbenchError as error:
-        return PlannedRow(row, changes, problem=str(error))
+        invalid = isinstance(error, UsageError)
+        return PlannedRow(row, changes, problem=str(error), invalid=invalid)
     except Exception as error:  # of a component: a row that fails leaves the others alone
         return PlannedRow(row, changes, problem=f"{type(error).__name__}: {error}")
     try:

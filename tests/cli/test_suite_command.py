@@ -56,6 +56,8 @@ def test_what_cannot_be_is_refused_at_once(clsbench: Command, tmp_path: Path) ->
         (["gpt2-sms-spam-ablation", "--seeds", "1,-1"], "a seed is 0 or more"),
         (["gpt2-sms-spam", "--sweep", "seed=1,2"], "seeds are no rows; write --seeds 1,2,3"),
         (["gpt2-sms-spam", "--sweep", "freezing"], "is no KEY=A,B,C"),
+        (["gpt2-sms-spam", "--sweep", "poling=mean,max"], "'poling'; did you mean 'pooling'?"),
+        (["gpt2-sms-spam", "--sweep", "pooling=mean,mex"], "row 2 (pooling=mex): there is no"),
     ):
         done = clsbench("suite", *arguments)
         assert done.returncode == 2, done.stderr

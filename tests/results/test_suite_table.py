@@ -11,7 +11,7 @@ import pytest
 from clsbench.errors import UsageError
 from clsbench.record import FastPath, KeptActivations
 from clsbench.report.page.answer import answer
-from clsbench.results.comparison import sharing_texts, training_cost
+from clsbench.results.comparison import compare_runs, sharing_texts, training_cost
 from clsbench.results.mistakes import mistakes
 from clsbench.results.run_rows import rows_of_runs
 from clsbench.results.standing import baselines, smallest_shown, standing, trained
@@ -180,6 +180,21 @@ def test_rows_are_called_by_what_tells_them_from_most(tmp_path: Path) -> None:
     assert titles == ["gpt2-sms-spam", "all", "lr=0.1"]
     two = [row.title for row in rows_of_runs(scan(tmp_path).runs[:2]).rows]
     assert two == ["last-blocks:n=1", "all"]
+
+
+def test_rows_that_are_no_known_experiment_are_titled_by_their_choices(tmp_path: Path) -> None:
+    head_only = {"name": "head-only"}
+    specs = [
+        make_spec(),
+        make_spec(freezing=head_only),
+        {**make_spec(freezing=head_only), "adapter": {"name": "lora", "r": 8}},
+    ]
+    rows = [Row(record={"spec": spec, "modified": n > 0}) for n, spec in enumerate(specs)]
+    make_figures(tmp_path, rows)
+    runs = scan(tmp_path).runs
+    titles = [row.title for row in rows_of_runs(runs).rows]
+    assert titles == ["last-blocks:n=1", "head-only, no adapter", "lora:r=8"]
+    assert [each.name for each in compare_runs(runs).contenders if each.runs] == titles
 
 
 def test_one_experiment_without_baselines_is_reported_alone(tmp_path: Path) -> None:

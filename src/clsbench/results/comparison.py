@@ -28,7 +28,7 @@ from clsbench.results.paired import (
 from clsbench.results.seeds import accuracy_interval
 from clsbench.results.store import StoredRun
 
-_NOT_TOLD_APART_BY = ("seed", "name", "baselines")
+_NOT_TOLD_APART_BY = ("seed", "name", "description", "published", "baselines")
 
 
 class Contender(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,26 +232,42 @@ def _baselines(answers: Sequence[tuple[StoredRun, Answers]]) -> list[_Side]:
 
 
 def _names(runs: Sequence[StoredRun]) -> list[str]:
-    """What tells the runs apart: the settings in which they differ, or else their directories."""
-    settings = [flat_settings(run.record.spec) for run in runs]
+    """The choices that distinguish each run from the others, or else the directories.
+
+    What most runs have in common is left out. A run with all of that is named by its experiment
+    where it is that experiment unchanged, and by every setting in which the runs differ otherwise.
+    """
+    settings = [_flat_settings(run.record.spec) for run in runs]
     keys = dict.fromkeys(key for each in settings for key in each)
-    telling = [key for key in keys if len({each.get(key) for each in settings}) > 1]
-    names = [
-        ", ".join(setting_text(key, each) for key in telling) or str(run.record.experiment)
-        for run, each in zip(runs, settings, strict=True)
-    ]
+    usual: dict[str, str | None] = {}
+    varying = []
+    for key in keys:
+        [(value, count), *others] = Counter(each.get(key) for each in settings).most_common()
+        if others:
+            varying.append(key)
+        if count > len(settings) / 2:
+            usual[key] = value
+    names = []
+    for run, each in zip(runs, settings, strict=True):
+        chosen = [key for key in varying if key not in usual or each.get(key) != usual[key]]
+        if not chosen and run.record.modified:
+            chosen = varying
+        names.append(", ".join(_setting_text(key, each) for key in chosen))
+    names = [name or run.record.experiment for name, run in zip(names, runs, strict=True)]
     if len(set(names)) < len(names):
         return [run.path.name for run in runs]
     return names
 
 
-def setting_text(key: str, settings: Mapping[str, str]) -> str:
-    """A setting in a name: ``head-only``, ``lr=0.001``."""
-    value = settings.get(key, "none")
-    return value if "." not in key else f"{key.rpartition('.')[2]}={value}"
+def _setting_text(key: str, settings: Mapping[str, str]) -> str:
+    """A setting in a name: ``head-only``, ``lr=0.001``, ``no adapter``."""
+    value = settings.get(key)
+    if "." in key:
+        return f"{key.rpartition('.')[2]}={value}"
+    return f"no {key}" if value is None else value
 
 
-def flat_settings(spec: Mapping[str, Any]) -> dict[str, str]:
+def _flat_settings(spec: Mapping[str, Any]) -> dict[str, str]:
     """What tells experiments apart: components and settings as text, by dotted key."""
     from clsbench.spec import COMPONENT_KEYS, component_table, format_component
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from clsbench.errors import UsageError
-from clsbench.record import RunRecord
 from clsbench.results.answers import read_answers
-from clsbench.results.comparison import compare_runs, flat_settings, setting_text
+from clsbench.results.comparison import compare_runs
 from clsbench.results.store import StoredRun
 from clsbench.results.suite_results import RowResult, SuiteResults
 from clsbench.spec import PublishedFigures
@@ -76,27 +74,7 @@ def _groups(runs: Sequence[StoredRun]) -> list[tuple[str, list[StoredRun]]]:
         # One experiment without baselines: nothing to compare, but all the rest to report.
         return [(runs[0].record.experiment, list(runs))]
     contenders = [each for each in comparison.contenders if each.runs]
-    groups = [[by_name[name] for name in each.runs] for each in contenders]
-    titles = _titles([group[0].record for group in groups])
-    if len(set(titles)) < len(titles):
-        titles = [each.name for each in contenders]
-    return list(zip(titles, groups, strict=True))
-
-
-def _titles(records: Sequence[RunRecord]) -> list[str]:
-    """The settings in which each differs from the others; what most have in common is left out."""
-    settings = [flat_settings(record.spec) for record in records]
-    usual: dict[str, str | None] = {}
-    for key in dict.fromkeys(key for each in settings for key in each):
-        value, count = Counter(each.get(key) for each in settings).most_common(1)[0]
-        if count > len(settings) / 2:
-            usual[key] = value
-    titles = []
-    for record, each in zip(records, settings, strict=True):
-        keys = dict.fromkeys((*each, *usual))
-        telling = [k for k in keys if k not in usual or each.get(k) != usual[k]]
-        titles.append(", ".join(setting_text(k, each) for k in telling) or record.experiment)
-    return titles
+    return [(each.name, [by_name[name] for name in each.runs]) for each in contenders]
 
 
 def _row(number: int, title: str, runs: Sequence[StoredRun]) -> RowResult:
