@@ -25,10 +25,9 @@ from clsbench.results.paired import (
     rank_ranges,
     verdict_on,
 )
+from clsbench.results.run_names import names_of
 from clsbench.results.seeds import accuracy_interval
 from clsbench.results.store import StoredRun
-
-_NOT_TOLD_APART_BY = ("seed", "name", "description", "published", "baselines")
 
 
 class Contender(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,7 +210,7 @@ def _sides(
         # A run that was repeated says nothing new.
         groups.setdefault(key, {}).setdefault(int(run.record.spec["seed"]), (run, each))
     firsts = [next(iter(group.values()))[0] for group in groups.values()]
-    names = _names(firsts) if given is None else [given[run.path.name] for run in firsts]
+    names = names_of(firsts) if given is None else [given[run.path.name] for run in firsts]
     return [
         _Side(
             name,
@@ -229,59 +228,6 @@ def _baselines(answers: Sequence[tuple[StoredRun, Answers]]) -> list[_Side]:
         for name, called in each.baselines.items():
             found.setdefault(name, _Side(f"baseline {name}", (run,), {}, {None: called}))
     return list(found.values())
-
-
-def _names(runs: Sequence[StoredRun]) -> list[str]:
-    """The choices that distinguish each run from the others, or else the directories.
-
-    What most runs have in common is left out. A run with all of that is named by its experiment
-    where it is that experiment unchanged, and by every setting in which the runs differ otherwise.
-    """
-    settings = [_flat_settings(run.record.spec) for run in runs]
-    keys = dict.fromkeys(key for each in settings for key in each)
-    usual: dict[str, str | None] = {}
-    varying = []
-    for key in keys:
-        [(value, count), *others] = Counter(each.get(key) for each in settings).most_common()
-        if others:
-            varying.append(key)
-        if count > len(settings) / 2:
-            usual[key] = value
-    names = []
-    for run, each in zip(runs, settings, strict=True):
-        chosen = [key for key in varying if key not in usual or each.get(key) != usual[key]]
-        if not chosen and run.record.modified:
-            chosen = varying
-        names.append(", ".join(_setting_text(key, each) for key in chosen))
-    names = [name or run.record.experiment for name, run in zip(names, runs, strict=True)]
-    if len(set(names)) < len(names):
-        return [run.path.name for run in runs]
-    return names
-
-
-def _setting_text(key: str, settings: Mapping[str, str]) -> str:
-    """A setting in a name: ``head-only``, ``lr=0.001``, ``no adapter``."""
-    value = settings.get(key)
-    if "." in key:
-        return f"{key.rpartition('.')[2]}={value}"
-    return f"no {key}" if value is None else value
-
-
-def _flat_settings(spec: Mapping[str, Any]) -> dict[str, str]:
-    """What tells experiments apart: components and settings as text, by dotted key."""
-    from clsbench.spec import COMPONENT_KEYS, component_table, format_component
-
-    found: dict[str, str] = {}
-    for key, value in spec.items():
-        if key in _NOT_TOLD_APART_BY or value is None:
-            continue
-        if key in COMPONENT_KEYS:
-            found[key] = format_component(component_table(value))
-        elif isinstance(value, Mapping):
-            found |= {f"{key}.{inner}": str(each) for inner, each in value.items()}
-        else:
-            found[key] = str(value)
-    return found
 
 
 # --- how they compare -----------------------------------------------------------------------------

@@ -1,0 +1,63 @@
+"""What to call runs that are shown side by side: the choices that distinguish them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clsbench.results.store import StoredRun
+from clsbench.spec import COMPONENT_KEYS, component_table, format_component
+
+_NOT_TOLD_APART_BY = ("seed", "name", "description", "published", "baselines")
+
+
+def names_of(runs: Sequence[StoredRun]) -> list[str]:
+    """The choices that distinguish each run from the others, or else the directories.
+
+    What most runs have in common is left out. A run with all of that is named by its experiment
+    where it is that experiment unchanged, and by every setting in which the runs differ otherwise.
+    """
+    settings = [_flat_settings(run.record.spec) for run in runs]
+    keys = dict.fromkeys(key for each in settings for key in each)
+    usual: dict[str, str | None] = {}
+    varying = []
+    for key in keys:
+        [(value, count), *others] = Counter(each.get(key) for each in settings).most_common()
+        if others:
+            varying.append(key)
+        if count > len(settings) / 2:
+            usual[key] = value
+    names = []
+    for run, each in zip(runs, settings, strict=True):
+        chosen = [key for key in varying if key not in usual or each.get(key) != usual[key]]
+        if not chosen and run.record.modified:
+            chosen = varying
+        names.append(", ".join(_setting_text(key, each) for key in chosen))
+    names = [name or run.record.experiment for name, run in zip(names, runs, strict=True)]
+    if len(set(names)) < len(names):
+        return [run.path.name for run in runs]
+    return names
+
+
+def _setting_text(key: str, settings: Mapping[str, str]) -> str:
+    """A setting in a name: ``head-only``, ``lr=0.001``, ``no adapter``."""
+    value = settings.get(key)
+    if "." in key:
+        return f"{key.rpartition('.')[2]}={value}"
+    return f"no {key}" if value is None else value
+
+
+def _flat_settings(spec: Mapping[str, Any]) -> dict[str, str]:
+    """What tells experiments apart: components and settings as text, by dotted key."""
+    found: dict[str, str] = {}
+    for key, value in spec.items():
+        if key in _NOT_TOLD_APART_BY or value is None:
+            continue
+        if key in COMPONENT_KEYS:
+            found[key] = format_component(component_table(value))
+        elif isinstance(value, Mapping):
+            found |= {f"{key}.{inner}": str(each) for inner, each in value.items()}
+        else:
+            found[key] = str(value)
+    return found
