@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from clsbench.components import Pooling as Pooling
     from clsbench.components import Tokenizer as Tokenizer
     from clsbench.components import last_blocks as last_blocks
+    from clsbench.data.delimited import Table as Table
+    from clsbench.data.delimited import TableRow as TableRow
+    from clsbench.data.delimited import read_table as read_table
     from clsbench.errors import AssetError as AssetError
     from clsbench.errors import ClsbenchError as ClsbenchError
     from clsbench.errors import PluginError as PluginError
@@ -65,6 +68,7 @@ if TYPE_CHECKING:
     from clsbench.values import RunPlan as RunPlan
     from clsbench.values import Stage as Stage
     from clsbench.values import StepReport as StepReport
+    from clsbench.values import TableFormat as TableFormat
     from clsbench.values import WebFile as WebFile
     from clsbench.worker import perform_job as perform_job
     from clsbench.worker import perform_job_away as perform_job_away
@@ -117,6 +121,9 @@ _HOMES = {
     "StepReport": "values",
     "SuiteRow": "suite",
     "SuiteSpec": "suite",
+    "Table": "data.delimited",
+    "TableFormat": "values",
+    "TableRow": "data.delimited",
     "Tokenizer": "components",
     "TrainSettings": "spec",
     "UsageError": "errors",
@@ -129,6 +136,7 @@ _HOMES = {
     "perform_job": "worker",
     "perform_job_away": "worker",
     "portable_job": "worker",
+    "read_table": "data.delimited",
     "run": "api",
     "select_positions": "model.packing",
     "store_result": "worker",

@@ -15,7 +15,15 @@ import msgspec
 
 from clsbench.spec import ExperimentSpec, Method, SplitName
 from clsbench.suite import SuiteSpec
-from clsbench.values import Asset, Corpus, Files, NumericalCheck, ParameterInfo, Stage
+from clsbench.values import (
+    Asset,
+    Corpus,
+    Files,
+    NumericalCheck,
+    ParameterInfo,
+    Stage,
+    TableFormat,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -76,6 +84,14 @@ class Dataset(Component, frozen=True):
             UsageError: a file that the user named is not what it should be.
         """
         raise _unwritten(self, "load")
+
+    def table_format(self, quoting: str) -> TableFormat:
+        """How ``clsbench predict --csv`` reads further texts for a run on this data set.
+
+        ``quoting`` is the spec's ``data.quoting``. A data set that reads the user's own file gives
+        the format in which it reads that file.
+        """
+        return TableFormat()
 
 
 class Tokenizer(Protocol):

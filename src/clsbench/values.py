@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,6 +69,27 @@ class Corpus(msgspec.Struct, frozen=True, kw_only=True):
     texts: Sequence[str]
     labels: Sequence[int]
     splits: Sequence[str] | None = None
+
+
+class TableFormat(msgspec.Struct, frozen=True, kw_only=True):
+    """How a file of texts is written, and which of its columns holds the texts."""
+
+    format: Annotated[
+        Literal["csv", "tsv", "jsonl"] | None,
+        Meta(description="csv, tsv or jsonl (default: by the file's ending)"),
+    ] = None
+    delimiter: Annotated[
+        Annotated[str, Meta(pattern=r'^[^"\r\n\x00]$')] | None,
+        Meta(description="the character between two columns (default: a comma, a tab in TSV)"),
+    ] = None
+    quoting: Annotated[
+        Literal["default", "none"],
+        Meta(description="default: double quotes enclose a field; none: they are part of it"),
+    ] = "default"
+    encoding: Annotated[
+        str, Meta(min_length=1, description="the character encoding, such as utf-16 or latin-1")
+    ] = "utf-8"
+    text: Annotated[str, Meta(min_length=1, description="the column that holds the texts")] = "text"
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):

@@ -239,8 +239,8 @@ HEADER = "text,label\n"
         ("txt,label\na,b\n", "line 1: there is no column 'text'; did you mean 'txt'?"),
         ("txt,label\na,b\n", "Its columns: txt, label"),
         ("alpha,beta\na,b\n", "choose from: alpha, beta"),
-        ("text;label\na;b\n", "Are the columns separated by a semicolon? Say delimiter=;"),
-        ("text\tlabel\na\tb\n", "separated by a tab? Say format=tsv"),
+        ("text;label\na;b\n", "Are the columns separated by a semicolon? Give delimiter=;"),
+        ("text\tlabel\na\tb\n", "separated by a tab? Give format=tsv"),
         ("text,text,label\na,b,c\n", "line 1: the header names the column 'text' 2 times"),
         (HEADER + "a,x\nb,y,z\n", "line 3: 3 fields where the header has 2"),
         (HEADER + "a,x\n\nb\n", "line 4: 1 field where the header has 2"),
@@ -252,9 +252,9 @@ HEADER = "text,label\n"
         (HEADER + "a,x\nb,x\n", "every row has the label 'x'"),
         (HEADER + "a,1\nb,2\nc,3\n", "every row has another label"),
         (HEADER + "a,1\nb,2\nc,1.0\n", "the labels '1' (line 2) and '1.0' (line 4)"),
-        (HEADER.encode() + b"a,x\nb\xe9,y\n", "line 3: byte 0xe9 (byte 16 of the file)"),
+        (HEADER.encode() + b"a,x\nb\xe9,y\n", "line 3: byte 0xe9 at offset 16"),
         (b"\xef\xbb\xbf" + HEADER.encode() + b"\xff,y\n", "line 2: byte 0xff"),
-        (HEADER + "a,x\nb\0,y\n", "line 3: a NUL byte (byte 16 of the file)"),
+        (HEADER + "a,x\nb\0,y\n", "line 3: a NUL character at offset 16"),
         ((HEADER + "a,b\n").encode("utf-16"), "UTF-16"),
     ],
 )
@@ -265,8 +265,8 @@ def test_a_bad_csv_is_told_with_its_line(content: str | bytes, said: str, write:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"text": "a", "label": 1}\n{"text": "b",}\n', "line 2: no valid JSON"),
-        ('[\n{"text": "b"}\n]', "line 1: no valid JSON"),
+        ('{"text": "a", "label": 1}\n{"text": "b",}\n', "line 2: not valid JSON"),
+        ('[\n{"text": "b"}\n]', "line 1: not valid JSON"),
         ('[\n{"text": "b"}\n]', "JSON Lines"),
         ('["a", "b"]', "line 1: expected one JSON object a line, got an array"),
         ('{"text": 7, "label": 1}', "line 1: 'text' holds a number, expected text"),
@@ -275,13 +275,13 @@ def test_a_bad_csv_is_told_with_its_line(content: str | bytes, said: str, write:
         ('{"text": "a", "label": {"b": 1}}', "'label' holds an object"),
         ('{"text": null, "label": 1}', "empty text in 'text' (line 1)"),
         ('{"text": "a", "label": null}', "without a label in 'label' (line 1)"),
-        ('{"text": "a", "label": NaN}', "NaN is no JSON number"),
+        ('{"text": "a", "label": NaN}', "NaN is not a JSON number"),
         ('{"txt": "a", "label": 1}', "line 1: the object has no key 'text'; did you mean 'txt'?"),
         ('{"text": "\\ud83d", "label": 1}', "half a surrogate pair"),
         ('{"text": "a\\u0000", "label": 1}', "NUL character"),
-        ('{"text": "a", "label": ' + "9" * 5000 + "}", "line 1: no valid JSON"),
-        ("[" * 100_000, "line 1: no valid JSON"),
-        ('{"text": "a"', "line 1: no valid JSON"),
+        ('{"text": "a", "label": ' + "9" * 5000 + "}", "line 1: not valid JSON"),
+        ("[" * 100_000, "line 1: not valid JSON"),
+        ('{"text": "a"', "line 1: not valid JSON"),
     ],
 )
 def test_bad_json_lines_are_told_with_their_line(content: str, said: str, write: Write) -> None:
@@ -295,7 +295,9 @@ def test_a_comma_in_an_unquoted_text_is_told_where_quotes_are_not_read(write: Wr
 
 def test_an_unknown_split_is_told(write: Write) -> None:
     path = write("text,label,s\na,x,train\nb,y,tets\n")
-    assert "line 3: 'tets' in 's' is no split; did you mean 'test'?" in complaint(path, split="s")
+    assert "line 3: 'tets' in 's' is not a split; did you mean 'test'?" in complaint(
+        path, split="s"
+    )
 
 
 def test_one_column_cannot_be_two_things(write: Write) -> None:
@@ -307,7 +309,7 @@ def test_paths_that_are_no_files(tmp_path: Path) -> None:
     assert "there is no such file" in complaint(tmp_path / "none.csv")
     assert "is a directory" in complaint(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    assert "no regular file" in complaint(tmp_path / "pipe")
+    assert "is a pipe" in complaint(tmp_path / "pipe")
     with pytest.raises(clsbench.UsageError, match="cannot be read"):
         DelimitedFile(path="a\0b").load({}, "default")
     with pytest.raises(clsbench.UsageError, match="no such file"):

@@ -3,16 +3,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from click.testing import CliRunner, Result
 
-from clsbench.cli.predict import read_column
-from clsbench.errors import UsageError
+import clsbench as api
+from clsbench.cli.predict import predict
+from clsbench.cli.session import Session
+from clsbench.errors import ClsbenchError
 from command_line import Command
 
 TEXTS = ["apple number 3", "pear number 8", "apple number 99"]
@@ -27,13 +27,14 @@ def test_texts_from_arguments_stdin_and_csv_agree(
     clsbench: Command, finished: dict[str, Any], tmp_path: Path
 ) -> None:
     run = finished["path"]
-    by_arguments = clsbench("predict", run, *TEXTS, "--format", "json")
+    by_arguments = clsbench("predict", run, *TEXTS, "--json")
     assert by_arguments.returncode == 0, by_arguments.stderr
-    by_lines = clsbench("predict", run, "--format", "json", text_in="\n".join(TEXTS) + "\n")
+    by_lines = clsbench("predict", run, "--json", text_in="\n".join(TEXTS) + "\n")
+    assert by_arguments.stdout == by_lines.stdout
     file = tmp_path / "texts.csv"
     file.write_text("id,body\n" + "".join(f"{n},{t}\n" for n, t in enumerate(TEXTS)))
-    by_csv = clsbench("predict", run, "--csv", file, "--column", "body", "--format", "json")
-    assert by_arguments.stdout == by_lines.stdout == by_csv.stdout
+    by_csv = clsbench("predict", run, "--csv", file, "--column", "body", "--json")
+    assert probabilities(by_csv.stdout) == probabilities(by_lines.stdout)
     for text, shares in zip(TEXTS, probabilities(by_arguments.stdout), strict=True):
         assert shares.keys() == {"apple", "pear"}
         assert sum(shares.values()) == pytest.approx(1)
@@ -75,82 +76,181 @@ def test_no_texts_at_all(clsbench: Command, finished: dict[str, Any]) -> None:
     [
         (["nosuchrun", "text"], "there is no run 'nosuchrun'"),
         (["latest", "text", "--csv", "x.csv"], "give texts or --csv FILE, not both"),
-        (["latest", "--column", "body"], "--column belongs to --csv FILE"),
-        (["latest", "--csv", "nowhere.csv"], "nowhere.csv cannot be read"),
-        (["latest", "text", "--format", "xml"], "'xml'"),
+        (["latest", "--column", "body"], "--column body belongs to --csv FILE"),
+        (["latest", "--delimiter", ";"], "--delimiter ';' belongs to --csv FILE"),
+        (["latest", "text", "--encoding", "latin-1"], "--encoding belongs to --csv FILE or stdin"),
+        (["latest", "text", "--json", "--format", "csv"], "leave out --output and --format"),
+        (["latest", "text", "--output", "a.xyz"], "its ending does not name a format"),
+        (["latest", "text", "--output", "no/a.csv"], "there is no folder"),
+        (["latest", "--csv", __file__, "--output", __file__, "--format", "csv"], "is the file of"),
     ],
 )
-def test_bad_input(clsbench: Command, arguments: list[str], message: str) -> None:
-    done = clsbench("predict", *arguments)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert message in done.stderr
-
-
-def test_a_column(tmp_path: Path) -> None:
-    file = tmp_path / "a.tsv"
-    file.write_bytes('\ufefftext\tn\n"two\nlines"\t1\n\t2\n'.encode())
-    assert read_column(file, "text") == ["two\nlines", ""]
-    with pytest.raises(UsageError, match="has no column 'texts'; did you mean 'text'"):
-        read_column(file, "texts")
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ("id,text\n1,see you, at seven\n", "line 2: the header names 2 columns, but here are 3"),
-        ('id,text\n\n1,"a\nb"\n2\n', "line 5: the header names 2 columns, but here are 1"),
-        ("text,text\na,b\n", "line 1: .*'text' 2 times"),
-        ("", "is empty"),
-        ('id,text\n1,"a\nb', "line 2: unexpected end of data"),
-    ],
-)
-def test_a_damaged_csv_is_refused_with_its_line(tmp_path: Path, content: str, said: str) -> None:
-    file = tmp_path / "a.csv"
-    file.write_text(content)
-    with pytest.raises(UsageError, match=said):
-        read_column(file, "text")
-
-
-def test_json_lines(tmp_path: Path) -> None:
-    file = tmp_path / "a.jsonl"
-    file.write_text('{"body": "two\\nlines", "n": 1}\n\n{"n": 2, "body": "{"}\n')
-    assert read_column(file, "body") == ["two\nlines", "{"]
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ('{"text": "a"}\n{"txt": "b"}\n', "line 2: no key 'text'; did you mean 'txt'"),
-        ('[{"text": "a"}]\n', "line 1: expected one JSON object a line"),
-        ('{\n"text": "a"}\n', "line 1: expected one JSON object a line"),
-        ('{"text": 3}\n', "line 1: what 'text' holds is no text"),
-        ('{"text": null}\n', "line 1: what 'text' holds is no text"),
-    ],
-)
-def test_damaged_json_lines_are_refused_with_their_line(
-    tmp_path: Path, content: str, said: str
+def test_predict_refuses_what_does_not_fit_together(
+    arguments: list[str], message: str, tmp_path: Path
 ) -> None:
-    file = tmp_path / "a.jsonl"
-    file.write_text(content)
-    with pytest.raises(UsageError, match=said):
-        read_column(file, "text")
+    with pytest.raises(ClsbenchError) as caught:
+        in_process(*arguments, "--out", str(tmp_path))
+    assert caught.value.exit_code == 2
+    assert message in str(caught.value)
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"))))
-def test_any_texts_survive_a_csv(texts: list[str]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "a.csv")
-        with file.open("w", newline="", encoding="utf-8") as lines:
-            writer = csv.writer(lines)
-            writer.writerow(["id", "text"])
-            writer.writerows(enumerate(texts))
-        assert read_column(file, "text") == texts
+def test_predict_with_an_unknown_format_exits_with_2(clsbench: Command) -> None:
+    done = clsbench("predict", "latest", "text", "--format", "xml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'xml'" in done.stderr
 
 
-@pytest.mark.parametrize("content", [b"text\n\xff\xfe\n", b'text\n"unclosed'])
-def test_a_file_that_is_no_csv(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / "a.csv"
+# --- what predicts is what trained ----------------------------------------------------------------
+
+
+def in_process(*arguments: str | Path, text_in: bytes = b"") -> Result:
+    """The command in this process; an error of clsbench is raised."""
+    done = CliRunner().invoke(
+        predict, [str(argument) for argument in arguments], input=text_in, obj=Session(quiet=True)
+    )
+    if isinstance(done.exception, ClsbenchError):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done
+
+
+class Trained(NamedTuple):
+    """A finished run, and the file that it was trained on."""
+
+    run: str
+    file: Path
+
+
+def train(folder: Path, content: bytes, name: str, quoting: str, **options: str) -> Trained:
+    """Train a head for one epoch on a file with these contents."""
+    file = folder / name
     file.write_bytes(content)
-    with pytest.raises(UsageError, match=str(file)):
-        read_column(file, "text")
+    spec = api.ExperimentSpec(
+        dataset={"name": "csv", "path": str(file), **options},
+        backbone="gpt2-nano",
+        freezing="head-only",
+        baselines=(),
+    )
+    changes = {"data.quoting": quoting, "data.balance": False, "train.epochs": 1}
+    store = folder / "runs"
+    api.run(spec, settings=changes, out=store, offline=True, threads=1, cache_disk="0")
+    (record,) = store.glob("*/record.json")
+    return Trained(str(record.parent), file)
+
+
+def stored_by_row(run: str) -> list[list[float]]:
+    """The probabilities in predictions.csv by the row of the corpus."""
+    with (Path(run) / "predictions.csv").open(newline="") as lines:
+        header, *rows = csv.reader(lines)
+    assert header[:3] == ["split", "row", "label"]
+    by_row = {int(row[1]): [float(share) for share in row[3:]] for row in rows}
+    return [by_row[row] for row in range(len(by_row))]
+
+
+QUOTED = [f'"win a prize now {n}"' for n in range(30)] + ['"and a single quote begins this']
+PLAIN = [f"see you at seven {n}" for n in range(31)]
+ROWS = [row for pair in zip(QUOTED, PLAIN, strict=True) for row in pair]
+LABELS = ["spam", "ham"] * 31
+
+
+def lines_of(delimiter: str, texts: list[str]) -> str:
+    rows = zip(["text", *texts], ["label", *LABELS], strict=True)
+    return "".join(f"{text}{delimiter}{label}\n" for text, label in rows)
+
+
+@pytest.fixture(scope="module")
+def quoted(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Quotes are part of the texts."""
+    content = lines_of("\t", ROWS).encode()
+    return train(tmp_path_factory.mktemp("quoted"), content, "t.tsv", "none")
+
+
+@pytest.fixture(scope="module")
+def semicolons(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Columns separated by semicolons, in Latin-1, in a file whose ending says something else."""
+    content = lines_of(";", ['"café; a\nb"', *PLAIN, *PLAIN[1:]]).encode("latin-1")
+    options = {"format": "csv", "delimiter": ";", "encoding": "latin-1"}
+    folder = tmp_path_factory.mktemp("semicolons")
+    return train(folder, content, "t.tsv", "default", **options)
+
+
+@pytest.mark.parametrize("name", ["quoted", "semicolons"])
+def test_predict_of_the_training_file_agrees_with_predictions_csv_row_for_row(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    trained: Trained = request.getfixturevalue(name)
+    written = tmp_path / "answers.csv"
+    in_process(trained.run, "--csv", trained.file, "--output", written)
+    answers = list(csv.DictReader(written.open(newline="", encoding="utf-8")))
+    stored = stored_by_row(trained.run)
+    assert len(answers) == len(stored) == 62
+    texts = ROWS if name == "quoted" else ["café; a\nb", *PLAIN, *PLAIN[1:]]
+    assert [answer["text"] for answer in answers] == texts
+    assert [answer["label"] for answer in answers] == LABELS
+    predicted = [[float(a["probability_ham"]), float(a["probability_spam"])] for a in answers]
+    assert [max(row) == row[1] for row in predicted] == [max(row) == row[1] for row in stored]
+    for ours, theirs in zip(predicted, stored, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-6)
+
+
+def test_options_read_a_file_that_is_written_otherwise(quoted: Trained, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_bytes('body;n\n"caf\xe9";1\n'.encode("latin-1"))
+    latin = (quoted.run, "--csv", other, "--encoding", "latin-1", "--delimiter", ";")
+    for more, text in (((), '"café"'), (("--quoting", "default"), "café")):
+        done = in_process(*latin, "--column", "body", *more, "--format", "jsonl")
+        assert json.loads(done.stdout)["body"] == text
+    for arguments, said in (
+        (latin, r"line 1: there is no column 'text'.*by --column COLUMN"),
+        (latin[:-2], r"separated by a semicolon. Give --delimiter ';'"),
+        (latin[:3], r"line 2: byte 0xe9 at offset 11 .*--encoding latin-1"),
+        ((*latin, "--delimiter", ";;"), r"delimiter = ';;': expected the character between"),
+    ):
+        with pytest.raises(ClsbenchError, match=said):
+            in_process(*arguments)
+
+
+def test_a_blank_line_is_answered_on_stdin_as_in_a_file_of_one_column(
+    quoted: Trained, tmp_path: Path
+) -> None:
+    file = tmp_path / "e.csv"
+    file.write_bytes(b"text\nwin a prize now\n\nsee you at seven\n")
+    by_file = in_process(quoted.run, "--csv", file, "--format", "csv")
+    lines = b"win a prize now\n\nsee you at seven\n"
+    by_lines = in_process(quoted.run, "--format", "csv", text_in=lines)
+    assert by_file.stdout == by_lines.stdout
+    texts = [row["text"] for row in csv.DictReader(io.StringIO(by_lines.stdout))]
+    assert texts == ["win a prize now", "", "see you at seven"]
+    marked = in_process(quoted.run, "--format", "csv", text_in=b"\xef\xbb\xbf" + lines)
+    assert marked.stdout == by_lines.stdout
+    for wrong in (lines.decode().encode("utf-16"), b"caf\xe9\n", b"\x1f\x8b\x08"):
+        with pytest.raises(ClsbenchError, match=r"^stdin"):
+            in_process(quoted.run, text_in=wrong)
+
+
+def test_json_lines_keep_all_keys_in_every_form_of_output(quoted: Trained, tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"id": 1, "text": "a", "predicted": "x"},
+        {"id": 2, "more": {"a": [2**70, "\ud800"]}, "text": "b\n"},
+    ]
+    file = tmp_path / "t.jsonl"
+    file.write_text("\n\n".join(map(json.dumps, rows)))
+    options = (quoted.run, "--csv", file)
+    in_process(*options, "-o", tmp_path / "answers.jsonl")
+    lines = (tmp_path / "answers.jsonl").read_text("utf-8").split("\n")
+    answers = [json.loads(line) for line in lines if line]
+    for answer, row in zip(answers, rows, strict=True):
+        assert {key: answer[key] for key in row} == row
+    shown = json.loads(in_process(*options, "--json").stdout)["predictions"]
+    rows[1]["more"]["a"][1] = "?"
+    assert [prediction["columns"] for prediction in shown] == rows
+    assert [prediction["predicted"] for prediction in shown] == [a["predicted_2"] for a in answers]
+    header, *_ = csv.reader(io.StringIO(in_process(*options, "--format", "csv").stdout))
+    assert header[:4] == ["id", "text", "predicted", "more"]
+    assert len(in_process(*options).stdout.splitlines()) == 2 + len(rows)
+
+
+def test_predict_json_prints_one_object_when_it_fails(clsbench: Command) -> None:
+    done = clsbench("predict", "latest", "text", "--json")
+    assert done.returncode == 2
+    assert "there is no latest run" in json.loads(done.stdout)["error"]

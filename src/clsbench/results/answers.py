@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clsbench.errors import UsageError
 from clsbench.record import DataFacts, SplitMetrics
-from clsbench.results.csvtext import csv_line
+from clsbench.results.csvtext import csv_line, unique_names
 from clsbench.results.integrity import check_file
 from clsbench.results.store import RECORD_FILE, StoredRun
 
@@ -97,15 +97,7 @@ def write_baseline_answers(
 
 
 def _probability_columns(class_names: Sequence[str]) -> list[str]:
-    chosen: dict[str, None] = {}
-    for class_name in class_names:
-        name = f"probability_{class_name}"
-        candidate, count = name, 1
-        while candidate in chosen:
-            count += 1
-            candidate = f"{name}_{count}"
-        chosen[candidate] = None
-    return list(chosen)
+    return unique_names(f"probability_{name}" for name in class_names)
 
 
 # --- reading --------------------------------------------------------------------------------------

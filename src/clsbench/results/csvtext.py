@@ -1,16 +1,16 @@
-"""Lines of comma-separated values."""
+"""Lines of delimited values."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-_SPECIAL = frozenset(',"\r\n')
+_SPECIAL = frozenset('"\r\n')
 _FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
-def csv_line(fields: Iterable[str], guard_formulas: bool = False) -> str:
+def csv_line(fields: Iterable[str], guard_formulas: bool = False, delimiter: str = ",") -> str:
     """One line with its end, fields quoted where they must be.
 
     Python's own writer leaves a lone carriage return unquoted when lines end with a line feed, and
@@ -20,7 +20,8 @@ def csv_line(fields: Iterable[str], guard_formulas: bool = False) -> str:
     """
     if guard_formulas:
         fields = map(guarded_formula, fields)
-    return ",".join(map(_field, fields)) + "\n"
+    special = _SPECIAL | {delimiter}
+    return delimiter.join(_field(field, special) for field in fields) + "\n"
 
 
 def guarded_formula(text: str) -> str:
@@ -34,5 +35,17 @@ def guarded_formula(text: str) -> str:
     return text
 
 
-def _field(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"' if _SPECIAL & set(text) else text
+def _field(text: str, special: frozenset[str]) -> str:
+    return text if special.isdisjoint(text) else '"' + text.replace('"', '""') + '"'
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """Names of columns in their order, with ``_2``, ``_3`` … behind those that repeat another."""
+    chosen: dict[str, None] = {}
+    for name in names:
+        candidate, count = name, 1
+        while candidate in chosen:
+            count += 1
+            candidate = f"{name}_{count}"
+        chosen[candidate] = None
+    return list(chosen)

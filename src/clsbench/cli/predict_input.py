@@ -1,0 +1,151 @@
+"""The texts that ``clsbench predict`` is given: as arguments, as lines of stdin or in a file."""
+
+from __future__ import annotations
+
+import io
+import logging
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from clsbench.conversion import convert
+from clsbench.errors import PluginError, UsageError
+from clsbench.values import TableFormat
+
+if TYPE_CHECKING:
+    from clsbench.catalog import Catalog
+    from clsbench.data.delimited import Table
+    from clsbench.record import RunRecord
+
+logger = logging.getLogger(__name__)
+
+_OPTIONS = {
+    "format": "--input-format",
+    "delimiter": "--delimiter",
+    "quoting": "--quoting",
+    "encoding": "--encoding",
+    "text": "--column",
+}
+_LINES_SHOWN = 8
+
+
+class Texts(NamedTuple):
+    """The texts in their order, the line where each begins, and the file's table if there is one.
+
+    There is one text for each row of the table. Arguments have no lines.
+    """
+
+    texts: Sequence[str]
+    lines: Sequence[int] | None = None
+    table: Table | None = None
+
+
+def format_of_run(record: RunRecord, catalog: Catalog) -> TableFormat:
+    """How the data set of a run reads files with further texts.
+
+    Raises:
+        UsageError: the run's components are not available.
+        PluginError: its data set does not give a format.
+    """
+    from clsbench.resolve import resolve
+    from clsbench.spec import from_tree
+
+    experiment = resolve(from_tree(record.spec, "the record"), {}, catalog)
+    format = experiment.dataset.table_format(experiment.spec.data.quoting)
+    if not isinstance(format, TableFormat):
+        raise PluginError(
+            f"dataset {type(experiment.dataset).__name__}: table_format() gives "
+            f"{type(format).__name__}, expected a clsbench.TableFormat"
+        )
+    return format
+
+
+def changed_format(format: TableFormat, changes: Mapping[str, str | None]) -> TableFormat:
+    """The format with what the command line gives; another format brings its own delimiter.
+
+    Raises:
+        UsageError: a value is not valid.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    plain: dict[str, Any] = msgspec.to_builtins(format)
+    if "format" in given:
+        plain["delimiter"] = None
+    return convert({**plain, **given}, TableFormat, "options")
+
+
+def option_text(name: str, value: str) -> str:
+    """How a setting of the format is written on the command line."""
+    return f"{_OPTIONS[name]} {shlex.quote(value)}"
+
+
+def texts_of_file(file: Path, format: TableFormat) -> Texts:
+    """The texts of a CSV, TSV or JSON Lines file, one for each row.
+
+    Raises:
+        UsageError: the file cannot be read or is damaged; names the line.
+    """
+    from clsbench.data.delimited import read_table
+
+    table = read_table(file, format, option_text)
+    return Texts(table.texts(), [row.line for row in table.rows], table)
+
+
+def texts_of_stdin(encoding: str) -> Texts:
+    """The lines of stdin, one text for each line, blank ones included.
+
+    Raises:
+        UsageError: stdin is not text in this encoding; names the byte and the line.
+    """
+    from clsbench.data.textfile import decode_text
+
+    if sys.stdin.isatty():
+        logger.info("type one text a line, and end with Ctrl-D")
+    return lines_of(decode_text(sys.stdin.buffer.read(), "stdin", encoding, option_text))
+
+
+def lines_of(text: str) -> Texts:
+    """One text for each line; its end is not part of it."""
+    lines = [line.removesuffix("\n") for line in io.StringIO(text, newline=None)]
+    return Texts(lines, range(1, len(lines) + 1))
+
+
+def texts_of_arguments(texts: Sequence[str]) -> Texts:
+    """Texts from the command line.
+
+    Raises:
+        UsageError: one is not text in the encoding of the terminal.
+    """
+    for number, text in enumerate(texts, start=1):
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            byte = ord(text[error.start]) - 0xDC00
+            raise UsageError(
+                f"TEXT {number}: byte 0x{byte:02x} is not valid "
+                f"{sys.getfilesystemencoding().upper()}; put the texts into a file and name its "
+                "encoding by --encoding"
+            ) from None
+    return Texts(texts)
+
+
+def warn_of_blanks(given: Texts) -> None:
+    """Blank texts are answered, so that there is one answer for each row, and are named."""
+    blank = [place for place, text in enumerate(given.texts) if not text.strip()]
+    if not blank:
+        return
+    where = ""
+    if given.lines is not None:
+        lines = [str(given.lines[place]) for place in blank]
+        shown = ", ".join(lines[:_LINES_SHOWN]) + (" …" if lines[_LINES_SHOWN:] else "")
+        where = f" ({'lines' if lines[1:] else 'line'} {shown})"
+    logger.warning(
+        "%d of %d texts %s blank%s; an answer to a blank text means nothing",
+        len(blank),
+        len(given.texts),
+        "are" if len(blank) > 1 else "is",
+        where,
+    )

@@ -1,0 +1,175 @@
+"""How ``clsbench predict`` shows and writes class probabilities."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from clsbench.cli.output import write_data
+from clsbench.errors import UsageError
+from clsbench.results.csvtext import csv_line, unique_names
+
+if TYPE_CHECKING:
+    from clsbench.data.delimited import Table, TableRow
+
+FORMATS = ("csv", "tsv", "jsonl")
+_ENDINGS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+
+
+class Prediction(NamedTuple):
+    """A text, the probability of each class, and the class that has the largest."""
+
+    text: str
+    probabilities: tuple[float, ...]
+    predicted: str
+
+
+class Predictions(NamedTuple):
+    """The predictions in the order of the texts, and the table that the texts come from, if any."""
+
+    class_names: Sequence[str]
+    max_length: int
+    rows: Iterator[Prediction]
+    table: Table | None
+
+
+def check_output(file: Path, form: str | None, source: Path | None) -> str:
+    """The format of the file to write; refused before anything is computed if it cannot be.
+
+    Raises:
+        UsageError: nothing says the format, there is no such folder, or it is the file of texts.
+    """
+    form = form or _ENDINGS.get(file.suffix.lower())
+    if form is None:
+        raise UsageError(
+            f"--output {file}: its ending does not name a format ({', '.join(_ENDINGS)}); name one "
+            "by --format"
+        )
+    if not file.absolute().parent.is_dir():
+        raise UsageError(f"--output {file}: there is no folder {file.absolute().parent}")
+    if source is not None and file.exists() and source.exists() and os.path.samefile(file, source):
+        raise UsageError(f"--output {file} is the file of texts itself; name another")
+    return form
+
+
+def write_file(file: Path, form: str, predictions: Predictions, guard: bool = False) -> None:
+    """Write all predictions in one go.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    from clsbench.results.disk import replace_text
+
+    text = "".join(file_lines(form, predictions, guard))
+    try:
+        replace_text(file, text)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def write_lines(form: str, predictions: Predictions, guard: bool = False) -> None:
+    """Write predictions to stdout as they are made."""
+    for line in file_lines(form, predictions, guard):
+        write_data(line)
+
+
+def file_lines(form: str, predictions: Predictions, guard: bool = False) -> Iterator[str]:
+    """Lines of CSV, TSV or JSON Lines: all columns of the texts' file, then what was predicted.
+
+    ``guard`` protects spreadsheets from formulas in CSV and TSV.
+    """
+    columns = predictions.table.columns if predictions.table is not None else ("text",)
+    added = [*(f"probability_{name}" for name in predictions.class_names), "predicted"]
+    names = unique_names([*columns, *added])
+    if form == "jsonl":
+        for row, prediction in _with_rows(predictions):
+            kept = _kept(predictions.table, row, names) or {"text": prediction.text}
+            answers = (*prediction.probabilities, prediction.predicted)
+            told = dict(zip(names[len(columns) :], answers, strict=True))
+            yield json.dumps({**kept, **told}, ensure_ascii=False) + "\n"
+        return
+    delimiter = "\t" if form == "tsv" else ","
+    yield csv_line(names, guard, delimiter)
+    for row, prediction in _with_rows(predictions):
+        table = predictions.table
+        cells = [prediction.text] if table is None or row is None else table.cells(row)
+        shares = map(str, prediction.probabilities)
+        yield csv_line([*cells, *shares, prediction.predicted], guard, delimiter)
+
+
+def _with_rows(predictions: Predictions) -> Iterator[tuple[TableRow | None, Prediction]]:
+    if predictions.table is None:
+        for prediction in predictions.rows:
+            yield None, prediction
+    else:
+        yield from zip(predictions.table.rows, predictions.rows, strict=True)
+
+
+def _kept(table: Table | None, row: TableRow | None, names: Sequence[str]) -> dict[str, Any]:
+    """The row of the texts' file by column: JSON values as they are, fields as text."""
+    if table is None or row is None:
+        return {}
+    if isinstance(row.cells, Mapping):
+        return dict(row.cells)
+    return dict(zip(names[: len(table.columns)], row.cells, strict=True))
+
+
+def as_json(predictions: Predictions) -> dict[str, Any]:
+    """All predictions as one JSON object; those from a file come with its ``columns``."""
+    table = predictions.table
+    names = unique_names(table.columns) if table is not None else []
+    return {
+        "class_names": predictions.class_names,
+        "max_length": predictions.max_length,
+        "predictions": [
+            {
+                "text": prediction.text,
+                "probabilities": dict(
+                    zip(predictions.class_names, prediction.probabilities, strict=True)
+                ),
+                "predicted": prediction.predicted,
+                **({} if table is None else {"columns": _raw(_kept(table, row, names))}),
+            }
+            for row, prediction in _with_rows(predictions)
+        ],
+    }
+
+
+def _raw(columns: dict[str, Any]) -> msgspec.Raw:
+    """Written here: the integers of JSON Lines may be larger than msgspec's.
+
+    A lone half of a surrogate pair, which no strict reader of JSON accepts, becomes a question
+    mark.
+    """
+    return msgspec.Raw(json.dumps(columns, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def print_table(predictions: Predictions) -> None:
+    """A table for people: on a terminal cut to its width."""
+    from rich import box
+    from rich.cells import cell_len
+    from rich.table import Table
+
+    from clsbench.report.console import Console
+    from clsbench.report.wording import plain
+
+    on_terminal = sys.stdout.isatty()
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    names = [plain(name) for name in predictions.class_names]
+    widest = max(cell_len("predicted"), *(name.cell_len for name in names))
+    table.add_column("predicted", style="bold", no_wrap=True, min_width=widest)
+    for name in names:
+        width = max(name.cell_len, len("0.0000"))
+        table.add_column(name, justify="right", no_wrap=True, min_width=width)
+    table.add_column("text", no_wrap=True, overflow="ellipsis", ratio=1 if on_terminal else None)
+    for prediction in predictions.rows:
+        shares = [f"{share:.4f}" for share in prediction.probabilities]
+        text = " ".join(prediction.text.split())
+        table.add_row(plain(prediction.predicted), *shares, plain(text))
+    Console(width=None if on_terminal else 100_000).print(table)
