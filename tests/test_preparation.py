@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
 
 import clsbench
+from clsbench.catalog import load_catalog
+from clsbench.options import RunOptions
+from clsbench.preparation import texts_of
 
 
 def test_a_file_that_is_not_there_is_told_with_its_component(tmp_path: Path) -> None:
@@ -49,6 +53,9 @@ class Loose(clsbench.Dataset):
                 return None
         return clsbench.Corpus(**{**rows, **changes.get(self.fault, {})})
 
+    def user_file_warnings(self):
+        return ("its second column is not used",) if self.fault == "column" else ()
+
 class Unwritten(clsbench.Dataset):
     "A data set whose author forgot to load it."
 
@@ -76,6 +83,14 @@ def test_a_sound_dataset_of_a_plugin_is_taken(tmp_path: Path) -> None:
     data = prepare(tmp_path, "loose").data
     assert data is not None
     assert data.corpus_texts == 300
+
+
+def test_what_a_user_file_holds_in_vain_stands_in_the_record_and_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = prepare(tmp_path, "loose:fault=column")
+    assert record.warnings == ("dataset 'loose': its second column is not used",)
+    assert record.warnings[0] in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -159,3 +174,40 @@ def test_what_looks_wrong_with_the_data_stands_in_the_record_and_the_log(
 @pytest.mark.parametrize("index", [-100, 2, 50256])
 def test_an_ignored_index_that_is_no_class_is_not_warned_of(tmp_path: Path, index: int) -> None:
     assert own_file(tmp_path, {"a": 30, "b": 30}, train__ignore_index=index).warnings == ()
+
+
+def test_relative_paths_of_a_stored_run_start_where_it_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    file = tmp_path / "one" / "own.csv"
+    file.write_text("text,label\n" + "".join(f"number {i},{i % 2}\n" for i in range(60)))
+    monkeypatch.chdir(tmp_path / "one")
+    record = clsbench.run(
+        "gpt2-sms-spam", dataset="csv:path=own.csv", backbone="gpt2-nano", dry_run=True
+    )
+    assert record.working_directory == str(tmp_path / "one")
+    assert record.spec["dataset"]["path"] == "own.csv"
+    texts = texts_of(record, RunOptions(), load_catalog())
+    monkeypatch.chdir(tmp_path / "other")
+    assert texts is not None
+    assert texts_of(record, RunOptions(), load_catalog()) == texts
+    # A file of that name that happens to lie here is not the run's.
+    (tmp_path / "other" / "own.csv").write_text("text,label\na,b\nc,d\n")
+    assert texts_of(record, RunOptions(), load_catalog()) == texts
+    (tmp_path / "other" / "own.csv").unlink()
+    file.unlink()
+    with caplog.at_level(logging.INFO, logger="clsbench"):
+        assert texts_of(record, RunOptions(), load_catalog()) is None
+    assert f"there is no file own.csv (relative to {tmp_path / 'other'})" in caplog.text
+
+
+def test_a_run_whose_data_has_changed_has_no_texts_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = own_file(tmp_path, {"a": 30, "b": 30})
+    (tmp_path / "own.csv").write_text("text,label\n" + "".join(f"{i},{i % 2}\n" for i in range(60)))
+    with caplog.at_level(logging.INFO, logger="clsbench"):
+        assert texts_of(record, RunOptions(), load_catalog()) is None
+    assert "the data set gives other texts now" in caplog.text

@@ -58,6 +58,10 @@ class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         return ()
 
+    def user_file_warnings(self) -> tuple[str, ...]:
+        """What :meth:`user_files` hold that the component does not use, each with the reason."""
+        return ()
+
     def stand_in(self) -> Component | None:
         """The embedded component to use where ``--offline`` finds an asset missing."""
         return None

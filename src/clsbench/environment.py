@@ -162,6 +162,14 @@ def describe_environment(device: torch.device, options: RunOptions) -> Environme
     )
 
 
+def working_directory() -> str | None:
+    """Where relative paths start, ``None`` if that folder has been removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
+
+
 def cpu_name() -> str:
     """The processor's name as the system gives it."""
     try:

@@ -132,7 +132,7 @@ def run_experiment(
         spec = experiment.spec
         with phases("data"):
             data = prepare_data(experiment, files.files)
-            for warning in data.warnings:
+            for warning in files.warnings + data.warnings:
                 logger.warning("%s", warning)
         with phases("model"):
             planned = plan_run(experiment, options, device, files, data)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from clsbench.environment import describe_environment
+from clsbench.environment import describe_environment, working_directory
 from clsbench.errors import ClsbenchError, PluginError
 from clsbench.fastpath.plan import (
     NOTHING_FORBIDDEN,
@@ -116,8 +116,10 @@ def plan_run(
         assets=files.sha256,
         warnings=(
             *(f"not here yet, a run would fetch it: {a.key}" for a in files.absent),
+            *files.warnings,
             *data.warnings,
         ),
+        working_directory=working_directory(),
     )
     return Planned(freezing, fast, record, working_bytes)
 

@@ -25,11 +25,13 @@ from clsbench.data.splits import (
     splits_sha256,
 )
 from clsbench.data.tokens import TokenizedSplits, tokenize_splits
+from clsbench.environment import working_directory
 from clsbench.errors import AssetError, ClsbenchError, PluginError, UsageError
 from clsbench.identity import (
     components_of,
     decisive,
     library_versions,
+    options_by_content,
     spec_by_content,
 )
 from clsbench.options import RunOptions
@@ -37,6 +39,7 @@ from clsbench.record import ComponentIdentity, DataFacts, RunRecord, StandIn
 from clsbench.resolve import Experiment, component_text, resolve, substitute
 from clsbench.spec import (
     ComponentTable,
+    ExperimentSpec,
     fingerprint,
     format_component,
     from_tree,
@@ -54,7 +57,8 @@ class PreparedFiles(NamedTuple):
     """The experiment after any substitution, and where its files lie.
 
     ``sha256`` holds the verified content hash of every asset; ``downloaded`` the keys that were
-    fetched just now; ``absent`` the assets that a dry run could do without.
+    fetched just now; ``absent`` the assets that a dry run could do without. ``warnings`` say what
+    the files that the user named hold in vain.
     """
 
     experiment: Experiment
@@ -63,6 +67,7 @@ class PreparedFiles(NamedTuple):
     sha256: dict[str, str]
     downloaded: frozenset[str]
     absent: tuple[Asset, ...]
+    warnings: tuple[str, ...]
 
 
 class PreparedData(NamedTuple):
@@ -100,7 +105,8 @@ def prepare_files(
         library_versions(label, component)
         for path in component.user_files():
             if not os.path.exists(path):  # Path.exists raises for a name that is too long
-                raise UsageError(f"{label}: there is no file {path}")
+                here = "" if path.is_absolute() else f" (relative to {working_directory()})"
+                raise UsageError(f"{label}: there is no file {path}{here}")
     wanted = {axis: _assets(getattr(experiment, axis), options, dry_run) for axis in _WITH_ASSETS}
     everything = [asset for assets in wanted.values() for asset in assets]
     obtained = obtain(everything, folder=options.assets, offline=options.offline, progress=progress)
@@ -129,6 +135,11 @@ def prepare_files(
         {**obtained.sha256, **replacements.sha256},
         obtained.downloaded,
         tuple(absent) if dry_run else (),
+        tuple(
+            f"{axis} {table['name']!r}: {warning}"
+            for axis, component, table in components_of(experiment)
+            for warning in component.user_file_warnings()
+        ),
     )
 
 
@@ -138,19 +149,40 @@ def texts_of(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mappin
     Nothing is fetched, and nothing but the very same texts is taken for them.
     """
     try:
-        experiment = resolve(from_tree(record.spec, "the record"), {}, catalog)
+        experiment = resolve(stored_spec(record), {}, catalog)
         files = prepare_files(experiment, replace(options, offline=True), catalog)
         data = prepare_data(files.experiment, files.files)
     except ClsbenchError as error:
         logger.info("the texts of the run are not at hand: %s", error)
         return None
     if record.data is None or data.facts.sha256 != record.data.sha256:
+        logger.info("the texts of the run are not at hand: the data set gives other texts now")
         return None
     return {
         row: text
         for split in data.splits.all()
         for row, text in zip(split.rows, split.texts, strict=True)
     }
+
+
+def stored_spec(record: RunRecord) -> ExperimentSpec:
+    """The spec of a stored run; relative paths of the user's files start where the run did.
+
+    Raises:
+        UsageError: it is not a valid spec.
+    """
+    tree = dict(record.spec)
+    for identity in record.plugins:
+        if isinstance(table := tree.get(identity.axis), dict):
+            places = {text: _place_of(text, record) for text in identity.files}
+            tree[identity.axis] = options_by_content(table, replace(identity, files=places))
+    return from_tree(tree, "the spec of the stored run")
+
+
+def _place_of(file: str, record: RunRecord) -> str:
+    """The file where the run found it; as it is written if it is not there any more."""
+    place = os.path.join(record.working_directory or "", os.path.expanduser(file))
+    return place if os.path.exists(place) else file
 
 
 def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedData:

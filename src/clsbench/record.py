@@ -228,7 +228,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     equal ``fingerprint`` did the same experiment; with equal ``run_key`` also on the same kind of
     device, in the same precision, with the same seed. ``precision_deviation`` is the largest
     difference of a batch's loss from that in fp32, before training, where bf16 was asked for.
-    ``files_sha256`` holds the hashes of the files beside the record that are read again.
+    ``files_sha256`` holds the hashes of the files beside the record that are read again. Relative
+    paths in ``spec`` start in ``working_directory``.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -258,4 +259,5 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     precision_deviation: float | None = None
     files_sha256: dict[str, str] = {}
     warnings: tuple[str, ...] = ()
+    working_directory: str | None = None
     error: str | None = None

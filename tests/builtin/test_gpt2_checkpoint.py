@@ -19,9 +19,15 @@ from safetensors.torch import load_file, save_file
 from clsbench import AssetError, UsageError
 from clsbench.builtin.gpt2 import GPT2
 from clsbench.builtin.gpt2.checkpoint import load, read_shape
-from clsbench.builtin.gpt2.config import CheckpointError, read_config
+from clsbench.builtin.gpt2.config import CheckpointError, read_config, unused_tokens
 from clsbench.builtin.gpt2.shape import SHAPES
-from gpt2_checkpoints import MINIATURES, hub_tensors, language_model, tensor_shapes, write_zeros
+from gpt2_checkpoints import (
+    MINIATURES,
+    hub_tensors,
+    language_model,
+    tensor_shapes,
+    write_zeros,
+)
 
 SHAPE = MINIATURES["small"]
 
@@ -70,6 +76,30 @@ def assert_refused(path: Path | str, *parts: str) -> None:
         assert part in message, message
 
 
+# --- what is passed over --------------------------------------------------------------------------
+
+
+def test_a_head_and_tokens_of_its_own_are_warned_of(checkpoint: Path) -> None:
+    edit_tensors(checkpoint, lambda t: t.update({"score.weight": torch.zeros(3, 48)}))
+    edit_config(checkpoint, pad_token_id=7)
+    head, padding = GPT2(weights=str(checkpoint)).user_file_warnings()
+    assert "classification head (score.weight) is not used" in head
+    assert "pad_token_id = 7) is not used: texts are padded with" in padding
+    edit_config(checkpoint, pad_token_id=None, vocab_size=50260)
+    (tokens,) = unused_tokens(checkpoint / "config.json")
+    assert "the 3 tokens added to GPT-2's 50,257" in tokens
+
+
+@pytest.mark.parametrize("padding", [None, 50256])
+def test_a_language_model_with_gpt2s_own_padding_is_not_warned_of(
+    checkpoint: Path, padding: int | None
+) -> None:
+    edit_config(checkpoint, pad_token_id=padding)
+    edit_tensors(checkpoint, lambda t: t.update({"lm_head.weight": torch.zeros(211, 48)}))
+    assert GPT2(weights=str(checkpoint)).user_file_warnings() == ()
+    assert GPT2().user_file_warnings() == GPT2(weights="random").user_file_warnings() == ()
+
+
 # --- what is accepted -----------------------------------------------------------------------------
 
 
@@ -78,6 +108,7 @@ def test_a_good_checkpoint_names_its_files_and_sizes(saved: Path) -> None:
     assert backbone.user_files() == (saved / "config.json", saved / "model.safetensors")
     assert backbone.hidden_size() == SHAPE.width
     assert backbone.context_length() == SHAPE.context_length
+    assert backbone.user_file_warnings() == ()
     assert backbone.stand_in() is None
     described = {p.name: p.shape for p in backbone.describe()}
     built = {name: tuple(p.shape) for name, p in backbone.build({}).named_parameters()}

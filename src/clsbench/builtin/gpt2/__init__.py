@@ -121,6 +121,19 @@ class GPT2(clsbench.Backbone, frozen=True):
         config = (path / CONFIG,) if path.is_dir() else ()
         return (*config, *weight_files(path))
 
+    def user_file_warnings(self) -> tuple[str, ...]:
+        """A head or tokens of its own that the user's checkpoint has."""
+        path = self._checkpoint
+        if path is None:
+            return ()
+        from clsbench.builtin.gpt2.checkpoint import unused_parts
+        from clsbench.builtin.gpt2.config import CheckpointError
+
+        try:
+            return unused_parts(path)
+        except CheckpointError as error:
+            raise self._usage_error(error) from None
+
     def stand_in(self) -> clsbench.Backbone | None:
         """``gpt2-nano`` with the same choices; none for a checkpoint that the user named."""
         if self._checkpoint is not None:

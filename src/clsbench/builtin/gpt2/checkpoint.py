@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError, safe_open
 
 import clsbench
-from clsbench.builtin.gpt2.config import CheckpointError, read_config
+from clsbench.builtin.gpt2.config import CheckpointError, read_config, unused_tokens
 from clsbench.builtin.gpt2.shape import SHAPES, GPT2Shape
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ INDEX = "model.safetensors.index.json"
 
 _PREFIX = "transformer."
 _HEADS = re.compile(r"(lm_head|score|classifier)\.(weight|bias)")
+_LANGUAGE_HEAD = "lm_head."
 _MASKS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _CONVERSION = (
@@ -64,6 +65,25 @@ def read_shape(path: Path) -> GPT2Shape:
     return shape
 
 
+def unused_parts(path: Path) -> tuple[str, ...]:
+    """What a checkpoint holds beside a GPT-2 and its tokenizer's vocabulary, in words."""
+    found = []
+    heads = [
+        name
+        for file in weight_files(path)
+        for name, _, _ in _read_header(file)
+        if _HEADS.fullmatch(name) and not name.startswith(_LANGUAGE_HEAD)
+    ]
+    if heads:
+        found.append(
+            f"its classification head ({', '.join(heads)}) is not used: a run trains a head of its "
+            "own"
+        )
+    if path.is_dir():
+        found += unused_tokens(path / CONFIG)
+    return tuple(found)
+
+
 def weight_files(path: Path) -> tuple[Path, ...]:
     """The safetensors files of a checkpoint.
 
@@ -80,7 +100,8 @@ def _weight_files(path: Path) -> tuple[Path, ...]:
     if path.is_file():
         return (path,)
     if not path.is_dir():
-        raise CheckpointError("there is no such file or directory")
+        here = "" if path.is_absolute() else f" (relative to {Path.cwd()})"
+        raise CheckpointError(f"there is no such file or directory{here}")
     if not (path / CONFIG).is_file():
         raise CheckpointError(
             f"the directory has no {CONFIG}; expected a checkpoint as transformers' "

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clsbench.builtin.gpt2.shape import GPT2Shape
+from clsbench.builtin.gpt2.tokenizer import END_OF_TEXT_ID
 
 
 class CheckpointError(Exception):
@@ -47,14 +48,7 @@ def read_config(path: Path) -> GPT2Shape:
     Raises:
         CheckpointError: it is no configuration of a GPT-2 that we compute exactly.
     """
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{path.name} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise CheckpointError(f"{path.name} is no valid JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path.name} holds {type(config).__name__}, expected an object")
+    config = _read(path)
     _require(config, "model_type", ("gpt2",), default=None)
     for key, values in _SUPPORTED.items():
         _require(config, key, values, default=values[0])
@@ -72,6 +66,41 @@ def read_config(path: Path) -> GPT2Shape:
         )
     _require(config, "n_inner", (None, 4 * shape.width), default=None)
     return shape
+
+
+def unused_tokens(path: Path) -> list[str]:
+    """What ``config.json`` says of tokens that are not GPT-2's, which are not used.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    config = _read(path)
+    found = []
+    padding, size = config.get("pad_token_id"), config.get("vocab_size")
+    if padding not in (None, END_OF_TEXT_ID):
+        found.append(
+            f"its padding token (config.json: pad_token_id = {json.dumps(padding)}) is not used: "
+            f"texts are padded with GPT-2's end-of-text token, {END_OF_TEXT_ID}"
+        )
+    if isinstance(size, int) and size > END_OF_TEXT_ID + 1:
+        found.append(
+            f"the {size - END_OF_TEXT_ID - 1} tokens added to GPT-2's {END_OF_TEXT_ID + 1:,} "
+            f"(config.json: vocab_size = {size}) are not used: texts are read with GPT-2's own "
+            "tokenizer"
+        )
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{path.name} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path.name} is no valid JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path.name} holds {type(config).__name__}, expected an object")
+    return config
 
 
 def _require(config: Mapping[str, Any], key: str, values: tuple[Any, ...], default: object) -> None:
