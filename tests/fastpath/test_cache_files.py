@@ -76,7 +76,7 @@ def test_an_entry_may_be_cleared_at_any_moment_while_a_file_is_placed(
             raise
 
     monkeypatch.setattr(os, "mkdir", vanishes_once_found)
-    place(tmp_path, Path("entry", "file"), lambda path: path.touch())
+    place(tmp_path, Path("entry", "file"), lambda file: None)
     assert [path.name for path in tmp_path.rglob("*")] == ["entry", "file"]
 
 

@@ -601,7 +601,7 @@ def test_a_disk_that_fills_up_and_one_that_is_read_only(tmp_path: Path) -> None:
     disk.mkdir()
     script = tmp_path / "script.py"
     script.write_text(SMALL_DISK)
-    mount = f"mount -t tmpfs -o size=800k tmpfs {disk}"
+    mount = f"mount -t tmpfs -o size=800k,mode=700 tmpfs {disk}"
     unshare = shutil.which("unshare")
     if unshare is None or subprocess.run([unshare, "-m", "sh", "-c", mount]).returncode:
         pytest.skip("no tmpfs of one's own can be mounted here")

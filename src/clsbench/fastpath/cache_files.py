@@ -1,8 +1,9 @@
 """The files of the cache of activations: where they lie, what is kept, what goes when.
 
 ``<folder>/<digest>/about.json`` and ``<folder>/<digest>/<name>.safetensors``, one folder an entry
-(see :mod:`clsbench.fastpath.shard`). Every file appears whole, by being renamed, so nothing is
-locked: whoever finds a file gone has found nothing. Files of other names are left alone.
+(see :mod:`clsbench.fastpath.shard`). Only the user can read and write them. Every file appears
+whole, by being renamed, so nothing is locked: whoever finds a file gone has found nothing. Files of
+other names are left alone.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import uuid
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import msgspec
 
 from clsbench.errors import ClsbenchError, UsageError, closest_match_hint
+from clsbench.fastpath.ownership import FOLDER_MODE, create_file, make_folder
 from clsbench.fastpath.shard import SUFFIX, DamagedShardError, read_header
 from clsbench.results.disk import folder_reason
 
@@ -116,21 +118,25 @@ def _about(folder: Path) -> dict[str, str]:
 # --- putting files there --------------------------------------------------------------------------
 
 
-def place(directory: Path, name: Path, write: Callable[[Path], None]) -> None:
-    """Have ``directory / name`` appear whole, with what ``write`` puts into the file it is given.
+def place(directory: Path, name: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Have ``directory / name`` appear whole, with what ``write`` puts into the file it is given,
+    down to the disk itself.
 
     Raises:
         OSError: it cannot be written; nothing is left.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     unfinished = directory / f"{_UNFINISHED}{uuid.uuid4().hex}"
     final = directory / name
     try:
-        write(unfinished)
+        with create_file(unfinished) as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
         for attempt in range(1, _PLACING_ATTEMPTS + 1):
-            # Path.mkdir(exist_ok=True) fails where the folder goes just after it was found there.
+            # make_folder fails where the folder goes just after it was found there.
             with contextlib.suppress(FileExistsError):
-                final.parent.mkdir()
+                final.parent.mkdir(mode=FOLDER_MODE)
             try:
                 os.replace(unfinished, final)
                 return
@@ -163,11 +169,7 @@ def place_about(directory: Path, digest: str, about: Mapping[str, str]) -> None:
     """
     if about and _about(directory / digest) != about:
         text = msgspec.json.format(msgspec.json.encode(about), indent=2)
-        place(directory, Path(digest, ABOUT_FILE), lambda path: _write_text(path, text))
-
-
-def _write_text(path: Path, text: bytes) -> None:
-    path.write_bytes(text + b"\n")
+        place(directory, Path(digest, ABOUT_FILE), lambda file: file.write(text + b"\n"))
 
 
 # --- what goes ------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from clsbench.fastpath import cache_files
+from clsbench.fastpath.ownership import Trust, make_folder
 from clsbench.fastpath.shard import (
     SUFFIX,
     DamagedShardError,
@@ -53,6 +54,10 @@ class DiskCache:
 
     Make one for a run: what it stored or loaded is not evicted to make room for more. It never
     fails: what cannot be read is not found, what cannot be written is not kept.
+
+    What it returns is what a run of this user stored, bit for bit: a row whose hash does not fit is
+    not used, nor is a file, an entry or a directory that another user owns or may write to
+    (:mod:`clsbench.fastpath.ownership`).
     """
 
     def __init__(self, directory: Path, limit_bytes: int) -> None:
@@ -63,14 +68,16 @@ class DiskCache:
         self._tried = self._unwritable = False
         self.problems: list[str] = []
         """What was told of what cannot be kept."""
+        self._trust = Trust(self.problems)
 
     def room_bytes(self) -> int:
-        """The limit, or 0 where nothing can be written; tried once."""
+        """The limit, or 0 where nothing can be written or would be used; tried once."""
         if not self._tried:
             self._tried = True
             try:
-                self._directory.mkdir(parents=True, exist_ok=True)
+                make_folder(self._directory)
                 cache_files.try_writing(self._directory)
+                self._unwritable = not self._trust.in_folders(self._directory)
             except OSError as error:
                 self._give_up(error)
         return 0 if self._unwritable else self.limit_bytes
@@ -88,7 +95,10 @@ class DiskCache:
         self._open()
         found: dict[str, Tensor] = {}
         wanted = set(row_keys)
-        for path in cache_files.shard_files(self._directory / _checked(key)):
+        folder = self._directory / _checked(key)
+        if not self._trust.in_folders(self._directory, folder):
+            return {}
+        for path in cache_files.shard_files(folder):
             if not wanted:
                 break
             rows = self._load_shard(path, key, wanted)
@@ -111,6 +121,8 @@ class DiskCache:
         """
         _checked(key)
         if not rows or self._unwritable:
+            return {}
+        if not self._trust.in_folders(self._directory, self._directory / key.digest):
             return {}
         data = {row_key: _row_bytes(row_key, row) for row_key, row in rows.items()}
         self._open()
@@ -154,6 +166,8 @@ class DiskCache:
     def _load_shard(self, path: Path, key: PrefixKey, wanted: set[str]) -> dict[str, Tensor]:
         try:
             with open(path, "rb", buffering=0) as file:
+                if not self._trust.in_file(path, os.fstat(file.fileno())):
+                    return {}
                 header = read_header(file, path.stem)
                 if header.digest != key.digest:
                     raise DamagedShardError("it belongs to another prefix")

@@ -17,8 +17,7 @@ import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from io import FileIO
-from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import msgspec
 
@@ -70,18 +69,15 @@ class NewShard(NamedTuple):
     encoded_header: bytes
     contents: tuple[memoryview, ...]
 
-    def write(self, path: Path) -> None:
-        """Write it, down to the disk itself.
+    def write(self, file: IO[bytes]) -> None:
+        """Write it.
 
         Raises:
             OSError: it cannot be written.
         """
-        with path.open("xb", buffering=_CHUNK_BYTES) as file:
-            file.write(self.encoded_header)
-            for data in self.contents:
-                file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        file.write(self.encoded_header)
+        for data in self.contents:
+            file.write(data)
 
 
 def seal(digest: str, rows: Mapping[str, RowBytes]) -> NewShard:
