@@ -5,18 +5,22 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from clsbench.errors import ClsbenchError, UsageError
 from clsbench.record import RunRecord
+from clsbench.results.disk import replace_text
 from clsbench.results.store import (
     adopt_run,
     check_store_writable,
@@ -89,6 +93,26 @@ def test_a_block_that_fails_leaves_nothing_and_keeps_its_error(tmp_path: Path) -
 def test_an_error_of_the_block_that_is_not_about_storing_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), run_directory(tmp_path / "store", NAME):
         (tmp_path / "elsewhere").read_text()
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_run_directory_all_files_get_the_mode_that_the_umask_allows(
+    tmp_path: Path, umask: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        with run_directory(tmp_path, "run") as directory:
+            write_record(directory, make_record())
+            save_file({"x": np.zeros(2)}, directory / "classifier.safetensors")
+            (directory / "deeper").mkdir()
+            (directory / "deeper" / "private").touch(mode=0o600)
+        adopt_run(tmp_path, "adopted", run_files(tmp_path / "run"))
+        replace_text(tmp_path / "report.html", "")
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 7
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o666 & ~umask}
 
 
 def test_names_are_made_unique(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from clsbench.errors import ClsbenchError
@@ -51,7 +52,7 @@ def replace_text(file: Path, text: str) -> None:
         ) as opened:
             temporary = opened.name
             opened.write(text)
-        os.chmod(temporary, 0o666 & ~_umask())
+        give_usual_mode(Path(temporary))
         os.replace(temporary, file)
     except BaseException:
         if temporary is not None:
@@ -59,10 +60,32 @@ def replace_text(file: Path, text: str) -> None:
         raise
 
 
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+def give_usual_mode(file: Path) -> None:
+    """Let a file be read and written by those whom the umask allows, whatever made it.
+
+    Temporary files, and those of safetensors, are the user's alone. File systems without modes
+    refuse the change: there the file stays as it is.
+    """
+    umask = os.umask(0o022)
+    os.umask(umask)
+    with suppress(PermissionError):
+        file.chmod(0o666 & ~umask)
+
+
+def settle(directory: Path) -> None:
+    """Give every file below ``directory`` the usual mode and have it on the disk itself.
+
+    Raises:
+        OSError: a late write error.
+    """
+    for file in sorted(directory.rglob("*")):
+        if file.is_file():
+            give_usual_mode(file)
+            descriptor = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def storing_error(error: BaseException, store: Path) -> ClsbenchError:

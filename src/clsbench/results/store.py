@@ -20,7 +20,7 @@ import msgspec
 
 from clsbench.errors import ClsbenchError, UsageError
 from clsbench.record import SCHEMA_VERSION, RunRecord
-from clsbench.results.disk import concerns, folder_reason, means_full_disk, storing_error
+from clsbench.results.disk import concerns, folder_reason, means_full_disk, settle, storing_error
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def run_directory(store: Path, name: str) -> Iterator[Path]:
     final = final_path(temporary)
     try:
         yield temporary
-        _flush(temporary)
+        settle(temporary)
         temporary.rename(final)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -179,17 +179,6 @@ def _reserve(store: Path, name: str) -> Path:
         if not os.path.lexists(final):
             return temporary
         temporary.rmdir()
-
-
-def _flush(directory: Path) -> None:
-    """Have every file on the disk before the rename, so that a late write error is met here."""
-    for file in sorted(directory.rglob("*")):
-        if file.is_file():
-            descriptor = os.open(file, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
 
 
 # --- reading --------------------------------------------------------------------------------------
