@@ -23,6 +23,7 @@ from clsbench.data.splits import (
     split_corpus,
     split_warnings,
     splits_sha256,
+    texts_sha256,
 )
 from clsbench.data.tokens import TokenizedSplits, tokenize_splits
 from clsbench.environment import working_directory
@@ -232,6 +233,7 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
         truncated=truncated,
         leaked=count_leaked(flags),
         sha256=splits_sha256(splits),
+        texts_sha256=texts_sha256(splits),
         corpus_texts=len(corpus.texts),
         dropped=dropped_texts(corpus, splits),
     )

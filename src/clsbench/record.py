@@ -60,6 +60,8 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the run saw of its data. Lengths in tokens.
 
     ``dropped`` counts by class the texts that ``data.balance`` left out of every split.
+    ``sha256`` is a hash of all splits with the texts' places in the corpus; ``texts_sha256`` has by
+    split one of the texts and their classes alone (empty in older records).
     """
 
     class_names: tuple[str, ...]
@@ -73,6 +75,7 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     corpus_texts: int
     dropped: dict[str, int] = {}
+    texts_sha256: dict[str, str] = {}
 
 
 class StepEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from clsbench.data.splits import (
     split_corpus,
     split_warnings,
     splits_sha256,
+    texts_sha256,
 )
 from clsbench.errors import UsageError
 from clsbench.spec import DataSettings, SplitSettings
@@ -101,6 +102,24 @@ def test_the_split_depends_on_its_own_seed(corpus: Corpus) -> None:
         splits_sha256(split_corpus(corpus, settings(seed=seed))) for seed in (123, 123, 124)
     )
     assert first == again != other
+
+
+def test_the_hashes_by_split_depend_on_texts_and_classes_alone() -> None:
+    def corpus_of(texts: list[str], parts: list[str]) -> dict[str, str]:
+        labels = [i % 2 for i in range(len(texts))]
+        corpus = Corpus(class_names=("a", "b"), texts=texts, labels=labels, splits=parts)
+        chosen = settings("predefined", balance=False, validation=0.2)
+        return texts_sha256(split_corpus(corpus, chosen))
+
+    texts = [f"text {i}" for i in range(40)]
+    parts = ["train"] * 30 + ["test"] * 10
+    before = corpus_of(texts, parts)
+    edited = corpus_of(["another", *texts[1:]], parts)
+    assert edited["test"] == before["test"]
+    assert {edited["train"], edited["validation"]} != {before["train"], before["validation"]}
+    moved = corpus_of([*texts[30:], *texts[:30]], [*parts[30:], *parts[:30]])
+    assert moved["test"] == before["test"]
+    assert corpus_of([*texts[:39], "another"], parts)["test"] != before["test"]
 
 
 def predefined(splits: list[str] | None) -> Corpus:

@@ -11,10 +11,12 @@ import pytest
 
 from clsbench.errors import UsageError
 from clsbench.record import BaselineResult, Metrics
-from clsbench.report.comparison import unpaired_notes, verdict_text
+from clsbench.report.comparison import comparison_notes, verdict_text
 from clsbench.results.answers import write_baseline_answers, write_predictions
 from clsbench.results.comparison import compare_runs
 from clsbench.results.metrics import split_metrics, wilson_interval
+from clsbench.results.mistakes import mistakes
+from clsbench.results.shared_texts import sharing_texts
 from clsbench.results.store import StoredRun
 from clsbench.values import Split, Splits
 from record_examples import make_record, make_spec
@@ -156,7 +158,7 @@ def test_seeds_of_one_side_alone_take_no_part_and_are_told(tmp_path: Path) -> No
     assert pair.found.difference == pytest.approx((2 - 9) / TEXTS), "on seed 2"
     assert not any(each.unpaired_seeds for each in with_baseline)
     assert "(without those of seeds 1 and 3, run with one of them alone)" in verdict_text(pair)
-    (note,) = unpaired_notes(found)
+    (note,) = comparison_notes(found)
     assert note.startswith(
         "1 pair is compared on the seeds alone that both were run with, such as all"
     )
@@ -169,8 +171,56 @@ def test_runs_on_other_texts_are_refused(tmp_path: Path) -> None:
         compare_runs([one, other])
     data = msgspec.structs.replace(one.record.data, sha256="f" * 64)
     changed = one._replace(record=msgspec.structs.replace(one.record, data=data))
-    with pytest.raises(UsageError, match="data ffffffff"):
+    with pytest.raises(UsageError, match="test texts ffffffff"):
         compare_runs([one, changed])
+
+
+def test_runs_with_the_same_test_texts_and_other_training_texts_are_compared(
+    tmp_path: Path,
+) -> None:
+    data = make_record().data
+    assert data is not None
+
+    def run(name: str, train: str, sha256: str, row: int = 0) -> StoredRun:
+        hashes = {"train": train, "validation": "v", "test": "t"}
+        facts = msgspec.structs.replace(data, sha256=sha256, texts_sha256=hashes)
+        return stored(
+            tmp_path, name, range(3), range(9), texts=splits(row), fingerprint=name, data=facts
+        )
+
+    first, moved, other = run("1", "a", "1"), run("2", "a", "2", row=7), run("3", "b", "3")
+    alike = compare_runs([first, moved])
+    assert alike.differing_splits == ()
+    assert comparison_notes(alike) == []
+    found = compare_runs([other, first, moved])
+    assert len(found.contenders) == 4
+    assert found.contenders[-1].name == "baseline majority"
+    assert found.differing_splits == ("train",)
+    (note,) = comparison_notes(found)
+    assert note == (
+        "The test texts are the same, but the runs have different train texts; the baselines are "
+        "those of the first run."
+    )
+    assert sharing_texts([first, moved, other]) == [first, moved, other]
+    assert mistakes({"1": first, "3": other}).texts == TEXTS
+
+
+def test_a_run_of_an_older_version_shares_its_texts_with_those_of_the_same_splits(
+    tmp_path: Path,
+) -> None:
+    old = stored(tmp_path, "old", range(3), fingerprint="old")
+    data = old.record.data
+    assert data is not None
+    hashes = {"train": "a", "validation": "v", "test": "t"}
+    new, other = (
+        stored(tmp_path, name, range(5), fingerprint=name, data=msgspec.structs.replace(
+            data, sha256=sha256, texts_sha256=hashes
+        ))
+        for name, sha256 in (("new", data.sha256), ("other", "cd" * 32))
+    )  # fmt: skip
+    assert len(compare_runs([old, new, other]).contenders) == 3
+    with pytest.raises(UsageError, match="they did not answer the same test texts"):
+        compare_runs([old, other])
 
 
 def test_a_run_that_did_not_finish_is_refused(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import pytest
 from clsbench.errors import UsageError
 from clsbench.record import FastPath, KeptActivations
 from clsbench.report.page.answer import answer
-from clsbench.results.comparison import compare_runs, sharing_texts, training_cost
+from clsbench.results.comparison import compare_runs, training_cost
 from clsbench.results.mistakes import mistakes
 from clsbench.results.run_rows import rows_of_runs
+from clsbench.results.shared_texts import sharing_texts
 from clsbench.results.standing import baselines, smallest_shown, standing, trained
 from clsbench.results.store import StoredRun, read_record, scan, write_record
 from clsbench.results.suite_figures import suite_figures
@@ -93,7 +94,7 @@ def test_rows_on_other_texts_have_their_figures_all_the_same(tmp_path: Path) -> 
     write_record(run.path, msgspec.structs.replace(run.record, data=data))
     (run,) = figures.rows[2].runs
     assert run.record.data is not None
-    data = msgspec.structs.replace(run.record.data, sha256=figures.comparison.data_sha256)
+    data = msgspec.structs.replace(run.record.data, sha256=figures.comparison.test_sha256)
     write_record(run.path, msgspec.structs.replace(run.record, data=data))
     figures = suite_figures(figures.results, tmp_path)
     assert figures.reference == "2"

@@ -137,8 +137,8 @@ def _format_of(file: Path | None) -> Format:
 
 
 def _results(store: Path, names: Sequence[str]) -> SuiteResults:
-    from clsbench.results.comparison import sharing_texts
     from clsbench.results.run_rows import rows_of_runs, with_answers
+    from clsbench.results.shared_texts import sharing_texts
     from clsbench.results.store import StoredRun, find_run, read_record, scan
     from clsbench.results.suite_results import latest_suite, read_suite_results, suites_of
 

@@ -101,6 +101,16 @@ def splits_sha256(splits: Splits) -> str:
     return hashlib.sha256(msgspec.json.encode([splits.class_names, rows])).hexdigest()
 
 
+def texts_sha256(splits: Splits) -> dict[str, str]:
+    """By split a hash of its texts and their classes in their order, wherever in a corpus."""
+    return {
+        split.name: hashlib.sha256(
+            msgspec.json.encode([splits.class_names, split.labels, split.texts])
+        ).hexdigest()
+        for split in splits.all()
+    }
+
+
 def _balanced(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Every class sampled down to the smallest, which is kept whole; classes in their order."""
     groups = [group for _, group in frame.groupby("label")]

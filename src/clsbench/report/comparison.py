@@ -55,6 +55,8 @@ def print_comparison(
         whose = "all" if len(names) == len(comparison.contenders) else ", ".join(names)
         told = f"STAND-IN: {stand_in} in {whose}: not the real experiment"
         console.print(plain(told, "yellow"), soft_wrap=True)
+    for note in training_notes(comparison):
+        console.print(plain(note, "yellow"), soft_wrap=True)
     rows = [_contender_row(each) for each in _best_first(comparison)]
     title = f"{comparison.texts:,} texts"
     console.print(fitting_table(title, _CONTENDERS, [rows], console.width))
@@ -96,7 +98,23 @@ def verdict_text(pair: Pair) -> str:
     return told
 
 
-def unpaired_notes(comparison: RunComparison) -> list[str]:
+def comparison_notes(comparison: RunComparison) -> list[str]:
+    """What to know of a comparison: other training texts, and pairs with different seeds."""
+    return [*training_notes(comparison), *_unpaired_notes(comparison)]
+
+
+def training_notes(comparison: RunComparison) -> list[str]:
+    """That the runs differ in their training or validation texts, if they do."""
+    if not comparison.differing_splits:
+        return []
+    splits = " and ".join(comparison.differing_splits)
+    note = f"The test texts are the same, but the runs have different {splits} texts"
+    if "train" in comparison.differing_splits:
+        note += "; the baselines are those of the first run"
+    return [f"{note}."]
+
+
+def _unpaired_notes(comparison: RunComparison) -> list[str]:
     """That pairs were run with different seeds, if any were."""
     found = [pair for pair in comparison.pairs if pair.unpaired_seeds and pair.found is not None]
     if not found:

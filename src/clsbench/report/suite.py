@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rich.text import Text
 
-from clsbench.report.comparison import rank_text, unpaired_notes
+from clsbench.report.comparison import comparison_notes, rank_text
 from clsbench.report.console import Console
 from clsbench.report.layout import Row, fitting_table, line_width
 from clsbench.report.plan import recorded_adapter_note
@@ -234,7 +234,7 @@ def _print_notes(console: Console, figures: SuiteFigures, complete: bool) -> Non
                 "in train, and calibration."
             )
         )
-        notes += unpaired_notes(figures.comparison)
+        notes += comparison_notes(figures.comparison)
     if any(found_prefix(run) for row in figures.rows for run in row.runs):
         notes.append(
             "° some of its runs found frozen layers computed by an earlier one: alone it takes "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -27,6 +26,12 @@ from clsbench.results.paired import (
 )
 from clsbench.results.run_names import names_of
 from clsbench.results.seeds import accuracy_interval
+from clsbench.results.shared_texts import (
+    differing_splits,
+    refuse_other_texts,
+    texts_keys,
+    trained_alike,
+)
 from clsbench.results.store import StoredRun
 
 
@@ -81,10 +86,15 @@ class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """Contenders on the same ``texts`` test texts of one corpus (``data_sha256``), by name."""
+    """Contenders on the same ``texts`` test texts (``test_sha256``), by name.
+
+    ``differing_splits`` says in which of train and validation they differ; baselines are then those
+    of the first run's training texts alone.
+    """
 
     texts: int
-    data_sha256: str
+    test_sha256: str
+    differing_splits: tuple[str, ...]
     class_names: tuple[str, ...]
     contenders: tuple[Contender, ...]
     pairs: tuple[Pair, ...]
@@ -112,7 +122,7 @@ def compare_runs(
             answer the same texts.
     """
     answers = [(run, _answers_of(run)) for run in runs]
-    _refuse_other_texts(answers)
+    refuse_other_texts(answers)
     first = answers[0][1]
     sides = [*_sides(answers, names), *_baselines(answers)]
     if len(sides) < 2:
@@ -136,7 +146,8 @@ def compare_runs(
     ranks = rank_ranges(verdicts)
     return RunComparison(
         texts=len(first.rows),
-        data_sha256=_data_sha256(runs[0]),
+        test_sha256=texts_keys(runs)[0],
+        differing_splits=differing_splits(runs),
         class_names=first.class_names,
         contenders=tuple(
             _contender(side, correct[side.name], rank)
@@ -145,21 +156,6 @@ def compare_runs(
         pairs=tuple(pairs),
         disagreements=_disagreements(sides, first),
     )
-
-
-def sharing_texts(runs: Sequence[StoredRun]) -> list[StoredRun]:
-    """The finished runs that answered the test texts that most experiments among them answered.
-
-    Where two sets of texts are as common, those of the latest run count.
-    """
-    finished = [r for r in runs if r.record.status == "finished" and r.record.data is not None]
-    experiments = {(run.record.fingerprint, _data_sha256(run)) for run in finished}
-    counts = Counter(texts for _, texts in experiments)
-    if not counts:
-        return []
-    latest = {_data_sha256(run): run.record.created for run in finished}
-    chosen = max(counts, key=lambda texts: (counts[texts], latest[texts]))
-    return [run for run in finished if _data_sha256(run) == chosen]
 
 
 # --- who takes part -------------------------------------------------------------------------------
@@ -171,32 +167,6 @@ def _answers_of(run: StoredRun) -> Answers:
             f"the run {run.path.name} is {run.record.status}: only finished runs are compared"
         )
     return read_answers(run)
-
-
-def _refuse_other_texts(answers: Sequence[tuple[StoredRun, Answers]]) -> None:
-    (first_run, first), *others = answers
-    for run, other in others:
-        if _data_sha256(run) != _data_sha256(first_run) or not (
-            np.array_equal(first.rows, other.rows) and np.array_equal(first.labels, other.labels)
-        ):
-            raise UsageError(
-                f"{first_run.path.name} and {run.path.name} cannot be compared: they did not "
-                f"answer the same test texts ({_of_what(first_run)}; {_of_what(run)})"
-            )
-
-
-def _of_what(run: StoredRun) -> str:
-    data, spec = run.record.data, run.record.spec
-    assert data is not None
-    split = spec["data"]["split"]
-    name = split["name"] if isinstance(split, Mapping) else split
-    dataset = spec["dataset"]
-    called = dataset["name"] if isinstance(dataset, Mapping) else dataset
-    return f"{data.sizes['test']} texts of {called}, split {name}, data {data.sha256[:8]}"
-
-
-def _data_sha256(run: StoredRun) -> str:
-    return run.record.data.sha256 if run.record.data is not None else ""
 
 
 def _sides(
@@ -224,8 +194,9 @@ def _sides(
 
 def _baselines(answers: Sequence[tuple[StoredRun, Answers]]) -> list[_Side]:
     found: dict[str, _Side] = {}
+    first, _ = answers[0]
     for run, each in answers:
-        for name, called in each.baselines.items():
+        for name, called in each.baselines.items() if trained_alike(first, run) else ():
             found.setdefault(name, _Side(f"baseline {name}", (run,), {}, {None: called}))
     return list(found.values())
 

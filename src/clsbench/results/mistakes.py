@@ -51,7 +51,7 @@ def mistakes(runs: Mapping[str, StoredRun]) -> Mistakes:
     wrong = np.zeros(len(first.rows), dtype=int)
     baselines: dict[str, np.ndarray] = {}
     for name, each in answers.items():
-        if not np.array_equal(each.rows, first.rows):
+        if not np.array_equal(each.labels, first.labels):
             raise UsageError(f"{name} did not answer the same test texts")
         wrong += each.called != first.labels
         for baseline, called in each.baselines.items():

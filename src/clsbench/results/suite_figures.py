@@ -15,10 +15,10 @@ from clsbench.results.comparison import (
     Pair,
     RunComparison,
     compare_runs,
-    sharing_texts,
     training_cost,
 )
 from clsbench.results.seeds import FRACTION, SPLITS, Spread, accuracy_interval, spread
+from clsbench.results.shared_texts import sharing_texts
 from clsbench.results.store import StoredRun, read_record
 from clsbench.results.suite_results import RowResult, SuiteResults
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from clsbench.errors import UsageError
 from clsbench.record import RunRecord
-from clsbench.report.comparison import unpaired_notes
+from clsbench.report.comparison import comparison_notes
 from clsbench.report.page.answer import Answer, answer, short_baseline
 from clsbench.report.page.commands import row_command, suite_command
 from clsbench.report.page.curves import (
@@ -154,7 +154,7 @@ def figure_notes(figures: SuiteFigures) -> tuple[str, ...]:
             "(McNemar’s exact test for one seed; over several seeds a test in which texts and "
             "seeds both vary), all pairs corrected by Holm’s method at 5 %."
         )
-        notes += unpaired_notes(figures.comparison)
+        notes += comparison_notes(figures.comparison)
     published = any(row.row.published is not None for row in figures.rows)
     if published:
         notes.append(f"Published figures: {results.origin}.")
