@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import clsbench
 from clsbench.catalog import load_catalog
 from clsbench.options import RunOptions
-from clsbench.preparation import texts_of
+from clsbench.preparation import stored_spec, texts_of
+from clsbench.record import ComponentIdentity
+from record_examples import make_record
 
 
 def test_a_file_that_is_not_there_is_told_with_its_component(tmp_path: Path) -> None:
@@ -211,3 +214,31 @@ def test_a_run_whose_data_has_changed_has_no_texts_and_says_so(
     with caplog.at_level(logging.INFO, logger="clsbench"):
         assert texts_of(record, RunOptions(), load_catalog()) is None
     assert "the data set gives other texts now" in caplog.text
+
+
+def test_of_the_options_of_a_stored_run_only_files_of_the_user_become_absolute(
+    tmp_path: Path,
+) -> None:
+    for name in ("checkpoint", "linear", "small"):
+        (tmp_path / name).touch()
+    record = make_record()
+    table = {"name": "gpt2", "size": "small", "weights": "checkpoint", "causal": True}
+    identity = ComponentIdentity(
+        axis="backbone",
+        component="gpt2",
+        distribution="clsbench",
+        version="1",
+        files={"checkpoint": "ab" * 32},
+    )
+    record = msgspec.structs.replace(
+        record,
+        spec={**record.spec, "backbone": table},
+        plugins=(identity,),
+        working_directory=str(tmp_path),
+    )
+    changed = {**table, "weights": str(tmp_path / "checkpoint")}
+    assert stored_spec(record).backbone == changed
+    assert stored_spec(record).head == record.spec["head"]
+    for elsewhere in (None, str(tmp_path / "gone")):
+        moved = msgspec.structs.replace(record, working_directory=elsewhere)
+        assert stored_spec(moved).backbone == table

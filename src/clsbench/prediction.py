@@ -18,8 +18,9 @@ from clsbench.model.build import build_classifier
 from clsbench.model.checkpoint import ClassifierFacts, read_facts, restore
 from clsbench.model.classifier import Classifier
 from clsbench.options import RunOptions
+from clsbench.preparation import stored_spec
 from clsbench.resolve import resolve
-from clsbench.spec import from_tree
+from clsbench.results.store import read_record
 
 _BATCH_SIZE = 8
 
@@ -77,7 +78,7 @@ def load_predictor(
         AssetError: the backbone's weights or tokenizer are not at hand.
     """
     facts = read_facts(run)
-    spec = from_tree(facts.spec, f"the spec stored in {run}")
+    spec = stored_spec(read_record(run))
     experiment = resolve(spec, {}, catalog)
     device = choose_device(options.device, options.precision)
     obtained = obtain(

@@ -75,6 +75,10 @@ def test_columns_have_any_place_and_name(write: Write) -> None:
         (["nan", "1", "1"], ("1", "nan")),
         (["c", "a", "d", "b", "a"], ("a", "b", "c", "d")),
         (["²", "1", "1"], ("1", "²")),
+        (["10 stars", "2 stars", "1 star", "1 star"], ("1 star", "2 stars", "10 stars")),
+        (["v1.10", "v1.9", "v1", "v1"], ("v1", "v1.9", "v1.10")),
+        (["a2", "a02", "b1", "b1"], ("a02", "a2", "b1")),
+        (["a" + "9" * 5000, "a" + "1" * 5001, "a"] * 2, ("a", "a" + "9" * 5000, "a" + "1" * 5001)),
     ],
 )
 def test_classes_stand_in_numeric_or_else_alphabetical_order(

@@ -33,7 +33,8 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
     """Your own labelled texts in a CSV, TSV or JSON Lines file; two classes or more.
 
     The first line of a CSV or TSV file names the columns. Labels are words or numbers: classes
-    stand in numeric order, else in that of the alphabet. ``data.quoting=none`` takes quote
+    stand in numeric order, else in alphabetical order, where numbers within words count as numbers
+    (``2 stars`` before ``10 stars``). ``data.quoting=none`` takes quote
     characters as they stand. ``path`` is relative to the working directory; ``~`` is your home.
     """
 
@@ -162,7 +163,7 @@ def _classes(table: clsbench.Table, column: str) -> tuple[tuple[str, ...], list[
                     f"{first_lines[other]}) are the same number; write it one way"
                 )
     else:
-        names = sorted(first_lines)
+        names = sorted(first_lines, key=_natural_order)
     if len(names) < 2:
         raise clsbench.UsageError(
             f"{path}: every row has the label {names[0]!r} in {column!r}; a classifier needs two "
@@ -174,6 +175,15 @@ def _classes(table: clsbench.Table, column: str) -> tuple[tuple[str, ...], list[
         )
     index = {name: number for number, name in enumerate(names)}
     return tuple(names), [index[word] for word in words]
+
+
+def _natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
+    """A sort key that takes numbers within words as numbers: ``2 stars`` before ``10 stars``."""
+    parts = re.split("([0-9]+)", name)
+    numbers = (part.lstrip("0") for part in parts[1::2])  # possibly of thousands of digits
+    key = [(0, part) for part in parts]
+    key[1::2] = [(len(digits), digits) for digits in numbers]
+    return key, name
 
 
 def _splits(table: clsbench.Table, column: str) -> list[str]:
