@@ -336,6 +336,23 @@ def test_an_observer_that_is_sound_is_called_and_refused_twice_over() -> None:
         ),
         (
             plugin(
+                "clsbench_register_baselines",
+                '{"seedless": Seedless}',
+                "class Seedless(clsbench.Baseline):\n    'A baseline.'\n    def build(self): ...",
+            ),
+            "'seedless': its method build() has other parameters than it is called with: expected "
+            "def build(self, seed)",
+        ),
+        (
+            plugin(
+                HEADS,
+                '{"narrow": Narrow}',
+                "class Narrow(clsbench.Head):\n    'A head.'\n    def build(self, size): ...",
+            ),
+            "expected def build(self, hidden_size, num_classes)",
+        ),
+        (
+            plugin(
                 HEADS,
                 '{"wide": Odd}',
                 "class Odd(clsbench.Head):\n    'A head.'\n    n: list[int] | set[int] = []",

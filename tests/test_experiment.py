@@ -523,7 +523,7 @@ class Faulty(clsbench.Baseline):
 
     fault: str = ""
 
-    def build(self):
+    def build(self, seed):
         if self.fault == "build":
             raise KeyError("option")
         return Estimator(self.fault)

@@ -63,7 +63,7 @@ def test_every_default_is_written_out(catalog: Catalog) -> None:
     assert experiment.spec.head == {"name": "linear"}
     assert experiment.spec.baselines == (
         {"name": "majority"},
-        {"name": "tfidf-logreg", "ngrams": 1, "c": 1.0},
+        {"name": "tfidf-logreg", "ngrams": 1, "c": "auto"},
     )
     assert experiment.freezing == LastBlocks()
     assert experiment.baselines == (Majority(), TfidfLogreg())

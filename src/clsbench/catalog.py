@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 import pluggy
 
-from clsbench.components import AXES, Axis, Component
+from clsbench.components import AXES, Axis, Component, signature_problem
 from clsbench.conversion import convert
 from clsbench.errors import PluginError, UsageError, closest_match_hint
 from clsbench.hookspecs import PROJECT, LifecycleHooks, RegistrationHooks
@@ -325,7 +325,7 @@ def _problem(axis: Axis, name: object, component: object) -> str | None:
             return f"the option {field.name!r} is no text, number, true or false, list or table"
     if not (component.__doc__ or "").strip():
         return "its class has no docstring; its first line is the help text"
-    return None
+    return signature_problem(component)
 
 
 def _check_method(method: Method) -> None:

@@ -7,6 +7,7 @@ form (``last-blocks:n=2``) all derive from the class.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -81,6 +82,7 @@ class Dataset(Component, frozen=True):
     def load(self, files: Files, quoting: str) -> Corpus:
         """Read the corpus.
 
+        Python's and NumPy's global generators are seeded with ``data.split.seed`` beforehand.
         ``quoting`` is the spec's ``data.quoting``: ``"default"`` reads quote characters as pandas
         does by default (they may swallow line ends), ``"none"`` takes every line as it stands.
 
@@ -234,6 +236,9 @@ class Head(Component, frozen=True):
 class FreezingStrategy(Component, frozen=True):
     """Decides which parameters of the backbone are trained. Pure, and needs no torch.
 
+    Python's and NumPy's global generators are seeded with the run's seed before a run asks for its
+    first epoch, so that a random choice is the same whenever a run is planned again.
+
     What is newly initialised (head, pooling, adapter) always trains and is not in the list.
     """
 
@@ -267,8 +272,12 @@ class Adapter(Component, frozen=True):
 class Baseline(Component, frozen=True):
     """A cheap classifier on raw texts, reported beside the model."""
 
-    def build(self) -> Any:
-        """A scikit-learn style estimator: ``fit(texts, labels)``, ``predict(texts)``."""
+    def build(self, seed: int) -> Any:
+        """A scikit-learn style estimator: ``fit(texts, labels)``, ``predict(texts)``.
+
+        ``seed`` is the run's seed: what is random in the estimator depends on it alone. The global
+        generators of Python, NumPy and PyTorch are seeded with it before each call, too.
+        """
         raise _unwritten(self, "build")
 
 
@@ -338,6 +347,25 @@ AXES: tuple[Axis, ...] = (
     Axis("executors", "executor", None, Executor),
 )
 """Every axis, in the order in which ``clsbench list`` shows them."""
+
+
+def signature_problem(component: type) -> str | None:
+    """Which method cannot be called as its axis's class says, in words; ``None`` if all can."""
+    axis = next((a.kind for a in AXES if issubclass(component, a.kind)), Component)
+    for name, promised in inspect.getmembers(axis, inspect.isfunction):
+        own = inspect.getattr_static(component, name)
+        if name.startswith("_") or own is promised:
+            continue
+        first = 1 if isinstance(own, staticmethod | classmethod) else 0
+        wanted = list(inspect.signature(promised).parameters)
+        try:
+            inspect.signature(getattr(component, name)).bind(*wanted[first:])
+        except (TypeError, ValueError):
+            return (
+                f"its method {name}() has other parameters than it is called with: expected "
+                f"def {name}({', '.join(wanted)})"
+            )
+    return None
 
 
 def last_blocks(parameters: Iterable[ParameterInfo], n: int) -> frozenset[str]:

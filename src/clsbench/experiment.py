@@ -202,7 +202,9 @@ def run_experiment(
                 ):
                     label = format_component(table)
                     try:
-                        scored = score_baseline(baseline, label, data.splits, data.leaked)
+                        scored = score_baseline(
+                            baseline, label, data.splits, data.leaked, spec.seed
+                        )
                     except PluginError as problem:  # the classifier's own figures are complete
                         logger.debug("a baseline failed", exc_info=True)
                         logger.warning("%s", problem)

@@ -35,6 +35,7 @@ from clsbench.options import RunOptions, size_bytes
 from clsbench.preparation import PreparedData, PreparedFiles, experiment_fingerprint
 from clsbench.record import FastPath, RunRecord
 from clsbench.resolve import Experiment
+from clsbench.seeding import seeded
 from clsbench.spec import COMPONENT_KEYS, fingerprint, format_component, to_tree
 from clsbench.values import RunPlan
 
@@ -75,9 +76,9 @@ def plan_run(
     strategy = format_component(tree["freezing"])
     with _blaming_the_components(tree):
         outline = outline_experiment(experiment, len(data.facts.class_names))
-    freezing = plan_freezing(
-        experiment.freezing, experiment.backbone.describe(), spec.train.epochs, strategy
-    )
+    parameters = experiment.backbone.describe()
+    with seeded(spec.seed):
+        freezing = plan_freezing(experiment.freezing, parameters, spec.train.epochs, strategy)
     for names in set(freezing.by_epoch):
         freezing.apply(outline.classifier, names)
         refuse_nothing_to_train(outline.classifier, strategy)

@@ -38,6 +38,7 @@ from clsbench.identity import (
 from clsbench.options import RunOptions
 from clsbench.record import ComponentIdentity, DataFacts, RunRecord, StandIn
 from clsbench.resolve import Experiment, component_text, resolve, substitute
+from clsbench.seeding import seeded
 from clsbench.spec import (
     ComponentTable,
     ExperimentSpec,
@@ -194,7 +195,10 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
         PluginError: the data set fails, or what it loads is no sound corpus.
     """
     settings = experiment.spec.data
-    corpus = _load(experiment.dataset, files, settings.quoting, to_tree(experiment.spec)["dataset"])
+    with seeded(settings.split.seed):  # not the run's: several seeds have one split
+        corpus = _load(
+            experiment.dataset, files, settings.quoting, to_tree(experiment.spec)["dataset"]
+        )
     splits = split_corpus(corpus, settings)
     tokens = tokenize_splits(
         splits,

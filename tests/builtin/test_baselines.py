@@ -1,58 +1,148 @@
 from __future__ import annotations
 
-from pathlib import Path
+import random
+import warnings
+from collections.abc import Callable
 
-import pandas as pd
+import numpy as np
 import pytest
+from scipy.stats import binomtest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from threadpoolctl import threadpool_limits
 
+import clsbench
 from clsbench.builtin.baselines import Majority, TfidfLogreg
 from clsbench.builtin.sms_spam import COLLECTION, SmsSpam
+from clsbench.builtin.synthetic_sms import SyntheticSms
+from clsbench.data.splits import split_corpus
+from clsbench.spec import DataSettings, SplitSettings
+from clsbench.values import Corpus, Splits
+
+SEED = 123
 
 
-@pytest.fixture(scope="module")
-def book_split(assets_dir: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Train and test of the book's split, made here with pandas as the book makes it."""
-    corpus = SmsSpam().load({COLLECTION.key: assets_dir / COLLECTION.key}, "default")
-    table = pd.DataFrame({"text": corpus.texts, "label": corpus.labels})
-    ham, spam = table[table.label == 0], table[table.label == 1]
-    balanced = pd.concat([ham.sample(len(spam), random_state=123), spam])
-    shuffled = balanced.sample(frac=1, random_state=123)
-    return shuffled[:1045], shuffled[1194:]
+def split(corpus: Corpus, name: str) -> Splits:
+    return split_corpus(corpus, DataSettings(split=SplitSettings(name=name), balance=True))
 
 
-def accuracy(baseline: Majority | TfidfLogreg, train: pd.DataFrame, test: pd.DataFrame) -> float:
-    estimator = baseline.build().fit(train.text.tolist(), train.label.tolist())
-    return float((estimator.predict(test.text.tolist()) == test.label.to_numpy()).mean())
+@pytest.fixture(scope="module", params=["synthetic", "real"])
+def corpus(request: pytest.FixtureRequest) -> Corpus:
+    """The embedded corpus always, the real one where it is at hand."""
+    if request.param == "synthetic":
+        return SyntheticSms().load({}, "default")
+    folder = request.getfixturevalue("assets_dir")
+    return SmsSpam().load({COLLECTION.key: folder / COLLECTION.key}, "default")
 
 
-def test_tfidf_reaches_what_is_known_on_the_real_split(
-    book_split: tuple[pd.DataFrame, pd.DataFrame],
+def predictions(baseline: clsbench.Baseline, splits: Splits, seed: int = SEED) -> list[int]:
+    estimator = baseline.build(seed)
+    estimator.fit(list(splits.train.texts), np.array(splits.train.labels))
+    return [int(label) for label in estimator.predict(list(splits.test.texts))]
+
+
+@pytest.mark.parametrize("name", ["book", "book-ablation"])
+def test_tfidf_on_sms_is_not_significantly_worse_than_words_alone(
+    corpus: Corpus, name: str
 ) -> None:
-    assert 0.967 <= accuracy(TfidfLogreg(), *book_split) <= 0.977
+    splits = split(corpus, name)
+    train, test = list(splits.train.texts), list(splits.test.texts)
+    words = make_pipeline(TfidfVectorizer(), LogisticRegression(max_iter=1000))
+    words.fit(train, splits.train.labels)
+    labels = np.array(splits.test.labels)
+    before = words.predict(test) == labels
+    after = np.array(predictions(TfidfLogreg(), splits)) == labels
+    only_before, only_after = int((before & ~after).sum()), int((after & ~before).sum())
+    p = binomtest(only_after, max(only_before + only_after, 1), alternative="less").pvalue
+    assert p > 0.05, f"{only_before} right before alone, {only_after} now alone"
+    assert after.mean() >= 0.96
 
 
-def test_the_options_change_the_model(book_split: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    train, test = book_split
-    texts = test.text.tolist()
-    plain, pairs, loose = (
-        baseline.build().fit(train.text.tolist(), train.label.tolist()).predict(texts)
-        for baseline in (TfidfLogreg(), TfidfLogreg(ngrams=2), TfidfLogreg(c=100.0))
+def test_the_options_change_the_model() -> None:
+    splits = split(SyntheticSms(texts=400).load({}, "default"), "book")
+    plain, pairs, strict = (
+        predictions(baseline, splits)
+        for baseline in (TfidfLogreg(), TfidfLogreg(ngrams=2, c=1.0), TfidfLogreg(c=0.001))
     )
-    assert (plain != pairs).any()
-    assert (plain != loose).any()
+    assert plain != pairs
+    assert plain != strict
 
 
-def test_majority_is_the_share_of_the_larger_class(
-    book_split: tuple[pd.DataFrame, pd.DataFrame],
+WORDS = [
+    "a",
+    "see",
+    "you",
+    "at",
+    "home",
+    "late",
+    "call",
+    "me",
+    "free",
+    "win",
+    "prize",
+    "money",
+    "go",
+]
+CHINESE = [chr(0x4E00 + 13 * number) for number in range(300)]
+
+
+def spoken(draw: random.Random, sign: str) -> str:
+    words = [draw.choice(WORDS) for _ in range(draw.randint(5, 14))]
+    words.insert(draw.randrange(len(words) + 1), sign)
+    return " ".join(words)
+
+
+def emoji(draw: random.Random, label: int) -> str:
+    return spoken(draw, "😀😡😴"[label])
+
+
+def digits(draw: random.Random, label: int) -> str:
+    return spoken(draw, "470"[label])
+
+
+def numbers(draw: random.Random, label: int) -> str:
+    others = [draw.choice("25689") for _ in range(6)]
+    return spoken(draw, "".join([*others[:3], "470"[label], *others[3:]]))
+
+
+def punctuation(draw: random.Random, label: int) -> str:
+    return spoken(draw, "x") + "!?."[label]
+
+
+def upper_case(draw: random.Random, label: int) -> str:
+    return spoken(draw, "xXx"[label]) + ("" if label < 2 else " yY")
+
+
+def chinese(draw: random.Random, label: int) -> str:
+    letters = [draw.choice(CHINESE) for _ in range(draw.randint(8, 20))]
+    letters.insert(draw.randrange(len(letters) + 1), "好坏中"[label])
+    return "".join(letters)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("kind", [emoji, digits, numbers, punctuation, upper_case, chinese])
+def test_tfidf_sees_single_characters(
+    kind: Callable[[random.Random, int], str], classes: int
 ) -> None:
-    train, test = book_split
-    most = train.label.mode()[0]
-    assert accuracy(Majority(), train, test) == pytest.approx((test.label == most).mean())
+    draw = random.Random(0)
+    labels = [number % classes for number in range(360)]
+    texts = [kind(draw, label) for label in labels]
+    estimator = TfidfLogreg().build(SEED).fit(texts[:120], labels[:120])
+    right = estimator.predict(texts[120:]) == np.array(labels[120:])
+    assert right.mean() >= 0.97
 
 
-def test_majority_prefers_the_first_class_at_a_tie() -> None:
-    estimator = Majority().build().fit(["a", "b", "c", "d"], [1, 0, 1, 0])
-    assert list(estimator.predict(["x", "y"])) == [0, 0]
+def test_tfidf_learns_the_same_with_any_number_of_threads() -> None:
+    corpus = SyntheticSms(texts=300).load({}, "default")
+    learned = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            estimator = TfidfLogreg(c=10.0, ngrams=4).build(SEED)
+            estimator.fit(corpus.texts, corpus.labels)
+            learned.append(estimator._coefficients)
+    assert learned[0].size > 10_000  # fewer are added up by one thread anyway
+    assert np.array_equal(*learned)
 
 
 @pytest.mark.parametrize(
@@ -63,10 +153,37 @@ def test_majority_prefers_the_first_class_at_a_tie() -> None:
         (["the", "of", "the", "of"], [0, 1, 0, 1], [0, 1, 0, 1]),
         (["", "  ", "\n"], [0, 1, 1], [1, 1, 1]),
         (["one class", "only"], [1, 1], [1, 1]),
+        (["first", "second"], [0, 1], [0, 1]),
+        (["red", "blue", "green"], [0, 1, 2], [0, 1, 2]),
+        (["red", "red", "red", "blue"], [0, 0, 0, 2], [0, 0, 0, 2]),
+        (["", "word"], [1, 0], [1, 0]),
+        (["7", "4", "7", "4", "7"], [5, 3, 5, 3, 5], [5, 3, 5, 3, 5]),
     ],
 )
-def test_tfidf_takes_corpora_without_words(
-    texts: list[str], labels: list[int], expected: list[int]
+@pytest.mark.parametrize("baseline", [TfidfLogreg(), TfidfLogreg(c=10.0)])
+def test_tfidf_takes_small_and_odd_corpora(
+    baseline: TfidfLogreg, texts: list[str], labels: list[int], expected: list[int]
 ) -> None:
-    estimator = TfidfLogreg().build().fit(texts, labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator = baseline.build(SEED).fit(texts, labels)
     assert list(estimator.predict(texts)) == expected
+
+
+def test_tfidf_warns_of_nothing_where_the_regression_does_not_converge(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("clsbench.builtin.tfidf._ITERATIONS", 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TfidfLogreg().build(SEED).fit(["a b", "b c", "c d", "d e", "a c", "b e"] * 3, [0, 1, 2] * 6)
+
+
+def test_majority_predicts_the_larger_class() -> None:
+    splits = split_corpus(SyntheticSms(texts=200).load({}, "default"), DataSettings(balance=False))
+    assert predictions(Majority(), splits) == [0] * len(splits.test)
+
+
+def test_majority_prefers_the_first_class_at_a_tie() -> None:
+    estimator = Majority().build(SEED).fit(["a", "b", "c", "d"], [1, 0, 1, 0])
+    assert list(estimator.predict(["x", "y"])) == [0, 0]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from clsbench.components import Baseline
+from clsbench.seeding import torch_seeded
 from clsbench.testing.promises import check_options, require
 
 CORPORA: dict[str, tuple[list[str], list[int]]] = {
@@ -19,6 +22,7 @@ CORPORA: dict[str, tuple[list[str], list[int]]] = {
     "a long text": (["word " * 50_000, "other"], [0, 1]),
     "one class": (["all", "alike"], [1, 1]),
 }
+SEED = 123
 UNSEEN = ["win the apple", "unheard", "", " ", "\n", "<|endoftext|>", "😀"]
 
 
@@ -26,7 +30,8 @@ def check_baseline(baseline: Baseline) -> None:
     """Check a baseline on ordinary corpora and on odd ones: blank texts, one class, no words.
 
     ``fit(texts, labels)`` and ``predict(texts)`` give one label a text, each seen in training, the
-    same from two estimators and for a text alone.
+    same from two estimators and for a text alone. As in a run, the global generators are seeded
+    before each call.
 
     Raises:
         AssertionError: a promise is broken.
@@ -42,12 +47,14 @@ def check_baseline(baseline: Baseline) -> None:
 
 
 def _answers(baseline: Baseline, texts: list[str], labels: list[int], name: str) -> list[int]:
-    estimator = baseline.build()
+    with torch_seeded(SEED):
+        estimator = baseline.build(SEED)
     asked = [*texts, *UNSEEN]
     try:
-        estimator.fit(texts, labels)
-        together = list(estimator.predict(asked))
-        apart = [list(estimator.predict([text])) for text in asked]
+        with torch_seeded(SEED):
+            estimator.fit(texts, labels)
+        together = _predicted(estimator, asked)
+        apart = [_predicted(estimator, [text]) for text in asked]
     except Exception as error:
         raise AssertionError(
             f"{baseline!r}: it fails on {name}: {type(error).__name__}: {error}"
@@ -65,3 +72,8 @@ def _answers(baseline: Baseline, texts: list[str], labels: list[int], name: str)
         f"it answers differently to a text alone ({name})",
     )
     return [int(answer) for answer in together]
+
+
+def _predicted(estimator: Any, texts: list[str]) -> list[Any]:
+    with torch_seeded(SEED):
+        return list(estimator.predict(texts))

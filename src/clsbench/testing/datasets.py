@@ -6,8 +6,11 @@ from collections import Counter
 
 from clsbench.components import Dataset
 from clsbench.data.corpus import corpus_problem
+from clsbench.seeding import seeded
 from clsbench.testing.promises import check_assets, check_options, require
 from clsbench.values import Corpus, Files
+
+SEED = 123
 
 
 def check_dataset(dataset: Dataset, files: Files | None = None) -> None:
@@ -32,9 +35,11 @@ def check_dataset(dataset: Dataset, files: Files | None = None) -> None:
     missing = [asset.key for asset in dataset.assets() if asset.key not in given]
     require(not missing, dataset, f"hand its assets to the check: files lacks {missing}")
     for quoting in ("default", "none"):
-        corpus = dataset.load(given, quoting)
+        with seeded(SEED):
+            corpus = dataset.load(given, quoting)
         _check_corpus(dataset, corpus)
-        again = dataset.load(given, quoting)
+        with seeded(SEED):
+            again = dataset.load(given, quoting)
         require(_content(corpus) == _content(again), dataset, "loaded again, it gives other texts")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats  # noqa: F401  needed by split_metrics: loading it is no part of an evaluation
@@ -13,12 +13,13 @@ import torch
 import torch.nn.functional as F
 from msgspec.structs import replace
 
-from clsbench.components import Baseline
+from clsbench.components import Baseline, signature_problem
 from clsbench.errors import ClsbenchError, PluginError
 from clsbench.fastpath.forward import Forward
 from clsbench.record import BaselineResult, Metrics, SplitMetrics
 from clsbench.results.calibration import calibration
 from clsbench.results.metrics import split_metrics
+from clsbench.seeding import torch_seeded
 from clsbench.values import Split, Splits
 
 Leaks = Mapping[str, Sequence[bool]]
@@ -67,17 +68,24 @@ class ScoredBaseline(NamedTuple):
     called: dict[str, np.ndarray]
 
 
-def score_baseline(baseline: Baseline, label: str, splits: Splits, leaks: Leaks) -> ScoredBaseline:
+def score_baseline(
+    baseline: Baseline, label: str, splits: Splits, leaks: Leaks, seed: int
+) -> ScoredBaseline:
     """Fit a baseline on the training texts and classify all three splits.
 
     Raises:
         PluginError: it fails, or does not answer each text with a label.
     """
+    problem = signature_problem(type(baseline))
+    if problem is not None:
+        raise PluginError(f"baseline {label}: {problem}")
     started = time.perf_counter()
     try:
-        estimator = baseline.build()
-        estimator.fit(list(splits.train.texts), np.array(splits.train.labels))
-        answers = {s.name: np.asarray(estimator.predict(list(s.texts))) for s in splits.all()}
+        with torch_seeded(seed):
+            estimator = baseline.build(seed)
+        with torch_seeded(seed):
+            estimator.fit(list(splits.train.texts), np.array(splits.train.labels))
+        answers = {s.name: predict_labels(estimator, s.texts, seed) for s in splits.all()}
     except Exception as error:
         raise PluginError(f"baseline {label} failed: {type(error).__name__}: {error}") from error
     num_classes = len(splits.class_names)
@@ -94,6 +102,12 @@ def score_baseline(baseline: Baseline, label: str, splits: Splits, leaks: Leaks)
     seconds = time.perf_counter() - started
     result = BaselineResult(component=label, metrics=Metrics(**figures), seconds=seconds)
     return ScoredBaseline(result, called)
+
+
+def predict_labels(estimator: Any, texts: Sequence[str], seed: int) -> np.ndarray:
+    """What a baseline answers, seeded as in its run; unchecked."""
+    with torch_seeded(seed):
+        return np.asarray(estimator.predict(list(texts)))
 
 
 def _labels(answers: np.ndarray, split: Split, num_classes: int, label: str) -> np.ndarray:

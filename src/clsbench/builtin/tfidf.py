@@ -1,0 +1,159 @@
+"""TF-IDF weighted n-grams of words and characters, and logistic regression on them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+_CHARACTERS = 3
+"""The longest sequence of characters that is a feature."""
+
+_CHARACTER_WEIGHTS = (1.0, 4.0)
+"""Candidates for the weight of single characters: the larger where they carry the signal."""
+
+_STRENGTHS = (1.0, 0.1, 10.0, 100.0, 1000.0)
+"""Candidates for C; the first wins where nothing tells them apart."""
+
+_SINGLE = "characters"
+_FOLDS = 3
+_MOST_VALIDATED = 2_000
+"""Texts that take part in the cross-validation: more do not change what it chooses."""
+
+_SMALLEST_PROBABILITY = 1e-15
+_ITERATIONS = 1000
+
+
+class _Chosen(NamedTuple):
+    """The weight of single characters, and C."""
+
+    character_weight: float
+    c: float
+
+
+class TfidfClassifier:
+    """A scikit-learn style estimator on raw texts that can be fitted to any texts and labels.
+
+    Three groups of features, each scaled to length 1: words and sequences of up to ``ngrams`` of
+    them, single characters, and sequences of two or three characters. Characters keep their case.
+    With ``c="auto"``, C and the weight of the single characters are those with the smallest
+    log-loss in a 3-fold cross-validation; ``seed`` shuffles the folds.
+
+    Where no text has a feature, or all have one class, it predicts the most frequent class.
+    """
+
+    def __init__(self, ngrams: int, c: float | str, seed: int) -> None:
+        """Hold the options; nothing is learned yet."""
+        self.ngrams = ngrams
+        self.c = c
+        self.seed = seed
+        self._groups: dict[str, Any] = {}
+        self._character_weight = 1.0
+        self._classes = np.zeros(0, dtype=np.int64)
+        self._coefficients = np.zeros((0, 0))
+        self._intercepts = np.zeros(0)
+
+    def fit(self, texts: Sequence[str], labels: Sequence[int]) -> TfidfClassifier:
+        """Learn the vocabulary, the weights of its features and the regression."""
+        targets = np.asarray(labels, dtype=np.int64)
+        self._classes, counts = np.unique(targets, return_counts=True)
+        self._groups = dict(self._vectorizers(texts)) if len(self._classes) > 1 else {}
+        if not self._groups:
+            self._coefficients = np.zeros((len(self._classes), 0))
+            self._intercepts = np.log(counts)
+            return self
+        features = {name: each.fit_transform(texts) for name, each in self._groups.items()}
+        # The sums of several BLAS threads differ in their last bits from those of one.
+        with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            chosen = self._chosen(features, targets)
+            regression = _fitted(_joined(features, chosen.character_weight), targets, chosen.c)
+        self._character_weight = chosen.character_weight
+        self._coefficients, self._intercepts = regression.coef_, regression.intercept_
+        return self
+
+    def predict(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """The class of each text (N,), the first one where several score alike."""
+        if not self._groups:
+            return np.full(len(texts), self._classes[self._intercepts.argmax()])
+        features = {name: each.transform(texts) for name, each in self._groups.items()}
+        scores = _joined(features, self._character_weight) @ self._coefficients.T
+        scores += self._intercepts
+        if scores.shape[1] == 1:  # of two classes, the score of the second
+            places: NDArray[np.int64] = (scores[:, 0] > 0).astype(np.int64)
+        else:
+            places = scores.argmax(axis=1)
+        return self._classes[places]
+
+    def _vectorizers(self, texts: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        """By name, for each group of which some text has a feature; none for blank texts."""
+        if not any(text.strip() for text in texts):
+            return
+        for name, vectorizer in _vectorizers(self.ngrams).items():
+            analyze = vectorizer.build_analyzer()
+            if any(analyze(text) for text in texts):
+                yield name, vectorizer
+
+    def _chosen(self, features: dict[str, Any], labels: NDArray[np.int64]) -> _Chosen:
+        """As given, else the candidate with the smallest log-loss on the texts held out."""
+        if self.c != "auto":
+            return _Chosen(1.0, float(self.c))
+        order = np.random.default_rng(self.seed).permutation(len(labels))[:_MOST_VALIDATED]
+        order = order[labels[order].argsort(kind="stable")]
+        fold = np.arange(len(order)) % _FOLDS  # deals the texts of every class in turn
+        best, smallest = _Chosen(1.0, 1.0), np.inf
+        for weight in _CHARACTER_WEIGHTS:
+            joined = _joined(features, weight)[order]
+            for c in _STRENGTHS:
+                loss = sum(_log_loss(joined, labels[order], fold == n, c) for n in range(_FOLDS))
+                if loss < smallest:
+                    best, smallest = _Chosen(weight, c), loss
+        return best
+
+
+def _vectorizers(ngrams: int) -> dict[str, Any]:
+    return {
+        "words": TfidfVectorizer(ngram_range=(1, ngrams), sublinear_tf=True),
+        # Not weighted by rarity: the few characters that tell classes apart may be frequent ones.
+        _SINGLE: TfidfVectorizer(
+            analyzer="char", lowercase=False, sublinear_tf=True, use_idf=False
+        ),
+        "sequences": TfidfVectorizer(
+            analyzer="char", ngram_range=(2, _CHARACTERS), lowercase=False, sublinear_tf=True
+        ),
+    }
+
+
+def _joined(features: dict[str, Any], character_weight: float) -> Any:
+    weighted = [
+        each * character_weight if name == _SINGLE else each for name, each in features.items()
+    ]
+    return scipy.sparse.hstack(weighted, format="csr")
+
+
+def _fitted(features: Any, labels: NDArray[np.int64], c: float) -> Any:
+    return LogisticRegression(C=c, max_iter=_ITERATIONS).fit(features, labels)
+
+
+def _log_loss(
+    features: Any, labels: NDArray[np.int64], held_out: NDArray[np.bool_], c: float
+) -> float:
+    """Summed over the texts held out; 0 where the others are of one class, whatever ``c``."""
+    if len(np.unique(labels[~held_out])) < 2 or not held_out.any():
+        return 0.0
+    regression = _fitted(features[~held_out], labels[~held_out], c)
+    probabilities = regression.predict_proba(features[held_out])
+    places = {label: place for place, label in enumerate(regression.classes_)}
+    loss = 0.0
+    for row, label in zip(probabilities, labels[held_out], strict=True):
+        known = row[places[label]] if label in places else 0.0
+        loss -= float(np.log(max(known, _SMALLEST_PROBABILITY)))
+    return loss

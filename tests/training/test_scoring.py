@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import clsbench
+from clsbench.errors import PluginError
+from clsbench.training.scoring import ScoredBaseline, score_baseline
+from clsbench.values import Split, Splits
+
+
+class Guessing:
+    def __init__(self, where: str, seed: int) -> None:
+        self.where, self.seed = where, seed
+        self.drawn = self._draw("build")
+
+    def _draw(self, where: str) -> list[float]:
+        if where != self.where:
+            return []
+        own = random.Random(self.seed).random()
+        return [own, random.random(), float(np.random.rand()), float(torch.rand(()))]
+
+    def fit(self, texts: Sequence[str], labels: Sequence[int]) -> None:
+        self.drawn += self._draw("fit")
+
+    def predict(self, texts: Sequence[str]) -> list[int]:
+        drawn = self.drawn + self._draw("predict")
+        digits = random.Random(repr(drawn))
+        return [digits.randrange(2) for _ in texts]
+
+
+class Drawing(clsbench.Baseline, frozen=True):
+    """Draws random numbers in one of its calls."""
+
+    where: str = "build"
+
+    def build(self, seed: int) -> Guessing:
+        return Guessing(self.where, seed)
+
+
+def a_split(name: str) -> Split:
+    rows = tuple(range(64))
+    return Split(name=name, rows=rows, labels=(0, 1) * 32, texts=tuple(map(str, rows)))
+
+
+SPLITS = Splits(
+    class_names=("a", "b"),
+    train=a_split("train"),
+    validation=a_split("validation"),
+    test=a_split("test"),
+)
+
+
+def score(baseline: clsbench.Baseline, seed: int) -> ScoredBaseline:
+    return score_baseline(baseline, "drawing", SPLITS, {}, seed)
+
+
+@pytest.mark.parametrize("where", ["build", "fit", "predict"])
+def test_a_baseline_that_draws_random_numbers_depends_on_the_seed_alone(where: str) -> None:
+    found = []
+    for before, seed in ((1, 123), (2, 123), (3, 124)):
+        random.seed(before)
+        np.random.seed(before)
+        torch.manual_seed(before)
+        states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+        found.append(score(Drawing(where), seed).called["test"].tolist())
+        assert random.getstate() == states[0]
+        assert np.random.get_state()[1].tolist() == states[1]
+        assert torch.equal(torch.get_rng_state(), states[2])
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+
+
+class Seedless(clsbench.Baseline, frozen=True):
+    """Takes no seed, as baselines once did."""
+
+    def build(self) -> Any:  # type: ignore[override]
+        return Guessing("nowhere", 0)
+
+
+def test_a_baseline_whose_build_takes_no_seed_is_refused_by_name() -> None:
+    with pytest.raises(PluginError, match=r"drawing: its method build\(\) .* build\(self, seed\)"):
+        score(Seedless(), 123)
