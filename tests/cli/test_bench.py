@@ -72,7 +72,7 @@ def test_a_sweep_with_its_plot_and_table(
     plot, table = tmp_path / "growth.svg", tmp_path / "growth.csv"
     done = clsbench(
         "bench", spec_file, *QUICK, "--phase", "forward", "--phase", "tokenise",
-        "--sweep", "tokens=16,32,64", "--plot", plot, "--csv", table,
+        "--sweep", "tokens=16,32,64", "--plot", plot, "--output", table,
         env={"COLUMNS": "150"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -98,7 +98,7 @@ def test_a_sweep_with_its_plot_and_table(
 def test_a_file_that_cannot_be_written_takes_nothing_away(
     clsbench: Command, spec_file: Path
 ) -> None:
-    done = clsbench("bench", spec_file, *QUICK, "--phase", "forward", "--csv", "/dev/full")
+    done = clsbench("bench", spec_file, *QUICK, "--phase", "forward", "--output", "/dev/full")
     assert done.returncode == 2
     assert "forward " in done.stdout
     assert "/dev/full cannot be written: No space left on device" in done.stderr
@@ -112,7 +112,7 @@ def test_what_fails_at_one_value_leaves_the_others(
     table = tmp_path / "sweep.csv"
     done = clsbench(
         "bench", spec_file, *QUICK, "--phase", "train step", "--phase", "tokenise",
-        "--sweep", "train.lr=1e-5,1e38", "--csv", table, env={"COLUMNS": "140"},
+        "--sweep", "train.lr=1e-5,1e38", "--output", table, env={"COLUMNS": "140"},
     )  # fmt: skip
     assert done.returncode == 4, done.stderr
     assert "Traceback" not in done.stderr
@@ -149,7 +149,7 @@ def test_a_sweep_over_the_circumstances(clsbench: Command, spec_file: Path, tmp_
     table, plot = tmp_path / "precisions.csv", tmp_path / "precisions.svg"
     done = clsbench(
         "bench", spec_file, *QUICK, "--phase", "forward", "--sweep", "precision=fp32,fp64",
-        "--csv", table, "--plot", plot, "--json",
+        "--output", table, "--plot", plot, "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -197,7 +197,7 @@ def test_what_others_disturb_is_not_measured(
         (["--sweep", "batch=4,8", "--set", "train.batch_size=2"], "is set and swept over"),
         (["--plot", "x.svg"], "say which by --sweep"),
         (["--sweep", "batch=4,8", "--plot", "x.gif"], "a plot is .svg, .pdf or .png"),
-        (["--csv", "nowhere/x.csv"], "there is no folder"),
+        (["--output", "nowhere/x.csv"], "there is no folder"),
         (["--sweep", "freezing=sideways,all"], "sideways"),
         (["--sweep", "batch=4,5000", "--budget", "0.1"], "is more than the"),
         (["--sweep", "threads=1,0"], "threads = '0': expected int >= 1"),

@@ -243,6 +243,23 @@ def test_every_command_takes_the_global_options() -> None:
     assert not missing
 
 
+def test_one_option_has_one_name_in_every_command() -> None:
+    options = {
+        path: {option for each in command.params for option in each.opts}
+        for path, command in commands(app)
+        if not isinstance(command, click.Group)
+    }
+    assert not [path for path, names in options.items() if "--json" not in names]
+    assert not [path for path, names in options.items() if ("-o" in names) != ("--output" in names)]
+    forms = {
+        path: each.type.choices
+        for path, command in commands(app)
+        for each in command.params
+        if "--format" in each.opts and isinstance(each.type, click.Choice)
+    }
+    assert not [path for path, choices in forms.items() if "json" in choices]
+
+
 def test_plugins_before_and_after_the_command_are_both_loaded(
     clsbench: Command, tmp_path: Path
 ) -> None:

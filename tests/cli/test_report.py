@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,9 @@ def test_formats_by_ending_and_by_name(clsbench: Command, store: Path, tmp_path:
     assert [row["title"] for row in csv.DictReader(io.StringIO(to_stdout.stdout))][:2] == (
         ["good", "bad"]
     )
+    plain = json.loads(clsbench("report", "a-suite", "--out", store, "--json").stdout)
+    assert [row["title"] for row in plain["table"]][:2] == ["good", "bad"]
+    assert plain["comparison"]["pairs"]
     file = tmp_path / "table.tex"
     assert clsbench("report", "-o", file, "--out", store).returncode == 0
     assert file.read_text(encoding="utf-8").startswith("% needs")

@@ -64,7 +64,7 @@ def test_columns_rows_and_order(clsbench: Command, store: Path) -> None:
 
 
 def test_json_is_one_array_with_every_column(clsbench: Command, store: Path) -> None:
-    ended = clsbench("results", "--format", "json", env={"CLSBENCH_RUNS": str(store)})
+    ended = clsbench("results", "--json", env={"CLSBENCH_RUNS": str(store)})
     rows = json.loads(ended.stdout)
     assert len(rows) == 3
     assert list(rows[0]) == list(load_results(store).columns)
@@ -86,7 +86,10 @@ def test_other_formats(clsbench: Command, store: Path, form: str, mark: str) -> 
         (["--sort", "acuracy"], "no column 'acuracy'"),
         (["--where", "test_accuracy >"], "is no expression"),
         (["--where", "__import__('os').system('true')"], "may not stand in it"),
-        (["--format", "xml"], "'xml' is not one of"),
+        (["--format", "json"], "'json' is not one of"),
+        (["--format", "csv", "--json"], "--json and --format csv exclude each other"),
+        (["-o", "runs.xlsx"], "its ending says no format (.csv, .json, .md, .tex)"),
+        (["-o", "nowhere/runs.csv"], "there is no folder"),
     ],
 )
 def test_what_is_wrong_is_told(
@@ -94,16 +97,28 @@ def test_what_is_wrong_is_told(
 ) -> None:
     ended = clsbench("results", "--out", store, *arguments)
     assert ended.returncode == 2
-    assert ended.stdout == ""
+    if "--json" in arguments:
+        assert told in json.loads(ended.stdout)["error"]
+    else:
+        assert ended.stdout == ""
     assert told in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_results_with_output_write_the_form_of_the_ending(
+    clsbench: Command, store: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "runs.csv"
+    ended = clsbench("results", "--out", store, "-o", file, "--columns", "all")
+    assert (ended.returncode, ended.stdout) == (0, "")
+    assert file.read_text() == clsbench("results", "--out", store, "--format", "csv").stdout
 
 
 def test_stores_without_runs(clsbench: Command, tmp_path: Path, store: Path) -> None:
     default = clsbench("results")
     assert (default.returncode, default.stdout) == (0, "")
     assert "there are no runs in runs yet: clsbench run" in default.stderr
-    assert json.loads(clsbench("results", "--format", "json").stdout) == []
+    assert json.loads(clsbench("results", "--json").stdout) == []
     missing = clsbench("results", "--out", tmp_path / "gone")
     assert missing.returncode == 2
     assert f"there is no store of runs {tmp_path / 'gone'}" in missing.stderr

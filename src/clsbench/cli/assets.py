@@ -10,6 +10,7 @@ import rich_click as click
 
 from clsbench.cli.completion import complete_component, complete_experiment
 from clsbench.cli.downloads import showing_downloads
+from clsbench.cli.json_command import JsonCommand, tell_json
 from clsbench.cli.options import (
     chosen_changes,
     chosen_run_options,
@@ -17,7 +18,7 @@ from clsbench.cli.options import (
     run_options,
     spec_changes,
 )
-from clsbench.cli.output import Line, print_lines, write_json
+from clsbench.cli.output import Line, print_lines
 from clsbench.cli.session import Session
 from clsbench.components import AXES
 from clsbench.errors import AssetError, ClsbenchError, UsageError
@@ -52,7 +53,7 @@ def assets() -> None:
     """
 
 
-@assets.command("list")
+@assets.command("list", cls=JsonCommand)
 @panels
 @click.argument("experiments", nargs=-1, shell_complete=complete_experiment, help=_EXPERIMENTS)
 @run_options("assets")
@@ -69,10 +70,10 @@ def list_assets(ctx: click.Context, experiments: tuple[str, ...], as_json: bool)
 
     needs = _needs(ctx, experiments)
     states = find([need.asset for need in needs.values()], chosen_run_options(ctx).assets)
-    _write(needs, states, as_json)
+    _write(ctx, needs, states, as_json)
 
 
-@assets.command("fetch")
+@assets.command("fetch", cls=JsonCommand)
 @panels
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path), help="Made if need be.")
 @click.argument("experiments", nargs=-1, shell_complete=complete_experiment, help=_EXPERIMENTS)
@@ -96,10 +97,10 @@ def fetch_assets(
     needs = _needs(ctx, experiments)
     with showing_downloads(session.quiet) as progress:
         states = fetch_folder([n.asset for n in needs.values()], folder, progress=progress)
-    _write(needs, states, as_json)
+    _write(ctx, needs, states, as_json)
 
 
-@assets.command("verify")
+@assets.command("verify", cls=JsonCommand)
 @panels
 @click.argument(
     "targets",
@@ -148,7 +149,7 @@ def verify_assets(
     checks: tuple[NumericalCheck, ...] | None = None
     if backbone is not None and not bad:
         checks = _numerical_checks(backbone, str(numerics), states)
-    _write(needs, states, as_json, checks)
+    _write(ctx, needs, states, as_json, checks)
     if bad:
         raise AssetError(_bad_text(bad, folder))
     if disagreeing := [check.name for check in checks or () if not check.agrees]:
@@ -238,6 +239,7 @@ def _bad_text(bad: Sequence[FileState], folder: Path | None) -> str:
 
 
 def _write(
+    ctx: click.Context,
     needs: dict[str, Need],
     states: Sequence[FileState],
     as_json: bool,
@@ -245,7 +247,8 @@ def _write(
 ) -> None:
     if as_json:
         result: dict[str, Any] = {"assets": [_plain(needs[s.asset.key], s) for s in states]}
-        write_json(result if checks is None else {**result, "numerics": checks})
+        told = result if checks is None else {**result, "numerics": checks}
+        tell_json(ctx, told)
         return
     print_lines(_asset_lines(needs, states))
     if checks is not None:

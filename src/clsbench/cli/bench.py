@@ -20,6 +20,7 @@ from clsbench.cli.options import (
     chosen_changes,
     chosen_run_options,
     experiment_argument,
+    output_option,
     panels,
     run_options,
     spec_changes,
@@ -101,12 +102,7 @@ _NOT_MEASURED_CODE = 4
 @click.option(
     "--json", "as_json", is_flag=True, help="One JSON object on stdout, raw samples included."
 )
-@click.option(
-    "--csv",
-    "csv_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a line for each phase there.",
-)
+@output_option("A CSV file to write, a line for each phase.")
 @click.option(
     "--plot",
     "plot_file",
@@ -124,7 +120,7 @@ def bench(
     precise: float,
     load_limit: float,
     as_json: bool,
-    csv_file: Path | None,
+    file: Path | None,
     plot_file: Path | None,
 ) -> None:
     """Time the phases of an experiment: tokens, forwards, backwards, steps, with and without cache.
@@ -154,7 +150,7 @@ def bench(
     session = ctx.find_object(Session) or Session()
     changes = chosen_changes(ctx)
     taken = {*changes, *(name for name in _CIRCUMSTANCES if _is_given(ctx, name))}
-    sweep = _checked_sweep(sweeps, taken, compared is not None, csv_file, plot_file)
+    sweep = _checked_sweep(sweeps, taken, compared is not None, file, plot_file)
     catalog = session.catalog()
     from clsbench.measure.phases import chosen_phases
     from clsbench.measure.sampling import Rules
@@ -183,7 +179,7 @@ def bench(
         report = measure_all(
             variants, sweep.key if sweep else None, wanted, rules, catalog, told.tell
         )
-    _show(ctx, report, as_json, csv_file, plot_file)
+    _show(ctx, report, as_json, file, plot_file)
     if report.status == "interrupted":
         report_error("interrupted; what was measured until then is shown")
         ctx.exit(TERMINATED if terminated else INTERRUPTED)
@@ -286,13 +282,11 @@ def _checked_sweep(
         raise UsageError("--sweep is given twice: sweep over one setting at a time")
     sweep = Sweep(sweeps[0]) if sweeps else None
     if comparing and (sweep is not None or csv_file is not None or plot_file is not None):
-        raise UsageError("--compare stands alone: without --sweep, --csv and --plot")
+        raise UsageError("--compare stands alone: without --sweep, --output and --plot")
     if plot_file is not None and sweep is None:
         raise UsageError("--plot draws times over a setting: say which by --sweep KEY=A,B,C")
     if sweep is not None and sweep.key in taken:
         raise UsageError(f"{sweep.key} is set and swept over")
-    if csv_file is not None and not csv_file.absolute().parent.is_dir():
-        raise UsageError(f"{csv_file}: there is no folder {csv_file.absolute().parent}")
     return sweep
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 import rich_click as click
 
 from clsbench.cli.bench_history import DEFAULT_BASELINE, folder_option, history_in
+from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.cli.options import json_option
 from clsbench.cli.output import write_message
 from clsbench.errors import UsageError
 
 
-@click.command("baseline")
+@click.command("baseline", cls=JsonCommand)
 @folder_option
 @click.option(
     "--runs",
@@ -28,7 +30,11 @@ from clsbench.errors import UsageError
     show_default=True,
     help="Write them there, in place of the former baseline for this kind of machine.",
 )
-def bench_baseline(folder: Path, runs: int, target: Path) -> None:
+@json_option
+@click.pass_context
+def bench_baseline(
+    ctx: click.Context, folder: Path, runs: int, target: Path, as_json: bool
+) -> None:
     """Make the latest runs the baseline that clsbench bench check goes by; commit the folder.
 
     The runs are of one commit, at least five: run pytest benchmarks/ so many times, best at
@@ -46,6 +52,18 @@ def bench_baseline(folder: Path, runs: int, target: Path) -> None:
         place = save_baseline(kept, target)
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}") from None
+    if as_json:
+        tell_json(
+            ctx,
+            {
+                "commit": kept[-1].commit,
+                "runs": len(kept),
+                "first": kept[0].date,
+                "last": kept[-1].date,
+                "path": str(place),
+            },
+        )
+        return
     write_message(
         f"{len(kept)} runs of {kept[-1].commit}, {kept[0].date[:16]} to {kept[-1].date[:16]}, "
         f"are the baseline now: {place}"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import rich_click as click
 from click.shell_completion import CompletionItem
 
-from clsbench.cli.options import FiniteRange
+from clsbench.cli.json_command import JsonCommand
+from clsbench.cli.options import FiniteRange, json_option
 from clsbench.cli.output import write_json, write_message
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def cache() -> None:
     """
 
 
-@cache.command("list")
+@cache.command("list", cls=JsonCommand)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, sizes in bytes.")
 def list_cache(as_json: bool) -> None:
     """What is kept, the entry used last first.
@@ -106,7 +107,7 @@ def _complete_digest(
     ]
 
 
-@cache.command("clear")
+@cache.command("clear", cls=JsonCommand)
 @click.argument(
     "digests",
     metavar="[DIGEST]...",
@@ -121,7 +122,8 @@ def _complete_digest(
     metavar="DAYS",
     help="Only what no run has used for so many days.",
 )
-def clear_cache(digests: tuple[str, ...], older_than_days: float | None) -> None:
+@json_option
+def clear_cache(digests: tuple[str, ...], older_than_days: float | None, as_json: bool) -> None:
     """Remove what is kept: everything, or some of it. Nothing is asked.
 
     Runs that are under way go on; they and later ones compute what they miss.
@@ -136,7 +138,9 @@ def clear_cache(digests: tuple[str, ...], older_than_days: float | None) -> None
 
     folder = activations_folder()
     cleared = clear(folder, digests, older_than_days)
-    if cleared.entries or cleared.freed_bytes:
+    if as_json:
+        write_json({"folder": str(folder), **cleared._asdict()})
+    elif cleared.entries or cleared.freed_bytes:
         write_message(
             f"freed {bytes_text(cleared.freed_bytes)}: {_count(cleared.entries)} in {folder}"
         )

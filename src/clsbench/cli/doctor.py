@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from clsbench.cli.json_command import JsonCommand
 from clsbench.cli.options import chosen_run_options, panels, run_options
 from clsbench.cli.output import Line, only_results_on_stdout, print_lines, write_json
 from clsbench.cli.session import Session
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _TITLE = "bold underline"
 
 
-@click.command("doctor")
+@click.command("doctor", cls=JsonCommand)
 @panels
 @run_options("assets", "offline", "out")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")

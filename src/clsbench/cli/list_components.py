@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from clsbench.cli.completion import complete_axis
+from clsbench.cli.json_command import JsonCommand
 from clsbench.cli.output import Line, print_lines, write_json
 from clsbench.cli.session import Session
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from clsbench.components import Axis
 
 
-@click.command("list")
+@click.command("list", cls=JsonCommand)
 @click.argument(
     "axis",
     required=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -139,6 +139,56 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is no finite number", param, ctx)
         return number
+
+
+class OutputType(click.Path):
+    """A file to be written into a folder that is there."""
+
+    name = "file"
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Refuse what cannot be written, before anything else is done."""
+        file = Path(str(super().convert(value, param, ctx)))
+        if not file.absolute().parent.is_dir():
+            self.fail(f"{file}: there is no folder {file.absolute().parent}", param, ctx)
+        return file
+
+
+def output_option(text: str) -> Callable[[F], F]:
+    """Add ``-o/--output``: the file that a command writes."""
+    return click.option("--output", "-o", "file", type=OutputType(), help=text)
+
+
+def json_option(function: F) -> F:
+    """Add ``--json``: the result as JSON on stdout."""
+    return click.option("--json", "as_json", is_flag=True, help="JSON instead of text, on stdout.")(
+        function
+    )
+
+
+def chosen_form(
+    form: str | None, as_json: bool, file: Path | None, endings: Mapping[str, str], default: str
+) -> str:
+    """The form of the output: by ``--json`` or ``--format``, else by the ending of ``--output``.
+
+    Raises:
+        UsageError: both options are given, or the ending stands for no format.
+    """
+    if form is not None and as_json:
+        raise UsageError(f"--json and --format {form} exclude each other")
+    if as_json:
+        return "json"
+    if form is not None or file is None:
+        return form or default
+    if file.suffix.lower() not in endings:
+        raise UsageError(
+            f"--output {file}: its ending says no format ({', '.join(endings)}); name one by "
+            "--format"
+        )
+    return endings[file.suffix.lower()]
 
 
 class PlotType(click.Path):

@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import rich_click as click
 
 from clsbench.cli.compare import finished_ones
 from clsbench.cli.completion import complete_report
+from clsbench.cli.json_command import JsonCommand
 from clsbench.cli.options import (
     check_guard_formulas,
+    chosen_form,
     chosen_run_options,
     guard_formulas_option,
+    json_option,
+    output_option,
     panels,
     run_options,
 )
@@ -34,23 +38,7 @@ _MOST_RUNS = 60
 """Of runs that nobody named: all are compared with all."""
 
 
-class _FileType(click.Path):
-    """A file to be written into a folder that is there."""
-
-    name = "file"
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path, dir_okay=False)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Refuse what cannot be written, before anything else is done."""
-        file = Path(str(super().convert(value, param, ctx)))
-        if not file.absolute().parent.is_dir():
-            self.fail(f"{file}: there is no folder {file.absolute().parent}", param, ctx)
-        return file
-
-
-@click.command("report")
+@click.command("report", cls=JsonCommand)
 @panels
 @click.argument(
     "runs",
@@ -60,13 +48,7 @@ class _FileType(click.Path):
     help="A suite that was run, or stored runs as clsbench compare takes them. Nothing: the suite "
     "run last, or else the finished runs that share the most common test texts.",
 )
-@click.option(
-    "--output",
-    "-o",
-    "file",
-    type=_FileType(),
-    help=f"The file to write (default: {DEFAULT_FILE}; other formats than html: stdout).",
-)
+@output_option(f"The file to write (default: {DEFAULT_FILE}; other formats than html: stdout).")
 @click.option(
     "--format",
     "form",
@@ -74,6 +56,7 @@ class _FileType(click.Path):
     help="html: the whole report; markdown: the answer and the table; csv (numbers in full) and "
     "latex: the table (default: by the ending of --output, else html).",
 )
+@json_option
 @guard_formulas_option
 @run_options("out", "assets")
 @click.pass_context
@@ -81,7 +64,8 @@ def report(
     ctx: click.Context,
     runs: tuple[str, ...],
     file: Path | None,
-    form: Format | None,
+    form: str | None,
+    as_json: bool,
     guard_formulas: bool,
 ) -> None:
     """Write a report: which row is best, what is shown of the others, and what it all costs.
@@ -97,8 +81,11 @@ def report(
     clsbench report --output table.tex
     """
     options = chosen_run_options(ctx)
-    form = form or _format_of(file)
-    check_guard_formulas(guard_formulas, form)
+
+    from clsbench.report.page.files import ENDINGS
+
+    chosen = cast("Format", chosen_form(form, as_json, file, ENDINGS, "html"))
+    check_guard_formulas(guard_formulas, chosen)
     session = ctx.find_object(Session) or Session()
 
     from clsbench.cli.output import only_results_on_stdout, write_data
@@ -111,29 +98,16 @@ def report(
     texts = None
     record = next((row.record for row in figures.rows if row.record is not None), None)
     with only_results_on_stdout():
-        if form == "html" and record is not None:
+        if chosen == "html" and record is not None:
             from clsbench.preparation import texts_of
 
             texts = texts_of(record, options, catalog)
-        text = report_text(figures, form, catalog, texts, guard_formulas)
-    if file is None and form != "html":
+        text = report_text(figures, chosen, catalog, texts, guard_formulas)
+    if file is None and chosen != "html":
         write_data(text)
         return
     write_text(file or DEFAULT_FILE, text)
     _tell(file or DEFAULT_FILE, figures)
-
-
-def _format_of(file: Path | None) -> Format:
-    from clsbench.report.page.files import ENDINGS
-
-    if file is None:
-        return "html"
-    if file.suffix.lower() not in ENDINGS:
-        raise UsageError(
-            f"--output {file}: its ending says no format ({', '.join(ENDINGS)}); name one by "
-            "--format"
-        )
-    return ENDINGS[file.suffix.lower()]
 
 
 def _results(store: Path, names: Sequence[str]) -> SuiteResults:

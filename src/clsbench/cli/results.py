@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
 from click.core import ParameterSource
 
+from clsbench.cli.json_command import JsonCommand
 from clsbench.cli.options import (
     check_guard_formulas,
+    chosen_form,
     chosen_run_options,
     guard_formulas_option,
+    json_option,
+    output_option,
     run_options,
 )
 from clsbench.cli.output import write_data, write_message
@@ -20,10 +25,11 @@ from clsbench.cli.output import write_data, write_message
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMATS = ("table", "csv", "json", "markdown", "latex")
+FORMATS = ("csv", "markdown", "latex")
+ENDINGS = {".csv": "csv", ".json": "json", ".md": "markdown", ".tex": "latex"}
 
 
-@click.command("results")
+@click.command("results", cls=JsonCommand)
 @click.option(
     "--sort",
     metavar="COLUMN,…",
@@ -32,7 +38,7 @@ FORMATS = ("table", "csv", "json", "markdown", "latex")
 @click.option(
     "--columns",
     metavar="COLUMN,…|all",
-    help="Show these columns (default: a few; csv and json: all).",
+    help="Show these columns (default: a few; CSV and JSON: all).",
 )
 @click.option(
     "--where",
@@ -44,10 +50,11 @@ FORMATS = ("table", "csv", "json", "markdown", "latex")
     "--format",
     "form",
     type=click.Choice(FORMATS),
-    default="table",
-    show_default=True,
-    help="table, csv and json (numbers in full), markdown or latex.",
+    help="csv (numbers in full), markdown or latex (default: by the ending of --output, else a "
+    "table for people).",
 )
+@json_option
+@output_option("Write there instead of to stdout (.csv, .json, .md or .tex).")
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
@@ -64,7 +71,9 @@ def results(
     sort: str | None,
     columns: str | None,
     where: str | None,
-    form: str,
+    form: str | None,
+    as_json: bool,
+    file: Path | None,
     limit: int,
     guard_formulas: bool,
 ) -> None:
@@ -72,9 +81,11 @@ def results(
 
     \b
     clsbench results --sort -test_accuracy
-    clsbench results --columns all --format csv > runs.csv
+    clsbench results --columns all -o runs.csv
+    clsbench results --json | jq '.[].test_accuracy'
     clsbench results --where "freezing == 'all' and stand_ins == ''"
     """
+    form = chosen_form(form, as_json, file, ENDINGS, "table")
     check_guard_formulas(guard_formulas, form)
 
     from clsbench.results.formats import default_columns
@@ -113,7 +124,13 @@ def results(
             told = f"the {which} {len(table):,} of {fitting:,} runs; --limit 0 shows all"
             write_message(told, err=True)
     else:
-        _write(table, form, guard_formulas)
+        text = _text(table, form, guard_formulas)
+        if file is None:
+            write_data(text)
+        else:
+            from clsbench.report.page.files import write_text
+
+            write_text(file, text)
 
 
 def _names(text: str) -> list[str]:
@@ -128,18 +145,17 @@ def _say_empty(store: str, in_store: int) -> None:
     write_message(message, err=True)
 
 
-def _write(table: pd.DataFrame, form: str, guard_formulas: bool) -> None:
+def _text(table: pd.DataFrame, form: str, guard_formulas: bool) -> str:
     from clsbench.results import formats
 
     if form == "csv":
-        write_data(formats.to_csv(table, guard_formulas))
-        return
+        return formats.to_csv(table, guard_formulas)
     writers = {
         "json": formats.to_json,
         "markdown": formats.to_markdown,
         "latex": formats.to_latex,
     }
-    write_data(writers[form](table))
+    return writers[form](table)
 
 
 def _print_table(table: pd.DataFrame, marks: bool) -> None:

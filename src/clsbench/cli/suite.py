@@ -284,16 +284,10 @@ def _tell_results(
     ctx: click.Context, results: SuiteResults, options: RunOptions, as_json: bool
 ) -> None:
     if as_json:
-        import msgspec
-
-        from clsbench.results.formats import to_json
         from clsbench.results.suite_figures import suite_figures
-        from clsbench.results.suite_table import suite_table
+        from clsbench.results.suite_table import plain_figures
 
-        figures = suite_figures(results, options.out)
-        table = msgspec.json.decode(to_json(suite_table(figures)))
-        told = {"table": table, "comparison": figures.comparison, "problems": figures.problems}
-        tell_json(ctx, {**msgspec.to_builtins(results), **told})
+        tell_json(ctx, plain_figures(suite_figures(results, options.out)))
     else:
         from clsbench.report.console import Console
         from clsbench.report.suite import print_suite

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 from clsbench.record import SplitMetrics
 from clsbench.results.comparison import Contender, RunComparison, training_cost
+from clsbench.results.formats import to_json
 from clsbench.results.standing import standing, trained
 from clsbench.results.suite_figures import RowFigures, SuiteFigures
 from clsbench.results.table import stand_in_names
@@ -58,6 +60,16 @@ def suite_table(figures: SuiteFigures) -> pd.DataFrame:
             if not each.runs
         ]
     return pd.DataFrame({name: _series(name, rows) for name in COLUMNS})
+
+
+def plain_figures(figures: SuiteFigures) -> dict[str, Any]:
+    """The suite for JSON: its results, and its table and comparison as values."""
+    return {
+        **msgspec.to_builtins(figures.results),
+        "table": msgspec.json.decode(to_json(suite_table(figures))),
+        "comparison": figures.comparison,
+        "problems": figures.problems,
+    }
 
 
 def state_of(figures: RowFigures) -> str:

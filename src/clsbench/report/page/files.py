@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from clsbench.errors import UsageError
 from clsbench.report.page.answer import answer
 from clsbench.report.page.content import build_page, figure_notes, stand_ins
@@ -13,14 +15,14 @@ from clsbench.report.page.html import render
 from clsbench.results.disk import replace_text
 from clsbench.results.formats import markdown_text, to_csv, to_latex, to_markdown
 from clsbench.results.suite_figures import SuiteFigures
-from clsbench.results.suite_table import suite_table
+from clsbench.results.suite_table import plain_figures, suite_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from clsbench.catalog import Catalog
 
-Format = Literal["html", "markdown", "csv", "latex"]
+Format = Literal["html", "markdown", "csv", "latex", "json"]
 ENDINGS: Mapping[str, Format] = {
     ".html": "html",
     ".htm": "html",
@@ -28,6 +30,7 @@ ENDINGS: Mapping[str, Format] = {
     ".markdown": "markdown",
     ".csv": "csv",
     ".tex": "latex",
+    ".json": "json",
 }
 """What a file's ending says of its format."""
 
@@ -52,6 +55,9 @@ def report_text(
     """The report as text; CSV holds every column in full, the others what people look at."""
     if form == "html":
         return render(build_page(figures, catalog, texts))
+    if form == "json":
+        encoded = msgspec.json.encode(plain_figures(figures))
+        return msgspec.json.format(encoded, indent=2).decode() + "\n"
     table = suite_table(figures)
     if form == "csv":
         return to_csv(table, guard_formulas)
