@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 import clsbench
 from clsbench import testing
+from clsbench.builtin.delimited_file import DelimitedFile
 from clsbench.testing.miniature import MiniatureTokenizer, MiniatureTransformer
 
 CHECKS: dict[type[Any], Callable[[Any], None]] = {
@@ -470,6 +472,36 @@ class DatasetUnderTest(clsbench.Dataset, frozen=True):
 
 def test_a_sound_dataset_passes() -> None:
     testing.check_dataset(DatasetUnderTest())
+
+
+class FileUnderTest(DelimitedFile, frozen=True):
+    """A file of the user that is read in another format than predictions would be."""
+
+    other: str = ""
+
+    def table_format(self, quoting: str) -> clsbench.TableFormat:
+        return clsbench.TableFormat(text=self.other) if self.other else "csv"  # type: ignore
+
+    def load(self, files: clsbench.Files, quoting: str) -> clsbench.Corpus:
+        return DelimitedFile(path=self.path).load(files, quoting)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ("", "gives str, expected a clsbench.TableFormat"),
+        ("id", "holds other texts than load"),
+        ("body", "there is no column 'body'"),
+    ],
+)
+def test_check_dataset_with_a_format_of_another_file_fails(
+    other: str, said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("id,text,label\n1,a,x\n2,b,y\n3,c,y\n")
+    testing.check_dataset(DelimitedFile(path=str(file)))
+    with pytest.raises(AssertionError, match=said):
+        testing.check_dataset(FileUnderTest(path=str(file), other=other))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,9 +11,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 import clsbench as api
-from clsbench.cli.predict import predict
+from clsbench.catalog import load_catalog
+from clsbench.cli.predict import predict, predictions_of
+from clsbench.cli.predict_input import Texts
 from clsbench.cli.session import Session
 from clsbench.errors import ClsbenchError
+from clsbench.prediction import load_predictor
 from command_line import Command
 
 TEXTS = ["apple number 3", "pear number 8", "apple number 99"]
@@ -226,6 +230,18 @@ def test_a_blank_line_is_answered_on_stdin_as_in_a_file_of_one_column(
     for wrong in (lines.decode().encode("utf-16"), b"caf\xe9\n", b"\x1f\x8b\x08"):
         with pytest.raises(ClsbenchError, match=r"^stdin"):
             in_process(quoted.run, text_in=wrong)
+
+
+def test_predictions_of_many_texts_report_progress_now_and_then(
+    quoted: Trained, caplog: pytest.LogCaptureFixture
+) -> None:
+    predictor = load_predictor(Path(quoted.run), api.RunOptions(threads=1), load_catalog())
+    minutes = iter(range(0, 600, 6))  # the clock goes on by six seconds each time it is read
+    with caplog.at_level(logging.INFO):
+        found = list(predictions_of(predictor, Texts(["a"] * 1000), lambda: float(next(minutes))))
+    assert len(found) == 1000
+    lines = [record.message for record in caplog.records if "classified" in record.message]
+    assert lines == ["classified 512 of 1,000 texts", "classified 1,000 of 1,000 texts"]
 
 
 def test_json_lines_keep_all_keys_in_every_form_of_output(quoted: Trained, tmp_path: Path) -> None:

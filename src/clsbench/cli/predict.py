@@ -157,7 +157,7 @@ def predict(
     with only_results_on_stdout(), showing_downloads(session.quiet) as progress:
         predictor = load_predictor(path, options, catalog, progress)
     predictions = Predictions(
-        predictor.class_names, predictor.max_length, _predictions(predictor, given), given.table
+        predictor.class_names, predictor.max_length, predictions_of(predictor, given), given.table
     )
     if as_json:
         tell_json(ctx, predict_output.as_json(predictions))
@@ -198,7 +198,7 @@ def _warn_of(record: RunRecord) -> None:
         logger.warning("the run was %s: %s", record.status, record.error)
 
 
-def _predictions(
+def predictions_of(
     predictor: Predictor, given: Texts, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Prediction]:
     """Predictions in portions, with a line on progress now and then; at the end what was cut."""

@@ -51,10 +51,10 @@ def format_of_run(record: RunRecord, catalog: Catalog) -> TableFormat:
         UsageError: the run's components are not available.
         PluginError: its data set does not give a format.
     """
+    from clsbench.preparation import stored_spec
     from clsbench.resolve import resolve
-    from clsbench.spec import from_tree
 
-    experiment = resolve(from_tree(record.spec, "the record"), {}, catalog)
+    experiment = resolve(stored_spec(record), {}, catalog)
     format = experiment.dataset.table_format(experiment.spec.data.quoting)
     if not isinstance(format, TableFormat):
         raise PluginError(

@@ -41,6 +41,10 @@ _MARKS = (
 """Byte order marks; a longer one stands before the shorter one that it begins with."""
 
 
+_NOT_OF_FILES = ("idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape")
+"""Codecs of Python for something other than files of text."""
+
+
 def line_error(source: str, line: int, message: str) -> UsageError:
     """What is wrong on a line of ``source``."""
     return UsageError(f"{source}, line {line}: {message}")
@@ -78,7 +82,9 @@ def decode_text(data: bytes, source: str, encoding: str, setting: Setting) -> st
             wrong byte, its line, and the setting that may help.
     """
     try:
-        "".encode(encoding)
+        if codecs.lookup(encoding).name in _NOT_OF_FILES:
+            raise LookupError
+        "".encode(encoding)  # refuses codecs between bytes and bytes
     except (LookupError, ValueError):
         raise UsageError(
             f"{encoding!r} is not a known character encoding; expected a name such as utf-8, "

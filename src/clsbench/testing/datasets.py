@@ -6,9 +6,11 @@ from collections import Counter
 
 from clsbench.components import Dataset
 from clsbench.data.corpus import corpus_problem
+from clsbench.data.delimited import read_table
+from clsbench.errors import UsageError
 from clsbench.seeding import seeded
 from clsbench.testing.promises import check_assets, check_options, require
-from clsbench.values import Corpus, Files
+from clsbench.values import Corpus, Files, TableFormat
 
 SEED = 123
 
@@ -18,7 +20,8 @@ def check_dataset(dataset: Dataset, files: Files | None = None) -> None:
 
     It loads as many texts as labels, no text blank, every label an index into two or more class
     names, every class used, the splits, where it has any, known; and the same again when asked
-    again.
+    again. A data set with a ``table_format()`` of its own that reads one file of the user reads
+    there the same texts in that format.
 
     Raises:
         AssertionError: a promise is broken.
@@ -41,6 +44,29 @@ def check_dataset(dataset: Dataset, files: Files | None = None) -> None:
         with seeded(SEED):
             again = dataset.load(given, quoting)
         require(_content(corpus) == _content(again), dataset, "loaded again, it gives other texts")
+        _check_format(dataset, corpus, quoting)
+
+
+def _check_format(dataset: Dataset, corpus: Corpus, quoting: str) -> None:
+    """What ``clsbench predict --csv`` reads in the training file are the texts of training."""
+    format = dataset.table_format(quoting)
+    require(
+        isinstance(format, TableFormat),
+        dataset,
+        f"table_format() gives {type(format).__name__}, expected a clsbench.TableFormat",
+    )
+    files = dataset.user_files()
+    if type(dataset).table_format is Dataset.table_format or len(files) != 1:
+        return
+    try:
+        texts = read_table(files[0], format).texts()
+    except UsageError as error:
+        raise AssertionError(f"{type(dataset).__name__}: its table_format(): {error}") from None
+    require(
+        texts == list(corpus.texts),
+        dataset,
+        "read in its table_format(), its file holds other texts than load() gives",
+    )
 
 
 def _content(corpus: Corpus) -> tuple[object, ...]:
