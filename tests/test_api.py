@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import linecache
 import logging
+import sys
+import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import clsbench
+from clsbench.catalog import load_catalog
+from clsbench.resolve import with_instances
 
 
 def test_an_installed_plugin_that_fails_is_told(
@@ -38,6 +44,83 @@ def test_a_failed_run_says_where_what_was_done_is_kept(tmp_path: Path) -> None:
         )
     assert caught.value.path.parent == tmp_path
     assert clsbench.load_results(tmp_path)["status"].tolist() == ["failed"]
+
+
+class FruitTexts(clsbench.Dataset, frozen=True):
+    count: int = 60
+
+    def load(self, files: clsbench.Files, quoting: str) -> clsbench.Corpus:
+        texts = [f"{('apple', 'pear')[i % 2]} number {i}" for i in range(self.count)]
+        labels = [i % 2 for i in range(self.count)]
+        return clsbench.Corpus(class_names=("apple", "pear"), texts=texts, labels=labels)
+
+
+class Majority(clsbench.Baseline, frozen=True):
+    pass
+
+
+def test_run_with_an_instance_of_an_unregistered_class_names_it_after_the_class() -> None:
+    record = dry_run(dataset=FruitTexts(count=80), settings={"data.split": "stratified"})
+    assert record.spec["dataset"] == {"name": "fruit-texts", "count": 80}
+    dataset = record.plugins[0]
+    assert (dataset.axis, dataset.component) == ("dataset", "fruit-texts")
+    assert dataset.distribution == __name__
+    assert dataset.version is None
+    assert dataset.source_sha256 is not None
+
+
+def test_run_with_an_unregistered_class_of_a_taken_name_is_refused() -> None:
+    with pytest.raises(clsbench.UsageError, match="class Majority, and its name 'majority' is"):
+        dry_run(settings={"baselines": [Majority()]})
+
+
+@pytest.mark.parametrize(
+    ("component", "message"),
+    [
+        (Majority(), "Majority is not registered on the axis datasets"),
+        (FruitTexts(count="x"), "count = 'x'"),  # type: ignore[arg-type]
+    ],
+)
+def test_run_with_an_instance_that_does_not_fit_is_refused(component: Any, message: str) -> None:
+    with pytest.raises(clsbench.UsageError, match=message):
+        dry_run(dataset=component)
+
+
+def typed_in(code: str, name: str, cell: str) -> Any:
+    """An instance of a class that was typed into a session, as Python keeps its lines."""
+    names: dict[str, Any] = {"__name__": "typed_in"}
+    sys.modules["typed_in"] = types.ModuleType("typed_in")
+    exec(compile(code, cell, "exec"), names)
+    return names[name]()
+
+
+@pytest.fixture
+def session() -> Iterator[None]:
+    yield
+    sys.modules.pop("typed_in", None)
+    for name in [name for name in linecache.cache if name.startswith("<cell")]:
+        del linecache.cache[name]
+
+
+@pytest.mark.usefixtures("session")
+def test_run_with_a_class_without_source_is_refused() -> None:
+    odd = typed_in("import clsbench\nclass Odd(clsbench.Dataset):\n    pass\n", "Odd", "<stdin>")
+    with pytest.raises(clsbench.PluginError, match=r"dataset Odd: the source of typed_in\.Odd"):
+        dry_run(dataset=odd)
+
+
+@pytest.mark.usefixtures("session")
+def test_class_of_a_notebook_is_known_by_the_source_of_its_cell() -> None:
+    sources = []
+    for number, count in enumerate((1, 1, 2)):
+        cell = f"<cell {number}>"
+        code = "import clsbench\nclass Cell(clsbench.Dataset):\n"
+        code += f"    def load(self, files, quoting):\n        return {count}\n"
+        linecache.cache[cell] = (len(code), None, code.splitlines(keepends=True), cell)
+        dataset = typed_in(code, "Cell", cell)
+        catalog = with_instances({"dataset": dataset}, load_catalog())
+        sources.append(catalog.entry("datasets", "cell").source_sha256)
+    assert sources[0] == sources[1] != sources[2]
 
 
 def test_a_refused_run_leaves_nothing(tmp_path: Path) -> None:

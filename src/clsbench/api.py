@@ -13,7 +13,7 @@ from clsbench.errors import RunFailedError, UsageError
 from clsbench.experiment import run_experiment
 from clsbench.options import default_options
 from clsbench.record import RunRecord
-from clsbench.resolve import find_spec, resolve
+from clsbench.resolve import find_spec, resolve, with_instances
 from clsbench.spec import COMPONENT_KEYS, ExperimentSpec
 
 logger = logging.getLogger(__name__)
@@ -49,10 +49,12 @@ def run(
     """Run an experiment (a name, a TOML file or a spec) and return its record.
 
     Components are given as text (``"last-blocks:n=2"``), tables or instances; ``method="lora"``
-    stands for ``freezing`` and ``adapter`` together; ``settings`` holds
-    anything else in the spec by dotted key (``{"train.lr": 1e-4}``). The other arguments are the
-    fields of :class:`clsbench.RunOptions`; what is left out has the default that the command line
-    has, environment variables included.
+    stands for ``freezing`` and ``adapter`` together; ``settings`` holds anything else in the spec
+    by dotted key (``{"train.lr": 1e-4}``). An instance of a class that no plugin registers is named
+    after its class (``MyDataset`` is ``my-dataset``); ``clsbench predict`` on such a run needs a
+    plugin that registers the class under that name. The other arguments are the fields of
+    :class:`clsbench.RunOptions`; what is left out has the default that the command line has,
+    environment variables included.
 
     Raises:
         RunFailedError: training or what follows it failed; what was done is stored.
@@ -82,7 +84,7 @@ def run(
         "plugins": plugins,
     }
     options = default_options({key: value for key, value in given.items() if value is not None})
-    catalog = load_catalog(options.plugins)
+    catalog = with_instances(changes, load_catalog(options.plugins))
     for failure in catalog.failures:
         logger.warning("skipped an installed plugin: %s", failure.reason)
     base = experiment if isinstance(experiment, ExperimentSpec) else find_spec(experiment, catalog)

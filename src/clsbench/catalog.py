@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import pluggy
@@ -312,6 +312,15 @@ def _problem(axis: Axis, name: object, component: object) -> str | None:
         return f"expected a class derived from clsbench.{axis.kind.__name__}, got " + (
             _type_name(component)
         )
+    if problem := class_problem(component):
+        return problem
+    if not (component.__doc__ or "").strip():
+        return "its class has no docstring; its first line is the help text"
+    return None
+
+
+def class_problem(component: type[Any]) -> str | None:
+    """Why a class cannot be a component, judged by its options; ``None`` if it can."""
     try:
         msgspec.json.Decoder(component)  # refuses unions that it could not tell apart
         described = msgspec.inspect.type_info(component)
@@ -323,8 +332,9 @@ def _problem(axis: Axis, name: object, component: object) -> str | None:
             return "an option cannot be called 'name': that is the component's own"
         if not _is_plain(field.type):
             return f"the option {field.name!r} is no text, number, true or false, list or table"
-    if not (component.__doc__ or "").strip():
-        return "its class has no docstring; its first line is the help text"
+    libraries = component.libraries
+    if not isinstance(libraries, tuple) or not all(isinstance(each, str) for each in libraries):
+        return "libraries are names: libraries: ClassVar[tuple[str, ...]] = ('transformers',)"
     return signature_problem(component)
 
 

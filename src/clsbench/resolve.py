@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
 
-from clsbench.catalog import Catalog, Entry
+from clsbench.catalog import Catalog, Entry, class_problem
 from clsbench.components import (
     AXES,
     METHOD,
@@ -24,7 +27,8 @@ from clsbench.components import (
     Pooling,
 )
 from clsbench.conversion import convert
-from clsbench.errors import UsageError
+from clsbench.errors import PluginError, UsageError
+from clsbench.sources import source_sha256
 from clsbench.spec import (
     ComponentTable,
     ExperimentSpec,
@@ -158,6 +162,52 @@ def expand_methods(suite: SuiteSpec, catalog: Catalog) -> SuiteSpec:
         rows.append(msgspec.structs.replace(row, changes=changes))
     changes = dict(expand_method(suite.changes, catalog))
     return msgspec.structs.replace(suite, changes=changes, rows=tuple(rows))
+
+
+def with_instances(changes: Mapping[str, Any], catalog: Catalog) -> Catalog:
+    """The catalog with an entry for each component in ``changes`` whose class it does not hold.
+
+    Such an entry is named after its class: ``MyDataset`` is ``my-dataset``.
+
+    Raises:
+        UsageError: the name is taken.
+        PluginError: the class cannot be a component, or its source cannot be found.
+    """
+    entries = {axis: dict(known) for axis, known in catalog.entries.items()}
+    for key, value in changes.items():
+        for component in value if isinstance(value, list | tuple) else (value,):
+            axis = next((a for a in AXES if key in (a.spec_key, a.name)), None)
+            if axis is None or not isinstance(component, Component):
+                continue
+            known, kind = entries[axis.name], type(component)
+            registered = [entry.component for entry in known.values()]
+            if not isinstance(component, axis.kind) or kind in registered:
+                continue
+            entry = _entry_of_class(axis, kind)
+            if entry.name in known:
+                raise UsageError(
+                    f"{key}: no plugin registers the class {kind.__name__}, and its name "
+                    f"{entry.name!r} is taken by {known[entry.name].distribution}: name the class "
+                    "otherwise, or register it by a plugin"
+                )
+            known[entry.name] = entry
+    return catalog._replace(
+        entries=MappingProxyType({a: MappingProxyType(known) for a, known in entries.items()})
+    )
+
+
+def _entry_of_class(axis: Axis, kind: type[Component]) -> Entry:
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", kind.__name__)
+    name = "-".join(words).lower() or kind.__name__
+    module = sys.modules[kind.__module__]
+    file = getattr(module, "__file__", None)
+    origin = Path(file).name if module.__name__ == "__main__" and file else module.__name__
+    try:
+        if problem := class_problem(kind):
+            raise PluginError(problem)
+        return Entry(axis.name, name, kind, origin, None, source_sha256(module, kind))
+    except PluginError as error:
+        raise PluginError(f"{axis.singular} {kind.__name__}: {error}") from error
 
 
 def substitute(
