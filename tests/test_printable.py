@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from clsbench.printable import printable
+from clsbench.printable import printable, wrapped
 
 # Format characters that have a shape, such as the Arabic number signs.
 _VISIBLE_FORMATS = {
@@ -78,3 +78,18 @@ def test_printable_every_letter_number_mark_and_symbol_is_unchanged() -> None:
         if unicodedata.category(chr(code))[0] in "LMNPS" and code not in shapeless
     )
     assert printable(visible) == visible
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("accuracy is 95.67 % of all", ["accuracy is", "95.67 % of all"]),
+        ("it took 12 min 30 s in all", ["it took 12 min", "30 s in all"]),
+        ("see /a/very/long/path/to/a/file now", ["see", "/a/very/long/path/to/a/file", "now"]),
+        ("  indented words stay so", ["  indented", "  words stay so"]),
+        ("one\n\ntwo", ["one", "", "two"]),
+        ("well-known last-blocks", ["well-known", "last-blocks"]),
+    ],
+)
+def test_wrapped_lines_break_between_words_only(text: str, lines: list[str]) -> None:
+    assert wrapped(text, 15).split("\n") == lines

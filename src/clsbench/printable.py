@@ -1,8 +1,9 @@
-"""Text from outside, made safe to show: characters that cannot be seen become escapes."""
+"""Text made fit to show: characters that cannot be seen become escapes, lines fit a terminal."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 
 _HIDDEN = re.compile(
     "["
@@ -18,6 +19,9 @@ _HIDDEN = re.compile(
     "]"
 )
 
+_BEFORE_UNIT = re.compile(r"(?<=[\d±]) (?=[\d°†]|(?:%|pp|[µmn]?s|min|h|[kMGT]?i?B)(?!\w))")
+_UNBREAKABLE = "\0"
+
 
 def printable(text: str, keep: str = "") -> str:
     r"""``text`` with each character that has no visible shape as an escape: ``\x1b``, ``\u202e``.
@@ -28,6 +32,27 @@ def printable(text: str, keep: str = "") -> str:
     ``keep="\n"`` leaves text in its lines.
     """
     return _HIDDEN.sub(lambda found: found[0] if found[0] in keep else _escaped(found[0]), text)
+
+
+def wrapped(text: str, width: int) -> str:
+    """``text`` with lines of at most ``width`` characters, broken between words only.
+
+    A number stays with its unit, and a word that is too long for a line stays whole, so that paths
+    and commands can be copied. Lines that are indented stay so.
+    """
+    return "\n".join(_wrapped_line(line, width) for line in text.split("\n"))
+
+
+def _wrapped_line(line: str, width: int) -> str:
+    lines = textwrap.wrap(
+        _BEFORE_UNIT.sub(_UNBREAKABLE, line),
+        width,
+        subsequent_indent=line[: len(line) - len(line.lstrip())],
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+    )
+    return "\n".join(lines).replace(_UNBREAKABLE, " ") or line
 
 
 def _escaped(letter: str) -> str:

@@ -1,25 +1,28 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 from rich.text import Text
 
-from clsbench.report.layout import Row, fitting_table, line_width
+from clsbench.report.console import Console
+from clsbench.report.layout import Row, fitting_table
 from clsbench.report.wording import folded
 
 ROWS = [
-    Row(Text("validation"), ["1,045", "95.67 %"], "95.67 % of 1,045"),
-    Row(Text("tfidf-logreg:ngrams=1,c=1.0"), ["300", "90.00 %"], "90.00 % of 300"),
+    Row(Text("validation"), ["1,045", "95.67 %", "198,786", "–"]),
+    Row(Text("tfidf-logreg:ngrams=1,c=1.0"), ["300", "90.00 %", "–", "–"]),
 ]
+HEADERS = ["texts", "test accuracy", "trained parameters", "published"]
 
 
-def drawn(width: int) -> str:
+def drawn(width: int, see: str = "--json") -> str:
     file = io.StringIO()
-    table = fitting_table("split", ["texts", "accuracy"], [ROWS], width)
+    optional = ("trained parameters", "texts")
+    table = fitting_table("split", HEADERS, [ROWS], width, optional, see)
     Console(file=file, width=width).print(table)
     return file.getvalue()
 
@@ -45,17 +48,40 @@ def test_texts_are_broken_behind_marks(text: str, width: int, lines: list[str] |
     assert folded(text, width).split("\n") == expected
 
 
-def test_a_line_is_as_wide_as_it_is_drawn() -> None:
-    cells = [[row.label.plain, *map(str, row.cells)] for row in ROWS]
-    width = line_width(["split", "texts", "accuracy"], cells)
-    assert max(map(len, drawn(200).splitlines())) == width
-
-
-@pytest.mark.parametrize("width", [20, 30, 34, 36, 50, 80])
-def test_figures_are_whole_whatever_the_width(width: int) -> None:
+@pytest.mark.parametrize("width", [20, 30, 34, 36, 50, 60, 80, 200])
+def test_table_figures_are_whole_whatever_the_width(width: int) -> None:
     text = drawn(width)
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
-    for figure in ("95.67", "90.00", "1,045", "300"):
+    for figure in ("95.67 %", "90.00 %"):
         assert figure in text
-    assert ("accuracy" in text) == (width >= 34)
+
+
+@pytest.mark.parametrize("width", [44, 50, 80, 200])
+def test_table_headers_break_between_words_only(width: int) -> None:
+    words = drawn(width).partition("─")[0].split()
+    assert set(words) <= {"split", "texts", "test", "accuracy", "trained", "parameters"}
+    assert {"split", "test", "accuracy"} <= set(words)
+
+
+def test_table_without_room_leaves_out_columns_in_order_and_names_them() -> None:
+    def flat(width: int) -> str:
+        return " ".join(drawn(width).split())
+
+    assert "Not shown" not in flat(200)
+    assert "space: trained parameters; a terminal of 59 columns or --json shows it." in flat(50)
+    assert "space: texts and trained parameters; a terminal of 59 columns" in flat(36)
+    assert "Not shown" not in flat(59)
+    assert "trained parameters 198,786" in flat(24)  # a list, which leaves nothing out
+
+
+def test_table_column_of_dashes_is_left_out() -> None:
+    assert "published" not in drawn(200)
+
+
+def test_table_labels_break_behind_commas_before_hyphens() -> None:
+    label = Text("last-token, last-blocks:n=1")
+    file = io.StringIO()
+    table = fitting_table("row", ["x" * 20], [[Row(label, ["1"])]], 46)
+    Console(file=file, width=46).print(table)
+    assert re.search(r"last-token, +1 +\n last-blocks:n=1", file.getvalue())

@@ -303,11 +303,10 @@ def _print_verdicts(titles: Sequence[str], verdicts: Sequence[Verdict]) -> None:
     from clsbench.report.bench import duration_text
     from clsbench.report.console import Console
     from clsbench.report.layout import Row, fitting_table
-    from clsbench.report.wording import plain
 
     console = Console()
     for title in titles:
-        console.print(plain(title), soft_wrap=True)
+        console.prose(title)
     styles = {"slower": "bold red", "faster": "green", "not measured": "yellow", "new": "dim"}
     rows = []
     for verdict in verdicts:
@@ -322,6 +321,7 @@ def _print_verdicts(titles: Sequence[str], verdicts: Sequence[Verdict]) -> None:
             Text(verdict.outcome, styles.get(verdict.outcome, "")),
         )
         label = Text(verdict.benchmark.partition("::")[2] or verdict.benchmark)
-        rows.append(Row(label, cells, f"{time}, {change}: {verdict.outcome}"))
-    headers = ("time", "change", "told\nfrom", "runs\nbefore", "verdict")
-    console.print(fitting_table("benchmark", headers, [rows], console.width))
+        rows.append(Row(label, cells))
+    headers = ("time", "change", "told from", "runs before", "verdict")
+    optional = ("runs before", "told from")
+    console.print(fitting_table("benchmark", headers, [rows], console.width, optional, "--json"))

@@ -131,13 +131,12 @@ def _print_machine(
     from clsbench.report.bench import duration_text
     from clsbench.report.console import Console
     from clsbench.report.layout import Row, fitting_table
-    from clsbench.report.wording import plain
 
     console = Console()
     facts = msgspec.json.decode(machine)
     told = ", ".join(f"{key} {value}" for key, value in facts.items() if value not in (None, []))
     count = f"{len(runs)} run" if len(runs) == 1 else f"{len(runs)} runs"
-    console.print(plain(f"{title}, {count}: {told}", "bold"), soft_wrap=True)
+    console.prose(f"{title}, {count}: {told}", "bold")
     labels = [name.partition("::")[2] or name for name in names]
     longest = min(max(map(len, labels)), _LABEL)
     shown = runs[-max(2, (console.width - longest - _CHANGE) // _TIME) :]
@@ -149,6 +148,6 @@ def _print_machine(
         cells = [duration_text(t) if t else "–" for t in times[-len(shown) :]]
         measured = [t for t in times if t]
         change = f"{measured[-1] / measured[0] - 1:+.1%}" if len(measured) > 1 else "–"
-        rows.append(Row(Text(label), (*cells, change), f"{', '.join(cells)}; {change}"))
-    headers = [f"{run.date[5:16].replace('T', chr(10))}\n{run.commit[:_SHORT]}" for run in shown]
-    console.print(fitting_table("benchmark", (*headers, "last to\nfirst"), [rows], console.width))
+        rows.append(Row(Text(label), (*cells, change)))
+    headers = [f"{run.date[5:16].replace('T', ' ')} {run.commit[:_SHORT]}" for run in shown]
+    console.print(fitting_table("benchmark", (*headers, "last to first"), [rows], console.width))

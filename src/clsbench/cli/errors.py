@@ -6,12 +6,11 @@ import errno
 import shutil
 import sys
 import tempfile
-import textwrap
 import traceback
 
 import rich_click as click
 
-from clsbench.printable import printable
+from clsbench.printable import printable, wrapped
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it."""
@@ -32,21 +31,7 @@ def fit_terminal(text: str) -> str:
     """Break lines between words where stderr is a terminal; elsewhere nothing is broken."""
     if not sys.stderr.isatty():
         return text
-    width = shutil.get_terminal_size().columns
-    return "\n".join(_wrap(line, width) for line in text.splitlines())
-
-
-def _wrap(line: str, width: int) -> str:
-    indent = line[: len(line) - len(line.lstrip())]
-    wrapped = textwrap.wrap(
-        line,
-        width,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-        replace_whitespace=False,
-    )
-    return "\n".join(wrapped) or line
+    return wrapped(text, shutil.get_terminal_size().columns)
 
 
 def report_bug(error: Exception, verbose: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -10,15 +11,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import rich_click as click
 
-from clsbench.printable import printable
+from clsbench.printable import printable, wrapped
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 
 def write_message(text: str, err: bool = False) -> None:
-    """Write a line for people, invisible characters in it escaped."""
-    click.echo(printable(text, keep="\n\t"), err=err)
+    """Write a line for people: invisible characters escaped, on a terminal broken between words."""
+    shown = printable(text, keep="\n\t")
+    if (sys.stderr if err else sys.stdout).isatty():
+        shown = wrapped(shown, shutil.get_terminal_size().columns)
+    click.echo(shown, err=err)
 
 
 def write_data(text: str) -> None:

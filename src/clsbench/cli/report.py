@@ -153,11 +153,10 @@ def _tell(file: Path, figures: SuiteFigures) -> None:
     from clsbench.report.console import Console
     from clsbench.report.page.answer import answer
     from clsbench.report.page.content import stand_ins
-    from clsbench.report.wording import plain
 
     console = Console(highlight=False)
     for replaced in stand_ins(figures):
         told = f"STAND-IN: {replaced}: not the real experiment"
-        console.print(plain(told, "yellow"), soft_wrap=True)
-    console.print(plain(answer(figures).headline, "bold"), soft_wrap=True)
-    console.print(plain(f"report  {file}"), soft_wrap=True)
+        console.prose(told, "yellow")
+    console.prose(answer(figures).headline, "bold")
+    console.prose(f"report  {file}")

@@ -88,6 +88,7 @@ def results(
     form = chosen_form(form, as_json, file, ENDINGS, "table")
     check_guard_formulas(guard_formulas, form)
 
+    from clsbench.report.layout import left_out_note
     from clsbench.results.formats import default_columns
     from clsbench.results.query import choose_columns, sort_by
     from clsbench.results.query import where as rows_where
@@ -107,11 +108,14 @@ def results(
         fitting = len(table)
     if sort is not None:
         table = sort_by(table, _names(sort))
+    left_out: list[str] = []
     if columns is not None and columns.strip() != "all":
         table = choose_columns(table, _names(columns))
     elif columns is None and form not in ("csv", "json"):
         width = _terminal_width() if form == "table" else None
-        table = table[default_columns(table, width)]
+        chosen = default_columns(table, width)
+        left_out = [name for name in default_columns(table) if name not in chosen]
+        table = table[chosen]
     if table.empty and form == "table":
         _say_empty(str(store), in_store)
         return
@@ -119,6 +123,8 @@ def results(
         if limit:
             table = table.head(limit) if sort is not None else table.tail(limit)
         _print_table(table, marks=columns is None)
+        if left_out:
+            write_message(left_out_note(left_out, "--columns"), err=True)
         if len(table) < fitting:
             which = "first" if sort is not None else "last"
             told = f"the {which} {len(table):,} of {fitting:,} runs; --limit 0 shows all"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from rich.text import Text
 
 from clsbench.report.console import Console
 from clsbench.report.layout import Row, fitting_table
-from clsbench.report.wording import bytes_text, listed, plain, rate
+from clsbench.report.wording import bytes_text, listed, rate
 
 if TYPE_CHECKING:
     from clsbench.measure.bench import Amounts, BenchReport, ComparisonReport, PhaseComparison
@@ -23,51 +23,49 @@ _HEADERS = (
     "time a call",
     "± 95 %",
     "texts/s",
-    "real\ntokens/s",
-    "padded\ntokens/s",
+    "real tokens/s",
+    "padded tokens/s",
     "GFLOP/s",
     "of peak",
-    "memory\nadded",
+    "memory added",
     "samples",
 )
-_NARROW = (0, 1, 3, 6, 7, 8)
-"""The columns that are left where all do not fit."""
-_WIDE_CHARACTERS = 112
+_OPTIONAL = ("GFLOP/s", "padded tokens/s", "texts/s", "memory added", "samples", "of peak")
+"""The columns that are left out of a narrow terminal, the first of them first."""
 NOT_MEASURED = "not measured"
 
 
 def print_bench(console: Console, report: BenchReport) -> None:
     """The conditions, and a table for every point."""
     for line in _conditions(report):
-        console.print(plain(line, "dim"), soft_wrap=True)
+        console.prose(line, "dim")
     for point in report.points:
         console.print()
         for stand_in in point.stand_ins:
             told = f"STAND-IN: {stand_in.by} in place of {stand_in.replaced}"
-            console.print(plain(told, "yellow"), soft_wrap=True)
+            console.prose(told, "yellow")
         if report.swept is not None:
-            console.print(plain(f"{report.swept} = {point.value}", "bold"), soft_wrap=True)
+            console.prose(f"{report.swept} = {point.value}", "bold")
         if _one_peak(report) is None:
             for line in _peak(point.limits, report.rules):
-                console.print(plain(line, "dim"), soft_wrap=True)
-        shown = range(len(_HEADERS)) if console.width >= _WIDE_CHARACTERS else _NARROW
-        rows = [_row(measured, point.limits, shown) for measured in point.measurements]
-        headers = [_HEADERS[column] for column in shown]
-        console.print(fitting_table("phase", headers, [rows], console.width))
+                console.prose(line, "dim")
+        rows = [_row(measured, point.limits) for measured in point.measurements]
+        console.print(fitting_table("phase", _HEADERS, [rows], console.width, _OPTIONAL, "--json"))
         for measured in point.measurements:
             for told in filter(None, (_unsettled(measured), _held_back(measured))):
-                console.print(plain(told, "yellow"), soft_wrap=True)
+                console.prose(told, "yellow")
         for left_out in point.left_out:
             told = f"{left_out.phase}: not in this experiment: {left_out.reason}"
-            console.print(plain(told, "dim"), soft_wrap=True)
+            console.prose(told, "dim")
         for failed in point.failed:
             told = f"{failed.phase}: failed: {failed.reason}"
-            console.print(plain(told, "red"), soft_wrap=True)
+            console.prose(told, "red")
 
 
 _NOTICED = 2
 """An interval that reaches so many times as far as what is never claimed is told of."""
-_COMPARED = ("A", "B", "B takes", "95 %", "A takes,\nof itself", "rounds", "verdict on B")
+_COMPARED = ("A", "B", "B takes", "95 %", "A takes, of itself", "rounds", "verdict on B")
+_OPTIONAL_COMPARED = ("A takes, of itself", "rounds", "95 %")
 
 
 def print_comparison(console: Console, report: ComparisonReport) -> None:
@@ -83,19 +81,20 @@ def print_comparison(console: Console, report: ComparisonReport) -> None:
         f"{report.nothing_below:.0%} claimed",
     )
     for line in told:
-        console.print(plain(line, "dim"), soft_wrap=True)
+        console.prose(line, "dim")
     for stand_in in report.stand_ins:
         line = f"STAND-IN: {stand_in.by} in place of {stand_in.replaced}"
-        console.print(plain(line, "yellow"), soft_wrap=True)
+        console.prose(line, "yellow")
     rows = [_compared_row(phase) for phase in report.phases]
-    console.print(fitting_table("phase", _COMPARED, [rows], console.width))
+    width = console.width
+    console.print(fitting_table("phase", _COMPARED, [rows], width, _OPTIONAL_COMPARED, "--json"))
     for phase in report.phases:
         if phase.a_call != phase.b_call:
             line = (
                 f"{phase.phase}: times are of a call, which is {_call_text(phase.a_call)} of A, "
                 f"{_call_text(phase.b_call)} of B"
             )
-            console.print(plain(line), soft_wrap=True)
+            console.prose(line)
     for phase in report.phases:
         low, high = phase.b_over_a.low, phase.b_over_a.high
         if phase.verdict != "no difference shown" or low is None or high is None:
@@ -105,12 +104,12 @@ def print_comparison(console: Console, report: ComparisonReport) -> None:
                 f"{phase.phase}: anything from {low - 1:+.0%} to {high - 1:+.0%} is left open: "
                 "a larger --budget or a quieter machine tells more"
             )
-            console.print(plain(line, "yellow"), soft_wrap=True)
+            console.prose(line, "yellow")
     for left_out in report.left_out:
         line = f"{left_out.phase}: not compared: {left_out.reason}"
-        console.print(plain(line, "dim"), soft_wrap=True)
+        console.prose(line, "dim")
     for failed in report.failed:
-        console.print(plain(f"{failed.phase}: failed: {failed.reason}", "red"), soft_wrap=True)
+        console.prose(f"{failed.phase}: failed: {failed.reason}", "red")
 
 
 def _call_text(call: Amounts) -> str:
@@ -122,13 +121,10 @@ def _call_text(call: Amounts) -> str:
 def _compared_row(phase: PhaseComparison) -> Row:
     found, control = phase.b_over_a, phase.control
     rounds = f"{found.pairs}"
-    counted = f"{found.pairs} rounds"
     if phase.race.dropped:
         rounds += f", {phase.race.dropped}\nsamples dropped"
-        counted += f", {phase.race.dropped} samples dropped"
     if found.ratio is None or found.fast_seconds is None or found.slow_seconds is None:
-        words = f"{phase.verdict} ({counted})"
-        return Row(Text(phase.phase), (*("–",) * 5, rounds, phase.verdict), words)
+        return Row(Text(phase.phase), (*("–",) * 5, rounds, phase.verdict))
     cells = (
         duration_text(found.fast_seconds),
         duration_text(found.slow_seconds),
@@ -138,11 +134,7 @@ def _compared_row(phase: PhaseComparison) -> Row:
         rounds,
         phase.verdict,
     )
-    words = (
-        f"{cells[0]} and {cells[1]}: B takes {cells[2]} ({cells[3]}): {phase.verdict}; "
-        f"A takes {cells[4]} of itself; {counted}"
-    )
-    return Row(Text(phase.phase), cells, words)
+    return Row(Text(phase.phase), cells)
 
 
 def write_csv(report: BenchReport, file: Path) -> None:
@@ -244,14 +236,13 @@ def _peak(limits: Limits, rules: Rules) -> Iterator[str]:
         )
 
 
-def _row(measured: Measurement, limits: Limits, shown: Sequence[int]) -> Row:
+def _row(measured: Measurement, limits: Limits) -> Row:
     timing = measured.timing
     count = f"{len(timing.samples) - timing.dropped}"
     samples = f"{count}\n{timing.dropped} dropped" if timing.dropped else count
     if timing.seconds is None:
         cells = (NOT_MEASURED, *("–",) * 6, bytes_text(measured.memory.allocated), samples)
-        told = f"{NOT_MEASURED}: {count} samples, {timing.dropped} dropped"
-        return Row(Text(measured.phase), [cells[column] for column in shown], told)
+        return Row(Text(measured.phase), cells)
     flops = measured.per_second(measured.flops) or 0.0
     cells = (
         duration_text(timing.seconds.median),
@@ -264,13 +255,7 @@ def _row(measured: Measurement, limits: Limits, shown: Sequence[int]) -> Row:
         bytes_text(measured.memory.allocated),
         samples,
     )
-    in_words = (
-        f"{cells[0]} ± {cells[1]}, {cells[2]} texts/s, {cells[3]} real tokens/s, "
-        + (f"{cells[6]} of peak, " if flops else "")
-        + f"{cells[7]}, {count} samples"
-        + (f" ({timing.dropped} dropped)" if timing.dropped else "")
-    )
-    return Row(Text(measured.phase), [cells[column] for column in shown], in_words)
+    return Row(Text(measured.phase), cells)
 
 
 def _of_peak(measured: Measurement, limits: Limits) -> str:

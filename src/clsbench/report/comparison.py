@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
+from clsbench.printable import printable
 from clsbench.report.console import Console
 from clsbench.report.layout import Row, fitting_table
 from clsbench.report.wording import (
@@ -28,16 +27,19 @@ _MOST_PAIRS = 10
 _TEXT_CHARACTERS = 160
 
 _CONTENDERS = (
-    "test\naccuracy",
+    "test accuracy",
     "95 %",
     "rank",
-    "not in\ntrain",
-    "calibration\nerror",
+    "not in train",
+    "calibration error",
     "Brier",
-    "trained\nparameters",
+    "trained parameters",
     "training",
 )
-_PAIRS = ("difference", "95 %", "p, after\nHolm", "only the\nfirst", "only the\nsecond")
+_OPTIONAL = ("Brier", "calibration error", "trained parameters", "not in train", "training")
+"""The columns that are left out of a narrow terminal, the first of them first."""
+_PAIRS = ("difference", "95 %", "p, after Holm", "only the first", "only the second")
+_OPTIONAL_IN_PAIRS = ("only the second", "only the first", "95 %")
 
 
 def print_comparison(
@@ -54,24 +56,26 @@ def print_comparison(
     for stand_in, names in by_stand_in.items():
         whose = "all" if len(names) == len(comparison.contenders) else ", ".join(names)
         told = f"STAND-IN: {stand_in} in {whose}: not the real experiment"
-        console.print(plain(told, "yellow"), soft_wrap=True)
+        console.prose(told, "yellow")
     for note in training_notes(comparison):
-        console.print(plain(note, "yellow"), soft_wrap=True)
+        console.prose(note, "yellow")
     rows = [_contender_row(each) for each in _best_first(comparison)]
     title = f"{comparison.texts:,} texts"
-    console.print(fitting_table(title, _CONTENDERS, [rows], console.width))
+    width = console.width
+    console.print(fitting_table(title, _CONTENDERS, [rows], width, _OPTIONAL, "--json"))
     if any(each.prefix_found for each in comparison.contenders):
         told = "° found frozen layers computed by an earlier run: alone it takes longer"
-        console.print(plain(told, "dim"), soft_wrap=True)
+        console.prose(told, "dim")
     pairs = _shown_pairs(comparison)
     rows = [_pair_row(pair) for pair in pairs]
-    console.print(fitting_table("second against first", _PAIRS, [rows], console.width))
+    title = "second against first"
+    console.print(fitting_table(title, _PAIRS, [rows], width, _OPTIONAL_IN_PAIRS, "--json"))
     for pair in pairs:
-        console.print(plain(verdict_text(pair)), soft_wrap=True)
+        console.prose(verdict_text(pair))
     if len(pairs) < len(comparison.pairs):
         hidden = len(comparison.pairs) - len(pairs)
         told = f"{hidden} more pairs are part of the correction; --json holds them"
-        console.print(plain(told, "dim"), soft_wrap=True)
+        console.prose(told, "dim")
     _print_disagreements(console, comparison, texts, most_texts)
 
 
@@ -161,8 +165,7 @@ def _contender_row(each: Contender) -> Row:
         _cost_text(each),
     )
     name = each.name if len(each.seeds) < 2 else f"{each.name} ({len(each.seeds)} seeds)"
-    in_words = f"{cells[0]} ({cells[1]}), rank {cells[2]}"
-    return Row(plain(name), cells, in_words)
+    return Row(plain(name), cells)
 
 
 def _cost_text(each: Contender) -> str:
@@ -179,7 +182,7 @@ def rank_text(ranks: RankRange) -> str:
 def _pair_row(pair: Pair) -> Row:
     label = plain(f"{pair.b} – {pair.a}")
     if pair.found is None or pair.p_corrected is None:
-        return Row(label, ("–",) * len(_PAIRS), "not compared")
+        return Row(label, ("–",) * len(_PAIRS))
     found = pair.found
     low, high = (100 * end for end in found.interval)
     cells = (
@@ -189,7 +192,7 @@ def _pair_row(pair: Pair) -> Row:
         _texts(found.only_a, found),
         _texts(found.only_b, found),
     )
-    return Row(label, cells, f"{cells[0]} ({cells[1]}), p {cells[2]}")
+    return Row(label, cells)
 
 
 def _print_disagreements(
@@ -204,18 +207,19 @@ def _print_disagreements(
     if texts is None:
         told = f"texts on which they disagree ({len(shown)} of {len(found)}; by row, since the "
         told += "corpus is not at hand: --assets names where it lies):"
-    console.print(plain(told, "bold"), soft_wrap=True)
+    console.prose(told, "bold")
     for each in shown:
-        console.print(_disagreement_text(each, texts), soft_wrap=True)
+        _print_disagreement(console, each, texts)
 
 
-def _disagreement_text(each: Disagreement, texts: Mapping[int, str] | None) -> Text:
+def _print_disagreement(
+    console: Console, each: Disagreement, texts: Mapping[int, str] | None
+) -> None:
     by_class: dict[str, list[str]] = {}
     for name, called in each.called.items():
         by_class.setdefault(called, []).append(name)
     calls = "; ".join(f"{called} by {', '.join(names)}" for called, names in by_class.items())
-    line = plain(f"row {each.row}, {each.label}: called {calls}")
+    console.prose(f"row {each.row}, {each.label}: called {calls}")
     if texts is not None:
-        line.append("\n  ")
-        line.append(plain(shortened(texts[each.row], _TEXT_CHARACTERS), "dim"))
-    return line
+        text = printable(shortened(texts[each.row], _TEXT_CHARACTERS))
+        console.prose(f"  {text}", "dim")

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import rich.console
 from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
 
-from clsbench.printable import printable
+from clsbench.printable import printable, wrapped
 
 
 class Console(rich.console.Console):
@@ -17,6 +18,13 @@ class Console(rich.console.Console):
     Colors and the cursor movements of live displays come from styles and control segments, not
     from text. Text whose width matters is escaped before, by :func:`clsbench.report.wording.plain`.
     """
+
+    def prose(self, text: str, style: str = "") -> None:
+        """Print sentences: on a terminal broken between words, elsewhere in the lines they have."""
+        text = printable(text, keep="\n")
+        if self.is_terminal:
+            text = wrapped(text, self.width)
+        self.print(Text(text, style), soft_wrap=True, highlight=False)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

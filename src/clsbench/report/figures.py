@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from clsbench.record import Metrics, RunRecord, SplitMetrics, StepEntry
-from clsbench.report.layout import Row, empty_table, fitting_table, line_width
+from clsbench.report.layout import Row, empty_table, fitting_table
 from clsbench.report.wording import percent, percent_interval, plain, points, shortened
 from clsbench.spec import PublishedFigures
 
@@ -33,13 +32,13 @@ def metrics_table(record: RunRecord, width: int) -> RenderableType | None:
     baselines = [_row(plain(f"  {b.component}"), b.metrics.test) for b in record.baselines]
     if baselines:
         baselines.insert(0, Row(Text("baselines on test", "dim")))
-    headers = ("texts", "accuracy", "95 %\ninterval", "loss", "macro\nF1")
-    return _titled(
-        record, "Whole splits", fitting_table("split", headers, (splits, baselines), width)
-    )
+    headers = ("texts", "accuracy", "95 % interval", "loss", "macro F1")
+    optional = ("macro F1", "loss", "texts")
+    table = fitting_table("split", headers, (splits, baselines), width, optional, "--json")
+    return _titled(record, "Whole splits", table)
 
 
-def _titled(record: RunRecord, title: str, table: Table) -> RenderableType:
+def _titled(record: RunRecord, title: str, table: RenderableType) -> RenderableType:
     """A table under its title, which says where stand-ins took part."""
     text = Text(title, "bold")
     if record.stand_ins:
@@ -52,9 +51,7 @@ def _row(label: Text, figures: SplitMetrics) -> Row:
     accuracy, interval = percent(figures.accuracy), percent_interval(figures.interval)
     loss = "-" if figures.loss is None else f"{figures.loss:.4f}"
     cells = [f"{figures.n:,}", accuracy, interval, loss, f"{figures.macro_f1:.4f}"]
-    in_words = f"{accuracy} ({interval})\nof {figures.n:,} texts\n"
-    in_words += f"loss {loss}, " if figures.loss is not None else ""
-    return Row(label, cells, f"{in_words}F1 {figures.macro_f1:.4f}")
+    return Row(label, cells)
 
 
 # --- published figures ----------------------------------------------------------------------------
@@ -75,10 +72,9 @@ def published_table(record: RunRecord, width: int) -> RenderableType | None:
         for split in _SPLITS
         if split in published.accuracy
     ]
-    headers = ("measured", "published", "difference", "95 %\ninterval")
-    return Group(
-        published_heading(record, published), fitting_table("split", headers, [rows], width)
-    )
+    headers = ("measured", "published", "difference", "95 % interval")
+    table = fitting_table("split", headers, [rows], width, ("difference",))
+    return Group(published_heading(record, published), table)
 
 
 def published_heading(record: RunRecord, published: PublishedFigures) -> Text:
@@ -98,11 +94,7 @@ def _judged(split: str, figures: SplitMetrics, published: float) -> Row:
     verdict = Text("within") if inside else Text("outside", "yellow")
     ours, theirs = percent(figures.accuracy), percent(published)
     difference = points(figures.accuracy - published)
-    return Row(
-        Text(split),
-        [ours, theirs, difference, verdict],
-        f"{ours}, published {theirs}\n{difference}, {verdict} the 95 % interval",
-    )
+    return Row(Text(split), [ours, theirs, difference, verdict])
 
 
 def before_table(record: RunRecord, width: int) -> RenderableType | None:
@@ -114,19 +106,17 @@ def before_table(record: RunRecord, width: int) -> RenderableType | None:
     beside = published is not None and bool(published.accuracy_before)
     headers = ["accuracy", "loss"]
     if beside:
-        headers = ["accuracy", "published\naccuracy", "loss", "published\nloss"]
+        headers = ["accuracy", "published accuracy", "loss", "published loss"]
     rows = []
     for split in before.accuracy:
         cells = [percent(before.accuracy[split]), f"{before.loss[split]:.3f}"]
-        in_words = "accuracy {}, loss {}"
         if published is not None and beside:
             accuracy = published.accuracy_before.get(split)
             loss = published.loss_before.get(split)
             cells.insert(1, "-" if accuracy is None else percent(accuracy))
             cells.append("-" if loss is None else f"{loss:.3f}")
-            in_words = "accuracy {}, published {}\nloss {}, published {}"
-        rows.append(Row(Text(split), cells, in_words.format(*cells)))
-    table = fitting_table("split", headers, [rows], width)
+        rows.append(Row(Text(split), cells))
+    table = fitting_table("split", headers, [rows], width, ("published loss", "loss"), "--json")
     return _titled(record, "Before training, over a few batches", table)
 
 
@@ -141,40 +131,26 @@ def loss_table(record: RunRecord, width: int) -> RenderableType | None:
     pairs = {step: losses for step, *losses in published.losses} if published else {}
     steps = record.history.steps
     chosen = _chosen_steps(steps, pairs)
-    headers = ["step", "texts\nseen", "train", "validation"]
-    rows = [
-        [f"{e.step:,}", f"{e.examples_seen:,}", f"{e.train_loss:.3f}", f"{e.validation_loss:.3f}"]
-        for e in chosen
-    ]
-    if any(entry.step in pairs for entry in chosen):
-        headers += ["published\ntrain", "published\nvalidation"]
-        for row, entry in zip(rows, chosen, strict=True):
-            row += [f"{loss:.3f}" for loss in pairs.get(entry.step, ())] or ["-", "-"]
-    if line_width(headers, rows) > width:
-        headers = [_SHORT.get(header, header) for header in headers]
-        rows = [[step, *losses] for step, _, *losses in rows]
-        headers.remove("")
-    table = empty_table()
-    for header in headers:
-        style = "dim" if header.startswith("publ") else ""
-        table.add_column(header, justify="right", no_wrap=True, style=style)
-    for row in rows:
-        table.add_row(*row)
+    if not any(entry.step in pairs for entry in chosen):
+        pairs = {}
+    headers = ["texts seen", "train", "validation"]
+    rows = []
+    for entry in chosen:
+        losses = (entry.train_loss, entry.validation_loss)
+        cells = [f"{entry.examples_seen:,}", *(f"{loss:.3f}" for loss in losses)]
+        if pairs:
+            cells += [f"{loss:.3f}" for loss in pairs.get(entry.step, ())] or ["-", "-"]
+        rows.append(Row(Text(f"{entry.step:,}"), cells))
+    if pairs:
+        headers += ["published train", "published validation"]
+    optional = ("texts seen", "published train")
+    table = fitting_table("step", headers, [rows], width, optional, "--json")
     left_out = len(steps) - len(chosen)
     titled = _titled(record, "Mean loss over a few batches", table)
     if left_out:
         more = Text(f"  {left_out:,} more evaluation points are in the record", "dim")
         return Group(titled, more)
     return titled
-
-
-_SHORT = {
-    "texts\nseen": "",
-    "validation": "valid-\nation",
-    "published\ntrain": "publ.\ntrain",
-    "published\nvalidation": "publ.\nvalid-\nation",
-}
-"""Headers for a narrow terminal, which has no room for the number of texts."""
 
 
 def _chosen_steps(

@@ -1,26 +1,32 @@
-"""Tables of figures, and what takes their place where a terminal is too narrow for them."""
+"""Tables of figures that fit a terminal: what is left out of them is declared once and named."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from rich import box
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from clsbench.report.wording import folded
+from clsbench.report.wording import folded, listed, longest_piece
 
 _NARROWEST_LABEL = 12
-_WIDEST_FACT_LABEL = 14
+_COMFORTABLE_LABEL = 20
+_WIDEST_PIECE = 24
+_NARROWEST_HEADER = 8
+_LEAST_LABEL = 40
+"""The characters of labels that a table's note promises room for."""
+_NOTHING = ("–", "-", "")
 
 
 class Row(NamedTuple):
-    """What a row is about, its figures, and the same figures in words for a narrow terminal."""
+    """What a row is about, and its figures."""
 
     label: Text
     cells: Sequence[str | Text] = ()
-    in_words: str = ""
 
 
 def empty_table() -> Table:
@@ -28,41 +34,110 @@ def empty_table() -> Table:
     return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
 
 
-def line_width(headers: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> int:
-    """The characters of a line that holds every cell whole."""
-    widths = [max(map(len, header.split("\n"))) for header in headers]
-    for row in rows:
-        for i, cell in enumerate(row):
-            widths[i] = max(widths[i], len(cell))
-    return 1 + sum(width + 2 for width in widths)
-
-
 def fitting_table(
-    name: str, headers: Sequence[str], groups: Sequence[Sequence[Row]], width: int
-) -> Table:
-    """Labels on the left, figures flush right; in words where ``width`` characters are too few."""
+    name: str,
+    headers: Sequence[str],
+    groups: Sequence[Sequence[Row]],
+    width: int,
+    optional: Sequence[str] = (),
+    see: str = "",
+) -> RenderableType:
+    """Labels on the left, figures flush right, in ``width`` characters.
+
+    Headers are broken between words only. A column that holds nothing but dashes is left out, as
+    if it had not been given. Where not all columns fit, those in ``optional`` are
+    left out, the first of them first; a note under the table names them, and ``see`` says what
+    else shows them. Where even the others do not fit, each row becomes a list.
+    """
     rows = [row for group in groups for row in group]
-    longest = max((len(row.label) for row in rows), default=0)
-    room = width - line_width(headers, [row.cells for row in rows]) - 2
-    if room < max(len(name), min(longest, _NARROWEST_LABEL)):
-        return _in_words(rows)
+    labels = [row.label.plain for row in rows]
+    longest = max(map(_widest_line, [name, *labels]), default=0)
+    pieces = max(map(longest_piece, [name, *labels]), default=0)
+    comfortable = max(min(longest, _COMFORTABLE_LABEL), min(pieces, _WIDEST_PIECE))
+    columns = _columns(headers, rows)
+    shown = [*columns]
+    for header in optional:
+        if _line_width(shown) + comfortable <= width:
+            break
+        shown = [column for column in shown if column.header != header]
+    if _line_width(shown) + min(longest, _NARROWEST_LABEL) > width:
+        return _lists(headers, rows)
+    room = width - _line_width(shown)
     table = empty_table()
-    table.add_column(name, no_wrap=True)
-    for header in headers:
-        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("\n".join(_header_lines(name, room)), no_wrap=True)
+    for column in shown:
+        table.add_column(column.wrapped, justify="right", no_wrap=True)
     for group in groups:
         for row in group:
-            table.add_row(_folded(row.label, room), *row.cells)
+            cells = [row.cells[column.place] for column in shown if row.cells]
+            table.add_row(_folded(row.label, room), *cells)
         table.add_section()
-    return table
+    if len(shown) == len(columns):
+        return table
+    needed = _line_width(columns) + min(longest, _LEAST_LABEL)
+    left_out = [column.header for column in columns if column not in shown]
+    return Group(
+        table, Text(left_out_note(left_out, f"a terminal of {needed} columns", see), "dim")
+    )
 
 
-def _in_words(rows: Iterable[Row]) -> Table:
+def left_out_note(names: Sequence[str], *see: str) -> str:
+    """The columns that a narrow terminal does not show, and what shows them."""
+    them = "it" if len(names) == 1 else "them"
+    where = " or ".join(filter(None, see))
+    return f"Not shown for lack of space: {listed([*names])}; {where} shows {them}."
+
+
+class _Column(NamedTuple):
+    header: str
+    place: int
+    width: int
+    wrapped: str
+
+
+def _columns(headers: Sequence[str], rows: Iterable[Row]) -> list[_Column]:
+    """Each header in lines no longer than the longest cell below it, or than its longest word."""
+    columns = []
+    for place, header in enumerate(headers):
+        cells = [str(row.cells[place]) for row in rows if row.cells]
+        if cells and all(cell in _NOTHING for cell in cells):
+            continue
+        least = max(min(len(header), _NARROWEST_HEADER), *map(len, header.split()))
+        width = max(least, *map(_widest_line, cells), 0)
+        columns.append(_Column(header, place, width, "\n".join(_header_lines(header, width))))
+    return columns
+
+
+def _header_lines(header: str, width: int) -> list[str]:
+    """As few lines of whole words as ``width`` allows, of about equal length."""
+    lines = _wrapped(header, width)
+    while width > 1 and len(narrower := _wrapped(header, width - 1)) == len(lines):
+        lines, width = narrower, width - 1
+    return lines
+
+
+def _wrapped(header: str, width: int) -> list[str]:
+    return textwrap.wrap(header, width, break_long_words=False, break_on_hyphens=False)
+
+
+def _line_width(columns: Iterable[_Column]) -> int:
+    """The characters that a line takes beside its label."""
+    return 3 + sum(column.width + 2 for column in columns)
+
+
+def _widest_line(text: str) -> int:
+    return max(map(len, text.split("\n")))
+
+
+def _lists(headers: Sequence[str], rows: Iterable[Row]) -> Table:
+    """Each row's label, and below it a line for each of its figures."""
     table = Table.grid(padding=(0, 1))
-    table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for label, _, in_words in rows:
-        table.add_row(_folded(label, _WIDEST_FACT_LABEL), in_words)
+    for label, cells in rows:
+        table.add_row(label)
+        for header, cell in zip(headers, cells, strict=False):
+            if str(cell):
+                table.add_row(Text.assemble((f"  {header}  ", "dim"), cell))
     table.add_row()
     return table
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from clsbench.report.comparison import comparison_notes, rank_text
 from clsbench.report.console import Console
-from clsbench.report.layout import Row, fitting_table, line_width
+from clsbench.report.layout import Row, fitting_table
 from clsbench.report.plan import recorded_adapter_note
 from clsbench.report.wording import (
     bytes_text,
@@ -29,51 +29,53 @@ if TYPE_CHECKING:
     from clsbench.results.suite_results import SuiteResults
     from clsbench.suites import PlannedRow, SuitePlan
 
-T = TypeVar("T")
-
 _RESULTS = (
-    "test\naccuracy",
+    "test accuracy",
     "95 %",
     "rank",
-    "not in\ntrain",
-    "calibration\nerror",
-    "pub-\nlished",
-    "against\npublished",
-    "against\nrow {}",
-    "trained\nparameters",
+    "not in train",
+    "calibration error",
+    "published",
+    "against published",
+    "against row {}",
+    "trained parameters",
     "time",
 )
-_WHERE_THERE_IS_ROOM = (3, 4)
-"""The columns that are left out where all do not fit."""
-_ROOM_FOR_LABELS = 32
-_PLAN = ("runs", "in the\nstore", "trained\nparameters", "memory", "prefix", "training", "a run")
+_OPTIONAL = (
+    *("calibration error", "not in train", "trained parameters", "published", "rank"),
+    *("against published", "95 %"),
+)
+"""The columns that are left out of a narrow terminal, the first of them first."""
+_PLAN = ("runs", "in the store", "trained parameters", "memory", "prefix", "training", "a run")
+_OPTIONAL_IN_PLAN = ("prefix", "training", "trained parameters", "memory")
 
 
 def print_suite_plan(console: Console, plan: SuitePlan, stored: Collection[str]) -> None:
     """What each row would run; ``stored`` holds the keys of the runs that need not be."""
-    console.print(plain(f"{plan.suite.name}: {plan.suite.description}"), soft_wrap=True)
+    console.prose(f"{plan.suite.name}: {plan.suite.description}")
     rows = [_plan_row(row, stored) for row in plan.rows]
-    console.print(fitting_table("row", _PLAN, [rows], console.width))
+    table = fitting_table("row", _PLAN, [rows], console.width, _OPTIONAL_IN_PLAN, "--json")
+    console.print(table)
     for row in plan.rows:
         if row.not_applicable is not None:
             told = f"row {row.row.label} does not apply: {row.not_applicable}"
-            console.print(plain(told, "yellow"), soft_wrap=True)
+            console.prose(told, "yellow")
         elif row.problem is not None:
             told = f"row {row.row.label} cannot be run: {row.problem}"
-            console.print(plain(told, "red"), soft_wrap=True)
+            console.prose(told, "red")
         elif row.runs and (note := recorded_adapter_note(row.runs[0].record)) is not None:
-            console.print(plain(f"row {row.row.label}: {note}", "yellow"), soft_wrap=True)
+            console.prose(f"row {row.row.label}: {note}", "yellow")
     if plan.rows:
-        console.print(_plan_sums(plan, stored), soft_wrap=True)
+        console.prose(_plan_sums(plan, stored))
     for warning in plan.warnings():
-        console.print(plain(warning, "yellow"), soft_wrap=True)
+        console.prose(warning, "yellow")
 
 
 def _plan_row(row: PlannedRow, stored: Collection[str]) -> Row:
     label = plain(f"{row.row.label}  {row.row.title}")
     if not row.runs:
         word = "does not apply" if row.not_applicable is not None else "cannot be run"
-        return Row(label, ("–",) * len(_PLAN), word)
+        return Row(label, (word, *("–",) * (len(_PLAN) - 1)))
     record = row.runs[0].record
     there = sum(run.key in stored for run in row.runs)
     cells = (
@@ -83,9 +85,7 @@ def _plan_row(row: PlannedRow, stored: Collection[str]) -> Row:
         bytes_text(record.memory_bytes_expected) if record.memory_bytes_expected else "–",
         *_estimated(row),
     )
-    return Row(
-        label, cells, f"{cells[0]} runs ({there} in the store), {cells[3]}, {cells[-1]} each"
-    )
+    return Row(label, cells)
 
 
 def _estimated(row: PlannedRow) -> tuple[str, str, str]:
@@ -100,7 +100,7 @@ def _estimated(row: PlannedRow) -> tuple[str, str, str]:
     )
 
 
-def _plan_sums(plan: SuitePlan, stored: Collection[str]) -> Text:
+def _plan_sums(plan: SuitePlan, stored: Collection[str]) -> str:
     """What is left to be done, in all."""
     estimates = {
         run.key: row.estimate for row in plan.rows for run in row.runs if run.key not in stored
@@ -114,35 +114,27 @@ def _plan_sums(plan: SuitePlan, stored: Collection[str]) -> Text:
         "counted operations at the speed that this machine has just shown. Loading comes on top; "
         "a prefix that runs share, or that an earlier run has kept, is computed once."
     )
-    return plain(told)
+    return told
 
 
 def print_suite(console: Console, results: SuiteResults, store: Path) -> None:
     """The rows beside each other, the baselines below, and what is shown of whom."""
     figures = suite_figures(results, store)
-    console.print(plain(f"{results.name}: {results.description}", "bold"), soft_wrap=True)
+    console.prose(f"{results.name}: {results.description}", "bold")
     for told in dict.fromkeys(
         f"STAND-IN: {s.by} in place of {s.replaced}: not the real experiment"
         for row in figures.rows
         if row.record is not None
         for s in row.record.stand_ins
     ):
-        console.print(plain(told, "yellow"), soft_wrap=True)
+        console.prose(told, "yellow")
     headers = tuple(h.format(figures.reference or "–") for h in _RESULTS)
     published = any(row.row.published is not None for row in figures.rows)
     rows = [_result_row(row, published) for row in figures.rows]
     groups = [rows, _baseline_rows(figures)]
-    full = line_width(headers, [row.cells for group in groups for row in group])
-    complete = full + _ROOM_FOR_LABELS <= console.width
-    if not complete:
-        headers = _narrower(headers)
-        groups = [[row._replace(cells=_narrower(row.cells)) for row in rows] for rows in groups]
-    console.print(fitting_table("row", headers, groups, console.width))
-    _print_notes(console, figures, complete)
-
-
-def _narrower(cells: Sequence[T]) -> tuple[T, ...]:
-    return tuple(cell for at, cell in enumerate(cells) if at not in _WHERE_THERE_IS_ROOM)
+    width = console.width
+    console.print(fitting_table("row", headers, groups, width, _OPTIONAL, "clsbench report"))
+    _print_notes(console, figures)
 
 
 def _result_row(figures: RowFigures, marked: bool) -> Row:
@@ -152,7 +144,7 @@ def _result_row(figures: RowFigures, marked: bool) -> Row:
         label.append(" (in part)", "yellow")
     if figures.record is None:
         word = state_of(figures)
-        return Row(label, (Text(word, "yellow"), *("",) * (len(_RESULTS) - 1)), word)
+        return Row(label, (Text(word, "yellow"), *("",) * (len(_RESULTS) - 1)))
     test = figures.accuracy["test"]
     published = row.published.accuracy.get("test") if row.published is not None else None
     difference = figures.difference_from_published("test")
@@ -169,7 +161,7 @@ def _result_row(figures: RowFigures, marked: bool) -> Row:
         f"{parameters.trainable:,}" if parameters is not None else "–",
         seconds_text(seconds) + mark if seconds is not None else "–",
     )
-    return Row(label, cells, f"{cells[0]} ({cells[1]}), {cells[-3]}, {cells[-1]}")
+    return Row(label, cells)
 
 
 def _contender_cells(each: Contender | None) -> tuple[str, str, str]:
@@ -212,12 +204,11 @@ def _baseline_rows(figures: SuiteFigures) -> list[Row]:
             *("–",) * (len(_RESULTS) - 6),
             seconds_text(seconds) if seconds is not None else "–",
         )
-        words = f"{cells[0]} ({cells[1]}), {cells[-1]}"
-        rows.append(Row(plain(each.name, "dim"), cells, words))
+        rows.append(Row(plain(each.name, "dim"), cells))
     return rows
 
 
-def _print_notes(console: Console, figures: SuiteFigures, complete: bool) -> None:
+def _print_notes(console: Console, figures: SuiteFigures) -> None:
     results = figures.results
     marked = any(row.row.modified and row.record is not None for row in figures.rows)
     published = any(row.row.published is not None for row in figures.rows)
@@ -226,13 +217,7 @@ def _print_notes(console: Console, figures: SuiteFigures, complete: bool) -> Non
         texts = figures.comparison.texts
         notes.append(
             f"{texts:,} test texts. Ranks are the range that chance leaves open; † is more than "
-            "chance (paired tests of all pairs, Holm's correction); clsbench compare says more"
-            + (
-                "."
-                if complete
-                else ", as do a wider terminal and the report: accuracy on texts not "
-                "in train, and calibration."
-            )
+            "chance (paired tests of all pairs, Holm's correction); clsbench compare says more."
         )
         notes += comparison_notes(figures.comparison)
     if any(found_prefix(run) for row in figures.rows for run in row.runs):
@@ -262,4 +247,4 @@ def _print_notes(console: Console, figures: SuiteFigures, complete: bool) -> Non
         notes.append(told)
     notes += figures.problems
     for note in notes:
-        console.print(plain(note, "dim"), soft_wrap=True)
+        console.prose(note, "dim")

@@ -138,8 +138,8 @@ def seeds_table(summary: SeedSummary, width: int) -> RenderableType:
                 if spread is not None
             ]
         )
-    headers = ("mean ± sd", "range", "95 %\nof mean")
-    return Group(title, fitting_table("figure", headers, groups, width))
+    headers = ("mean ± sd", "range", "95 % of mean")
+    return Group(title, fitting_table("figure", headers, groups, width, ("range",), "--json"))
 
 
 def _spread_row(name: str, spread: Spread, in_percent: bool) -> Row:
@@ -153,9 +153,7 @@ def _spread_row(name: str, spread: Spread, in_percent: bool) -> Row:
         sd = "" if spread.sd is None else f" ± {spread.sd:.4f}"
         extremes = f"{spread.min:.3f}–{spread.max:.3f}"
         interval = "{:.3f}–{:.3f}".format(*spread.interval) if spread.interval else "-"
-    in_words = f"{mean}{sd}\nfrom {extremes}"
-    in_words += f"\n95 % of mean {interval}" if spread.interval else ""
-    return Row(Text(name), [mean + sd, extremes, interval], in_words)
+    return Row(Text(name), [mean + sd, extremes, interval])
 
 
 def _heading(record: RunRecord) -> Text:

@@ -20,16 +20,35 @@ def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
+_MARKS = (r"\s,:;", r"/=_-")
+"""Behind what text is broken: behind the second only where it would not fit otherwise."""
+
+
 def folded(text: str, width: int) -> str:
     """``text`` in lines of at most ``width`` characters, broken behind marks where it has any."""
+    return "\n".join(line.rstrip() for line in _folded(text, width, _MARKS))
+
+
+def _folded(text: str, width: int, marks: tuple[str, ...]) -> list[str]:
+    if not marks:
+        return [text[at : at + width] for at in range(0, len(text), width)]
     lines = [""]
-    for piece in re.findall(r"[^\s,:;=/-]*[\s,:;=/-]|[^\s,:;=/-]+", text):
+    for piece in _pieces(text, marks[0]):
         if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
             lines.append("")
         lines[-1] += piece
-        while len(lines[-1].rstrip()) > width:
-            lines[-1:] = [lines[-1][:width], lines[-1][width:]]
-    return "\n".join(line.rstrip() for line in lines)
+        if len(lines[-1].rstrip()) > width:
+            lines[-1:] = _folded(lines[-1], width, marks[1:])
+    return lines
+
+
+def longest_piece(text: str) -> int:
+    """The characters of the longest part of ``text`` that should stay on one line."""
+    return max((len(piece.rstrip()) for piece in _pieces(text, _MARKS[0])), default=0)
+
+
+def _pieces(text: str, marks: str) -> list[str]:
+    return re.findall(rf"[^{marks}]*[{marks}]|[^{marks}]+", text)
 
 
 def percent(fraction: float) -> str:
