@@ -9,9 +9,11 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
 
 from clsbench.catalog import axis_named, load_catalog
@@ -252,8 +254,88 @@ def test_an_observer_that_is_sound_is_called_and_refused_twice_over() -> None:
     observer = Watching()
     with pytest.raises(PluginError, match=r"Watching at .* failed in clsbench_epoch_finished"):
         load_catalog().lifecycle([observer]).clsbench_epoch_finished(entry=None)
-    with pytest.raises(PluginError, match=r"observer Watching at .*already registered"):
+    with pytest.raises(PluginError, match=r"observer Watching at .* is given twice"):
         load_catalog().lifecycle([observer, observer])
+
+
+@dataclass
+class Counting:
+    """Unhashable, and equal to any other of its kind."""
+
+    seen: list[object] = field(default_factory=list)
+
+    @hookimpl
+    def clsbench_epoch_finished(self, entry: object) -> None:
+        self.seen.append(entry)
+
+
+class CountingStruct(msgspec.Struct):
+    seen: list[object] = []
+
+    @hookimpl
+    def clsbench_epoch_finished(self, entry: object) -> None:
+        self.seen.append(entry)
+
+
+class Incomparable(Counting):
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("never compared")
+
+
+class WithSlots:
+    """Has an attribute that cannot be read yet."""
+
+    __slots__ = ("seen", "started")
+
+    def __init__(self) -> None:
+        self.seen: list[object] = []
+
+    @hookimpl
+    def clsbench_epoch_finished(self, entry: object) -> None:
+        self.seen.append(entry)
+
+
+class WithClient(Counting):
+    """Holds an object that answers every question with an error, and a hook made for it alone."""
+
+    class Client:
+        def __getattr__(self, name: str) -> object:
+            raise RuntimeError("not connected")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client = self.Client()
+        self.clsbench_evaluated = hookimpl(lambda entry: self.seen.append(entry))
+
+    def __getattr__(self, name: str) -> object:
+        raise RuntimeError("not asked for")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [Counting, CountingStruct, Incomparable, WithSlots, WithClient],
+    ids=lambda k: k.__name__,
+)
+def test_observers_with_state_are_called_each_by_itself(kind: type[Counting]) -> None:
+    first, second = kind(), kind()
+    load_catalog().lifecycle([first, second]).clsbench_epoch_finished(entry=1)
+    assert first.seen == second.seen == [1]
+
+
+class Flagged(Counting):
+    def __init__(self) -> None:
+        super().__init__()
+        self.clsbench_epoch_finished = False  # type: ignore[method-assign,assignment]
+
+
+def test_an_attribute_that_hides_a_hook_is_refused() -> None:
+    with pytest.raises(PluginError, match="clsbench_epoch_finished is a hook's name, and is no fu"):
+        load_catalog().lifecycle([Flagged()])
+
+
+def test_an_observer_outside_of_a_list_is_refused() -> None:
+    with pytest.raises(PluginError, match=r"observers is a Counting, expected a list"):
+        load_catalog().lifecycle(Counting())  # type: ignore[arg-type]
 
 
 # --- one that does not, named by --plugin ---------------------------------------------------------

@@ -143,7 +143,8 @@ def run_experiment(
             events = tuple(
                 book_schedule(len(data.tokens.train), len(data.tokens.validation), spec.train)
             )
-            hook.clsbench_run_started(plan=announcement(record))
+            name = None if dry_run else run_name(record)
+            hook.clsbench_run_started(plan=announcement(record), name=name)
             if dry_run:
                 return FinishedRun(replace(record, phases_seconds=dict(phases.seconds)), None)
             classifier = build_classifier(
@@ -246,7 +247,7 @@ def run_experiment(
             reason = str(problem) if known else str(storing_error(problem, options.out))
             raise RunNotStoredError(reason, record) from problem
     try:
-        hook.clsbench_run_finished(record=record)
+        hook.clsbench_run_finished(record=record, path=path)
     except Exception as problem:  # whoever watches cannot undo what is stored
         logger.warning("%s; the run is stored all the same", problem)
     return FinishedRun(record, path)

@@ -16,6 +16,8 @@ from clsbench.spec import ExperimentSpec, Method
 from clsbench.suite import SuiteSpec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from clsbench.components import (
         Adapter,
         Backbone,
@@ -95,11 +97,19 @@ class RegistrationHooks:
 
 
 class LifecycleHooks:
-    """What a plugin may watch while a run goes on. The progress display is one such observer."""
+    """What a plugin may watch while a run goes on. The progress display is one such observer.
+
+    An implementation names the arguments that it wants, all or some; hooks may gain arguments.
+    """
 
     @hookspec
-    def clsbench_run_started(self, plan: RunPlan) -> None:
-        """A run begins; ``plan`` says what it will do."""
+    def clsbench_run_started(self, plan: RunPlan, name: str | None) -> None:
+        """A run begins; ``plan`` says what it will do.
+
+        ``name`` is that of the directory in which it will be stored, ``None`` for a dry run. Where
+        another run has taken the name by then, a number is added to it: the path that
+        ``clsbench_run_finished`` gets counts.
+        """
 
     @hookspec
     def clsbench_phase_started(self, phase: str) -> None:
@@ -122,5 +132,5 @@ class LifecycleHooks:
         """An epoch ended, its accuracies measured on a few batches."""
 
     @hookspec
-    def clsbench_run_finished(self, record: RunRecord) -> None:
-        """The run ended and is stored, whatever its status."""
+    def clsbench_run_finished(self, record: RunRecord, path: Path) -> None:
+        """The run ended and is stored in the directory ``path``, whatever its status."""

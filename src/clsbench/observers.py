@@ -6,6 +6,7 @@ import inspect
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from types import MethodType
 from typing import Any
 
 import pluggy
@@ -27,9 +28,18 @@ class Relay:
         manager.add_hookspecs(LifecycleHooks)
         for name, plugin in plugins.items():
             manager.register(plugin, name)
+        if not isinstance(observers, Iterable):
+            raise PluginError(
+                f"observers is a {type(observers).__qualname__}, expected a list: write "
+                "observers=[…]"
+            )
+        seen: list[object] = []
         for observer in observers:
             name = f"{type(observer).__qualname__} at {id(observer):#x}"
-            _register(manager, observer, name)
+            if any(observer is other for other in seen):
+                raise PluginError(f"observer {name} is given twice")
+            seen.append(observer)
+            manager.register(_observing(observer, name), name)
         self._hook = manager.hook
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -52,22 +62,43 @@ class Relay:
             raise
 
 
-def _register(manager: pluggy.PluginManager, observer: object, name: str) -> None:
+class _Hooks:
+    """The hooks of an observer, apart from its state.
+
+    Pluggy compares and looks into what it registers; an observer may compare equal to another, or
+    have attributes that cannot be read yet.
+    """
+
+    def __init__(self, hooks: Mapping[str, object]) -> None:
+        vars(self).update(hooks)
+
+
+def _observing(observer: object, name: str) -> _Hooks:
+    """What pluggy is to call for ``observer``.
+
+    Raises:
+        PluginError: it has no hook, or one that would never be called.
+    """
     if isinstance(observer, type):
         raise PluginError(
             f"observer {observer.__qualname__} is a class: hand over an instance of it, "
             f"{observer.__name__}()"
         )
     refuse_unknown_hooks(f"observer {name}", observer)
-    if not set(hook_names(observer)) & set(vars(LifecycleHooks)):
+    lifecycle = [hook for hook in hook_names(observer) if hook in vars(LifecycleHooks)]
+    if not lifecycle:
         raise PluginError(
             f"observer {name} observes nothing: write @clsbench.hookimpl over a method named like "
             "clsbench_run_finished"
         )
+    hooks = _Hooks({hook: getattr(observer, hook) for hook in lifecycle})
+    check = pluggy.PluginManager(PROJECT)
+    check.add_hookspecs(LifecycleHooks)
     try:
-        manager.register(observer, name)
-    except (pluggy.PluginValidationError, ValueError) as error:  # the latter: handed over twice
+        check.register(hooks)
+    except pluggy.PluginValidationError as error:
         raise PluginError(f"observer {name}: {error}") from error
+    return hooks
 
 
 def hook_names(plugin: object) -> list[str]:
@@ -90,8 +121,13 @@ def refuse_unknown_hooks(label: str, plugin: object) -> None:
     for name, value in _attributes(plugin).items():
         if _is_marked(value) and name not in known:
             raise PluginError(f"{label}: unknown hook {name!r}{closest_match_hint(name, known)}")
-        if name in known and callable(value) and not _is_marked(value):
-            raise PluginError(f"{label}: {name} lacks the decorator @clsbench.hookimpl")
+        if name in known and not _is_marked(value):
+            raise PluginError(
+                f"{label}: {name} lacks the decorator @clsbench.hookimpl"
+                if callable(value)
+                else f"{label}: {name} is a hook's name, and is no function but a "
+                f"{type(value).__qualname__}; rename the attribute"
+            )
         if name in known and callable(value):
             _refuse_defaults(label, name, value)
 
@@ -99,7 +135,11 @@ def refuse_unknown_hooks(label: str, plugin: object) -> None:
 def _attributes(plugin: object) -> dict[str, object]:
     """What ``plugin`` consists of, by name; no property is evaluated for it."""
     found = {name: inspect.getattr_static(plugin, name, None) for name in dir(plugin)}
-    return {name: getattr(value, "__func__", value) for name, value in found.items()}
+    wrapped = (MethodType, staticmethod, classmethod)
+    return {
+        name: value.__func__ if isinstance(value, wrapped) else value
+        for name, value in found.items()
+    }
 
 
 def _is_marked(value: object) -> bool:

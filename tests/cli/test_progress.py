@@ -140,7 +140,7 @@ def test_plain_lines_come_now_and_then(
     clock = Clock()
     display = PlainDisplay(show_plan=True, clock=clock)
     hook = load_catalog().lifecycle([display])
-    hook.clsbench_run_started(plan=PLAN)
+    hook.clsbench_run_started(plan=PLAN, name="a-run")
     hook.clsbench_phase_started(phase="training")
     for step in range(10):
         clock.seconds += 3
@@ -190,7 +190,7 @@ def test_the_live_line_fits_the_terminal(width: int, monkeypatch: pytest.MonkeyP
     display = LiveDisplay(show_plan=False, clock=clock)
     hook = load_catalog().lifecycle([display])
     with display.showing() as live:
-        hook.clsbench_run_started(plan=PLAN)
+        hook.clsbench_run_started(plan=PLAN, name="a-run")
         hook.clsbench_phase_started(phase="training")
         for step in range(6):
             clock.seconds += 1
@@ -256,7 +256,7 @@ def test_the_prefix_has_lines_of_its_own(caplog: pytest.LogCaptureFixture) -> No
     caplog.set_level(logging.INFO, "clsbench")
     clock = Clock()
     hook = load_catalog().lifecycle([PlainDisplay(show_plan=False, clock=clock)])
-    hook.clsbench_run_started(plan=PLAN)
+    hook.clsbench_run_started(plan=PLAN, name="a-run")
     hook.clsbench_phase_started(phase="prefix")
     hook.clsbench_prefix_progressed(done=0, total=1000)
     for done in range(100, 1001, 100):
@@ -295,7 +295,7 @@ def test_the_live_line_of_the_prefix(width: int, monkeypatch: pytest.MonkeyPatch
     display = LiveDisplay(show_plan=False, clock=clock)
     hook = load_catalog().lifecycle([display])
     with display.showing() as live:
-        hook.clsbench_run_started(plan=PLAN)
+        hook.clsbench_run_started(plan=PLAN, name="a-run")
         hook.clsbench_phase_started(phase="prefix")
         hook.clsbench_prefix_progressed(done=0, total=166_560)
         clock.seconds += 10

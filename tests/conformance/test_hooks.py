@@ -33,9 +33,9 @@ def note(hook, **given):
 
 
 @clsbench.hookimpl
-def clsbench_run_started(plan):
+def clsbench_run_started(plan, name):
     assert plan.steps > 0 and plan.parameters_trainable > 0
-    note("clsbench_run_started", plan=plan)
+    note("clsbench_run_started", plan=plan, name=name)
 
 
 @clsbench.hookimpl
@@ -65,8 +65,9 @@ def clsbench_epoch_finished(entry):
 
 
 @clsbench.hookimpl
-def clsbench_run_finished(record):
-    note("clsbench_run_finished", record=record, status=record.status)
+def clsbench_run_finished(record, path):
+    assert (path / "record.json").is_file()
+    note("clsbench_run_finished", record=record, status=record.status, path=path.name)
 '''
 
 SPEC = """
@@ -122,7 +123,10 @@ def test_every_observing_hook_is_called_in_a_run(tmp_path: Path) -> None:
     names = [name for name, _ in calls]
     assert set(names) == set(LIFECYCLE)
     assert names[-1] == "clsbench_run_finished"
-    assert calls[-1][1] == {"record": "RunRecord", "status": "finished"}
+    name = Path(record["path"]).name
+    assert calls[-1][1] == {"record": "RunRecord", "status": "finished", "path": name}
+    [started] = [given for hook, given in calls if hook == "clsbench_run_started"]
+    assert started["name"] == name
     phases = [given["phase"] for name, given in calls if name == "clsbench_phase_started"]
     assert phases == ["assets", "data", "model", "prefix", "training", "evaluation", "baselines"]
     progress = [given for name, given in calls if name == "clsbench_prefix_progressed"]
