@@ -48,7 +48,7 @@ def test_text_becomes_what_the_struct_wants(given_: dict[str, Any], expected: Op
     [
         ({"cuont": 1}, "here: unknown key 'cuont'; did you mean 'count'?"),
         ({"count": 0}, "here: count = 0: expected int >= 1"),
-        ({"words": "[a"}, "'[a' is no valid TOML value"),
+        ({"words": "[a"}, "'[a' is not a valid TOML value"),
         ({"words": "a"}, "here: words = 'a': expected array, got str"),
         ({"words": ["a", 1]}, "here: words.1 = 1: expected str, got int"),
         ({"by_name": {"a": "x"}}, "by_name"),

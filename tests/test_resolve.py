@@ -318,7 +318,7 @@ def test_a_file_does_not_hide_a_registered_experiment(
     [
         (None, "cannot be read"),
         (b"\xff\xfe", "cannot be read"),
-        (b"dataset = [", "no valid TOML"),
+        (b"dataset = [", "not valid TOML"),
         (b'dataset = "x"', "backbone is required"),
         (b"", "is required"),
     ],

@@ -185,7 +185,7 @@ def test_a_file_names_the_experiment_that_does_not_name_itself() -> None:
 def test_a_syntax_error_shows_the_line(text: str, line: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_toml(text, "my.toml")
-    assert str(caught.value).startswith("my.toml is no valid TOML: ")
+    assert str(caught.value).startswith("my.toml is not valid TOML: ")
     assert str(caught.value).endswith(line)
 
 

@@ -143,7 +143,7 @@ def test_sweep_titles_write_values_as_toml_does(value: object, title: str) -> No
         ('base = "b"\n[[rows]]\nlabel = "a b"', "label"),
         ('base = "b"\n[[rows]]\nchange = {}', "unknown key 'change'"),
         ('base = "b"\n[[rows]]\nlabel = "1"\n[[rows]]\nlabel = "1"', "two rows are called '1'"),
-        ("base = ", "no valid TOML"),
+        ("base = ", "not valid TOML"),
         ('base = "b"\nname = "../b"\n[[rows]]', "the name '../b' is to name a file"),
         ('base = "b"\n[[rows]]\npublished = {accuracy = {test = 95}}', "<= 1"),
         ('base = "b"\n[[rows]]\npublished = {accuracy = {foo = 0.5}}', "foo"),

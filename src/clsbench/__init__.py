@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from clsbench.data.delimited import Table as Table
     from clsbench.data.delimited import TableRow as TableRow
     from clsbench.data.delimited import read_table as read_table
+    from clsbench.decoding import DecodingError as DecodingError
+    from clsbench.decoding import decode_json as decode_json
+    from clsbench.decoding import read_bytes as read_bytes
     from clsbench.errors import AssetError as AssetError
     from clsbench.errors import ClsbenchError as ClsbenchError
     from clsbench.errors import PluginError as PluginError
@@ -87,6 +90,7 @@ _HOMES = {
     "Corpus": "values",
     "DataSettings": "spec",
     "Dataset": "components",
+    "DecodingError": "decoding",
     "EpochEntry": "record",
     "Executor": "components",
     "ExperimentSpec": "spec",
@@ -129,6 +133,7 @@ _HOMES = {
     "UsageError": "errors",
     "WebFile": "values",
     "closest_match_hint": "errors",
+    "decode_json": "decoding",
     "describe_parameters": "model.parameters",
     "hookimpl": "hookspecs",
     "last_blocks": "components",
@@ -136,6 +141,7 @@ _HOMES = {
     "perform_job": "worker",
     "perform_job_away": "worker",
     "portable_job": "worker",
+    "read_bytes": "decoding",
     "read_table": "data.delimited",
     "run": "api",
     "select_positions": "model.packing",

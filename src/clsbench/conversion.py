@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import inspect
 
+from clsbench.decoding import DecodingError, decode_toml
 from clsbench.errors import UsageError, closest_match_hint
 
 T = TypeVar("T")
@@ -86,9 +86,9 @@ def parse_value(text: str) -> Any:
     if not text.lstrip().startswith(("[", "{")):
         return text
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{text!r} is no valid TOML value: {error}") from None
+        return decode_toml(f"value = {text}")["value"]
+    except DecodingError as error:
+        raise UsageError(f"{_shortened(text)} is not a valid TOML value: {error}") from None
 
 
 # --- the message ---------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from clsbench.components import (
     Pooling,
 )
 from clsbench.conversion import convert
+from clsbench.decoding import DecodingError, decode_text, read_bytes
 from clsbench.errors import PluginError, UsageError
 from clsbench.sources import source_sha256
 from clsbench.spec import (
@@ -95,8 +96,8 @@ def _file_text(name_or_file: str | Path, axis: str, catalog: Catalog) -> str | N
     if path.suffix != ".toml" and not os.path.isfile(path):  # Path.is_file raises for some names
         return None
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
+        return decode_text(read_bytes(path))
+    except (OSError, ValueError, DecodingError) as error:
         raise UsageError(f"the {axis.rstrip('s')} file {path} cannot be read: {error}") from None
 
 

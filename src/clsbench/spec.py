@@ -8,8 +8,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +17,7 @@ import tomli_w
 from msgspec import Meta
 
 from clsbench.conversion import convert
+from clsbench.decoding import DecodingError, decode_toml
 from clsbench.errors import UsageError
 
 ComponentTable = dict[str, Any]
@@ -281,9 +280,9 @@ def toml_tree(text: str, source: str) -> dict[str, Any]:
         UsageError: with the offending line where the syntax is wrong.
     """
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{source} is no valid TOML: {_with_line(error, text)}") from None
+        return decode_toml(text)
+    except DecodingError as error:
+        raise UsageError(f"{source} is not valid TOML: {error}") from None
 
 
 def parse_toml(text: str, source: str) -> ExperimentSpec:
@@ -328,10 +327,3 @@ def override(spec: ExperimentSpec, changes: Mapping[str, Any]) -> ExperimentSpec
         else:
             node[last] = value
     return from_tree(tree, "the experiment with your changes")
-
-
-def _with_line(error: tomllib.TOMLDecodeError, text: str) -> str:
-    found = re.search(r"at line (\d+)", str(error))
-    lines = text.rstrip().split("\n")  # TOML's own idea of a line
-    number = min(int(found.group(1)) if found else len(lines), len(lines))
-    return f"{error}\n  line {number}: {lines[number - 1].strip()}"

@@ -7,7 +7,6 @@ same experiment share its record.
 from __future__ import annotations
 
 import itertools
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from clsbench.conversion import convert
+from clsbench.decoding import DecodingError, decode_toml
 from clsbench.errors import UsageError
 from clsbench.spec import (
     PublishedAccuracy,
@@ -164,8 +164,8 @@ def parse_suite(text: str, source: str) -> SuiteSpec:
 def is_suite(text: str) -> bool:
     """Whether a TOML file describes a suite rather than an experiment."""
     try:
-        return "rows" in tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+        return "rows" in decode_toml(text)
+    except DecodingError:
         return False
 
 

@@ -322,10 +322,14 @@ def test_a_shard_elsewhere(shards: Path) -> None:
     assert_refused(shards, "names the file '../secret.safetensors', which is not beside it")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"weight_map": 3}', "{'weight_map': {}}"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"weight_map": 3}', "{'weight_map': {}}", '{"weight_map":' * 100_000],
+    ids=["empty", "array", "object", "number", "quotes", "deep"],
+)
 def test_a_broken_index(text: str, shards: Path) -> None:
     (shards / "model.safetensors.index.json").write_text(text)
-    assert_refused(shards, "model.safetensors.index.json is no index of weight files")
+    assert_refused(shards, "model.safetensors.index.json is not an index of weight files")
 
 
 # --- config.json ----------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def refused(done: subprocess.CompletedProcess[str], *texts: str, code: int = 2) 
         (["gpt2-sms-spam", "--set", "train.lr"], ["'train.lr' is no KEY=VALUE"]),
         (["gpt2-sms-spam", "--set", "name="], ["name = '': an experiment's name cannot be empty"]),
         (["gpt2-sms-spam", "--set", "seed.x=1"], ["seed.x cannot be set"]),
-        (["gpt2-sms-spam", "--set", "data.split={train=1"], ["is no valid TOML value"]),
+        (["gpt2-sms-spam", "--set", "data.split={train=1"], ["is not a valid TOML value"]),
         (
             ["gpt2-sms-spam", "--freezing", "all", "--set", "freezing=head-only"],
             ["freezing is set twice: to 'all' and to 'head-only'"],
@@ -118,7 +118,7 @@ def test_toml_with_a_syntax_error_shows_the_line(clsbench: Command, tmp_path: Pa
     file.write_text('dataset = "sms-spam"\nbackbone = gpt2\n')
     refused(
         clsbench("run", file),
-        f"{file} is no valid TOML: ",
+        f"{file} is not valid TOML: ",
         "\n  line 2: backbone = gpt2\n",
     )
 

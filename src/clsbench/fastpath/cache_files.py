@@ -21,6 +21,7 @@ from typing import IO, NamedTuple
 
 import msgspec
 
+from clsbench.decoding import DecodingError, decode_json, read_bytes
 from clsbench.errors import ClsbenchError, UsageError, closest_match_hint
 from clsbench.fastpath.ownership import FOLDER_MODE, create_file, make_folder
 from clsbench.fastpath.shard import SUFFIX, DamagedShardError, read_header
@@ -110,8 +111,8 @@ def _row_keys(shard: Path) -> set[str]:
 
 def _about(folder: Path) -> dict[str, str]:
     try:
-        return msgspec.json.decode((folder / ABOUT_FILE).read_bytes(), type=dict[str, str])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return decode_json(read_bytes(folder / ABOUT_FILE), dict[str, str])
+    except (OSError, DecodingError):
         return {}
 
 

@@ -21,6 +21,8 @@ from typing import IO, NamedTuple
 
 import msgspec
 
+from clsbench.decoding import DecodingError, decode_json
+
 SUFFIX = ".safetensors"
 DTYPE_BYTES = {"F64": 8, "F32": 4, "BF16": 2}
 """The kinds of numbers a shard may hold, by safetensors' names, and the bytes of one."""
@@ -117,7 +119,7 @@ def read_header(file: FileIO, name: str) -> Header:
         raise DamagedShardError("its header is damaged")
     try:
         header = _decode(encoded)
-    except (msgspec.DecodeError, KeyError):
+    except (DecodingError, KeyError):
         raise DamagedShardError("its header is of a form that is not known") from None
     size_bytes = os.fstat(file.fileno()).st_size
     if size_bytes != header.size_bytes:
@@ -151,10 +153,9 @@ def _name(encoded_header: bytes) -> str:
 
 
 def _decode(encoded: bytes) -> Header:
-    raw = msgspec.json.decode(encoded[_PREFIX.size :], type=dict[str, msgspec.Raw])
-    sha256 = msgspec.json.decode(raw.pop("__metadata__"), type=dict[str, str])
+    raw = decode_json(encoded[_PREFIX.size :], dict[str, msgspec.Raw])
+    sha256 = decode_json(bytes(raw.pop("__metadata__")), dict[str, str])
     digest = sha256.pop("digest")
-    decoder = msgspec.json.Decoder(Place)
-    places = {key: decoder.decode(text) for key, text in raw.items()}
+    places = {key: decode_json(bytes(text), Place) for key, text in raw.items()}
     end = max((place.data_offsets[1] for place in places.values()), default=0)
     return Header(digest, len(encoded) + end, len(encoded), places, sha256)

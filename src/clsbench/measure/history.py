@@ -13,6 +13,8 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from clsbench.decoding import DecodingError, decode_json, read_bytes
+
 FEWEST_RUNS = 5
 """With fewer earlier runs nothing is known of how runs differ by themselves."""
 
@@ -115,8 +117,8 @@ def read_history(folder: Path) -> History:
         if any(part.startswith(".") for part in file.relative_to(folder).parts):
             continue  # not finished
         try:
-            found = msgspec.json.decode(file.read_bytes(), type=_File)
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            found = decode_json(read_bytes(file), _File)
+        except (OSError, DecodingError) as error:
             text = f"{file} is no run of these benchmarks: {error}"
             problems.append(Problem(file, text))
             continue

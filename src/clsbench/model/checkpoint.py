@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from clsbench.decoding import DecodingError, decode_json, tensor_metadata
 from clsbench.errors import PluginError, UsageError
 
 CLASSIFIER_FILE = "classifier.safetensors"
@@ -89,10 +90,8 @@ def read_facts(directory: Path) -> ClassifierFacts:
     if not path.is_file():
         raise UsageError(f"the run {directory.name} holds no {CLASSIFIER_FILE}: it ended too early")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        return msgspec.json.decode(metadata[_METADATA_KEY], type=ClassifierFacts)
-    except (SafetensorError, KeyError, OSError, msgspec.DecodeError) as error:
+        return decode_json(tensor_metadata(path)[_METADATA_KEY], ClassifierFacts)
+    except (KeyError, OSError, DecodingError) as error:
         raise UsageError(f"{path} is damaged or not from clsbench: {error}") from None
 
 

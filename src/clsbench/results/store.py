@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from clsbench.decoding import DecodingError, decode_json, read_bytes
 from clsbench.errors import ClsbenchError, UsageError
 from clsbench.record import SCHEMA_VERSION, RunRecord
 from clsbench.results.disk import concerns, folder_reason, means_full_disk, settle, storing_error
@@ -30,7 +31,6 @@ LATEST = "latest"
 
 _TEMPORARY_PREFIX = ".unfinished-"
 _RUN_NAME = re.compile(r"\d{8}T\d{6}Z-")
-_DECODER = msgspec.json.Decoder(RunRecord)
 
 
 class StoredRun(NamedTuple):
@@ -154,8 +154,8 @@ def write_record(directory: Path, record: RunRecord) -> None:
     """
     encoded = msgspec.json.encode(record)
     try:
-        _DECODER.decode(encoded)
-    except msgspec.ValidationError as error:
+        decode_json(encoded, RunRecord)
+    except DecodingError as error:
         raise ClsbenchError(
             f"the record of {record.experiment} cannot be stored: {error}; a value there is not "
             "finite or not of the type that the record promises"
@@ -310,42 +310,35 @@ class _Header(msgspec.Struct, frozen=True):
     created: str = ""
 
 
-_HEADER_DECODER = msgspec.json.Decoder(_Header)
-
-
 def _read(file: Path) -> RunRecord | str:
     """The record in ``file``, or the reason why there is none."""
     try:
-        content = file.read_bytes()
+        content = read_bytes(file)
     except FileNotFoundError:
         return f"there is no {RECORD_FILE}"
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
+    except DecodingError as error:
+        return f"damaged: {error}"
     try:
-        record = _DECODER.decode(content)
-        version: int | None = record.schema_version
-        reason = ""
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        record, version, reason = None, SCHEMA_VERSION, str(error)
-        if isinstance(error, msgspec.ValidationError):
-            version = _version(content)
-    if version != SCHEMA_VERSION:
-        if version is None:
-            return "it has no schema_version, so it is no record of clsbench"
-        age = "a newer" if version > SCHEMA_VERSION else "an older"
-        return (
-            f"{age} clsbench wrote it (schema_version {version}, this one reads {SCHEMA_VERSION})"
-        )
-    if record is None:
-        return f"damaged: {reason}"
-    return record
+        record = decode_json(content, RunRecord)
+    except DecodingError as error:
+        try:
+            version = decode_json(content, _Header).schema_version
+        except DecodingError:
+            return f"damaged: {error}"
+        return _other_version(version) or f"damaged: {error}"
+    return _other_version(record.schema_version) or record
 
 
-def _version(content: bytes) -> int | None:
-    try:
-        return _HEADER_DECODER.decode(content).schema_version
-    except msgspec.DecodeError:
-        return None
+def _other_version(version: int | None) -> str:
+    """Why a record of this version is not read; empty where it is."""
+    if version == SCHEMA_VERSION:
+        return ""
+    if version is None:
+        return "it has no schema_version, so it is no record of clsbench"
+    age = "a newer" if version > SCHEMA_VERSION else "an older"
+    return f"{age} clsbench wrote it (schema_version {version}, this one reads {SCHEMA_VERSION})"
 
 
 def _run_directories(store: Path) -> list[Path]:
@@ -383,6 +376,6 @@ def _created(path: Path) -> tuple[str, int]:
     """When a run began, for finding the latest; a damaged one comes before all others."""
     file = path / RECORD_FILE
     try:
-        return _HEADER_DECODER.decode(file.read_bytes()).created, file.stat().st_mtime_ns
-    except (OSError, msgspec.DecodeError):
+        return decode_json(read_bytes(file), _Header).created, file.stat().st_mtime_ns
+    except (OSError, DecodingError):
         return "", 0

@@ -11,6 +11,7 @@ from typing import Any
 import filelock
 import msgspec
 
+from clsbench.decoding import DecodingError, decode_json, read_bytes
 from clsbench.errors import UsageError
 from clsbench.results.disk import OF_ALL_USERS, replace_text, storing_error
 from clsbench.suite import PublishedRow
@@ -150,22 +151,24 @@ def read_suite_results(store: Path, name: str) -> SuiteResults:
     """
     file = store / SUITES / f"{name}.json"
     try:
-        content = file.read_bytes()
+        content = read_bytes(file)
+        header = decode_json(content)
     except FileNotFoundError:
         close = difflib.get_close_matches(name, suites_of(store), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise UsageError(f"no suite {name!r} was run into {store}{hint}") from None
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    except DecodingError as error:
+        raise UsageError(f"{file} is damaged: {error}") from None
+    version = header.get("schema_version") if isinstance(header, dict) else None
+    if version != SCHEMA_VERSION:
+        raise UsageError(
+            f"{file} has schema_version {version}, this clsbench reads {SCHEMA_VERSION}"
+        )
     try:
-        header = msgspec.json.decode(content)
-        version = header.get("schema_version") if isinstance(header, dict) else None
-        if version != SCHEMA_VERSION:
-            raise UsageError(
-                f"{file} has schema_version {version}, this clsbench reads {SCHEMA_VERSION}"
-            )
-        return msgspec.json.decode(content, type=SuiteResults)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return decode_json(content, SuiteResults)
+    except DecodingError as error:
         raise UsageError(f"{file} is damaged: {error}") from None
 
 

@@ -8,7 +8,6 @@ large. The headers alone tell whether everything is there, before a weight is re
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -299,11 +298,11 @@ def _diagnosis(path: Path) -> str:
 
 def _shards(path: Path) -> tuple[Path, ...]:
     try:
-        index = json.loads((path / INDEX).read_text(encoding="utf-8"))
+        index = clsbench.decode_json(clsbench.read_bytes(path / INDEX))
         names = sorted({str(name) for name in index["weight_map"].values()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, clsbench.DecodingError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{INDEX} is no index of weight files: {type(error).__name__}: {error}"
+            f"{INDEX} is not an index of weight files: {type(error).__name__}: {error}"
         ) from None
     for name in names:
         if Path(name).name != name:

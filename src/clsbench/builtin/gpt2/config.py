@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import clsbench
 from clsbench.builtin.gpt2.shape import GPT2Shape
 from clsbench.builtin.gpt2.tokenizer import END_OF_TEXT_ID
 
@@ -93,11 +94,11 @@ def unused_tokens(path: Path) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = clsbench.decode_json(clsbench.read_bytes(path))
     except OSError as error:
         raise CheckpointError(f"{path.name} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise CheckpointError(f"{path.name} is no valid JSON: {error}") from None
+    except clsbench.DecodingError as error:
+        raise CheckpointError(f"{path.name} is not valid JSON: {error}") from None
     if not isinstance(config, dict):
         raise CheckpointError(f"{path.name} holds {type(config).__name__}, expected an object")
     return config

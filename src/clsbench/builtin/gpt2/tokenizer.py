@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import tiktoken
 
-from clsbench import AssetError
+from clsbench import AssetError, DecodingError, decode_json, read_bytes
 
 END_OF_TEXT_ID = 50256
 
@@ -39,10 +38,10 @@ def load_tokenizer(merges: Path, ids: Path) -> GPT2Tokenizer:
     """
     try:
         ranks = _ranks(merges.read_text(encoding="utf-8"))
-        published = json.loads(ids.read_text(encoding="utf-8"))
+        published = decode_json(read_bytes(ids), dict[str, int])
         alphabet = _alphabet()
         by_bytes = {bytes(map(alphabet.__getitem__, text)): n for text, n in published.items()}
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, DecodingError) as error:
         raise AssetError(
             f"the GPT-2 vocabulary in {merges} and {ids} cannot be read: "
             f"{type(error).__name__}: {error}; delete both and fetch them again"
