@@ -242,3 +242,11 @@ def test_of_the_options_of_a_stored_run_only_files_of_the_user_become_absolute(
     for elsewhere in (None, str(tmp_path / "gone")):
         moved = msgspec.structs.replace(record, working_directory=elsewhere)
         assert stored_spec(moved).backbone == table
+
+
+def test_a_file_that_cannot_be_split_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "texts.csv"
+    file.write_text("text,label\na,x\nb,y\n")
+    with pytest.raises(clsbench.UsageError) as caught:
+        prepare(tmp_path, f"csv:path={file}")
+    assert str(caught.value).startswith(f"{file}: the ")

@@ -23,7 +23,7 @@ from clsbench.builtin.synthetic_sms import SyntheticSms
 from clsbench.catalog import Catalog, load_catalog
 from clsbench.errors import UsageError
 from clsbench.identity import identify
-from clsbench.resolve import component_text, find_spec, resolve, substitute
+from clsbench.resolve import component_text, find_spec, find_suite, resolve, substitute
 from clsbench.spec import (
     ExperimentSpec,
     PublishedFigures,
@@ -289,7 +289,7 @@ def test_a_component_on_the_wrong_axis_or_from_no_plugin(complaint: Callable[...
 
 def test_a_path_that_is_no_unicode_is_refused(complaint: Callable[..., str]) -> None:
     """Such bytes come from the command line as lone surrogates, and no record could hold them."""
-    assert "no text in UTF-8" in complaint(dataset="csv:path=caf\udce9.csv")
+    assert "not text in UTF-8" in complaint(dataset="csv:path=caf\udce9.csv")
 
 
 # --- specs by name and file ---------------------------------------------------------------------
@@ -333,6 +333,14 @@ def test_a_bad_file_is_told(
         find_spec(path, catalog)
     assert said in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_find_suite_unknown_base_names_the_file(tmp_path: Path, catalog: Catalog) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "gpt2-smss"\n[[rows]]\nchanges = {freezing = "all"}\n')
+    with pytest.raises(UsageError) as caught:
+        find_suite(path, catalog)
+    assert str(caught.value).startswith(f"{path}: base = 'gpt2-smss': there is no experiment")
 
 
 def test_a_byte_order_mark_is_no_mistake(tmp_path: Path, catalog: Catalog) -> None:

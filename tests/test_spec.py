@@ -170,6 +170,17 @@ def test_a_file_names_the_experiment_that_does_not_name_itself() -> None:
     assert parse_toml(f'name = "other"\n{text}', "my-spec.toml").name == "other"
 
 
+@pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a." * 100_000 + "b = 1"])
+def test_parse_toml_deep_nesting_is_refused_with_the_file(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^my\.toml is not valid TOML: it is nested too deeply"):
+        parse_toml(text, "my.toml")
+
+
+def test_override_key_of_many_parts_is_refused() -> None:
+    with pytest.raises(UsageError, match="nested too deeply"):
+        override(SPEC, {".".join("a" * 2000): 1})
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -284,7 +295,7 @@ def test_a_split_can_be_named_in_a_word() -> None:
         ("data.split", "bok", "(one of: book, book-ablation, predefined, stratified)"),
         ("data.split.train", "1.5", "expected float < 1.0"),
         ("freezing", "last-blocks:n", "no option=value pair"),
-        ("name", "caf\udce9", "no text in UTF-8"),
+        ("name", "caf\udce9", "not text in UTF-8"),
     ],
 )
 def test_a_bad_override_is_told(key: str, value: Any, said: str) -> None:

@@ -237,7 +237,7 @@ def _load(source: _Source) -> ModuleType:
         raise
     except (Exception, SystemExit) as error:  # a script that is no plugin may end in sys.exit()
         beside = Path(f"{source.module}.py")
-        hint = f"; for the file here say --plugin {beside}" if beside.is_file() else ""
+        hint = f"; for the file here say --plugin {beside}" if os.path.isfile(beside) else ""
         raise PluginError(
             f"plugin {source.label} cannot be imported: {type(error).__name__}: {error}{hint}"
         ) from error

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
-from clsbench.decoding import DecodingError, decode_toml
+from clsbench.decoding import DEEPEST_NESTING, DecodingError, decode_toml
 from clsbench.errors import UsageError, closest_match_hint
 
 T = TypeVar("T")
@@ -23,6 +23,7 @@ def convert(value: Any, kind: type[T], where: str) -> T:
         UsageError: names ``where``, the key, what was expected and the close match.
     """
     value = _read_arrays(value, kind)
+    _refuse_unstorable(value, where, ())
     try:
         converted = msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:
@@ -56,10 +57,14 @@ def _is_collection(described: inspect.Type) -> bool:
 def _refuse_unstorable(value: Any, where: str, keys: tuple[str, ...]) -> None:
     """What neither TOML nor JSON can hold, or no run can use."""
     problem = None
+    if len(keys) > DEEPEST_NESTING:
+        raise UsageError(f"{where}: {_shortened('.'.join(keys))} is nested too deeply")
     if isinstance(value, msgspec.Struct):
         value = {name: getattr(value, name) for name in value.__struct_fields__}
     if isinstance(value, Mapping):
         for key, item in value.items():
+            if not _is_utf8(str(key)):
+                problem = f"the key {key!r} is not text in UTF-8"
             _refuse_unstorable(item, where, (*keys, str(key)))
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
@@ -68,13 +73,20 @@ def _refuse_unstorable(value: Any, where: str, keys: tuple[str, ...]) -> None:
         problem = "expected a finite number"
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
         problem = "number out of range"
-    elif isinstance(value, str) and not value.isascii():
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            problem = "is no text in UTF-8"
+    elif isinstance(value, str) and not _is_utf8(value):
+        problem = "it is not text in UTF-8"
     if problem:
         raise UsageError(f"{where}: {'.'.join(keys) or 'value'} = {_shortened(value)}: {problem}")
+
+
+def _is_utf8(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def parse_value(text: str) -> Any:

@@ -199,7 +199,11 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
         corpus = _load(
             experiment.dataset, files, settings.quoting, to_tree(experiment.spec)["dataset"]
         )
-    splits = split_corpus(corpus, settings)
+    try:
+        splits = split_corpus(corpus, settings)
+    except UsageError as error:
+        named = ", ".join(map(str, experiment.dataset.user_files()))
+        raise UsageError(f"{named}: {error}" if named else str(error)) from None
     tokens = tokenize_splits(
         splits,
         experiment.backbone.tokenizer(files),

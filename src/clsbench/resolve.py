@@ -84,7 +84,12 @@ def find_suite(name_or_file: str | Path, catalog: Catalog) -> SuiteSpec:
     """
     text = _file_text(name_or_file, "suites", catalog)
     if text is not None:
-        return parse_suite(text, str(name_or_file))
+        suite = parse_suite(text, str(name_or_file))
+        try:
+            find_spec(suite.base, catalog)
+        except UsageError as error:
+            raise UsageError(f"{name_or_file}: base = {suite.base!r}: {error}") from None
+        return suite
     return catalog.suite(str(name_or_file))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import rich_click as click
 
-from clsbench.cli.errors import report_bug, report_error
+from clsbench.cli.errors import LONGEST_MESSAGE, report_error, report_unforeseen
 from clsbench.cli.main import app
 from command_line import Command
 
@@ -80,11 +80,12 @@ def refused(done: subprocess.CompletedProcess[str], *texts: str, code: int = 2) 
             ["make more than 1"],
         ),
         (["gpt2-sms-spam", "--set", "data.padding=none"], ["needs train.batch_size=1"]),
+        (["gpt2-sms-spam", "--set", "data.split=b\udcffook"], ["is not text in UTF-8"]),
         (["nowhere.toml"], ["the experiment file nowhere.toml cannot be read"]),
         (["gpt2-sms-spam", "--frezing", "all"], ["--frezing", "--freezing"]),
         ([], ["Missing argument", "see clsbench"]),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+    ids=lambda value: ascii(" ".join(value))[:60] if isinstance(value, list) else None,
 )
 def test_what_the_user_asked_is_wrong(
     clsbench: Command, command: str, arguments: list[str], texts: list[str]
@@ -366,7 +367,7 @@ def test_verbose_shows_what_a_plugin_raised(clsbench: Command, tmp_path: Path) -
 
 
 def test_what_is_the_machines_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
-    report_bug(OSError(28, "No space left on device", "runs/x"), verbose=False)
+    report_unforeseen(OSError(28, "No space left on device", "runs/x"), verbose=False)
     assert capsys.readouterr().err == "error: [Errno 28] No space left on device: 'runs/x'\n"
 
 
@@ -377,3 +378,12 @@ def test_an_error_is_not_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
         "  line 2: x = [",
         "see clsbench --help",
     ]
+
+
+def test_report_error_long_message_keeps_start_and_end(capsys: pytest.CaptureFixture[str]) -> None:
+    report_error("begin" + "x" * 800_000 + "end")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert len(line) <= LONGEST_MESSAGE
+    assert line.startswith("error: beginx")
+    assert line.endswith("xend")
+    assert "798,0" in line

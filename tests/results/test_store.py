@@ -416,6 +416,12 @@ def test_damage_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     damaged("latin", b'{"experiment": "\xff"}')
     damaged("list", b"[]")
     damaged("lost", None)
+    damaged("deep", b'{"a":' * 100_000)
+    damaged("number", b'{"schema_version": ' + b"9" * 5000 + b"}")
+    damaged("created", json.dumps({**tree, "created": "yesterday"}).encode())
+    damaged("spec", json.dumps({**tree, "spec": {}}).encode())
+    damaged("component", json.dumps({**tree, "spec": {**tree["spec"], "head": {}}}).encode())
+    damaged("wide", json.dumps({**tree, "memory_bytes_expected": 10**30}).encode())
     damaged("newer", json.dumps({**tree, "schema_version": 2}).encode())
     damaged("newer-form", b'{"schema_version": 7, "all": "different"}')
     damaged("older", json.dumps({**tree, "schema_version": 0}).encode())
@@ -433,7 +439,8 @@ def test_damage_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     reasons = {path.name.partition("Z-")[2]: reason for path, reason in found.damaged}
     assert set(reasons) == {
         *("cut", "empty", "latin", "list", "lost", "newer", "newer-form", "older", "type"),
-        *("unversioned", "folder", "abandoned"),
+        *("unversioned", "folder", "abandoned", "deep", "number", "created", "spec"),
+        *("component", "wide"),
     }
     assert all(reasons.values())
     assert "schema_version 2" in reasons["newer"]
@@ -505,6 +512,24 @@ def test_a_run_is_found_by_name_prefix_path_and_latest(three_runs: Path) -> None
 def test_the_latest_is_never_a_damaged_run(three_runs: Path) -> None:
     (three_runs / "20261121T100000Z-gpt2-sms-spam-dddddddd").mkdir()
     assert find_run(three_runs, "latest").name.endswith("bbbbbbbb")
+
+
+def test_find_run_latest_passes_over_a_later_damaged_record(
+    three_runs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = three_runs / "20261121T100000Z-gpt2-sms-spam-dddddddd"
+    damaged.mkdir()
+    (damaged / "record.json").write_text('{"schema_version": 1, "created": "2026-11-21T10:00:00Z"}')
+    assert find_run(three_runs, "latest").name.endswith("bbbbbbbb")
+    assert f"left out {damaged}: damaged" in caplog.text
+
+
+def test_find_run_latest_of_damaged_runs_alone_is_refused(tmp_path: Path) -> None:
+    damaged = tmp_path / "20261121T100000Z-gpt2-sms-spam-dddddddd"
+    damaged.mkdir()
+    (damaged / "record.json").write_bytes(b'{"a":' * 100_000)
+    with pytest.raises(UsageError, match=r"no record in .* can be used"):
+        find_run(tmp_path, "latest")
 
 
 def test_a_run_elsewhere_is_found_by_its_path(tmp_path: Path, three_runs: Path) -> None:

@@ -18,7 +18,12 @@ from clsbench.results.shared_texts import sharing_texts
 from clsbench.results.standing import baselines, smallest_shown, standing, trained
 from clsbench.results.store import StoredRun, read_record, scan, write_record
 from clsbench.results.suite_figures import suite_figures
-from clsbench.results.suite_results import latest_suite, suites_of, write_suite_results
+from clsbench.results.suite_results import (
+    latest_suite,
+    read_suite_results,
+    suites_of,
+    write_suite_results,
+)
 from clsbench.results.suite_table import COLUMNS, suite_table
 from record_examples import make_spec
 from report_examples import TEXTS, Row, make_figures
@@ -229,6 +234,17 @@ def test_the_suite_run_last(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     assert found is not None
     assert found.name == "later"
     assert "damaged.json is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b'{"a":' * 100_000, b'{"schema_version": ' + b"9" * 5000])
+def test_write_suite_results_replaces_a_damaged_file(tmp_path: Path, content: bytes) -> None:
+    results = make_figures(tmp_path, [Row()]).results
+    file = tmp_path / "suites" / f"{results.name}.json"
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match=r"a-suite\.json is damaged"):
+        read_suite_results(tmp_path, results.name)
+    write_suite_results(tmp_path, results)
+    assert read_suite_results(tmp_path, results.name) == results
 
 
 def test_the_example_store_reads_back(tmp_path: Path) -> None:

@@ -64,7 +64,8 @@ def complete_run(
 ) -> list[CompletionItem]:
     """The stored runs by name, the newest first."""
     from clsbench.cli.options import chosen_run_options
-    from clsbench.results.store import LATEST, RECORD_FILE
+    from clsbench.results.record_file import RECORD_FILE
+    from clsbench.results.store import LATEST
 
     store = chosen_run_options(ctx).out
     names = [path.parent.name for path in store.glob(f"*/{RECORD_FILE}")]

@@ -15,16 +15,36 @@ from clsbench.printable import printable, wrapped
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it."""
 
-_CIRCUMSTANCES = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
-"""Operating system errors that are the machine's, not a bug."""
+LONGEST_MESSAGE = 2000
+"""Characters of an error or a warning. Values and names in it may be of any length."""
+
+_CIRCUMSTANCES = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+}
+"""Operating system errors that are the machine's or the user's, not a bug."""
 
 
 def report_error(message: str, hint: str | None = None) -> None:
     """Write ``error: message`` to stderr, and a line with the hint."""
-    text = fit_terminal(printable(f"error: {message}", keep="\n"))
+    text = fit_terminal(shortened(printable(f"error: {message}", keep="\n")))
     click.echo(click.style("error:", fg="red", bold=True) + text.removeprefix("error:"), err=True)
     if hint:
         click.echo(printable(hint, keep="\n"), err=True)
+
+
+def shortened(message: str) -> str:
+    """The start and the end of a message that is longer than :data:`LONGEST_MESSAGE`."""
+    if len(message) <= LONGEST_MESSAGE:
+        return message
+    end = LONGEST_MESSAGE // 3
+    start = LONGEST_MESSAGE - end - 50
+    left_out = len(message) - start - end
+    return f"{message[:start]} … ({left_out:,} characters left out) … {message[-end:]}"
 
 
 def fit_terminal(text: str) -> str:
@@ -34,11 +54,14 @@ def fit_terminal(text: str) -> str:
     return wrapped(text, shutil.get_terminal_size().columns)
 
 
-def report_bug(error: Exception, verbose: bool) -> None:
-    """Say that something unforeseen happened, and keep the traceback where it can be found."""
+def report_unforeseen(error: Exception, verbose: bool) -> int:
+    """Report an error that no code expected; the exit code.
+
+    The traceback of a bug is kept in a file.
+    """
     if isinstance(error, OSError) and error.errno in _CIRCUMSTANCES:
         report_error(str(error))
-        return
+        return 2 if error.errno == errno.ENAMETOOLONG else 1
     trace = "".join(traceback.format_exception(error))
     if verbose:
         click.echo(printable(trace, keep="\n\t"), err=True, nl=False)
@@ -51,6 +74,7 @@ def report_bug(error: Exception, verbose: bool) -> None:
     report_error(
         f"{what}{place}; this is a bug in clsbench or in a plugin, the traceback stands {kept}"
     )
+    return 1
 
 
 def _keep(trace: str) -> str:

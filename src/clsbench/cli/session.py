@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import rich_click as click
 
-from clsbench.cli.errors import fit_terminal
+from clsbench.cli.errors import fit_terminal, shortened
 from clsbench.cli.output import only_results_on_stdout
 from clsbench.options import ENVIRONMENT
 from clsbench.printable import printable
@@ -106,6 +106,8 @@ class _StandardError(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = printable(self.format(record), keep="\n\t")
+            if not record.exc_info:
+                text = shortened(text)
             print(fit_terminal(text), file=sys.stderr, flush=True)
         except Exception:
             self.handleError(record)

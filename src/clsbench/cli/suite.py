@@ -203,7 +203,7 @@ def suite(
     if dry_run:
         _tell_plan(ctx, plan, options, as_json)
         ctx.exit(1 if any(row.problem for row in plan.rows) else 0)
-    _tell_results(ctx, results, options, as_json)
+    _tell_results(ctx, results, options, as_json, _file_of(suite, sweeps, catalog))
     if interrupted:
         report_error("interrupted; the same command goes on where this one was")
         ctx.exit(TERMINATED if terminated else INTERRUPTED)
@@ -280,8 +280,13 @@ def _tell_plan(ctx: click.Context, plan: SuitePlan, options: RunOptions, as_json
     print_suite_plan(Console(), plan, stored)
 
 
+def _file_of(name: str, sweeps: tuple[str, ...], catalog: Catalog) -> str:
+    """What messages about a row begin with: the suite's file, where it comes from one."""
+    return "" if sweeps or name in catalog.entries["suites"] else f"{name}: "
+
+
 def _tell_results(
-    ctx: click.Context, results: SuiteResults, options: RunOptions, as_json: bool
+    ctx: click.Context, results: SuiteResults, options: RunOptions, as_json: bool, file: str
 ) -> None:
     if as_json:
         from clsbench.results.suite_figures import suite_figures
@@ -301,4 +306,4 @@ def _tell_results(
             )
     for row in results.rows:
         for error in row.errors:
-            report_error(f"row {row.label} ({row.title}): {error}")
+            report_error(f"{file}row {row.label} ({row.title}): {error}")

@@ -16,7 +16,8 @@ from clsbench.errors import UsageError
 from clsbench.record import DataFacts, SplitMetrics
 from clsbench.results.csvtext import csv_line, unique_names
 from clsbench.results.integrity import check_file
-from clsbench.results.store import RECORD_FILE, StoredRun
+from clsbench.results.record_file import RECORD_FILE
+from clsbench.results.store import StoredRun
 
 if TYPE_CHECKING:
     from clsbench.values import Splits

@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -18,14 +18,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from clsbench.decoding import DecodingError, decode_json, read_bytes
 from clsbench.errors import ClsbenchError, UsageError
-from clsbench.record import SCHEMA_VERSION, RunRecord
+from clsbench.record import RunRecord
 from clsbench.results.disk import concerns, folder_reason, means_full_disk, settle, storing_error
+from clsbench.results.record_file import RECORD_FILE, created_in, decode_record, record_or_reason
 
 logger = logging.getLogger(__name__)
 
-RECORD_FILE = "record.json"
 LATEST = "latest"
 """The reference that stands for the run begun last."""
 
@@ -140,7 +139,7 @@ def adopt_run(store: Path, name: str, files: Mapping[str, bytes]) -> Path:
             path = directory / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        record = _read(directory / RECORD_FILE)
+        record = record_or_reason(directory / RECORD_FILE)
         if isinstance(record, str):
             raise ClsbenchError(f"a run from elsewhere cannot be stored: its record: {record}")
     return final_path(directory)
@@ -153,13 +152,12 @@ def write_record(directory: Path, record: RunRecord) -> None:
         ClsbenchError: it would not read back (JSON holds no number that is not finite).
     """
     encoded = msgspec.json.encode(record)
-    try:
-        decode_json(encoded, RunRecord)
-    except DecodingError as error:
+    read_back = decode_record(encoded)
+    if isinstance(read_back, str):
         raise ClsbenchError(
-            f"the record of {record.experiment} cannot be stored: {error}; a value there is not "
-            "finite or not of the type that the record promises"
-        ) from error
+            f"the record of {record.experiment} cannot be stored: {read_back}; a value there is "
+            "not finite or not of the type that the record promises"
+        )
     (directory / RECORD_FILE).write_bytes(msgspec.json.format(encoded, indent=2) + b"\n")
 
 
@@ -191,7 +189,7 @@ def read_record(path: Path) -> RunRecord:
         UsageError: there is none, it is damaged, or another version of clsbench wrote it.
     """
     file = path / RECORD_FILE if path.is_dir() else path
-    record = _read(file)
+    record = record_or_reason(file)
     if isinstance(record, str):
         raise UsageError(f"the record {file} cannot be used: {record}")
     return record
@@ -210,7 +208,7 @@ def scan(store: Path) -> Scan:
     damaged: list[tuple[Path, str]] = []
     with collector_paused():
         for path in _run_directories(store):
-            record = _read(path / RECORD_FILE)
+            record = record_or_reason(path / RECORD_FILE)
             if isinstance(record, str):
                 damaged.append((path, record))
             else:
@@ -238,7 +236,7 @@ def finished_run(store: Path, run_key: str) -> StoredRun | None:
     """The latest finished run with this key, if there is one."""
     found = []
     for path in store.glob(f"[!.]*-{run_key[:8]}*"):  # one store may hold thousands of others
-        record = _read(path / RECORD_FILE)
+        record = record_or_reason(path / RECORD_FILE)
         if (
             not isinstance(record, str)
             and record.run_key == run_key
@@ -262,9 +260,7 @@ def find_run(store: Path, reference: str | Path) -> Path:
     if name in names:
         return names[name]
     if name == LATEST:
-        if not names:
-            raise UsageError(f"there is no latest run: {store} holds no runs; --out names another")
-        return max(names.values(), key=_created)
+        return _latest(store, list(names.values()))
     path = Path(text)
     if path.name == RECORD_FILE and path.is_file():
         return path.parent
@@ -287,6 +283,19 @@ def find_run(store: Path, reference: str | Path) -> Path:
     raise UsageError(f"there is no run {text!r} in {store}; {hint}")
 
 
+def _latest(store: Path, paths: Sequence[Path]) -> Path:
+    """The run begun last whose record can be used; later ones are named in a warning."""
+    if not paths:
+        raise UsageError(f"there is no latest run: {store} holds no runs; --out names another")
+    newest_first = sorted(paths, key=_created, reverse=True)
+    for path in newest_first:
+        record = record_or_reason(path / RECORD_FILE)
+        if not isinstance(record, str):
+            return path
+        logger.warning("left out %s: %s", path, record)
+    raise UsageError(f"there is no latest run: no record in {store} can be used")
+
+
 def _last(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)[-8:])
 
@@ -301,44 +310,6 @@ def collector_paused() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-class _Header(msgspec.Struct, frozen=True):
-    """The little that tells records of different versions apart."""
-
-    schema_version: int | None = None
-    created: str = ""
-
-
-def _read(file: Path) -> RunRecord | str:
-    """The record in ``file``, or the reason why there is none."""
-    try:
-        content = read_bytes(file)
-    except FileNotFoundError:
-        return f"there is no {RECORD_FILE}"
-    except OSError as error:
-        return f"it cannot be read: {error.strerror}"
-    except DecodingError as error:
-        return f"damaged: {error}"
-    try:
-        record = decode_json(content, RunRecord)
-    except DecodingError as error:
-        try:
-            version = decode_json(content, _Header).schema_version
-        except DecodingError:
-            return f"damaged: {error}"
-        return _other_version(version) or f"damaged: {error}"
-    return _other_version(record.schema_version) or record
-
-
-def _other_version(version: int | None) -> str:
-    """Why a record of this version is not read; empty where it is."""
-    if version == SCHEMA_VERSION:
-        return ""
-    if version is None:
-        return "it has no schema_version, so it is no record of clsbench"
-    age = "a newer" if version > SCHEMA_VERSION else "an older"
-    return f"{age} clsbench wrote it (schema_version {version}, this one reads {SCHEMA_VERSION})"
 
 
 def _run_directories(store: Path) -> list[Path]:
@@ -373,9 +344,9 @@ def _is_no_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _created(path: Path) -> tuple[str, int]:
-    """When a run began, for finding the latest; a damaged one comes before all others."""
+    """When a run began, to find the latest; one without its record comes before all others."""
     file = path / RECORD_FILE
     try:
-        return decode_json(read_bytes(file), _Header).created, file.stat().st_mtime_ns
-    except (OSError, DecodingError):
+        return created_in(file), file.stat().st_mtime_ns
+    except OSError:
         return "", 0

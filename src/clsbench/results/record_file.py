@@ -1,0 +1,93 @@
+"""The file ``record.json`` of a run: everything that can be wrong with it is a reason in words."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from clsbench.decoding import DecodingError, decode_json, read_bytes
+from clsbench.record import SCHEMA_VERSION, RunRecord
+from clsbench.spec import COMPONENT_KEYS, ExperimentSpec
+
+RECORD_FILE = "record.json"
+
+_NUMBER_BEYOND_64_BITS = re.compile(rb"[:,\[]\s*-?\d{19,}\s*[,\]}]")
+
+
+class _Header(msgspec.Struct, frozen=True):
+    """The little that tells records of different versions apart."""
+
+    schema_version: int | None = None
+    created: str = ""
+
+
+def record_or_reason(file: Path) -> RunRecord | str:
+    """The record in ``file``, or the reason why there is none."""
+    try:
+        content = read_bytes(file)
+    except FileNotFoundError:
+        return f"there is no {RECORD_FILE}"
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    except DecodingError as error:
+        return f"damaged: {error}"
+    return decode_record(content)
+
+
+def decode_record(content: bytes) -> RunRecord | str:
+    """The record that JSON holds, or the reason why it cannot be used."""
+    try:
+        record = decode_json(content, RunRecord)
+    except DecodingError as error:
+        try:
+            version = decode_json(content, _Header).schema_version
+        except DecodingError:
+            return f"damaged: {error}"
+        return _other_version(version) or f"damaged: {error}"
+    return _other_version(record.schema_version) or _unsound(record, content) or record
+
+
+def _unsound(record: RunRecord, content: bytes) -> str:
+    """What a record's types alone do not rule out; empty where it is sound."""
+    if _NUMBER_BEYOND_64_BITS.search(content):
+        return "damaged: a number in it is out of range"
+    try:
+        datetime.fromisoformat(record.created)
+    except ValueError:
+        return f"damaged: created = {record.created[:80]!r} is not a time"
+    try:
+        spec = msgspec.convert(record.spec, ExperimentSpec)
+    except msgspec.ValidationError as error:
+        return f"damaged: its spec: {error}"
+    components = [getattr(spec, key) for key in COMPONENT_KEYS]
+    for table in (*components, *spec.baselines):
+        if table is not None and not (
+            isinstance(table, dict) and isinstance(table.get("name"), str)
+        ):
+            return "damaged: its spec holds a component without a name"
+    return ""
+
+
+def _other_version(version: int | None) -> str:
+    """Why a record of this version is not read; empty where it is."""
+    if version == SCHEMA_VERSION:
+        return ""
+    if version is None:
+        return "it has no schema_version, so it is no record of clsbench"
+    age = "a newer" if version > SCHEMA_VERSION else "an older"
+    return f"{age} clsbench wrote it (schema_version {version}, this one reads {SCHEMA_VERSION})"
+
+
+def created_in(file: Path) -> str:
+    """When the run of a record began as ISO 8601; empty where that cannot be read.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        return decode_json(read_bytes(file), _Header).created
+    except DecodingError:
+        return ""
