@@ -294,6 +294,7 @@ def test_a_split_can_be_named_in_a_word() -> None:
         ("train.lr", "0", "train.lr = '0': expected float > 0"),
         ("data.split", "bok", "(one of: book, book-ablation, predefined, stratified)"),
         ("data.split.train", "1.5", "expected float < 1.0"),
+        ("data.balance", "maybe", "data.balance = 'maybe': expected bool, got str"),
         ("freezing", "last-blocks:n", "no option=value pair"),
         ("name", "caf\udce9", "not text in UTF-8"),
     ],

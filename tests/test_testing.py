@@ -449,6 +449,13 @@ class DatasetUnderTest(clsbench.Dataset, frozen=True):
                 return (clsbench.Asset(key="a/b", sources=web, sha256="0" * 64),)
         return ()
 
+    def default_split(self) -> clsbench.SplitName:
+        splits: dict[str, Any] = {"split-name": "halves", "split-predefined": "predefined"}
+        return splits.get(self.fault, "stratified")  # type: ignore[no-any-return]
+
+    def default_balance(self) -> bool:
+        return "yes" if self.fault == "balance" else False  # type: ignore[return-value]
+
     def stand_in(self) -> clsbench.Dataset | None:
         return DatasetUnderTest("needs-files") if self.fault == "stand-in" else None
 
@@ -507,6 +514,9 @@ def test_check_dataset_with_a_format_of_another_file_fails(
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
+        ("split-name", "default_split() gives 'halves', expected one of"),
+        ("split-predefined", "default_split() gives 'predefined', but its corpus has no splits"),
+        ("balance", "default_balance() gives 'yes', expected True or False"),
         ("one-class", "two are needed"),
         ("same-name", "share a name"),
         ("unused", "no text belongs to ['c']"),

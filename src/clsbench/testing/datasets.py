@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import get_args
 
 from clsbench.components import Dataset
 from clsbench.data.corpus import corpus_problem
 from clsbench.data.delimited import read_table
 from clsbench.errors import UsageError
 from clsbench.seeding import seeded
+from clsbench.spec import SplitName
 from clsbench.testing.promises import check_assets, check_options, require
 from clsbench.values import Corpus, Files, TableFormat
 
@@ -19,8 +21,8 @@ def check_dataset(dataset: Dataset, files: Files | None = None) -> None:
     """Check a data set with every way of quoting; ``files`` says where its assets lie.
 
     It loads as many texts as labels, no text blank, every label an index into two or more class
-    names, every class used, the splits, where it has any, known; and the same again when asked
-    again. A data set with a ``table_format()`` of its own that reads one file of the user reads
+    names, every class used, the splits, where it has any, known, the split and the balancing that
+    it suggests possible; and the same again when asked again. A data set with a ``table_format()`` of its own that reads one file of the user reads
     there the same texts in that format.
 
     Raises:
@@ -41,10 +43,28 @@ def check_dataset(dataset: Dataset, files: Files | None = None) -> None:
         with seeded(SEED):
             corpus = dataset.load(given, quoting)
         _check_corpus(dataset, corpus)
+        _check_defaults(dataset, corpus)
         with seeded(SEED):
             again = dataset.load(given, quoting)
         require(_content(corpus) == _content(again), dataset, "loaded again, it gives other texts")
         _check_format(dataset, corpus, quoting)
+
+
+def _check_defaults(dataset: Dataset, corpus: Corpus) -> None:
+    """The split and the balancing that it suggests can be done."""
+    split, balance = dataset.default_split(), dataset.default_balance()
+    known = get_args(SplitName)
+    require(split in known, dataset, f"default_split() gives {split!r}, expected one of {known}")
+    require(
+        split != "predefined" or corpus.splits is not None,
+        dataset,
+        "default_split() gives 'predefined', but its corpus has no splits",
+    )
+    require(
+        isinstance(balance, bool),
+        dataset,
+        f"default_balance() gives {balance!r}, expected True or False",
+    )
 
 
 def _check_format(dataset: Dataset, corpus: Corpus, quoting: str) -> None:
