@@ -22,8 +22,8 @@ def check_dataset(dataset: Dataset, files: Files | None = None) -> None:
 
     It loads as many texts as labels, no text blank, every label an index into two or more class
     names, every class used, the splits, where it has any, known, the split and the balancing that
-    it suggests possible; and the same again when asked again. A data set with a ``table_format()`` of its own that reads one file of the user reads
-    there the same texts in that format.
+    it suggests possible; and the same again when asked again. A data set with a ``table_format()``
+    of its own that reads one file of the user reads there the same texts in that format.
 
     Raises:
         AssertionError: a promise is broken.
