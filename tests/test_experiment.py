@@ -5,29 +5,33 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 
 import clsbench
-from clsbench.catalog import load_catalog
+from clsbench.builtin.gpt2_nano import GPT2Nano
+from clsbench.catalog import Catalog, load_catalog
 from clsbench.experiment import FinishedRun, run_experiment
 from clsbench.fastpath import forward
 from clsbench.options import RunOptions
-from clsbench.prediction import load_predictor
+from clsbench.prediction import Predictor, load_predictor
 from clsbench.record import RunRecord
 from clsbench.report.page.files import report_text
 from clsbench.resolve import find_spec, resolve
+from clsbench.results.answers import read_answers
 from clsbench.results.comparison import compare_runs
 from clsbench.results.run_rows import rows_of_runs
-from clsbench.results.store import StoredRun, read_record
+from clsbench.results.store import StoredRun, read_record, write_record
 from clsbench.results.suite_figures import suite_figures
 
 SMALL = {
@@ -264,19 +268,73 @@ def test_the_stored_classifier_predicts_what_the_run_saw(finished: FinishedRun) 
     options = RunOptions(device="cpu", threads=1, offline=True)
     catalog = load_catalog()
     predictor = load_predictor(stored(finished), options, catalog)
-    corpus = resolve(find_spec("gpt2-sms-spam", catalog), SMALL, catalog).dataset.load(
-        {}, "default"
-    )
-    with (stored(finished) / "predictions.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
-    texts = [corpus.texts[int(row["row"])] for row in rows]
-    found = predictor.predict(texts)
-    expected = [[float(row["probability_ham"]), float(row["probability_spam"])] for row in rows]
-    assert predictor.class_names == ("ham", "spam")
-    assert found == pytest.approx(np.array(expected), abs=1e-6)
+    assert_predicts_what_is_stored(predictor, finished)
     assert predictor.predict([]).shape == (0, 2)
     odd = predictor.predict(["", "<|endoftext|>", "x" * 100_000])
     assert odd.sum(axis=1) == pytest.approx(1)
+
+
+def assert_predicts_what_is_stored(predictor: Predictor, run: FinishedRun) -> None:
+    catalog = load_catalog()
+    corpus = resolve(find_spec("gpt2-sms-spam", catalog), SMALL, catalog).dataset.load(
+        {}, "default"
+    )
+    with (stored(run) / "predictions.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    found = predictor.predict([corpus.texts[int(row["row"])] for row in rows])
+    expected = [[float(row["probability_ham"]), float(row["probability_spam"])] for row in rows]
+    assert predictor.class_names == ("ham", "spam")
+    assert found == pytest.approx(np.array(expected), abs=1e-6)
+
+
+def test_predict_logits_that_are_not_finite_are_refused_by_text(finished: FinishedRun) -> None:
+    options = RunOptions(device="cpu", threads=1, offline=True)
+    predictor = load_predictor(stored(finished), options, load_catalog())
+    tokenizer = GPT2Nano().tokenizer({})
+    with torch.no_grad():
+        embedding = predictor._classifier.get_parameter("backbone.tok_emb.weight")
+        embedding[tokenizer.encode("win")[0]] = float("nan")
+    assert np.isfinite(predictor.predict(["see you"])).all()
+    with pytest.raises(clsbench.ClsbenchError, match=r"text 12 \('win a prize'\) has no class"):
+        predictor.predict(["see you", "win a prize", "win"], first=11)
+
+
+def test_a_stored_classifier_that_has_changed_is_damaged(
+    finished: FinishedRun, tmp_path: Path
+) -> None:
+    options = RunOptions(device="cpu", threads=1, offline=True)
+    path = shutil.copytree(stored(finished), tmp_path / "run")
+    file = path / "classifier.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(clsbench.UsageError, match=r"classifier\.safetensors is damaged: its cont"):
+        load_predictor(path, options, load_catalog())
+    file.unlink()
+    with pytest.raises(clsbench.UsageError, match=r"has lost its classifier\.safetensors"):
+        load_predictor(path, options, load_catalog())
+
+
+@pytest.mark.parametrize("length", [0, -1, 129, 10**9])
+def test_a_record_with_an_impossible_length_is_damaged(
+    finished: FinishedRun, tmp_path: Path, length: int
+) -> None:
+    path = shutil.copytree(stored(finished), tmp_path / "run")
+    record = finished.record
+    assert record.data is not None
+    data = msgspec.structs.replace(record.data, max_length=length)
+    write_record(path, msgspec.structs.replace(record, data=data))
+    with pytest.raises(clsbench.UsageError, match=f"its data.max_length is {length:,}"):
+        load_predictor(path, RunOptions(threads=1, offline=True), load_catalog())
+
+
+def test_a_run_without_hashes_of_its_files_is_read(finished: FinishedRun, tmp_path: Path) -> None:
+    """As earlier versions stored it."""
+    path = shutil.copytree(stored(finished), tmp_path / "run")
+    record = msgspec.structs.replace(finished.record, files_sha256={})
+    write_record(path, record)
+    read_answers(StoredRun(path, record))
+    load_predictor(path, RunOptions(threads=1, offline=True), load_catalog())
 
 
 class Stopping:
@@ -594,9 +652,43 @@ class OwnState(clsbench.Adapter):
 
         classifier.backbone.extra = Extra()
 
+class SharedMask(clsbench.Adapter):
+    "One causal mask in every block, a view of it in the first."
+
+    def apply(self, classifier):
+        import torch
+
+        mask = torch.ones(24, 24).tril()
+        for block in classifier.backbone.trf_blocks:
+            block.register_buffer("causal_mask", mask)
+        classifier.backbone.trf_blocks[0].register_buffer("first_row", mask[0])
+
+class NotFinite(clsbench.Adapter):
+    "The embedding of a token that no text has, or a parameter that is used only while training."
+
+    where: str = "backbone"
+
+    def apply(self, classifier):
+        import torch
+
+        if self.where == "backbone":
+            with torch.no_grad():
+                classifier.backbone.tok_emb.weight[7, :3] = float("nan")
+            return
+        classifier.spare = torch.nn.Parameter(torch.zeros(3))
+
+        def overflow(module, inputs):
+            if module.training:
+                classifier.spare.data[1] = float("inf")
+
+        classifier.out_head.register_forward_pre_hook(overflow)
+
 @clsbench.hookimpl
 def clsbench_register_adapters():
-    return {"three-axes": ThreeAxes, "fixed-width": FixedWidth, "own-state": OwnState}
+    return {
+        "three-axes": ThreeAxes, "fixed-width": FixedWidth, "own-state": OwnState,
+        "shared-mask": SharedMask, "not-finite": NotFinite,
+    }
 
 @clsbench.hookimpl
 def clsbench_register_baselines():
@@ -609,13 +701,19 @@ def clsbench_register_poolings():
 
 
 def run_with_plugin(folder: Path, plain: bool = False, **changes: Any) -> RunRecord:
+    return finish_with_plugin(folder, plain, **changes)[0].record
+
+
+def finish_with_plugin(
+    folder: Path, plain: bool = False, **changes: Any
+) -> tuple[FinishedRun, Catalog]:
     plugin = folder / "faulty.py"
     plugin.write_text(PLUGIN)
     catalog = load_catalog([str(plugin)])
     small = SMALL | {"train.epochs": 1} | changes
     spec = resolve(find_spec("gpt2-sms-spam", catalog), small, catalog)
     options = RunOptions(out=folder / "runs", device="cpu", threads=1, offline=True, plain=plain)
-    return run_experiment(spec, options, catalog).record
+    return run_experiment(spec, options, catalog), catalog
 
 
 def test_a_baseline_that_fails_is_named_and_costs_no_run(tmp_path: Path) -> None:
@@ -662,6 +760,31 @@ def test_a_shortcut_that_a_component_cannot_do_with_costs_no_other(
 def test_what_could_not_be_stored_is_not_trained(tmp_path: Path) -> None:
     with pytest.raises(clsbench.PluginError, match=r"holds backbone.extra._extra_state, a str and"):
         run_with_plugin(tmp_path, adapter="own-state")
+
+
+def test_a_buffer_that_every_block_shares_is_stored_and_predicts(tmp_path: Path) -> None:
+    run, catalog = finish_with_plugin(tmp_path, adapter="shared-mask")
+    assert run.record.status == "finished", run.record.error
+    predictor = load_predictor(stored(run), RunOptions(threads=1, offline=True), catalog)
+    assert_predicts_what_is_stored(predictor, run)
+
+
+def test_weights_that_are_not_finite_are_not_trained(tmp_path: Path) -> None:
+    told = r"cannot be trained, .*: 3 of the 179,200 values of backbone\.tok_emb\.weight are not"
+    with pytest.raises(clsbench.UsageError, match=told):
+        run_with_plugin(tmp_path, adapter="not-finite")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_trained_weights_that_are_not_finite_fail_the_run_and_are_not_loaded(
+    tmp_path: Path,
+) -> None:
+    run, catalog = finish_with_plugin(tmp_path, adapter="not-finite:where=training")
+    assert run.record.status == "failed"
+    assert run.record.error is not None
+    assert "1 of the 3 values of spare are not finite" in run.record.error
+    with pytest.raises(clsbench.UsageError, match="values of spare are not finite"):
+        load_predictor(stored(run), RunOptions(threads=1, offline=True), catalog)
 
 
 def test_what_a_plugin_keeps_from_planning_is_explained(tmp_path: Path) -> None:

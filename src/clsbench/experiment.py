@@ -27,13 +27,9 @@ from clsbench.fastpath.plan import PACKING, POSITION, SHORTCUTS
 from clsbench.fastpath.shortcuts import make_shortcuts
 from clsbench.fastpath.trial import what_differs
 from clsbench.model.build import build_classifier
-from clsbench.model.checkpoint import (
-    ClassifierFacts,
-    frozen_sha256,
-    refuse_what_cannot_be_stored,
-    save_classifier,
-)
+from clsbench.model.checkpoint import refuse_what_cannot_be_stored, save_classifier
 from clsbench.model.freezing import FreezingPlan
+from clsbench.model.parameters import refuse_non_finite
 from clsbench.options import RunOptions
 from clsbench.planning import Planned, announcement, plan_run
 from clsbench.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
@@ -150,7 +146,12 @@ def run_experiment(
             classifier = build_classifier(
                 experiment, files.files, len(data.facts.class_names), spec.seed, options.precision
             ).to(device)
-            refuse_what_cannot_be_stored(classifier)
+            refuse_non_finite(
+                classifier,
+                "the classifier cannot be trained, its backbone (the weights it loads), pooling, "
+                "head or adapter is at fault",
+            )
+            refuse_what_cannot_be_stored(classifier, _trained(classifier, freezing))
             # As in the first epoch, for all that is computed before it.
             freezing.apply(classifier, freezing.by_epoch[0])
             checks = _numerical_checks(experiment, files)
@@ -307,17 +308,8 @@ def _store(
     baselines: Sequence[ScoredBaseline],
 ) -> tuple[Path, RunRecord]:
     """Where the run is stored, and its record with the hashes of the files beside it."""
-    ever = freezing.ever()
-    trained = frozenset(n for n, _ in classifier.named_parameters() if freezing.trains(n, ever))
-    facts = ClassifierFacts(
-        spec=record.spec,
-        class_names=data.facts.class_names,
-        max_length=data.facts.max_length,
-        padded=data.tokens.train.padded,
-        frozen_sha256=frozen_sha256(classifier, trained),
-    )
     with run_directory(options.out, run_name(record)) as directory:
-        save_classifier(classifier, trained, facts, directory)
+        save_classifier(classifier, _trained(classifier, freezing), directory)
         if scores is not None:
             write_predictions(directory, data.splits, scores.probabilities)
         if baselines:
@@ -327,6 +319,12 @@ def _store(
         write_record(directory, record)
         _draw(record, directory)
     return final_path(directory), record
+
+
+def _trained(classifier: nn.Module, freezing: FreezingPlan) -> frozenset[str]:
+    """The parameters that train in any epoch."""
+    ever = freezing.ever()
+    return frozenset(n for n, _ in classifier.named_parameters() if freezing.trains(n, ever))
 
 
 def _draw(record: RunRecord, directory: Path) -> None:

@@ -13,13 +13,20 @@ from clsbench.catalog import Catalog
 from clsbench.components import Tokenizer
 from clsbench.data.tokens import TokenRows, pad_rows
 from clsbench.environment import choose_device, circumstances
+from clsbench.errors import ClsbenchError, UsageError
 from clsbench.fastpath.forward import Forward
 from clsbench.model.build import build_classifier
-from clsbench.model.checkpoint import ClassifierFacts, read_facts, restore
+from clsbench.model.checkpoint import (
+    CLASSIFIER_FILE,
+    ClassifierFacts,
+    restore,
+    stored_facts,
+)
 from clsbench.model.classifier import Classifier
 from clsbench.options import RunOptions
 from clsbench.preparation import stored_spec
 from clsbench.resolve import resolve
+from clsbench.results.integrity import check_file
 from clsbench.results.store import read_record
 
 _BATCH_SIZE = 8
@@ -46,8 +53,14 @@ class Predictor:
         """How many of the texts are longer than ``max_length`` tokens, so that their end is cut."""
         return sum(len(self._tokenizer.encode(text)) > self.max_length for text in texts)
 
-    def predict(self, texts: Sequence[str]) -> np.ndarray:
-        """Probabilities (N, C) float64, one column per class in ``class_names``."""
+    def predict(self, texts: Sequence[str], first: int = 1) -> np.ndarray:
+        """Probabilities (N, C) float64, one column per class in ``class_names``.
+
+        ``first`` is the number of the first text in errors.
+
+        Raises:
+            ClsbenchError: the logits of a text are not finite.
+        """
         if not texts:
             return np.empty((0, len(self.class_names)))
         encoded = [self._tokenizer.encode(text) for text in texts]
@@ -64,6 +77,13 @@ class Predictor:
         with circumstances(self._options):
             forward = Forward(self._classifier, {"texts": rows}, device, self._options.precision)
             logits = forward.all_logits("texts", batch_size)
+        finite = logits.isfinite().all(dim=-1)
+        if not finite.all():
+            place = int(finite.logical_not().nonzero()[0])
+            raise ClsbenchError(
+                f"text {first + place} ({texts[place][:40]!r}) has no class: the classifier's "
+                "logits for it are not finite"
+            )
         probabilities: np.ndarray = logits.double().softmax(dim=-1).numpy()
         return probabilities
 
@@ -77,9 +97,17 @@ def load_predictor(
         UsageError: the run holds none, or it cannot be made again as it was.
         AssetError: the backbone's weights or tokenizer are not at hand.
     """
-    facts = read_facts(run)
-    spec = stored_spec(read_record(run))
+    record = read_record(run)
+    check_file(run, CLASSIFIER_FILE, record)
+    facts = stored_facts(record)
+    spec = stored_spec(record)
     experiment = resolve(spec, {}, catalog)
+    context_length = experiment.backbone.context_length()
+    if not 1 <= facts.max_length <= context_length:
+        raise UsageError(
+            f"the record of {run.name} is damaged: its data.max_length is {facts.max_length:,}, "
+            f"and the backbone reads from 1 to {context_length:,} tokens"
+        )
     device = choose_device(options.device, options.precision)
     obtained = obtain(
         experiment.backbone.assets(),

@@ -1,21 +1,31 @@
-"""What a stored classifier holds."""
+"""What a stored classifier holds, and what is refused when it is loaded again."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import torch
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
+from clsbench.errors import PluginError, UsageError
 from clsbench.model.checkpoint import (
+    CLASSIFIER_FILE,
     ClassifierFacts,
     frozen_sha256,
-    read_facts,
+    refuse_what_cannot_be_stored,
     restore,
     save_classifier,
+    stored_facts,
     stored_state,
 )
+from record_examples import make_record
+
+FACTS = ClassifierFacts(spec={"name": "x"}, class_names=("a", "b"), max_length=7, padded=True)
 
 
 class Tied(nn.Module):
@@ -35,14 +45,251 @@ def test_tied_parameters_are_stored_once_or_not_at_all(tmp_path: Path, trained: 
     module, names = Tied(1), frozenset(trained)
     buffers = {name for name, _ in module.named_buffers()}
     assert stored_state(module, names).keys() == trained | buffers
-    facts = ClassifierFacts(
-        spec={},
-        class_names=("a", "b"),
-        max_length=7,
-        padded=True,
-        frozen_sha256=frozen_sha256(module, names),
-    )
-    save_classifier(module, names, facts, tmp_path)
+    save_classifier(module, names, tmp_path)
     again = Tied(2 if trained else 1)
-    restore(again, read_facts(tmp_path), tmp_path)
+    restore(again, FACTS, tmp_path)
     assert torch.equal(again.output.weight, module.embedding.weight)
+
+
+# --- tensors that share memory --------------------------------------------------------------------
+
+Buffers = dict[str, Tensor]
+
+
+def shared() -> tuple[Buffers, Buffers]:
+    mask = torch.arange(12.0).view(3, 4)
+    return {"mask": mask}, {"mask": mask}
+
+
+def a_view() -> tuple[Buffers, Buffers]:
+    mask = torch.arange(12.0).view(3, 4)
+    return {"mask": mask}, {"mask": mask[1:, :2], "flat": mask.view(-1)}
+
+
+def disjoint_halves() -> tuple[Buffers, Buffers]:
+    whole = torch.arange(8.0)
+    return {"part": whole[:4]}, {"part": whole[4:]}
+
+
+def overlapping() -> tuple[Buffers, Buffers]:
+    whole = torch.arange(8.0)
+    return {"most": whole[:6]}, {"most": whole[2:]}
+
+
+def transposed() -> tuple[Buffers, Buffers]:
+    mask = torch.arange(12.0).view(3, 4)
+    return {"mask": mask}, {"mask": mask.T}
+
+
+def expanded() -> tuple[Buffers, Buffers]:
+    return {"mask": torch.zeros(1).expand(4)}, {"mask": torch.full((4, 4), float("-inf"))}
+
+
+def empty() -> tuple[Buffers, Buffers]:
+    return {"none": torch.zeros(0)}, {"none": torch.zeros(0), "no_rows": torch.zeros(0, 4)}
+
+
+def not_a_number() -> tuple[Buffers, Buffers]:
+    return {"unused": torch.full((3,), float("nan"))}, {}
+
+
+SHARING = [
+    shared, a_view, disjoint_halves, overlapping, transposed, expanded, empty, not_a_number,
+]  # fmt: skip
+
+
+class TwoBlocks(nn.Module):
+    """Two layers with buffers, one layer trained, and a buffer that is a view of each weight."""
+
+    def __init__(self, make: Callable[[], tuple[Buffers, Buffers]]) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.first, self.second = nn.Linear(2, 3), nn.Linear(2, 3)
+        for block, buffers in zip((self.first, self.second), make(), strict=True):
+            for name, buffer in buffers.items():
+                block.register_buffer(name, buffer)
+            block.register_buffer("row", block.weight.data[0])
+
+
+@pytest.mark.parametrize("make", SHARING)
+def test_tensors_that_share_memory_are_restored_shared(
+    tmp_path: Path, make: Callable[[], tuple[Buffers, Buffers]]
+) -> None:
+    module = TwoBlocks(make)
+    trained = frozenset({"second.weight", "second.bias"})
+    refuse_what_cannot_be_stored(module, trained)
+    with torch.no_grad():
+        module.second.weight += 1
+        for name, buffer in module.named_buffers():
+            if buffer.is_contiguous() and "row" not in name:
+                buffer.mul_(2)
+    save_classifier(module, trained, tmp_path)
+    again = TwoBlocks(make)
+    restore(again, FACTS, tmp_path)
+    state = again.state_dict()
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(state[name].nan_to_num(), tensor.nan_to_num()), name
+    with torch.no_grad():
+        again.second.weight += 1
+    assert torch.equal(again.second.row, again.second.weight[0]), "still a view"
+
+
+def test_a_buffer_that_two_modules_share_is_stored_once(tmp_path: Path) -> None:
+    assert stored_state(TwoBlocks(shared), frozenset()).keys() == {
+        "first.mask", "first.row", "second.row",
+    }  # fmt: skip
+
+
+def test_buffers_that_came_apart_on_another_device_are_stored_and_loaded(tmp_path: Path) -> None:
+    """A move to another device or dtype copies a shared buffer once for each module."""
+    module = TwoBlocks(shared).double()
+    save_classifier(module, frozenset(), tmp_path)
+    assert {"first.mask", "second.mask"} < load_file(tmp_path / CLASSIFIER_FILE).keys()
+    restore(TwoBlocks(shared), FACTS, tmp_path)
+    module.second.mask[0, 0] = 9
+    save_classifier(module, frozenset(), tmp_path)
+    with pytest.raises(UsageError, match=r"first\.mask share memory with other tensors"):
+        restore(TwoBlocks(shared), FACTS, tmp_path)
+
+
+class OwnState(nn.Module):
+    """A module with a state that is no tensor."""
+
+    def get_extra_state(self) -> str:
+        return "anything"
+
+
+def sparse() -> Tensor:
+    return torch.zeros(3, 3).to_sparse()
+
+
+def quantized() -> Tensor:
+    return torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8)
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (sparse, r"buffer in the .* \(torch\.sparse_coo\), cannot be stored"),
+        (quantized, r"torch\.qint8 .*cannot be stored"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_before_training(
+    make: Callable[[], Tensor], told: str
+) -> None:
+    module = nn.Linear(2, 2)
+    module.register_buffer("buffer", make())
+    with pytest.raises(PluginError, match=told):
+        refuse_what_cannot_be_stored(module, frozenset())
+
+
+def test_a_state_that_is_no_tensor_is_refused_before_training() -> None:
+    with pytest.raises(PluginError, match="holds _extra_state, a str and no tensor"):
+        refuse_what_cannot_be_stored(OwnState(), frozenset())
+
+
+# --- files that are not believed ------------------------------------------------------------------
+
+
+def classifier(seed: int = 1) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+
+
+TRAINED = frozenset({"2.weight", "2.bias"})
+
+
+def rewrite(directory: Path, metadata: dict[str, Any] | None = None, **changes: Any) -> None:
+    """Store the classifier with some tensors changed, and with facts in the file's metadata."""
+    module = classifier()
+    state = stored_state(module, TRAINED)
+    for name, tensor in changes.items():
+        key = name.lstrip("_").replace("__", ".")
+        state.pop(key, None)
+        if tensor is not None:
+            state[key] = tensor
+    facts = {"frozen_sha256": frozen_sha256(module, TRAINED)} | (metadata or {})
+    text = msgspec.json.encode(facts).decode()
+    save_file(state, directory / CLASSIFIER_FILE, metadata={"clsbench": text})
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"_2__weight": torch.zeros(3, 3)}, r"2\.weight is float32 \(3, 3\), in the classifier "),
+        ({"_2__weight": torch.zeros(2, 3, dtype=torch.int64)}, r"2\.weight is int64 \(2, 3\)"),
+        ({"_2__weight": torch.zeros(2, 3).half()}, r"2\.weight is float16 \(2, 3\)"),
+        ({"_2__weight": None}, "the frozen weights of .* cannot be made again"),
+        ({"_1__running_mean": None}, r"1\.running_mean is missing"),
+        ({"other": torch.zeros(1)}, "other is not in the classifier"),
+        ({"_2__bias": torch.tensor([0.0, float("nan")])}, r"1 of the 2 values of 2\.bias are not"),
+        ({"_2__bias": torch.tensor([0.0, float("inf")])}, r"1 of the 2 values of 2\.bias are not"),
+        ({"_0__bias": torch.zeros(3)}, "the frozen weights of .* cannot be made again"),
+    ],
+)
+def test_restore_tensors_that_do_not_fit_are_refused_by_name(
+    tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    rewrite(tmp_path, **changes)
+    with pytest.raises(UsageError, match=told):
+        restore(classifier(), FACTS, tmp_path)
+
+
+def test_restore_in_another_precision_casts(tmp_path: Path) -> None:
+    rewrite(tmp_path, _2__weight=torch.full((2, 3), 0.1, dtype=torch.float64))
+    again = classifier()
+    restore(again, FACTS, tmp_path)
+    assert torch.equal(again[2].weight, torch.full((2, 3), 0.1))
+    restore(classifier().double(), FACTS, tmp_path)
+
+
+def test_restore_frozen_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    module = classifier()
+    with torch.no_grad():
+        module[0].weight[0, 0] = float("nan")
+    save_classifier(module, TRAINED, tmp_path)
+    with pytest.raises(UsageError, match=r"1 of the 6 values of 0\.weight are not finite"):
+        restore(module, FACTS, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_length", 0),
+        ("max_length", -1),
+        ("max_length", 5000),
+        ("max_length", 10**9),
+        ("class_names", ["b", "a"]),
+        ("class_names", ["a", "a"]),
+        ("padded", False),
+        ("spec", {"name": "y"}),
+        ("frozen_sha256", "0" * 64),
+        ("frozen_sha256", 5),
+    ],
+)
+def test_restore_facts_of_an_older_file_are_held_against_the_record(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    facts = msgspec.to_builtins(FACTS._asdict())
+    rewrite(tmp_path, facts)
+    restore(classifier(), FACTS, tmp_path)
+    rewrite(tmp_path, facts | {name: value})
+    with pytest.raises(UsageError):
+        restore(classifier(), FACTS, tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\0" * 100, b"\xff" * 8, b'{"a":' * 1000])
+def test_restore_what_is_no_classifier_is_named(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / CLASSIFIER_FILE).write_bytes(content)
+    with pytest.raises(UsageError, match=r"classifier\.safetensors"):
+        restore(classifier(), FACTS, tmp_path)
+
+
+def test_stored_facts_are_those_of_the_record() -> None:
+    facts = stored_facts(make_record())
+    assert facts.class_names == ("ham", "spam")
+    assert (facts.max_length, facts.padded) == (120, True)
+    with pytest.raises(UsageError, match="before it had read its data"):
+        stored_facts(make_record(data=None))

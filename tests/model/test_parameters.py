@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 import torch
 from torch import nn
 
-from clsbench import describe_parameters, without_weights
+from clsbench import UsageError, describe_parameters, without_weights
+from clsbench.model.parameters import refuse_non_finite
 
 
 class Tied(nn.Module):
@@ -54,3 +56,25 @@ def test_making_one_does_not_load_the_compiler() -> None:
         "assert 'torch._dynamo' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_refuse_non_finite_names_the_parameter(dtype: torch.dtype, value: str) -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).to(dtype)
+    refuse_non_finite(module, "refused")
+    with torch.no_grad():
+        module[1].weight[0, :2] = float(value)
+    with pytest.raises(
+        UsageError, match=r"^refused: 2 of the 8 values of 1\.weight are not finite"
+    ):
+        refuse_non_finite(module, "refused")
+
+
+def test_refuse_non_finite_large_numbers_and_masks_are_accepted() -> None:
+    """A sum that overflows is no number that is not finite; a mask in a buffer may be infinite."""
+    module = nn.Linear(3, 4)
+    module.register_buffer("mask", torch.full((3, 3), float("-inf")))
+    with torch.no_grad():
+        module.weight.fill_(3e38)
+    refuse_non_finite(module, "refused")

@@ -208,7 +208,7 @@ def predictions_of(
     for start in range(0, count, PORTION_TEXTS):
         portion = given.texts[start : start + PORTION_TEXTS]
         cut += predictor.truncated(portion)
-        for text, row in zip(portion, predictor.predict(portion), strict=True):
+        for text, row in zip(portion, predictor.predict(portion, start + 1), strict=True):
             predicted = predictor.class_names[int(row.argmax())]
             yield Prediction(text, tuple(row.tolist()), predicted)
         if clock() - last_line >= _SECONDS_BETWEEN_LINES:

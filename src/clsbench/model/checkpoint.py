@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
 from clsbench.decoding import DecodingError, decode_json, tensor_metadata
 from clsbench.errors import PluginError, UsageError
+from clsbench.model.parameters import refuse_non_finite
+from clsbench.record import RunRecord
 
 CLASSIFIER_FILE = "classifier.safetensors"
 _METADATA_KEY = "clsbench"
+_CAST = frozenset({torch.float32, torch.float64})
+"""The dtypes between which a change of precision moves a stored tensor."""
+_SHOWN = 3
 
 
-class ClassifierFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is needed to rebuild a stored classifier.
+class ClassifierFacts(NamedTuple):
+    """What a record holds of the stored classifier.
 
-    ``frozen_sha256`` proves that the parameters that are not stored came out the same again.
     ``max_length`` is in tokens; ``padded`` says whether texts are padded to it.
     """
 
@@ -30,14 +35,27 @@ class ClassifierFacts(msgspec.Struct, frozen=True, kw_only=True):
     class_names: tuple[str, ...]
     max_length: int
     padded: bool
+
+
+class _Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the file itself holds: ``frozen_sha256`` proves that the parameters that are not stored
+    came out the same again. Earlier versions kept the facts here too."""
+
     frozen_sha256: str
+    spec: dict[str, Any] | None = None
+    class_names: tuple[str, ...] | None = None
+    max_length: int | None = None
+    padded: bool | None = None
 
 
-def refuse_what_cannot_be_stored(classifier: nn.Module) -> None:
-    """Before hours are spent.
+# --- storing --------------------------------------------------------------------------------------
+
+
+def refuse_what_cannot_be_stored(classifier: nn.Module, trained: frozenset[str]) -> None:
+    """Serialize what would be stored, tensor by tensor, before hours are spent on training.
 
     Raises:
-        PluginError: a module's state is not of tensors alone.
+        PluginError: a module's state holds something that cannot be stored.
     """
     for name, value in classifier.state_dict().items():
         if not isinstance(value, Tensor):
@@ -47,16 +65,33 @@ def refuse_what_cannot_be_stored(classifier: nn.Module) -> None:
                 "those that torch has quantised, or get_extra_state()); keep it in a buffer or an "
                 "attribute"
             )
+    for name, tensor in _to_store(classifier, trained).items():
+        try:
+            save({name: _plain(tensor)})
+        except Exception as error:  # whatever torch or safetensors raise for this kind of tensor
+            raise PluginError(
+                f"{name} in the classifier's state, a {type(tensor).__name__} of {tensor.dtype} "
+                f"({tensor.layout}), cannot be stored: {type(error).__name__}: {error}; keep it in "
+                "a plain dense tensor or an attribute"
+            ) from error
 
 
 def stored_state(classifier: nn.Module, trained: frozenset[str]) -> dict[str, Tensor]:
-    """The parameters named in ``trained``, tied ones once, and every buffer, on the CPU."""
-    parameters = {name for name, _ in classifier.named_parameters(remove_duplicate=False)}
-    return {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in classifier.state_dict().items()
-        if name in trained or name not in parameters
-    }
+    """The parameters named in ``trained`` and every buffer, on the CPU.
+
+    What stands under several names (a tied parameter, a buffer that modules share) is stored once,
+    under the first; views of one storage become tensors of their own.
+    """
+    found = {}
+    storages = set[int]()
+    for name, tensor in _to_store(classifier, trained).items():
+        plain = _plain(tensor)
+        storage = plain.untyped_storage()
+        if storage.data_ptr() in storages or storage.nbytes() != plain.nbytes:
+            plain = plain.clone()
+        storages.add(plain.untyped_storage().data_ptr())
+        found[name] = plain
+    return found
 
 
 def frozen_sha256(classifier: nn.Module, trained: frozenset[str]) -> str:
@@ -69,50 +104,156 @@ def frozen_sha256(classifier: nn.Module, trained: frozenset[str]) -> str:
     return digest.hexdigest()
 
 
-def save_classifier(
-    classifier: nn.Module, trained: frozenset[str], facts: ClassifierFacts, directory: Path
-) -> None:
+def save_classifier(classifier: nn.Module, trained: frozenset[str], directory: Path) -> None:
     """Write ``classifier.safetensors``."""
+    metadata = _Metadata(frozen_sha256=frozen_sha256(classifier, trained))
     save_file(
         stored_state(classifier, trained),
         directory / CLASSIFIER_FILE,
-        metadata={_METADATA_KEY: msgspec.json.encode(facts).decode()},
+        metadata={_METADATA_KEY: msgspec.json.encode(metadata).decode()},
     )
 
 
-def read_facts(directory: Path) -> ClassifierFacts:
-    """What a stored classifier needs to be rebuilt.
+def _to_store(classifier: nn.Module, trained: frozenset[str]) -> dict[str, Tensor]:
+    """What is stored, as the classifier has it: each tensor under its first name alone."""
+    parameters = {name for name, _ in classifier.named_parameters(remove_duplicate=False)}
+    first: dict[object, str] = {}
+    found = {}
+    for name, tensor in classifier.state_dict().items():
+        if (name in trained or name not in parameters) and (
+            first.setdefault(_place(tensor) or name, name) == name
+        ):
+            found[name] = tensor
+    return found
+
+
+def _place(tensor: Tensor) -> object:
+    """Equal for tensors that are the same memory, read alike; ``None`` if that is not known."""
+    if type(tensor) is not Tensor or tensor.layout != torch.strided or not tensor.numel():
+        return None
+    return tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous()
+
+
+# --- restoring ------------------------------------------------------------------------------------
+
+
+def stored_facts(record: RunRecord) -> ClassifierFacts:
+    """What the record says of the classifier that its run stored.
 
     Raises:
-        UsageError: the run holds no classifier, or its file is damaged.
+        UsageError: the run ended before it had data.
     """
-    path = directory / CLASSIFIER_FILE
-    if not path.is_file():
-        raise UsageError(f"the run {directory.name} holds no {CLASSIFIER_FILE}: it ended too early")
-    try:
-        return decode_json(tensor_metadata(path)[_METADATA_KEY], ClassifierFacts)
-    except (KeyError, OSError, DecodingError) as error:
-        raise UsageError(f"{path} is damaged or not from clsbench: {error}") from None
+    if record.data is None:
+        raise UsageError("the run has no classifier: it ended before it had read its data")
+    return ClassifierFacts(
+        spec=record.spec,
+        class_names=record.data.class_names,
+        max_length=record.data.max_length,
+        padded=record.spec.get("data", {}).get("padding") != "none",
+    )
 
 
 def restore(classifier: nn.Module, facts: ClassifierFacts, directory: Path) -> None:
     """Load the stored parameters into a classifier that was built anew, in place.
 
     Raises:
-        UsageError: the parameters do not fit, or the frozen ones came out differently.
+        UsageError: the run holds no classifier; its file is damaged, belongs to another run or does
+            not fit; weights are not finite; or the frozen ones came out differently.
     """
     path = directory / CLASSIFIER_FILE
+    metadata = _read_metadata(path, facts)
     with safe_open(path, framework="pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    own = classifier.state_dict()
-    for name, tensor in state.items():
-        if name not in own or own[name].shape != tensor.shape:
-            raise UsageError(f"{path}: the tensor {name} does not fit the classifier of this run")
-    classifier.load_state_dict(state, strict=False)
+    _load(classifier, state, path)
     with torch.no_grad():
         found = frozen_sha256(classifier, frozenset(state))
-    if found != facts.frozen_sha256:
+    if found != metadata.frozen_sha256:
         raise UsageError(
             f"the frozen weights of {directory.name} cannot be made again: the backbone's weights "
             "have changed since that run (another file at the same path, or another torch)"
         )
+    refuse_non_finite(classifier, f"the classifier of {directory.name} cannot be used")
+
+
+def _read_metadata(path: Path, facts: ClassifierFacts) -> _Metadata:
+    if not path.is_file():
+        raise UsageError(f"the run {path.parent.name} holds no {path.name}: it ended too early")
+    try:
+        metadata = decode_json(tensor_metadata(path)[_METADATA_KEY], _Metadata)
+    except (KeyError, OSError, DecodingError) as error:
+        raise UsageError(f"{path} is damaged or not from clsbench: {error}") from None
+    for name, expected in facts._asdict().items():
+        found = getattr(metadata, name)
+        if found is not None and found != expected:
+            raise UsageError(
+                f"{path} is damaged or of another run: its {name} is not that of the record "
+                "beside it"
+            )
+    return metadata
+
+
+def _load(classifier: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Copy what is stored into the classifier's own tensors, so that what shares memory still does.
+
+    What has its value already is left alone: some of it, as an expanded mask, cannot be written to.
+    """
+    own = classifier.state_dict()
+    _refuse_misfits(own, _to_store(classifier, frozenset(state)).keys(), state, path)
+    state = {name: tensor.to(own[name].dtype) for name, tensor in state.items()}
+    try:
+        classifier.load_state_dict(
+            {name: tensor for name, tensor in state.items() if not _equal(own[name], tensor)},
+            strict=False,
+        )
+    except RuntimeError as error:
+        raise UsageError(f"{path} cannot be loaded: {error}") from None
+    loaded = classifier.state_dict()
+    changed = [name for name, tensor in state.items() if not _equal(loaded[name], tensor)]
+    if changed:
+        raise UsageError(
+            f"{path} cannot be loaded: {_listed(changed)} share memory with other tensors of the "
+            "classifier, which were stored with other values"
+        )
+
+
+def _refuse_misfits(
+    own: Mapping[str, Tensor], expected: Set[str], state: Mapping[str, Tensor], path: Path
+) -> None:
+    problems = [f"{name} is missing" for name in sorted(expected - state.keys())]
+    for name, tensor in state.items():
+        if name not in own:
+            problems.append(f"{name} is not in the classifier")
+        elif own[name].shape != tensor.shape or not _casts(tensor.dtype, own[name].dtype):
+            problems.append(
+                f"{name} is {_described(tensor)}, in the classifier {_described(own[name])}"
+            )
+    if problems:
+        raise UsageError(
+            f"{path} does not fit the classifier of this run: {_listed(problems)}; the file or a "
+            "plugin of the run has changed"
+        )
+
+
+def _casts(stored: torch.dtype, own: torch.dtype) -> bool:
+    return stored == own or {stored, own} <= _CAST
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _listed(texts: list[str]) -> str:
+    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return ", ".join(texts[:_SHOWN]) + more
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Whether all values are the same, NaN being equal to itself."""
+    other = other.to(one.device)
+    return torch.equal(one, other) or (
+        one.is_floating_point() and torch.allclose(one, other, 0.0, 0.0, equal_nan=True)
+    )

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from clsbench.errors import UsageError
 from clsbench.values import ParameterInfo
 
 
@@ -34,6 +35,26 @@ def describe_parameters(
             )
         )
     return tuple(infos)
+
+
+def refuse_non_finite(module: nn.Module, consequence: str) -> None:
+    """Check that every parameter holds finite numbers alone, also those that no text has reached.
+
+    Raises:
+        UsageError: one does not; the message is ``consequence`` and the parameter's name.
+    """
+    for name, parameter in module.named_parameters():
+        values = parameter.detach()
+        # Of numbers of a single byte torch does not know whether they are finite.
+        if not values.is_floating_point() or values.element_size() == 1:
+            continue
+        if values.sum().isfinite():  # ten times as fast, and a sum of finite numbers may overflow
+            continue
+        bad = int((~values.isfinite()).sum())
+        if bad:
+            raise UsageError(
+                f"{consequence}: {bad:,} of the {values.numel():,} values of {name} are not finite"
+            )
 
 
 @contextmanager

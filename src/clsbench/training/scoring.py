@@ -16,11 +16,14 @@ from msgspec.structs import replace
 from clsbench.components import Baseline, signature_problem
 from clsbench.errors import ClsbenchError, PluginError
 from clsbench.fastpath.forward import Forward
+from clsbench.model.parameters import refuse_non_finite
 from clsbench.record import BaselineResult, Metrics, SplitMetrics
 from clsbench.results.calibration import calibration
 from clsbench.results.metrics import split_metrics
 from clsbench.seeding import torch_seeded
 from clsbench.values import Split, Splits
+
+_REMEDY = "try a smaller learning rate (--set train.lr=…) or --precision fp32"
 
 Leaks = Mapping[str, Sequence[bool]]
 """Per split name, which of its texts stand in the training split."""
@@ -37,16 +40,17 @@ def score_classifier(forward: Forward, leaks: Leaks, num_classes: int, batch_siz
     """Classify every text of every split once.
 
     Raises:
-        ClsbenchError: the classifier's logits are not finite.
+        ClsbenchError: the classifier's parameters or logits are not finite.
     """
+    refuse_non_finite(forward.classifier, f"the trained classifier cannot be used, {_REMEDY}")
     probabilities: dict[str, np.ndarray] = {}
     figures: dict[str, SplitMetrics] = {}
     for name, rows in forward.splits.items():
         logits = forward.all_logits(name, batch_size).double()
         if not torch.isfinite(logits).all():
             raise ClsbenchError(
-                f"the trained classifier gives logits that are not finite on the {name} split; try "
-                "a smaller learning rate (--set train.lr=…) or --precision fp32"
+                f"the trained classifier gives logits that are not finite on the {name} split; "
+                f"{_REMEDY}"
             )
         probabilities[name] = logits.softmax(dim=-1).numpy()
         found = split_metrics(
