@@ -182,9 +182,10 @@ def stored_spec(record: RunRecord) -> ExperimentSpec:
 
 
 def _place_of(file: str, record: RunRecord) -> str:
-    """The file where the run found it; as it is written if it is not there any more."""
-    place = os.path.join(record.working_directory or "", os.path.expanduser(file))
-    return place if os.path.exists(place) else file
+    """The file where the run found it, unless it lies here and there no more."""
+    written = os.path.expanduser(file)
+    place = os.path.join(record.working_directory or "", written)
+    return file if os.path.exists(written) and not os.path.exists(place) else place
 
 
 def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedData:

@@ -87,7 +87,7 @@ def test_a_head_and_tokens_of_its_own_are_warned_of(checkpoint: Path) -> None:
     assert "pad_token_id = 7) is not used: texts are padded with" in padding
     edit_config(checkpoint, pad_token_id=None, vocab_size=50260)
     (tokens,) = unused_tokens(checkpoint / "config.json")
-    assert "the 3 tokens added to GPT-2's 50,257" in tokens
+    assert "its tokens beyond GPT-2's 50,257 (config.json: vocab_size = 50260) are not" in tokens
 
 
 @pytest.mark.parametrize("padding", [None, 50256])

@@ -85,9 +85,8 @@ def unused_tokens(path: Path) -> list[str]:
         )
     if isinstance(size, int) and size > END_OF_TEXT_ID + 1:
         found.append(
-            f"the {size - END_OF_TEXT_ID - 1} tokens added to GPT-2's {END_OF_TEXT_ID + 1:,} "
-            f"(config.json: vocab_size = {size}) are not used: texts are read with GPT-2's own "
-            "tokenizer"
+            f"its tokens beyond GPT-2's {END_OF_TEXT_ID + 1:,} (config.json: vocab_size = {size}) "
+            "are not used: texts are read with GPT-2's own tokenizer"
         )
     return found
 
