@@ -163,6 +163,8 @@ def test_terminal_hostile_corpus_is_escaped_by_every_command(
     shown("report", "-o", tmp_path / f"page{HOSTILE.replace('/', '')}.html")
     assert SHOWN[:6] in shown("predict", "latest", HOSTILE)
     shown("predict", "latest", text_in=f"{HOSTILE}\nplain\n")
+    assert SHOWN[:6] in shown("predict", "latest", HOSTILE, "--format", "csv")
+    shown("predict", "latest", HOSTILE, "--format", "jsonl")
     shown("predict", "latest", "--csv", tmp_path / f"none{HOSTILE}.csv", code=2)
     environment_only = on_a_terminal(100, "show", spec, env=environment)
     nothing_hidden(environment_only)

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from clsbench.data.delimited import Table, TableRow
 
 FORMATS = ("csv", "tsv", "jsonl")
+_LINES_AT_ONCE = 256
 _ENDINGS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
@@ -74,9 +76,10 @@ def write_file(file: Path, form: str, predictions: Predictions, guard: bool = Fa
 
 
 def write_lines(form: str, predictions: Predictions, guard: bool = False) -> None:
-    """Write predictions to stdout as they are made."""
-    for line in file_lines(form, predictions, guard):
-        write_data(line)
+    """Write predictions to stdout while they are made."""
+    lines = file_lines(form, predictions, guard)
+    while portion := "".join(islice(lines, _LINES_AT_ONCE)):
+        write_data(portion)
 
 
 def file_lines(form: str, predictions: Predictions, guard: bool = False) -> Iterator[str]:
