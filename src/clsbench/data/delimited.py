@@ -6,19 +6,23 @@ import csv
 import io
 import itertools
 import json
-import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
 from clsbench.data.textfile import Setting, line_error, read_text
+from clsbench.decoding import DecodingError, decode_json
 from clsbench.errors import UsageError, closest_match_hint
 from clsbench.values import TableFormat
 
 FORMATS = {".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
 """The format that a file's ending stands for; csv for any other."""
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class TableRow(NamedTuple):
@@ -128,24 +132,14 @@ class Table:
             )
         value = row.cells[column]
         if isinstance(value, str):
-            self._refuse_bad_characters(row.line, column, value)
+            if "\0" in value:
+                raise self._error(row.line, f"{column!r} holds a NUL character")
         elif isinstance(value, list | dict) or (value is not None and not numbers):
             expected = "text or a number" if numbers else "text"
             raise self._error(
                 row.line, f"{column!r} holds {_json_type(value)}, expected {expected}"
             )
         return _as_text(value)
-
-    def _refuse_bad_characters(self, line: int, column: str, value: str) -> None:
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError as error:
-            code = ord(value[error.start])
-            raise self._error(
-                line, f"{column!r} holds half a surrogate pair (\\u{code:04x}): not a character"
-            ) from None
-        if "\0" in value:
-            raise self._error(line, f"{column!r} holds a NUL character")
 
 
 def read_table(path: Path, format: TableFormat, setting: Setting = "{}={}".format) -> Table:
@@ -245,12 +239,10 @@ def _read_json_lines(source: str, text: str, format: TableFormat, setting: Setti
         if not written.strip():
             continue
         try:
-            value = json.loads(written, parse_constant=_refuse_constant, parse_float=_finite_number)
-        except json.JSONDecodeError as error:
-            problem = f"{error.msg} (column {error.colno}){_whole(written)}"
-            raise line_error(source, line, f"not valid JSON: {problem}") from None
-        except (ValueError, RecursionError) as error:
-            raise line_error(source, line, f"not valid JSON: {error}") from None
+            value = decode_json(written)
+        except DecodingError as error:
+            advice = _json_advice(written)
+            raise line_error(source, line, f"not valid JSON: {error}{advice}") from None
         if not isinstance(value, dict):
             raise line_error(
                 source, line, f"expected one JSON object a line, got {_json_type(value)}"
@@ -260,20 +252,11 @@ def _read_json_lines(source: str, text: str, format: TableFormat, setting: Setti
     return Table(source, format, tuple(columns), rows, setting=setting)
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _finite_number(written: str) -> float:
-    number = float(written)
-    if math.isinf(number):
-        raise ValueError(f"the number {written[:40]} is too large")
-    return number
-
-
-def _whole(written: str) -> str:
+def _json_advice(written: str) -> str:
     if written.strip() in ("[", "{"):
         return "; the file must hold one whole object a line (JSON Lines), not one document"
+    if _SURROGATE.search(written):
+        return "; half a surrogate pair (such as \\ud83d alone) is not a character"
     return ""
 
 

@@ -68,6 +68,8 @@ def read_text(path: Path, encoding: str, setting: Setting) -> str:
         ) from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
+    except MemoryError:
+        raise UsageError(f"{path} cannot be read: it does not fit into memory") from None
     text = decode_text(data, str(path), encoding, setting)
     if not text.strip():
         raise UsageError(f"{path} is empty")
