@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def test_headings_sort_by_buttons(nineteen: str) -> None:
 
 def test_what_was_published_is_set_beside_the_unchanged_rows_alone(nineteen: str) -> None:
     rows = re.findall(r"<tr[^>]*>\s*<th scope=\"row\" data-v.*?</tr>", nineteen, flags=re.DOTALL)
-    assert len(rows) == 21
+    assert len(rows) == 2 * 21
     differences = [row.count(" pp</td>") + row.count(" pp †</td>") for row in rows[:19]]
     # Against the best and the first row; the unmodified have one more, against the published.
     assert differences[1] - differences[2] == 1
@@ -157,6 +158,41 @@ def test_many_classes_show_their_frequent_mistakes(tmp_path: Path, catalog: Cata
 
 # --- in a real browser ----------------------------------------------------------------------------
 
+
+def palettes(css: str) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Ink, paper and shade of every theme as red, green and blue."""
+    themes = {}
+    for theme in (":root {", ":root:not(", ":root[data"):
+        block = css[css.index(theme) :].partition("}")[0]
+        found = dict(re.findall(r"--(ink|paper|shade): #?([0-9a-f ]+);", block))
+        shade = tuple(map(int, found.pop("shade").split()))
+        full = {name: code if len(code) == 6 else code[0] * 6 for name, code in found.items()}
+        themes[theme] = {"shade": shade} | {n: tuple(bytes.fromhex(c)) for n, c in full.items()}
+    return themes
+
+
+def luminance(color: Sequence[float]) -> float:
+    parts = [v / 255 / 12.92 if v <= 10.3 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in color]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def contrast(one: Sequence[float], other: Sequence[float]) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_confusion_cells_have_enough_contrast_in_both_themes(nineteen: str) -> None:
+    css = nineteen.partition("<style>")[2].partition("</style>")[0]
+    shares = {n: float(a) for n, a in re.findall(r"\.shade(\d).*?/ ([\d.]+)\)", css)}
+    assert sorted(shares) == [str(n) for n in range(10)]
+    assert set(re.findall(r'class="shade(\d)', nineteen)) <= set(shares)
+    for theme, colors in palettes(css).items():
+        for share in shares.values():
+            pairs = zip(colors["shade"], colors["paper"], strict=True)
+            cell = [share * shade + (1 - share) * paper for shade, paper in pairs]
+            assert contrast(colors["ink"], cell) >= 4.5, f"{theme}, {share}"
+
+
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 ORDER = """[...document.querySelectorAll('#rows-table tbody tr')].map(
     (row) => row.cells[0].textContent.trim())"""
@@ -172,6 +208,9 @@ def test_in_a_browser(
     with browser(tmp_path_factory.mktemp("profile")) as page:
         page.open(file, 1280, 900)
         _no_sideways_scrolling(page)
+        _shows_all_columns(page)
+        _prints_everything_in_light_colors(page)
+        page.resize(1280, 900)
         _sorts_and_filters(page)
         _turns_dark(page)
         for selector in ("#theme", "thead button", "input", "button.copy", "nav a", "summary"):
@@ -189,6 +228,30 @@ def test_in_a_browser(
             assert page.evaluate(OVERFLOW) <= 0, f"hostile names, {width} px"
         assert page.problems == []
         assert {url.partition(":")[0] for url in page.requests} <= {"file", "data"}
+
+
+CUT = """[...document.querySelectorAll('.scroll, pre, .confusion')]
+    .filter((box) => box.scrollWidth > box.clientWidth)
+    .map((box) => box.firstElementChild.id || box.className)"""
+"""What is wider than its box, so that a part of it is hidden."""
+_PAPER_PIXELS = 703
+"""The width of A4 between the margins."""
+
+
+def _shows_all_columns(page: Browser) -> None:
+    page.resize(1440, 900)
+    assert page.evaluate(CUT) == []
+
+
+def _prints_everything_in_light_colors(page: Browser) -> None:
+    page.resize(_PAPER_PIXELS, 1000, dark=True)
+    dark = page.evaluate(BACKGROUND)
+    scheme = {"name": "prefers-color-scheme", "value": "dark"}
+    page.call("Emulation.setEmulatedMedia", media="print", features=[scheme])
+    assert page.evaluate(CUT) == []
+    assert page.evaluate(OVERFLOW) <= 0
+    assert page.evaluate(BACKGROUND) != dark
+    page.call("Emulation.setEmulatedMedia", media="", features=[])
 
 
 def _no_sideways_scrolling(page: Browser) -> None:

@@ -28,11 +28,14 @@ class Cell(NamedTuple):
 
 
 class Heading(NamedTuple):
-    """A column: its name, and what it means."""
+    """A column: its name, what it means, and whether it stands in the second table.
+
+    The first table fits a window of 1,440 pixels, and both fit a printed page.
+    """
 
     text: str
     meaning: str
-    group: str = ""
+    further: bool = False
 
 
 class Whisker(NamedTuple):
@@ -189,28 +192,32 @@ def _columns(first: str | None, best: str | None) -> list[_Column]:
             _points("difference_from_published"),
         ),
         (
-            Heading("published minutes", "The published training time; the notes say on what."),
+            Heading("published minutes", "The published training time; the notes say on what.",
+                    True),
             _published_minutes,
         ),
         (
             Heading("not in train", "Accuracy on the test texts that do not stand word for word in "
-                    "the training split, with its 95 % interval."),
+                    "the training split, with its 95 % interval.", True),
             _without_leaked,
         ),
-        (Heading("validation", "Accuracy on the validation texts."), _share("validation_accuracy")),
-        (Heading("train", "Accuracy on the training texts."), _share("train_accuracy")),
+        (
+            Heading("validation", "Accuracy on the validation texts.", True),
+            _share("validation_accuracy"),
+        ),
+        (Heading("train", "Accuracy on the training texts.", True), _share("train_accuracy")),
         (
             Heading("calibration error", "How far the confidence of the answers is from how often "
-                    "they are right (ECE, ten bins; 0 is best)."),
+                    "they are right (ECE, ten bins; 0 is best).", True),
             _number("calibration_error"),
         ),
         (
             Heading("Brier", "Mean squared distance of the probabilities from the truth (0 is "
-                    "best, 2 worst)."),
+                    "best, 2 worst).", True),
             _number("brier"),
         ),
-        (Heading("whole run", "All phases together."), _seconds("total_seconds")),
-        (Heading("memory", "The most memory that the process took."), _bytes),
+        (Heading("whole run", "All phases together.", True), _seconds("total_seconds")),
+        (Heading("memory", "The most memory that the process took.", True), _bytes),
     ]  # fmt: skip
 
 
