@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsbench.components import Component
 from clsbench.errors import PluginError, UsageError
@@ -24,8 +24,25 @@ if TYPE_CHECKING:
     from clsbench.resolve import Experiment
 
 
-def identify(experiment: Experiment) -> tuple[ComponentIdentity, ...]:
+DECIDE_PREDICTIONS = ("backbone", "pooling", "head", "adapter")
+"""The components that decide what a stored classifier predicts. The others decided what it learned:
+its weights are stored."""
+
+
+class Change(NamedTuple):
+    """How a component differs from that of a stored run, in words; ``in_version_alone`` where it is
+    not known to be another code or other files."""
+
+    text: str
+    in_version_alone: bool
+
+
+def identify(
+    experiment: Experiment, axes: Container[str] | None = None
+) -> tuple[ComponentIdentity, ...]:
     """The identity of every component, in the order of the spec; the user's files are read.
+
+    ``axes`` limits them to some axes.
 
     Raises:
         UsageError: a file of the user cannot be read.
@@ -44,7 +61,41 @@ def identify(experiment: Experiment) -> tuple[ComponentIdentity, ...]:
         for (axis, component, table), entry in zip(
             components_of(experiment), experiment.entries, strict=True
         )
+        if axes is None or axis in axes
     )
+
+
+def changes_since(
+    recorded: Iterable[ComponentIdentity], now: Iterable[ComponentIdentity]
+) -> list[Change]:
+    """How the components of today differ from those that a run recorded on the same axes."""
+    before = {each.axis: each for each in recorded}
+    found = []
+    for each in now:
+        if each.axis in before:
+            name = f"{each.axis} {each.component!r} ({each.distribution})"
+            found += [
+                Change(f"{name}: {text}", in_version_alone)
+                for text, in_version_alone in _differences(before[each.axis], each)
+            ]
+    return found
+
+
+def _differences(before: ComponentIdentity, now: ComponentIdentity) -> Iterator[tuple[str, bool]]:
+    sources = (before.source_sha256, now.source_sha256)
+    if None not in sources and sources[0] != sources[1]:
+        yield "its source, or that of a module it imports, has changed since training", False
+    elif (sources[0] is None) != (sources[1] is None):
+        yield "its source cannot be compared with that in training: only one of them is known", True
+    elif (before.distribution, before.version) != (now.distribution, now.version):
+        was = " ".join(filter(None, (before.distribution, before.version)))
+        yield f"the version is {now.version}, and was that of {was} in training", True
+    if list(before.files.values()) != list(now.files.values()):
+        yield f"the content of {', '.join(now.files)} has changed since training", False
+    for library in before.libraries.keys() | now.libraries.keys():
+        was, found = (each.libraries.get(library, "not declared") for each in (before, now))
+        if was != found:
+            yield f"its library {library} is {found}, and was {was} in training", True
 
 
 def decisive(identity: ComponentIdentity) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from clsbench.data.tokens import TokenRows, pad_rows
 from clsbench.environment import choose_device, circumstances
 from clsbench.errors import ClsbenchError, UsageError
 from clsbench.fastpath.forward import Forward
+from clsbench.identity import DECIDE_PREDICTIONS, changes_since, identify
 from clsbench.model.build import build_classifier
 from clsbench.model.checkpoint import (
     CLASSIFIER_FILE,
@@ -24,16 +26,22 @@ from clsbench.model.checkpoint import (
 )
 from clsbench.model.classifier import Classifier
 from clsbench.options import RunOptions
-from clsbench.preparation import stored_spec
-from clsbench.resolve import resolve
+from clsbench.preparation import stored_experiment
+from clsbench.record import RunRecord
+from clsbench.resolve import Experiment
 from clsbench.results.integrity import check_file
 from clsbench.results.store import read_record
+
+logger = logging.getLogger(__name__)
 
 _BATCH_SIZE = 8
 
 
 class Predictor:
-    """A stored classifier, ready to read texts; truncation and padding are as in training."""
+    """A stored classifier, ready to read texts; truncation and padding are as in training.
+
+    ``changed`` says which of its components have other code or files than in training.
+    """
 
     def __init__(
         self,
@@ -41,7 +49,9 @@ class Predictor:
         tokenizer: Tokenizer,
         facts: ClassifierFacts,
         options: RunOptions,
+        changed: Sequence[str] = (),
     ) -> None:
+        self.changed = changed
         self.class_names = facts.class_names
         self.max_length = facts.max_length
         self._classifier = classifier
@@ -89,19 +99,28 @@ class Predictor:
 
 
 def load_predictor(
-    run: Path, options: RunOptions, catalog: Catalog, progress: DownloadProgress | None = None
+    run: Path,
+    options: RunOptions,
+    catalog: Catalog,
+    progress: DownloadProgress | None = None,
+    allow_changed: bool = False,
 ) -> Predictor:
     """Rebuild the classifier that the run in directory ``run`` stored.
 
+    Components with another version than in training are named in a warning; so are those with
+    other source or files if ``allow_changed`` is set.
+
     Raises:
-        UsageError: the run holds none, or it cannot be made again as it was.
+        UsageError: the run holds none, or it cannot be made again as it was: the source of a
+            component has changed, or a file of the user that it reads.
         AssetError: the backbone's weights or tokenizer are not at hand.
     """
     record = read_record(run)
     check_file(run, CLASSIFIER_FILE, record)
     facts = stored_facts(record)
-    spec = stored_spec(record)
-    experiment = resolve(spec, {}, catalog)
+    experiment = stored_experiment(record, catalog)
+    spec = experiment.spec
+    changed = _changed(record, experiment, allow_changed)
     context_length = experiment.backbone.context_length()
     if not 1 <= facts.max_length <= context_length:
         raise UsageError(
@@ -122,4 +141,23 @@ def load_predictor(
         )
         restore(classifier, facts, run)
     tokenizer = experiment.backbone.tokenizer(obtained.files)
-    return Predictor(classifier.to(device), tokenizer, facts, options)
+    return Predictor(classifier.to(device), tokenizer, facts, options, changed)
+
+
+def _changed(record: RunRecord, experiment: Experiment, allow_changed: bool) -> list[str]:
+    """Which components have other code or files than in training, in words.
+
+    Raises:
+        UsageError: some have, and that is not allowed.
+    """
+    changes = changes_since(record.plugins, identify(experiment, DECIDE_PREDICTIONS))
+    changed = [change.text for change in changes if not change.in_version_alone]
+    if changed and not allow_changed:
+        raise UsageError(
+            f"{'; '.join(changed)}. The classifier would not predict as the one that was trained: "
+            "restore what has changed or train again; --allow-changed predicts all the same and "
+            "marks the predictions"
+        )
+    for change in changes:
+        logger.warning("%s; the predictions may differ from those of training", change.text)
+    return changed

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from clsbench.assets import DownloadProgress, locate, obtain
 from clsbench.catalog import Catalog
-from clsbench.components import Backbone, Component, Dataset
+from clsbench.components import AXES, Backbone, Component, Dataset
 from clsbench.data.corpus import corpus_problem
 from clsbench.data.labels import label_warnings
 from clsbench.data.splits import (
@@ -151,7 +151,7 @@ def texts_of(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mappin
     Nothing is fetched, and nothing but the very same texts is taken for them.
     """
     try:
-        experiment = resolve(stored_spec(record), {}, catalog)
+        experiment = stored_experiment(record, catalog)
         files = prepare_files(experiment, replace(options, offline=True), catalog)
         data = prepare_data(files.experiment, files.files)
     except ClsbenchError as error:
@@ -165,6 +165,24 @@ def texts_of(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mappin
         for split in data.splits.all()
         for row, text in zip(split.rows, split.texts, strict=True)
     }
+
+
+def stored_experiment(record: RunRecord, catalog: Catalog) -> Experiment:
+    """The experiment of a stored run, with components of today.
+
+    Raises:
+        UsageError: a component is not registered, or the spec is not valid.
+    """
+    for each in record.plugins:
+        axis = next(axis for axis in AXES if each.axis in (axis.spec_key, axis.singular))
+        if each.component not in catalog.entries[axis.name]:
+            raise UsageError(
+                f"this run has the {each.axis} {each.component!r} of {each.distribution}, which no "
+                "plugin registers now; name its plugin by --plugin. (If clsbench.run was given the "
+                f"{each.axis} as an instance, write a plugin that registers its class as "
+                f"{each.component!r} by {axis.hook}.)"
+            )
+    return resolve(stored_spec(record), {}, catalog)
 
 
 def stored_spec(record: RunRecord) -> ExperimentSpec:

@@ -93,6 +93,12 @@ _SECONDS_BETWEEN_LINES = 10.0
     help="The format of the file; without --output it goes to stdout. [default: by the ending of "
     "--output]",
 )
+@click.option(
+    "--allow-changed",
+    is_flag=True,
+    help="Predict although a component's source has changed since training; the predictions are "
+    "marked.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @guard_formulas_option
 @run_options("device", "precision", "threads", "assets", "offline", "out")
@@ -109,6 +115,7 @@ def predict(
     encoding: str | None,
     output: Path | None,
     form: str | None,
+    allow_changed: bool,
     as_json: bool,
     guard_formulas: bool,
 ) -> None:
@@ -155,9 +162,13 @@ def predict(
     from clsbench.prediction import load_predictor
 
     with only_results_on_stdout(), showing_downloads(session.quiet) as progress:
-        predictor = load_predictor(path, options, catalog, progress)
+        predictor = load_predictor(path, options, catalog, progress, allow_changed)
     predictions = Predictions(
-        predictor.class_names, predictor.max_length, predictions_of(predictor, given), given.table
+        predictor.class_names,
+        predictor.max_length,
+        predictions_of(predictor, given),
+        given.table,
+        predictor.changed,
     )
     if as_json:
         tell_json(ctx, predict_output.as_json(predictions))

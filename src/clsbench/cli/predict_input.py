@@ -51,10 +51,9 @@ def format_of_run(record: RunRecord, catalog: Catalog) -> TableFormat:
         UsageError: the run's components are not available.
         PluginError: its data set does not give a format.
     """
-    from clsbench.preparation import stored_spec
-    from clsbench.resolve import resolve
+    from clsbench.preparation import stored_experiment
 
-    experiment = resolve(stored_spec(record), {}, catalog)
+    experiment = stored_experiment(record, catalog)
     format = experiment.dataset.table_format(experiment.spec.data.quoting)
     if not isinstance(format, TableFormat):
         raise PluginError(

@@ -33,12 +33,16 @@ class Prediction(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """The predictions in the order of the texts, and the table that the texts come from, if any."""
+    """The predictions in the order of the texts, and the table that the texts come from, if any.
+
+    ``changed`` says which components of the classifier are not those of its training.
+    """
 
     class_names: Sequence[str]
     max_length: int
     rows: Iterator[Prediction]
     table: Table | None
+    changed: Sequence[str] = ()
 
 
 def check_output(file: Path, form: str | None, source: Path | None) -> str:
@@ -85,15 +89,18 @@ def write_lines(form: str, predictions: Predictions, guard: bool = False) -> Non
 def file_lines(form: str, predictions: Predictions, guard: bool = False) -> Iterator[str]:
     """Lines of CSV, TSV or JSON Lines: all columns of the texts' file, then what was predicted.
 
-    ``guard`` protects spreadsheets from formulas in CSV and TSV.
+    Where a component has changed since training, a last column says so. ``guard`` protects
+    spreadsheets from formulas in CSV and TSV.
     """
+    marks = ("; ".join(predictions.changed),) if predictions.changed else ()
     columns = predictions.table.columns if predictions.table is not None else ("text",)
     added = [*(f"probability_{name}" for name in predictions.class_names), "predicted"]
+    added += ["changed"] if marks else []
     names = unique_names([*columns, *added])
     if form == "jsonl":
         for row, prediction in _with_rows(predictions):
             kept = _kept(predictions.table, row, names) or {"text": prediction.text}
-            answers = (*prediction.probabilities, prediction.predicted)
+            answers = (*prediction.probabilities, prediction.predicted, *marks)
             told = dict(zip(names[len(columns) :], answers, strict=True))
             yield json.dumps({**kept, **told}, ensure_ascii=False) + "\n"
         return
@@ -103,7 +110,7 @@ def file_lines(form: str, predictions: Predictions, guard: bool = False) -> Iter
         table = predictions.table
         cells = [prediction.text] if table is None or row is None else table.cells(row)
         shares = map(str, prediction.probabilities)
-        yield csv_line([*cells, *shares, prediction.predicted], guard, delimiter)
+        yield csv_line([*cells, *shares, prediction.predicted, *marks], guard, delimiter)
 
 
 def _with_rows(predictions: Predictions) -> Iterator[tuple[TableRow | None, Prediction]]:
@@ -130,6 +137,7 @@ def as_json(predictions: Predictions) -> dict[str, Any]:
     return {
         "class_names": predictions.class_names,
         "max_length": predictions.max_length,
+        "changed": list(predictions.changed),
         "predictions": [
             {
                 "text": prediction.text,
@@ -171,4 +179,7 @@ def print_table(predictions: Predictions) -> None:
         shares = [f"{share:.4f}" for share in prediction.probabilities]
         text = " ".join(prediction.text.split())
         table.add_row(plain(prediction.predicted), *shares, plain(text))
-    Console(width=None if on_terminal else 100_000).print(table)
+    console = Console(width=None if on_terminal else 100_000)
+    console.print(table)
+    for change in predictions.changed:
+        console.print(plain(f"CHANGED: {change}", "yellow"))
