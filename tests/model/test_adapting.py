@@ -15,7 +15,7 @@ from clsbench.model.classifier import Classifier
 from clsbench.testing.miniature import miniature_classifier
 from tiny_gpt2 import TinyGPT2
 
-Alias = Literal["none", "weight-and-bias"]
+Alias = Literal["none", "weight-and-bias", "another-weight"]
 
 
 class Wrapper(nn.Module):
@@ -29,6 +29,9 @@ class Wrapper(nn.Module):
         if alias == "weight-and-bias":
             self.weight = base_layer.weight
             self.bias = base_layer.bias
+        if alias == "another-weight":
+            self.weight = nn.Parameter(torch.ones(3))
+            self.bias = nn.Parameter(torch.ones(3))
 
     def forward(self, hidden: Tensor) -> Tensor:
         out: Tensor = self.base_layer(hidden) + self.lora_B(self.lora_A(hidden))
@@ -63,11 +66,14 @@ def tiny_classifier(device: str = "cpu") -> Classifier:
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_apply_adapter_that_renames_parameters_is_refused_with_the_names(device: str) -> None:
+@pytest.mark.parametrize("alias", ["none", "another-weight"])
+def test_apply_adapter_that_renames_parameters_is_refused_with_the_names(
+    device: str, alias: Alias
+) -> None:
     classifier = tiny_classifier(device)
     number = len(list(classifier.backbone.parameters()))
     with pytest.raises(clsbench.PluginError) as refused:
-        apply_adapter(Wraps(), classifier)
+        apply_adapter(Wraps(alias=alias), classifier)
     told = str(refused.value)
     assert f"the adapter Wraps renames or removes 12 of the backbone's {number} parameters" in told
     assert "trf_blocks.0.att.W_query.weight, trf_blocks.0.att.W_query.bias" in told

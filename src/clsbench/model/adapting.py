@@ -20,10 +20,16 @@ def apply_adapter(adapter: Adapter, classifier: nn.Module) -> None:
     Raises:
         PluginError: parameters of the backbone are gone or have other names.
     """
-    before = [name for name, _ in classifier.named_parameters() if _is_backbone(name)]
+    before = {n: p for n, p in classifier.named_parameters() if n.startswith(BACKBONE_PREFIX)}
     adapter.apply(classifier)
     after = dict(classifier.named_parameters())
-    lost = [name.removeprefix(BACKBONE_PREFIX) for name in before if name not in after]
+    present = {id(parameter) for parameter in after.values()}
+    lost = [
+        name.removeprefix(BACKBONE_PREFIX)
+        for name, parameter in before.items()
+        # Another parameter has its name while it is still there: it has another name itself.
+        if name not in after or (after[name] is not parameter and id(parameter) in present)
+    ]
     if lost:
         shown = ", ".join(lost[:_SHOWN]) + (
             f" and {len(lost) - _SHOWN} more" * (len(lost) > _SHOWN)
@@ -36,7 +42,3 @@ def apply_adapter(adapter: Adapter, classifier: nn.Module) -> None:
             "module's parameters as its own too (wrapper.weight = wrapped.weight; where `weight` "
             'is a property, as in peft: wrapper._parameters["weight"] = wrapped.weight)'
         )
-
-
-def _is_backbone(name: str) -> bool:
-    return name.startswith(BACKBONE_PREFIX)
