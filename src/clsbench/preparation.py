@@ -15,7 +15,7 @@ from clsbench.assets import DownloadProgress, locate, obtain
 from clsbench.catalog import Catalog
 from clsbench.components import AXES, Backbone, Component, Dataset
 from clsbench.data.corpus import corpus_problem
-from clsbench.data.labels import label_warnings
+from clsbench.data.labels import label_warnings, named
 from clsbench.data.splits import (
     count_leaked,
     dropped_texts,
@@ -278,7 +278,7 @@ def _ignored_class(facts: DataFacts, ignore_index: int) -> Iterator[str]:
         name = facts.class_names[ignore_index]
         if count := facts.class_counts["train"].get(name):
             yield (
-                f"train.ignore_index={ignore_index} leaves class {name!r} ({count:,} of "
+                f"train.ignore_index={ignore_index} leaves class {named([name])} ({count:,} of "
                 f"{facts.sizes['train']:,} training texts) out of training, so it is not learned"
             )
 

@@ -286,3 +286,16 @@ def test_balancing_to_a_very_rare_class_is_told() -> None:
     assert dropped_texts(corpus, splits) == {"a": 56, "b": 56}
     (warning,) = split_warnings(splits, corpus, chosen)
     assert "cuts every class to the size of 'tiny', which has 4 of 124 texts" in warning
+
+
+def test_long_class_names_are_cut_short() -> None:
+    names = ("a" * 5000, "b" * 5000, "c" * 5000)
+    labels = [i % 2 for i in range(59)] + [2]
+    corpus = Corpus(class_names=names, texts=["x"] * 60, labels=labels)
+    with pytest.raises(UsageError, match="no text of class 'ccc") as refusal:
+        split_corpus(corpus, settings(balance=False, seed=1))
+    assert len(str(refusal.value)) < 500
+    chosen = settings("stratified", balance=False)
+    warnings = split_warnings(split_corpus(corpus, chosen), corpus, chosen)
+    assert len(warnings) == 2
+    assert all(len(warning) < 500 for warning in warnings)

@@ -34,7 +34,7 @@ def split_corpus(corpus: Corpus, settings: DataSettings) -> Splits:
         raise ValueError("data.split.name and data.balance must be set; resolve the spec first")
     counts = Counter(corpus.labels)
     if len(counts) < 2:
-        found = ", ".join(corpus.class_names[label] for label in counts) or "no text at all"
+        found = named([corpus.class_names[label] for label in counts]) or "no text at all"
         raise UsageError(f"a classifier needs texts of two classes or more; the corpus has {found}")
     frame = pd.DataFrame({"label": list(corpus.labels)}).rename_axis("row").reset_index()
     if settings.split.name == "predefined":
@@ -65,13 +65,13 @@ def split_warnings(splits: Splits, corpus: Corpus, settings: DataSettings) -> li
     smallest = min(counts, key=lambda name: counts[name])
     if dropped_texts(corpus, splits) and counts[smallest] <= MOST_RARE:
         warnings.append(
-            f"data.balance=true cuts every class to the size of {smallest!r}, which has "
+            f"data.balance=true cuts every class to the size of {named([smallest])}, which has "
             f"{counts[smallest]} of {len(corpus.texts):,} texts; data.balance=false keeps all"
         )
     advice = _advice(corpus, settings)
     for split in (splits.validation, splits.test):
         if absent := _absent(split, splits):
-            what = f"class {absent[0]!r}" if len(absent) == 1 else f"the classes {named(absent)}"
+            what = f"{'class' if len(absent) == 1 else 'the classes'} {named(absent)}"
             why = "too few texts" if settings.split.name == "stratified" else advice[split.name]
             warnings.append(f"the {split.name} split ({len(split):,} texts) lacks {what}: {why}")
     return warnings
@@ -211,7 +211,7 @@ def _refuse_unusable(splits: Splits, advice: Mapping[str, str]) -> None:
         if not len(split):
             what = "no text"
         elif split.name == "train" and (absent := _absent(split, splits)):
-            what = f"no text of class {absent[0]!r}"
+            what = f"no text of class {named(absent[:1])}"
         else:
             continue
         raise UsageError(

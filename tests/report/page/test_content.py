@@ -6,14 +6,16 @@ import csv
 import io
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from clsbench.catalog import Catalog, load_catalog
 from clsbench.errors import UsageError
 from clsbench.report.page.content import build_page
+from clsbench.report.page.details import data_facts
 from clsbench.report.page.files import report_text, write_text
 from clsbench.results.suite_figures import SuiteFigures
-from record_examples import STAND_INS
+from record_examples import STAND_INS, make_record
 from report_examples import TEXTS, Row, make_figures
 
 
@@ -126,3 +128,14 @@ def test_files_are_written_in_one_go(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
         write_text(tmp_path, "a folder")
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_what_balancing_left_out_is_a_fact_of_the_page() -> None:
+    record = make_record()
+    assert record.data is not None
+    balanced = msgspec.structs.replace(
+        record, data=msgspec.structs.replace(record.data, dropped={"ham": 4078})
+    )
+    (text,) = next(fact.values for fact in data_facts(balanced) if fact.name == "left out")
+    assert text.startswith("4,078 texts (ham 4,078): data.balance=true cuts every class")
+    assert "left out" not in [fact.name for fact in data_facts(record)]
