@@ -481,6 +481,16 @@ def test_fields_of_tomorrow_do_not_hinder_reading(tmp_path: Path) -> None:
     assert read_record(tmp_path / "record.json") == record
 
 
+def test_a_record_without_the_fields_of_today_reads_with_their_defaults(tmp_path: Path) -> None:
+    tree = msgspec.to_builtins(make_record(working_directory="/somewhere"))
+    del tree["working_directory"], tree["data"]["dropped"]
+    (tmp_path / "record.json").write_text(json.dumps(tree))
+    record = read_record(tmp_path)
+    assert record.working_directory is None
+    assert record.data is not None
+    assert record.data.dropped == {}
+
+
 # --- finding a run --------------------------------------------------------------------------------
 
 
