@@ -150,11 +150,12 @@ def axis_named(name: str) -> Axis:
     raise UsageError(f"there is no axis called {name!r}{closest_match_hint(name, choices)}")
 
 
-def load_catalog(plugins: Sequence[str] = ()) -> Catalog:
+def load_catalog(plugins: Sequence[str] = (), skip_failed: bool = False) -> Catalog:
     """Load every installed plugin (entry points) and those named by file or module.
 
     Built-ins come in by entry points like everybody else. An installed plugin that cannot be used
-    is left out and listed in ``failures``; one that is named must work.
+    is left out and listed in ``failures``; one that is named must work, unless ``skip_failed``
+    treats it in the same way.
 
     Raises:
         PluginError: a plugin in ``plugins`` cannot be loaded or breaks its contract.
@@ -162,25 +163,37 @@ def load_catalog(plugins: Sequence[str] = ()) -> Catalog:
     entries: dict[str, dict[str, Entry]] = {axis.name: {} for axis in AXES}
     loaded: dict[str, ModuleType] = {}
     failures: list[Failure] = []
-    for source in _installed():
+
+    def use(source: _Source, named: bool) -> None:
         found: list[Entry] = []
         try:
             module = _load(source)
+            if named and module in loaded.values():  # installed, or named twice
+                return
             _collect(source, module, found)
             _refuse_taken(source, found, entries)
         except PluginError as error:
+            if named and not skip_failed:
+                raise
             claims = frozenset((entry.axis, entry.name) for entry in found)
             failures.append(Failure(source.label, str(error), claims))
-            continue
-        _add(source, module, found, entries, loaded)
-    for source in {source.module: source for source in map(_named, plugins)}.values():
-        found = []
-        module = _load(source)
-        if module in loaded.values():  # installed as well
-            continue
-        _collect(source, module, found)
-        _refuse_taken(source, found, entries)
-        _add(source, module, found, entries, loaded)
+        else:
+            _add(source, module, found, entries, loaded)
+
+    for source in _installed():
+        use(source, named=False)
+    named: dict[str, _Source] = {}
+    for name in plugins:
+        try:
+            source = _named(name)
+        except PluginError as error:
+            if not skip_failed:
+                raise
+            failures.append(Failure(name, str(error), frozenset()))
+        else:
+            named[source.module] = source
+    for source in named.values():
+        use(source, named=True)
     return Catalog(
         MappingProxyType({axis: MappingProxyType(names) for axis, names in entries.items()}),
         MappingProxyType(loaded),

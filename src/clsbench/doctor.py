@@ -72,6 +72,11 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     plugins: tuple[PluginState, ...]
     assets: tuple[AssetState, ...]
 
+    def problems(self) -> bool:
+        """Whether a plugin failed, or an asset that is here is wrong."""
+        failed = any(plugin.failure is not None for plugin in self.plugins)
+        return failed or any(asset.state == "wrong" for asset in self.assets)
+
 
 def diagnose(options: RunOptions, catalog: Catalog) -> Diagnosis:
     """Look at this machine; asks servers for what is missing unless ``options.offline``."""

@@ -76,7 +76,7 @@ def test_the_report(clsbench: Command, tmp_path: Path) -> None:
     wrong.parent.mkdir(parents=True)
     wrong.write_text("not the corpus")
     done = clsbench("doctor", "--offline", "--assets", tmp_path / "assets")
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (1, "")
     for text in (
         "torch",
         "cpu",
@@ -108,9 +108,22 @@ def test_an_installed_plugin_that_failed_is_told(clsbench: Command, tmp_path: Pa
     (info / "entry_points.txt").write_text("[clsbench]\nbroken = nothing_of_that_name\n")
     env = {"PYTHONPATH": str(tmp_path / "site")}
     done = clsbench("doctor", "--offline", env=env)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (1, "")
     assert "Plugins that failed" in done.stdout
     assert "No module named 'nothing_of_that_name'" in done.stdout
     listed = clsbench("list", "heads", env=env)
     assert listed.returncode == 0
     assert "warning: skipped an installed plugin: plugin broken (broken-plugin)" in listed.stderr
+
+
+@pytest.mark.parametrize("name", ["nope", "nowhere/nope.py"])
+@pytest.mark.parametrize("through", ["option", "environment"])
+def test_doctor_with_a_named_plugin_that_fails_lists_it_and_ends_with_1(
+    name: str, through: str, clsbench: Command
+) -> None:
+    given = ["--plugin", name] if through == "option" else []
+    env = {"CLSBENCH_PLUGINS": name} if through == "environment" else {}
+    done = clsbench("doctor", "--offline", "--json", *given, env=env)
+    assert (done.returncode, done.stderr) == (1, "")
+    failed = [p for p in json.loads(done.stdout)["plugins"] if p["failure"] is not None]
+    assert [plugin["plugin"] for plugin in failed] == [name]

@@ -27,7 +27,8 @@ _TITLE = "bold underline"
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Look at this machine: versions, devices, threads, plugins and assets.
 
-    It ends with exit code 0 whatever it finds.
+    Exit codes: 0; 1 a plugin cannot be loaded, or the file of an asset has the wrong content;
+    2 an option is wrong.
 
     \b
     clsbench doctor                asks the servers of what is missing, for 5 s
@@ -45,12 +46,15 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     with only_results_on_stdout():
         from clsbench.doctor import diagnose
 
-        catalog = load_catalog(session.plugins)  # what failed is told below, not as a warning
+        # What failed is in the report, whether it is installed or named.
+        catalog = load_catalog(session.plugins, skip_failed=True)
         diagnosis = diagnose(options, catalog)
     if as_json:
         write_json(diagnosis)
     else:
         print_lines(_lines(diagnosis))
+    if diagnosis.problems():
+        ctx.exit(1)
 
 
 def _lines(diagnosis: Diagnosis) -> Iterator[Line]:
