@@ -76,7 +76,7 @@ def test_a_sweep_with_its_plot_and_table(
         env={"COLUMNS": "150"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "data.padding = 64" in done.stdout
+    assert re.search(r"forward +64 ", done.stdout)
     assert plot.read_text().count("<path") > 10
     rows = list(csv.DictReader(table.open()))
     assert [(row["data.padding"], row["phase"]) for row in rows] == [
@@ -126,6 +126,20 @@ def test_what_fails_at_one_value_leaves_the_others(
     )  # fmt: skip
     assert compared.returncode == 4, compared.stderr
     assert "train step failed: " in compared.stderr
+
+
+@pytest.mark.slow
+def test_where_nothing_is_measured_no_plot_is_drawn(
+    clsbench: Command, spec_file: Path, tmp_path: Path
+) -> None:
+    plot = tmp_path / "plot.svg"
+    done = clsbench(
+        "bench", spec_file, *QUICK, "--quiet", "--phase", "prefix", "--sweep", "train.lr=1,2",
+        "--plot", plot,
+    )  # fmt: skip
+    assert done.returncode == 4
+    assert done.stderr == f"error: nothing was measured; {plot} is not written\n"
+    assert not plot.exists()
 
 
 @pytest.mark.alone

@@ -131,9 +131,9 @@ def bench(
     is measured in the same run. Nothing is trained for good, and nothing stored.
 
     Exit codes: 0; 2 what was asked for is wrong; 3 an asset cannot be had; 4 something could not be
-    measured, since other processes disturbed too much, A of --compare differs from itself, or a
-    phase failed (too little memory, a loss that is not finite); 130 interrupted (what was measured
-    is shown); 143 terminated.
+    measured, since other processes disturbed too much, A of --compare differs from itself, a phase
+    failed (too little memory, a loss that is not finite), or the experiment has none of the phases;
+    130 interrupted (what was measured is shown); 143 terminated.
 
     \b
     clsbench bench --offline
@@ -193,6 +193,10 @@ def bench(
             "processes at work; try again on a quieter machine, with a larger --budget, or with a "
             "higher --load-limit"
         )
+    if not report.measured_anything():
+        file_text = f"; {plot_file} is not written" if plot_file is not None else ""
+        report_error(f"nothing was measured{file_text}")
+        ctx.exit(_NOT_MEASURED_CODE)
     if missing or failed:
         ctx.exit(_NOT_MEASURED_CODE)
 
@@ -306,7 +310,7 @@ def _show(
     try:
         if csv_file is not None:
             write_csv(report, csv_file)
-        if plot_file is not None:
+        if plot_file is not None and report.measured_anything():
             from clsbench.report.growth import save_growth
 
             file = plot_file

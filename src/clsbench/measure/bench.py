@@ -88,6 +88,10 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
     rules: Rules
     points: tuple[Point, ...]
 
+    def measured_anything(self) -> bool:
+        """Whether any phase of any point has a time."""
+        return any(m.seconds is not None for p in self.points for m in p.measurements)
+
 
 Tell = Callable[[str, str], None]
 """Told the value of the variant and the phase that is about to be measured."""

@@ -118,6 +118,11 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     seconds: Interval | None
 
     @property
+    def counted(self) -> int:
+        """How many samples the median is of: those that others did not disturb."""
+        return len(self.samples) - self.dropped
+
+    @property
     def dropped(self) -> int:
         """How many samples others disturbed."""
         return sum(not sample.quiet for sample in self.samples)

@@ -11,10 +11,16 @@ from rich.text import Text
 
 from clsbench.report.console import Console
 from clsbench.report.layout import Row, fitting_table
-from clsbench.report.wording import bytes_text, listed, rate
+from clsbench.report.wording import bytes_text, listed, plain, rate
 
 if TYPE_CHECKING:
-    from clsbench.measure.bench import Amounts, BenchReport, ComparisonReport, PhaseComparison
+    from clsbench.measure.bench import (
+        Amounts,
+        BenchReport,
+        ComparisonReport,
+        PhaseComparison,
+        Point,
+    )
     from clsbench.measure.limits import Limits
     from clsbench.measure.measurement import Measurement
     from clsbench.measure.sampling import Rules
@@ -36,30 +42,44 @@ NOT_MEASURED = "not measured"
 
 
 def print_bench(console: Console, report: BenchReport) -> None:
-    """The conditions, and a table for every point."""
+    """The conditions, and one table: a line for each phase, and for each value of a sweep."""
     for line in _conditions(report):
         console.prose(line, "dim")
-    for point in report.points:
-        console.print()
-        for stand_in in point.stand_ins:
-            told = f"STAND-IN: {stand_in.by} in place of {stand_in.replaced}"
-            console.prose(told, "yellow")
-        if report.swept is not None:
-            console.prose(f"{report.swept} = {point.value}", "bold")
-        if _one_peak(report) is None:
+    told = (
+        f"STAND-IN: {stand_in.by} in place of {stand_in.replaced}"
+        for point in report.points
+        for stand_in in point.stand_ins
+    )
+    for line in dict.fromkeys(told):
+        console.prose(line, "yellow")
+    if _one_peak(report) is None:
+        for point in report.points:
             for line in _peak(point.limits, report.rules):
-                console.prose(line, "dim")
-        rows = [_row(measured, point.limits) for measured in point.measurements]
-        console.print(fitting_table("phase", _HEADERS, [rows], console.width, _OPTIONAL, "--json"))
+                console.prose(_of_point(report, point, line), "dim")
+    by_phase: dict[str, list[Row]] = {}
+    for point in report.points:
         for measured in point.measurements:
-            for told in filter(None, (_unsettled(measured), _held_back(measured))):
-                console.prose(told, "yellow")
+            label = measured.phase if report.swept is None else f"{measured.phase}  {point.value}"
+            by_phase.setdefault(measured.phase, []).append(_row(measured, point.limits, label))
+    if by_phase:
+        name = "phase" if report.swept is None else f"phase, {report.swept}"
+        groups = list(by_phase.values())
+        console.print(fitting_table(name, _HEADERS, groups, console.width, _OPTIONAL, "--json"))
+    for point in report.points:
+        for measured in point.measurements:
+            for line in filter(None, (_unsettled(measured), _held_back(measured))):
+                console.prose(_of_point(report, point, line), "yellow")
         for left_out in point.left_out:
-            told = f"{left_out.phase}: not in this experiment: {left_out.reason}"
-            console.prose(told, "dim")
+            line = f"{left_out.phase}: not in this experiment: {left_out.reason}"
+            console.prose(_of_point(report, point, line), "dim")
         for failed in point.failed:
-            told = f"{failed.phase}: failed: {failed.reason}"
-            console.prose(told, "red")
+            line = f"{failed.phase}: failed: {failed.reason}"
+            console.prose(_of_point(report, point, line), "red")
+
+
+def _of_point(report: BenchReport, point: Point, line: str) -> str:
+    """The line behind the value of the sweep that it is about."""
+    return line if report.swept is None else f"{report.swept} = {point.value}: {line}"
 
 
 _NOTICED = 2
@@ -184,7 +204,7 @@ def _csv_cells(measured: Measurement) -> list[object]:
         measured.moved_bytes,
         measured.memory.allocated,
         measured.memory.resident,
-        len(timing.samples),
+        timing.counted,
         timing.dropped,
         timing.stable,
     ]
@@ -236,13 +256,13 @@ def _peak(limits: Limits, rules: Rules) -> Iterator[str]:
         )
 
 
-def _row(measured: Measurement, limits: Limits) -> Row:
+def _row(measured: Measurement, limits: Limits, label: str) -> Row:
     timing = measured.timing
-    count = f"{len(timing.samples) - timing.dropped}"
+    count = f"{timing.counted}"
     samples = f"{count}\n{timing.dropped} dropped" if timing.dropped else count
     if timing.seconds is None:
         cells = (NOT_MEASURED, *("–",) * 6, bytes_text(measured.memory.allocated), samples)
-        return Row(Text(measured.phase), cells)
+        return Row(plain(label), cells)
     flops = measured.per_second(measured.flops) or 0.0
     cells = (
         duration_text(timing.seconds.median),
@@ -255,7 +275,7 @@ def _row(measured: Measurement, limits: Limits) -> Row:
         bytes_text(measured.memory.allocated),
         samples,
     )
-    return Row(Text(measured.phase), cells)
+    return Row(plain(label), cells)
 
 
 def _of_peak(measured: Measurement, limits: Limits) -> str:
