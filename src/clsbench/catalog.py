@@ -11,19 +11,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import pluggy
 
-from clsbench.components import AXES, Axis, Component, signature_problem
-from clsbench.conversion import convert
+from clsbench.components import AXES, Axis, Component
 from clsbench.errors import PluginError, UsageError, closest_match_hint
 from clsbench.hookspecs import PROJECT, LifecycleHooks, RegistrationHooks
 from clsbench.observers import Relay, hook_names, refuse_unknown_hooks
+from clsbench.registration import registration_problem
 from clsbench.sources import FILE_MODULE_PREFIX, is_installed_as_recorded, source_sha256
-from clsbench.spec import ExperimentSpec, Method, component_table
-from clsbench.suite import SuiteSpec, check_suite
+from clsbench.spec import ExperimentSpec, Method
+from clsbench.suite import SuiteSpec
 
 ENTRY_POINT_GROUP = "clsbench"
 
@@ -282,7 +282,7 @@ def _collect(source: _Source, module: ModuleType, found: list[Entry]) -> None:
                 )
             for name, component in registered.items():
                 found.append(Entry(axis.name, name, component, source.distribution, source.version))
-                problem = _problem(axis, name, component)
+                problem = registration_problem(axis, name, component)
                 if problem:
                     problems.append(f"{axis.hook} registers {name!r}: {problem}")
     if problems:
@@ -305,77 +305,6 @@ def _with_source(source: _Source, module: ModuleType, entry: Entry) -> Entry:
         return entry._replace(source_sha256=source_sha256(module, entry.component))
     except PluginError as error:
         raise PluginError(f"plugin {source.label}: {error}") from error
-
-
-def _problem(axis: Axis, name: object, component: object) -> str | None:
-    if not isinstance(name, str) or not name or set(name) & set(':,="\n '):
-        return "a name is text without spaces, colons, commas, quotes and equals signs"
-    if axis.kind in (Method, ExperimentSpec, SuiteSpec):
-        if not isinstance(component, axis.kind):
-            return f"expected a clsbench.{axis.kind.__name__}, got {_type_name(component)}"
-        try:
-            if isinstance(component, SuiteSpec):
-                check_suite(component, "it")
-            elif isinstance(component, Method):
-                _check_method(component)
-        except UsageError as error:
-            return str(error)
-        return None
-    if not isinstance(component, type) or not issubclass(component, axis.kind):
-        return f"expected a class derived from clsbench.{axis.kind.__name__}, got " + (
-            _type_name(component)
-        )
-    if problem := class_problem(component):
-        return problem
-    if not (component.__doc__ or "").strip():
-        return "its class has no docstring; its first line is the help text"
-    return None
-
-
-def class_problem(component: type[Any]) -> str | None:
-    """Why a class cannot be a component, judged by its options; ``None`` if it can."""
-    try:
-        msgspec.json.Decoder(component)  # refuses unions that it could not tell apart
-        described = msgspec.inspect.type_info(component)
-    except Exception as error:  # such as a postponed annotation that cannot be resolved
-        return f"its options cannot be read: {type(error).__name__}: {error}"
-    assert isinstance(described, msgspec.inspect.StructType)
-    for field in described.fields:
-        if field.name == "name":
-            return "an option cannot be called 'name': that is the component's own"
-        if not _is_plain(field.type):
-            return f"the option {field.name!r} is no text, number, true or false, list or table"
-    libraries = component.libraries
-    if not isinstance(libraries, tuple) or not all(isinstance(each, str) for each in libraries):
-        return "libraries are names: libraries: ClassVar[tuple[str, ...]] = ('transformers',)"
-    return signature_problem(component)
-
-
-def _check_method(method: Method) -> None:
-    """Refuse what does not name its parts as text or table.
-
-    Raises:
-        UsageError: see above.
-    """
-    method = convert(msgspec.to_builtins(method), Method, "the method")
-    for key, choice in method.changes().items():
-        if not isinstance(component_table(choice).get("name"), str):
-            raise UsageError(
-                f"{key} = {choice!r}: expected NAME, NAME:OPTION=VALUE or such a table"
-            )
-
-
-def _is_plain(described: msgspec.inspect.Type) -> bool:
-    """Whether TOML can hold it, as far as its outermost type tells."""
-    if isinstance(described, msgspec.inspect.Metadata):
-        described = described.type
-    if isinstance(described, msgspec.inspect.UnionType):
-        return all(map(_is_plain, described.types))
-    return not isinstance(described, msgspec.inspect.CustomType | msgspec.inspect.RawType)
-
-
-def _type_name(value: object) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 def _refuse_taken(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from clsbench.catalog import Catalog, Entry, class_problem
+from clsbench.catalog import Catalog, Entry
 from clsbench.components import (
     AXES,
     METHOD,
@@ -29,6 +29,7 @@ from clsbench.components import (
 from clsbench.conversion import convert
 from clsbench.decoding import DecodingError, decode_text, read_bytes
 from clsbench.errors import PluginError, UsageError
+from clsbench.registration import class_problem
 from clsbench.sources import source_sha256
 from clsbench.spec import (
     ComponentTable,
