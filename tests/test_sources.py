@@ -217,6 +217,18 @@ def test_source_of_an_editable_install_counts_beside_its_version(
     assert source_of() != before.source_sha256
 
 
+def test_source_that_changed_since_its_import_is_refused_until_it_is_reloaded(
+    folder: Path,
+) -> None:
+    write(folder, {"my_plugin.py": head("import my_helper"), "my_helper.py": "a = 1\n"})
+    entry_of("my_plugin")
+    write(folder, {"my_helper.py": "a = 22\n"})
+    with pytest.raises(PluginError, match="the source of my_helper has changed since this process"):
+        load_catalog(["my_plugin"])
+    importlib.reload(sys.modules["my_helper"])
+    assert load_catalog(["my_plugin"]).entry("heads", "own").source_sha256 == source_of("my_plugin")
+
+
 def test_built_ins_are_known_by_version() -> None:
     for entries in load_catalog().entries.values():
         for entry in entries.values():

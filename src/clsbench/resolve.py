@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -206,7 +206,7 @@ def with_instances(changes: Mapping[str, Any], catalog: Catalog) -> Catalog:
 def _entry_of_class(axis: Axis, kind: type[Component]) -> Entry:
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", kind.__name__)
     name = "-".join(words).lower() or kind.__name__
-    module = sys.modules[kind.__module__]
+    module = sys.modules.get(kind.__module__, ModuleType(kind.__module__))
     file = getattr(module, "__file__", None)
     origin = Path(file).name if module.__name__ == "__main__" and file else module.__name__
     try:

@@ -31,6 +31,8 @@ from clsbench.errors import PluginError
 FILE_MODULE_PREFIX = "clsbench_plugin_"
 """Begins the name of a module that is loaded from a file; the rest says where the file lies."""
 
+_SEEN = "_clsbench_sha256"
+
 _OUTSIDE = ("clsbench", "__main__")
 
 
@@ -39,7 +41,7 @@ def source_sha256(module: ModuleType, component: type) -> str:
     class, and of what they import; where these files lie does not count.
 
     Raises:
-        PluginError: there is no source to be read.
+        PluginError: there is no source to be read, or it is not what this process has imported.
     """
     root = _root(module, component)
     search = _Search(root)
@@ -49,6 +51,7 @@ def source_sha256(module: ModuleType, component: type) -> str:
         source = pending.pop()
         if source.name not in found:
             found[source.name] = hashlib.sha256(source.content).hexdigest()
+            _refuse_stale(source.name, found[source.name])
             pending += search.modules(_imports(source))
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
@@ -97,6 +100,19 @@ def _root(module: ModuleType, component: type) -> _Source:
         depth = name.count(".") + hasattr(module, "__path__")
         home = folders[min(depth, len(folders) - 1)].resolve()
     return _Source(name, (module.__package__ or "") if name else "", content, home)
+
+
+def _refuse_stale(name: str, sha256: str) -> None:
+    """A module that was imported runs as it was then, whatever its file holds now.
+
+    What was seen first is noted at its spec, which a reload replaces.
+    """
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    if spec is not None and vars(spec).setdefault(_SEEN, sha256) != sha256:
+        raise PluginError(
+            f"the source of {name} has changed since this process imported it, so that the old "
+            "code would run; start Python anew, or reload it (importlib.reload)"
+        )
 
 
 def _read(spec: ModuleSpec) -> bytes | None:

@@ -65,6 +65,52 @@ def test_what_cannot_be_is_refused_at_once(clsbench: Command, tmp_path: Path) ->
         assert not list((tmp_path / "cwd").iterdir()), "nothing is left behind"
 
 
+PLUGIN = """
+import clsbench
+import own_helper
+
+
+class Own(clsbench.Head):
+    '''A head whose helper decides whether it has a bias.'''
+
+    def build(self, hidden_size, num_classes):
+        import torch
+
+        return torch.nn.Linear(hidden_size, num_classes, bias=own_helper.BIAS)
+
+
+@clsbench.hookimpl
+def clsbench_register_heads():
+    return {"own": Own}
+"""
+
+
+@pytest.mark.slow
+def test_a_suite_runs_again_what_an_edited_helper_of_a_plugin_changes(
+    clsbench: Command, spec_file: Path, tmp_path: Path
+) -> None:
+    """By ``--plugin MODULE``; the same content under another name is no change."""
+    suite, data = tmp_path / "own.toml", tmp_path / "renamed.csv"
+    suite.write_text(
+        f'base = "{spec_file}"\nchanges = {{"train.epochs" = 1, head = "own"}}\n'
+        '[[rows]]\ntitle = "the head"\nchanges = {freezing = "head-only"}\n'
+    )
+    (tmp_path / "own_plugin.py").write_text(PLUGIN)
+    helper = tmp_path / "own_helper.py"
+    counts = []
+    for content in ("BIAS = True\n", "BIAS = False\n", "BIAS = True\n"):
+        helper.write_text(content)
+        done = clsbench(
+            "--plugin", "own_plugin", "suite", suite, "--out", tmp_path / "runs",
+            *(("--set", f"dataset.path={data}") if data.exists() else ()),
+            env={"PYTHONPATH": str(tmp_path)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        counts.append(len(finished(tmp_path / "runs")))
+        data.write_bytes(spec_file.with_name("fruit.csv").read_bytes())
+    assert counts == [1, 2, 2]
+
+
 @pytest.mark.slow
 def test_a_suite_from_a_file(clsbench: Command, suite_file: Path, tmp_path: Path) -> None:
     store = tmp_path / "runs"
