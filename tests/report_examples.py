@@ -20,6 +20,7 @@ from record_examples import SIZES, make_record, make_spec
 
 TEXTS = SIZES["test"]
 BASELINES = ("majority", "tfidf-logreg:ngrams=1,c=1.0")
+TITLES = {BASELINES[0]: "the most frequent class", BASELINES[1]: "TF-IDF + logistic regression"}
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,8 +116,13 @@ def _write_run(
             _record(number, seed, row, class_names),
             metrics=Metrics(train=test, validation=test, test=test),
             baselines=tuple(
-                BaselineResult(component=name, metrics=_three(labels, each, class_names), seconds=s)
-                for name, each, s in zip(names, by_baseline, (0.01, 0.4), strict=False)
+                BaselineResult(
+                    component=name,
+                    metrics=_three(labels, each, class_names),
+                    seconds=seconds,
+                    title=TITLES.get(name, ""),
+                )
+                for name, each, seconds in zip(names, by_baseline, (0.01, 0.4), strict=False)
             ),
             phases_seconds={"data": 1.0, "training": row.seconds, "evaluation": 2.0},
         ),

@@ -74,6 +74,8 @@ def test_a_run_leaves_everything_behind(finished: FinishedRun) -> None:
         "accuracy.pdf",
         "accuracy.svg",
         "baselines.csv",
+        "baselines.json",
+        "baselines.safetensors",
         "classifier.safetensors",
         "loss.pdf",
         "loss.svg",

@@ -8,7 +8,7 @@ form (``last-blocks:n=2``) all derive from the class.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -279,6 +279,19 @@ class Baseline(Component, frozen=True):
         generators of Python, NumPy and PyTorch are seeded with it before each call, too.
         """
         raise _unwritten(self, "build")
+
+    def from_state(self, state: Mapping[str, Any]) -> Any:
+        """The fitted estimator whose method ``state()`` gave ``state``; it can ``predict(texts)``.
+
+        An estimator with a method ``state()`` is stored with its run, for ``clsbench predict
+        --baseline``. The state maps text to NumPy arrays of finite numbers, and to values that JSON
+        holds as they are: numbers, text, true, false, null, lists, and mappings with text as keys.
+        """
+        raise _unwritten(self, "from_state")
+
+    def title(self) -> str:
+        """What reports call it, such as ``TF-IDF + logistic regression``; empty: its name."""
+        return ""
 
 
 class Executor(Component, frozen=True):

@@ -36,6 +36,7 @@ from clsbench.preparation import PreparedData, PreparedFiles, prepare_data, prep
 from clsbench.record import FastPath, RunRecord
 from clsbench.resolve import Experiment
 from clsbench.results.answers import write_baseline_answers, write_predictions
+from clsbench.results.baseline_states import write_states
 from clsbench.results.disk import storing_error
 from clsbench.results.integrity import files_sha256
 from clsbench.results.store import (
@@ -213,6 +214,9 @@ def run_experiment(
                         checks += (str(problem),)
                     else:
                         baselines.append(scored)
+                        if scored.state_problem is not None:
+                            logger.warning("%s", scored.state_problem)
+                            checks += (scored.state_problem,)
         except KeyboardInterrupt as interruption:
             status, error = "interrupted", str(interruption) or "interrupted by the user"
         except Exception as problem:
@@ -315,6 +319,8 @@ def _store(
         if baselines:
             called = {scored.result.component: scored.called for scored in baselines}
             write_baseline_answers(directory, data.splits, called)
+        states = {s.result.component: s.state for s in baselines if s.state is not None}
+        write_states(directory, states)
         record = replace(record, files_sha256=files_sha256(directory))
         write_record(directory, record)
         _draw(record, directory)

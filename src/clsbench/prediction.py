@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +15,9 @@ from clsbench.catalog import Catalog
 from clsbench.components import Tokenizer
 from clsbench.data.tokens import TokenRows, pad_rows
 from clsbench.environment import choose_device, circumstances
-from clsbench.errors import ClsbenchError, UsageError
+from clsbench.errors import ClsbenchError, PluginError, UsageError
 from clsbench.fastpath.forward import Forward
-from clsbench.identity import DECIDE_PREDICTIONS, changes_since, identify
+from clsbench.identity import DECIDE_PREDICTIONS, Change, changes_since, identify
 from clsbench.model.build import build_classifier
 from clsbench.model.checkpoint import (
     CLASSIFIER_FILE,
@@ -27,10 +28,12 @@ from clsbench.model.checkpoint import (
 from clsbench.model.classifier import Classifier
 from clsbench.options import RunOptions
 from clsbench.preparation import stored_experiment
-from clsbench.record import RunRecord
-from clsbench.resolve import Experiment
+from clsbench.results.baseline_states import read_state
 from clsbench.results.integrity import check_file
-from clsbench.results.store import read_record
+from clsbench.results.store import StoredRun, read_record
+from clsbench.seeding import torch_seeded
+from clsbench.spec import format_component
+from clsbench.training.scoring import checked_labels, predict_labels
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +101,71 @@ class Predictor:
         return probabilities
 
 
+class BaselinePredictor:
+    """A stored baseline, ready to read texts; it has no probabilities."""
+
+    def __init__(
+        self,
+        component: str,
+        estimator: Any,
+        class_names: tuple[str, ...],
+        seed: int,
+        changed: Sequence[str] = (),
+    ) -> None:
+        self.changed = changed
+        self.class_names = class_names
+        self._component = component
+        self._estimator = estimator
+        self._seed = seed
+
+    def predict(self, texts: Sequence[str]) -> np.ndarray:
+        """The class of each text (N,) int64, by its place in ``class_names``.
+
+        Raises:
+            PluginError: the baseline fails.
+        """
+        try:
+            answers = predict_labels(self._estimator, texts, self._seed)
+        except Exception as error:
+            raise PluginError(
+                f"baseline {self._component} failed: {type(error).__name__}: {error}"
+            ) from error
+        where = f"{self._component}, restored from its run"
+        return checked_labels(answers, len(texts), len(self.class_names), where)
+
+
+def load_baseline(
+    run: StoredRun, name: str, catalog: Catalog, allow_changed: bool = False
+) -> BaselinePredictor:
+    """Restore the baseline ``name`` of a run, which needs none of the backbone's assets.
+
+    Raises:
+        UsageError: its state is not stored, or damaged; or its source has changed since training
+            and ``allow_changed`` is not set.
+        PluginError: its component cannot be made again.
+    """
+    component, state = read_state(run, name)
+    record = run.record
+    tables = [format_component(table) for table in record.spec["baselines"]]
+    if record.data is None or component not in tables:
+        raise UsageError(f"the record of {run.path.name} does not hold the baseline {component}")
+    experiment = stored_experiment(record, catalog)
+    place = tables.index(component)
+    recorded = [each for each in record.plugins if each.axis == "baseline"][place : place + 1]
+    now = identify(experiment, ("baseline",))[place]
+    changed = _changed(changes_since(recorded, [now]), allow_changed)
+    try:
+        with torch_seeded(experiment.spec.seed):
+            estimator = experiment.baselines[place].from_state(state)
+    except Exception as error:
+        raise PluginError(
+            f"baseline {component} cannot be restored from its state: {type(error).__name__}: "
+            f"{error}"
+        ) from error
+    names = record.data.class_names
+    return BaselinePredictor(component, estimator, names, experiment.spec.seed, changed)
+
+
 def load_predictor(
     run: Path,
     options: RunOptions,
@@ -120,7 +188,8 @@ def load_predictor(
     facts = stored_facts(record)
     experiment = stored_experiment(record, catalog)
     spec = experiment.spec
-    changed = _changed(record, experiment, allow_changed)
+    changes = changes_since(record.plugins, identify(experiment, DECIDE_PREDICTIONS))
+    changed = _changed(changes, allow_changed)
     context_length = experiment.backbone.context_length()
     if not 1 <= facts.max_length <= context_length:
         raise UsageError(
@@ -144,17 +213,16 @@ def load_predictor(
     return Predictor(classifier.to(device), tokenizer, facts, options, changed)
 
 
-def _changed(record: RunRecord, experiment: Experiment, allow_changed: bool) -> list[str]:
+def _changed(changes: Sequence[Change], allow_changed: bool) -> list[str]:
     """Which components have other code or files than in training, in words.
 
     Raises:
         UsageError: some have, and that is not allowed.
     """
-    changes = changes_since(record.plugins, identify(experiment, DECIDE_PREDICTIONS))
     changed = [change.text for change in changes if not change.in_version_alone]
     if changed and not allow_changed:
         raise UsageError(
-            f"{'; '.join(changed)}. The classifier would not predict as the one that was trained: "
+            f"{'; '.join(changed)}. It would not predict as what was trained: "
             "restore what has changed or train again; --allow-changed predicts all the same and "
             "marks the predictions"
         )

@@ -145,11 +145,12 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BaselineResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A baseline on the same split."""
+    """A baseline on the same split; ``title`` is what people call it."""
 
     component: str
     metrics: Metrics
     seconds: float
+    title: str = ""
 
 
 class Throughput(msgspec.Struct, frozen=True, kw_only=True):

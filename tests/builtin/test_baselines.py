@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +18,11 @@ from clsbench.builtin.baselines import Majority, TfidfLogreg
 from clsbench.builtin.sms_spam import COLLECTION, SmsSpam
 from clsbench.builtin.synthetic_sms import SyntheticSms
 from clsbench.data.splits import split_corpus
+from clsbench.results.baseline_states import read_state, write_states
+from clsbench.results.store import StoredRun
 from clsbench.spec import DataSettings, SplitSettings
 from clsbench.values import Corpus, Splits
+from record_examples import make_record
 
 SEED = 123
 
@@ -180,10 +184,35 @@ def test_tfidf_warns_of_nothing_where_the_regression_does_not_converge(
 
 
 def test_majority_predicts_the_larger_class() -> None:
-    splits = split_corpus(SyntheticSms(texts=200).load({}, "default"), DataSettings(balance=False))
+    settings = DataSettings(split=SplitSettings(name="book"), balance=False)
+    splits = split_corpus(SyntheticSms(texts=200).load({}, "default"), settings)
     assert predictions(Majority(), splits) == [0] * len(splits.test)
 
 
 def test_majority_prefers_the_first_class_at_a_tie() -> None:
     estimator = Majority().build(SEED).fit(["a", "b", "c", "d"], [1, 0, 1, 0])
     assert list(estimator.predict(["x", "y"])) == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "baseline", [Majority(), TfidfLogreg(), TfidfLogreg(c=1.0, ngrams=2)], ids=str
+)
+@pytest.mark.parametrize(
+    ("texts", "labels"),
+    [
+        (["win 7 now", "see you", "win 7", "see 好", "win it 7", "you see"], [0, 1, 0, 1, 0, 1]),
+        (["red one", "blue two", "green six"] * 3, [0, 1, 2] * 3),
+        (["", " "], [1, 0]),
+        (["only", "one"], [1, 1]),
+        (["a", "b"], [0, 1]),
+    ],
+)
+def test_a_restored_baseline_predicts_what_the_fitted_one_predicts(
+    tmp_path: Path, baseline: clsbench.Baseline, texts: list[str], labels: list[int]
+) -> None:
+    fitted = baseline.build(SEED).fit(texts, labels)
+    write_states(tmp_path, {"baseline": fitted.state()})
+    run = StoredRun(tmp_path, make_record())
+    restored = baseline.from_state(read_state(run, "baseline").state)
+    asked = [*texts, "win", "unheard 7", "", "😀", "SEE", "you see green 好"]
+    assert list(restored.predict(asked)) == list(fitted.predict(asked))

@@ -47,6 +47,44 @@ def test_texts_from_arguments_stdin_and_csv_agree(
         assert max(shares, key=shares.__getitem__) == text.split()[0]
 
 
+def baseline_answers(run: Path, baseline: str) -> dict[int, str]:
+    """What a baseline predicted in its run, by row of the corpus."""
+    with (run / "baselines.csv").open() as lines:
+        rows = csv.DictReader(lines)
+        return {int(row["row"]): row[baseline] for row in rows}
+
+
+@pytest.mark.parametrize("name", ["tfidf-logreg", "majority"])
+def test_a_stored_baseline_predicts_what_it_predicted_in_its_run_without_the_weights(
+    finished: dict[str, Any], spec_file: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(finished["path"])
+    (component,) = (b["component"] for b in finished["baselines"] if name in b["component"])
+    (run / "classifier.safetensors").rename(run / "away")
+    try:
+        file = spec_file.parent / "fruit.csv"
+        done = in_process(run, "--baseline", name, "--csv", file, "--format", "csv")
+    finally:
+        (run / "away").rename(run / "classifier.safetensors")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert list(rows[0]) == ["text", "label", "predicted"]
+    expected = baseline_answers(run, component)
+    assert len(rows) == len(expected)
+    assert {row: each["predicted"] for row, each in enumerate(rows)} == expected
+
+
+def test_a_baseline_that_is_not_stored_is_refused_with_those_that_are(
+    finished: dict[str, Any],
+) -> None:
+    said = "stored with it: majority, tfidf-logreg:ngrams=1,c=auto"
+    with pytest.raises(ClsbenchError, match=said):
+        in_process(finished["path"], "--baseline", "tfidf", "a text")
+    answer = json.loads(
+        in_process(finished["path"], "--baseline", "majority", "x", "--json").stdout
+    )
+    assert answer["predictions"] == [{"text": "x", "predicted": answer["class_names"][0]}]
+
+
 def test_the_probabilities_are_those_of_the_run(
     clsbench: Command, finished: dict[str, Any], spec_file: Path
 ) -> None:

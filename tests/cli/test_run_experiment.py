@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -67,6 +68,15 @@ def test_the_result_is_a_table_on_stdout(clsbench: Command, spec_file: Path) -> 
     assert done.stderr == ""
     for text in ("fruit", "test", "tfidf-logreg", "runs/", "record.json"):
         assert text in done.stdout
+    *_, answer, next_, predict, report = done.stdout.splitlines()
+    assert answer.startswith("Use TF-IDF + logistic regression: 100.00 % in ")
+    assert next_ == "Next:"
+    predict_words, report_words = shlex.split(predict), shlex.split(report)
+    assert predict_words[1] == "predict"
+    assert predict_words[3:] == ["--baseline", "tfidf-logreg", "a text"]
+    assert report_words[1:] == ["report", predict_words[2]]
+    for words in (predict_words, report_words):
+        assert clsbench(*words[1:]).returncode == 0
 
 
 @pytest.mark.slow

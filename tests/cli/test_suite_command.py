@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -128,6 +129,8 @@ def test_a_suite_from_a_file(clsbench: Command, suite_file: Path, tmp_path: Path
     assert "= row 1" in done.stdout
     assert "baseline tfidf-logreg" in done.stdout
     assert "row 2 finished in" in done.stderr
+    assert done.stdout.splitlines()[-1] == f"  clsbench report layers --out {store}"
+    assert re.search("\n(Use|No single row wins: ) .*\nNext:\n  clsbench predict ", done.stdout)
     assert len(finished(store)) == 2
 
     wide = clsbench("suite", suite_file, "--out", store, env={"COLUMNS": "180"})

@@ -86,3 +86,65 @@ class Seedless(clsbench.Baseline, frozen=True):
 def test_a_baseline_whose_build_takes_no_seed_is_refused_by_name() -> None:
     with pytest.raises(PluginError, match=r"drawing: its method build\(\) .* build\(self, seed\)"):
         score(Seedless(), 123)
+
+
+class Remembering(Guessing):
+    def __init__(self, fault: str) -> None:
+        super().__init__("nowhere", 0)
+        self.fault = fault
+
+    def predict(self, texts: Sequence[str]) -> list[int]:
+        return [len(text) % 2 for text in texts]
+
+    def state(self) -> Any:
+        if self.fault == "raises":
+            raise KeyError("lost")
+        return {"value": float("nan") if self.fault == "nan" else 1}
+
+
+class Restored(Remembering):
+    def predict(self, texts: Sequence[str]) -> list[int]:
+        return [1 - label for label in super().predict(texts)]
+
+
+class Storing(clsbench.Baseline, frozen=True):
+    """Has a state, with one fault to choose."""
+
+    fault: str = ""
+
+    def build(self, seed: int) -> Remembering:
+        return Remembering(self.fault)
+
+    def from_state(self, state: Any) -> Remembering:
+        return Restored("") if self.fault == "other" else Remembering("")
+
+
+class OneWay(Storing, frozen=True):
+    """Has a state and no way back."""
+
+    from_state = clsbench.Baseline.from_state
+
+
+@pytest.mark.parametrize(
+    ("baseline", "said"),
+    [
+        (Storing("nan"), "'value', a value that JSON does not hold as it is"),
+        (Storing("raises"), "KeyError: 'lost'"),
+        (Storing("other"), "restored from its state it predicts other classes"),
+        (OneWay(), "has no method from_state()"),
+    ],
+)
+def test_a_baseline_whose_state_does_not_bring_it_back_is_not_stored(
+    baseline: clsbench.Baseline, said: str
+) -> None:
+    scored = score(baseline, 1)
+    assert scored.state is None
+    assert said in (scored.state_problem or "")
+    assert scored.result.metrics.test.n == 64
+
+
+def test_a_baseline_with_a_state_is_stored_and_one_without_is_not() -> None:
+    assert score(Storing(), 1).state == {"value": 1}
+    without = score(Drawing(), 1)
+    assert without.state is None
+    assert without.state_problem is None

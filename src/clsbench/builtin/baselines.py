@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -12,11 +14,39 @@ import clsbench
 class Majority(clsbench.Baseline, frozen=True):
     """Always answers with the most frequent class of the training split."""
 
-    def build(self, seed: int) -> Any:
-        """A dummy classifier; the first class wins where two are equally frequent."""
-        from sklearn.dummy import DummyClassifier
+    def build(self, seed: int) -> MajorityClassifier:
+        """An estimator; the first class wins where two are equally frequent."""
+        return MajorityClassifier()
 
-        return DummyClassifier(strategy="most_frequent")
+    def from_state(self, state: Mapping[str, Any]) -> MajorityClassifier:
+        """The fitted estimator."""
+        return MajorityClassifier(int(state["label"]))
+
+    def title(self) -> str:
+        """What reports call it."""
+        return "the most frequent class"
+
+
+class MajorityClassifier:
+    """A scikit-learn style estimator that predicts one class."""
+
+    def __init__(self, label: int | None = None) -> None:
+        """Hold the class, once it is known."""
+        self.label = label
+
+    def fit(self, texts: Sequence[str], labels: Sequence[int]) -> MajorityClassifier:
+        """Count the classes."""
+        counts = Counter(map(int, labels))
+        self.label = min(counts, key=lambda label: (-counts[label], label))
+        return self
+
+    def predict(self, texts: Sequence[str]) -> list[int | None]:
+        """The class, once for each text."""
+        return [self.label] * len(texts)
+
+    def state(self) -> dict[str, int | None]:
+        """The class."""
+        return {"label": self.label}
 
 
 class TfidfLogreg(clsbench.Baseline, frozen=True):
@@ -38,6 +68,16 @@ class TfidfLogreg(clsbench.Baseline, frozen=True):
         from clsbench.builtin.tfidf import TfidfClassifier  # brings scikit-learn
 
         return TfidfClassifier(self.ngrams, self.c, seed)
+
+    def from_state(self, state: Mapping[str, Any]) -> Any:
+        """The fitted estimator."""
+        from clsbench.builtin.tfidf import TfidfClassifier
+
+        return TfidfClassifier.from_state(state)
+
+    def title(self) -> str:
+        """What reports call it."""
+        return "TF-IDF + logistic regression"
 
 
 @clsbench.hookimpl

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,6 +92,37 @@ class TfidfClassifier:
         else:
             places = scores.argmax(axis=1)
         return self._classes[places]
+
+    def state(self) -> dict[str, Any]:
+        """What was learned, and the options that turn texts into features."""
+        state: dict[str, Any] = {
+            "ngrams": self.ngrams,
+            "character_weight": self._character_weight,
+            "classes": self._classes,
+            "coefficients": self._coefficients,
+            "intercepts": self._intercepts,
+            "groups": list(self._groups),
+        }
+        for name, vectorizer in self._groups.items():
+            state[f"{name}.vocabulary"] = vectorizer.get_feature_names_out().tolist()
+            if vectorizer.use_idf:
+                state[f"{name}.idf"] = vectorizer.idf_
+        return state
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> TfidfClassifier:
+        """The fitted estimator of which :meth:`state` gave ``state``."""
+        self = cls(state["ngrams"], "auto", 0)
+        self._character_weight = state["character_weight"]
+        self._classes = state["classes"]
+        self._coefficients, self._intercepts = state["coefficients"], state["intercepts"]
+        for name in state["groups"]:
+            vectorizer = _vectorizers(self.ngrams)[name]
+            vectorizer.set_params(vocabulary=state[f"{name}.vocabulary"]).fit([""])
+            if vectorizer.use_idf:
+                vectorizer.idf_ = state[f"{name}.idf"]
+            self._groups[name] = vectorizer
+        return self
 
     def _vectorizers(self, texts: Sequence[str]) -> Iterator[tuple[str, Any]]:
         """By name, for each group of which some text has a feature; none for blank texts."""

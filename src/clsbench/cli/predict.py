@@ -26,7 +26,7 @@ from clsbench.cli.session import Session
 from clsbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from clsbench.prediction import Predictor
+    from clsbench.prediction import BaselinePredictor, Predictor
     from clsbench.record import RunRecord
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,12 @@ _SECONDS_BETWEEN_LINES = 10.0
     help="A stored run: its name, the beginning of it, its directory, or latest.",
 )
 @click.argument("texts", nargs=-1, metavar="[TEXT]…", help="Texts; without any, lines of stdin.")
+@click.option(
+    "--baseline",
+    metavar="NAME",
+    help="Predict with a baseline that the run stored, such as tfidf-logreg; it gives classes "
+    "without probabilities.",
+)
 @click.option(
     "--csv",
     "csv_file",
@@ -107,6 +113,7 @@ def predict(
     ctx: click.Context,
     run: str,
     texts: tuple[str, ...],
+    baseline: str | None,
     csv_file: Path | None,
     column: str | None,
     input_format: str | None,
@@ -120,6 +127,8 @@ def predict(
     guard_formulas: bool,
 ) -> None:
     """The probability of each class for each text, from the classifier that a run stored.
+
+    With --baseline the class of each text, from a baseline that was stored with the run.
 
     There is one prediction for each row of a file or line of stdin, in their order, for blank
     texts too. A blank line is a row where a file has one column, and is skipped where it has
@@ -141,11 +150,11 @@ def predict(
     shown = "csv" if form == "tsv" else form or ("json" if as_json else "table")
     check_guard_formulas(guard_formulas, shown)
 
-    from clsbench.results.store import find_run, read_record
+    from clsbench.results.store import StoredRun, find_run, read_record
 
     path = find_run(options.out, run)
     record = read_record(path)
-    _warn_of(record)
+    _warn_of(record, ("dataset",) if baseline is not None else ("dataset", "backbone"))
     catalog = session.catalog()
     if csv_file is not None:
         format = predict_input.format_of_run(record, catalog)
@@ -159,17 +168,18 @@ def predict(
 
     from clsbench.cli.downloads import showing_downloads
     from clsbench.cli.output import only_results_on_stdout
-    from clsbench.prediction import load_predictor
+    from clsbench.prediction import load_baseline, load_predictor
 
     with only_results_on_stdout(), showing_downloads(session.quiet) as progress:
-        predictor = load_predictor(path, options, catalog, progress, allow_changed)
-    predictions = Predictions(
-        predictor.class_names,
-        predictor.max_length,
-        predictions_of(predictor, given),
-        given.table,
-        predictor.changed,
-    )
+        if baseline is not None:
+            restored = load_baseline(StoredRun(path, record), baseline, catalog, allow_changed)
+            rows = baseline_predictions(restored, given)
+            names, most, changed = restored.class_names, None, restored.changed
+        else:
+            predictor = load_predictor(path, options, catalog, progress, allow_changed)
+            rows = predictions_of(predictor, given)
+            names, most, changed = predictor.class_names, predictor.max_length, predictor.changed
+    predictions = Predictions(names, most, rows, given.table, changed, baseline is None)
     if as_json:
         tell_json(ctx, predict_output.as_json(predictions))
     elif output is not None and form is not None:
@@ -197,9 +207,9 @@ def _check_options(
         raise UsageError("--encoding belongs to --csv FILE or stdin, not to texts as arguments")
 
 
-def _warn_of(record: RunRecord) -> None:
-    """What one should know before one trusts the answers."""
-    for stand_in in record.stand_ins:
+def _warn_of(record: RunRecord, axes: tuple[str, ...]) -> None:
+    """What one should know before one trusts the answers: stand-ins on ``axes``, how it ended."""
+    for stand_in in (each for each in record.stand_ins if each.axis in axes):
         logger.warning(
             "this classifier was made with a stand-in: %s in place of %s",
             stand_in.by,
@@ -207,6 +217,16 @@ def _warn_of(record: RunRecord) -> None:
         )
     if record.status != "finished":
         logger.warning("the run was %s: %s", record.status, record.error)
+
+
+def baseline_predictions(predictor: BaselinePredictor, given: Texts) -> Iterator[Prediction]:
+    """A baseline's predictions in portions."""
+    for start in range(0, len(given.texts), PORTION_TEXTS):
+        portion = given.texts[start : start + PORTION_TEXTS]
+        for text, label in zip(portion, predictor.predict(portion), strict=True):
+            yield Prediction(text, (), predictor.class_names[int(label)])
+    if not given.texts:
+        logger.warning("there were no texts to classify")
 
 
 def predictions_of(

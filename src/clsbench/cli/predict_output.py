@@ -25,7 +25,10 @@ _ENDINGS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".nd
 
 
 class Prediction(NamedTuple):
-    """A text, the probability of each class, and the class that has the largest."""
+    """A text, the probability of each class, and the class that is predicted.
+
+    A baseline gives no probabilities.
+    """
 
     text: str
     probabilities: tuple[float, ...]
@@ -39,10 +42,11 @@ class Predictions(NamedTuple):
     """
 
     class_names: Sequence[str]
-    max_length: int
+    max_length: int | None
     rows: Iterator[Prediction]
     table: Table | None
     changed: Sequence[str] = ()
+    with_probabilities: bool = True
 
 
 def check_output(file: Path, form: str | None, source: Path | None) -> str:
@@ -94,7 +98,8 @@ def file_lines(form: str, predictions: Predictions, guard: bool = False) -> Iter
     """
     marks = ("; ".join(predictions.changed),) if predictions.changed else ()
     columns = predictions.table.columns if predictions.table is not None else ("text",)
-    added = [*(f"probability_{name}" for name in predictions.class_names), "predicted"]
+    probabilities = predictions.class_names if predictions.with_probabilities else ()
+    added = [*(f"probability_{name}" for name in probabilities), "predicted"]
     added += ["changed"] if marks else []
     names = unique_names([*columns, *added])
     if form == "jsonl":
@@ -141,15 +146,20 @@ def as_json(predictions: Predictions) -> dict[str, Any]:
         "predictions": [
             {
                 "text": prediction.text,
-                "probabilities": dict(
-                    zip(predictions.class_names, prediction.probabilities, strict=True)
-                ),
+                **_probabilities(predictions, prediction),
                 "predicted": prediction.predicted,
                 **({} if table is None else {"columns": _raw(_kept(table, row, names))}),
             }
             for row, prediction in _with_rows(predictions)
         ],
     }
+
+
+def _probabilities(predictions: Predictions, prediction: Prediction) -> dict[str, Any]:
+    if not predictions.with_probabilities:
+        return {}
+    by_class = zip(predictions.class_names, prediction.probabilities, strict=True)
+    return {"probabilities": dict(by_class)}
 
 
 def _raw(columns: dict[str, Any]) -> msgspec.Raw:
@@ -171,7 +181,7 @@ def print_table(predictions: Predictions) -> None:
     names = [plain(name) for name in predictions.class_names]
     widest = max(cell_len("predicted"), *(name.cell_len for name in names))
     table.add_column("predicted", style="bold", no_wrap=True, min_width=widest)
-    for name in names:
+    for name in names if predictions.with_probabilities else ():
         width = max(name.cell_len, len("0.0000"))
         table.add_column(name, justify="right", no_wrap=True, min_width=width)
     table.add_column("text", no_wrap=True, overflow="ellipsis", ratio=1 if on_terminal else None)

@@ -108,14 +108,14 @@ def _tell_results(
         plain = [_plain(run) for run in finished]
         tell_json(ctx, {"runs": plain, "summary": _summary(finished)} if several else plain[0])
     else:
-        _print_results(finished, several)
+        _print_results(ctx, finished, several)
     for run in finished:
         if run.record.status in ("interrupted", "failed"):
             kept = f"; what was done is kept in {run.path}" if run.path is not None else ""
             report_error(f"{run.record.error}{kept}")
 
 
-def _print_results(finished: Sequence[FinishedRun], several: bool) -> None:
+def _print_results(ctx: click.Context, finished: Sequence[FinishedRun], several: bool) -> None:
     from clsbench.report.console import Console
     from clsbench.report.terminal import print_dry_run, print_run, print_seeds
 
@@ -127,6 +127,24 @@ def _print_results(finished: Sequence[FinishedRun], several: bool) -> None:
             print_run(console, run.record, run.path)
     if several and any(run.record.status != "planned" for run in finished):
         print_seeds(console, _summary(finished))
+    _print_next_steps(ctx, finished)
+
+
+def _print_next_steps(ctx: click.Context, finished: Sequence[FinishedRun]) -> None:
+    from clsbench.cli.next_steps import write_next_steps
+    from clsbench.report.headline import headline_of_runs
+    from clsbench.results.store import StoredRun
+
+    stored = [
+        StoredRun(run.path, run.record)
+        for run in finished
+        if run.path is not None and run.record.status == "finished"
+    ]
+    if stored:
+        found = headline_of_runs(stored)
+        names = [run.path.name for run in stored]
+        options = chosen_run_options(ctx)
+        write_next_steps(ctx, options, found.sentence, found.contender, stored, names)
 
 
 def _summary(finished: Sequence[FinishedRun]) -> SeedSummary:

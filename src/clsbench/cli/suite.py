@@ -12,6 +12,7 @@ import rich_click as click
 from clsbench.cli.completion import complete_suite
 from clsbench.cli.errors import INTERRUPTED, report_error
 from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.cli.next_steps import write_next_steps
 from clsbench.cli.options import (
     EXPERIMENT,
     WHERE_AND_HOW,
@@ -295,15 +296,21 @@ def _tell_results(
         tell_json(ctx, plain_figures(suite_figures(results, options.out)))
     else:
         from clsbench.report.console import Console
+        from clsbench.report.headline import suite_headline
+        from clsbench.report.page.answer import answer
         from clsbench.report.suite import print_suite
         from clsbench.results.suite_results import read_suite_results
 
-        print_suite(Console(), results, options.out)
+        figures = print_suite(Console(), results, options.out)
         more = len(read_suite_results(options.out, results.name).rows) - len(results.rows)
         if more > 0:
             write_message(
                 f"{more} more rows were run before: clsbench report {results.name} has all"
             )
+        found = suite_headline(figures)
+        runs = [run for row in figures.rows for run in row.runs]
+        best = found.contender if found is not None else None
+        write_next_steps(ctx, options, answer(figures).headline, best, runs, [results.name])
     for row in results.rows:
         for error in row.errors:
             report_error(f"{file}row {row.label} ({row.title}): {error}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from clsbench.printable import printable
 from clsbench.report.console import Console
+from clsbench.report.headline import headline
 from clsbench.report.layout import Row, fitting_table
 from clsbench.report.wording import (
     listed,
@@ -77,6 +78,8 @@ def print_comparison(
         told = f"{hidden} more pairs are part of the correction; --json holds them"
         console.prose(told, "dim")
     _print_disagreements(console, comparison, texts, most_texts)
+    told = headline(comparison, lambda each: each.name).sentence
+    console.prose(told, "bold")
 
 
 def verdict_text(pair: Pair) -> str:

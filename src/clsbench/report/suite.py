@@ -22,7 +22,7 @@ from clsbench.report.wording import (
 )
 from clsbench.results.comparison import found_prefix
 from clsbench.results.suite_figures import RowFigures, SuiteFigures, suite_figures
-from clsbench.results.suite_table import baseline_seconds, state_of
+from clsbench.results.suite_table import state_of
 
 if TYPE_CHECKING:
     from clsbench.results.comparison import Contender
@@ -117,7 +117,7 @@ def _plan_sums(plan: SuitePlan, stored: Collection[str]) -> str:
     return told
 
 
-def print_suite(console: Console, results: SuiteResults, store: Path) -> None:
+def print_suite(console: Console, results: SuiteResults, store: Path) -> SuiteFigures:
     """The rows beside each other, the baselines below, and what is shown of whom."""
     figures = suite_figures(results, store)
     console.prose(f"{results.name}: {results.description}", "bold")
@@ -135,6 +135,7 @@ def print_suite(console: Console, results: SuiteResults, store: Path) -> None:
     width = console.width
     console.print(fitting_table("row", headers, groups, width, _OPTIONAL, "clsbench report"))
     _print_notes(console, figures)
+    return figures
 
 
 def _result_row(figures: RowFigures, marked: bool) -> Row:
@@ -196,7 +197,7 @@ def _baseline_rows(figures: SuiteFigures) -> list[Row]:
     for each in comparison.contenders:
         if each.runs:
             continue
-        seconds = baseline_seconds(figures, each.name)
+        seconds = each.baseline_seconds
         cells = (
             percent(each.accuracy),
             percent_interval(each.interval),

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from clsbench.errors import UsageError
-from clsbench.record import SplitMetrics
+from clsbench.record import BaselineResult, SplitMetrics
 from clsbench.results.answers import Answers, read_answers
 from clsbench.results.calibration import Calibration, calibration
 from clsbench.results.paired import (
@@ -42,7 +42,8 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     :func:`~clsbench.results.seeds.accuracy_interval`. ``calibration_error`` and ``brier`` are means
     over the seeds, ``calibration`` is that of the first. With ``prefix_found`` the seconds hold
     only what was left of the prefix to be computed: :func:`training_cost`.
-    ``stand_ins`` names what took the place of missing assets.
+    ``stand_ins`` names what took the place of missing assets. ``title`` and ``baseline_seconds``,
+    the mean time of fitting and predicting, are a baseline's.
     """
 
     name: str
@@ -59,6 +60,8 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     prefix_found: bool
     ranks: RankRange
     stand_ins: tuple[str, ...]
+    title: str = ""
+    baseline_seconds: float | None = None
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,12 +113,13 @@ class _Side(NamedTuple):
 
 
 def compare_runs(
-    runs: Sequence[StoredRun], names: Mapping[str, str] | None = None
+    runs: Sequence[StoredRun], names: Mapping[str, str] | None = None, alone: bool = False
 ) -> RunComparison:
     """Compare finished runs; those of one experiment are one contender with several seeds.
 
     The baselines of the runs take part, too. ``names`` says what to call the runs, by their
-    directories; otherwise they are called by what tells them apart.
+    directories; otherwise they are called by what tells them apart. With ``alone`` a single
+    contender will do.
 
     Raises:
         UsageError: there are fewer than two contenders, a run did not finish, or the runs did not
@@ -125,7 +129,7 @@ def compare_runs(
     refuse_other_texts(answers)
     first = answers[0][1]
     sides = [*_sides(answers, names), *_baselines(answers)]
-    if len(sides) < 2:
+    if len(sides) < 2 and not alone:
         raise UsageError(
             "there is nothing to compare: the runs named are one experiment, and no baselines were "
             "kept with them"
@@ -193,12 +197,20 @@ def _sides(
 
 
 def _baselines(answers: Sequence[tuple[StoredRun, Answers]]) -> list[_Side]:
-    found: dict[str, _Side] = {}
+    """Each with its predictions by seed, or once where they are the same for every seed."""
+    found: dict[str, dict[int, tuple[StoredRun, np.ndarray]]] = {}
     first, _ = answers[0]
     for run, each in answers:
-        for name, called in each.baselines.items() if trained_alike(first, run) else ():
-            found.setdefault(name, _Side(f"baseline {name}", (run,), {}, {None: called}))
-    return list(found.values())
+        for name, answer in each.baselines.items() if trained_alike(first, run) else ():
+            found.setdefault(name, {}).setdefault(int(run.record.spec["seed"]), (run, answer))
+    sides = []
+    for name, by_seed in found.items():
+        called: dict[int | None, np.ndarray] = {seed: each for seed, (_, each) in by_seed.items()}
+        one, *others = called.values()
+        if all(np.array_equal(one, other) for other in others):
+            called = {None: one}
+        sides.append(_Side(f"baseline {name}", tuple(r for r, _ in by_seed.values()), {}, called))
+    return sides
 
 
 # --- how they compare -----------------------------------------------------------------------------
@@ -252,6 +264,7 @@ def _contender(
     calibrations = [calibration(a.labels, a.probabilities) for a in side.answers.values()]
     record = side.runs[0].record
     trained = bool(calibrations)
+    results = [] if trained else _baseline_results(side)
     return Contender(
         name=side.name,
         runs=tuple(run.path.name for run in side.runs) if trained else (),
@@ -267,6 +280,8 @@ def _contender(
         prefix_found=trained and cost.prefix_found,
         ranks=ranks,
         stand_ins=tuple(dict.fromkeys(s.by for run in side.runs for s in run.record.stand_ins)),
+        title=next((each.title for each in results), ""),
+        baseline_seconds=_mean([each.seconds for each in results]),
     )
 
 
@@ -303,10 +318,14 @@ def _without_leaked(side: _Side) -> float | None:
     for run in side.runs:
         if side.answers:
             figures.append(run.record.metrics.test if run.record.metrics else None)
-        else:
-            name = side.name.removeprefix("baseline ")
-            figures += [b.metrics.test for b in run.record.baselines if b.component == name]
+    if not side.answers:
+        figures += [each.metrics.test for each in _baseline_results(side)]
     return _mean([f.without_leaked.accuracy if f and f.without_leaked else None for f in figures])
+
+
+def _baseline_results(side: _Side) -> list[BaselineResult]:
+    name = side.name.removeprefix("baseline ")
+    return [b for run in side.runs for b in run.record.baselines if b.component == name]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

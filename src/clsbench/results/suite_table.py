@@ -82,14 +82,6 @@ def state_of(figures: RowFigures) -> str:
     return "failed" if figures.row.errors else "not run"
 
 
-def baseline_seconds(figures: SuiteFigures, name: str) -> float | None:
-    """How long a baseline took, on average over the runs that it ran with."""
-    component = name.removeprefix("baseline ")
-    runs = {run.path: run.record for row in figures.rows for run in row.runs}
-    found = [b.seconds for r in runs.values() for b in r.baselines if b.component == component]
-    return sum(found) / len(found) if found else None
-
-
 def baseline_metrics(figures: SuiteFigures, name: str) -> SplitMetrics | None:
     """A baseline's figures on the test texts."""
     component = name.removeprefix("baseline ")
@@ -168,7 +160,7 @@ def _baseline(each: Contender, figures: SuiteFigures, comparison: RunComparison)
         "baseline": True,
         "state": "finished",
         "test_accuracy": each.accuracy,
-        "prefix_and_training_seconds": baseline_seconds(figures, each.name),
+        "prefix_and_training_seconds": each.baseline_seconds,
     }
     metrics = baseline_metrics(figures, each.name)
     if metrics is not None and metrics.without_leaked is not None:

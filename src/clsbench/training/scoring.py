@@ -18,10 +18,11 @@ from clsbench.errors import ClsbenchError, PluginError
 from clsbench.fastpath.forward import Forward
 from clsbench.model.parameters import refuse_non_finite
 from clsbench.record import BaselineResult, Metrics, SplitMetrics
+from clsbench.results.baseline_states import state_problem
 from clsbench.results.calibration import calibration
 from clsbench.results.metrics import split_metrics
 from clsbench.seeding import torch_seeded
-from clsbench.values import Split, Splits
+from clsbench.values import Splits
 
 _REMEDY = "try a smaller learning rate (--set train.lr=…) or --precision fp32"
 
@@ -66,10 +67,16 @@ def score_classifier(forward: Forward, leaks: Leaks, num_classes: int, batch_siz
 
 
 class ScoredBaseline(NamedTuple):
-    """A baseline's figures, and what it called every text: (N,) int64 per split name."""
+    """A baseline's figures, and what it called every text: (N,) int64 per split name.
+
+    ``state`` is what its estimator learned, ``None`` where that is not to be stored;
+    ``state_problem`` says why it cannot be.
+    """
 
     result: BaselineResult
     called: dict[str, np.ndarray]
+    state: Mapping[str, Any] | None = None
+    state_problem: str | None = None
 
 
 def score_baseline(
@@ -85,6 +92,7 @@ def score_baseline(
         raise PluginError(f"baseline {label}: {problem}")
     started = time.perf_counter()
     try:
+        title = str(baseline.title())
         with torch_seeded(seed):
             estimator = baseline.build(seed)
         with torch_seeded(seed):
@@ -93,7 +101,10 @@ def score_baseline(
     except Exception as error:
         raise PluginError(f"baseline {label} failed: {type(error).__name__}: {error}") from error
     num_classes = len(splits.class_names)
-    called = {s.name: _labels(answers[s.name], s, num_classes, label) for s in splits.all()}
+    called = {
+        s.name: checked_labels(answers[s.name], len(s), num_classes, f"{label}, {s.name} split")
+        for s in splits.all()
+    }
     figures = {
         split.name: split_metrics(
             np.array(split.labels),
@@ -104,8 +115,25 @@ def score_baseline(
         for split in splits.all()
     }
     seconds = time.perf_counter() - started
-    result = BaselineResult(component=label, metrics=Metrics(**figures), seconds=seconds)
-    return ScoredBaseline(result, called)
+    result = BaselineResult(
+        component=label, metrics=Metrics(**figures), seconds=seconds, title=title
+    )
+    scored = ScoredBaseline(result, called)
+    if not callable(getattr(estimator, "state", None)):
+        return scored
+    try:
+        state = estimator.state()
+        problem = state_problem(state)
+        if problem is None:
+            again = predict_labels(baseline.from_state(state), splits.test.texts, seed)
+            if not np.array_equal(again, called["test"]):
+                problem = "restored from its state it predicts other classes"
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+    if problem is not None:
+        told = f"baseline {label} is not stored for clsbench predict --baseline: {problem}"
+        return scored._replace(state_problem=told)
+    return scored._replace(state=state)
 
 
 def predict_labels(estimator: Any, texts: Sequence[str], seed: int) -> np.ndarray:
@@ -114,10 +142,14 @@ def predict_labels(estimator: Any, texts: Sequence[str], seed: int) -> np.ndarra
         return np.asarray(estimator.predict(list(texts)))
 
 
-def _labels(answers: np.ndarray, split: Split, num_classes: int, label: str) -> np.ndarray:
-    """A baseline's answers to a split as labels (N,) int64, if that is what they are."""
-    if answers.shape != (len(split),):
-        problem = f"with the shape {answers.shape} to {len(split)} texts, expected one label each"
+def checked_labels(answers: np.ndarray, texts: int, num_classes: int, where: str) -> np.ndarray:
+    """A baseline's answers as labels (N,) int64, if that is what they are.
+
+    Raises:
+        PluginError: they are not; ``where`` names the baseline and what it answered.
+    """
+    if answers.shape != (texts,):
+        problem = f"with the shape {answers.shape} to {texts} texts, expected one label each"
     elif answers.dtype.kind not in "biuf":
         problem = f"{answers.tolist()[0]!r}, expected labels as numbers, as fit() is given them"
     elif not np.isin(answers, np.arange(num_classes)).all():
@@ -125,7 +157,7 @@ def _labels(answers: np.ndarray, split: Split, num_classes: int, label: str) -> 
         problem = f"the label {strange!r}, expected 0 to {num_classes - 1}"
     else:
         return answers.astype(np.int64)
-    raise PluginError(f"baseline {label}: predict() answers {problem} ({split.name} split)")
+    raise PluginError(f"baseline {where}: predict() answers {problem}")
 
 
 def _mask(leaks: Leaks, name: str) -> np.ndarray | None:

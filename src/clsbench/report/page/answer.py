@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from clsbench.report.headline import row_name, short_baseline, suite_headline
 from clsbench.report.page.scatter import FOUND
 from clsbench.report.wording import listed, percent, percent_interval, points, seconds_text
 from clsbench.results.comparison import Contender, RunComparison
 from clsbench.results.seeds import FEWEST_SEEDS
 from clsbench.results.standing import Standing, baselines, smallest_shown, standing, trained
 from clsbench.results.suite_figures import RowFigures, SuiteFigures
-from clsbench.results.suite_table import baseline_seconds
 
 
 class Card(NamedTuple):
@@ -46,11 +46,6 @@ def answer(figures: SuiteFigures) -> Answer:
     return _Told(figures, comparison).answer()
 
 
-def short_baseline(name: str) -> str:
-    """``tfidf-logreg`` for ``baseline tfidf-logreg:ngrams=1,c=1.0``."""
-    return name.removeprefix("baseline ").partition(":")[0]
-
-
 def _question(figures: SuiteFigures, texts: int) -> str:
     finished = sum(
         bool(row.runs)
@@ -82,7 +77,7 @@ def _of_one(figures: SuiteFigures, finished: list[RowFigures]) -> Answer:
     for row in finished:
         if "test" in row.accuracy:
             spread = f" (95 %: {percent_interval(row.interval)})" if row.interval else ""
-            told.append(f"{_row_name(row)}: {percent(row.accuracy['test'].mean)}{spread}")
+            told.append(f"{row_name(row)}: {percent(row.accuracy['test'].mean)}{spread}")
     several = len(finished) > 1
     sentences = ["There was nothing to compare with, so no verdict is given."]
     if several:
@@ -93,10 +88,6 @@ def _of_one(figures: SuiteFigures, finished: list[RowFigures]) -> Answer:
     )
 
 
-def _row_name(row: RowFigures) -> str:
-    return f"row {row.row.label} ({row.row.title})" if row.row.title else f"row {row.row.label}"
-
-
 class _Told:
     """The sentences about one comparison."""
 
@@ -105,6 +96,9 @@ class _Told:
         self.rows = {
             row.contender.name: row for row in reversed(figures.rows) if row.contender is not None
         }
+        found = suite_headline(figures)
+        assert found is not None
+        self.headline = found
         self.ranked = trained(comparison)
         self.best = self.ranked[0]
         self.against = {
@@ -123,7 +117,7 @@ class _Told:
         same = [self.best, *self.alike]
         return Answer(
             question=_question(self.figures, self.comparison.texts),
-            headline=self._headline(),
+            headline=self.headline.sentence,
             sentences=tuple(
                 filter(None, (self._who(), self._baseline(), self._cost(), self._caution()))
             ),
@@ -133,30 +127,14 @@ class _Told:
 
     # --- sentences ---
 
-    def _headline(self) -> str:
-        best, accuracy = self._name(self.best), percent(self.best.accuracy)
-        if not self.ranked[1:]:
-            return f"{_capital(best)} calls {accuracy} of the test texts right."
-        if not self.alike:
-            others = "every other row compared" if self.left_out else "every other row"
-            return f"{_capital(best)} is best: {accuracy}, shown to be better than {others}."
-        count = len(self.alike)
-        rest = "1 other row is" if count == 1 else f"{count} other rows are"
-        if not self.worse:
-            return (
-                f"No row is shown to be best. {_capital(best)} has the highest accuracy, "
-                f"{accuracy}, and none of the others is shown to differ from it."
-            )
-        return (
-            f"No single row wins. {_capital(best)} has the highest accuracy, {accuracy}, but "
-            f"{rest} not shown to differ from it."
-        )
-
     def _who(self) -> str:
         parts = []
         interval = percent_interval(self.best.interval)
         several = len(self.best.seeds) >= FEWEST_SEEDS
         what = "over texts and seeds" if several else "over texts"
+        if self.headline.contender is not self.best:
+            name, accuracy = _capital(self._name(self.best)), percent(self.best.accuracy)
+            parts.append(f"{name} has the highest accuracy of the rows, {accuracy}.")
         parts.append(f"Its 95 % interval {what} is {interval} %.")
         if self.alike:
             parts.append(f"Not shown to differ from it: {self._listed(self.alike)}.")
@@ -175,7 +153,7 @@ class _Told:
         if not found:
             return "No baseline was run beside them."
         top = found[0]
-        seconds = baseline_seconds(self.figures, top.name)
+        seconds = top.baseline_seconds
         took = f" in {seconds_text(seconds)}" if seconds is not None else ""
         name = f"the baseline {short_baseline(top.name)} ({percent(top.accuracy)}{took})"
         stands = self.against[top.name]
@@ -248,18 +226,20 @@ class _Told:
 
     def _cards(self) -> list[Card]:
         best = self.best
-        interval = f", 95 % {percent_interval(best.interval)}"
-        cards = [Card("highest accuracy", percent(best.accuracy), self._name(best) + interval)]
+        highest = max((best, *baselines(self.comparison)), key=lambda each: each.accuracy)
+        whose = self._name(best) if highest is best else short_baseline(highest.name)
+        interval = f", 95 % {percent_interval(highest.interval)}"
+        cards = [Card("highest accuracy", percent(highest.accuracy), whose + interval)]
         if self.ranked[1:]:
             cards.append(
                 Card(
-                    "not shown to differ from it",
+                    "not shown to differ from the best row",
                     f"{len(self.alike)} of {len(self.ranked) - 1}",
                     "other rows, by paired tests with Holm’s correction",
                 )
             )
         for top in baselines(self.comparison)[:1]:
-            seconds = baseline_seconds(self.figures, top.name)
+            seconds = top.baseline_seconds
             took = f" in {seconds_text(seconds)}" if seconds is not None else ""
             verdict = {None: "not tested", "no difference shown": "not shown to differ"}
             stands = self.against[top.name]
@@ -299,7 +279,7 @@ class _Told:
 
     def _name(self, each: Contender) -> str:
         row = self.rows.get(each.name)
-        return _row_name(row) if row is not None else each.name
+        return row_name(row) if row is not None else each.name
 
     def _labels(self, each: Contender) -> list[str]:
         return [

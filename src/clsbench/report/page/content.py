@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from clsbench.errors import UsageError
 from clsbench.record import RunRecord
 from clsbench.report.comparison import comparison_notes
-from clsbench.report.page.answer import Answer, answer, short_baseline
+from clsbench.report.headline import short_baseline
+from clsbench.report.page.answer import Answer, answer
 from clsbench.report.page.commands import row_command, suite_command
 from clsbench.report.page.curves import (
     Panels,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from clsbench.report.page.answer import short_baseline
+from clsbench.report.headline import short_baseline
 from clsbench.report.page.scales import readable_floor
 from clsbench.report.page.scatter import FOUND
 from clsbench.report.wording import bytes_text, percent, percent_interval, points, seconds_text

@@ -1,0 +1,67 @@
+"""How ``run`` and ``suite`` end: what to use, and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from clsbench.cli.output import write_message
+from clsbench.cli.session import Session
+from clsbench.options import DEFAULT_STORE, RunOptions
+
+if TYPE_CHECKING:
+    from clsbench.results.comparison import Contender
+    from clsbench.results.store import StoredRun
+
+
+def write_next_steps(
+    ctx: click.Context,
+    options: RunOptions,
+    sentence: str,
+    best: Contender | None,
+    runs: Sequence[StoredRun],
+    reported: Sequence[str],
+) -> None:
+    """What to use, and the commands that predict with it and that write a report.
+
+    ``sentence`` is about ``best``, if the ``runs`` could be compared; ``reported`` is what the
+    report is to show.
+    """
+    from clsbench.report.console import Console
+    from clsbench.report.headline import BASELINE
+    from clsbench.report.page.commands import shell_line
+    from clsbench.results.baseline_states import stored_baselines
+
+    session = ctx.find_object(Session) or Session()
+    plugins = [word for plugin in session.plugins for word in ("--plugin", plugin)]
+    store = ["--out", str(options.out)] if options.out != DEFAULT_STORE else []
+    console = Console()
+    console.print()
+    console.prose(sentence, "bold")
+    if not runs:
+        return
+    run = runs[0]
+    if best is not None:
+        run = next((each for each in runs if each.path.name in best.runs), run)
+    with_baseline: list[str] = []
+    if best is not None and not best.runs:
+        component = best.name.removeprefix(BASELINE)
+        holding = [each for each in runs if component in stored_baselines(each)]
+        if holding:
+            run = holding[0]
+            with_baseline = ["--baseline", _shortest(component, stored_baselines(run))]
+    assets = [] if with_baseline or options.assets is None else ["--assets", str(options.assets)]
+    predict = ["predict", run.path.name, *with_baseline, "a text", *store, *assets]
+    report = ["report", *reported, *store]
+    write_message("Next:")
+    for words in (predict, report):
+        write_message("  " + shell_line(["clsbench", *plugins, *words]))
+
+
+def _shortest(component: str, others: Sequence[str]) -> str:
+    """Its name alone where no other baseline of the run has the same."""
+    name = component.partition(":")[0]
+    same = [other for other in others if other.partition(":")[0] == name]
+    return name if len(same) == 1 else component

@@ -1,0 +1,178 @@
+"""What baselines learned, written beside their run: arrays as safetensors, the rest as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from clsbench.errors import UsageError
+from clsbench.results.integrity import check_file
+from clsbench.results.store import StoredRun
+
+ARRAYS_FILE = "baselines.safetensors"
+VALUES_FILE = "baselines.json"
+
+
+class _Array(msgspec.Struct, frozen=True):
+    """The form of an array in the file of arrays."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """One baseline: its plain values, and the form of its arrays, by name."""
+
+    values: dict[str, Any]
+    arrays: dict[str, _Array]
+
+
+class _States(msgspec.Struct, frozen=True):
+    """Every baseline of a run by component, and the SHA-256 of the file of arrays."""
+
+    arrays_sha256: str
+    baselines: dict[str, _Entry]
+
+
+class BaselineState(NamedTuple):
+    """A baseline as its spec names it, and what its estimator learned."""
+
+    component: str
+    state: Mapping[str, Any]
+
+
+_DECODER = msgspec.json.Decoder(_States)
+
+
+def state_problem(state: object) -> str | None:
+    """Why ``state`` cannot be stored, in words; ``None`` if it can."""
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+        return f"state() gives {type(state).__name__}, expected a mapping with text as keys"
+    for key, value in state.items():
+        if not isinstance(value, np.ndarray):
+            try:
+                same = msgspec.json.decode(msgspec.json.encode(value)) == value
+            except (TypeError, ValueError, msgspec.MsgspecError, RecursionError):
+                same = False
+            if not same:
+                return f"state() holds {key!r}, a value that JSON does not hold as it is"
+        elif not _is_plain(value.dtype):
+            return f"state() holds {key!r}, an array of {value.dtype}, expected numbers"
+        elif not np.isfinite(value).all():
+            return f"state() holds {key!r}, an array with numbers that are not finite"
+    return None
+
+
+def _is_plain(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "biuf" and dtype.itemsize <= 8 and dtype.isnative
+
+
+def write_states(directory: Path, states: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the states of a run's baselines, by component; nothing where there are none."""
+    if not states:
+        return
+    arrays: dict[str, np.ndarray] = {}
+    entries = {}
+    for number, (component, state) in enumerate(states.items()):
+        own = {key: each for key, each in state.items() if isinstance(each, np.ndarray)}
+        arrays |= {f"{number}.{key}": np.ascontiguousarray(each) for key, each in own.items()}
+        entries[component] = _Entry(
+            {key: each for key, each in state.items() if key not in own},
+            {key: _Array(str(each.dtype), each.shape) for key, each in own.items()},
+        )
+    content = save(arrays)
+    (directory / ARRAYS_FILE).write_bytes(content)
+    stored = _States(hashlib.sha256(content).hexdigest(), entries)
+    (directory / VALUES_FILE).write_bytes(msgspec.json.encode(stored) + b"\n")
+
+
+def stored_baselines(run: StoredRun) -> list[str]:
+    """The components of the baselines whose state is stored with the run, in their order.
+
+    Raises:
+        UsageError: the file that names them is damaged.
+    """
+    states = _read(run)
+    return list(states.baselines) if states is not None else []
+
+
+def read_state(run: StoredRun, name: str) -> BaselineState:
+    """The state of the baseline ``name``: its component, or the beginning that is its name.
+
+    Raises:
+        UsageError: it is not stored with the run, or it is damaged.
+    """
+    states = _read(run)
+    found = list(states.baselines) if states is not None else []
+    component = _named(name, found, run)
+    assert states is not None
+    check_file(run.path, ARRAYS_FILE, run.record)
+    file = run.path / ARRAYS_FILE
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(f"the run {run.path.name} has lost its {ARRAYS_FILE}") from None
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    if hashlib.sha256(content).hexdigest() != states.arrays_sha256:
+        raise UsageError(f"{file} is damaged: its SHA-256 is not the one in {VALUES_FILE}")
+    try:
+        arrays = load(content)
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{file} is damaged: {error}") from None
+    number, entry = found.index(component), states.baselines[component]
+    state: dict[str, Any] = dict(entry.values)
+    for key, form in entry.arrays.items():
+        array = arrays.get(f"{number}.{key}")
+        if array is None or str(array.dtype) != form.dtype or array.shape != form.shape:
+            raise UsageError(
+                f"{file} is damaged: it has no array {key!r} of {form.dtype} {form.shape} of "
+                f"{component}"
+            )
+        state[key] = array
+    problem = state_problem(state)
+    if problem is not None:
+        raise UsageError(f"{file} is damaged: {problem.removeprefix('state() ')}")
+    return BaselineState(component, state)
+
+
+def _named(name: str, stored: Sequence[str], run: StoredRun) -> str:
+    if name in stored:
+        return name
+    matching = [component for component in stored if component.partition(":")[0] == name]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        raise UsageError(
+            f"--baseline {name}: the run {run.path.name} has several: {', '.join(matching)}; name "
+            "one with its options"
+        )
+    ran = [each.component for each in run.record.baselines]
+    if any(name in (component, component.partition(":")[0]) for component in ran):
+        reason = "ran with it, but its state was not stored"
+    else:
+        reason = "has no such baseline"
+    listed = ", ".join(stored) or "none"
+    raise UsageError(
+        f"--baseline {name}: the run {run.path.name} {reason}; stored with it: {listed}"
+    )
+
+
+def _read(run: StoredRun) -> _States | None:
+    file = run.path / VALUES_FILE
+    check_file(run.path, VALUES_FILE, run.record)
+    try:
+        return _DECODER.decode(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{file} is damaged: {error}") from None

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from clsbench.errors import UsageError
+from clsbench.results.baseline_states import (
+    ARRAYS_FILE,
+    VALUES_FILE,
+    read_state,
+    state_problem,
+    stored_baselines,
+    write_states,
+)
+from clsbench.results.store import StoredRun
+from record_examples import make_record
+
+STATE: dict[str, Any] = {
+    "coefficients": np.arange(6.0).reshape(2, 3),
+    "classes": np.array([0, 1]),
+    "nothing": np.zeros((2, 0)),
+    "flags": np.array([True, False]),
+    "number": 3,
+    "weight": 0.1,
+    "vocabulary": ["a", "", "好", "😀", 'quote"', "\x00"],
+    "nested": {"x": [1, None, True]},
+}
+STATES = {"one:n=1": STATE, "one:n=2": {"label": 1}, "two": {"array": np.ones(2, np.float32)}}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> StoredRun:
+    write_states(tmp_path, STATES)
+    return StoredRun(tmp_path, make_record())
+
+
+def test_states_read_back_as_they_were_written(run: StoredRun) -> None:
+    assert stored_baselines(run) == list(STATES)
+    for component, state in STATES.items():
+        found = read_state(run, component)
+        assert found.component == component
+        assert found.state.keys() == state.keys()
+        for key, value in state.items():
+            if isinstance(value, np.ndarray):
+                assert found.state[key].dtype == value.dtype
+                assert np.array_equal(found.state[key], value)
+            else:
+                assert found.state[key] == value
+    assert read_state(run, "two").component == "two"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("one", "has several: one:n=1, one:n=2; name one with its options"),
+        ("three", "has no such baseline; stored with it: one:n=1, one:n=2, two"),
+        ("majority", "ran with it, but its state was not stored; stored with it: one:n=1"),
+    ],
+)
+def test_a_baseline_that_is_not_stored_is_refused_with_those_that_are(
+    run: StoredRun, name: str, said: str
+) -> None:
+    with pytest.raises(UsageError) as error:
+        read_state(run, name)
+    assert said in str(error.value)
+
+
+def test_a_run_without_states_says_so(tmp_path: Path) -> None:
+    write_states(tmp_path, {})
+    run = StoredRun(tmp_path, make_record())
+    assert stored_baselines(run) == []
+    with pytest.raises(UsageError, match="stored with it: none"):
+        read_state(run, "two")
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ([1], "gives list, expected a mapping"),
+        ({1: 2}, "expected a mapping with text as keys"),
+        ({"x": math.nan}, "'x', a value that JSON does not hold"),
+        ({"x": (1, 2)}, "'x', a value that JSON does not hold"),
+        ({"x": object()}, "'x', a value that JSON does not hold"),
+        ({"x": np.array(["a"])}, "'x', an array of <U1, expected numbers"),
+        ({"x": np.array([1, None])}, "'x', an array of object, expected numbers"),
+        ({"x": np.ones(2, ">f8")}, "'x', an array of >f8, expected numbers"),
+        ({"x": np.array([1.0, np.inf])}, "'x', an array with numbers that are not finite"),
+    ],
+)
+def test_what_cannot_be_stored_is_named(state: object, said: str) -> None:
+    assert said in (state_problem(state) or "")
+    assert state_problem(STATE) is None
+
+
+def changed_values(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    file = folder / VALUES_FILE
+    values = json.loads(file.read_text())
+    change(values)
+    file.write_text(json.dumps(values))
+
+
+def other_arrays(folder: Path, arrays: dict[str, Any]) -> None:
+    """Arrays in place of the stored ones, their hash corrected."""
+    content = save(arrays)
+    (folder / ARRAYS_FILE).write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    changed_values(folder, lambda values: values.update(arrays_sha256=digest))
+
+
+@pytest.mark.parametrize(
+    ("damage", "file"),
+    [
+        (lambda folder: (folder / VALUES_FILE).write_text("{"), VALUES_FILE),
+        (lambda folder: (folder / VALUES_FILE).write_text('{"a":' * 100_000), VALUES_FILE),
+        (lambda folder: (folder / VALUES_FILE).write_bytes(b'{"\xff'), VALUES_FILE),
+        (lambda folder: (folder / VALUES_FILE).write_text('{"baselines": 3}'), VALUES_FILE),
+        (lambda folder: (folder / ARRAYS_FILE).unlink(), ARRAYS_FILE),
+        (lambda folder: (folder / ARRAYS_FILE).write_bytes(b"x" * 40), ARRAYS_FILE),
+        (lambda folder: other_arrays(folder, {}), ARRAYS_FILE),
+        (lambda folder: other_arrays(folder, {"2.array": np.ones(3, np.float32)}), ARRAYS_FILE),
+        (lambda folder: other_arrays(folder, {"2.array": np.ones(2)}), ARRAYS_FILE),
+        (
+            lambda folder: other_arrays(folder, {"2.array": np.full(2, np.nan, np.float32)}),
+            ARRAYS_FILE,
+        ),
+    ],
+)
+def test_a_damaged_state_is_refused_by_name(
+    run: StoredRun, damage: Callable[[Path], object], file: str
+) -> None:
+    damage(run.path)
+    with pytest.raises(UsageError, match=file):
+        read_state(run, "two")
