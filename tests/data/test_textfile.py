@@ -8,7 +8,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from clsbench.data.textfile import decode_text, read_text
@@ -60,6 +59,7 @@ def test_decode_text_gives_the_text_without_a_byte_order_mark(encoding: str, dat
         (gzip.compress(b"text\n"), "latin-1", r"^t.csv is compressed with gzip"),
         (zipped("a.csv"), "utf-8", r"^t.csv is a zip archive.*unzip"),
         (zipped("[Content_Types].xml", "xl/a"), "utf-8", r"is a spreadsheet.*CSV UTF-8"),
+        (b"PAR1\x15\x04\x15\0PAR1", "utf-8", r"is a Parquet file.*convert it to CSV"),
         (b"<!DOCTYPE html>\n<html>", "utf-8", r"is an HTML page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "utf-8", r"is a Git LFS pointer"),
     ],
@@ -69,13 +69,6 @@ def test_decode_text_names_what_is_not_text_and_what_to_do(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         decode(data, encoding)
-
-
-def test_decode_text_names_a_parquet_file(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow")
-    pd.DataFrame({"text": ["a"]}).to_parquet(tmp_path / "t.csv")
-    with pytest.raises(UsageError, match=r"is a Parquet file.*convert it to CSV"):
-        read_text(tmp_path / "t.csv", "utf-8", "{}={}".format)
 
 
 @pytest.mark.parametrize("data", [b"PAR1", b"PAR1\ntext", b"BZh9,label\n", b"PK,b\n", b"%PDF,b\n"])
