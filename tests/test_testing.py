@@ -321,6 +321,9 @@ class BackboneModule(MiniatureTransformer):
             return [*stages[:-1], last._replace(run=batch)]
         if self.fault == "same-name":
             return [*stages, stages[-1]]
+        if self.fault in STAGE_NAMES:
+            renamed = STAGE_NAMES[self.fault]
+            return [stage._replace(name=renamed.get(stage.name, stage.name)) for stage in stages]
         if self.fault == "positionwise":
             return [stages[0], stages[1]._replace(positionwise=True), *stages[2:]]
         if self.fault == "at-positions":
@@ -353,6 +356,25 @@ class CarelessPacking(BackboneModule):
         return stage._replace(run=run)
 
 
+def ids_with(
+    text: str, name: str, special: list[int], encode: Callable[[str], list[int]]
+) -> list[int]:
+    """The ids of a text in which ``name`` becomes ``special``."""
+    first, *others = text.split(name)
+    return encode(first) + [n for other in others for n in (*special, *encode(other))]
+
+
+STAGE_NAMES: dict[str, dict[str, str]] = {
+    "layers": {f"block.{n}": f"layer.{n}" for n in range(3)},
+    "from-one": {f"block.{n}": f"block.{n + 1}" for n in range(3)},
+    "gap": {"block.2": "block.3"},
+    "padded-numbers": {f"block.{n}": f"block.0{n}" for n in range(3)},
+    "swapped": {"block.0": "block.1", "block.1": "block.0"},
+    "embedding": {"embeddings": "embedding"},
+    "norm": {"final_norm": "ln_f"},
+}
+
+
 class BackboneTokenizer(MiniatureTokenizer):
     def __init__(self, fault: str) -> None:
         self.fault = fault
@@ -362,7 +384,23 @@ class BackboneTokenizer(MiniatureTokenizer):
             raise ValueError("special token")
         if self.fault == "constant":
             return [1]
-        return super().encode(text)
+        ids = super().encode
+        match self.fault:
+            case "special-id":
+                return ids_with(text, "[CLS]", [63], ids)
+            case "special-behind-space":
+                return [5, *ids_with(text, "<s>", [1], ids)]
+            case "pads":
+                return ids_with(text, "<|endoftext|>", [0, 1], ids)
+            case "drops":
+                return ids_with(text, "</s>", [], ids)
+            case "words" | "special-word":
+                known = {"[MASK]": 61} if self.fault == "special-word" else {}
+                return [
+                    known.get(word, 1 + len(word) % 9 if word.isalpha() else 60)
+                    for word in text.split()
+                ]
+        return ids(text)
 
 
 class BackboneUnderTest(testing.MiniatureBackbone, frozen=True):
@@ -395,8 +433,35 @@ class BackboneUnderTest(testing.MiniatureBackbone, frozen=True):
 
 def test_a_sound_backbone_passes() -> None:
     testing.check_backbone(BackboneUnderTest())
+    testing.check_backbone(BackboneUnderTest(fault="words"))
     testing.check_backbone(testing.MiniatureBackbone(causal=False))
     testing.check_backbone(testing.MiniatureBackbone(blocks=0))
+
+
+class LongContext(testing.MiniatureBackbone, frozen=True):
+    """A context that no check could try in full."""
+
+    def context_length(self) -> int:
+        return 200_000
+
+    def build(self, files: clsbench.Files) -> nn.Module:
+        return Measuring(self.blocks, self.causal, self.context_length())
+
+
+class Measuring(MiniatureTransformer):
+    """Keeps the most positions that it was given."""
+
+    longest = 0
+
+    def prepare(self, input_ids: Tensor, lengths: Tensor) -> Any:
+        Measuring.longest = max(Measuring.longest, input_ids.shape[1])
+        return super().prepare(input_ids, lengths)
+
+
+def test_a_long_context_is_tried_in_part() -> None:
+    Measuring.longest = 0
+    testing.check_backbone(LongContext(blocks=1))
+    assert Measuring.longest == 1024
 
 
 @pytest.mark.parametrize(
@@ -419,6 +484,12 @@ def test_a_sound_backbone_passes() -> None:
         ("at-positions", "block.0: at_positions gives other hidden states than run"),
         ("packs-wrongly", "block.0 gives other hidden states when texts are packed"),
         ("special", "it must take any text"),
+        *((fault, "expected embeddings, block.0, block.1 … in order") for fault in STAGE_NAMES),
+        ("special-id", "reads '[CLS]' in a text as a special token (encode gives [63])"),
+        ("special-behind-space", "reads '<s>' in a text as a special token (encode gives [5, 1])"),
+        ("pads", "reads '<|endoftext|>' in a text as a special token"),
+        ("drops", "reads '</s>' in a text as a special token"),
+        ("special-word", "reads '[MASK]' in a text as a special token (encode gives [61])"),
         ("constant", "different texts the same ids"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import cast
 
 import torch
@@ -17,14 +18,24 @@ from clsbench.values import Files, ParameterInfo
 ROLES = frozenset({"weight", "bias", "norm", "embedding"})
 TEXTS = ("Do you have time", "", "You are a winner", "1", "<|endoftext|> \U0001f600 naïve \x00\n")
 MOST_TOKENS = 12
+LONGEST_TRIED = 1024
+"""The most positions of a text that are tried, however long the backbone's context is."""
+LOOK_ALIKES = (
+    *("<|endoftext|>", "<|im_start|>", "<|padding|>", "<|begin_of_text|>"),
+    *("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"),
+    *("<s>", "</s>", "<pad>", "<mask>", "<unk>", "<bos>", "<eos>"),
+)
+"""The names of special tokens, which stand for themselves where they occur in a text."""
 
 
 def check_backbone(backbone: Backbone, files: Files | None = None) -> None:
     """Check a backbone and its tokenizer; ``files`` says where its assets lie.
 
-    ``describe()`` and ``skeleton()`` tell what ``build()`` makes; the tokenizer takes any text; the
-    stages turn token ids into finite hidden states (B, T, H), the same every time, each text by
-    itself; no stage depends on parameters of a later one (or a frozen prefix could not be kept);
+    ``describe()`` and ``skeleton()`` tell what ``build()`` makes; the tokenizer takes any text, and
+    the names of special tokens in it as ordinary text; the stages are called ``embeddings``,
+    ``block.0`` …, and perhaps ``final_norm``; they turn token ids into finite hidden states
+    (B, T, H), up to :data:`LONGEST_TRIED` positions, the same every time, each text by itself; no
+    stage depends on parameters of a later one (or a frozen prefix could not be kept);
     padding matters only where ``attends_to_padding`` says so; single positions and packed texts
     come out as whole batches do; every parameter has a finite gradient.
 
@@ -48,7 +59,7 @@ def check_backbone(backbone: Backbone, files: Files | None = None) -> None:
     _check_description(backbone, module)
     input_ids, lengths = _batch(rows, tokenizer.pad_token_id)
     _check_stages(backbone, module, input_ids, lengths)
-    whole = backbone.context_length()
+    whole = min(backbone.context_length(), LONGEST_TRIED)
     _hidden(backbone, module, input_ids[:1, :1].expand(1, whole), torch.tensor([whole]))
     # Comparisons in float64, where rounding cannot hide or feign a difference.
     module = module.double()
@@ -83,7 +94,34 @@ def _check_tokenizer(backbone: Backbone, tokenizer: Tokenizer) -> list[list[int]
         require(ids == tokenizer.encode(text), backbone, f"encode({text!r}) differs when repeated")
         rows.append(ids[: min(MOST_TOKENS, backbone.context_length())])
     require(rows[0] != rows[2], backbone, "its tokenizer gives different texts the same ids")
+    for text in LOOK_ALIKES:
+        require(
+            not _is_special(tokenizer, text),
+            backbone,
+            f"its tokenizer reads {text!r} in a text as a special token (encode gives "
+            f"{tokenizer.encode(text)}), expected ordinary text (transformers: "
+            "split_special_tokens=True)",
+        )
     return rows
+
+
+def _is_special(tokenizer: Tokenizer, text: str) -> bool:
+    """Whether ``text`` becomes one id, the padding's id or nothing, where a text of the same shape
+    with other letters does not."""
+
+    def added(word: str) -> int:
+        """The ids that one more ``word`` in a row takes."""
+        return len(tokenizer.encode(word * 3)) - len(tokenizer.encode(word * 2))
+
+    other = re.sub("[a-z]", "q", re.sub("[A-Z]", "Q", text))
+    ids, other_ids = tokenizer.encode(text), tokenizer.encode(other)
+    if tokenizer.pad_token_id in set(ids) - set(other_ids):
+        return True
+    if added(text) <= 1 < added(other):
+        return True
+    # A tokenizer of words has one id for either; it may drop what stands around the word.
+    ordinary = {*other_ids, *tokenizer.encode(text.strip("<>[]|/"))}
+    return len(ids) == 1 and ids[0] not in ordinary
 
 
 def _check_description(backbone: Backbone, module: nn.Module) -> None:
@@ -106,6 +144,14 @@ def _check_description(backbone: Backbone, module: nn.Module) -> None:
         ) from error
     stages = [stage.name for stage in cast(BackboneModule, module).stages()]
     require(len(set(stages)) == len(stages), backbone, f"two stages share a name: {stages}")
+    blocks = [f"block.{number}" for number in range(len(stages))]
+    between = stages[1 : -1 if stages[-1] == "final_norm" else None]
+    require(
+        stages[0] == "embeddings" and between == blocks[: len(between)],
+        backbone,
+        f"its stages are {stages}, expected embeddings, block.0, block.1 … in order, and perhaps "
+        "final_norm: freezing strategies go by these names",
+    )
     for info in described:
         require(info.role in ROLES, backbone, f"{info.name} has the unknown role {info.role!r}")
         require(
