@@ -113,7 +113,7 @@ def test_markdown_and_latex(figures: SuiteFigures, catalog: Catalog) -> None:
     markdown = report_text(figures, "markdown", catalog, None)
     assert markdown.startswith("# a-suite\n")
     assert "| plain \\| row " in markdown
-    assert "**Row 1 (plain \\| row) is best: 95.00 %" in markdown
+    assert "**Use row 1 (plain \\| row): 95.00 %; it is significantly better" in markdown
     latex = report_text(figures, "latex", catalog, None)
     assert "\\toprule" in latex
     assert "test\\_accuracy" in latex
