@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 from importlib import metadata
 from pathlib import Path
@@ -183,6 +184,22 @@ def test_file_that_cannot_be_read_is_a_mistake_of_the_user(tmp_path: Path) -> No
     catalog = plugin(tmp_path)
     experiment = resolve(BASE, {"head": "own:file=/dev/null"}, catalog)
     with pytest.raises(UsageError, match="/dev/null is not a regular file"):
+        identify(experiment)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "dangling link"])
+def test_folder_with_what_cannot_be_read_is_a_mistake_of_the_user(
+    tmp_path: Path, kind: str
+) -> None:
+    catalog = plugin(tmp_path)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    if kind == "pipe":
+        os.mkfifo(folder / "odd")
+    else:
+        (folder / "odd").symlink_to(tmp_path / "missing")
+    experiment = resolve(BASE, {"head": {"name": "own", "file": str(folder)}}, catalog)
+    with pytest.raises(UsageError, match="odd is not a regular file|folder cannot be read"):
         identify(experiment)
 
 

@@ -137,6 +137,8 @@ def test_source_of_a_package_follows_relative_imports(folder: Path) -> None:
     write(folder, files)
     before = source_of("my_pack.parts.plugin")
     for name, counts in [
+        ("my_pack/__init__.py", True),
+        ("my_pack/parts/__init__.py", True),
         ("my_pack/parts/near.py", True),
         ("my_pack/nets/wide.py", True),
         ("my_pack/nets/other.py", False),

@@ -170,8 +170,8 @@ def library_versions(label: str, component: Component) -> dict[str, str]:
 def _files_sha256(component: Component, table: Mapping[str, Any]) -> dict[str, str]:
     """Hashes of the user's files, by the option's text that names the file, or the folder it is in;
     by its own path where no option does."""
-    texts = list(_texts([value for key, value in table.items() if key != "name"]))
-    places = {text: Path(os.path.abspath(os.path.expanduser(text))) for text in texts}
+    texts = _texts([value for key, value in table.items() if key != "name"])
+    places = {text: Path(os.path.abspath(os.path.expanduser(text))) for text in texts if text}
     groups: dict[str, list[tuple[str, Path]]] = {}
     for file in component.user_files():
         path = Path(os.path.abspath(file))
@@ -199,10 +199,10 @@ def _sha256(files: list[tuple[str, Path]]) -> str:
     """Of names and contents; those of a folder are the files in it."""
     found = []
     for name, path in files:
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise UsageError(f"{path} is not a regular file; copy what it gives into one")
         try:
             for each in _files_in(path):
+                if each.exists() and not each.is_file():  # to open a pipe may wait for ever
+                    raise UsageError(f"{each} is not a regular file; copy what it gives into one")
                 with each.open("rb") as content:
                     digest = hashlib.file_digest(content, "sha256").hexdigest()
                 within = f"{name}/{each.relative_to(path).as_posix()}" if each != path else name

@@ -46,7 +46,9 @@ def source_sha256(module: ModuleType, component: type) -> str:
     root = _root(module, component)
     search = _Search(root)
     found: dict[str, str] = {}
-    pending = [root, *search.modules({component.__module__} - {module.__name__})]
+    around = root.name.rpartition(".")[0]  # the packages that are imported before it
+    elsewhere = component.__module__ if component.__module__ != module.__name__ else ""
+    pending = [root, *search.modules(_with_packages([around, elsewhere]))]
     while pending:
         source = pending.pop()
         if source.name not in found:
@@ -199,7 +201,7 @@ class _Search:
 
 
 def _imports(source: _Source) -> set[str]:
-    """The names of all modules that it may import, packages around them included."""
+    """The names of all modules that it may import."""
     try:
         tree = ast.parse(source.content)
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # not Python source
@@ -215,8 +217,13 @@ def _imports(source: _Source) -> set[str]:
             called = getattr(node.func, "attr", getattr(node.func, "id", None))
             if called in ("import_module", "__import__") and isinstance(node.args[0].value, str):
                 named.add(_absolute(node.args[0].value, source.package))
-    parts = [name.split(".") for name in named]
-    return {".".join(each[:end]) for each in parts for end in range(1, len(each) + 1)} - {""}
+    return _with_packages(named)
+
+
+def _with_packages(names: Iterable[str]) -> set[str]:
+    """The dotted names and those of the packages around them; an empty name is left out."""
+    parts = [name.split(".") for name in names if name]
+    return {".".join(each[:end]) for each in parts for end in range(1, len(each) + 1)}
 
 
 def _absolute(name: str, package: str) -> str:
