@@ -199,7 +199,7 @@ def test_folder_with_what_cannot_be_read_is_a_mistake_of_the_user(
     else:
         (folder / "odd").symlink_to(tmp_path / "missing")
     experiment = resolve(BASE, {"head": {"name": "own", "file": str(folder)}}, catalog)
-    with pytest.raises(UsageError, match="odd is not a regular file|folder cannot be read"):
+    with pytest.raises(UsageError, match=r"odd is not a regular file|folder cannot be read"):
         identify(experiment)
 
 
