@@ -6,12 +6,15 @@ import io
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from clsbench.report.comparison import print_comparison
 from clsbench.report.console import Console
+from clsbench.report.page.content import figure_notes
 from clsbench.report.suite import print_suite
 from clsbench.results.suite_figures import SuiteFigures
+from record_examples import make_record
 from report_examples import Row, make_figures
 
 STYLES = re.compile(r"\x1b\[[0-9;]*m")
@@ -86,3 +89,23 @@ def test_comparison_has_headers_at_every_width(figures: SuiteFigures, width: int
     tables = [part.split() for part in re.split("─+", text)]
     assert {"300", "test", "accuracy", "95", "%", "rank"} <= set(tables[0])
     assert {"second", "against", "first", "difference", "Holm"} <= set(tables[1])
+
+
+def test_times_with_other_numbers_of_threads_are_not_compared_without_a_note(
+    tmp_path: Path,
+) -> None:
+    two = make_record().environment
+    one = msgspec.structs.replace(two, threads=1)
+    environments = [two, one, two]
+    rows = [Row(title=str(n), record={"environment": e}) for n, e in enumerate(environments)]
+    figures = make_figures(tmp_path, rows)
+    cpu = two.device_name
+    note = (
+        f"Times cannot be compared, since they were measured on {cpu}, 2 threads (row 1 and row 3)"
+        f"; {cpu}, 1 thread (row 2)."
+    )
+    for lines in (suite_lines(figures, 1000), comparison_lines(figures, 1000)):
+        assert note in [line.strip() for line in lines]
+    assert note in figure_notes(figures)
+    alike = make_figures(tmp_path / "alike", rows[::2])
+    assert "Times cannot" not in " ".join(comparison_lines(alike, 1000))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _MOST_PAIRS = 10
 """With more, only those against the first are shown."""
+_MOST_NAMES = 4
 _TEXT_CHARACTERS = 160
 
 _CONTENDERS = (
@@ -58,7 +59,7 @@ def print_comparison(
         whose = "all" if len(names) == len(comparison.contenders) else ", ".join(names)
         told = f"STAND-IN: {stand_in} in {whose}: not the real experiment"
         console.prose(told, "yellow")
-    for note in training_notes(comparison):
+    for note in (*training_notes(comparison), *timing_notes(comparison)):
         console.prose(note, "yellow")
     rows = [_contender_row(each) for each in _best_first(comparison)]
     title = f"{comparison.texts:,} texts"
@@ -106,8 +107,31 @@ def verdict_text(pair: Pair) -> str:
 
 
 def comparison_notes(comparison: RunComparison) -> list[str]:
-    """What to know of a comparison: other training texts, and pairs with different seeds."""
-    return [*training_notes(comparison), *_unpaired_notes(comparison)]
+    """What to know of a comparison: other training texts, other devices or numbers of threads, and
+    pairs with different seeds."""
+    return [
+        *training_notes(comparison),
+        *timing_notes(comparison),
+        *_unpaired_notes(comparison),
+    ]
+
+
+def timing_notes(comparison: RunComparison) -> list[str]:
+    """That times were measured on other devices or with other numbers of threads, if they were."""
+    places: dict[str, list[str]] = {}
+    for each in comparison.contenders:
+        for place in each.timed_on:
+            places.setdefault(place, []).append(each.name)
+    if len(places) < 2:
+        return []
+    parts = [f"{place} ({_some(names)})" for place, names in places.items()]
+    return [f"Times cannot be compared, since they were measured on {'; '.join(parts)}."]
+
+
+def _some(names: list[str]) -> str:
+    if len(names) <= _MOST_NAMES:
+        return listed(names)
+    return f"{', '.join(names[:_MOST_NAMES])} and {len(names) - _MOST_NAMES} more"
 
 
 def training_notes(comparison: RunComparison) -> list[str]:

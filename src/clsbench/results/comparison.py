@@ -43,7 +43,8 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     over the seeds, ``calibration`` is that of the first. With ``prefix_found`` the seconds hold
     only what was left of the prefix to be computed: :func:`training_cost`.
     ``stand_ins`` names what took the place of missing assets. ``title`` and ``baseline_seconds``,
-    the mean time of fitting and predicting, are a baseline's.
+    the mean time of fitting and predicting, are a baseline's. ``timed_on`` names the devices of the
+    runs, with the threads of a CPU: times of other places cannot be compared with these.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     stand_ins: tuple[str, ...]
     title: str = ""
     baseline_seconds: float | None = None
+    timed_on: tuple[str, ...] = ()
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
@@ -280,9 +282,19 @@ def _contender(
         prefix_found=trained and cost.prefix_found,
         ranks=ranks,
         stand_ins=tuple(dict.fromkeys(s.by for run in side.runs for s in run.record.stand_ins)),
+        timed_on=tuple(dict.fromkeys(map(_timed_on, side.runs))) if trained else (),
         title=next((each.title for each in results), ""),
         baseline_seconds=_mean([each.seconds for each in results]),
     )
+
+
+def _timed_on(run: StoredRun) -> str:
+    """The device, and on a CPU the threads: ``AMD EPYC, 2 threads``."""
+    environment = run.record.environment
+    if environment.device != "cpu":
+        return environment.device_name
+    threads = environment.threads
+    return f"{environment.device_name}, {threads} thread{'' if threads == 1 else 's'}"
 
 
 class Cost(NamedTuple):
