@@ -85,34 +85,12 @@ def test_a_baseline_that_is_not_stored_is_refused_with_those_that_are(
     assert answer["predictions"] == [{"text": "x", "predicted": answer["class_names"][0]}]
 
 
-def test_the_probabilities_are_those_of_the_run(
-    clsbench: Command, finished: dict[str, Any], spec_file: Path
-) -> None:
-    with (Path(finished["path"]) / "predictions.csv").open() as lines:
-        stored = [row for row in csv.DictReader(lines) if row["split"] == "test"]
-    texts = list(csv.DictReader((spec_file.parent / "fruit.csv").open()))
-    asked = [texts[int(row["row"])]["text"] for row in stored]
-    answer = clsbench("predict", finished["path"], *asked, "--format", "csv")
-    rows = list(csv.DictReader(io.StringIO(answer.stdout)))
-    assert [row["text"] for row in rows] == asked
-    for row, expected in zip(rows, stored, strict=True):
-        for name in ("probability_apple", "probability_pear"):
-            assert float(row[name]) == pytest.approx(float(expected[name]), abs=1e-6)
-
-
 def test_a_table_by_the_runs_name(clsbench: Command, finished: dict[str, Any]) -> None:
     run = Path(finished["path"])
     done = clsbench("predict", run.name, "pear", "apple " * 200, "--out", finished["store"])
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].split() == ["predicted", "apple", "pear", "text"]
     assert "1 of 2 texts were longer than the" in done.stderr
-
-
-def test_no_texts_at_all(clsbench: Command, finished: dict[str, Any]) -> None:
-    done = clsbench("predict", finished["path"], "--format", "csv")
-    assert done.returncode == 0
-    assert done.stdout == "text,probability_apple,probability_pear,predicted\n"
-    assert "there were no texts to classify" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -252,6 +230,23 @@ def test_options_read_a_file_that_is_written_otherwise(quoted: Trained, tmp_path
     ):
         with pytest.raises(ClsbenchError, match=said):
             in_process(*arguments)
+
+
+def test_texts_as_arguments_are_predicted_as_in_the_run(quoted: Trained) -> None:
+    done = in_process(quoted.run, *ROWS[:9], "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["text"] for row in rows] == ROWS[:9]
+    for row, stored in zip(rows, stored_by_row(quoted.run), strict=False):
+        ours = [float(row["probability_ham"]), float(row["probability_spam"])]
+        assert ours == pytest.approx(stored, abs=1e-6)
+
+
+def test_no_texts_at_all_give_a_header_and_a_warning(
+    quoted: Trained, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = in_process(quoted.run, "--format", "csv")
+    assert done.stdout == "text,probability_ham,probability_spam,predicted\n"
+    assert "there were no texts to classify" in caplog.text
 
 
 def test_a_blank_line_is_answered_on_stdin_as_in_a_file_of_one_column(
