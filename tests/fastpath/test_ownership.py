@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import stat
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -103,20 +102,17 @@ def test_load_rows_that_another_user_scaled_are_not_used(tmp_path: Path) -> None
     assert DiskCache(tmp_path, PLENTY).load(KEY, list(rows)) == {}
 
 
-@pytest.mark.parametrize("umask", ["000", "002", "077"])
-def test_store_makes_files_and_folders_for_the_user_alone(tmp_path: Path, umask: str) -> None:
-    script = (
-        f"import os; os.umask(0o{umask})\n"
-        "from pathlib import Path\n"
-        "from activation_rows import KEY, PLENTY, make_rows\n"
-        "from clsbench.fastpath.disk_cache import DiskCache\n"
-        f"cache = DiskCache(Path({str(tmp_path / 'user' / 'cache')!r}), PLENTY)\n"
-        "assert cache.room_bytes() == PLENTY\n"
-        "assert len(cache.store(KEY, make_rows(range(3)))) == 3\n"
-        "assert len(cache.load(KEY, list(make_rows(range(3))))) == 3\n"
-    )
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o077])
+def test_store_makes_files_and_folders_for_the_user_alone(tmp_path: Path, umask: int) -> None:
+    rows = make_rows(range(3))
+    before = os.umask(umask)
+    try:
+        cache = DiskCache(tmp_path / "user" / "cache", PLENTY)
+        assert cache.room_bytes() == PLENTY
+        cache.store(KEY, rows)
+        assert_same(cache.load(KEY, list(rows)), rows)
+    finally:
+        os.umask(before)
     made = list((tmp_path / "user").rglob("*"))
     modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in made}
     assert modes == {(True, 0o700), (False, 0o600)}
