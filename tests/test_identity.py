@@ -15,7 +15,13 @@ import clsbench
 from clsbench.catalog import Catalog, load_catalog
 from clsbench.errors import PluginError, UsageError
 from clsbench.identity import identify
-from clsbench.preparation import PreparedData, experiment_fingerprint, prepare_data
+from clsbench.options import RunOptions
+from clsbench.preparation import (
+    PreparedData,
+    experiment_fingerprint,
+    prepare_data,
+    prepare_files,
+)
 from clsbench.resolve import resolve
 from clsbench.spec import ExperimentSpec, TrainSettings
 
@@ -108,21 +114,36 @@ def test_content_of_a_users_file_is_in_the_fingerprint_on_every_axis(
 def test_place_of_a_data_file_does_not_count(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    catalog = load_catalog()
+
+    def of(path: str) -> str:
+        experiment = resolve(BASE, {"dataset": f"csv:path={path}"}, catalog)
+        files = prepare_files(experiment, RunOptions(), catalog, dry_run=True)
+        return experiment_fingerprint(
+            experiment, identify(experiment), prepare_data(experiment, files.files)
+        )
+
     shutil.copy(texts, tmp_path / "renamed.csv")
     monkeypatch.chdir(tmp_path)
-    names = ("texts.csv", "./renamed.csv", f"../{tmp_path.name}/texts.csv")
-    records = [
-        clsbench.run(BASE, dataset=f"csv:path={name}", dry_run=True, out=tmp_path / str(i))
-        for i, name in enumerate(names)
-    ]
+    names = ("texts.csv", "./renamed.csv", f"../{tmp_path.name}/texts.csv", str(texts))
+    found = [of(name) for name in names]
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path / "folder")
-    records.append(clsbench.run(BASE, dataset=f"csv:path={texts}", dry_run=True))
-    assert len({(r.fingerprint, r.run_key) for r in records}) == 1
-    assert len({r.spec_fingerprint for r in records}) == 4
+    found += [of(str(texts)), of("../texts.csv")]
+    assert len(set(found)) == 1
     texts.write_text(texts.read_text().replace("number 7", "number seven"))
-    changed = clsbench.run(BASE, dataset=f"csv:path={texts}", dry_run=True)
-    assert changed.fingerprint != records[0].fingerprint
+    assert of(str(texts)) != found[0]
+
+
+def test_store_and_working_directory_do_not_count(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one = clsbench.run(BASE, dataset="csv:path=texts.csv", dry_run=True, out=tmp_path / "one")
+    monkeypatch.chdir("/")
+    two = clsbench.run(BASE, dataset=f"csv:path={texts}", dry_run=True, out=tmp_path / "two")
+    assert (one.fingerprint, one.run_key) == (two.fingerprint, two.run_key)
+    assert one.spec_fingerprint != two.spec_fingerprint
 
 
 def test_files_of_two_options_are_not_confused(tmp_path: Path) -> None:
