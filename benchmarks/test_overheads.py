@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +50,35 @@ def test_start(timed: Callable[[Workload], None], arguments: list[str]) -> None:
         subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
 
     timed(workload("start", start))
+
+
+@pytest.mark.parametrize("runs", [0, 10_000])
+@pytest.mark.benchmark(group="list of stored runs")
+def test_list(timed: Callable[[Workload], None], runs: int, tmp_path: Path) -> None:
+    """As many copies of one small run."""
+    choices = {key: {"name": "x"} for key in ("dataset", "backbone", "pooling", "head", "freezing")}
+    record = {
+        "schema_version": 1, "status": "failed", "experiment": "x", "fingerprint": "0",
+        "run_key": "0", "created": "2025-11-21T10:17:29+00:00",
+        "spec": {**choices, "baselines": []},
+        "spec_fingerprint": "0", "modified": False, "stand_ins": [], "plugins": [],
+        "environment": {
+            "device": "cpu", "device_name": "x", "precision": "fp32", "threads": 1,
+            "deterministic": False, "clsbench": "0", "python": "0", "torch": "0", "platform": "x",
+            "cpu": "x", "cpu_count": 1, "memory_bytes": 1,
+        },
+    }  # fmt: skip
+    for number in range(runs):
+        folder = tmp_path / f"20251121T101729Z-x-{number:08d}"
+        folder.mkdir()
+        (folder / "record.json").write_text(json.dumps(record))
+    command = [sys.executable, "-m", "clsbench", "results", "--out", str(tmp_path)]
+
+    def listed() -> None:
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        assert "left out" not in done.stderr
+
+    timed(workload("list", listed))
 
 
 @pytest.mark.benchmark(group="training loop")

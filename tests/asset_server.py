@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import os
+import select
+import socket
 import threading
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +23,32 @@ from clsbench.assets import Limits
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
-QUICK = Limits(stall_seconds=1.5, silence_seconds=60.0, rounds=2, backoff_seconds=0.05)
-"""Gives up on a stalled source soon, and has patience with a busy test machine."""
+PATIENT = Limits(
+    startup_seconds=1000.0,
+    stall_seconds=90.0,
+    silence_seconds=10_000.0,
+    rounds=2,
+    backoff_seconds=0.05,
+)
+"""Longer than any test: a source stalls by a :class:`StallClock` alone."""
+
+
+class StallClock:
+    """Time that passes only while the server says nothing, however busy the machine is.
+
+    ``arrived``: nor does it before what was sent has arrived.
+    """
+
+    def __init__(
+        self, server: AssetServer, arrived: Callable[[], bool] = lambda: True, step: float = 15.0
+    ) -> None:
+        self.now_seconds = 0.0
+        self._server, self._arrived, self._step = server, arrived, step
+
+    def __call__(self) -> float:
+        if self._server.hanging and self._arrived():
+            self.now_seconds += self._step
+        return self.now_seconds
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -59,8 +86,15 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
 
     def hang(self) -> None:
-        """Send nothing more until the test is over."""
-        self.server.closing.wait()
+        """Send nothing more until the client is gone or the test is over."""
+        self.server.hanging.append(self)
+        try:
+            while not self.server.closing.wait(0.01):
+                readable, _, _ = select.select([self.connection], [], [], 0)
+                if readable and not self.connection.recv(1, socket.MSG_PEEK):
+                    return
+        finally:
+            self.server.hanging.remove(self)
 
 
 Behaviour = Callable[[Handler], None]
@@ -77,6 +111,7 @@ class AssetServer(ThreadingHTTPServer):
         self.routes: dict[str, Behaviour] = {}
         self.requests: list[tuple[str, str]] = []
         self.connections = 0
+        self.hanging: list[Handler] = []
         self.closing = threading.Event()
         self.hung_up = threading.Event()
 
@@ -159,19 +194,79 @@ def breaks_off_silently(content: bytes) -> Behaviour:
     return serves_without_length(content[: len(content) // 2])
 
 
-def trickles(content: bytes, seconds: float, **headers: str) -> Behaviour:
-    """All of it, in forty pieces."""
+def in_pieces(content: bytes, before_each: Callable[[int], object], **headers: str) -> Behaviour:
+    """All of it in twenty pieces; ``before_each`` is called with their number, from 0."""
 
     def behave(handler: Handler) -> None:
         handler.begin(200, len(content), **headers)
         if handler.command == "HEAD":
             return
-        step = -(-len(content) // 40)
-        for start in range(0, len(content), step):
+        step = -(-len(content) // 20)
+        for number, start in enumerate(range(0, len(content), step)):
+            before_each(number)
             handler.send(content[start : start + step])
-            time.sleep(seconds / 40)
 
     return behave
+
+
+class Watcher:
+    """Notes what a progress display is told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[object, ...]] = []
+
+    def started(self, key: str, url: str) -> None:
+        self.events.append(("started", key, url))
+
+    def received(self, key: str, received_bytes: int, total_bytes: int | None) -> None:
+        self.events.append(("received", key, received_bytes, total_bytes))
+
+    def finished(self, key: str, succeeded: bool) -> None:
+        self.events.append(("finished", key, succeeded))
+
+
+class Slow(Watcher):
+    """A source that sends each of twenty pieces a minute after the one before has arrived.
+
+    It is the clock as well, and the display of progress by which it sees what has arrived.
+    """
+
+    PIECE_BYTES = 65_536
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.content = os.urandom(20 * self.PIECE_BYTES)
+        self.now_seconds = 0.0
+        self._arrived = threading.Semaphore(0)
+        self._pieces = 0
+
+    def clock(self) -> float:
+        return self.now_seconds
+
+    def serves(self, **headers: str) -> Behaviour:
+        return in_pieces(self.content, self._wait, **headers)
+
+    def _wait(self, number: int) -> None:
+        if number:
+            self._arrived.acquire()
+        self.now_seconds += 60.0
+
+    def received(self, key: str, received_bytes: int, total_bytes: int | None) -> None:
+        super().received(key, received_bytes, total_bytes)
+        while self._pieces < received_bytes // self.PIECE_BYTES:
+            self._pieces += 1
+            self._arrived.release()
+
+
+def something_arrived(folder: Path) -> bool:
+    """Whether a part of a file lies where it is downloaded to."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                file = os.path.join(parent, name)
+                if ".clsbench-partial-" in parent and os.stat(file).st_size > 1000:
+                    return True
+    return False
 
 
 def sends_without_end(handler: Handler) -> None:

@@ -102,9 +102,8 @@ def test_an_operation_takes_the_longer_of_computing_and_moving() -> None:
 
 def test_this_machine_has_a_speed() -> None:
     speed = measure_speed(CPU, "fp32")
-    assert 1e8 < speed.flops_per_second < 1e15
-    assert 1e7 < speed.bytes_per_second < 1e14
-    assert 1e-8 < speed.seconds_per_operation < 1e-2
+    for figure in (speed.flops_per_second, speed.bytes_per_second, speed.seconds_per_operation):
+        assert 0 < figure < math.inf
 
 
 def test_counting_draws_nothing_and_needs_no_weights(tmp_path: Path) -> None:

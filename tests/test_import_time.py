@@ -30,7 +30,6 @@ def modules_of(*arguments: str) -> set[str]:
         [sys.executable, "-c", COMMAND, json.dumps(arguments)],
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stderr.rpartition("MODULES ")[2]))
@@ -38,7 +37,7 @@ def modules_of(*arguments: str) -> set[str]:
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
     code = "import clsbench, clsbench.cli.main, sys, json; print(json.dumps(list(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert not HEAVY & set(json.loads(done.stdout))
 
 
@@ -75,9 +74,7 @@ def test_list_takes_little_processor_time() -> None:
     seconds = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            [sys.executable, "-m", "clsbench", "list"], capture_output=True, check=True, timeout=60
-        )
+        subprocess.run([sys.executable, "-m", "clsbench", "list"], capture_output=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(seconds) < 0.6

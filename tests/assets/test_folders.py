@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from asset_server import (
-    QUICK,
+    PATIENT,
     REVISION,
     AssetServer,
     damaged,
@@ -43,7 +43,7 @@ def test_a_filled_folder_serves_a_machine_without_a_network(
     hub: AssetServer, assets: tuple[Asset, Asset], tmp_path: Path, caches: Path
 ) -> None:
     folder = tmp_path / "new" / "folder"
-    states = fetch_folder(assets, folder, limits=QUICK)
+    states = fetch_folder(assets, folder, limits=PATIENT)
     assert [(s.state, s.detail) for s in states] == [("found", "downloaded")] * 2
     assert files_below(folder) == {
         "corpus/Corpus",
@@ -63,7 +63,7 @@ def test_a_filled_folder_serves_a_machine_without_a_network(
 def test_what_a_cache_holds_is_copied(
     hub: AssetServer, assets: tuple[Asset, Asset], tmp_path: Path
 ) -> None:
-    obtain(assets, folder=None, offline=False, limits=QUICK)
+    obtain(assets, folder=None, offline=False, limits=PATIENT)
     asked = len(hub.requests)
     states = fetch_folder(assets, tmp_path / "folder")
     assert [s.detail for s in states] == [
@@ -86,7 +86,7 @@ def test_a_bad_file_in_the_folder_is_replaced_when_it_is_filled(
     assert (state.state, state.path) == ("wrong", tmp_path / "corpus/Corpus")
     assert "SHA-256" in state.detail
     assert missing.state == "missing"
-    fetch_folder(assets[:1], tmp_path, limits=QUICK)
+    fetch_folder(assets[:1], tmp_path, limits=PATIENT)
     assert (tmp_path / "corpus/Corpus").read_bytes() == CORPUS
 
 
@@ -95,7 +95,7 @@ def test_what_can_be_had_is_in_the_folder_when_the_rest_cannot(
 ) -> None:
     hub.at_hub("some-org/gpt2", "model.safetensors", status(404))
     with pytest.raises(AssetError, match=r"gpt2/model\.safetensors") as caught:
-        fetch_folder(assets, tmp_path / "folder", limits=QUICK)
+        fetch_folder(assets, tmp_path / "folder", limits=PATIENT)
     assert "corpus/Corpus" not in str(caught.value)
     assert "HTTP status 404" in str(caught.value)
     assert "no assets folder" not in str(caught.value)

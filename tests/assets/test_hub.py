@@ -4,13 +4,16 @@ import logging
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from asset_server import (
-    QUICK,
+    PATIENT,
     REVISION,
     AssetServer,
     Behaviour,
+    Slow,
+    StallClock,
     breaks_off,
     damaged,
     files_below,
@@ -19,13 +22,13 @@ from asset_server import (
     put,
     serves,
     sha256,
+    something_arrived,
     stalls,
     stalls_half_way,
     status,
-    trickles,
 )
 from clsbench import Asset, AssetError, HubFile, WebFile
-from clsbench.assets import Limits, cache_folder, obtain
+from clsbench.assets import cache_folder, obtain
 
 WEIGHTS = os.urandom(300_000)
 HEADERS = hub_headers(WEIGHTS)
@@ -37,7 +40,7 @@ ASSET = Asset(
     size_bytes=len(WEIGHTS),
 )
 UNPINNED = Asset(key=ASSET.key, sources=ASSET.sources, sha256=None)
-ONCE = Limits(stall_seconds=3.0, silence_seconds=60.0, rounds=1)
+ONCE = msgspec.structs.replace(PATIENT, rounds=1)
 
 
 def hub_file(caches: Path) -> Path:
@@ -47,7 +50,7 @@ def hub_file(caches: Path) -> Path:
 
 def test_weights_go_where_the_users_other_tools_find_them(hub: AssetServer, caches: Path) -> None:
     hub.at_hub(REPOSITORY, FILENAME, serves(WEIGHTS, **HEADERS))
-    obtained = obtain([ASSET], folder=None, offline=False, limits=QUICK)
+    obtained = obtain([ASSET], folder=None, offline=False, limits=PATIENT)
     assert obtained.files == {ASSET.key: hub_file(caches)}
     assert obtained.downloaded == {ASSET.key}
     assert hub_file(caches).is_symlink()
@@ -83,7 +86,7 @@ def test_weights_go_where_the_users_other_tools_find_them(hub: AssetServer, cach
         pytest.param(status(503), "HTTP status 503", id="503"),
         pytest.param(serves(damaged(WEIGHTS), **HEADERS), "SHA-256", id="corrupt"),
         pytest.param(serves(WEIGHTS), "X-Repo-Commit", id="no-hub-at-all"),
-        pytest.param(stalls, "no answer in time", id="stalls"),
+        pytest.param(stalls, "no answer within 90 s", id="stalls"),
         pytest.param(
             stalls_half_way(WEIGHTS, **HEADERS),
             "stalled after",
@@ -97,8 +100,9 @@ def test_a_hub_that_fails_leaves_the_users_cache_alone(
     hub: AssetServer, caches: Path, behaviour: Behaviour, reason: str
 ) -> None:
     hub.at_hub(REPOSITORY, FILENAME, behaviour)
+    clock = StallClock(hub, lambda: behaviour is stalls or something_arrived(caches))
     with pytest.raises(AssetError) as caught:
-        obtain([ASSET], folder=None, offline=False, limits=ONCE)
+        obtain([ASSET], folder=None, offline=False, limits=ONCE, clock=clock)
     url = f"{hub.url}/{REPOSITORY}/resolve/{REVISION}/{FILENAME}: "
     assert url in str(caught.value)
     assert reason in str(caught.value).partition(url)[2].splitlines()[0]
@@ -107,17 +111,19 @@ def test_a_hub_that_fails_leaves_the_users_cache_alone(
 
 def test_a_hub_that_recovers_is_asked_again(hub: AssetServer, caches: Path) -> None:
     hub.at_hub(REPOSITORY, FILENAME, in_turn(status(503), serves(WEIGHTS, **HEADERS)))
-    obtain([ASSET], folder=None, offline=False, limits=QUICK)
+    obtain([ASSET], folder=None, offline=False, limits=PATIENT)
     assert hub_file(caches).read_bytes() == WEIGHTS
 
 
-@pytest.mark.slow
 def test_a_slow_hub_is_waited_for(hub: AssetServer, caches: Path) -> None:
-    content = os.urandom(4_000_000)
-    hub.at_hub(REPOSITORY, FILENAME, trickles(content, seconds=6, **hub_headers(content)))
-    asset = Asset(key="x", sources=ASSET.sources, sha256=sha256(content))
-    obtained = obtain([asset], folder=None, offline=False, limits=ONCE)
-    assert obtained.files["x"].read_bytes() == content
+    source = Slow()
+    hub.at_hub(REPOSITORY, FILENAME, source.serves(**hub_headers(source.content)))
+    asset = Asset(key="x", sources=ASSET.sources, sha256=sha256(source.content))
+    obtained = obtain(
+        [asset], folder=None, offline=False, progress=source, limits=ONCE, clock=source.clock
+    )
+    assert obtained.files["x"].read_bytes() == source.content
+    assert source.now_seconds == 20 * 60.0
 
 
 def test_a_web_mirror_serves_where_the_hub_does_not(hub: AssetServer, caches: Path) -> None:
@@ -131,10 +137,10 @@ def test_a_bad_file_in_the_users_cache_is_told_and_made_good(
     hub: AssetServer, caches: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub.at_hub(REPOSITORY, FILENAME, serves(WEIGHTS, **HEADERS))
-    obtain([ASSET], folder=None, offline=False, limits=QUICK)
+    obtain([ASSET], folder=None, offline=False, limits=PATIENT)
     hub_file(caches).resolve().write_bytes(damaged(WEIGHTS))
     with caplog.at_level(logging.WARNING):
-        obtained = obtain([ASSET], folder=None, offline=False, limits=QUICK)
+        obtained = obtain([ASSET], folder=None, offline=False, limits=PATIENT)
     assert "passed over" in caplog.text
     assert obtained.files[ASSET.key].read_bytes() == WEIGHTS
 
@@ -154,7 +160,7 @@ def test_a_hub_cache_that_cannot_be_written_gives_way_to_our_own(
 ) -> None:
     put(caches / "hf" / "hub", b"a file where a folder should be")
     hub.at_hub(REPOSITORY, FILENAME, serves(WEIGHTS, **HEADERS))
-    obtained = obtain([UNPINNED], folder=None, offline=False, limits=QUICK)
+    obtained = obtain([UNPINNED], folder=None, offline=False, limits=PATIENT)
     assert obtained.files == {ASSET.key: cache_folder() / ASSET.key}
     note = cache_folder() / (ASSET.key + ".sha256")
     assert note.read_text().split() == [sha256(WEIGHTS), "model.safetensors"]
@@ -167,5 +173,5 @@ def test_the_hubs_own_offline_switch_is_honoured(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(AssetError, match="HF_HUB_OFFLINE is set"):
-        obtain([ASSET], folder=None, offline=False, limits=QUICK)
+        obtain([ASSET], folder=None, offline=False, limits=PATIENT)
     assert hub.connections == 0

@@ -36,7 +36,6 @@ def run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str]
     return done, json.loads(stored[-1].read_text()) if stored else {}
 
 
-@pytest.mark.alone
 @pytest.mark.slow
 def test_every_round_is_kept_with_what_is_known_of_it(tmp_path: Path) -> None:
     done, stored = run(tmp_path, "-k", "test_freezing and head-only and cpu")
@@ -131,20 +130,6 @@ def test_the_commit_is_that_of_what_is_timed(tmp_path: Path) -> None:
         assert stored["commit_info"]["id"] == expected
         selections.add(stored["machine_info"]["selection"])
     assert len(selections) == 1, "the same was asked for"
-
-
-@pytest.mark.alone
-@pytest.mark.slow
-def test_a_slow_down_on_purpose_shows(tmp_path: Path) -> None:
-    medians = {}
-    for slow_down in ("0", "3.0"):
-        folder = tmp_path / slow_down
-        done, _ = run(folder, "-k", "test_head and cpu", "--slow-down", slow_down)
-        assert done.returncode == 0, done.stdout
-        (kept,) = read_history(folder).runs
-        medians[slow_down] = {name: result.seconds for name, result in kept.results.items()}
-    for name, seconds in medians["0"].items():
-        assert medians["3.0"][name] / seconds > 1.7, "four times, but for noise"
 
 
 def test_every_component_is_timed_from_the_day_it_is_registered() -> None:

@@ -83,9 +83,7 @@ def test_the_table_fits_a_terminal(filled: Path) -> None:
     code = "from clsbench.cli.main import main; main()"
     script = f"import pty, sys; pty.spawn([{sys.executable!r}, '-c', {code!r}, 'cache', 'list'])"
     environment = {**os.environ, "CLSBENCH_CACHE": str(filled.parent), "COLUMNS": "80"}
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, env=environment, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=environment)
     lines = done.stdout.decode().splitlines()
     assert any("3f9c3f9c3f9c" in line for line in lines)
     table = [line for line in lines if "entries," not in line and str(filled)[:20] not in line]
@@ -170,7 +168,6 @@ def test_listing_imports_nothing_heavy(filled: Path) -> None:
         capture_output=True,
         encoding="utf-8",
         env={**os.environ, "CLSBENCH_CACHE": str(filled.parent)},
-        timeout=60,
     )
     assert done.returncode == 0
     assert "3f9c3f9c3f9c" in done.stdout

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +16,7 @@ from command_line import Command
 class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         if self.path == "/stalls":
-            time.sleep(3)
+            self.server.asked_to_end.wait()  # type: ignore[attr-defined]
         self.send_response(404 if self.path == "/missing" else 200)
         self.end_headers()
 
@@ -29,9 +28,11 @@ class _Handler(BaseHTTPRequestHandler):
 def server() -> Iterator[str]:
     """The address of a server on this machine."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as found:
+        found.asked_to_end = threading.Event()  # type: ignore[attr-defined]
         thread = threading.Thread(target=found.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{found.server_port}"
+        found.asked_to_end.set()  # type: ignore[attr-defined]
         found.shutdown()
         thread.join()
 
@@ -42,7 +43,7 @@ def asset(*urls: str) -> Asset:
 
 def test_what_servers_answer(server: str) -> None:
     there, missing, refused = f"{server}/there", f"{server}/missing", "http://127.0.0.1:9/x"
-    answers = ask_servers([asset(there, missing), asset(refused), asset(there)])
+    answers = ask_servers([asset(there, missing), asset(refused), asset(there)], seconds=300)
     assert answers[there] == "answers (200)"
     assert answers[missing] == "refuses: 404 Not Found"
     assert answers[refused].startswith("cannot be reached: ")
@@ -50,9 +51,7 @@ def test_what_servers_answer(server: str) -> None:
 
 
 def test_a_server_that_stalls_is_not_waited_for(server: str) -> None:
-    started = time.monotonic()
-    answers = ask_servers([asset(f"{server}/stalls")], seconds=0.3)
-    assert time.monotonic() - started < 2
+    answers = ask_servers([asset(f"{server}/stalls")], seconds=0.3)  # else it waits for ever
     [answer] = answers.values()
     assert "answer" in answer or "timed out" in answer
 

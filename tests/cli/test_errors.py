@@ -284,7 +284,6 @@ def test_a_closed_pipe_is_quiet() -> None:
         shell=True,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
     )
     assert done.stdout.startswith("datasets")
     assert done.stderr == ""
@@ -300,7 +299,6 @@ def test_closed_streams_are_no_bug(closed: str, tmp_path: Path) -> None:
             capture_output=True,
             encoding="utf-8",
             env={**os.environ, "TMPDIR": str(tmp_path)},
-            timeout=60,
         )
 
     listed, refusing = ran("list heads"), ran("list nothing")

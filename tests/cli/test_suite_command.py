@@ -219,13 +219,8 @@ def test_two_invocations_do_nothing_twice(
 
 def _works_for(pid: int, cpu_seconds: float) -> None:
     process = psutil.Process(pid)
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        used = process.cpu_times()
-        if used.user + used.system >= cpu_seconds:
-            return
+    while sum(process.cpu_times()[:2]) < cpu_seconds:
         time.sleep(0.1)
-    raise AssertionError(f"{process} did not work for {cpu_seconds} s")
 
 
 def _children(pid: int) -> list[int]:
@@ -235,7 +230,7 @@ def _children(pid: int) -> list[int]:
 
 def _runs(pid: int) -> bool:
     """Whether the process is alive a little later."""
-    for _ in range(50):
+    for _ in range(1200):
         try:
             os.kill(pid, 0)
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

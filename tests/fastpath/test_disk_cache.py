@@ -333,7 +333,8 @@ def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
     for path, seconds in zip(paths, (300, 400, 200, 100), strict=True):
         age(path, seconds)
     assert_same(load(tmp_path, groups[1], OTHER), groups[1])
-    assert time.time() - paths[1].stat().st_mtime < 20  # used again: now the youngest of the four
+    times = [path.stat().st_mtime_ns for path in paths]
+    assert times[1] == max(times)  # used again: now the youngest of the four
     age(paths[1], 50)
     limit_bytes = sizes(tmp_path)
     for number, gone in enumerate((paths[0], paths[2], paths[3], paths[1])):
@@ -503,9 +504,7 @@ def test_writers_of_the_same_rows_do_not_harm_each_other(tmp_path: Path) -> None
 def test_a_writer_that_is_killed_leaves_nothing_that_is_used(tmp_path: Path) -> None:
     writer = start(ENDLESS_WRITER, tmp_path)
     try:
-        deadline = time.monotonic() + 60
         while True:
-            assert time.monotonic() < deadline
             time.sleep(0.001)
             if not shards(tmp_path) or not any(f.stat().st_size for f in unfinished(tmp_path)):
                 continue
@@ -564,7 +563,7 @@ def test_storing_and_loading_while_another_process_clears(
             found = cache.load(KEY, list(rows))
             assert_same(found, {key: rows[key] for key in found})
     finally:
-        out, err = clearer.communicate("stop\n", timeout=20)
+        out, err = clearer.communicate("stop\n")
     assert (clearer.returncode, err) == (0, "")
     assert int(out) > 0
     assert kept_at_all > 0

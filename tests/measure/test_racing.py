@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
+import functools
+import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from clsbench.measure.bench import verdict_on
-from clsbench.measure.load import LoadMeter
+from clsbench.measure.load import LoadMeter, Look
 from clsbench.measure.racing import Race, RaceRules, Turn, race, ratio_interval
-
-ANY_LOAD = 1000.0
+from fake_clock import Clock, ScriptedLoad, ScriptedWatch
 
 
 def samples(contender: str, seconds: list[float], quiet: list[bool] | None = None) -> list[Turn]:
@@ -35,10 +34,31 @@ def a_race(*parts: list[Turn]) -> Race:
     return Race(samples=every, rounds=0, quiet_rounds=0, dropped=0, load_limit_cores=0.1)
 
 
+def timed_race(contenders: dict[str, Callable[[Clock], None]], rules: RaceRules) -> Race:
+    """A race on a clock that the contenders move, without other processes."""
+    clock = Clock()
+    calls = {name: functools.partial(call, clock) for name, call in contenders.items()}
+    return race(calls, rules, ScriptedWatch(clock), ScriptedLoad([0.0]), clock)
+
+
+def lasting(seconds: float) -> Callable[[Clock], None]:
+    def call(clock: Clock) -> None:
+        clock.now_seconds += seconds
+
+    return call
+
+
 def test_contenders_take_turns_in_alternating_order() -> None:
     seen: list[str] = []
-    contenders = {"a": lambda: seen.append("a"), "b": lambda: seen.append("b")}
-    result = race(contenders, RaceRules(4, 60, ANY_LOAD, 0.0))
+
+    def noting(name: str) -> Callable[[Clock], None]:
+        def call(clock: Clock) -> None:
+            seen.append(name)
+            clock.now_seconds += 0.1
+
+        return call
+
+    result = timed_race({"a": noting("a"), "b": noting("b")}, RaceRules(4, 60, 0.1, 0.0))
     warmed_up, timed = "".join(seen[:-8]), "".join(seen[-8:])
     assert set(warmed_up.rstrip("b")) == {"a"}, "one after the other"
     assert timed == "ab" + "ba" + "ab" + "ba"
@@ -46,26 +66,35 @@ def test_contenders_take_turns_in_alternating_order() -> None:
     assert (result.rounds, result.quiet_rounds, result.dropped) == (4, 4, 0)
 
 
-def test_a_turn_lasts_long_enough_to_tell_the_load() -> None:
-    result = race({"a": lambda: time.sleep(0.002)}, RaceRules(2, 60, ANY_LOAD, 0.03))
-    assert all(sample.calls * sample.seconds >= 0.03 for sample in result.samples)
-    assert all(0.002 <= sample.seconds < 0.02 for sample in result.samples)
+def test_a_turn_lasts_long_enough_to_show_the_load() -> None:
+    result = timed_race({"a": lasting(0.002)}, RaceRules(2, 60, 0.1, 0.03))
+    assert [sample.calls for sample in result.samples] == [15, 15]
+    assert all(sample.seconds == pytest.approx(0.002) for sample in result.samples)
+
+
+def test_a_slow_first_call_does_not_make_short_turns() -> None:
     called = 0
 
-    def slow_at_first() -> None:
+    def slow_at_first(clock: Clock) -> None:
         nonlocal called
         called += 1
-        time.sleep(0.05 if called <= 3 else 0.001)
+        clock.now_seconds += 0.05 if called <= 3 else 0.001
 
-    result = race({"a": slow_at_first}, RaceRules(2, 60, ANY_LOAD, 0.03))
+    result = timed_race({"a": slow_at_first}, RaceRules(2, 60, 0.1, 0.03))
     assert all(sample.calls * sample.seconds >= 0.015 for sample in result.samples)
 
 
 def test_a_race_ends_with_its_budget() -> None:
-    started = time.perf_counter()
-    result = race({"a": lambda: time.sleep(0.01)}, RaceRules(10_000, 0.2, ANY_LOAD, 0.0))
-    assert 2 <= result.rounds < 30
-    assert time.perf_counter() - started < 2
+    result = timed_race({"a": lasting(0.01)}, RaceRules(10_000, 0.2, 0.1, 0.0))
+    assert 6 <= result.rounds <= 20
+
+
+def test_disturbed_turns_are_dropped_and_counted() -> None:
+    clock = Clock()
+    load = ScriptedLoad([0.0, 1.0, 0.0, 0.0, 0.0])
+    call = functools.partial(lasting(1.0), clock)
+    result = race({"a": call}, RaceRules(4, 60, 0.1, 0.0), ScriptedWatch(clock), load, clock)
+    assert (result.rounds, result.quiet_rounds, result.dropped) == (5, 4, 1)
 
 
 def test_the_ratio_is_the_median_of_those_of_quiet_rounds() -> None:
@@ -115,26 +144,25 @@ def test_the_control_compares_a_round_with_the_next() -> None:
     assert not a_race(samples("a", [1.0] * 11)).control("a").measured
 
 
-def test_the_work_of_another_process_is_foreign_and_our_own_is_not() -> None:
+@pytest.mark.parametrize(
+    ("after", "cores"),
+    [
+        (Look(2.0, 2.0, 2.0), 0.0),
+        (Look(2.0, 3.0, 2.0), 0.5),
+        (Look(2.0, 5.0, 1.0), 2.0),
+        (Look(2.0, 1.0, 2.0), 0.0),
+        (Look(0.0, 1.0, 0.0), math.inf),
+    ],
+)
+def test_foreign_cores_are_what_others_used_in_the_meantime(after: Look, cores: float) -> None:
+    assert LoadMeter().foreign_cores(Look(0.0, 0.0, 0.0), after) == cores
+
+
+def test_the_counters_of_a_look_never_go_back() -> None:
     meter = LoadMeter()
     before = meter.look()
-    end = time.perf_counter() + 0.4
-    while time.perf_counter() < end:
-        pass
-    alone = meter.look()
-    _, busy, own = (b - a for a, b in zip(before, alone, strict=True))
-    assert own > 0.1
-    assert busy >= own - 0.05
-    spinning = [sys.executable, "-c", "while True: pass"]
-    with subprocess.Popen(spinning) as other:
-        try:
-            time.sleep(0.2)
-            before = meter.look()
-            time.sleep(0.6)
-            # Others may be at work as well, so that it does not get a whole core.
-            assert meter.foreign_cores(before, meter.look()) > 0.15
-        finally:
-            other.kill()
+    sum(range(100_000))
+    assert all(a >= b for a, b in zip(meter.look(), before, strict=True))
 
 
 def test_the_verdict_needs_a_control_that_does_not_differ() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -10,7 +10,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clsbench.measure.load import LoadMeter, Look
 from clsbench.measure.sampling import (
     FEWEST_SAMPLES,
     Rules,
@@ -19,16 +18,7 @@ from clsbench.measure.sampling import (
     median_interval,
     take_samples,
 )
-
-
-class Clock:
-    """Time that passes only where it is told to."""
-
-    def __init__(self) -> None:
-        self.now_seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.now_seconds
+from fake_clock import Clock, ScriptedLoad, ScriptedWatch
 
 
 class Scripted:
@@ -52,35 +42,6 @@ class Scripted:
 
     def teardown(self) -> None:
         """Nothing."""
-
-
-class ScriptedWatch:
-    """Reads the clock."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-
-    def seconds(self, call: Callable[[], object], calls: int) -> float:
-        """Seconds of the calls."""
-        started = self._clock()
-        for _ in range(calls):
-            call()
-        return self._clock() - started
-
-
-class ScriptedLoad(LoadMeter):
-    """Others use so many cores during each sample, the last again and again."""
-
-    def __init__(self, cores: Sequence[float]) -> None:
-        self._cores = list(cores)
-        self._asked = 0
-
-    def look(self) -> Look:
-        return Look(0.0, 0.0, 0.0)
-
-    def foreign_cores(self, before: Look, after: Look) -> float:
-        self._asked += 1
-        return self._cores[min(self._asked, len(self._cores)) - 1]
 
 
 def sampled(

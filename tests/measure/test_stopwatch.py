@@ -66,9 +66,9 @@ def test_a_backward_pass_that_nobody_waited_for_is_caught() -> None:
         watch.seconds(forward_and_backward, 1)
 
 
-def test_a_known_sleep() -> None:
+def test_a_sleep_is_never_measured_as_shorter() -> None:
     for watch in (HostStopwatch(), QueueStopwatch(lambda: None), stopwatch(torch.device("cpu"))):
-        assert 0.06 <= watch.seconds(lambda: time.sleep(0.02), 3) < 0.6
+        assert watch.seconds(lambda: time.sleep(0.02), 3) >= 0.06
 
 
 @pytest.mark.cuda

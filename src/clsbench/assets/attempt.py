@@ -18,7 +18,7 @@ import msgspec
 
 from clsbench.values import Asset, HubFile, WebFile
 
-STARTUP_SECONDS = 20.0
+Clock = Callable[[], float]
 POLL_SECONDS = 0.05
 
 
@@ -34,19 +34,20 @@ class AttemptFailedError(Exception):
 class Silence:
     """How long nothing has arrived from anywhere. Shared by all downloads of one request."""
 
-    def __init__(self, limit_seconds: float) -> None:
+    def __init__(self, limit_seconds: float, clock: Clock = time.monotonic) -> None:
         """Begins now; ``limit_seconds`` is how long is too long."""
         self.limit_seconds = limit_seconds
-        self._last_news = time.monotonic()
+        self.clock = clock
+        self._last_news = clock()
 
     def news(self) -> None:
         """Something arrived."""
-        self._last_news = time.monotonic()
+        self._last_news = self.clock()
 
     @property
     def is_over(self) -> bool:
         """Whether it has lasted too long."""
-        return time.monotonic() - self._last_news > self.limit_seconds
+        return self.clock() - self._last_news > self.limit_seconds
 
 
 class Patience:
@@ -58,27 +59,28 @@ class Patience:
     def __init__(self, silence: Silence) -> None:
         """A file may be silent for as long as all of them together."""
         self._silence = silence
+        self.clock = silence.clock
         self._spent_seconds = 0.0
-        self._last_news = time.monotonic()
+        self._last_news = self.clock()
 
     def attempt_begins(self) -> None:
         """A source is asked."""
-        self._last_news = time.monotonic()
+        self._last_news = self.clock()
 
     def news(self) -> None:
         """More of the file arrived."""
-        self._last_news = time.monotonic()
+        self._last_news = self.clock()
         self._silence.news()
 
     def attempt_failed(self) -> None:
         """The attempt came to nothing; its silence at the end was waste."""
-        self._spent_seconds += time.monotonic() - self._last_news
-        self._last_news = time.monotonic()
+        self._spent_seconds += self.clock() - self._last_news
+        self._last_news = self.clock()
 
     @property
     def is_over(self) -> bool:
         """Whether waiting any longer is pointless."""
-        silent_seconds = self._spent_seconds + time.monotonic() - self._last_news
+        silent_seconds = self._spent_seconds + self.clock() - self._last_news
         return silent_seconds > self._silence.limit_seconds or self._silence.is_over
 
 
@@ -95,6 +97,7 @@ def transfer(
     staging: Path,
     *,
     limit_bytes: int | None,
+    startup_seconds: float,
     stall_seconds: float,
     patience: Patience,
     stopped: threading.Event,
@@ -143,7 +146,17 @@ def transfer(
     try:
         process.stdin.write(json.dumps(order).encode() + b"\n")
         process.stdin.flush()
-        _watch(process, folder, ready, limit_bytes, stall_seconds, patience, stopped, received)
+        _watch(
+            process,
+            folder,
+            ready,
+            limit_bytes,
+            startup_seconds,
+            stall_seconds,
+            patience,
+            stopped,
+            received,
+        )
         outcome = process.stdout.read()
     except BrokenPipeError:
         outcome = b""
@@ -160,16 +173,17 @@ def _watch(
     folder: Path,
     ready: Path,
     limit_bytes: int | None,
+    startup_seconds: float,
     stall_seconds: float,
     patience: Patience,
     stopped: threading.Event,
     received: Callable[[int], None],
 ) -> None:
     largest_bytes = 0
-    last_news, patience_seconds = time.monotonic(), STARTUP_SECONDS
+    last_news, patience_seconds = patience.clock(), startup_seconds
     started = False
     while process.poll() is None:
-        now = time.monotonic()
+        now = patience.clock()
         if not started and ready.exists():
             started, last_news, patience_seconds = True, now, stall_seconds
         size_bytes = _bytes_below(folder)

@@ -17,6 +17,7 @@ import msgspec
 
 from clsbench.assets.attempt import (
     AttemptFailedError,
+    Clock,
     Patience,
     Silence,
     extract_member,
@@ -48,13 +49,15 @@ SLACK_BYTES = 1 << 20
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How patient downloads are, however long they take as long as something arrives.
 
-    ``stall_seconds``: without a new byte, a source counts as not answering. ``silence_seconds``:
-    without a new byte from anywhere, everything is given up. ``rounds``: how often each source is
-    asked; between two rounds there is a pause, ``backoff_seconds`` at first and then doubling.
+    ``startup_seconds``: how long a download's process may take to start. ``stall_seconds``:
+    without a new byte, a source counts as not answering. ``silence_seconds``: without a new byte
+    from anywhere, everything is given up. ``rounds``: how often each source is asked; between two
+    rounds there is a pause, ``backoff_seconds`` at first and then doubling.
     """
 
     stall_seconds: float = 8.0
     silence_seconds: float = 25.0
+    startup_seconds: float = 20.0
     rounds: int = 3
     backoff_seconds: float = 0.5
 
@@ -105,12 +108,15 @@ def download(
     home: Home | None,
     progress: DownloadProgress | None,
     limits: Limits,
+    clock: Clock = time.monotonic,
 ) -> dict[str, Located | Failed]:
     """Download every asset, several at once, into ``home`` or else into the cache it belongs to.
 
     Only a whole file with the right content is ever moved to its place, in one step.
     """
-    request = _Request(home, progress, limits, Silence(limits.silence_seconds), threading.Event())
+    request = _Request(
+        home, progress, limits, Silence(limits.silence_seconds, clock), threading.Event()
+    )
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
         futures = {asset.key: pool.submit(_download_one, asset, request) for asset in assets}
         try:
@@ -181,6 +187,7 @@ def _ask(source: WebFile | HubFile, asset: Asset, request: _Request, patience: P
                 source,
                 staging,
                 limit_bytes=_limit_bytes(asset, source),
+                startup_seconds=request.limits.startup_seconds,
                 stall_seconds=request.limits.stall_seconds,
                 patience=patience,
                 stopped=request.stopped,

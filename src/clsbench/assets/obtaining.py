@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from clsbench.assets.attempt import Clock
 from clsbench.assets.download import DownloadProgress, Failed, Limits, download
 from clsbench.assets.places import Located, look
 from clsbench.errors import AssetError, PluginError, UsageError
@@ -49,6 +51,7 @@ def obtain(
     offline: bool,
     progress: DownloadProgress | None = None,
     limits: Limits | None = None,
+    clock: Clock = time.monotonic,
 ) -> Obtained:
     """Find each asset on this machine, else download it; ``offline`` never touches the network.
 
@@ -75,6 +78,7 @@ def obtain(
             home=None,
             progress=progress,
             limits=limits or Limits(),
+            clock=clock,
         )
         missing = tuple(
             Missing(wanted[key], absent[key] + outcome.tried)

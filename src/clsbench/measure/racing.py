@@ -122,6 +122,8 @@ def race(
     contenders: Mapping[str, Callable[[], object]],
     rules: RaceRules,
     watch: Stopwatch | None = None,
+    meter: LoadMeter | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Race:
     """Let the contenders take turns until there are enough quiet rounds, or time is up.
 
@@ -131,14 +133,14 @@ def race(
     Raises:
         UnsynchronisedError: a call leaves work behind on the device.
     """
-    started = time.perf_counter()
+    started = clock()
     watch = watch or HostStopwatch()
     share = rules.budget_seconds / 4 / len(contenders)
     calls = {}
     for name, call in contenders.items():
-        warm = warm_up(call, watch, share)
+        warm = warm_up(call, watch, share, clock)
         calls[name] = calls_in_a_row(call, watch, rules.sample_seconds, warm.seconds)
-    meter = LoadMeter()
+    meter = meter or LoadMeter()
     samples: list[Turn] = []
     number = quiet_rounds = 0
     while quiet_rounds < rules.rounds:
@@ -147,7 +149,7 @@ def race(
             samples.append(_turn(name, contenders[name], calls[name], number, watch, meter, rules))
         quiet_rounds += all(sample.quiet for sample in samples[-len(names) :])
         number += 1
-        if number >= FEWEST_PAIRS and time.perf_counter() - started > rules.budget_seconds:
+        if number >= FEWEST_PAIRS and clock() - started > rules.budget_seconds:
             break
     return Race(
         samples=samples,
