@@ -117,6 +117,8 @@ def test_toml_rows_without_a_label_are_numbered() -> None:
     assert [row.label for row in found.rows] == ["1", "b"]
     assert found.rows[1].changes == {"freezing": "head-only", "train.lr": 1e-4}
     assert [row.title for row in found.rows] == ["freezing=all", "the head"]
+    unchanged = parse_suite('base = "b"\n[[rows]]\n[[rows]]\nchanges = {}', "mine.toml")
+    assert [row.title for row in unchanged.rows] == ["base", "base"]
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def parse_suite(text: str, source: str) -> SuiteSpec:
     if not isinstance(rows, list):
         raise UsageError(f"{source}: a suite has rows; write [[rows]] with changes = {{…}}")
     tree["rows"] = [
-        {"label": str(number), "title": _title(row.get("changes")), **row}
+        {"label": str(number), "title": _title(row.get("changes", {})), **row}
         if isinstance(row, Mapping)
         else row
         for number, row in enumerate(rows, 1)
@@ -198,10 +198,10 @@ def sweep(base: str, axes: Sequence[tuple[str, Sequence[Change]]], name: str = "
 
 
 def _title(changes: object) -> str:
-    """``freezing=all, train.lr=1e-4``."""
+    """``freezing=all, train.lr=1e-4``; ``base`` for a row that changes nothing."""
     if not isinstance(changes, Mapping):  # converting refuses it
         return ""
-    return ", ".join(f"{key}={_text(value)}" for key, value in changes.items())
+    return ", ".join(f"{key}={_text(value)}" for key, value in changes.items()) or "base"
 
 
 def _text(value: Change) -> str:

@@ -195,11 +195,12 @@ def test_rows_that_are_no_known_experiment_are_titled_by_their_choices(tmp_path:
         make_spec(freezing=head_only),
         {**make_spec(freezing=head_only), "adapter": {"name": "lora", "r": 8}},
     ]
+    specs[2]["train"]["lr"] = 0.1
     rows = [Row(record={"spec": spec, "modified": n > 0}) for n, spec in enumerate(specs)]
     make_figures(tmp_path, rows)
     runs = scan(tmp_path).runs
     titles = [row.title for row in rows_of_runs(runs).rows]
-    assert titles == ["last-blocks:n=1", "head-only, no adapter", "lora:r=8"]
+    assert titles == ["last-blocks:n=1", "head-only, no adapter, lr=5e-05", "lora:r=8, lr=0.1"]
     assert [each.name for each in compare_runs(runs).contenders if each.runs] == titles
 
 

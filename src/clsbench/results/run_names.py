@@ -19,7 +19,8 @@ def names_of(runs: Sequence[StoredRun]) -> list[str]:
     where it is that experiment unchanged, and by every setting in which the runs differ otherwise.
     """
     settings = [_flat_settings(run.record.spec) for run in runs]
-    keys = dict.fromkeys(key for each in settings for key in each)
+    # Components first, those that only some runs have among them.
+    keys = sorted({key: None for each in settings for key in each}, key=lambda key: "." in key)
     usual: dict[str, str | None] = {}
     varying = []
     for key in keys:
