@@ -697,16 +697,26 @@ class Estimator:
         return [self.label] * len(texts)
 
 
+class WithState(Estimator):
+    def state(self) -> dict[str, Any]:
+        return {"label": self if self.fault == "odd-state" else self.label}
+
+
 class BaselineUnderTest(clsbench.Baseline, frozen=True):
     """Answers with the first label, with one fault to choose."""
 
     fault: str = ""
 
     def build(self, seed: int) -> Estimator:
-        return Estimator(self.fault)
+        return WithState(self.fault) if "state" in self.fault else Estimator(self.fault)
+
+    def from_state(self, state: Any) -> Estimator:
+        restored = WithState(self.fault)
+        restored.label = state["label"] + (self.fault == "other-state")
+        return restored
 
 
-@pytest.mark.parametrize("fault", ["", "seeded"])
+@pytest.mark.parametrize("fault", ["", "seeded", "state"])
 def test_a_sound_baseline_passes(fault: str) -> None:
     testing.check_baseline(BaselineUnderTest(fault))
 
@@ -719,6 +729,8 @@ def test_a_sound_baseline_passes(fault: str) -> None:
         ("random", "answers differently"),
         ("drops-blank", "answers to"),
         ("batch", "to a text alone"),
+        ("odd-state", "a value that JSON does not hold"),
+        ("other-state", "restored from its state it answers differently"),
     ],
 )
 def test_a_broken_baseline_is_told(fault: str, said: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clsbench.components import Baseline
+from clsbench.results.baseline_states import state_problem
 from clsbench.seeding import torch_seeded
 from clsbench.testing.promises import check_options, require
 
@@ -31,7 +32,7 @@ def check_baseline(baseline: Baseline) -> None:
 
     ``fit(texts, labels)`` and ``predict(texts)`` give one label a text, each seen in training, the
     same from two estimators and for a text alone. As in a run, the global generators are seeded
-    before each call.
+    before each call. An estimator with a method ``state()`` can be restored by ``from_state``.
 
     Raises:
         AssertionError: a promise is broken.
@@ -55,6 +56,12 @@ def _answers(baseline: Baseline, texts: list[str], labels: list[int], name: str)
             estimator.fit(texts, labels)
         together = _predicted(estimator, asked)
         apart = [_predicted(estimator, [text]) for text in asked]
+        has_state = callable(getattr(estimator, "state", None))
+        state = estimator.state() if has_state else {}
+        problem = state_problem(state)
+        restored = together
+        if has_state and problem is None:
+            restored = _predicted(baseline.from_state(state), asked)
     except Exception as error:
         raise AssertionError(
             f"{baseline!r}: it fails on {name}: {type(error).__name__}: {error}"
@@ -70,6 +77,12 @@ def _answers(baseline: Baseline, texts: list[str], labels: list[int], name: str)
         apart == [[answer] for answer in together],
         baseline,
         f"it answers differently to a text alone ({name})",
+    )
+    require(problem is None, baseline, f"{problem} ({name})")
+    require(
+        restored == together,
+        baseline,
+        f"restored from its state it answers differently ({name})",
     )
     return [int(answer) for answer in together]
 
