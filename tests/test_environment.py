@@ -51,3 +51,22 @@ def test_whoever_handles_sigterm_goes_on_doing_so() -> None:
         assert received == []
     finally:
         signal.signal(signal.SIGTERM, former)
+
+
+def test_sighup_is_heeded_like_sigterm() -> None:
+    with heeding_sigterm() as received, pytest.raises(Terminated, match="SIGHUP"):
+        signal.raise_signal(signal.SIGHUP)
+    assert received == [signal.SIGHUP]
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
+def test_a_sighup_that_is_ignored_at_the_start_stays_ignored() -> None:
+    """As ``nohup`` has it."""
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with heeding_sigterm() as received, deferring_interrupts():
+            signal.raise_signal(signal.SIGHUP)
+        assert received == []
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, former)

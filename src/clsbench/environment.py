@@ -110,20 +110,26 @@ def _refuse_too_many_threads(threads: int | None) -> None:
         )
 
 
+TERMINATING_SIGNALS = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+"""Windows has no SIGHUP."""
+
+
 @contextmanager
 def deferring_interrupts() -> Iterator[None]:
     """Let Ctrl-C pass unheard while the block writes what was learned; it takes a moment only.
 
-    A SIGTERM waits for the end of the block.
+    A SIGTERM or SIGHUP waits for the end of the block.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread is interrupted
         return
     terminations: list[int] = []
-    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, *TERMINATING_SIGNALS)
+    former = {number: signal.getsignal(number) for number in numbers}
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if former[signal.SIGTERM] is not None:  # None: not Python's to put back
-        signal.signal(signal.SIGTERM, lambda number, frame: terminations.append(number))
+    for number in TERMINATING_SIGNALS:
+        if former[number] not in (None, signal.SIG_IGN):  # None: not Python's to put back
+            signal.signal(number, lambda number, frame: terminations.append(number))
     try:
         yield
     finally:
@@ -131,7 +137,7 @@ def deferring_interrupts() -> Iterator[None]:
             if handler is not None:
                 signal.signal(number, handler)
         if terminations:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(terminations[0])
 
 
 def describe_environment(device: torch.device, options: RunOptions) -> Environment:

@@ -323,8 +323,9 @@ def _store(
         write_states(directory, states)
         record = replace(record, files_sha256=files_sha256(directory))
         write_record(directory, record)
-        _draw(record, directory)
-    return final_path(directory), record
+    path = final_path(directory)
+    _draw(record, path)  # of a run that is stored already, whatever becomes of the process
+    return path, record
 
 
 def _trained(classifier: nn.Module, freezing: FreezingPlan) -> frozenset[str]:

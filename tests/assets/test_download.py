@@ -42,6 +42,7 @@ from asset_server import (
 )
 from clsbench import AssetError, PluginError, UsageError
 from clsbench.assets import Limits, cache_folder, obtain
+from clsbench.unfinished import held
 
 CONTENT = bytes(range(256)) * 500
 NO_SERVER = "http://127.0.0.1:9/file"
@@ -404,16 +405,15 @@ def test_an_interrupted_download_cleans_up(server: AssetServer, caches: Path) ->
     assert files_below(caches) == set()
 
 
-def test_what_was_left_behind_long_ago_is_swept(server: AssetServer) -> None:
-    old, new = (cache_folder() / f".clsbench-partial-{name}" for name in ("old", "new"))
-    for folder in (old, new):
+def test_what_a_killed_process_left_behind_is_swept(server: AssetServer) -> None:
+    left, busy = (cache_folder() / f".clsbench-partial-{name}" for name in ("left", "busy"))
+    for folder in (left, busy):
         put(folder / "files" / "download", b"half")
-    long_ago = time.time() - 30 * 24 * 3600
-    os.utime(old, (long_ago, long_ago))
     asset = web_asset(CONTENT, server.at("/file", serves(CONTENT)))
-    obtain([asset], folder=None, offline=False, limits=PATIENT)
-    assert not old.exists()
-    assert new.exists()
+    with held(busy):
+        obtain([asset], folder=None, offline=False, limits=PATIENT)
+    assert not left.exists()
+    assert busy.exists()
 
 
 # --- whatever the server does --------------------------------------------------------------------

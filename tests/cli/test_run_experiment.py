@@ -264,6 +264,7 @@ def test_a_refused_run_is_one_json_object_too(
     [
         (signal.SIGINT, 130, "interrupted by the user"),
         pytest.param(signal.SIGTERM, 143, "terminated by SIGTERM", marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 143, "terminated by SIGHUP", marks=pytest.mark.slow),
     ],
 )
 def test_a_signal_keeps_what_was_learned(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -36,11 +34,11 @@ from clsbench.assets.places import (
     note_hash,
     path_below,
 )
+from clsbench.unfinished import temporary_folder
 from clsbench.values import Asset, HubFile, WebFile
 
 AT_ONCE = 8
 PARTIAL_PREFIX = ".clsbench-partial-"
-LEFT_BEHIND_SECONDS = 7 * 24 * 3600.0
 LONGEST_PAUSE_SECONDS = 5.0
 SLACK_BYTES = 1 << 20
 """What may lie beside a file while it arrives, such as a cache's own notes."""
@@ -244,20 +242,8 @@ def staging_in(root: Path) -> Iterator[Path]:
         OSError: ``root`` cannot be written.
     """
     root.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=root))
-    _sweep(root)
-    try:
+    with temporary_folder(root, PARTIAL_PREFIX) as staging:
         yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def _sweep(root: Path) -> None:
-    """Remove what processes that were killed left behind long ago."""
-    for left in root.glob(f"{PARTIAL_PREFIX}*"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - left.stat().st_mtime > LEFT_BEHIND_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
 
 
 def _verify_and_place(

@@ -1,4 +1,4 @@
-"""SIGTERM, by which clusters and systems end a process, treated as Ctrl-C is."""
+"""SIGTERM, which ends a process, and SIGHUP (its terminal was closed): both treated as Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from clsbench.environment import TERMINATING_SIGNALS
 
 TERMINATED = 128 + signal.SIGTERM
 """The exit code after SIGTERM, as shells have it."""
@@ -18,23 +20,26 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def heeding_sigterm() -> Iterator[list[int]]:
-    """Raise :class:`Terminated` at the first SIGTERM in the block; the list holds all that came.
+    """Raise :class:`Terminated` at the first SIGTERM or SIGHUP in the block.
 
-    A SIGTERM that somebody else handles or ignores is left to them.
+    The list holds all that came. A signal that is handled or ignored already (``nohup`` ignores
+    SIGHUP) is left as it is.
     """
     received: list[int] = []
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    if threading.current_thread() is not threading.main_thread():
         yield received
         return
+    heeded = [n for n in TERMINATING_SIGNALS if signal.getsignal(n) is signal.SIG_DFL]
 
     def heed(number: int, frame: FrameType | None) -> None:
         received.append(number)
         if len(received) == 1:  # some send it until the process has ended
-            raise Terminated("terminated by SIGTERM")
+            raise Terminated(f"terminated by {signal.Signals(number).name}")
 
-    signal.signal(signal.SIGTERM, heed)
+    for each in heeded:
+        signal.signal(each, heed)
     try:
         yield received
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for each in heeded:
+            signal.signal(each, signal.SIG_DFL)

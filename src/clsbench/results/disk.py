@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from clsbench.errors import ClsbenchError
+from clsbench.unfinished import temporary_folder
 
 OF_ALL_USERS = 0o666
 """The mode of a lock's file: a store may be several people's."""
 
+_TEMPORARY_PREFIX = ".clsbench-unfinished-"
 _FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -39,25 +40,14 @@ def replace_text(file: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w",
-            encoding="utf-8",
-            errors="backslashreplace",
-            newline="\n",
-            dir=file.absolute().parent,
-            prefix=f".{file.name[:40]}-",
-            delete=False,
+    with temporary_folder(file.absolute().parent, _TEMPORARY_PREFIX) as folder:
+        temporary = folder / "text"
+        with temporary.open(
+            "w", encoding="utf-8", errors="backslashreplace", newline="\n"
         ) as opened:
-            temporary = opened.name
             opened.write(text)
-        give_usual_mode(Path(temporary))
+        give_usual_mode(temporary)
         os.replace(temporary, file)
-    except BaseException:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def give_usual_mode(file: Path) -> None:

@@ -8,10 +8,9 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from clsbench.errors import ClsbenchError, UsageError
 from clsbench.record import RunRecord
 from clsbench.results.disk import concerns, folder_reason, means_full_disk, settle, storing_error
 from clsbench.results.record_file import RECORD_FILE, created_in, decode_record, record_or_reason
+from clsbench.unfinished import held, sweep, temporary_folder
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +58,8 @@ def check_store_writable(store: Path) -> None:
     """
     try:
         there = next(folder for folder in (store, *store.parents) if os.path.lexists(folder))
-        with tempfile.TemporaryDirectory(prefix=_TEMPORARY_PREFIX, dir=there) as probe:
-            Path(probe, RECORD_FILE).write_text("{}", encoding="utf-8")
+        with temporary_folder(there, _TEMPORARY_PREFIX) as probe:
+            (probe / RECORD_FILE).write_text("{}", encoding="utf-8")
     except OSError as error:
         if means_full_disk(error):
             raise storing_error(error, store) from None
@@ -91,22 +91,25 @@ def run_directory(store: Path, name: str) -> Iterator[Path]:
     Raises:
         ClsbenchError: the disk is full, or the directory cannot be made or renamed.
     """
-    try:
-        temporary = _reserve(store, name)
-    except OSError as error:
-        raise storing_error(error, store) from error
-    final = final_path(temporary)
-    try:
-        yield temporary
-        settle(temporary)
-        temporary.rename(final)
-    except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if temporary.exists():
-            logger.warning("the unfinished run in %s could not be removed", temporary)
-        if means_full_disk(error) or concerns(error, temporary):
+    sweep(store, _TEMPORARY_PREFIX)
+    with ExitStack() as stack:
+        try:
+            temporary = _reserve(store, name)
+            while not stack.enter_context(held(temporary)):  # another process has swept it away
+                temporary = _reserve(store, name)
+        except OSError as error:
             raise storing_error(error, store) from error
-        raise
+        try:
+            yield temporary
+            settle(temporary)
+            temporary.rename(final_path(temporary))
+        except BaseException as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if temporary.exists():
+                logger.warning("the unfinished run in %s could not be removed", temporary)
+            if means_full_disk(error) or concerns(error, temporary):
+                raise storing_error(error, store) from error
+            raise
 
 
 def final_path(directory: Path) -> Path:
@@ -176,7 +179,8 @@ def _reserve(store: Path, name: str) -> Path:
         # Only now: another process may have finished between a look at `final` and the mkdir.
         if not os.path.lexists(final):
             return temporary
-        temporary.rmdir()
+        with suppress(FileNotFoundError):  # swept away
+            temporary.rmdir()
 
 
 # --- reading --------------------------------------------------------------------------------------
