@@ -179,12 +179,9 @@ def _print_entries(entries: Sequence[Entry], folder: Path, limit_bytes: int) -> 
     console.print(table, highlight=False, crop=False)
     size = bytes_text(sum(entry.size_bytes for entry in entries))
     limit = bytes_text(limit_bytes)
-    console.print(
-        plain(
-            f"{_count(len(entries))}, {size} (a run keeps at most {limit}, or what its "
-            f"--cache-disk says), in {folder}"
-        ),
-        soft_wrap=True,
+    console.prose(
+        f"{_count(len(entries))}, {size} (a run keeps at most {limit}, or what its "
+        f"--cache-disk says), in {folder}"
     )
 
 

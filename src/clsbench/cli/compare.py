@@ -68,7 +68,7 @@ def compare(
 
     \b
     clsbench compare latest 20251121T101729Z
-    clsbench compare runs/*last-blocks* runs/*head-only* --texts 20
+    clsbench compare runs/*-gpt2-sms-spam-* --texts 20    all runs of an experiment
     clsbench compare latest --plot reliability.svg     against its baselines
     """
     options = chosen_run_options(ctx)
@@ -106,7 +106,7 @@ def compare(
 def finished_ones(runs: Sequence[StoredRun]) -> list[StoredRun]:
     """Those that are finished; the others are named, unless there are no more than they.
 
-    A pattern such as ``runs/*head-only*`` finds interrupted ones, too.
+    A pattern such as ``runs/*-gpt2-sms-spam-*`` finds interrupted ones, too.
     """
     finished = [run for run in runs if run.record.status == "finished"]
     if not finished:

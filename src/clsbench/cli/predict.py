@@ -135,7 +135,7 @@ def predict(
     several. Texts are cut and padded as in training; a warning says how many are cut.
 
     \b
-    clsbench predict latest "You are a winner" "See you at seven"
+    clsbench predict latest "You have won a prize, call now to claim" "See you at lunch"
     clsbench predict latest < messages.txt               one text a line
     clsbench predict latest --csv messages.csv --column body --output answers.csv
     """

@@ -77,7 +77,7 @@ def report(
     \b
     clsbench report                                     of the suite run last
     clsbench report gpt2-sms-spam-ablation -o ablation.html
-    clsbench report runs/*last-blocks* runs/*head-only* --format markdown
+    clsbench report runs/*-gpt2-sms-spam-* --format markdown
     clsbench report --output table.tex
     """
     options = chosen_run_options(ctx)
