@@ -36,13 +36,15 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
 
     ``key`` is also its place in an assets folder (``sms-spam/SMSSpamCollection``). ``sources`` are
     tried in order. ``sha256`` is that of the content (of the member, not of the archive); ``None``
-    only where a pinned hub revision fixes the content.
+    only where a pinned hub revision fixes the content. Where ``size_bytes`` is not known, and for
+    an archive, no more than ``largest_bytes`` are downloaded or unpacked.
     """
 
     key: str
     sources: tuple[WebFile | HubFile, ...]
     sha256: str | None
     size_bytes: int | None = None
+    largest_bytes: int = 1 << 34
 
 
 class NumericalCheck(msgspec.Struct, frozen=True, kw_only=True):

@@ -40,7 +40,7 @@ from asset_server import (
     web_asset,
     zipped,
 )
-from clsbench import AssetError, PluginError, UsageError
+from clsbench import Asset, AssetError, PluginError, UsageError, WebFile
 from clsbench.assets import Limits, cache_folder, obtain
 from clsbench.unfinished import held
 
@@ -335,6 +335,29 @@ def test_an_unfit_archive_gives_way_to_the_mirror(
     asset = web_asset(CONTENT, first, mirror, member="Collection")
     obtain([asset], folder=None, offline=False, limits=once)
     assert files_below(caches) == {f"own/{asset.key}"}
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "member", "reason"),
+    [
+        pytest.param(sends_without_end, None, "far more than it should", id="endless"),
+        pytest.param(sends_without_end, "Collection", "far more than it", id="endless-archive"),
+        pytest.param(
+            serves(zipped({"Collection": bytes(200_000)})),
+            "Collection",
+            "larger than it should be",
+            id="member",
+        ),
+    ],
+)
+def test_a_download_of_unknown_size_is_bounded_by_the_catalog(
+    server: AssetServer, caches: Path, behaviour: Behaviour, member: str | None, reason: str
+) -> None:
+    source = WebFile(server.at("/file", behaviour), member)
+    asset = Asset(key="a", sources=(source,), sha256="0" * 64, largest_bytes=100_000)
+    with pytest.raises(AssetError, match=reason):
+        obtain([asset], folder=None, offline=False, limits=PATIENT)
+    assert files_below(caches) == set()
 
 
 # --- several processes ---------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def transfer(
     source: WebFile | HubFile,
     staging: Path,
     *,
-    limit_bytes: int | None,
+    limit_bytes: int,
     startup_seconds: float,
     stall_seconds: float,
     patience: Patience,
@@ -172,7 +172,7 @@ def _watch(
     process: subprocess.Popen[bytes],
     folder: Path,
     ready: Path,
-    limit_bytes: int | None,
+    limit_bytes: int,
     startup_seconds: float,
     stall_seconds: float,
     patience: Patience,
@@ -191,7 +191,7 @@ def _watch(
             largest_bytes, last_news = size_bytes, now
             patience.news()
             received(size_bytes)
-        if limit_bytes is not None and size_bytes > limit_bytes:
+        if size_bytes > limit_bytes:
             raise AttemptFailedError(
                 f"it sends far more than it should, over {limit_bytes:,} bytes", permanent=True
             )
@@ -246,8 +246,14 @@ def extract_member(archive: Path, member: str, asset: Asset, target: Path) -> No
                     f"its member {member} has {size_bytes:,} bytes, expected {asset.size_bytes:,}",
                     permanent=True,
                 )
+            left_bytes = size_bytes if asset.size_bytes is not None else asset.largest_bytes
             with opened.open(member) as packed, target.open("wb") as unpacked:
                 while chunk := packed.read(1 << 20):
+                    left_bytes -= len(chunk)
+                    if left_bytes < 0:
+                        raise AttemptFailedError(
+                            f"its member {member} is larger than it should be", permanent=True
+                        )
                     unpacked.write(chunk)
     except KeyError:
         raise AttemptFailedError(f"the archive has no member {member!r}", permanent=True) from None

@@ -209,10 +209,9 @@ def _summary(reasons: Sequence[str]) -> str:
     return "; then ".join(kinds) + times
 
 
-def _limit_bytes(asset: Asset, source: WebFile | HubFile) -> int | None:
-    if _is_archive(source) or asset.size_bytes is None:
-        return None
-    return asset.size_bytes + SLACK_BYTES
+def _limit_bytes(asset: Asset, source: WebFile | HubFile) -> int:
+    known = None if _is_archive(source) else asset.size_bytes
+    return (asset.largest_bytes if known is None else known) + SLACK_BYTES
 
 
 def _is_archive(source: WebFile | HubFile) -> bool:

@@ -37,11 +37,13 @@ MERGES = Asset(
     key="gpt2-tokenizer/vocab.bpe",
     sources=(WebFile(_TOKENIZER_URL + "vocab.bpe"),),
     sha256="1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+    largest_bytes=10**7,
 )
 TOKEN_IDS = Asset(
     key="gpt2-tokenizer/encoder.json",
     sources=(WebFile(_TOKENIZER_URL + "encoder.json"),),
     sha256="196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+    largest_bytes=10**7,
 )
 
 
@@ -50,7 +52,11 @@ def _weights(
 ) -> Asset:
     source = HubFile(f"openai-community/{name}", "model.safetensors", revision)
     return Asset(
-        key=f"{name}/model.safetensors", sources=(source,), sha256=sha256, size_bytes=size_bytes
+        key=f"{name}/model.safetensors",
+        sources=(source,),
+        sha256=sha256,
+        size_bytes=size_bytes,
+        largest_bytes=8 * 10**9,
     )
 
 
