@@ -548,8 +548,9 @@ def test_curves_that_cannot_be_drawn_cost_no_run(
     monkeypatch.setattr("clsbench.report.plots.save_curves", half_drawn)
     run = run_small(tmp_path, train__epochs=1)
     assert read_record(stored(run)) == run.record
-    names = sorted(file.name for file in stored(run).iterdir())
-    assert names == ["baselines.csv", "classifier.safetensors", "predictions.csv", "record.json"]
+    names = {file.name for file in stored(run).iterdir()}
+    assert {"classifier.safetensors", "predictions.csv", "record.json"} <= names
+    assert not any(name.endswith((".svg", ".pdf")) for name in names)
     assert "the curves could not be drawn: OSError" in caplog.text
 
 
