@@ -11,7 +11,7 @@ import pytest
 import clsbench
 from clsbench.catalog import load_catalog
 from clsbench.options import RunOptions
-from clsbench.preparation import stored_spec, texts_of
+from clsbench.preparation import stored_experiment, stored_spec, texts_of
 from clsbench.record import ComponentIdentity
 from record_examples import make_record
 
@@ -249,3 +249,10 @@ def test_of_the_options_of_a_stored_run_only_files_of_the_user_become_absolute(
     assert stored_spec(moved).backbone == {**table, "weights": str(tmp_path / "gone/checkpoint")}
     monkeypatch.chdir(tmp_path)
     assert stored_spec(moved).backbone == table
+
+
+def test_stored_experiment_unknown_kind_of_component_is_refused() -> None:
+    identity = ComponentIdentity(axis="\0", component="x", distribution="x", version=None)
+    record = msgspec.structs.replace(make_record(), plugins=(identity,))
+    with pytest.raises(clsbench.UsageError, match="no kind of component"):
+        stored_experiment(record, load_catalog())

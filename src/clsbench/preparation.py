@@ -174,7 +174,9 @@ def stored_experiment(record: RunRecord, catalog: Catalog) -> Experiment:
         UsageError: a component is not registered, or the spec is not valid.
     """
     for each in record.plugins:
-        axis = next(axis for axis in AXES if each.axis in (axis.spec_key, axis.singular))
+        axis = next((axis for axis in AXES if each.axis in (axis.spec_key, axis.singular)), None)
+        if axis is None:
+            raise UsageError(f"the record is damaged: there is no kind of component {each.axis!r}")
         if each.component not in catalog.entries[axis.name]:
             raise UsageError(
                 f"this run has the {each.axis} {each.component!r} of {each.distribution}, which no "
