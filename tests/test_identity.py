@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import clsbench
 from clsbench.catalog import Catalog, load_catalog
 from clsbench.errors import PluginError, UsageError
-from clsbench.identity import identify
+from clsbench.identity import changes_since, identify
 from clsbench.options import RunOptions
 from clsbench.preparation import (
     PreparedData,
@@ -22,6 +23,7 @@ from clsbench.preparation import (
     prepare_data,
     prepare_files,
 )
+from clsbench.record import ComponentIdentity
 from clsbench.resolve import resolve
 from clsbench.spec import ExperimentSpec, TrainSettings
 
@@ -253,6 +255,20 @@ def test_library_that_is_not_installed_is_named(tmp_path: Path) -> None:
     plugin(tmp_path, libraries=("missing-library",))
     with pytest.raises(PluginError, match="head 'own' is built on the library missing-library"):
         clsbench.run(BASE, head="own", dry_run=True, plugins=[str(tmp_path / "plugin.py")])
+
+
+def test_files_that_an_older_run_did_not_record_are_not_said_to_have_changed() -> None:
+    now = ComponentIdentity(
+        axis="backbone", component="own", distribution="own", version="1", files={"a": "12"}
+    )
+    (change,) = changes_since([replace(now, files={})], [now])
+    assert change.in_version_alone
+    assert "did not record the content of a" in change.text
+    for files in ({"a": "34"}, {"a": "12", "b": "12"}):
+        (change,) = changes_since([replace(now, files=files)], [now])
+        assert not change.in_version_alone
+    (change,) = changes_since([now], [replace(now, files={})])
+    assert "the content of a has changed" in change.text
 
 
 def test_source_of_a_plugin_is_in_its_identity_and_in_the_fingerprint(tmp_path: Path) -> None:

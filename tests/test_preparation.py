@@ -203,11 +203,20 @@ def test_relative_paths_of_a_stored_run_start_where_it_was_started(
     content = file.rename(tmp_path / "elsewhere.csv")
     with caplog.at_level(logging.INFO, logger="clsbench"):
         assert texts_of(record, RunOptions(), load_catalog()) is None
-    assert f"there is no file {file}" in caplog.text
+    assert f"{file}: there is no such file" in caplog.text
     (tmp_path / "one").rename(tmp_path / "moved")
     content.rename(tmp_path / "moved" / "own.csv")
     monkeypatch.chdir(tmp_path / "moved")
     assert texts_of(record, RunOptions(), load_catalog()) == texts
+
+
+def test_texts_of_a_run_need_only_the_files_of_its_data_set(tmp_path: Path) -> None:
+    record = own_file(tmp_path, {"a": 30, "b": 30})
+    gpt2 = {"name": "gpt2", "size": "small", "weights": str(tmp_path / "gone"), "causal": True}
+    record = msgspec.structs.replace(record, spec={**record.spec, "backbone": gpt2})
+    texts = texts_of(record, RunOptions(), load_catalog())
+    assert texts is not None
+    assert len(texts) == 60
 
 
 def test_a_run_whose_data_has_changed_has_no_texts_and_says_so(

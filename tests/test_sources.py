@@ -222,12 +222,15 @@ def test_source_of_an_editable_install_counts_beside_its_version(
 def test_source_that_changed_since_its_import_is_refused_until_it_is_reloaded(
     folder: Path,
 ) -> None:
-    write(folder, {"my_plugin.py": head("import my_helper"), "my_helper.py": "a = 1\n"})
+    write(folder, {"my_plugin.py": head("from my_helper import a"), "my_helper.py": "a = 1\n"})
     entry_of("my_plugin")
     write(folder, {"my_helper.py": "a = 22\n"})
     with pytest.raises(PluginError, match="the source of my_helper has changed since this process"):
         load_catalog(["my_plugin"])
-    importlib.reload(sys.modules["my_helper"])
+    importlib.reload(sys.modules["my_helper"])  # the plugin still has what it took from it before
+    with pytest.raises(PluginError, match=r"imported my_plugin.* reload my_helper, then my_plugin"):
+        load_catalog(["my_plugin"])
+    importlib.reload(sys.modules["my_plugin"])
     assert load_catalog(["my_plugin"]).entry("heads", "own").source_sha256 == source_of("my_plugin")
 
 

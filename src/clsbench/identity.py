@@ -90,8 +90,10 @@ def _differences(before: ComponentIdentity, now: ComponentIdentity) -> Iterator[
     elif (before.distribution, before.version) != (now.distribution, now.version):
         was = " ".join(filter(None, (before.distribution, before.version)))
         yield f"the version is {now.version}, and was that of {was} in training", True
-    if list(before.files.values()) != list(now.files.values()):
-        yield f"the content of {', '.join(now.files)} has changed since training", False
+    if now.files and not before.files:  # records of versions that did not hash them
+        yield f"the run did not record the content of {', '.join(now.files)}", True
+    elif list(before.files.values()) != list(now.files.values()):
+        yield f"the content of {', '.join(before.files)} has changed since training", False
     for library in before.libraries.keys() | now.libraries.keys():
         was, found = (each.libraries.get(library, "not declared") for each in (before, now))
         if was != found:

@@ -152,17 +152,19 @@ def texts_of(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mappin
     """
     try:
         experiment = stored_experiment(record, catalog)
-        files = prepare_files(experiment, replace(options, offline=True), catalog)
-        data = prepare_data(files.experiment, files.files)
+        assets = experiment.dataset.assets()
+        obtained = obtain(assets, folder=options.assets, offline=True)
+        obtained.require()
+        _, splits = _load_splits(experiment, obtained.files)
     except ClsbenchError as error:
         logger.info("the texts of the run are not at hand: %s", error)
         return None
-    if record.data is None or data.facts.sha256 != record.data.sha256:
+    if record.data is None or splits_sha256(splits) != record.data.sha256:
         logger.info("the texts of the run are not at hand: the data set gives other texts now")
         return None
     return {
         row: text
-        for split in data.splits.all()
+        for split in splits.all()
         for row, text in zip(split.rows, split.texts, strict=True)
     }
 
@@ -216,15 +218,7 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
         PluginError: the data set fails, or what it loads is no sound corpus.
     """
     settings = experiment.spec.data
-    with seeded(settings.split.seed):  # not the run's: several seeds have one split
-        corpus = _load(
-            experiment.dataset, files, settings.quoting, to_tree(experiment.spec)["dataset"]
-        )
-    try:
-        splits = split_corpus(corpus, settings)
-    except UsageError as error:
-        named = ", ".join(map(str, experiment.dataset.user_files()))
-        raise UsageError(f"{named}: {error}" if named else str(error)) from None
+    corpus, splits = _load_splits(experiment, files)
     tokens = tokenize_splits(
         splits,
         experiment.backbone.tokenizer(files),
@@ -272,6 +266,19 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
         *_ignored_class(facts, experiment.spec.train.ignore_index),
     )
     return PreparedData(splits, tokens, flags, facts, warnings)
+
+
+def _load_splits(experiment: Experiment, files: Files) -> tuple[Corpus, Splits]:
+    settings = experiment.spec.data
+    with seeded(settings.split.seed):  # not the run's: several seeds have one split
+        corpus = _load(
+            experiment.dataset, files, settings.quoting, to_tree(experiment.spec)["dataset"]
+        )
+    try:
+        return corpus, split_corpus(corpus, settings)
+    except UsageError as error:
+        named = ", ".join(map(str, experiment.dataset.user_files()))
+        raise UsageError(f"{named}: {error}" if named else str(error)) from None
 
 
 def _ignored_class(facts: DataFacts, ignore_index: int) -> Iterator[str]:

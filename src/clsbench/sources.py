@@ -17,7 +17,7 @@ import json
 import linecache
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -52,9 +52,11 @@ def source_sha256(module: ModuleType, component: type) -> str:
     while pending:
         source = pending.pop()
         if source.name not in found:
-            found[source.name] = hashlib.sha256(source.content).hexdigest()
-            _refuse_stale(source.name, found[source.name])
-            pending += search.modules(_imports(source))
+            imported = list(search.modules(_imports(source)))
+            contents = {each.name: _sha256(each) for each in (source, *imported)}
+            _refuse_stale(source.name, contents)
+            found[source.name] = contents[source.name]
+            pending += imported
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
@@ -104,16 +106,27 @@ def _root(module: ModuleType, component: type) -> _Source:
     return _Source(name, (module.__package__ or "") if name else "", content, home)
 
 
-def _refuse_stale(name: str, sha256: str) -> None:
-    """A module that was imported runs as it was then, whatever its file holds now.
+def _sha256(source: _Source) -> str:
+    return hashlib.sha256(source.content).hexdigest()
 
-    What was seen first is noted at its spec, which a reload replaces.
+
+def _refuse_stale(name: str, contents: Mapping[str, str]) -> None:
+    """A module that was imported runs as it was then, whatever its file holds now, and keeps what
+    it took from other modules, whatever a reload makes of those.
+
+    ``contents`` are the hashes of its source and of those that it imports. What was seen first is
+    noted at its spec, which a reload replaces.
     """
     spec = getattr(sys.modules.get(name), "__spec__", None)
-    if spec is not None and vars(spec).setdefault(_SEEN, sha256) != sha256:
+    if spec is None:
+        return
+    seen = vars(spec).setdefault(_SEEN, contents)
+    changed = next((each for each in contents if contents[each] != seen.get(each)), name)
+    if seen != contents:
+        imported, reload = ("it", "it") if changed == name else (name, f"{changed}, then {name}")
         raise PluginError(
-            f"the source of {name} has changed since this process imported it, so that the old "
-            "code would run; start Python anew, or reload it (importlib.reload)"
+            f"the source of {changed} has changed since this process imported {imported}, so that "
+            f"the old code would run; start Python anew, or reload {reload} (importlib.reload)"
         )
 
 

@@ -11,7 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from clsbench.cli.report import report
+from clsbench.cli.session import Session
 from command_line import Command
 from report_examples import Row, make_figures
 
@@ -74,6 +77,17 @@ def test_damaged_runs_are_named_and_left_out(
     assert f"left out {store / '20251122T101701Z-copy-1'}" in done.stderr
     assert f"left out {second}" in done.stderr
     assert "Row 1 (gpt2-sms-spam) calls 95.00 % of the test texts right." in done.stdout
+
+
+def test_damaged_predictions_in_a_suite_are_named(
+    store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = sorted(store.glob("2025*"))[1] / "predictions.csv"
+    file.write_text("nonsense\n")
+    page = tmp_path / "page.html"
+    done = CliRunner().invoke(report, ["--out", str(store), "-o", str(page)], obj=Session())
+    assert done.exit_code == 0
+    assert f"row 2 is in no comparison: {file} is damaged" in caplog.text
 
 
 def test_what_cannot_be_reported(clsbench: Command, store: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -89,6 +90,7 @@ def test_a_run_without_states_says_so(tmp_path: Path) -> None:
         ({"x": math.nan}, "'x', a value that JSON does not hold"),
         ({"x": (1, 2)}, "'x', a value that JSON does not hold"),
         ({"x": object()}, "'x', a value that JSON does not hold"),
+        ({"x": functools.reduce(lambda inner, _: [inner], range(99), 1)}, "'x', a value that"),
         ({"x": np.array(["a"])}, "'x', an array of <U1, expected numbers"),
         ({"x": np.array([1, None])}, "'x', an array of object, expected numbers"),
         ({"x": np.ones(2, ">f8")}, "'x', an array of >f8, expected numbers"),

@@ -94,6 +94,8 @@ def report(
 
     results = _results(options.out, runs)
     figures = suite_figures(results, options.out)
+    for problem in figures.problems:
+        logger.warning("%s", problem)
     catalog = session.catalog()
     texts = None
     record = next((row.record for row in figures.rows if row.record is not None), None)

@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from clsbench.decoding import DecodingError, decode_json, read_bytes
 from clsbench.errors import UsageError
 from clsbench.results.integrity import check_file
 from clsbench.results.store import StoredRun
@@ -48,18 +49,16 @@ class BaselineState(NamedTuple):
     state: Mapping[str, Any]
 
 
-_DECODER = msgspec.json.Decoder(_States)
-
-
 def state_problem(state: object) -> str | None:
     """Why ``state`` cannot be stored, in words; ``None`` if it can."""
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
         return f"state() gives {type(state).__name__}, expected a mapping with text as keys"
     for key, value in state.items():
         if not isinstance(value, np.ndarray):
+            stored = _States("", {"": _Entry({key: value}, {})})
             try:
-                same = msgspec.json.decode(msgspec.json.encode(value)) == value
-            except (TypeError, ValueError, msgspec.MsgspecError, RecursionError):
+                same = decode_json(msgspec.json.encode(stored), _States) == stored
+            except (TypeError, ValueError, RecursionError, msgspec.MsgspecError, DecodingError):
                 same = False
             if not same:
                 return f"state() holds {key!r}, a value that JSON does not hold as it is"
@@ -169,10 +168,10 @@ def _read(run: StoredRun) -> _States | None:
     file = run.path / VALUES_FILE
     check_file(run.path, VALUES_FILE, run.record)
     try:
-        return _DECODER.decode(file.read_bytes())
+        return decode_json(read_bytes(file), _States)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DecodingError as error:
         raise UsageError(f"{file} is damaged: {error}") from None
