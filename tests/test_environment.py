@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from clsbench.cli.termination import Terminated, heeding_sigterm
+from clsbench.cli.termination import Terminated, handling_termination
 from clsbench.environment import deferring_interrupts
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are sent by POSIX means")
@@ -22,7 +22,7 @@ def test_ctrl_c_passes_unheard_and_sigterm_waits() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             done.append("all is written")
 
-    with heeding_sigterm() as received, pytest.raises(Terminated):
+    with handling_termination() as received, pytest.raises(Terminated):
         write()
     assert done == ["all is written"]
     assert received == [signal.SIGTERM]
@@ -31,7 +31,7 @@ def test_ctrl_c_passes_unheard_and_sigterm_waits() -> None:
 
 
 def test_only_the_first_sigterm_ends_anything() -> None:
-    with heeding_sigterm() as received:
+    with handling_termination() as received:
         with pytest.raises(Terminated):
             os.kill(os.getpid(), signal.SIGTERM)
         with deferring_interrupts():
@@ -44,7 +44,7 @@ def test_whoever_handles_sigterm_goes_on_doing_so() -> None:
     seen: list[int] = []
     former = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
     try:
-        with heeding_sigterm() as received, deferring_interrupts():
+        with handling_termination() as received, deferring_interrupts():
             os.kill(os.getpid(), signal.SIGTERM)
             assert seen == []
         assert seen == [signal.SIGTERM]
@@ -54,7 +54,7 @@ def test_whoever_handles_sigterm_goes_on_doing_so() -> None:
 
 
 def test_sighup_is_heeded_like_sigterm() -> None:
-    with heeding_sigterm() as received, pytest.raises(Terminated, match="SIGHUP"):
+    with handling_termination() as received, pytest.raises(Terminated, match="SIGHUP"):
         signal.raise_signal(signal.SIGHUP)
     assert received == [signal.SIGHUP]
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
@@ -64,7 +64,7 @@ def test_a_sighup_that_is_ignored_at_the_start_stays_ignored() -> None:
     """As ``nohup`` has it."""
     former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with heeding_sigterm() as received, deferring_interrupts():
+        with handling_termination() as received, deferring_interrupts():
             signal.raise_signal(signal.SIGHUP)
         assert received == []
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

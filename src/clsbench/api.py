@@ -53,8 +53,8 @@ def run(
     by dotted key (``{"train.lr": 1e-4}``). An instance of a class that no plugin registers is named
     after its class (``MyDataset`` is ``my-dataset``); ``clsbench predict`` on such a run needs a
     plugin that registers the class under that name. The other arguments are the fields of
-    :class:`clsbench.RunOptions`; what is left out has the default that the command line has,
-    environment variables included.
+    :class:`clsbench.RunOptions`; their defaults are those of the command line, environment
+    variables included.
 
     Raises:
         RunFailedError: training or what follows it failed; what was done is stored.

@@ -195,7 +195,7 @@ def test_what_others_disturb_is_not_measured(clsbench: Command, spec_file: Path)
         (["--sweep", "batch=4,8", "--set", "train.batch_size=2"], "is set and swept over"),
         (["--plot", "x.svg"], "say which by --sweep"),
         (["--sweep", "batch=4,8", "--plot", "x.gif"], "a plot is .svg, .pdf or .png"),
-        (["--output", "nowhere/x.csv"], "there is no folder"),
+        (["--output", "nowhere/x.csv"], "nowhere does not exist"),
         (["--sweep", "freezing=sideways,all"], "sideways"),
         (["--sweep", "batch=4,5000", "--budget", "0.1"], "is more than the"),
         (["--sweep", "threads=1,0"], "threads = '0': expected int >= 1"),
@@ -322,4 +322,4 @@ def test_what_cannot_be_compared_is_told(clsbench: Command, spec_file: Path) -> 
     assert "pooling is set and compared" in twice.stderr
     both = clsbench("bench", spec_file, "--compare", "seed=1", "seed=2", "--sweep", "batch=1,2")
     assert both.returncode == 2
-    assert "--compare stands alone" in both.stderr
+    assert "--compare cannot be combined with" in both.stderr

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import rich_click as click
 
-from clsbench.cli.errors import LONGEST_MESSAGE, report_error, report_unforeseen
+from clsbench.cli.errors import LONGEST_MESSAGE, report_error, report_unexpected
 from clsbench.cli.main import app
 from command_line import Command
 
@@ -365,7 +365,7 @@ def test_verbose_shows_what_a_plugin_raised(clsbench: Command, tmp_path: Path) -
 
 
 def test_what_is_the_machines_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
-    report_unforeseen(OSError(28, "No space left on device", "runs/x"), verbose=False)
+    report_unexpected(OSError(28, "No space left on device", "runs/x"), verbose=False)
     assert capsys.readouterr().err == "error: [Errno 28] No space left on device: 'runs/x'\n"
 
 

@@ -98,13 +98,18 @@ def test_a_table_by_the_runs_name(clsbench: Command, finished: dict[str, Any]) -
     [
         (["nosuchrun", "text"], "there is no run 'nosuchrun'"),
         (["latest", "text", "--csv", "x.csv"], "give texts or --csv FILE, not both"),
-        (["latest", "--column", "body"], "--column body belongs to --csv FILE"),
-        (["latest", "--delimiter", ";"], "--delimiter ';' belongs to --csv FILE"),
-        (["latest", "text", "--encoding", "latin-1"], "--encoding belongs to --csv FILE or stdin"),
-        (["latest", "text", "--json", "--format", "csv"], "leave out --output and --format"),
-        (["latest", "text", "--output", "a.xyz"], "its ending does not name a format"),
-        (["latest", "text", "--output", "no/a.csv"], "there is no folder"),
-        (["latest", "--csv", __file__, "--output", __file__, "--format", "csv"], "is the file of"),
+        (["latest", "--column", "body"], "--column body requires --csv FILE"),
+        (["latest", "--delimiter", ";"], "--delimiter ';' requires --csv FILE"),
+        (["latest", "text", "--encoding", "latin-1"], "--encoding applies to --csv FILE or stdin"),
+        (
+            ["latest", "text", "--json", "--format", "csv"],
+            "--json cannot be combined with --output or --format",
+        ),
+        (["latest", "text", "--output", "a.xyz"], "unknown ending '.xyz'"),
+        (
+            ["latest", "--csv", __file__, "--output", __file__, "--format", "csv"],
+            "is also the input",
+        ),
     ],
 )
 def test_predict_refuses_what_does_not_fit_together(
@@ -116,10 +121,16 @@ def test_predict_refuses_what_does_not_fit_together(
     assert message in str(caught.value)
 
 
-def test_predict_with_an_unknown_format_exits_with_2(clsbench: Command) -> None:
-    done = clsbench("predict", "latest", "text", "--format", "xml")
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [(["--format", "xml"], "'xml'"), (["--output", "no/a.csv"], "no does not exist")],
+)
+def test_predict_option_with_an_invalid_value_exits_with_2(
+    clsbench: Command, option: list[str], message: str
+) -> None:
+    done = clsbench("predict", "latest", "text", *option)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "'xml'" in done.stderr
+    assert message in done.stderr
 
 
 # --- what predicts is what trained ----------------------------------------------------------------

@@ -30,7 +30,8 @@ def test_a_page_of_the_suite_run_last(clsbench: Command, store: Path, tmp_path: 
     done = clsbench("report", "--out", store)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "Row 1 (good) is best: 95.00 %, shown to be better than every other row.",
+        "Use row 1 (good): 95.00 %; it is significantly better than every other row and than "
+        "TF-IDF + logistic regression (90.00 % in 0.40 s).",
         "report  report.html",
     ]
     page = (tmp_path / "cwd" / "report.html").read_text(encoding="utf-8")
@@ -57,7 +58,7 @@ def test_chosen_runs(clsbench: Command, store: Path, tmp_path: Path) -> None:
     runs = sorted(path for path in store.iterdir() if path.name.startswith("2025"))
     done = clsbench("report", *runs, "-o", tmp_path / "runs.html", "--out", store)
     assert done.returncode == 0, done.stderr
-    assert "is best: 95.00 %" in done.stdout
+    assert ": 95.00 %; it is significantly better" in done.stdout
     page = (tmp_path / "runs.html").read_text(encoding="utf-8")
     assert "clsbench run gpt2-sms-spam" in page
     assert "All rows, as they were run" not in page
@@ -95,8 +96,8 @@ def test_what_cannot_be_reported(clsbench: Command, store: Path, tmp_path: Path)
     for arguments, told in (
         (["--out", empty], "there is nothing to report"),
         (["nowhere", "--out", store], "suites that were run into it: a-suite"),
-        (["--out", store, "-o", "x.pdf"], "its ending says no format"),
-        (["--out", store, "-o", tmp_path / "no" / "x.html"], "there is no folder"),
+        (["--out", store, "-o", "x.pdf"], "unknown ending '.pdf'"),
+        (["--out", store, "-o", tmp_path / "no" / "x.html"], "does not exist"),
         (["--out", store, "-o", tmp_path], "is a directory"),
     ):
         done = clsbench("report", *arguments)

@@ -87,9 +87,12 @@ def test_other_formats(clsbench: Command, store: Path, form: str, mark: str) -> 
         (["--where", "test_accuracy >"], "is no expression"),
         (["--where", "__import__('os').system('true')"], "may not stand in it"),
         (["--format", "json"], "'json' is not one of"),
-        (["--format", "csv", "--json"], "--json and --format csv exclude each other"),
-        (["-o", "runs.xlsx"], "its ending says no format (.csv, .json, .md, .tex)"),
-        (["-o", "nowhere/runs.csv"], "there is no folder"),
+        (["--format", "csv", "--json"], "--json and --format csv cannot be combined"),
+        (
+            ["-o", "runs.xlsx"],
+            "unknown ending '.xlsx'; expected one of .csv, .json, .md, .tex, or --format",
+        ),
+        (["-o", "nowhere/runs.csv"], "nowhere does not exist"),
     ],
 )
 def test_what_is_wrong_is_told(

@@ -247,8 +247,7 @@ def _write(
 ) -> None:
     if as_json:
         result: dict[str, Any] = {"assets": [_plain(needs[s.asset.key], s) for s in states]}
-        told = result if checks is None else {**result, "numerics": checks}
-        tell_json(ctx, told)
+        tell_json(ctx, result if checks is None else {**result, "numerics": checks})
         return
     print_lines(_asset_lines(needs, states))
     if checks is not None:

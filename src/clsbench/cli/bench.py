@@ -28,7 +28,7 @@ from clsbench.cli.options import (
 from clsbench.cli.output import only_results_on_stdout, write_message
 from clsbench.cli.session import Session
 from clsbench.cli.sweep import SHORT_AXES, Sweep
-from clsbench.cli.termination import TERMINATED, heeding_sigterm
+from clsbench.cli.termination import TERMINATED, handling_termination
 from clsbench.conversion import parse_value
 from clsbench.errors import UsageError
 
@@ -102,7 +102,7 @@ _NOT_MEASURED_CODE = 4
 @click.option(
     "--json", "as_json", is_flag=True, help="One JSON object on stdout, raw samples included."
 )
-@output_option("A CSV file to write, a line for each phase.")
+@output_option("CSV file to write, one line per phase.")
 @click.option(
     "--plot",
     "plot_file",
@@ -131,8 +131,8 @@ def bench(
     is measured in the same run. Nothing is trained for good, and nothing stored.
 
     Exit codes: 0; 2 what was asked for is wrong; 3 an asset cannot be had; 4 something could not be
-    measured, since other processes disturbed too much, A of --compare differs from itself, a phase
-    failed (too little memory, a loss that is not finite), or the experiment has none of the phases;
+    measured: other processes interfered too much, A of --compare differs from itself, a phase
+    failed (out of memory, a loss that is not finite), or the experiment has none of the phases;
     130 interrupted (what was measured is shown); 143 terminated.
 
     \b
@@ -143,7 +143,7 @@ def bench(
     clsbench bench gpt2-sms-spam --offline --phase forward --sweep precision=fp32,bf16
     clsbench bench gpt2-sms-spam --offline --compare pooling=mean pooling=max
     """
-    terminated = ctx.with_resource(heeding_sigterm())
+    terminated = ctx.with_resource(handling_termination())
     # Torch's profiler, which counts memory, otherwise tells of itself.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     options = chosen_run_options(ctx)
@@ -286,7 +286,7 @@ def _checked_sweep(
         raise UsageError("--sweep is given twice: sweep over one setting at a time")
     sweep = Sweep(sweeps[0]) if sweeps else None
     if comparing and (sweep is not None or csv_file is not None or plot_file is not None):
-        raise UsageError("--compare stands alone: without --sweep, --output and --plot")
+        raise UsageError("--compare cannot be combined with --sweep, --output or --plot")
     if plot_file is not None and sweep is None:
         raise UsageError("--plot draws times over a setting: say which by --sweep KEY=A,B,C")
     if sweep is not None and sweep.key in taken:

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from clsbench.cli.bench_history import DEFAULT_BASELINE, folder_option, history_in
 from clsbench.cli.json_command import JsonCommand, tell_json
 from clsbench.cli.session import Session
-from clsbench.cli.termination import heeding_sigterm
+from clsbench.cli.termination import handling_termination
 from clsbench.errors import NotMeasuredError, UsageError
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def bench_check(
     """
     from clsbench.measure.verdicts import MOST_TIMES, judge, judge_pairs, more_pairs
 
-    ctx.with_resource(heeding_sigterm())
+    ctx.with_resource(handling_termination())
     chosen = _thresholds(thresholds)
     _refuse_options_of_the_other_way(ctx, against is not None)
     if against is not None:
@@ -322,6 +322,6 @@ def _print_verdicts(titles: Sequence[str], verdicts: Sequence[Verdict]) -> None:
         )
         label = Text(verdict.benchmark.partition("::")[2] or verdict.benchmark)
         rows.append(Row(label, cells))
-    headers = ("time", "change", "told from", "runs before", "verdict")
-    optional = ("runs before", "told from")
+    headers = ("time", "change", "least detectable", "runs before", "verdict")
+    optional = ("runs before", "least detectable")
     console.print(fitting_table("benchmark", headers, [rows], console.width, optional, "--json"))

@@ -134,9 +134,9 @@ def _print_machine(
 
     console = Console()
     facts = msgspec.json.decode(machine)
-    told = ", ".join(f"{key} {value}" for key, value in facts.items() if value not in (None, []))
+    known = ", ".join(f"{key} {value}" for key, value in facts.items() if value not in (None, []))
     count = f"{len(runs)} run" if len(runs) == 1 else f"{len(runs)} runs"
-    console.prose(f"{title}, {count}: {told}", "bold")
+    console.prose(f"{title}, {count}: {known}", "bold")
     labels = [name.partition("::")[2] or name for name in names]
     longest = min(max(map(len, labels)), _LABEL)
     shown = runs[-max(2, (console.width - longest - _CHANGE) // _TIME) :]

@@ -40,10 +40,10 @@ def cache() -> None:
     themselves when the limit of a run (--cache-disk) is reached; clear the rest whenever the room
     is wanted, it is computed again. The environment variable CLSBENCH_CACHE names another folder.
 
-    Only your own entries are used: what is read back is checked against its hash, and a file or
-    folder that another user owns (the superuser excepted) or may write to is ignored, with one
-    warning per run. Files are made for you alone, so users who share a cache folder do not share
-    entries. On Windows owners are not checked.
+    Only your own entries are used. Each is checked against its hash when it is read; a file or
+    folder that another user owns (other than the superuser) or can write to is ignored, with one
+    warning per run. Files are created readable by you alone, so users who share a cache folder do
+    not share entries. On Windows, ownership is not checked.
 
     \b
     clsbench cache list                   what is kept, how large, last used when

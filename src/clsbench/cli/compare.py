@@ -106,7 +106,7 @@ def compare(
 def finished_ones(runs: Sequence[StoredRun]) -> list[StoredRun]:
     """Those that are finished; the others are named, unless there are no more than they.
 
-    A pattern such as ``runs/*-gpt2-sms-spam-*`` finds interrupted ones, too.
+    A pattern such as ``runs/*-gpt2-sms-spam-*`` also matches interrupted runs.
     """
     finished = [run for run in runs if run.record.status == "finished"]
     if not finished:

@@ -27,8 +27,8 @@ _TITLE = "bold underline"
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Look at this machine: versions, devices, threads, plugins and assets.
 
-    Exit codes: 0; 1 a plugin cannot be loaded, or the file of an asset has the wrong content;
-    2 an option is wrong.
+    Exit codes: 0; 1 a plugin cannot be loaded, or an asset file has the wrong content; 2 an option
+    is invalid.
 
     \b
     clsbench doctor                asks the servers of what is missing, for 5 s
@@ -46,7 +46,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     with only_results_on_stdout():
         from clsbench.doctor import diagnose
 
-        # What failed is in the report, whether it is installed or named.
+        # The report lists plugins that fail to load, installed ones and those of --plugin.
         catalog = load_catalog(session.plugins, skip_failed=True)
         diagnosis = diagnose(options, catalog)
     if as_json:

@@ -16,7 +16,7 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it."""
 
 LONGEST_MESSAGE = 2000
-"""Characters of an error or a warning. Values and names in it may be of any length."""
+"""The most characters of an error or a warning; values quoted in it may be of any length."""
 
 _CIRCUMSTANCES = {
     errno.ENOSPC,
@@ -26,7 +26,7 @@ _CIRCUMSTANCES = {
     errno.EROFS,
     errno.ENAMETOOLONG,
 }
-"""Operating system errors that are the machine's or the user's, not a bug."""
+"""Operating system errors that the machine or the user causes, not a bug."""
 
 
 def report_error(message: str, hint: str | None = None) -> None:
@@ -38,7 +38,7 @@ def report_error(message: str, hint: str | None = None) -> None:
 
 
 def shortened(message: str) -> str:
-    """The start and the end of a message that is longer than :data:`LONGEST_MESSAGE`."""
+    """``message`` cut in its middle to at most :data:`LONGEST_MESSAGE` characters."""
     if len(message) <= LONGEST_MESSAGE:
         return message
     end = LONGEST_MESSAGE // 3
@@ -54,10 +54,10 @@ def fit_terminal(text: str) -> str:
     return wrapped(text, shutil.get_terminal_size().columns)
 
 
-def report_unforeseen(error: Exception, verbose: bool) -> int:
-    """Report an error that no code expected; the exit code.
+def report_unexpected(error: Exception, verbose: bool) -> int:
+    """Report an unexpected error and return the exit code.
 
-    The traceback of a bug is kept in a file.
+    The traceback of a bug is saved to a file, or printed if ``verbose``.
     """
     if isinstance(error, OSError) and error.errno in _CIRCUMSTANCES:
         report_error(str(error))

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import rich_click as click
 
-from clsbench.cli.errors import INTERRUPTED, report_error, report_unforeseen
+from clsbench.cli.errors import INTERRUPTED, report_error, report_unexpected
 from clsbench.cli.session import add_global_options
 from clsbench.cli.termination import TERMINATED, Terminated
 from clsbench.errors import ClsbenchError, closest_match_hint
@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except Exception as error:
-        code = report_unforeseen(
+        code = report_unexpected(
             error, verbose=logging.getLogger("clsbench").isEnabledFor(logging.DEBUG)
         )
     sys.exit(code)

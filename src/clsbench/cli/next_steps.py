@@ -1,4 +1,4 @@
-"""How ``run`` and ``suite`` end: what to use, and what to type next."""
+"""The last lines of ``run`` and ``suite``: what to use, and the next commands."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def write_next_steps(
     runs: Sequence[StoredRun],
     reported: Sequence[str],
 ) -> None:
-    """What to use, and the commands that predict with it and that write a report.
+    """Print what to use, the command that predicts with it and the one that writes a report.
 
-    ``sentence`` is about ``best``, if the ``runs`` could be compared; ``reported`` is what the
-    report is to show.
+    ``sentence`` says what to use. ``best`` is the contender it names, ``None`` if the ``runs``
+    could not be compared. ``reported`` are the arguments of ``clsbench report``.
     """
     from clsbench.report.console import Console
     from clsbench.report.headline import BASELINE
@@ -61,7 +61,7 @@ def write_next_steps(
 
 
 def _shortest(component: str, others: Sequence[str]) -> str:
-    """Its name alone where no other baseline of the run has the same."""
+    """The name without options, unless another baseline of the run has the same name."""
     name = component.partition(":")[0]
     same = [other for other in others if other.partition(":")[0] == name]
     return name if len(same) == 1 else component

@@ -142,7 +142,7 @@ class FiniteRange(click.FloatRange):
 
 
 class OutputType(click.Path):
-    """A file to be written into a folder that is there."""
+    """A file to write; its folder must exist."""
 
     name = "file"
 
@@ -150,10 +150,10 @@ class OutputType(click.Path):
         super().__init__(path_type=Path, dir_okay=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Refuse what cannot be written, before anything else is done."""
+        """Refuse a file whose folder does not exist, before anything is computed."""
         file = Path(str(super().convert(value, param, ctx)))
         if not file.absolute().parent.is_dir():
-            self.fail(f"{file}: there is no folder {file.absolute().parent}", param, ctx)
+            self.fail(f"{file}: the folder {file.absolute().parent} does not exist", param, ctx)
         return file
 
 
@@ -164,7 +164,7 @@ def output_option(text: str) -> Callable[[F], F]:
 
 def json_option(function: F) -> F:
     """Add ``--json``: the result as JSON on stdout."""
-    return click.option("--json", "as_json", is_flag=True, help="JSON instead of text, on stdout.")(
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(
         function
     )
 
@@ -175,20 +175,30 @@ def chosen_form(
     """The form of the output: by ``--json`` or ``--format``, else by the ending of ``--output``.
 
     Raises:
-        UsageError: both options are given, or the ending stands for no format.
+        UsageError: both options are given, or the format of the ending is not known.
     """
     if form is not None and as_json:
-        raise UsageError(f"--json and --format {form} exclude each other")
+        raise UsageError(f"--json and --format {form} cannot be combined")
     if as_json:
         return "json"
     if form is not None or file is None:
         return form or default
-    if file.suffix.lower() not in endings:
+    return form_of_ending(file, endings)
+
+
+def form_of_ending(file: Path, endings: Mapping[str, str]) -> str:
+    """The format of a file to write, by its ending.
+
+    Raises:
+        UsageError: the format of the ending is not known.
+    """
+    form = endings.get(file.suffix.lower())
+    if form is None:
         raise UsageError(
-            f"--output {file}: its ending says no format ({', '.join(endings)}); name one by "
-            "--format"
+            f"--output {file}: unknown ending {file.suffix!r}; expected one of "
+            f"{', '.join(endings)}, or --format"
         )
-    return endings[file.suffix.lower()]
+    return form
 
 
 class PlotType(click.Path):
@@ -205,7 +215,7 @@ class PlotType(click.Path):
         if file.suffix not in (".svg", ".pdf", ".png"):
             self.fail(f"{file}: a plot is .svg, .pdf or .png", param, ctx)
         if not file.absolute().parent.is_dir():
-            self.fail(f"{file}: there is no folder {file.absolute().parent}", param, ctx)
+            self.fail(f"{file}: the folder {file.absolute().parent} does not exist", param, ctx)
         return file
 
 
@@ -230,8 +240,8 @@ def guard_formulas_option(function: F) -> F:
     return click.option(
         "--guard-formulas",
         is_flag=True,
-        help="In CSV, put an apostrophe before text that a spreadsheet would run as a formula: "
-        "text that begins with =, +, -, @ or a tab. Numbers do not change.",
+        help="In CSV, put an apostrophe before text that a spreadsheet would evaluate as a "
+        "formula: text that begins with =, +, -, @ or a tab. Numbers are unchanged.",
     )(function)
 
 
@@ -239,10 +249,10 @@ def check_guard_formulas(guard_formulas: bool, form: str) -> None:
     """Refuse ``--guard-formulas`` where no CSV is written.
 
     Raises:
-        UsageError: it is given and ``form`` is not csv.
+        UsageError: it is given and ``form`` is not ``csv``.
     """
     if guard_formulas and form != "csv":
-        raise UsageError(f"--guard-formulas applies to CSV, and the output is {form}")
+        raise UsageError(f"--guard-formulas applies to CSV only, but the output is {form}")
 
 
 # --- what to run -------------------------------------------------------------------------------
@@ -279,11 +289,12 @@ def spec_changes(function: F) -> F:
     for axis in reversed(AXES):
         if axis.change_key is not None:
             what = (axis.kind.__doc__ or "").partition("\n")[0].partition(". ")[0].rstrip(".")
+            removing = "; 'none' removes it" if axis.change_key in optional else ""
             function = click.option(
                 f"--{axis.change_key}",
                 axis.change_key,
                 metavar="NAME[:OPTION=VALUE,…]" if axis.spec_key else "NAME",
-                help=f"{what}{'; none takes it away' if axis.change_key in optional else ''}.",
+                help=f"{what}{removing}.",
                 shell_complete=complete_component(axis),
                 panel=EXPERIMENT,
                 expose_value=False,

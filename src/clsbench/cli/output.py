@@ -26,7 +26,7 @@ def write_message(text: str, err: bool = False) -> None:
 
 
 def write_data(text: str) -> None:
-    """Write a document for other programs to stdout, as UTF-8 in any locale.
+    """Write output for other programs to stdout, as UTF-8 in any locale.
 
     A pipe or a file receives it unchanged; on a terminal invisible characters are escaped.
     """

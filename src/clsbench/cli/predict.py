@@ -17,6 +17,7 @@ from clsbench.cli.options import (
     check_guard_formulas,
     chosen_run_options,
     guard_formulas_option,
+    output_option,
     panels,
     run_options,
 )
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PORTION_TEXTS = 256
-"""Texts are classified in portions of this many, so that memory stays small."""
+"""Texts are classified in portions of this size to bound memory."""
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -48,7 +49,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 @click.option(
     "--baseline",
     metavar="NAME",
-    help="Predict with a baseline that the run stored, such as tfidf-logreg; it gives classes "
+    help="Predict with a baseline stored with the run, such as tfidf-logreg; it predicts classes "
     "without probabilities.",
 )
 @click.option(
@@ -56,53 +57,45 @@ _SECONDS_BETWEEN_LINES = 10.0
     "csv_file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Read the texts from a CSV, TSV or JSON Lines file, as the run's data set reads its own.",
+    help="Read the texts from a CSV, TSV or JSON Lines file, in the format of the run's data set.",
 )
 @click.option(
     "--column",
     metavar="NAME",
-    help="The column of --csv that holds the texts. [default: as in training, else text]",
+    help="Column of --csv that holds the texts. [default: as in training, else text]",
 )
 @click.option(
     "--input-format",
     type=click.Choice(["csv", "tsv", "jsonl"]),
-    help="How --csv is written. [default: as in training, else by its ending]",
+    help="Format of --csv. [default: as in training, else by its ending]",
 )
 @click.option(
     "--delimiter",
     metavar="CHARACTER",
-    help="What separates the columns of --csv. [default: as in training]",
+    help="Column separator of --csv. [default: as in training]",
 )
 @click.option(
     "--quoting",
     type=click.Choice(["default", "none"]),
-    help="none: double quotes in --csv are part of the texts. [default: as in training]",
+    help="Quoting in --csv; none: double quotes are part of the texts. [default: as in training]",
 )
 @click.option(
     "--encoding",
     metavar="NAME",
-    help="The character encoding of --csv or stdin, such as utf-16 or latin-1. [default: as in "
+    help="Character encoding of --csv or stdin, such as utf-16 or latin-1. [default: as in "
     "training for --csv, utf-8 for stdin]",
 )
-@click.option(
-    "--output",
-    "-o",
-    "output",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the predictions to a file, with all columns of --csv.",
-)
+@output_option("Write the predictions to a file, with all columns of --csv.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(predict_output.FORMATS),
-    help="The format of the file; without --output it goes to stdout. [default: by the ending of "
-    "--output]",
+    help="File format; without --output the file is printed. [default: by the ending of --output]",
 )
 @click.option(
     "--allow-changed",
     is_flag=True,
-    help="Predict although a component's source has changed since training; the predictions are "
+    help="Predict even if a component's source has changed since training; the predictions are "
     "marked.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -120,7 +113,7 @@ def predict(
     delimiter: str | None,
     quoting: str | None,
     encoding: str | None,
-    output: Path | None,
+    file: Path | None,
     form: str | None,
     allow_changed: bool,
     as_json: bool,
@@ -128,11 +121,11 @@ def predict(
 ) -> None:
     """The probability of each class for each text, from the classifier that a run stored.
 
-    With --baseline the class of each text, from a baseline that was stored with the run.
+    With --baseline, the class of each text, predicted by a baseline that was stored with the run.
 
-    There is one prediction for each row of a file or line of stdin, in their order, for blank
-    texts too. A blank line is a row where a file has one column, and is skipped where it has
-    several. Texts are cut and padded as in training; a warning says how many are cut.
+    Each row of a file, or line of stdin, gets one prediction, in order; blank texts get one too. A
+    blank line counts as a row if the file has one column, and is skipped if it has several. Texts
+    are truncated and padded as in training; a warning shows how many are truncated.
 
     \b
     clsbench predict latest "You have won a prize, call now to claim" "See you at lunch"
@@ -143,10 +136,10 @@ def predict(
     session = ctx.find_object(Session) or Session()
     of_csv = {"format": input_format, "delimiter": delimiter, "quoting": quoting, "text": column}
     _check_options(texts, csv_file, of_csv, encoding)
-    if as_json and (output or form):
-        raise UsageError("--json prints to stdout; leave out --output and --format")
-    if output is not None:
-        form = predict_output.check_output(output, form, csv_file)
+    if as_json and (file or form):
+        raise UsageError("--json cannot be combined with --output or --format")
+    if file is not None:
+        form = predict_output.check_output(file, form, csv_file)
     shown = "csv" if form == "tsv" else form or ("json" if as_json else "table")
     check_guard_formulas(guard_formulas, shown)
 
@@ -182,9 +175,9 @@ def predict(
     predictions = Predictions(names, most, rows, given.table, changed, baseline is None)
     if as_json:
         tell_json(ctx, predict_output.as_json(predictions))
-    elif output is not None and form is not None:
-        predict_output.write_file(output, form, predictions, guard_formulas)
-        logger.info("wrote %d predictions to %s", len(given.texts), output)
+    elif file is not None and form is not None:
+        predict_output.write_file(file, form, predictions, guard_formulas)
+        logger.info("wrote %d predictions to %s", len(given.texts), file)
     elif form is not None:
         predict_output.write_lines(form, predictions, guard_formulas)
     else:
@@ -202,13 +195,13 @@ def _check_options(
     for name, value in of_csv.items():
         if value is not None and csv_file is None:
             option = predict_input.option_text(name, value)
-            raise UsageError(f"{option} belongs to --csv FILE, which is not given")
+            raise UsageError(f"{option} requires --csv FILE")
     if encoding is not None and texts:
-        raise UsageError("--encoding belongs to --csv FILE or stdin, not to texts as arguments")
+        raise UsageError("--encoding applies to --csv FILE or stdin, not to texts as arguments")
 
 
 def _warn_of(record: RunRecord, axes: tuple[str, ...]) -> None:
-    """What one should know before one trusts the answers: stand-ins on ``axes``, how it ended."""
+    """Warn of stand-ins on ``axes``, and of a run that did not finish."""
     for stand_in in (each for each in record.stand_ins if each.axis in axes):
         logger.warning(
             "this classifier was made with a stand-in: %s in place of %s",
@@ -220,7 +213,7 @@ def _warn_of(record: RunRecord, axes: tuple[str, ...]) -> None:
 
 
 def baseline_predictions(predictor: BaselinePredictor, given: Texts) -> Iterator[Prediction]:
-    """A baseline's predictions in portions."""
+    """Predict with a baseline, in portions."""
     for start in range(0, len(given.texts), PORTION_TEXTS):
         portion = given.texts[start : start + PORTION_TEXTS]
         for text, label in zip(portion, predictor.predict(portion), strict=True):
@@ -232,7 +225,7 @@ def baseline_predictions(predictor: BaselinePredictor, given: Texts) -> Iterator
 def predictions_of(
     predictor: Predictor, given: Texts, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Prediction]:
-    """Predictions in portions, with a line on progress now and then; at the end what was cut."""
+    """Predict in portions; log the progress, and at the end how many texts were truncated."""
     count = len(given.texts)
     cut = 0
     last_line = clock()

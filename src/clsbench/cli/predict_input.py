@@ -1,4 +1,4 @@
-"""The texts that ``clsbench predict`` is given: as arguments, as lines of stdin or in a file."""
+"""The texts for ``clsbench predict``: arguments, lines of stdin, or rows of a file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LINES_SHOWN = 8
 
 
 class Texts(NamedTuple):
-    """The texts in their order, the line where each begins, and the file's table if there is one.
+    """The texts in order, the line where each begins, and the table of the file, if any.
 
     There is one text for each row of the table. Arguments have no lines.
     """
@@ -45,11 +45,11 @@ class Texts(NamedTuple):
 
 
 def format_of_run(record: RunRecord, catalog: Catalog) -> TableFormat:
-    """How the data set of a run reads files with further texts.
+    """The format in which the data set of a run reads files of further texts.
 
     Raises:
         UsageError: the run's components are not available.
-        PluginError: its data set does not give a format.
+        PluginError: ``table_format()`` of its data set does not return a format.
     """
     from clsbench.preparation import stored_experiment
 
@@ -57,14 +57,14 @@ def format_of_run(record: RunRecord, catalog: Catalog) -> TableFormat:
     format = experiment.dataset.table_format(experiment.spec.data.quoting)
     if not isinstance(format, TableFormat):
         raise PluginError(
-            f"dataset {type(experiment.dataset).__name__}: table_format() gives "
+            f"dataset {type(experiment.dataset).__name__}: table_format() returns "
             f"{type(format).__name__}, expected a clsbench.TableFormat"
         )
     return format
 
 
 def changed_format(format: TableFormat, changes: Mapping[str, str | None]) -> TableFormat:
-    """The format with what the command line gives; another format brings its own delimiter.
+    """The format with the command line's ``changes``; a new format resets the delimiter.
 
     Raises:
         UsageError: a value is not valid.
@@ -77,7 +77,7 @@ def changed_format(format: TableFormat, changes: Mapping[str, str | None]) -> Ta
 
 
 def option_text(name: str, value: str) -> str:
-    """How a setting of the format is written on the command line."""
+    """A setting of the format as written on the command line."""
     return f"{_OPTIONS[name]} {shlex.quote(value)}"
 
 
@@ -94,7 +94,7 @@ def texts_of_file(file: Path, format: TableFormat) -> Texts:
 
 
 def texts_of_stdin(encoding: str) -> Texts:
-    """The lines of stdin, one text for each line, blank ones included.
+    """The lines of stdin, one text per line, blank ones included.
 
     Raises:
         UsageError: stdin is not text in this encoding; names the byte and the line.
@@ -107,7 +107,7 @@ def texts_of_stdin(encoding: str) -> Texts:
 
 
 def lines_of(text: str) -> Texts:
-    """One text for each line; its end is not part of it."""
+    """One text per line, without its line ending."""
     lines = [line.removesuffix("\n") for line in io.StringIO(text, newline=None)]
     return Texts(lines, range(1, len(lines) + 1))
 
@@ -125,14 +125,14 @@ def texts_of_arguments(texts: Sequence[str]) -> Texts:
             byte = ord(text[error.start]) - 0xDC00
             raise UsageError(
                 f"TEXT {number}: byte 0x{byte:02x} is not valid "
-                f"{sys.getfilesystemencoding().upper()}; put the texts into a file and name its "
-                "encoding by --encoding"
+                f"{sys.getfilesystemencoding().upper()}; write the texts to a file and give its "
+                "encoding with --encoding"
             ) from None
     return Texts(texts)
 
 
 def warn_of_blanks(given: Texts) -> None:
-    """Blank texts are answered, so that there is one answer for each row, and are named."""
+    """Warn of blank texts by line. They get predictions too, so that each row has one."""
     blank = [place for place, text in enumerate(given.texts) if not text.strip()]
     if not blank:
         return
@@ -142,7 +142,7 @@ def warn_of_blanks(given: Texts) -> None:
         shown = ", ".join(lines[:_LINES_SHOWN]) + (" …" if lines[_LINES_SHOWN:] else "")
         where = f" ({'lines' if lines[1:] else 'line'} {shown})"
     logger.warning(
-        "%d of %d texts %s blank%s; an answer to a blank text means nothing",
+        "%d of %d texts %s blank%s; the prediction for a blank text is meaningless",
         len(blank),
         len(given.texts),
         "are" if len(blank) > 1 else "is",

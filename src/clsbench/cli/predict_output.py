@@ -1,4 +1,4 @@
-"""How ``clsbench predict`` shows and writes class probabilities."""
+"""Show and write what ``clsbench predict`` predicts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from clsbench.cli.options import form_of_ending
 from clsbench.cli.output import write_data
 from clsbench.errors import UsageError
 from clsbench.results.csvtext import csv_line, unique_names
@@ -25,10 +26,7 @@ _ENDINGS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".nd
 
 
 class Prediction(NamedTuple):
-    """A text, the probability of each class, and the class that is predicted.
-
-    A baseline gives no probabilities.
-    """
+    """A text, the probability of each class (empty for a baseline), and the predicted class."""
 
     text: str
     probabilities: tuple[float, ...]
@@ -38,7 +36,7 @@ class Prediction(NamedTuple):
 class Predictions(NamedTuple):
     """The predictions in the order of the texts, and the table that the texts come from, if any.
 
-    ``changed`` says which components of the classifier are not those of its training.
+    ``changed`` describes the components whose source has changed since training.
     """
 
     class_names: Sequence[str]
@@ -50,26 +48,19 @@ class Predictions(NamedTuple):
 
 
 def check_output(file: Path, form: str | None, source: Path | None) -> str:
-    """The format of the file to write; refused before anything is computed if it cannot be.
+    """The format of the file to write; called before anything is computed.
 
     Raises:
-        UsageError: nothing says the format, there is no such folder, or it is the file of texts.
+        UsageError: the format is not known, or the file is ``source``, which holds the texts.
     """
-    form = form or _ENDINGS.get(file.suffix.lower())
-    if form is None:
-        raise UsageError(
-            f"--output {file}: its ending does not name a format ({', '.join(_ENDINGS)}); name one "
-            "by --format"
-        )
-    if not file.absolute().parent.is_dir():
-        raise UsageError(f"--output {file}: there is no folder {file.absolute().parent}")
+    form = form or form_of_ending(file, _ENDINGS)
     if source is not None and file.exists() and source.exists() and os.path.samefile(file, source):
-        raise UsageError(f"--output {file} is the file of texts itself; name another")
+        raise UsageError(f"--output {file} is also the input file; choose another")
     return form
 
 
 def write_file(file: Path, form: str, predictions: Predictions, guard: bool = False) -> None:
-    """Write all predictions in one go.
+    """Write all predictions to a file, which appears complete or not at all.
 
     Raises:
         UsageError: the file cannot be written.
@@ -84,17 +75,17 @@ def write_file(file: Path, form: str, predictions: Predictions, guard: bool = Fa
 
 
 def write_lines(form: str, predictions: Predictions, guard: bool = False) -> None:
-    """Write predictions to stdout while they are made."""
+    """Write predictions to stdout as they are computed."""
     lines = file_lines(form, predictions, guard)
     while portion := "".join(islice(lines, _LINES_AT_ONCE)):
         write_data(portion)
 
 
 def file_lines(form: str, predictions: Predictions, guard: bool = False) -> Iterator[str]:
-    """Lines of CSV, TSV or JSON Lines: all columns of the texts' file, then what was predicted.
+    """Lines of CSV, TSV or JSON Lines: all columns of the input file, then the predictions.
 
-    Where a component has changed since training, a last column says so. ``guard`` protects
-    spreadsheets from formulas in CSV and TSV.
+    If a component has changed since training, a last column ``changed`` says so. ``guard`` puts an
+    apostrophe before formulas in CSV and TSV.
     """
     marks = ("; ".join(predictions.changed),) if predictions.changed else ()
     columns = predictions.table.columns if predictions.table is not None else ("text",)
@@ -106,8 +97,8 @@ def file_lines(form: str, predictions: Predictions, guard: bool = False) -> Iter
         for row, prediction in _with_rows(predictions):
             kept = _kept(predictions.table, row, names) or {"text": prediction.text}
             answers = (*prediction.probabilities, prediction.predicted, *marks)
-            told = dict(zip(names[len(columns) :], answers, strict=True))
-            yield json.dumps({**kept, **told}, ensure_ascii=False) + "\n"
+            new = dict(zip(names[len(columns) :], answers, strict=True))
+            yield json.dumps({**kept, **new}, ensure_ascii=False) + "\n"
         return
     delimiter = "\t" if form == "tsv" else ","
     yield csv_line(names, guard, delimiter)
@@ -127,7 +118,7 @@ def _with_rows(predictions: Predictions) -> Iterator[tuple[TableRow | None, Pred
 
 
 def _kept(table: Table | None, row: TableRow | None, names: Sequence[str]) -> dict[str, Any]:
-    """The row of the texts' file by column: JSON values as they are, fields as text."""
+    """The row of the input file by column: JSON values unchanged, CSV fields as text."""
     if table is None or row is None:
         return {}
     if isinstance(row.cells, Mapping):
@@ -136,7 +127,7 @@ def _kept(table: Table | None, row: TableRow | None, names: Sequence[str]) -> di
 
 
 def as_json(predictions: Predictions) -> dict[str, Any]:
-    """All predictions as one JSON object; those from a file come with its ``columns``."""
+    """All predictions as one JSON object; those for a file include its ``columns``."""
     table = predictions.table
     names = unique_names(table.columns) if table is not None else []
     return {
@@ -163,12 +154,12 @@ def _probabilities(predictions: Predictions, prediction: Prediction) -> dict[str
 
 
 def _raw(columns: dict[str, Any]) -> msgspec.Raw:
-    """Written here: the integers of JSON Lines may be larger than msgspec's."""
+    """Encoded with ``json``: integers in JSON Lines may exceed the 64 bits of msgspec."""
     return msgspec.Raw(json.dumps(columns).encode())
 
 
 def print_table(predictions: Predictions) -> None:
-    """A table for people: on a terminal cut to its width."""
+    """Print a table, on a terminal truncated to its width."""
     from rich import box
     from rich.cells import cell_len
     from rich.table import Table

@@ -48,7 +48,7 @@ _MOST_RUNS = 60
     help="A suite that was run, or stored runs as clsbench compare takes them. Nothing: the suite "
     "run last, or else the finished runs that share the most common test texts.",
 )
-@output_option(f"The file to write (default: {DEFAULT_FILE}; other formats than html: stdout).")
+@output_option(f"File to write (default: {DEFAULT_FILE}; formats other than html: stdout).")
 @click.option(
     "--format",
     "form",
@@ -158,7 +158,6 @@ def _tell(file: Path, figures: SuiteFigures) -> None:
 
     console = Console(highlight=False)
     for replaced in stand_ins(figures):
-        told = f"STAND-IN: {replaced}: not the real experiment"
-        console.prose(told, "yellow")
+        console.prose(f"STAND-IN: {replaced}: not the real experiment", "yellow")
     console.prose(answer(figures).headline, "bold")
     console.prose(f"report  {file}")

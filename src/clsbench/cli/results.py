@@ -54,7 +54,7 @@ ENDINGS = {".csv": "csv", ".json": "json", ".md": "markdown", ".tex": "latex"}
     "table for people).",
 )
 @json_option
-@output_option("Write there instead of to stdout (.csv, .json, .md or .tex).")
+@output_option("File to write instead of stdout (.csv, .json, .md or .tex).")
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
@@ -127,8 +127,8 @@ def results(
             write_message(left_out_note(left_out, "--columns"), err=True)
         if len(table) < fitting:
             which = "first" if sort is not None else "last"
-            told = f"the {which} {len(table):,} of {fitting:,} runs; --limit 0 shows all"
-            write_message(told, err=True)
+            note = f"the {which} {len(table):,} of {fitting:,} runs; --limit 0 shows all"
+            write_message(note, err=True)
     else:
         text = _text(table, form, guard_formulas)
         if file is None:

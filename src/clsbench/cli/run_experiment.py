@@ -21,7 +21,7 @@ from clsbench.cli.options import (
     spec_changes,
 )
 from clsbench.cli.session import Session
-from clsbench.cli.termination import TERMINATED, heeding_sigterm
+from clsbench.cli.termination import TERMINATED, handling_termination
 from clsbench.errors import ClsbenchError, RunNotStoredError, UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def run_experiment(
     clsbench run gpt2-sms-spam --set train.lr=1e-4 --seeds 123,124,125
     clsbench run mine.toml --device cuda:1 --precision bf16
     """
-    terminated = ctx.with_resource(heeding_sigterm())
+    terminated = ctx.with_resource(handling_termination())
     options = chosen_run_options(ctx)
     session = ctx.find_object(Session) or Session()
     changes = chosen_changes(ctx)

@@ -1,4 +1,4 @@
-"""The options of every command, before or after its name: plugins and how much to report."""
+"""The options that every command takes, before or after its name: plugins and verbosity."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def global_options() -> list[click.Option]:
 
 
 def add_global_options(command: click.Command) -> None:
-    """Let a command, and those below it, take the global options too."""
+    """Add the global options to a command and its subcommands."""
     if not any(parameter.name == "quiet" for parameter in command.params):
         command.params += global_options()
     if isinstance(command, click.Group):
@@ -81,7 +81,7 @@ def add_global_options(command: click.Command) -> None:
 
 
 def _into_session(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """Add what is given at this command to what was given before it."""
+    """Click callback: add an option given at this command to those given before it."""
     session = ctx.find_object(Session)
     if session is None:
         from_environment = os.environ.get(ENVIRONMENT["plugins"], "").split(os.pathsep)
@@ -124,7 +124,7 @@ class _Plain(logging.Formatter):
 
 
 def diagnostics_handler(verbose: bool) -> logging.Handler:
-    """Writes log records to stderr, as plain lines; with their logger's name if ``verbose``."""
+    """A handler that writes log records to stderr; with the logger's name if ``verbose``."""
     handler = _StandardError()
     handler.setFormatter(_Plain("%(name)s: %(message)s") if verbose else _Plain("%(message)s"))
     return handler

@@ -25,7 +25,7 @@ from clsbench.cli.options import (
 from clsbench.cli.output import write_message
 from clsbench.cli.session import Session
 from clsbench.cli.sweep import Sweep
-from clsbench.cli.termination import TERMINATED, heeding_sigterm
+from clsbench.cli.termination import TERMINATED, handling_termination
 from clsbench.conversion import parse_value
 from clsbench.errors import UsageError
 
@@ -157,7 +157,7 @@ def suite(
     clsbench suite mine.toml --seeds 5 --jobs 2
     clsbench suite gpt2-sms-spam-ablation --dry-run
     """
-    terminated = ctx.with_resource(heeding_sigterm())
+    terminated = ctx.with_resource(handling_termination())
     options = chosen_run_options(ctx)
     session = ctx.find_object(Session) or Session()
     for_all = chosen_changes(ctx)
@@ -282,7 +282,7 @@ def _tell_plan(ctx: click.Context, plan: SuitePlan, options: RunOptions, as_json
 
 
 def _file_of(name: str, sweeps: tuple[str, ...], catalog: Catalog) -> str:
-    """What messages about a row begin with: the suite's file, where it comes from one."""
+    """The prefix of messages about a row: the suite's file, if it comes from one."""
     return "" if sweeps or name in catalog.entries["suites"] else f"{name}: "
 
 
@@ -305,7 +305,7 @@ def _tell_results(
         more = len(read_suite_results(options.out, results.name).rows) - len(results.rows)
         if more > 0:
             write_message(
-                f"{more} more rows were run before: clsbench report {results.name} has all"
+                f"{more} more rows were run before; clsbench report {results.name} shows all"
             )
         found = suite_headline(figures)
         runs = [run for row in figures.rows for run in row.runs]

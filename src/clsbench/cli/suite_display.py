@@ -69,7 +69,7 @@ class SuiteDisplay:
         self.states[key] = state  # last: another thread shows it
 
     def said(self, key: str, message: Message) -> None:
-        """A run says how far it is, or warns of what was not known when it was planned."""
+        """Record the progress of a run, or log a warning that its plan did not contain."""
         from clsbench.jobs import JobProgress
 
         if isinstance(message, JobProgress):

@@ -1,4 +1,4 @@
-"""SIGTERM, which ends a process, and SIGHUP (its terminal was closed): both treated as Ctrl-C."""
+"""SIGTERM and SIGHUP (sent when a terminal closes), both treated like Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def heeding_sigterm() -> Iterator[list[int]]:
+def handling_termination() -> Iterator[list[int]]:
     """Raise :class:`Terminated` at the first SIGTERM or SIGHUP in the block.
 
-    The list holds all that came. A signal that is handled or ignored already (``nohup`` ignores
-    SIGHUP) is left as it is.
+    The list holds all signals received. A signal that is already handled or ignored (``nohup``
+    ignores SIGHUP) is left alone.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
