@@ -311,7 +311,7 @@ def test_what_cannot_be_compared_is_told(clsbench: Command, spec_file: Path) -> 
         "pooling=max", env={"COLUMNS": "80"},
     )  # fmt: skip
     told = " ".join(narrow.stdout.split())
-    assert re.search(r"A takes [\d.]+ × of itself; \d+ rounds", told), told
+    assert "Not shown for lack of space: A takes, of itself; " in told, told
     refused = clsbench("bench", spec_file, "--compare", "pooling=mean", "pooling=media")
     assert refused.returncode == 2
     assert "media" in refused.stderr

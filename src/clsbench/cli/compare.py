@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
     "--plot",
     "plot_file",
     type=PlotType(),
-    help="Draw how often each is right when it says how sure it is (.svg, .pdf or .png).",
+    help="Plot calibration, accuracy by confidence (.svg, .pdf or .png).",
 )
 @run_options("out", "assets")
 @click.pass_context
@@ -60,11 +60,10 @@ def compare(
 ) -> None:
     """Compare runs that answered the same test texts, and the baselines that ran with them.
 
-    A difference is told only where it is more than chance: two single runs by McNemar's exact test
-    on the texts that one alone calls right; several seeds by a test in which texts and seeds both
-    vary; all pairs together corrected by Holm's method. Ranks are the range that this leaves open.
-    Accuracies have 95 % intervals. The calibration error is how far the confidence of the answers
-    is from how often they are right.
+    Two single runs are compared by McNemar's exact test on the texts that exactly one of them
+    classifies correctly, several seeds by a test in which both texts and seeds vary; p values have
+    Holm's correction over all pairs. Ranks are the range consistent with the tests. Accuracies have
+    95 % intervals. The calibration error is the distance of confidence from accuracy.
 
     \b
     clsbench compare latest 20251121T101729Z

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ def write_next_steps(
     """
     from clsbench.report.console import Console
     from clsbench.report.headline import BASELINE
-    from clsbench.report.page.commands import shell_line
+    from clsbench.report.page.commands import shell_line, shell_lines
     from clsbench.results.baseline_states import stored_baselines
 
     session = ctx.find_object(Session) or Session()
@@ -57,7 +58,11 @@ def write_next_steps(
     report = ["report", *reported, *store]
     write_message("Next:")
     for words in (predict, report):
-        write_message("  " + shell_line(["clsbench", *plugins, *words]))
+        command = ["clsbench", *plugins, *words]
+        line = (
+            shell_lines(command, console.width - 2) if console.is_terminal else shell_line(command)
+        )
+        write_message(textwrap.indent(line, "  "))
 
 
 def _shortest(component: str, others: Sequence[str]) -> str:

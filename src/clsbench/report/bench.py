@@ -11,7 +11,7 @@ from rich.text import Text
 
 from clsbench.report.console import Console
 from clsbench.report.layout import Row, fitting_table
-from clsbench.report.wording import bytes_text, listed, plain, rate
+from clsbench.report.wording import bytes_text, listed, plain, rate, threads_text
 
 if TYPE_CHECKING:
     from clsbench.measure.bench import (
@@ -95,8 +95,8 @@ def print_comparison(console: Console, report: ComparisonReport) -> None:
         f"A: {report.a}",
         f"B: {report.b}",
         f"on {environment.device} ({environment.device_name}), {environment.precision}, "
-        f"{environment.threads} threads, torch {environment.torch}; {report.date}; turn by turn, "
-        "rounds in which others used more than "
+        f"{threads_text(environment.threads)}, torch {environment.torch}; {report.date}; "
+        "turn by turn, rounds in which others used more than "
         f"{report.rules.load_limit_cores:g} cores dropped, no difference below "
         f"{report.nothing_below:.0%} claimed",
     )
@@ -231,10 +231,9 @@ def circumstances_text(report: BenchReport) -> str:
     parts = (
         [f"{each.device} ({each.device_name})" for each in environments],
         [each.precision for each in environments],
-        [str(each.threads) for each in environments],
     )
-    devices, precisions, threads = (listed([*dict.fromkeys(part)]) for part in parts)
-    return f"{devices}, {precisions}, {threads} threads"
+    devices, precisions = (listed([*dict.fromkeys(part)]) for part in parts)
+    return f"{devices}, {precisions}, {threads_text(*(each.threads for each in environments))}"
 
 
 def _one_peak(report: BenchReport) -> Limits | None:

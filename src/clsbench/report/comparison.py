@@ -66,7 +66,7 @@ def print_comparison(
     width = console.width
     console.print(fitting_table(title, _CONTENDERS, [rows], width, _OPTIONAL, "--json"))
     if any(each.prefix_found for each in comparison.contenders):
-        told = "° found frozen layers computed by an earlier run: alone it takes longer"
+        told = "° reused cached activations from an earlier run; from scratch it takes longer"
         console.prose(told, "dim")
     pairs = _shown_pairs(comparison)
     rows = [_pair_row(pair) for pair in pairs]
@@ -89,20 +89,23 @@ def verdict_text(pair: Pair) -> str:
     if found is None or pair.p_corrected is None:
         return f"{pair.b} against {pair.a}: not compared, since they have no seed in common"
     differing = found.only_a + found.only_b
-    counts = f"one alone is right on {_texts(differing, found)} of {found.texts:,} texts"
+    counts = f"Exactly one is right on {_texts(differing, found)} of {found.texts:,} texts"
     if found.seeds > 1:
         counts += f" on average over {found.seeds} seeds"
     if pair.unpaired_seeds:
-        counts += f" (without those of {_unpaired_text(pair)})"
+        counts += f" (without {_unpaired_text(pair)})"
+    if differing:
+        counts += f": {pair.b} on {_texts(found.only_b, found)}, "
+        counts += f"{pair.a} on {_texts(found.only_a, found)}"
     if pair.verdict == "no difference shown":
-        return f"{pair.b} against {pair.a}: no difference shown: {counts}"
-    low, high = (points(end) for end in found.interval)
+        return f"{pair.b} against {pair.a}: no significant difference. {counts}."
+    low, high = sorted(100 * end * (1 if found.difference > 0 else -1) for end in found.interval)
     told = (
-        f"{pair.b} is {pair.verdict} than {pair.a} by {points(abs(found.difference))[1:]} "
-        f"(95 %: {low} to {high}): {counts}, on {_texts(found.only_b, found)} of them the second"
+        f"{pair.b} is significantly {pair.verdict} than {pair.a}, by "
+        f"{points(abs(found.difference))[1:]} (95 %: {low:.1f} to {high:.1f}). {counts}."
     )
     if found.seeds == 1:
-        told += "; of these two runs, since one seed cannot tell what another would give"
+        told += " Valid for these two classifiers only; use several seeds to generalize."
     return told
 
 
@@ -246,7 +249,7 @@ def _print_disagreement(
     for name, called in each.called.items():
         by_class.setdefault(called, []).append(name)
     calls = "; ".join(f"{called} by {', '.join(names)}" for called, names in by_class.items())
-    console.prose(f"row {each.row}, {each.label}: called {calls}")
+    console.prose(f"row {each.row}, {each.label}: predicted {calls}")
     if texts is not None:
         text = printable(shortened(texts[each.row], _TEXT_CHARACTERS))
         console.prose(f"  {text}", "dim")

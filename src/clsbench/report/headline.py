@@ -48,8 +48,8 @@ def headline(
         if "better" not in verdicts:
             only = name(best) if len(ranked) == 1 else "every fine-tuned row"
             told = _against_trained(verdicts, only)
-            return Headline(f"Use {_title(comparison, top)}: {_cost(top)}; {told}.", top)
-        baseline = f"{_title(comparison, top)} ({_cost(top)})"
+            return Headline(f"Use {baseline_title(comparison, top)}: {_cost(top)}; {told}.", top)
+        baseline = f"{baseline_title(comparison, top)} ({_cost(top)})"
         if verdicts[0] == "better":
             beaten.append(baseline)
         else:
@@ -121,7 +121,12 @@ def _cost(baseline: Contender) -> str:
     return percent(baseline.accuracy) + took
 
 
-def _title(comparison: RunComparison, baseline: Contender) -> str:
+def baseline_titles(comparison: RunComparison) -> dict[str, str]:
+    """What its baselines are called, by name."""
+    return {each.name: baseline_title(comparison, each) for each in baselines(comparison)}
+
+
+def baseline_title(comparison: RunComparison, baseline: Contender) -> str:
     """What a baseline is called, with its options where another one is called the same."""
     title = baseline.title or short_baseline(baseline.name)
     same = [

@@ -34,9 +34,7 @@ def reliability_figure(comparison: RunComparison) -> Figure:
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     axes = figure.add_subplot()
     lowest = 1 / len(comparison.class_names)
-    axes.plot(
-        [lowest, 1], [lowest, 1], color="#777777", linewidth=1, label="right as often as said"
-    )
+    axes.plot([lowest, 1], [lowest, 1], color="#777777", linewidth=1, label="perfect calibration")
     drawn = [each for each in comparison.contenders if each.calibration is not None]
     if len(drawn) > len(STYLES):
         raise UsageError(
@@ -64,7 +62,7 @@ def reliability_figure(comparison: RunComparison) -> Figure:
     if stand_ins:
         title += f"\nSTAND-INS ({', '.join(stand_ins)}): not the real experiment"
     figure.suptitle(printable(title, keep="\n"), fontsize=10, parse_math=False)
-    axes.set_xlabel("confidence: probability of the class that is called")
+    axes.set_xlabel("confidence: probability of the predicted class")
     axes.set_ylabel("accuracy (95 % interval)")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))

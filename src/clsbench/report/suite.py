@@ -217,14 +217,14 @@ def _print_notes(console: Console, figures: SuiteFigures) -> None:
     if figures.comparison is not None:
         texts = figures.comparison.texts
         notes.append(
-            f"{texts:,} test texts. Ranks are the range that chance leaves open; † is more than "
-            "chance (paired tests of all pairs, Holm's correction); clsbench compare says more."
+            f"{texts:,} test texts. Rank: range consistent with the tests. †: significant at "
+            "5 % (paired tests of all pairs, Holm's correction; clsbench compare has details)."
         )
         notes += comparison_notes(figures.comparison)
     if any(found_prefix(run) for row in figures.rows for run in row.runs):
         notes.append(
-            "° some of its runs found frozen layers computed by an earlier one: alone it takes "
-            "longer."
+            "° some of its runs reused cached activations from an earlier run; from scratch they "
+            "take longer."
         )
     if published:
         notes.append(f"Published: {results.origin}.")

@@ -33,6 +33,7 @@ from clsbench.report.wording import (
     plain,
     rate,
     seconds_text,
+    threads_text,
 )
 from clsbench.results.seeds import SPLITS, SeedSummary, Spread
 from clsbench.spec import format_toml, from_tree
@@ -164,8 +165,7 @@ def _heading(record: RunRecord) -> Text:
     if record.modified and not record.stand_ins:
         heading.append(" (modified)", "yellow")
     facts = f"  seed {record.spec.get('seed', '?')}, {environment.device}, {environment.precision}"
-    count = f"{environment.threads} thread{'' if environment.threads == 1 else 's'}"
-    threads = f", {count}" if environment.device == "cpu" else ""
+    threads = f", {threads_text(environment.threads)}" if environment.device == "cpu" else ""
     return heading.append_text(plain(f"{facts}{threads}, torch {environment.torch}", "dim"))
 
 

@@ -90,6 +90,12 @@ def bytes_text(size_bytes: int) -> str:
     return f"{size:.3g} GB" if size < 1000 else f"{size:,.0f} GB"
 
 
+def threads_text(*numbers: int) -> str:
+    """``1 thread``, ``2 threads``, ``1 and 2 threads``."""
+    found = list(dict.fromkeys(numbers))
+    return f"{listed([str(each) for each in found])} thread{'' if found == [1] else 's'}"
+
+
 def rate(per_second: float) -> str:
     """A rate to three figures, large ones in whole numbers: ``0.42``, ``31.2``, ``3,744``."""
     return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"

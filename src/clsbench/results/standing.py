@@ -47,7 +47,7 @@ def standing(comparison: RunComparison, name: str, against: str) -> Standing | N
 
 def trained(comparison: RunComparison) -> list[Contender]:
     """The contenders that are no baselines, the most accurate first, then the quickest; those that
-    found frozen layers computed behind those whose whole cost is known."""
+    reused cached activations behind those whose whole cost is known."""
     found = [each for each in comparison.contenders if each.runs]
     return sorted(
         found,

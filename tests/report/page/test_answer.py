@@ -24,10 +24,10 @@ def test_a_winner_and_a_baseline_that_is_beaten(tmp_path: Path) -> None:
     assert told.cards[0].label == "highest accuracy"
     assert told.cards[0].figure == "99.00 %"
     text = " ".join(told.sentences)
-    assert "Shown to be worse: row 1." in text
-    assert "It pays to train: the baseline tfidf-logreg (90.00 % in 0.40 s) is shown to be" in text
+    assert "Significantly worse: row 1." in text
+    assert "Fine-tuning pays off: TF-IDF + logistic regression (90.00 % in 0.40 s) is" in text
     assert "worse than the best row, by 9.00 pp" in text
-    assert "1 of 2 rows are shown to beat it" in text
+    assert "1 of 2 rows are significantly better than it" in text
     assert told.alike == {"2"}
 
 
@@ -45,10 +45,10 @@ def test_no_winner_is_named_where_none_is_shown(tmp_path: Path) -> None:
     assert told.cards[0].figure == "95.00 %"
     text = " ".join(told.sentences)
     assert "Row 1 (a) has the highest accuracy of the rows, 95.00 %. Its 95 % interval" in text
-    assert "Not shown to differ from it: row 2." in text
-    assert "Not shown to differ is not the same as equal" in text
+    assert "Not significantly different from it: row 2." in text
+    assert "That does not mean equal: the smallest significant difference" in text
     assert "A baseline may do as well" in text
-    assert "The quickest row that is not shown to differ from it is row 2 (b)" in text
+    assert "The fastest row that is not significantly different from it is row 2 (b)" in text
     assert "one seed" in text
     assert told.alike == {"1", "2"}
 
@@ -58,10 +58,10 @@ def test_a_baseline_that_is_ahead_is_told(tmp_path: Path) -> None:
     told = answer(make_figures(tmp_path, rows, baselines=(0.5, 0.91)))
     assert told.headline.startswith("Use TF-IDF + logistic regression: 91.00 % in 0.40 s; no fine-")
     assert told.cards[0].figure == "91.00 %"
-    assert told.cards[0].detail.startswith("tfidf-logreg, 95 % ")
+    assert told.cards[0].detail.startswith("TF-IDF + logistic regression, 95 % ")
     assert (
-        "A baseline may do better: the baseline tfidf-logreg (91.00 % in 0.40 s) is 1.00 pp ahead "
-        "of the best row, which is not shown to be more than chance."
+        "A baseline may do better: TF-IDF + logistic regression (91.00 % in 0.40 s) is 1.00 pp "
+        "ahead of the best row, which is not significant."
     ) in " ".join(told.sentences)
 
 
@@ -74,8 +74,8 @@ def test_a_baseline_that_wins_is_told(tmp_path: Path) -> None:
     )
     text = " ".join(told.sentences)
     assert (
-        "A baseline wins: the baseline tfidf-logreg (99.00 % in 0.40 s) is shown to be better"
-        in (text)
+        "A baseline wins: TF-IDF + logistic regression (99.00 % in 0.40 s) is significantly better"
+        in text
     )
 
 
@@ -100,11 +100,13 @@ def test_a_row_that_found_its_layers_is_not_the_quickest(tmp_path: Path) -> None
     ]
     figures = make_figures(tmp_path, rows)
     text = " ".join(answer(figures).sentences)
-    assert "The quickest row that is not shown to differ from it is row 3 (c)" in text
-    assert "What row 2 would take alone is not known" in text
+    assert "The fastest row that is not significantly different from it is row 3 (c)" in text
+    assert "The time of row 2 from scratch is not known" in text
     again = Row(title="a", accuracy=0.96, seconds=1.0, record=found)
     text = " ".join(answer(make_figures(tmp_path / "again", [again])).sentences)
-    assert "Row 1 found frozen layers computed by an earlier run: alone this takes longer." in text
+    assert (
+        "Row 1 reused cached activations from an earlier run; from scratch it takes longer." in text
+    )
 
 
 def test_several_seeds_are_not_warned_of(tmp_path: Path) -> None:

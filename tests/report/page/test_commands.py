@@ -12,7 +12,13 @@ import pytest
 
 from clsbench.catalog import Catalog, load_catalog
 from clsbench.record import FastPath
-from clsbench.report.page.commands import differences, row_command, shell_line, suite_command
+from clsbench.report.page.commands import (
+    differences,
+    row_command,
+    shell_line,
+    shell_lines,
+    suite_command,
+)
 from clsbench.resolve import find_spec, resolve
 from clsbench.results.suite_figures import RowFigures, SuiteFigures
 from clsbench.spec import override, to_tree
@@ -127,3 +133,12 @@ def test_a_row_without_runs_has_no_command(tmp_path: Path, catalog: Catalog) -> 
     figures = make_figures(tmp_path, [Row()])
     row = first(figures)._replace(runs=())
     assert row_command(row, msgspec.structs.replace(figures.results), catalog) is None
+
+
+def test_shell_lines_longer_than_the_width_go_on_behind_backslashes() -> None:
+    words = ["clsbench", "predict", "20261130T031448Z-gpt2", "--baseline", "tfidf", "it's a text"]
+    lines = shell_lines(words, 40)
+    assert max(map(len, lines.splitlines())) <= 40
+    assert lines.count("\\\n") == len(lines.splitlines()) - 1 >= 1
+    assert words_in_a_shell(lines) == words[1:]
+    assert shell_lines(words, 200) == shell_line(words)

@@ -37,7 +37,7 @@ def test_values_of_the_page(figures: SuiteFigures, catalog: Catalog) -> None:
     page = build_page(figures, catalog, {0: "the first"})
     assert page.class_names == ("ham", "spam")
     assert [each.title for each in page.confusions] == (
-        ["1 plain | row", "2 changed", "baseline majority", "baseline tfidf-logreg"]
+        ["1 plain | row", "2 changed", "the most frequent class", "TF-IDF + logistic regression"]
     )
     assert sum(map(sum, page.confusions[0].counts)) == TEXTS
     assert page.phases is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from clsbench.report.headline import row_name, short_baseline, suite_headline
+from clsbench.report.headline import baseline_title, row_name, suite_headline
 from clsbench.report.page.scatter import FOUND
 from clsbench.report.wording import listed, percent, percent_interval, points, seconds_text
 from clsbench.results.comparison import Contender, RunComparison
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
     sentences: tuple[str, ...]
     cards: tuple[Card, ...]
     alike: frozenset[str]
-    """The labels of the rows that are not shown to differ from the best, itself included."""
+    """The labels of the rows not significantly different from the best, itself included."""
 
 
 def answer(figures: SuiteFigures) -> Answer:
@@ -137,14 +137,14 @@ class _Told:
             parts.append(f"{name} has the highest accuracy of the rows, {accuracy}.")
         parts.append(f"Its 95 % interval {what} is {interval} %.")
         if self.alike:
-            parts.append(f"Not shown to differ from it: {self._listed(self.alike)}.")
+            parts.append(f"Not significantly different from it: {self._listed(self.alike)}.")
         if self.worse:
-            parts.append(f"Shown to be worse: {self._listed(self.worse)}.")
+            parts.append(f"Significantly worse: {self._listed(self.worse)}.")
         smallest = smallest_shown(self.comparison)
         if self.alike and smallest is not None:
             parts.append(
-                "Not shown to differ is not the same as equal: with these texts, no difference "
-                f"of less than {points(smallest)[1:]} was shown anywhere."
+                "That does not mean equal: the smallest significant difference found on these "
+                f"texts is {points(smallest)[1:]}."
             )
         return " ".join(parts)
 
@@ -155,27 +155,30 @@ class _Told:
         top = found[0]
         seconds = top.baseline_seconds
         took = f" in {seconds_text(seconds)}" if seconds is not None else ""
-        name = f"the baseline {short_baseline(top.name)} ({percent(top.accuracy)}{took})"
+        name = f"{self._title(top)} ({percent(top.accuracy)}{took})"
         stands = self.against[top.name]
         beaten = [c for c in self.ranked if self._beats(c, top)]
         count = f"{len(beaten)} of {len(self.ranked)} rows"
         if stands is None:
-            return f"How {name} stands to {self._name(self.best)} could not be tested."
+            return f"{name} could not be tested against {self._name(self.best)}."
         if stands.verdict == "better":
-            told = f"{name} is shown to be better than the best row, by {_by(stands)}."
+            told = f"{name} is significantly better than the best row, by {_by(stands)}."
             return f"A baseline wins: {told}"
         if stands.verdict == "worse":
-            rest = "" if len(self.ranked) == 1 else f" {count} are shown to beat it."
-            told = f"{name} is shown to be worse than the best row, by {_by(stands)}."
-            return f"It pays to train: {told}{rest}"
-        told = "No row is shown to beat it." if not beaten else f"{count} are shown to beat it."
+            rest = "" if len(self.ranked) == 1 else f" {count} are significantly better than it."
+            told = f"{name} is significantly worse than the best row, by {_by(stands)}."
+            return f"Fine-tuning pays off: {told}{rest}"
+        told = f"{count if beaten else 'No rows'} are significantly better than it."
         if top.accuracy - self.best.accuracy > 0.5 / self.comparison.texts:  # half a text
             ahead = (
                 f"{name} is {points(top.accuracy - self.best.accuracy)[1:]} ahead of the best row, "
-                "which is not shown to be more than chance."
+                "which is not significant."
             )
             return f"A baseline may do better: {ahead} {told}"
-        return f"A baseline may do as well: {name} is not shown to differ from the best row. {told}"
+        return (
+            f"A baseline may do as well: {name} is not significantly different from the best row. "
+            f"{told}"
+        )
 
     def _cost(self) -> str:
         parameters, seconds = self.best.trainable_parameters, self.best.prefix_and_training_seconds
@@ -190,20 +193,20 @@ class _Told:
             count = quickest.trainable_parameters
             what = f" and {count:,} parameters" if count is not None else ""
             told += (
-                " The quickest row that is not shown to differ from it is "
+                " The fastest row that is not significantly different from it is "
                 f"{self._name(quickest)}: {percent(quickest.accuracy)} with {seconds_text(less)}"
                 f"{what}."
             )
         if self.best.prefix_found:
             told += (
-                f" {_capital(self._listed([self.best]))} found frozen layers computed by an "
-                "earlier run: alone this takes longer."
+                f" {_capital(self._listed([self.best]))} reused cached activations from an earlier "
+                "run; from scratch it takes longer."
             )
         passed_by = [each for each in self.alike if each.prefix_found]
         if passed_by:
             told += (
-                f" What {self._listed(passed_by)} would take alone is not known: frozen layers "
-                "were found computed."
+                f" The time of {self._listed(passed_by)} from scratch is not known, since cached "
+                "activations were reused."
             )
         return told
 
@@ -211,29 +214,29 @@ class _Told:
         told = []
         if self.left_out:
             which = ("row " if len(self.left_out) == 1 else "rows ") + listed(self.left_out)
-            told.append(f"Nothing is said here of {which}, in no comparison; the notes say why.")
+            told.append(f"Not part of the comparison: {which}; the notes say why.")
         if len(self.ranked) > 1:
             told.append(
-                f"The highest of {len(self.ranked)} accuracies flatters a little: on new texts it "
-                "will rather be lower."
+                f"The best of {len(self.ranked)} results is slightly optimistic; expect a little "
+                "less on new texts."
             )
         if all(len(each.seeds) < 2 for each in self.ranked):
             told.append(
-                "Each row was trained with one seed, so the verdicts are about these classifiers; "
-                "another seed may order them otherwise (--seeds 5 would tell)."
+                "Each row was trained with one seed, so the verdicts hold for these classifiers "
+                "only; another seed could change the order (check with --seeds 123,124,125)."
             )
         return " ".join(told)
 
     def _cards(self) -> list[Card]:
         best = self.best
         highest = max((best, *baselines(self.comparison)), key=lambda each: each.accuracy)
-        whose = self._name(best) if highest is best else short_baseline(highest.name)
+        whose = self._name(best) if highest is best else self._title(highest)
         interval = f", 95 % {percent_interval(highest.interval)}"
         cards = [Card("highest accuracy", percent(highest.accuracy), whose + interval)]
         if self.ranked[1:]:
             cards.append(
                 Card(
-                    "not shown to differ from the best row",
+                    "statistically tied with the best row",
                     f"{len(self.alike)} of {len(self.ranked) - 1}",
                     "other rows, by paired tests with Holm’s correction",
                 )
@@ -241,15 +244,18 @@ class _Told:
         for top in baselines(self.comparison)[:1]:
             seconds = top.baseline_seconds
             took = f" in {seconds_text(seconds)}" if seconds is not None else ""
-            verdict = {None: "not tested", "no difference shown": "not shown to differ"}
+            verdict = {None: "not tested", "no difference shown": "statistically tied"}
             stands = self.against[top.name]
             word = stands.verdict if stands is not None else None
-            detail = f"{short_baseline(top.name)}{took}: {verdict.get(word, f'shown {word}')}"
+            shown = verdict.get(word, f"significantly {word}")
+            detail = f"{self._title(top)}{took}: {shown}"
             cards.append(Card("best baseline", percent(top.accuracy), detail))
         quickest = self._quickest() or best
         seconds = quickest.prefix_and_training_seconds
         if seconds is not None:
-            what = "quickest of these" if quickest is not best else "its training"
+            what = (
+                "fastest of the tied rows" if quickest is not best else "training time of the best"
+            )
             detail = f"{self._name(quickest)}, {percent(quickest.accuracy)}"
             mark = FOUND if quickest.prefix_found else ""
             cards.append(Card(what, seconds_text(seconds) + mark, detail))
@@ -266,7 +272,7 @@ class _Told:
         return stands is not None and stands.verdict == "better"
 
     def _quickest(self) -> Contender | None:
-        """Of those not shown to differ from the best, unless the best itself is the quickest."""
+        """Of those statistically tied with the best, unless the best itself is the quickest."""
         timed = [
             (s, c)
             for c in (self.best, *self.alike)
@@ -280,6 +286,9 @@ class _Told:
     def _name(self, each: Contender) -> str:
         row = self.rows.get(each.name)
         return row_name(row) if row is not None else each.name
+
+    def _title(self, baseline: Contender) -> str:
+        return baseline_title(self.comparison, baseline)
 
     def _labels(self, each: Contender) -> list[str]:
         return [

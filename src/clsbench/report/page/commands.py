@@ -85,6 +85,18 @@ def shell_line(words: Sequence[str]) -> str:
     return " ".join(map(_quoted, words))
 
 
+def shell_lines(words: Sequence[str], width: int) -> str:
+    """As :func:`shell_line`, continued by backslashes in lines of at most ``width`` characters
+    where its words allow that."""
+    lines = [""]
+    for word in map(_quoted, words):
+        if lines[-1] and len(lines[-1]) + len(word) + 3 > width:
+            lines[-1] += " \\"
+            lines.append("   ")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return "\n".join(lines)
+
+
 def _from_runs(results: SuiteResults) -> bool:
     """Rows that nobody planned (``rows_of_runs``) say nothing of how they differ from a base."""
     return not results.command

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from clsbench.errors import UsageError
 from clsbench.record import RunRecord
 from clsbench.report.comparison import comparison_notes
-from clsbench.report.headline import short_baseline
+from clsbench.report.headline import baseline_titles
 from clsbench.report.page.answer import Answer, answer
 from clsbench.report.page.commands import row_command, suite_command
 from clsbench.report.page.curves import (
@@ -62,7 +62,7 @@ class Verdicts(NamedTuple):
 class Page(NamedTuple):
     """The page from top to bottom; ``None`` or empty is what there is nothing to show of.
 
-    ``found``: some times have frozen layers found computed.
+    ``found``: some times leave out cached work.
     """
 
     title: str
@@ -98,7 +98,8 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
     first_record = records[0][1] if records else None
     names = first_record.data.class_names if first_record and first_record.data else ()
     told, table = answer(figures), suite_table(figures)
-    points = _scatter_rows(table, comparison is not None)
+    titles = baseline_titles(comparison) if comparison is not None else {}
+    points = _scatter_rows(table, comparison is not None, titles)
     notes = list(figure_notes(figures))
     if any(len(row.runs) > 1 for row in own):
         notes.append(
@@ -115,12 +116,12 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
         wide=scatter(points, 720, 430, 12.5),
         narrow=scatter(points, 360, 400, 11.5),
         found=any(point.prefix_found for point in points),
-        table=page_table(table, figures.reference, _best(figures), told.alike),
+        table=page_table(table, figures.reference, _best(figures), told.alike, titles),
         verdicts=_verdicts(figures, comparison) if comparison is not None else None,
         losses=loss_panels(records),
         accuracies=accuracy_panels(records),
         class_names=names,
-        confusions=_confusions(figures, records, names),
+        confusions=_confusions(figures, records, names, titles),
         wrong=_wrong(own, comparison is not None, names, texts, notes),
         phases=phases(records),
         estimates=figures.estimates_in_words(),
@@ -195,7 +196,9 @@ def _best(figures: SuiteFigures) -> str | None:
     return None
 
 
-def _scatter_rows(table: pd.DataFrame, compared: bool) -> list[ScatterRow]:
+def _scatter_rows(
+    table: pd.DataFrame, compared: bool, titles: Mapping[str, str]
+) -> list[ScatterRow]:
     """All that have figures; where some are compared, these: others answered other texts."""
     if compared:
         table = table[table["rank_best"].notna()]
@@ -206,7 +209,7 @@ def _scatter_rows(table: pd.DataFrame, compared: bool) -> list[ScatterRow]:
             found.append(
                 ScatterRow(
                     row["row"],
-                    short_baseline(row["title"]) if row["baseline"] else row["title"],
+                    titles.get(row["title"], row["title"]),
                     row["prefix_and_training_seconds"],
                     row["test_accuracy"],
                     (low, high) if low == low else None,
@@ -226,7 +229,7 @@ def _verdicts(figures: SuiteFigures, comparison: RunComparison) -> Verdicts | No
         for row in reversed(figures.rows)
         if row.contender is not None
     }
-    baselines = {c.name: (short_baseline(c.name), short_baseline(c.name)) for c in ranked}
+    baselines = {name: (title, title) for name, title in baseline_titles(comparison).items()}
     shown = [labels.get(each.name) or baselines[each.name] for each in ranked]
     places = {each.name: place for place, each in enumerate(ranked)}
     marks = [[("", "")] * len(ranked) for _ in ranked]
@@ -255,7 +258,10 @@ def _verdicts(figures: SuiteFigures, comparison: RunComparison) -> Verdicts | No
 
 
 def _confusions(
-    figures: SuiteFigures, records: list[tuple[str, RunRecord]], names: tuple[str, ...]
+    figures: SuiteFigures,
+    records: list[tuple[str, RunRecord]],
+    names: tuple[str, ...],
+    titles: Mapping[str, str],
 ) -> tuple[Confusion, ...]:
     found = [
         confusion(title, record.metrics.test.confusion, names)
@@ -265,9 +271,7 @@ def _confusions(
     for each in figures.comparison.contenders if figures.comparison is not None else ():
         metrics = baseline_metrics(figures, each.name) if not each.runs else None
         if metrics is not None:
-            found.append(
-                confusion(f"baseline {short_baseline(each.name)}", metrics.confusion, names)
-            )
+            found.append(confusion(titles[each.name], metrics.confusion, names))
     return tuple(found)
 
 

@@ -24,13 +24,13 @@ _ROOMY = 500
 
 
 FOUND = "°"
-"""Marks a time in which frozen layers were found computed."""
+"""Marks a time that leaves out cached work."""
 
 
 class ScatterRow(NamedTuple):
     """What is drawn of one row or baseline; accuracies are fractions.
 
-    ``prefix_found``: an earlier run had computed frozen layers, so that alone it takes longer.
+    ``prefix_found``: it reused cached activations of an earlier run; from scratch it takes longer.
     """
 
     label: str
@@ -97,7 +97,7 @@ def scatter(rows: Sequence[ScatterRow], width: int, height: int, size: float) ->
 def pareto(rows: Sequence[ScatterRow]) -> list[int]:
     """Where the rows stand that no quicker or equally quick one beats, the quickest first.
 
-    Those that found frozen layers computed take no part: nobody knows what they would take alone.
+    Those that reused cached activations take no part: their time from scratch is not known.
     """
     known = [i for i, row in enumerate(rows) if not row.prefix_found]
     order = sorted(known, key=lambda i: (rows[i].seconds, -rows[i].accuracy))
@@ -175,7 +175,7 @@ def _words(row: ScatterRow) -> str:
     name = row.title if row.baseline else f"Row {row.label}, {row.title}"
     interval = f" (95 %: {percent_interval(row.interval)})" if row.interval else ""
     return f"{name}: {percent(row.accuracy)}{interval}, {seconds_text(row.seconds)}" + (
-        ", with frozen layers found computed" if row.prefix_found else ""
+        ", cached activations reused" if row.prefix_found else ""
     )
 
 

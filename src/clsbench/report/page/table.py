@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from clsbench.report.headline import short_baseline
 from clsbench.report.page.scales import readable_floor
 from clsbench.report.page.scatter import FOUND
 from clsbench.report.wording import bytes_text, percent, percent_interval, points, seconds_text
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN = "†"
-"""Marks a difference that is more than chance."""
+"""Marks a significant difference."""
 
 
 class Cell(NamedTuple):
@@ -70,9 +69,16 @@ class PageTable(NamedTuple):
 
 
 def page_table(
-    table: pd.DataFrame, first: str | None, best: str | None, alike: frozenset[str]
+    table: pd.DataFrame,
+    first: str | None,
+    best: str | None,
+    alike: frozenset[str],
+    titles: Mapping[str, str],
 ) -> PageTable:
-    """The columns of :func:`suite_table` that hold something, for people."""
+    """The columns of :func:`suite_table` that hold something, for people.
+
+    ``titles`` says what to call the baselines, by name.
+    """
     rows = table.to_dict("records")
     low, high = _limits(rows)
 
@@ -94,7 +100,7 @@ def page_table(
         found.append(
             TableRow(
                 label=row["row"],
-                title=short_baseline(row["title"]) if row["baseline"] else row["title"],
+                title=titles.get(row["title"], row["title"]),
                 marks=_marks(row, all_stand_in),
                 baseline=row["baseline"],
                 alike=bool(row["row"]) and row["row"] in alike,
@@ -149,7 +155,7 @@ _Column = tuple[Heading, Callable[[dict[Any, Any]], Cell]]
 def _columns(first: str | None, best: str | None) -> list[_Column]:
     return [
         (
-            Heading("test accuracy", "Share of the test texts that are called right; over several "
+            Heading("test accuracy", "Share of the test texts classified correctly; over several "
                     "seeds their mean and standard deviation."),
             _accuracy,
         ),
@@ -159,12 +165,12 @@ def _columns(first: str | None, best: str | None) -> list[_Column]:
             _interval,
         ),
         (
-            Heading("rank", "The ranks that chance leaves open, given all pairwise tests."),
+            Heading("rank", "The ranks consistent with all pairwise tests."),
             _rank,
         ),
         (
             Heading(f"against row {best}", f"Accuracy less that of row {best}, the most "
-                    f"accurate, in percentage points; {SHOWN} is more than chance (paired test "
+                    f"accurate, in percentage points; {SHOWN} is significant at 5 % (paired test "
                     "on the same texts, Holm’s correction over all pairs)."),
             _difference("against_best"),
         ),
@@ -174,8 +180,8 @@ def _columns(first: str | None, best: str | None) -> list[_Column]:
         ),
         (
             Heading("training time", "Computing the frozen layers once and training, without "
-                    "loading and evaluating; of a baseline all of it. ° marks rows that found "
-                    "frozen layers computed by an earlier run: alone they take longer."),
+                    "loading and evaluating; of a baseline all of it. ° marks rows that reused "
+                    "cached activations from an earlier run; from scratch they take longer."),
             _seconds("prefix_and_training_seconds"),
         ),
         (
