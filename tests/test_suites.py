@@ -170,8 +170,8 @@ def test_plan_suite_with_a_mistake_in_a_row_refuses_the_suite(
     catalog: Catalog,
 ) -> None:
     spec = msgspec.structs.replace(SUITE, rows=(SuiteRow(label="1", changes=changes),))
-    with pytest.raises(UsageError, match=said):
-        plan_suite(spec, spec.rows, for_all, 1, options, catalog)
+    with pytest.raises(UsageError, match=f"^mine.toml: {said}"):
+        plan_suite(spec, spec.rows, for_all, 1, options, catalog, file="mine.toml: ")
 
 
 def test_plan_suite_where_the_users_backbone_lacks_a_rows_option_keeps_the_other_rows(

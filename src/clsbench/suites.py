@@ -10,7 +10,8 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,14 +104,18 @@ def plan_suite(
     options: RunOptions,
     catalog: Catalog,
     tell: Callable[[SuiteRow], None] = lambda row: None,
+    file: str = "",
 ) -> SuitePlan:
     """Every row with what it would run; a row that cannot be run says why.
+
+    ``file`` is what errors about the suite begin with, such as ``mine.toml: ``.
 
     Raises:
         UsageError: the base does not exist, what is changed for all rows fits none of them, a row
             is a mistake by itself, or no row is valid with what is changed for all.
     """
-    base = find_spec(suite.base, catalog)
+    with _naming(file):
+        base = find_spec(suite.base, catalog)
     labels = {row.label for row in rows}
     suite = expand_methods(suite, catalog)
     rows = [row for row in suite.rows if row.label in labels]
@@ -118,7 +123,8 @@ def plan_suite(
     if for_all:
         resolve(base, {**suite.changes, **for_all}, catalog)
     for row in rows:
-        _refuse_mistakes(row, suite, base, for_all, catalog)
+        with _naming(file):
+            _refuse_mistakes(row, suite, base, for_all, catalog)
     device = choose_device(options.device, options.precision)
     planned = []
     with circumstances(options):
@@ -129,10 +135,18 @@ def plan_suite(
             planned.append(_plan_row(row, ground))
     if all(row.invalid for row in planned):
         problems = dict.fromkeys(f"row {row.row.label}: {row.problem}" for row in planned)
-        raise UsageError("no row of the suite is valid; " + "; ".join(problems))
+        raise UsageError(f"{file}no row of the suite is valid; " + "; ".join(problems))
     return SuitePlan(
         suite, dict(for_all), seeds if isinstance(seeds, int) else tuple(seeds), tuple(planned)
     )
+
+
+@contextmanager
+def _naming(file: str) -> Iterator[None]:
+    try:
+        yield
+    except ClsbenchError as error:
+        raise type(error)(f"{file}{error}") from None
 
 
 def _refuse_mistakes(

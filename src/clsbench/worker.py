@@ -28,6 +28,7 @@ from clsbench.options import options_from
 from clsbench.resolve import resolve
 from clsbench.results.store import adopt_run, run_files
 from clsbench.spec import from_tree
+from clsbench.unfinished import temporary_folder
 from clsbench.values import RunPlan, StepReport
 
 _SECONDS_BETWEEN_MESSAGES = 0.2
@@ -88,12 +89,12 @@ def perform_job_away(job: Job, tell: Tell) -> JobResult:
     Every other path in the job is taken as it is: the assets folder and files of the user's own
     must lie in the same place here (assets are fetched where none are given).
     """
-    with tempfile.TemporaryDirectory(prefix="clsbench-job-") as folder:
-        store = Path(folder, "runs")
+    with temporary_folder(Path(tempfile.gettempdir()), "clsbench-job-") as folder:
+        store = folder / "runs"
         moved = {}
         for number, (name, content) in enumerate(job.plugin_files.items()):
             # Under its own name: by that and its content the record knows a plugin.
-            file = Path(folder, f"plugin-{number}", Path(name).name)
+            file = folder / f"plugin-{number}" / Path(name).name
             file.parent.mkdir()
             file.write_bytes(content)
             moved[name] = str(file)

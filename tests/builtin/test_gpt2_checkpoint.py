@@ -243,6 +243,12 @@ def test_a_missing_tensor(checkpoint: Path) -> None:
     assert_refused(checkpoint, "tensor h.1.mlp.c_fc.bias of shape (192,) is missing")
 
 
+def test_a_tensor_of_a_block_numbered_in_thousands_of_digits(checkpoint: Path) -> None:
+    name = f"h.{'9' * 5000}.ln_1.weight"
+    edit_tensors(checkpoint, lambda t: t.update({name: torch.zeros(3)}))
+    assert_refused(checkpoint, "holds 3 blocks, expected 2")
+
+
 def test_an_unknown_tensor(checkpoint: Path) -> None:
     edit_tensors(checkpoint, lambda t: t.update({"transformer.h.0.lora": torch.zeros(3)}))
     assert_refused(checkpoint, "tensor transformer.h.0.lora of shape (3,) is no part of a GPT-2")

@@ -173,3 +173,14 @@ def test_listing_imports_nothing_heavy(filled: Path) -> None:
     assert "3f9c3f9c3f9c" in done.stdout
     loaded = set(json.loads(done.stderr.rpartition("MODULES ")[2]))
     assert not {"torch", "numpy", "pandas", "safetensors"} & loaded
+
+
+def test_list_damaged_file_is_named_in_a_warning(command: Command, filled: Path) -> None:
+    (shard,) = (filled / FIRST).glob("*.safetensors")
+    shard.write_bytes(b"\0" * 500)
+    done = command("list", "--json")
+    assert done.returncode == 0
+    assert done.stderr == (f"warning: {shard} is damaged: the next run that reads it removes it\n")
+    first, second = json.loads(done.stdout)["entries"]
+    assert (first["digest"], first["rows"], first["damaged"]) == (FIRST, 0, [str(shard)])
+    assert second["damaged"] == []

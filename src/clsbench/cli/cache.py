@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clsbench.fastpath.cache_files import Entry
+
+logger = logging.getLogger(__name__)
 
 _SHORT_DIGEST = 12
 _UNFOLDED = 100_000
@@ -71,13 +74,18 @@ def list_cache(as_json: bool) -> None:
     folder = activations_folder()
     entries = list_entries(folder)
     limit_bytes = size_bytes(default_options({}).cache_disk)
+    for path in (path for entry in entries for path in entry.damaged):
+        logger.warning("%s is damaged: the next run that reads it removes it", path)
     if as_json:
         write_json(
             {
                 "folder": str(folder),
                 "limit_bytes": limit_bytes,
                 "size_bytes": sum(entry.size_bytes for entry in entries),
-                "entries": [entry._asdict() for entry in entries],
+                "entries": [
+                    {**entry._asdict(), "damaged": list(map(str, entry.damaged))}
+                    for entry in entries
+                ],
             }
         )
     elif not entries:

@@ -165,6 +165,7 @@ def suite(
         raise UsageError("--seeds and --set seed=… exclude each other")
     catalog = session.catalog()
     spec = _suite(suite, sweeps, catalog)
+    file = _file_of(suite, sweeps, catalog)
     chosen = spec.chosen(rows) if rows is not None else spec.rows
 
     import msgspec
@@ -187,7 +188,9 @@ def suite(
 
         if not dry_run:
             check_store_writable(options.out.absolute())
-        plan = plan_suite(spec, chosen, for_all, seeds or 1, options, catalog, display.planning)
+        plan = plan_suite(
+            spec, chosen, for_all, seeds or 1, options, catalog, display.planning, file
+        )
         if not dry_run:
             for warning in plan.warnings():
                 logger.warning("%s", warning)
@@ -202,9 +205,9 @@ def suite(
                 those = tuple(each for each in kept.rows if each.label in rows_chosen)
                 results = msgspec.structs.replace(kept, rows=those)
     if dry_run:
-        _tell_plan(ctx, plan, options, as_json)
+        _tell_plan(ctx, plan, options, as_json, file)
         ctx.exit(1 if any(row.problem for row in plan.rows) else 0)
-    _tell_results(ctx, results, options, as_json, _file_of(suite, sweeps, catalog))
+    _tell_results(ctx, results, options, as_json, file)
     if interrupted:
         report_error("interrupted; the same command goes on where this one was")
         ctx.exit(TERMINATED if terminated else INTERRUPTED)
@@ -240,7 +243,9 @@ def _suite(name: str, sweeps: tuple[str, ...], catalog: Catalog) -> SuiteSpec:
     return sweep(name, [(axis.key, [parse_value(v) for v in axis.values]) for axis in axes])
 
 
-def _tell_plan(ctx: click.Context, plan: SuitePlan, options: RunOptions, as_json: bool) -> None:
+def _tell_plan(
+    ctx: click.Context, plan: SuitePlan, options: RunOptions, as_json: bool, file: str
+) -> None:
     from clsbench.results.store import finished_run
 
     stored = {key for key in plan.runs() if finished_run(options.out, key) is not None}
@@ -278,7 +283,7 @@ def _tell_plan(ctx: click.Context, plan: SuitePlan, options: RunOptions, as_json
     from clsbench.report.console import Console
     from clsbench.report.suite import print_suite_plan
 
-    print_suite_plan(Console(), plan, stored)
+    print_suite_plan(Console(), plan, stored, file)
 
 
 def _file_of(name: str, sweeps: tuple[str, ...], catalog: Catalog) -> str:

@@ -26,10 +26,9 @@ from clsbench.errors import ClsbenchError, UsageError, closest_match_hint
 from clsbench.fastpath.ownership import FOLDER_MODE, create_file, make_folder
 from clsbench.fastpath.shard import SUFFIX, DamagedShardError, read_header
 from clsbench.results.disk import folder_reason
+from clsbench.unfinished import held, sweep
 
 ABOUT_FILE = "about.json"
-LEFT_BEHIND_SECONDS = 3600.0
-"""A file that is being written takes seconds; one that is older belongs to nobody any more."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SHARD = re.compile(r"[0-9a-f]{32}" + re.escape(SUFFIX))
@@ -38,13 +37,17 @@ _PLACING_ATTEMPTS = 5
 
 
 class Entry(NamedTuple):
-    """What is kept of one prefix; ``about`` is empty where it was lost."""
+    """What is kept of one prefix; ``about`` is empty where it was lost.
+
+    ``rows`` are those of the files whose headers are intact; the others are ``damaged``.
+    """
 
     digest: str
     about: dict[str, str]
     rows: int
     size_bytes: int
     last_used: datetime
+    damaged: tuple[Path, ...] = ()
 
 
 class Cleared(NamedTuple):
@@ -86,12 +89,16 @@ def list_entries(directory: Path) -> tuple[Entry, ...]:
         shards = shard_files(folder)
         if not shards:
             continue
-        rows = set[str]().union(*(_row_keys(path) for path in shards))
+        row_keys = {path: _row_keys(path) for path in shards}
+        rows = set[str]().union(*(keys for keys in row_keys.values() if keys is not None))
+        damaged = tuple(path for path, keys in row_keys.items() if keys is None)
         files = list(_files(folder))
         used_ns = max((file.used_ns for file in files if _is_shard(file.path)), default=0)
         size_bytes = sum(file.size_bytes for file in files)
         last_used = datetime.fromtimestamp(used_ns / 1e9, UTC)
-        entries.append(Entry(folder.name, _about(folder), len(rows), size_bytes, last_used))
+        entries.append(
+            Entry(folder.name, _about(folder), len(rows), size_bytes, last_used, damaged)
+        )
     return tuple(sorted(entries, key=lambda entry: entry.last_used, reverse=True))
 
 
@@ -101,11 +108,14 @@ def shard_files(folder: Path) -> list[Path]:
     return [file.path for file in sorted(shards, key=lambda file: -file.used_ns)]
 
 
-def _row_keys(shard: Path) -> set[str]:
+def _row_keys(shard: Path) -> set[str] | None:
+    """The keys of a shard's rows; ``None`` where its header is damaged."""
     try:
         with open(shard, "rb", buffering=0) as file:
             return set(read_header(file, shard.stem).places)
-    except (OSError, DamagedShardError):
+    except DamagedShardError:
+        return None
+    except OSError:
         return set()
 
 
@@ -127,26 +137,35 @@ def place(directory: Path, name: Path, write: Callable[[IO[bytes]], object]) -> 
         OSError: it cannot be written; nothing is left.
     """
     make_folder(directory)
-    unfinished = directory / f"{_UNFINISHED}{uuid.uuid4().hex}"
-    final = directory / name
-    try:
-        with create_file(unfinished) as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        for attempt in range(1, _PLACING_ATTEMPTS + 1):
-            # make_folder fails where the folder goes just after it was found there.
-            with contextlib.suppress(FileExistsError):
-                final.parent.mkdir(mode=FOLDER_MODE)
-            try:
-                os.replace(unfinished, final)
+    while True:
+        unfinished = directory / f"{_UNFINISHED}{uuid.uuid4().hex}"
+        try:
+            file = create_file(unfinished)
+            with held(unfinished) as there:
+                with file:
+                    if not there:  # another run has just removed it
+                        continue
+                    write(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                _rename(unfinished, directory / name)
                 return
-            except FileNotFoundError:  # the entry was cleared between the two
-                if attempt == _PLACING_ATTEMPTS:
-                    raise
-    except BaseException:
-        remove(unfinished)
-        raise
+        except BaseException:
+            remove(unfinished)
+            raise
+
+
+def _rename(unfinished: Path, final: Path) -> None:
+    for attempt in range(1, _PLACING_ATTEMPTS + 1):
+        # make_folder fails where the folder goes just after it was found there.
+        with contextlib.suppress(FileExistsError):
+            final.parent.mkdir(mode=FOLDER_MODE)
+        try:
+            os.replace(unfinished, final)
+            return
+        except FileNotFoundError:  # the entry was cleared between the two
+            if attempt == _PLACING_ATTEMPTS:
+                raise
 
 
 def try_writing(directory: Path) -> None:
@@ -198,11 +217,9 @@ def make_room(
     return excess_bytes <= 0
 
 
-def sweep(directory: Path) -> None:
+def sweep_unfinished(directory: Path) -> None:
     """Remove what writers that were killed left behind."""
-    for file in _files(directory):
-        if time.time() - file.used_ns / 1e9 > LEFT_BEHIND_SECONDS:
-            remove(file.path)
+    sweep(directory, _UNFINISHED)
 
 
 def clear(
@@ -217,7 +234,7 @@ def clear(
     folders = _entry_folders_or_error(directory)
     if digests:
         folders = list(dict.fromkeys(_named(digest, folders, directory) for digest in digests))
-    sweep(directory)
+    sweep_unfinished(directory)
     entries = freed_bytes = 0
     failed: list[Path] = []
     for folder in folders:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import tempfile
 import uuid
 import weakref
@@ -30,10 +29,12 @@ from clsbench.fastpath.shard import (
 )
 from clsbench.options import size_text
 from clsbench.results.disk import folder_reason, means_full_disk
+from clsbench.unfinished import temporary_folder
 
 logger = logging.getLogger(__name__)
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16}
+_SPILL_PREFIX = ".clsbench-activations-"
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
@@ -149,7 +150,7 @@ class DiskCache:
         """Remove, once, what was left behind and what is beyond the limit."""
         if not self._opened:
             self._opened = True
-            cache_files.sweep(self._directory)
+            cache_files.sweep_unfinished(self._directory)
             cache_files.make_room(self._directory, 0, self.limit_bytes, self._in_use)
 
     def _give_up(self, error: OSError) -> None:
@@ -223,6 +224,7 @@ class Spill:
     """Keeps the rows of one run, by cut, in files of its own that nobody else can find.
 
     They go with the run; on Linux they never have a name, so that a run that is killed leaves none.
+    Elsewhere the next run removes them.
     It never fails: what cannot be written is not kept.
     """
 
@@ -302,8 +304,10 @@ class Spill:
                 _write_rows(file, rows)
                 return _mapped(f"/proc/self/fd/{file.fileno()}", size_bytes)
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="clsbench-", dir=self._directory))
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            stack = contextlib.ExitStack()
+            place = self._directory or Path(tempfile.gettempdir())
+            self._folder = stack.enter_context(temporary_folder(place, _SPILL_PREFIX))
+            weakref.finalize(self, stack.close)
         path = self._folder / uuid.uuid4().hex
         with path.open("xb") as file:
             _write_rows(file, rows)

@@ -22,6 +22,7 @@ from typing import BinaryIO, NamedTuple
 from clsbench.errors import NotMeasuredError, UsageError
 from clsbench.measure.history import BenchmarkRun, Result, read_history
 from clsbench.measure.turns import SOME_FAILED, Turns
+from clsbench.unfinished import temporary_folder
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +58,8 @@ def runs_in_pairs(
         raise UsageError(f"{repository} is no checkout with benchmarks/: --against needs one")
     commit = commit_of(repository, revision)
     found: list[Pair] = []
-    with tempfile.TemporaryDirectory(prefix="clsbench-against-") as folder:
-        old, new = Path(folder, "old"), Path(folder, "new")
+    with temporary_folder(Path(tempfile.gettempdir()), "clsbench-against-") as folder:
+        old, new = folder / "old", folder / "new"
         _unpack(repository, commit, old)
         for name in ("src", "benchmarks"):
             shutil.copytree(repository / name, new / name, ignore=_NOT_SOURCES)
@@ -106,7 +107,9 @@ def runs_in_turn(
         NotMeasuredError: those of a side cannot be run (the others are stopped then), or all fail.
     """
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = stack.enter_context(
+            temporary_folder(Path(tempfile.gettempdir()), "clsbench-turns-")
+        )
         turns = stack.enter_context(contextlib.closing(Turns()))
         processes = []
         for number, side in enumerate(sides):

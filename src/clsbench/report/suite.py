@@ -50,21 +50,24 @@ _PLAN = ("runs", "in the store", "trained parameters", "memory", "prefix", "trai
 _OPTIONAL_IN_PLAN = ("prefix", "training", "trained parameters", "memory")
 
 
-def print_suite_plan(console: Console, plan: SuitePlan, stored: Collection[str]) -> None:
-    """What each row would run; ``stored`` holds the keys of the runs that need not be."""
+def print_suite_plan(
+    console: Console, plan: SuitePlan, stored: Collection[str], file: str = ""
+) -> None:
+    """What each row would run; ``stored`` holds the keys of the runs that need not be, ``file`` is
+    what messages about a row begin with."""
     console.prose(f"{plan.suite.name}: {plan.suite.description}")
     rows = [_plan_row(row, stored) for row in plan.rows]
     table = fitting_table("row", _PLAN, [rows], console.width, _OPTIONAL_IN_PLAN, "--json")
     console.print(table)
     for row in plan.rows:
         if row.not_applicable is not None:
-            told = f"row {row.row.label} does not apply: {row.not_applicable}"
+            told = f"{file}row {row.row.label} does not apply: {row.not_applicable}"
             console.prose(told, "yellow")
         elif row.problem is not None:
-            told = f"row {row.row.label} cannot be run: {row.problem}"
+            told = f"{file}row {row.row.label} cannot be run: {row.problem}"
             console.prose(told, "red")
         elif row.runs and (note := recorded_adapter_note(row.runs[0].record)) is not None:
-            console.prose(f"row {row.row.label}: {note}", "yellow")
+            console.prose(f"{file}row {row.row.label}: {note}", "yellow")
     if plan.rows:
         console.prose(_plan_sums(plan, stored))
     for warning in plan.warnings():

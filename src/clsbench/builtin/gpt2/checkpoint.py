@@ -225,7 +225,7 @@ def _recognise(stored: Mapping[str, StoredTensor]) -> GPT2Shape:
 
 def _check(stored: Mapping[str, StoredTensor], shape: GPT2Shape) -> None:
     """Refuse a checkpoint whose tensors are not exactly those of a GPT-2 of that shape."""
-    blocks = {_block_key(key)[0] for key in stored if re.fullmatch(r"h\.\d+\..+\..+", key)}
+    blocks = {key.split(".")[1] for key in stored if re.fullmatch(r"h\.\d+\..+\..+", key)}
     if blocks and len(blocks) != shape.blocks:
         raise CheckpointError(f"it holds {len(blocks)} blocks, expected {shape.blocks}")
     if shape.blocks > len(stored):
