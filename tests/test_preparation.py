@@ -252,6 +252,14 @@ def test_of_the_options_of_a_stored_run_only_files_of_the_user_become_absolute(
     changed = {**table, "weights": str(tmp_path / "checkpoint")}
     assert stored_spec(record).backbone == changed
     assert stored_spec(record).head == record.spec["head"]
+    same_text = {**table, "weights": "small"}  # as another option has it
+    in_small = msgspec.structs.replace(identity, files={"small": "ab" * 32})
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        there = msgspec.structs.replace(
+            record, spec={**record.spec, "backbone": same_text}, plugins=(in_small,)
+        )
+        assert stored_spec(there).backbone == same_text
     older = msgspec.structs.replace(record, working_directory=None)
     assert stored_spec(older).backbone == table
     moved = msgspec.structs.replace(record, working_directory=str(tmp_path / "gone"))

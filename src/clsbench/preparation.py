@@ -204,10 +204,12 @@ def stored_spec(record: RunRecord) -> ExperimentSpec:
 
 
 def _place_of(file: str, record: RunRecord) -> str:
-    """The file where the run found it, unless it lies here and there no more."""
+    """The file where the run found it; as it was named where that is the file, or the only one."""
     written = os.path.expanduser(file)
     place = os.path.join(record.working_directory or "", written)
-    return file if os.path.exists(written) and not os.path.exists(place) else place
+    if os.path.exists(written) and (not os.path.exists(place) or os.path.samefile(written, place)):
+        return file
+    return place
 
 
 def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedData:

@@ -6,12 +6,14 @@ import csv
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from clsbench.errors import UsageError
 from clsbench.record import BaselineResult, Metrics
@@ -214,7 +216,7 @@ def repeat_a_line(lines: list[list[str]]) -> None:
 
 EDITS = {
     "reversed header": (reverse_header, "its columns are probability_spam, probability_ham"),
-    "reversed columns": (reverse_columns, "test answers in it are correct, and by record.json"),
+    "reversed columns": (reverse_columns, "test answers in it are correct; record.json has"),
     "probability 5": (change({3: "5", 4: "-4"}), "the probabilities of row 8 are 5.0, -4.0"),
     "sum 1.2": (change({3: "0.7", 4: "0.5"}), "with the sum 1"),
     "infinite": (change({3: "inf"}), "the probabilities of row 8 are inf"),
@@ -224,7 +226,7 @@ EDITS = {
     "negative row": (change({1: "-1"}), "the row '-1' is not a place"),
     "row beyond the corpus": (change({1: "5572"}), "the row '5572' is not a place"),
     "a row in other digits": (change({1: "٣"}), "is not a place"),
-    "a line less": (drop_a_line, "of 3 test answers in it are correct, and by record.json . of 4"),
+    "a line less": (drop_a_line, "of 3 test answers in it are correct; record.json has . of 4"),
     "a line more": (repeat_a_line, "of 5 test answers in it"),
     "another split": (change({0: "tset"}), "of 3 test answers in it"),
 }  # fmt: skip
@@ -247,6 +249,18 @@ def test_predictions_that_disagree_with_the_record_are_damaged(
         assert "its content has changed since the run stored it" in str(refused.value)
     else:
         assert re.search(told, str(refused.value))
+
+
+@pytest.mark.parametrize("change", [{"correct": -1}, {"accuracy": 0.99}, {"n": 5}])
+def test_figures_of_a_record_that_disagree_with_each_other_are_not_believed(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    run = make_run(tmp_path)
+    metrics = run.record.metrics
+    assert metrics is not None
+    other = replace(metrics, test=replace(metrics.test, **change))
+    with pytest.raises(UsageError, match=r"predictions\.csv is damaged: .* record\.json has"):
+        read_answers(run._replace(record=replace(run.record, metrics=other)))
 
 
 @pytest.mark.parametrize(

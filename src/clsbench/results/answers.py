@@ -245,9 +245,11 @@ def _check_figures(
         for answer, count in enumerate(row)
         if count
     }
-    if counts != expected:
+    correct = int((labels == called).sum())
+    of_record = (metrics.n, metrics.correct, metrics.accuracy)
+    if counts != expected or of_record != (len(labels), correct, correct / len(labels)):
         raise ValueError(
-            f"{(labels == called).sum()} of {len(labels)} {split} answers{whose} in it are "
-            f"correct, and by {RECORD_FILE} {metrics.correct} of {metrics.n}, or their classes "
-            "differ"
+            f"{correct} of {len(labels)} {split} answers{whose} in it are correct; "
+            f"{RECORD_FILE} has {metrics.correct} of {metrics.n}, the accuracy "
+            f"{metrics.accuracy:.4f}, or other classes"
         )
