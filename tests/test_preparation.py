@@ -156,6 +156,17 @@ def test_balancing_says_how_many_texts_of_each_class_it_drops(tmp_path: Path) ->
     assert (data.dropped, sum(data.sizes.values())) == ({"billing": 35, "technical": 15}, 75)
 
 
+def test_a_batch_larger_than_the_training_split_is_refused_naming_what_balancing_left_out(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(
+        clsbench.UsageError,
+        match=r"^train.batch_size = 60 is larger than the training split of 51 texts; "
+        r"data.balance=true left out 50 texts of the corpus$",
+    ):
+        own_file(tmp_path, {"a": 60, "b": 25, "c": 40}, data__balance=True, train__batch_size=60)
+
+
 def test_what_looks_wrong_with_the_data_stands_in_the_record_and_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -216,7 +216,7 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
     """Load the corpus, balance and split it, and turn the texts into token rows.
 
     Raises:
-        UsageError: the corpus, the split or the padding does not work out.
+        UsageError: the corpus, the split, the padding or the batch size does not work out.
         PluginError: the data set fails, or what it loads is no sound corpus.
     """
     settings = experiment.spec.data
@@ -262,12 +262,23 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
         corpus_texts=len(corpus.texts),
         dropped=dropped_texts(corpus, splits),
     )
+    _refuse_large_batch(batch_size, facts)
     warnings = (
         *label_warnings(Counter(corpus.class_names[label] for label in corpus.labels)),
         *split_warnings(splits, corpus, settings),
         *_ignored_class(facts, experiment.spec.train.ignore_index),
     )
     return PreparedData(splits, tokens, flags, facts, warnings)
+
+
+def _refuse_large_batch(batch_size: int, facts: DataFacts) -> None:
+    texts, dropped = facts.sizes["train"], sum(facts.dropped.values())
+    if batch_size > texts:
+        why = f"; data.balance=true left out {dropped:,} texts of the corpus" if dropped else ""
+        raise UsageError(
+            f"train.batch_size = {batch_size} is larger than the training split of {texts} "
+            f"text{'' if texts == 1 else 's'}{why}"
+        )
 
 
 def _load_splits(experiment: Experiment, files: Files) -> tuple[Corpus, Splits]:

@@ -183,6 +183,13 @@ def test_tfidf_warns_of_nothing_where_the_regression_does_not_converge(
         TfidfLogreg().build(SEED).fit(["a b", "b c", "c d", "d e", "a c", "b e"] * 3, [0, 1, 2] * 6)
 
 
+def test_tfidf_many_classes_of_two_texts_does_not_warn() -> None:
+    texts = [f"word{number // 2} item{number % 2}" for number in range(40)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TfidfLogreg().build(SEED).fit(texts, [number // 2 for number in range(40)])
+
+
 def test_majority_predicts_the_larger_class() -> None:
     settings = DataSettings(split=SplitSettings(name="book"), balance=False)
     splits = split_corpus(SyntheticSms(texts=200).load({}, "default"), settings)

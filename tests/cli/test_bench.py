@@ -197,7 +197,7 @@ def test_what_others_disturb_is_not_measured(clsbench: Command, spec_file: Path)
         (["--sweep", "batch=4,8", "--plot", "x.gif"], "a plot is .svg, .pdf or .png"),
         (["--output", "nowhere/x.csv"], "nowhere does not exist"),
         (["--sweep", "freezing=sideways,all"], "sideways"),
-        (["--sweep", "batch=4,5000", "--budget", "0.1"], "is more than the"),
+        (["--sweep", "batch=4,5000", "--budget", "0.1"], "is larger than the"),
         (["--sweep", "threads=1,0"], "threads = '0': expected int >= 1"),
         (["--sweep", "precision=fp32,fp16"], "(one of: bf16, fp32, fp64)"),
         (["--sweep", "threads=1,2", "--threads", "2"], "threads is set and swept over"),

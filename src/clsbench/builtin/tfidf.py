@@ -74,6 +74,7 @@ class TfidfClassifier:
         # The sums of several BLAS threads differ in their last bits from those of one.
         with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             chosen = self._chosen(features, targets)
             regression = _fitted(_joined(features, chosen.character_weight), targets, chosen.c)
         self._character_weight = chosen.character_weight

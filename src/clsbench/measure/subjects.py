@@ -11,7 +11,6 @@ from torch import Tensor
 from clsbench.catalog import Catalog
 from clsbench.components import Tokenizer
 from clsbench.data.tokens import TokenRows
-from clsbench.errors import UsageError
 from clsbench.fastpath.plan import FastPlan
 from clsbench.model.build import build_classifier
 from clsbench.model.classifier import Classifier
@@ -65,12 +64,6 @@ def plan_subject(
     """
     files = prepare_files(experiment, options, catalog)
     data = prepare_data(files.experiment, files.files)
-    batch_size, texts = files.experiment.spec.train.batch_size, len(data.tokens.train)
-    if batch_size > texts:
-        raise UsageError(
-            f"train.batch_size = {batch_size} is more than the {texts} training texts: there is no "
-            "such batch to be timed"
-        )
     return PlannedSubject(files, data, plan_run(files.experiment, options, device, files, data))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from clsbench.printable import printable
 from clsbench.report.console import Console
-from clsbench.report.headline import headline
+from clsbench.report.headline import BASELINE, headline
 from clsbench.report.layout import Row, fitting_table
 from clsbench.report.wording import (
     listed,
@@ -104,7 +104,7 @@ def verdict_text(pair: Pair) -> str:
         f"{pair.b} is significantly {pair.verdict} than {pair.a}, by "
         f"{points(abs(found.difference))[1:]} (95 %: {low:.1f} to {high:.1f}). {counts}."
     )
-    if found.seeds == 1:
+    if found.seeds == 1 and not (pair.a.startswith(BASELINE) and pair.b.startswith(BASELINE)):
         told += " Valid for these two classifiers only; use several seeds to generalize."
     return told
 
@@ -199,6 +199,8 @@ def _contender_row(each: Contender) -> Row:
 
 
 def _cost_text(each: Contender) -> str:
+    if each.baseline_seconds is not None:
+        return seconds_text(each.baseline_seconds)
     if each.prefix_and_training_seconds is None:
         return "–"
     return seconds_text(each.prefix_and_training_seconds) + (" °" if each.prefix_found else "")

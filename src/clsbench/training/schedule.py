@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from torch.utils.data import DataLoader
 
-from clsbench.errors import UsageError
 from clsbench.spec import TrainSettings
 
 Indices = tuple[int, ...]
@@ -86,15 +85,7 @@ def book_schedule(
 
     Source: ``train_classifier_simple`` in *LLMs-from-scratch*, ``ch06.ipynb``; with accumulation,
     its namesake in ``additional_experiments.py``.
-
-    Raises:
-        UsageError: the training split is smaller than one batch.
     """
-    if train_texts < settings.batch_size:
-        raise UsageError(
-            f"train.batch_size = {settings.batch_size} is larger than the training split of "
-            f"{train_texts} texts"
-        )
     train: DataLoader[int] = _loader(train_texts, settings.batch_size, shuffled=True)
     validation: DataLoader[int] = _loader(validation_texts, settings.batch_size, shuffled=False)
     step = -1
