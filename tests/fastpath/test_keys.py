@@ -184,6 +184,17 @@ def test_the_key_holds_no_buffer_that_only_later_stages_read() -> None:
     assert keyed(after) == keyed(after)
 
 
+def test_a_buffer_that_is_made_in_the_first_pass_has_a_key() -> None:
+    def late(classifier: Any) -> None:
+        def make(module: Any, inputs: Any) -> None:
+            if not hasattr(module, "late"):
+                module.register_buffer("late", torch.ones(2))
+
+        classifier.out_head.register_forward_pre_hook(make)
+
+    assert keyed(late) == keyed()
+
+
 NOISE: list[int] = []
 
 

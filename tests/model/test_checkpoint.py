@@ -134,6 +134,34 @@ def test_tensors_that_share_memory_are_restored_shared(
     assert torch.equal(again.second.row, again.second.weight[0]), "still a view"
 
 
+class SameMemory(nn.Module):
+    """A trained weight whose memory a buffer has, or another parameter."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 3)
+        if kind == "buffer":
+            self.register_buffer("copy", self.second.weight.detach())
+        elif kind == "frozen buffer":
+            self.register_buffer("copy", self.first.weight.detach())
+        else:
+            self.first.weight.data = self.second.weight.data
+
+
+@pytest.mark.parametrize("kind", ["buffer", "frozen buffer", "parameter"])
+def test_a_parameter_that_is_the_memory_of_another_tensor_is_restored(
+    tmp_path: Path, kind: str
+) -> None:
+    module, again = SameMemory(kind), SameMemory(kind)
+    with torch.no_grad():
+        module.second.weight += 1
+    save_classifier(module, frozenset({"second.weight"}), tmp_path)
+    restore(again, FACTS, tmp_path)
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+
+
 def test_a_buffer_that_two_modules_share_is_stored_once(tmp_path: Path) -> None:
     assert stored_state(TwoBlocks(shared), frozenset()).keys() == {
         "first.mask", "first.row", "second.row",

@@ -116,13 +116,13 @@ class _Computation:
     def __init__(self, classifier: Classifier, positions: int) -> None:
         device = next(classifier.parameters()).device
         double = double_of(classifier)
-        with same_draws(device), torch.no_grad():
-            seen = see_stages(double, any_texts(1, positions, device), training=False)
-        operations = [each.operations for each in seen]
-        pairs = [
+        pairs = [  # before the double is run, which may make buffers, or put others in their place
             *zip(classifier.parameters(), double.parameters(), strict=True),
             *zip(classifier.buffers(), double.buffers(), strict=True),
         ]
+        with same_draws(device), torch.no_grad():
+            seen = see_stages(double, any_texts(1, positions, device), training=False)
+        operations = [each.operations for each in seen]
         self.first_reads: dict[int, int] = {}
         """The first stage that reads each parameter and buffer, by ``id``; what is never seen is
         not in it."""
@@ -130,7 +130,7 @@ class _Computation:
             for tensor, its_double in pairs:
                 if storages(its_double) & each.reads:
                     self.first_reads.setdefault(id(tensor), index)
-        known = storages((*double.parameters(), *double.buffers()))
+        known = storages([its_double for _, its_double in pairs])
         self._digests = []
         for each in operations:
             outside = [t for memory, t in each.outside.items() if memory not in known]

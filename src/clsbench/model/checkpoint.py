@@ -94,11 +94,14 @@ def stored_state(classifier: nn.Module, trained: frozenset[str]) -> dict[str, Te
     return found
 
 
-def frozen_sha256(classifier: nn.Module, trained: frozenset[str]) -> str:
-    """A hash of the names and float32 values of all parameters but those in ``trained``."""
+def frozen_sha256(classifier: nn.Module, stored: Set[str]) -> str:
+    """A hash of the names and float32 values of all parameters but those in ``stored``, and those
+    that are the same memory as one of these."""
+    state = classifier.state_dict()
+    places = {_place(tensor) for name, tensor in state.items() if name in stored} - {None}
     digest = hashlib.sha256()
     for name, parameter in sorted(classifier.named_parameters()):
-        if name not in trained:
+        if name not in stored and _place(state[name]) not in places:
             digest.update(name.encode())
             digest.update(parameter.detach().cpu().float().flatten().numpy().data)
     return digest.hexdigest()
@@ -106,9 +109,10 @@ def frozen_sha256(classifier: nn.Module, trained: frozenset[str]) -> str:
 
 def save_classifier(classifier: nn.Module, trained: frozenset[str], directory: Path) -> None:
     """Write ``classifier.safetensors``."""
-    metadata = _Metadata(frozen_sha256=frozen_sha256(classifier, trained))
+    state = stored_state(classifier, trained)
+    metadata = _Metadata(frozen_sha256=frozen_sha256(classifier, state.keys()))
     save_file(
-        stored_state(classifier, trained),
+        state,
         directory / CLASSIFIER_FILE,
         metadata={_METADATA_KEY: msgspec.json.encode(metadata).decode()},
     )
@@ -170,7 +174,7 @@ def restore(classifier: nn.Module, facts: ClassifierFacts, directory: Path) -> N
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     _load(classifier, state, path)
     with torch.no_grad():
-        found = frozen_sha256(classifier, frozenset(state))
+        found = frozen_sha256(classifier, state.keys())
     if found != metadata.frozen_sha256:
         raise UsageError(
             f"the frozen weights of {directory.name} cannot be made again: the backbone's weights "
