@@ -17,6 +17,7 @@ import clsbench
 from clsbench.builtin.baselines import Majority, TfidfLogreg
 from clsbench.builtin.sms_spam import COLLECTION, SmsSpam
 from clsbench.builtin.synthetic_sms import SyntheticSms
+from clsbench.builtin.tfidf import validated_texts
 from clsbench.data.splits import split_corpus
 from clsbench.results.baseline_states import read_state, write_states
 from clsbench.results.store import StoredRun
@@ -188,6 +189,16 @@ def test_tfidf_many_classes_of_two_texts_does_not_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         TfidfLogreg().build(SEED).fit(texts, [number // 2 for number in range(40)])
+
+
+@pytest.mark.parametrize(
+    ("features_per_text", "classes", "texts"),
+    [(200, 2, 2_000), (1_000, 2, 2_000), (200, 12, 2_000), (1_000, 20, 500), (1_000, 500, 100)],
+)
+def test_tfidf_cross_validates_on_fewer_texts_where_they_are_long_and_of_many_classes(
+    features_per_text: int, classes: int, texts: int
+) -> None:
+    assert validated_texts(features_per_text, classes) == texts
 
 
 def test_majority_predicts_the_larger_class() -> None:

@@ -28,6 +28,12 @@ _FOLDS = 3
 _MOST_VALIDATED = 2_000
 """Texts that take part in the cross-validation: more do not change what it chooses."""
 
+_MOST_WORK = 10_000_000
+"""Features of these texts, times the scores of a text: bounds the time for long texts of many
+classes."""
+
+_FEWEST_VALIDATED = 100
+
 _SMALLEST_PROBABILITY = 1e-15
 _ITERATIONS = 1000
 
@@ -138,7 +144,9 @@ class TfidfClassifier:
         """As given, else the candidate with the smallest log-loss on the texts held out."""
         if self.c != "auto":
             return _Chosen(1.0, float(self.c))
-        order = np.random.default_rng(self.seed).permutation(len(labels))[:_MOST_VALIDATED]
+        per_text = sum(each.nnz for each in features.values()) / len(labels)
+        most = validated_texts(per_text, len(self._classes))
+        order = np.random.default_rng(self.seed).permutation(len(labels))[:most]
         order = order[labels[order].argsort(kind="stable")]
         fold = np.arange(len(order)) % _FOLDS  # deals the texts of every class in turn
         best, smallest = _Chosen(1.0, 1.0), np.inf
@@ -162,6 +170,12 @@ def _vectorizers(ngrams: int) -> dict[str, Any]:
             analyzer="char", ngram_range=(2, _CHARACTERS), lowercase=False, sublinear_tf=True
         ),
     }
+
+
+def validated_texts(features_per_text: float, classes: int) -> int:
+    """How many texts take part in the cross-validation."""
+    work = features_per_text * (1 if classes == 2 else classes)
+    return int(min(max(_MOST_WORK / work, _FEWEST_VALIDATED), _MOST_VALIDATED))
 
 
 def _joined(features: dict[str, Any], character_weight: float) -> Any:
