@@ -147,6 +147,15 @@ def in_process(*arguments: str | Path, text_in: bytes = b"") -> Result:
     return done
 
 
+def test_predict_in_another_precision_than_the_run_warns(
+    finished: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    in_process(finished["path"], "apple number 3")
+    assert "precision" not in caplog.text
+    in_process(finished["path"], "apple number 3", "--precision", "bf16")
+    assert "made in fp32, and these predictions are in bf16; give --precision fp32" in caplog.text
+
+
 class Trained(NamedTuple):
     """A finished run, and the file that it was trained on."""
 

@@ -148,6 +148,14 @@ def predict(
     path = find_run(options.out, run)
     record = read_record(path)
     _warn_of(record, ("dataset",) if baseline is not None else ("dataset", "backbone"))
+    if baseline is None and options.precision != record.environment.precision:
+        logger.warning(
+            "the run was made in %s, and these predictions are in %s; give --precision %s to "
+            "predict as the run did",
+            record.environment.precision,
+            options.precision,
+            record.environment.precision,
+        )
     catalog = session.catalog()
     if csv_file is not None:
         format = predict_input.format_of_run(record, catalog)
