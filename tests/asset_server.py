@@ -210,7 +210,7 @@ def in_pieces(content: bytes, before_each: Callable[[int], object], **headers: s
 
 
 class Watcher:
-    """Notes what a progress display is told."""
+    """Records what a progress display receives."""
 
     def __init__(self) -> None:
         self.events: list[tuple[object, ...]] = []

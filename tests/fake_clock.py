@@ -8,7 +8,7 @@ from clsbench.measure.load import LoadMeter, Look
 
 
 class Clock:
-    """Time that passes only where it is told to."""
+    """Time that passes only when a test advances it."""
 
     def __init__(self) -> None:
         self.now_seconds = 0.0

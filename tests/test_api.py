@@ -110,7 +110,7 @@ def test_run_with_a_class_without_source_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("session")
-def test_class_of_a_notebook_is_known_by_the_source_of_its_cell() -> None:
+def test_source_of_a_notebook_class_is_that_of_its_cell() -> None:
     sources = []
     for number, count in enumerate((1, 1, 2)):
         cell = f"<cell {number}>"
@@ -150,7 +150,7 @@ def test_run_with_a_method_records_its_parts_alone() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"method": "lora", "adapter": "lora:r=4"}, "adapter cannot be set beside method"),
+        ({"method": "lora", "adapter": "lora:r=4"}, "adapter cannot be combined with method"),
         (
             {"freezing": "all", "settings": {"freezing": "head-only"}},
             "freezing is set twice: to 'all' and to 'head-only'",

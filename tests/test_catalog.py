@@ -316,7 +316,7 @@ class WithClient(Counting):
     [Counting, CountingStruct, Incomparable, WithSlots, WithClient],
     ids=lambda k: k.__name__,
 )
-def test_observers_with_state_are_called_each_by_itself(kind: type[Counting]) -> None:
+def test_relay_observers_with_state_are_called_separately(kind: type[Counting]) -> None:
     first, second = kind(), kind()
     load_catalog().lifecycle([first, second]).clsbench_epoch_finished(entry=1)
     assert first.seen == second.seen == [1]
@@ -328,13 +328,13 @@ class Flagged(Counting):
         self.clsbench_epoch_finished = False  # type: ignore[method-assign,assignment]
 
 
-def test_an_attribute_that_hides_a_hook_is_refused() -> None:
-    with pytest.raises(PluginError, match="clsbench_epoch_finished is a hook's name, and is no fu"):
+def test_observer_attribute_with_the_name_of_a_hook_is_refused() -> None:
+    with pytest.raises(PluginError, match="clsbench_epoch_finished is the name of a hook, but"):
         load_catalog().lifecycle([Flagged()])
 
 
-def test_an_observer_outside_of_a_list_is_refused() -> None:
-    with pytest.raises(PluginError, match=r"observers is a Counting, expected a list"):
+def test_relay_observer_outside_a_list_is_refused() -> None:
+    with pytest.raises(PluginError, match=r"observers is of type Counting, expected a list"):
         load_catalog().lifecycle(Counting())  # type: ignore[arg-type]
 
 
@@ -414,7 +414,7 @@ def test_an_observer_outside_of_a_list_is_refused() -> None:
                 "from pathlib import Path\n"
                 "class Odd(clsbench.Head):\n    'A head.'\n    path: Path | None = None",
             ),
-            "the option 'path' is no text, number",
+            "the option 'path' has a type that TOML cannot hold",
         ),
         (
             plugin(
@@ -422,8 +422,8 @@ def test_an_observer_outside_of_a_list_is_refused() -> None:
                 '{"seedless": Seedless}',
                 "class Seedless(clsbench.Baseline):\n    'A baseline.'\n    def build(self): ...",
             ),
-            "'seedless': its method build() has other parameters than it is called with: expected "
-            "def build(self, seed)",
+            "'seedless': its method build() does not accept the arguments it is called "
+            "with; expected def build(self, seed)",
         ),
         (
             plugin(

@@ -53,14 +53,14 @@ def test_whoever_handles_sigterm_goes_on_doing_so() -> None:
         signal.signal(signal.SIGTERM, former)
 
 
-def test_sighup_is_heeded_like_sigterm() -> None:
+def test_handling_termination_sighup_is_handled_like_sigterm() -> None:
     with handling_termination() as received, pytest.raises(Terminated, match="SIGHUP"):
         signal.raise_signal(signal.SIGHUP)
     assert received == [signal.SIGHUP]
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
 
 
-def test_a_sighup_that_is_ignored_at_the_start_stays_ignored() -> None:
+def test_handling_termination_ignored_sighup_stays_ignored() -> None:
     """As ``nohup`` has it."""
     former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -297,13 +297,13 @@ def test_predict_logits_that_are_not_finite_are_refused_by_text(finished: Finish
         embedding = predictor._classifier.get_parameter("backbone.tok_emb.weight")
         embedding[tokenizer.encode("win")[0]] = float("nan")
     assert np.isfinite(predictor.predict(["see you"])).all()
-    with pytest.raises(clsbench.ClsbenchError, match=r"text 12 \('win a prize'\) has no class"):
+    with pytest.raises(
+        clsbench.ClsbenchError, match=r"text 12 \('win a prize'\) cannot be classified"
+    ):
         predictor.predict(["see you", "win a prize", "win"], first=11)
 
 
-def test_a_stored_classifier_that_has_changed_is_damaged(
-    finished: FinishedRun, tmp_path: Path
-) -> None:
+def test_predict_changed_classifier_file_is_damaged(finished: FinishedRun, tmp_path: Path) -> None:
     options = RunOptions(device="cpu", threads=1, offline=True)
     path = shutil.copytree(stored(finished), tmp_path / "run")
     file = path / "classifier.safetensors"
@@ -313,12 +313,14 @@ def test_a_stored_classifier_that_has_changed_is_damaged(
     with pytest.raises(clsbench.UsageError, match=r"classifier\.safetensors is damaged: its cont"):
         load_predictor(path, options, load_catalog())
     file.unlink()
-    with pytest.raises(clsbench.UsageError, match=r"has lost its classifier\.safetensors"):
+    with pytest.raises(
+        clsbench.UsageError, match=r"classifier\.safetensors is missing from the run"
+    ):
         load_predictor(path, options, load_catalog())
 
 
 @pytest.mark.parametrize("length", [0, -1, 129, 10**9])
-def test_a_record_with_an_impossible_length_is_damaged(
+def test_load_predictor_record_with_an_impossible_length_is_damaged(
     finished: FinishedRun, tmp_path: Path, length: int
 ) -> None:
     path = shutil.copytree(stored(finished), tmp_path / "run")
@@ -330,7 +332,9 @@ def test_a_record_with_an_impossible_length_is_damaged(
         load_predictor(path, RunOptions(threads=1, offline=True), load_catalog())
 
 
-def test_a_run_without_hashes_of_its_files_is_read(finished: FinishedRun, tmp_path: Path) -> None:
+def test_read_answers_run_without_file_hashes_is_read(
+    finished: FinishedRun, tmp_path: Path
+) -> None:
     """As earlier versions stored it."""
     path = shutil.copytree(stored(finished), tmp_path / "run")
     record = msgspec.structs.replace(finished.record, files_sha256={})
@@ -438,7 +442,9 @@ def test_accumulated_batches_of_one_equal_a_batch_of_eight_in_steps(tmp_path: Pa
     assert record.data.padding_fraction == 0
 
 
-def test_classes_missing_from_validation_and_test_are_only_warned_of(tmp_path: Path) -> None:
+def test_split_corpus_classes_missing_from_validation_and_test_are_only_warnings(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "tickets.csv"
     labels = [f"class {n}" for n in range(6) for _ in range(1 if n == 5 else 3 + 8 * (n < 2))]
     rows = [f"ticket {i},{label}" for i, label in enumerate(labels)]
@@ -461,7 +467,7 @@ def test_classes_missing_from_validation_and_test_are_only_warned_of(tmp_path: P
     assert predictor.predict(["ticket"]).shape == (1, 6)
 
 
-def test_a_class_that_training_ignores_is_warned_of_and_the_run_ends_well(tmp_path: Path) -> None:
+def test_run_with_an_ignored_class_warns_and_finishes(tmp_path: Path) -> None:
     changes = {"data__padding": "none", "train__batch_size": 1}
     record = run_small(tmp_path, train__ignore_index=1, **FEW, **changes).record
     assert record.status == "finished"
@@ -765,21 +771,21 @@ def test_what_could_not_be_stored_is_not_trained(tmp_path: Path) -> None:
         run_with_plugin(tmp_path, adapter="own-state")
 
 
-def test_a_buffer_that_every_block_shares_is_stored_and_predicts(tmp_path: Path) -> None:
+def test_run_buffer_shared_by_every_block_is_stored_and_predicts(tmp_path: Path) -> None:
     run, catalog = finish_with_plugin(tmp_path, adapter="shared-mask")
     assert run.record.status == "finished", run.record.error
     predictor = load_predictor(stored(run), RunOptions(threads=1, offline=True), catalog)
     assert_predicts_what_is_stored(predictor, run)
 
 
-def test_weights_that_are_not_finite_are_not_trained(tmp_path: Path) -> None:
-    told = r"cannot be trained, .*: 3 of the 179,200 values of backbone\.tok_emb\.weight are not"
-    with pytest.raises(clsbench.UsageError, match=told):
+def test_run_weights_that_are_not_finite_are_refused_before_training(tmp_path: Path) -> None:
+    message = r"cannot be trained; .*: 3 of the 179,200 values of backbone\.tok_emb\.weight are not"
+    with pytest.raises(clsbench.UsageError, match=message):
         run_with_plugin(tmp_path, adapter="not-finite")
     assert not (tmp_path / "runs").exists()
 
 
-def test_trained_weights_that_are_not_finite_fail_the_run_and_are_not_loaded(
+def test_run_trained_weights_that_are_not_finite_fail_the_run_and_are_not_loaded(
     tmp_path: Path,
 ) -> None:
     run, catalog = finish_with_plugin(tmp_path, adapter="not-finite:where=training")

@@ -95,7 +95,7 @@ def texts(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("key", AXES)
-def test_content_of_a_users_file_is_in_the_fingerprint_on_every_axis(
+def test_fingerprint_contains_the_content_of_user_files_on_every_axis(
     tmp_path: Path, key: str
 ) -> None:
     catalog = plugin(tmp_path, key)
@@ -113,7 +113,7 @@ def test_content_of_a_users_file_is_in_the_fingerprint_on_every_axis(
     assert fingerprint_of(choices[0], catalog) == other
 
 
-def test_place_of_a_data_file_does_not_count(
+def test_fingerprint_ignores_the_path_of_a_data_file(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalog = load_catalog()
@@ -137,7 +137,7 @@ def test_place_of_a_data_file_does_not_count(
     assert of(str(texts)) != found[0]
 
 
-def test_store_and_working_directory_do_not_count(
+def test_fingerprint_ignores_store_and_working_directory(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -148,7 +148,7 @@ def test_store_and_working_directory_do_not_count(
     assert one.spec_fingerprint != two.spec_fingerprint
 
 
-def test_files_of_two_options_are_not_confused(tmp_path: Path) -> None:
+def test_identify_files_of_two_options_are_not_confused(tmp_path: Path) -> None:
     catalog = plugin(tmp_path)
     one, two = tmp_path / "one.txt", tmp_path / "two.txt"
     one.write_text("1")
@@ -166,7 +166,7 @@ def test_files_of_two_options_are_not_confused(tmp_path: Path) -> None:
     assert head.files.keys() == {str(one)}
 
 
-def test_files_of_a_folder_count_by_their_names_in_it(tmp_path: Path) -> None:
+def test_identify_files_of_a_folder_by_their_names_in_it(tmp_path: Path) -> None:
     catalog = plugin(tmp_path)
 
     def of(folder: Path) -> str:
@@ -183,7 +183,7 @@ def test_files_of_a_folder_count_by_their_names_in_it(tmp_path: Path) -> None:
     assert of(tmp_path / "one") != of(tmp_path / "two")
 
 
-def test_checkpoint_counts_by_content_and_not_by_place(tmp_path: Path) -> None:
+def test_fingerprint_uses_the_content_and_not_the_path_of_a_checkpoint(tmp_path: Path) -> None:
     from gpt2_checkpoints import MINIATURES, language_model
 
     one = tmp_path / "one"
@@ -203,7 +203,7 @@ def test_checkpoint_counts_by_content_and_not_by_place(tmp_path: Path) -> None:
     assert [list(each.files.values()) for each in changed] != first
 
 
-def test_file_that_cannot_be_read_is_a_mistake_of_the_user(tmp_path: Path) -> None:
+def test_identify_unreadable_file_is_a_usage_error(tmp_path: Path) -> None:
     catalog = plugin(tmp_path)
     experiment = resolve(BASE, {"head": "own:file=/dev/null"}, catalog)
     with pytest.raises(UsageError, match="/dev/null is not a regular file"):
@@ -211,7 +211,7 @@ def test_file_that_cannot_be_read_is_a_mistake_of_the_user(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["pipe", "dangling link"])
-def test_folder_with_what_cannot_be_read_is_a_mistake_of_the_user(
+def test_identify_folder_with_an_unreadable_file_is_a_usage_error(
     tmp_path: Path, kind: str
 ) -> None:
     catalog = plugin(tmp_path)
@@ -226,7 +226,7 @@ def test_folder_with_what_cannot_be_read_is_a_mistake_of_the_user(
         identify(experiment)
 
 
-def test_libraries_that_a_component_declares_are_recorded(tmp_path: Path) -> None:
+def test_identify_records_declared_libraries(tmp_path: Path) -> None:
     plugin(tmp_path, libraries=("msgspec", "numpy"))
     plugins = [str(tmp_path / "plugin.py")]
     record = clsbench.run(BASE, head="own", dry_run=True, plugins=plugins)
@@ -235,7 +235,7 @@ def test_libraries_that_a_component_declares_are_recorded(tmp_path: Path) -> Non
     assert all(each.libraries == {} for each in record.plugins if each.axis != "head")
 
 
-def test_version_of_a_declared_library_is_in_the_fingerprint(
+def test_fingerprint_contains_the_versions_of_declared_libraries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     catalog = plugin(tmp_path, libraries=("own-library",))
@@ -251,9 +251,9 @@ def test_version_of_a_declared_library_is_in_the_fingerprint(
     assert found[0] == found[2] != found[1]
 
 
-def test_library_that_is_not_installed_is_named(tmp_path: Path) -> None:
+def test_identify_missing_library_is_named(tmp_path: Path) -> None:
     plugin(tmp_path, libraries=("missing-library",))
-    with pytest.raises(PluginError, match="head 'own' is built on the library missing-library"):
+    with pytest.raises(PluginError, match="head 'own' requires the library missing-library"):
         clsbench.run(BASE, head="own", dry_run=True, plugins=[str(tmp_path / "plugin.py")])
 
 

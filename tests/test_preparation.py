@@ -18,7 +18,7 @@ from record_examples import make_record
 
 def test_a_file_that_is_not_there_is_told_with_its_component(tmp_path: Path) -> None:
     missing = tmp_path / "missing.csv"
-    with pytest.raises(clsbench.UsageError, match=r"^dataset 'csv': there is no file .*missing"):
+    with pytest.raises(clsbench.UsageError, match=r"^dataset 'csv': no such file: .*missing"):
         clsbench.run(
             "gpt2-sms-spam", dataset=f"csv:path={missing}", out=tmp_path / "runs", offline=True
         )
@@ -88,7 +88,7 @@ def test_a_sound_dataset_of_a_plugin_is_taken(tmp_path: Path) -> None:
     assert data.corpus_texts == 300
 
 
-def test_what_a_user_file_holds_in_vain_stands_in_the_record_and_the_log(
+def test_run_unused_content_of_a_user_file_is_recorded_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = prepare(tmp_path, "loose:fault=column")
@@ -146,7 +146,7 @@ def own_file(folder: Path, counts: dict[str, int], **settings: object) -> clsben
     )
 
 
-def test_balancing_says_how_many_texts_of_each_class_it_drops(tmp_path: Path) -> None:
+def test_dropped_texts_counts_by_class_what_balancing_drops(tmp_path: Path) -> None:
     counts = {"billing": 60, "other": 25, "technical": 40}
     data = own_file(tmp_path, counts).data
     assert data is not None
@@ -167,7 +167,7 @@ def test_a_batch_larger_than_the_training_split_is_refused_naming_what_balancing
         own_file(tmp_path, {"a": 60, "b": 25, "c": 40}, data__balance=True, train__batch_size=60)
 
 
-def test_what_looks_wrong_with_the_data_stands_in_the_record_and_the_log(
+def test_run_data_warnings_are_recorded_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     counts = {"ham": 40, "Ham": 6, "N/A": 5, "odd": 2}
@@ -186,11 +186,13 @@ def test_what_looks_wrong_with_the_data_stands_in_the_record_and_the_log(
 
 
 @pytest.mark.parametrize("index", [-100, 2, 50256])
-def test_an_ignored_index_that_is_no_class_is_not_warned_of(tmp_path: Path, index: int) -> None:
+def test_run_with_an_ignored_index_beyond_the_classes_does_not_warn(
+    tmp_path: Path, index: int
+) -> None:
     assert own_file(tmp_path, {"a": 30, "b": 30}, train__ignore_index=index).warnings == ()
 
 
-def test_relative_paths_of_a_stored_run_start_where_it_was_started(
+def test_stored_spec_resolves_relative_paths_from_the_working_directory_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("one", "other"):
@@ -214,7 +216,7 @@ def test_relative_paths_of_a_stored_run_start_where_it_was_started(
     content = file.rename(tmp_path / "elsewhere.csv")
     with caplog.at_level(logging.INFO, logger="clsbench"):
         assert texts_of(record, RunOptions(), load_catalog()) is None
-    assert f"{file}: there is no such file" in caplog.text
+    assert f"{file}: no such file" in caplog.text
     (tmp_path / "one").rename(tmp_path / "moved")
     content.rename(tmp_path / "moved" / "own.csv")
     monkeypatch.chdir(tmp_path / "moved")
@@ -230,17 +232,17 @@ def test_texts_of_a_run_need_only_the_files_of_its_data_set(tmp_path: Path) -> N
     assert len(texts) == 60
 
 
-def test_a_run_whose_data_has_changed_has_no_texts_and_says_so(
+def test_texts_of_run_with_changed_data_is_none_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = own_file(tmp_path, {"a": 30, "b": 30})
     (tmp_path / "own.csv").write_text("text,label\n" + "".join(f"{i},{i % 2}\n" for i in range(60)))
     with caplog.at_level(logging.INFO, logger="clsbench"):
         assert texts_of(record, RunOptions(), load_catalog()) is None
-    assert "the data set gives other texts now" in caplog.text
+    assert "its data set has changed since" in caplog.text
 
 
-def test_of_the_options_of_a_stored_run_only_files_of_the_user_become_absolute(
+def test_stored_spec_makes_only_paths_of_user_files_absolute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("checkpoint", "linear", "small"):
@@ -282,5 +284,5 @@ def test_of_the_options_of_a_stored_run_only_files_of_the_user_become_absolute(
 def test_stored_experiment_unknown_kind_of_component_is_refused() -> None:
     identity = ComponentIdentity(axis="\0", component="x", distribution="x", version=None)
     record = msgspec.structs.replace(make_record(), plugins=(identity,))
-    with pytest.raises(clsbench.UsageError, match="no kind of component"):
+    with pytest.raises(clsbench.UsageError, match="unknown kind of component"):
         stored_experiment(record, load_catalog())

@@ -133,7 +133,7 @@ def test_an_option_and_its_component_stand_in_any_order(catalog: Catalog) -> Non
         assert (split.name, split.train, split.seed) == ("book-ablation", 0.6, 5)
 
 
-def test_the_identities_say_where_every_component_comes_from(catalog: Catalog) -> None:
+def test_identify_names_the_origin_of_every_component(catalog: Catalog) -> None:
     plugins = identify(resolve(BASE, {"adapter": "lora"}, catalog))
     assert [(p.axis, p.component) for p in plugins] == [
         ("dataset", "synthetic-sms"),
@@ -252,9 +252,9 @@ def test_resolve_with_the_methods_own_experiment_is_unmodified(catalog: Catalog)
         ({"method": "loar"}, "there is no method called 'loar'; did you mean 'lora'?"),
         ({"method": "lora:r=4"}, "no options; set those of its parts: --freezing head-only"),
         ({"method": ["lora"]}, "method = ['lora']: expected a name"),
-        ({"method": "lora", "freezing": "all"}, "freezing cannot be set beside method = 'lora'"),
-        ({"method": "all", "adapter": "none"}, "adapter cannot be set beside method = 'all'"),
-        ({"method": "lora", "adapter__r": 4}, "adapter.r cannot be set beside method"),
+        ({"method": "lora", "freezing": "all"}, "freezing cannot be combined with method = 'lora'"),
+        ({"method": "all", "adapter": "none"}, "adapter cannot be combined with method = 'all'"),
+        ({"method": "lora", "adapter__r": 4}, "adapter.r cannot be combined with method"),
     ],
 )
 def test_mistakes_are_told(

@@ -147,7 +147,7 @@ def test_source_of_a_package_follows_relative_imports(folder: Path) -> None:
         assert (source_of("my_pack.parts.plugin") != before) is counts, name
 
 
-def test_source_of_a_class_defined_elsewhere_counts_with_the_plugin(folder: Path) -> None:
+def test_source_of_a_class_defined_elsewhere_includes_the_plugin(folder: Path) -> None:
     registering = "import clsbench\n@clsbench.hookimpl\ndef clsbench_register_heads():\n    "
     registering += "module = __import__('my_' + 'heads')\n    return {'own': module.Own}\n"
     write(folder, {"my_plugin.py": registering, "my_heads.py": head()})
@@ -163,7 +163,7 @@ def test_source_does_not_depend_on_the_place_of_a_file(folder: Path) -> None:
     assert len(found) == 1
 
 
-def test_source_of_a_plugin_leaves_out_what_is_installed(folder: Path, tmp_path: Path) -> None:
+def test_source_of_a_plugin_leaves_out_installed_modules(folder: Path, tmp_path: Path) -> None:
     """A library in the folder that a distribution put there, and one installed from a project."""
     write(folder, {"my_plugin.py": head("import dist_lib\nimport my_edited"), "dist_lib.py": ""})
     project = tmp_path / "project"
@@ -204,7 +204,7 @@ def test_source_of_an_installed_plugin_is_its_version(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["editable", "not as recorded"])
-def test_source_of_an_editable_install_counts_beside_its_version(
+def test_source_of_an_editable_install_is_part_of_its_identity(
     folder: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = tmp_path / "project"
@@ -234,7 +234,7 @@ def test_source_that_changed_since_its_import_is_refused_until_it_is_reloaded(
     assert load_catalog(["my_plugin"]).entry("heads", "own").source_sha256 == source_of("my_plugin")
 
 
-def test_built_ins_are_known_by_version() -> None:
+def test_identify_built_ins_by_version() -> None:
     for entries in load_catalog().entries.values():
         for entry in entries.values():
             if entry.distribution == "clsbench":
@@ -252,7 +252,7 @@ def test_plugin_without_source_is_refused(folder: Path, monkeypatch: pytest.Monk
         load_catalog(["my_maker"])
 
 
-def test_worker_process_finds_the_same_source(
+def test_source_is_the_same_in_a_worker_process(
     folder: Path, python: Callable[..., str], tmp_path: Path
 ) -> None:
     write(folder, FILES)

@@ -122,7 +122,7 @@ def test_rows_share_a_run_and_it_is_not_run_again(options: RunOptions, catalog: 
     assert again.rows[0].stored == first.runs
 
 
-def test_a_method_in_a_suite_becomes_freezing_and_adapter_and_rows_win(
+def test_expand_methods_replaces_methods_and_rows_take_precedence(
     options: RunOptions, catalog: Catalog
 ) -> None:
     rows = (
@@ -141,11 +141,13 @@ def test_a_method_in_a_suite_becomes_freezing_and_adapter_and_rows_win(
     assert planned.for_all == {"freezing": "last-blocks:n=1", "adapter": "none"}
 
 
-def test_a_method_beside_its_parts_in_a_row_is_refused_and_the_row_named(
+def test_expand_methods_method_beside_its_parts_is_refused_naming_the_row(
     options: RunOptions, catalog: Catalog
 ) -> None:
     rows = (SuiteRow(label="bad", changes={"method": "lora", "freezing": "all"}),)
-    with pytest.raises(UsageError, match="row bad: freezing cannot be set beside method = 'lora'"):
+    with pytest.raises(
+        UsageError, match="row bad: freezing cannot be combined with method = 'lora'"
+    ):
         plan(options, catalog, msgspec.structs.replace(SUITE, rows=rows))
 
 

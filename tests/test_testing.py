@@ -458,7 +458,7 @@ class Measuring(MiniatureTransformer):
         return super().prepare(input_ids, lengths)
 
 
-def test_a_long_context_is_tried_in_part() -> None:
+def test_check_backbone_long_context_is_tried_in_part() -> None:
     Measuring.longest = 0
     testing.check_backbone(LongContext(blocks=1))
     assert Measuring.longest == 1024
@@ -567,9 +567,9 @@ class FileUnderTest(DelimitedFile, frozen=True):
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ("", "gives str, expected a clsbench.TableFormat"),
+        ("", "returns str, expected a clsbench.TableFormat"),
         ("id", "holds other texts than load"),
-        ("body", "there is no column 'body'"),
+        ("body", "column 'body' not found"),
     ],
 )
 def test_check_dataset_with_a_format_of_another_file_fails(
@@ -585,9 +585,9 @@ def test_check_dataset_with_a_format_of_another_file_fails(
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("split-name", "default_split() gives 'halves', expected one of"),
-        ("split-predefined", "default_split() gives 'predefined', but its corpus has no splits"),
-        ("balance", "default_balance() gives 'yes', expected True or False"),
+        ("split-name", "default_split() returns 'halves', expected one of"),
+        ("split-predefined", "default_split() returns 'predefined', but its corpus has no splits"),
+        ("balance", "default_balance() returns 'yes', expected True or False"),
         ("one-class", "two are needed"),
         ("same-name", "share a name"),
         ("unused", "no text belongs to ['c']"),
@@ -729,8 +729,8 @@ def test_a_sound_baseline_passes(fault: str) -> None:
         ("random", "answers differently"),
         ("drops-blank", "answers to"),
         ("batch", "to a text alone"),
-        ("odd-state", "a value that JSON does not hold"),
-        ("other-state", "restored from its state it answers differently"),
+        ("odd-state", "a value that JSON cannot represent"),
+        ("other-state", "restored from its state, it predicts other classes"),
     ],
 )
 def test_a_broken_baseline_is_told(fault: str, said: str) -> None:

@@ -31,8 +31,8 @@ ENTRY_POINT_GROUP = "clsbench"
 class Entry(NamedTuple):
     """One registered component class, method, experiment or suite, and where it comes from.
 
-    ``source_sha256`` is :func:`~clsbench.sources.source_sha256` where ``version`` does not say what
-    the code is.
+    ``source_sha256`` is :func:`~clsbench.sources.source_sha256`, set if ``version`` does not
+    identify the code.
     """
 
     axis: str
@@ -116,7 +116,7 @@ class Catalog(NamedTuple):
         return spec
 
     def method(self, name: str) -> Method:
-        """The registered method called ``name``.
+        """The registered method ``name``.
 
         Raises:
             UsageError: there is none.
@@ -154,8 +154,8 @@ def load_catalog(plugins: Sequence[str] = (), skip_failed: bool = False) -> Cata
     """Load every installed plugin (entry points) and those named by file or module.
 
     Built-ins come in by entry points like everybody else. An installed plugin that cannot be used
-    is left out and listed in ``failures``; one that is named must work, unless ``skip_failed``
-    treats it in the same way.
+    is left out and listed in ``failures``; so is one that is named if ``skip_failed``, which
+    otherwise is an error.
 
     Raises:
         PluginError: a plugin in ``plugins`` cannot be loaded or breaks its contract.

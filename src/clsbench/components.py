@@ -41,8 +41,8 @@ class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The base of every component; its fields, the options, are plain TOML values.
 
     ``libraries`` declares the distributions, besides torch and clsbench, whose versions may change
-    its results (``libraries: ClassVar[tuple[str, ...]] = ("transformers",)``): their installed
-    versions are recorded, and runs with other versions are other experiments.
+    the component's results (``libraries: ClassVar[tuple[str, ...]] = ("transformers",)``). Their
+    installed versions are recorded and are part of the experiment's fingerprint.
     """
 
     libraries: ClassVar[tuple[str, ...]] = ()
@@ -54,13 +54,13 @@ class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def user_files(self) -> tuple[Path, ...]:
         """The files that the user named in its options; checked first, never replaced.
 
-        A run is identified by their content (of a folder: of all files in it), so name whatever is
-        read because of an option.
+        Their content (for a folder, that of all files in it) identifies the run, so name every file
+        that is read because of an option.
         """
         return ()
 
     def user_file_warnings(self) -> tuple[str, ...]:
-        """What :meth:`user_files` hold that the component does not use, each with the reason."""
+        """Messages about content of :meth:`user_files` that is not used, each with the reason."""
         return ()
 
     def stand_in(self) -> Component | None:
@@ -72,11 +72,11 @@ class Dataset(Component, frozen=True):
     """Loads labelled texts."""
 
     def default_split(self) -> SplitName:
-        """The ``data.split.name`` of an experiment that sets none."""
+        """The ``data.split.name`` of experiments that do not set it."""
         return "stratified"
 
     def default_balance(self) -> bool:
-        """The ``data.balance`` of an experiment that sets none."""
+        """The ``data.balance`` of experiments that do not set it."""
         return False
 
     def load(self, files: Files, quoting: str) -> Corpus:
@@ -92,9 +92,9 @@ class Dataset(Component, frozen=True):
         raise _unwritten(self, "load")
 
     def table_format(self, quoting: str) -> TableFormat:
-        """How ``clsbench predict --csv`` reads further texts for a run on this data set.
+        """The format in which ``clsbench predict --csv`` reads texts for a run on this data set.
 
-        ``quoting`` is the spec's ``data.quoting``. A data set that reads the user's own file gives
+        ``quoting`` is the spec's ``data.quoting``. A data set that reads a file of the user returns
         the format in which it reads that file.
         """
         return TableFormat()
@@ -236,8 +236,8 @@ class Head(Component, frozen=True):
 class FreezingStrategy(Component, frozen=True):
     """Decides which parameters of the backbone are trained. Pure, and needs no torch.
 
-    Python's and NumPy's global generators are seeded with the run's seed before a run asks for its
-    first epoch, so that a random choice is the same whenever a run is planned again.
+    Python's and NumPy's global generators are seeded with the run's seed before ``trainable`` is
+    called for the first epoch, so that random choices are the same each time a run is planned.
 
     What is newly initialised (head, pooling, adapter) always trains and is not in the list.
     """
@@ -275,22 +275,23 @@ class Baseline(Component, frozen=True):
     def build(self, seed: int) -> Any:
         """A scikit-learn style estimator: ``fit(texts, labels)``, ``predict(texts)``.
 
-        ``seed`` is the run's seed: what is random in the estimator depends on it alone. The global
-        generators of Python, NumPy and PyTorch are seeded with it before each call, too.
+        ``seed`` is the run's seed; the estimator's randomness must depend on it alone. The global
+        generators of Python, NumPy and PyTorch are also seeded with it before each call.
         """
         raise _unwritten(self, "build")
 
     def from_state(self, state: Mapping[str, Any]) -> Any:
-        """The fitted estimator whose method ``state()`` gave ``state``; it can ``predict(texts)``.
+        """The fitted estimator whose ``state()`` returned ``state``; it can ``predict(texts)``.
 
         An estimator with a method ``state()`` is stored with its run, for ``clsbench predict
-        --baseline``. The state maps text to NumPy arrays of finite numbers, and to values that JSON
-        holds as they are: numbers, text, true, false, null, lists, and mappings with text as keys.
+        --baseline``. The state is a mapping from text to NumPy arrays of finite numbers, or to
+        values that JSON represents exactly: numbers, text, true, false, null, lists, and mappings
+        with text as keys.
         """
         raise _unwritten(self, "from_state")
 
     def title(self) -> str:
-        """What reports call it, such as ``TF-IDF + logistic regression``; empty: its name."""
+        """The title in reports, such as ``TF-IDF + logistic regression``; if empty, its name."""
         return ""
 
 
@@ -363,7 +364,7 @@ AXES: tuple[Axis, ...] = (
 
 
 def signature_problem(component: type) -> str | None:
-    """Which method cannot be called as its axis's class says, in words; ``None`` if all can."""
+    """A message if a method lacks the parameters that its base class declares, else ``None``."""
     axis = next((a.kind for a in AXES if issubclass(component, a.kind)), Component)
     for name, promised in inspect.getmembers(axis, inspect.isfunction):
         own = inspect.getattr_static(component, name)
@@ -375,7 +376,7 @@ def signature_problem(component: type) -> str | None:
             inspect.signature(getattr(component, name)).bind(*wanted[first:])
         except (TypeError, ValueError):
             return (
-                f"its method {name}() has other parameters than it is called with: expected "
+                f"its method {name}() does not accept the arguments it is called with; expected "
                 f"def {name}({', '.join(wanted)})"
             )
     return None

@@ -126,7 +126,7 @@ def _explain(message: str, value: Any, kind: Any) -> str:
             given = given[int(key)]
     if "matching regex" in what and (meaning := _meaning(kind, keys)):
         return f"{'.'.join(keys)} = {_shortened(given)}: expected {meaning}"
-    what = what.replace("`", "").replace(" | null", "")  # which neither a text nor TOML can say
+    what = what.replace("`", "").replace(" | null", "")  # text and TOML have no null
     expected = what[0].lower() + re.sub(r"\bobject\b", "table", what[1:])
     allowed = _allowed_values(kind, keys)
     return f"{'.'.join(keys) or 'value'} = {_shortened(given)}: {expected}{allowed}"

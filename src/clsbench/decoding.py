@@ -1,7 +1,7 @@
 """Decode text, JSON, TOML and safetensors headers from files that may be damaged or hostile.
 
-Every failure of a decoder is one kind of error, :class:`DecodingError`, whose text says what is
-wrong with the content. The caller adds which file it is.
+Every failure is a :class:`DecodingError`, whose text says what is wrong with the content. The
+caller adds the name of the file.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ LARGEST_BYTES = 256 << 20
 """The largest file of JSON or TOML that is read."""
 
 DEEPEST_NESTING = 100
-"""Values nested deeper are refused, so that code that follows them cannot exhaust the stack."""
+"""Deeper nesting is refused, so that recursive code cannot exhaust the stack."""
 
 _LONGEST_REASON = 300
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _JSON_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-# tomllib needs memory by the square of a dotted key's parts: 100,000 of them take 40 GB.
+# The memory of tomllib grows with the square of a dotted key's parts: 100,000 parts take 40 GB.
 _TOML_KEY_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""
 _DEEP_TOML_KEY = re.compile(
     rf"(?:^|[\[{{,])[ \t]*+{_TOML_KEY_PART}(?:\.[ \t]*+{_TOML_KEY_PART}){{{DEEPEST_NESTING}}}",
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class DecodingError(UsageError):
-    """Content is not what its format promises. The text gives the reason without the file."""
+    """Content does not conform to its format. The text gives the reason, without the file."""
 
 
 def read_bytes(path: Path, largest_bytes: int = LARGEST_BYTES) -> bytes:
@@ -74,7 +74,7 @@ def decode_json(content: bytes | str, kind: Any = Any) -> Any:
     """The value that JSON describes, validated as ``kind``.
 
     Raises:
-        DecodingError: it is not valid JSON, or holds no ``kind``.
+        DecodingError: it is not valid JSON, or its value is not a ``kind``.
     """
     with _decoding_errors():
         encoded = content.encode("utf-8") if isinstance(content, str) else content
@@ -87,7 +87,7 @@ def decode_toml(text: str) -> dict[str, Any]:
     """The table that TOML describes.
 
     Raises:
-        DecodingError: it is not valid TOML; the offending line is shown where it is known.
+        DecodingError: it is not valid TOML; the text includes the line.
     """
     with _decoding_errors():
         if _DEEP_TOML_KEY.search(text):
@@ -121,7 +121,7 @@ def _is_deep(encoded: bytes) -> bool:
     """Whether JSON is nested deeper than :data:`DEEPEST_NESTING`."""
     if encoded.count(b"[") + encoded.count(b"{") <= DEEPEST_NESTING:
         return False
-    # Strings that hold brackets are rare, and finding strings takes long.
+    # Strings with brackets are rare, and finding strings is slow.
     return _folds_deep(encoded) and _folds_deep(_JSON_STRING.sub(b"", encoded))
 
 
@@ -129,7 +129,7 @@ def _folds_deep(encoded: bytes) -> bool:
     brackets = encoded.translate(None, _NOT_BRACKETS)
     for _ in range(DEEPEST_NESTING):
         folded = brackets.replace(b"[]", b"").replace(b"{}", b"")
-        if len(folded) == len(brackets):  # what is left does not close
+        if len(folded) == len(brackets):  # the rest is unbalanced
             return len(brackets) > DEEPEST_NESTING
         brackets = folded
     return bool(brackets)

@@ -73,7 +73,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     assets: tuple[AssetState, ...]
 
     def problems(self) -> bool:
-        """Whether a plugin failed, or an asset that is here is wrong."""
+        """Whether a plugin failed to load, or an asset file has the wrong content."""
         failed = any(plugin.failure is not None for plugin in self.plugins)
         return failed or any(asset.state == "wrong" for asset in self.assets)
 

@@ -111,7 +111,7 @@ def _refuse_too_many_threads(threads: int | None) -> None:
 
 
 TERMINATING_SIGNALS = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
-"""Windows has no SIGHUP."""
+"""Signals that end a run as Ctrl-C does. Windows has no SIGHUP."""
 
 
 @contextmanager
@@ -169,7 +169,7 @@ def describe_environment(device: torch.device, options: RunOptions) -> Environme
 
 
 def working_directory() -> str | None:
-    """Where relative paths start, ``None`` if that folder has been removed."""
+    """The working directory, ``None`` if it has been removed."""
     try:
         return os.getcwd()
     except OSError:

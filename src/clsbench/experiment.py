@@ -149,8 +149,8 @@ def run_experiment(
             ).to(device)
             refuse_non_finite(
                 classifier,
-                "the classifier cannot be trained, its backbone (the weights it loads), pooling, "
-                "head or adapter is at fault",
+                "the classifier cannot be trained; check the backbone's weights, the pooling, the "
+                "head and the adapter",
             )
             refuse_what_cannot_be_stored(classifier, _trained(classifier, freezing))
             # As in the first epoch, for all that is computed before it.
@@ -311,7 +311,7 @@ def _store(
     scores: Scores | None,
     baselines: Sequence[ScoredBaseline],
 ) -> tuple[Path, RunRecord]:
-    """Where the run is stored, and its record with the hashes of the files beside it."""
+    """The run's directory, and its record with the hashes of the other files there."""
     with run_directory(options.out, run_name(record)) as directory:
         save_classifier(classifier, _trained(classifier, freezing), directory)
         if scores is not None:
@@ -324,7 +324,7 @@ def _store(
         record = replace(record, files_sha256=files_sha256(directory))
         write_record(directory, record)
     path = final_path(directory)
-    _draw(record, path)  # of a run that is stored already, whatever becomes of the process
+    _draw(record, path)  # the run is stored already, so it survives if this is killed
     return path, record
 
 

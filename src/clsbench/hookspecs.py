@@ -97,18 +97,18 @@ class RegistrationHooks:
 
 
 class LifecycleHooks:
-    """What a plugin may watch while a run goes on. The progress display is one such observer.
+    """The events of a run that a plugin may observe; the progress display is one such observer.
 
-    An implementation names the arguments that it wants, all or some; hooks may gain arguments.
+    An implementation names all or some of the arguments; later versions may add arguments.
     """
 
     @hookspec
     def clsbench_run_started(self, plan: RunPlan, name: str | None) -> None:
         """A run begins; ``plan`` says what it will do.
 
-        ``name`` is that of the directory in which it will be stored, ``None`` for a dry run. Where
-        another run has taken the name by then, a number is added to it: the path that
-        ``clsbench_run_finished`` gets counts.
+        ``name`` is the name of its directory in the store, ``None`` for a dry run. If another run
+        takes that name in the meantime, a number is appended: the path passed to
+        ``clsbench_run_finished`` is final.
         """
 
     @hookspec

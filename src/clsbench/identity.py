@@ -1,8 +1,8 @@
-"""What decides what a component does: its code, its libraries, its options and the user's files.
+"""The identity of a component: its code, its libraries, its options and the user's files.
 
-One identity serves the fingerprint, the record, ``predict`` and the keys of kept activations.
-Code counts by its distribution and version, or by its source where that can change without them
-(``--plugin``, editable installs). The user's files count by content: where they lie does not.
+The fingerprint, the record, ``predict`` and the keys of cached activations all use it. Code is
+identified by distribution and version, or by its source if that can change without a new version
+(``--plugin``, editable installs). The user's files are identified by content, not by path.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 DECIDE_PREDICTIONS = ("backbone", "pooling", "head", "adapter")
-"""The components that decide what a stored classifier predicts. The others decided what it learned:
-its weights are stored."""
+"""The components that a stored classifier needs to predict. The others only affect its weights,
+which are stored."""
 
 
 class Change(NamedTuple):
-    """How a component differs from that of a stored run, in words; ``in_version_alone`` where it is
-    not known to be another code or other files."""
+    """How a component differs from that of a stored run. ``in_version_alone``: only a version
+    differs; whether code or files have changed is not known."""
 
     text: str
     in_version_alone: bool
@@ -68,7 +68,7 @@ def identify(
 def changes_since(
     recorded: Iterable[ComponentIdentity], now: Iterable[ComponentIdentity]
 ) -> list[Change]:
-    """How the components of today differ from those that a run recorded on the same axes."""
+    """How the current components differ from those that a run recorded on the same axes."""
     before = {each.axis: each for each in recorded}
     found = []
     for each in now:
@@ -86,10 +86,10 @@ def _differences(before: ComponentIdentity, now: ComponentIdentity) -> Iterator[
     if None not in sources and sources[0] != sources[1]:
         yield "its source, or that of a module it imports, has changed since training", False
     elif (sources[0] is None) != (sources[1] is None):
-        yield "its source cannot be compared with that in training: only one of them is known", True
+        yield "its source cannot be compared: it is not known both now and in training", True
     elif (before.distribution, before.version) != (now.distribution, now.version):
         was = " ".join(filter(None, (before.distribution, before.version)))
-        yield f"the version is {now.version}, and was that of {was} in training", True
+        yield f"its version is {now.version}; in training it was {was}", True
     if now.files and not before.files:  # records of versions that did not hash them
         yield f"the run did not record the content of {', '.join(now.files)}", True
     elif list(before.files.values()) != list(now.files.values()):
@@ -97,11 +97,11 @@ def _differences(before: ComponentIdentity, now: ComponentIdentity) -> Iterator[
     for library in before.libraries.keys() | now.libraries.keys():
         was, found = (each.libraries.get(library, "not declared") for each in (before, now))
         if was != found:
-            yield f"its library {library} is {found}, and was {was} in training", True
+            yield f"its library {library} is {found}; in training it was {was}", True
 
 
 def decisive(identity: ComponentIdentity) -> dict[str, Any]:
-    """Of an identity, as plain values, what decides what the component does."""
+    """The part of an identity that goes into fingerprints and cache keys, as plain values."""
     by_version = identity.source_sha256 is None
     return {
         "distribution": [identity.distribution, identity.version] if by_version else None,
@@ -112,7 +112,7 @@ def decisive(identity: ComponentIdentity) -> dict[str, Any]:
 
 
 def options_by_content(table: Mapping[str, Any], identity: ComponentIdentity) -> dict[str, Any]:
-    """A component's table with the hash of the user's files in place of their names."""
+    """A component's table with the hashes of the user's files instead of their paths."""
 
     def changed(value: Any) -> Any:
         if isinstance(value, str):
@@ -127,7 +127,7 @@ def options_by_content(table: Mapping[str, Any], identity: ComponentIdentity) ->
 def spec_by_content(
     experiment: Experiment, identities: tuple[ComponentIdentity, ...]
 ) -> dict[str, Any]:
-    """The spec's identity, seed included, with the hash of the user's files in place of names."""
+    """The spec's identity, seed included, with the hashes of the user's files instead of paths."""
     tree = experiment.spec.identity()
     found = iter(identities)
     for key in COMPONENT_KEYS:
@@ -138,7 +138,7 @@ def spec_by_content(
 
 
 def components_of(experiment: Experiment) -> Iterator[tuple[str, Component, dict[str, Any]]]:
-    """Every component: its key in the spec (``baseline`` for those), itself, and its table."""
+    """Every component: its key in the spec (``baseline`` for baselines), itself, its table."""
     tree = to_tree(experiment.spec)
     for key in COMPONENT_KEYS:
         component = getattr(experiment, key)
@@ -160,8 +160,8 @@ def library_versions(label: str, component: Component) -> dict[str, str]:
             found[library] = metadata.version(library)
         except metadata.PackageNotFoundError:
             raise PluginError(
-                f"{label} is built on the library {library}, which is not installed; install it "
-                f"(pip install {library})"
+                f"{label} requires the library {library}, which is not installed; install it with "
+                f"pip install {library}"
             ) from None
     return found
 
@@ -170,8 +170,8 @@ def library_versions(label: str, component: Component) -> dict[str, str]:
 
 
 def _files_sha256(component: Component, table: Mapping[str, Any]) -> dict[str, str]:
-    """Hashes of the user's files, by the option's text that names the file, or the folder it is in;
-    by its own path where no option does."""
+    """Hashes of the user's files, by the text of the option that names the file or its folder; by
+    the file's own path if no option names it."""
     texts = _texts([value for key, value in table.items() if key != "name"])
     places = {text: Path(os.path.abspath(os.path.expanduser(text))) for text in texts if text}
     groups: dict[str, list[tuple[str, Path]]] = {}
@@ -198,13 +198,13 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _sha256(files: list[tuple[str, Path]]) -> str:
-    """Of names and contents; those of a folder are the files in it."""
+    """A hash of names and contents; a folder stands for the files in it."""
     found = []
     for name, path in files:
         try:
             for each in _files_in(path):
-                if each.exists() and not each.is_file():  # to open a pipe may wait for ever
-                    raise UsageError(f"{each} is not a regular file; copy what it gives into one")
+                if each.exists() and not each.is_file():  # opening a pipe may block
+                    raise UsageError(f"{each} is not a regular file; copy its content into one")
                 with each.open("rb") as content:
                     digest = hashlib.file_digest(content, "sha256").hexdigest()
                 within = f"{name}/{each.relative_to(path).as_posix()}" if each != path else name

@@ -30,14 +30,14 @@ class Relay:
             manager.register(plugin, name)
         if not isinstance(observers, Iterable):
             raise PluginError(
-                f"observers is a {type(observers).__qualname__}, expected a list: write "
+                f"observers is of type {type(observers).__qualname__}, expected a list: write "
                 "observers=[…]"
             )
         seen: list[object] = []
         for observer in observers:
             name = f"{type(observer).__qualname__} at {id(observer):#x}"
             if any(observer is other for other in seen):
-                raise PluginError(f"observer {name} is given twice")
+                raise PluginError(f"observer {name} is given twice; remove one")
             seen.append(observer)
             manager.register(_observing(observer, name), name)
         self._hook = manager.hook
@@ -63,10 +63,10 @@ class Relay:
 
 
 class _Hooks:
-    """The hooks of an observer, apart from its state.
+    """The hooks of an observer, without its state.
 
-    Pluggy compares and looks into what it registers; an observer may compare equal to another, or
-    have attributes that cannot be read yet.
+    Pluggy compares registered objects and reads their attributes; an observer may compare equal to
+    another, or have attributes that cannot be read yet.
     """
 
     def __init__(self, hooks: Mapping[str, object]) -> None:
@@ -74,7 +74,7 @@ class _Hooks:
 
 
 def _observing(observer: object, name: str) -> _Hooks:
-    """What pluggy is to call for ``observer``.
+    """The object to register with pluggy for ``observer``.
 
     Raises:
         PluginError: it has no hook, or one that would never be called.
@@ -125,8 +125,8 @@ def refuse_unknown_hooks(label: str, plugin: object) -> None:
             raise PluginError(
                 f"{label}: {name} lacks the decorator @clsbench.hookimpl"
                 if callable(value)
-                else f"{label}: {name} is a hook's name, and is no function but a "
-                f"{type(value).__qualname__}; rename the attribute"
+                else f"{label}: {name} is the name of a hook, but the attribute is of type "
+                f"{type(value).__qualname__}, expected a function; rename the attribute"
             )
         if name in known and callable(value):
             _refuse_defaults(label, name, value)

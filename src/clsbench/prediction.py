@@ -41,9 +41,9 @@ _BATCH_SIZE = 8
 
 
 class Predictor:
-    """A stored classifier, ready to read texts; truncation and padding are as in training.
+    """A stored classifier, ready to classify texts, which are truncated and padded as in training.
 
-    ``changed`` says which of its components have other code or files than in training.
+    ``changed`` describes the components whose code or files have changed since training.
     """
 
     def __init__(
@@ -94,15 +94,15 @@ class Predictor:
         if not finite.all():
             place = int(finite.logical_not().nonzero()[0])
             raise ClsbenchError(
-                f"text {first + place} ({texts[place][:40]!r}) has no class: the classifier's "
-                "logits for it are not finite"
+                f"text {first + place} ({texts[place][:40]!r}) cannot be classified: its logits "
+                "are not finite"
             )
         probabilities: np.ndarray = logits.double().softmax(dim=-1).numpy()
         return probabilities
 
 
 class BaselinePredictor:
-    """A stored baseline, ready to read texts; it has no probabilities."""
+    """A stored baseline, ready to classify texts; it gives no probabilities."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class BaselinePredictor:
         self._seed = seed
 
     def predict(self, texts: Sequence[str]) -> np.ndarray:
-        """The class of each text (N,) int64, by its place in ``class_names``.
+        """The class of each text, (N,) int64 indices into ``class_names``.
 
         Raises:
             PluginError: the baseline fails.
@@ -137,12 +137,12 @@ class BaselinePredictor:
 def load_baseline(
     run: StoredRun, name: str, catalog: Catalog, allow_changed: bool = False
 ) -> BaselinePredictor:
-    """Restore the baseline ``name`` of a run, which needs none of the backbone's assets.
+    """Restore the baseline ``name`` of a run; the backbone's assets are not needed.
 
     Raises:
         UsageError: its state is not stored, or damaged; or its source has changed since training
             and ``allow_changed`` is not set.
-        PluginError: its component cannot be made again.
+        PluginError: it cannot be restored from its state.
     """
     component, state = read_state(run, name)
     record = run.record
@@ -179,8 +179,8 @@ def load_predictor(
     other source or files if ``allow_changed`` is set.
 
     Raises:
-        UsageError: the run holds none, or it cannot be made again as it was: the source of a
-            component has changed, or a file of the user that it reads.
+        UsageError: the run holds no classifier; or the source of a component, or a file of the
+            user that it reads, has changed since training and ``allow_changed`` is not set.
         AssetError: the backbone's weights or tokenizer are not at hand.
     """
     record = read_record(run)
@@ -194,7 +194,7 @@ def load_predictor(
     if not 1 <= facts.max_length <= context_length:
         raise UsageError(
             f"the record of {run.name} is damaged: its data.max_length is {facts.max_length:,}, "
-            f"and the backbone reads from 1 to {context_length:,} tokens"
+            f"expected 1 to {context_length:,} tokens, the backbone's context length"
         )
     device = choose_device(options.device, options.precision)
     obtained = obtain(
@@ -214,17 +214,17 @@ def load_predictor(
 
 
 def _changed(changes: Sequence[Change], allow_changed: bool) -> list[str]:
-    """Which components have other code or files than in training, in words.
+    """Descriptions of the components whose code or files have changed since training.
 
     Raises:
-        UsageError: some have, and that is not allowed.
+        UsageError: some have changed, and ``allow_changed`` is not set.
     """
     changed = [change.text for change in changes if not change.in_version_alone]
     if changed and not allow_changed:
         raise UsageError(
-            f"{'; '.join(changed)}. It would not predict as what was trained: "
-            "restore what has changed or train again; --allow-changed predicts all the same and "
-            "marks the predictions"
+            f"{'; '.join(changed)}. The predictions would not be those of the trained classifier: "
+            "restore what has changed or train again; --allow-changed predicts anyway and marks "
+            "the predictions"
         )
     for change in changes:
         logger.warning("%s; the predictions may differ from those of training", change.text)

@@ -59,8 +59,8 @@ class PreparedFiles(NamedTuple):
     """The experiment after any substitution, and where its files lie.
 
     ``sha256`` holds the verified content hash of every asset; ``downloaded`` the keys that were
-    fetched just now; ``absent`` the assets that a dry run could do without. ``warnings`` say what
-    the files that the user named hold in vain.
+    fetched just now; ``absent`` the assets that a dry run could do without. ``warnings`` describe
+    content of the user's files that is not used.
     """
 
     experiment: Experiment
@@ -73,9 +73,9 @@ class PreparedFiles(NamedTuple):
 
 
 class PreparedData(NamedTuple):
-    """The splits as texts and as token rows; ``leaked`` flags the texts that stand in train.
+    """The splits as texts and as token rows; ``leaked`` flags texts that are also in train.
 
-    ``warnings`` say what may be wrong with the labels or the splits.
+    ``warnings`` describe what may be wrong with the labels or the splits.
     """
 
     splits: Splits
@@ -108,7 +108,7 @@ def prepare_files(
         for path in component.user_files():
             if not os.path.exists(path):  # Path.exists raises for a name that is too long
                 here = "" if path.is_absolute() else f" (relative to {working_directory()})"
-                raise UsageError(f"{label}: there is no file {path}{here}")
+                raise UsageError(f"{label}: no such file: {path}{here}")
     wanted = {axis: _assets(getattr(experiment, axis), options, dry_run) for axis in _WITH_ASSETS}
     everything = [asset for assets in wanted.values() for asset in assets]
     obtained = obtain(everything, folder=options.assets, offline=options.offline, progress=progress)
@@ -160,7 +160,7 @@ def texts_of(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mappin
         logger.info("the texts of the run are not at hand: %s", error)
         return None
     if record.data is None or splits_sha256(splits) != record.data.sha256:
-        logger.info("the texts of the run are not at hand: the data set gives other texts now")
+        logger.info("the texts of the run are not available: its data set has changed since")
         return None
     return {
         row: text
@@ -170,7 +170,7 @@ def texts_of(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mappin
 
 
 def stored_experiment(record: RunRecord, catalog: Catalog) -> Experiment:
-    """The experiment of a stored run, with components of today.
+    """The experiment of a stored run, with the components registered now.
 
     Raises:
         UsageError: a component is not registered, or the spec is not valid.
@@ -178,19 +178,19 @@ def stored_experiment(record: RunRecord, catalog: Catalog) -> Experiment:
     for each in record.plugins:
         axis = next((axis for axis in AXES if each.axis in (axis.spec_key, axis.singular)), None)
         if axis is None:
-            raise UsageError(f"the record is damaged: there is no kind of component {each.axis!r}")
+            raise UsageError(f"the record is damaged: unknown kind of component {each.axis!r}")
         if each.component not in catalog.entries[axis.name]:
             raise UsageError(
                 f"this run has the {each.axis} {each.component!r} of {each.distribution}, which no "
-                "plugin registers now; name its plugin by --plugin. (If clsbench.run was given the "
-                f"{each.axis} as an instance, write a plugin that registers its class as "
+                "loaded plugin registers; load its plugin with --plugin. (If clsbench.run got "
+                f"the {each.axis} as an instance, write a plugin that registers its class as "
                 f"{each.component!r} by {axis.hook}.)"
             )
     return resolve(stored_spec(record), {}, catalog)
 
 
 def stored_spec(record: RunRecord) -> ExperimentSpec:
-    """The spec of a stored run; relative paths of the user's files start where the run did.
+    """The spec of a stored run; relative paths are resolved from the run's working directory.
 
     Raises:
         UsageError: it is not a valid spec.
@@ -204,7 +204,7 @@ def stored_spec(record: RunRecord) -> ExperimentSpec:
 
 
 def _place_of(file: str, record: RunRecord) -> str:
-    """The file where the run found it; as it was named where that is the file, or the only one."""
+    """The path that the run used; as written if that leads to the same file, or the only one."""
     written = os.path.expanduser(file)
     place = os.path.join(record.working_directory or "", written)
     if os.path.exists(written) and (not os.path.exists(place) or os.path.samefile(written, place)):
@@ -283,7 +283,7 @@ def _refuse_large_batch(batch_size: int, facts: DataFacts) -> None:
 
 def _load_splits(experiment: Experiment, files: Files) -> tuple[Corpus, Splits]:
     settings = experiment.spec.data
-    with seeded(settings.split.seed):  # not the run's: several seeds have one split
+    with seeded(settings.split.seed):  # not the run's seed: all seeds share one split
         corpus = _load(
             experiment.dataset, files, settings.quoting, to_tree(experiment.spec)["dataset"]
         )
@@ -295,7 +295,7 @@ def _load_splits(experiment: Experiment, files: Files) -> tuple[Corpus, Splits]:
 
 
 def _ignored_class(facts: DataFacts, ignore_index: int) -> Iterator[str]:
-    """A warning where ``train.ignore_index`` is the index of a class."""
+    """A warning if ``train.ignore_index`` is the index of a class."""
     if 0 <= ignore_index < len(facts.class_names):
         name = facts.class_names[ignore_index]
         if count := facts.class_counts["train"].get(name):

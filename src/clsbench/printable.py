@@ -1,4 +1,4 @@
-"""Text made fit to show: characters that cannot be seen become escapes, lines fit a terminal."""
+"""Escape invisible characters in text, and wrap text to the width of a terminal."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _UNBREAKABLE = "\0"
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""``text`` with each character that has no visible shape as an escape: ``\x1b``, ``\u202e``.
+    r"""``text`` with each invisible character as an escape: ``\x1b``, ``\u202e``.
 
     Escaped are control characters, bidirectional overrides, zero-width and other invisible
     format characters, separators of lines and paragraphs, and lone surrogates. Everything else,
-    spaces of any width among it, is left as it is. Characters in ``keep`` are not escaped;
-    ``keep="\n"`` leaves text in its lines.
+    including spaces of any width, is unchanged. Characters in ``keep`` are not escaped;
+    ``keep="\n"`` keeps line breaks.
     """
     return _HIDDEN.sub(lambda found: found[0] if found[0] in keep else _escaped(found[0]), text)
 
@@ -37,8 +37,8 @@ def printable(text: str, keep: str = "") -> str:
 def wrapped(text: str, width: int) -> str:
     """``text`` with lines of at most ``width`` characters, broken between words only.
 
-    A number stays with its unit, and a word that is too long for a line stays whole, so that paths
-    and commands can be copied. Lines that are indented stay so.
+    A number is not separated from its unit. A word that is too long for a line is not broken, so
+    that paths and commands can be copied. Indentation is kept.
     """
     return "\n".join(_wrapped_line(line, width) for line in text.split("\n"))
 

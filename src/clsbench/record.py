@@ -45,7 +45,7 @@ class ParameterCounts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def trained_stages(self) -> tuple[str, ...]:
-        """The stages of which something trains in some epoch."""
+        """The stages with a parameter that trains in some epoch."""
         return tuple(stage.stage for stage in self.stages if stage.trainable)
 
 
@@ -60,8 +60,8 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the run saw of its data. Lengths in tokens.
 
     ``dropped`` counts by class the texts that ``data.balance`` left out of every split.
-    ``sha256`` is a hash of all splits with the texts' places in the corpus; ``texts_sha256`` has by
-    split one of the texts and their classes alone (empty in older records).
+    ``sha256`` is a hash of all splits including the texts' places in the corpus; ``texts_sha256``
+    holds for each split a hash of its texts and classes only (empty in older records).
     """
 
     class_names: tuple[str, ...]
@@ -145,7 +145,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BaselineResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A baseline on the same split; ``title`` is what people call it."""
+    """A baseline on the same splits; ``title`` is its name in reports."""
 
     component: str
     metrics: Metrics
@@ -187,13 +187,12 @@ class FastPath(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComponentIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a component of this run comes from, and what besides its options decides what it does.
+    """Where a component of this run comes from, and what determines its behaviour besides options.
 
-    ``source_sha256`` is a hash of its source and of what that imports of the plugin's own modules,
-    where the version alone does not say what the code is: for plugins named by file or module
-    (without a version) and editable installs. ``libraries`` are those that it declares, with their
-    installed versions; ``files`` the hashes of the user's files, by the text that names them in
-    its options.
+    ``source_sha256`` is a hash of its source and of the plugin's own modules that it imports; it is
+    set if the version does not identify the code: for plugins named by file or module (which have
+    no version) and editable installs. ``libraries`` maps its declared libraries to their installed
+    versions; ``files`` maps the options' texts that name files to the hashes of these files.
     """
 
     axis: str

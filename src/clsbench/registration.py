@@ -1,4 +1,4 @@
-"""What a plugin may register: names, classes with plain options, methods, experiments, suites."""
+"""Check what a plugin registers: names, component classes, methods, experiments, suites."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clsbench.suite import SuiteSpec, check_suite
 
 
 def registration_problem(axis: Axis, name: object, component: object) -> str | None:
-    """Why ``component`` cannot be registered under ``name``, ``None`` where it can."""
+    """Why ``component`` cannot be registered under ``name``; ``None`` if it can."""
     if not isinstance(name, str) or not name or set(name) & set(':,="\n '):
         return "a name is text without spaces, colons, commas, quotes and equals signs"
     if axis.kind in (Method, ExperimentSpec, SuiteSpec):
@@ -42,7 +42,7 @@ def registration_problem(axis: Axis, name: object, component: object) -> str | N
 def class_problem(component: type[Any]) -> str | None:
     """Why a class cannot be a component, judged by its options; ``None`` if it can."""
     try:
-        msgspec.json.Decoder(component)  # refuses unions that it could not tell apart
+        msgspec.json.Decoder(component)  # refuses ambiguous unions
         described = msgspec.inspect.type_info(component)
     except Exception as error:  # such as a postponed annotation that cannot be resolved
         return f"its options cannot be read: {type(error).__name__}: {error}"
@@ -51,18 +51,24 @@ def class_problem(component: type[Any]) -> str | None:
         if field.name == "name":
             return "an option cannot be called 'name': that is the component's own"
         if not _is_plain(field.type):
-            return f"the option {field.name!r} is no text, number, true or false, list or table"
+            return (
+                f"the option {field.name!r} has a type that TOML cannot hold; expected text, a "
+                "number, a boolean, a list or a table"
+            )
     libraries = component.libraries
     if not isinstance(libraries, tuple) or not all(isinstance(each, str) for each in libraries):
-        return "libraries are names: libraries: ClassVar[tuple[str, ...]] = ('transformers',)"
+        return (
+            "libraries must be a tuple of names: libraries: ClassVar[tuple[str, ...]] = "
+            "('transformers',)"
+        )
     return signature_problem(component)
 
 
 def _check_method(method: Method) -> None:
-    """Refuse what does not name its parts as text or table.
+    """Check that a method names its parts as text or table.
 
     Raises:
-        UsageError: see above.
+        UsageError: it does not.
     """
     method = convert(msgspec.to_builtins(method), Method, "the method")
     for key, choice in method.changes().items():
@@ -73,7 +79,7 @@ def _check_method(method: Method) -> None:
 
 
 def _is_plain(described: msgspec.inspect.Type) -> bool:
-    """Whether TOML can hold it, as far as its outermost type tells."""
+    """Whether TOML can hold values of the type, judged by its outermost type."""
     if isinstance(described, msgspec.inspect.Metadata):
         described = described.type
     if isinstance(described, msgspec.inspect.UnionType):

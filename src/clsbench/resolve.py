@@ -126,10 +126,10 @@ def resolve(base: ExperimentSpec, changes: Mapping[str, Any], catalog: Catalog) 
 
 
 def expand_method(changes: Mapping[str, Any], catalog: Catalog) -> Mapping[str, Any]:
-    """``changes`` with the freezing strategy and the adapter in place of the method they name.
+    """``changes`` with the freezing strategy and the adapter of the method that they name.
 
     Raises:
-        UsageError: there is no such method, or one of the two is set beside it.
+        UsageError: the method is unknown, or one of the two is also set.
     """
     if METHOD not in changes:
         return changes
@@ -148,14 +148,14 @@ def expand_method(changes: Mapping[str, Any], catalog: Catalog) -> Mapping[str, 
     for key in rest:
         if key.partition(".")[0] in parts:
             raise UsageError(
-                f"{key} cannot be set beside method = {name!r}, which is short for {meant}: use "
+                f"{key} cannot be combined with method = {name!r}, which stands for {meant}: use "
                 "either the method or its parts"
             )
     return {**rest, **method.changes()}
 
 
 def expand_methods(suite: SuiteSpec, catalog: Catalog) -> SuiteSpec:
-    """The suite with freezing strategies and adapters in place of the methods that it names.
+    """The suite with the freezing strategies and adapters of the methods that it names.
 
     Raises:
         UsageError: see :func:`expand_method`; the row is named.
@@ -172,12 +172,12 @@ def expand_methods(suite: SuiteSpec, catalog: Catalog) -> SuiteSpec:
 
 
 def with_instances(changes: Mapping[str, Any], catalog: Catalog) -> Catalog:
-    """The catalog with an entry for each component in ``changes`` whose class it does not hold.
+    """The catalog with an entry for each component in ``changes`` whose class is not registered.
 
     Such an entry is named after its class: ``MyDataset`` is ``my-dataset``.
 
     Raises:
-        UsageError: the name is taken.
+        UsageError: the name is already registered.
         PluginError: the class cannot be a component, or its source cannot be found.
     """
     entries = {axis: dict(known) for axis, known in catalog.entries.items()}
@@ -194,8 +194,8 @@ def with_instances(changes: Mapping[str, Any], catalog: Catalog) -> Catalog:
             if entry.name in known:
                 raise UsageError(
                     f"{key}: no plugin registers the class {kind.__name__}, and its name "
-                    f"{entry.name!r} is taken by {known[entry.name].distribution}: name the class "
-                    "otherwise, or register it by a plugin"
+                    f"{entry.name!r} is taken by {known[entry.name].distribution}; rename the "
+                    "class or register it in a plugin"
                 )
             known[entry.name] = entry
     return catalog._replace(
@@ -284,7 +284,7 @@ def _build(spec: ExperimentSpec, catalog: Catalog) -> Experiment:
 
 
 def _completed(data: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
-    """The data settings, with the data set's own choices where the experiment makes none."""
+    """The data settings, with the data set's defaults for what the experiment does not set."""
     split = {"name": dataset.default_split(), **data["split"]}
     return {"balance": dataset.default_balance(), **data, "split": split}
 

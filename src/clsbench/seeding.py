@@ -1,4 +1,4 @@
-"""Seeded calls of components that may draw random numbers from the global generators."""
+"""Seed the global random number generators while a component is called."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed the global generators of Python and NumPy for the block.
 
-    Their states are restored after it, so that the caller's own random numbers do not depend on
-    what was called here.
+    Their states are restored afterwards, so that the caller's random numbers do not depend on the
+    block.
     """
     import random
 
@@ -29,7 +29,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def torch_seeded(seed: int) -> Iterator[None]:
-    """:func:`seeded`, and torch's global generators as well, on every device of CUDA."""
+    """Like :func:`seeded`, and also torch's global generators, on the CPU and every CUDA device."""
     import torch
 
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []

@@ -1,9 +1,9 @@
-"""The source code behind a component: its module, and what that imports of the user's own modules.
+"""Hash the source code of a component: its module and the modules of the user that it imports.
 
-Imports are read from the source (statements anywhere in it, and ``import_module`` with a literal
-name), so that modules which are imported later, inside a function, count as well. Followed are
-modules of the plugin's own folder or distribution, and others that are not installed. Left out are
-the standard library, clsbench, installed distributions, and imports that cannot be resolved.
+Imports are found in the source (statements anywhere in it, and ``import_module`` with a literal
+name), so that modules imported later, inside a function, are included. Modules of the plugin's own
+folder or distribution, and others that are not installed, are followed. The standard library,
+clsbench, installed distributions, and imports that cannot be resolved are left out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from urllib.request import url2pathname
 from clsbench.errors import PluginError
 
 FILE_MODULE_PREFIX = "clsbench_plugin_"
-"""Begins the name of a module that is loaded from a file; the rest says where the file lies."""
+"""The prefix of the name of a module loaded from a file; the rest identifies the file's path."""
 
 _SEEN = "_clsbench_sha256"
 
@@ -38,10 +38,10 @@ _OUTSIDE = ("clsbench", "__main__")
 
 def source_sha256(module: ModuleType, component: type) -> str:
     """A hash of the source of ``module``, which registers the class, of the module that defines the
-    class, and of what they import; where these files lie does not count.
+    class, and of what they import. It does not depend on the paths of the files.
 
     Raises:
-        PluginError: there is no source to be read, or it is not what this process has imported.
+        PluginError: the source cannot be read, or has changed since this process imported it.
     """
     root = _root(module, component)
     search = _Search(root)
@@ -61,8 +61,8 @@ def source_sha256(module: ModuleType, component: type) -> str:
 
 
 def is_installed_as_recorded(distribution: str, module: ModuleType) -> bool:
-    """Whether the distribution's version says what is in the module: not where it is installed in
-    editable form, or where the module is another file than the distribution installed."""
+    """Whether the distribution's version identifies the content of the module: it is not an
+    editable install, and the module is a file that the distribution installed."""
     try:
         installed = metadata.distribution(distribution)
     except metadata.PackageNotFoundError:
@@ -75,8 +75,8 @@ def is_installed_as_recorded(distribution: str, module: ModuleType) -> bool:
 
 
 class _Source(NamedTuple):
-    """A module's source: ``name`` is what others import it by (empty for a file that was named),
-    ``package`` what its relative imports start from, ``home`` the folder it is imported from."""
+    """The source of a module. ``name`` is its import name (empty for a plugin loaded from a file),
+    ``package`` the package of its relative imports, ``home`` the folder it is imported from."""
 
     name: str
     package: str
@@ -93,7 +93,7 @@ def _root(module: ModuleType, component: type) -> _Source:
     if not content:
         raise PluginError(
             f"the source of {component.__module__}.{component.__qualname__} cannot be found, so "
-            "that a change in it would go unnoticed; define the class in a Python file"
+            "changes in it could not be detected; define the class in a Python file"
         )
     name = module.__name__
     if name == "__main__" or name.startswith(FILE_MODULE_PREFIX):
@@ -111,11 +111,11 @@ def _sha256(source: _Source) -> str:
 
 
 def _refuse_stale(name: str, contents: Mapping[str, str]) -> None:
-    """A module that was imported runs as it was then, whatever its file holds now, and keeps what
-    it took from other modules, whatever a reload makes of those.
+    """Refuse a module if its source, or one that it imports, has changed since it was imported.
 
-    ``contents`` are the hashes of its source and of those that it imports. What was seen first is
-    noted at its spec, which a reload replaces.
+    The old code would run: a reload of an imported module does not change what was taken from it.
+    ``contents`` are the hashes of its source and of those that it imports. The first are noted at
+    the module's spec, which a reload replaces.
     """
     spec = getattr(sys.modules.get(name), "__spec__", None)
     if spec is None:
@@ -125,13 +125,13 @@ def _refuse_stale(name: str, contents: Mapping[str, str]) -> None:
     if seen != contents:
         imported, reload = ("it", "it") if changed == name else (name, f"{changed}, then {name}")
         raise PluginError(
-            f"the source of {changed} has changed since this process imported {imported}, so that "
-            f"the old code would run; start Python anew, or reload {reload} (importlib.reload)"
+            f"the source of {changed} has changed since this process imported {imported}, so the "
+            f"old code would run; restart Python, or reload {reload} (importlib.reload)"
         )
 
 
 def _read(spec: ModuleSpec) -> bytes | None:
-    """The content of a module's file, from wherever its loader has it."""
+    """The content of a module's file, read by its loader; ``None`` if that is not possible."""
     loader: Any = spec.loader
     if not spec.has_location or spec.origin is None:
         return None
@@ -143,14 +143,14 @@ def _read(spec: ModuleSpec) -> bytes | None:
 
 
 def _typed_in(component: type) -> bytes:
-    """What was typed into a notebook or an interactive session to define the class: its cells."""
+    """The notebook cells, or the lines of an interactive session, that define the class."""
     functions = [each for each in vars(component).values() if isinstance(each, FunctionType)]
     names = dict.fromkeys(function.__code__.co_filename for function in functions)
     return "".join(line for name in names for line in linecache.getlines(name)).encode()
 
 
 class _Search:
-    """Finds the modules that count among those that a component's source imports."""
+    """Finds the modules to hash among those that a component's source imports."""
 
     def __init__(self, root: _Source) -> None:
         self._own = root.name.partition(".")[0]
@@ -158,7 +158,7 @@ class _Search:
         self._specs: dict[str, ModuleSpec | None] = {}
 
     def modules(self, names: Iterable[str]) -> Iterator[_Source]:
-        """Those that have source and count, with it; nothing is imported."""
+        """The source of each module that is to be hashed; nothing is imported."""
         for name in names:
             spec = self._find(name)
             content = _read(spec) if spec is not None else None
@@ -167,7 +167,7 @@ class _Search:
                 yield _Source(name, name if is_package else name.rpartition(".")[0], content)
 
     def _find(self, name: str) -> ModuleSpec | None:
-        """The module's spec, without an import of the packages that it is in."""
+        """The module's spec, found without importing its parent packages."""
         if name not in self._specs:
             package, _, last = name.rpartition(".")
             if not package:
@@ -214,7 +214,7 @@ class _Search:
 
 
 def _imports(source: _Source) -> set[str]:
-    """The names of all modules that it may import."""
+    """The names of all modules that the source may import."""
     try:
         tree = ast.parse(source.content)
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # not Python source
@@ -234,7 +234,7 @@ def _imports(source: _Source) -> set[str]:
 
 
 def _with_packages(names: Iterable[str]) -> set[str]:
-    """The dotted names and those of the packages around them; an empty name is left out."""
+    """The dotted names and those of their parent packages; empty names are left out."""
     parts = [name.split(".") for name in names if name]
     return {".".join(each[:end]) for each in parts for end in range(1, len(each) + 1)}
 
@@ -247,7 +247,7 @@ def _absolute(name: str, package: str) -> str:
 
 
 def _editable_project(distribution: metadata.Distribution) -> Path | None:
-    """The project's folder, where the distribution is installed in editable form (PEP 610)."""
+    """The project's folder if the distribution is an editable install (PEP 610), else ``None``."""
     text = distribution.read_text("direct_url.json")
     if text is None:
         return None

@@ -29,9 +29,9 @@ SplitName = Literal["stratified", "predefined", "book", "book-ablation"]
 
 
 class SplitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How the corpus is divided; what train and validation leave is the test split.
+    """How the corpus is divided; the rest after train and validation is the test split.
 
-    A ``name`` that is not set is filled in from the data set when the spec is resolved.
+    If ``name`` is not set, the data set's default is filled in when the spec is resolved.
     """
 
     name: Annotated[
@@ -39,7 +39,7 @@ class SplitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         Meta(
             description="stratified: each class divided by the shares; predefined: the corpus' own"
             " test split, validation cut from its train; book: shuffle once, then cut;"
-            " book-ablation: shuffle twice (the bonus script) (default: as the data set suggests)"
+            " book-ablation: shuffle twice (the bonus script) (default: the data set's)"
         ),
     ] = None
     train: Annotated[float, Meta(gt=0, lt=1, description="share of the texts to train on")] = 0.7
@@ -52,15 +52,15 @@ class SplitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How texts become splits and token rows.
 
-    ``balance``, if not set, is filled in from the data set when the spec is resolved.
+    If ``balance`` is not set, the data set's default is filled in when the spec is resolved.
     """
 
     split: SplitSettings = SplitSettings()
     balance: Annotated[
         bool | None,
         Meta(
-            description="sample every class down to the size of the smallest (default: as the data"
-            " set suggests)"
+            description="sample every class down to the size of the smallest (default: the data"
+            " set's)"
         ),
     ] = None
     padding: Annotated[
@@ -87,8 +87,8 @@ class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ignore_index: Annotated[
         int,
         Meta(
-            description="number of a class whose texts training leaves out, counted from 0; below"
-            " 0: none"
+            description="index of a class (from 0) whose texts are left out of training; negative:"
+            " none"
         ),
     ] = -100
     eval_every: Annotated[
@@ -157,8 +157,8 @@ class ExperimentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A freezing strategy and an adapter under one name.
 
-    ``--method lora`` stands for the two options ``--freezing`` and ``--adapter``; without an
-    adapter here, the method removes that of the experiment. Specs and records hold the two alone.
+    ``--method lora`` stands for ``--freezing`` and ``--adapter`` together; a method without an
+    adapter removes that of the experiment. Specs and records hold only these two.
     """
 
     freezing: str | ComponentTable

@@ -57,11 +57,10 @@ class PlannedRun(NamedTuple):
 class PlannedRow(NamedTuple):
     """A row and its runs, one a seed, planned but not run.
 
-    ``problem`` says why it cannot be run, ``invalid`` whether that is a mistake in what it asks
-    for, ``not_applicable`` why it means nothing here; then there are no runs. ``changes`` is how it
-    differs from the base, the user's own changes included; ``modified`` whether those, or a
-    stand-in, make it another experiment than the suite means, so that nothing that was published
-    belongs to it.
+    ``problem`` is the reason why it cannot be run, ``invalid`` whether the row itself is wrong,
+    ``not_applicable`` the reason why it does not apply here; then ``runs`` is empty. ``changes``
+    are its differences from the base, including the user's own changes; ``modified`` says that
+    these, or a stand-in, make it another experiment, to which no published figures belong.
     """
 
     row: SuiteRow
@@ -111,8 +110,8 @@ def plan_suite(
     ``file`` is what errors about the suite begin with, such as ``mine.toml: ``.
 
     Raises:
-        UsageError: the base does not exist, what is changed for all rows fits none of them, a row
-            is a mistake by itself, or no row is valid with what is changed for all.
+        UsageError: the base does not exist, the changes for all rows fit no row, a row is invalid
+            by itself, or no row is valid with the changes for all rows.
     """
     with _naming(file):
         base = find_spec(suite.base, catalog)
@@ -158,7 +157,7 @@ def _refuse_mistakes(
 ) -> None:
     """Refuse a row that cannot be resolved, such as one with a misspelt key.
 
-    One that is sound without what the user changes for all rows stays, for the others may fit that.
+    A row that is valid without the user's changes for all rows is kept: other rows may fit these.
     """
     try:
         resolve(base, suite.changes_of(row, for_all), catalog)

@@ -1,8 +1,8 @@
-"""Temporary files and folders, which are removed even where their process was killed.
+"""Temporary files and folders that are removed even if their process was killed.
 
-The process that writes one holds a lock on it (``flock``, which the system lets go of when the
-process ends, however it ends). Whoever writes to the same place next removes those that no process
-holds. Where there are no such locks, only what is a week old is removed.
+The process that writes one holds a lock on it (``flock``, which the system releases when the
+process ends in any way). The next process that writes to the same place removes those that are not
+locked. Without such locks (Windows, some file systems), it removes those older than a week.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WEEK_SECONDS = 7 * 24 * 3600.0
 
 @contextmanager
 def held(path: Path) -> Iterator[bool]:
-    """Hold a file or folder that was just made; false where :func:`sweep` has removed it since."""
+    """Lock a file or folder that was just made; false if :func:`sweep` has removed it since."""
     descriptor = None
     being_removed = False
     try:
@@ -45,7 +45,7 @@ def held(path: Path) -> Iterator[bool]:
 
 @contextmanager
 def temporary_folder(place: Path, prefix: str) -> Iterator[Path]:
-    """A folder in ``place``, held while the block runs and gone afterwards.
+    """A folder in ``place``, locked while the block runs and removed afterwards.
 
     Raises:
         OSError: it cannot be made.
@@ -64,7 +64,7 @@ def temporary_folder(place: Path, prefix: str) -> Iterator[Path]:
 
 
 def sweep(place: Path, prefix: str) -> None:
-    """Remove what begins with ``prefix`` in ``place`` and is held by no process."""
+    """Remove files and folders in ``place`` with this ``prefix`` that no process has locked."""
     with suppress(OSError):
         for entry in list(os.scandir(place)):
             if entry.name.startswith(prefix):

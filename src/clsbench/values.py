@@ -74,7 +74,7 @@ class Corpus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TableFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """How a file of texts is written, and which of its columns holds the texts."""
+    """The format of a file of texts, and which of its columns holds the texts."""
 
     format: Annotated[
         Literal["csv", "tsv", "jsonl"] | None,
@@ -82,7 +82,7 @@ class TableFormat(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     delimiter: Annotated[
         Annotated[str, Meta(pattern=r'^[^"\r\n\x00]$')] | None,
-        Meta(description="the character between two columns (default: a comma, a tab in TSV)"),
+        Meta(description="the column separator (default: a comma, in TSV a tab)"),
     ] = None
     quoting: Annotated[
         Literal["default", "none"],
@@ -177,9 +177,9 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is about to do, for those who watch it. ``steps`` counts batches;
-    ``trainable_by_epoch`` is empty where nobody counted; ``trained_stages`` names the stages of the
-    backbone, and ``pooling``, ``adapter`` and ``head``, that train in some epoch; ``dropped``
-    counts by class the texts that ``data.balance`` leaves out."""
+    ``trainable_by_epoch`` is empty if it was not counted; ``trained_stages`` names the stages (of
+    the backbone, ``pooling``, ``adapter``, ``head``) that train in some epoch; ``dropped`` counts
+    by class the texts that ``data.balance`` leaves out."""
 
     experiment: str
     stand_ins: tuple[str, ...]

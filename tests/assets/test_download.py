@@ -173,7 +173,7 @@ def test_a_name_that_does_not_exist_is_told(caches: Path) -> None:
         obtain([asset], folder=None, offline=False, limits=PATIENT)
 
 
-def test_a_download_that_outlasts_every_limit_and_progresses_is_not_cut_off(
+def test_download_that_progresses_longer_than_every_limit_is_not_cut_off(
     server: AssetServer,
 ) -> None:
     source = Slow()
@@ -350,7 +350,7 @@ def test_an_unfit_archive_gives_way_to_the_mirror(
         ),
     ],
 )
-def test_a_download_of_unknown_size_is_bounded_by_the_catalog(
+def test_download_of_unknown_size_is_bounded_by_the_catalog(
     server: AssetServer, caches: Path, behaviour: Behaviour, member: str | None, reason: str
 ) -> None:
     source = WebFile(server.at("/file", behaviour), member)
@@ -428,7 +428,7 @@ def test_an_interrupted_download_cleans_up(server: AssetServer, caches: Path) ->
     assert files_below(caches) == set()
 
 
-def test_what_a_killed_process_left_behind_is_swept(server: AssetServer) -> None:
+def test_download_removes_what_a_killed_process_left_behind(server: AssetServer) -> None:
     left, busy = (cache_folder() / f".clsbench-partial-{name}" for name in ("left", "busy"))
     for folder in (left, busy):
         put(folder / "files" / "download", b"half")

@@ -127,7 +127,7 @@ def chinese(draw: random.Random, label: int) -> str:
 
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("kind", [emoji, digits, numbers, punctuation, upper_case, chinese])
-def test_tfidf_sees_single_characters(
+def test_tfidf_learns_from_single_characters(
     kind: Callable[[random.Random, int], str], classes: int
 ) -> None:
     draw = random.Random(0)
@@ -166,7 +166,7 @@ def test_tfidf_learns_the_same_with_any_number_of_threads() -> None:
     ],
 )
 @pytest.mark.parametrize("baseline", [TfidfLogreg(), TfidfLogreg(c=10.0)])
-def test_tfidf_takes_small_and_odd_corpora(
+def test_tfidf_accepts_small_and_unusual_corpora(
     baseline: TfidfLogreg, texts: list[str], labels: list[int], expected: list[int]
 ) -> None:
     with warnings.catch_warnings():
@@ -175,7 +175,7 @@ def test_tfidf_takes_small_and_odd_corpora(
     assert list(estimator.predict(texts)) == expected
 
 
-def test_tfidf_warns_of_nothing_where_the_regression_does_not_converge(
+def test_tfidf_does_not_warn_if_the_regression_does_not_converge(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("clsbench.builtin.tfidf._ITERATIONS", 2)
@@ -201,7 +201,7 @@ def test_tfidf_cross_validates_on_fewer_texts_where_they_are_long_and_of_many_cl
     assert validated_texts(features_per_text, classes) == texts
 
 
-def test_majority_predicts_the_larger_class() -> None:
+def test_majority_predicts_the_most_frequent_class() -> None:
     settings = DataSettings(split=SplitSettings(name="book"), balance=False)
     splits = split_corpus(SyntheticSms(texts=200).load({}, "default"), settings)
     assert predictions(Majority(), splits) == [0] * len(splits.test)
@@ -225,7 +225,7 @@ def test_majority_prefers_the_first_class_at_a_tie() -> None:
         (["a", "b"], [0, 1]),
     ],
 )
-def test_a_restored_baseline_predicts_what_the_fitted_one_predicts(
+def test_from_state_restored_baseline_predicts_as_the_fitted_one(
     tmp_path: Path, baseline: clsbench.Baseline, texts: list[str], labels: list[int]
 ) -> None:
     fitted = baseline.build(SEED).fit(texts, labels)

@@ -240,14 +240,14 @@ HEADER = "text,label\n"
         (" \r\n", "is empty"),
         ("\ufeff", "is empty"),
         (HEADER, "holds no rows"),
-        ("txt,label\na,b\n", "line 1: there is no column 'text'; did you mean 'txt'?"),
+        ("txt,label\na,b\n", "line 1: column 'text' not found; did you mean 'txt'?"),
         ("txt,label\na,b\n", "Its columns: txt, label"),
         ("alpha,beta\na,b\n", "choose from: alpha, beta"),
         ("text;label\na;b\n", "Are the columns separated by a semicolon? Give delimiter=;"),
         ("text\tlabel\na\tb\n", "separated by a tab? Give format=tsv"),
         ("text,text,label\na,b,c\n", "line 1: the header names the column 'text' 2 times"),
-        (HEADER + "a,x\nb,y,z\n", "line 3: 3 fields where the header has 2"),
-        (HEADER + "a,x\n\nb\n", "line 4: 1 field where the header has 2"),
+        (HEADER + "a,x\nb,y,z\n", "line 3: 3 fields, but the header has 2"),
+        (HEADER + "a,x\n\nb\n", "line 4: 1 field, but the header has 2"),
         (HEADER + 'a,x\n"b\nc",y\nd,y,\n', "line 5: 3 fields"),
         (HEADER + 'a,x\n"b,y\nc,y\nd,y\n', "line 3: a double quote is opened here and never"),
         (HEADER + ',x\nb,y\n"  ",y\n', "2 rows with an empty text in 'text' (lines 2, 4)"),
@@ -310,7 +310,7 @@ def test_one_column_cannot_be_two_things(write: Write) -> None:
 
 
 def test_paths_that_are_no_files(tmp_path: Path) -> None:
-    assert "there is no such file" in complaint(tmp_path / "none.csv")
+    assert "no such file" in complaint(tmp_path / "none.csv")
     assert "is a directory" in complaint(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     assert "is a pipe" in complaint(tmp_path / "pipe")

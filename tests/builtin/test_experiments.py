@@ -145,7 +145,7 @@ def with_stand_ins(experiment: Experiment, catalog: Catalog) -> Experiment:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_named_experiments_divide_and_balance_as_the_book_does(
+def test_named_experiments_split_and_balance_are_those_of_the_book(
     name: str, catalog: Catalog
 ) -> None:
     experiment = resolved(catalog, name)
@@ -154,7 +154,7 @@ def test_the_named_experiments_divide_and_balance_as_the_book_does(
     assert not experiment.modified
 
 
-def test_the_ablation_divides_and_balances_as_the_book_does(catalog: Catalog) -> None:
+def test_ablation_split_and_balance_are_those_of_the_book(catalog: Catalog) -> None:
     suite = find_suite("gpt2-sms-spam-ablation", catalog)
     base = catalog.experiment(suite.base)
     rows = {row.label: resolve(base, suite.changes_of(row, {}), catalog) for row in suite.rows}
@@ -176,14 +176,14 @@ def test_the_ablation_divides_and_balances_as_the_book_does(catalog: Catalog) ->
         ({"data.split": "stratified:train=0.5", "data.balance": "false"}, "stratified", False),
     ],
 )
-def test_another_data_set_brings_its_own_split_unless_one_is_set(
+def test_resolve_other_data_set_uses_its_default_split_unless_one_is_set(
     changes: dict[str, object], split: str, balance: bool, catalog: Catalog
 ) -> None:
     data = resolve(catalog.experiment("gpt2-sms-spam"), changes, catalog).spec.data
     assert (data.split.name, data.balance) == (split, balance)
 
 
-def test_what_an_experiment_sets_holds_for_another_data_set(catalog: Catalog) -> None:
+def test_resolve_explicit_split_is_kept_with_another_data_set(catalog: Catalog) -> None:
     mine = {"dataset": "csv:path=mine.csv"}
     data = resolve(catalog.experiment("gpt2-imdb"), mine, catalog).spec.data
     assert (data.split.name, data.balance) == ("book-ablation", False)

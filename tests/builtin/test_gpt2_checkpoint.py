@@ -79,7 +79,7 @@ def assert_refused(path: Path | str, *parts: str) -> None:
 # --- what is passed over --------------------------------------------------------------------------
 
 
-def test_a_head_and_tokens_of_its_own_are_warned_of(checkpoint: Path) -> None:
+def test_checkpoint_with_its_own_head_and_tokens_warns(checkpoint: Path) -> None:
     edit_tensors(checkpoint, lambda t: t.update({"score.weight": torch.zeros(3, 48)}))
     edit_config(checkpoint, pad_token_id=7)
     head, padding = GPT2(weights=str(checkpoint)).user_file_warnings()
@@ -91,7 +91,7 @@ def test_a_head_and_tokens_of_its_own_are_warned_of(checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize("padding", [None, 50256])
-def test_a_language_model_with_gpt2s_own_padding_is_not_warned_of(
+def test_checkpoint_of_a_language_model_with_the_usual_padding_does_not_warn(
     checkpoint: Path, padding: int | None
 ) -> None:
     edit_config(checkpoint, pad_token_id=padding)
@@ -159,10 +159,10 @@ def test_both_names_of_the_tanh_form_are_accepted(activation: str, checkpoint: P
 @pytest.mark.parametrize(
     ("weights", "parts"),
     [
-        ("nowhere/at-all", ["there is no such file or directory"]),
+        ("nowhere/at-all", ["no such file or directory"]),
         ("pretraned", ["did you mean 'pretrained'?"]),
         ("Random", ["did you mean 'random'?"]),
-        ("~nobody-of-that-name/gpt2", ["there is no such file or directory"]),
+        ("~nobody-of-that-name/gpt2", ["no such file or directory"]),
         ("null\0byte", []),
         ("long" * 2000, []),
     ],

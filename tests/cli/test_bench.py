@@ -118,7 +118,7 @@ def test_what_fails_at_one_value_leaves_the_others(
 
 
 @pytest.mark.slow
-def test_where_nothing_is_measured_no_plot_is_drawn(
+def test_bench_without_measurements_draws_no_plot(
     clsbench: Command, spec_file: Path, tmp_path: Path
 ) -> None:
     plot = tmp_path / "plot.svg"

@@ -229,7 +229,7 @@ def test_an_unknown_command(clsbench: Command) -> None:
 @pytest.mark.parametrize(
     "words", ["--verbose --quiet list", "-v list -q", "list -v -q", "cache -v list -q"]
 )
-def test_verbose_and_quiet_exclude_each_other_wherever_they_stand(
+def test_verbose_and_quiet_before_or_after_the_command_are_refused(
     words: str, clsbench: Command
 ) -> None:
     refused(clsbench(*words.split()), "exclude each other")
@@ -244,7 +244,7 @@ def test_every_command_takes_the_global_options() -> None:
     assert not missing
 
 
-def test_one_option_has_one_name_in_every_command() -> None:
+def test_options_have_the_same_name_in_every_command() -> None:
     options = {
         path: {option for each in command.params for option in each.opts}
         for path, command in commands(app)

@@ -55,7 +55,7 @@ def baseline_answers(run: Path, baseline: str) -> dict[int, str]:
 
 
 @pytest.mark.parametrize("name", ["tfidf-logreg", "majority"])
-def test_a_stored_baseline_predicts_what_it_predicted_in_its_run_without_the_weights(
+def test_predict_stored_baseline_repeats_its_predictions_without_the_weights(
     finished: dict[str, Any], spec_file: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Path(finished["path"])
@@ -112,7 +112,7 @@ def test_a_table_by_the_runs_name(clsbench: Command, finished: dict[str, Any]) -
         ),
     ],
 )
-def test_predict_refuses_what_does_not_fit_together(
+def test_predict_options_that_conflict_are_refused(
     arguments: list[str], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ClsbenchError) as caught:
@@ -235,7 +235,7 @@ def test_predict_of_the_training_file_agrees_with_predictions_csv_row_for_row(
         assert ours == pytest.approx(theirs, abs=1e-6)
 
 
-def test_options_read_a_file_that_is_written_otherwise(quoted: Trained, tmp_path: Path) -> None:
+def test_predict_options_override_the_format_of_the_run(quoted: Trained, tmp_path: Path) -> None:
     other = tmp_path / "other.txt"
     other.write_bytes('body;n\n"caf\xe9";1\n'.encode("latin-1"))
     latin = (quoted.run, "--csv", other, "--encoding", "latin-1", "--delimiter", ";")
@@ -243,7 +243,7 @@ def test_options_read_a_file_that_is_written_otherwise(quoted: Trained, tmp_path
         done = in_process(*latin, "--column", "body", *more, "--format", "jsonl")
         assert json.loads(done.stdout)["body"] == text
     for arguments, said in (
-        (latin, r"line 1: there is no column 'text'.*by --column COLUMN"),
+        (latin, r"line 1: column 'text' not found.*with --column COLUMN"),
         (latin[:-2], r"separated by a semicolon. Give --delimiter ';'"),
         (latin[:3], r"line 2: byte 0xe9 at offset 11 .*--encoding latin-1"),
         ((*latin, "--delimiter", ";;"), r"delimiter = ';;': expected the character between"),
@@ -252,7 +252,7 @@ def test_options_read_a_file_that_is_written_otherwise(quoted: Trained, tmp_path
             in_process(*arguments)
 
 
-def test_texts_as_arguments_are_predicted_as_in_the_run(quoted: Trained) -> None:
+def test_predict_texts_as_arguments_agree_with_the_run(quoted: Trained) -> None:
     done = in_process(quoted.run, *ROWS[:9], "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [row["text"] for row in rows] == ROWS[:9]
@@ -261,7 +261,7 @@ def test_texts_as_arguments_are_predicted_as_in_the_run(quoted: Trained) -> None
         assert ours == pytest.approx(stored, abs=1e-6)
 
 
-def test_no_texts_at_all_give_a_header_and_a_warning(
+def test_predict_without_texts_prints_a_header_and_a_warning(
     quoted: Trained, caplog: pytest.LogCaptureFixture
 ) -> None:
     done = in_process(quoted.run, "--format", "csv")
@@ -269,7 +269,7 @@ def test_no_texts_at_all_give_a_header_and_a_warning(
     assert "there were no texts to classify" in caplog.text
 
 
-def test_a_blank_line_is_answered_on_stdin_as_in_a_file_of_one_column(
+def test_predict_blank_line_of_stdin_gets_a_prediction_as_in_a_file_of_one_column(
     quoted: Trained, tmp_path: Path
 ) -> None:
     file = tmp_path / "e.csv"
@@ -287,7 +287,7 @@ def test_a_blank_line_is_answered_on_stdin_as_in_a_file_of_one_column(
             in_process(quoted.run, text_in=wrong)
 
 
-def test_predictions_of_many_texts_report_progress_now_and_then(
+def test_predictions_of_many_texts_log_progress(
     quoted: Trained, caplog: pytest.LogCaptureFixture
 ) -> None:
     predictor = load_predictor(Path(quoted.run), api.RunOptions(threads=1), load_catalog())
@@ -323,7 +323,7 @@ def test_json_lines_keep_all_keys_in_every_form_of_output(quoted: Trained, tmp_p
 def test_predict_json_prints_one_object_when_it_fails(clsbench: Command) -> None:
     done = clsbench("predict", "latest", "text", "--json")
     assert done.returncode == 2
-    assert "there is no latest run" in json.loads(done.stdout)["error"]
+    assert "latest: " in json.loads(done.stdout)["error"]
 
 
 # --- components that have changed since training --------------------------------------------------
@@ -453,7 +453,7 @@ def test_predict_with_another_version_of_a_library_warns(
     (changing.folder / "own_library-1.dist-info" / "METADATA").write_text(library("2.0"))
     with caplog.at_level(logging.WARNING, logger="clsbench"):
         assert json.loads(changing.predict("--json").stdout)["changed"] == []
-    assert "its library own-library is 2.0, and was 1.0 in training" in caplog.text
+    assert "its library own-library is 2.0; in training it was 1.0" in caplog.text
 
 
 def test_predict_without_the_plugin_of_a_run_names_it(changing: Changing) -> None:
@@ -461,7 +461,7 @@ def test_predict_without_the_plugin_of_a_run_names_it(changing: Changing) -> Non
         in_process(changing.run, "apple")
 
 
-class Told(api.Dataset, frozen=True):
+class Instance(api.Dataset, frozen=True):
     def load(self, files: api.Files, quoting: str) -> api.Corpus:
         texts = [f"{('apple', 'pear')[i % 2]} number {i}" for i in range(60)]
         return api.Corpus(class_names=("a", "b"), texts=texts, labels=[i % 2 for i in range(60)])
@@ -471,8 +471,8 @@ def test_predict_on_a_run_with_an_instance_says_that_it_needs_a_plugin(tmp_path:
     spec = api.ExperimentSpec(
         dataset="synthetic-sms", backbone="gpt2-nano", freezing="head-only", baselines=()
     )
-    api.run(spec, dataset=Told(), settings={"train.epochs": 1}, out=tmp_path, threads=1,
+    api.run(spec, dataset=Instance(), settings={"train.epochs": 1}, out=tmp_path, threads=1,
             cache_disk="0")  # fmt: skip
     (record,) = tmp_path.glob("*/record.json")
-    with pytest.raises(UsageError, match=r"'told' of .*by clsbench_register_datasets"):
+    with pytest.raises(UsageError, match=r"'instance' of .*by clsbench_register_datasets"):
         in_process(record.parent, "apple")

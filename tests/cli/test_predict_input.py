@@ -112,7 +112,7 @@ def test_texts_of_arguments_that_are_not_unicode_are_refused() -> None:
         texts_of_arguments(["a", "caf\udce9"])
 
 
-def test_changed_format_with_another_format_takes_its_delimiter() -> None:
+def test_changed_format_new_format_resets_the_delimiter() -> None:
     format = TableFormat(format="csv", delimiter=";", quoting="none", text="body")
     assert changed_format(format, {"format": "tsv", "text": None}) == TableFormat(
         format="tsv", quoting="none", text="body"

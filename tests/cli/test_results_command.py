@@ -79,7 +79,7 @@ def test_other_formats(clsbench: Command, store: Path, form: str, mark: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--columns", "tset_accuracy"], "no column 'tset_accuracy'; did you mean test_accuracy"),
         (["--columns", ","], "names no column"),
@@ -96,15 +96,15 @@ def test_other_formats(clsbench: Command, store: Path, form: str, mark: str) -> 
     ],
 )
 def test_what_is_wrong_is_told(
-    clsbench: Command, store: Path, arguments: list[str], told: str
+    clsbench: Command, store: Path, arguments: list[str], message: str
 ) -> None:
     ended = clsbench("results", "--out", store, *arguments)
     assert ended.returncode == 2
     if "--json" in arguments:
-        assert told in json.loads(ended.stdout)["error"]
+        assert message in json.loads(ended.stdout)["error"]
     else:
         assert ended.stdout == ""
-    assert told in ended.stderr
+    assert message in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

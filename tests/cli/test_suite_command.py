@@ -86,10 +86,10 @@ def clsbench_register_heads():
 
 
 @pytest.mark.slow
-def test_a_suite_runs_again_what_an_edited_helper_of_a_plugin_changes(
+def test_suite_with_an_edited_helper_of_a_plugin_runs_its_rows_again(
     clsbench: Command, spec_file: Path, tmp_path: Path
 ) -> None:
-    """By ``--plugin MODULE``; the same content under another name is no change."""
+    """With ``--plugin MODULE``; the same content under another name counts as unchanged."""
     suite, data = tmp_path / "own.toml", tmp_path / "renamed.csv"
     suite.write_text(
         f'base = "{spec_file}"\nchanges = {{"train.epochs" = 1, head = "own"}}\n'

@@ -157,7 +157,7 @@ def test_the_experiment_resolves_and_survives_toml(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CATALOG.entries["methods"]))
-def test_the_method_resolves(name: str) -> None:
+def test_method_resolves(name: str) -> None:
     assert CATALOG.method(name).description.endswith(".")
     spec = ExperimentSpec(dataset="synthetic-sms", backbone="gpt2-nano")
     assert resolve(spec, {"method": name}, CATALOG)

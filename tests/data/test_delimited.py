@@ -49,7 +49,7 @@ def test_read_table_of_json_lines_has_the_columns_of_all_objects(tmp_path: Path)
         ("text\n", []),
     ],
 )
-def test_blank_lines_are_rows_where_there_is_one_column(
+def test_read_table_blank_lines_are_rows_if_there_is_one_column(
     content: str, texts: list[str], tmp_path: Path
 ) -> None:
     assert table_of(tmp_path, content).texts() == texts
@@ -58,16 +58,16 @@ def test_blank_lines_are_rows_where_there_is_one_column(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("id,text\n1,see you, at seven\n", "line 2: 3 fields where the header has 2"),
-        ('id,text\n\n1,"a\nb"\n2\n', "line 5: 1 field where the header has 2"),
-        ('id,text\n1,"a\nb', "line 2: a double quote is opened here.*give quoting=none"),
+        ("id,text\n1,see you, at seven\n", "line 2: 3 fields, but the header has 2"),
+        ('id,text\n\n1,"a\nb"\n2\n', "line 5: 1 field, but the header has 2"),
+        ('id,text\n1,"a\nb', "line 2: a double quote is opened here.*use quoting=none"),
         ("", "is empty"),
-        ('{"text": "a"}\n', "no column 'text'.*Is it JSON Lines. Give format=jsonl"),
-        ("text|n\na|1\n", r"no column 'text'.*separated by '\|'. Give delimiter=|"),
-        ("id,txt\n1,a\n", "line 1: there is no column 'text'; did you mean 'txt'.*text=COLUMN"),
+        ('{"text": "a"}\n', "column 'text' not found.*Is it JSON Lines. Give format=jsonl"),
+        ("text|n\na|1\n", r"column 'text' not found.*separated by '\|'. Give delimiter=|"),
+        ("id,txt\n1,a\n", "line 1: column 'text' not found; did you mean 'txt'.*text=COLUMN"),
     ],
 )
-def test_a_damaged_table_is_refused_with_its_line_and_the_setting(
+def test_read_table_damaged_file_is_refused_with_line_and_setting(
     content: str, said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=said):

@@ -28,14 +28,16 @@ CAFE = "caf\u00e9"
         (("Ham", "ha m"), "case and spaces"),
     ],
 )
-def test_classes_that_look_alike_are_told(names: tuple[str, ...], difference: str) -> None:
+def test_label_warnings_look_alike_classes_are_reported(
+    names: tuple[str, ...], difference: str
+) -> None:
     (warning,) = label_warnings({**dict.fromkeys(names, 50), "another": 50})
     assert f"differ only in {difference}; if they are one class" in warning
     assert "another" not in warning
     assert warning.count("(50)") == len(names)
 
 
-def test_classes_that_look_the_same_are_written_in_ascii() -> None:
+def test_label_warnings_names_that_look_the_same_are_shown_in_ascii() -> None:
     (warning,) = label_warnings({CAFE: 40, unicodedata.normalize("NFD", CAFE): 9})
     assert "the classes 'caf\\xe9' (40), 'cafe\\u0301' (9) differ" in warning
 
@@ -43,7 +45,7 @@ def test_classes_that_look_the_same_are_written_in_ascii() -> None:
 @pytest.mark.parametrize(
     "name", ["None", "N/A", "nan", "null", "-", "?", "unknown", " NULL ", "#N/A", "\u200b"]
 )
-def test_a_placeholder_is_told(name: str) -> None:
+def test_label_warnings_placeholder_is_reported(name: str) -> None:
     (warning,) = label_warnings({"ham": 50, "spam": 50, name: 12})
     assert warning.startswith(f"{name!r} (12 texts) may stand for a missing label; if so, remove")
 
@@ -51,11 +53,11 @@ def test_a_placeholder_is_told(name: str) -> None:
 @pytest.mark.parametrize(
     "names", [("+", "-"), ("0", "1"), ("1", "-1"), ("yes", "no"), ("positive", "negative")]
 )
-def test_ordinary_classes_are_not_told(names: tuple[str, ...]) -> None:
+def test_label_warnings_ordinary_classes_are_not_reported(names: tuple[str, ...]) -> None:
     assert label_warnings(dict.fromkeys(names, 50)) == []
 
 
-def test_very_rare_classes_are_told_in_one_line() -> None:
+def test_label_warnings_very_rare_classes_are_reported_in_one_line() -> None:
     (warning,) = label_warnings({"ham": 500, "spam": 5, "odd": 4, "odder": 1})
     assert "2 of 4 classes have 4 texts or fewer" in warning
     assert "'odder', 'odd'" in warning
@@ -65,12 +67,12 @@ def test_very_rare_classes_are_told_in_one_line() -> None:
 
 
 @given(st.dictionaries(st.text(max_size=30), st.integers(1, 9), max_size=40))
-def test_any_classes_can_be_checked(counts: dict[str, int]) -> None:
+def test_label_warnings_accept_any_class_names(counts: dict[str, int]) -> None:
     warnings = label_warnings(counts)
     assert all(len(warning) < 2000 for warning in warnings)
     assert len(warnings) <= 11
 
 
-def test_long_names_are_cut_short() -> None:
+def test_label_warnings_long_names_are_truncated() -> None:
     warnings = label_warnings({"x" * 5000: 1, "X" * 5000: 1, "y" * 5000: 1})
     assert all(len(warning) < 500 for warning in warnings)

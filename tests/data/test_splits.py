@@ -104,7 +104,7 @@ def test_the_split_depends_on_its_own_seed(corpus: Corpus) -> None:
     assert first == again != other
 
 
-def test_the_hashes_by_split_depend_on_texts_and_classes_alone() -> None:
+def test_texts_sha256_depends_only_on_texts_and_classes() -> None:
     def corpus_of(texts: list[str], parts: list[str]) -> dict[str, str]:
         labels = [i % 2 for i in range(len(texts))]
         corpus = Corpus(class_names=("a", "b"), texts=texts, labels=labels, splits=parts)
@@ -156,7 +156,7 @@ def test_predefined_needs_a_corpus_that_has_splits() -> None:
     [
         ([0] * 40, "two classes"),
         ([], "two classes"),
-        ([0] * 39 + [1], "the train split .* has no text of class 'b': data.split=stratified"),
+        ([0] * 39 + [1], "the train split .* has no text of class 'b': use data.split=stratified"),
     ],
 )
 def test_what_cannot_be_split_is_refused(labels: list[int], match: str) -> None:
@@ -171,7 +171,7 @@ def test_an_empty_test_split_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["book", "book-ablation", "predefined"])
-def test_the_advice_for_a_missing_class_is_something_that_helps(name: str) -> None:
+def test_split_errors_advice_for_a_missing_class_helps(name: str) -> None:
     corpus = Corpus(
         class_names=("a", "b", "c"),
         texts=[f"text {i}" for i in range(60)],
@@ -220,12 +220,12 @@ def test_stratified_does_not_depend_on_the_order_of_the_class_names(balance: boo
     ]
 
 
-def test_settings_without_a_split_name_are_refused() -> None:
+def test_split_corpus_settings_without_a_split_name_are_refused() -> None:
     with pytest.raises(ValueError, match="resolve the spec first"):
         split_corpus(predefined(None), DataSettings())
 
 
-def test_a_validation_split_cut_from_train_leaves_every_class_a_training_text() -> None:
+def test_predefined_validation_cut_from_train_leaves_every_class_a_training_text() -> None:
     names = ["train"] * 40 + ["test"] * 10
     labels = [i % 2 for i in range(38)] + [2, 3] + [i % 4 for i in range(10)]
     corpus = Corpus(
@@ -248,11 +248,11 @@ def test_a_validation_split_cut_from_train_leaves_every_class_a_training_text() 
 @pytest.mark.parametrize(
     ("sizes", "only_a", "said"),
     [
-        ((80, 0, 10), "test", "test .* class 'b': .* mend that, or let data.split=stratified"),
-        ((20, 10, 10), "validation", "validation .* class 'b': .* as the corpus has it"),
+        ((80, 0, 10), "test", "test .* class 'b': .* correct those, or use data.split=stratified"),
+        ((20, 10, 10), "validation", "validation .* class 'b': .* uses the splits of the corpus"),
     ],
 )
-def test_a_predefined_split_without_a_class_is_a_warning(
+def test_split_warnings_predefined_split_without_a_class_is_reported(
     sizes: tuple[int, int, int], only_a: str, said: str
 ) -> None:
     train, validation, test = sizes
@@ -269,13 +269,13 @@ def test_a_predefined_split_without_a_class_is_a_warning(
     assert "data.split.train" not in warning
 
 
-def test_an_empty_predefined_validation_split_is_refused_with_advice() -> None:
+def test_split_corpus_empty_predefined_validation_is_refused_with_advice() -> None:
     corpus = predefined(["train"] * 6 + ["test"] * 34)
-    with pytest.raises(UsageError, match="cut from the corpus' training split, so give it a larg"):
+    with pytest.raises(UsageError, match="taken from the corpus's training split; use a larger"):
         split_corpus(corpus, settings("predefined", balance=False))
 
 
-def test_balancing_to_a_very_rare_class_is_told() -> None:
+def test_split_warnings_balancing_to_a_very_rare_class_is_reported() -> None:
     corpus = Corpus(
         class_names=("a", "b", "tiny"),
         texts=[f"text {i}" for i in range(124)],
@@ -288,7 +288,7 @@ def test_balancing_to_a_very_rare_class_is_told() -> None:
     assert "cuts every class to the size of 'tiny', which has 4 of 124 texts" in warning
 
 
-def test_long_class_names_are_cut_short() -> None:
+def test_split_errors_long_class_names_are_truncated() -> None:
     names = ("a" * 5000, "b" * 5000, "c" * 5000)
     labels = [i % 2 for i in range(59)] + [2]
     corpus = Corpus(class_names=names, texts=["x"] * 60, labels=labels)

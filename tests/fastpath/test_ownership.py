@@ -32,19 +32,19 @@ def status(mode: int, owner: int) -> os.stat_result:
 
 
 @pytest.mark.parametrize(
-    ("mode", "owner", "told"),
+    ("mode", "owner", "message"),
     [
         (0o600, os.geteuid(), None),
         (0o644, os.geteuid(), None),
         (0o644, 0, None),
-        (0o664, os.geteuid(), "other users may write to it (mode 664)"),
-        (0o602, os.geteuid(), "other users may write to it (mode 602)"),
-        (0o666, 0, "other users may write to it (mode 666)"),
+        (0o664, os.geteuid(), "other users can write to it (mode 664)"),
+        (0o602, os.geteuid(), "other users can write to it (mode 602)"),
+        (0o666, 0, "other users can write to it (mode 666)"),
         (0o600, ANOTHER_USER, "another user owns it (user id 12345)"),
     ],
 )
-def test_distrust_by_owner_and_mode(mode: int, owner: int, told: str | None) -> None:
-    assert distrust(status(mode, owner)) == told
+def test_distrust_by_owner_and_mode(mode: int, owner: int, message: str | None) -> None:
+    assert distrust(status(mode, owner)) == message
 
 
 def mode(bits: int) -> Change:
@@ -57,15 +57,15 @@ def give_away(path: Path) -> None:
 
 @pytest.mark.parametrize("which", ["cache", "entry", "file"])
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        (mode(0o770), "other users may write to it (mode 770)"),
-        (mode(0o707), "other users may write to it (mode 707)"),
+        (mode(0o770), "other users can write to it (mode 770)"),
+        (mode(0o707), "other users can write to it (mode 707)"),
         pytest.param(give_away, "another user owns it (user id 12345)", marks=needs_root),
     ],
 )
-def test_load_what_others_can_change_is_not_used_and_said_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, which: str, change: Change, told: str
+def test_load_folders_that_others_can_change_are_ignored_with_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, which: str, change: Change, message: str
 ) -> None:
     cache, rows = tmp_path / "cache", make_rows(range(3))
     path = store(cache, rows)
@@ -76,7 +76,7 @@ def test_load_what_others_can_change_is_not_used_and_said_once(
     assert found.load(KEY, list(rows)) == {}
     assert found.load(KEY, list(rows)) == {}
     (warning,) = warnings_in(caplog)
-    assert told in warning
+    assert message in warning
     assert "CLSBENCH_CACHE" in warning
     assert found.problems == [warning]
     assert path.exists()
@@ -103,7 +103,7 @@ def test_load_rows_that_another_user_scaled_are_not_used(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o002, 0o077])
-def test_store_makes_files_and_folders_for_the_user_alone(tmp_path: Path, umask: int) -> None:
+def test_store_creates_files_and_folders_only_the_user_can_read(tmp_path: Path, umask: int) -> None:
     rows = make_rows(range(3))
     before = os.umask(umask)
     try:

@@ -519,7 +519,7 @@ def test_the_rows_of_a_pooling_that_reads_padding_are_others(outcomes: dict[str,
 @pytest.mark.parametrize(
     ("axis", "from_cut"), [("pooling", 6), ("backbone", 1), ("head", 7), ("dataset", 7)]
 )
-def test_the_identity_of_a_component_is_in_the_key_where_it_plays_a_part(
+def test_prefix_key_contains_the_identities_of_deciding_components(
     outcomes: dict[str, Outcome], axis: str, from_cut: int, changed: dict[str, Any]
 ) -> None:
     outcome, mean = outcomes["mean:include_padding=true"], experiment("mean:include_padding=true")
@@ -531,7 +531,7 @@ def test_the_identity_of_a_component_is_in_the_key_where_it_plays_a_part(
     assert [cut for cut in range(1, 7) if key(cut) != other(cut)] == list(range(from_cut, 7))
 
 
-def test_the_options_of_a_pooling_are_in_the_key(outcomes: dict[str, Outcome]) -> None:
+def test_prefix_key_contains_the_options_of_a_pooling(outcomes: dict[str, Outcome]) -> None:
     outcome = outcomes["mean:include_padding=true"]
     made = [experiment(text) for text in ("mean:include_padding=true", "mean")]
     for cut, different in ((3, 1), (6, 2)):

@@ -66,13 +66,13 @@ def test_contenders_take_turns_in_alternating_order() -> None:
     assert (result.rounds, result.quiet_rounds, result.dropped) == (4, 4, 0)
 
 
-def test_a_turn_lasts_long_enough_to_show_the_load() -> None:
+def test_race_turn_lasts_long_enough_to_measure_the_load() -> None:
     result = timed_race({"a": lasting(0.002)}, RaceRules(2, 60, 0.1, 0.03))
     assert [sample.calls for sample in result.samples] == [15, 15]
     assert all(sample.seconds == pytest.approx(0.002) for sample in result.samples)
 
 
-def test_a_slow_first_call_does_not_make_short_turns() -> None:
+def test_race_slow_first_call_does_not_make_short_turns() -> None:
     called = 0
 
     def slow_at_first(clock: Clock) -> None:
@@ -89,7 +89,7 @@ def test_a_race_ends_with_its_budget() -> None:
     assert 6 <= result.rounds <= 20
 
 
-def test_disturbed_turns_are_dropped_and_counted() -> None:
+def test_race_disturbed_turns_are_dropped_and_counted() -> None:
     clock = Clock()
     load = ScriptedLoad([0.0, 1.0, 0.0, 0.0, 0.0])
     call = functools.partial(lasting(1.0), clock)
@@ -154,11 +154,11 @@ def test_the_control_compares_a_round_with_the_next() -> None:
         (Look(0.0, 1.0, 0.0), math.inf),
     ],
 )
-def test_foreign_cores_are_what_others_used_in_the_meantime(after: Look, cores: float) -> None:
+def test_load_meter_foreign_cores_are_those_used_by_others(after: Look, cores: float) -> None:
     assert LoadMeter().foreign_cores(Look(0.0, 0.0, 0.0), after) == cores
 
 
-def test_the_counters_of_a_look_never_go_back() -> None:
+def test_load_meter_counters_never_decrease() -> None:
     meter = LoadMeter()
     before = meter.look()
     sum(range(100_000))

@@ -66,7 +66,7 @@ def test_a_backward_pass_that_nobody_waited_for_is_caught() -> None:
         watch.seconds(forward_and_backward, 1)
 
 
-def test_a_sleep_is_never_measured_as_shorter() -> None:
+def test_stopwatch_sleep_is_never_measured_as_shorter() -> None:
     for watch in (HostStopwatch(), QueueStopwatch(lambda: None), stopwatch(torch.device("cpu"))):
         assert watch.seconds(lambda: time.sleep(0.02), 3) >= 0.06
 

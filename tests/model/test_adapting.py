@@ -74,11 +74,13 @@ def test_apply_adapter_that_renames_parameters_is_refused_with_the_names(
     number = len(list(classifier.backbone.parameters()))
     with pytest.raises(clsbench.PluginError) as refused:
         apply_adapter(Wraps(alias=alias), classifier)
-    told = str(refused.value)
-    assert f"the adapter Wraps renames or removes 12 of the backbone's {number} parameters" in told
-    assert "trf_blocks.0.att.W_query.weight, trf_blocks.0.att.W_query.bias" in told
-    assert "and 9 more" in told
-    assert "wrapper.weight = wrapped.weight" in told
+    message = str(refused.value)
+    assert (
+        f"the adapter Wraps renames or removes 12 of the backbone's {number} parameters" in message
+    )
+    assert "trf_blocks.0.att.W_query.weight, trf_blocks.0.att.W_query.bias" in message
+    assert "and 9 more" in message
+    assert "wrapper.weight = wrapped.weight" in message
 
 
 def test_apply_adapter_that_removes_parameters_is_refused() -> None:

@@ -112,7 +112,7 @@ class TwoBlocks(nn.Module):
 
 
 @pytest.mark.parametrize("make", SHARING)
-def test_tensors_that_share_memory_are_restored_shared(
+def test_restore_tensors_that_share_memory_stay_shared(
     tmp_path: Path, make: Callable[[], tuple[Buffers, Buffers]]
 ) -> None:
     module = TwoBlocks(make)
@@ -162,13 +162,13 @@ def test_a_parameter_that_is_the_memory_of_another_tensor_is_restored(
         assert torch.equal(again.state_dict()[name], tensor), name
 
 
-def test_a_buffer_that_two_modules_share_is_stored_once(tmp_path: Path) -> None:
+def test_stored_state_buffer_shared_by_two_modules_is_stored_once(tmp_path: Path) -> None:
     assert stored_state(TwoBlocks(shared), frozenset()).keys() == {
         "first.mask", "first.row", "second.row",
     }  # fmt: skip
 
 
-def test_buffers_that_came_apart_on_another_device_are_stored_and_loaded(tmp_path: Path) -> None:
+def test_restore_buffers_no_longer_shared_are_stored_and_loaded(tmp_path: Path) -> None:
     """A move to another device or dtype copies a shared buffer once for each module."""
     module = TwoBlocks(shared).double()
     save_classifier(module, frozenset(), tmp_path)
@@ -181,7 +181,7 @@ def test_buffers_that_came_apart_on_another_device_are_stored_and_loaded(tmp_pat
 
 
 class OwnState(nn.Module):
-    """A module with a state that is no tensor."""
+    """A module with a state that is not a tensor."""
 
     def get_extra_state(self) -> str:
         return "anything"
@@ -197,22 +197,22 @@ def quantized() -> Tensor:
 
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (sparse, r"buffer in the .* \(torch\.sparse_coo\), cannot be stored"),
         (quantized, r"torch\.qint8 .*cannot be stored"),
     ],
 )
-def test_what_cannot_be_stored_is_refused_before_training(
-    make: Callable[[], Tensor], told: str
+def test_run_state_that_cannot_be_stored_is_refused_before_training(
+    make: Callable[[], Tensor], message: str
 ) -> None:
     module = nn.Linear(2, 2)
     module.register_buffer("buffer", make())
-    with pytest.raises(PluginError, match=told):
+    with pytest.raises(PluginError, match=message):
         refuse_what_cannot_be_stored(module, frozenset())
 
 
-def test_a_state_that_is_no_tensor_is_refused_before_training() -> None:
+def test_run_state_that_is_not_a_tensor_is_refused_before_training() -> None:
     with pytest.raises(PluginError, match="holds _extra_state, a str and no tensor"):
         refuse_what_cannot_be_stored(OwnState(), frozenset())
 
@@ -243,7 +243,7 @@ def rewrite(directory: Path, metadata: dict[str, Any] | None = None, **changes: 
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"_2__weight": torch.zeros(3, 3)}, r"2\.weight is float32 \(3, 3\), in the classifier "),
         ({"_2__weight": torch.zeros(2, 3, dtype=torch.int64)}, r"2\.weight is int64 \(2, 3\)"),
@@ -257,10 +257,10 @@ def rewrite(directory: Path, metadata: dict[str, Any] | None = None, **changes: 
     ],
 )
 def test_restore_tensors_that_do_not_fit_are_refused_by_name(
-    tmp_path: Path, changes: dict[str, Any], told: str
+    tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     rewrite(tmp_path, **changes)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         restore(classifier(), FACTS, tmp_path)
 
 
@@ -296,7 +296,7 @@ def test_restore_frozen_weights_that_are_not_finite_are_refused(tmp_path: Path) 
         ("frozen_sha256", 5),
     ],
 )
-def test_restore_facts_of_an_older_file_are_held_against_the_record(
+def test_restore_older_file_is_checked_against_the_record(
     tmp_path: Path, name: str, value: object
 ) -> None:
     facts = msgspec.to_builtins(FACTS._asdict())
@@ -308,7 +308,7 @@ def test_restore_facts_of_an_older_file_are_held_against_the_record(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\0" * 100, b"\xff" * 8, b'{"a":' * 1000])
-def test_restore_what_is_no_classifier_is_named(tmp_path: Path, content: bytes | None) -> None:
+def test_restore_other_file_is_refused_by_name(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / CLASSIFIER_FILE).write_bytes(content)
     with pytest.raises(UsageError, match=r"classifier\.safetensors"):

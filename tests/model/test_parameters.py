@@ -72,7 +72,7 @@ def test_refuse_non_finite_names_the_parameter(dtype: torch.dtype, value: str) -
 
 
 def test_refuse_non_finite_large_numbers_and_masks_are_accepted() -> None:
-    """A sum that overflows is no number that is not finite; a mask in a buffer may be infinite."""
+    """A sum may overflow although every number is finite; a mask in a buffer may be infinite."""
     module = nn.Linear(3, 4)
     module.register_buffer("mask", torch.full((3, 3), float("-inf")))
     with torch.no_grad():

@@ -77,7 +77,7 @@ def shown(made: BenchReport, width: int = 120) -> str:
     return file.getvalue()
 
 
-def test_a_sweep_is_one_table_with_the_values_of_a_phase_together() -> None:
+def test_print_bench_sweep_is_one_table_grouped_by_phase() -> None:
     points = {
         value: [measurement("forward", 1e-3 * n), measurement("train step", 2e-3 * n)]
         for n, value in enumerate(("16", "32"), 1)
@@ -91,7 +91,7 @@ def test_a_sweep_is_one_table_with_the_values_of_a_phase_together() -> None:
     assert lines == [[phase, value] for phase in words for value in points]
 
 
-def test_the_csv_file_and_the_table_count_the_same_samples(tmp_path: Path) -> None:
+def test_bench_csv_and_table_count_the_same_samples(tmp_path: Path) -> None:
     made = report(None, {"": [measurement("forward", 1e-3, quiet=7, dropped=5)]})
     write_csv(made, tmp_path / "x.csv")
     [row] = csv.DictReader((tmp_path / "x.csv").open())
@@ -99,7 +99,7 @@ def test_the_csv_file_and_the_table_count_the_same_samples(tmp_path: Path) -> No
     assert "5 dropped" in shown(made)
 
 
-def test_a_report_without_measurements_has_no_table_and_says_why() -> None:
+def test_print_bench_without_measurements_prints_the_reasons_and_no_table() -> None:
     left_out = (NotApplicable("prefix", "embeddings trains"),)
     made = report("train.lr", {"1": [], "2": []}, left_out=left_out)
     assert not made.measured_anything()

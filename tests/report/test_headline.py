@@ -51,7 +51,8 @@ def sentence(folder: Path, *accuracies: float, baselines: tuple[float, ...] = (0
             (0.99, 0.98, 0.6),
             (0.5, 0.8),
             "No single row wins: row 1 (t1) has the highest accuracy, 99.00 %, but 1 other row is "
-            f"not shown to be worse; it is significantly better than {TFIDF} (80.00 % in 0.40 s).",
+            "not significantly worse; it is significantly better than "
+            f"{TFIDF} (80.00 % in 0.40 s).",
         ),
         (
             (0.99,),
@@ -79,19 +80,19 @@ def test_headline_says_what_to_use(
     assert sentence(tmp_path, *accuracies, baselines=baselines) == expected
 
 
-def test_headline_of_runs_calls_a_single_experiment_by_its_name(tmp_path: Path) -> None:
+def test_headline_of_runs_single_experiment_is_named(tmp_path: Path) -> None:
     make_figures(tmp_path, [Row(accuracy=0.99, seeds=(1, 2))])
-    told = headline_of_runs(scan(tmp_path).runs).sentence
-    assert told.startswith("Use gpt2-sms-spam: 99.00 %; it is significantly better than TF-IDF")
+    message = headline_of_runs(scan(tmp_path).runs).sentence
+    assert message.startswith("Use gpt2-sms-spam: 99.00 %; it is significantly better than TF-IDF")
 
 
 def test_headline_of_runs_without_baselines_gives_the_accuracy(tmp_path: Path) -> None:
     make_figures(tmp_path, [Row(accuracy=0.99)], baselines=())
-    told = headline_of_runs(scan(tmp_path).runs).sentence
-    assert told == "Use gpt2-sms-spam: 99.00 %; no baseline was run beside it."
+    message = headline_of_runs(scan(tmp_path).runs).sentence
+    assert message == "Use gpt2-sms-spam: 99.00 %; no baseline was run beside it."
 
 
-def test_baselines_that_differ_by_seed_are_compared_by_seed(tmp_path: Path) -> None:
+def test_compare_runs_baselines_that_differ_by_seed_are_compared_by_seed(tmp_path: Path) -> None:
     figures = make_figures(tmp_path, [Row(accuracy=0.99, seeds=(1, 2))])
     assert figures.comparison is not None
     assert [each.seeds for each in baselines(figures.comparison)] == [(), ()]

@@ -49,7 +49,7 @@ def test_texts_are_broken_behind_marks(text: str, width: int, lines: list[str] |
 
 
 @pytest.mark.parametrize("width", [20, 30, 34, 36, 50, 60, 80, 200])
-def test_table_figures_are_whole_whatever_the_width(width: int) -> None:
+def test_table_numbers_are_never_cut_at_any_width(width: int) -> None:
     text = drawn(width)
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text

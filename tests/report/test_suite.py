@@ -91,7 +91,7 @@ def test_comparison_has_headers_at_every_width(figures: SuiteFigures, width: int
     assert {"second", "against", "first", "difference", "Holm"} <= set(tables[1])
 
 
-def test_times_with_other_numbers_of_threads_are_not_compared_without_a_note(
+def test_timing_notes_different_numbers_of_threads_are_reported(
     tmp_path: Path,
 ) -> None:
     two = make_record().environment
@@ -101,7 +101,7 @@ def test_times_with_other_numbers_of_threads_are_not_compared_without_a_note(
     figures = make_figures(tmp_path, rows)
     cpu = two.device_name
     note = (
-        f"Times cannot be compared, since they were measured on {cpu}, 2 threads (row 1 and row 3)"
+        f"Times are not comparable: they were measured on {cpu}, 2 threads (row 1 and row 3)"
         f"; {cpu}, 1 thread (row 2)."
     )
     for lines in (suite_lines(figures, 1000), comparison_lines(figures, 1000)):

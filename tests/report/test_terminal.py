@@ -285,7 +285,7 @@ def test_many_classes_stay_readable(count: int, width: int) -> None:
             assert re.search(" +".join(map(str, row)), text)
 
 
-def test_what_balancing_drops_is_shown_before_and_after_a_run() -> None:
+def test_run_shows_before_and_after_what_balancing_drops() -> None:
     dropped = {"billing": 150, "technical": 60}
     record = make_record()
     assert record.data is not None
@@ -306,7 +306,7 @@ def test_what_balancing_drops_is_shown_before_and_after_a_run() -> None:
     assert "left out" not in show(lambda console: print_plan(console, PLAN))
 
 
-def test_a_dry_run_shows_the_warnings() -> None:
+def test_dry_run_shows_the_warnings() -> None:
     record = make_record(status="planned", warnings=("the labels look odd",))
     assert "warning: the labels look odd" in show(lambda console: print_dry_run(console, record))
 
@@ -460,11 +460,11 @@ def test_adapter_note_names_the_stages_that_train_beside_the_adapter(
     assert note is None if said is None else note is not None and said in note
 
 
-def test_the_plan_says_that_the_backbone_trains_beside_an_adapter() -> None:
+def test_plan_notes_that_the_backbone_trains_beside_an_adapter() -> None:
     parts = {**PLAN.components, "adapter": "lora:r=8,alpha=8.0"}
     stages = ("block.11", "final_norm", "adapter", "head")
     plan = msgspec.structs.replace(PLAN, components=parts, trained_stages=stages)
-    told = "besides the adapter lora, parameters of the backbone's block.11 and final_norm"
-    assert told in flat(show(lambda console: print_plan(console, plan)))
+    message = "besides the adapter lora, parameters of the backbone's block.11 and final_norm"
+    assert message in flat(show(lambda console: print_plan(console, plan)))
     alone = msgspec.structs.replace(plan, trained_stages=stages[2:])
     assert "besides" not in flat(show(lambda console: print_plan(console, alone)))

@@ -163,14 +163,14 @@ HEADER = "split,row,label,probability_ham,probability_spam\n"
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "has no answers to the test texts"),
         (HEADER, "has no answers"),
         (HEADER + "test,1,ham,1.0\n", "could not convert string to float: ''"),
         (HEADER + "test,1,ham,1.0,0.0,0.0\n", "is damaged: Error tokenizing data"),
         ("split,row,label,probability_ham\ntest,1,ham,1.0\n", "its columns are probability_ham;"),
-        (HEADER + "test,1,eggs,0.5,0.5\n", "there is no class 'eggs'"),
+        (HEADER + "test,1,eggs,0.5,0.5\n", "unknown class 'eggs'"),
         (HEADER + "test,1,ham,abc,0.5\n", "is damaged: could not convert"),
         (HEADER + "test,one,ham,0.5,0.5\n", "the row 'one' is not a place in the corpus of 5,572"),
         ("a,b\n1,2\n", "its header is a, b"),
@@ -178,12 +178,12 @@ HEADER = "split,row,label,probability_ham,probability_spam\n"
         ("\0\0\0", "is damaged"),
     ],
 )
-def test_what_is_damaged_is_named(tmp_path: Path, content: str | None, told: str) -> None:
+def test_what_is_damaged_is_named(tmp_path: Path, content: str | None, message: str) -> None:
     run = make_run(tmp_path)
     (tmp_path / "predictions.csv").unlink()
     if content is not None:
         (tmp_path / "predictions.csv").write_text(content)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         read_answers(run)
 
 
@@ -216,7 +216,7 @@ def repeat_a_line(lines: list[list[str]]) -> None:
 
 EDITS = {
     "reversed header": (reverse_header, "its columns are probability_spam, probability_ham"),
-    "reversed columns": (reverse_columns, "test answers in it are correct; record.json has"),
+    "reversed columns": (reverse_columns, "its test predictions do not match"),
     "probability 5": (change({3: "5", 4: "-4"}), "the probabilities of row 8 are 5.0, -4.0"),
     "sum 1.2": (change({3: "0.7", 4: "0.5"}), "with the sum 1"),
     "infinite": (change({3: "inf"}), "the probabilities of row 8 are inf"),
@@ -226,21 +226,21 @@ EDITS = {
     "negative row": (change({1: "-1"}), "the row '-1' is not a place"),
     "row beyond the corpus": (change({1: "5572"}), "the row '5572' is not a place"),
     "a row in other digits": (change({1: "٣"}), "is not a place"),
-    "a line less": (drop_a_line, "of 3 test answers in it are correct; record.json has . of 4"),
-    "a line more": (repeat_a_line, "of 5 test answers in it"),
-    "another split": (change({0: "tset"}), "of 3 test answers in it"),
+    "a line less": (drop_a_line, "of 3 are correct; recorded: . of 4"),
+    "a line more": (repeat_a_line, "of 5 are correct; recorded"),
+    "another split": (change({0: "tset"}), "of 3 are correct; recorded"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", EDITS)
 @pytest.mark.parametrize("with_hashes", [False, True])
-def test_predictions_that_disagree_with_the_record_are_damaged(
+def test_read_answers_predictions_that_disagree_with_the_record_are_damaged(
     tmp_path: Path, case: str, with_hashes: bool
 ) -> None:
     run = make_run(tmp_path)
     run = sealed(run) if with_hashes else run
     read_answers(run)
-    edit, told = EDITS[case]
+    edit, message = EDITS[case]
     rewrite(tmp_path / "predictions.csv", edit)
     with pytest.raises(UsageError) as refused:
         read_answers(run)
@@ -248,7 +248,7 @@ def test_predictions_that_disagree_with_the_record_are_damaged(
     if with_hashes:
         assert "its content has changed since the run stored it" in str(refused.value)
     else:
-        assert re.search(told, str(refused.value))
+        assert re.search(message, str(refused.value))
 
 
 @pytest.mark.parametrize("change", [{"correct": -1}, {"accuracy": 0.99}, {"n": 5}])
@@ -264,35 +264,35 @@ def test_figures_of_a_record_that_disagree_with_each_other_are_not_believed(
 
 
 @pytest.mark.parametrize(
-    ("edit", "told"),
+    ("edit", "message"),
     [
-        (drop_a_line, "holds other texts than predictions.csv"),
-        (change({1: "6"}), "holds other texts than predictions.csv"),
-        (change({3: "eggs"}), "there is no class 'eggs'"),
-        (lambda lines: lines[0].__setitem__(3, "other"), "its columns are other; by record.json"),
+        (drop_a_line, "its texts are not those in predictions.csv"),
+        (change({1: "6"}), "its texts are not those in predictions.csv"),
+        (change({3: "eggs"}), "unknown class 'eggs'"),
+        (lambda lines: lines[0].__setitem__(3, "other"), "its columns are other; expected"),
         (lambda lines: lines[-1].__setitem__(3, {"ham": "spam", "spam": "ham"}[lines[-1][3]]),
-         "test answers of majority in it are correct"),
+         "test predictions of majority do not match"),
     ],
 )  # fmt: skip
-def test_baselines_that_disagree_with_the_record_are_damaged(
-    tmp_path: Path, edit: Edit, told: str
+def test_read_answers_baselines_that_disagree_with_the_record_are_damaged(
+    tmp_path: Path, edit: Edit, message: str
 ) -> None:
     run = make_run(tmp_path, sizes=(3, 2, 40))
     rewrite(tmp_path / "baselines.csv", edit)
-    with pytest.raises(UsageError, match=told) as refused:
+    with pytest.raises(UsageError, match=message) as refused:
         read_answers(run)
     assert f"{tmp_path / 'baselines.csv'} is damaged: " in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["predictions.csv", "baselines.csv"])
-def test_a_file_that_the_record_knows_and_that_is_gone_is_missed(tmp_path: Path, name: str) -> None:
+def test_read_answers_missing_file_in_the_record_is_an_error(tmp_path: Path, name: str) -> None:
     run = sealed(make_run(tmp_path))
     (tmp_path / name).unlink()
-    with pytest.raises(UsageError, match=f"has lost its {name}"):
+    with pytest.raises(UsageError, match=f"{name} is missing from the run"):
         read_answers(run)
 
 
-def test_baselines_of_a_version_that_kept_none_are_not_missed(tmp_path: Path) -> None:
+def test_read_answers_older_run_without_baselines_is_read(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     (tmp_path / "baselines.csv").unlink()
     assert read_answers(run).baselines == {}

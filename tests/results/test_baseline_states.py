@@ -72,7 +72,7 @@ def test_a_baseline_that_is_not_stored_is_refused_with_those_that_are(
     assert said in str(error.value)
 
 
-def test_a_run_without_states_says_so(tmp_path: Path) -> None:
+def test_read_state_run_without_states_is_refused(tmp_path: Path) -> None:
     write_states(tmp_path, {})
     run = StoredRun(tmp_path, make_record())
     assert stored_baselines(run) == []
@@ -83,11 +83,11 @@ def test_a_run_without_states_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("state", "said"),
     [
-        ([1], "gives list, expected a mapping"),
+        ([1], "returns list, expected a mapping"),
         ({1: 2}, "expected a mapping with text as keys"),
-        ({"x": math.nan}, "'x', a value that JSON does not hold"),
-        ({"x": (1, 2)}, "'x', a value that JSON does not hold"),
-        ({"x": object()}, "'x', a value that JSON does not hold"),
+        ({"x": math.nan}, "'x', a value that JSON cannot represent"),
+        ({"x": (1, 2)}, "'x', a value that JSON cannot represent"),
+        ({"x": object()}, "'x', a value that JSON cannot represent"),
         ({"x": functools.reduce(lambda inner, _: [inner], range(99), 1)}, "'x', a value that"),
         ({"x": np.array(["a"])}, "'x', an array of <U1, expected numbers"),
         ({"x": np.array([1, None])}, "'x', an array of object, expected numbers"),
@@ -95,7 +95,7 @@ def test_a_run_without_states_says_so(tmp_path: Path) -> None:
         ({"x": np.array([1.0, np.inf])}, "'x', an array with numbers that are not finite"),
     ],
 )
-def test_what_cannot_be_stored_is_named(state: object, said: str) -> None:
+def test_state_problem_names_what_cannot_be_stored(state: object, said: str) -> None:
     assert said in (state_problem(state) or "")
     assert state_problem(STATE) is None
 
@@ -122,7 +122,7 @@ def other_arrays(folder: Path, arrays: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_a_damaged_state_is_refused_by_name(
+def test_read_state_damaged_file_is_refused_by_name(
     run: StoredRun, damage: Callable[[Path], object], file: str
 ) -> None:
     damage(run.path)

@@ -167,15 +167,15 @@ def test_seeds_of_one_side_alone_take_no_part_and_are_told(tmp_path: Path) -> No
 def test_runs_on_other_texts_are_refused(tmp_path: Path) -> None:
     one = stored(tmp_path, "one", range(3), fingerprint="1")
     other = stored(tmp_path, "other", range(3), texts=splits(50), fingerprint="2")
-    with pytest.raises(UsageError, match="they did not answer the same test texts"):
+    with pytest.raises(UsageError, match="they were evaluated on different test texts"):
         compare_runs([one, other])
     data = msgspec.structs.replace(one.record.data, sha256="f" * 64)
     changed = one._replace(record=msgspec.structs.replace(one.record, data=data))
-    with pytest.raises(UsageError, match="test texts ffffffff"):
+    with pytest.raises(UsageError, match="hash ffffffff"):
         compare_runs([one, changed])
 
 
-def test_runs_with_the_same_test_texts_and_other_training_texts_are_compared(
+def test_compare_runs_with_the_same_test_and_other_training_texts_are_compared(
     tmp_path: Path,
 ) -> None:
     data = make_record().data
@@ -205,7 +205,7 @@ def test_runs_with_the_same_test_texts_and_other_training_texts_are_compared(
     assert mistakes({"1": first, "3": other}).texts == TEXTS
 
 
-def test_a_run_of_an_older_version_shares_its_texts_with_those_of_the_same_splits(
+def test_texts_keys_older_run_shares_its_key_with_runs_of_the_same_splits(
     tmp_path: Path,
 ) -> None:
     old = stored(tmp_path, "old", range(3), fingerprint="old")
@@ -219,7 +219,7 @@ def test_a_run_of_an_older_version_shares_its_texts_with_those_of_the_same_split
         for name, sha256 in (("new", data.sha256), ("other", "cd" * 32))
     )  # fmt: skip
     assert len(compare_runs([old, new, other]).contenders) == 3
-    with pytest.raises(UsageError, match="they did not answer the same test texts"):
+    with pytest.raises(UsageError, match="they were evaluated on different test texts"):
         compare_runs([old, other])
 
 

@@ -142,7 +142,7 @@ def test_a_run_from_elsewhere_is_adopted_whole(tmp_path: Path) -> None:
         (NAME, {"": b""}, "''"),
         ("../outside", {}, "'../outside'"),
         ("a/b", {}, "'a/b'"),
-        (NAME, {}, "there is no record.json"),
+        (NAME, {}, "record.json is missing"),
         (NAME, {"record.json": b"{"}, "damaged"),
     ],
 )
@@ -448,7 +448,7 @@ def test_damage_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     assert "older clsbench" in reasons["older"]
     assert "status" in reasons["type"]
     assert "no schema_version" in reasons["unversioned"]
-    assert "no record.json" in reasons["lost"]
+    assert "record.json is missing" in reasons["lost"]
     assert "remove it" in reasons.pop("abandoned")
     for path, reason in found.damaged[:-1]:
         with pytest.raises(UsageError, match=re.escape(reason)):
@@ -480,7 +480,7 @@ def test_fields_of_tomorrow_do_not_hinder_reading(tmp_path: Path) -> None:
     assert read_record(tmp_path / "record.json") == record
 
 
-def test_a_record_without_the_fields_of_today_reads_with_their_defaults(tmp_path: Path) -> None:
+def test_record_without_new_fields_is_read_with_defaults(tmp_path: Path) -> None:
     tree = msgspec.to_builtins(make_record(working_directory="/somewhere"))
     del tree["working_directory"], tree["data"]["dropped"]
     (tmp_path / "record.json").write_text(json.dumps(tree))
@@ -537,7 +537,7 @@ def test_find_run_latest_of_damaged_runs_alone_is_refused(tmp_path: Path) -> Non
     damaged = tmp_path / "20261121T100000Z-gpt2-sms-spam-dddddddd"
     damaged.mkdir()
     (damaged / "record.json").write_bytes(b'{"a":' * 100_000)
-    with pytest.raises(UsageError, match=r"no record in .* can be used"):
+    with pytest.raises(UsageError, match=r"every record in .* is damaged"):
         find_run(tmp_path, "latest")
 
 

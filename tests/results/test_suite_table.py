@@ -188,7 +188,7 @@ def test_rows_are_called_by_what_tells_them_from_most(tmp_path: Path) -> None:
     assert two == ["last-blocks:n=1", "all"]
 
 
-def test_rows_that_are_no_known_experiment_are_titled_by_their_choices(tmp_path: Path) -> None:
+def test_names_of_modified_rows_are_their_choices(tmp_path: Path) -> None:
     head_only = {"name": "head-only"}
     specs = [
         make_spec(),
@@ -218,7 +218,7 @@ def test_runs_on_other_texts_are_refused_and_the_most_common_chosen(tmp_path: Pa
     assert record.data is not None
     data = msgspec.structs.replace(record.data, sha256="cd" * 32)
     other = StoredRun(runs[0].path, msgspec.structs.replace(record, data=data))
-    with pytest.raises(UsageError, match="did not answer the same test texts"):
+    with pytest.raises(UsageError, match="evaluated on different test texts"):
         rows_of_runs([other, *runs[1:]])
     assert sharing_texts([other, *runs[1:]]) == runs[1:]
     assert sharing_texts([]) == []

@@ -72,14 +72,14 @@ def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
     return all(map(torch.equal, one, other))
 
 
-def test_a_batch_that_is_wholly_ignored_has_loss_0_and_makes_no_step() -> None:
+def test_fit_wholly_ignored_batch_has_loss_0_and_makes_no_step() -> None:
     weights, losses = train_batches([(0, 1), (2, 5), (3, 4), (2, 5)], ignore_index=2)
     assert losses[1] == losses[3] == 0.0
     assert min(losses[0], losses[2]) > 0
     assert same(weights, train_batches([(0, 1), (3, 4)])[0])  # not even weight decay
 
 
-def test_a_window_of_accumulation_steps_if_one_of_its_batches_counts() -> None:
+def test_fit_accumulation_window_with_one_counted_batch_makes_a_step() -> None:
     batches = [(0, 1), (2, 5), (2, 5), (2, 5), (2, 5), (3, 4)]
     weights, losses = train_batches(batches, ignore_index=2, accumulation=2)
     assert losses[1:5] == [0.0] * 4
@@ -89,6 +89,6 @@ def test_a_window_of_accumulation_steps_if_one_of_its_batches_counts() -> None:
     assert same(weights, train_batches(batches[:2] + batches[4:], 2, accumulation=2)[0])
 
 
-def test_an_index_that_is_no_class_changes_nothing() -> None:
+def test_fit_ignored_index_beyond_the_classes_changes_nothing() -> None:
     batches = [(0, 1), (2, 5), (3, 4)]
     assert same(train_batches(batches)[0], train_batches(batches, ignore_index=50256)[0])

@@ -61,7 +61,7 @@ def score(baseline: clsbench.Baseline, seed: int) -> ScoredBaseline:
 
 
 @pytest.mark.parametrize("where", ["build", "fit", "predict"])
-def test_a_baseline_that_draws_random_numbers_depends_on_the_seed_alone(where: str) -> None:
+def test_score_baseline_random_estimator_depends_only_on_the_seed(where: str) -> None:
     found = []
     for before, seed in ((1, 123), (2, 123), (3, 124)):
         random.seed(before)
@@ -83,7 +83,7 @@ class Seedless(clsbench.Baseline, frozen=True):
         return Guessing("nowhere", 0)
 
 
-def test_a_baseline_whose_build_takes_no_seed_is_refused_by_name() -> None:
+def test_score_baseline_build_without_seed_is_refused_by_name() -> None:
     with pytest.raises(PluginError, match=r"drawing: its method build\(\) .* build\(self, seed\)"):
         score(Seedless(), 123)
 
@@ -128,13 +128,13 @@ class OneWay(Storing, frozen=True):
 @pytest.mark.parametrize(
     ("baseline", "said"),
     [
-        (Storing("nan"), "'value', a value that JSON does not hold as it is"),
+        (Storing("nan"), "'value', a value that JSON cannot represent exactly"),
         (Storing("raises"), "KeyError: 'lost'"),
-        (Storing("other"), "restored from its state it predicts other classes"),
+        (Storing("other"), "restored from its state, it predicts other classes"),
         (OneWay(), "has no method from_state()"),
     ],
 )
-def test_a_baseline_whose_state_does_not_bring_it_back_is_not_stored(
+def test_score_baseline_state_that_does_not_restore_is_not_stored(
     baseline: clsbench.Baseline, said: str
 ) -> None:
     scored = score(baseline, 1)
@@ -143,7 +143,7 @@ def test_a_baseline_whose_state_does_not_bring_it_back_is_not_stored(
     assert scored.result.metrics.test.n == 64
 
 
-def test_a_baseline_with_a_state_is_stored_and_one_without_is_not() -> None:
+def test_run_stores_only_baselines_with_a_state() -> None:
     assert score(Storing(), 1).state == {"value": 1}
     without = score(Drawing(), 1)
     assert without.state is None

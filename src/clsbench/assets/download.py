@@ -47,10 +47,10 @@ SLACK_BYTES = 1 << 20
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How patient downloads are, however long they take as long as something arrives.
 
-    ``startup_seconds``: how long a download's process may take to start. ``stall_seconds``:
-    without a new byte, a source counts as not answering. ``silence_seconds``: without a new byte
-    from anywhere, everything is given up. ``rounds``: how often each source is asked; between two
-    rounds there is a pause, ``backoff_seconds`` at first and then doubling.
+    ``startup_seconds``: how long a download's process may take to start. ``stall_seconds``: after
+    this time without a new byte, a source counts as not responding. ``silence_seconds``: after this
+    time without a new byte from any source, all downloads are given up. ``rounds``: how often each
+    source is tried; the pause between two rounds is ``backoff_seconds`` at first, then doubles.
     """
 
     stall_seconds: float = 8.0

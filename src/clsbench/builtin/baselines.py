@@ -15,7 +15,7 @@ class Majority(clsbench.Baseline, frozen=True):
     """Always answers with the most frequent class of the training split."""
 
     def build(self, seed: int) -> MajorityClassifier:
-        """An estimator; the first class wins where two are equally frequent."""
+        """An estimator; of equally frequent classes it predicts the first."""
         return MajorityClassifier()
 
     def from_state(self, state: Mapping[str, Any]) -> MajorityClassifier:
@@ -31,11 +31,11 @@ class MajorityClassifier:
     """A scikit-learn style estimator that predicts one class."""
 
     def __init__(self, label: int | None = None) -> None:
-        """Hold the class, once it is known."""
+        """Start with a known class, or with none before ``fit``."""
         self.label = label
 
     def fit(self, texts: Sequence[str], labels: Sequence[int]) -> MajorityClassifier:
-        """Count the classes."""
+        """Find the most frequent class."""
         counts = Counter(map(int, labels))
         self.label = min(counts, key=lambda label: (-counts[label], label))
         return self
@@ -58,7 +58,7 @@ class TfidfLogreg(clsbench.Baseline, frozen=True):
     c: Annotated[
         Annotated[float, Meta(gt=0)] | Literal["auto"],
         Meta(
-            description="inverse strength of the regularization (C in scikit-learn); auto: by "
+            description="inverse regularization strength (C in scikit-learn); auto: chosen by "
             "cross-validation on the training split"
         ),
     ] = "auto"

@@ -81,7 +81,7 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
     ] = "utf-8"
 
     def default_split(self) -> clsbench.SplitName:
-        """The file's own, where a column says so."""
+        """``predefined`` if a column names the splits."""
         return "stratified" if self.split is None else "predefined"
 
     def user_files(self) -> tuple[Path, ...]:
@@ -89,7 +89,7 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
         return (Path(os.path.expanduser(self.path)),)
 
     def table_format(self, quoting: str) -> clsbench.TableFormat:
-        """As this file is read."""
+        """The format in which this file is read."""
         return clsbench.TableFormat(
             format=self.format,
             delimiter=self.delimiter,
@@ -111,7 +111,7 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
                 f"dataset 'csv': text, label and split name the columns {', '.join(columns)}; "
                 "each must be another one"
             )
-        if path.is_fifo():  # it is read more than once: at the run, at a report
+        if path.is_fifo():  # the file is read again for reports and predictions
             raise clsbench.UsageError(f"{path} is a pipe; name a regular file of labelled texts")
         table = clsbench.read_table(path, self.table_format(quoting), _setting)
         if not table.rows:
@@ -128,7 +128,7 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
 
 
 def _setting(name: str, value: str) -> str:
-    """How a setting of the format is written for this data set."""
+    """A setting of the format as written in the options of this data set."""
     return f"data.quoting={value}" if name == "quoting" else f"{name}={value}"
 
 
@@ -178,7 +178,7 @@ def _classes(table: clsbench.Table, column: str) -> tuple[tuple[str, ...], list[
 
 
 def _natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
-    """A sort key that takes numbers within words as numbers: ``2 stars`` before ``10 stars``."""
+    """A sort key that compares numbers within words by value: ``2 stars`` before ``10 stars``."""
     parts = re.split("([0-9]+)", name)
     numbers = (part.lstrip("0") for part in parts[1::2])  # possibly of thousands of digits
     key = [(0, part) for part in parts]

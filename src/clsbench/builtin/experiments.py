@@ -13,7 +13,7 @@ GPT2_SMS_SPAM = ExperimentSpec(
     backbone="gpt2:size=small",
     pooling="last-token",
     head="linear",
-    freezing="last-blocks:n=1",  # how to divide and balance the texts: as sms-spam suggests
+    freezing="last-blocks:n=1",  # split and balance: the defaults of sms-spam
     published=PublishedFigures(
         source="S. Raschka, Build a Large Language Model (From Scratch), chapter 6"
         " (ch06/01_main-chapter-code/ch06.ipynb)",

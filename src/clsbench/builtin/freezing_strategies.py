@@ -134,12 +134,12 @@ def clsbench_register_freezing_strategies() -> dict[str, type[clsbench.FreezingS
 
 @clsbench.hookimpl
 def clsbench_register_methods() -> dict[str, clsbench.Method]:
-    """The methods that freeze and add nothing."""
+    """The methods without an adapter."""
     return {
         "all": clsbench.Method(freezing="all", description="Train every parameter."),
         "last-block": clsbench.Method(
             freezing="last-blocks:n=1",
             description="Train the last block, the final norm and the head.",
         ),
-        "head-only": clsbench.Method(freezing="head-only", description="Train the head alone."),
+        "head-only": clsbench.Method(freezing="head-only", description="Train only the head."),
     }

@@ -46,6 +46,6 @@ def clsbench_register_methods() -> Mapping[str, clsbench.Method]:
         "lora": clsbench.Method(
             freezing="head-only",
             adapter="lora",
-            description="Train low-rank additions and the head; freeze the backbone.",
+            description="Train low-rank updates and the head; freeze the backbone.",
         )
     }

@@ -18,15 +18,15 @@ _CHARACTERS = 3
 """The longest sequence of characters that is a feature."""
 
 _CHARACTER_WEIGHTS = (1.0, 4.0)
-"""Candidates for the weight of single characters: the larger where they carry the signal."""
+"""Candidates for the weight of single characters; a larger one helps if they carry the signal."""
 
 _STRENGTHS = (1.0, 0.1, 10.0, 100.0, 1000.0)
-"""Candidates for C; the first wins where nothing tells them apart."""
+"""Candidates for C; the first is used if several have the same loss."""
 
 _SINGLE = "characters"
 _FOLDS = 3
 _MOST_VALIDATED = 2_000
-"""Texts that take part in the cross-validation: more do not change what it chooses."""
+"""The most texts in the cross-validation; more do not change its choice."""
 
 _MOST_WORK = 10_000_000
 """Features of these texts, times the scores of a text: bounds the time for long texts of many
@@ -48,16 +48,16 @@ class _Chosen(NamedTuple):
 class TfidfClassifier:
     """A scikit-learn style estimator on raw texts that can be fitted to any texts and labels.
 
-    Three groups of features, each scaled to length 1: words and sequences of up to ``ngrams`` of
-    them, single characters, and sequences of two or three characters. Characters keep their case.
+    Three groups of features, each scaled to unit length: n-grams of up to ``ngrams`` words, single
+    characters, and n-grams of two or three characters. Characters keep their case.
     With ``c="auto"``, C and the weight of the single characters are those with the smallest
     log-loss in a 3-fold cross-validation; ``seed`` shuffles the folds.
 
-    Where no text has a feature, or all have one class, it predicts the most frequent class.
+    If no text has a feature, or all have the same class, it predicts the most frequent class.
     """
 
     def __init__(self, ngrams: int, c: float | str, seed: int) -> None:
-        """Hold the options; nothing is learned yet."""
+        """Store the options."""
         self.ngrams = ngrams
         self.c = c
         self.seed = seed
@@ -68,7 +68,7 @@ class TfidfClassifier:
         self._intercepts = np.zeros(0)
 
     def fit(self, texts: Sequence[str], labels: Sequence[int]) -> TfidfClassifier:
-        """Learn the vocabulary, the weights of its features and the regression."""
+        """Fit the vocabulary, the IDF weights and the regression."""
         targets = np.asarray(labels, dtype=np.int64)
         self._classes, counts = np.unique(targets, return_counts=True)
         self._groups = dict(self._vectorizers(texts)) if len(self._classes) > 1 else {}
@@ -88,20 +88,20 @@ class TfidfClassifier:
         return self
 
     def predict(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """The class of each text (N,), the first one where several score alike."""
+        """The class of each text (N,), the first of those with equal scores."""
         if not self._groups:
             return np.full(len(texts), self._classes[self._intercepts.argmax()])
         features = {name: each.transform(texts) for name, each in self._groups.items()}
         scores = _joined(features, self._character_weight) @ self._coefficients.T
         scores += self._intercepts
-        if scores.shape[1] == 1:  # of two classes, the score of the second
+        if scores.shape[1] == 1:  # two classes: the score of the second
             places: NDArray[np.int64] = (scores[:, 0] > 0).astype(np.int64)
         else:
             places = scores.argmax(axis=1)
         return self._classes[places]
 
     def state(self) -> dict[str, Any]:
-        """What was learned, and the options that turn texts into features."""
+        """The fitted values, and the options that turn texts into features."""
         state: dict[str, Any] = {
             "ngrams": self.ngrams,
             "character_weight": self._character_weight,
@@ -118,7 +118,7 @@ class TfidfClassifier:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> TfidfClassifier:
-        """The fitted estimator of which :meth:`state` gave ``state``."""
+        """The fitted estimator whose :meth:`state` returned ``state``."""
         self = cls(state["ngrams"], "auto", 0)
         self._character_weight = state["character_weight"]
         self._classes = state["classes"]
@@ -132,7 +132,7 @@ class TfidfClassifier:
         return self
 
     def _vectorizers(self, texts: Sequence[str]) -> Iterator[tuple[str, Any]]:
-        """By name, for each group of which some text has a feature; none for blank texts."""
+        """By name, the groups of which some text has a feature; blank texts have none."""
         if not any(text.strip() for text in texts):
             return
         for name, vectorizer in _vectorizers(self.ngrams).items():
@@ -141,7 +141,7 @@ class TfidfClassifier:
                 yield name, vectorizer
 
     def _chosen(self, features: dict[str, Any], labels: NDArray[np.int64]) -> _Chosen:
-        """As given, else the candidate with the smallest log-loss on the texts held out."""
+        """The given C, or the candidate with the smallest log-loss on the held-out texts."""
         if self.c != "auto":
             return _Chosen(1.0, float(self.c))
         per_text = sum(each.nnz for each in features.values()) / len(labels)
@@ -162,7 +162,7 @@ class TfidfClassifier:
 def _vectorizers(ngrams: int) -> dict[str, Any]:
     return {
         "words": TfidfVectorizer(ngram_range=(1, ngrams), sublinear_tf=True),
-        # Not weighted by rarity: the few characters that tell classes apart may be frequent ones.
+        # Without IDF: the few characters that distinguish classes may be frequent ones.
         _SINGLE: TfidfVectorizer(
             analyzer="char", lowercase=False, sublinear_tf=True, use_idf=False
         ),
@@ -192,7 +192,7 @@ def _fitted(features: Any, labels: NDArray[np.int64], c: float) -> Any:
 def _log_loss(
     features: Any, labels: NDArray[np.int64], held_out: NDArray[np.bool_], c: float
 ) -> float:
-    """Summed over the texts held out; 0 where the others are of one class, whatever ``c``."""
+    """Summed over the held-out texts; 0 for any ``c`` if the other texts have one class."""
     if len(np.unique(labels[~held_out])) < 2 or not held_out.any():
         return 0.0
     regression = _fitted(features[~held_out], labels[~held_out], c)

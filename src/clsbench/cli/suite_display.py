@@ -231,17 +231,17 @@ class LiveSuite(SuiteDisplay):
             return plain(self.title(key), "dim"), title, Text("waiting", "dim"), ""
         if state.status == "running":
             progress = self.progress.get(key)
-            told = progress_text(progress) if progress is not None else "starting"
+            shown = progress_text(progress) if progress is not None else "starting"
             elapsed = duration(self._clock() - self.began[key])
-            return plain(self.title(key), "bold"), title, Text(told, "cyan"), elapsed
+            return plain(self.title(key), "bold"), title, Text(shown, "cyan"), elapsed
         styles = {"finished": "green", "stored": "green", "failed": "bold red"}
         words = {"stored": "in the store", "elsewhere": "done by another invocation"}
-        told = words.get(state.status, state.status)
+        shown = words.get(state.status, state.status)
         seconds = duration(self.seconds[key]) if key in self.seconds else ""
         return (
             plain(self.title(key)),
             title,
-            Text(told, styles.get(state.status, "yellow")),
+            Text(shown, styles.get(state.status, "yellow")),
             seconds,
         )
 

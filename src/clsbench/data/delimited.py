@@ -1,4 +1,4 @@
-"""Tables of texts in CSV, TSV and JSON Lines: the one reader for training and for prediction."""
+"""Read tables of texts in CSV, TSV and JSON Lines, for training and for prediction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from clsbench.errors import UsageError, closest_match_hint
 from clsbench.values import TableFormat
 
 FORMATS = {".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
-"""The format that a file's ending stands for; csv for any other."""
+"""The format of a file by its ending; csv for any other ending."""
 
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -36,9 +36,10 @@ class TableRow(NamedTuple):
 
 
 class Table:
-    """All rows and columns of a file. A column is checked when it is asked for.
+    """All rows and columns of a file. A column is checked when it is read.
 
-    ``columns`` stand in the order of the header, or in that in which JSON objects first name them.
+    ``columns`` are in the order of the header, or in the order in which they first occur in JSON
+    objects.
     """
 
     def __init__(
@@ -62,15 +63,15 @@ class Table:
         """The column that holds the texts; a missing value in JSON is an empty text.
 
         Raises:
-            UsageError: there is no such column, or a value in it is not text; names the line.
+            UsageError: the column is missing, or a value in it is not text; names the line.
         """
         return self._column(self.format.text, "text", numbers=False)
 
     def values(self, column: str, option: str) -> list[str]:
-        """Another column, whose numbers are given as text; ``option`` is what names it.
+        """Another column, with numbers converted to text; ``option`` is the setting that names it.
 
         Raises:
-            UsageError: there is no such column, or it holds arrays or objects; names the line.
+            UsageError: the column is missing, or holds arrays or objects; names the line.
         """
         return self._column(column, option, numbers=True)
 
@@ -99,15 +100,15 @@ class Table:
         names = [name if len(name) <= 40 else name[:39] + "…" for name in self.columns]
         hint = closest_match_hint(column, names)
         listed = "" if "choose from" in hint else f" Its columns: {', '.join(names)}"
-        message = f"there is no column {column!r}{hint}{listed}{self._other_format()}. "
+        message = f"column {column!r} not found{hint}{listed}{self._other_format()}. "
         raise self._error(
             line,
-            f"{message}The first line names the columns; name the right one by "
+            f"{message}The first line names the columns; choose one with "
             f"{self._setting(option, 'COLUMN')}",
         )
 
     def _other_format(self) -> str:
-        """What a header of one column suggests, if anything."""
+        """Advice if a header of one column suggests another format, else empty."""
         if len(self.columns) > 1:
             return ""
         (header,) = self.columns
@@ -145,8 +146,9 @@ class Table:
 def read_table(path: Path, format: TableFormat, setting: Setting = "{}={}".format) -> Table:
     """Read a whole file, all columns.
 
-    A blank line is a row with an empty text where the file has one column, else not a row. Rows of
-    a delimited file have as many fields as its header. ``setting`` words the advice in errors.
+    In a file with one column a blank line is a row with an empty text; otherwise it is skipped.
+    Each row of a delimited file must have as many fields as the header. ``setting`` formats the
+    settings that errors suggest.
 
     Raises:
         UsageError: the file cannot be read or is damaged; names the file and the line.
@@ -162,7 +164,8 @@ def read_table(path: Path, format: TableFormat, setting: Setting = "{}={}".forma
 # --- CSV and TSV --------------------------------------------------------------------------------
 
 _END = "\0"
-"""A line behind the last: an unclosed quote swallows it. No text holds a NUL (``decode_text``)."""
+"""A sentinel after the last line, which an unclosed quote includes in its field; no text holds a
+NUL (``decode_text``)."""
 
 
 def _read_delimited(source: str, text: str, format: TableFormat, setting: Setting) -> Table:
@@ -180,8 +183,8 @@ def _read_delimited(source: str, text: str, format: TableFormat, setting: Settin
             raise line_error(
                 source,
                 line,
-                f"{_count(len(fields), 'field')} where the header has {len(header)}; a text that "
-                f"holds {_shown(format.delimiter)} stands in double quotes"
+                f"{_count(len(fields), 'field')}, but the header has {len(header)}; a text that "
+                f"contains {_shown(format.delimiter)} must be in double quotes"
                 + (f", which {setting('quoting', 'none')} does not read" if unread else ""),
             )
         rows.append(TableRow(line, fields))
@@ -198,7 +201,7 @@ def _records(
         delimiter=format.delimiter,
         quoting=csv.QUOTE_NONE if format.quoting == "none" else csv.QUOTE_MINIMAL,
     )
-    # The standard library refuses fields over 131,072 characters unless told otherwise.
+    # By default, the standard library refuses fields over 131,072 characters.
     usual = csv.field_size_limit(min(len(text) + 1, 2**31 - 1))
     records: list[tuple[int, list[str]]] = []
     line = 1
@@ -215,7 +218,7 @@ def _records(
         raise line_error(
             source,
             line,
-            "a double quote is opened here and never closed; if quotes are part of the texts, give "
+            "a double quote is opened here and never closed; if quotes are part of the texts, use "
             f"{setting('quoting', 'none')}",
         )
     return iter(records)

@@ -1,4 +1,4 @@
-"""What looks wrong with the classes of a corpus: warnings before anything is trained."""
+"""Warnings about the classes of a corpus before training: near-duplicates, placeholders, rare."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 MOST_RARE = 4
-"""A class with so few texts or fewer is too rare to be learned or measured."""
+"""A class with at most this many texts is too rare to be learned or measured."""
 
 PLACEHOLDERS = frozenset(
     ("", "-", "--", "—", ".", "?", "??", "none", "null", "nil", "nan", "nat", "na", "n/a", "#n/a")
 ) | {"<na>", "unknown", "undefined", "unlabeled", "unlabelled", "missing", "empty", "blank", "tbd"}
-"""What stands for a label that is missing, as :func:`_plain` writes it."""
+"""Placeholders for a missing label, as normalized by :func:`_plain`."""
 
 MOST_NAMED = 8
 _LONGEST_NAME = 60
 
 
 def label_warnings(counts: Mapping[str, int]) -> list[str]:
-    """What to check before training; ``counts`` holds the number of texts by class."""
+    """Warnings about the classes; ``counts`` holds the number of texts by class."""
     return [*_look_alikes(counts), *_placeholders(counts), *_rare(counts)]
 
 
 def named(names: Sequence[str]) -> str:
-    """The classes in quotes, the first few of them where there are many."""
+    """The class names in quotes, at most the first :data:`MOST_NAMED`."""
     shown = ", ".join(_short(repr(name)) for name in names[:MOST_NAMED])
     more = len(names) - MOST_NAMED
     return f"{shown} and {more} more" if more > 0 else shown
@@ -39,20 +39,20 @@ def _look_alikes(counts: Mapping[str, int]) -> Iterable[str]:
         groups.setdefault(_plain(name), []).append(name)
     alike = [names for names in groups.values() if len(names) > 1]
     for names in alike[:MOST_NAMED]:
-        # In ASCII, since what looks alike is not told apart by its looks.
+        # In ASCII: names that look alike differ visibly only in their escapes.
         cased = len({name.casefold() for name in names}) == 1
         written = [_short(repr(name) if cased else ascii(name)) for name in names[:MOST_NAMED]]
         each = [f"{n} ({counts[name]:,})" for n, name in zip(written, names, strict=False)]
         yield (
             f"the classes {', '.join(each)} differ only in {_difference(names)}; if they are "
-            "one class, write its label one way"
+            "one class, use one spelling of its label"
         )
     if len(alike) > MOST_NAMED:
         yield f"{len(alike) - MOST_NAMED} more groups of classes look alike"
 
 
 def _difference(names: Sequence[str]) -> str:
-    """In what respects names differ that are equal when plain."""
+    """In what respects names differ that :func:`_plain` makes equal."""
     steps = (
         ("case", str.casefold),
         ("spaces", _without_spaces),
@@ -63,7 +63,7 @@ def _difference(names: Sequence[str]) -> str:
         if len({simplify(name) for name in names}) == 1:
             return what
     said: list[str] = []
-    for what, _ in steps:  # whether they differ with every other difference taken away
+    for what, _ in steps:  # whether they still differ once every other difference is removed
         left = list(names)
         for other, simplify in steps:
             if other != what:
@@ -74,7 +74,7 @@ def _difference(names: Sequence[str]) -> str:
 
 
 def _plain(name: str) -> str:
-    """The name without what hardly shows: case, spaces, invisible characters, Unicode form."""
+    """The name normalized in case, spaces, invisible characters and Unicode form."""
     simple = unicodedata.normalize("NFKC", _without_invisible(name)).casefold()
     return _without_spaces(unicodedata.normalize("NFKC", simple))
 
@@ -94,7 +94,7 @@ def _without_invisible(name: str) -> str:
 
 def _placeholders(counts: Mapping[str, int]) -> Iterable[str]:
     plain = {name: _plain(name) for name in counts}
-    signs = {"+", "-"} <= set(plain.values())  # then the minus is a class like the plus
+    signs = {"+", "-"} <= set(plain.values())  # a minus beside a plus is a class
     found = [
         name
         for name in counts

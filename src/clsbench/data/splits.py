@@ -59,7 +59,7 @@ def split_corpus(corpus: Corpus, settings: DataSettings) -> Splits:
 
 
 def split_warnings(splits: Splits, corpus: Corpus, settings: DataSettings) -> list[str]:
-    """What may surprise in the splits: classes missing in them, and too much balancing."""
+    """Warnings about missing classes in the splits, and about balancing that drops most texts."""
     counts = Counter(corpus.class_names[label] for label in corpus.labels)
     warnings = []
     smallest = min(counts, key=lambda name: counts[name])
@@ -78,7 +78,7 @@ def split_warnings(splits: Splits, corpus: Corpus, settings: DataSettings) -> li
 
 
 def dropped_texts(corpus: Corpus, splits: Splits) -> dict[str, int]:
-    """How many texts of each class are in none of the splits, where there are any."""
+    """The number of texts by class that are in no split; only classes with such texts."""
     used = Counter(label for split in splits.all() for label in split.labels)
     dropped = Counter(map(int, corpus.labels)) - used
     return {corpus.class_names[label]: count for label, count in sorted(dropped.items())}
@@ -102,7 +102,7 @@ def splits_sha256(splits: Splits) -> str:
 
 
 def texts_sha256(splits: Splits) -> dict[str, str]:
-    """By split a hash of its texts and their classes in their order, wherever in a corpus."""
+    """By split, a hash of its texts and classes in order, independent of places in the corpus."""
     return {
         split.name: hashlib.sha256(
             msgspec.json.encode([splits.class_names, split.labels, split.texts])
@@ -162,7 +162,7 @@ def _predefined(corpus: Corpus, frame: pd.DataFrame, settings: DataSettings) -> 
 
 
 def _held_out(labels: Sequence[int], share: float) -> list[int]:
-    """The first places, as many as the share asks for, that leave every class a training text."""
+    """The first places, up to the share, that leave every class at least one training text."""
     left = Counter(labels)
     places: list[int] = []
     for place, label in enumerate(labels):
@@ -184,24 +184,24 @@ def _gather(name: str, corpus: Corpus, rows: Sequence[int]) -> Split:
 def _advice(corpus: Corpus, settings: DataSettings) -> dict[str, str]:
     """What helps where a split comes out empty or lacks a class, by the split's name."""
     names = ("train", "validation", "test")
-    more = "data.balance=false, which keeps all texts, or" if settings.balance else "or"
+    more = "set data.balance=false, which keeps all texts, or" if settings.balance else "or"
     larger = (
-        "give it a larger share (data.split.train, data.split.validation; test is what they "
-        f"leave), {more} add texts"
+        "give it a larger share (data.split.train, data.split.validation; the rest is test), "
+        f"{more} add texts"
     )
     if settings.split.name == "stratified":
         return dict.fromkeys(names, larger)
     if settings.split.name != "predefined":
-        stratified = "data.split=stratified divides every class by the shares; else another seed"
-        return dict.fromkeys(names, f"{stratified} (data.split.seed) may do, or {larger}")
+        stratified = "use data.split=stratified, which divides every class by the shares, try"
+        return dict.fromkeys(names, f"{stratified} another data.split.seed, or {larger}")
     given = (
-        "data.split=predefined takes it as the corpus has it, so mend that, or let "
-        "data.split=stratified divide all texts anew"
+        "data.split=predefined uses the splits of the corpus; correct those, or use "
+        "data.split=stratified to split all texts again"
     )
     advice = dict.fromkeys(names, given)
     if "validation" not in (corpus.splits or ()):
         advice["validation"] = (
-            "it is cut from the corpus' training split, so give it a larger data.split.validation"
+            "it is taken from the corpus's training split; use a larger data.split.validation"
         )
     return advice
 
@@ -220,6 +220,6 @@ def _refuse_unusable(splits: Splits, advice: Mapping[str, str]) -> None:
 
 
 def _absent(split: Split, splits: Splits) -> tuple[str, ...]:
-    """The classes that other splits have texts of, and this one has not."""
+    """The classes that other splits have and this one lacks."""
     used = {label for each in splits.all() for label in each.labels}
     return tuple(splits.class_names[label] for label in sorted(used.difference(split.labels)))

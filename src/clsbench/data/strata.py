@@ -1,4 +1,4 @@
-"""Dividing every class by the same shares: the split ``stratified``."""
+"""The split ``stratified``: every class is divided by the same shares."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def stratified(
 ) -> tuple[list[int], list[int], list[int]]:
     """The places of ``labels`` that go to train, validation and test, each in ascending order.
 
-    Of a class the first places go to train, the next to validation, the rest to test, so
-    ``labels`` should be shuffled. The numbers are those of :func:`class_sizes`; where a split
-    would come out empty that way, other splits give it texts.
+    The first places of a class go to train, the next to validation and the rest to test, so
+    ``labels`` should be shuffled. The sizes are those of :func:`class_sizes`; a split that would
+    be empty gets texts from the others.
     """
     shares = _shares(train, validation)
     places: dict[int, list[int]] = {}
@@ -40,12 +40,12 @@ def stratified(
 def class_sizes(texts: int, train: float, validation: float) -> list[int]:
     """How many of a class's ``texts`` go to train, validation and test.
 
-    Each number is within one of its share. Every class has a training text; one of three texts or
-    more has a test text and a validation text, as far as that rule allows.
+    Each number differs from its share by less than one. Every class has a training text; a class
+    of three or more texts also has a test and a validation text, as far as that rule allows.
     """
     quotas = [texts * share for share in _shares(train, validation)]
     counts = [math.floor(quota) for quota in quotas]
-    # Largest remainder; of equal ones the smaller split's.
+    # Largest remainder first; of equal remainders, the smaller split.
     by_remainder = sorted(
         range(3), key=lambda part: (counts[part] - quotas[part], quotas[part], part)
     )
@@ -63,7 +63,7 @@ def class_sizes(texts: int, train: float, validation: float) -> list[int]:
 
 
 def _fill(part: int, wanted: int, sizes: Sequence[list[int]]) -> None:
-    """Give an empty split up to ``wanted`` texts, one a class, of train or else of the third."""
+    """Give an empty split up to ``wanted`` texts, one per class, from train or else the third."""
     for giver in (TRAIN, VALIDATION + TEST - part):
         least = 2 if giver == TRAIN else 1
         most = wanted if giver == TRAIN else min(wanted, sum(c[giver] for c in sizes) - 1)
@@ -76,6 +76,6 @@ def _fill(part: int, wanted: int, sizes: Sequence[list[int]]) -> None:
 
 
 def _shares(train: float, validation: float) -> tuple[Fraction, Fraction, Fraction]:
-    """The shares as they are written: 0.7 is seven tenths."""
+    """The shares as exact decimals: 0.7 is seven tenths."""
     first, second = Fraction(str(train)), Fraction(str(validation))
     return first, second, max(Fraction(0), 1 - first - second)

@@ -1,4 +1,4 @@
-"""From bytes that a user gives to text: what is not text is named, with what to do about it."""
+"""Decode a user's bytes to text; errors say what the bytes are instead and how to convert them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from clsbench.errors import UsageError
 logger = logging.getLogger(__name__)
 
 Setting = Callable[[str, str], str]
-"""How the user writes a setting of the format in this place: ``("delimiter", ";")`` is
-``delimiter=;`` as an option of a data set and ``--delimiter ';'`` on the command line."""
+"""Formats a setting as the user writes it: ``("delimiter", ";")`` becomes ``delimiter=;`` for the
+options of a data set and ``--delimiter ';'`` for the command line."""
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -30,7 +30,7 @@ _SIGNATURES = (
     (b"%PDF-", "a PDF document", "copy its texts into a CSV file"),
     (b"version https://git-lfs.github.com/", "a Git LFS pointer", "fetch the file (git lfs pull)"),
 )
-"""How files begin that are often taken for tables of texts."""
+"""The first bytes of files that users often pass instead of a table of texts."""
 
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -38,15 +38,15 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-"""Byte order marks; a longer one stands before the shorter one that it begins with."""
+"""Byte order marks; a longer one precedes the shorter one that it starts with."""
 
 
 _NOT_OF_FILES = ("idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape")
-"""Codecs of Python for something other than files of text."""
+"""Python codecs that are not meant for text files."""
 
 
 def line_error(source: str, line: int, message: str) -> UsageError:
-    """What is wrong on a line of ``source``."""
+    """An error about one line of ``source``."""
     return UsageError(f"{source}, line {line}: {message}")
 
 
@@ -63,9 +63,7 @@ def read_text(path: Path, encoding: str, setting: Setting) -> str:
             raise UsageError(f"{path} is a device; name a file of texts")
         data = path.read_bytes()
     except FileNotFoundError:
-        raise UsageError(
-            f"{path}: there is no such file (the working directory is {Path.cwd()})"
-        ) from None
+        raise UsageError(f"{path}: no such file (the working directory is {Path.cwd()})") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
     except MemoryError:
@@ -101,7 +99,7 @@ def decode_text(data: bytes, source: str, encoding: str, setting: Setting) -> st
         raise UsageError(f"{source} is not valid {encoding}: {error}") from None
     if not encoding.lower().startswith("utf") and not data.isascii() and _is_utf8(data):
         logger.warning(
-            "%s is valid UTF-8 but is read as %s; if its texts look wrong, give %s",
+            "%s is valid UTF-8 but is read as %s; if its texts look wrong, use %s",
             source,
             encoding,
             setting("encoding", "utf-8"),
@@ -114,7 +112,7 @@ def decode_text(data: bytes, source: str, encoding: str, setting: Setting) -> st
             source,
             _line_of(text[:nul]),
             f"a NUL character at offset {byte}, which is not text; if this is UTF-16 without a "
-            f"byte order mark, give {setting('encoding', other)}",
+            f"byte order mark, use {setting('encoding', other)}",
         )
     return text.removeprefix("\ufeff")
 
@@ -130,12 +128,12 @@ def _decoding_error(
                 source,
                 1,
                 f"{wrong} is not valid {encoding.upper()}; the file is written in "
-                f"{marked.upper()}: give {setting('encoding', marked)}",
+                f"{marked.upper()}: use {setting('encoding', marked)}",
             )
     return line_error(
         source,
         _line_of(data[:at].decode(encoding, "replace")),
-        f"{wrong} is not valid {encoding.upper()}; save the file as UTF-8, or name its encoding: "
+        f"{wrong} is not valid {encoding.upper()}; save the file as UTF-8, or give its encoding: "
         f"{setting('encoding', 'latin-1')} (or cp1252, utf-16 …)",
     )
 

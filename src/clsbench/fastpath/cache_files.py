@@ -1,8 +1,8 @@
 """The files of the cache of activations: where they lie, what is kept, what goes when.
 
 ``<folder>/<digest>/about.json`` and ``<folder>/<digest>/<name>.safetensors``, one folder an entry
-(see :mod:`clsbench.fastpath.shard`). Only the user can read and write them. Every file appears
-whole, by being renamed, so nothing is locked: whoever finds a file gone has found nothing. Files of
+(see :mod:`clsbench.fastpath.shard`). Only the user can read and write them. Files appear by
+atomic rename, so nothing is locked: a file that has disappeared counts as a cache miss. Files of
 other names are left alone.
 """
 
@@ -130,8 +130,7 @@ def _about(folder: Path) -> dict[str, str]:
 
 
 def place(directory: Path, name: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Have ``directory / name`` appear whole, with what ``write`` puts into the file it is given,
-    down to the disk itself.
+    """Create ``directory / name`` atomically with what ``write`` writes, flushed to the disk.
 
     Raises:
         OSError: it cannot be written; nothing is left.
@@ -157,7 +156,7 @@ def place(directory: Path, name: Path, write: Callable[[IO[bytes]], object]) -> 
 
 def _rename(unfinished: Path, final: Path) -> None:
     for attempt in range(1, _PLACING_ATTEMPTS + 1):
-        # make_folder fails where the folder goes just after it was found there.
+        # Not make_folder, which fails if the folder is removed just after it was found.
         with contextlib.suppress(FileExistsError):
             final.parent.mkdir(mode=FOLDER_MODE)
         try:

@@ -56,9 +56,8 @@ class DiskCache:
     Make one for a run: what it stored or loaded is not evicted to make room for more. It never
     fails: what cannot be read is not found, what cannot be written is not kept.
 
-    What it returns is what a run of this user stored, bit for bit: a row whose hash does not fit is
-    not used, nor is a file, an entry or a directory that another user owns or may write to
-    (:mod:`clsbench.fastpath.ownership`).
+    It returns exactly what a run of this user stored: a row with a wrong hash is not used, nor is a
+    file or folder that another user owns or can write to (:mod:`clsbench.fastpath.ownership`).
     """
 
     def __init__(self, directory: Path, limit_bytes: int) -> None:
@@ -72,7 +71,7 @@ class DiskCache:
         self._trust = Trust(self.problems)
 
     def room_bytes(self) -> int:
-        """The limit, or 0 where nothing can be written or would be used; tried once."""
+        """The limit, or 0 if the folder cannot be written to or is not trusted; tested once."""
         if not self._tried:
             self._tried = True
             try:

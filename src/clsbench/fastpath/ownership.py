@@ -1,7 +1,7 @@
-"""Whose files the cache of activations believes: the user's own, which no other user can change.
+"""The cache of activations uses only files that the user owns and no other user can change.
 
-The hashes in a shard find what a disk damages. They are no proof against another user, who can
-compute them again.
+The hashes in a shard detect damage on the disk. They do not protect against another user, who can
+recompute them.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 def distrust(status: os.stat_result) -> str | None:
-    """Why a file or folder with this status is not used, or ``None``.
+    """Why a file or folder with this status is not used; ``None`` if it is.
 
-    It must belong to the user or to the superuser, and its mode must let no other user write.
+    It must belong to the user or the superuser, and other users must not be able to write to it.
     On Windows, where neither is known, everything is used.
     """
     if sys.platform == "win32":
@@ -33,20 +33,20 @@ def distrust(status: os.stat_result) -> str | None:
     if status.st_uid not in (os.geteuid(), _SUPERUSER):
         return f"another user owns it (user id {status.st_uid})"
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return f"other users may write to it (mode {stat.S_IMODE(status.st_mode):o})"
+        return f"other users can write to it (mode {stat.S_IMODE(status.st_mode):o})"
     return None
 
 
 class Trust:
-    """Which folders and files a run uses; the first that it does not is named in a warning."""
+    """Decides which folders and files a run uses; a warning names the first that it does not."""
 
     def __init__(self, problems: list[str]) -> None:
-        """``problems`` gets what was said."""
+        """The warning is also appended to ``problems``."""
         self._problems = problems
-        self._told = False
+        self._warned = False
 
     def in_folders(self, *folders: Path) -> bool:
-        """Whether all of them may be used; one that does not exist yet will be made."""
+        """Whether all of them may be used; folders that do not exist count as usable."""
         for folder in folders:
             with contextlib.suppress(OSError):
                 if not self.in_file(folder, os.stat(folder)):
@@ -56,12 +56,12 @@ class Trust:
     def in_file(self, path: Path, status: os.stat_result) -> bool:
         """Whether the file with this status may be used."""
         reason = distrust(status)
-        if reason is not None and not self._told:
-            self._told = True
+        if reason is not None and not self._warned:
+            self._warned = True
             problem = (
                 f"the kept activations in {path} are not used: {reason}; remove them with "
-                "`clsbench cache clear`, or name a folder of your own in the environment variable "
-                "CLSBENCH_CACHE"
+                "`clsbench cache clear`, or set the environment variable CLSBENCH_CACHE to a "
+                "folder of your own"
             )
             logger.warning("%s", problem)
             self._problems.append(problem)
@@ -69,11 +69,10 @@ class Trust:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder that only the user can read and write, whatever the umask; folders above it
-    are made as usual.
+    """Make a folder with mode 0700; its parents are made with the usual mode.
 
     Raises:
-        OSError: it cannot be made, or is there and no folder.
+        OSError: it cannot be made, or exists and is not a folder.
     """
     try:
         folder.mkdir(mode=FOLDER_MODE)
@@ -86,9 +85,9 @@ def make_folder(folder: Path) -> None:
 
 
 def create_file(path: Path) -> IO[bytes]:
-    """Open a new file that only the user can read and write, whatever the umask.
+    """Open a new file with mode 0600.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be made, or exists.
     """
     return os.fdopen(os.open(path, _CREATE, _FILE_MODE), "wb")

@@ -43,7 +43,7 @@ def make_shortcuts(
     """What :class:`Forward` needs to follow ``plan``; ``None`` if it takes no shortcut.
 
     ``classifier`` must have its first weights still. ``identities`` are those of the experiment's
-    components: activations are kept for later runs with the same. Of the memory that is free now
+    components; later runs with the same ones reuse its activations. Of the memory that is free now
     the run itself still takes ``needed_bytes``, for gradients and optimiser.
     """
     if not any(shortcut.taken for shortcut in plan.shortcuts):

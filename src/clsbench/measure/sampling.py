@@ -119,7 +119,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def counted(self) -> int:
-        """How many samples the median is of: those that others did not disturb."""
+        """The number of samples in the median: those without interference."""
         return len(self.samples) - self.dropped
 
     @property

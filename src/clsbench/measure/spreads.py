@@ -1,4 +1,4 @@
-"""How much the runs of each benchmark differ by themselves, told from a few of many benchmarks."""
+"""The run-to-run variance of each benchmark, estimated from a few runs of many benchmarks."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Spread(NamedTuple):
 
 
 def spreads(groups: Mapping[str, Sequence[float]]) -> dict[str, Spread]:
-    """How each benchmark varies by itself: its own variance, drawn towards what is usual.
+    """The variance of each benchmark, shrunk towards the usual one.
 
-    A few runs tell little of a variance. The more alike those of all benchmarks are, the more each
-    borrows from the others.
+    A few runs give a poor estimate of a variance. The more alike the variances of all benchmarks
+    are, the more each estimate is drawn towards their mean.
 
     Source: Smyth, Statistical Applications in Genetics and Molecular Biology 3 (2004), section 6.2.
     """
@@ -53,7 +53,7 @@ def spreads(groups: Mapping[str, Sequence[float]]) -> dict[str, Spread]:
         if len(own) > 1
         else math.inf
     )
-    others = (len(own) - 1) * float(np.mean(freedoms))  # more than they hold tells nobody
+    others = (len(own) - 1) * float(np.mean(freedoms))  # the others have no more
     if excess <= 0:  # no more unlike than chance makes them
         usual, weight = math.exp(float(np.mean(levels))), others
     else:

@@ -1,4 +1,4 @@
-"""An adapter applied to a classifier, and what it must leave as it was."""
+"""Apply an adapter to a classifier and check that the backbone's parameters keep their names."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _SHOWN = 3
 def apply_adapter(adapter: Adapter, classifier: nn.Module) -> None:
     """Apply ``adapter`` in place and check that the backbone's parameters kept their names.
 
-    Freezing strategies name parameters as the backbone does: a parameter with another name would
-    train, and be stored, whatever the strategy says.
+    Freezing strategies use the backbone's names: a renamed parameter would be trained and stored
+    whatever the strategy selects.
 
     Raises:
-        PluginError: parameters of the backbone are gone or have other names.
+        PluginError: parameters of the backbone are missing or renamed.
     """
     before = {n: p for n, p in classifier.named_parameters() if n.startswith(BACKBONE_PREFIX)}
     adapter.apply(classifier)
@@ -27,7 +27,7 @@ def apply_adapter(adapter: Adapter, classifier: nn.Module) -> None:
     lost = [
         name.removeprefix(BACKBONE_PREFIX)
         for name, parameter in before.items()
-        # Another parameter has its name while it is still there: it has another name itself.
+        # A different parameter has the name and this one still exists: it was renamed.
         if name not in after or (after[name] is not parameter and id(parameter) in present)
     ]
     if lost:

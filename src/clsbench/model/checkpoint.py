@@ -26,7 +26,7 @@ _SHOWN = 3
 
 
 class ClassifierFacts(NamedTuple):
-    """What a record holds of the stored classifier.
+    """The record's facts about the stored classifier.
 
     ``max_length`` is in tokens; ``padded`` says whether texts are padded to it.
     """
@@ -38,8 +38,8 @@ class ClassifierFacts(NamedTuple):
 
 
 class _Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the file itself holds: ``frozen_sha256`` proves that the parameters that are not stored
-    came out the same again. Earlier versions kept the facts here too."""
+    """The metadata of the file. ``frozen_sha256`` verifies that the parameters that are not stored
+    are the same when rebuilt. Earlier versions also stored the facts here."""
 
     frozen_sha256: str
     spec: dict[str, Any] | None = None
@@ -52,7 +52,7 @@ class _Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def refuse_what_cannot_be_stored(classifier: nn.Module, trained: frozenset[str]) -> None:
-    """Serialize what would be stored, tensor by tensor, before hours are spent on training.
+    """Serialize what would be stored, tensor by tensor, so that errors occur before training.
 
     Raises:
         PluginError: a module's state holds something that cannot be stored.
@@ -79,8 +79,8 @@ def refuse_what_cannot_be_stored(classifier: nn.Module, trained: frozenset[str])
 def stored_state(classifier: nn.Module, trained: frozenset[str]) -> dict[str, Tensor]:
     """The parameters named in ``trained`` and every buffer, on the CPU.
 
-    What stands under several names (a tied parameter, a buffer that modules share) is stored once,
-    under the first; views of one storage become tensors of their own.
+    A tensor with several names (a tied parameter, a shared buffer) is stored once, under the first
+    name; views of one storage become separate tensors.
     """
     found = {}
     storages = set[int]()
@@ -119,7 +119,7 @@ def save_classifier(classifier: nn.Module, trained: frozenset[str], directory: P
 
 
 def _to_store(classifier: nn.Module, trained: frozenset[str]) -> dict[str, Tensor]:
-    """What is stored, as the classifier has it: each tensor under its first name alone."""
+    """The classifier's own tensors that are stored, each under its first name only."""
     parameters = {name for name, _ in classifier.named_parameters(remove_duplicate=False)}
     first: dict[object, str] = {}
     found = {}
@@ -132,7 +132,7 @@ def _to_store(classifier: nn.Module, trained: frozenset[str]) -> dict[str, Tenso
 
 
 def _place(tensor: Tensor) -> object:
-    """Equal for tensors that are the same memory, read alike; ``None`` if that is not known."""
+    """A key equal for tensors with the same memory, dtype, shape and strides; ``None``: unknown."""
     if type(tensor) is not Tensor or tensor.layout != torch.strided or not tensor.numel():
         return None
     return tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
@@ -146,7 +146,7 @@ def _plain(tensor: Tensor) -> Tensor:
 
 
 def stored_facts(record: RunRecord) -> ClassifierFacts:
-    """What the record says of the classifier that its run stored.
+    """The facts about the classifier that the run of ``record`` stored.
 
     Raises:
         UsageError: the run ended before it had data.
@@ -194,16 +194,16 @@ def _read_metadata(path: Path, facts: ClassifierFacts) -> _Metadata:
         found = getattr(metadata, name)
         if found is not None and found != expected:
             raise UsageError(
-                f"{path} is damaged or of another run: its {name} is not that of the record "
-                "beside it"
+                f"{path} is damaged or belongs to another run: its {name} differs from the record"
             )
     return metadata
 
 
 def _load(classifier: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Copy what is stored into the classifier's own tensors, so that what shares memory still does.
+    """Copy the stored values into the classifier's tensors, so that shared memory stays shared.
 
-    What has its value already is left alone: some of it, as an expanded mask, cannot be written to.
+    Tensors that already have their value are left alone: an expanded mask, for example, cannot be
+    written to.
     """
     own = classifier.state_dict()
     _refuse_misfits(own, _to_store(classifier, frozenset(state)).keys(), state, path)

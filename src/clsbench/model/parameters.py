@@ -38,17 +38,17 @@ def describe_parameters(
 
 
 def refuse_non_finite(module: nn.Module, consequence: str) -> None:
-    """Check that every parameter holds finite numbers alone, also those that no text has reached.
+    """Check that every parameter is finite, including those that no text uses.
 
     Raises:
-        UsageError: one does not; the message is ``consequence`` and the parameter's name.
+        UsageError: one is not; the message is ``consequence`` and the parameter's name.
     """
     for name, parameter in module.named_parameters():
         values = parameter.detach()
-        # Of numbers of a single byte torch does not know whether they are finite.
+        # torch does not implement isfinite for 8-bit floats.
         if not values.is_floating_point() or values.element_size() == 1:
             continue
-        if values.sum().isfinite():  # ten times as fast, and a sum of finite numbers may overflow
+        if values.sum().isfinite():  # ten times faster; the sum of finite numbers may overflow
             continue
         bad = int((~values.isfinite()).sum())
         if bad:

@@ -37,20 +37,20 @@ _HEADERS = (
     "samples",
 )
 _OPTIONAL = ("GFLOP/s", "padded tokens/s", "texts/s", "memory added", "samples", "of peak")
-"""The columns that are left out of a narrow terminal, the first of them first."""
+"""The columns left out on a narrow terminal, in this order."""
 NOT_MEASURED = "not measured"
 
 
 def print_bench(console: Console, report: BenchReport) -> None:
-    """The conditions, and one table: a line for each phase, and for each value of a sweep."""
+    """Print the conditions and one table, with a row per phase and per value of a sweep."""
     for line in _conditions(report):
         console.prose(line, "dim")
-    told = (
+    lines = (
         f"STAND-IN: {stand_in.by} in place of {stand_in.replaced}"
         for point in report.points
         for stand_in in point.stand_ins
     )
-    for line in dict.fromkeys(told):
+    for line in dict.fromkeys(lines):
         console.prose(line, "yellow")
     if _one_peak(report) is None:
         for point in report.points:
@@ -78,20 +78,20 @@ def print_bench(console: Console, report: BenchReport) -> None:
 
 
 def _of_point(report: BenchReport, point: Point, line: str) -> str:
-    """The line behind the value of the sweep that it is about."""
+    """The line, preceded by the value of the sweep that it concerns."""
     return line if report.swept is None else f"{report.swept} = {point.value}: {line}"
 
 
 _NOTICED = 2
 """An interval that reaches so many times as far as what is never claimed is told of."""
-_COMPARED = ("A", "B", "B takes", "95 %", "A takes, of itself", "rounds", "verdict on B")
-_OPTIONAL_COMPARED = ("A takes, of itself", "rounds", "95 %")
+_COMPARED = ("A", "B", "B relative to A", "95 %", "A relative to A", "rounds", "verdict on B")
+_OPTIONAL_COMPARED = ("A relative to A", "rounds", "95 %")
 
 
 def print_comparison(console: Console, report: ComparisonReport) -> None:
     """Phase by phase, which of the two is faster, and how well that is known."""
     environment = report.environment
-    told = (
+    lines = (
         f"A: {report.a}",
         f"B: {report.b}",
         f"on {environment.device} ({environment.device_name}), {environment.precision}, "
@@ -100,7 +100,7 @@ def print_comparison(console: Console, report: ComparisonReport) -> None:
         f"{report.rules.load_limit_cores:g} cores dropped, no difference below "
         f"{report.nothing_below:.0%} claimed",
     )
-    for line in told:
+    for line in lines:
         console.prose(line, "dim")
     for stand_in in report.stand_ins:
         line = f"STAND-IN: {stand_in.by} in place of {stand_in.replaced}"

@@ -39,7 +39,7 @@ _CONTENDERS = (
     "training",
 )
 _OPTIONAL = ("Brier", "calibration error", "trained parameters", "not in train", "training")
-"""The columns that are left out of a narrow terminal, the first of them first."""
+"""The columns left out on a narrow terminal, in this order."""
 _PAIRS = ("difference", "95 %", "p, after Holm", "only the first", "only the second")
 _OPTIONAL_IN_PAIRS = ("only the second", "only the first", "95 %")
 
@@ -57,8 +57,8 @@ def print_comparison(
             by_stand_in.setdefault(stand_in, []).append(contender.name)
     for stand_in, names in by_stand_in.items():
         whose = "all" if len(names) == len(comparison.contenders) else ", ".join(names)
-        told = f"STAND-IN: {stand_in} in {whose}: not the real experiment"
-        console.prose(told, "yellow")
+        message = f"STAND-IN: {stand_in} in {whose}: not the real experiment"
+        console.prose(message, "yellow")
     for note in (*training_notes(comparison), *timing_notes(comparison)):
         console.prose(note, "yellow")
     rows = [_contender_row(each) for each in _best_first(comparison)]
@@ -66,8 +66,8 @@ def print_comparison(
     width = console.width
     console.print(fitting_table(title, _CONTENDERS, [rows], width, _OPTIONAL, "--json"))
     if any(each.prefix_found for each in comparison.contenders):
-        told = "° reused cached activations from an earlier run; from scratch it takes longer"
-        console.prose(told, "dim")
+        message = "° reused cached activations from an earlier run; from scratch it takes longer"
+        console.prose(message, "dim")
     pairs = _shown_pairs(comparison)
     rows = [_pair_row(pair) for pair in pairs]
     title = "second against first"
@@ -76,11 +76,11 @@ def print_comparison(
         console.prose(verdict_text(pair))
     if len(pairs) < len(comparison.pairs):
         hidden = len(comparison.pairs) - len(pairs)
-        told = f"{hidden} more pairs are part of the correction; --json holds them"
-        console.prose(told, "dim")
+        message = f"{hidden} more pairs are part of the correction; --json holds them"
+        console.prose(message, "dim")
     _print_disagreements(console, comparison, texts, most_texts)
-    told = headline(comparison, lambda each: each.name).sentence
-    console.prose(told, "bold")
+    message = headline(comparison, lambda each: each.name).sentence
+    console.prose(message, "bold")
 
 
 def verdict_text(pair: Pair) -> str:
@@ -100,18 +100,17 @@ def verdict_text(pair: Pair) -> str:
     if pair.verdict == "no difference shown":
         return f"{pair.b} against {pair.a}: no significant difference. {counts}."
     low, high = sorted(100 * end * (1 if found.difference > 0 else -1) for end in found.interval)
-    told = (
+    message = (
         f"{pair.b} is significantly {pair.verdict} than {pair.a}, by "
         f"{points(abs(found.difference))[1:]} (95 %: {low:.1f} to {high:.1f}). {counts}."
     )
     if found.seeds == 1 and not (pair.a.startswith(BASELINE) and pair.b.startswith(BASELINE)):
-        told += " Valid for these two classifiers only; use several seeds to generalize."
-    return told
+        message += " Valid for these two classifiers only; use several seeds to generalize."
+    return message
 
 
 def comparison_notes(comparison: RunComparison) -> list[str]:
-    """What to know of a comparison: other training texts, other devices or numbers of threads, and
-    pairs with different seeds."""
+    """Limits of a comparison: different training texts, devices, threads or seeds."""
     return [
         *training_notes(comparison),
         *timing_notes(comparison),
@@ -120,7 +119,7 @@ def comparison_notes(comparison: RunComparison) -> list[str]:
 
 
 def timing_notes(comparison: RunComparison) -> list[str]:
-    """That times were measured on other devices or with other numbers of threads, if they were."""
+    """A note if times were measured on different devices or with different numbers of threads."""
     places: dict[str, list[str]] = {}
     for each in comparison.contenders:
         for place in each.timed_on:
@@ -128,7 +127,7 @@ def timing_notes(comparison: RunComparison) -> list[str]:
     if len(places) < 2:
         return []
     parts = [f"{place} ({_some(names)})" for place, names in places.items()]
-    return [f"Times cannot be compared, since they were measured on {'; '.join(parts)}."]
+    return [f"Times are not comparable: they were measured on {'; '.join(parts)}."]
 
 
 def _some(names: list[str]) -> str:
@@ -138,7 +137,7 @@ def _some(names: list[str]) -> str:
 
 
 def training_notes(comparison: RunComparison) -> list[str]:
-    """That the runs differ in their training or validation texts, if they do."""
+    """A note if the runs differ in their training or validation texts."""
     if not comparison.differing_splits:
         return []
     splits = " and ".join(comparison.differing_splits)
@@ -235,11 +234,11 @@ def _print_disagreements(
     if not shown:
         return
     console.print()
-    told = f"texts on which they disagree ({len(shown)} of {len(found)}):"
+    message = f"texts on which they disagree ({len(shown)} of {len(found)}):"
     if texts is None:
-        told = f"texts on which they disagree ({len(shown)} of {len(found)}; by row, since the "
-        told += "corpus is not at hand: --assets names where it lies):"
-    console.prose(told, "bold")
+        message = f"texts on which they disagree ({len(shown)} of {len(found)}; by row, since the "
+        message += "corpus is not at hand: --assets names where it lies):"
+    console.prose(message, "bold")
     for each in shown:
         _print_disagreement(console, each, texts)
 

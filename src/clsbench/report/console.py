@@ -1,4 +1,4 @@
-"""The console that everything for people is printed to."""
+"""The console for all output that people read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Console(rich.console.Console):
     """
 
     def prose(self, text: str, style: str = "") -> None:
-        """Print sentences: on a terminal broken between words, elsewhere in the lines they have."""
+        """Print sentences, on a terminal wrapped between words, elsewhere with their own breaks."""
         text = printable(text, keep="\n")
         if self.is_terminal:
             text = wrapped(text, self.width)

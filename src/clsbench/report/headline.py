@@ -12,11 +12,11 @@ from clsbench.results.store import StoredRun
 from clsbench.results.suite_figures import RowFigures, SuiteFigures
 
 BASELINE = "baseline "
-"""How the name of a baseline's contender begins; its component follows."""
+"""The prefix of a baseline's name as a contender; its component follows."""
 
 
 class Headline(NamedTuple):
-    """The sentence, and the contender that it is about."""
+    """The sentence, and the contender it recommends."""
 
     sentence: str
     contender: Contender
@@ -30,9 +30,10 @@ def short_baseline(name: str) -> str:
 def headline(
     comparison: RunComparison, name: Callable[[Contender], str], incomplete: bool = False
 ) -> Headline:
-    """What to use according to the tests of ``comparison``, and what they show.
+    """Which contender to use according to the tests of ``comparison``, and what they show.
 
-    ``name`` says what to call a fine-tuned contender; ``incomplete``: some rows take no part.
+    ``name`` gives the display name of a fine-tuned contender. ``incomplete`` says that the
+    comparison lacks some rows.
     """
     ranked = trained(comparison)
     best, top = ranked[0], next(iter(baselines(comparison)), None)
@@ -47,8 +48,8 @@ def headline(
         verdicts = [_verdict(comparison, each, top) for each in ranked]
         if "better" not in verdicts:
             only = name(best) if len(ranked) == 1 else "every fine-tuned row"
-            told = _against_trained(verdicts, only)
-            return Headline(f"Use {baseline_title(comparison, top)}: {_cost(top)}; {told}.", top)
+            shown = _against_trained(verdicts, only)
+            return Headline(f"Use {baseline_title(comparison, top)}: {_cost(top)}; {shown}.", top)
         baseline = f"{baseline_title(comparison, top)} ({_cost(top)})"
         if verdicts[0] == "better":
             beaten.append(baseline)
@@ -63,22 +64,22 @@ def headline(
     if any(each.accuracy > best.accuracy for each in comparison.contenders):
         highest += " of the fine-tuned rows"
     return Headline(
-        f"No single row wins: {name(best)} has {highest}, {accuracy}, but {others} not shown to be "
-        f"worse{shown}{rest}.",
+        f"No single row wins: {name(best)} has {highest}, {accuracy}, but {others} not "
+        f"significantly worse{shown}{rest}.",
         best,
     )
 
 
 def _against_trained(verdicts: Sequence[str | None], all_rows: str) -> str:
-    """What is shown of a baseline that no fine-tuned contender beats."""
+    """What the tests show about a baseline that no fine-tuned contender beats."""
     if all(verdict == "worse" for verdict in verdicts):
         return f"it is significantly better than {all_rows}"
-    told = "no fine-tuned row was shown to beat it"
-    return f"{told}, and not all could be tested against it" if None in verdicts else told
+    shown = "no fine-tuned row was shown to beat it"
+    return f"{shown}, and not all could be tested against it" if None in verdicts else shown
 
 
 def headline_of_runs(runs: Sequence[StoredRun]) -> Headline:
-    """That of finished runs, which are called by their experiments where they are of one.
+    """The headline of finished runs; a single contender is named by its experiment.
 
     Raises:
         UsageError: their predictions are damaged.
@@ -94,7 +95,7 @@ def headline_of_runs(runs: Sequence[StoredRun]) -> Headline:
 
 
 def suite_headline(figures: SuiteFigures) -> Headline | None:
-    """That of a suite's rows; ``None`` where they could not be compared."""
+    """The headline of a suite's rows; ``None`` if they could not be compared."""
     if figures.comparison is None:
         return None
     rows = {r.contender.name: r for r in reversed(figures.rows) if r.contender is not None}
@@ -122,12 +123,12 @@ def _cost(baseline: Contender) -> str:
 
 
 def baseline_titles(comparison: RunComparison) -> dict[str, str]:
-    """What its baselines are called, by name."""
+    """The titles of its baselines, by name."""
     return {each.name: baseline_title(comparison, each) for each in baselines(comparison)}
 
 
 def baseline_title(comparison: RunComparison, baseline: Contender) -> str:
-    """What a baseline is called, with its options where another one is called the same."""
+    """A baseline's title, with its options if another baseline has the same title."""
     title = baseline.title or short_baseline(baseline.name)
     same = [
         each for each in baselines(comparison) if (each.title or short_baseline(each.name)) == title

@@ -1,4 +1,4 @@
-"""Tables of figures that fit a terminal: what is left out of them is declared once and named."""
+"""Tables that fit the terminal; columns that do not fit are left out and named in a note."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _COMFORTABLE_LABEL = 20
 _WIDEST_PIECE = 24
 _NARROWEST_HEADER = 8
 _LEAST_LABEL = 40
-"""The characters of labels that a table's note promises room for."""
+"""The label width, in characters, on which the note's terminal width is based."""
 _NOTHING = ("–", "-", "")
 
 
 class Row(NamedTuple):
-    """What a row is about, and its figures."""
+    """The label of a row, and its cells."""
 
     label: Text
     cells: Sequence[str | Text] = ()
@@ -42,12 +42,12 @@ def fitting_table(
     optional: Sequence[str] = (),
     see: str = "",
 ) -> RenderableType:
-    """Labels on the left, figures flush right, in ``width`` characters.
+    """Labels on the left, cells right-aligned, in ``width`` characters.
 
-    Headers are broken between words only. A column that holds nothing but dashes is left out, as
-    if it had not been given. Where not all columns fit, those in ``optional`` are
-    left out, the first of them first; a note under the table names them, and ``see`` says what
-    else shows them. Where even the others do not fit, each row becomes a list.
+    Headers are wrapped between words only. A column that holds nothing but dashes is left out
+    without a note. If not all columns fit, those in ``optional`` are left out in order; a note
+    under the table names them, and ``see`` is the option or command that shows them. If the other
+    columns do not fit either, each row becomes a list.
     """
     rows = [row for group in groups for row in group]
     labels = [row.label.plain for row in rows]
@@ -82,7 +82,7 @@ def fitting_table(
 
 
 def left_out_note(names: Sequence[str], *see: str) -> str:
-    """The columns that a narrow terminal does not show, and what shows them."""
+    """A note naming the columns left out on a narrow terminal, and what shows them."""
     them = "it" if len(names) == 1 else "them"
     where = " or ".join(filter(None, see))
     return f"Not shown for lack of space: {listed([*names])}; {where} shows {them}."
@@ -121,7 +121,7 @@ def _wrapped(header: str, width: int) -> list[str]:
 
 
 def _line_width(columns: Iterable[_Column]) -> int:
-    """The characters that a line takes beside its label."""
+    """The width of a line without its label, in characters."""
     return 3 + sum(column.width + 2 for column in columns)
 
 
@@ -130,7 +130,7 @@ def _widest_line(text: str) -> int:
 
 
 def _lists(headers: Sequence[str], rows: Iterable[Row]) -> Table:
-    """Each row's label, and below it a line for each of its figures."""
+    """Each row's label, and below it one line per cell."""
     table = Table.grid(padding=(0, 1))
     table.add_column(overflow="fold")
     for label, cells in rows:

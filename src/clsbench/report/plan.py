@@ -23,7 +23,7 @@ from clsbench.report.wording import bytes_text, dropped_text, listed, percent, p
 from clsbench.values import RunPlan, Shortcut
 
 _MOST_STAGES = 4
-"""As many stages are listed one by one."""
+"""The most stages that are listed one by one."""
 _STAND_IN_NOTE = (
     "This is not the real experiment: the figures below say how the embedded stand-ins do, and "
     "are never set beside published ones."
@@ -147,7 +147,7 @@ def _trained(trainable: int, total: int) -> Text:
 
 
 def recorded_adapter_note(record: RunRecord) -> str | None:
-    """:func:`adapter_note` of a run that is planned or stored."""
+    """:func:`adapter_note` for a planned or stored run."""
     adapter = record.spec.get("adapter")
     if adapter is None or record.parameters is None:
         return None
@@ -155,7 +155,7 @@ def recorded_adapter_note(record: RunRecord) -> str | None:
 
 
 def adapter_note(adapter: str | None, trained_stages: Sequence[str]) -> str | None:
-    """Which stages of the backbone train although an adapter is used, ``None`` where none does."""
+    """A note on the backbone stages that train beside an adapter; ``None`` without any."""
     stages = [stage for stage in trained_stages if stage not in NEW_STAGES]
     if adapter is None or not stages:
         return None

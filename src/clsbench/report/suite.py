@@ -45,7 +45,7 @@ _OPTIONAL = (
     *("calibration error", "not in train", "trained parameters", "published", "rank"),
     *("against published", "95 %"),
 )
-"""The columns that are left out of a narrow terminal, the first of them first."""
+"""The columns left out on a narrow terminal, in this order."""
 _PLAN = ("runs", "in the store", "trained parameters", "memory", "prefix", "training", "a run")
 _OPTIONAL_IN_PLAN = ("prefix", "training", "trained parameters", "memory")
 
@@ -61,11 +61,11 @@ def print_suite_plan(
     console.print(table)
     for row in plan.rows:
         if row.not_applicable is not None:
-            told = f"{file}row {row.row.label} does not apply: {row.not_applicable}"
-            console.prose(told, "yellow")
+            message = f"{file}row {row.row.label} does not apply: {row.not_applicable}"
+            console.prose(message, "yellow")
         elif row.problem is not None:
-            told = f"{file}row {row.row.label} cannot be run: {row.problem}"
-            console.prose(told, "red")
+            message = f"{file}row {row.row.label} cannot be run: {row.problem}"
+            console.prose(message, "red")
         elif row.runs and (note := recorded_adapter_note(row.runs[0].record)) is not None:
             console.prose(f"{file}row {row.row.label}: {note}", "yellow")
     if plan.rows:
@@ -109,28 +109,28 @@ def _plan_sums(plan: SuitePlan, stored: Collection[str]) -> str:
         run.key: row.estimate for row in plan.rows for run in row.runs if run.key not in stored
     }
     known = [each.seconds for each in estimates.values() if each is not None]
-    told = f"{len(estimates)} runs to do, "
+    message = f"{len(estimates)} runs to do, "
     if len(known) < len(estimates):
-        told += f"{len(estimates) - len(known)} of which cannot be estimated; the others take "
-    told += (
+        message += f"{len(estimates) - len(known)} of which cannot be estimated; the others take "
+    message += (
         f"about {seconds_text(sum(known))} in all: "
         "counted operations at the speed that this machine has just shown. Loading comes on top; "
         "a prefix that runs share, or that an earlier run has kept, is computed once."
     )
-    return told
+    return message
 
 
 def print_suite(console: Console, results: SuiteResults, store: Path) -> SuiteFigures:
-    """The rows beside each other, the baselines below, and what is shown of whom."""
+    """Print the rows, the baselines below them, and notes; return the figures."""
     figures = suite_figures(results, store)
     console.prose(f"{results.name}: {results.description}", "bold")
-    for told in dict.fromkeys(
+    for message in dict.fromkeys(
         f"STAND-IN: {s.by} in place of {s.replaced}: not the real experiment"
         for row in figures.rows
         if row.record is not None
         for s in row.record.stand_ins
     ):
-        console.prose(told, "yellow")
+        console.prose(message, "yellow")
     headers = tuple(h.format(figures.reference or "–") for h in _RESULTS)
     published = any(row.row.published is not None for row in figures.rows)
     rows = [_result_row(row, published) for row in figures.rows]
@@ -247,8 +247,8 @@ def _print_notes(console: Console, figures: SuiteFigures) -> None:
         if row.not_applicable is not None
     ]
     notes += figures.missing_in_words()
-    if (told := figures.estimates_in_words()) is not None:
-        notes.append(told)
+    if (message := figures.estimates_in_words()) is not None:
+        notes.append(message)
     notes += figures.problems
     for note in notes:
         console.prose(note, "dim")

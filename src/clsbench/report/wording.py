@@ -21,7 +21,7 @@ def shortened(text: str, length: int) -> str:
 
 
 _MARKS = (r"\s,:;", r"/=_-")
-"""Behind what text is broken: behind the second only where it would not fit otherwise."""
+"""Characters after which text is broken; after the second group only if it does not fit else."""
 
 
 def folded(text: str, width: int) -> str:
@@ -43,7 +43,7 @@ def _folded(text: str, width: int, marks: tuple[str, ...]) -> list[str]:
 
 
 def longest_piece(text: str) -> int:
-    """The characters of the longest part of ``text`` that should stay on one line."""
+    """The length of the longest part of ``text`` that should stay on one line."""
     return max((len(piece.rstrip()) for piece in _pieces(text, _MARKS[0])), default=0)
 
 
@@ -107,7 +107,7 @@ def listed(parts: list[str]) -> str:
 
 
 def dropped_text(dropped: Mapping[str, int], most: int = 6) -> str:
-    """How many texts balancing left out, of which classes, and how to keep them."""
+    """How many texts balancing dropped, by class, and how to keep them."""
     parts = [f"{name} {count:,}" for name, count in list(dropped.items())[:most]]
     if len(dropped) > most:
         parts.append(f"and {len(dropped) - most} more classes")

@@ -26,7 +26,7 @@ PREDICTIONS_FILE = "predictions.csv"
 BASELINES_FILE = "baselines.csv"
 _KEYS = ("split", "row", "label")
 _SUM_TOLERANCE = 1e-6
-"""Numbers are written in full: what is left is the rounding of a softmax in float32."""
+"""Numbers are written in full, so the only error is the rounding of a softmax in float32."""
 
 
 class Answers(NamedTuple):
@@ -105,7 +105,7 @@ def _probability_columns(class_names: Sequence[str]) -> list[str]:
 
 
 def read_answers(run: StoredRun, split: str = "test") -> Answers:
-    """The answers of a stored run, checked against its record.
+    """The predictions of a stored run, checked against its record.
 
     Raises:
         UsageError: it stored none for this split, or they are damaged: not the content that was
@@ -153,7 +153,7 @@ def _baselines(
             np.array_equal(_rows(table[:, 1], data.corpus_texts), rows)
             and np.array_equal(_classes(table[:, 2], data.class_names), labels)
         ):
-            raise ValueError(f"it holds other texts than {PREDICTIONS_FILE}")
+            raise ValueError(f"its texts are not those in {PREDICTIONS_FILE}")
         called = {
             name: _classes(table[:, place], data.class_names)
             for place, name in enumerate(metrics, len(_KEYS))
@@ -164,11 +164,11 @@ def _baselines(
 
 
 def _table(run: StoredRun, name: str, split: str) -> tuple[list[str], NDArray[np.object_]]:
-    """The header and the lines of a split, every field as text; no header: there is no file."""
+    """The header and the rows of a split, every field as text; both empty without the file."""
     check_file(run.path, name, run.record)
     with _damaged(run.path / name):
         try:
-            # A class may be called "NA", "1" or "inf", and two columns alike.
+            # A class may be named "NA", "1" or "inf", and two columns may have the same name.
             table = pd.read_csv(run.path / name, header=None, dtype=str, keep_default_na=False)
         except FileNotFoundError:
             return [], np.empty((0, 0), dtype=object)
@@ -180,7 +180,7 @@ def _table(run: StoredRun, name: str, split: str) -> tuple[list[str], NDArray[np
 
 @contextmanager
 def _damaged(file: Path) -> Iterator[None]:
-    """What does not fit means that ``file`` is not what a run stored."""
+    """Raise a UsageError that names ``file`` for errors in reading or checking it."""
     try:
         yield
     except OSError as error:
@@ -193,7 +193,7 @@ def _check_header(header: Sequence[str], expected: Sequence[str]) -> None:
     found = list(header[len(_KEYS) :])
     if found != list(expected):
         raise ValueError(
-            f"its columns are {', '.join(found)}; by {RECORD_FILE} they are {', '.join(expected)}"
+            f"its columns are {', '.join(found)}; expected by {RECORD_FILE}: {', '.join(expected)}"
         )
 
 
@@ -211,7 +211,7 @@ def _classes(names: NDArray[np.object_], class_names: Sequence[str]) -> NDArray[
     places = {name: place for place, name in enumerate(class_names)}
     unknown = next((name for name in names if name not in places), None)
     if unknown is not None:
-        raise ValueError(f"there is no class {unknown[:40]!r}")
+        raise ValueError(f"unknown class {unknown[:40]!r}")
     return np.array([places[name] for name in names], dtype=np.int64)
 
 
@@ -237,7 +237,7 @@ def _check_figures(
     split: str,
     whose: str,
 ) -> None:
-    """Counts of texts by class and answer must be those of the record."""
+    """Check that the counts by class and predicted class are those of the record."""
     counts = Counter(zip(labels.tolist(), called.tolist(), strict=True))
     expected = {
         (label, answer): count
@@ -249,7 +249,7 @@ def _check_figures(
     of_record = (metrics.n, metrics.correct, metrics.accuracy)
     if counts != expected or of_record != (len(labels), correct, correct / len(labels)):
         raise ValueError(
-            f"{correct} of {len(labels)} {split} answers{whose} in it are correct; "
-            f"{RECORD_FILE} has {metrics.correct} of {metrics.n}, the accuracy "
-            f"{metrics.accuracy:.4f}, or other classes"
+            f"its {split} predictions{whose} do not match the metrics in {RECORD_FILE}: {correct} "
+            f"of {len(labels)} are correct; recorded: {metrics.correct} of {metrics.n}, accuracy "
+            f"{metrics.accuracy:.4f}, or another confusion matrix"
         )

@@ -1,4 +1,4 @@
-"""What baselines learned, written beside their run: arrays as safetensors, the rest as JSON."""
+"""The learned state of baselines, stored with a run: arrays as safetensors, the rest as JSON."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ VALUES_FILE = "baselines.json"
 
 
 class _Array(msgspec.Struct, frozen=True):
-    """The form of an array in the file of arrays."""
+    """The dtype and shape of an array in the file of arrays."""
 
     dtype: str
     shape: tuple[int, ...]
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """One baseline: its plain values, and the form of its arrays, by name."""
+    """One baseline: its plain values, and the dtype and shape of its arrays, by name."""
 
     values: dict[str, Any]
     arrays: dict[str, _Array]
@@ -41,16 +41,16 @@ class _States(msgspec.Struct, frozen=True):
 
 
 class BaselineState(NamedTuple):
-    """A baseline as its spec names it, and what its estimator learned."""
+    """A baseline as its spec names it, and the state of its fitted estimator."""
 
     component: str
     state: Mapping[str, Any]
 
 
 def state_problem(state: object) -> str | None:
-    """Why ``state`` cannot be stored, in words; ``None`` if it can."""
+    """Why ``state`` cannot be stored; ``None`` if it can."""
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
-        return f"state() gives {type(state).__name__}, expected a mapping with text as keys"
+        return f"state() returns {type(state).__name__}, expected a mapping with text as keys"
     for key, value in state.items():
         if not isinstance(value, np.ndarray):
             stored = _States({"": _Entry({key: value}, {})})
@@ -59,7 +59,7 @@ def state_problem(state: object) -> str | None:
             except (TypeError, ValueError, RecursionError, msgspec.MsgspecError, DecodingError):
                 same = False
             if not same:
-                return f"state() holds {key!r}, a value that JSON does not hold as it is"
+                return f"state() holds {key!r}, a value that JSON cannot represent exactly"
         elif not _is_plain(value.dtype):
             return f"state() holds {key!r}, an array of {value.dtype}, expected numbers"
         elif not np.isfinite(value).all():
@@ -72,7 +72,7 @@ def _is_plain(dtype: np.dtype[Any]) -> bool:
 
 
 def write_states(directory: Path, states: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write the states of a run's baselines, by component; nothing where there are none."""
+    """Write the states of a run's baselines, by component; without any, write no file."""
     if not states:
         return
     arrays: dict[str, np.ndarray] = {}
@@ -89,17 +89,17 @@ def write_states(directory: Path, states: Mapping[str, Mapping[str, Any]]) -> No
 
 
 def stored_baselines(run: StoredRun) -> list[str]:
-    """The components of the baselines whose state is stored with the run, in their order.
+    """The components of the baselines whose state is stored with the run, in order.
 
     Raises:
-        UsageError: the file that names them is damaged.
+        UsageError: the file that lists them is damaged.
     """
     states = _read(run)
     return list(states.baselines) if states is not None else []
 
 
 def read_state(run: StoredRun, name: str) -> BaselineState:
-    """The state of the baseline ``name``: its component, or the beginning that is its name.
+    """The state of the baseline ``name``, a component (``majority``) with or without its options.
 
     Raises:
         UsageError: it is not stored with the run, or it is damaged.
@@ -113,7 +113,7 @@ def read_state(run: StoredRun, name: str) -> BaselineState:
     try:
         content = file.read_bytes()
     except FileNotFoundError:
-        raise UsageError(f"the run {run.path.name} has lost its {ARRAYS_FILE}") from None
+        raise UsageError(f"{ARRAYS_FILE} is missing from the run {run.path.name}") from None
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from None
     try:
@@ -126,8 +126,8 @@ def read_state(run: StoredRun, name: str) -> BaselineState:
         array = arrays.get(f"{number}.{key}")
         if array is None or str(array.dtype) != form.dtype or array.shape != form.shape:
             raise UsageError(
-                f"{file} is damaged: it has no array {key!r} of {form.dtype} {form.shape} of "
-                f"{component}"
+                f"{file} is damaged: the array {key!r} of {component}, {form.dtype} {form.shape}, "
+                "is missing or has another form"
             )
         state[key] = array
     problem = state_problem(state)

@@ -43,8 +43,8 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     over the seeds, ``calibration`` is that of the first. With ``prefix_found`` the seconds hold
     only what was left of the prefix to be computed: :func:`training_cost`.
     ``stand_ins`` names what took the place of missing assets. ``title`` and ``baseline_seconds``,
-    the mean time of fitting and predicting, are a baseline's. ``timed_on`` names the devices of the
-    runs, with the threads of a CPU: times of other places cannot be compared with these.
+    the mean time of fitting and predicting, are set for baselines only. ``timed_on`` names the
+    devices of the runs, with the threads of a CPU: times measured elsewhere are not comparable.
     """
 
     name: str
@@ -93,8 +93,8 @@ class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
 class RunComparison(msgspec.Struct, frozen=True, kw_only=True):
     """Contenders on the same ``texts`` test texts (``test_sha256``), by name.
 
-    ``differing_splits`` says in which of train and validation they differ; baselines are then those
-    of the first run's training texts alone.
+    ``differing_splits`` lists which of train and validation differ; the baselines are then those
+    fitted on the first run's training texts.
     """
 
     texts: int
@@ -120,8 +120,8 @@ def compare_runs(
     """Compare finished runs; those of one experiment are one contender with several seeds.
 
     The baselines of the runs take part, too. ``names`` says what to call the runs, by their
-    directories; otherwise they are called by what tells them apart. With ``alone`` a single
-    contender will do.
+    directories; otherwise they are named by the choices that distinguish them. ``alone`` allows a
+    single contender.
 
     Raises:
         UsageError: there are fewer than two contenders, a run did not finish, or the runs did not
@@ -199,7 +199,7 @@ def _sides(
 
 
 def _baselines(answers: Sequence[tuple[StoredRun, Answers]]) -> list[_Side]:
-    """Each with its predictions by seed, or once where they are the same for every seed."""
+    """Each baseline with its predictions by seed, or once if they are the same for every seed."""
     found: dict[str, dict[int, tuple[StoredRun, np.ndarray]]] = {}
     first, _ = answers[0]
     for run, each in answers:

@@ -25,10 +25,10 @@ def csv_line(fields: Iterable[str], guard_formulas: bool = False, delimiter: str
 
 
 def guarded_formula(text: str) -> str:
-    """``text`` behind an apostrophe if a spreadsheet would run it as a formula.
+    """``text`` with an apostrophe before it if a spreadsheet would evaluate it as a formula.
 
-    Such text begins with ``=``, ``+``, ``-``, ``@``, a tab or the end of a line. Numbers such as
-    ``-0.5`` are left as they are.
+    Such text begins with ``=``, ``+``, ``-``, ``@``, a tab or a line break. Numbers such as
+    ``-0.5`` are unchanged.
     """
     if _FORMULA.match(text) and not _NUMBER.fullmatch(text):
         return f"'{text}"
@@ -40,7 +40,7 @@ def _field(text: str, special: frozenset[str]) -> str:
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
-    """Names of columns in their order, with ``_2``, ``_3`` … behind those that repeat another."""
+    """Column names in order, with ``_2``, ``_3`` … appended to those that repeat another."""
     chosen: dict[str, None] = {}
     for name in names:
         candidate, count = name, 1

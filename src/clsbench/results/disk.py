@@ -51,10 +51,10 @@ def replace_text(file: Path, text: str) -> None:
 
 
 def give_usual_mode(file: Path) -> None:
-    """Let a file be read and written by those whom the umask allows, whatever made it.
+    """Give a file the mode that the umask allows.
 
-    Temporary files, and those of safetensors, are the user's alone. File systems without modes
-    refuse the change: there the file stays as it is.
+    Temporary files, and those of safetensors, are created with mode 0600. On file systems without
+    modes the file is left as it is.
     """
     umask = os.umask(0o022)
     os.umask(umask)
@@ -63,10 +63,10 @@ def give_usual_mode(file: Path) -> None:
 
 
 def settle(directory: Path) -> None:
-    """Give every file below ``directory`` the usual mode and have it on the disk itself.
+    """Give every file below ``directory`` the usual mode and flush it to the disk.
 
     Raises:
-        OSError: a late write error.
+        OSError: a delayed write error.
     """
     for file in sorted(directory.rglob("*")):
         if file.is_file():

@@ -174,7 +174,7 @@ def is_numeric(table: pd.DataFrame, name: str) -> bool:
 def to_csv(table: pd.DataFrame, guard_formulas: bool = False) -> str:
     """Comma-separated values with a header; numbers in full, missing ones empty.
 
-    ``guard_formulas`` keeps spreadsheets from running text as a formula.
+    ``guard_formulas`` keeps spreadsheets from evaluating text as a formula.
     """
     rows = [("" if v is None else str(v) for v in row) for row in _values(table)]
     return "".join(csv_line(row, guard_formulas) for row in (map(str, table.columns), *rows))

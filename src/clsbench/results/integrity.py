@@ -1,4 +1,4 @@
-"""Files of a stored run, held against the SHA-256 that its record has of them."""
+"""Check the files of a stored run against the SHA-256 hashes in its record."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def files_sha256(directory: Path) -> dict[str, str]:
 def check_file(run: Path, name: str, record: RunRecord) -> None:
     """Check that a file of the run in directory ``run`` still has the content that was stored.
 
-    Runs of versions that recorded no hashes pass: what reads their files has to check them.
+    Runs of older versions, which recorded no hashes, pass: their content is checked when read.
 
     Raises:
-        UsageError: the file is gone, cannot be read, or has another content.
+        UsageError: the file is missing, cannot be read, or has other content.
     """
     if name not in record.files_sha256:
         return
     try:
         found = _sha256(run / name)
     except FileNotFoundError:
-        raise UsageError(f"the run {run.name} has lost its {name}") from None
+        raise UsageError(f"{name} is missing from the run {run.name}") from None
     except OSError as error:
         raise UsageError(f"{run / name} cannot be read: {error.strerror}") from None
     if found != record.files_sha256[name]:

@@ -1,4 +1,4 @@
-"""The file ``record.json`` of a run: everything that can be wrong with it is a reason in words."""
+"""Read the ``record.json`` of a run; a problem is returned as text, not raised."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _NUMBER_BEYOND_64_BITS = re.compile(rb"[:,\[]\s*-?\d{19,}\s*[,\]}]")
 
 
 class _Header(msgspec.Struct, frozen=True):
-    """The little that tells records of different versions apart."""
+    """The fields that every version of a record has."""
 
     schema_version: int | None = None
     created: str = ""
 
 
 def record_or_reason(file: Path) -> RunRecord | str:
-    """The record in ``file``, or the reason why there is none."""
+    """The record in ``file``, or the reason why it cannot be used."""
     try:
         content = read_bytes(file)
     except FileNotFoundError:
-        return f"there is no {RECORD_FILE}"
+        return f"{RECORD_FILE} is missing"
     except OSError as error:
         return f"it cannot be read: {error.strerror}"
     except DecodingError as error:
@@ -38,7 +38,7 @@ def record_or_reason(file: Path) -> RunRecord | str:
 
 
 def decode_record(content: bytes) -> RunRecord | str:
-    """The record that JSON holds, or the reason why it cannot be used."""
+    """The record in JSON ``content``, or the reason why it cannot be used."""
     try:
         record = decode_json(content, RunRecord)
     except DecodingError as error:
@@ -47,17 +47,17 @@ def decode_record(content: bytes) -> RunRecord | str:
         except DecodingError:
             return f"damaged: {error}"
         return _other_version(version) or f"damaged: {error}"
-    return _other_version(record.schema_version) or _unsound(record, content) or record
+    return _other_version(record.schema_version) or _problem(record, content) or record
 
 
-def _unsound(record: RunRecord, content: bytes) -> str:
-    """What a record's types alone do not rule out; empty where it is sound."""
+def _problem(record: RunRecord, content: bytes) -> str:
+    """A problem that validating the types does not find; empty if there is not any."""
     if _NUMBER_BEYOND_64_BITS.search(content):
         return "damaged: a number in it is out of range"
     try:
         datetime.fromisoformat(record.created)
     except ValueError:
-        return f"damaged: created = {record.created[:80]!r} is not a time"
+        return f"damaged: created = {record.created[:80]!r} is not an ISO 8601 time"
     try:
         spec = msgspec.convert(record.spec, ExperimentSpec)
     except msgspec.ValidationError as error:
@@ -72,17 +72,17 @@ def _unsound(record: RunRecord, content: bytes) -> str:
 
 
 def _other_version(version: int | None) -> str:
-    """Why a record of this version is not read; empty where it is."""
+    """Why a record of this version cannot be read; empty if it can."""
     if version == SCHEMA_VERSION:
         return ""
     if version is None:
-        return "it has no schema_version, so it is no record of clsbench"
+        return "it has no schema_version, so it is not a clsbench record"
     age = "a newer" if version > SCHEMA_VERSION else "an older"
     return f"{age} clsbench wrote it (schema_version {version}, this one reads {SCHEMA_VERSION})"
 
 
 def created_in(file: Path) -> str:
-    """When the run of a record began as ISO 8601; empty where that cannot be read.
+    """When the run of a record began, as ISO 8601; empty if the record is damaged.
 
     Raises:
         OSError: the file cannot be read.

@@ -1,4 +1,4 @@
-"""What to call runs that are shown side by side: the choices that distinguish them."""
+"""Names for runs that are shown side by side: the choices that distinguish them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from clsbench.results.store import StoredRun
 from clsbench.spec import COMPONENT_KEYS, component_table, format_component
 
-_NOT_TOLD_APART_BY = ("seed", "name", "description", "published", "baselines")
+_NOT_IN_NAMES = ("seed", "name", "description", "published", "baselines")
 
 
 def names_of(runs: Sequence[StoredRun]) -> list[str]:
-    """The choices that distinguish each run from the others, or else the directories.
+    """For each run, the choices that distinguish it from the others, or else its directory.
 
-    What most runs have in common is left out. A run with all of that is named by its experiment
-    where it is that experiment unchanged, and by every setting in which the runs differ otherwise.
+    Settings that most runs share are left out. A run that has all of them is named by its
+    experiment if that is unchanged, else by every setting in which the runs differ.
     """
     settings = [_flat_settings(run.record.spec) for run in runs]
     # Components first, those that only some runs have among them.
@@ -50,10 +50,10 @@ def _setting_text(key: str, settings: Mapping[str, str]) -> str:
 
 
 def _flat_settings(spec: Mapping[str, Any]) -> dict[str, str]:
-    """What tells experiments apart: components and settings as text, by dotted key."""
+    """What distinguishes experiments: components and settings as text, by dotted key."""
     found: dict[str, str] = {}
     for key, value in spec.items():
-        if key in _NOT_TOLD_APART_BY or value is None:
+        if key in _NOT_IN_NAMES or value is None:
             continue
         if key in COMPONENT_KEYS:
             found[key] = format_component(component_table(value))

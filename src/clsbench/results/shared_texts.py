@@ -1,4 +1,4 @@
-"""Which runs can be compared: those that answered the same test texts, whatever they trained on."""
+"""Which runs can be compared: those evaluated on the same test texts, whatever they trained on."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from clsbench.results.store import StoredRun
 
 
 def sharing_texts(runs: Sequence[StoredRun]) -> list[StoredRun]:
-    """The finished runs that answered the test texts that most experiments among them answered.
+    """The finished runs evaluated on the test texts that most of their experiments share.
 
-    Where two sets of texts are as common, those of the latest run count.
+    If several sets of texts are equally common, that of the latest run is used.
     """
     finished = [r for r in runs if r.record.status == "finished" and r.record.data is not None]
     texts = texts_keys(finished)
@@ -29,10 +29,10 @@ def sharing_texts(runs: Sequence[StoredRun]) -> list[StoredRun]:
 
 
 def texts_keys(runs: Sequence[StoredRun]) -> list[str]:
-    """For each run a key that runs share which answered the same test texts.
+    """For each run a key, equal for runs evaluated on the same test texts.
 
-    Older records hold one hash of all three splits: such a run shares its texts with those that
-    have the same splits.
+    Older records hold one hash of all three splits: such a run shares its key with runs that have
+    the same three splits.
     """
     facts = [run.record.data for run in runs]
     known = {each.sha256: each.texts_sha256["test"] for each in facts if each and each.texts_sha256}
@@ -40,7 +40,7 @@ def texts_keys(runs: Sequence[StoredRun]) -> list[str]:
 
 
 def differing_splits(runs: Sequence[StoredRun]) -> tuple[str, ...]:
-    """``train`` and ``validation``, as far as runs with the same test texts differ in them."""
+    """Which of ``train`` and ``validation`` differ between runs with the same test texts."""
     facts = [run.record.data for run in runs]
     hashes = [each.texts_sha256 for each in facts if each is not None and each.texts_sha256]
     splits = ("train", "validation")
@@ -48,7 +48,7 @@ def differing_splits(runs: Sequence[StoredRun]) -> tuple[str, ...]:
 
 
 def trained_alike(one: StoredRun, other: StoredRun) -> bool:
-    """Whether both have the same training texts, so that their baselines are the same."""
+    """Whether both have the same training texts, and therefore the same baselines."""
     a, b = one.record.data, other.record.data
     if a is None or b is None or a.sha256 == b.sha256:
         return True
@@ -57,10 +57,10 @@ def trained_alike(one: StoredRun, other: StoredRun) -> bool:
 
 
 def refuse_other_texts(answers: Sequence[tuple[StoredRun, Answers]]) -> None:
-    """Check that all runs answered the test texts that the first answered.
+    """Check that all runs were evaluated on the test texts of the first.
 
     Raises:
-        UsageError: one did not.
+        UsageError: one was not.
     """
     (first_run, first), *others = answers
     first_texts, *texts = texts_keys([run for run, _ in answers])
@@ -70,8 +70,8 @@ def refuse_other_texts(answers: Sequence[tuple[StoredRun, Answers]]) -> None:
             same = same and np.array_equal(first.rows, other.rows)
         if not same:
             raise UsageError(
-                f"{first_run.path.name} and {run.path.name} cannot be compared: they did not "
-                f"answer the same test texts ({_of_what(first_run)}; {_of_what(run)})"
+                f"{first_run.path.name} and {run.path.name} cannot be compared: they were "
+                f"evaluated on different test texts ({_texts_of(first_run)}; {_texts_of(run)})"
             )
 
 
@@ -79,12 +79,12 @@ def _sha256(run: StoredRun) -> str | None:
     return run.record.data.sha256 if run.record.data is not None else None
 
 
-def _of_what(run: StoredRun) -> str:
+def _texts_of(run: StoredRun) -> str:
     data, spec = run.record.data, run.record.spec
     assert data is not None
     split = spec["data"]["split"]
-    name = split["name"] if isinstance(split, Mapping) else split
+    split_name = split["name"] if isinstance(split, Mapping) else split
     dataset = spec["dataset"]
-    called = dataset["name"] if isinstance(dataset, Mapping) else dataset
+    dataset_name = dataset["name"] if isinstance(dataset, Mapping) else dataset
     digest = data.texts_sha256.get("test", data.sha256)
-    return f"{data.sizes['test']} texts of {called}, split {name}, test texts {digest[:8]}"
+    return f"{data.sizes['test']} of {dataset_name}, split {split_name}, hash {digest[:8]}"

@@ -158,8 +158,8 @@ def write_record(directory: Path, record: RunRecord) -> None:
     read_back = decode_record(encoded)
     if isinstance(read_back, str):
         raise ClsbenchError(
-            f"the record of {record.experiment} cannot be stored: {read_back}; a value there is "
-            "not finite or not of the type that the record promises"
+            f"the record of {record.experiment} cannot be stored: {read_back}; a value in it is "
+            "not finite or has the wrong type"
         )
     (directory / RECORD_FILE).write_bytes(msgspec.json.format(encoded, indent=2) + b"\n")
 
@@ -288,16 +288,16 @@ def find_run(store: Path, reference: str | Path) -> Path:
 
 
 def _latest(store: Path, paths: Sequence[Path]) -> Path:
-    """The run begun last whose record can be used; later ones are named in a warning."""
+    """The most recent run with a usable record; newer ones are named in a warning."""
     if not paths:
-        raise UsageError(f"there is no latest run: {store} holds no runs; --out names another")
+        raise UsageError(f"latest: {store} holds no runs; choose another store with --out")
     newest_first = sorted(paths, key=_created, reverse=True)
     for path in newest_first:
         record = record_or_reason(path / RECORD_FILE)
         if not isinstance(record, str):
             return path
         logger.warning("left out %s: %s", path, record)
-    raise UsageError(f"there is no latest run: no record in {store} can be used")
+    raise UsageError(f"latest: every record in {store} is damaged")
 
 
 def _last(names: Iterable[str]) -> str:
@@ -348,7 +348,7 @@ def _is_no_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _created(path: Path) -> tuple[str, int]:
-    """When a run began, to find the latest; one without its record comes before all others."""
+    """A sort key, when a run began; runs without a record come first."""
     file = path / RECORD_FILE
     try:
         return created_in(file), file.stat().st_mtime_ns

@@ -63,7 +63,7 @@ def suite_table(figures: SuiteFigures) -> pd.DataFrame:
 
 
 def plain_figures(figures: SuiteFigures) -> dict[str, Any]:
-    """The suite for JSON: its results, and its table and comparison as values."""
+    """The suite's results, table and comparison as plain values for JSON."""
     return {
         **msgspec.to_builtins(figures.results),
         "table": msgspec.json.decode(to_json(suite_table(figures))),

@@ -19,21 +19,21 @@ ROLES = frozenset({"weight", "bias", "norm", "embedding"})
 TEXTS = ("Do you have time", "", "You are a winner", "1", "<|endoftext|> \U0001f600 naïve \x00\n")
 MOST_TOKENS = 12
 LONGEST_TRIED = 1024
-"""The most positions of a text that are tried, however long the backbone's context is."""
+"""The most positions of a text that are tried, even if the backbone's context is longer."""
 LOOK_ALIKES = (
     *("<|endoftext|>", "<|im_start|>", "<|padding|>", "<|begin_of_text|>"),
     *("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"),
     *("<s>", "</s>", "<pad>", "<mask>", "<unk>", "<bos>", "<eos>"),
 )
-"""The names of special tokens, which stand for themselves where they occur in a text."""
+"""Names of special tokens, which must be ordinary text if they occur in a text."""
 
 
 def check_backbone(backbone: Backbone, files: Files | None = None) -> None:
     """Check a backbone and its tokenizer; ``files`` says where its assets lie.
 
-    ``describe()`` and ``skeleton()`` tell what ``build()`` makes; the tokenizer takes any text, and
-    the names of special tokens in it as ordinary text; the stages are called ``embeddings``,
-    ``block.0`` …, and perhaps ``final_norm``; they turn token ids into finite hidden states
+    ``describe()`` and ``skeleton()`` match what ``build()`` makes; the tokenizer accepts any text,
+    and reads names of special tokens in it as ordinary text; the stages are named ``embeddings``,
+    ``block.0`` …, and optionally ``final_norm``; they turn token ids into finite hidden states
     (B, T, H), up to :data:`LONGEST_TRIED` positions, the same every time, each text by itself; no
     stage depends on parameters of a later one (or a frozen prefix could not be kept);
     padding matters only where ``attends_to_padding`` says so; single positions and packed texts
@@ -106,11 +106,11 @@ def _check_tokenizer(backbone: Backbone, tokenizer: Tokenizer) -> list[list[int]
 
 
 def _is_special(tokenizer: Tokenizer, text: str) -> bool:
-    """Whether ``text`` becomes one id, the padding's id or nothing, where a text of the same shape
+    """Whether ``text`` becomes one id, the padding id or nothing, while a text of the same form
     with other letters does not."""
 
     def added(word: str) -> int:
-        """The ids that one more ``word`` in a row takes."""
+        """How many ids one more ``word`` in a row adds."""
         return len(tokenizer.encode(word * 3)) - len(tokenizer.encode(word * 2))
 
     other = re.sub("[a-z]", "q", re.sub("[A-Z]", "Q", text))
@@ -119,7 +119,7 @@ def _is_special(tokenizer: Tokenizer, text: str) -> bool:
         return True
     if added(text) <= 1 < added(other):
         return True
-    # A tokenizer of words has one id for either; it may drop what stands around the word.
+    # A word tokenizer has one id for either; it may drop the characters around the word.
     ordinary = {*other_ids, *tokenizer.encode(text.strip("<>[]|/"))}
     return len(ids) == 1 and ids[0] not in ordinary
 
@@ -149,8 +149,8 @@ def _check_description(backbone: Backbone, module: nn.Module) -> None:
     require(
         stages[0] == "embeddings" and between == blocks[: len(between)],
         backbone,
-        f"its stages are {stages}, expected embeddings, block.0, block.1 … in order, and perhaps "
-        "final_norm: freezing strategies go by these names",
+        f"its stages are {stages}, expected embeddings, block.0, block.1 … in order, and "
+        "optionally final_norm: freezing strategies rely on these names",
     )
     for info in described:
         require(info.role in ROLES, backbone, f"{info.name} has the unknown role {info.role!r}")

@@ -32,7 +32,7 @@ def check_baseline(baseline: Baseline) -> None:
 
     ``fit(texts, labels)`` and ``predict(texts)`` give one label a text, each seen in training, the
     same from two estimators and for a text alone. As in a run, the global generators are seeded
-    before each call. An estimator with a method ``state()`` can be restored by ``from_state``.
+    before each call. An estimator with a method ``state()`` can be restored with ``from_state``.
 
     Raises:
         AssertionError: a promise is broken.
@@ -82,7 +82,7 @@ def _answers(baseline: Baseline, texts: list[str], labels: list[int], name: str)
     require(
         restored == together,
         baseline,
-        f"restored from its state it answers differently ({name})",
+        f"restored from its state, it predicts other classes ({name})",
     )
     return [int(answer) for answer in together]
 

@@ -51,29 +51,29 @@ def check_dataset(dataset: Dataset, files: Files | None = None) -> None:
 
 
 def _check_defaults(dataset: Dataset, corpus: Corpus) -> None:
-    """The split and the balancing that it suggests can be done."""
+    """Its default split and balancing are possible."""
     split, balance = dataset.default_split(), dataset.default_balance()
     known = get_args(SplitName)
-    require(split in known, dataset, f"default_split() gives {split!r}, expected one of {known}")
+    require(split in known, dataset, f"default_split() returns {split!r}, expected one of {known}")
     require(
         split != "predefined" or corpus.splits is not None,
         dataset,
-        "default_split() gives 'predefined', but its corpus has no splits",
+        "default_split() returns 'predefined', but its corpus has no splits",
     )
     require(
         isinstance(balance, bool),
         dataset,
-        f"default_balance() gives {balance!r}, expected True or False",
+        f"default_balance() returns {balance!r}, expected True or False",
     )
 
 
 def _check_format(dataset: Dataset, corpus: Corpus, quoting: str) -> None:
-    """What ``clsbench predict --csv`` reads in the training file are the texts of training."""
+    """``clsbench predict --csv`` reads the training texts from the training file."""
     format = dataset.table_format(quoting)
     require(
         isinstance(format, TableFormat),
         dataset,
-        f"table_format() gives {type(format).__name__}, expected a clsbench.TableFormat",
+        f"table_format() returns {type(format).__name__}, expected a clsbench.TableFormat",
     )
     files = dataset.user_files()
     if type(dataset).table_format is Dataset.table_format or len(files) != 1:
@@ -85,7 +85,7 @@ def _check_format(dataset: Dataset, corpus: Corpus, quoting: str) -> None:
     require(
         texts == list(corpus.texts),
         dataset,
-        "read in its table_format(), its file holds other texts than load() gives",
+        "its file, read in its table_format(), holds other texts than load() returns",
     )
 
 

@@ -189,8 +189,8 @@ class BatchTraining:
     """Trains batch after batch without ever waiting for the device; :meth:`settle` waits.
 
     Where a loss is not finite, the device itself skips the optimiser's step, that one and every
-    one behind it, so that the weights stay those from before it until somebody looks. Batches whose
-    texts ``train.ignore_index`` all leaves out have the loss 0 and make no step.
+    one behind it, so that the weights stay those from before it until the loss is checked. Batches
+    of which ``train.ignore_index`` leaves out every text have the loss 0 and make no step.
     """
 
     def __init__(
@@ -226,7 +226,7 @@ class BatchTraining:
         index = torch.tensor(event.indices, dtype=torch.int64)
         logits = self._forward.logits("train", event.indices)
         ignored = self._settings.ignore_index
-        # The mean over no text is not a number; the sum is 0.
+        # The mean over no text is NaN; the sum is 0.
         counts = bool((self._rows.labels[index] != ignored).any())
         with autocast(self._forward.device, self._forward.precision):
             labels = self._labels[index.to(self._forward.device, non_blocking=True)]

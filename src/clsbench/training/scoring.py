@@ -59,7 +59,9 @@ def score_classifier(forward: Forward, leaks: Leaks, num_classes: int, batch_siz
         probabilities[name] = logits.softmax(dim=-1).numpy()
         found = split_metrics(
             rows.labels.numpy(),
-            probabilities[name].argmax(axis=-1),  # what is stored: readers find the same answers
+            probabilities[name].argmax(
+                axis=-1
+            ),  # as stored, so that readers find the same predictions
             num_classes,
             loss=F.cross_entropy(logits, rows.labels).item(),
             leaked=_mask(leaks, name),
@@ -70,10 +72,10 @@ def score_classifier(forward: Forward, leaks: Leaks, num_classes: int, batch_siz
 
 
 class ScoredBaseline(NamedTuple):
-    """A baseline's figures, and what it called every text: (N,) int64 per split name.
+    """A baseline's figures, and the class it predicted for each text: (N,) int64 per split name.
 
-    ``state`` is what its estimator learned, ``None`` where that is not to be stored;
-    ``state_problem`` says why it cannot be.
+    ``state`` is the state of its estimator, ``None`` if it is not stored; ``state_problem`` is a
+    message if it cannot be stored.
     """
 
     result: BaselineResult
@@ -132,26 +134,26 @@ def score_baseline(
             restored = baseline.from_state(state)
             again = predict_labels(restored, splits.test.texts[::every], seed)
             if not np.array_equal(again, called["test"][::every]):
-                problem = "restored from its state it predicts other classes"
+                problem = "restored from its state, it predicts other classes"
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
     if problem is not None:
-        told = f"baseline {label} is not stored for clsbench predict --baseline: {problem}"
-        return scored._replace(state_problem=told)
+        problem = f"baseline {label} is not stored for clsbench predict --baseline: {problem}"
+        return scored._replace(state_problem=problem)
     return scored._replace(state=state)
 
 
 def predict_labels(estimator: Any, texts: Sequence[str], seed: int) -> np.ndarray:
-    """What a baseline answers, seeded as in its run; unchecked."""
+    """What a baseline predicts, seeded as in its run, without any checks."""
     with torch_seeded(seed):
         return np.asarray(estimator.predict(list(texts)))
 
 
 def checked_labels(answers: np.ndarray, texts: int, num_classes: int, where: str) -> np.ndarray:
-    """A baseline's answers as labels (N,) int64, if that is what they are.
+    """A baseline's predictions as labels (N,) int64.
 
     Raises:
-        PluginError: they are not; ``where`` names the baseline and what it answered.
+        PluginError: they are not valid labels; ``where`` names the baseline and the texts.
     """
     if answers.shape != (texts,):
         problem = f"with the shape {answers.shape} to {texts} texts, expected one label each"

@@ -15,20 +15,22 @@ KEPT = KeptActivations(
 
 def test_a_winner_and_a_baseline_that_is_beaten(tmp_path: Path) -> None:
     rows = [Row(title="weak", accuracy=0.6), Row(title="strong", accuracy=0.99, seconds=20.0)]
-    told = answer(make_figures(tmp_path, rows))
-    assert told.question.startswith("Which of 2 ways of training sorts 300 test texts into ham and")
-    assert told.headline == (
+    reply = answer(make_figures(tmp_path, rows))
+    assert reply.question.startswith(
+        "Which of 2 ways of training sorts 300 test texts into ham and"
+    )
+    assert reply.headline == (
         "Use row 2 (strong): 99.00 %; it is significantly better than every other row and than "
         "TF-IDF + logistic regression (90.00 % in 0.40 s)."
     )
-    assert told.cards[0].label == "highest accuracy"
-    assert told.cards[0].figure == "99.00 %"
-    text = " ".join(told.sentences)
+    assert reply.cards[0].label == "highest accuracy"
+    assert reply.cards[0].figure == "99.00 %"
+    text = " ".join(reply.sentences)
     assert "Significantly worse: row 1." in text
     assert "Fine-tuning pays off: TF-IDF + logistic regression (90.00 % in 0.40 s) is" in text
     assert "worse than the best row, by 9.00 pp" in text
     assert "1 of 2 rows are significantly better than it" in text
-    assert told.alike == {"2"}
+    assert reply.alike == {"2"}
 
 
 def test_no_winner_is_named_where_none_is_shown(tmp_path: Path) -> None:
@@ -37,42 +39,44 @@ def test_no_winner_is_named_where_none_is_shown(tmp_path: Path) -> None:
         Row(title="b", accuracy=0.947, seconds=1.0),
         Row(title="c", accuracy=0.6),
     ]
-    told = answer(make_figures(tmp_path, rows, baselines=(0.5, 0.943)))
-    assert told.headline == (
+    reply = answer(make_figures(tmp_path, rows, baselines=(0.5, 0.943)))
+    assert reply.headline == (
         "Use TF-IDF + logistic regression: 94.33 % in 0.40 s; no fine-tuned row was shown to beat "
         "it."
     )
-    assert told.cards[0].figure == "95.00 %"
-    text = " ".join(told.sentences)
+    assert reply.cards[0].figure == "95.00 %"
+    text = " ".join(reply.sentences)
     assert "Row 1 (a) has the highest accuracy of the rows, 95.00 %. Its 95 % interval" in text
     assert "Not significantly different from it: row 2." in text
     assert "That does not mean equal: the smallest significant difference" in text
     assert "A baseline may do as well" in text
     assert "The fastest row that is not significantly different from it is row 2 (b)" in text
     assert "one seed" in text
-    assert told.alike == {"1", "2"}
+    assert reply.alike == {"1", "2"}
 
 
 def test_a_baseline_that_is_ahead_is_told(tmp_path: Path) -> None:
     rows = [Row(title="a", accuracy=0.9), Row(title="b", accuracy=0.89)]
-    told = answer(make_figures(tmp_path, rows, baselines=(0.5, 0.91)))
-    assert told.headline.startswith("Use TF-IDF + logistic regression: 91.00 % in 0.40 s; no fine-")
-    assert told.cards[0].figure == "91.00 %"
-    assert told.cards[0].detail.startswith("TF-IDF + logistic regression, 95 % ")
+    reply = answer(make_figures(tmp_path, rows, baselines=(0.5, 0.91)))
+    assert reply.headline.startswith(
+        "Use TF-IDF + logistic regression: 91.00 % in 0.40 s; no fine-"
+    )
+    assert reply.cards[0].figure == "91.00 %"
+    assert reply.cards[0].detail.startswith("TF-IDF + logistic regression, 95 % ")
     assert (
         "A baseline may do better: TF-IDF + logistic regression (91.00 % in 0.40 s) is 1.00 pp "
         "ahead of the best row, which is not significant."
-    ) in " ".join(told.sentences)
+    ) in " ".join(reply.sentences)
 
 
 def test_a_baseline_that_wins_is_told(tmp_path: Path) -> None:
     rows = [Row(title="a", accuracy=0.8), Row(title="b", accuracy=0.79)]
-    told = answer(make_figures(tmp_path, rows, baselines=(0.5, 0.99)))
-    assert told.headline == (
+    reply = answer(make_figures(tmp_path, rows, baselines=(0.5, 0.99)))
+    assert reply.headline == (
         "Use TF-IDF + logistic regression: 99.00 % in 0.40 s; it is significantly better than "
         "every fine-tuned row."
     )
-    text = " ".join(told.sentences)
+    text = " ".join(reply.sentences)
     assert (
         "A baseline wins: TF-IDF + logistic regression (99.00 % in 0.40 s) is significantly better"
         in text
@@ -80,15 +84,15 @@ def test_a_baseline_that_wins_is_told(tmp_path: Path) -> None:
 
 
 def test_one_run_without_baselines_gets_no_verdict(tmp_path: Path) -> None:
-    told = answer(make_figures(tmp_path, [Row(title="alone", accuracy=0.9)], baselines=()))
-    assert told.headline.startswith("row 1 (alone): 90.00 % (95 %: ")
-    assert "no verdict" in " ".join(told.sentences)
-    assert told.question.startswith("How well does it do")
+    reply = answer(make_figures(tmp_path, [Row(title="alone", accuracy=0.9)], baselines=()))
+    assert reply.headline.startswith("row 1 (alone): 90.00 % (95 %: ")
+    assert "no verdict" in " ".join(reply.sentences)
+    assert reply.question.startswith("How well does it do")
 
 
 def test_nothing_finished(tmp_path: Path) -> None:
-    told = answer(make_figures(tmp_path, []))
-    assert "no answer" in told.headline
+    reply = answer(make_figures(tmp_path, []))
+    assert "no answer" in reply.headline
 
 
 def test_a_row_that_found_its_layers_is_not_the_quickest(tmp_path: Path) -> None:
@@ -115,7 +119,7 @@ def test_several_seeds_are_not_warned_of(tmp_path: Path) -> None:
         Row(title="a", accuracy=0.95, less_by_seed=0.01, seeds=seeds),
         Row(title="b", accuracy=0.6, seeds=seeds),
     ]
-    told = answer(make_figures(tmp_path, rows))
-    text = " ".join(told.sentences)
+    reply = answer(make_figures(tmp_path, rows))
+    text = " ".join(reply.sentences)
     assert "Its 95 % interval over texts and seeds is" in text
     assert "one seed" not in text

@@ -130,7 +130,7 @@ def test_files_are_written_in_one_go(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_what_balancing_left_out_is_a_fact_of_the_page() -> None:
+def test_page_shows_what_balancing_dropped() -> None:
     record = make_record()
     assert record.data is not None
     balanced = msgspec.structs.replace(

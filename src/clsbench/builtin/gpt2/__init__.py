@@ -128,7 +128,7 @@ class GPT2(clsbench.Backbone, frozen=True):
         return (*config, *weight_files(path))
 
     def user_file_warnings(self) -> tuple[str, ...]:
-        """A head or tokens of its own that the user's checkpoint has."""
+        """Parts of the user's checkpoint that are not used: its head and added tokens."""
         path = self._checkpoint
         if path is None:
             return ()

@@ -65,7 +65,7 @@ def read_shape(path: Path) -> GPT2Shape:
 
 
 def unused_parts(path: Path) -> tuple[str, ...]:
-    """What a checkpoint holds beside a GPT-2 and its tokenizer's vocabulary, in words."""
+    """Messages about what a checkpoint holds besides GPT-2 and its tokenizer's vocabulary."""
     found = []
     heads = [
         name
@@ -75,8 +75,7 @@ def unused_parts(path: Path) -> tuple[str, ...]:
     ]
     if heads:
         found.append(
-            f"its classification head ({', '.join(heads)}) is not used: a run trains a head of its "
-            "own"
+            f"its classification head ({', '.join(heads)}) is not used: a run trains its own head"
         )
     if path.is_dir():
         found += unused_tokens(path / CONFIG)
@@ -100,7 +99,7 @@ def _weight_files(path: Path) -> tuple[Path, ...]:
         return (path,)
     if not path.is_dir():
         here = "" if path.is_absolute() else f" (relative to {Path.cwd()})"
-        raise CheckpointError(f"there is no such file or directory{here}")
+        raise CheckpointError(f"no such file or directory{here}")
     if not (path / CONFIG).is_file():
         raise CheckpointError(
             f"the directory has no {CONFIG}; expected a checkpoint as transformers' "

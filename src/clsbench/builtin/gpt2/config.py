@@ -70,7 +70,7 @@ def read_config(path: Path) -> GPT2Shape:
 
 
 def unused_tokens(path: Path) -> list[str]:
-    """What ``config.json`` says of tokens that are not GPT-2's, which are not used.
+    """Messages about tokens in ``config.json`` that are not GPT-2's and therefore not used.
 
     Raises:
         CheckpointError: it cannot be read.
@@ -86,7 +86,7 @@ def unused_tokens(path: Path) -> list[str]:
     if isinstance(size, int) and size > END_OF_TEXT_ID + 1:
         found.append(
             f"its tokens beyond GPT-2's {END_OF_TEXT_ID + 1:,} (config.json: vocab_size = {size}) "
-            "are not used: texts are read with GPT-2's own tokenizer"
+            "are not used: texts are tokenized with GPT-2's own tokenizer"
         )
     return found
 

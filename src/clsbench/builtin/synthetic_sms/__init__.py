@@ -20,11 +20,11 @@ class SyntheticSms(clsbench.Dataset, frozen=True):
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def default_split(self) -> clsbench.SplitName:
-        """As sms-spam, which it stands in for."""
+        """As for ``sms-spam``, which this data set replaces."""
         return "book"
 
     def default_balance(self) -> bool:
-        """As sms-spam, which it stands in for."""
+        """As for ``sms-spam``, which this data set replaces."""
         return True
 
     def load(self, files: clsbench.Files, quoting: str) -> clsbench.Corpus:

@@ -73,18 +73,18 @@ def _of_one(figures: SuiteFigures, finished: list[RowFigures]) -> Answer:
     """Rows that could not be compared are told one by one."""
     record = finished[0].record
     texts = record.metrics.test.n if record is not None and record.metrics is not None else 0
-    told = []
+    parts = []
     for row in finished:
         if "test" in row.accuracy:
             spread = f" (95 %: {percent_interval(row.interval)})" if row.interval else ""
-            told.append(f"{row_name(row)}: {percent(row.accuracy['test'].mean)}{spread}")
+            parts.append(f"{row_name(row)}: {percent(row.accuracy['test'].mean)}{spread}")
     several = len(finished) > 1
     sentences = ["There was nothing to compare with, so no verdict is given."]
     if several:
         sentences = ["The rows could not be compared; the notes say why."]
-    headline = told[0] if told else "No row has figures on the test texts."
+    headline = parts[0] if parts else "No row has figures on the test texts."
     return Answer(
-        _question(figures, texts), headline + ".", (*told[1:], *sentences), (), frozenset()
+        _question(figures, texts), headline + ".", (*parts[1:], *sentences), (), frozenset()
     )
 
 

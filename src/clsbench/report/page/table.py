@@ -27,7 +27,7 @@ class Cell(NamedTuple):
 
 
 class Heading(NamedTuple):
-    """A column: its name, what it means, and whether it stands in the second table.
+    """A column: its name, what it means, and whether it is in the second table (``further``).
 
     The first table fits a window of 1,440 pixels, and both fit a printed page.
     """
@@ -223,7 +223,7 @@ def _columns(first: str | None, best: str | None) -> list[_Column]:
             _number("brier"),
         ),
         (Heading("whole run", "All phases together.", True), _seconds("total_seconds")),
-        (Heading("memory", "The most memory that the process took.", True), _bytes),
+        (Heading("memory", "Peak memory of the process.", True), _bytes),
     ]  # fmt: skip
 
 
