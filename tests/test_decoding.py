@@ -13,7 +13,7 @@ from clsbench.decoding import (
     DEEPEST_NESTING,
     DecodingError,
     decode_json,
-    decode_text,
+    decode_utf8,
     decode_toml,
     read_bytes,
     tensor_metadata,
@@ -90,13 +90,13 @@ def test_decode_toml_many_short_words_are_read() -> None:
     assert decode_toml(f'description = "{sentence}"\na.b.c = 1')["description"] == sentence
 
 
-def test_decode_text_byte_order_mark_is_skipped() -> None:
-    assert decode_text(b"\xef\xbb\xbfa") == "a"
+def test_decode_utf8_byte_order_mark_is_skipped() -> None:
+    assert decode_utf8(b"\xef\xbb\xbfa") == "a"
 
 
-def test_decode_text_latin_1_raises_decoding_error_with_the_byte() -> None:
+def test_decode_utf8_latin_1_raises_decoding_error_with_the_byte() -> None:
     with pytest.raises(DecodingError, match=r"byte 3 \(0xe9\) is not UTF-8"):
-        decode_text(b"caf\xe9")
+        decode_utf8(b"caf\xe9")
 
 
 def test_read_bytes_file_over_the_limit_raises_decoding_error(tmp_path: Path) -> None:

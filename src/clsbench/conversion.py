@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
-from clsbench.decoding import DEEPEST_NESTING, DecodingError, decode_toml
+from clsbench.decoding import DEEPEST_NESTING, DecodingError, decode_toml, is_encodable
 from clsbench.errors import UsageError, closest_match_hint
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ def _refuse_unstorable(value: Any, where: str, keys: tuple[str, ...]) -> None:
         value = {name: getattr(value, name) for name in value.__struct_fields__}
     if isinstance(value, Mapping):
         for key, item in value.items():
-            if not _is_utf8(str(key)):
+            if not is_encodable(str(key)):
                 problem = f"the key {key!r} is not text in UTF-8"
             _refuse_unstorable(item, where, (*keys, str(key)))
     elif isinstance(value, list | tuple):
@@ -73,20 +73,10 @@ def _refuse_unstorable(value: Any, where: str, keys: tuple[str, ...]) -> None:
         problem = "expected a finite number"
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
         problem = "number out of range"
-    elif isinstance(value, str) and not _is_utf8(value):
+    elif isinstance(value, str) and not is_encodable(value):
         problem = "it is not text in UTF-8"
     if problem:
         raise UsageError(f"{where}: {'.'.join(keys) or 'value'} = {_shortened(value)}: {problem}")
-
-
-def _is_utf8(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def parse_value(text: str) -> Any:

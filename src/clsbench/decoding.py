@@ -56,7 +56,7 @@ def read_bytes(path: Path, largest_bytes: int = LARGEST_BYTES) -> bytes:
         return bytes(content)
 
 
-def decode_text(content: bytes) -> str:
+def decode_utf8(content: bytes) -> str:
     """The text that UTF-8 bytes hold, without a byte order mark.
 
     Raises:
@@ -115,6 +115,17 @@ def tensor_metadata(path: Path) -> dict[str, str]:
                 return file.metadata() or {}
         except SafetensorError as error:
             raise DecodingError(_shortened(str(error))) from None
+
+
+def is_encodable(text: str) -> bool:
+    """Whether UTF-8 can encode the text: it contains no lone surrogates."""
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_deep(encoded: bytes) -> bool:

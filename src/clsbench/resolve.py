@@ -27,7 +27,7 @@ from clsbench.components import (
     Pooling,
 )
 from clsbench.conversion import convert
-from clsbench.decoding import DecodingError, decode_text, read_bytes
+from clsbench.decoding import DecodingError, decode_utf8, read_bytes
 from clsbench.errors import PluginError, UsageError
 from clsbench.registration import class_problem
 from clsbench.sources import source_sha256
@@ -102,7 +102,7 @@ def _file_text(name_or_file: str | Path, axis: str, catalog: Catalog) -> str | N
     if path.suffix != ".toml" and not os.path.isfile(path):  # Path.is_file raises for some names
         return None
     try:
-        return decode_text(read_bytes(path))
+        return decode_utf8(read_bytes(path))
     except (OSError, ValueError, DecodingError) as error:
         raise UsageError(f"the {axis.rstrip('s')} file {path} cannot be read: {error}") from None
 

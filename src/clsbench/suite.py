@@ -15,7 +15,6 @@ import msgspec
 from msgspec import Meta
 
 from clsbench.conversion import convert
-from clsbench.decoding import DecodingError, decode_toml
 from clsbench.errors import UsageError
 from clsbench.spec import (
     PublishedAccuracy,
@@ -159,14 +158,6 @@ def parse_suite(text: str, source: str) -> SuiteSpec:
     suite = convert({"name": Path(source).stem, **tree}, SuiteSpec, source)
     check_suite(suite, source)
     return suite
-
-
-def is_suite(text: str) -> bool:
-    """Whether a TOML file describes a suite rather than an experiment."""
-    try:
-        return "rows" in decode_toml(text)
-    except DecodingError:
-        return False
 
 
 def sweep(base: str, axes: Sequence[tuple[str, Sequence[Change]]], name: str = "") -> SuiteSpec:

@@ -201,21 +201,14 @@ def form_of_ending(file: Path, endings: Mapping[str, str]) -> str:
     return form
 
 
-class PlotType(click.Path):
+class PlotType(OutputType):
     """A file to draw into, whose ending says how."""
 
-    name = "file"
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path, dir_okay=False)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse what cannot be drawn, before anything else is done."""
-        file = Path(str(super().convert(value, param, ctx)))
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Refuse a file with another ending, or whose folder does not exist."""
+        file = super().convert(value, param, ctx)
         if file.suffix not in (".svg", ".pdf", ".png"):
             self.fail(f"{file}: a plot is .svg, .pdf or .png", param, ctx)
-        if not file.absolute().parent.is_dir():
-            self.fail(f"{file}: the folder {file.absolute().parent} does not exist", param, ctx)
         return file
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 
+from clsbench.decoding import is_encodable
 from clsbench.values import Corpus
 
 SPLIT_NAMES = ("train", "validation", "test")
@@ -45,7 +46,7 @@ def _rows_problem(corpus: Corpus) -> str | None:
     for row, (text, label) in enumerate(zip(corpus.texts, corpus.labels, strict=True)):
         if not isinstance(text, str):
             return f"text {row} is {type(text).__name__}, expected text"
-        if not _is_unicode(text):
+        if not is_encodable(text):
             return f"text {row} cannot be written in UTF-8"
         if not 0 <= _index(label) < len(corpus.class_names):
             return f"label {row} is {label!r}, expected an index into {corpus.class_names}"
@@ -67,13 +68,3 @@ def _index(label: object) -> int:
         return operator.index(label)  # type: ignore[arg-type]
     except TypeError:
         return -1
-
-
-def _is_unicode(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
