@@ -1,4 +1,4 @@
-"""Time that passes only where a test says so, and what is measured by it."""
+"""A clock that tests advance, and stopwatches that read it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ScriptedWatch:
 
 
 class ScriptedLoad(LoadMeter):
-    """Others use so many cores during each sample, the last again and again."""
+    """Others use these numbers of cores, one per sample; the last is repeated."""
 
     def __init__(self, cores: Sequence[float]) -> None:
         self._cores = list(cores)

@@ -1,4 +1,4 @@
-"""Decoders: whatever is wrong with the content becomes one kind of error."""
+"""Decoders raise one kind of error for any invalid content."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from clsbench.decoding import (
     DEEPEST_NESTING,
     DecodingError,
     decode_json,
-    decode_utf8,
     decode_toml,
+    decode_utf8,
     read_bytes,
     tensor_metadata,
 )

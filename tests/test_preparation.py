@@ -1,4 +1,4 @@
-"""The files that a user named are checked before anything else; what is said of the data."""
+"""Checks of the user's files, and warnings about the data."""
 
 from __future__ import annotations
 

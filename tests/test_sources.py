@@ -1,4 +1,4 @@
-"""The source behind a component: edited modules that count, and those that do not."""
+"""The hash of a component's source: which edited modules change it."""
 
 from __future__ import annotations
 

@@ -439,7 +439,7 @@ def test_a_sound_backbone_passes() -> None:
 
 
 class LongContext(testing.MiniatureBackbone, frozen=True):
-    """A context that no check could try in full."""
+    """A context too long to be tried in full."""
 
     def context_length(self) -> int:
         return 200_000
@@ -449,7 +449,7 @@ class LongContext(testing.MiniatureBackbone, frozen=True):
 
 
 class Measuring(MiniatureTransformer):
-    """Keeps the most positions that it was given."""
+    """Records the largest number of positions that it received."""
 
     longest = 0
 

@@ -1,4 +1,4 @@
-"""What killed processes leave behind, and who removes it."""
+"""Leftovers of killed processes, and their removal."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def split(corpus: Corpus, name: str) -> Splits:
 
 @pytest.fixture(scope="module", params=["synthetic", "real"])
 def corpus(request: pytest.FixtureRequest) -> Corpus:
-    """The embedded corpus always, the real one where it is at hand."""
+    """The embedded corpus, and the real one if it is available."""
     if request.param == "synthetic":
         return SyntheticSms().load({}, "default")
     folder = request.getfixturevalue("assets_dir")

@@ -79,7 +79,7 @@ def test_texts_of_file_in_any_dialect_are_those_of_the_data_set_row_for_row(
 def test_texts_of_file_accept_every_row_that_the_data_set_reads(
     content: bytes, quoting: str, is_jsonl: bool
 ) -> None:
-    """Whatever follows three sound rows: both read the same texts, or both refuse."""
+    """For any content after three valid rows, both read the same texts or both refuse."""
     rows = b'{"text":"a","label":"x"}\n{"text":"b","label":"y"}\n{"text":"c","label":"y"}\n'
     start = rows if is_jsonl else b"text,label\na,x\nb,y\nc,y\n"
     with tempfile.TemporaryDirectory() as folder:

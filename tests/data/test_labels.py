@@ -1,4 +1,4 @@
-"""What looks wrong with the classes of a corpus."""
+"""Warnings about the classes of a corpus."""
 
 from __future__ import annotations
 

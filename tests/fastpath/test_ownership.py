@@ -1,4 +1,4 @@
-"""Whose files the cache of activations believes, and who can read and write its own."""
+"""Which files the activation cache trusts, and the permissions of its own files."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_load_folders_that_others_can_change_are_ignored_with_one_warning(
 
 @needs_root
 def test_load_rows_that_another_user_scaled_are_not_used(tmp_path: Path) -> None:
-    """Their hashes are right: only the owner gives them away."""
+    """Their hashes are right; only the owner differs."""
     rows = make_rows(range(3))
     scaled = {key: row * 2 for key, row in rows.items()}
     path = store(tmp_path, scaled)

@@ -100,7 +100,7 @@ def environment() -> dict[str, str]:
 def test_both_checkouts_are_compared_in_pairs(
     repository: Path, environment: dict[str, str]
 ) -> None:
-    """Which is faster is for benchmarks/false_alarms.py to show: here it depends on the machine."""
+    """Does not claim which is faster: benchmarks/false_alarms.py does; here the load varies."""
     command = [
         sys.executable, "-m", "clsbench", "bench", "check", "--json", "--pairs", "5",
         "--select", "test_waiting and not again and not last", "--threads", "1",

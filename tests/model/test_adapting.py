@@ -1,4 +1,4 @@
-"""What an adapter must leave as it was: the names of the backbone's parameters."""
+"""Adapters must keep the names of the backbone's parameters."""
 
 from __future__ import annotations
 

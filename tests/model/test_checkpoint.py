@@ -1,4 +1,4 @@
-"""What a stored classifier holds, and what is refused when it is loaded again."""
+"""Storing and restoring classifiers, and which files are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One sentence says what to use, baselines included, and no more than the tests show."""
+"""The headline says what to use, baselines included, as far as the tests show."""
 
 from __future__ import annotations
 

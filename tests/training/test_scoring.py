@@ -77,7 +77,7 @@ def test_score_baseline_random_estimator_depends_only_on_the_seed(where: str) ->
 
 
 class Seedless(clsbench.Baseline, frozen=True):
-    """Takes no seed, as baselines once did."""
+    """``build`` takes no seed, as in earlier versions."""
 
     def build(self) -> Any:  # type: ignore[override]
         return Guessing("nowhere", 0)
@@ -120,7 +120,7 @@ class Storing(clsbench.Baseline, frozen=True):
 
 
 class OneWay(Storing, frozen=True):
-    """Has a state and no way back."""
+    """Has ``state()`` but not ``from_state()``."""
 
     from_state = clsbench.Baseline.from_state
 

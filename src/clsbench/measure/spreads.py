@@ -53,8 +53,8 @@ def spreads(groups: Mapping[str, Sequence[float]]) -> dict[str, Spread]:
         if len(own) > 1
         else math.inf
     )
-    others = (len(own) - 1) * float(np.mean(freedoms))  # the others have no more
-    if excess <= 0:  # no more unlike than chance makes them
+    others = (len(own) - 1) * float(np.mean(freedoms))  # an upper bound
+    if excess <= 0:  # no more spread than by chance
         usual, weight = math.exp(float(np.mean(levels))), others
     else:
         weight = 0.0 if math.isinf(excess) else min(2 * _inverse_trigamma(excess), others)

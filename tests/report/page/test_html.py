@@ -233,7 +233,7 @@ def test_in_a_browser(
 CUT = """[...document.querySelectorAll('.scroll, pre, .confusion')]
     .filter((box) => box.scrollWidth > box.clientWidth)
     .map((box) => box.firstElementChild.id || box.className)"""
-"""What is wider than its box, so that a part of it is hidden."""
+"""Elements that are wider than their box and therefore partly hidden."""
 _PAPER_PIXELS = 703
 """The width of A4 between the margins."""
 
