@@ -252,14 +252,16 @@ def test_read_answers_predictions_that_disagree_with_the_record_are_damaged(
 
 
 @pytest.mark.parametrize("change", [{"correct": -1}, {"accuracy": 0.99}, {"n": 5}])
-def test_figures_of_a_record_that_disagree_with_each_other_are_not_believed(
+def test_read_answers_record_figures_that_disagree_are_refused(
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
     run = make_run(tmp_path)
     metrics = run.record.metrics
     assert metrics is not None
     other = replace(metrics, test=replace(metrics.test, **change))
-    with pytest.raises(UsageError, match=r"predictions\.csv is damaged: .* record\.json has"):
+    with pytest.raises(
+        UsageError, match=r"predictions\.csv is damaged: .* do not match the metrics"
+    ):
         read_answers(run._replace(record=replace(run.record, metrics=other)))
 
 
