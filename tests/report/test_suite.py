@@ -108,4 +108,4 @@ def test_timing_notes_different_numbers_of_threads_are_reported(
         assert note in [line.strip() for line in lines]
     assert note in figure_notes(figures)
     alike = make_figures(tmp_path / "alike", rows[::2])
-    assert "Times cannot" not in " ".join(comparison_lines(alike, 1000))
+    assert "Times are not" not in " ".join(comparison_lines(alike, 1000))

@@ -107,7 +107,7 @@ def test_rows_on_other_texts_have_their_figures_all_the_same(tmp_path: Path) -> 
     assert list(table["against_first"].isna())[:3] == [True, True, False]
     told = answer(figures)
     assert told.question.startswith("Which of 2 ways")
-    assert "Nothing is said here of row 1" in " ".join(told.sentences)
+    assert "Not part of the comparison: row 1" in " ".join(told.sentences)
 
 
 def test_a_sweep_of_one_row_many_seeds_outvotes_nobody(tmp_path: Path) -> None:

@@ -84,8 +84,8 @@ def _of_point(report: BenchReport, point: Point, line: str) -> str:
 
 _NOTICED = 2
 """An interval that reaches so many times as far as what is never claimed is told of."""
-_COMPARED = ("A", "B", "B relative to A", "95 %", "A relative to A", "rounds", "verdict on B")
-_OPTIONAL_COMPARED = ("A relative to A", "rounds", "95 %")
+_COMPARED = ("A", "B", "B takes", "95 %", "A takes, of itself", "rounds", "verdict on B")
+_OPTIONAL_COMPARED = ("A takes, of itself", "rounds", "95 %")
 
 
 def print_comparison(console: Console, report: ComparisonReport) -> None:
