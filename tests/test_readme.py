@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -70,26 +71,41 @@ def test_example_is_understood(
             rest = [*getattr(context, "_protected_args", []), *context.args]
 
 
-# --- slow: every command of the README does what it says ------------------------------------------
+# --- slow: every example does what it says --------------------------------------------------------
+
+ELSEWHERE = re.compile(r"clsbench (assets (fetch|verify)|bench (history|check|baseline))\b")
+"""These need a network, whole weights, or the history that ``pytest benchmarks/`` makes."""
+
+
+PLUGIN = next(block for block in blocks("python") if block.startswith("# my_strategy.py"))
+SUITE = 'base = "gpt2-sms-spam"\n[[rows]]\ntitle = "head"\nchanges = {freezing = "head-only"}\n'
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the README's plugin in it; commands follow one another in it."""
     path = tmp_path_factory.mktemp("reader")
-    plugin = next(block for block in blocks("python") if block.startswith("# my_strategy.py"))
-    (path / "my_strategy.py").write_text(plugin, encoding="utf-8")
+    (path / "my_strategy.py").write_text(PLUGIN, encoding="utf-8")
     return path
 
 
-def in_folder(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def in_folder(
+    arguments: list[str] | str, folder: Path, shell: bool = False
+) -> subprocess.CompletedProcess[str]:
     scripts = Path(sys.executable).parent
     environment = {k: v for k, v in os.environ.items() if not k.startswith("CLSBENCH_")}
     environment["CLSBENCH_LOAD_LIMIT"] = "1000"  # here nobody looks at the times
     environment["CLSBENCH_CACHE"] = str(folder / "cache")
     environment["PATH"] = f"{scripts}{os.pathsep}{environment.get('PATH', '')}"
     return subprocess.run(
-        arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+        arguments,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        shell=shell,
+        executable="/bin/bash" if shell else None,
     )
 
 
@@ -106,6 +122,57 @@ def test_every_command_runs_in_the_readers_order(folder: Path) -> None:
             assert shown == ["spam", "ham"], "as the README says"
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files, runs and suite that the examples in help name."""
+    path = tmp_path_factory.mktemp("prepared")
+    (path / "mine.py").write_text(PLUGIN, encoding="utf-8")
+    (path / "my-suite.toml").write_text(SUITE, encoding="utf-8")
+    (path / "messages.txt").write_text("see you at seven\nyou have won\n", encoding="utf-8")
+    (path / "messages.csv").write_text("body,n\nsee you at seven,1\n", encoding="utf-8")
+    (path / "DIR").mkdir()
+    small = "--offline --threads 1 --dataset synthetic-sms:texts=800 --set train.epochs=1"
+    same_texts = f"{small} --set data.split=book-ablation"  # as the suite's rows have them
+    done = in_folder(
+        f"clsbench show gpt2-sms-spam > mine.toml && "
+        f"clsbench run gpt2-sms-spam {same_texts} --pooling mean && "
+        f"mv runs/2* runs/20251121T101729Z-gpt2-sms-spam-00000000 && "
+        f"clsbench suite gpt2-sms-spam-ablation --rows 3 {small} && "
+        f"clsbench run gpt2-sms-spam {same_texts} --pooling max",
+        path,
+        shell=True,
+    )
+    assert done.returncode == 0, done.stderr
+    shutil.copytree(next((path / "cache" / "activations").iterdir()), path / "cache_entry")
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", [e for e in help_examples() if not ELSEWHERE.match(e)])
+def test_help_example_runs_on_the_stand_ins(example: str, prepared: Path) -> None:
+    if "| jq" in example and shutil.which("jq") is None:
+        pytest.skip("jq is not installed")
+    done = in_folder(affordable(example, prepared), prepared, shell=True)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+def affordable(example: str, folder: Path) -> str:
+    """The example on the stand-ins and the CPU, without what takes minutes of training."""
+    command = example.replace("--device cuda:1", "--device cpu")
+    words = command.split()
+    if words[1] in ("run", "suite"):
+        command += " --offline" * ("--offline" not in words)
+        command += " --dry-run" * ("--dry-run" not in words)
+        command += " --rows 3" * ("gpt2-sms-spam-ablation" in words and "--rows" not in words)
+    elif words[1] == "bench":
+        command += " --budget 0.1 --threads 1" + " --offline" * ("--offline" not in words)
+    elif words[1:3] == ["cache", "clear"]:
+        for digest in re.findall(r"\b[0-9a-f]{4,}\b", example):
+            entry = folder / "cache" / "activations" / digest.ljust(64, "0")
+            shutil.copytree(folder / "cache_entry", entry)
+    return command
+
+
 @pytest.mark.slow
 def test_every_piece_of_python_runs(folder: Path) -> None:
     for block in blocks("python"):
@@ -114,8 +181,7 @@ def test_every_piece_of_python_runs(folder: Path) -> None:
 
 
 def test_the_plugin_is_short() -> None:
-    plugin = next(block for block in blocks("python") if block.startswith("# my_strategy.py"))
-    code = [line for line in plugin.splitlines() if line.strip() and not line.startswith("#")]
+    code = [line for line in PLUGIN.splitlines() if line.strip() and not line.startswith("#")]
     assert len(code) <= 10
 
 

@@ -154,7 +154,7 @@ def suite(
     clsbench suite gpt2-sms-spam-ablation --offline           on embedded stand-ins
     clsbench suite gpt2-sms-spam-ablation --rows 1-5,10 --backbone gpt2:weights=random
     clsbench suite gpt2-sms-spam --sweep freezing=all,head-only --sweep train.lr=1e-4,5e-5
-    clsbench suite mine.toml --seeds 5 --jobs 2
+    clsbench suite my-suite.toml --seeds 5 --jobs 2
     clsbench suite gpt2-sms-spam-ablation --dry-run
     """
     terminated = ctx.with_resource(handling_termination())
