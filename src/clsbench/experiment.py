@@ -27,7 +27,11 @@ from clsbench.fastpath.plan import PACKING, POSITION, SHORTCUTS
 from clsbench.fastpath.shortcuts import make_shortcuts
 from clsbench.fastpath.trial import what_differs
 from clsbench.model.build import build_classifier
-from clsbench.model.checkpoint import refuse_what_cannot_be_stored, save_classifier
+from clsbench.model.checkpoint import (
+    refuse_what_cannot_be_stored,
+    save_classifier,
+    stored_facts,
+)
 from clsbench.model.freezing import FreezingPlan
 from clsbench.model.parameters import refuse_non_finite
 from clsbench.options import RunOptions
@@ -313,7 +317,7 @@ def _store(
 ) -> tuple[Path, RunRecord]:
     """The run's directory, and its record with the hashes of the other files there."""
     with run_directory(options.out, run_name(record)) as directory:
-        save_classifier(classifier, _trained(classifier, freezing), directory)
+        save_classifier(classifier, _trained(classifier, freezing), stored_facts(record), directory)
         if scores is not None:
             write_predictions(directory, data.splits, scores.probabilities)
         if baselines:

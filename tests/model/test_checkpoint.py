@@ -45,7 +45,7 @@ def test_tied_parameters_are_stored_once_or_not_at_all(tmp_path: Path, trained: 
     module, names = Tied(1), frozenset(trained)
     buffers = {name for name, _ in module.named_buffers()}
     assert stored_state(module, names).keys() == trained | buffers
-    save_classifier(module, names, tmp_path)
+    save_classifier(module, names, FACTS, tmp_path)
     again = Tied(2 if trained else 1)
     restore(again, FACTS, tmp_path)
     assert torch.equal(again.output.weight, module.embedding.weight)
@@ -123,7 +123,7 @@ def test_restore_tensors_that_share_memory_stay_shared(
         for name, buffer in module.named_buffers():
             if buffer.is_contiguous() and "row" not in name:
                 buffer.mul_(2)
-    save_classifier(module, trained, tmp_path)
+    save_classifier(module, trained, FACTS, tmp_path)
     again = TwoBlocks(make)
     restore(again, FACTS, tmp_path)
     state = again.state_dict()
@@ -156,7 +156,7 @@ def test_a_parameter_that_is_the_memory_of_another_tensor_is_restored(
     module, again = SameMemory(kind), SameMemory(kind)
     with torch.no_grad():
         module.second.weight += 1
-    save_classifier(module, frozenset({"second.weight"}), tmp_path)
+    save_classifier(module, frozenset({"second.weight"}), FACTS, tmp_path)
     restore(again, FACTS, tmp_path)
     for name, tensor in module.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
@@ -171,11 +171,11 @@ def test_stored_state_buffer_shared_by_two_modules_is_stored_once(tmp_path: Path
 def test_restore_buffers_no_longer_shared_are_stored_and_loaded(tmp_path: Path) -> None:
     """A move to another device or dtype copies a shared buffer once for each module."""
     module = TwoBlocks(shared).double()
-    save_classifier(module, frozenset(), tmp_path)
+    save_classifier(module, frozenset(), FACTS, tmp_path)
     assert {"first.mask", "second.mask"} < load_file(tmp_path / CLASSIFIER_FILE).keys()
     restore(TwoBlocks(shared), FACTS, tmp_path)
     module.second.mask[0, 0] = 9
-    save_classifier(module, frozenset(), tmp_path)
+    save_classifier(module, frozenset(), FACTS, tmp_path)
     with pytest.raises(UsageError, match=r"first\.mask share memory with other tensors"):
         restore(TwoBlocks(shared), FACTS, tmp_path)
 
@@ -276,7 +276,7 @@ def test_restore_frozen_weights_that_are_not_finite_are_refused(tmp_path: Path) 
     module = classifier()
     with torch.no_grad():
         module[0].weight[0, 0] = float("nan")
-    save_classifier(module, TRAINED, tmp_path)
+    save_classifier(module, TRAINED, FACTS, tmp_path)
     with pytest.raises(UsageError, match=r"1 of the 6 values of 0\.weight are not finite"):
         restore(module, FACTS, tmp_path)
 
@@ -296,7 +296,7 @@ def test_restore_frozen_weights_that_are_not_finite_are_refused(tmp_path: Path) 
         ("frozen_sha256", 5),
     ],
 )
-def test_restore_older_file_is_checked_against_the_record(
+def test_restore_metadata_that_differs_from_the_record_is_refused(
     tmp_path: Path, name: str, value: object
 ) -> None:
     facts = msgspec.to_builtins(FACTS._asdict())
@@ -305,6 +305,17 @@ def test_restore_older_file_is_checked_against_the_record(
     rewrite(tmp_path, facts | {name: value})
     with pytest.raises(UsageError):
         restore(classifier(), FACTS, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [{"class_names": ("b", "a")}, {"max_length": 8}, {"padded": False}, {"spec": {"name": "y"}}],
+)
+def test_restore_with_an_edited_record_is_refused(tmp_path: Path, edited: dict[str, Any]) -> None:
+    save_classifier(classifier(), TRAINED, FACTS, tmp_path)
+    restore(classifier(), FACTS, tmp_path)
+    with pytest.raises(UsageError, match=f"its {next(iter(edited))} differs from the record"):
+        restore(classifier(), FACTS._replace(**edited), tmp_path)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\0" * 100, b"\xff" * 8, b'{"a":' * 1000])

@@ -39,7 +39,8 @@ class ClassifierFacts(NamedTuple):
 
 class _Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The metadata of the file. ``frozen_sha256`` verifies that the parameters that are not stored
-    are the same when rebuilt. Earlier versions also stored the facts here."""
+    are the same when rebuilt; the other fields are the facts, so that an edited record is noticed.
+    """
 
     frozen_sha256: str
     spec: dict[str, Any] | None = None
@@ -107,10 +108,12 @@ def frozen_sha256(classifier: nn.Module, stored: Set[str]) -> str:
     return digest.hexdigest()
 
 
-def save_classifier(classifier: nn.Module, trained: frozenset[str], directory: Path) -> None:
-    """Write ``classifier.safetensors``."""
+def save_classifier(
+    classifier: nn.Module, trained: frozenset[str], facts: ClassifierFacts, directory: Path
+) -> None:
+    """Write ``classifier.safetensors``, with the facts that the record beside it must confirm."""
     state = stored_state(classifier, trained)
-    metadata = _Metadata(frozen_sha256=frozen_sha256(classifier, state.keys()))
+    metadata = _Metadata(frozen_sha256=frozen_sha256(classifier, state.keys()), **facts._asdict())
     save_file(
         state,
         directory / CLASSIFIER_FILE,
