@@ -63,6 +63,7 @@ def test_decode_text_gives_the_text_without_a_byte_order_mark(encoding: str, dat
         (b"<!DOCTYPE html>\n<html>", "utf-8", r"is an HTML page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "utf-8", r"is a Git LFS pointer"),
     ],
+    ids=lambda value: "content" if isinstance(value, bytes) else None,  # archives hold the time
 )
 def test_decode_text_names_what_is_not_text_and_what_to_do(
     data: bytes, encoding: str, said: str
