@@ -246,7 +246,7 @@ def test_predict_options_override_the_format_of_the_run(quoted: Trained, tmp_pat
         (latin, r"line 1: column 'text' not found.*with --column COLUMN"),
         (latin[:-2], r"separated by a semicolon. Give --delimiter ';'"),
         (latin[:3], r"line 2: byte 0xe9 at offset 11 .*--encoding latin-1"),
-        ((*latin, "--delimiter", ";;"), r"delimiter = ';;': expected the character between"),
+        ((*latin, "--delimiter", ";;"), r"delimiter = ';;': expected the column separator"),
     ):
         with pytest.raises(ClsbenchError, match=said):
             in_process(*arguments)
@@ -457,7 +457,7 @@ def test_predict_with_another_version_of_a_library_warns(
 
 
 def test_predict_without_the_plugin_of_a_run_names_it(changing: Changing) -> None:
-    with pytest.raises(UsageError, match=r"'turned' of turned\.py, which no plugin.*--plugin"):
+    with pytest.raises(UsageError, match=r"'turned' of turned\.py, which no loaded plugin"):
         in_process(changing.run, "apple")
 
 
