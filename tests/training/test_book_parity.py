@@ -52,7 +52,7 @@ def tokenizer(files: dict[str, Path]) -> Any:
 
 def our_splits(files: dict[str, Path], variant: str) -> Splits:
     corpus = SmsSpam().load(files, "default")
-    return split_corpus(corpus, DataSettings(split=SplitSettings(name=variant)))
+    return split_corpus(corpus, DataSettings(split=SplitSettings(name=variant), balance=True))
 
 
 def our_data(files: dict[str, Path], tokenizer: Any, variant: str = "book") -> TokenizedSplits:
