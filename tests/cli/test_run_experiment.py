@@ -282,6 +282,8 @@ def test_a_signal_keeps_what_was_learned(
         stderr=subprocess.PIPE,
         encoding="utf-8",
         env=environment,
+        # Under nohup the tests' own processes would ignore SIGHUP.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     assert process.stderr is not None
     for line in process.stderr:
