@@ -163,7 +163,7 @@ def test_a_sweep_over_the_circumstances(clsbench: Command, spec_file: Path, tmp_
     assert peaks[0] != peaks[1], "each has its own peak"
     rows = list(csv.DictReader(table.open()))
     assert [(r["setting"], r["precision"]) for r in rows] == [("fp32", "fp32"), ("fp64", "fp64")]
-    assert "fp32 and fp64, 1 threads" in plot.read_text()
+    assert "fp32 and fp64, 1 thread" in plot.read_text()
     threads = clsbench(
         "bench", spec_file, "--budget", "0.3", "--load-limit", "100", "--phase", "forward",
         "--sweep", "threads=1,2", env={"COLUMNS": "140"},
