@@ -77,7 +77,7 @@ def test_damaged_runs_are_named_and_left_out(
     assert done.returncode == 0, done.stderr
     assert f"left out {store / '20251122T101701Z-copy-1'}" in done.stderr
     assert f"left out {second}" in done.stderr
-    assert "Row 1 (gpt2-sms-spam) calls 95.00 % of the test texts right." in done.stdout
+    assert "Use row 1 (gpt2-sms-spam): 95.00 %" in done.stdout
 
 
 def test_damaged_predictions_in_a_suite_are_named(
