@@ -104,7 +104,7 @@ def two_nodes() -> Iterator[TwoNodes]:
             cluster.head.kill()
 
 
-def survivors(processes: list[psutil.Process], seconds: float = 20) -> list[str]:
+def survivors(processes: list[psutil.Process], seconds: float = 300) -> list[str]:
     """Which of the processes are alive after so many seconds."""
     until = time.monotonic() + seconds
     while True:

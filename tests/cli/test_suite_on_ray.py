@@ -81,7 +81,6 @@ def test_a_cluster_of_its_own(
             encoding="utf-8",
             env=fresh,
             cwd=home,
-            timeout=300,
         )
         assert done.returncode == 0, done.stderr
         assert "ray" not in done.stderr.lower()
@@ -139,7 +138,7 @@ def test_a_suite_that_is_ended_leaves_nobody_at_work(
         os.killpg(process.pid, end)  # as a terminal does
     else:
         process.send_signal(end)
-    out, told = process.communicate(timeout=120)
+    out, told = process.communicate()
     expected = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
     assert process.returncode == expected[end], told
     # After kill -9 two idle servants of Ray's look for their master for a minute more.
@@ -160,8 +159,7 @@ def test_a_suite_that_is_ended_leaves_nobody_at_work(
 
 def wait_for_work(process: subprocess.Popen[str], cluster: TwoNodes | None) -> list[psutil.Process]:
     """The processes of the suite, once one of them is in the midst of a run."""
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
+    while True:  # the test's own limit ends it
         assert process.poll() is None, process.communicate()
         if cluster is not None:
             doing = [*cluster.head.does("clsbench "), *cluster.second.does("clsbench ")]
@@ -172,7 +170,6 @@ def wait_for_work(process: subprocess.Popen[str], cluster: TwoNodes | None) -> l
         if doing and cpu_seconds(doing[0]) > 8:
             return found
         time.sleep(0.2)
-    raise AssertionError("no run began")
 
 
 def cpu_seconds(process: psutil.Process) -> float:
