@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from clsbench.builtin.gpt2.module import stage_of
-from clsbench.measure.flops import count_flops
-from clsbench.measure.limits import Limits
+from clsbench.bench.flops import count_flops
+from clsbench.bench.machine_peak import Limits
+from clsbench.builtin.backbones.gpt2.module import stage_of
 from clsbench.training.fit import OPTIMIZER_PASSES
 from our_side import OurSide
 from workload import Workload

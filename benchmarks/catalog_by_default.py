@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from clsbench.catalog import load_catalog
-from clsbench.options import default_options
+from clsbench.components.catalog import load_catalog
+from clsbench.schema.options import default_options
 
 CATALOG = load_catalog(default_options({}).plugins)
 

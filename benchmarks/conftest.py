@@ -18,17 +18,17 @@ import pytest
 import torch
 
 import clsbench
-from clsbench.catalog import load_catalog
-from clsbench.environment import circumstances, cpu_name, git_commit
+from clsbench.bench.flops import count_flops
+from clsbench.bench.memory import peak_memory
+from clsbench.bench.phases import NotApplicable, phase_workloads
+from clsbench.bench.sampling import FEWEST_SAMPLES, Workload, calls_for, warm_up
+from clsbench.bench.stopwatch import HostStopwatch
+from clsbench.bench.subject import Subject, prepare_subject
+from clsbench.components.catalog import load_catalog
+from clsbench.components.resolve import find_spec, resolve
 from clsbench.errors import AssetError, ClsbenchError
-from clsbench.measure.flops import count_flops
-from clsbench.measure.memory import peak_memory
-from clsbench.measure.phases import NotApplicable, phase_workloads
-from clsbench.measure.sampling import FEWEST_SAMPLES, Workload, calls_for, warm_up
-from clsbench.measure.stopwatch import HostStopwatch
-from clsbench.measure.subjects import Subject, prepare_subject
-from clsbench.options import RunOptions, default_options
-from clsbench.resolve import find_spec, resolve
+from clsbench.schema.options import RunOptions, default_options
+from clsbench.system.environment import circumstances, cpu_name, git_commit
 from rounds import METHOD, RoundTimer, on_one_core
 from turn import Turn
 
@@ -72,7 +72,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--turns",
         metavar="HOST:PORT",
-        help="Time rounds in turn with other processes, as clsbench bench check --against does.",
+        help="Time rounds in turn with other processes, as the watch's check --against does.",
     )
 
 

@@ -11,8 +11,8 @@ import msgspec
 import torch
 
 from bounds import needs_of_a_step
-from clsbench.measure.memory import reset_resident_peak, resident_peak
-from clsbench.measure.racing import FEWEST_PAIRS, RaceRules, race
+from clsbench.bench.interleaving import FEWEST_PAIRS, RaceRules, race
+from clsbench.bench.memory import reset_resident_peak, resident_peak
 from our_side import OurSide
 from peers import BookSide, HuggingFaceSide, make_fast_book_model
 from race_outcome import Equality, Result, verdict

@@ -1,4 +1,4 @@
-"""How often ``clsbench bench check`` cries wolf, and how often it misses; ``--help`` explains."""
+"""How often ``benchmarks.watch check`` cries wolf, and how often it misses; ``--help`` explains."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 
 import rich_click as click
 import torch
+from benchmarks.watch.checkouts import Side, runs_in_turn
+from benchmarks.watch.history import BenchmarkRun
+from benchmarks.watch.verdicts import Thresholds, Verdict, judge, judge_pairs, more_pairs
 from rich.console import Console
 from rich.table import Table
 
-from clsbench.environment import cpu_name
-from clsbench.measure.checkouts import Side, runs_in_turn
-from clsbench.measure.history import BenchmarkRun
-from clsbench.measure.verdicts import Thresholds, Verdict, judge, judge_pairs, more_pairs
+from clsbench.system.environment import cpu_name
 from rounds import METHOD
 
 SUBSET = "test_freezing and cpu and last-blocks and train"
@@ -59,8 +59,8 @@ def main(
     """Run a few benchmarks again and again, unchanged and made slower on purpose, and judge each.
 
     Every run is a process of its own, judged by the BASELINE unchanged runs before the repeats as
-    clsbench bench check judges; with --pairs each repeat is a verdict of its own. An alarm is one
-    in which any benchmark is told to be slower.
+    python -m benchmarks.watch check judges; with --pairs each repeat is a verdict of its own. An
+    alarm is a verdict in which any benchmark is slower.
     """
     progress = Console(stderr=True)
     conditions = {"pairs": pairs, "baseline": None if pairs else baseline, "load": load,

@@ -21,10 +21,10 @@ import torch
 from rich.console import Console
 
 from bounds import bound
-from clsbench.environment import cpu_name, git_commit
+from clsbench.bench.interleaving import RaceRules
+from clsbench.bench.machine_peak import Limits, LimitsMeter
 from clsbench.errors import ClsbenchError
-from clsbench.measure.limits import Limits, LimitsMeter
-from clsbench.measure.racing import RaceRules
+from clsbench.system.environment import cpu_name, git_commit
 from race_outcome import DOUBLE_TOLERANCE, TOLERANCE, Report, Result
 from reporting import show
 from workload import SETTINGS, prepare

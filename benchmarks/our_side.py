@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 
 from clsbench.data.tokens import TokenRows
-from clsbench.fastpath.disk_cache import DiskCache
+from clsbench.fastpath.cache.disk_cache import DiskCache
+from clsbench.fastpath.cache.keys import PrefixKeys
 from clsbench.fastpath.embedding_gradients import rows_of_gradients
 from clsbench.fastpath.forward import Forward, Shortcuts
-from clsbench.fastpath.keys import PrefixKeys
 from clsbench.fastpath.prefix import Room
 from clsbench.fastpath.rows import DistinctRows
-from clsbench.fastpath.trial import what_differs
+from clsbench.fastpath.safety.trial import what_differs
 from clsbench.model.build import build_classifier
 from clsbench.training.evaluate import mean_batch_loss
 from clsbench.training.fit import BatchTraining, TrainingLog, make_optimizer

@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 
 from bounds import Bound, Needs
-from clsbench.measure.limits import Limits
-from clsbench.measure.racing import Comparison, Race
+from clsbench.bench.interleaving import Comparison, Race
+from clsbench.bench.machine_peak import Limits
 
 TOLERANCE = 1e-5
 """By how much a loss may differ between the two sides in float32."""

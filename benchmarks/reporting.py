@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from clsbench.measure.racing import Comparison
+from clsbench.bench.interleaving import Comparison
 from race_outcome import Equality, Report, Result, WholeRun
 
 

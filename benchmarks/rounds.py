@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from clsbench.measure.load import LoadMeter, Look
+from clsbench.bench.load import LoadMeter, Look
 from turn import Turn
 
 METHOD = 2

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from catalog_by_default import component, names
-from clsbench.measure.phases import PhaseWorkload
-from clsbench.measure.sampling import Workload
-from clsbench.measure.subjects import Subject
+from clsbench.bench.phases import PhaseWorkload
+from clsbench.bench.sampling import Workload
+from clsbench.bench.subject import Subject
 
 TEXTS, POSITIONS, WIDTH, CLASSES = 8, 120, 768, 2
 

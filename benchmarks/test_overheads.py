@@ -14,12 +14,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from clsbench.bench.interleaving import RaceRules, race
+from clsbench.bench.load import LoadMeter
+from clsbench.bench.phases import PhaseWorkload, phase_workloads
+from clsbench.bench.sampling import Workload
+from clsbench.bench.subject import Subject
 from clsbench.fastpath.embedding_gradients import RowGradients, rows_of_gradients
-from clsbench.measure.load import LoadMeter
-from clsbench.measure.phases import PhaseWorkload, phase_workloads
-from clsbench.measure.racing import RaceRules, race
-from clsbench.measure.sampling import Workload
-from clsbench.measure.subjects import Subject
 
 CPU = torch.device("cpu")
 ROUNDS = 60
@@ -146,7 +146,7 @@ def test_a_look_at_the_clock(timed: Callable[[Workload], None]) -> None:
 
 def test_a_sample_is_long_beside_what_measuring_it_costs() -> None:
     """Nothing of the sampler is in the time of a call: a known sleep comes out as it is."""
-    from clsbench.measure.sampling import Rules, take_samples
+    from clsbench.bench.sampling import Rules, take_samples
 
     seconds = 0.004
     sleeping = workload("sleep", lambda: time.sleep(seconds))

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from catalog_by_default import component, names
-from clsbench.measure.phases import PHASES
+from clsbench.bench.phases import PHASES
 
 STEPS = ("forward", "forward+backward", "train step", "cached train step")
 TimePhase = Callable[[torch.device, str, dict[str, Any]], None]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import clsbench
-from clsbench.builtin.gpt2 import GPT2
-from clsbench.builtin.gpt2.shape import GPT2Shape
+from clsbench.builtin.backbones.gpt2 import GPT2
+from clsbench.builtin.backbones.gpt2.shape import GPT2Shape
 
 
 class GPT2Tiny(GPT2, frozen=True):

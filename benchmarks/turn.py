@@ -1,4 +1,4 @@
-"""The other end of ``clsbench.measure.turns``: how a process asks for its turns."""
+"""The other end of ``benchmarks.watch.turns``: how a process asks for its turns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Turn:
-    """The right to time a round, as ``clsbench bench check --against`` gives it at ``address``."""
+    """The right to time a round, as ``check --against`` of the watch gives it at ``address``."""
 
     def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from msgspec.structs import replace
 
-from clsbench.catalog import load_catalog
-from clsbench.experiment import run_experiment
+from clsbench.bench.interleaving import FEWEST_PAIRS, Comparison, Race, RaceRules, interval, race
+from clsbench.bench.load import LoadMeter
+from clsbench.components.catalog import load_catalog
+from clsbench.experiment.run import run_experiment
 from clsbench.fastpath.prefix import ROWS_TRIED
-from clsbench.measure.load import LoadMeter
-from clsbench.measure.racing import FEWEST_PAIRS, Comparison, Race, RaceRules, interval, race
-from clsbench.record import RunRecord
+from clsbench.schema.record import RunRecord
 from our_side import OurSide
 from peers import CPU, BookSide, book_loaders, ch06, make_book_model
 from race_outcome import Part, Whole, WholeRun

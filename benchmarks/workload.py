@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import torch
 
-from clsbench.catalog import load_catalog
+from clsbench.components.catalog import load_catalog
+from clsbench.components.resolve import Experiment, find_spec, resolve
 from clsbench.data.tokens import TokenRows
+from clsbench.experiment.planning import plan_run
+from clsbench.experiment.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.rows import DistinctRows
 from clsbench.model.freezing import FreezingPlan
-from clsbench.options import RunOptions
-from clsbench.planning import plan_run
-from clsbench.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
-from clsbench.resolve import Experiment, find_spec, resolve
+from clsbench.schema.options import RunOptions
 from clsbench.training.schedule import Evaluation, TrainBatch, book_schedule
 
 BACKBONES = {"small": "gpt2:size=small,weights=random", "tiny": "gpt2-tiny"}

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import clsbench
-from clsbench.catalog import load_catalog
-from clsbench.resolve import with_instances
+from clsbench.components.catalog import load_catalog
+from clsbench.components.resolve import with_instances
 
 
 def test_an_installed_plugin_that_fails_is_told(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import clsbench
-from clsbench.record import RunRecord
+from clsbench.schema.record import RunRecord
 
 pytestmark = pytest.mark.slow
 

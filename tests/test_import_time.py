@@ -58,11 +58,11 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
 
 def test_a_command_does_not_import_the_others() -> None:
     loaded = {m for m in modules_of("list") if m.startswith("clsbench.cli.")}
-    assert "clsbench.cli.list_components" in loaded
+    assert "clsbench.cli.commands.list" in loaded
     assert not loaded & {
-        "clsbench.cli.run_experiment",
-        "clsbench.cli.predict",
-        "clsbench.cli.results",
-        "clsbench.cli.assets",
-        "clsbench.cli.doctor",
+        "clsbench.cli.commands.run",
+        "clsbench.cli.commands.predict",
+        "clsbench.cli.commands.results",
+        "clsbench.cli.commands.assets",
+        "clsbench.cli.commands.doctor",
     }

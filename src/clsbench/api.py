@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clsbench.catalog import load_catalog
-from clsbench.components import METHOD
+from clsbench.components.axes import METHOD
+from clsbench.components.catalog import load_catalog
+from clsbench.components.resolve import find_spec, resolve, with_instances
 from clsbench.errors import RunFailedError, UsageError
-from clsbench.experiment import run_experiment
-from clsbench.options import default_options
-from clsbench.record import RunRecord
-from clsbench.resolve import find_spec, resolve, with_instances
-from clsbench.spec import COMPONENT_KEYS, ExperimentSpec
+from clsbench.experiment.run import run_experiment
+from clsbench.schema.experiment import COMPONENT_KEYS, ExperimentSpec
+from clsbench.schema.options import default_options
+from clsbench.schema.record import RunRecord
 
 logger = logging.getLogger(__name__)
 

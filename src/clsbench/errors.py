@@ -5,10 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from clsbench.record import RunRecord
 
 
 class ClsbenchError(Exception):
@@ -29,14 +25,6 @@ class RunFailedError(ClsbenchError):
     def __init__(self, reason: str, path: Path) -> None:
         super().__init__(f"{reason}; what was done is kept in {path}")
         self.path = path
-
-
-class RunNotStoredError(ClsbenchError):
-    """A run ended and could not be stored. ``record`` holds all that it measured."""
-
-    def __init__(self, reason: str, record: RunRecord) -> None:
-        super().__init__(reason)
-        self.record = record
 
 
 class PluginError(UsageError):

@@ -11,9 +11,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from asset_server import (
     PATIENT,
     AssetServer,
@@ -40,9 +37,12 @@ from asset_server import (
     web_asset,
     zipped,
 )
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from clsbench import Asset, AssetError, PluginError, UsageError, WebFile
 from clsbench.assets import Limits, cache_folder, obtain
-from clsbench.unfinished import held
+from clsbench.system.unfinished import held
 
 CONTENT = bytes(range(256)) * 500
 NO_SERVER = "http://127.0.0.1:9/file"
@@ -208,8 +208,8 @@ def test_when_nothing_answers_all_ends_together(server: AssetServer, caches: Pat
 
 @pytest.mark.slow
 def test_when_nothing_answers_it_is_said_within_thirty_seconds(hub: AssetServer) -> None:
-    from clsbench.catalog import load_catalog
-    from clsbench.resolve import find_spec, resolve
+    from clsbench.components.catalog import load_catalog
+    from clsbench.components.resolve import find_spec, resolve
 
     catalog = load_catalog()
     experiment = resolve(find_spec("gpt2-sms-spam", catalog), {}, catalog)

@@ -5,10 +5,10 @@ import logging
 from pathlib import Path
 
 import pytest
+from asset_server import REVISION, damaged, put, sha256, web_asset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asset_server import REVISION, damaged, put, sha256, web_asset
 from clsbench import Asset, AssetError, HubFile, PluginError, WebFile
 from clsbench.assets import cache_folder, locate
 from clsbench.assets.places import look, path_below
@@ -129,8 +129,8 @@ def test_tiktokens_cache_can_be_switched_off(caches: Path, monkeypatch: pytest.M
 
 
 def test_the_real_files_are_what_the_built_ins_say(assets_dir: Path) -> None:
-    from clsbench.catalog import load_catalog
-    from clsbench.resolve import find_spec, resolve
+    from clsbench.components.catalog import load_catalog
+    from clsbench.components.resolve import find_spec, resolve
 
     catalog = load_catalog()
     experiment = resolve(find_spec("gpt2-sms-spam", catalog), {}, catalog)

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("llms_from_scratch", reason="the peer is absent")
 
-from clsbench.measure.racing import Comparison
+from clsbench.bench.interleaving import Comparison
 from race_outcome import Equality, verdict
 
 

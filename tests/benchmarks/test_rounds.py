@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from clsbench.measure.load import LoadMeter, Look
+from clsbench.bench.load import LoadMeter, Look
 from rounds import RoundTimer, on_one_core
 from turn import Turn
 

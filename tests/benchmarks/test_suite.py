@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.watch.history import read_history
 
-from clsbench.catalog import load_catalog
-from clsbench.measure.history import read_history
+from clsbench.components.catalog import load_catalog
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CATALOG = load_catalog()

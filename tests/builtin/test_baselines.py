@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from record_examples import make_record
 from scipy.stats import binomtest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -15,15 +16,14 @@ from threadpoolctl import threadpool_limits
 
 import clsbench
 from clsbench.builtin.baselines import Majority, TfidfLogreg
-from clsbench.builtin.sms_spam import COLLECTION, SmsSpam
-from clsbench.builtin.synthetic_sms import SyntheticSms
+from clsbench.builtin.datasets.sms_spam import COLLECTION, SmsSpam
+from clsbench.builtin.datasets.synthetic_sms import SyntheticSms
 from clsbench.builtin.tfidf import validated_texts
+from clsbench.components.values import Corpus, Splits
 from clsbench.data.splits import split_corpus
 from clsbench.results.baseline_states import read_state, write_states
 from clsbench.results.store import StoredRun
-from clsbench.spec import DataSettings, SplitSettings
-from clsbench.values import Corpus, Splits
-from record_examples import make_record
+from clsbench.schema.experiment import DataSettings, SplitSettings
 
 SEED = 123
 

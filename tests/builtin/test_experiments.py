@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from clsbench import ExperimentSpec
+from clsbench.builtin.backbones.gpt2 import GPT2
+from clsbench.builtin.datasets.imdb import Imdb
+from clsbench.builtin.datasets.sms_spam import SmsSpam
 from clsbench.builtin.freezing_strategies import All, LastBlocks
-from clsbench.builtin.gpt2 import GPT2
 from clsbench.builtin.heads import Linear
-from clsbench.builtin.imdb import Imdb
 from clsbench.builtin.poolings import LastToken
-from clsbench.builtin.sms_spam import SmsSpam
-from clsbench.catalog import Catalog, load_catalog
-from clsbench.resolve import Experiment, find_suite, resolve, substitute
-from clsbench.spec import (
+from clsbench.components.catalog import Catalog, load_catalog
+from clsbench.components.resolve import Experiment, find_suite, resolve, substitute
+from clsbench.schema.experiment import (
     DataSettings,
     SplitSettings,
     TrainSettings,

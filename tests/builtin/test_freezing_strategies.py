@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 import clsbench
+from clsbench.builtin.backbones.gpt2 import GPT2
 from clsbench.builtin.freezing_strategies import (
     All,
     BiasOnly,
@@ -16,7 +17,6 @@ from clsbench.builtin.freezing_strategies import (
     LastBlocks,
     NoneButNorms,
 )
-from clsbench.builtin.gpt2 import GPT2
 from clsbench.testing import MiniatureBackbone
 
 HEAD = 768 * 2 + 2

@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from clsbench.builtin.backbones.gpt2 import GPT2
+from clsbench.builtin.backbones.gpt2.module import GPT2Module, GPT2Shape, stage_of
 from clsbench.builtin.freezing_strategies import HeadOnly
-from clsbench.builtin.gpt2 import GPT2
-from clsbench.builtin.gpt2.module import GPT2Module, GPT2Shape, stage_of
 from clsbench.builtin.heads import Mlp
 from clsbench.builtin.lora import LoRA
 from clsbench.builtin.lora_module import LoRALinear
 from clsbench.builtin.poolings import LastToken
-from clsbench.catalog import load_catalog
+from clsbench.components.catalog import load_catalog
+from clsbench.components.resolve import resolve
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan, plan_freezing
 from clsbench.model.parameters import describe_parameters
-from clsbench.resolve import resolve
 
 SHAPE = GPT2Shape(width=24, blocks=3, attention_heads=4, context_length=16, vocabulary_size=97)
 LINEARS = [

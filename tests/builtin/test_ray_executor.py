@@ -10,20 +10,20 @@ from typing import Any
 
 import msgspec
 import pytest
-
 import ray_cluster
+from ray_cluster import TwoNodes
+
 from clsbench import Board, Job, JobEnd, JobNote, JobProgress, UsageError
 from clsbench.builtin.local_executor import Local
 from clsbench.builtin.ray_executor import Ray
-from clsbench.catalog import load_catalog
-from clsbench.claims import RunState
-from clsbench.jobs import Message
-from clsbench.options import RunOptions, plain_options
-from clsbench.resolve import make_component
+from clsbench.components.catalog import load_catalog
+from clsbench.components.resolve import make_component
 from clsbench.results.store import read_record, scan
-from clsbench.suite import SuiteRow, SuiteSpec
-from clsbench.suites import plan_suite, run_suite
-from ray_cluster import TwoNodes
+from clsbench.schema.job import Message
+from clsbench.schema.options import RunOptions, plain_options
+from clsbench.schema.suite import SuiteRow, SuiteSpec
+from clsbench.suites.run import plan_suite, run_suite
+from clsbench.suites.run_locks import RunState
 
 SPEC: dict[str, Any] = {
     "dataset": {"name": "synthetic-sms", "texts": 300},

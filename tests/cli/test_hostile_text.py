@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from clsbench.catalog import load_catalog
-from clsbench.cli.errors import report_error
-from clsbench.cli.session import diagnostics_handler
-from clsbench.printable import printable
-from clsbench.report.comparison import print_comparison
-from clsbench.report.console import Console
-from clsbench.report.page.files import Format, report_text
-from clsbench.results.suite_figures import SuiteFigures
 from command_line import Command
 from report_examples import TEXTS, Row, make_figures
 from terminal import Shown, on_a_terminal
+
+from clsbench.analysis.suite_figures import SuiteFigures
+from clsbench.cli.errors import report_error
+from clsbench.cli.session import diagnostics_handler
+from clsbench.components.catalog import load_catalog
+from clsbench.report.page.files import Format, report_text
+from clsbench.report.terminal.comparison import print_comparison
+from clsbench.report.terminal.console import Console
+from clsbench.system.printable import printable
 
 HOSTILE = "\x1b]0;title\x07\x1b[31m\u202e\u200b\x9b\x7f"
 """Sets a terminal's title, colors it, reverses text, hides between letters."""

@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import clsbench
-from clsbench.builtin.delimited_file import DelimitedFile
+from clsbench.builtin.datasets.delimited_file import DelimitedFile
 from clsbench.cli.predict_input import (
     changed_format,
     lines_of,
     texts_of_arguments,
     texts_of_file,
 )
+from clsbench.components.values import TableFormat
 from clsbench.errors import UsageError
 from clsbench.results.csvtext import csv_line
-from clsbench.values import TableFormat
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252", "gb18030")
 

@@ -18,9 +18,9 @@ from clsbench.cli.predict_output import (
     file_lines,
     write_file,
 )
+from clsbench.components.values import TableFormat
 from clsbench.data.delimited import Table, TableRow, read_table
 from clsbench.errors import UsageError
-from clsbench.values import TableFormat
 
 ANY_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 

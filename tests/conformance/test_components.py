@@ -10,14 +10,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from components_of_the_catalog import CATALOG, VARIANTS, entries, make
 
 import clsbench
 from clsbench import testing
-from clsbench.catalog import Entry
-from clsbench.components import Component
-from clsbench.resolve import find_spec, resolve
-from clsbench.spec import ExperimentSpec, format_toml, parse_toml
-from components_of_the_catalog import CATALOG, VARIANTS, entries, make
+from clsbench.components.axes import Component
+from clsbench.components.catalog import Entry
+from clsbench.components.resolve import find_spec, resolve
+from clsbench.schema.experiment import ExperimentSpec, format_toml, parse_toml
 
 CHECKS: dict[str, Callable[..., None]] = {
     "datasets": testing.check_dataset,

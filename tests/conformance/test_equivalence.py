@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+from components_of_the_catalog import entries, make
+from fast_and_plain import Outcome, Setup, random_splits, run_both, train
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
 
 import clsbench
 from clsbench.builtin.poolings import LastRealToken
 from clsbench.fastpath.prefix import Room
-from clsbench.spec import TrainSettings
+from clsbench.schema.experiment import TrainSettings
 from clsbench.testing.miniature import MiniatureBackbone
-from components_of_the_catalog import entries, make
-from fast_and_plain import Outcome, Setup, random_splits, run_both, train
-from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
 
 BACKBONES = {
     "gpt2": TinyGPT2(),

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from clsbench.catalog import load_catalog
-from clsbench.components import AXES
-from clsbench.hookspecs import LifecycleHooks, RegistrationHooks
+from clsbench.components.axes import AXES
+from clsbench.components.catalog import load_catalog
+from clsbench.components.hookspecs import LifecycleHooks, RegistrationHooks
 
 REGISTRATION = [name for name in vars(RegistrationHooks) if name.startswith("clsbench_")]
 LIFECYCLE = [name for name in vars(LifecycleHooks) if name.startswith("clsbench_")]

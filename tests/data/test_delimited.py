@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from clsbench.components.values import TableFormat
 from clsbench.data.delimited import Table, read_table
 from clsbench.errors import UsageError
-from clsbench.values import TableFormat
 
 
 def table_of(folder: Path, content: str, name: str = "t.csv", **format: str) -> Table:

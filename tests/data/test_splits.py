@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clsbench.builtin.sms_spam import SmsSpam
+from clsbench.builtin.datasets.sms_spam import SmsSpam
+from clsbench.components.values import Corpus
 from clsbench.data.splits import (
     count_leaked,
     dropped_texts,
@@ -21,8 +22,7 @@ from clsbench.data.splits import (
     texts_sha256,
 )
 from clsbench.errors import UsageError
-from clsbench.spec import DataSettings, SplitSettings
-from clsbench.values import Corpus
+from clsbench.schema.experiment import DataSettings, SplitSettings
 
 GOLDEN = {
     "book": "9789031706043680da71ffa7de31591690c3a73630649caa62ca6015990b0947",

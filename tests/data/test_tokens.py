@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clsbench.components.values import Split, Splits
 from clsbench.data.tokens import TokenizedSplits, pad_rows, tokenize_splits
 from clsbench.errors import UsageError
-from clsbench.values import Split, Splits
 
 PAD = 99
 

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from altered_classifiers import CHANGES, Change, assert_same, block, both, tried
+from fast_and_plain import Outcome
+from tiny_gpt2 import WIDTH_TOKENS, TinyGPT2
 from torch import Tensor, nn
 
 import clsbench
-from altered_classifiers import CHANGES, Change, assert_same, block, both, tried
 from clsbench.builtin.freezing_strategies import All, Gradual, HeadOnly, LastBlocks
 from clsbench.builtin.poolings import LastRealToken, LastToken
 from clsbench.fastpath.forward import Forward
-from clsbench.fastpath.trial import what_differs
+from clsbench.fastpath.safety.trial import what_differs
 from clsbench.model.freezing import plan_freezing
-from fast_and_plain import Outcome
-from tiny_gpt2 import WIDTH_TOKENS, TinyGPT2
 
 # --- what the plan finds --------------------------------------------------------------------------
 

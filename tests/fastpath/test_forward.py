@@ -9,23 +9,23 @@ from typing import Any
 
 import pytest
 import torch
+from fast_and_plain import EVERYTHING_IN_MEMORY, Outcome, Setup, random_splits, train
+from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
 
 import clsbench
 from clsbench.builtin.freezing_strategies import Gradual, HeadOnly, LastBlocks
 from clsbench.builtin.heads import Linear
 from clsbench.builtin.poolings import LastRealToken, LastToken, Mean
 from clsbench.data.tokens import TokenizedSplits
+from clsbench.fastpath.cache.disk_cache import DiskCache, PrefixKey
+from clsbench.fastpath.cache.keys import PrefixKeys
 from clsbench.fastpath.chain import Chain, Inputs
-from clsbench.fastpath.disk_cache import DiskCache, PrefixKey
 from clsbench.fastpath.forward import _BATCH_TOKENS, Forward, Shortcuts
-from clsbench.fastpath.keys import PrefixKeys
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.prefix import Room
 from clsbench.model.classifier import Classifier
-from clsbench.record import KeptActivations
-from clsbench.spec import TrainSettings
-from fast_and_plain import EVERYTHING_IN_MEMORY, Outcome, Setup, random_splits, train
-from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
+from clsbench.schema.experiment import TrainSettings
+from clsbench.schema.record import KeptActivations
 
 LENGTHS = [9, 4, 1, 0, 9, 5, 5, 7, 3, 8]
 CIRCUMSTANCES = {"backbone": "tiny", "precision": "fp64", "device": "cpu"}

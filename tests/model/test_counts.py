@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import clsbench
+from clsbench.builtin.backbones.gpt2 import GPT2
 from clsbench.builtin.freezing_strategies import All, HeadOnly, LastBlocks
-from clsbench.builtin.gpt2 import GPT2
 from clsbench.builtin.heads import Linear
 from clsbench.builtin.lora import LoRA
 from clsbench.builtin.poolings import LastToken

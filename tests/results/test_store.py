@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from record_examples import STAND_INS, make_history, make_record
 from safetensors.numpy import save_file
 
 from clsbench.errors import ClsbenchError, UsageError
-from clsbench.record import RunRecord
-from clsbench.results.disk import replace_text
 from clsbench.results.store import (
     adopt_run,
     check_store_writable,
@@ -32,7 +31,8 @@ from clsbench.results.store import (
     scan,
     write_record,
 )
-from record_examples import STAND_INS, make_history, make_record
+from clsbench.schema.record import RunRecord
+from clsbench.system.filesystem import replace_text
 
 NAME = "20251121T101729Z-gpt2-sms-spam-1a2b3c4d"
 

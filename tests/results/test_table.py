@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from record_examples import STAND_INS, make_metrics, make_record, make_spec
 
 from clsbench.errors import UsageError
-from clsbench.record import BaselineResult
 from clsbench.results.store import StoredRun, run_directory, run_name, write_record
 from clsbench.results.table import load_results, results_table
-from record_examples import STAND_INS, make_metrics, make_record, make_spec
+from clsbench.schema.record import BaselineResult
 
 
 def runs(*records: object) -> list[StoredRun]:
@@ -172,7 +172,7 @@ def test_no_torch_is_needed_to_read_results(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom clsbench.results.table import load_results\n"
         f"assert len(load_results({str(tmp_path)!r})) == 2\n"
-        "import clsbench.report.terminal, clsbench.report.plots, clsbench.results.seeds\n"
+        "import clsbench.report.terminal.run, clsbench.results.curves, clsbench.analysis.seeds\n"
         "assert 'torch' not in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -7,15 +7,17 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from book_peer import ch06, peer_classifier, peer_frames, peer_loaders
+from fast_and_plain import default_dtype
 
 import clsbench
-from book_peer import ch06, peer_classifier, peer_frames, peer_loaders
+from clsbench.builtin.backbones.gpt2 import GPT2
+from clsbench.builtin.backbones.gpt2.module import GPT2Module, GPT2Shape, stage_of
+from clsbench.builtin.datasets.sms_spam import SmsSpam
 from clsbench.builtin.freezing_strategies import LastBlocks
-from clsbench.builtin.gpt2 import GPT2
-from clsbench.builtin.gpt2.module import GPT2Module, GPT2Shape, stage_of
 from clsbench.builtin.poolings import LastToken
-from clsbench.builtin.sms_spam import SmsSpam
-from clsbench.catalog import load_catalog
+from clsbench.components.catalog import load_catalog
+from clsbench.components.values import Splits
 from clsbench.data.splits import split_corpus
 from clsbench.data.tokens import TokenizedSplits, TokenRows, tokenize_splits
 from clsbench.fastpath.forward import Forward, Shortcuts
@@ -23,12 +25,10 @@ from clsbench.fastpath.plan import Batching, plan_fast_path
 from clsbench.fastpath.prefix import Room
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import plan_freezing
-from clsbench.record import History
-from clsbench.spec import DataSettings, SplitSettings, TrainSettings
+from clsbench.schema.experiment import DataSettings, SplitSettings, TrainSettings
+from clsbench.schema.record import History
 from clsbench.training.fit import TrainingLog, fit, measure_before
 from clsbench.training.schedule import TrainBatch, beforehand, book_schedule
-from clsbench.values import Splits
-from fast_and_plain import default_dtype
 
 CONTEXT = 128
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from fast_and_plain import random_splits
+from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
 
 from clsbench.builtin.poolings import LastToken
 from clsbench.fastpath.embedding_gradients import RowGradients
 from clsbench.fastpath.forward import Forward
 from clsbench.model.classifier import Classifier
-from clsbench.spec import TrainSettings
+from clsbench.schema.experiment import TrainSettings
 from clsbench.training.fit import BatchTraining, NonFiniteLossError, TrainingLog
 from clsbench.training.schedule import TrainBatch
-from fast_and_plain import random_splits
-from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
 
 
 @pytest.mark.parametrize("looks_later", [False, True])

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import clsbench
+from clsbench.components.values import Split, Splits
 from clsbench.errors import PluginError
 from clsbench.training.scoring import ScoredBaseline, score_baseline
-from clsbench.values import Split, Splits
 
 
 class Guessing:

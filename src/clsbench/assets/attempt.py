@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from clsbench.values import Asset, HubFile, WebFile
+from clsbench.components.values import Asset, HubFile, WebFile
 
 Clock = Callable[[], float]
 POLL_SECONDS = 0.05

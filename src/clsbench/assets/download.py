@@ -34,8 +34,8 @@ from clsbench.assets.places import (
     note_hash,
     path_below,
 )
-from clsbench.unfinished import temporary_folder
-from clsbench.values import Asset, HubFile, WebFile
+from clsbench.components.values import Asset, HubFile, WebFile
+from clsbench.system.unfinished import temporary_folder
 
 AT_ONCE = 8
 PARTIAL_PREFIX = ".clsbench-partial-"

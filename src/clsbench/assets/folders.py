@@ -20,8 +20,8 @@ from clsbench.assets.places import (
     note_hash,
     path_below,
 )
+from clsbench.components.values import Asset
 from clsbench.errors import AssetError, UsageError
-from clsbench.values import Asset
 
 REMEDY = (
     "What to do: run it again, what was fetched stays; or put the file at its place in the folder "

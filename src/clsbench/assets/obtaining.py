@@ -10,8 +10,8 @@ from typing import NamedTuple
 from clsbench.assets.attempt import Clock
 from clsbench.assets.download import DownloadProgress, Failed, Limits, download
 from clsbench.assets.places import Located, look
+from clsbench.components.values import Asset
 from clsbench.errors import AssetError, PluginError, UsageError
-from clsbench.values import Asset
 
 
 class Missing(NamedTuple):

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from clsbench.components.values import Asset, HubFile, WebFile
 from clsbench.errors import AssetError, PluginError
-from clsbench.values import Asset, HubFile, WebFile
 
 log = logging.getLogger(__name__)
 

@@ -65,7 +65,7 @@ class _Worker:
         self._interrupted = False
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the rest
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "clsbench.worker"],
+            [sys.executable, "-m", "clsbench.suites.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import rich_click as click
 from click.shell_completion import CompletionItem
 
-from clsbench.cli.session import Session
-from clsbench.components import Axis
+from clsbench.cli.session import Session, chosen_run_options
+from clsbench.components.axes import Axis
 
 if TYPE_CHECKING:
-    from clsbench.catalog import Catalog
+    from clsbench.components.catalog import Catalog
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -39,7 +39,7 @@ def complete_axis(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """The axes by the name that ``clsbench list`` shows."""
-    from clsbench.components import AXES
+    from clsbench.components.axes import AXES
 
     return _items(((axis.name.replace("_", "-"), "") for axis in AXES), incomplete)
 
@@ -63,7 +63,6 @@ def complete_run(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """The stored runs by name, the newest first."""
-    from clsbench.cli.options import chosen_run_options
     from clsbench.results.record_file import RECORD_FILE
     from clsbench.results.store import LATEST
 
@@ -77,7 +76,6 @@ def complete_report(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """The suites that were run, then the stored runs."""
-    from clsbench.cli.options import chosen_run_options
     from clsbench.results.suite_results import suites_of
 
     names = suites_of(chosen_run_options(ctx).out)
@@ -104,7 +102,7 @@ def _items(choices: Iterable[tuple[str, str]], incomplete: str) -> list[Completi
 
 def _catalog(ctx: click.Context) -> Catalog:
     """The catalog with the plugins named so far; a completion never fails or warns."""
-    from clsbench.catalog import load_catalog
+    from clsbench.components.catalog import load_catalog
     from clsbench.errors import ClsbenchError
 
     session = ctx.find_object(Session) or Session()

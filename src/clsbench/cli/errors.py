@@ -10,7 +10,7 @@ import traceback
 
 import rich_click as click
 
-from clsbench.printable import printable, wrapped
+from clsbench.system.printable import printable, wrapped
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it."""

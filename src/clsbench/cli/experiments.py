@@ -9,9 +9,9 @@ from clsbench.cli.output import only_results_on_stdout
 from clsbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from clsbench.catalog import Catalog
-    from clsbench.resolve import Experiment
-    from clsbench.spec import ExperimentSpec
+    from clsbench.components.catalog import Catalog
+    from clsbench.components.resolve import Experiment
+    from clsbench.schema.experiment import ExperimentSpec
 
 
 def resolve_named(
@@ -22,7 +22,7 @@ def resolve_named(
     Raises:
         UsageError: something is wrong; the file is named where it is the file's mistake.
     """
-    from clsbench.resolve import find_spec, resolve
+    from clsbench.components.resolve import find_spec, resolve
 
     base = find_spec(name_or_file, catalog)
     is_file = name_or_file not in catalog.entries["experiments"]
@@ -36,7 +36,7 @@ def resolve_named(
 
 
 def _fails_by_itself(base: ExperimentSpec, catalog: Catalog, error: UsageError) -> bool:
-    from clsbench.resolve import resolve
+    from clsbench.components.resolve import resolve
 
     try:
         resolve(base, {}, catalog)

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import msgspec
 from msgspec import inspect
 
-from clsbench.conversion import form_of
+from clsbench.schema.convert import form_of
 
 
 class Field(NamedTuple):

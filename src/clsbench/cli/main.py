@@ -26,17 +26,11 @@ COMMANDS = {
     "report": "report",
     "predict": "predict",
     "bench": "bench",
-    "bench history": "bench_history",
-    "bench check": "bench_check",
-    "bench baseline": "bench_baseline",
     "assets": "assets",
     "cache": "cache",
     "doctor": "doctor",
 }
-"""Each command's module in ``clsbench.cli``; the click object in it has the module's name.
-
-``bench`` takes the name of an experiment, or is the first word of another command.
-"""
+"""Each command and the click object in its module, ``clsbench.cli.commands.<command>``."""
 
 
 class _LazyGroup(click.RichGroup):
@@ -48,8 +42,8 @@ class _LazyGroup(click.RichGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = COMMANDS[cmd_name]
-        command = getattr(import_module(f"clsbench.cli.{module}"), module)
+        module = import_module(f"clsbench.cli.commands.{cmd_name}")
+        command = getattr(module, COMMANDS[cmd_name])
         assert isinstance(command, click.Command)
         command.name = cmd_name  # as help lists it
         add_global_options(command)
@@ -58,9 +52,6 @@ class _LazyGroup(click.RichGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        two_words = " ".join(args[:2])
-        if two_words in COMMANDS and len(args) > 1:
-            return two_words, self.get_command(ctx, two_words), args[2:]
         name = args[0]
         if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             raise click.UsageError(
@@ -108,8 +99,13 @@ def app() -> None:
 add_global_options(app)
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and end the process.
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    group: click.RichGroup = app,
+    prog_name: str = "clsbench",
+) -> NoReturn:
+    """Run the command line, or that of another ``group``, and end the process.
 
     Exit codes: 0; 2 what the user asked or named is wrong; 3 an asset is missing or wrong; 130
     interrupted; 143 terminated; 1 anything else.
@@ -120,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if hasattr(stream, "reconfigure"):  # a terminal without UTF-8 shows ? and does not fail
             stream.reconfigure(errors="replace")
     try:
-        code = app.main(arguments, prog_name="clsbench", standalone_mode=False) or 0
+        code = group.main(arguments, prog_name=prog_name, standalone_mode=False) or 0
         sys.stdout.flush()
     except ClsbenchError as error:
         if error.__cause__ is not None:  # what a plugin raised, for --verbose

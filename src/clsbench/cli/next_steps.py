@@ -10,10 +10,10 @@ import rich_click as click
 
 from clsbench.cli.output import write_message
 from clsbench.cli.session import Session
-from clsbench.options import DEFAULT_STORE, RunOptions
+from clsbench.schema.options import DEFAULT_STORE, RunOptions
 
 if TYPE_CHECKING:
-    from clsbench.results.comparison import Contender
+    from clsbench.analysis.comparison import Contender
     from clsbench.results.store import StoredRun
 
 
@@ -30,9 +30,9 @@ def write_next_steps(
     ``sentence`` says what to use. ``best`` is the contender it names, ``None`` if the ``runs``
     could not be compared. ``reported`` are the arguments of ``clsbench report``.
     """
-    from clsbench.report.console import Console
-    from clsbench.report.headline import BASELINE
     from clsbench.report.page.commands import shell_line, shell_lines
+    from clsbench.report.terminal.console import Console
+    from clsbench.report.terminal.headline import BASELINE
     from clsbench.results.baseline_states import stored_baselines
 
     session = ctx.find_object(Session) or Session()

@@ -13,12 +13,12 @@ from msgspec import inspect
 
 from clsbench.cli.completion import complete_component, complete_experiment
 from clsbench.cli.fields import Field, fields_of
-from clsbench.cli.session import Session
-from clsbench.components import AXES
-from clsbench.conversion import convert, parse_value
+from clsbench.cli.session import RUN_OPTIONS
+from clsbench.components.axes import AXES
 from clsbench.errors import UsageError
-from clsbench.options import ENVIRONMENT, RunOptions
-from clsbench.spec import ExperimentSpec
+from clsbench.schema.convert import parse_value
+from clsbench.schema.experiment import ExperimentSpec
+from clsbench.schema.options import ENVIRONMENT, RunOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,7 +27,6 @@ EXPERIMENT = "What to run"
 PANELS = ("Arguments", EXPERIMENT, WHERE_AND_HOW, "Options")
 """The panels of a command's help, in their order."""
 
-_OPTIONS = "clsbench.run_options"
 _COMPONENTS = "clsbench.components"
 _SETTINGS = "clsbench.settings"
 _LONGEST_SHOWN = 200
@@ -59,20 +58,6 @@ def run_options(*names: str) -> Callable[[F], F]:
     return decorate
 
 
-def chosen_run_options(ctx: click.Context, **changed: Any) -> RunOptions:
-    """The circumstances that the command line asks for, defaults filled in.
-
-    Raises:
-        UsageError: a value in ``changed`` does not fit.
-    """
-    session = ctx.find_object(Session) or Session()
-    return convert(
-        {**ctx.meta.get(_OPTIONS, {}), "plugins": session.plugins, **changed},
-        RunOptions,
-        "options",
-    )
-
-
 def _run_option(field: Field) -> Callable[[F], F]:
     is_flag = isinstance(field.kind, inspect.BoolType)
     several = isinstance(field.kind, inspect.VarTupleType)
@@ -91,7 +76,7 @@ def _run_option(field: Field) -> Callable[[F], F]:
         help=f"{first}{field.description[1:]}.",
         panel=WHERE_AND_HOW,
         expose_value=False,
-        callback=_keep_in(_OPTIONS),
+        callback=_keep_in(RUN_OPTIONS),
     )
 
 

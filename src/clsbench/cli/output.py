@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import rich_click as click
 
-from clsbench.printable import printable, wrapped
+from clsbench.system.printable import printable, wrapped
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -58,7 +58,7 @@ def print_lines(lines: Iterable[Line]) -> None:
     """To a terminal wrapped under their own beginning, into a pipe as they stand."""
     from rich.text import Text
 
-    from clsbench.report.console import Console
+    from clsbench.report.terminal.console import Console
 
     console = Console(highlight=False)
     for line in lines:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from clsbench.conversion import convert
+from clsbench.components.values import TableFormat
 from clsbench.errors import PluginError, UsageError
-from clsbench.values import TableFormat
+from clsbench.schema.convert import convert
 
 if TYPE_CHECKING:
-    from clsbench.catalog import Catalog
+    from clsbench.components.catalog import Catalog
     from clsbench.data.delimited import Table
-    from clsbench.record import RunRecord
+    from clsbench.schema.record import RunRecord
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def format_of_run(record: RunRecord, catalog: Catalog) -> TableFormat:
         UsageError: the run's components are not available.
         PluginError: ``table_format()`` of its data set does not return a format.
     """
-    from clsbench.preparation import stored_experiment
+    from clsbench.experiment.preparation import stored_experiment
 
     experiment = stored_experiment(record, catalog)
     format = experiment.dataset.table_format(experiment.spec.data.quoting)

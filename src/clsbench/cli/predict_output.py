@@ -65,7 +65,7 @@ def write_file(file: Path, form: str, predictions: Predictions, guard: bool = Fa
     Raises:
         UsageError: the file cannot be written.
     """
-    from clsbench.results.disk import replace_text
+    from clsbench.system.filesystem import replace_text
 
     text = "".join(file_lines(form, predictions, guard))
     try:
@@ -164,7 +164,7 @@ def print_table(predictions: Predictions) -> None:
     from rich.cells import cell_len
     from rich.table import Table
 
-    from clsbench.report.console import Console
+    from clsbench.report.terminal.console import Console
     from clsbench.report.wording import plain
 
     on_terminal = sys.stdout.isatty()

@@ -11,13 +11,17 @@ import rich_click as click
 
 from clsbench.cli.errors import fit_terminal, shortened
 from clsbench.cli.output import only_results_on_stdout
-from clsbench.options import ENVIRONMENT
-from clsbench.printable import printable
+from clsbench.schema.convert import convert
+from clsbench.schema.options import ENVIRONMENT, RunOptions
+from clsbench.system.printable import printable
 
 if TYPE_CHECKING:
-    from clsbench.catalog import Catalog
+    from clsbench.components.catalog import Catalog
 
 logger = logging.getLogger(__name__)
+
+RUN_OPTIONS = "clsbench.run_options"
+"""Where a command's run options are kept in the context."""
 
 
 class Session(NamedTuple):
@@ -33,13 +37,27 @@ class Session(NamedTuple):
         Raises:
             PluginError: a plugin named on the command line cannot be used.
         """
-        from clsbench.catalog import load_catalog
+        from clsbench.components.catalog import load_catalog
 
         with only_results_on_stdout():
             catalog = load_catalog(self.plugins)
         for failure in catalog.failures:
             logger.warning("skipped an installed plugin: %s", failure.reason)
         return catalog
+
+
+def chosen_run_options(ctx: click.Context, **changed: Any) -> RunOptions:
+    """The circumstances that the command line asks for, defaults filled in.
+
+    Raises:
+        UsageError: a value in ``changed`` does not fit.
+    """
+    session = ctx.find_object(Session) or Session()
+    return convert(
+        {**ctx.meta.get(RUN_OPTIONS, {}), "plugins": session.plugins, **changed},
+        RunOptions,
+        "options",
+    )
 
 
 def global_options() -> list[click.Option]:

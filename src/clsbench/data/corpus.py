@@ -5,8 +5,8 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 
-from clsbench.decoding import is_encodable
-from clsbench.values import Corpus
+from clsbench.components.values import Corpus
+from clsbench.schema.decoding import is_encodable
 
 SPLIT_NAMES = ("train", "validation", "test")
 

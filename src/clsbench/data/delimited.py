@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
+from clsbench.components.values import TableFormat
 from clsbench.data.textfile import Setting, line_error, read_text
-from clsbench.decoding import DecodingError, decode_json
 from clsbench.errors import UsageError, closest_match_hint
-from clsbench.values import TableFormat
+from clsbench.schema.decoding import DecodingError, decode_json
 
 FORMATS = {".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
 """The format of a file by its ending; csv for any other ending."""

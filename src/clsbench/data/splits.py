@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import pandas as pd
 
+from clsbench.components.values import Corpus, Split, Splits
 from clsbench.data.labels import MOST_RARE, named
 from clsbench.data.strata import stratified
 from clsbench.errors import UsageError
-from clsbench.record import Leaked
-from clsbench.spec import DataSettings, SplitSettings
-from clsbench.values import Corpus, Split, Splits
+from clsbench.schema.experiment import DataSettings, SplitSettings
+from clsbench.schema.record import Leaked
 
 SHUFFLES = {"book": 1, "book-ablation": 2}
 """How often each variant shuffles before it cuts; the bonus script does it twice."""

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clsbench.components import Tokenizer
+from clsbench.components.axes import Tokenizer
+from clsbench.components.values import Split, Splits
 from clsbench.errors import UsageError
-from clsbench.values import Split, Splits
 
 
 class Batch(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from clsbench.components import BackboneModule, PackingBackboneModule
+from clsbench.components.axes import BackboneModule, PackingBackboneModule
 from clsbench.model.classifier import Classifier
 from clsbench.model.packing import Packing, select_positions
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from clsbench.components import Pooling
+from clsbench.components.axes import Pooling
 from clsbench.data.tokens import TokenRows
+from clsbench.fastpath.cache.disk_cache import PrefixKey
 from clsbench.fastpath.chain import Chain, Inputs
-from clsbench.fastpath.disk_cache import PrefixKey
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.prefix import (
     PrefixChangedError,
@@ -27,7 +27,7 @@ from clsbench.fastpath.prefix import (
 from clsbench.fastpath.rows import DistinctRows
 from clsbench.model.classifier import Classifier
 from clsbench.model.packing import Packing
-from clsbench.record import KeptActivations
+from clsbench.schema.record import KeptActivations
 
 _BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
 """How many token positions go through a frozen prefix at once, by kind of device.

@@ -14,14 +14,14 @@ import torch
 from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
 
-from clsbench.components import BackboneModule, PackingBackboneModule, Pooling
+from clsbench.components.axes import BackboneModule, PackingBackboneModule, Pooling
 from clsbench.fastpath.chain import Chain
 from clsbench.fastpath.operations import WritesWeightsError
-from clsbench.fastpath.probe import Manner, Probe, any_texts, manner_of, probe_stages
+from clsbench.fastpath.safety.probe import Manner, Probe, any_texts, manner_of, probe_stages
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
-from clsbench.options import size_text
-from clsbench.values import Shortcut
+from clsbench.schema.options import size_text
+from clsbench.schema.record import Shortcut
 
 PREFIX, POSITION, PACKING = "prefix", "position", "packing"
 SHORTCUTS = (PREFIX, POSITION, PACKING)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from clsbench.errors import ClsbenchError
-from clsbench.fastpath.disk_cache import DiskCache, PrefixKey, Spill
+from clsbench.fastpath.cache.disk_cache import DiskCache, PrefixKey, Spill
 from clsbench.fastpath.rows import DistinctRows
-from clsbench.record import KeptActivations
+from clsbench.schema.record import KeptActivations
 
 Progress = Callable[[int, int], None]
 """Told how many token positions have gone through the prefix, and of how many."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from clsbench.components import Pooling
+from clsbench.components.axes import Pooling
 from clsbench.data.tokens import TokenRows
 
 

@@ -9,20 +9,20 @@ from collections.abc import Sequence
 
 import torch
 
-from clsbench.environment import free_memory_bytes
-from clsbench.fastpath.cache_files import activations_folder
+from clsbench.components.identity import decisive, options_by_content
+from clsbench.components.resolve import Experiment
+from clsbench.fastpath.cache.cache_files import activations_folder
+from clsbench.fastpath.cache.disk_cache import DiskCache, PrefixKey
+from clsbench.fastpath.cache.keys import PrefixKeys
 from clsbench.fastpath.contents import UnknowableError
-from clsbench.fastpath.disk_cache import DiskCache, PrefixKey
 from clsbench.fastpath.forward import Shortcuts
-from clsbench.fastpath.keys import PrefixKeys
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.prefix import Room
-from clsbench.identity import decisive, options_by_content
 from clsbench.model.classifier import Classifier
-from clsbench.options import RunOptions, size_bytes
-from clsbench.record import ComponentIdentity
-from clsbench.resolve import Experiment
-from clsbench.spec import format_component, to_tree
+from clsbench.schema.experiment import format_component, to_tree
+from clsbench.schema.options import RunOptions, size_bytes
+from clsbench.schema.record import ComponentIdentity
+from clsbench.system.environment import free_memory_bytes
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from clsbench.components import Adapter
+from clsbench.components.axes import Adapter
 from clsbench.errors import PluginError
 from clsbench.model.freezing import BACKBONE_PREFIX
 

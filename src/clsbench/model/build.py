@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
+from clsbench.components.resolve import Experiment
 from clsbench.model.adapting import apply_adapter
 from clsbench.model.classifier import Classifier
-from clsbench.resolve import Experiment
 
 
 def build_classifier(

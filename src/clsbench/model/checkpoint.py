@@ -13,10 +13,10 @@ from safetensors import safe_open
 from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
-from clsbench.decoding import DecodingError, decode_json, tensor_metadata
 from clsbench.errors import PluginError, UsageError
 from clsbench.model.parameters import refuse_non_finite
-from clsbench.record import RunRecord
+from clsbench.schema.decoding import DecodingError, decode_json, tensor_metadata
+from clsbench.schema.record import RunRecord
 
 CLASSIFIER_FILE = "classifier.safetensors"
 _METADATA_KEY = "clsbench"

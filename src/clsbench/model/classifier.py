@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from clsbench.components import BackboneModule
+from clsbench.components.axes import BackboneModule
 
 
 class Classifier(nn.Module):

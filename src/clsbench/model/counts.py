@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clsbench.components import Adapter
+from clsbench.components.axes import Adapter
+from clsbench.components.values import ParameterInfo
 from clsbench.model.adapting import apply_adapter
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import BACKBONE_PREFIX, FreezingPlan
 from clsbench.model.parameters import without_weights
-from clsbench.record import NEW_STAGES, ParameterCounts, StageParameters
-from clsbench.values import ParameterInfo
+from clsbench.schema.record import NEW_STAGES, ParameterCounts, StageParameters
 
 _ADAM_STATES = 2
 _BYTES = {"fp32": 4, "bf16": 4, "fp64": 8}

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from torch import nn
 
-from clsbench.components import FreezingStrategy
+from clsbench.components.axes import FreezingStrategy
+from clsbench.components.values import ParameterInfo
 from clsbench.errors import PluginError, UsageError, closest_match_hint
-from clsbench.values import ParameterInfo
 
 BACKBONE_PREFIX = "backbone."
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from clsbench.components.values import ParameterInfo
 from clsbench.errors import UsageError
-from clsbench.values import ParameterInfo
 
 
 def describe_parameters(

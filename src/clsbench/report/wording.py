@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from rich.text import Text
 
-from clsbench.printable import printable
+from clsbench.system.printable import printable
 
 
 def plain(text: str, style: str = "") -> Text:

@@ -11,10 +11,10 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from clsbench.decoding import DecodingError, decode_json, read_bytes
 from clsbench.errors import UsageError
 from clsbench.results.integrity import check_file
 from clsbench.results.store import StoredRun
+from clsbench.schema.decoding import DecodingError, decode_json, read_bytes
 
 ARRAYS_FILE = "baselines.safetensors"
 VALUES_FILE = "baselines.json"

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from clsbench.printable import printable
 from clsbench.results.csvtext import csv_line
+from clsbench.system.printable import printable
 
 _GAP = 2
 _EDGE = 1

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from clsbench.errors import UsageError
-from clsbench.record import RunRecord
+from clsbench.schema.record import RunRecord
 
 
 def files_sha256(directory: Path) -> dict[str, str]:

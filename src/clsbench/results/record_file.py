@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from clsbench.decoding import DecodingError, decode_json, read_bytes
-from clsbench.record import SCHEMA_VERSION, RunRecord
-from clsbench.spec import COMPONENT_KEYS, ExperimentSpec
+from clsbench.schema.decoding import DecodingError, decode_json, read_bytes
+from clsbench.schema.experiment import COMPONENT_KEYS, ExperimentSpec
+from clsbench.schema.record import SCHEMA_VERSION, RunRecord
 
 RECORD_FILE = "record.json"
 

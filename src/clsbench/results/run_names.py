@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clsbench.results.store import StoredRun
-from clsbench.spec import COMPONENT_KEYS, component_table, format_component
+from clsbench.schema.experiment import COMPONENT_KEYS, component_table, format_component
 
 _NOT_IN_NAMES = ("seed", "name", "description", "published", "baselines")
 

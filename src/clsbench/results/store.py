@@ -18,10 +18,16 @@ from typing import NamedTuple
 import msgspec
 
 from clsbench.errors import ClsbenchError, UsageError
-from clsbench.record import RunRecord
-from clsbench.results.disk import concerns, folder_reason, means_full_disk, settle, storing_error
 from clsbench.results.record_file import RECORD_FILE, created_in, decode_record, record_or_reason
-from clsbench.unfinished import held, sweep, temporary_folder
+from clsbench.schema.record import RunRecord
+from clsbench.system.filesystem import (
+    concerns,
+    folder_reason,
+    means_full_disk,
+    settle,
+    storing_error,
+)
+from clsbench.system.unfinished import held, sweep, temporary_folder
 
 logger = logging.getLogger(__name__)
 

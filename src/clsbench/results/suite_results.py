@@ -11,11 +11,11 @@ from typing import Any
 import filelock
 import msgspec
 
-from clsbench.decoding import DecodingError, decode_json, read_bytes
 from clsbench.errors import UsageError
-from clsbench.results.disk import OF_ALL_USERS, replace_text, storing_error
-from clsbench.suite import PublishedRow
-from clsbench.values import Estimate
+from clsbench.schema.decoding import DecodingError, decode_json, read_bytes
+from clsbench.schema.record import Estimate
+from clsbench.schema.suite import PublishedRow
+from clsbench.system.filesystem import OF_ALL_USERS, replace_text, storing_error
 
 logger = logging.getLogger(__name__)
 

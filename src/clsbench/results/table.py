@@ -12,10 +12,10 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from clsbench.errors import UsageError
-from clsbench.options import DEFAULT_STORE, ENVIRONMENT
-from clsbench.record import RunRecord, SplitMetrics
 from clsbench.results.store import StoredRun, scan
-from clsbench.spec import COMPONENT_KEYS, component_table, format_component
+from clsbench.schema.experiment import COMPONENT_KEYS, component_table, format_component
+from clsbench.schema.options import DEFAULT_STORE, ENVIRONMENT
+from clsbench.schema.record import RunRecord, SplitMetrics
 
 logger = logging.getLogger(__name__)
 

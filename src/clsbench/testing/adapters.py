@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clsbench.components import Adapter
+from clsbench.components.axes import Adapter
 from clsbench.testing.miniature import NUM_CLASSES, miniature_batch, miniature_classifier
 from clsbench.testing.promises import check_options, require
 from clsbench.testing.tensors import SEED, check_built_alike, check_outline, check_output, seeded

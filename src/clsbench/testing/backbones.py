@@ -9,11 +9,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from clsbench.components import Backbone, BackboneModule, PackingBackboneModule, Tokenizer
+from clsbench.components.axes import Backbone, BackboneModule, PackingBackboneModule, Tokenizer
+from clsbench.components.values import Files, ParameterInfo
 from clsbench.model.packing import Packing, select_positions
 from clsbench.testing.promises import check_assets, check_options, require
 from clsbench.testing.tensors import check_built_alike, check_output, untouched_generator
-from clsbench.values import Files, ParameterInfo
 
 ROLES = frozenset({"weight", "bias", "norm", "embedding"})
 TEXTS = ("Do you have time", "", "You are a winner", "1", "<|endoftext|> \U0001f600 naïve \x00\n")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from clsbench.components import Baseline
+from clsbench.components.axes import Baseline
 from clsbench.results.baseline_states import state_problem
-from clsbench.seeding import torch_seeded
+from clsbench.system.seeding import torch_seeded
 from clsbench.testing.promises import check_options, require
 
 CORPORA: dict[str, tuple[list[str], list[int]]] = {

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import get_args
 
-from clsbench.components import Dataset
+from clsbench.components.axes import Dataset
+from clsbench.components.values import Corpus, Files, TableFormat
 from clsbench.data.corpus import corpus_problem
 from clsbench.data.delimited import read_table
 from clsbench.errors import UsageError
-from clsbench.seeding import seeded
-from clsbench.spec import SplitName
+from clsbench.schema.experiment import SplitName
+from clsbench.system.seeding import seeded
 from clsbench.testing.promises import check_assets, check_options, require
-from clsbench.values import Corpus, Files, TableFormat
 
 SEED = 123
 

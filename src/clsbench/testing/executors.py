@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from clsbench.components import Executor
-from clsbench.jobs import Board, Job, JobEnd, JobProgress, Message
-from clsbench.options import RunOptions, plain_options
+from clsbench.components.axes import Executor
 from clsbench.results.store import read_record
+from clsbench.schema.job import Board, Job, JobEnd, JobProgress, Message
+from clsbench.schema.options import RunOptions, plain_options
+from clsbench.suites.worker import perform_job
 from clsbench.testing.promises import check_options, require
-from clsbench.worker import perform_job
 
 SPEC: dict[str, Any] = {
     "name": "executor-under-test",

@@ -8,13 +8,13 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from clsbench.components import FreezingStrategy
+from clsbench.components.axes import FreezingStrategy
+from clsbench.components.values import ParameterInfo
 from clsbench.errors import ClsbenchError, UsageError
 from clsbench.model.freezing import BACKBONE_PREFIX, plan_freezing
 from clsbench.testing.miniature import MiniatureBackbone, miniature_batch, miniature_classifier
 from clsbench.testing.promises import check_options, require
 from clsbench.testing.tensors import seeded
-from clsbench.values import ParameterInfo
 
 EPOCHS = 6
 DEPTHS = (3, 12, 48, 1, 0)

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from clsbench.components import Head
+from clsbench.components.axes import Head
 from clsbench.testing.promises import check_options, require
 from clsbench.testing.tensors import (
     DTYPES,

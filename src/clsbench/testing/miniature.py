@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from msgspec import Meta
 from torch import Tensor, nn
 
-from clsbench.components import Backbone
+from clsbench.components.axes import Backbone
+from clsbench.components.values import Files, ParameterInfo, Stage
 from clsbench.model.classifier import Classifier
 from clsbench.model.parameters import describe_parameters, without_weights
-from clsbench.values import Files, ParameterInfo, Stage
 
 NUM_CLASSES = 3
 VOCABULARY_SIZE = 64

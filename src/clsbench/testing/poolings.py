@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from clsbench.components import Pooling
+from clsbench.components.axes import Pooling
 from clsbench.testing.promises import check_options, require
 from clsbench.testing.tensors import (
     DTYPES,

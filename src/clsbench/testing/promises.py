@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from clsbench.components import AXES, Axis, Component
-from clsbench.conversion import convert
-from clsbench.spec import (
+from clsbench.components.axes import AXES, Axis, Component
+from clsbench.components.values import HubFile
+from clsbench.schema.convert import convert
+from clsbench.schema.experiment import (
     ComponentTable,
     ExperimentSpec,
     component_table,
@@ -19,7 +20,6 @@ from clsbench.spec import (
     parse_component,
     parse_toml,
 )
-from clsbench.values import HubFile
 
 C = TypeVar("C", bound=Component)
 

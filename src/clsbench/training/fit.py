@@ -11,16 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from clsbench.components.values import StepReport
 from clsbench.errors import ClsbenchError
 from clsbench.fastpath.embedding_gradients import RowGradients, rows_of_gradients
 from clsbench.fastpath.forward import Forward, autocast
 from clsbench.fastpath.prefix import Progress
 from clsbench.model.freezing import FreezingPlan
-from clsbench.record import BeforeTraining, EpochEntry, History, StepEntry, Throughput
-from clsbench.spec import TrainSettings
+from clsbench.schema.experiment import TrainSettings
+from clsbench.schema.record import BeforeTraining, EpochEntry, History, StepEntry, Throughput
 from clsbench.training.evaluate import batch_accuracy, mean_batch_loss
 from clsbench.training.schedule import Beforehand, EpochEnd, Evaluation, Event, TrainBatch
-from clsbench.values import StepReport
 
 
 class NonFiniteLossError(ClsbenchError):

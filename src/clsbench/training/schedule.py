@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from torch.utils.data import DataLoader
 
-from clsbench.spec import TrainSettings
+from clsbench.schema.experiment import TrainSettings
 
 Indices = tuple[int, ...]
 

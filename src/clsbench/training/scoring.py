@@ -13,16 +13,16 @@ import torch
 import torch.nn.functional as F
 from msgspec.structs import replace
 
-from clsbench.components import Baseline, signature_problem
+from clsbench.analysis.calibration import calibration
+from clsbench.analysis.metrics import split_metrics
+from clsbench.components.axes import Baseline, signature_problem
+from clsbench.components.values import Splits
 from clsbench.errors import ClsbenchError, PluginError
 from clsbench.fastpath.forward import Forward
 from clsbench.model.parameters import refuse_non_finite
-from clsbench.record import BaselineResult, Metrics, SplitMetrics
 from clsbench.results.baseline_states import state_problem
-from clsbench.results.calibration import calibration
-from clsbench.results.metrics import split_metrics
-from clsbench.seeding import torch_seeded
-from clsbench.values import Splits
+from clsbench.schema.record import BaselineResult, Metrics, SplitMetrics
+from clsbench.system.seeding import torch_seeded
 
 _REMEDY = "try a smaller learning rate (--set train.lr=…) or --precision fp32"
 

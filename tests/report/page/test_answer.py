@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clsbench.record import FastPath, KeptActivations
-from clsbench.report.page.answer import answer
 from report_examples import Row, make_figures
+
+from clsbench.report.page.answer import answer
+from clsbench.schema.record import FastPath, KeptActivations
 
 KEPT = KeptActivations(
     texts=10, distinct=10, computed=0, found=10, recomputed=0, memory_bytes=1, disk_bytes=0

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from record_examples import STAND_INS, make_spec
+from report_examples import Row, make_figures
 
-from clsbench.catalog import Catalog, load_catalog
-from clsbench.record import FastPath
+from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
+from clsbench.components.catalog import Catalog, load_catalog
+from clsbench.components.resolve import find_spec, resolve
 from clsbench.report.page.commands import (
     differences,
     row_command,
@@ -19,12 +22,8 @@ from clsbench.report.page.commands import (
     shell_lines,
     suite_command,
 )
-from clsbench.resolve import find_spec, resolve
-from clsbench.results.suite_figures import RowFigures, SuiteFigures
-from clsbench.spec import override, to_tree
-from clsbench.values import Shortcut
-from record_examples import STAND_INS, make_spec
-from report_examples import Row, make_figures
+from clsbench.schema.experiment import override, to_tree
+from clsbench.schema.record import FastPath, Shortcut
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from record_examples import STAND_INS, make_record
+from report_examples import TEXTS, Row, make_figures
 
-from clsbench.catalog import Catalog, load_catalog
+from clsbench.analysis.suite_figures import SuiteFigures
+from clsbench.components.catalog import Catalog, load_catalog
 from clsbench.errors import UsageError
 from clsbench.report.page.content import build_page
 from clsbench.report.page.details import data_facts
 from clsbench.report.page.files import report_text, write_text
-from clsbench.results.suite_figures import SuiteFigures
-from record_examples import STAND_INS, make_record
-from report_examples import TEXTS, Row, make_figures
 
 
 @pytest.fixture(scope="module")

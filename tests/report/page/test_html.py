@@ -8,12 +8,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-
 from browser import Browser, browser
-from clsbench.catalog import Catalog, load_catalog
+from report_examples import TEXTS, Row, make_figures
+
+from clsbench.components.catalog import Catalog, load_catalog
 from clsbench.report.page.content import build_page
 from clsbench.report.page.html import render
-from report_examples import TEXTS, Row, make_figures
 
 VOID = {"meta", "link", "input", "br"}
 HOSTILE = '<script>window.hacked=1</script>"><img src=x onerror="window.hacked=2">\'{{ 7*7 }}</svg>'

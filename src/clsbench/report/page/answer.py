@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from clsbench.report.headline import baseline_title, row_name, suite_headline
+from clsbench.analysis.comparison import Contender, RunComparison
+from clsbench.analysis.seeds import FEWEST_SEEDS
+from clsbench.analysis.standing import Standing, baselines, smallest_shown, standing, trained
+from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
 from clsbench.report.page.scatter import FOUND
+from clsbench.report.terminal.headline import baseline_title, row_name, suite_headline
 from clsbench.report.wording import listed, percent, percent_interval, points, seconds_text
-from clsbench.results.comparison import Contender, RunComparison
-from clsbench.results.seeds import FEWEST_SEEDS
-from clsbench.results.standing import Standing, baselines, smallest_shown, standing, trained
-from clsbench.results.suite_figures import RowFigures, SuiteFigures
 
 
 class Card(NamedTuple):

@@ -6,13 +6,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
+from clsbench.components.resolve import find_spec, resolve
 from clsbench.errors import ClsbenchError
-from clsbench.printable import printable
-from clsbench.record import RunRecord
-from clsbench.resolve import find_spec, resolve
-from clsbench.results.suite_figures import RowFigures, SuiteFigures
 from clsbench.results.suite_results import SuiteResults
-from clsbench.spec import (
+from clsbench.schema.experiment import (
     COMPONENT_KEYS,
     ExperimentSpec,
     format_component,
@@ -21,9 +19,11 @@ from clsbench.spec import (
     inline_toml,
     to_tree,
 )
+from clsbench.schema.record import RunRecord
+from clsbench.system.printable import printable
 
 if TYPE_CHECKING:
-    from clsbench.catalog import Catalog
+    from clsbench.components.catalog import Catalog
 
 _OFF = "switched off by "
 """How a record says which option kept a shortcut from being taken."""

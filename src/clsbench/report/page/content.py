@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from clsbench.analysis.mistakes import mistakes
+from clsbench.analysis.standing import trained
+from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
+from clsbench.analysis.suite_table import baseline_metrics, suite_table
 from clsbench.errors import UsageError
-from clsbench.record import RunRecord
-from clsbench.report.comparison import comparison_notes
-from clsbench.report.headline import baseline_titles
 from clsbench.report.page.answer import Answer, answer
 from clsbench.report.page.commands import row_command, suite_command
 from clsbench.report.page.curves import (
@@ -31,16 +32,15 @@ from clsbench.report.page.details import (
 )
 from clsbench.report.page.scatter import Scatter, ScatterRow, scatter
 from clsbench.report.page.table import PageTable, page_table
-from clsbench.results.mistakes import mistakes
-from clsbench.results.standing import trained
-from clsbench.results.suite_figures import RowFigures, SuiteFigures
-from clsbench.results.suite_table import baseline_metrics, suite_table
+from clsbench.report.terminal.comparison import comparison_notes
+from clsbench.report.terminal.headline import baseline_titles
+from clsbench.schema.record import RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clsbench.catalog import Catalog
-    from clsbench.results.comparison import RunComparison
+    from clsbench.analysis.comparison import RunComparison
+    from clsbench.components.catalog import Catalog
 
 
 class RowCommand(NamedTuple):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from clsbench.record import History, RunRecord, StepEntry
+from clsbench.analysis.calibration import Calibration
 from clsbench.report.page.labels import Box
 from clsbench.report.page.scales import Scale, Tick, steps
-from clsbench.results.calibration import Calibration
+from clsbench.schema.record import History, RunRecord, StepEntry
 
 WIDTH, HEIGHT = 208, 132
 FRAME = Box(34, 8, WIDTH - 42, HEIGHT - 30)

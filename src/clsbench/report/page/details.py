@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from clsbench.record import ComponentIdentity, RunRecord
+from clsbench.analysis.mistakes import Mistakes, WrongCall
 from clsbench.report.wording import bytes_text, dropped_text, percent, seconds_text, shortened
-from clsbench.results.mistakes import Mistakes, WrongCall
+from clsbench.schema.record import ComponentIdentity, RunRecord
 
 MOST_TEXTS = 150
 """So many misclassified texts are shown, those first that most rows get wrong."""

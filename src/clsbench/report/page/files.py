@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from clsbench.analysis.suite_figures import SuiteFigures
+from clsbench.analysis.suite_table import plain_figures, suite_table
 from clsbench.errors import UsageError
 from clsbench.report.page.answer import answer
 from clsbench.report.page.content import build_page, figure_notes, stand_ins
 from clsbench.report.page.html import render
-from clsbench.results.disk import replace_text
 from clsbench.results.formats import markdown_text, to_csv, to_latex, to_markdown
-from clsbench.results.suite_figures import SuiteFigures
-from clsbench.results.suite_table import plain_figures, suite_table
+from clsbench.system.filesystem import replace_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clsbench.catalog import Catalog
+    from clsbench.components.catalog import Catalog
 
 Format = Literal["html", "markdown", "csv", "latex", "json"]
 ENDINGS: Mapping[str, Format] = {

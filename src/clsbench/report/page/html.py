@@ -9,8 +9,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from clsbench.printable import printable
 from clsbench.report.page.content import Page
+from clsbench.system.printable import printable
 
 
 def render(page: Page) -> str:

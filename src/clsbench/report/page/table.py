@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from clsbench.analysis.suite_table import HAVING_RUNS
 from clsbench.report.page.scales import readable_floor
 from clsbench.report.page.scatter import FOUND
 from clsbench.report.wording import bytes_text, percent, percent_interval, points, seconds_text
-from clsbench.results.suite_table import HAVING_RUNS
 
 if TYPE_CHECKING:
     import pandas as pd

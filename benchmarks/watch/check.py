@@ -1,0 +1,327 @@
+"""``benchmarks.watch check``: whether the latest run of the benchmarks is slower than before."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import rich_click as click
+from benchmarks.watch.show_history import DEFAULT_BASELINE, folder_option, history_in
+from click.core import ParameterSource
+
+from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.cli.session import Session
+from clsbench.cli.termination import handling_termination
+from clsbench.errors import NotMeasuredError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.watch.history import BenchmarkRun, History
+    from benchmarks.watch.verdicts import Machine, Thresholds, Verdict
+
+_SLOWER, _NOT_MEASURED = 1, 4
+_LEAST_THRESHOLD = 0.01
+
+
+@click.command("check", cls=JsonCommand)
+@folder_option
+@click.option(
+    "--threshold",
+    "thresholds",
+    multiple=True,
+    metavar="[NAME=]FRACTION",
+    default=("0.05",),
+    show_default=True,
+    help="The smallest slow-down that matters, as a fraction; with NAME= for the benchmarks whose "
+    "group begins so or whose name holds it; repeatable, the longest NAME that fits counts.",
+)
+@click.option(
+    "--by",
+    "judges",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help=f"Judge by the runs there [default: {DEFAULT_BASELINE}, which the command baseline makes, "
+    "if it holds runs on a like machine; else the earlier runs]",
+)
+@click.option(
+    "--against",
+    metavar="REV",
+    help="Compare the sources here with those of a git revision instead: runs of both at the same "
+    "time, round by round in turn, which is what a shared machine needs.",
+)
+@click.option(
+    "--pairs",
+    type=click.IntRange(min=5),
+    default=5,
+    show_default=True,
+    help="Runs of either side for --against, at least: up to five times as many are made where "
+    "they differ so much that the threshold could not be told.",
+)
+@click.option(
+    "--select",
+    metavar="EXPRESSION",
+    default="",
+    help="Only these benchmarks for --against, as pytest -k takes them.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="CPU threads of torch for --against (default: torch's choice). What one thread does is "
+    "timed on one core, always the same, and so told most surely.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.pass_context
+def check(
+    ctx: click.Context,
+    folder: Path,
+    judges: Path | None,
+    thresholds: tuple[str, ...],
+    against: str | None,
+    pairs: int,
+    select: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Compare the latest run of the benchmarks with the baseline, or with all earlier ones.
+
+    Only runs on a like machine count, and as wholes: at least five are needed; where five are of
+    other commits, those of the same one do not count, so that a slow run does not excuse the next.
+    It does join those that later commits are judged by: a slow-down that stays is told once, unless
+    the command baseline has fixed what they are judged by. Slower is what lies beyond the
+    threshold and beyond what runs without a change differ by (prediction intervals that
+    in one run of two hundred any benchmark leaves by chance, if runs differ as errors of
+    measurement do: each by itself, and seldom by much more than usual). Beside every round some
+    reference work is timed, always the same: where the earlier runs agree better in multiples of it
+    than in seconds, multiples are judged; where it took longer or shorter than in any of them, by
+    3 % or more (multiples: by a tenth), the machine is in another state, and nothing is. Where the
+    times of a benchmark make a step between two commits that the reference work does not make, and
+    five runs lie before and behind it, those behind it count alone.
+
+    Where runs without a change differ so much that twice the threshold would not be told, nothing
+    is measured either. A benchmark that by itself has two speeds, of which earlier runs happened to
+    show one, may be called slower: run it again, or use --against.
+
+    Exit codes: 0 nothing is slower; 1 something is; 4 something could not be judged, since too few
+    rounds were undisturbed, runs differ too much, the machine is in another state, there are too
+    few earlier runs, or benchmarks of --against fail; 2 what was asked for is wrong. What only
+    the new side of --against has is new, and in nobody's way.
+
+    PYTEST_ADDOPTS holds further options of pytest benchmarks/ for the runs of --against, such as
+    "--backbone gpt2:size=small,weights=random --assets DIR --seconds 5".
+
+    \b
+    python -m benchmarks.watch check
+    python -m benchmarks.watch check --threshold 0.1 --threshold "freezing: train step=0.05"
+    python -m benchmarks.watch check --against main --select last-blocks --threads 1
+    """
+    from benchmarks.watch.verdicts import MOST_TIMES, judge, judge_pairs, more_pairs
+
+    ctx.with_resource(handling_termination())
+    chosen = _thresholds(thresholds)
+    _refuse_options_of_the_other_way(ctx, against is not None)
+    if against is not None:
+        from benchmarks.watch.checkouts import commit_of, runs_in_pairs
+
+        arguments = ["-k", select] if select else []
+        if threads is not None:
+            arguments.append(f"--threads={threads}")
+        quiet = (ctx.find_object(Session) or Session()).quiet
+
+        def more(done: Sequence[tuple[BenchmarkRun, BenchmarkRun]]) -> bool:
+            if len(done) == 1:  # before hours are spent
+                _refuse_names_of_nothing(chosen, judge_pairs(done, chosen))
+            wanted = more_pairs(done, chosen, pairs)
+            if wanted and not quiet:
+                most = pairs if len(done) < pairs else MOST_TIMES * pairs
+                up_to = "" if most == pairs else "at most "
+                click.echo(f"pair {len(done) + 1} of {up_to}{most} …", err=True)
+            return wanted
+
+        commit = commit_of(Path.cwd(), against)
+        try:
+            runs = runs_in_pairs(Path.cwd(), commit, arguments, more)
+        except OSError as error:  # a full disk, no socket: no regression
+            raise NotMeasuredError(f"the benchmarks cannot be run: {error}") from None
+        verdicts = judge_pairs(runs, chosen)
+        facts: dict[str, Any] = {
+            "against": against,
+            "commit": commit,
+            "pairs": len(runs),
+            "machine": msgspec.json.decode(runs[0][1].machine),
+        }
+        titles = [
+            f"the sources here against {against}, {len(runs)} runs of each, round by round in turn"
+        ]
+    else:
+        history = history_in(folder)
+        latest = _latest(history)
+        earlier, origin = _to_judge_by(history, latest, judges)
+        verdicts, machine = judge(latest, earlier, chosen)
+        _refuse_names_of_nothing(chosen, verdicts)
+        facts = {
+            "run": str(latest.file),
+            "commit": latest.commit,
+            "judged_by": origin,
+            "machine": machine,
+        }
+        titles = [
+            f"the run of {latest.date[:19]} at {latest.commit} ({latest.file}), judged by {origin}"
+        ]
+        if machine is not None:
+            titles.append(_machine_text(machine))
+    if as_json:
+        tell_json(ctx, {**facts, "verdicts": verdicts})
+    else:
+        _print_verdicts(titles, verdicts)
+    if not verdicts:
+        raise NotMeasuredError("there is nothing to judge: no benchmark of that run was timed")
+    outcomes = {verdict.outcome for verdict in verdicts}
+    if "slower" in outcomes:
+        ctx.exit(_SLOWER)
+    if outcomes & {"not measured", "too few runs"}:
+        ctx.exit(_NOT_MEASURED)
+
+
+def _refuse_options_of_the_other_way(ctx: click.Context, making: bool) -> None:
+    """Runs are either made, for --against, or there."""
+    others = {"judges": "--by", "folder": "--from"} if making else {
+        name: f"--{name}" for name in ("pairs", "select", "threads")}  # fmt: skip
+    for name, option in others.items():
+        if ctx.get_parameter_source(name) is ParameterSource.DEFAULT:
+            continue
+        if making:
+            raise UsageError(f"{option} is of runs that are there, and --against makes its own")
+        raise UsageError(
+            f"{option} goes with --against REV: without it runs are judged that are there"
+        )
+
+
+def _latest(history: History) -> BenchmarkRun:
+    """The run to be judged.
+
+    Raises:
+        NotMeasuredError: a later one was kept, but cannot be read.
+    """
+    latest = history.runs[-1]
+    for problem in history.problems:
+        if problem.file.exists() and _written(problem.file) >= _written(latest.file):
+            raise NotMeasuredError(
+                f"{problem.text}; it was written after every run that can be read: remove it, or "
+                "run pytest benchmarks/ again"
+            )
+    return latest
+
+
+def _written(file: Path) -> str:
+    """When pytest-benchmark wrote a run, by its name or else by the file's time (UTC)."""
+    named = re.search(r"_(\d{8}_\d{6})", file.name)
+    if named is not None:
+        return named[1]
+    return datetime.fromtimestamp(file.stat().st_mtime, UTC).strftime("%Y%m%d_%H%M%S")
+
+
+def _to_judge_by(
+    history: History, latest: BenchmarkRun, folder: Path | None
+) -> tuple[Sequence[BenchmarkRun], str]:
+    """The runs on a like machine that ``latest`` is judged by, and what they are in words."""
+    from benchmarks.watch.history import FEWEST_RUNS, like_runs, read_history
+
+    baseline = read_history(folder or DEFAULT_BASELINE)
+    if baseline.problems:
+        raise UsageError(
+            f"{baseline.problems[0].text}; what runs are judged by must be whole: clsbench bench "
+            "baseline makes it anew"
+        )
+    if folder is not None and not baseline.runs:
+        raise UsageError(f"there is no run of the benchmarks in {folder}; --by names another")
+    kept = like_runs(baseline, latest)
+    if folder is None and not kept:
+        earlier = like_runs(history, latest)
+        others = [run for run in earlier if run.commit != latest.commit]
+        if len(others) >= FEWEST_RUNS:
+            return others, f"{len(others)} runs of other commits on a like machine"
+        return earlier, f"{len(earlier)} earlier runs on a like machine"
+    commits = " and ".join(dict.fromkeys(run.commit for run in kept)) or "no commit"
+    return kept, f"{len(kept)} runs of {commits} in {folder or DEFAULT_BASELINE}"
+
+
+def _machine_text(machine: Machine) -> str:
+    """What the reference work shows, in words."""
+    pace = (
+        f"the reference work took {machine.pace:.0%} of its usual time; in the runs it is judged "
+        f"by, {machine.lowest:.0%} to {machine.highest:.0%}"
+    )
+    if machine.strange:
+        return f"{pace}: the machine is in another state than then; nothing can be told"
+    if machine.relative:
+        return f"{pace}: changes are of multiples of it, in which those runs agree better"
+    return f"{pace}; changes are of seconds, in which those runs agree better"
+
+
+def _thresholds(texts: Sequence[str]) -> Thresholds:
+    from benchmarks.watch.verdicts import Thresholds
+
+    general, special = 0.05, {}
+    for text in texts:
+        name, _, number = (part.strip() for part in text.rpartition("="))
+        try:
+            fraction = float(number)
+        except ValueError:
+            fraction = -1.0
+        if not 0 <= fraction < 100:
+            raise UsageError(f"--threshold {text!r} is no FRACTION or NAME=FRACTION, as in 0.05")
+        if fraction < _LEAST_THRESHOLD:
+            raise UsageError(
+                f"--threshold {text!r}: less than {_LEAST_THRESHOLD:g} is not told by runs; give "
+                "as much or more"
+            )
+        if name:
+            special[name] = fraction
+        elif "=" in text:
+            raise UsageError(f"--threshold {text!r} names no benchmarks before the =")
+        else:
+            general = fraction
+    return Thresholds(general, special)
+
+
+def _refuse_names_of_nothing(thresholds: Thresholds, verdicts: Sequence[Verdict]) -> None:
+    for name in thresholds.special:
+        if not any(thresholds.fits(name, each.benchmark, each.group) for each in verdicts):
+            raise UsageError(
+                f"--threshold {name}=…: no benchmark here has that in its name, or a group that "
+                "begins so"
+            )
+
+
+def _print_verdicts(titles: Sequence[str], verdicts: Sequence[Verdict]) -> None:
+    from rich.text import Text
+
+    from clsbench.report.terminal.bench import duration_text
+    from clsbench.report.terminal.console import Console
+    from clsbench.report.terminal.layout import Row, fitting_table
+
+    console = Console()
+    for title in titles:
+        console.prose(title)
+    styles = {"slower": "bold red", "faster": "green", "not measured": "yellow", "new": "dim"}
+    rows = []
+    for verdict in verdicts:
+        time = duration_text(verdict.seconds) if verdict.seconds else "–"
+        change = f"{verdict.ratio - 1:+.1%}" if verdict.ratio else "–"
+        least = max((verdict.limit or 1) - 1, verdict.threshold)
+        cells = (
+            time,
+            change,
+            f"{least:.1%}" if verdict.limit else "–",
+            str(verdict.earlier_runs),
+            Text(verdict.outcome, styles.get(verdict.outcome, "")),
+        )
+        label = Text(verdict.benchmark.partition("::")[2] or verdict.benchmark)
+        rows.append(Row(label, cells))
+    headers = ("time", "change", "least detectable", "runs before", "verdict")
+    optional = ("runs before", "least detectable")
+    console.print(fitting_table("benchmark", headers, [rows], console.width, optional, "--json"))

@@ -1,0 +1,1 @@
+"""What stored results mean: metrics, intervals, paired tests, rankings."""

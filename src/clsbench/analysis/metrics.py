@@ -1,0 +1,84 @@
+"""A classifier's figures on one whole split, each accuracy with its interval."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clsbench.schema.record import SplitMetrics
+
+CONFIDENCE = 0.95
+"""The level of every interval in a record."""
+
+
+def wilson_interval(correct: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of an accuracy, as fractions ``(low, high)``.
+
+    ``correct`` of ``n``; of several runs on the same texts it is a mean.
+
+    Source: Wilson, Journal of the American Statistical Association 22 (1927), 209.
+
+    Raises:
+        ValueError: ``n`` is zero or ``correct`` is not between 0 and ``n``.
+    """
+    from scipy.special import ndtri
+
+    if not 0 <= correct <= n or n == 0:
+        raise ValueError(f"{correct} correct of {n} has no interval")
+    squared = float(ndtri((1 + CONFIDENCE) / 2)) ** 2
+    middle = (correct + squared / 2) / (n + squared)
+    half = math.sqrt(squared * (correct * (n - correct) / n + squared / 4)) / (n + squared)
+    share = correct / n  # at the ends rounding would leave it outside
+    return max(min(middle - half, share), 0.0), min(max(middle + half, share), 1.0)
+
+
+def split_metrics(
+    labels: NDArray[np.integer],
+    predicted: NDArray[np.integer],
+    num_classes: int,
+    *,
+    loss: float | None = None,
+    leaked: NDArray[np.bool_] | None = None,
+) -> SplitMetrics:
+    """The figures of a classifier that called texts with ``labels`` (N,) ``predicted`` (N,).
+
+    Both are integers below ``num_classes``. Macro F1 is the mean over the classes that ``labels``
+    holds: one without texts cannot be measured. ``leaked`` (N,) bool marks the texts that stand in
+    the training split: where some do and some do not, ``without_leaked`` holds the figures on the
+    others (without a loss, which is known for the whole split alone).
+
+    Raises:
+        ValueError: the arrays are empty, differ in length or hold classes that do not exist.
+    """
+    from sklearn.metrics import confusion_matrix, f1_score  # slow to load
+
+    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    if labels.ndim != 1 or labels.shape != predicted.shape or not labels.size:
+        raise ValueError(
+            f"labels {labels.shape} and predicted {predicted.shape} must be equally long, (N,)"
+        )
+    for name, values in (("labels", labels), ("predicted", predicted)):
+        if values.min() < 0 or values.max() >= num_classes:
+            raise ValueError(f"{name} must lie between 0 and {num_classes - 1}")
+    if leaked is not None and np.shape(leaked) != labels.shape:
+        raise ValueError(f"leaked {np.shape(leaked)} must be as long as labels {labels.shape}")
+    classes = np.arange(num_classes)
+    n, correct = int(labels.size), int(np.count_nonzero(labels == predicted))
+    confusion = confusion_matrix(labels, predicted, labels=classes)
+    present = np.unique(labels)
+    macro_f1 = f1_score(labels, predicted, labels=present, average="macro", zero_division=0.0)
+    without_leaked = None
+    if leaked is not None and leaked.any() and not leaked.all():
+        without_leaked = split_metrics(labels[~leaked], predicted[~leaked], num_classes)
+    return SplitMetrics(
+        n=n,
+        correct=correct,
+        accuracy=correct / n,
+        interval=wilson_interval(correct, n),
+        macro_f1=float(macro_f1),
+        confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+        loss=loss,
+        without_leaked=without_leaked,
+    )

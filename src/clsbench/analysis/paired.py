@@ -1,0 +1,233 @@
+"""Two classifiers on the same texts: how far apart they are, and whether that is more than chance.
+
+With one run a side the test is McNemar's in its exact form, over the texts that only one of the two
+calls right; it speaks of these two trained classifiers, since one run cannot tell what another seed
+would give. With several seeds both texts and seeds count as drawn by chance: the half-widths of an
+interval for either are squared and added up. Over texts that interval is the bootstrap's, but no
+narrower than the score interval, since where few texts differ the bootstrap draws hardly any that
+do; over seeds it is Student's.
+
+Source: McNemar, Psychometrika 12 (1947); Tango, Statistics in Medicine 17 (1998), 891, for the
+score interval; Zou and Donner, Statistics in Medicine 27 (2008), for the sum of intervals; Holm,
+Scandinavian Journal of Statistics 6 (1979).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from clsbench.analysis.metrics import CONFIDENCE
+
+_DRAWS = 5_000
+_SEED = 20_251_121
+"""Of the bootstrap: the same runs give the same interval."""
+
+_LOG_SMALLEST = math.log(1e-12)
+"""No p value is told to be smaller."""
+
+Verdict = Literal["better", "worse", "no difference shown"]
+
+Correct = NDArray[np.bool_]
+"""(S, N): whether the run with each of S seeds called each of N texts right."""
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """B against A on ``texts`` texts over ``seeds`` seeds each.
+
+    ``only_a`` and ``only_b`` count the texts that one side alone calls right, a mean over seeds;
+    ``difference`` is the accuracy of B less that of A, as a fraction, with its 95 % ``interval``,
+    which holds 0 as long as ``p``, two-sided, of no difference, is not below 5 %.
+    """
+
+    texts: int
+    seeds: int
+    only_a: float
+    only_b: float
+    difference: float
+    interval: tuple[float, float]
+    p: float
+
+
+def compare_correct(a: Correct, b: Correct) -> Difference:
+    """Compare what A and B call right, both (S, N) with the same seeds and texts in order.
+
+    Raises:
+        ValueError: the shapes differ, or there is no text.
+    """
+    if a.ndim != 2 or a.shape != b.shape or not a.size:
+        raise ValueError(f"A {a.shape} and B {b.shape} must be equal in shape, (seeds, texts)")
+    seeds, texts = a.shape
+    steps = b.astype(np.int8) - a.astype(np.int8)
+    only_a, only_b = (float((steps == sign).sum() / seeds) for sign in (-1, 1))
+    p = _p_of_no_difference(steps)
+    low, high = _interval(steps)
+    if p > 1 - CONFIDENCE:  # the exact test is the more careful one where few texts differ
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Difference(
+        texts=texts,
+        seeds=seeds,
+        only_a=only_a,
+        only_b=only_b,
+        difference=float(steps.mean()),
+        interval=(low, high),
+        p=p,
+    )
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Holm's correction: each p value raised so that one level holds for all of them together."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    corrected = [1.0] * len(p_values)
+    highest = 0.0
+    for place, index in enumerate(order):
+        highest = max(highest, min((len(p_values) - place) * p_values[index], 1.0))
+        corrected[index] = highest
+    return tuple(corrected)
+
+
+def verdict_on(difference: float, p: float) -> Verdict:
+    """What may be said of B, given its corrected ``p``."""
+    if p > 1 - CONFIDENCE or difference == 0:
+        return "no difference shown"
+    return "better" if difference > 0 else "worse"
+
+
+class RankRange(NamedTuple):
+    """The ranks, 1 the best, that a classifier may have."""
+
+    best: int
+    worst: int
+
+
+def rank_ranges(verdicts: Sequence[Sequence[Verdict | None]]) -> tuple[RankRange, ...]:
+    """The ranks that the pairwise verdicts leave open; ``verdicts[i][j]`` is of i against j.
+
+    With verdicts corrected over all pairs, the true ranks lie in all ranges together with the level
+    of the correction. ``None`` is a pair that could not be compared: it leaves either order open.
+    """
+    count = len(verdicts)
+    return tuple(
+        RankRange(1 + sum(v == "worse" for v in row), count - sum(v == "better" for v in row))
+        for row in verdicts
+    )
+
+
+class _Discordant(NamedTuple):
+    """So many texts that B alone calls right, and A alone, each by a whole ``step``.
+
+    Where seeds do not agree on a text, it counts as a part of one: as many as make the same sum,
+    with the same variance if neither side were better.
+    """
+
+    only_b: float
+    only_a: float
+    step: float
+
+
+def _discordant(steps: NDArray[np.int8]) -> _Discordant:
+    by_text = steps.mean(axis=0)
+    squares = float((by_text**2).sum())
+    if squares == 0:
+        return _Discordant(0.0, 0.0, 1.0)
+    step = squares / float(np.abs(by_text).sum())
+    only_b, only_a = (float(np.clip(sign * by_text, 0, None).sum()) / step for sign in (1, -1))
+    return _Discordant(only_b, only_a, step)
+
+
+def _p_of_no_difference(steps: NDArray[np.int8]) -> float:
+    """The level at which the half-widths of texts and of seeds, squared and added up, just reach
+    the difference; texts alone would give McNemar's exact p."""
+    from scipy.optimize import brentq  # slow to load
+    from scipy.stats import norm, t
+
+    squared = float(steps.mean()) ** 2
+    of_texts = _mcnemar(_discordant(steps))
+    by_seed = _variance_by_seed(steps)
+    if squared == 0 or of_texts == 1 or by_seed == 0:
+        return 1.0 if squared == 0 else of_texts
+    by_text = squared / float(norm.isf(of_texts / 2)) ** 2
+
+    def beyond(log_p: float) -> float:
+        half = math.exp(log_p) / 2
+        from_seeds = float(t.isf(half, len(steps) - 1)) ** 2 * by_seed
+        return float(norm.isf(half)) ** 2 * by_text + from_seeds - squared
+
+    if beyond(_LOG_SMALLEST) <= 0:
+        return math.exp(_LOG_SMALLEST)
+    return math.exp(brentq(beyond, _LOG_SMALLEST, 0.0))
+
+
+def _mcnemar(texts: _Discordant) -> float:
+    """Twice the binomial tail, as the incomplete beta function continues it between counts."""
+    from scipy.special import betainc  # slow to load
+
+    fewer, more = sorted(texts[:2])
+    return min(2 * float(betainc(more, fewer + 1, 0.5)), 1.0) if more > 0 else 1.0
+
+
+def _variance_by_seed(steps: NDArray[np.int8]) -> float:
+    """What seeds contribute to that of the mean difference."""
+    seeds = len(steps)
+    return float(steps.mean(axis=1).var(ddof=1)) / seeds if seeds > 1 else 0.0
+
+
+def _interval(steps: NDArray[np.int8]) -> tuple[float, float]:
+    """Of the mean difference: that over texts, widened by what seeds add.
+
+    Seeds are too few to be drawn again: Student's t stands for them.
+    """
+    from scipy.stats import t  # slow to load
+
+    seeds = len(steps)
+    drawn, scored = _bootstrap_interval(steps), _score_interval(_discordant(steps), steps.shape[1])
+    low, high = min(drawn[0], scored[0]), max(drawn[1], scored[1])
+    difference, by_seed = float(steps.mean()), _variance_by_seed(steps)
+    tail = (1 - CONFIDENCE) / 2
+    from_seeds = float(t.isf(tail, seeds - 1)) ** 2 * by_seed if seeds > 1 else 0.0
+    return (
+        max(difference - math.sqrt((difference - low) ** 2 + from_seeds), -1.0),
+        min(difference + math.sqrt((high - difference) ** 2 + from_seeds), 1.0),
+    )
+
+
+def _bootstrap_interval(steps: NDArray[np.int8]) -> tuple[float, float]:
+    """Percentiles of the mean difference over texts drawn again."""
+    texts = steps.shape[1]
+    patterns, counts = np.unique(steps, axis=1, return_counts=True)
+    drawn = np.random.default_rng(_SEED).multinomial(texts, counts / texts, _DRAWS)
+    means = drawn @ patterns.mean(axis=0) / texts
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, (tail, 1 - tail))
+    return float(low), float(high)
+
+
+def _score_interval(discordant: _Discordant, texts: int) -> tuple[float, float]:
+    """The differences at which the score test of just that difference does not reject."""
+    from scipy.optimize import brentq  # slow to load
+    from scipy.stats import norm
+
+    only_b, only_a, step = discordant
+    found = (only_b - only_a) / texts
+    squared_quantile = float(norm.isf((1 - CONFIDENCE) / 2)) ** 2
+
+    def beyond(difference: float) -> float:
+        """How far the squared distance exceeds what the test allows for."""
+        # The share of A alone that is likeliest, given the difference, solves a quadratic.
+        linear = (2 * texts - only_b + only_a) * difference - only_b - only_a
+        constant = -only_a * difference * (1 - difference)
+        root = math.sqrt(max(linear**2 - 8 * texts * constant, 0.0))
+        share = max(root - linear, 0.0) / (4 * texts)
+        variance = max(2 * share + difference * (1 - difference), 0.0)
+        return (found - difference) ** 2 * texts - squared_quantile * variance
+
+    def limit(end: float) -> float:
+        beside = found + 1e-9 * (end - found)  # at what was found nothing may vary at all
+        return float(brentq(beyond, beside, end)) if beyond(beside) < 0 < beyond(end) else end
+
+    return limit(-1.0) * step, limit(1.0) * step

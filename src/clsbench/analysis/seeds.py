@@ -1,0 +1,134 @@
+"""Several seeds of one experiment, summed up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean, stdev
+
+import msgspec
+from scipy import stats
+
+from clsbench.analysis.metrics import CONFIDENCE, wilson_interval
+from clsbench.schema.record import RunRecord, SplitMetrics
+
+SPLITS = ("train", "validation", "test")
+
+
+class Spread(msgspec.Struct, frozen=True, kw_only=True):
+    """One figure over ``n`` seeds.
+
+    ``sd`` is the sample standard deviation, ``None`` for a single seed. ``interval`` is Student's
+    95 % interval of the mean over seeds, as far as such a figure can go (no accuracy is over 1),
+    ``None`` for fewer than three seeds, of which two say next to nothing, and where all are equal,
+    which is no proof that all others would be. It tells how much the seed matters, not how much
+    another set of test texts would.
+    """
+
+    n: int
+    mean: float
+    sd: float | None
+    min: float
+    max: float
+    interval: tuple[float, float] | None
+
+
+class SplitSpread(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures of one split over seeds; ``None`` where no run has them."""
+
+    accuracy: Spread | None
+    loss: Spread | None
+    macro_f1: Spread | None
+    accuracy_without_leaked: Spread | None
+
+
+class SeedSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """An experiment over several seeds: those of the runs that finished, and their figures."""
+
+    experiment: str
+    seeds: tuple[int, ...]
+    runs: int
+    stand_ins: tuple[str, ...]
+    splits: dict[str, SplitSpread]
+
+
+FEWEST_SEEDS = 3
+"""Of fewer seeds no interval is given: that of two is 18 standard deviations wide."""
+
+FRACTION = (0.0, 1.0)
+LOSS = (0.0, math.inf)
+
+
+def spread(values: Sequence[float], limits: tuple[float, float]) -> Spread | None:
+    """Mean, sample deviation, range and t-interval of ``values``; ``None`` where there are none.
+
+    ``limits`` are the lowest and the highest value that the figure can take.
+    """
+    if not values:
+        return None
+    n, mean = len(values), fmean(values)
+    sd = stdev(values) if n > 1 else None
+    interval = None
+    if sd and n >= FEWEST_SEEDS:
+        half = _half_width(sd, n)
+        lowest, highest = limits
+        interval = (max(mean - half, lowest), min(mean + half, highest))
+    return Spread(n=n, mean=mean, sd=sd, min=min(values), max=max(values), interval=interval)
+
+
+def accuracy_interval(accuracies: Sequence[float], texts: int) -> tuple[float, float]:
+    """The 95 % interval of the mean accuracy of runs that answered the same ``texts``.
+
+    Wilson's, over texts. From three seeds on it is widened by Student's over seeds: half-widths are
+    squared and added up. So it is never narrower than that of a single run of this accuracy. Fewer
+    seeds tell too little of what others would give.
+    """
+    mean = fmean(accuracies)
+    low, high = wilson_interval(min(mean * texts, texts), texts)
+    over_seeds = spread(accuracies, FRACTION)
+    if over_seeds is not None and over_seeds.sd and over_seeds.n >= FEWEST_SEEDS:
+        half = _half_width(over_seeds.sd, over_seeds.n)
+        low, high = mean - math.hypot(mean - low, half), mean + math.hypot(high - mean, half)
+    return max(low, 0.0), min(high, 1.0)
+
+
+def _half_width(sd: float, n: int) -> float:
+    """Student's."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / math.sqrt(n)
+
+
+def summarise_seeds(records: Iterable[RunRecord]) -> SeedSummary:
+    """Sum up runs of one experiment that differ in their seed; ``runs`` counts all, also failed.
+
+    Raises:
+        ValueError: there is no run.
+    """
+    records = list(records)
+    if not records:
+        raise ValueError("there are no runs to sum up")
+    finished = [r for r in records if r.status == "finished" and r.metrics is not None]
+    return SeedSummary(
+        experiment=records[0].experiment,
+        seeds=tuple(int(record.spec["seed"]) for record in finished),
+        runs=len(records),
+        stand_ins=tuple(dict.fromkeys(s.by for record in records for s in record.stand_ins)),
+        splits={split: _split_spread(finished, split) for split in SPLITS} if finished else {},
+    )
+
+
+def _split_spread(records: Sequence[RunRecord], split: str) -> SplitSpread:
+    figures: list[SplitMetrics] = [getattr(record.metrics, split) for record in records]
+
+    def over(
+        read: Callable[[SplitMetrics], float | None], limits: tuple[float, float] = FRACTION
+    ) -> Spread | None:
+        return spread([value for f in figures if (value := read(f)) is not None], limits)
+
+    return SplitSpread(
+        accuracy=over(lambda f: f.accuracy),
+        loss=over(lambda f: f.loss, LOSS),
+        macro_f1=over(lambda f: f.macro_f1),
+        accuracy_without_leaked=over(
+            lambda f: f.without_leaked.accuracy if f.without_leaked else None
+        ),
+    )

@@ -1,0 +1,310 @@
+"""The phases of an experiment as workloads: from text to token ids, forwards, backwards, and on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import msgspec
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clsbench.bench.stopwatch import synchronise
+from clsbench.bench.subject import Subject
+from clsbench.data.tokens import TokenRows
+from clsbench.errors import UsageError, closest_match_hint
+from clsbench.fastpath.embedding_gradients import rows_of_gradients
+from clsbench.fastpath.forward import Forward, Shortcuts, autocast, evaluating
+from clsbench.fastpath.prefix import Room
+from clsbench.training.evaluate import mean_batch_loss
+from clsbench.training.fit import (
+    OPTIMIZER_PASSES,
+    BatchTraining,
+    TrainingLog,
+    make_optimizer,
+)
+from clsbench.training.schedule import TrainBatch
+
+PHASES = {
+    "tokenise": "text to token ids, on the CPU",
+    "forward": "logits in evaluation mode, nothing left out",
+    "forward+backward": "loss and gradients in training mode, nothing left out",
+    "optimiser step": "AdamW on gradients that are there",
+    "train step": "all of that on one batch, the embedding's gradient kept by rows",
+    "prefix": "the frozen prefix of distinct texts, to be kept",
+    "cached train step": "a train step along the fast path, the prefix being kept",
+    "evaluation": "the loss along the fast path, the prefix being kept",
+}
+"""What can be timed of an experiment, in the order in which a run does it."""
+
+
+@dataclass(kw_only=True)
+class PhaseWorkload:
+    """A phase of an experiment on one batch; ``call`` ends when the device has done its work."""
+
+    name: str
+    phase: str
+    device: torch.device
+    examples: int
+    real_tokens: int
+    padded_tokens: int
+    moved_bytes: int = 0
+    prepare: Callable[[ExitStack], object]
+    do: Callable[[], object]
+    _until_teardown: ExitStack = field(default_factory=ExitStack)
+
+    def setup(self) -> None:
+        """Have everything ready."""
+        self.prepare(self._until_teardown)
+        synchronise(self.device)
+
+    def call(self) -> None:
+        """Do it once."""
+        self.do()
+        synchronise(self.device)
+
+    def teardown(self) -> None:
+        """Leave the classifier to the next workload."""
+        self._until_teardown.close()
+
+
+class NotApplicable(msgspec.Struct, frozen=True):
+    """A phase that this experiment does not have, and why."""
+
+    phase: str
+    reason: str
+
+
+def chosen_phases(names: Sequence[str]) -> tuple[str, ...]:
+    """The phases of these names in their order; without names all.
+
+    Raises:
+        UsageError: there is no phase of that name.
+    """
+    for name in names:
+        if name not in PHASES:
+            hint = closest_match_hint(name, list(PHASES))
+            raise UsageError(f"there is no phase {name!r}{hint}; there are: {', '.join(PHASES)}")
+    return tuple(phase for phase in PHASES if not names or phase in names)
+
+
+def phase_workloads(
+    subject: Subject, phases: Sequence[str]
+) -> Iterator[PhaseWorkload | NotApplicable]:
+    """The workload of each phase, to be measured before the next is asked for."""
+    makers = {
+        "tokenise": _tokenise,
+        "forward": _forward,
+        "forward+backward": _backward,
+        "optimiser step": _optimiser_step,
+        "train step": _train_step,
+        "prefix": _prefix,
+        "cached train step": _cached_train_step,
+        "evaluation": _evaluation,
+    }
+    for phase in phases:
+        yield makers[phase](subject)
+
+
+# --- the phases -----------------------------------------------------------------------------------
+
+
+def _tokenise(subject: Subject) -> PhaseWorkload:
+    def encode() -> None:
+        for text in subject.texts:
+            subject.tokenizer.encode(text)
+
+    tokens = sum(len(subject.tokenizer.encode(text)) for text in subject.texts)
+    return PhaseWorkload(
+        name=_name(subject, "tokenise"),
+        phase="tokenise",
+        device=torch.device("cpu"),
+        examples=len(subject.texts),
+        real_tokens=tokens,
+        padded_tokens=tokens,
+        prepare=_nothing,
+        do=encode,
+    )
+
+
+def _forward(subject: Subject) -> PhaseWorkload:
+    plain = _plain(subject)
+
+    def forward() -> None:
+        with evaluating(subject.classifier):
+            plain.logits("train", _whole(subject.rows))
+
+    return _workload(subject, "forward", _nothing, forward)
+
+
+def _backward(subject: Subject) -> PhaseWorkload:
+    plain = _plain(subject)
+
+    def backward() -> None:
+        _loss(subject, plain).backward()  # type: ignore[no-untyped-call]
+        for parameter in subject.classifier.parameters():
+            parameter.grad = None
+
+    return _workload(subject, "forward+backward", lambda stack: _training(subject), backward)
+
+
+def _optimiser_step(subject: Subject) -> PhaseWorkload:
+    plain = _plain(subject)
+    settings = subject.experiment.spec.train
+    trained = _trained(subject)
+    optimizer = make_optimizer(trained, settings, subject.device)
+
+    def prepare(stack: ExitStack) -> None:
+        _training(subject)
+        _keep_weights(subject, stack)
+        _loss(subject, plain).backward()  # type: ignore[no-untyped-call]
+
+    workload = _workload(subject, "optimiser step", prepare, optimizer.step)
+    workload.moved_bytes = OPTIMIZER_PASSES * sum(parameter.nbytes for parameter in trained)
+    return workload
+
+
+def _train_step(subject: Subject) -> PhaseWorkload:
+    return _training_workload(subject, "train step", _plain(subject))
+
+
+def _prefix(subject: Subject) -> PhaseWorkload | NotApplicable:
+    if not subject.plan.epochs[0].cut:
+        (shortcut,) = (s for s in subject.plan.shortcuts if s.name == "prefix")
+        return NotApplicable("prefix", shortcut.detail)
+
+    def compute() -> None:
+        forward = _fast(subject, subject.prefix_rows)
+        forward.prepare()
+        forward.close()
+
+    return _workload(
+        subject, "prefix", lambda stack: _training(subject), compute, rows=subject.prefix_rows
+    )
+
+
+def _cached_train_step(subject: Subject) -> PhaseWorkload | NotApplicable:
+    if not any(shortcut.taken for shortcut in subject.plan.shortcuts):
+        reasons = "; ".join(f"{s.name}: {s.detail}" for s in subject.plan.shortcuts)
+        return NotApplicable("cached train step", f"no shortcut is taken ({reasons})")
+    return _training_workload(subject, "cached train step", _fast(subject, subject.rows))
+
+
+def _evaluation(subject: Subject) -> PhaseWorkload:
+    fast = _fast(subject, subject.rows)
+
+    def evaluate() -> None:
+        mean_batch_loss(fast, "train", [_whole(subject.rows)])
+
+    def prepare(stack: ExitStack) -> None:
+        _training(subject)
+        fast.prepare()
+
+    return _workload(subject, "evaluation", prepare, evaluate)
+
+
+# --- what they share ------------------------------------------------------------------------------
+
+
+def _training_workload(subject: Subject, phase: str, forward: Forward) -> PhaseWorkload:
+    settings = subject.experiment.spec.train
+    steps: list[BatchTraining] = []
+
+    def prepare(stack: ExitStack) -> None:
+        _training(subject)
+        _keep_weights(subject, stack)
+        forward.prepare()
+        forward.begin_epoch(0)
+        optimizer = make_optimizer(_trained(subject), settings, subject.device)
+        gradients = stack.enter_context(rows_of_gradients(subject.classifier))
+        steps[:] = [BatchTraining(forward, optimizer, settings, TrainingLog(), gradients)]
+
+    batch = TrainBatch(step=0, epoch=0, indices=_whole(subject.rows), update=True)
+
+    def step() -> None:
+        steps[0].train(batch)
+        steps[0].settle()
+
+    return _workload(subject, phase, prepare, step)
+
+
+def _workload(
+    subject: Subject,
+    phase: str,
+    prepare: Callable[[ExitStack], object],
+    do: Callable[[], object],
+    rows: TokenRows | None = None,
+) -> PhaseWorkload:
+    rows = rows or subject.rows
+    real_tokens = int(rows.lengths.sum())
+    width = rows.input_ids.shape[1] if rows.padded else max(int(rows.lengths.max()), 1)
+    return PhaseWorkload(
+        name=_name(subject, phase),
+        phase=phase,
+        device=subject.device,
+        examples=len(rows),
+        real_tokens=real_tokens,
+        padded_tokens=len(rows) * width,
+        prepare=prepare,
+        do=do,
+    )
+
+
+def _plain(subject: Subject) -> Forward:
+    rows = {"train": subject.rows}
+    return Forward(subject.classifier, rows, subject.device, subject.precision)
+
+
+def _fast(subject: Subject, rows: TokenRows) -> Forward:
+    room = Room(memory_bytes=2**62, disk=None)  # of one batch all is kept
+    shortcuts = Shortcuts(subject.plan, subject.experiment.pooling, room, lambda cut: None)
+    return Forward(
+        subject.classifier, {"train": rows}, subject.device, subject.precision, shortcuts
+    )
+
+
+def _training(subject: Subject) -> None:
+    """As in the first epoch."""
+    subject.freezing.apply(subject.classifier, subject.freezing.by_epoch[0])
+    subject.classifier.train()
+    for parameter in subject.classifier.parameters():
+        parameter.grad = None
+
+
+def _keep_weights(subject: Subject, stack: ExitStack) -> None:
+    """Have weights and buffers, changed by steps, come back when ``stack`` is closed."""
+    tensors = [*_trained(subject), *subject.classifier.buffers()]
+    before = [tensor.detach().clone() for tensor in tensors]
+
+    def restore() -> None:
+        with torch.no_grad():
+            for tensor, value in zip(tensors, before, strict=True):
+                tensor.copy_(value)
+                tensor.grad = None
+
+    stack.callback(restore)
+
+
+def _trained(subject: Subject) -> list[torch.nn.Parameter]:
+    subject.freezing.apply(subject.classifier, subject.freezing.by_epoch[0])
+    return [p for p in subject.classifier.parameters() if p.requires_grad]
+
+
+def _loss(subject: Subject, forward: Forward) -> Tensor:
+    logits = forward.logits("train", _whole(subject.rows))
+    with autocast(subject.device, subject.precision):
+        return F.cross_entropy(logits, subject.rows.labels.to(subject.device))
+
+
+def _whole(rows: TokenRows) -> tuple[int, ...]:
+    return tuple(range(len(rows)))
+
+
+def _name(subject: Subject, phase: str) -> str:
+    return f"{subject.experiment.spec.name}: {phase}"
+
+
+def _nothing(stack: ExitStack) -> None:
+    """Nothing to prepare."""

@@ -1,0 +1,374 @@
+"""The phases of one experiment, or of several that differ in one setting, measured one by one."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+import torch
+
+from clsbench.bench.interleaving import NOTHING_BELOW, Comparison, Race, RaceRules, race
+from clsbench.bench.machine_peak import Limits, LimitsMeter
+from clsbench.bench.measurement import Measurement, measure
+from clsbench.bench.phases import (
+    NotApplicable,
+    PhaseWorkload,
+    phase_workloads,
+)
+from clsbench.bench.sampling import Rules
+from clsbench.bench.stopwatch import stopwatch
+from clsbench.bench.subject import (
+    PlannedSubject,
+    Subject,
+    build_subject,
+    plan_subject,
+    prepare_subject,
+)
+from clsbench.components.catalog import Catalog
+from clsbench.components.resolve import Experiment
+from clsbench.errors import AssetError, ClsbenchError, UsageError
+from clsbench.schema.options import RunOptions
+from clsbench.schema.record import Environment, ParameterCounts, StandIn
+from clsbench.system.environment import choose_device, circumstances, describe_environment
+
+
+class Variant(NamedTuple):
+    """An experiment to be measured, where and how, and the value of the setting by which it
+    differs."""
+
+    value: str
+    experiment: Experiment
+    options: RunOptions
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """A phase that could not be done, and why."""
+
+    phase: str
+    reason: str
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One experiment: what it was in full, on which machine, and its phases, raw samples included.
+
+    ``value`` is that of the setting that is swept over, empty where there is none. ``limits`` are
+    the best that was seen in the whole run under the same circumstances. ``left_out`` holds the
+    phases that the experiment does not have, ``failed`` those that did not work.
+    """
+
+    value: str
+    environment: Environment
+    limits: Limits
+    spec: dict[str, Any]
+    stand_ins: tuple[StandIn, ...]
+    parameters: ParameterCounts | None
+    max_length: int
+    measurements: tuple[Measurement, ...]
+    left_out: tuple[NotApplicable, ...]
+    failed: tuple[Failed, ...] = ()
+
+
+class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was measured, and by which rules.
+
+    ``swept`` is the setting in which the points differ, a key of the spec, ``device``,
+    ``precision`` or ``threads``; ``None`` for one point. ``status`` is ``finished`` or
+    ``interrupted``: then the points are those until then.
+    """
+
+    status: str
+    date: str
+    experiment: str
+    swept: str | None
+    rules: Rules
+    points: tuple[Point, ...]
+
+    def measured_anything(self) -> bool:
+        """Whether any phase of any point has a time."""
+        return any(m.seconds is not None for p in self.points for m in p.measurements)
+
+
+Tell = Callable[[str, str], None]
+"""Told the value of the variant and the phase that is about to be measured."""
+
+
+def bench(
+    variants: Sequence[Variant],
+    swept: str | None,
+    phases: Sequence[str],
+    rules: Rules,
+    catalog: Catalog,
+    tell: Tell,
+) -> BenchReport:
+    """Measure the phases of every variant; what was measured before an interruption is kept, and
+    where memory does not suffice, or a loss is not finite, the rest is.
+
+    Raises:
+        UsageError: what was asked for is wrong or missing.
+        AssetError: data or weights cannot be had.
+    """
+    # All of them first, lest a mistake in the last comes out after an hour.
+    devices = [choose_device(each.options.device, each.options.precision) for each in variants]
+    planned = []
+    for variant, device in zip(variants, devices, strict=True):
+        with circumstances(variant.options):
+            planned.append(plan_subject(variant.experiment, variant.options, device, catalog))
+    meters: dict[RunOptions, LimitsMeter] = {}
+    points: list[tuple[RunOptions, Callable[[Limits], Point]]] = []
+    status = "finished"
+    try:
+        for variant, device, plan in zip(variants, devices, planned, strict=True):
+            with circumstances(variant.options):
+                if (meter := meters.get(variant.options)) is None:
+                    seconds = min(1.5, rules.budget_seconds / 4)
+                    meter = LimitsMeter(device, variant.options.precision, seconds=seconds)
+                    meter.measure()
+                    meters[variant.options] = meter
+                found: list[Measurement | NotApplicable | Failed] = []
+                try:
+                    _measure_phases(variant, plan, phases, rules, device, tell, found)
+                finally:
+                    if found:
+                        environment = describe_environment(device, variant.options)
+                        made = functools.partial(_point, variant.value, plan, found, environment)
+                        points.append((variant.options, made))
+                gc.collect()  # a classifier and what keeps its activations refer to each other
+                if device.type == "cuda":
+                    torch.cuda.empty_cache()
+                meter.measure()
+    except KeyboardInterrupt:
+        if not points:
+            raise
+        status = "interrupted"
+    return BenchReport(
+        status=status,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        experiment=variants[0].experiment.spec.name,
+        swept=swept,
+        rules=rules,
+        points=tuple(made(meters[options].best()) for options, made in points),
+    )
+
+
+def _measure_phases(
+    variant: Variant,
+    plan: PlannedSubject,
+    phases: Sequence[str],
+    rules: Rules,
+    device: torch.device,
+    tell: Tell,
+    found: list[Measurement | NotApplicable | Failed],
+) -> None:
+    """Add to ``found`` what becomes of each phase; the classifier is gone afterwards."""
+    subject: Subject | None = None
+    for phase in phases:
+        tell(variant.value, phase)
+        with _failing(phase, found):
+            subject = subject or build_subject(plan, variant.options, device)
+            (workload,) = phase_workloads(subject, [phase])
+            if isinstance(workload, NotApplicable):
+                found.append(workload)
+            else:
+                found.append(measure(workload, rules))
+
+
+@contextlib.contextmanager
+def _failing(phase: str, found: list[Any]) -> Iterator[None]:
+    """Add a phase to ``found`` as failed, where that is to be expected of some settings."""
+    try:
+        yield
+    except (UsageError, AssetError):
+        raise
+    except ClsbenchError as error:
+        found.append(Failed(phase, str(error)))
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        found.append(Failed(phase, "the memory does not suffice"))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """On the CPU torch raises a RuntimeError like any other."""
+    by_type = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return by_type or "can't allocate memory" in str(error)
+
+
+def _point(
+    value: str,
+    plan: PlannedSubject,
+    found: Sequence[Measurement | NotApplicable | Failed],
+    environment: Environment,
+    limits: Limits,
+) -> Point:
+    record = plan.planned.record
+    assert record.data is not None
+    return Point(
+        value=value,
+        environment=environment,
+        limits=limits,
+        spec=record.spec,
+        stand_ins=record.stand_ins,
+        parameters=record.parameters,
+        max_length=record.data.max_length,
+        measurements=tuple(each for each in found if isinstance(each, Measurement)),
+        left_out=tuple(each for each in found if isinstance(each, NotApplicable)),
+        failed=tuple(each for each in found if isinstance(each, Failed)),
+    )
+
+
+# --- two against each other -----------------------------------------------------------------------
+
+_ROUNDS = 30
+_AGAIN = "A again"
+
+
+class Amounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call does."""
+
+    examples: int
+    real_tokens: int
+    padded_tokens: int
+
+
+class PhaseComparison(msgspec.Struct, frozen=True, kw_only=True):
+    """A phase of two experiments, timed turn by turn; ``control`` is A against itself, and
+    ``a_call`` what is done in a call of A.
+
+    ``verdict`` is what is to be said of B: ``faster``, ``slower``, ``no difference shown`` or
+    ``not measured`` (too few undisturbed rounds, or a control that differs).
+    """
+
+    phase: str
+    verdict: str
+    b_over_a: Comparison
+    control: Comparison
+    a_call: Amounts
+    b_call: Amounts
+    race: Race
+
+
+class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Two experiments, phase by phase, with all samples.
+
+    ``left_out`` holds the phases that one of the two does not have, ``failed`` those that did not
+    work; no difference below ``nothing_below`` (a fraction) is claimed.
+    """
+
+    status: str
+    date: str
+    a: str
+    b: str
+    specs: tuple[dict[str, Any], dict[str, Any]]
+    stand_ins: tuple[StandIn, ...]
+    rules: Rules
+    environment: Environment
+    phases: tuple[PhaseComparison, ...]
+    left_out: tuple[NotApplicable, ...]
+    failed: tuple[Failed, ...] = ()
+    nothing_below: float = NOTHING_BELOW
+
+
+def compare(
+    first: Variant,
+    second: Variant,
+    phases: Sequence[str],
+    rules: Rules,
+    catalog: Catalog,
+    tell: Tell,
+) -> ComparisonReport:
+    """Let the phases of two experiments take turns, under the circumstances of the first; what was
+    measured before an interruption is kept.
+
+    Raises:
+        UsageError: what was asked for is wrong or missing.
+        AssetError: data or weights cannot be had.
+    """
+    options = first.options
+    device = choose_device(options.device, options.precision)
+    compared: list[PhaseComparison] = []
+    left_out: list[NotApplicable] = []
+    failed: list[Failed] = []
+    status = "finished"
+    with circumstances(options):
+        environment = describe_environment(device, options)
+        a, b = (
+            prepare_subject(variant.experiment, options, device, catalog)
+            for variant in (first, second)
+        )
+        try:
+            for phase in phases:
+                tell("", phase)
+                (one,), (other,) = (tuple(phase_workloads(each, [phase])) for each in (a, b))
+                if isinstance(one, NotApplicable):
+                    left_out.append(NotApplicable(phase, f"{first.value}: {one.reason}"))
+                elif isinstance(other, NotApplicable):
+                    left_out.append(NotApplicable(phase, f"{second.value}: {other.reason}"))
+                else:
+                    with _failing(phase, failed):
+                        compared.append(_compare_phase(phase, one, other, rules))
+        except KeyboardInterrupt:
+            if not compared:
+                raise
+            status = "interrupted"
+    return ComparisonReport(
+        status=status,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        a=first.value,
+        b=second.value,
+        specs=(a.record.spec, b.record.spec),
+        stand_ins=tuple(dict.fromkeys((*a.record.stand_ins, *b.record.stand_ins))),
+        rules=rules,
+        environment=environment,
+        phases=tuple(compared),
+        left_out=tuple(left_out),
+        failed=tuple(failed),
+    )
+
+
+def _compare_phase(
+    phase: str, one: PhaseWorkload, other: PhaseWorkload, rules: Rules
+) -> PhaseComparison:
+    race_rules = RaceRules(
+        _ROUNDS, rules.budget_seconds, rules.load_limit_cores, rules.sample_seconds
+    )
+    try:
+        one.setup()
+        other.setup()
+        found = race(
+            {"A": one.call, "B": other.call, _AGAIN: one.call}, race_rules, stopwatch(one.device)
+        )
+    finally:
+        one.teardown()
+        other.teardown()
+    b_over_a, control = found.compare("A", "B"), found.compare("A", _AGAIN)
+    return PhaseComparison(
+        phase=phase,
+        verdict=verdict_on(b_over_a, control),
+        b_over_a=b_over_a,
+        control=control,
+        a_call=_amounts(one),
+        b_call=_amounts(other),
+        race=found,
+    )
+
+
+def _amounts(workload: PhaseWorkload) -> Amounts:
+    return Amounts(
+        examples=workload.examples,
+        real_tokens=workload.real_tokens,
+        padded_tokens=workload.padded_tokens,
+    )
+
+
+def verdict_on(b_over_a: Comparison, control: Comparison) -> str:
+    """What is to be said of B, given B against A and A against itself."""
+    if not b_over_a.measured or not control.measured or control.differs:
+        return "not measured"
+    if not b_over_a.differs or b_over_a.ratio is None:
+        return "no difference shown"
+    return "slower" if b_over_a.ratio > 1 else "faster"

@@ -1,0 +1,131 @@
+"""An experiment made ready to be timed: its parts, and one batch that stands for all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from clsbench.components.axes import Tokenizer
+from clsbench.components.catalog import Catalog
+from clsbench.components.resolve import Experiment
+from clsbench.data.tokens import TokenRows
+from clsbench.experiment.planning import Planned, plan_run
+from clsbench.experiment.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
+from clsbench.fastpath.plan import FastPlan
+from clsbench.model.build import build_classifier
+from clsbench.model.classifier import Classifier
+from clsbench.model.freezing import FreezingPlan
+from clsbench.schema.options import RunOptions
+from clsbench.schema.record import RunRecord
+
+_BATCHES_OF_PREFIX = 4
+
+
+class Subject(NamedTuple):
+    """An experiment, ready to be timed: its parts, and one batch that stands for all.
+
+    ``rows`` holds the batch, from the shortest text of the training split to the longest at even
+    distances, as the split ``train``; ``texts`` are its texts. ``record`` says what it is and what
+    trains.
+    """
+
+    experiment: Experiment
+    device: torch.device
+    precision: str
+    classifier: Classifier
+    tokenizer: Tokenizer
+    freezing: FreezingPlan
+    plan: FastPlan
+    rows: TokenRows
+    prefix_rows: TokenRows
+    texts: tuple[str, ...]
+    record: RunRecord
+
+
+class PlannedSubject(NamedTuple):
+    """An experiment of which all is known but the weights."""
+
+    files: PreparedFiles
+    data: PreparedData
+    planned: Planned
+
+
+def plan_subject(
+    experiment: Experiment, options: RunOptions, device: torch.device, catalog: Catalog
+) -> PlannedSubject:
+    """Find files, load data, make the plan: whatever could be wrong comes out now.
+
+    Raises:
+        UsageError: what was asked for is wrong or missing.
+        AssetError: data or weights cannot be had.
+    """
+    files = prepare_files(experiment, options, catalog)
+    data = prepare_data(files.experiment, files.files)
+    return PlannedSubject(files, data, plan_run(files.experiment, options, device, files, data))
+
+
+def build_subject(subject: PlannedSubject, options: RunOptions, device: torch.device) -> Subject:
+    """Build the classifier and choose the texts; stands inside ``circumstances(options)``."""
+    files, data, planned = subject
+    experiment = files.experiment
+    classifier = build_classifier(
+        experiment,
+        files.files,
+        len(data.facts.class_names),
+        experiment.spec.seed,
+        options.precision,
+    ).to(device)
+    batch_size = experiment.spec.train.batch_size
+    train = data.tokens.train
+    indices = _spread(range(len(train)), train.lengths, batch_size)
+    distinct = _distinct(train)
+    more = _spread(distinct, train.lengths, min(_BATCHES_OF_PREFIX * batch_size, len(distinct)))
+    return Subject(
+        experiment=experiment,
+        device=device,
+        precision=options.precision,
+        classifier=classifier,
+        tokenizer=experiment.backbone.tokenizer(files.files),
+        freezing=planned.freezing,
+        plan=planned.fast,
+        rows=_take(data, indices),
+        prefix_rows=_take(data, more),
+        texts=tuple(data.splits.train.texts[index] for index in indices),
+        record=planned.record,
+    )
+
+
+def prepare_subject(
+    experiment: Experiment, options: RunOptions, device: torch.device, catalog: Catalog
+) -> Subject:
+    """Plan and build; stands inside ``circumstances(options)``.
+
+    Raises:
+        UsageError: what was asked for is wrong or missing.
+        AssetError: data or weights cannot be had.
+    """
+    return build_subject(plan_subject(experiment, options, device, catalog), options, device)
+
+
+def _spread(texts: Sequence[int], lengths: Tensor, count: int) -> list[int]:
+    """``count`` of the texts, from the shortest to the longest at even distances."""
+    order = sorted(texts, key=lambda text: int(lengths[text]))
+    return [order[place] for place in torch.linspace(0, len(order) - 1, count).round().int()]
+
+
+def _distinct(rows: TokenRows) -> list[int]:
+    """One text for each distinct row of tokens."""
+    first: dict[tuple[int, ...], int] = {}
+    for text, row in enumerate(rows.input_ids.tolist()):
+        first.setdefault((int(rows.lengths[text]), *row), text)
+    return list(first.values())
+
+
+def _take(data: PreparedData, indices: Sequence[int]) -> TokenRows:
+    rows = data.tokens.train
+    index = torch.tensor(indices, dtype=torch.int64)
+    tensors = (rows.input_ids[index], rows.lengths[index], rows.labels[index])
+    return TokenRows(*tensors, truncated=0, padded=rows.padded)

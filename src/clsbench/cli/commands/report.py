@@ -1,0 +1,162 @@
+"""``clsbench report``: a suite, or any runs, as one page that answers the question."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import rich_click as click
+
+from clsbench.cli.commands.compare import finished_ones
+from clsbench.cli.completion import complete_report
+from clsbench.cli.json_command import JsonCommand
+from clsbench.cli.options import (
+    check_guard_formulas,
+    chosen_form,
+    guard_formulas_option,
+    json_option,
+    output_option,
+    panels,
+    run_options,
+)
+from clsbench.cli.session import Session, chosen_run_options
+from clsbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from clsbench.analysis.suite_figures import SuiteFigures
+    from clsbench.report.page.files import Format
+    from clsbench.results.suite_results import SuiteResults
+
+logger = logging.getLogger(__name__)
+
+FORMATS = ("html", "markdown", "csv", "latex")
+DEFAULT_FILE = Path("report.html")
+_MOST_RUNS = 60
+"""Of runs that nobody named: all are compared with all."""
+
+
+@click.command("report", cls=JsonCommand)
+@panels
+@click.argument(
+    "runs",
+    nargs=-1,
+    metavar="[SUITE|RUN]…",
+    shell_complete=complete_report,
+    help="A suite that was run, or stored runs as clsbench compare takes them. Nothing: the suite "
+    "run last, or else the finished runs that share the most common test texts.",
+)
+@output_option(f"File to write (default: {DEFAULT_FILE}; formats other than html: stdout).")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="html: the whole report; markdown: the answer and the table; csv (numbers in full) and "
+    "latex: the table (default: by the ending of --output, else html).",
+)
+@json_option
+@guard_formulas_option
+@run_options("out", "assets")
+@click.pass_context
+def report(
+    ctx: click.Context,
+    runs: tuple[str, ...],
+    file: Path | None,
+    form: str | None,
+    as_json: bool,
+    guard_formulas: bool,
+) -> None:
+    """Write a report: which row is best, what is shown of the others, and what it all costs.
+
+    The HTML page stands alone (no network, light and dark) and holds the answer in words, accuracy
+    against training time, the table with intervals, tests and baselines, curves, confusions,
+    misclassified texts, calibration, times, and the command that repeats each row.
+
+    \b
+    clsbench report                                     of the suite run last
+    clsbench report gpt2-sms-spam-ablation -o ablation.html
+    clsbench report runs/*-gpt2-sms-spam-* --format markdown
+    clsbench report --output table.tex
+    """
+    options = chosen_run_options(ctx)
+
+    from clsbench.report.page.files import ENDINGS
+
+    chosen = cast("Format", chosen_form(form, as_json, file, ENDINGS, "html"))
+    check_guard_formulas(guard_formulas, chosen)
+    session = ctx.find_object(Session) or Session()
+
+    from clsbench.analysis.suite_figures import suite_figures
+    from clsbench.cli.output import only_results_on_stdout, write_data
+    from clsbench.report.page.files import report_text, write_text
+
+    results = _results(options.out, runs)
+    figures = suite_figures(results, options.out)
+    for problem in figures.problems:
+        logger.warning("%s", problem)
+    catalog = session.catalog()
+    texts = None
+    record = next((row.record for row in figures.rows if row.record is not None), None)
+    with only_results_on_stdout():
+        if chosen == "html" and record is not None:
+            from clsbench.experiment.preparation import texts_of
+
+            texts = texts_of(record, options, catalog)
+        text = report_text(figures, chosen, catalog, texts, guard_formulas)
+    if file is None and chosen != "html":
+        write_data(text)
+        return
+    write_text(file or DEFAULT_FILE, text)
+    _tell(file or DEFAULT_FILE, figures)
+
+
+def _results(store: Path, names: Sequence[str]) -> SuiteResults:
+    from clsbench.analysis.run_rows import rows_of_runs, with_answers
+    from clsbench.analysis.shared_texts import sharing_texts
+    from clsbench.results.store import StoredRun, find_run, read_record, scan
+    from clsbench.results.suite_results import latest_suite, read_suite_results, suites_of
+
+    if len(names) == 1 and names[0] in suites_of(store):
+        return read_suite_results(store, names[0])
+    if names:
+        try:
+            paths = dict.fromkeys(find_run(store, name) for name in names)
+        except UsageError as error:
+            suites = suites_of(store)
+            hint = f"; suites that were run into it: {', '.join(suites)}" if suites else ""
+            raise UsageError(f"{error}{hint}") from None
+        runs = [StoredRun(path, read_record(path)) for path in paths]
+        return rows_of_runs(finished_ones(runs))
+    suite = latest_suite(store)
+    if suite is not None:
+        return suite
+    found = scan(store)
+    for directory, reason in found.damaged:
+        logger.warning("left out %s: %s", directory, reason)
+    shared = with_answers(sharing_texts(found.runs))
+    if not shared:
+        raise UsageError(
+            f"there is nothing to report: {store} holds no suite and no finished run "
+            "(clsbench run EXPERIMENT makes one, --out names another store)"
+        )
+    if len(shared) > _MOST_RUNS:
+        logger.warning(
+            "the latest %d of %d runs that share their texts are reported; name others to have "
+            "them instead", _MOST_RUNS, len(shared),
+        )  # fmt: skip
+        shared = sorted(shared, key=lambda run: run.record.created)[-_MOST_RUNS:]
+    return rows_of_runs(shared)
+
+
+def _tell(file: Path, figures: SuiteFigures) -> None:
+    """The answer in short, and where the page lies."""
+    from clsbench.report.page.answer import answer
+    from clsbench.report.page.content import stand_ins
+    from clsbench.report.terminal.console import Console
+
+    console = Console(highlight=False)
+    for replaced in stand_ins(figures):
+        console.prose(f"STAND-IN: {replaced}: not the real experiment", "yellow")
+    console.prose(answer(figures).headline, "bold")
+    console.prose(f"report  {file}")

@@ -1,0 +1,182 @@
+"""``clsbench results``: every stored run as a table."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+from click.core import ParameterSource
+
+from clsbench.cli.json_command import JsonCommand
+from clsbench.cli.options import (
+    check_guard_formulas,
+    chosen_form,
+    guard_formulas_option,
+    json_option,
+    output_option,
+    run_options,
+)
+from clsbench.cli.output import write_data, write_message
+from clsbench.cli.session import chosen_run_options
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = ("csv", "markdown", "latex")
+ENDINGS = {".csv": "csv", ".json": "json", ".md": "markdown", ".tex": "latex"}
+
+
+@click.command("results", cls=JsonCommand)
+@click.option(
+    "--sort",
+    metavar="COLUMN,…",
+    help="Sort by these columns; -test_accuracy puts the highest first (default: oldest first).",
+)
+@click.option(
+    "--columns",
+    metavar="COLUMN,…|all",
+    help="Show these columns (default: a few; CSV and JSON: all).",
+)
+@click.option(
+    "--where",
+    metavar="EXPRESSION",
+    help="Only runs for which this holds: \"test_accuracy > 0.9 and freezing == 'all'\"; "
+    "'size=small' in backbone asks for a part of a text.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="csv (numbers in full), markdown or latex (default: by the ending of --output, else a "
+    "table for people).",
+)
+@json_option
+@output_option("File to write instead of stdout (.csv, .json, .md or .tex).")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    help="Show at most so many runs of a table: the last, or with --sort the first; 0 shows all. "
+    "The other formats hold all.",
+)
+@guard_formulas_option
+@run_options("out")
+@click.pass_context
+def results(
+    ctx: click.Context,
+    sort: str | None,
+    columns: str | None,
+    where: str | None,
+    form: str | None,
+    as_json: bool,
+    file: Path | None,
+    limit: int,
+    guard_formulas: bool,
+) -> None:
+    """Every stored run, a row a run.
+
+    \b
+    clsbench results --sort -test_accuracy
+    clsbench results --columns all -o runs.csv
+    clsbench results --json | jq '.[].test_accuracy'
+    clsbench results --where "freezing == 'all' and stand_ins == ''"
+    """
+    form = chosen_form(form, as_json, file, ENDINGS, "table")
+    check_guard_formulas(guard_formulas, form)
+
+    from clsbench.report.terminal.layout import left_out_note
+    from clsbench.results.formats import default_columns
+    from clsbench.results.query import choose_columns, sort_by
+    from clsbench.results.query import where as rows_where
+    from clsbench.results.store import collector_paused
+    from clsbench.results.table import load_runs, results_table
+
+    ctx.with_resource(collector_paused())
+    store = chosen_run_options(ctx).out
+    named = ctx.get_parameter_source("out") != ParameterSource.DEFAULT
+    runs = load_runs(store if named else None)
+    fitting = in_store = len(runs)
+    if form == "table" and limit and where is None and sort is None:
+        runs = runs[-limit:]  # a table of all would take seconds where there are thousands
+    table = results_table(runs)
+    if where is not None:
+        table = rows_where(table, where)
+        fitting = len(table)
+    if sort is not None:
+        table = sort_by(table, _names(sort))
+    left_out: list[str] = []
+    if columns is not None and columns.strip() != "all":
+        table = choose_columns(table, _names(columns))
+    elif columns is None and form not in ("csv", "json"):
+        width = _terminal_width() if form == "table" else None
+        chosen = default_columns(table, width)
+        left_out = [name for name in default_columns(table) if name not in chosen]
+        table = table[chosen]
+    if table.empty and form == "table":
+        _say_empty(str(store), in_store)
+        return
+    if form == "table":
+        if limit:
+            table = table.head(limit) if sort is not None else table.tail(limit)
+        _print_table(table, marks=columns is None)
+        if left_out:
+            write_message(left_out_note(left_out, "--columns"), err=True)
+        if len(table) < fitting:
+            which = "first" if sort is not None else "last"
+            note = f"the {which} {len(table):,} of {fitting:,} runs; --limit 0 shows all"
+            write_message(note, err=True)
+    else:
+        text = _text(table, form, guard_formulas)
+        if file is None:
+            write_data(text)
+        else:
+            from clsbench.report.page.files import write_text
+
+            write_text(file, text)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _say_empty(store: str, in_store: int) -> None:
+    if in_store:
+        message = f"none of the {in_store} runs in {store} fits --where"
+    else:
+        message = f"there are no runs in {store} yet: clsbench run EXPERIMENT makes one"
+    write_message(message, err=True)
+
+
+def _text(table: pd.DataFrame, form: str, guard_formulas: bool) -> str:
+    from clsbench.results import formats
+
+    if form == "csv":
+        return formats.to_csv(table, guard_formulas)
+    writers = {
+        "json": formats.to_json,
+        "markdown": formats.to_markdown,
+        "latex": formats.to_latex,
+    }
+    return writers[form](table)
+
+
+def _print_table(table: pd.DataFrame, marks: bool) -> None:
+    """Made to fit a terminal; in a pipe one line a run, however long."""
+    from clsbench.report.terminal.console import Console
+    from clsbench.report.terminal.listing import runs_table
+
+    width = _terminal_width()
+    console = Console(width=width or _UNFOLDED)
+    console.print(runs_table(table, width, marks), highlight=False, crop=False)
+
+
+_UNFOLDED = 100_000
+
+
+def _terminal_width() -> int | None:
+    """The columns of the terminal that stdout is, ``None`` where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

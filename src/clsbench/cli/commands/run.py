@@ -1,0 +1,170 @@
+"""``clsbench run``: run an experiment and show what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from clsbench.cli.errors import INTERRUPTED, report_error
+from clsbench.cli.experiments import resolve_named
+from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.cli.options import (
+    EXPERIMENT,
+    chosen_changes,
+    experiment_argument,
+    panels,
+    parse_seeds,
+    run_options,
+    spec_changes,
+)
+from clsbench.cli.session import Session, chosen_run_options
+from clsbench.cli.termination import TERMINATED, handling_termination
+from clsbench.errors import ClsbenchError, UsageError
+from clsbench.schema.record import RunNotStoredError
+
+if TYPE_CHECKING:
+    from clsbench.analysis.seeds import SeedSummary
+    from clsbench.experiment.run import FinishedRun
+
+
+@click.command("run", cls=JsonCommand)
+@panels
+@experiment_argument()
+@spec_changes
+@click.option(
+    "--seeds",
+    metavar="SEED,SEED,…",
+    callback=parse_seeds,
+    help="Run once with each seed; their mean and spread end the report. The split stays the same.",
+    panel=EXPERIMENT,
+)
+@run_options()
+@click.option("--dry-run", is_flag=True, help="Prepare the data, count parameters, train nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout: the record.")
+@click.pass_context
+def run_experiment(
+    ctx: click.Context, experiment: str, seeds: tuple[int, ...], dry_run: bool, as_json: bool
+) -> None:
+    """Run an experiment: fine-tune, evaluate, store the record, show the result.
+
+    What there is to choose from: clsbench list. Exit codes: 0; 2 what was asked for is wrong; 3 an
+    asset cannot be had; 130 interrupted, 143 terminated (what was learned is kept); 1 anything
+    else. With --json stdout holds one JSON object in each of these cases.
+
+    \b
+    clsbench run gpt2-sms-spam --offline      stand-ins replace what is not here
+    clsbench run gpt2-sms-spam --assets DIR   data and weights from a folder
+    clsbench run gpt2-sms-spam --dry-run      train nothing, show what would be done
+    clsbench run gpt2-sms-spam --freezing last-blocks:n=2 --pooling mean
+    clsbench run gpt2-sms-spam --set train.lr=1e-4 --seeds 123,124,125
+    clsbench run mine.toml --device cuda:1 --precision bf16
+    """
+    terminated = ctx.with_resource(handling_termination())
+    options = chosen_run_options(ctx)
+    session = ctx.find_object(Session) or Session()
+    changes = chosen_changes(ctx)
+    if seeds and "seed" in changes:
+        raise UsageError("--seeds and --set seed=… exclude each other")
+
+    catalog = session.catalog()
+    variants = [{**changes, "seed": seed} for seed in seeds] or [changes]
+    experiments = resolve_named(experiment, variants, catalog)
+
+    from clsbench.cli.display.run import choose_display
+    from clsbench.cli.output import only_results_on_stdout
+
+    finished: list[FinishedRun] = []
+    try:
+        for resolved in experiments:
+            display = choose_display(show_plan=not dry_run, quiet=session.quiet)
+            with only_results_on_stdout(), display.showing():
+                # Only now, since torch takes seconds and what was asked for makes sense.
+                from clsbench.experiment.run import run_experiment as run_one
+
+                observers = () if session.quiet else (display,)
+                run = run_one(resolved, options, catalog, observers, dry_run, display.downloads)
+            finished.append(run)
+            if run.record.status == "interrupted":
+                break
+    except (ClsbenchError, KeyboardInterrupt) as error:  # between two seeds, or at the very end
+        if isinstance(error, RunNotStoredError):
+            from clsbench.experiment.run import FinishedRun
+
+            finished.append(FinishedRun(error.record, None))
+        if finished:
+            _tell_results(ctx, finished, as_json, several=len(experiments) > 1)
+        raise
+    _tell_results(ctx, finished, as_json, several=len(experiments) > 1)
+    ctx.exit(TERMINATED if terminated else _exit_code(finished))
+
+
+def _tell_results(
+    ctx: click.Context, finished: Sequence[FinishedRun], as_json: bool, several: bool
+) -> None:
+    """The result on stdout; what went wrong, and what is kept of it, on stderr."""
+    if as_json:
+        plain = [_plain(run) for run in finished]
+        tell_json(ctx, {"runs": plain, "summary": _summary(finished)} if several else plain[0])
+    else:
+        _print_results(ctx, finished, several)
+    for run in finished:
+        if run.record.status in ("interrupted", "failed"):
+            kept = f"; what was done is kept in {run.path}" if run.path is not None else ""
+            report_error(f"{run.record.error}{kept}")
+
+
+def _print_results(ctx: click.Context, finished: Sequence[FinishedRun], several: bool) -> None:
+    from clsbench.report.terminal.console import Console
+    from clsbench.report.terminal.run import print_dry_run, print_run, print_seeds
+
+    console = Console()
+    for run in finished:
+        if run.record.status == "planned":
+            print_dry_run(console, run.record)
+        else:
+            print_run(console, run.record, run.path)
+    if several and any(run.record.status != "planned" for run in finished):
+        print_seeds(console, _summary(finished))
+    _print_next_steps(ctx, finished)
+
+
+def _print_next_steps(ctx: click.Context, finished: Sequence[FinishedRun]) -> None:
+    from clsbench.cli.next_steps import write_next_steps
+    from clsbench.report.terminal.headline import headline_of_runs
+    from clsbench.results.store import StoredRun
+
+    stored = [
+        StoredRun(run.path, run.record)
+        for run in finished
+        if run.path is not None and run.record.status == "finished"
+    ]
+    if stored:
+        found = headline_of_runs(stored)
+        names = [run.path.name for run in stored]
+        options = chosen_run_options(ctx)
+        write_next_steps(ctx, options, found.sentence, found.contender, stored, names)
+
+
+def _summary(finished: Sequence[FinishedRun]) -> SeedSummary:
+    from clsbench.analysis.seeds import summarise_seeds  # brings scipy
+
+    return summarise_seeds([run.record for run in finished])
+
+
+def _plain(run: FinishedRun) -> dict[str, Any]:
+    """The record and its place; a dry run has learned nothing."""
+    import msgspec
+
+    tree: dict[str, Any] = msgspec.to_builtins(run.record)
+    if run.record.status == "planned":
+        del tree["history"], tree["metrics"]
+    return {**tree, "path": str(run.path) if run.path is not None else None}
+
+
+def _exit_code(finished: Sequence[FinishedRun]) -> int:
+    statuses = {run.record.status for run in finished}
+    if "interrupted" in statuses:
+        return INTERRUPTED
+    return 1 if "failed" in statuses else 0

@@ -1,0 +1,43 @@
+"""``clsbench show``: an experiment's complete specification as TOML."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from clsbench.cli.experiments import resolve_named
+from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.cli.options import (
+    chosen_changes,
+    experiment_argument,
+    json_option,
+    panels,
+    spec_changes,
+)
+from clsbench.cli.output import write_data
+from clsbench.cli.session import Session
+
+
+@click.command("show", cls=JsonCommand)
+@panels
+@experiment_argument()
+@spec_changes
+@json_option
+@click.pass_context
+def show_spec(ctx: click.Context, experiment: str, as_json: bool) -> None:
+    """The complete spec of an experiment as TOML, every default written out.
+
+    It takes the same changes as run, and run accepts what it prints.
+
+    \b
+    clsbench show gpt2-sms-spam
+    clsbench show gpt2-sms-spam --freezing all --set train.epochs=2 > mine.toml
+    clsbench run mine.toml
+    """
+    from clsbench.schema.experiment import format_toml, to_tree
+
+    session = ctx.find_object(Session) or Session()
+    [resolved] = resolve_named(experiment, [chosen_changes(ctx)], session.catalog())
+    if as_json:
+        tell_json(ctx, to_tree(resolved.spec))
+    else:
+        write_data(format_toml(resolved.spec))

@@ -1,0 +1,389 @@
+"""What a component is, and the axes of an experiment that components fill.
+
+A component is a frozen struct: its fields are its options, its docstring is its help text, its
+one main method is its behaviour. Validation, ``clsbench list``, the TOML form and the command-line
+form (``last-blocks:n=2``) all derive from the class.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import msgspec
+
+from clsbench.components.values import (
+    Asset,
+    Corpus,
+    Files,
+    NumericalCheck,
+    ParameterInfo,
+    Stage,
+    TableFormat,
+)
+from clsbench.schema.experiment import ExperimentSpec, Method, SplitName
+from clsbench.schema.suite import SuiteSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from clsbench.model.packing import Packing
+    from clsbench.schema.job import Board, Job
+
+
+def _unwritten(component: Component, method: str) -> NotImplementedError:
+    return NotImplementedError(f"the class {type(component).__name__} has no method {method}()")
+
+
+class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The base of every component; its fields, the options, are plain TOML values.
+
+    ``libraries`` declares the distributions, besides torch and clsbench, whose versions may change
+    the component's results (``libraries: ClassVar[tuple[str, ...]] = ("transformers",)``). Their
+    installed versions are recorded and are part of the experiment's fingerprint.
+    """
+
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    def assets(self) -> tuple[Asset, ...]:
+        """The published files it needs, found or fetched before it is used."""
+        return ()
+
+    def user_files(self) -> tuple[Path, ...]:
+        """The files that the user named in its options; checked first, never replaced.
+
+        Their content (for a folder, that of all files in it) identifies the run, so name every file
+        that is read because of an option.
+        """
+        return ()
+
+    def user_file_warnings(self) -> tuple[str, ...]:
+        """Messages about content of :meth:`user_files` that is not used, each with the reason."""
+        return ()
+
+    def stand_in(self) -> Component | None:
+        """The embedded component to use where ``--offline`` finds an asset missing."""
+        return None
+
+
+class Dataset(Component, frozen=True):
+    """Loads labelled texts."""
+
+    def default_split(self) -> SplitName:
+        """The ``data.split.name`` of experiments that do not set it."""
+        return "stratified"
+
+    def default_balance(self) -> bool:
+        """The ``data.balance`` of experiments that do not set it."""
+        return False
+
+    def load(self, files: Files, quoting: str) -> Corpus:
+        """Read the corpus.
+
+        Python's and NumPy's global generators are seeded with ``data.split.seed`` beforehand.
+        ``quoting`` is the spec's ``data.quoting``: ``"default"`` reads quote characters as pandas
+        does by default (they may swallow line ends), ``"none"`` takes every line as it stands.
+
+        Raises:
+            UsageError: a file that the user named is not what it should be.
+        """
+        raise _unwritten(self, "load")
+
+    def table_format(self, quoting: str) -> TableFormat:
+        """The format in which ``clsbench predict --csv`` reads texts for a run on this data set.
+
+        ``quoting`` is the spec's ``data.quoting``. A data set that reads a file of the user returns
+        the format in which it reads that file.
+        """
+        return TableFormat()
+
+
+class Tokenizer(Protocol):
+    """Turns text into token ids. Must accept any text, special-token look-alikes included."""
+
+    @property
+    def pad_token_id(self) -> int:
+        """The id that fills the places behind a text."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of ``text``; nothing is added, nothing cut."""
+        ...
+
+
+class BackboneModule(Protocol):
+    """The torch module that a backbone builds: stages from token ids to hidden states."""
+
+    hidden_size: int
+    context_length: int
+
+    @property
+    def attends_to_padding(self) -> bool:
+        """Whether what stands at a real token depends on the padding behind the text."""
+        ...
+
+    def prepare(self, input_ids: Tensor, lengths: Tensor) -> Any:
+        """Deterministic context for the stages. ``input_ids`` (B, T), ``lengths`` (B,), int64."""
+        ...
+
+    def stages(self) -> Sequence[Stage]:
+        """The stages in order; together they give hidden states (B, T, H)."""
+        ...
+
+
+@runtime_checkable
+class PackingBackboneModule(BackboneModule, Protocol):
+    """A backbone module whose stages can also work on texts laid one after another, unpadded."""
+
+    def prepare_packed(self, input_ids: Tensor, packing: Packing) -> Any:
+        """A context under which every stage takes and gives (N, H), ``input_ids`` being (N,).
+
+        What comes out is what :meth:`prepare` gives at the real tokens; ``at_positions`` still
+        gives (B, 1, H), its positions counted within each text.
+        """
+        ...
+
+
+class Backbone(Component, frozen=True):
+    """Builds a tokenizer, and a module of ordered stages."""
+
+    def tokenizer_assets(self) -> tuple[Asset, ...]:
+        """Those of its :meth:`assets` that the tokenizer alone needs (a dry run has no weights)."""
+        return self.assets()
+
+    def tokenizer(self, files: Files) -> Tokenizer:
+        """Build the tokenizer from its assets."""
+        raise _unwritten(self, "tokenizer")
+
+    def context_length(self) -> int:
+        """The longest text the backbone can read, in tokens."""
+        raise _unwritten(self, "context_length")
+
+    def hidden_size(self) -> int:
+        """The number of features per position, H."""
+        raise _unwritten(self, "hidden_size")
+
+    def describe(self) -> tuple[ParameterInfo, ...]:
+        """The parameters of :meth:`skeleton` in their order, with stage and role."""
+        raise _unwritten(self, "describe")
+
+    def skeleton(self) -> nn.Module:
+        """The module of :meth:`build` on the meta device: shapes without data, made at once."""
+        raise _unwritten(self, "skeleton")
+
+    def build(self, files: Files) -> nn.Module:
+        """Build the module (a :class:`BackboneModule`) on the CPU in float32.
+
+        Random weights are drawn from PyTorch's global generator, which the runner has seeded.
+
+        Raises:
+            UsageError: a checkpoint that the user named does not fit.
+        """
+        raise _unwritten(self, "build")
+
+    def numerical_checks(self, files: Files) -> tuple[NumericalCheck, ...]:
+        """Repeat what was published about its pretrained weights, on the weights in ``files``.
+
+        Called by ``clsbench assets verify --numerics`` and by the first run after a download:
+        a hash proves that the right file arrived, this proves that it was read rightly. Builds
+        the module from ``files``, which holds all of :meth:`assets`, on the CPU in float32, and
+        leaves PyTorch's global generator as it was. Empty where nothing was published, as for
+        random weights. A figure that differs is returned with ``agrees=False``, not raised.
+        """
+        return ()
+
+
+class Pooling(Component, frozen=True):
+    """Builds a module that turns the hidden states of a text into one vector."""
+
+    def build(self, hidden_size: int) -> nn.Module:
+        """A module ``(hidden (B, T, H), lengths (B,) int64) -> (B, H)``; it may have parameters.
+
+        Every run first makes it and runs it on torch's meta device, where tensors have shapes and
+        no values: its ``forward`` asks for none (no ``lengths.tolist()``, no ``if`` on a tensor).
+        """
+        raise _unwritten(self, "build")
+
+    def positions(self, lengths: Tensor, padded_length: int) -> Tensor | None:
+        """The one position read of each text, (B,) int64, or ``None`` if it reads several.
+
+        Naming it promises that the module gives the same when handed that position alone, as
+        texts (B, 1, H) of length 1: what stands elsewhere, and how much, is not even computed.
+        """
+        return None
+
+    def reads_padding(self) -> bool:
+        """Whether the result depends on what stands at padding positions, or on how many there are.
+
+        If not, a batch may be cut to its widest text: ``hidden.shape[1]`` is any width from there.
+        """
+        raise _unwritten(self, "reads_padding")
+
+
+class Head(Component, frozen=True):
+    """Builds the module that turns the pooled vector into class logits."""
+
+    def build(self, hidden_size: int, num_classes: int) -> nn.Module:
+        """A module (B, H) → (B, C), drawn from PyTorch's global generator.
+
+        Every run first makes it and runs it on torch's meta device, where tensors have no values.
+        """
+        raise _unwritten(self, "build")
+
+
+class FreezingStrategy(Component, frozen=True):
+    """Decides which parameters of the backbone are trained. Pure, and needs no torch.
+
+    Python's and NumPy's global generators are seeded with the run's seed before ``trainable`` is
+    called for the first epoch, so that random choices are the same each time a run is planned.
+
+    What is newly initialised (head, pooling, adapter) always trains and is not in the list.
+    """
+
+    def trainable(self, parameters: Sequence[ParameterInfo]) -> Iterable[str]:
+        """The names of the parameters to train (at some epoch, for one that changes over time)."""
+        raise _unwritten(self, "trainable")
+
+    def trainable_at(self, parameters: Sequence[ParameterInfo], epoch: int) -> Iterable[str]:
+        """The names to train in ``epoch`` (counted from 0); a subset of :meth:`trainable`."""
+        return self.trainable(parameters)
+
+
+class Adapter(Component, frozen=True):
+    """Alters the classifier after its head is made and before freezing."""
+
+    def apply(self, classifier: nn.Module) -> None:
+        """Add modules or parameters in place, keeping the names of the existing parameters.
+
+        Every run first applies it to a classifier on torch's meta device: what it adds belongs on
+        the device of what it is added to. Hooks that hand something from one stage to another find
+        nothing where the first is frozen and not computed again. What changes while the classifier
+        runs (a step count, a moving average, a generator) belongs in buffers or attributes of its
+        modules, or in what its hooks close over, not in globals, classes or parameters: a run tries
+        the fast path on a copy, which has its own of the former alone. What a text gives must not
+        depend on how full its batch is otherwise (as by a capacity that texts share): a few texts
+        cannot show that; ``--plain`` is for such a component.
+        """
+        raise _unwritten(self, "apply")
+
+
+class Baseline(Component, frozen=True):
+    """A cheap classifier on raw texts, reported beside the model."""
+
+    def build(self, seed: int) -> Any:
+        """A scikit-learn style estimator: ``fit(texts, labels)``, ``predict(texts)``.
+
+        ``seed`` is the run's seed; the estimator's randomness must depend on it alone. The global
+        generators of Python, NumPy and PyTorch are also seeded with it before each call.
+        """
+        raise _unwritten(self, "build")
+
+    def from_state(self, state: Mapping[str, Any]) -> Any:
+        """The fitted estimator whose ``state()`` returned ``state``; it can ``predict(texts)``.
+
+        An estimator with a method ``state()`` is stored with its run, for ``clsbench predict
+        --baseline``. The state is a mapping from text to NumPy arrays of finite numbers, or to
+        values that JSON represents exactly: numbers, text, true, false, null, lists, and mappings
+        with text as keys.
+        """
+        raise _unwritten(self, "from_state")
+
+    def title(self) -> str:
+        """The title in reports, such as ``TF-IDF + logistic regression``; if empty, its name."""
+        return ""
+
+
+class Executor(Component, frozen=True):
+    """Runs the experiments of a suite somewhere: on this machine, or on others."""
+
+    def check_available(self) -> None:
+        """Asked before anything is planned.
+
+        Raises:
+            UsageError: what it needs is not installed here.
+        """
+
+    def execute(self, jobs: Sequence[Job], at_once: int | None, board: Board) -> None:
+        """Do every job that ``board.claim`` grants, and return when all have ended.
+
+        A job is done by :func:`clsbench.perform_job` in a process of its own, or by
+        :func:`clsbench.perform_job_away` where the store cannot be reached: that takes a
+        :func:`clsbench.portable_job`, and :func:`clsbench.store_result` stores what it gives. At
+        most ``at_once`` run side by side; ``None`` leaves that to the executor.
+
+        An exception raised here, such as ``KeyboardInterrupt``, ends all jobs that are under way,
+        each after it has stored what it has learned.
+        """
+        raise _unwritten(self, "execute")
+
+
+METHOD = "method"
+"""The key of a change that names a method; resolving replaces it by freezing and adapter."""
+
+
+class Axis(NamedTuple):
+    """One axis of the catalog: ``name`` in the plural, ``singular``, and its key in a spec.
+
+    ``kind`` is the class that components of this axis derive from (``ExperimentSpec`` itself for
+    experiments, ``SuiteSpec`` for suites, ``Method`` for methods); ``spec_key`` is ``None`` where a
+    spec holds no single choice.
+    """
+
+    name: str
+    singular: str
+    spec_key: str | None
+    kind: type[Component] | type[ExperimentSpec] | type[SuiteSpec] | type[Method]
+
+    @property
+    def change_key(self) -> str | None:
+        """The key that chooses from this axis in changes to a spec, also the option's name."""
+        return METHOD if self.kind is Method else self.spec_key
+
+    @property
+    def hook(self) -> str:
+        """The name of the hook that registers components of this axis."""
+        return f"clsbench_register_{self.name}"
+
+
+AXES: tuple[Axis, ...] = (
+    Axis("datasets", "dataset", "dataset", Dataset),
+    Axis("backbones", "backbone", "backbone", Backbone),
+    Axis("poolings", "pooling", "pooling", Pooling),
+    Axis("heads", "head", "head", Head),
+    Axis("freezing_strategies", "freezing_strategy", "freezing", FreezingStrategy),
+    Axis("adapters", "adapter", "adapter", Adapter),
+    Axis("methods", "method", None, Method),
+    Axis("baselines", "baseline", None, Baseline),
+    Axis("experiments", "experiment", None, ExperimentSpec),
+    Axis("suites", "suite", None, SuiteSpec),
+    Axis("executors", "executor", None, Executor),
+)
+"""Every axis, in the order in which ``clsbench list`` shows them."""
+
+
+def signature_problem(component: type) -> str | None:
+    """A message if a method lacks the parameters that its base class declares, else ``None``."""
+    axis = next((a.kind for a in AXES if issubclass(component, a.kind)), Component)
+    for name, promised in inspect.getmembers(axis, inspect.isfunction):
+        own = inspect.getattr_static(component, name)
+        if name.startswith("_") or own is promised:
+            continue
+        first = 1 if isinstance(own, staticmethod | classmethod) else 0
+        wanted = list(inspect.signature(promised).parameters)
+        try:
+            inspect.signature(getattr(component, name)).bind(*wanted[first:])
+        except (TypeError, ValueError):
+            return (
+                f"its method {name}() does not accept the arguments it is called with; expected "
+                f"def {name}({', '.join(wanted)})"
+            )
+    return None
+
+
+def last_blocks(parameters: Iterable[ParameterInfo], n: int) -> frozenset[str]:
+    """The names of the last ``n`` block stages (``{"block.11"}``), or of all if there are fewer."""
+    blocks = {p.stage for p in parameters if p.stage.startswith("block.")}
+    ordered = sorted(blocks, key=lambda stage: int(stage.removeprefix("block.")))
+    return frozenset(ordered[max(len(ordered) - n, 0) :])

@@ -1,0 +1,338 @@
+"""Discovery: every plugin's registrations, checked, as one immutable catalog."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import NamedTuple
+
+import msgspec
+import pluggy
+
+from clsbench.components.axes import AXES, Axis, Component
+from clsbench.components.hookspecs import PROJECT, LifecycleHooks, RegistrationHooks
+from clsbench.components.observers import Relay, hook_names, refuse_unknown_hooks
+from clsbench.components.registration import registration_problem
+from clsbench.components.sources import FILE_MODULE_PREFIX, is_installed_as_recorded, source_sha256
+from clsbench.errors import PluginError, UsageError, closest_match_hint
+from clsbench.schema.experiment import ExperimentSpec, Method
+from clsbench.schema.suite import SuiteSpec
+
+ENTRY_POINT_GROUP = "clsbench"
+
+
+class Entry(NamedTuple):
+    """One registered component class, method, experiment or suite, and where it comes from.
+
+    ``source_sha256`` is :func:`~clsbench.components.sources.source_sha256`, set if ``version`` does
+    not identify the code.
+    """
+
+    axis: str
+    name: str
+    component: type[Component] | Method | ExperimentSpec | SuiteSpec
+    distribution: str
+    version: str | None
+    source_sha256: str | None = None
+
+    @property
+    def summary(self) -> str:
+        """The first line of its documentation."""
+        if isinstance(self.component, Method | ExperimentSpec | SuiteSpec):
+            return self.component.description
+        return (self.component.__doc__ or "").strip().partition("\n")[0]
+
+
+class Failure(NamedTuple):
+    """A plugin that was skipped: why, and the components it would have brought."""
+
+    plugin: str
+    reason: str
+    claims: frozenset[tuple[str, str]]
+
+
+class _Source(NamedTuple):
+    """A plugin before it is loaded."""
+
+    label: str
+    module: str
+    path: Path | None
+    distribution: str
+    version: str | None
+
+
+class Catalog(NamedTuple):
+    """Every component by axis and name, the plugins that brought them, and those that failed."""
+
+    entries: Mapping[str, Mapping[str, Entry]]
+    plugins: Mapping[str, ModuleType]
+    failures: tuple[Failure, ...]
+
+    def entry(self, axis: str, name: str) -> Entry:
+        """The component called ``name``.
+
+        Raises:
+            UsageError: there is none; the close match and the plugins that failed are named.
+            PluginError: a plugin that failed to load claims that name.
+        """
+        for failure in self.failures:
+            if (axis, name) in failure.claims:
+                raise PluginError(
+                    f"{_singular(axis)} {name!r} is claimed by the plugin {failure.plugin}, "
+                    f"which could not be used: {failure.reason}"
+                )
+        known = self.entries[axis]
+        if name not in known:
+            hint = closest_match_hint(name, known)
+            failed = "".join(f"\n  plugin {f.plugin} failed: {f.reason}" for f in self.failures)
+            raise UsageError(f"there is no {_singular(axis)} called {name!r}{hint}{failed}")
+        return known[name]
+
+    def experiment(self, name: str) -> ExperimentSpec:
+        """The registered experiment called ``name``.
+
+        Raises:
+            UsageError: there is none.
+        """
+        spec = self.entry("experiments", name).component
+        assert isinstance(spec, ExperimentSpec)
+        return spec
+
+    def suite(self, name: str) -> SuiteSpec:
+        """The registered suite called ``name``.
+
+        Raises:
+            UsageError: there is none.
+        """
+        spec = self.entry("suites", name).component
+        assert isinstance(spec, SuiteSpec)
+        return spec
+
+    def method(self, name: str) -> Method:
+        """The registered method ``name``.
+
+        Raises:
+            UsageError: there is none.
+        """
+        method = self.entry("methods", name).component
+        assert isinstance(method, Method)
+        return method
+
+    def lifecycle(self, observers: Iterable[object] = ()) -> Relay:
+        """The relay of the lifecycle hooks to every plugin and to ``observers``.
+
+        A hook that raises an error is told as a :class:`PluginError` that names its plugin.
+
+        Raises:
+            PluginError: an observer has no hook, or one that would never be called.
+        """
+        return Relay(self.plugins, observers)
+
+
+def axis_named(name: str) -> Axis:
+    """The axis by its plural, singular or spec key, with hyphens or underscores.
+
+    Raises:
+        UsageError: there is no such axis.
+    """
+    wanted = name.replace("-", "_").lower()
+    for axis in AXES:
+        if wanted in (axis.name, axis.singular, axis.spec_key):
+            return axis
+    choices = [axis.name.replace("_", "-") for axis in AXES]
+    raise UsageError(f"there is no axis called {name!r}{closest_match_hint(name, choices)}")
+
+
+def load_catalog(plugins: Sequence[str] = (), skip_failed: bool = False) -> Catalog:
+    """Load every installed plugin (entry points) and those named by file or module.
+
+    Built-ins come in by entry points like everybody else. An installed plugin that cannot be used
+    is left out and listed in ``failures``; so is one that is named if ``skip_failed``, which
+    otherwise is an error.
+
+    Raises:
+        PluginError: a plugin in ``plugins`` cannot be loaded or breaks its contract.
+    """
+    entries: dict[str, dict[str, Entry]] = {axis.name: {} for axis in AXES}
+    loaded: dict[str, ModuleType] = {}
+    failures: list[Failure] = []
+
+    def use(source: _Source, named: bool) -> None:
+        found: list[Entry] = []
+        try:
+            module = _load(source)
+            if named and module in loaded.values():  # installed, or named twice
+                return
+            _collect(source, module, found)
+            _refuse_taken(source, found, entries)
+        except PluginError as error:
+            if named and not skip_failed:
+                raise
+            claims = frozenset((entry.axis, entry.name) for entry in found)
+            failures.append(Failure(source.label, str(error), claims))
+        else:
+            _add(source, module, found, entries, loaded)
+
+    for source in _installed():
+        use(source, named=False)
+    named: dict[str, _Source] = {}
+    for name in plugins:
+        try:
+            source = _named(name)
+        except PluginError as error:
+            if not skip_failed:
+                raise
+            failures.append(Failure(name, str(error), frozenset()))
+        else:
+            named[source.module] = source
+    for source in named.values():
+        use(source, named=True)
+    return Catalog(
+        MappingProxyType({axis: MappingProxyType(names) for axis, names in entries.items()}),
+        MappingProxyType(loaded),
+        tuple(failures),
+    )
+
+
+def _installed() -> list[_Source]:
+    points = metadata.entry_points(group=ENTRY_POINT_GROUP)
+    sources = [
+        _Source(
+            label=f"{point.name} ({point.dist.name if point.dist else 'unknown distribution'})",
+            module=point.value,
+            path=None,
+            distribution=point.dist.name if point.dist else "unknown",
+            version=point.dist.version if point.dist else None,
+        )
+        for point in points
+    ]
+    # Our own distribution first, so that a name taken twice is the newcomer's mistake.
+    return sorted(set(sources), key=lambda s: (s.distribution != PROJECT, s.distribution, s.label))
+
+
+def _named(name: str) -> _Source:
+    path = Path(name)
+    if name.endswith(".py") or os.sep in name or os.path.isfile(path):
+        if not os.path.isfile(path):
+            raise PluginError(f"plugin {name}: there is no such file")
+        resolved = path.resolve()
+        digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
+        module = f"{FILE_MODULE_PREFIX}{resolved.stem.replace('-', '_')}_{digest}"
+        return _Source(name, module, resolved, str(path.name), None)
+    return _Source(name, name, None, name.partition(".")[0], None)
+
+
+def _load(source: _Source) -> ModuleType:
+    """Import the plugin's module; whatever it raises is the plugin's failure, told by name."""
+    try:
+        if source.path is None:
+            return importlib.import_module(source.module)
+        spec = importlib.util.spec_from_file_location(source.module, source.path)
+        if spec is None or spec.loader is None:
+            raise PluginError(f"plugin {source.label}: not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        # msgspec resolves postponed annotations through sys.modules.
+        sys.modules[source.module] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[source.module]
+            raise
+        return module
+    except PluginError:
+        raise
+    except (Exception, SystemExit) as error:  # a script that is no plugin may end in sys.exit()
+        beside = Path(f"{source.module}.py")
+        hint = f"; for the file here say --plugin {beside}" if os.path.isfile(beside) else ""
+        raise PluginError(
+            f"plugin {source.label} cannot be imported: {type(error).__name__}: {error}{hint}"
+        ) from error
+
+
+def _collect(source: _Source, module: ModuleType, found: list[Entry]) -> None:
+    """Call the plugin's registering hooks; ``found`` grows even if a later one fails."""
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(RegistrationHooks)
+    manager.add_hookspecs(LifecycleHooks)
+    refuse_unknown_hooks(f"plugin {source.label}", module)
+    try:
+        manager.register(module, source.label)
+    except pluggy.PluginValidationError as error:
+        raise PluginError(f"plugin {source.label}: {error}") from error
+    problems = []
+    for axis in AXES:
+        try:
+            results = getattr(manager.hook, axis.hook)()
+        except Exception as error:
+            raise PluginError(
+                f"plugin {source.label}: {axis.hook} failed: {type(error).__name__}: {error}"
+            ) from error
+        for registered in results:
+            if not isinstance(registered, Mapping):
+                raise PluginError(
+                    f"plugin {source.label}: {axis.hook} returned {type(registered).__name__}, "
+                    "expected a mapping from name to component"
+                )
+            for name, component in registered.items():
+                found.append(Entry(axis.name, name, component, source.distribution, source.version))
+                problem = registration_problem(axis, name, component)
+                if problem:
+                    problems.append(f"{axis.hook} registers {name!r}: {problem}")
+    if problems:
+        raise PluginError(f"plugin {source.label}: " + "; ".join(problems))
+    if not found and not hook_names(module):
+        raise PluginError(
+            f"plugin {source.label} has no hooks: write @clsbench.hookimpl over a function "
+            f"named like {AXES[0].hook}"
+        )
+    if source.distribution != PROJECT and not (
+        source.version and is_installed_as_recorded(source.distribution, module)
+    ):
+        found[:] = [_with_source(source, module, entry) for entry in found]
+
+
+def _with_source(source: _Source, module: ModuleType, entry: Entry) -> Entry:
+    if not isinstance(entry.component, type):
+        return entry
+    try:
+        return entry._replace(source_sha256=source_sha256(module, entry.component))
+    except PluginError as error:
+        raise PluginError(f"plugin {source.label}: {error}") from error
+
+
+def _refuse_taken(
+    source: _Source, found: Iterable[Entry], entries: Mapping[str, Mapping[str, Entry]]
+) -> None:
+    for entry in found:
+        other = entries[entry.axis].get(entry.name)
+        if other is not None:
+            raise PluginError(
+                f"plugin {source.label}: the {_singular(entry.axis)} name {entry.name!r} is "
+                f"already taken by {other.distribution}; choose another"
+            )
+
+
+def _add(
+    source: _Source,
+    module: ModuleType,
+    found: Iterable[Entry],
+    entries: dict[str, dict[str, Entry]],
+    loaded: dict[str, ModuleType],
+) -> None:
+    for entry in found:
+        if isinstance(entry.component, ExperimentSpec | SuiteSpec):
+            named = msgspec.structs.replace(entry.component, name=entry.name)
+            entry = entry._replace(component=named)
+        entries[entry.axis][entry.name] = entry
+    loaded[source.label] = module
+
+
+def _singular(axis: str) -> str:
+    return axis_named(axis).singular.replace("_", " ")

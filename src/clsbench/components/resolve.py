@@ -1,0 +1,356 @@
+"""From a spec to components: every mistake that can be known without assets is found here."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Any, NamedTuple
+
+import msgspec
+
+from clsbench.components.axes import (
+    AXES,
+    METHOD,
+    Adapter,
+    Axis,
+    Backbone,
+    Baseline,
+    Component,
+    Dataset,
+    FreezingStrategy,
+    Head,
+    Pooling,
+)
+from clsbench.components.catalog import Catalog, Entry
+from clsbench.components.registration import class_problem
+from clsbench.components.sources import source_sha256
+from clsbench.errors import PluginError, UsageError
+from clsbench.schema.convert import convert
+from clsbench.schema.decoding import DecodingError, decode_utf8, read_bytes
+from clsbench.schema.experiment import (
+    ComponentTable,
+    ExperimentSpec,
+    component_table,
+    format_component,
+    from_tree,
+    override,
+    parse_toml,
+    to_tree,
+)
+from clsbench.schema.suite import SuiteSpec, parse_suite
+
+
+class Experiment(NamedTuple):
+    """A spec with every default written out, and the components that it names.
+
+    ``modified`` says that the spec differs from the registered experiment whose published figures
+    it carries, or else from the one (or the file) of its name, so that those figures belong to
+    another experiment than this one. ``entries`` are those of the components, in the order of the
+    spec, baselines last.
+    """
+
+    spec: ExperimentSpec
+    dataset: Dataset
+    backbone: Backbone
+    pooling: Pooling
+    head: Head
+    freezing: FreezingStrategy
+    adapter: Adapter | None
+    baselines: tuple[Baseline, ...]
+    entries: tuple[Entry, ...]
+    modified: bool
+
+
+def find_spec(name_or_file: str | Path, catalog: Catalog) -> ExperimentSpec:
+    """A registered experiment by name, or a spec from a TOML file.
+
+    Raises:
+        UsageError: there is neither, or the file is no valid spec.
+    """
+    text = _file_text(name_or_file, "experiments", catalog)
+    if text is not None:
+        return parse_toml(text, str(name_or_file))
+    return catalog.experiment(str(name_or_file))
+
+
+def find_suite(name_or_file: str | Path, catalog: Catalog) -> SuiteSpec:
+    """A registered suite by name, or one from a TOML file.
+
+    Raises:
+        UsageError: there is neither, or the file is no valid suite.
+    """
+    text = _file_text(name_or_file, "suites", catalog)
+    if text is not None:
+        suite = parse_suite(text, str(name_or_file))
+        try:
+            find_spec(suite.base, catalog)
+        except UsageError as error:
+            raise UsageError(f"{name_or_file}: base = {suite.base!r}: {error}") from None
+        return suite
+    return catalog.suite(str(name_or_file))
+
+
+def _file_text(name_or_file: str | Path, axis: str, catalog: Catalog) -> str | None:
+    """What stands in the file that is meant, ``None`` where a registered name is."""
+    path = Path(name_or_file)
+    if str(name_or_file) in catalog.entries[axis]:
+        return None
+    if path.suffix != ".toml" and not os.path.isfile(path):  # Path.is_file raises for some names
+        return None
+    try:
+        return decode_utf8(read_bytes(path))
+    except (OSError, ValueError, DecodingError) as error:
+        raise UsageError(f"the {axis.rstrip('s')} file {path} cannot be read: {error}") from None
+
+
+def resolve(base: ExperimentSpec, changes: Mapping[str, Any], catalog: Catalog) -> Experiment:
+    """Apply ``changes`` (dotted keys, components also as instances) and make the components.
+
+    Raises:
+        UsageError: an unknown component or option, or a value out of range.
+    """
+    changes = expand_method(changes, catalog)
+    plain = {key: _as_plain(key, value, catalog) for key, value in changes.items()}
+    experiment = _build(override(base, plain) if plain else base, catalog)
+    _check_consistent(experiment.spec)
+    identity = experiment.spec.identity()
+    unchanged = any(
+        _build(reference, catalog).spec.identity() == identity
+        for reference in _references(experiment.spec, base, catalog)
+    )
+    return experiment._replace(modified=not unchanged)
+
+
+def expand_method(changes: Mapping[str, Any], catalog: Catalog) -> Mapping[str, Any]:
+    """``changes`` with the freezing strategy and the adapter of the method that they name.
+
+    Raises:
+        UsageError: the method is unknown, or one of the two is also set.
+    """
+    if METHOD not in changes:
+        return changes
+    name = changes[METHOD]
+    if not isinstance(name, str):
+        raise UsageError(f"method = {name!r}: expected a name (clsbench list methods)")
+    plain_name, colon, _ = name.partition(":")
+    method = catalog.method(plain_name)
+    parts = {key: component_table(choice) for key, choice in method.changes().items()}
+    meant = " ".join(f"--{key} {format_component(table)}" for key, table in parts.items())
+    if colon:
+        raise UsageError(
+            f"method {name!r}: a method has no options; set those of its parts: {meant}"
+        )
+    rest = {key: value for key, value in changes.items() if key != METHOD}
+    for key in rest:
+        if key.partition(".")[0] in parts:
+            raise UsageError(
+                f"{key} cannot be combined with method = {name!r}, which stands for {meant}: use "
+                "either the method or its parts"
+            )
+    return {**rest, **method.changes()}
+
+
+def expand_methods(suite: SuiteSpec, catalog: Catalog) -> SuiteSpec:
+    """The suite with the freezing strategies and adapters of the methods that it names.
+
+    Raises:
+        UsageError: see :func:`expand_method`; the row is named.
+    """
+    rows = []
+    for row in suite.rows:
+        try:
+            changes = dict(expand_method(row.changes, catalog))
+        except UsageError as error:
+            raise type(error)(f"row {row.label}: {error}") from None
+        rows.append(msgspec.structs.replace(row, changes=changes))
+    changes = dict(expand_method(suite.changes, catalog))
+    return msgspec.structs.replace(suite, changes=changes, rows=tuple(rows))
+
+
+def with_instances(changes: Mapping[str, Any], catalog: Catalog) -> Catalog:
+    """The catalog with an entry for each component in ``changes`` whose class is not registered.
+
+    Such an entry is named after its class: ``MyDataset`` is ``my-dataset``.
+
+    Raises:
+        UsageError: the name is already registered.
+        PluginError: the class cannot be a component, or its source cannot be found.
+    """
+    entries = {axis: dict(known) for axis, known in catalog.entries.items()}
+    for key, value in changes.items():
+        for component in value if isinstance(value, list | tuple) else (value,):
+            axis = next((a for a in AXES if key in (a.spec_key, a.name)), None)
+            if axis is None or not isinstance(component, Component):
+                continue
+            known, kind = entries[axis.name], type(component)
+            registered = [entry.component for entry in known.values()]
+            if not isinstance(component, axis.kind) or kind in registered:
+                continue
+            entry = _entry_of_class(axis, kind)
+            if entry.name in known:
+                raise UsageError(
+                    f"{key}: no plugin registers the class {kind.__name__}, and its name "
+                    f"{entry.name!r} is taken by {known[entry.name].distribution}; rename the "
+                    "class or register it in a plugin"
+                )
+            known[entry.name] = entry
+    return catalog._replace(
+        entries=MappingProxyType({a: MappingProxyType(known) for a, known in entries.items()})
+    )
+
+
+def _entry_of_class(axis: Axis, kind: type[Component]) -> Entry:
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", kind.__name__)
+    name = "-".join(words).lower() or kind.__name__
+    module = sys.modules.get(kind.__module__, ModuleType(kind.__module__))
+    file = getattr(module, "__file__", None)
+    origin = Path(file).name if module.__name__ == "__main__" and file else module.__name__
+    try:
+        if problem := class_problem(kind):
+            raise PluginError(problem)
+        return Entry(axis.name, name, kind, origin, None, source_sha256(module, kind))
+    except PluginError as error:
+        raise PluginError(f"{axis.singular} {kind.__name__}: {error}") from error
+
+
+def substitute(
+    experiment: Experiment, axis_key: str, stand_in: Component, catalog: Catalog
+) -> Experiment:
+    """Another experiment, with a stand-in on one axis; nothing that was published belongs to it."""
+    tree = to_tree(experiment.spec)
+    tree.pop("published", None)
+    tree[axis_key] = _table_of(stand_in, _axis_of_key(axis_key), catalog)
+    return _build(from_tree(tree, "the stand-in"), catalog)._replace(modified=True)
+
+
+def make_component(text: str, axis_name: str, catalog: Catalog) -> Component:
+    """The component of an axis that ``text`` names, with its options: ``local`` or ``name:a=b``.
+
+    Raises:
+        UsageError: there is none, or an option is wrong.
+    """
+    axis = next(axis for axis in AXES if axis.name == axis_name)
+    component: Component = _make(text, axis, catalog)[0]
+    return component
+
+
+def component_text(component: Component, axis_key: str, catalog: Catalog) -> ComponentTable:
+    """A component as a table with every option written out."""
+    return _table_of(component, _axis_of_key(axis_key), catalog)
+
+
+def _references(
+    spec: ExperimentSpec, base: ExperimentSpec, catalog: Catalog
+) -> list[ExperimentSpec]:
+    """The specs that ``spec`` claims to be one of: a new name makes no new experiment."""
+    registered = catalog.entries["experiments"]
+    specs = [e.component for e in registered.values() if isinstance(e.component, ExperimentSpec)]
+    of_the_figures = [s for s in specs if spec.published and s.published == spec.published]
+    if of_the_figures:
+        return of_the_figures
+    return [catalog.experiment(spec.name) if spec.name in registered else base]
+
+
+def _build(spec: ExperimentSpec, catalog: Catalog) -> Experiment:
+    made: dict[str, Any] = {}
+    written: dict[str, Any] = {}
+    entries: list[Entry] = []
+    for axis in AXES:
+        if axis.spec_key is None:
+            continue
+        choice = getattr(spec, axis.spec_key)
+        if choice is None:
+            made[axis.spec_key] = None
+            continue
+        component, entry = _make(choice, axis, catalog)
+        made[axis.spec_key] = component
+        written[axis.spec_key] = _written_out(entry.name, component)
+        entries.append(entry)
+    baselines = []
+    for choice in spec.baselines:
+        component, entry = _make(choice, _BASELINES, catalog)
+        baselines.append(component)
+        written.setdefault("baselines", []).append(_written_out(entry.name, component))
+        entries.append(entry)
+    written["data"] = _completed(to_tree(spec)["data"], made["dataset"])
+    complete = from_tree({**to_tree(spec), **written}, "the experiment")
+    return Experiment(
+        spec=complete, **made, baselines=tuple(baselines), entries=tuple(entries), modified=False
+    )
+
+
+def _completed(data: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """The data settings, with the data set's defaults for what the experiment does not set."""
+    split = {"name": dataset.default_split(), **data["split"]}
+    return {"balance": dataset.default_balance(), **data, "split": split}
+
+
+_BASELINES = next(axis for axis in AXES if axis.name == "baselines")
+
+
+def _make(choice: str | ComponentTable, axis: Axis, catalog: Catalog) -> tuple[Any, Entry]:
+    table = component_table(choice)
+    name = table.get("name")
+    if not isinstance(name, str):
+        raise UsageError(f"{axis.singular}: the table {table!r} needs a name")
+    entry = catalog.entry(axis.name, name)
+    options = {key: value for key, value in table.items() if key != "name"}
+    assert isinstance(entry.component, type)
+    return convert(options, entry.component, f"{axis.singular} {name!r}"), entry
+
+
+def _written_out(name: str, component: Component) -> ComponentTable:
+    try:
+        return {"name": name, **msgspec.to_builtins(component)}
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"the options of {name!r} must be plain values (text, numbers, lists): {error}"
+        ) from None
+
+
+def _as_plain(key: str, value: Any, catalog: Catalog) -> Any:
+    """Components made in Python are written out, so that they are validated like all others."""
+    if isinstance(value, Component):
+        return _table_of(value, _axis_of_key(key), catalog)
+    if isinstance(value, list | tuple):
+        return [
+            _table_of(item, _BASELINES, catalog) if isinstance(item, Component) else item
+            for item in value
+        ]
+    return value
+
+
+def _axis_of_key(key: str) -> Axis:
+    for axis in AXES:
+        if key == axis.spec_key:
+            return axis
+    raise UsageError(f"{key} does not hold a component")
+
+
+def _table_of(component: Component, axis: Axis, catalog: Catalog) -> ComponentTable:
+    for entry in catalog.entries[axis.name].values():
+        if entry.component is type(component):
+            return _written_out(entry.name, component)
+    raise UsageError(
+        f"{type(component).__name__} is not registered on the axis {axis.name}: name the plugin "
+        f"that registers it by {axis.hook}"
+    )
+
+
+def _check_consistent(spec: ExperimentSpec) -> None:
+    """What no single field can know."""
+    split = spec.data.split
+    if split.train + split.validation > 1 + 1e-9:
+        raise UsageError(
+            f"data.split: train {split.train} and validation {split.validation} make more than 1; "
+            "what they leave is the test split"
+        )
+    if spec.data.padding == "none" and spec.train.batch_size != 1:
+        raise UsageError(
+            f"data.padding=none needs train.batch_size=1 (it is {spec.train.batch_size}): texts of "
+            "different lengths do not fit into one batch; train.accumulation=8 keeps the step size"
+        )

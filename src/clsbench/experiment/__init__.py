@@ -1,0 +1,1 @@
+"""One experiment from spec to stored record."""

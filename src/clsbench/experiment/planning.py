@@ -1,0 +1,225 @@
+"""What a run is about to do, as values: parameters, memory, keys, the record's first half."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from clsbench.components.identity import identify
+from clsbench.components.resolve import Experiment
+from clsbench.components.values import RunPlan
+from clsbench.errors import ClsbenchError, PluginError
+from clsbench.experiment.preparation import PreparedData, PreparedFiles, experiment_fingerprint
+from clsbench.fastpath.plan import (
+    NOTHING_FORBIDDEN,
+    SHORTCUTS,
+    Batching,
+    FastPlan,
+    in_room,
+    kept_bytes,
+    plan_fast_path,
+)
+from clsbench.fastpath.shortcuts import memory_room_bytes
+from clsbench.model.counts import (
+    ClassifierOutline,
+    count_parameters,
+    expected_memory_bytes,
+    outline_classifier,
+)
+from clsbench.model.freezing import FreezingPlan, plan_freezing, refuse_nothing_to_train
+from clsbench.model.parameters import without_weights
+from clsbench.schema.experiment import COMPONENT_KEYS, fingerprint, format_component, to_tree
+from clsbench.schema.options import RunOptions, size_bytes
+from clsbench.schema.record import FastPath, RunRecord
+from clsbench.system.environment import describe_environment, working_directory
+from clsbench.system.seeding import seeded
+
+
+class Planned(NamedTuple):
+    """What trains in which epoch, what need not be computed, and the record before training.
+
+    ``working_bytes``: the memory that weights, gradients, optimiser and a batch are expected to
+    take, without what is kept of a frozen prefix.
+    """
+
+    freezing: FreezingPlan
+    fast: FastPlan
+    record: RunRecord
+    working_bytes: int
+
+
+def plan_run(
+    experiment: Experiment,
+    options: RunOptions,
+    device: torch.device,
+    files: PreparedFiles,
+    data: PreparedData,
+    forbidden: Mapping[str, str] = NOTHING_FORBIDDEN,
+) -> Planned:
+    """Ask the freezing strategy, count parameters, estimate memory; no weights are needed.
+
+    ``forbidden`` names shortcuts that are not to be taken, each with the reason, besides those that
+    the user does not want.
+
+    Raises:
+        UsageError: the strategy names a parameter that does not exist, or nothing at all trains in
+            some epoch.
+        PluginError: the strategy fails, or the classifier cannot be made on the meta device.
+    """
+    spec = experiment.spec
+    tree = to_tree(spec)
+    strategy = format_component(tree["freezing"])
+    with _blaming_the_components(tree):
+        outline = outline_experiment(experiment, len(data.facts.class_names))
+    parameters = experiment.backbone.describe()
+    with seeded(spec.seed):
+        freezing = plan_freezing(experiment.freezing, parameters, spec.train.epochs, strategy)
+    for names in set(freezing.by_epoch):
+        freezing.apply(outline.classifier, names)
+        refuse_nothing_to_train(outline.classifier, strategy)
+    with _blaming_the_components(tree):
+        working_bytes = expected_memory_bytes(
+            outline, freezing, spec.train.batch_size, data.facts.max_length, options.precision
+        )
+        fast = plan_fast_path(
+            outline.classifier,
+            experiment.pooling,
+            freezing,
+            Batching(data.tokens.train.padded, spec.train.batch_size, data.facts.max_length),
+            {**forbidden, **_forbidden(options)},
+        )
+    fast, kept_most_bytes = _in_room(experiment, options, device, fast, data, working_bytes)
+    memory_bytes = working_bytes + kept_most_bytes
+    identities = identify(experiment)
+    key = experiment_fingerprint(experiment, identities, data)
+    record = RunRecord(
+        status="planned",
+        experiment=spec.name,
+        fingerprint=key,
+        run_key=run_key(key, device.type, options.precision, spec.seed),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        spec=tree,
+        spec_fingerprint=fingerprint(spec.identity()),
+        modified=experiment.modified,
+        published=spec.published,
+        stand_ins=files.stand_ins,
+        plugins=identities,
+        environment=describe_environment(device, options),
+        data=data.facts,
+        parameters=count_parameters(outline, freezing),
+        memory_bytes_expected=memory_bytes,
+        fast_path=FastPath(shortcuts=fast.shortcuts),
+        assets=files.sha256,
+        warnings=(
+            *(f"not here yet, a run would fetch it: {a.key}" for a in files.absent),
+            *files.warnings,
+            *data.warnings,
+        ),
+        working_directory=working_directory(),
+    )
+    return Planned(freezing, fast, record, working_bytes)
+
+
+def run_key(experiment_fingerprint: str, device_kind: str, precision: str, seed: int) -> str:
+    """By which a finished run is found again, and not run twice."""
+    return fingerprint([experiment_fingerprint, device_kind, precision, seed])
+
+
+def _in_room(
+    experiment: Experiment,
+    options: RunOptions,
+    device: torch.device,
+    fast: FastPlan,
+    data: PreparedData,
+    working_bytes: int,
+) -> tuple[FastPlan, int]:
+    """The plan in view of the room for what it keeps, and the memory that this takes at most."""
+    lengths = [n for rows in data.tokens.by_name().values() for n in rows.lengths.tolist()]
+    most_bytes, least_bytes = (
+        kept_bytes(
+            fast,
+            some,
+            data.facts.max_length,
+            experiment.backbone.hidden_size(),
+            options.precision,
+        )
+        for some in (lengths, [min(lengths)])
+    )
+    room = (
+        memory_room_bytes(options, device, working_bytes),
+        size_bytes(options.cache_disk),
+    )
+    fast = in_room(fast, most_bytes, least_bytes, room)
+    return fast, min(most_bytes, room[0]) if fast.shortcuts[0].taken else 0
+
+
+def _forbidden(options: RunOptions) -> dict[str, str]:
+    """The shortcuts that the user does not want."""
+    if options.plain:
+        return dict.fromkeys(SHORTCUTS, "switched off by --plain")
+    return {name: f"switched off by --no-fast {name}" for name in options.no_fast}
+
+
+def announcement(record: RunRecord) -> RunPlan:
+    """The plan in the words that observers get."""
+    assert record.parameters is not None
+    assert record.data is not None
+    train = record.spec["train"]
+    return RunPlan(
+        experiment=record.experiment,
+        stand_ins=tuple(f"{s.by} in place of {s.replaced}" for s in record.stand_ins),
+        components={
+            key: format_component(record.spec[key]) for key in COMPONENT_KEYS if key in record.spec
+        },
+        device=record.environment.device,
+        precision=record.environment.precision,
+        seed=record.spec["seed"],
+        epochs=train["epochs"],
+        steps=train["epochs"] * record.data.batches["train"],
+        train_texts=record.data.sizes["train"],
+        max_length=record.data.max_length,
+        dropped=record.data.dropped,
+        parameters_total=record.parameters.total,
+        parameters_trainable=record.parameters.trainable,
+        shortcuts=record.fast_path.shortcuts if record.fast_path is not None else (),
+        trainable_by_epoch=record.parameters.trainable_by_epoch,
+        trained_stages=record.parameters.trained_stages,
+    )
+
+
+@contextmanager
+def _blaming_the_components(tree: Mapping[str, Any]) -> Iterator[None]:
+    """What a classifier without data raises comes from one of its components: name them."""
+    try:
+        yield
+    except ClsbenchError:
+        raise
+    except Exception as error:
+        keys = ("backbone", "pooling", "head", "adapter")
+        named = ", ".join(f"{key} {tree[key]['name']!r}" for key in keys if key in tree)
+        raise PluginError(
+            f"the classifier of {named} cannot be made or run on torch's meta device, where every "
+            f"run counts parameters and memory first: {type(error).__name__}: {error}; a plugin's "
+            "module must fit the shapes it is given and ask for no tensor's values (.item(), "
+            ".tolist()); clsbench.testing checks both"
+        ) from error
+
+
+def outline_experiment(experiment: Experiment, num_classes: int) -> ClassifierOutline:
+    """The experiment's classifier on the meta device, with its adapter."""
+    hidden_size = experiment.backbone.hidden_size()
+    with without_weights():
+        head: nn.Module = experiment.head.build(hidden_size, num_classes)
+        pooling: nn.Module = experiment.pooling.build(hidden_size)
+    return outline_classifier(
+        experiment.backbone.skeleton(),
+        pooling,
+        head,
+        experiment.adapter,
+        experiment.backbone.describe(),
+    )

@@ -1,0 +1,231 @@
+"""Class probabilities for new texts, from the classifier that a run stored."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clsbench.assets import DownloadProgress, obtain
+from clsbench.components.axes import Tokenizer
+from clsbench.components.catalog import Catalog
+from clsbench.components.identity import DECIDE_PREDICTIONS, Change, changes_since, identify
+from clsbench.data.tokens import TokenRows, pad_rows
+from clsbench.errors import ClsbenchError, PluginError, UsageError
+from clsbench.experiment.preparation import stored_experiment
+from clsbench.fastpath.forward import Forward
+from clsbench.model.build import build_classifier
+from clsbench.model.checkpoint import (
+    CLASSIFIER_FILE,
+    ClassifierFacts,
+    restore,
+    stored_facts,
+)
+from clsbench.model.classifier import Classifier
+from clsbench.results.baseline_states import read_state
+from clsbench.results.integrity import check_file
+from clsbench.results.store import StoredRun, read_record
+from clsbench.schema.experiment import format_component
+from clsbench.schema.options import RunOptions
+from clsbench.system.environment import choose_device, circumstances
+from clsbench.system.seeding import torch_seeded
+from clsbench.training.scoring import checked_labels, predict_labels
+
+logger = logging.getLogger(__name__)
+
+_BATCH_SIZE = 8
+
+
+class Predictor:
+    """A stored classifier, ready to classify texts, which are truncated and padded as in training.
+
+    ``changed`` describes the components whose code or files have changed since training.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        tokenizer: Tokenizer,
+        facts: ClassifierFacts,
+        options: RunOptions,
+        changed: Sequence[str] = (),
+    ) -> None:
+        self.changed = changed
+        self.class_names = facts.class_names
+        self.max_length = facts.max_length
+        self._classifier = classifier
+        self._tokenizer = tokenizer
+        self._padded = facts.padded
+        self._options = options
+
+    def truncated(self, texts: Sequence[str]) -> int:
+        """How many of the texts are longer than ``max_length`` tokens, so that their end is cut."""
+        return sum(len(self._tokenizer.encode(text)) > self.max_length for text in texts)
+
+    def predict(self, texts: Sequence[str], first: int = 1) -> np.ndarray:
+        """Probabilities (N, C) float64, one column per class in ``class_names``.
+
+        ``first`` is the number of the first text in errors.
+
+        Raises:
+            ClsbenchError: the logits of a text are not finite.
+        """
+        if not texts:
+            return np.empty((0, len(self.class_names)))
+        encoded = [self._tokenizer.encode(text) for text in texts]
+        input_ids, lengths = pad_rows(encoded, self.max_length, self._tokenizer.pad_token_id)
+        rows = TokenRows(
+            input_ids=input_ids,
+            lengths=lengths,
+            labels=torch.zeros(len(encoded), dtype=torch.int64),
+            truncated=0,
+            padded=self._padded,
+        )
+        device = choose_device(self._options.device, self._options.precision)
+        batch_size = _BATCH_SIZE if self._padded else 1
+        with circumstances(self._options):
+            forward = Forward(self._classifier, {"texts": rows}, device, self._options.precision)
+            logits = forward.all_logits("texts", batch_size)
+        finite = logits.isfinite().all(dim=-1)
+        if not finite.all():
+            place = int(finite.logical_not().nonzero()[0])
+            raise ClsbenchError(
+                f"text {first + place} ({texts[place][:40]!r}) cannot be classified: its logits "
+                "are not finite"
+            )
+        probabilities: np.ndarray = logits.double().softmax(dim=-1).numpy()
+        return probabilities
+
+
+class BaselinePredictor:
+    """A stored baseline, ready to classify texts; it gives no probabilities."""
+
+    def __init__(
+        self,
+        component: str,
+        estimator: Any,
+        class_names: tuple[str, ...],
+        seed: int,
+        changed: Sequence[str] = (),
+    ) -> None:
+        self.changed = changed
+        self.class_names = class_names
+        self._component = component
+        self._estimator = estimator
+        self._seed = seed
+
+    def predict(self, texts: Sequence[str]) -> np.ndarray:
+        """The class of each text, (N,) int64 indices into ``class_names``.
+
+        Raises:
+            PluginError: the baseline fails.
+        """
+        try:
+            answers = predict_labels(self._estimator, texts, self._seed)
+        except Exception as error:
+            raise PluginError(
+                f"baseline {self._component} failed: {type(error).__name__}: {error}"
+            ) from error
+        where = f"{self._component}, restored from its run"
+        return checked_labels(answers, len(texts), len(self.class_names), where)
+
+
+def load_baseline(
+    run: StoredRun, name: str, catalog: Catalog, allow_changed: bool = False
+) -> BaselinePredictor:
+    """Restore the baseline ``name`` of a run; the backbone's assets are not needed.
+
+    Raises:
+        UsageError: its state is not stored, or damaged; or its source has changed since training
+            and ``allow_changed`` is not set.
+        PluginError: it cannot be restored from its state.
+    """
+    component, state = read_state(run, name)
+    record = run.record
+    tables = [format_component(table) for table in record.spec["baselines"]]
+    if record.data is None or component not in tables:
+        raise UsageError(f"the record of {run.path.name} does not hold the baseline {component}")
+    experiment = stored_experiment(record, catalog)
+    place = tables.index(component)
+    recorded = [each for each in record.plugins if each.axis == "baseline"][place : place + 1]
+    now = identify(experiment, ("baseline",))[place]
+    changed = _changed(changes_since(recorded, [now]), allow_changed)
+    try:
+        with torch_seeded(experiment.spec.seed):
+            estimator = experiment.baselines[place].from_state(state)
+    except Exception as error:
+        raise PluginError(
+            f"baseline {component} cannot be restored from its state: {type(error).__name__}: "
+            f"{error}"
+        ) from error
+    names = record.data.class_names
+    return BaselinePredictor(component, estimator, names, experiment.spec.seed, changed)
+
+
+def load_predictor(
+    run: Path,
+    options: RunOptions,
+    catalog: Catalog,
+    progress: DownloadProgress | None = None,
+    allow_changed: bool = False,
+) -> Predictor:
+    """Rebuild the classifier that the run in directory ``run`` stored.
+
+    Components with another version than in training are named in a warning; so are those with
+    other source or files if ``allow_changed`` is set.
+
+    Raises:
+        UsageError: the run holds no classifier; or the source of a component, or a file of the
+            user that it reads, has changed since training and ``allow_changed`` is not set.
+        AssetError: the backbone's weights or tokenizer are not at hand.
+    """
+    record = read_record(run)
+    check_file(run, CLASSIFIER_FILE, record)
+    facts = stored_facts(record)
+    experiment = stored_experiment(record, catalog)
+    spec = experiment.spec
+    changes = changes_since(record.plugins, identify(experiment, DECIDE_PREDICTIONS))
+    changed = _changed(changes, allow_changed)
+    context_length = experiment.backbone.context_length()
+    if not 1 <= facts.max_length <= context_length:
+        raise UsageError(
+            f"the record of {run.name} is damaged: its data.max_length is {facts.max_length:,}, "
+            f"expected 1 to {context_length:,} tokens, the backbone's context length"
+        )
+    device = choose_device(options.device, options.precision)
+    obtained = obtain(
+        experiment.backbone.assets(),
+        folder=options.assets,
+        offline=options.offline,
+        progress=progress,
+    )
+    obtained.require()
+    with circumstances(options):
+        classifier = build_classifier(
+            experiment, obtained.files, len(facts.class_names), spec.seed, options.precision
+        )
+        restore(classifier, facts, run)
+    tokenizer = experiment.backbone.tokenizer(obtained.files)
+    return Predictor(classifier.to(device), tokenizer, facts, options, changed)
+
+
+def _changed(changes: Sequence[Change], allow_changed: bool) -> list[str]:
+    """Descriptions of the components whose code or files have changed since training.
+
+    Raises:
+        UsageError: some have changed, and ``allow_changed`` is not set.
+    """
+    changed = [change.text for change in changes if not change.in_version_alone]
+    if changed and not allow_changed:
+        raise UsageError(
+            f"{'; '.join(changed)}. The predictions would not be those of the trained classifier: "
+            "restore what has changed or train again; --allow-changed predicts anyway and marks "
+            "the predictions"
+        )
+    for change in changes:
+        logger.warning("%s; the predictions may differ from those of training", change.text)
+    return changed

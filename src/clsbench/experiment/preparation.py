@@ -1,0 +1,364 @@
+"""Before any model is made: the files, the stand-ins for what is missing, and the data."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from clsbench.assets import DownloadProgress, locate, obtain
+from clsbench.components.axes import AXES, Backbone, Component, Dataset
+from clsbench.components.catalog import Catalog
+from clsbench.components.identity import (
+    components_of,
+    decisive,
+    library_versions,
+    options_by_content,
+    spec_by_content,
+)
+from clsbench.components.resolve import Experiment, component_text, resolve, substitute
+from clsbench.components.values import Asset, Corpus, Files, HubFile, Splits
+from clsbench.data.corpus import corpus_problem
+from clsbench.data.labels import label_warnings, named
+from clsbench.data.splits import (
+    count_leaked,
+    dropped_texts,
+    leaked,
+    split_corpus,
+    split_warnings,
+    splits_sha256,
+    texts_sha256,
+)
+from clsbench.data.tokens import TokenizedSplits, tokenize_splits
+from clsbench.errors import AssetError, ClsbenchError, PluginError, UsageError
+from clsbench.schema.experiment import (
+    ComponentTable,
+    ExperimentSpec,
+    fingerprint,
+    format_component,
+    from_tree,
+    to_tree,
+)
+from clsbench.schema.options import RunOptions
+from clsbench.schema.record import ComponentIdentity, DataFacts, RunRecord, StandIn
+from clsbench.system.environment import working_directory
+from clsbench.system.seeding import seeded
+
+logger = logging.getLogger(__name__)
+
+_WITH_ASSETS = ("dataset", "backbone")
+"""The axes whose components may need files and have stand-ins."""
+
+
+class PreparedFiles(NamedTuple):
+    """The experiment after any substitution, and where its files lie.
+
+    ``sha256`` holds the verified content hash of every asset; ``downloaded`` the keys that were
+    fetched just now; ``absent`` the assets that a dry run could do without. ``warnings`` describe
+    content of the user's files that is not used.
+    """
+
+    experiment: Experiment
+    stand_ins: tuple[StandIn, ...]
+    files: Mapping[str, Path]
+    sha256: dict[str, str]
+    downloaded: frozenset[str]
+    absent: tuple[Asset, ...]
+    warnings: tuple[str, ...]
+
+
+class PreparedData(NamedTuple):
+    """The splits as texts and as token rows; ``leaked`` flags texts that are also in train.
+
+    ``warnings`` describe what may be wrong with the labels or the splits.
+    """
+
+    splits: Splits
+    tokens: TokenizedSplits
+    leaked: dict[str, list[bool]]
+    facts: DataFacts
+    warnings: tuple[str, ...]
+
+
+def prepare_files(
+    experiment: Experiment,
+    options: RunOptions,
+    catalog: Catalog,
+    dry_run: bool = False,
+    progress: DownloadProgress | None = None,
+) -> PreparedFiles:
+    """Check the files that the user named, then find or fetch the assets of data and backbone.
+
+    With ``options.offline`` a component whose assets are missing is replaced by its stand-in. A
+    dry run without it fetches what the data needs and only looks for the weights.
+
+    Raises:
+        UsageError: a file that the user named is missing.
+        PluginError: a library that a component declares is not installed.
+        AssetError: an asset cannot be had, or has the wrong hash.
+    """
+    for axis, component, table in components_of(experiment):
+        label = f"{axis} {table['name']!r}"
+        library_versions(label, component)
+        for path in component.user_files():
+            if not os.path.exists(path):  # Path.exists raises for a name that is too long
+                here = "" if path.is_absolute() else f" (relative to {working_directory()})"
+                raise UsageError(f"{label}: no such file: {path}{here}")
+    wanted = {axis: _assets(getattr(experiment, axis), options, dry_run) for axis in _WITH_ASSETS}
+    everything = [asset for assets in wanted.values() for asset in assets]
+    obtained = obtain(everything, folder=options.assets, offline=options.offline, progress=progress)
+    missing = {missing.asset.key for missing in obtained.missing}
+    stand_ins: list[StandIn] = []
+    for axis, assets in wanted.items():
+        lacking = [asset.key for asset in assets if asset.key in missing]
+        if lacking:
+            experiment, stand_in = _replace(experiment, axis, ", ".join(lacking), catalog)
+            stand_ins.append(stand_in)
+    replacements = obtain(
+        [asset for s in stand_ins for asset in getattr(experiment, s.axis).assets()],
+        folder=options.assets,
+        offline=True,
+    )
+    replacements.require()
+    absent = (
+        asset
+        for asset in experiment.backbone.assets()
+        if asset not in everything and locate(asset, options.assets) is None
+    )
+    return PreparedFiles(
+        experiment,
+        tuple(stand_ins),
+        {**obtained.files, **replacements.files},
+        {**obtained.sha256, **replacements.sha256},
+        obtained.downloaded,
+        tuple(absent) if dry_run else (),
+        tuple(
+            f"{axis} {table['name']!r}: {warning}"
+            for axis, component, table in components_of(experiment)
+            for warning in component.user_file_warnings()
+        ),
+    )
+
+
+def texts_of(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mapping[int, str] | None:
+    """The texts that a run saw, by their row in the corpus; ``None`` where they are not at hand.
+
+    Nothing is fetched, and nothing but the very same texts is taken for them.
+    """
+    try:
+        experiment = stored_experiment(record, catalog)
+        assets = experiment.dataset.assets()
+        obtained = obtain(assets, folder=options.assets, offline=True)
+        obtained.require()
+        _, splits = _load_splits(experiment, obtained.files)
+    except ClsbenchError as error:
+        logger.info("the texts of the run are not at hand: %s", error)
+        return None
+    if record.data is None or splits_sha256(splits) != record.data.sha256:
+        logger.info("the texts of the run are not available: its data set has changed since")
+        return None
+    return {
+        row: text
+        for split in splits.all()
+        for row, text in zip(split.rows, split.texts, strict=True)
+    }
+
+
+def stored_experiment(record: RunRecord, catalog: Catalog) -> Experiment:
+    """The experiment of a stored run, with the components registered now.
+
+    Raises:
+        UsageError: a component is not registered, or the spec is not valid.
+    """
+    for each in record.plugins:
+        axis = next((axis for axis in AXES if each.axis in (axis.spec_key, axis.singular)), None)
+        if axis is None:
+            raise UsageError(f"the record is damaged: unknown kind of component {each.axis!r}")
+        if each.component not in catalog.entries[axis.name]:
+            raise UsageError(
+                f"this run has the {each.axis} {each.component!r} of {each.distribution}, which no "
+                "loaded plugin registers; load its plugin with --plugin. (If clsbench.run got "
+                f"the {each.axis} as an instance, write a plugin that registers its class as "
+                f"{each.component!r} by {axis.hook}.)"
+            )
+    return resolve(stored_spec(record), {}, catalog)
+
+
+def stored_spec(record: RunRecord) -> ExperimentSpec:
+    """The spec of a stored run; relative paths are resolved from the run's working directory.
+
+    Raises:
+        UsageError: it is not a valid spec.
+    """
+    tree = dict(record.spec)
+    for identity in record.plugins:
+        if isinstance(table := tree.get(identity.axis), dict):
+            places = {text: _place_of(text, record) for text in identity.files}
+            tree[identity.axis] = options_by_content(table, replace(identity, files=places))
+    return from_tree(tree, "the spec of the stored run")
+
+
+def _place_of(file: str, record: RunRecord) -> str:
+    """The path that the run used; as written if that leads to the same file, or the only one."""
+    written = os.path.expanduser(file)
+    place = os.path.join(record.working_directory or "", written)
+    if os.path.exists(written) and (not os.path.exists(place) or os.path.samefile(written, place)):
+        return file
+    return place
+
+
+def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedData:
+    """Load the corpus, balance and split it, and turn the texts into token rows.
+
+    Raises:
+        UsageError: the corpus, the split, the padding or the batch size does not work out.
+        PluginError: the data set fails, or what it loads is no sound corpus.
+    """
+    settings = experiment.spec.data
+    corpus, splits = _load_splits(experiment, files)
+    tokens = tokenize_splits(
+        splits,
+        experiment.backbone.tokenizer(files),
+        settings.padding,
+        experiment.backbone.context_length(),
+    )
+    flags = leaked(splits)
+    truncated = {
+        split.name: rows.truncated
+        for split, rows in zip(
+            splits.all(), (tokens.train, tokens.validation, tokens.test), strict=True
+        )
+    }
+    if any(truncated.values()):
+        counts = ", ".join(f"{n} in {name}" for name, n in truncated.items() if n)
+        logger.info("texts cut to %d tokens: %s", tokens.max_length, counts)
+    batch_size = experiment.spec.train.batch_size
+    facts = DataFacts(
+        class_names=splits.class_names,
+        sizes={split.name: len(split) for split in splits.all()},
+        class_counts={
+            split.name: {
+                splits.class_names[label]: count
+                for label, count in sorted(Counter(split.labels).items())
+            }
+            for split in splits.all()
+        },
+        batches={
+            "train": len(splits.train) // batch_size,
+            "validation": -(-len(splits.validation) // batch_size),
+            "test": -(-len(splits.test) // batch_size),
+        },
+        max_length=tokens.max_length,
+        padding_fraction=tokens.padding_fraction(),
+        truncated=truncated,
+        leaked=count_leaked(flags),
+        sha256=splits_sha256(splits),
+        texts_sha256=texts_sha256(splits),
+        corpus_texts=len(corpus.texts),
+        dropped=dropped_texts(corpus, splits),
+    )
+    _refuse_large_batch(batch_size, facts)
+    warnings = (
+        *label_warnings(Counter(corpus.class_names[label] for label in corpus.labels)),
+        *split_warnings(splits, corpus, settings),
+        *_ignored_class(facts, experiment.spec.train.ignore_index),
+    )
+    return PreparedData(splits, tokens, flags, facts, warnings)
+
+
+def _refuse_large_batch(batch_size: int, facts: DataFacts) -> None:
+    texts, dropped = facts.sizes["train"], sum(facts.dropped.values())
+    if batch_size > texts:
+        why = f"; data.balance=true left out {dropped:,} texts of the corpus" if dropped else ""
+        raise UsageError(
+            f"train.batch_size = {batch_size} is larger than the training split of {texts} "
+            f"text{'' if texts == 1 else 's'}{why}"
+        )
+
+
+def _load_splits(experiment: Experiment, files: Files) -> tuple[Corpus, Splits]:
+    settings = experiment.spec.data
+    with seeded(settings.split.seed):  # not the run's seed: all seeds share one split
+        corpus = _load(
+            experiment.dataset, files, settings.quoting, to_tree(experiment.spec)["dataset"]
+        )
+    try:
+        return corpus, split_corpus(corpus, settings)
+    except UsageError as error:
+        named = ", ".join(map(str, experiment.dataset.user_files()))
+        raise UsageError(f"{named}: {error}" if named else str(error)) from None
+
+
+def _ignored_class(facts: DataFacts, ignore_index: int) -> Iterator[str]:
+    """A warning if ``train.ignore_index`` is the index of a class."""
+    if 0 <= ignore_index < len(facts.class_names):
+        name = facts.class_names[ignore_index]
+        if count := facts.class_counts["train"].get(name):
+            yield (
+                f"train.ignore_index={ignore_index} leaves class {named([name])} ({count:,} of "
+                f"{facts.sizes['train']:,} training texts) out of training, so it is not learned"
+            )
+
+
+def _load(dataset: Dataset, files: Files, quoting: str, table: ComponentTable) -> Corpus:
+    label = f"dataset {format_component(table)}"
+    try:
+        corpus = dataset.load(files, quoting)
+        problem = corpus_problem(corpus)
+    except ClsbenchError:  # the data set itself says what does not fit
+        raise
+    except Exception as error:
+        raise PluginError(f"{label} failed to load: {type(error).__name__}: {error}") from error
+    if problem is not None:
+        raise PluginError(f"{label}: {problem}")
+    return corpus
+
+
+def experiment_fingerprint(
+    experiment: Experiment, identities: tuple[ComponentIdentity, ...], data: PreparedData
+) -> str:
+    """By which runs are compared across devices and seeds: all that decides what is learned."""
+    spec = spec_by_content(experiment, identities)
+    return fingerprint(
+        {
+            "spec": {key: value for key, value in spec.items() if key != "seed"},
+            "data": data.facts.sha256,
+            "weights": {asset.key: _pin(asset) for asset in experiment.backbone.assets()},
+            "components": [decisive(identity) for identity in identities],
+        }
+    )
+
+
+def _assets(component: Component, options: RunOptions, dry_run: bool) -> tuple[Asset, ...]:
+    """What to have at hand; a dry run fetches no weights, but offline it decides on stand-ins."""
+    if dry_run and not options.offline and isinstance(component, Backbone):
+        return component.tokenizer_assets()
+    return component.assets()
+
+
+def _replace(
+    experiment: Experiment, axis: str, missing: str, catalog: Catalog
+) -> tuple[Experiment, StandIn]:
+    component: Component = getattr(experiment, axis)
+    replaced = format_component(component_text(component, axis, catalog))
+    stand_in = component.stand_in()
+    if stand_in is None:
+        raise AssetError(
+            f"{axis} {replaced} needs {missing}, which is not here, and no stand-in replaces it; "
+            "leave out --offline, or name a folder that has it by --assets DIR"
+        )
+    changed = substitute(experiment, axis, stand_in, catalog)
+    by = format_component(component_text(stand_in, axis, catalog))
+    reason = f"offline, and not here: {missing}"
+    return changed, StandIn(axis=axis, replaced=replaced, by=by, reason=reason)
+
+
+def _pin(asset: Asset) -> str:
+    """What fixes the content of an asset: its hash, else the revision of its repository."""
+    revisions = [source.revision for source in asset.sources if isinstance(source, HubFile)]
+    return asset.sha256 or next(iter(revisions), "")

@@ -1,0 +1,352 @@
+"""One experiment from start to end, in a straight line."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from msgspec.structs import replace
+from torch import nn
+
+from clsbench.assets import DownloadProgress
+from clsbench.components.catalog import Catalog
+from clsbench.components.resolve import Experiment
+from clsbench.errors import ClsbenchError, PluginError
+from clsbench.experiment.planning import Planned, announcement, plan_run
+from clsbench.experiment.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
+from clsbench.fastpath.forward import Forward
+from clsbench.fastpath.plan import PACKING, POSITION, SHORTCUTS
+from clsbench.fastpath.safety.trial import what_differs
+from clsbench.fastpath.shortcuts import make_shortcuts
+from clsbench.model.build import build_classifier
+from clsbench.model.checkpoint import (
+    refuse_what_cannot_be_stored,
+    save_classifier,
+    stored_facts,
+)
+from clsbench.model.freezing import FreezingPlan
+from clsbench.model.parameters import refuse_non_finite
+from clsbench.results.baseline_states import write_states
+from clsbench.results.integrity import files_sha256
+from clsbench.results.predictions import write_baseline_answers, write_predictions
+from clsbench.results.store import (
+    check_store_writable,
+    final_path,
+    run_directory,
+    run_name,
+    write_record,
+)
+from clsbench.schema.experiment import format_component
+from clsbench.schema.options import RunOptions
+from clsbench.schema.record import FastPath, RunNotStoredError, RunRecord
+from clsbench.system.environment import (
+    choose_device,
+    circumstances,
+    deferring_interrupts,
+    peak_memory_bytes,
+)
+from clsbench.system.filesystem import storing_error
+from clsbench.training.evaluate import deviation_from_fp32
+from clsbench.training.fit import TrainingLog, fit, measure_before, prefix_progress
+from clsbench.training.schedule import beforehand, book_schedule
+from clsbench.training.scoring import ScoredBaseline, Scores, score_baseline, score_classifier
+
+logger = logging.getLogger(__name__)
+
+_META_HINT = (
+    " (a backbone, pooling, head or adapter seems to keep a tensor in a global variable or under "
+    "functools.lru_cache: it was made while the run was planned, on the meta device, and has no "
+    "values; keep it in an attribute of the module instead)"
+)
+
+
+class FinishedRun(NamedTuple):
+    """The record of a run and the directory it is stored in (``None`` if it is not)."""
+
+    record: RunRecord
+    path: Path | None
+
+
+class Phases:
+    """Seconds per phase; entering one tells the observers."""
+
+    def __init__(self, hook: Any) -> None:
+        self.seconds: dict[str, float] = {}
+        self._hook = hook
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Time the block as the phase ``name``."""
+        self._hook.clsbench_phase_started(phase=name)
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = time.perf_counter() - started
+
+    @contextmanager
+    def without_prefix(self, name: str, forward: Forward) -> Iterator[None]:
+        """Time the block as ``name``, but what is computed of a frozen prefix in it as that."""
+        before = forward.prefix_seconds
+        try:
+            with self(name):
+                yield
+        finally:
+            if seconds := forward.prefix_seconds - before:
+                self.seconds[name] -= seconds
+                self.seconds["prefix"] += seconds
+
+
+def run_experiment(
+    experiment: Experiment,
+    options: RunOptions,
+    catalog: Catalog,
+    observers: Sequence[object] = (),
+    dry_run: bool = False,
+    progress: DownloadProgress | None = None,
+) -> FinishedRun:
+    """Run the experiment with its spec's seed and store what came of it.
+
+    A run that is interrupted or fails once training has begun is stored too, with that status, and
+    returned. A dry run prepares the data, counts parameters, and neither trains nor stores.
+
+    Raises:
+        UsageError: what was asked for is wrong or missing; nothing is stored.
+        AssetError: data or weights cannot be had; nothing is stored.
+        PluginError: the classifier cannot be made, planned, or stored.
+        RunNotStoredError: the run ended and could not be stored; the error holds its record.
+    """
+    device = choose_device(options.device, options.precision)
+    if not dry_run:
+        check_store_writable(options.out)
+    hook = catalog.lifecycle(observers)
+    phases = Phases(hook)
+    with circumstances(options):
+        with phases("assets"):
+            files = prepare_files(experiment, options, catalog, dry_run, progress)
+        experiment = files.experiment
+        spec = experiment.spec
+        with phases("data"):
+            data = prepare_data(experiment, files.files)
+            for warning in files.warnings + data.warnings:
+                logger.warning("%s", warning)
+        with phases("model"):
+            planned = plan_run(experiment, options, device, files, data)
+            freezing, record = planned.freezing, planned.record
+            torch.manual_seed(spec.seed)
+            first_look = beforehand(data.facts.sizes, spec.train)
+            torch.manual_seed(spec.seed)
+            events = tuple(
+                book_schedule(len(data.tokens.train), len(data.tokens.validation), spec.train)
+            )
+            name = None if dry_run else run_name(record)
+            hook.clsbench_run_started(plan=announcement(record), name=name)
+            if dry_run:
+                return FinishedRun(replace(record, phases_seconds=dict(phases.seconds)), None)
+            classifier = build_classifier(
+                experiment, files.files, len(data.facts.class_names), spec.seed, options.precision
+            ).to(device)
+            refuse_non_finite(
+                classifier,
+                "the classifier cannot be trained; check the backbone's weights, the pooling, the "
+                "head and the adapter",
+            )
+            refuse_what_cannot_be_stored(classifier, _trained(classifier, freezing))
+            # As in the first epoch, for all that is computed before it.
+            freezing.apply(classifier, freezing.by_epoch[0])
+            checks = _numerical_checks(experiment, files)
+
+            def follow(planned: Planned) -> Forward:
+                shortcuts = make_shortcuts(
+                    classifier,
+                    planned.fast,
+                    experiment,
+                    planned.record.plugins,
+                    options,
+                    device,
+                    data.facts.max_length,
+                    planned.working_bytes,
+                )
+                splits = data.tokens.by_name()
+                return Forward(classifier, splits, device, options.precision, shortcuts)
+
+            def without(refused: Mapping[str, str]) -> tuple[Planned, Forward]:
+                again = plan_run(experiment, options, device, files, data, refused)
+                return again, follow(again)
+
+            forward = follow(planned)
+        torch.manual_seed(spec.seed)
+        log = TrainingLog()
+        scores: Scores | None = None
+        baselines: list[ScoredBaseline] = []
+        deviation: float | None = None
+        status, error = "finished", None
+        try:
+            with phases("prefix") if forward.shortcuts is not None else nullcontext():
+                planned, forward, problems = _as_far_as_it_works(
+                    planned, forward, spec.train.batch_size, without
+                )
+                checks += problems
+                forward.prepare(prefix_progress(hook))
+            with phases.without_prefix("training", forward):
+                log.begin(forward)
+                log.before = measure_before(forward, first_look)
+                if options.precision == "bf16":
+                    deviation = deviation_from_fp32(forward, "train", first_look.loss["train"])
+                fit(forward, events, freezing, spec.train, log, hook)
+            with phases.without_prefix("evaluation", forward):
+                scores = score_classifier(
+                    forward, data.leaked, len(data.facts.class_names), spec.train.batch_size
+                )
+            with phases("baselines"):
+                for baseline, table in zip(
+                    experiment.baselines, record.spec["baselines"], strict=True
+                ):
+                    label = format_component(table)
+                    try:
+                        scored = score_baseline(
+                            baseline, label, data.splits, data.leaked, spec.seed
+                        )
+                    except PluginError as problem:  # the classifier's own figures are complete
+                        logger.debug("a baseline failed", exc_info=True)
+                        logger.warning("%s", problem)
+                        checks += (str(problem),)
+                    else:
+                        baselines.append(scored)
+                        if scored.state_problem is not None:
+                            logger.warning("%s", scored.state_problem)
+                            checks += (scored.state_problem,)
+        except KeyboardInterrupt as interruption:
+            status, error = "interrupted", str(interruption) or "interrupted by the user"
+        except Exception as problem:
+            logger.debug("the run failed", exc_info=True)
+            known = isinstance(problem, ClsbenchError)
+            status = "failed"
+            error = str(problem) if known else f"{type(problem).__name__}: {problem}"
+            if not known and "meta tensor" in error:
+                error += _META_HINT
+        record = replace(
+            record,
+            status=status,
+            error=error,
+            history=log.history(),
+            metrics=scores.metrics if scores else None,
+            baselines=tuple(scored.result for scored in baselines),
+            phases_seconds=dict(phases.seconds),
+            throughput=log.throughput(),
+            precision_deviation=deviation,
+            fast_path=FastPath(shortcuts=planned.fast.shortcuts, kept=forward.kept()),
+            memory_bytes_expected=planned.record.memory_bytes_expected,
+            peak_memory_bytes=peak_memory_bytes(device),
+            warnings=record.warnings + checks + forward.problems(),
+        )
+        forward.close()
+        try:
+            with deferring_interrupts():
+                path, record = _store(
+                    record, options, classifier, freezing, data, scores, baselines
+                )
+        except Exception as problem:
+            known = isinstance(problem, ClsbenchError)
+            reason = str(problem) if known else str(storing_error(problem, options.out))
+            raise RunNotStoredError(reason, record) from problem
+    try:
+        hook.clsbench_run_finished(record=record, path=path)
+    except Exception as problem:  # whoever watches cannot undo what is stored
+        logger.warning("%s; the run is stored all the same", problem)
+    return FinishedRun(record, path)
+
+
+def _as_far_as_it_works(
+    planned: Planned,
+    forward: Forward,
+    batch_size: int,
+    without: Callable[[Mapping[str, str]], tuple[Planned, Forward]],
+) -> tuple[Planned, Forward, tuple[str, ...]]:
+    """The fast path without the shortcuts at which components raise errors; or the plain path,
+    where that is no help. The user is told, and the record gets the last part of the result.
+
+    ``without`` plans again, given shortcuts that are not to be taken, with reasons.
+    """
+    first = problem = what_differs(forward, planned.freezing, batch_size)
+    if first is None:
+        return planned, forward, ()
+    refused: dict[str, str] = {}
+    for name in (PACKING, POSITION):
+        taken = any(each.taken for each in planned.fast.shortcuts if each.name == name)
+        if problem is not None and problem.fails and taken:
+            refused[name] = problem.text
+            planned, forward = without(refused)
+            problem = what_differs(forward, planned.freezing, batch_size)
+    if problem is None:
+        told = f"the shortcut {' and '.join(refused)} is not taken: {first.text}"
+    else:
+        told = f"the fast path is not taken: {first.text}"
+        planned, forward = without(dict.fromkeys(SHORTCUTS, first.text))
+    logger.warning("%s; the run takes longer", told)
+    return planned, forward, (told,)
+
+
+def _numerical_checks(experiment: Experiment, files: PreparedFiles) -> tuple[str, ...]:
+    """After a first download the weights prove themselves; what disagrees becomes a warning."""
+    if not files.downloaded & {asset.key for asset in experiment.backbone.assets()}:
+        return ()
+    warnings = []
+    for check in experiment.backbone.numerical_checks(files.files):
+        verdict = "agrees" if check.agrees else "DISAGREES"
+        text = f"{check.name}: {verdict} (expected {check.expected}, measured {check.measured})"
+        logger.log(logging.INFO if check.agrees else logging.WARNING, "%s", text)
+        if not check.agrees:
+            warnings.append(text)
+    return tuple(warnings)
+
+
+def _store(
+    record: RunRecord,
+    options: RunOptions,
+    classifier: nn.Module,
+    freezing: FreezingPlan,
+    data: PreparedData,
+    scores: Scores | None,
+    baselines: Sequence[ScoredBaseline],
+) -> tuple[Path, RunRecord]:
+    """The run's directory, and its record with the hashes of the other files there."""
+    with run_directory(options.out, run_name(record)) as directory:
+        save_classifier(classifier, _trained(classifier, freezing), stored_facts(record), directory)
+        if scores is not None:
+            write_predictions(directory, data.splits, scores.probabilities)
+        if baselines:
+            called = {scored.result.component: scored.called for scored in baselines}
+            write_baseline_answers(directory, data.splits, called)
+        states = {s.result.component: s.state for s in baselines if s.state is not None}
+        write_states(directory, states)
+        record = replace(record, files_sha256=files_sha256(directory))
+        write_record(directory, record)
+    path = final_path(directory)
+    _draw(record, path)  # the run is stored already, so it survives if this is killed
+    return path, record
+
+
+def _trained(classifier: nn.Module, freezing: FreezingPlan) -> frozenset[str]:
+    """The parameters that train in any epoch."""
+    ever = freezing.ever()
+    return frozenset(n for n, _ in classifier.named_parameters() if freezing.trains(n, ever))
+
+
+def _draw(record: RunRecord, directory: Path) -> None:
+    """The curves, drawn last: whatever goes wrong with them, the figures are kept."""
+    before = set(directory.iterdir())
+    try:
+        from clsbench.results.curves import save_curves  # matplotlib is slow to load
+
+        save_curves(record, directory)
+    except Exception as error:
+        logger.debug("the curves could not be drawn", exc_info=True)
+        logger.warning("the curves could not be drawn: %s: %s", type(error).__name__, error)
+        for file in set(directory.iterdir()) - before:
+            file.unlink()

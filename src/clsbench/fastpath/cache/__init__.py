@@ -1,0 +1,1 @@
+"""Activations of frozen layers, kept across runs."""

@@ -1,0 +1,337 @@
+"""The files of the cache of activations: where they lie, what is kept, what goes when.
+
+``<folder>/<digest>/about.json`` and ``<folder>/<digest>/<name>.safetensors``, one folder an entry
+(see :mod:`clsbench.fastpath.cache.shard`). Only the user can read and write them. Files appear by
+atomic rename, so nothing is locked: a file that has disappeared counts as a cache miss. Files of
+other names are left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import time
+import uuid
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import msgspec
+
+from clsbench.errors import ClsbenchError, UsageError, closest_match_hint
+from clsbench.fastpath.cache.ownership import FOLDER_MODE, create_file, make_folder
+from clsbench.fastpath.cache.shard import SUFFIX, DamagedShardError, read_header
+from clsbench.schema.decoding import DecodingError, decode_json, read_bytes
+from clsbench.system.filesystem import folder_reason
+from clsbench.system.unfinished import held, sweep
+
+ABOUT_FILE = "about.json"
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_SHARD = re.compile(r"[0-9a-f]{32}" + re.escape(SUFFIX))
+_UNFINISHED = ".unfinished-"
+_PLACING_ATTEMPTS = 5
+
+
+class Entry(NamedTuple):
+    """What is kept of one prefix; ``about`` is empty where it was lost.
+
+    ``rows`` are those of the files whose headers are intact; the others are ``damaged``.
+    """
+
+    digest: str
+    about: dict[str, str]
+    rows: int
+    size_bytes: int
+    last_used: datetime
+    damaged: tuple[Path, ...] = ()
+
+
+class Cleared(NamedTuple):
+    """What :func:`clear` removed."""
+
+    entries: int
+    freed_bytes: int
+
+
+class _File(NamedTuple):
+    path: Path
+    size_bytes: int
+    used_ns: int
+
+
+def activations_folder() -> Path:
+    """The user's cache of activations: in ``CLSBENCH_CACHE``, else in the user's cache folder."""
+    from clsbench.assets import cache_folder
+
+    return cache_folder() / "activations"
+
+
+def is_digest(text: str) -> bool:
+    """Whether ``text`` can name an entry."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+# --- what is kept ---------------------------------------------------------------------------------
+
+
+def list_entries(directory: Path) -> tuple[Entry, ...]:
+    """What is kept, the entry used last first. A directory that does not exist keeps nothing.
+
+    Raises:
+        UsageError: ``directory`` is no readable folder.
+    """
+    entries = []
+    for folder in _entry_folders_or_error(directory):
+        shards = shard_files(folder)
+        if not shards:
+            continue
+        row_keys = {path: _row_keys(path) for path in shards}
+        rows = set[str]().union(*(keys for keys in row_keys.values() if keys is not None))
+        damaged = tuple(path for path, keys in row_keys.items() if keys is None)
+        files = list(_files(folder))
+        used_ns = max((file.used_ns for file in files if _is_shard(file.path)), default=0)
+        size_bytes = sum(file.size_bytes for file in files)
+        last_used = datetime.fromtimestamp(used_ns / 1e9, UTC)
+        entries.append(
+            Entry(folder.name, _about(folder), len(rows), size_bytes, last_used, damaged)
+        )
+    return tuple(sorted(entries, key=lambda entry: entry.last_used, reverse=True))
+
+
+def shard_files(folder: Path) -> list[Path]:
+    """The shards of an entry, the one used last first; none where there is no such folder."""
+    shards = [file for file in _files(folder) if _is_shard(file.path)]
+    return [file.path for file in sorted(shards, key=lambda file: -file.used_ns)]
+
+
+def _row_keys(shard: Path) -> set[str] | None:
+    """The keys of a shard's rows; ``None`` where its header is damaged."""
+    try:
+        with open(shard, "rb", buffering=0) as file:
+            return set(read_header(file, shard.stem).places)
+    except DamagedShardError:
+        return None
+    except OSError:
+        return set()
+
+
+def _about(folder: Path) -> dict[str, str]:
+    try:
+        return decode_json(read_bytes(folder / ABOUT_FILE), dict[str, str])
+    except (OSError, DecodingError):
+        return {}
+
+
+# --- putting files there --------------------------------------------------------------------------
+
+
+def place(directory: Path, name: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Create ``directory / name`` atomically with what ``write`` writes, flushed to the disk.
+
+    Raises:
+        OSError: it cannot be written; nothing is left.
+    """
+    make_folder(directory)
+    while True:
+        unfinished = directory / f"{_UNFINISHED}{uuid.uuid4().hex}"
+        try:
+            file = create_file(unfinished)
+            with held(unfinished) as there:
+                with file:
+                    if not there:  # another run has just removed it
+                        continue
+                    write(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                _rename(unfinished, directory / name)
+                return
+        except BaseException:
+            remove(unfinished)
+            raise
+
+
+def _rename(unfinished: Path, final: Path) -> None:
+    for attempt in range(1, _PLACING_ATTEMPTS + 1):
+        # Not make_folder, which fails if the folder is removed just after it was found.
+        with contextlib.suppress(FileExistsError):
+            final.parent.mkdir(mode=FOLDER_MODE)
+        try:
+            os.replace(unfinished, final)
+            return
+        except FileNotFoundError:  # the entry was cleared between the two
+            if attempt == _PLACING_ATTEMPTS:
+                raise
+
+
+def try_writing(directory: Path) -> None:
+    """See whether a file can be made there, which is gone at once.
+
+    Raises:
+        OSError: none can.
+    """
+    file = directory / f"{_UNFINISHED}{uuid.uuid4().hex}"
+    try:
+        file.write_bytes(b"?")
+    finally:
+        remove(file)
+
+
+def place_about(directory: Path, digest: str, about: Mapping[str, str]) -> None:
+    """Say what an entry is, unless just that is said already.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if about and _about(directory / digest) != about:
+        text = msgspec.json.format(msgspec.json.encode(about), indent=2)
+        place(directory, Path(digest, ABOUT_FILE), lambda file: file.write(text + b"\n"))
+
+
+# --- what goes ------------------------------------------------------------------------------------
+
+
+def make_room(
+    directory: Path, needed_bytes: int, limit_bytes: int, in_use: Container[Path]
+) -> bool:
+    """Remove the shards used longest ago until ``needed_bytes`` more keep within the limit.
+
+    Nothing goes if what is not ``in_use`` would not suffice; then the answer is no.
+    """
+    files = [file for folder in _entry_folders(directory) for file in _files(folder)]
+    files += _files(directory)
+    excess_bytes = sum(file.size_bytes for file in files) + needed_bytes - limit_bytes
+    if excess_bytes <= 0:
+        return True
+    shards = [file for file in files if _is_shard(file.path) and file.path not in in_use]
+    if sum(file.size_bytes for file in shards) < excess_bytes:
+        return False
+    for file in sorted(shards, key=lambda file: (file.used_ns, file.path)):
+        if excess_bytes > 0 and remove(file.path):
+            excess_bytes -= file.size_bytes
+            _tidy(file.path.parent)
+    return excess_bytes <= 0
+
+
+def sweep_unfinished(directory: Path) -> None:
+    """Remove what writers that were killed left behind."""
+    sweep(directory, _UNFINISHED)
+
+
+def clear(
+    directory: Path, digests: Sequence[str] = (), older_than_days: float | None = None
+) -> Cleared:
+    """Remove entries: all, or those whose digests begin so, or those not used for so long.
+
+    Raises:
+        UsageError: no entry, or more than one, begins so; ``directory`` is no readable folder.
+        ClsbenchError: something could not be removed.
+    """
+    folders = _entry_folders_or_error(directory)
+    if digests:
+        folders = list(dict.fromkeys(_named(digest, folders, directory) for digest in digests))
+    sweep_unfinished(directory)
+    entries = freed_bytes = 0
+    failed: list[Path] = []
+    for folder in folders:
+        files = [file for file in _files(folder) if _is_shard(file.path)]
+        age_seconds = time.time() - max((file.used_ns for file in files), default=0) / 1e9
+        if older_than_days is not None and age_seconds < older_than_days * 86_400:
+            continue
+        for file in files:
+            if remove(file.path):
+                freed_bytes += file.size_bytes
+            else:
+                failed.append(file.path)
+        freed_bytes += _tidy(folder)
+        entries += not folder.exists()
+    if failed:
+        raise ClsbenchError(
+            f"{len(failed)} of the files in {directory} could not be removed, such as {failed[0]}: "
+            "the folder may be read-only, or (on Windows) a run uses them; all others are gone"
+        )
+    return Cleared(entries, freed_bytes)
+
+
+def remove(path: Path) -> bool:
+    """Whether the file is gone now."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
+
+
+def _tidy(folder: Path) -> int:
+    """Remove the folder of an entry that has no shards left; the bytes that freed."""
+    files = list(_files(folder))
+    if any(_is_shard(file.path) for file in files):
+        return 0
+    freed_bytes = sum(file.size_bytes for file in files if remove(file.path))
+    with contextlib.suppress(OSError):  # something came in between, or is none of ours
+        folder.rmdir()
+    return freed_bytes
+
+
+def _named(digest: str, folders: Sequence[Path], directory: Path) -> Path:
+    matching = [folder for folder in folders if digest and folder.name.startswith(digest.lower())]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        names = ", ".join(folder.name[: len(digest) + 6] for folder in matching)
+        raise UsageError(f"the digest {digest!r} is ambiguous: {len(matching)} begin so: {names}")
+    hint = closest_match_hint(digest, [folder.name[:12] for folder in folders])
+    raise UsageError(f"there is no entry {digest!r} in {directory}{hint or '; it holds none'}")
+
+
+# --- looking --------------------------------------------------------------------------------------
+
+
+def _entry_folders(directory: Path) -> list[Path]:
+    """The folders of entries; none where the directory cannot be read."""
+    with contextlib.suppress(OSError):
+        return _read_entry_folders(directory)
+    return []
+
+
+def _entry_folders_or_error(directory: Path) -> list[Path]:
+    try:
+        return _read_entry_folders(directory)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UsageError(
+            f"the kept activations in {directory} cannot be read: "
+            f"{folder_reason(error, directory)}; the environment variable CLSBENCH_CACHE names "
+            "another folder"
+        ) from None
+
+
+def _read_entry_folders(directory: Path) -> list[Path]:
+    with os.scandir(directory) as found:
+        names = [e.name for e in found if is_digest(e.name) and e.is_dir(follow_symlinks=False)]
+    return [directory / name for name in sorted(names)]
+
+
+def _files(folder: Path) -> Iterator[_File]:
+    """Our own files in a folder; none where it cannot be read."""
+    with contextlib.suppress(OSError), os.scandir(folder) as found:
+        for entry in found:
+            if not _is_ours(entry.name):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # gone in between
+                # Not the entry's own stat, which on Windows may be an old one.
+                status = os.stat(entry.path, follow_symlinks=False)
+                if not stat.S_ISFIFO(status.st_mode):  # whoever opens one waits
+                    yield _File(folder / entry.name, status.st_size, status.st_mtime_ns)
+
+
+def _is_ours(name: str) -> bool:
+    return name == ABOUT_FILE or name.startswith(_UNFINISHED) or _SHARD.fullmatch(name) is not None
+
+
+def _is_shard(path: Path) -> bool:
+    return path.suffix == SUFFIX

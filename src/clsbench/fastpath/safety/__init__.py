@@ -1,0 +1,1 @@
+"""Checks that a shortcut gives what the plain path gives."""

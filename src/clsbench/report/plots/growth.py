@@ -1,0 +1,144 @@
+"""How times grow with a setting, drawn: log against log, where the setting is a number."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from clsbench.report.terminal.bench import circumstances_text, duration_text
+from clsbench.results.curves import SETTINGS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from clsbench.bench.run import BenchReport
+    from clsbench.bench.sampling import Interval
+
+_FEWEST_POINTS = 3
+METADATA = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+"""Without a date the same figure is the same file."""
+
+# Told apart in black and white by their dashes, their markers and their lightness.
+STYLES: tuple[dict[str, Any], ...] = (
+    {"color": "#0b3c6f", "linestyle": "-", "marker": "o"},
+    {"color": "#d9731a", "linestyle": "-.", "marker": "s"},
+    {"color": "#2e7d4f", "linestyle": "--", "marker": "^"},
+    {"color": "#7a2a6b", "linestyle": ":", "marker": "D"},
+    {"color": "#555555", "linestyle": (0, (6, 1, 1, 1, 1, 1)), "marker": "v"},
+    {"color": "#a3b300", "linestyle": (0, (1, 1)), "marker": "P"},
+    {"color": "#c43b4e", "linestyle": (0, (8, 2)), "marker": "X"},
+    {"color": "#2aa0c4", "linestyle": (0, (3, 1, 1, 1)), "marker": "*"},
+)
+
+
+def save_growth(report: BenchReport, file: Path) -> None:
+    """Draw the median of every phase with its interval over the swept setting.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():  # type: ignore[arg-type]
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        growth_figure(report).savefig(file, metadata=METADATA.get(file.suffix, {}))
+
+
+def growth_figure(report: BenchReport) -> Figure:
+    """The figure; the legend holds each phase's fitted exponent where there are enough points."""
+    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
+    axes = figure.add_subplot()
+    numbers = _numbers([point.value for point in report.points])
+    places = numbers or [float(place) for place in range(len(report.points))]
+    title = f"{report.experiment}, {circumstances_text(report)}"
+    stand_ins = {s.by.partition(":")[0]: None for p in report.points for s in p.stand_ins}
+    if stand_ins:
+        title += f"\nSTAND-INS ({', '.join(stand_ins)}): not the real experiment"
+    figure.suptitle(title, fontsize=10, parse_math=False)
+    phases = dict.fromkeys(m.phase for point in report.points for m in point.measurements)
+    for phase, style in zip(phases, STYLES, strict=False):
+        found = [
+            (place, m.timing.seconds)
+            for place, point in zip(places, report.points, strict=True)
+            for m in point.measurements
+            if m.phase == phase and m.timing.seconds is not None
+        ]
+        if found:
+            found = sorted(found, key=lambda each: each[0])
+            if numbers is None:  # there is nothing between them
+                style = {**style, "linestyle": "none"}
+            _draw(axes, phase, found, style, fitted=numbers is not None)
+    axes.set_yscale("log")
+    axes.set_ylabel("median time of a call (95 % interval)")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration_text(value)))
+    axes.yaxis.set_minor_formatter(FuncFormatter(minor_label(*axes.get_ylim())))
+    axes.tick_params(axis="y", which="minor", labelsize=7)
+    axes.set_xlabel(_label(report))
+    if numbers is None:
+        axes.set_xticks(range(len(report.points)), [point.value for point in report.points])
+    else:
+        axes.set_xscale("log")
+        axes.set_xticks(numbers, [point.value for point in report.points])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    figure.legend(frameon=False, handlelength=4, fontsize=8.5, loc="outside lower center", ncols=2)
+    return figure
+
+
+def fitted_exponent(numbers: list[float], seconds: list[float]) -> float | None:
+    """The slope of the line through the points in logarithms; ``None`` with fewer than three."""
+    if len(numbers) < _FEWEST_POINTS:
+        return None
+    return float(np.polyfit(np.log(numbers), np.log(seconds), 1)[0])
+
+
+def _draw(
+    axes: Axes,
+    phase: str,
+    found: list[tuple[float, Interval]],
+    style: dict[str, Any],
+    fitted: bool,
+) -> None:
+    places = [place for place, _ in found]
+    medians = [seconds.median for _, seconds in found]
+    errors = [
+        [seconds.median - seconds.low for _, seconds in found],
+        [seconds.high - seconds.median for _, seconds in found],
+    ]
+    exponent = fitted_exponent(places, medians) if fitted else None
+    label = phase if exponent is None else f"{phase} (grows as n^{exponent:.2f})"
+    axes.errorbar(places, medians, yerr=errors, label=label, capsize=2, markersize=5, **style)
+
+
+def minor_label(lowest: float, highest: float) -> Callable[[float, int | None], str]:
+    """Labels between powers of ten, where these are few: at two and at five times one, or more."""
+    wide = highest > 100 * lowest
+    shown = (2, 5) if highest > 5 * lowest else range(1, 10)
+
+    def label(value: float, place: int | None) -> str:
+        digit = round(value / 10 ** math.floor(math.log10(value) + 1e-9))
+        return "" if wide or digit not in shown else duration_text(value)
+
+    return label
+
+
+def _numbers(values: list[str]) -> list[float] | None:
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        return None
+    return numbers if all(number > 0 for number in numbers) else None
+
+
+def _label(report: BenchReport) -> str:
+    units = {
+        "train.batch_size": "texts per batch",
+        "data.padding": "token positions per text",
+        "threads": "CPU threads",
+    }
+    return units.get(report.swept or "", report.swept or "")

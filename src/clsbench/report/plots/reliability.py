@@ -1,0 +1,80 @@
+"""How often classifiers are right when they say how sure they are, drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from clsbench.errors import UsageError
+from clsbench.report.plots.growth import METADATA, STYLES
+from clsbench.results.curves import SETTINGS
+from clsbench.system.printable import printable
+
+if TYPE_CHECKING:
+    from clsbench.analysis.comparison import Contender, RunComparison
+
+
+def save_reliability(comparison: RunComparison, file: Path) -> None:
+    """Draw accuracy over confidence in ten bins, with Wilson's 95 % intervals.
+
+    Raises:
+        UsageError: there are more contenders than can be told apart.
+        OSError: the file cannot be written.
+    """
+    with matplotlib.rc_context(SETTINGS):  # type: ignore[arg-type]
+        reliability_figure(comparison).savefig(file, metadata=METADATA.get(file.suffix, {}))
+
+
+def reliability_figure(comparison: RunComparison) -> Figure:
+    """The figure; the legend holds each contender's calibration error."""
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    axes = figure.add_subplot()
+    lowest = 1 / len(comparison.class_names)
+    axes.plot([lowest, 1], [lowest, 1], color="#777777", linewidth=1, label="perfect calibration")
+    drawn = [each for each in comparison.contenders if each.calibration is not None]
+    if len(drawn) > len(STYLES):
+        raise UsageError(
+            f"{len(drawn)} curves in one plot cannot be told apart, only {len(STYLES)}: name fewer "
+            "runs, or have each drawn by itself in a report (clsbench report)"
+        )
+    for contender, style in zip(drawn, STYLES, strict=False):
+        assert contender.calibration is not None
+        bins = contender.calibration.bins
+        errors = [
+            [b.accuracy - b.interval[0] for b in bins],
+            [b.interval[1] - b.accuracy for b in bins],
+        ]
+        axes.errorbar(
+            [b.confidence for b in bins],
+            [b.accuracy for b in bins],
+            yerr=errors,
+            capsize=2,
+            markersize=5,
+            label=f"{_name(contender)} (calibration error {contender.calibration.ece:.3f})",
+            **style,
+        )
+    stand_ins = dict.fromkeys(s.partition(":")[0] for each in drawn for s in each.stand_ins)
+    title = f"{comparison.texts:,} test texts"
+    if stand_ins:
+        title += f"\nSTAND-INS ({', '.join(stand_ins)}): not the real experiment"
+    figure.suptitle(printable(title, keep="\n"), fontsize=10, parse_math=False)
+    axes.set_xlabel("confidence: probability of the predicted class")
+    axes.set_ylabel("accuracy (95 % interval)")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    axes.set_xlim(lowest - 0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    legend = figure.legend(frameon=False, handlelength=4, fontsize=8.5, loc="outside lower center")
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a dollar sign in a name is not the start of a formula
+    return figure
+
+
+def _name(contender: Contender) -> str:
+    """Of several seeds the first is drawn."""
+    several = len(contender.seeds) > 1
+    return printable(f"{contender.name}, seed {contender.seeds[0]}" if several else contender.name)

@@ -1,0 +1,256 @@
+"""Runs compared, on a terminal: who is how good, what is shown of whom, and where they disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from clsbench.report.terminal.console import Console
+from clsbench.report.terminal.headline import BASELINE, headline
+from clsbench.report.terminal.layout import Row, fitting_table
+from clsbench.report.wording import (
+    listed,
+    percent,
+    percent_interval,
+    plain,
+    points,
+    seconds_text,
+    shortened,
+)
+from clsbench.system.printable import printable
+
+if TYPE_CHECKING:
+    from clsbench.analysis.comparison import Contender, Disagreement, Pair, RunComparison
+    from clsbench.analysis.paired import Difference, RankRange
+
+_MOST_PAIRS = 10
+"""With more, only those against the first are shown."""
+_MOST_NAMES = 4
+_TEXT_CHARACTERS = 160
+
+_CONTENDERS = (
+    "test accuracy",
+    "95 %",
+    "rank",
+    "not in train",
+    "calibration error",
+    "Brier",
+    "trained parameters",
+    "training",
+)
+_OPTIONAL = ("Brier", "calibration error", "trained parameters", "not in train", "training")
+"""The columns left out on a narrow terminal, in this order."""
+_PAIRS = ("difference", "95 %", "p, after Holm", "only the first", "only the second")
+_OPTIONAL_IN_PAIRS = ("only the second", "only the first", "95 %")
+
+
+def print_comparison(
+    console: Console, comparison: RunComparison, texts: Mapping[int, str] | None, most_texts: int
+) -> None:
+    """The contenders, the verdicts in words, and the first texts on which they disagree.
+
+    ``texts`` holds the corpus by row, ``None`` where it is not at hand.
+    """
+    by_stand_in: dict[str, list[str]] = {}
+    for contender in comparison.contenders:
+        for stand_in in contender.stand_ins:
+            by_stand_in.setdefault(stand_in, []).append(contender.name)
+    for stand_in, names in by_stand_in.items():
+        whose = "all" if len(names) == len(comparison.contenders) else ", ".join(names)
+        message = f"STAND-IN: {stand_in} in {whose}: not the real experiment"
+        console.prose(message, "yellow")
+    for note in (*training_notes(comparison), *timing_notes(comparison)):
+        console.prose(note, "yellow")
+    rows = [_contender_row(each) for each in _best_first(comparison)]
+    title = f"{comparison.texts:,} texts"
+    width = console.width
+    console.print(fitting_table(title, _CONTENDERS, [rows], width, _OPTIONAL, "--json"))
+    if any(each.prefix_found for each in comparison.contenders):
+        message = "° reused cached activations from an earlier run; from scratch it takes longer"
+        console.prose(message, "dim")
+    pairs = _shown_pairs(comparison)
+    rows = [_pair_row(pair) for pair in pairs]
+    title = "second against first"
+    console.print(fitting_table(title, _PAIRS, [rows], width, _OPTIONAL_IN_PAIRS, "--json"))
+    for pair in pairs:
+        console.prose(verdict_text(pair))
+    if len(pairs) < len(comparison.pairs):
+        hidden = len(comparison.pairs) - len(pairs)
+        message = f"{hidden} more pairs are part of the correction; --json holds them"
+        console.prose(message, "dim")
+    _print_disagreements(console, comparison, texts, most_texts)
+    message = headline(comparison, lambda each: each.name).sentence
+    console.prose(message, "bold")
+
+
+def verdict_text(pair: Pair) -> str:
+    """What may be said of a pair, in a sentence."""
+    found = pair.found
+    if found is None or pair.p_corrected is None:
+        return f"{pair.b} against {pair.a}: not compared, since they have no seed in common"
+    differing = found.only_a + found.only_b
+    counts = f"Exactly one is right on {_texts(differing, found)} of {found.texts:,} texts"
+    if found.seeds > 1:
+        counts += f" on average over {found.seeds} seeds"
+    if pair.unpaired_seeds:
+        counts += f" (without {_unpaired_text(pair)})"
+    if differing:
+        counts += f": {pair.b} on {_texts(found.only_b, found)}, "
+        counts += f"{pair.a} on {_texts(found.only_a, found)}"
+    if pair.verdict == "no difference shown":
+        return f"{pair.b} against {pair.a}: no significant difference. {counts}."
+    low, high = sorted(100 * end * (1 if found.difference > 0 else -1) for end in found.interval)
+    message = (
+        f"{pair.b} is significantly {pair.verdict} than {pair.a}, by "
+        f"{points(abs(found.difference))[1:]} (95 %: {low:.1f} to {high:.1f}). {counts}."
+    )
+    if found.seeds == 1 and not (pair.a.startswith(BASELINE) and pair.b.startswith(BASELINE)):
+        message += " Valid for these two classifiers only; use several seeds to generalize."
+    return message
+
+
+def comparison_notes(comparison: RunComparison) -> list[str]:
+    """Limits of a comparison: different training texts, devices, threads or seeds."""
+    return [
+        *training_notes(comparison),
+        *timing_notes(comparison),
+        *_unpaired_notes(comparison),
+    ]
+
+
+def timing_notes(comparison: RunComparison) -> list[str]:
+    """A note if times were measured on different devices or with different numbers of threads."""
+    places: dict[str, list[str]] = {}
+    for each in comparison.contenders:
+        for place in each.timed_on:
+            places.setdefault(place, []).append(each.name)
+    if len(places) < 2:
+        return []
+    parts = [f"{place} ({_some(names)})" for place, names in places.items()]
+    return [f"Times are not comparable: they were measured on {'; '.join(parts)}."]
+
+
+def _some(names: list[str]) -> str:
+    if len(names) <= _MOST_NAMES:
+        return listed(names)
+    return f"{', '.join(names[:_MOST_NAMES])} and {len(names) - _MOST_NAMES} more"
+
+
+def training_notes(comparison: RunComparison) -> list[str]:
+    """A note if the runs differ in their training or validation texts."""
+    if not comparison.differing_splits:
+        return []
+    splits = " and ".join(comparison.differing_splits)
+    note = f"The test texts are the same, but the runs have different {splits} texts"
+    if "train" in comparison.differing_splits:
+        note += "; the baselines are those of the first run"
+    return [f"{note}."]
+
+
+def _unpaired_notes(comparison: RunComparison) -> list[str]:
+    """That pairs were run with different seeds, if any were."""
+    found = [pair for pair in comparison.pairs if pair.unpaired_seeds and pair.found is not None]
+    if not found:
+        return []
+    count = "1 pair is" if len(found) == 1 else f"{len(found)} pairs are"
+    return [
+        f"{count} compared on the seeds alone that both were run with, such as "
+        f"{found[0].a} and {found[0].b} without {_unpaired_text(found[0])}: the difference is not "
+        "that of their accuracies."
+    ]
+
+
+def _unpaired_text(pair: Pair) -> str:
+    """``seed 123, run with one of them alone``."""
+    seeds = [str(seed) for seed in pair.unpaired_seeds]
+    return f"seed{'s' if len(seeds) > 1 else ''} {listed(seeds)}, run with one of them alone"
+
+
+def _texts(count: float, found: Difference) -> str:
+    """A number of texts, which over several seeds is a mean."""
+    return f"{count:g}" if found.seeds == 1 else f"{count:.1f}"
+
+
+def _best_first(comparison: RunComparison) -> list[Contender]:
+    return sorted(comparison.contenders, key=lambda each: -each.accuracy)
+
+
+def _shown_pairs(comparison: RunComparison) -> list[Pair]:
+    if len(comparison.pairs) <= _MOST_PAIRS:
+        return list(comparison.pairs)
+    first = comparison.contenders[0].name
+    return [pair for pair in comparison.pairs if pair.a == first]
+
+
+def _contender_row(each: Contender) -> Row:
+    cells = (
+        percent(each.accuracy),
+        percent_interval(each.interval),
+        rank_text(each.ranks),
+        percent(each.accuracy_without_leaked) if each.accuracy_without_leaked is not None else "–",
+        f"{each.calibration_error:.3f}" if each.calibration_error is not None else "–",
+        f"{each.brier:.3f}" if each.brier is not None else "–",
+        f"{each.trainable_parameters:,}" if each.trainable_parameters is not None else "–",
+        _cost_text(each),
+    )
+    name = each.name if len(each.seeds) < 2 else f"{each.name} ({len(each.seeds)} seeds)"
+    return Row(plain(name), cells)
+
+
+def _cost_text(each: Contender) -> str:
+    if each.baseline_seconds is not None:
+        return seconds_text(each.baseline_seconds)
+    if each.prefix_and_training_seconds is None:
+        return "–"
+    return seconds_text(each.prefix_and_training_seconds) + (" °" if each.prefix_found else "")
+
+
+def rank_text(ranks: RankRange) -> str:
+    """``2``, or ``2 to 5``."""
+    return f"{ranks.best}" if ranks.best == ranks.worst else f"{ranks.best} to {ranks.worst}"
+
+
+def _pair_row(pair: Pair) -> Row:
+    label = plain(f"{pair.b} – {pair.a}")
+    if pair.found is None or pair.p_corrected is None:
+        return Row(label, ("–",) * len(_PAIRS))
+    found = pair.found
+    low, high = (100 * end for end in found.interval)
+    cells = (
+        points(found.difference),
+        f"{low:+.1f} to {high:+.1f}",
+        f"{pair.p_corrected:.3f}" if pair.p_corrected >= 0.001 else "< 0.001",
+        _texts(found.only_a, found),
+        _texts(found.only_b, found),
+    )
+    return Row(label, cells)
+
+
+def _print_disagreements(
+    console: Console, comparison: RunComparison, texts: Mapping[int, str] | None, most: int
+) -> None:
+    found = comparison.disagreements
+    shown = found[:most]
+    if not shown:
+        return
+    console.print()
+    message = f"texts on which they disagree ({len(shown)} of {len(found)}):"
+    if texts is None:
+        message = f"texts on which they disagree ({len(shown)} of {len(found)}; by row, since the "
+        message += "corpus is not at hand: --assets names where it lies):"
+    console.prose(message, "bold")
+    for each in shown:
+        _print_disagreement(console, each, texts)
+
+
+def _print_disagreement(
+    console: Console, each: Disagreement, texts: Mapping[int, str] | None
+) -> None:
+    by_class: dict[str, list[str]] = {}
+    for name, called in each.called.items():
+        by_class.setdefault(called, []).append(name)
+    calls = "; ".join(f"{called} by {', '.join(names)}" for called, names in by_class.items())
+    console.prose(f"row {each.row}, {each.label}: predicted {calls}")
+    if texts is not None:
+        text = printable(shortened(texts[each.row], _TEXT_CHARACTERS))
+        console.prose(f"  {text}", "dim")

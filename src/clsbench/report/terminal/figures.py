@@ -1,0 +1,207 @@
+"""The figures of a finished run as tables: beside the baselines, the published and by class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from clsbench.report.terminal.layout import Row, empty_table, fitting_table
+from clsbench.report.wording import percent, percent_interval, plain, points, shortened
+from clsbench.schema.experiment import PublishedFigures
+from clsbench.schema.record import Metrics, RunRecord, SplitMetrics, StepEntry
+
+_SPLITS = ("train", "validation", "test")
+_WIDEST_MATRIX = 8
+_MOST_CONFUSIONS = 10
+_MOST_LOSSES = 14
+_WIDEST_CONFUSION = 80
+
+
+def metrics_table(record: RunRecord, width: int) -> RenderableType | None:
+    """Accuracy with its interval, loss and macro F1 of each split, and the baselines on test."""
+    if record.metrics is None:
+        return None
+    splits: list[Row] = []
+    for split in _SPLITS:
+        figures: SplitMetrics = getattr(record.metrics, split)
+        splits.append(_row(plain(split, "bold" if split == "test" else ""), figures))
+        if figures.without_leaked is not None:
+            splits.append(_row(Text("  not in train", "dim"), figures.without_leaked))
+    baselines = [_row(plain(f"  {b.component}"), b.metrics.test) for b in record.baselines]
+    if baselines:
+        baselines.insert(0, Row(Text("baselines on test", "dim")))
+    headers = ("texts", "accuracy", "95 % interval", "loss", "macro F1")
+    optional = ("macro F1", "loss", "texts")
+    table = fitting_table("split", headers, (splits, baselines), width, optional, "--json")
+    return _titled(record, "Whole splits", table)
+
+
+def _titled(record: RunRecord, title: str, table: RenderableType) -> RenderableType:
+    """A table under its title, which says where stand-ins took part."""
+    text = Text(title, "bold")
+    if record.stand_ins:
+        names = ", ".join(stand_in.by.partition(":")[0] for stand_in in record.stand_ins)
+        text.append_text(plain(f" (STAND-INS: {names})", "yellow"))
+    return Group(text, table)
+
+
+def _row(label: Text, figures: SplitMetrics) -> Row:
+    accuracy, interval = percent(figures.accuracy), percent_interval(figures.interval)
+    loss = "-" if figures.loss is None else f"{figures.loss:.4f}"
+    cells = [f"{figures.n:,}", accuracy, interval, loss, f"{figures.macro_f1:.4f}"]
+    return Row(label, cells)
+
+
+# --- published figures ----------------------------------------------------------------------------
+
+
+def comparable_figures(record: RunRecord) -> PublishedFigures | None:
+    """The published figures, unless stand-ins took part: those are never compared."""
+    return None if record.stand_ins else record.published
+
+
+def published_table(record: RunRecord, width: int) -> RenderableType | None:
+    """Measured and published accuracy, the difference judged by the measured interval."""
+    published = comparable_figures(record)
+    if published is None or record.metrics is None or not published.accuracy:
+        return None
+    rows = [
+        _judged(split, getattr(record.metrics, split), published.accuracy[split])
+        for split in _SPLITS
+        if split in published.accuracy
+    ]
+    headers = ("measured", "published", "difference", "95 % interval")
+    table = fitting_table("split", headers, [rows], width, ("difference",))
+    return Group(published_heading(record, published), table)
+
+
+def published_heading(record: RunRecord, published: PublishedFigures) -> Text:
+    """Where the figures come from, and whether they belong to this very experiment."""
+    heading = Text("Published: ", "bold")
+    heading.append_text(plain(f"{published.source} ({published.conditions})", "not bold"))
+    if record.modified:
+        heading.append(
+            "\nThey belong to the unchanged experiment: this run changed it.", "bold yellow"
+        )
+    return heading
+
+
+def _judged(split: str, figures: SplitMetrics, published: float) -> Row:
+    low, high = figures.interval
+    inside = low <= published <= high
+    verdict = Text("within") if inside else Text("outside", "yellow")
+    ours, theirs = percent(figures.accuracy), percent(published)
+    difference = points(figures.accuracy - published)
+    return Row(Text(split), [ours, theirs, difference, verdict])
+
+
+def before_table(record: RunRecord, width: int) -> RenderableType | None:
+    """The classifier as it was drawn, over a few batches, beside published figures."""
+    before = record.history.before if record.history is not None else None
+    if before is None:
+        return None
+    published = comparable_figures(record)
+    beside = published is not None and bool(published.accuracy_before)
+    headers = ["accuracy", "loss"]
+    if beside:
+        headers = ["accuracy", "published accuracy", "loss", "published loss"]
+    rows = []
+    for split in before.accuracy:
+        cells = [percent(before.accuracy[split]), f"{before.loss[split]:.3f}"]
+        if published is not None and beside:
+            accuracy = published.accuracy_before.get(split)
+            loss = published.loss_before.get(split)
+            cells.insert(1, "-" if accuracy is None else percent(accuracy))
+            cells.append("-" if loss is None else f"{loss:.3f}")
+        rows.append(Row(Text(split), cells))
+    table = fitting_table("split", headers, [rows], width, ("published loss", "loss"), "--json")
+    return _titled(record, "Before training, over a few batches", table)
+
+
+# --- the course of the loss -----------------------------------------------------------------------
+
+
+def loss_table(record: RunRecord, width: int) -> RenderableType | None:
+    """Training and validation loss at evaluation points, beside published ones where there are."""
+    if record.history is None or not record.history.steps:
+        return None
+    published = comparable_figures(record)
+    pairs = {step: losses for step, *losses in published.losses} if published else {}
+    steps = record.history.steps
+    chosen = _chosen_steps(steps, pairs)
+    if not any(entry.step in pairs for entry in chosen):
+        pairs = {}
+    headers = ["texts seen", "train", "validation"]
+    rows = []
+    for entry in chosen:
+        losses = (entry.train_loss, entry.validation_loss)
+        cells = [f"{entry.examples_seen:,}", *(f"{loss:.3f}" for loss in losses)]
+        if pairs:
+            cells += [f"{loss:.3f}" for loss in pairs.get(entry.step, ())] or ["-", "-"]
+        rows.append(Row(Text(f"{entry.step:,}"), cells))
+    if pairs:
+        headers += ["published train", "published validation"]
+    optional = ("texts seen", "published train")
+    table = fitting_table("step", headers, [rows], width, optional, "--json")
+    left_out = len(steps) - len(chosen)
+    titled = _titled(record, "Mean loss over a few batches", table)
+    if left_out:
+        more = Text(f"  {left_out:,} more evaluation points are in the record", "dim")
+        return Group(titled, more)
+    return titled
+
+
+def _chosen_steps(
+    steps: Sequence[StepEntry], published: Mapping[int, Sequence[float]]
+) -> list[StepEntry]:
+    """All if they are few, else those with published losses, else some at equal distances."""
+    if len(steps) <= _MOST_LOSSES:
+        return list(steps)
+    matching = [entry for entry in steps if entry.step in published]
+    if matching:
+        return matching if matching[-1] is steps[-1] else [*matching, steps[-1]]
+    last, parts = len(steps) - 1, _MOST_LOSSES - 1
+    return [steps[round(i * last / parts)] for i in range(parts + 1)]
+
+
+# --- by class ----------------------------------------------------------------------------------
+
+
+def confusion_table(record: RunRecord, width: int) -> RenderableType | None:
+    """Test texts by class and prediction; the most frequent mistakes where classes are many."""
+    if record.metrics is None or record.data is None:
+        return None
+    names = [plain(name).plain for name in record.data.class_names]
+    counts = record.metrics.test.confusion
+    # What a name may take, so that all columns and twelve characters of label fit.
+    room = (min(width, _WIDEST_CONFUSION) - 1 - 14) // len(names) - 2
+    digits = max(len(f"{n:,}") for row in counts for n in row)
+    if len(names) > _WIDEST_MATRIX or room < max(digits, 5):
+        return _frequent_mistakes(record, record.metrics, names)
+    table = empty_table()
+    table.add_column("class \\\npredicted", overflow="fold")
+    for name in names:
+        table.add_column(Text(shortened(name, room)), justify="right", no_wrap=True)
+    for i, (name, row) in enumerate(zip(names, counts, strict=True)):
+        cells = [Text(f"{n:,}", "bold" if i == j else "") for j, n in enumerate(row)]
+        table.add_row(Text(name), *cells)
+    return _titled(record, "Test texts by class and prediction", table)
+
+
+def _frequent_mistakes(record: RunRecord, metrics: Metrics, names: Sequence[str]) -> RenderableType:
+    counts = [
+        (count, i, j)
+        for i, row in enumerate(metrics.test.confusion)
+        for j, count in enumerate(row)
+        if i != j and count
+    ]
+    counts.sort(key=lambda found: (-found[0], found[1], found[2]))
+    table = empty_table()
+    table.add_column("class", overflow="fold")
+    table.add_column("predicted", overflow="fold")
+    table.add_column("texts", justify="right", no_wrap=True)
+    for count, i, j in counts[:_MOST_CONFUSIONS]:
+        table.add_row(plain(names[i]), plain(names[j]), f"{count:,}")
+    return _titled(record, "Most frequent mistakes on test texts", table)

@@ -1,0 +1,136 @@
+"""The result of a comparison in one sentence: what to use, baselines included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from clsbench.analysis.comparison import Contender, RunComparison, compare_runs
+from clsbench.analysis.standing import baselines, standing, trained
+from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
+from clsbench.report.wording import percent, seconds_text
+from clsbench.results.store import StoredRun
+
+BASELINE = "baseline "
+"""The prefix of a baseline's name as a contender; its component follows."""
+
+
+class Headline(NamedTuple):
+    """The sentence, and the contender it recommends."""
+
+    sentence: str
+    contender: Contender
+
+
+def short_baseline(name: str) -> str:
+    """``tfidf-logreg`` for ``baseline tfidf-logreg:ngrams=1,c=auto``."""
+    return name.removeprefix(BASELINE).partition(":")[0]
+
+
+def headline(
+    comparison: RunComparison, name: Callable[[Contender], str], incomplete: bool = False
+) -> Headline:
+    """Which contender to use according to the tests of ``comparison``, and what they show.
+
+    ``name`` gives the display name of a fine-tuned contender. ``incomplete`` says that the
+    comparison lacks some rows.
+    """
+    ranked = trained(comparison)
+    best, top = ranked[0], next(iter(baselines(comparison)), None)
+    tied = sum(_verdict(comparison, best, each) != "better" for each in ranked[1:])
+    beaten = []
+    if len(ranked) > 1 and not tied:
+        beaten.append("every other row compared" if incomplete else "every other row")
+    accuracy, rest = percent(best.accuracy), ""
+    if top is None:
+        rest = "; no baseline was run beside it"
+    else:
+        verdicts = [_verdict(comparison, each, top) for each in ranked]
+        if "better" not in verdicts:
+            only = name(best) if len(ranked) == 1 else "every fine-tuned row"
+            shown = _against_trained(verdicts, only)
+            return Headline(f"Use {baseline_title(comparison, top)}: {_cost(top)}; {shown}.", top)
+        baseline = f"{baseline_title(comparison, top)} ({_cost(top)})"
+        if verdicts[0] == "better":
+            beaten.append(baseline)
+        else:
+            count = verdicts.count("better")
+            rest = f"; {count} of {len(ranked)} rows are significantly better than {baseline}"
+    shown = f"; it is significantly better than {' and than '.join(beaten)}" if beaten else ""
+    if not tied:
+        return Headline(f"Use {name(best)}: {accuracy}{shown}{rest}.", best)
+    others = "1 other row is" if tied == 1 else f"{tied} other rows are"
+    highest = "the highest accuracy"
+    if any(each.accuracy > best.accuracy for each in comparison.contenders):
+        highest += " of the fine-tuned rows"
+    return Headline(
+        f"No single row wins: {name(best)} has {highest}, {accuracy}, but {others} not "
+        f"significantly worse{shown}{rest}.",
+        best,
+    )
+
+
+def _against_trained(verdicts: Sequence[str | None], all_rows: str) -> str:
+    """What the tests show about a baseline that no fine-tuned contender beats."""
+    if all(verdict == "worse" for verdict in verdicts):
+        return f"it is significantly better than {all_rows}"
+    shown = "no fine-tuned row was shown to beat it"
+    return f"{shown}, and not all could be tested against it" if None in verdicts else shown
+
+
+def headline_of_runs(runs: Sequence[StoredRun]) -> Headline:
+    """The headline of finished runs; a single contender is named by its experiment.
+
+    Raises:
+        UsageError: their predictions are damaged.
+    """
+    comparison = compare_runs(runs, alone=True)
+    experiments = {run.record.experiment for run in runs}
+
+    def name(each: Contender) -> str:
+        one = len(trained(comparison)) == 1 and len(experiments) == 1
+        return str(*experiments) if one else each.name
+
+    return headline(comparison, name)
+
+
+def suite_headline(figures: SuiteFigures) -> Headline | None:
+    """The headline of a suite's rows; ``None`` if they could not be compared."""
+    if figures.comparison is None:
+        return None
+    rows = {r.contender.name: r for r in reversed(figures.rows) if r.contender is not None}
+    return headline(
+        figures.comparison,
+        lambda each: row_name(rows[each.name]) if each.name in rows else each.name,
+        any(row.runs and row.contender is None for row in figures.rows),
+    )
+
+
+def row_name(row: RowFigures) -> str:
+    """``row 3 (head-only)``."""
+    return f"row {row.row.label} ({row.row.title})" if row.row.title else f"row {row.row.label}"
+
+
+def _verdict(comparison: RunComparison, each: Contender, against: Contender) -> str | None:
+    found = standing(comparison, each.name, against.name)
+    return found.verdict if found is not None else None
+
+
+def _cost(baseline: Contender) -> str:
+    seconds = baseline.baseline_seconds
+    took = f" in {seconds_text(seconds)}" if seconds is not None else ""
+    return percent(baseline.accuracy) + took
+
+
+def baseline_titles(comparison: RunComparison) -> dict[str, str]:
+    """The titles of its baselines, by name."""
+    return {each.name: baseline_title(comparison, each) for each in baselines(comparison)}
+
+
+def baseline_title(comparison: RunComparison, baseline: Contender) -> str:
+    """A baseline's title, with its options if another baseline has the same title."""
+    title = baseline.title or short_baseline(baseline.name)
+    same = [
+        each for each in baselines(comparison) if (each.title or short_baseline(each.name)) == title
+    ]
+    return title if len(same) == 1 else f"{title} ({baseline.name.removeprefix(BASELINE)})"

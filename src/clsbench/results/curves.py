@@ -1,0 +1,177 @@
+"""The curves of a run as SVG and PDF: loss at every evaluation point, accuracy at every epoch."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+from clsbench.schema.record import RunRecord
+from clsbench.system.printable import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SIZE_INCHES = (6.4, 4.4)
+
+# Told apart in black and white by their dashes, their markers and their lightness.
+_TRAIN: dict[str, Any] = {"color": "#0b3c6f", "linestyle": "-", "marker": "o"}
+_VALIDATION: dict[str, Any] = {"color": "#d9731a", "linestyle": "-.", "marker": "s"}
+_MOST_MARKED_POINTS = 30
+
+
+def save_curves(record: RunRecord, directory: Path) -> tuple[Path, ...]:
+    """Write ``loss.svg/pdf`` and ``accuracy.svg/pdf``; the paths written.
+
+    A curve of which the run did not see a single point is left out. The same record gives the
+    same SVG, byte for byte.
+    """
+    figures: dict[str, Figure] = {}
+    # Figures are independent of the user's matplotlibrc, and no state of pyplot is touched.
+    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():  # type: ignore[arg-type]
+        # A name in a script that the font lacks shows as boxes; that is no news for the user.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        if record.history is not None and record.history.steps:
+            figures["loss"] = loss_figure(record)
+        if record.history is not None and record.history.epochs:
+            figures["accuracy"] = accuracy_figure(record)
+        written: list[Path] = []
+        for name, figure in figures.items():
+            for suffix, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None})):
+                path = directory / f"{name}.{suffix}"
+                figure.savefig(path, metadata=metadata)
+                written.append(path)
+    return tuple(written)
+
+
+def loss_figure(record: RunRecord) -> Figure:
+    """Mean loss over a few batches of train and validation against epochs and examples seen."""
+    assert record.history is not None
+    steps = record.history.steps
+    figure, axes = _figure(record)
+    seen = [entry.examples_seen for entry in steps]
+    x = _epochs_axis(axes, record, seen)
+    _draw(axes, x, [e.train_loss for e in steps], "training", _TRAIN)
+    _draw(axes, x, [e.validation_loss for e in steps], "validation", _VALIDATION)
+    axes.set_ylabel(f"mean cross-entropy over {_batches(record)} (nats)")
+    axes.set_ylim(0, max(max(e.train_loss, e.validation_loss) for e in steps) * 1.06 or 1)
+    axes.legend(frameon=False, handlelength=4)
+    return figure
+
+
+def accuracy_figure(record: RunRecord) -> Figure:
+    """Accuracy over a few batches of train and validation against epochs and examples seen."""
+    assert record.history is not None
+    epochs = record.history.epochs
+    figure, axes = _figure(record)
+    x = _epochs_axis(axes, record, [entry.examples_seen for entry in epochs])
+    _draw(axes, x, [e.train_accuracy for e in epochs], "training", _TRAIN)
+    _draw(axes, x, [e.validation_accuracy for e in epochs], "validation", _VALIDATION)
+    axes.set_ylabel(f"accuracy over {_batches(record)} (%)")
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, symbol=None))
+    lowest = min(min(e.train_accuracy, e.validation_accuracy) for e in epochs)
+    axes.set_ylim(min(0.5, math.floor(lowest * 10) / 10) - 0.02, 1.02)
+    axes.legend(frameon=False, handlelength=4, loc="lower right")
+    return figure
+
+
+SETTINGS: dict[str, Any] = {
+    "svg.hashsalt": "clsbench",
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10.0,
+    "figure.dpi": 100.0,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "savefig.facecolor": "white",
+    "savefig.dpi": "figure",
+    "savefig.bbox": None,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.0,
+    "axes.grid": True,
+    "grid.color": "#d0d0d0",
+    "grid.linewidth": 0.6,
+    "axes.spines.right": False,
+    "text.usetex": False,
+    "axes.unicode_minus": False,
+}
+
+
+def _figure(record: RunRecord) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+    title = "\n".join(textwrap.wrap(record.experiment, 60)) or "experiment"
+    title += f", seed {record.spec.get('seed', '?')}, {record.environment.device}"
+    if record.status != "finished":
+        title += f" ({record.status})"
+    if record.stand_ins:
+        names = ", ".join(s.by.partition(":")[0] for s in record.stand_ins)
+        title += f"\nSTAND-INS ({names}): not the real experiment"
+    # A dollar sign in a name is not the start of a formula.
+    figure.suptitle(printable(title, keep="\n"), fontsize=11, parse_math=False)
+    return figure, figure.add_subplot()
+
+
+def _draw(
+    axes: Axes, x: Sequence[float], y: Sequence[float], label: str, style: dict[str, Any]
+) -> None:
+    spacing = max(1, math.ceil(len(x) / _MOST_MARKED_POINTS))
+    axes.plot(x, y, label=label, markevery=spacing, clip_on=False, **style)
+
+
+def _epochs_axis(axes: Axes, record: RunRecord, seen: Sequence[int]) -> list[float]:
+    """Label the axes; the place of each point: epochs below, and the examples seen above."""
+    per_epoch = _examples_per_epoch(record)
+    if per_epoch is None:
+        axes.set_xlabel("training examples seen")
+        axes.set_xlim(0, max(seen[-1] * 1.02, 1))
+        return [float(examples) for examples in seen]
+    planned = _train_setting(record, "epochs") or 0
+    axes.set_xlabel("epochs")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=max(planned, seen[-1] / per_epoch) > 1))
+    axes.set_xlim(0, max(planned, seen[-1] / per_epoch) * 1.02)
+
+    def examples_seen(epochs: Any) -> Any:
+        return epochs * per_epoch
+
+    def epochs_seen(examples: Any) -> Any:
+        return examples / per_epoch
+
+    above = axes.secondary_xaxis("top", functions=(examples_seen, epochs_seen))
+    above.set_xlabel("training examples seen")
+    above.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+    above.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    return [examples / per_epoch for examples in seen]
+
+
+def _examples_per_epoch(record: RunRecord) -> float | None:
+    """Training texts in an epoch, those of a last batch that was dropped not counted."""
+    if record.history is not None and record.history.epochs:
+        last = record.history.epochs[-1]
+        return last.examples_seen / last.epoch or None
+    if record.data is not None:
+        batch_size = _train_setting(record, "batch_size")
+        batches = record.data.batches.get("train")
+        if batch_size and batches:
+            return float(batches * batch_size)
+    return None
+
+
+def _batches(record: RunRecord) -> str:
+    count = _train_setting(record, "eval_batches")
+    if count is None:
+        return "a few batches"
+    return f"{count} batch{'' if count == 1 else 'es'}"
+
+
+def _train_setting(record: RunRecord, key: str) -> int | None:
+    train = record.spec.get("train")
+    value = train.get(key) if isinstance(train, dict) else None
+    return value if isinstance(value, int) else None

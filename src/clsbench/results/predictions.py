@@ -1,0 +1,255 @@
+"""What a run and its baselines answered to every text: written beside its record, and read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from clsbench.errors import UsageError
+from clsbench.results.csvtext import csv_line, unique_names
+from clsbench.results.integrity import check_file
+from clsbench.results.record_file import RECORD_FILE
+from clsbench.results.store import StoredRun
+from clsbench.schema.record import DataFacts, SplitMetrics
+
+if TYPE_CHECKING:
+    from clsbench.components.values import Splits
+
+PREDICTIONS_FILE = "predictions.csv"
+BASELINES_FILE = "baselines.csv"
+_KEYS = ("split", "row", "label")
+_SUM_TOLERANCE = 1e-6
+"""Numbers are written in full, so the only error is the rounding of a softmax in float32."""
+
+
+class Answers(NamedTuple):
+    """What was answered to the texts of one split, in the order of the split.
+
+    ``rows`` (N,) are the texts' places in the corpus, ``labels`` (N,) and ``called`` (N,) classes
+    by index, ``probabilities`` (N, C) float64; ``baselines`` holds (N,) what each baseline called.
+    """
+
+    class_names: tuple[str, ...]
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    called: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    baselines: Mapping[str, NDArray[np.int64]]
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def write_predictions(
+    directory: Path, splits: Splits, probabilities: Mapping[str, NDArray[np.floating]]
+) -> None:
+    """Write ``predictions.csv``: split, row in the corpus, label, probability of each class.
+
+    ``probabilities`` holds one array (N, C) per split name; a split without one is left out.
+    Numbers are the shortest that read back as the same value in the array's dtype.
+
+    Raises:
+        ValueError: an array is not (N, C).
+    """
+    names = splits.class_names
+    header = [*_KEYS, *_probability_columns(names)]
+    path = directory / PREDICTIONS_FILE
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(csv_line(header))
+        for split in splits.all():
+            if split.name not in probabilities:
+                continue
+            array = probabilities[split.name]
+            if array.shape != (len(split), len(names)):
+                raise ValueError(
+                    f"probabilities of {split.name} are {array.shape}, expected "
+                    f"{(len(split), len(names))}"
+                )
+            for row, label, numbers in zip(
+                split.rows, split.labels, array.astype(str).tolist(), strict=True
+            ):
+                file.write(csv_line([split.name, str(row), names[label], *numbers]))
+
+
+def write_baseline_answers(
+    directory: Path, splits: Splits, called: Mapping[str, Mapping[str, NDArray[np.integer]]]
+) -> None:
+    """Write ``baselines.csv``: split, row in the corpus, label, the class each baseline called.
+
+    ``called`` holds, by baseline and split name, classes by index (N,).
+    """
+    names = splits.class_names
+    with (directory / BASELINES_FILE).open(
+        "w", newline="", encoding="utf-8", errors="backslashreplace"
+    ) as file:
+        file.write(csv_line([*_KEYS, *called]))
+        for split in splits.all():
+            columns = [answers[split.name].tolist() for answers in called.values()]
+            for row, label, *answered in zip(split.rows, split.labels, *columns, strict=True):
+                classes = [names[place] for place in (label, *answered)]
+                file.write(csv_line([split.name, str(row), *classes]))
+
+
+def _probability_columns(class_names: Sequence[str]) -> list[str]:
+    return unique_names(f"probability_{name}" for name in class_names)
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def read_answers(run: StoredRun, split: str = "test") -> Answers:
+    """The predictions of a stored run, checked against its record.
+
+    Raises:
+        UsageError: it stored none for this split, or they are damaged: not the content that was
+            stored, not probabilities, or not the texts and figures of the record.
+    """
+    data, metrics = run.record.data, run.record.metrics
+    header, table = _table(run, PREDICTIONS_FILE, split)
+    if not table.size or data is None or metrics is None:
+        raise UsageError(
+            f"the run {run.path.name} has no answers to the {split} texts: {PREDICTIONS_FILE} was "
+            "never written, is gone, or holds none of them"
+        )
+    with _damaged(run.path / PREDICTIONS_FILE):
+        _check_header(header, _probability_columns(data.class_names))
+        rows = _rows(table[:, 1], data.corpus_texts)
+        labels = _classes(table[:, 2], data.class_names)
+        probabilities = _probabilities(table[:, len(_KEYS) :], rows)
+        called = probabilities.argmax(axis=1)
+        _check_figures(labels, called, getattr(metrics, split), split, "")
+    return Answers(
+        class_names=data.class_names,
+        rows=rows,
+        labels=labels,
+        called=called,
+        probabilities=probabilities,
+        baselines=_baselines(run, split, data, rows, labels),
+    )
+
+
+def _baselines(
+    run: StoredRun,
+    split: str,
+    data: DataFacts,
+    rows: NDArray[np.int64],
+    labels: NDArray[np.int64],
+) -> Mapping[str, NDArray[np.int64]]:
+    """None in runs of versions that did not keep them."""
+    header, table = _table(run, BASELINES_FILE, split)
+    if not header:
+        return {}
+    metrics = {each.component: getattr(each.metrics, split) for each in run.record.baselines}
+    with _damaged(run.path / BASELINES_FILE):
+        _check_header(header, list(metrics))
+        if not (
+            np.array_equal(_rows(table[:, 1], data.corpus_texts), rows)
+            and np.array_equal(_classes(table[:, 2], data.class_names), labels)
+        ):
+            raise ValueError(f"its texts are not those in {PREDICTIONS_FILE}")
+        called = {
+            name: _classes(table[:, place], data.class_names)
+            for place, name in enumerate(metrics, len(_KEYS))
+        }
+        for name in metrics:
+            _check_figures(labels, called[name], metrics[name], split, f" of {name}")
+    return called
+
+
+def _table(run: StoredRun, name: str, split: str) -> tuple[list[str], NDArray[np.object_]]:
+    """The header and the rows of a split, every field as text; both empty without the file."""
+    check_file(run.path, name, run.record)
+    with _damaged(run.path / name):
+        try:
+            # A class may be named "NA", "1" or "inf", and two columns may have the same name.
+            table = pd.read_csv(run.path / name, header=None, dtype=str, keep_default_na=False)
+        except FileNotFoundError:
+            return [], np.empty((0, 0), dtype=object)
+        header, *_ = lines = table.to_numpy(dtype=object)
+        if tuple(header[: len(_KEYS)]) != _KEYS:
+            raise ValueError(f"its header is {', '.join(header)}")
+        return header.tolist(), lines[1:][lines[1:, 0] == split]
+
+
+@contextmanager
+def _damaged(file: Path) -> Iterator[None]:
+    """Raise a UsageError that names ``file`` for errors in reading or checking it."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"{file} is damaged: {error}") from None
+
+
+def _check_header(header: Sequence[str], expected: Sequence[str]) -> None:
+    found = list(header[len(_KEYS) :])
+    if found != list(expected):
+        raise ValueError(
+            f"its columns are {', '.join(found)}; expected by {RECORD_FILE}: {', '.join(expected)}"
+        )
+
+
+def _rows(texts: NDArray[np.object_], corpus_texts: int) -> NDArray[np.int64]:
+    """Places in the corpus (N,)."""
+    for text in texts:
+        if not (text.isascii() and text.isdecimal()) or len(text) > 18 or int(text) >= corpus_texts:
+            raise ValueError(
+                f"the row {text[:40]!r} is not a place in the corpus of {corpus_texts:,} texts"
+            )
+    return texts.astype(np.int64)
+
+
+def _classes(names: NDArray[np.object_], class_names: Sequence[str]) -> NDArray[np.int64]:
+    places = {name: place for place, name in enumerate(class_names)}
+    unknown = next((name for name in names if name not in places), None)
+    if unknown is not None:
+        raise ValueError(f"unknown class {unknown[:40]!r}")
+    return np.array([places[name] for name in names], dtype=np.int64)
+
+
+def _probabilities(texts: NDArray[np.object_], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N, C), each row a distribution."""
+    found = texts.astype(np.float64)
+    good = ((found >= 0) & (found <= 1)).all(axis=1)  # NaN is neither
+    good &= np.abs(found.sum(axis=1) - 1) <= _SUM_TOLERANCE
+    if not good.all():
+        first = int(np.flatnonzero(~good)[0])
+        listed = ", ".join(map(str, found[first].tolist()[:8]))
+        raise ValueError(
+            f"the probabilities of row {rows[first]} are {listed}; expected numbers from 0 to 1 "
+            "with the sum 1"
+        )
+    return found
+
+
+def _check_figures(
+    labels: NDArray[np.int64],
+    called: NDArray[np.int64],
+    metrics: SplitMetrics,
+    split: str,
+    whose: str,
+) -> None:
+    """Check that the counts by class and predicted class are those of the record."""
+    counts = Counter(zip(labels.tolist(), called.tolist(), strict=True))
+    expected = {
+        (label, answer): count
+        for label, row in enumerate(metrics.confusion)
+        for answer, count in enumerate(row)
+        if count
+    }
+    correct = int((labels == called).sum())
+    of_record = (metrics.n, metrics.correct, metrics.accuracy)
+    if counts != expected or of_record != (len(labels), correct, correct / len(labels)):
+        raise ValueError(
+            f"its {split} predictions{whose} do not match the metrics in {RECORD_FILE}: {correct} "
+            f"of {len(labels)} are correct; recorded: {metrics.correct} of {metrics.n}, accuracy "
+            f"{metrics.accuracy:.4f}, or another confusion matrix"
+        )

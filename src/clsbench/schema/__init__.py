@@ -1,0 +1,1 @@
+"""Plain structs: experiments, suites, options, records, jobs, read from and written to text."""

@@ -1,0 +1,329 @@
+"""What to run: the specification of an experiment, its text forms and its overrides.
+
+*What* to run stands here; *where and how* to run it (device, threads, assets …) in ``options.py``.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import tomli_w
+from msgspec import Meta
+
+from clsbench.errors import UsageError
+from clsbench.schema.convert import convert
+from clsbench.schema.decoding import DecodingError, decode_toml
+
+ComponentTable = dict[str, Any]
+"""A component by name with its options: ``{"name": "last-blocks", "n": 2}``."""
+
+
+SplitName = Literal["stratified", "predefined", "book", "book-ablation"]
+"""The ways to divide a corpus."""
+
+
+class SplitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the corpus is divided; the rest after train and validation is the test split.
+
+    If ``name`` is not set, the data set's default is filled in when the spec is resolved.
+    """
+
+    name: Annotated[
+        SplitName | None,
+        Meta(
+            description="stratified: each class divided by the shares; predefined: the corpus' own"
+            " test split, validation cut from its train; book: shuffle once, then cut;"
+            " book-ablation: shuffle twice (the bonus script) (default: the data set's)"
+        ),
+    ] = None
+    train: Annotated[float, Meta(gt=0, lt=1, description="share of the texts to train on")] = 0.7
+    validation: Annotated[float, Meta(gt=0, lt=1, description="share held out to watch")] = 0.1
+    seed: Annotated[
+        int, Meta(ge=0, le=2**32 - 1, description="seed of balancing and shuffling")
+    ] = 123
+
+
+class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How texts become splits and token rows.
+
+    If ``balance`` is not set, the data set's default is filled in when the spec is resolved.
+    """
+
+    split: SplitSettings = SplitSettings()
+    balance: Annotated[
+        bool | None,
+        Meta(
+            description="sample every class down to the size of the smallest (default: the data"
+            " set's)"
+        ),
+    ] = None
+    padding: Annotated[
+        Annotated[int, Meta(ge=1)] | Literal["longest-train", "context", "none"],
+        Meta(
+            description="pad and cut every text to the longest training text, to this many tokens,"
+            " to the backbone's context, or not at all (needs train.batch_size=1)"
+        ),
+    ] = "longest-train"
+    quoting: Annotated[
+        Literal["default", "none"],
+        Meta(description="quote characters in the file: pandas' default, or taken as they stand"),
+    ] = "default"
+
+
+class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The optimisation: AdamW on cross-entropy."""
+
+    epochs: Annotated[int, Meta(ge=1, description="passes over the training split")] = 5
+    batch_size: Annotated[int, Meta(ge=1, description="texts per batch")] = 8
+    lr: Annotated[float, Meta(gt=0, description="learning rate of AdamW")] = 5e-5
+    weight_decay: Annotated[float, Meta(ge=0, description="weight decay of AdamW")] = 0.1
+    accumulation: Annotated[int, Meta(ge=1, description="batches per optimiser step")] = 1
+    ignore_index: Annotated[
+        int,
+        Meta(
+            description="index of a class (from 0) whose texts are left out of training; negative:"
+            " none"
+        ),
+    ] = -100
+    eval_every: Annotated[
+        int, Meta(ge=1, description="batches between two evaluations of the loss")
+    ] = 50
+    eval_batches: Annotated[
+        int, Meta(ge=1, description="batches per evaluation while training")
+    ] = 5
+
+
+PublishedAccuracy = dict[
+    Annotated[str, Meta(pattern=r"^(train|validation|test)\Z")],
+    Annotated[float, Meta(ge=0, le=1)],
+]
+"""A fraction by split."""
+
+
+class PublishedFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Figures that somebody published for exactly this experiment, to set beside the measured.
+
+    Accuracies are fractions by split; ``losses`` are rows of step, train and validation loss.
+    """
+
+    source: str
+    conditions: str
+    accuracy: PublishedAccuracy
+    accuracy_before: PublishedAccuracy = {}
+    loss_before: dict[str, float] = {}
+    losses: tuple[tuple[int, float, float], ...] = ()
+
+
+class ExperimentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A whole experiment: one component per axis, the data's and the training's settings.
+
+    Components may be written ``"last-blocks:n=2"`` or as a table ``{name = "last-blocks", n = 2}``;
+    a resolved spec holds tables with every option written out.
+    """
+
+    name: Annotated[str, Meta(description="what the experiment is called")] = ""
+    description: str = ""
+    dataset: str | ComponentTable
+    backbone: str | ComponentTable
+    pooling: str | ComponentTable = "last-token"
+    head: str | ComponentTable = "linear"
+    freezing: str | ComponentTable = "last-blocks"
+    adapter: str | ComponentTable | None = None
+    baselines: tuple[str | ComponentTable, ...] = ("majority", "tfidf-logreg")
+    data: DataSettings = DataSettings()
+    train: TrainSettings = TrainSettings()
+    seed: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**32 - 1,
+            description="of a random backbone, of the head and of training; never of the split",
+        ),
+    ] = 123
+    published: PublishedFigures | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the result, seed included: all but names and published figures."""
+        tree = to_tree(self)
+        return {k: v for k, v in tree.items() if k not in ("name", "description", "published")}
+
+
+class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A freezing strategy and an adapter under one name.
+
+    ``--method lora`` stands for ``--freezing`` and ``--adapter`` together; a method without an
+    adapter removes that of the experiment. Specs and records hold only these two.
+    """
+
+    freezing: str | ComponentTable
+    adapter: str | ComponentTable | None = None
+    description: str = ""
+
+    def changes(self) -> dict[str, Any]:
+        """What the method changes in a spec."""
+        return {"freezing": self.freezing, "adapter": self.adapter or "none"}
+
+
+def fingerprint(value: Any) -> str:
+    """A short stable hash of plain values (64 bits, hexadecimal)."""
+    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()[:16]
+
+
+# --- components in text -----------------------------------------------------------------------
+
+
+def parse_component(text: str) -> ComponentTable:
+    """Read ``name:option=value,…``; an option that holds a comma stands in double quotes.
+
+    Raises:
+        UsageError: the text has another form.
+    """
+    name, _, rest = text.partition(":")
+    table: ComponentTable = {"name": name.strip()}
+    if not table["name"]:
+        raise UsageError(f"component {text!r} has no name; write name or name:option=value,…")
+    for part in _parts(text, rest):
+        option, equals, value = part.partition("=")
+        if not equals or not option.strip():
+            raise UsageError(
+                f"component {text!r}: {part!r} is no option=value pair; write name:option=value,… "
+                'and put an option that holds a comma in double quotes: name:"path=a,b.csv"'
+            )
+        if option.strip() in table:
+            raise UsageError(f"component {text!r} names the option {option.strip()!r} twice")
+        table[option.strip()] = value
+    return table
+
+
+def _parts(text: str, options: str) -> list[str]:
+    try:
+        return next(csv.reader([options], skipinitialspace=True), []) if options.strip() else []
+    except csv.Error as error:
+        raise UsageError(f"component {text[:200]!r} cannot be read: {error}") from None
+
+
+def format_component(table: ComponentTable) -> str:
+    """The inverse of :func:`parse_component`; an array or a table stands as in TOML."""
+
+    def part(option: str, value: Any) -> str:
+        text = f"{option}={value if isinstance(value, str) else inline_toml(value)}"
+        return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') else text
+
+    options = ",".join(part(k, v) for k, v in table.items() if k != "name" and v is not None)
+    return f"{table['name']}:{options}" if options else str(table["name"])
+
+
+def component_table(choice: str | ComponentTable) -> ComponentTable:
+    """A component in either text form as a table."""
+    return parse_component(choice) if isinstance(choice, str) else choice
+
+
+def inline_toml(value: Any) -> str:
+    """A plain value on one line, as TOML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        pairs = (f"{inline_toml(key)} = {inline_toml(each)}" for key, each in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(map(inline_toml, value)) + "]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value)
+
+
+# --- trees: plain nested dicts, as TOML has them -------------------------------------------------
+
+COMPONENT_KEYS = ("dataset", "backbone", "pooling", "head", "freezing", "adapter")
+"""The keys of a spec that hold one component each."""
+
+
+def to_tree(spec: ExperimentSpec) -> dict[str, Any]:
+    """The spec as plain values, components as tables, nothing that TOML could not hold."""
+    tree: dict[str, Any] = msgspec.to_builtins(spec)
+    for key in COMPONENT_KEYS:
+        if tree[key] is not None:
+            tree[key] = component_table(tree[key])
+    tree["baselines"] = [component_table(choice) for choice in tree["baselines"]]
+    plain: dict[str, Any] = _without_none(tree)
+    return plain
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    return [_without_none(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def from_tree(tree: Mapping[str, Any], source: str) -> ExperimentSpec:
+    """Validate plain values as a spec; ``source`` names where they come from in errors.
+
+    Raises:
+        UsageError: an unknown key, a wrong type, or a value out of range.
+    """
+    tree = dict(tree)
+    if isinstance(data := tree.get("data"), Mapping) and isinstance(data.get("split"), str):
+        tree["data"] = {**data, "split": parse_component(data["split"])}
+    return convert(tree, ExperimentSpec, source)
+
+
+def toml_tree(text: str, source: str) -> dict[str, Any]:
+    """The plain values of a TOML file.
+
+    Raises:
+        UsageError: with the offending line where the syntax is wrong.
+    """
+    try:
+        return decode_toml(text)
+    except DecodingError as error:
+        raise UsageError(f"{source} is not valid TOML: {error}") from None
+
+
+def parse_toml(text: str, source: str) -> ExperimentSpec:
+    """Read a spec from TOML.
+
+    Raises:
+        UsageError: with the offending line where the syntax is wrong.
+    """
+    tree = toml_tree(text, source)
+    return from_tree({"name": Path(source).stem, **tree}, source)
+
+
+def format_toml(spec: ExperimentSpec) -> str:
+    """The complete spec as TOML that :func:`parse_toml` reads back."""
+    return tomli_w.dumps(to_tree(spec))
+
+
+def override(spec: ExperimentSpec, changes: Mapping[str, Any]) -> ExperimentSpec:
+    """The spec with dotted keys set: ``{"train.lr": 1e-4, "freezing": "last-blocks:n=2"}``.
+
+    A component named anew starts from its own defaults, and then takes the options set for it, in
+    whatever order they stand; ``adapter=none`` removes the adapter.
+
+    Raises:
+        UsageError: an unknown key or a value that does not fit.
+    """
+    tree = to_tree(spec)
+    for key, value in sorted(changes.items(), key=lambda change: change[0].count(".")):
+        if key == "name" and isinstance(value, str) and not value.strip():
+            raise UsageError(f"name = {value!r}: an experiment's name cannot be empty")
+        *parents, last = key.split(".")
+        node = tree
+        for depth, parent in enumerate(parents):
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                whole = ".".join(parents[: depth + 1])
+                raise UsageError(f"{key} cannot be set: {whole} holds a value, not a table")
+        if key == "adapter" and value in ("none", None):
+            node.pop(last, None)
+        elif key in (*COMPONENT_KEYS, "data.split") and isinstance(value, str):
+            node[last] = parse_component(value)
+        else:
+            node[last] = value
+    return from_tree(tree, "the experiment with your changes")

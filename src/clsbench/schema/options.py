@@ -1,0 +1,143 @@
+"""Where and how to run: everything about a run that is not part of the experiment."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from clsbench.errors import UsageError
+from clsbench.schema.convert import convert
+
+DEFAULT_STORE = Path("runs")
+ENVIRONMENT = {"assets": "CLSBENCH_ASSETS", "out": "CLSBENCH_RUNS", "plugins": "CLSBENCH_PLUGINS"}
+"""The environment variables that stand in for what is not given."""
+
+
+SIZE_PATTERN = r"(?ai)^(0{1,18}|[0-9]{1,18}(\.[0-9]{1,18})? ?([kmgt]i?b?|b))\Z"
+"""A size in bytes: ``200MB``, ``1.5 gib``, ``0``; what has more digits means no size, and a number
+without a unit could mean any."""
+
+_A_SIZE = {"expected": "a size such as 200MB, 1.5GiB or 0"}
+_UNITS = ("", "k", "M", "G", "T")
+
+
+def size_bytes(text: str) -> int:
+    """The bytes of a size that matches :data:`SIZE_PATTERN`; ``MB`` is 10⁶, ``MiB`` 2²⁰ bytes."""
+    number, unit = re.fullmatch(r"([\d.]+) ?(.*?)b?", text.lower()).groups()  # type: ignore[union-attr]
+    base = 1024 if unit.endswith("i") else 1000
+    power = [known.lower() for known in _UNITS].index(unit.removesuffix("i"))
+    return int(float(number) * base**power)
+
+
+def size_text(size: int) -> str:
+    """A size as a user writes it, ``40 MB`` or ``1.5 GiB``; if it is a crooked one, about."""
+    for base, digits in ((1000, 4), (1024, 4), (1000, 3)):
+        power = max((p for p in range(len(_UNITS)) if size >= base**p), default=0)
+        number = size / base**power
+        binary = "i" if base == 1024 and power else ""
+        text = f"{number:.{digits}g}"
+        text = f"{number:.0f}" if "e" in text else text
+        if digits == 3 or number == float(text):
+            break
+    return f"{text} {_UNITS[power]}{binary}B"
+
+
+class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The circumstances of a run. The command line's options and their help derive from here."""
+
+    device: Annotated[
+        str,
+        Meta(
+            pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,4})?)\Z",
+            description="auto (the best there is), cpu, cuda, cuda:1 …, or mps",
+        ),
+    ] = "auto"
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp64"],
+        Meta(description="fp32; bf16 (autocast: faster on fitting hardware, not exact); fp64"),
+    ] = "fp32"
+    threads: (
+        Annotated[int, Meta(ge=1, description="CPU threads of torch (default: torch's choice)")]
+        | None
+    ) = None
+    deterministic: Annotated[
+        bool, Meta(description="ask torch for deterministic algorithms (CUDA: identical repeats)")
+    ] = False
+    plain: Annotated[
+        bool, Meta(description="take no shortcut: compute everything, every time (same results)")
+    ] = False
+    no_fast: Annotated[
+        tuple[Literal["prefix", "position", "packing"], ...],
+        Meta(
+            description="a shortcut not to take: prefix (compute what is frozen once), position "
+            "(compute the last block at the pooled position alone), packing (compute no padding)"
+        ),
+    ] = ()
+    cache_memory: (
+        Annotated[
+            str,
+            Meta(
+                pattern=SIZE_PATTERN,
+                extra=_A_SIZE,
+                description="memory for kept activations, as in 200MB (default: at most half of "
+                "what is free)",
+            ),
+        ]
+        | None
+    ) = None
+    cache_disk: Annotated[
+        str,
+        Meta(
+            pattern=SIZE_PATTERN,
+            extra=_A_SIZE,
+            description="disk for activations kept from run to run (the least recently used go "
+            "first), and for those of one run that memory has no room for; 0: nothing on disk, "
+            "they are computed again",
+        ),
+    ] = "8GB"
+    assets: (
+        Annotated[Path, Meta(description="a folder looked in first for data and weights")] | None
+    ) = None
+    offline: Annotated[
+        bool,
+        Meta(description="never touch the network; embedded stand-ins replace what is missing"),
+    ] = False
+    out: Annotated[Path, Meta(description="the store of runs")] = DEFAULT_STORE
+    plugins: Annotated[
+        tuple[str, ...], Meta(description="plugin files or modules that are not installed")
+    ] = ()
+
+
+def plain_options(options: RunOptions) -> dict[str, Any]:
+    """The options as plain values that JSON can hold; :func:`options_from` reads them back."""
+    plain: dict[str, Any] = msgspec.to_builtins(options, enc_hook=str)
+    return plain
+
+
+def options_from(plain: Mapping[str, Any]) -> RunOptions:
+    """Options from :func:`plain_options`, whatever the environment says."""
+    return msgspec.convert(dict(plain), RunOptions, dec_hook=lambda kind, value: kind(value))
+
+
+def default_options(given: Mapping[str, Any]) -> RunOptions:
+    """Options from plain values; what is not given comes from :data:`ENVIRONMENT`.
+
+    Raises:
+        UsageError: a value does not fit.
+    """
+    values = dict(given)
+    for key, variable in ENVIRONMENT.items():
+        text = os.environ.get(variable)
+        if key not in values and text:
+            values[key] = text.split(os.pathsep) if key == "plugins" else text
+        if key in ("assets", "out") and key in values:
+            if not str(values[key]).strip():
+                raise UsageError(f"{key} = {str(values[key])!r}: name a folder ('.' is this one)")
+            values[key] = Path(values[key])
+    return convert(values, RunOptions, "the run's options")

@@ -1,0 +1,295 @@
+"""The record of one run: what was done, under which circumstances, and what came of it.
+
+Accuracies are fractions, losses mean cross-entropy in nats, times seconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from clsbench.errors import ClsbenchError
+from clsbench.schema.experiment import PublishedFigures
+
+SCHEMA_VERSION = 1
+
+NEW_STAGES = ("pooling", "adapter", "head")
+"""The stages of a classifier, besides those of its backbone, whose parameters are new."""
+
+
+class Shortcut(msgspec.Struct, frozen=True, kw_only=True):
+    """A way to compute less for the same result: what it does in this run, or why it cannot."""
+
+    name: str
+    taken: bool
+    detail: str
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds by phase, as far as they grow with the work; loading and plots come on top."""
+
+    prefix_seconds: float
+    training_seconds: float
+    evaluation_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return self.prefix_seconds + self.training_seconds + self.evaluation_seconds
+
+
+class StandIn(msgspec.Struct, frozen=True, kw_only=True):
+    """An embedded component that took the place of one whose assets were not at hand."""
+
+    axis: str
+    replaced: str
+    by: str
+    reason: str
+
+
+class StageParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """Parameter counts of one stage of the classifier."""
+
+    stage: str
+    total: int
+    trainable: int
+
+
+class ParameterCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Parameter counts; ``trainable`` counts those that train in any epoch."""
+
+    total: int
+    trainable: int
+    stages: tuple[StageParameters, ...]
+    trainable_by_epoch: tuple[int, ...] = ()
+
+    @property
+    def trained_stages(self) -> tuple[str, ...]:
+        """The stages with a parameter that trains in some epoch."""
+        return tuple(stage.stage for stage in self.stages if stage.trainable)
+
+
+class Leaked(msgspec.Struct, frozen=True, kw_only=True):
+    """How many texts of a split stand word for word in the training split."""
+
+    validation: int
+    test: int
+
+
+class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the run saw of its data. Lengths in tokens.
+
+    ``dropped`` counts by class the texts that ``data.balance`` left out of every split.
+    ``sha256`` is a hash of all splits including the texts' places in the corpus; ``texts_sha256``
+    holds for each split a hash of its texts and classes only (empty in older records).
+    """
+
+    class_names: tuple[str, ...]
+    sizes: dict[str, int]
+    class_counts: dict[str, dict[str, int]]
+    batches: dict[str, int]
+    max_length: int
+    padding_fraction: float
+    truncated: dict[str, int]
+    leaked: Leaked
+    sha256: str
+    corpus_texts: int
+    dropped: dict[str, int] = {}
+    texts_sha256: dict[str, str] = {}
+
+
+class StepEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One evaluation point: mean loss over a few batches, after the batch numbered ``step``."""
+
+    step: int
+    epoch: int
+    examples_seen: int
+    train_loss: float
+    validation_loss: float
+    seconds: float
+
+
+class EpochEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """The accuracies over a few batches at the end of an epoch (counted from 1)."""
+
+    epoch: int
+    examples_seen: int
+    train_accuracy: float
+    validation_accuracy: float
+    trainable_parameters: int
+    seconds: float
+
+
+class BeforeTraining(msgspec.Struct, frozen=True, kw_only=True):
+    """The untrained classifier by split: accuracy and mean loss over a few batches each."""
+
+    accuracy: dict[str, float]
+    loss: dict[str, float]
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """The course of training: what was before it, one entry per evaluation point and per epoch."""
+
+    before: BeforeTraining | None = None
+    steps: tuple[StepEntry, ...] = ()
+    epochs: tuple[EpochEntry, ...] = ()
+
+
+class SplitMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """A classifier's figures on one whole split of ``n`` texts.
+
+    ``interval`` is Wilson's 95 % interval of the accuracy; ``confusion[i][j]`` counts texts of
+    class i called j. ``loss``, the expected calibration error ``ece`` and the Brier score are
+    ``None`` for a baseline, which gives no probabilities. ``without_leaked`` holds the same figures
+    on the texts that do not stand in the training split, where any do.
+    """
+
+    n: int
+    correct: int
+    accuracy: float
+    interval: tuple[float, float]
+    macro_f1: float
+    confusion: tuple[tuple[int, ...], ...]
+    loss: float | None = None
+    ece: float | None = None
+    brier: float | None = None
+    without_leaked: SplitMetrics | None = None
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures on all three splits."""
+
+    train: SplitMetrics
+    validation: SplitMetrics
+    test: SplitMetrics
+
+
+class BaselineResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A baseline on the same splits; ``title`` is its name in reports."""
+
+    component: str
+    metrics: Metrics
+    seconds: float
+    title: str = ""
+
+
+class Throughput(msgspec.Struct, frozen=True, kw_only=True):
+    """Training throughput, evaluations not counted; tokens are real ones, padding apart."""
+
+    examples_per_second: float
+    real_tokens_per_second: float
+    padded_tokens_per_second: float
+
+
+class KeptActivations(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the frozen prefix: distinct texts, and where their activations came from.
+
+    ``computed`` went through the prefix in this run, ``continued`` of them, then or once more, only
+    through its end, from what was kept at an earlier stage; ``found`` lay in the cache of earlier
+    runs; ``recomputed`` counts how often a text went through it again because it could not be kept.
+    """
+
+    texts: int
+    distinct: int
+    computed: int
+    found: int
+    continued: int = 0
+    recomputed: int
+    memory_bytes: int
+    disk_bytes: int
+
+
+class FastPath(msgspec.Struct, frozen=True, kw_only=True):
+    """Every shortcut, taken or not, and what was kept (``None`` before the run, or if nothing)."""
+
+    shortcuts: tuple[Shortcut, ...]
+    kept: KeptActivations | None = None
+
+
+class ComponentIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a component of this run comes from, and what determines its behaviour besides options.
+
+    ``source_sha256`` is a hash of its source and of the plugin's own modules that it imports; it is
+    set if the version does not identify the code: for plugins named by file or module (which have
+    no version) and editable installs. ``libraries`` maps its declared libraries to their installed
+    versions; ``files`` maps the options' texts that name files to the hashes of these files.
+    """
+
+    axis: str
+    component: str
+    distribution: str
+    version: str | None
+    source_sha256: str | None = None
+    libraries: dict[str, str] = {}
+    files: dict[str, str] = {}
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """The circumstances of a run."""
+
+    device: str
+    device_name: str
+    precision: str
+    threads: int
+    deterministic: bool
+    clsbench: str
+    python: str
+    torch: str
+    platform: str
+    cpu: str
+    cpu_count: int
+    memory_bytes: int
+    gpus: tuple[str, ...] = ()
+    cuda: str | None = None
+    git_commit: str | None = None
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about one run.
+
+    ``status`` is ``finished``, ``interrupted``, ``failed`` or ``planned`` (a dry run). Runs with
+    equal ``fingerprint`` did the same experiment; with equal ``run_key`` also on the same kind of
+    device, in the same precision, with the same seed. ``precision_deviation`` is the largest
+    difference of a batch's loss from that in fp32, before training, where bf16 was asked for.
+    ``files_sha256`` holds the hashes of the files beside the record that are read again. Relative
+    paths in ``spec`` start in ``working_directory``.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    status: str
+    experiment: str
+    fingerprint: str
+    run_key: str
+    created: str
+    spec: dict[str, Any]
+    spec_fingerprint: str
+    modified: bool
+    published: PublishedFigures | None = None
+    stand_ins: tuple[StandIn, ...]
+    plugins: tuple[ComponentIdentity, ...]
+    environment: Environment
+    data: DataFacts | None = None
+    parameters: ParameterCounts | None = None
+    memory_bytes_expected: int | None = None
+    peak_memory_bytes: int | None = None
+    assets: dict[str, str] = {}
+    history: History | None = None
+    metrics: Metrics | None = None
+    baselines: tuple[BaselineResult, ...] = ()
+    phases_seconds: dict[str, float] = {}
+    throughput: Throughput | None = None
+    fast_path: FastPath | None = None
+    precision_deviation: float | None = None
+    files_sha256: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
+    working_directory: str | None = None
+    error: str | None = None
+
+
+class RunNotStoredError(ClsbenchError):
+    """A run ended and could not be stored. ``record`` holds all that it measured."""
+
+    def __init__(self, reason: str, record: RunRecord) -> None:
+        super().__init__(reason)
+        self.record = record

@@ -1,0 +1,201 @@
+"""Which experiments to run together: a named list of rows that differ from a base.
+
+A row is nothing but changes to a spec, such as ``clsbench run`` takes them; rows that come to the
+same experiment share its record.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from clsbench.errors import UsageError
+from clsbench.schema.convert import convert
+from clsbench.schema.experiment import (
+    PublishedAccuracy,
+    fingerprint,
+    format_component,
+    inline_toml,
+    toml_tree,
+)
+
+Change = Any
+"""The value of a dotted key: plain, or a component as text or table."""
+
+
+class PublishedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What somebody published for a row: accuracies as fractions by split, and how long it took.
+
+    ``remark`` says what is odd about the figures.
+    """
+
+    accuracy: PublishedAccuracy
+    minutes: Annotated[float, Meta(ge=0)] | None = None
+    remark: str = ""
+
+
+class SuiteRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One row: how it differs from the base, by dotted key (``{"train.lr": 1e-4}``)."""
+
+    label: Annotated[
+        str, Meta(pattern=r"^[^\s,]+\Z", description="how --rows names it; no spaces, no commas")
+    ]
+    title: str = ""
+    changes: dict[str, Change] = {}
+    published: PublishedRow | None = None
+
+
+class SuiteSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Experiments that differ from a base: a registered experiment's name, or a TOML file of one.
+
+    ``changes`` hold for every row, below the row's own. ``source`` and ``conditions`` say where
+    published figures come from, and how they were measured.
+    """
+
+    base: str
+    rows: Annotated[tuple[SuiteRow, ...], Meta(min_length=1)]
+    name: str = ""
+    description: str = ""
+    changes: dict[str, Change] = {}
+    source: str = ""
+    conditions: str = ""
+
+    def changes_of(self, row: SuiteRow, for_all: Mapping[str, Change]) -> dict[str, Change]:
+        """What ``row`` changes in the base where the user changes ``for_all``.
+
+        The row's own changes come last. A component that the row names anew takes none of the
+        options that others set for the one it replaces.
+        """
+        merged: dict[str, Change] = {}
+        for changes in (self.changes, for_all, row.changes):
+            merged = with_changes(merged, changes)
+        return merged
+
+    def chosen(self, text: str) -> tuple[SuiteRow, ...]:
+        """The rows that ``text`` names, in the suite's order: ``1-5,10``, or labels.
+
+        Raises:
+            UsageError: there is no such row.
+        """
+        labels = [row.label for row in self.rows]
+        wanted: set[str] = set()
+        for part in filter(None, (piece.strip() for piece in text.split(","))):
+            first, dash, last = part.partition("-")
+            if part in labels:
+                wanted.add(part)
+            elif dash and first in labels and last in labels:
+                between = labels[labels.index(first) : labels.index(last) + 1]
+                if not between:
+                    raise UsageError(f"--rows {part}: {first} stands behind {last}")
+                wanted.update(between)
+            else:
+                raise UsageError(
+                    f"the suite {self.name or 'here'} has no row {part!r}; its rows are "
+                    + ", ".join(labels)
+                )
+        if not wanted:
+            raise UsageError(f"--rows {text!r} names no row; write --rows 1-5,10")
+        return tuple(row for row in self.rows if row.label in wanted)
+
+
+def with_changes(before: Mapping[str, Change], later: Mapping[str, Change]) -> dict[str, Change]:
+    """Both sets of changes in one, the later ones on top."""
+    merged = {
+        key: value
+        for key, value in before.items()
+        if not any(key == new or key.startswith(f"{new}.") for new in later)
+    }
+    return {**merged, **later}
+
+
+def check_suite(suite: SuiteSpec, where: str) -> None:
+    """Refuse what no run could make sense of.
+
+    Raises:
+        UsageError: two rows have one label, a row is but another seed, the name cannot name a
+            file, or a published figure is impossible.
+    """
+    convert(msgspec.to_builtins(suite), SuiteSpec, where)  # a class checks nothing by itself
+    if set(suite.name) & set("/\\:") or suite.name.startswith(".") or not suite.name.isprintable():
+        raise UsageError(
+            f"{where}: the name {suite.name!r} is to name a file; write letters, digits, - and _"
+        )
+    seen: set[str] = set()
+    for row in suite.rows:
+        if row.label in seen:
+            raise UsageError(f"{where}: two rows are called {row.label!r}")
+        if "seed" in row.changes:
+            raise UsageError(
+                f"{where}: row {row.label} changes the seed, and rows are told apart by what they "
+                "are: --seeds 1,2,3 runs every row with these"
+            )
+        seen.add(row.label)
+
+
+def parse_suite(text: str, source: str) -> SuiteSpec:
+    """Read a suite from TOML: ``base``, ``[[rows]]`` with ``label`` and ``changes``.
+
+    A row without a label is called by its number, one without a title by its changes.
+
+    Raises:
+        UsageError: it is no TOML, or no suite.
+    """
+    tree = toml_tree(text, source)
+    rows = tree.get("rows")
+    if not isinstance(rows, list):
+        raise UsageError(f"{source}: a suite has rows; write [[rows]] with changes = {{…}}")
+    tree["rows"] = [
+        {"label": str(number), "title": _title(row.get("changes", {})), **row}
+        if isinstance(row, Mapping)
+        else row
+        for number, row in enumerate(rows, 1)
+    ]
+    suite = convert({"name": Path(source).stem, **tree}, SuiteSpec, source)
+    check_suite(suite, source)
+    return suite
+
+
+def sweep(base: str, axes: Sequence[tuple[str, Sequence[Change]]], name: str = "") -> SuiteSpec:
+    """Every combination of the values of ``axes``, each one row.
+
+    Raises:
+        UsageError: an axis is named twice, has no values, or is the seed.
+    """
+    keys = [key for key, _ in axes]
+    for key, values in axes:
+        if keys.count(key) > 1:
+            raise UsageError(f"--sweep {key}=… is given twice; name all values in one")
+        if not values:
+            raise UsageError(f"--sweep {key}= names no values; write --sweep {key}=A,B")
+        if key == "seed":
+            raise UsageError("--sweep seed=…: seeds are no rows; write --seeds 1,2,3")
+    rows = []
+    for number, values in enumerate(itertools.product(*(values for _, values in axes)), 1):
+        changes = dict(zip(keys, values, strict=True))
+        rows.append(SuiteRow(label=str(number), title=_title(changes), changes=changes))
+    # Other values, or another file of the same name, make another suite.
+    digest = fingerprint([base, [(key, list(map(_text, values))) for key, values in axes]])[:6]
+    return SuiteSpec(
+        name=name or "-".join([Path(base).stem, "by", *keys, digest]),
+        description=" × ".join(f"{key} ({len(values)})" for key, values in axes),
+        base=base,
+        rows=tuple(rows),
+    )
+
+
+def _title(changes: object) -> str:
+    """``freezing=all, train.lr=1e-4``; ``base`` for a row that changes nothing."""
+    if not isinstance(changes, Mapping):  # converting refuses it
+        return ""
+    return ", ".join(f"{key}={_text(value)}" for key, value in changes.items()) or "base"
+
+
+def _text(value: Change) -> str:
+    if isinstance(value, Mapping) and isinstance(value.get("name"), str):
+        return format_component(dict(value))
+    return value if isinstance(value, str) else inline_toml(value)

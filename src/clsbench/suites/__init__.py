@@ -1,0 +1,1 @@
+"""Many experiments that share what they can."""

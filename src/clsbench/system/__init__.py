@@ -1,0 +1,1 @@
+"""The machine underneath: device and threads, files, random number generators."""

@@ -1,0 +1,34 @@
+"""The machine's limits, measured."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fake_clock import Clock, ScriptedWatch
+
+from clsbench.bench.machine_peak import LimitsMeter, shortest
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
+def test_the_best_of_several_measurements_is_kept(precision: str) -> None:
+    meter = LimitsMeter(CPU, precision, matrix_side=128, copied_bytes=10**6, seconds=0.01)
+    meter.measure()
+    first = meter.best()
+    meter.measure()
+    second = meter.best()
+    assert 0 < first.flops_per_second <= second.flops_per_second
+    assert 0 < first.bytes_per_second <= second.bytes_per_second
+    assert second.foreign_cores <= first.foreign_cores
+
+
+def test_the_shortest_of_many_calls() -> None:
+    clock = Clock()
+    times = iter([0.001, 0.03, 0.02, 0.002, 0.02])
+
+    def call() -> None:
+        clock.now_seconds += next(times, 0.01)
+
+    found = shortest(call, 0.1, ScriptedWatch(clock), clock)
+    assert found == pytest.approx(0.002), "the first call warms up"

@@ -1,0 +1,89 @@
+"""Stopwatches, on a clock that is known, a device that works behind one's back, and real sleeps."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from clsbench.bench.stopwatch import (
+    HostStopwatch,
+    QueueStopwatch,
+    UnsynchronisedError,
+    stopwatch,
+)
+
+
+class Device:
+    """A device with a queue: launching work takes no time, waiting for it does."""
+
+    def __init__(self) -> None:
+        self.now_seconds = 100.0
+        self._free_at_seconds = 0.0
+
+    def launch(self, seconds: float) -> None:
+        """Have the device work for so long, behind whatever it has to do."""
+        self._free_at_seconds = max(self._free_at_seconds, self.now_seconds) + seconds
+
+    def synchronise(self) -> None:
+        """Wait until it has done all."""
+        self.now_seconds = max(self.now_seconds, self._free_at_seconds)
+
+    def clock(self) -> float:
+        """The time on the host."""
+        return self.now_seconds
+
+
+def test_calls_in_a_row_are_added_up() -> None:
+    device = Device()
+
+    def work() -> None:
+        device.launch(0.25)
+        device.synchronise()
+
+    assert HostStopwatch(device.clock).seconds(work, 4) == pytest.approx(1.0)
+    assert QueueStopwatch(device.synchronise, device.clock).seconds(work, 4) == pytest.approx(1.0)
+
+
+def test_work_from_before_does_not_count() -> None:
+    device = Device()
+    device.launch(3.0)
+    watch = QueueStopwatch(device.synchronise, device.clock)
+    assert watch.seconds(device.synchronise, 1) == 0.0
+
+
+def test_a_backward_pass_that_nobody_waited_for_is_caught() -> None:
+    device = Device()
+
+    def forward_and_backward() -> None:
+        device.launch(0.1)
+        device.synchronise()  # the loss is looked at
+        device.launch(0.2)  # nobody waits for the gradients
+
+    watch = QueueStopwatch(device.synchronise, device.clock)
+    with pytest.raises(UnsynchronisedError, match="must end by synchronising"):
+        watch.seconds(forward_and_backward, 1)
+
+
+def test_stopwatch_sleep_is_never_measured_as_shorter() -> None:
+    for watch in (HostStopwatch(), QueueStopwatch(lambda: None), stopwatch(torch.device("cpu"))):
+        assert watch.seconds(lambda: time.sleep(0.02), 3) >= 0.06
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+def test_a_kernel_of_known_cost_and_one_that_nobody_waited_for() -> None:
+    device = torch.device("cuda")
+    watch = stopwatch(device)
+    cycles = 20_000_000
+
+    def spin(times: int) -> None:
+        for _ in range(times):
+            torch.cuda._sleep(cycles)
+        torch.cuda.synchronize()
+
+    once, thrice = (min(watch.seconds(lambda n=n: spin(n), 1) for _ in range(5)) for n in (1, 3))
+    assert thrice == pytest.approx(3 * once, rel=0.05)
+    with pytest.raises(UnsynchronisedError):
+        watch.seconds(lambda: torch.cuda._sleep(cycles), 1)

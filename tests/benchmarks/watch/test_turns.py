@@ -1,0 +1,183 @@
+"""Turns, given to real processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pytest
+from benchmarks.watch.turns import Turns
+
+BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
+
+TAKES_TURNS = """
+import json, sys, time
+from turn import Turn
+
+address, file, name, plan = sys.argv[1:]
+plan = json.loads(plan)
+turn = Turn(address)
+turn.will([each["benchmark"] for each in plan])
+
+def note(*words):
+    with open(file, "a") as notes:
+        notes.write(json.dumps(words) + "\\n")
+
+for each in plan:
+    if each["skipped"]:
+        continue
+    time.sleep(each["prepares"])
+    try:
+        with turn.at(each["benchmark"], each["seconds"]) as agreed:
+            note(name, "agrees", each["benchmark"], agreed)
+            for number in range(each["rounds"]):
+                time.sleep(each["prepares"])
+                turn.begin()
+                note(name, "begins", each["benchmark"])
+                time.sleep(0.005)
+                if each["fails"]:
+                    raise RuntimeError
+                note(name, "ends", each["benchmark"])
+                turn.end()
+                if each["dies"]:
+                    sys.exit(3)
+    except RuntimeError:
+        note(name, "ends", each["benchmark"])
+    note(name, "leaves", each["benchmark"])
+"""
+
+
+class Timed(msgspec.Struct, kw_only=True):
+    """What a process does at a benchmark: ``prepares`` are seconds before each round."""
+
+    benchmark: str = "x"
+    rounds: int = 4
+    seconds: float = 0.01
+    prepares: float = 0.0
+    skipped: bool = False
+    fails: bool = False
+    dies: bool = False
+
+
+class Note(NamedTuple):
+    """What a process noted."""
+
+    name: str
+    what: str
+    benchmark: str
+    agreed: float = 0.0
+
+
+def take_turns(file: Path, **plans: list[Timed]) -> list[Note]:
+    """What the processes noted, by name of each what it times."""
+    with closing(Turns()) as turns:
+        running = [
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    "-c",
+                    TAKES_TURNS,
+                    turns.address,
+                    file,
+                    name,
+                    msgspec.json.encode(plan).decode(),
+                ],
+                cwd=BENCHMARKS,
+                env={"PYTHONPATH": str(BENCHMARKS)},
+            )
+            for name, plan in plans.items()
+        ]
+        try:
+            turns.attend(running)
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+    notes = [Note(*json.loads(line)) for line in file.read_text().splitlines()]
+    timed = [note for note in notes if note.what in ("begins", "ends")]
+    for begin, end in zip(timed[::2], timed[1::2], strict=False):
+        assert begin._replace(what="ends") == end, "rounds never overlap"
+    return notes
+
+
+def rounds(notes: list[Note], benchmark: str = "x") -> str:
+    """Who timed its rounds, in order."""
+    return "".join(n.name for n in notes if (n.what, n.benchmark) == ("begins", benchmark))
+
+
+def test_rounds_alternate_however_long_each_side_prepares(tmp_path: Path) -> None:
+    notes = take_turns(tmp_path / "notes", a=[Timed(rounds=6)], b=[Timed(rounds=6, prepares=0.02)])
+    assert rounds(notes) in ("ab" * 6, "ba" * 6)
+
+
+def test_three_go_round(tmp_path: Path) -> None:
+    order = rounds(take_turns(tmp_path / "notes", a=[Timed()], b=[Timed()], c=[Timed()]))
+    assert len(set(order[:3])) == 3
+    assert order == order[:3] * 4
+
+
+def test_all_reckon_with_the_shortest_time(tmp_path: Path) -> None:
+    notes = take_turns(tmp_path / "notes", a=[Timed(seconds=0.02)], b=[Timed(seconds=0.03)])
+    assert [note.agreed for note in notes if note.what == "agrees"] == [0.02, 0.02]
+
+
+def test_who_is_left_goes_on_and_nobody_leaves_before(tmp_path: Path) -> None:
+    """What follows a benchmark would disturb the others' last rounds."""
+    notes = take_turns(tmp_path / "notes", a=[Timed(rounds=5)], b=[Timed(rounds=2)])
+    assert sorted(rounds(notes)) == list("aaaaabb")
+    last = max(place for place, note in enumerate(notes) if note.what == "ends")
+    assert [note.what for note in notes[last + 1 :]] == ["leaves", "leaves"]
+
+
+@pytest.mark.parametrize("skipped", [False, True])
+def test_what_one_side_lacks_shifts_nothing(tmp_path: Path, skipped: bool) -> None:
+    """It has not got it, or skips it only when it comes there."""
+    lacking = [Timed(benchmark=name) for name in "xz"]
+    if skipped:
+        lacking.insert(1, Timed(benchmark="y", skipped=True))
+    whole = [Timed(benchmark=name) for name in "xyz"]
+    notes = take_turns(tmp_path / "notes", a=lacking, b=whole)
+    for name in "xz":
+        assert rounds(notes, name) in ("ab" * 4, "ba" * 4)
+    assert rounds(notes, "y") == "bbbb"
+
+
+def test_each_may_have_something_of_its_own(tmp_path: Path) -> None:
+    a = [Timed(benchmark=name) for name in ("mine", "x")]
+    b = [Timed(benchmark=name) for name in ("x", "yours")]
+    notes = take_turns(tmp_path / "notes", a=a, b=b)
+    assert (rounds(notes, "mine"), rounds(notes, "yours")) == ("aaaa", "bbbb")
+    assert rounds(notes) in ("ab" * 4, "ba" * 4)
+
+
+def test_another_order_does_not_stop_them(tmp_path: Path) -> None:
+    notes = take_turns(
+        tmp_path / "notes",
+        a=[Timed(benchmark=name) for name in "xy"],
+        b=[Timed(benchmark=name) for name in "yx"],
+    )
+    assert [sorted(rounds(notes, name)) for name in "xy"] == [list("aaaabbbb")] * 2
+
+
+def test_a_call_that_fails_in_its_round_keeps_nobody_waiting(tmp_path: Path) -> None:
+    a = [Timed(benchmark="x", fails=True), Timed(benchmark="y")]
+    b = [Timed(benchmark="x"), Timed(benchmark="y")]
+    notes = take_turns(tmp_path / "notes", a=a, b=b)
+    assert rounds(notes, "x").count("b") == 4
+    assert rounds(notes, "y") in ("ab" * 4, "ba" * 4)
+
+
+def test_where_one_fails_nobody_waits_for_the_others(tmp_path: Path) -> None:
+    order = rounds(take_turns(tmp_path / "notes", a=[Timed(rounds=1000)], b=[Timed(dies=True)]))
+    assert order.count("b") == 1
+    assert order.count("a") < 1000
+
+
+def test_a_process_that_never_asks_keeps_nobody_waiting_once_it_has_ended(tmp_path: Path) -> None:
+    notes = take_turns(tmp_path / "notes", a=[Timed(rounds=2)], b=[])
+    assert rounds(notes) == "aa"

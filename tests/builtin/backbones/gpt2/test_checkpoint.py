@@ -1,0 +1,426 @@
+"""Whatever is wrong with a checkpoint is said; nothing wrong gets through."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from gpt2_checkpoints import (
+    MINIATURES,
+    hub_tensors,
+    language_model,
+    tensor_shapes,
+    write_zeros,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from clsbench import AssetError, UsageError
+from clsbench.builtin.backbones.gpt2 import GPT2
+from clsbench.builtin.backbones.gpt2.checkpoint import load, read_shape
+from clsbench.builtin.backbones.gpt2.config import CheckpointError, read_config, unused_tokens
+from clsbench.builtin.backbones.gpt2.shape import SHAPES
+
+SHAPE = MINIATURES["small"]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A good checkpoint directory."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    language_model(SHAPE).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def checkpoint(saved: Path, tmp_path: Path) -> Path:
+    """A copy of it to spoil."""
+    return Path(shutil.copytree(saved, tmp_path / "checkpoint"))
+
+
+def edit_config(checkpoint: Path, **changes: Any) -> None:
+    path = checkpoint / "config.json"
+    config = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(config))
+
+
+def edit_tensors(checkpoint: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    path = checkpoint / "model.safetensors"
+    tensors = load_file(path)
+    edit(tensors)
+    save_file(tensors, path)
+
+
+def assert_refused(path: Path | str, *parts: str) -> None:
+    """Refused early, by each method that a run calls before it trains, in the same words."""
+    backbone = GPT2(weights=str(path))
+    messages = set()
+    for method in (backbone.user_files, backbone.hidden_size, backbone.describe):
+        with pytest.raises(UsageError) as caught:
+            method()
+        messages.add(str(caught.value))
+        assert caught.value.exit_code == 2
+    with pytest.raises(UsageError) as caught:
+        backbone.build({})
+    (message,) = messages | {str(caught.value)}
+    assert str(path) in message
+    for part in parts:
+        assert part in message, message
+
+
+# --- what is passed over --------------------------------------------------------------------------
+
+
+def test_checkpoint_with_its_own_head_and_tokens_warns(checkpoint: Path) -> None:
+    edit_tensors(checkpoint, lambda t: t.update({"score.weight": torch.zeros(3, 48)}))
+    edit_config(checkpoint, pad_token_id=7)
+    head, padding = GPT2(weights=str(checkpoint)).user_file_warnings()
+    assert "classification head (score.weight) is not used" in head
+    assert "pad_token_id = 7) is not used: texts are padded with" in padding
+    edit_config(checkpoint, pad_token_id=None, vocab_size=50260)
+    (tokens,) = unused_tokens(checkpoint / "config.json")
+    assert "its tokens beyond GPT-2's 50,257 (config.json: vocab_size = 50260) are not" in tokens
+
+
+@pytest.mark.parametrize("padding", [None, 50256])
+def test_checkpoint_of_a_language_model_with_the_usual_padding_does_not_warn(
+    checkpoint: Path, padding: int | None
+) -> None:
+    edit_config(checkpoint, pad_token_id=padding)
+    edit_tensors(checkpoint, lambda t: t.update({"lm_head.weight": torch.zeros(211, 48)}))
+    assert GPT2(weights=str(checkpoint)).user_file_warnings() == ()
+    assert GPT2().user_file_warnings() == GPT2(weights="random").user_file_warnings() == ()
+
+
+# --- what is accepted -----------------------------------------------------------------------------
+
+
+def test_a_good_checkpoint_names_its_files_and_sizes(saved: Path) -> None:
+    backbone = GPT2(weights=str(saved))
+    assert backbone.user_files() == (saved / "config.json", saved / "model.safetensors")
+    assert backbone.hidden_size() == SHAPE.width
+    assert backbone.context_length() == SHAPE.context_length
+    assert backbone.user_file_warnings() == ()
+    assert backbone.stand_in() is None
+    described = {p.name: p.shape for p in backbone.describe()}
+    built = {name: tuple(p.shape) for name, p in backbone.build({}).named_parameters()}
+    assert described == built
+
+
+@pytest.mark.parametrize("size", SHAPES)
+def test_a_single_file_is_recognised_by_its_shapes(size: str, tmp_path: Path) -> None:
+    path = tmp_path / "anything.safetensors"
+    write_zeros(path, tensor_shapes(SHAPES[size]))
+    backbone = GPT2(weights=str(path))
+    assert backbone.user_files() == (path,)
+    assert backbone.hidden_size() == SHAPES[size].width
+    assert len(backbone.describe()) == 16 * SHAPES[size].blocks + 4
+
+
+def test_another_size_than_the_files_is_refused_and_the_default_asks_for_none(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "medium.safetensors"
+    write_zeros(path, tensor_shapes(SHAPES["medium"]))
+    assert GPT2(weights=str(path)).hidden_size() == 1024
+    assert GPT2(weights=str(path), size="medium").hidden_size() == 1024
+    with pytest.raises(UsageError, match=r"size=xl was asked for, but .* 24 blocks of width 1024"):
+        GPT2(weights=str(path), size="xl").hidden_size()
+
+
+def test_a_home_directory_is_expanded(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(saved.parent))
+    assert GPT2(weights=f"~/{saved.name}").hidden_size() == SHAPE.width
+
+
+def test_dropout_in_the_config_has_no_part(checkpoint: Path) -> None:
+    edit_config(checkpoint, attn_pdrop=0.1, resid_pdrop=0.5, embd_pdrop=0.3)
+    module = GPT2(weights=str(checkpoint)).build({})
+    assert not [m for m in module.modules() if isinstance(m, torch.nn.Dropout)]
+
+
+@pytest.mark.parametrize("activation", ["gelu_new", "gelu_pytorch_tanh"])
+def test_both_names_of_the_tanh_form_are_accepted(activation: str, checkpoint: Path) -> None:
+    edit_config(checkpoint, activation_function=activation, n_inner=4 * SHAPE.width)
+    assert GPT2(weights=str(checkpoint)).hidden_size() == SHAPE.width
+
+
+# --- what is not there or no checkpoint -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("weights", "parts"),
+    [
+        ("nowhere/at-all", ["no such file or directory"]),
+        ("pretraned", ["did you mean 'pretrained'?"]),
+        ("Random", ["did you mean 'random'?"]),
+        ("~nobody-of-that-name/gpt2", ["no such file or directory"]),
+        ("null\0byte", []),
+        ("long" * 2000, []),
+    ],
+)
+def test_no_such_path(weights: str, parts: list[str]) -> None:
+    assert_refused(weights, *parts)
+
+
+def test_a_directory_without_config(checkpoint: Path) -> None:
+    (checkpoint / "config.json").unlink()
+    assert_refused(checkpoint, "has no config.json")
+
+
+def test_a_directory_without_weights(checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").unlink()
+    assert_refused(checkpoint, "neither model.safetensors nor model.safetensors.index.json")
+
+
+def test_a_directory_with_pickled_weights_alone(checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").unlink()
+    torch.save({}, checkpoint / "pytorch_model.bin")
+    assert_refused(checkpoint, "pytorch_model.bin", "only safetensors is read", "save_pretrained")
+    assert_refused(checkpoint / "pytorch_model.bin", "is a pickled PyTorch file", "save_pretrained")
+
+
+@pytest.mark.parametrize("content", [b"Not safetensors at all, you see", b"\0" * 64])
+def test_not_safetensors(content: bytes, checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").write_bytes(content)
+    assert_refused(checkpoint, "model.safetensors", "is no safetensors file")
+
+
+def test_a_json_file_named_in_place_of_its_directory(checkpoint: Path) -> None:
+    assert_refused(checkpoint / "config.json", "name the directory")
+
+
+@pytest.mark.parametrize("kept", [0, 5, 100, -1])
+def test_truncated(kept: int, checkpoint: Path) -> None:
+    path = checkpoint / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    assert_refused(checkpoint, "truncated or damaged")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such permissions")
+def test_unreadable(checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").chmod(0)
+    try:
+        (checkpoint / "model.safetensors").read_bytes()
+    except PermissionError:
+        assert_refused(checkpoint, "cannot be read")
+    else:
+        pytest.skip("this user may read everything")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_file_is_refused_or_read_and_nothing_else(
+    data: st.DataObject, saved: Path
+) -> None:
+    """Cut anywhere, or with a byte changed in the header: never another exception."""
+    content = bytearray((saved / "model.safetensors").read_bytes())
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content) - 1)) :]
+    else:
+        content[data.draw(st.integers(0, 3000))] = data.draw(st.integers(0, 255))
+    folder = saved / "damaged"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(saved / "config.json", folder)
+    (folder / "model.safetensors").write_bytes(content)
+    with contextlib.suppress(CheckpointError):
+        assert load(folder, SHAPE, causal=True).hidden_size == SHAPE.width
+
+
+# --- tensors --------------------------------------------------------------------------------------
+
+
+def test_a_missing_tensor(checkpoint: Path) -> None:
+    edit_tensors(checkpoint, lambda t: t.pop("transformer.h.1.mlp.c_fc.bias"))
+    assert_refused(checkpoint, "tensor h.1.mlp.c_fc.bias of shape (192,) is missing")
+
+
+def test_a_tensor_of_a_block_numbered_in_thousands_of_digits(checkpoint: Path) -> None:
+    name = f"h.{'9' * 5000}.ln_1.weight"
+    edit_tensors(checkpoint, lambda t: t.update({name: torch.zeros(3)}))
+    assert_refused(checkpoint, "holds 3 blocks, expected 2")
+
+
+def test_an_unknown_tensor(checkpoint: Path) -> None:
+    edit_tensors(checkpoint, lambda t: t.update({"transformer.h.0.lora": torch.zeros(3)}))
+    assert_refused(checkpoint, "tensor transformer.h.0.lora of shape (3,) is no part of a GPT-2")
+
+
+def test_a_tensor_of_another_shape(checkpoint: Path) -> None:
+    key = "transformer.h.0.attn.c_attn.weight"
+    edit_tensors(checkpoint, lambda t: t.update({key: torch.zeros(48, 48)}))
+    assert_refused(
+        checkpoint,
+        f"tensor {key} has shape (48, 48), expected (48, 144) (model.safetensors)",
+    )
+
+
+def test_a_tensor_of_another_kind(checkpoint: Path) -> None:
+    key = "transformer.wte.weight"
+    edit_tensors(checkpoint, lambda t: t.update({key: t[key].to(torch.int8)}))
+    assert_refused(checkpoint, f"tensor {key} is stored as I8, expected one of F64, F32")
+
+
+def test_a_tensor_that_stands_there_twice(checkpoint: Path) -> None:
+    edit_tensors(checkpoint, lambda t: t.update({"wte.weight": t["transformer.wte.weight"] + 0}))
+    assert_refused(checkpoint, "wte.weight stands there twice")
+
+
+def test_too_few_blocks(checkpoint: Path) -> None:
+    edit_config(checkpoint, n_layer=3)
+    assert_refused(checkpoint, "holds 2 blocks, expected 3")
+
+
+def test_an_absurd_number_of_blocks_is_refused_at_once(checkpoint: Path) -> None:
+    edit_config(checkpoint, n_layer=10**12)
+    assert_refused(checkpoint, "expected 1000000000000")
+
+
+def test_a_single_file_of_no_published_size(saved: Path) -> None:
+    assert_refused(
+        saved / "model.safetensors",
+        "wte.weight has shape (211, 48), which is none of the published sizes",
+        "name the checkpoint's directory",
+    )
+
+
+def test_a_single_file_of_another_model(tmp_path: Path) -> None:
+    path = tmp_path / "bert.safetensors"
+    save_file({"embeddings.word_embeddings.weight": torch.zeros(4, 4)}, path)
+    assert_refused(path, "no tensor wte.weight", "embeddings.word_embeddings.weight")
+
+
+def test_a_single_file_with_a_tensor_of_another_shape(tmp_path: Path) -> None:
+    shapes = tensor_shapes(SHAPES["small"])
+    path = tmp_path / "model.safetensors"
+    write_zeros(path, shapes | {"h.11.mlp.c_proj.weight": (768, 3072)})
+    assert_refused(
+        path, "tensor h.11.mlp.c_proj.weight has shape (768, 3072), expected (3072, 768)"
+    )
+
+
+# --- shards ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    language_model(SHAPE).save_pretrained(tmp_path / "shards", max_shard_size="50KB")
+    return tmp_path / "shards"
+
+
+def test_a_missing_shard(shards: Path) -> None:
+    gone = min(shards.glob("*.safetensors"))
+    gone.unlink()
+    assert_refused(shards, f"{gone.name}, which model.safetensors.index.json names, is missing")
+
+
+def test_a_shard_elsewhere(shards: Path) -> None:
+    index = shards / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"wte.weight": "../secret.safetensors"}}))
+    assert_refused(shards, "names the file '../secret.safetensors', which is not beside it")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"weight_map": 3}', "{'weight_map': {}}", '{"weight_map":' * 100_000],
+    ids=["empty", "array", "object", "number", "quotes", "deep"],
+)
+def test_a_broken_index(text: str, shards: Path) -> None:
+    (shards / "model.safetensors.index.json").write_text(text)
+    assert_refused(shards, "model.safetensors.index.json is not an index of weight files")
+
+
+# --- config.json ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model_type", "gpt_neo"),
+        ("model_type", None),
+        ("activation_function", "relu"),
+        ("activation_function", "gelu"),
+        ("layer_norm_epsilon", 1e-6),
+        ("n_inner", 100),
+        ("scale_attn_weights", False),
+        ("scale_attn_by_inverse_layer_idx", True),
+        ("reorder_and_upcast_attn", True),
+        ("add_cross_attention", True),
+        ("quantization_config", {"load_in_8bit": True}),
+    ],
+)
+def test_what_we_would_compute_otherwise_is_refused_by_name(
+    key: str, value: object, checkpoint: Path
+) -> None:
+    edit_config(checkpoint, **{key: value})
+    assert_refused(checkpoint, f"config.json: {key} = {json.dumps(value)}", "expected")
+
+
+@pytest.mark.parametrize("key", ["n_embd", "n_layer", "n_head", "n_positions", "vocab_size"])
+@pytest.mark.parametrize("value", [None, 0, -1, 2.5, "12", True])
+def test_sizes_are_whole_numbers(key: str, value: object, checkpoint: Path) -> None:
+    edit_config(checkpoint, **{key: value})
+    assert_refused(checkpoint, f"config.json: {key}", "a whole number of at least 1")
+
+
+def test_heads_divide_the_width(checkpoint: Path) -> None:
+    edit_config(checkpoint, n_head=5)
+    assert_refused(checkpoint, "n_embd = 48 is no multiple of n_head = 5")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\ufeff\0", "nul"])
+def test_a_broken_config(text: str, checkpoint: Path) -> None:
+    (checkpoint / "config.json").write_text(text, encoding="utf-8")
+    assert_refused(checkpoint, "config.json")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.dictionaries(
+        st.sampled_from(["n_embd", "n_layer", "n_head", "n_positions", "n_inner", "model_type"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+            lambda inner: st.lists(inner, max_size=2),
+            max_leaves=3,
+        ),
+    )
+)
+def test_any_config_is_read_or_refused(changes: dict[str, Any], saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    path = saved / "changed.json"
+    path.write_text(json.dumps(config | changes))
+    try:
+        shape = read_config(path)
+    except CheckpointError:
+        return
+    assert shape.width % shape.attention_heads == 0
+
+
+# --- published weights ----------------------------------------------------------------------------
+
+
+def test_wrong_published_weights_are_an_asset_error_that_names_the_asset(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    shapes = tensor_shapes(SHAPES["small"])
+    del shapes["ln_f.bias"]
+    write_zeros(path, shapes)
+    with pytest.raises(AssetError, match=r"asset gpt2/model\.safetensors: .*ln_f\.bias.*missing"):
+        GPT2().build({"gpt2/model.safetensors": path})
+
+
+def test_the_hubs_mask_buffers_are_no_weights(tmp_path: Path) -> None:
+    path = tmp_path / "hub.safetensors"
+    tensors = hub_tensors(language_model(SHAPE))
+    tensors["h.0.attn.masked_bias"] = torch.tensor(-1e4)
+    save_file(tensors, path)
+    assert load(path, SHAPE, causal=True).hidden_size == SHAPE.width
+    with pytest.raises(CheckpointError, match="none of the published sizes"):
+        read_shape(path)

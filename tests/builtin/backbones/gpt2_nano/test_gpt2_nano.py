@@ -1,0 +1,272 @@
+"""The stand-in backbone: small, embedded, pretrained, and able to read any text."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import safe_open
+
+import clsbench
+from clsbench.builtin.backbones import gpt2_nano
+from clsbench.builtin.backbones.gpt2.module import GPT2Module, language_model_logits
+from clsbench.builtin.backbones.gpt2_nano import GPT2Nano, clsbench_register_backbones
+from clsbench.builtin.backbones.gpt2_nano.bpe import train_ranks
+from clsbench.builtin.backbones.gpt2_nano.pretrain import language_model_loss, main, train_tokenizer
+from clsbench.builtin.backbones.gpt2_nano.shape import SHAPE
+from clsbench.builtin.backbones.gpt2_nano.storage import WEIGHTS_FILE, load_weights
+from clsbench.builtin.backbones.gpt2_nano.stream import batches, windows
+from clsbench.builtin.backbones.gpt2_nano.tokenizer import PAD_TOKEN, NanoTokenizer, load_tokenizer
+from clsbench.builtin.datasets import synthetic_sms
+from clsbench.builtin.datasets.synthetic_sms import SyntheticSms
+from clsbench.builtin.datasets.synthetic_sms.grammar import Messenger
+
+FRESH_SEED = 77
+PACKAGE = Path(gpt2_nano.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> NanoTokenizer:
+    return load_tokenizer(PACKAGE)
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> GPT2Module:
+    module = GPT2Nano().build({})
+    assert isinstance(module, GPT2Module)
+    return module
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_registered_and_needs_nothing() -> None:
+    assert clsbench_register_backbones() == {"gpt2-nano": GPT2Nano}
+    assert GPT2Nano().assets() == ()
+    assert GPT2Nano().stand_in() is None
+
+
+def test_a_million_parameters_at_most(pretrained: GPT2Module) -> None:
+    described = GPT2Nano().describe()
+    assert sum(p.numel for p in described) <= 1_000_000
+    assert [(p.name, p.shape) for p in described] == [
+        (name, tuple(p.shape)) for name, p in pretrained.named_parameters()
+    ]
+    assert len({p.stage for p in described if p.stage.startswith("block.")}) >= 4
+
+
+def test_says_what_it_builds(pretrained: GPT2Module, tokenizer: NanoTokenizer) -> None:
+    assert pretrained.hidden_size == GPT2Nano().hidden_size()
+    assert pretrained.context_length == GPT2Nano().context_length() == 128
+    assert tokenizer.encoding.n_vocab == SHAPE.vocabulary_size
+    assert 1000 <= SHAPE.vocabulary_size <= 2000
+    assert tokenizer.pad_token_id == SHAPE.vocabulary_size - 1
+    assert not GPT2Nano(causal=False).build({}).causal
+    assert all(p.dtype == torch.float32 for p in pretrained.parameters())
+
+
+def test_embedded_files_are_small_and_in_bfloat16() -> None:
+    folders = (PACKAGE, Path(synthetic_sms.__file__).parent)
+    sizes = [f.stat().st_size for folder in folders for f in folder.iterdir() if f.is_file()]
+    assert sum(sizes) < 2_500_000
+    with safe_open(PACKAGE / WEIGHTS_FILE, "pt") as weights:
+        assert {weights.get_slice(key).get_dtype() for key in weights.keys()} == {"BF16"}  # noqa: SIM118
+
+
+def test_random_weights_follow_the_global_generator(pretrained: GPT2Module) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        one = GPT2Nano(weights="random").build({})
+        torch.manual_seed(1)
+        two = GPT2Nano(weights="random").build({})
+    for left, right in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.equal(left, right)
+    assert not torch.equal(one.get_parameter("tok_emb.weight"), pretrained.tok_emb.weight)
+
+
+@given(text=st.text())
+def test_any_text_survives_a_round_trip(tokenizer: NanoTokenizer, text: str) -> None:
+    ids = tokenizer.encode(text)
+    assert tokenizer.encoding.decode(ids) == text
+    assert tokenizer.pad_token_id not in ids
+    assert all(0 <= token < SHAPE.vocabulary_size for token in ids)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [PAD_TOKEN, f"win {PAD_TOKEN}{PAD_TOKEN} now", "<|endoftext", "\ud800", "\x00", " " * 9, ""],
+)
+def test_odd_texts_encode(tokenizer: NanoTokenizer, text: str) -> None:
+    ids = tokenizer.encode(text)
+    assert tokenizer.pad_token_id not in ids
+    if text.isprintable():
+        assert tokenizer.encoding.decode(ids) == text
+
+
+@pytest.mark.parametrize("character", ["a", " ", "1", "!", "é", "\n"])
+@pytest.mark.timeout(60)
+def test_a_million_characters_encode(tokenizer: NanoTokenizer, character: str) -> None:
+    assert tokenizer.encode(character * 1_000_000)
+
+
+def test_no_text_of_the_corpus_exceeds_the_context(tokenizer: NanoTokenizer) -> None:
+    texts = SyntheticSms().load({}, "default").texts
+    longest = max(len(tokenizer.encode(text)) for text in texts)
+    assert 90 < longest <= SHAPE.context_length
+
+
+def test_bpe_merges_the_most_frequent_pair_first() -> None:
+    ranks = train_ranks(["abab abab", "abc"], r"\S+", 258)
+    assert ranks[b"ab"] == 256
+    assert ranks[b"abab"] == 257
+    assert [ranks[bytes([byte])] for byte in range(256)] == list(range(256))
+
+
+def test_bpe_stops_when_nothing_repeats() -> None:
+    assert len(train_ranks(["ab"], r"\S+", 300)) == 256
+
+
+def test_windows_start_with_a_message_and_padding_predicts_what_follows(
+    tokenizer: NanoTokenizer,
+) -> None:
+    pad = tokenizer.pad_token_id
+    runs = 0
+    for window in islice(windows(3, tokenizer, SHAPE.context_length), 100):
+        ids, targets, weights = window
+        assert len(ids) == len(targets) == len(weights) == SHAPE.context_length
+        assert ids[0] != pad
+        for here, after, target in zip(ids, ids[1:], targets, strict=False):
+            if here != pad:
+                assert target == after
+            elif after != pad:
+                assert target == after
+                runs += 1
+        for index, token in enumerate(ids):
+            if token == pad:
+                assert targets[index] != pad
+                assert 0 < weights[index] <= 1
+    assert runs > 50
+
+
+def test_pretrained_knows_the_language(
+    tokenizer: NanoTokenizer, pretrained: GPT2Module, one_thread: None
+) -> None:
+    batch = next(batches(FRESH_SEED, tokenizer, 16, SHAPE.context_length))
+    with torch.no_grad(), torch.random.fork_rng():
+        known = language_model_loss(pretrained, batch).item()
+        torch.manual_seed(1)
+        random_loss = language_model_loss(GPT2Module(SHAPE), batch).item()
+    uniform = torch.tensor(float(SHAPE.vocabulary_size)).log().item()
+    assert known < 0.45 * uniform
+    assert random_loss > 0.9 * uniform
+
+
+def test_padding_carries_the_message(
+    tokenizer: NanoTokenizer, pretrained: GPT2Module, one_thread: None
+) -> None:
+    """Behind a long run of padding the model still expects the thread that stood before it."""
+    threads = list(islice(Messenger(FRESH_SEED).threads(), 40))
+    pad = tokenizer.pad_token_id
+    rows = [(tokenizer.encode(thread[0]) + [pad] * 120)[:120] for thread in threads]
+    with torch.no_grad():
+        scores = language_model_logits(pretrained, torch.tensor(rows))[:, -1].log_softmax(-1)
+    following = [tokenizer.encode(" " + thread[1]) for thread in threads]
+    # (40, 40): how well the padding behind one thread predicts the words of each.
+    fit = torch.stack([scores[:, words].mean(1) for words in following], dim=1)
+    own = fit.diagonal()
+    others = (fit.sum(1) - own) / (len(threads) - 1)
+    assert (own > others).float().mean() > 0.75
+
+
+def test_pretraining_script_writes_loadable_files(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    arguments = ["--steps", "3", "--batch-size", "2", "--tokenizer-threads", "300"]
+    outputs = []
+    try:
+        for name in ("one", "two"):
+            result = CliRunner().invoke(main, [str(tmp_path / name), *arguments])
+            assert result.exit_code == 0, result.output
+            assert "step 3/3" in result.output
+            outputs.append({f.name: f.read_bytes() for f in (tmp_path / name).iterdir()})
+    finally:
+        torch.set_num_threads(threads)
+    assert outputs[0] == outputs[1]
+    load_tokenizer(tmp_path / "one").encode("hello")
+    module = GPT2Module(SHAPE)
+    load_weights(module, tmp_path / "one")
+    batch = next(batches(FRESH_SEED, load_tokenizer(tmp_path / "one"), 2, SHAPE.context_length))
+    assert torch.isfinite(language_model_loss(module, batch))
+
+
+def test_pretraining_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "clsbench.builtin.backbones.gpt2_nano.pretrain", "--help"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "OUTPUT_DIR" in run.stdout
+    assert "--seed" in run.stdout
+
+
+def test_options_need_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "from clsbench.builtin.backbones.gpt2_nano import GPT2Nano\n"
+        "GPT2Nano().context_length()\n"
+        "print([m for m in ('numpy', 'pandas', 'tiktoken', 'torch') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_is_the_stand_in_of_gpt2() -> None:
+    from clsbench.builtin.backbones.gpt2 import GPT2
+
+    assert GPT2().stand_in() == GPT2Nano()
+    assert isinstance(GPT2(weights="random", causal=False).stand_in(), clsbench.Backbone)
+
+
+@pytest.mark.slow
+def test_embedded_tokens_are_those_of_the_script(tokenizer: NanoTokenizer) -> None:
+    ranks = train_tokenizer(seed=1000, threads=6000)
+    assert [tokenizer.encoding.decode_single_token_bytes(rank) for rank in range(len(ranks))] == (
+        sorted(ranks, key=ranks.__getitem__)
+    )
+
+
+@pytest.mark.slow
+def test_fine_tuning_is_transfer_learning(tmp_path: Path) -> None:
+    """More trained layers do visibly better, and pretraining is what makes a frozen part useful."""
+
+    def accuracy(freezing: str, weights: str) -> float:
+        record = clsbench.run(
+            "gpt2-sms-spam",
+            dataset="synthetic-sms",
+            backbone=f"gpt2-nano:weights={weights}",
+            freezing=freezing,
+            device="cpu",
+            threads=1,
+            out=tmp_path,
+        )
+        metrics = record.metrics
+        assert metrics is not None
+        parts = (metrics.train, metrics.validation, metrics.test)
+        return sum(part.accuracy * part.n for part in parts) / sum(part.n for part in parts)
+
+    head_only, last_block, every_layer = (
+        accuracy(freezing, "pretrained") for freezing in ("head-only", "last-blocks:n=1", "all")
+    )
+    assert last_block > 0.85
+    assert head_only + 0.02 < last_block
+    assert last_block + 0.01 < every_layer
+    assert accuracy("last-blocks:n=1", "random") + 0.05 < last_block

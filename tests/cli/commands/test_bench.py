@@ -1,0 +1,324 @@
+"""``clsbench bench`` as one uses it: tables, JSON, CSV, plots, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Command
+
+QUICK = ("--budget", "0.3", "--load-limit", "100", "--threads", "1")
+
+
+@pytest.mark.slow
+def test_every_phase_in_a_table(clsbench: Command, spec_file: Path) -> None:
+    done = clsbench("bench", spec_file, *QUICK, env={"COLUMNS": "150"})
+    assert done.returncode == 0, done.stderr
+    assert "phase" in done.stdout
+    for phase in ("tokenise", "forward+backward", "cached train step", "evaluation"):
+        assert f"{phase} " in done.stdout
+        assert f"{phase} (" in done.stderr, "progress goes to stderr"
+    assert "GFLOP/s in products of 2,048 × 2,048 matrices" in done.stdout
+    line = next(line for line in done.stdout.splitlines() if "optimiser step" in line)
+    assert re.search(r"\d%|in caches", line), "its traffic, not its products"
+    assert "one batch of 8 texts at" in done.stdout
+    assert "USDT" not in done.stderr
+
+
+@pytest.mark.slow
+def test_json_holds_every_sample(clsbench: Command, spec_file: Path) -> None:
+    done = clsbench("bench", spec_file, *QUICK, "--phase", "forward", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["status"] == "finished"
+    (point,) = report["points"]
+    (forward,) = point["measurements"]
+    samples = forward["timing"]["samples"]
+    seconds = sorted(sample["seconds"] for sample in samples)
+    found = forward["timing"]["seconds"]
+    assert seconds[0] <= found["low"] <= found["median"] <= found["high"] <= seconds[-1]
+    assert forward["flops"] > 0
+    assert forward["memory"]["allocated"] > 0
+    assert forward["examples"] == point["spec"]["train"]["batch_size"] == 8
+    assert forward["real_tokens"] < forward["padded_tokens"] == 8 * point["max_length"]
+    assert point["limits"]["flops_per_second"] > 0
+
+
+@pytest.mark.slow
+def test_a_sweep_with_its_plot_and_table(
+    clsbench: Command, spec_file: Path, tmp_path: Path
+) -> None:
+    plot, table = tmp_path / "growth.svg", tmp_path / "growth.csv"
+    done = clsbench(
+        "bench", spec_file, *QUICK, "--phase", "forward", "--phase", "tokenise",
+        "--sweep", "tokens=16,32,64", "--plot", plot, "--output", table,
+        env={"COLUMNS": "150"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"forward +64 ", done.stdout)
+    assert plot.read_text().count("<path") > 10
+    rows = list(csv.DictReader(table.open()))
+    assert [(row["data.padding"], row["phase"]) for row in rows] == [
+        (tokens, phase) for tokens in ("16", "32", "64") for phase in ("tokenise", "forward")
+    ]
+    assert {(row["precision"], row["threads"]) for row in rows} == {("fp32", "1")}
+    assert all(float(row["peak_flops_per_second"]) > 0 for row in rows)
+    assert {row["stable"] for row in rows} <= {"True", "False"}
+    assert rows[0]["experiment"]
+    assert rows[0]["device_name"]
+    padded = [int(row["padded_tokens"]) for row in rows if row["phase"] == "forward"]
+    assert padded == [128, 256, 512]
+    flops = [int(row["flops"]) for row in rows if row["phase"] == "forward"]
+    assert flops[0] < flops[1] / 2 < flops[2] / 4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+def test_a_file_that_cannot_be_written_takes_nothing_away(
+    clsbench: Command, spec_file: Path
+) -> None:
+    done = clsbench("bench", spec_file, *QUICK, "--phase", "forward", "--output", "/dev/full")
+    assert done.returncode == 2
+    assert "forward " in done.stdout
+    assert "/dev/full cannot be written: No space left on device" in done.stderr
+
+
+@pytest.mark.slow
+def test_what_fails_at_one_value_leaves_the_others(
+    clsbench: Command, spec_file: Path, tmp_path: Path
+) -> None:
+    """Weights that a huge learning rate sends to infinity."""
+    table = tmp_path / "sweep.csv"
+    done = clsbench(
+        "bench", spec_file, *QUICK, "--phase", "train step", "--phase", "tokenise",
+        "--sweep", "train.lr=1e-5,1e38", "--output", table, env={"COLUMNS": "140"},
+    )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "train step of 1e38 failed: " in done.stderr
+    assert "train step: failed: " in done.stdout
+    rows = [(row["train.lr"], row["phase"]) for row in csv.DictReader(table.open())]
+    assert rows == [("1e-5", "tokenise"), ("1e-5", "train step"), ("1e38", "tokenise")]
+    compared = clsbench(
+        "bench", spec_file, *QUICK, "--phase", "train step",
+        "--compare", "train.lr=1e-5", "train.lr=1e38",
+    )  # fmt: skip
+    assert compared.returncode == 4, compared.stderr
+    assert "train step failed: " in compared.stderr
+
+
+@pytest.mark.slow
+def test_bench_without_measurements_draws_no_plot(
+    clsbench: Command, spec_file: Path, tmp_path: Path
+) -> None:
+    plot = tmp_path / "plot.svg"
+    done = clsbench(
+        "bench", spec_file, *QUICK, "--quiet", "--phase", "prefix", "--sweep", "train.lr=1,2",
+        "--plot", plot,
+    )  # fmt: skip
+    assert done.returncode == 4
+    assert done.stderr == f"error: nothing was measured; {plot} is not written\n"
+    assert not plot.exists()
+
+
+@pytest.mark.slow
+def test_a_sweep_over_components(clsbench: Command, spec_file: Path) -> None:
+    done = clsbench(
+        "bench", spec_file, *QUICK, "--phase", "prefix", "--sweep", "freezing=all,last-blocks:n=1",
+        "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    everything, last = json.loads(done.stdout)["points"]
+    assert everything["measurements"] == []
+    assert everything["left_out"][0]["reason"] == "embeddings trains"
+    assert last["value"] == "last-blocks:n=1"
+    assert [measured["phase"] for measured in last["measurements"]] == ["prefix"]
+
+
+@pytest.mark.slow
+def test_a_sweep_over_the_circumstances(clsbench: Command, spec_file: Path, tmp_path: Path) -> None:
+    table, plot = tmp_path / "precisions.csv", tmp_path / "precisions.svg"
+    done = clsbench(
+        "bench", spec_file, *QUICK, "--phase", "forward", "--sweep", "precision=fp32,fp64",
+        "--output", table, "--plot", plot, "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["swept"] == "precision"
+    single, double = report["points"]
+    told = [point["environment"]["precision"] for point in (single, double)]
+    assert told == ["fp32", "fp64"]
+    assert [point["environment"]["threads"] for point in (single, double)] == [1, 1]
+    peaks = [point["limits"]["flops_per_second"] for point in (single, double)]
+    assert peaks[0] != peaks[1], "each has its own peak"
+    rows = list(csv.DictReader(table.open()))
+    assert [(r["setting"], r["precision"]) for r in rows] == [("fp32", "fp32"), ("fp64", "fp64")]
+    assert "fp32 and fp64, 1 thread" in plot.read_text()
+    threads = clsbench(
+        "bench", spec_file, "--budget", "0.3", "--load-limit", "100", "--phase", "forward",
+        "--sweep", "threads=1,2", env={"COLUMNS": "140"},
+    )  # fmt: skip
+    assert threads.returncode == 0, threads.stderr
+    assert "threads = 2" in threads.stdout
+    assert threads.stdout.count("peak, measured here just now") == 2
+
+
+@pytest.mark.slow
+def test_what_others_disturb_is_not_measured(clsbench: Command, spec_file: Path) -> None:
+    """On a machine where others do anything at all."""
+    done = clsbench(
+        "bench", spec_file, "--phase", "forward", "--budget", "1", "--load-limit", "0",
+        "--threads", "1",
+    )  # fmt: skip
+    not_measured = "not measured: forward: too few samples without other processes"
+    assert (done.returncode, not_measured in done.stderr) in ((4, True), (0, False)), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--phase", "foward"], "there is no phase 'foward'"),
+        (["--sweep", "batch"], "--sweep 'batch' is no KEY=A,B,C"),
+        (["--sweep", "batch=8,8"], "names a value twice"),
+        (["--sweep", "batch=8,0"], "train.batch_size"),
+        (["--sweep", "batch=8", "--sweep", "tokens=16"], "--sweep is given twice"),
+        (["--sweep", "batch=4,8", "--set", "train.batch_size=2"], "is set and swept over"),
+        (["--plot", "x.svg"], "say which by --sweep"),
+        (["--sweep", "batch=4,8", "--plot", "x.gif"], "a plot is .svg, .pdf or .png"),
+        (["--output", "nowhere/x.csv"], "nowhere does not exist"),
+        (["--sweep", "freezing=sideways,all"], "sideways"),
+        (["--sweep", "batch=4,5000", "--budget", "0.1"], "is larger than the"),
+        (["--sweep", "threads=1,0"], "threads = '0': expected int >= 1"),
+        (["--sweep", "precision=fp32,fp16"], "(one of: bf16, fp32, fp64)"),
+        (["--sweep", "threads=1,2", "--threads", "2"], "threads is set and swept over"),
+        (["--compare", "threads=1", "threads=2"], "write --sweep threads=A,B"),
+        (["--compare", "gpt2-sms-spam", "gpt2-sms-spam"], "is measured by neither of"),
+        (["--budget", "nan"], "no finite number"),
+        (["--budget", "inf"], "no finite number"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_mistakes_are_told_before_anything_is_measured(
+    clsbench: Command, spec_file: Path, arguments: list[str], told: str
+) -> None:
+    done = clsbench("bench", spec_file, *arguments)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_without_a_name_it_is_the_books_experiment(clsbench: Command) -> None:
+    done = clsbench("bench", "--phase", "foward")
+    assert done.returncode == 2
+    assert "there is no phase 'foward'" in done.stderr, "and no argument is missing"
+    helped = clsbench("bench", "--help", env={"COLUMNS": "120"})
+    assert "[OPTIONS] [EXPERIMENT|FILE.toml]" in helped.stdout
+    assert "gpt2-sms-spam]" in helped.stdout, "which is told"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent by POSIX means")
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+)
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        (("--phase", "tokenise", "--phase", "forward"), lambda r: r["points"][0]["measurements"]),
+        (
+            ("--phase", "tokenise", "--phase", "forward", "--compare", "tokens=8", "tokens=9"),
+            lambda r: r["phases"],
+        ),
+    ],
+    ids=["bench", "compare"],
+)
+def test_an_interruption_keeps_what_was_measured(
+    environment: dict[str, str],
+    spec_file: Path,
+    number: signal.Signals,
+    code: int,
+    asked: tuple[str, ...],
+    kept: Callable[[Any], list[dict[str, Any]]],
+) -> None:
+    rules = ("--budget", "8", "--precise", "1e-9", "--load-limit", "100", "--threads", "1")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clsbench", "bench", spec_file, *asked, *rules, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=environment,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("forward (2 of 2"):
+            break
+    process.send_signal(number)
+    stdout, stderr = process.communicate()
+    assert process.returncode == code, stderr
+    report = json.loads(stdout)
+    assert report["status"] == "interrupted"
+    assert [phase["phase"] for phase in kept(report)] == ["tokenise"]
+    assert "until then is shown" in stderr
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.slow
+def test_two_variants_turn_by_turn(clsbench: Command, spec_file: Path) -> None:
+    done = clsbench(
+        "bench", spec_file, *QUICK, "--budget", "4", "--phase", "forward", "--phase", "prefix",
+        "--compare", "tokens=8", "tokens=128", "--json",
+    )  # fmt: skip
+    assert done.returncode in (0, 4), done.stderr  # a control may differ by chance
+    report = json.loads(done.stdout)
+    assert (report["a"], report["b"]) == ("tokens=8", "tokens=128")
+    forward = report["phases"][0]
+    assert forward["verdict"] in ("slower", "not measured", "no difference shown", "faster")
+    ratio = forward["b_over_a"]
+    assert 0 < ratio["low"] <= ratio["ratio"] <= ratio["high"]
+    assert forward["control"]["pairs"] >= 5
+    assert (forward["a_call"]["padded_tokens"], forward["b_call"]["padded_tokens"]) == (64, 1024)
+    contenders = [turn["contender"] for turn in forward["race"]["samples"][:6]]
+    assert contenders == ["A", "B", "A again", "A again", "B", "A"]
+
+
+@pytest.mark.slow
+def test_what_cannot_be_compared_is_told(clsbench: Command, spec_file: Path) -> None:
+    done = clsbench(
+        "bench", spec_file, *QUICK, "--budget", "3", "--phase", "prefix", "--phase", "tokenise",
+        "--compare", "freezing=all", "freezing=last-blocks", env={"COLUMNS": "140"},
+    )  # fmt: skip
+    assert done.returncode in (0, 4), done.stderr  # a control that differs by chance
+    assert "no difference below 5% claimed" in done.stdout
+    (line,) = (
+        line for line in done.stdout.splitlines() if line.lstrip("│ ").startswith("tokenise ")
+    )
+    assert re.search(r"(µs|ms) .+ × .+–", line)
+    assert "times are of a call" not in done.stdout, "which is the same of both"
+    assert "prefix: not compared: freezing=all: embeddings trains" in done.stdout
+    narrow = clsbench(
+        "bench", spec_file, *QUICK, "--phase", "tokenise", "--compare", "pooling=mean",
+        "pooling=max", env={"COLUMNS": "80"},
+    )  # fmt: skip
+    told = " ".join(narrow.stdout.split())
+    assert "Not shown for lack of space: A takes, of itself; " in told, told
+    refused = clsbench("bench", spec_file, "--compare", "pooling=mean", "pooling=media")
+    assert refused.returncode == 2
+    assert "media" in refused.stderr
+    twice = clsbench(
+        "bench", spec_file, "--pooling", "mean", "--compare", "pooling=mean", "pooling=max"
+    )
+    assert twice.returncode == 2
+    assert "pooling is set and compared" in twice.stderr
+    both = clsbench("bench", spec_file, "--compare", "seed=1", "seed=2", "--sweep", "batch=1,2")
+    assert both.returncode == 2
+    assert "--compare cannot be combined with" in both.stderr

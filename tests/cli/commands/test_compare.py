@@ -1,0 +1,124 @@
+"""``clsbench compare`` on runs that the command line made."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Command
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def store(
+    environment: dict[str, str], spec_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Two strategies, one of them with two seeds, and one run on another split."""
+    folder = tmp_path_factory.mktemp("comparison") / "runs"
+    for changes in (
+        ["--freezing", "all"],
+        ["--freezing", "head-only", "--seeds", "123,124"],
+        ["--freezing", "head-only", "--set", "data.split.seed=7", "--set", "name=other"],
+    ):
+        command = [sys.executable, "-m", "clsbench", "--quiet", "run", spec_file, *changes]
+        subprocess.run(
+            [*command, "--out", folder, "--set", "train.epochs=1"], env=environment, check=True
+        )
+    return folder
+
+
+def names(store: Path, *parts: str) -> list[str]:
+    found = []
+    for path in sorted(store.iterdir()):
+        record: dict[str, Any] = json.loads((path / "record.json").read_text())
+        if all(part in json.dumps(record["spec"]) for part in parts):
+            found.append(path.name)
+    return found
+
+
+def test_runs_and_baselines_side_by_side(clsbench: Command, store: Path, tmp_path: Path) -> None:
+    runs = names(store, '"fruit"')
+    assert len(runs) == 3
+    plot = tmp_path / "reliability.svg"
+    done = clsbench("compare", *runs, "--out", store, "--plot", plot, env={"COLUMNS": "150"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "head-only" in done.stdout
+    assert "(2 seeds)" in done.stdout
+    assert "baseline tfidf-logreg" in done.stdout
+    prose = " ".join(done.stdout.split())
+    assert re.search("baseline majority (against|is significantly worse than) ", prose)
+    assert "number" in done.stdout, "the texts themselves are shown"
+    assert plot.read_text().count("<path") > 10
+    report = json.loads(clsbench("compare", *runs, "--out", store, "--json").stdout)
+    assert [each["seeds"] for each in report["contenders"]] == [[123], [123, 124], [], []]
+    assert len(report["pairs"]) == 6
+    for each in report["contenders"]:
+        best, worst = each["ranks"]
+        assert 1 <= best <= worst <= 4
+
+
+def test_what_a_pattern_finds_too_much_is_left_out_and_named(
+    clsbench: Command, store: Path, tmp_path: Path
+) -> None:
+    store = shutil.copytree(store, tmp_path / "copy")
+    first, second, third = names(store, '"fruit"')
+    shutil.copytree(store / first, store / f"{first}-2")
+    record = store / second / "record.json"
+    record.write_text(record.read_text().replace('"finished"', '"interrupted"', 1))
+    done = clsbench("compare", first, f"{first}-2", second, third, third, "--out", store)
+    assert done.returncode == 0, done.stderr
+    assert f"left out {second}: it is interrupted" in done.stderr
+    assert f"{first}-2 repeats another run" in done.stderr
+    assert "some run is named more than once" in done.stderr
+    reported = clsbench("report", first, second, third, "--out", store, "--format", "csv")
+    assert reported.returncode == 0, reported.stderr
+    assert f"left out {second}: it is interrupted" in reported.stderr
+    nothing = clsbench("compare", second, "--out", store)
+    assert nothing.returncode == 2
+    assert "is interrupted: only finished runs are compared" in nothing.stderr
+
+
+def test_texts_that_are_not_at_hand_are_named_by_row(
+    clsbench: Command, store: Path, spec_file: Path
+) -> None:
+    data = spec_file.with_name("fruit.csv")
+    content = data.read_text()
+    try:
+        data.write_text(content.replace("apple number 3,", "apple NUMBER 3,"))
+        done = clsbench("compare", *names(store, '"fruit"')[:1], "--out", store)
+    finally:
+        data.write_text(content)
+    assert done.returncode == 0, done.stderr
+    assert "the corpus is not at hand" in done.stdout
+    assert "number" not in done.stdout.lower().replace("numbers", "")
+
+
+def test_what_cannot_be_compared(clsbench: Command, store: Path, tmp_path: Path) -> None:
+    store = shutil.copytree(store, tmp_path / "copy")
+    mine, other = names(store, '"fruit"')[0], names(store, '"other"')[0]
+    done = clsbench("compare", mine, other, "--out", store)
+    assert done.returncode == 2
+    assert "cannot be compared: they were evaluated on different test texts" in done.stderr
+    file = store / mine / "predictions.csv"
+    header, *lines = [line.split(",") for line in file.read_text().splitlines()]
+    reversed_columns = [header, *([*line[:-2], line[-1], line[-2]] for line in lines)]
+    file.write_text("\n".join(map(",".join, reversed_columns)))
+    damaged = clsbench("compare", mine, "--out", store)
+    assert damaged.returncode == 2
+    assert "predictions.csv is damaged" in damaged.stderr
+    for arguments, told in (
+        (["nowhere"], "there is no run 'nowhere'"),
+        ([mine, "--plot", "x.gif"], "a plot is .svg, .pdf or .png"),
+        ([], "Missing argument"),
+    ):
+        refused = clsbench("compare", *arguments, "--out", store)
+        assert refused.returncode == 2
+        assert told in refused.stderr
+        assert "Traceback" not in refused.stderr

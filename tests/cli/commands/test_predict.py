@@ -1,0 +1,478 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from click.testing import CliRunner, Result
+from command_line import Command
+
+import clsbench as api
+from clsbench.cli.commands.predict import predict, predictions_of
+from clsbench.cli.predict_input import Texts
+from clsbench.cli.session import Session
+from clsbench.components.catalog import load_catalog
+from clsbench.errors import ClsbenchError, UsageError
+from clsbench.experiment.predict import load_predictor
+
+TEXTS = ["apple number 3", "pear number 8", "apple number 99"]
+
+
+def probabilities(answer: str) -> list[dict[str, float]]:
+    return [prediction["probabilities"] for prediction in json.loads(answer)["predictions"]]
+
+
+@pytest.mark.slow
+def test_texts_from_arguments_stdin_and_csv_agree(
+    clsbench: Command, finished: dict[str, Any], tmp_path: Path
+) -> None:
+    run = finished["path"]
+    by_arguments = clsbench("predict", run, *TEXTS, "--json")
+    assert by_arguments.returncode == 0, by_arguments.stderr
+    by_lines = clsbench("predict", run, "--json", text_in="\n".join(TEXTS) + "\n")
+    assert by_arguments.stdout == by_lines.stdout
+    file = tmp_path / "texts.csv"
+    file.write_text("id,body\n" + "".join(f"{n},{t}\n" for n, t in enumerate(TEXTS)))
+    by_csv = clsbench("predict", run, "--csv", file, "--column", "body", "--json")
+    assert probabilities(by_csv.stdout) == probabilities(by_lines.stdout)
+    for text, shares in zip(TEXTS, probabilities(by_arguments.stdout), strict=True):
+        assert shares.keys() == {"apple", "pear"}
+        assert sum(shares.values()) == pytest.approx(1)
+        assert max(shares, key=shares.__getitem__) == text.split()[0]
+
+
+def baseline_answers(run: Path, baseline: str) -> dict[int, str]:
+    """What a baseline predicted in its run, by row of the corpus."""
+    with (run / "baselines.csv").open() as lines:
+        rows = csv.DictReader(lines)
+        return {int(row["row"]): row[baseline] for row in rows}
+
+
+@pytest.mark.parametrize("name", ["tfidf-logreg", "majority"])
+def test_predict_stored_baseline_repeats_its_predictions_without_the_weights(
+    finished: dict[str, Any], spec_file: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(finished["path"])
+    (component,) = (b["component"] for b in finished["baselines"] if name in b["component"])
+    (run / "classifier.safetensors").rename(run / "away")
+    try:
+        file = spec_file.parent / "fruit.csv"
+        done = in_process(run, "--baseline", name, "--csv", file, "--format", "csv")
+    finally:
+        (run / "away").rename(run / "classifier.safetensors")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert list(rows[0]) == ["text", "label", "predicted"]
+    expected = baseline_answers(run, component)
+    assert len(rows) == len(expected)
+    assert {row: each["predicted"] for row, each in enumerate(rows)} == expected
+
+
+def test_a_baseline_that_is_not_stored_is_refused_with_those_that_are(
+    finished: dict[str, Any],
+) -> None:
+    said = "stored with it: majority, tfidf-logreg:ngrams=1,c=auto"
+    with pytest.raises(ClsbenchError, match=said):
+        in_process(finished["path"], "--baseline", "tfidf", "a text")
+    answer = json.loads(
+        in_process(finished["path"], "--baseline", "majority", "x", "--json").stdout
+    )
+    assert answer["predictions"] == [{"text": "x", "predicted": answer["class_names"][0]}]
+
+
+def test_a_table_by_the_runs_name(clsbench: Command, finished: dict[str, Any]) -> None:
+    run = Path(finished["path"])
+    done = clsbench("predict", run.name, "pear", "apple " * 200, "--out", finished["store"])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].split() == ["predicted", "apple", "pear", "text"]
+    assert "1 of 2 texts were longer than the" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nosuchrun", "text"], "there is no run 'nosuchrun'"),
+        (["latest", "text", "--csv", "x.csv"], "give texts or --csv FILE, not both"),
+        (["latest", "--column", "body"], "--column body requires --csv FILE"),
+        (["latest", "--delimiter", ";"], "--delimiter ';' requires --csv FILE"),
+        (["latest", "text", "--encoding", "latin-1"], "--encoding applies to --csv FILE or stdin"),
+        (
+            ["latest", "text", "--json", "--format", "csv"],
+            "--json cannot be combined with --output or --format",
+        ),
+        (["latest", "text", "--output", "a.xyz"], "unknown ending '.xyz'"),
+        (
+            ["latest", "--csv", __file__, "--output", __file__, "--format", "csv"],
+            "is also the input",
+        ),
+    ],
+)
+def test_predict_options_that_conflict_are_refused(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ClsbenchError) as caught:
+        in_process(*arguments, "--out", str(tmp_path))
+    assert caught.value.exit_code == 2
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [(["--format", "xml"], "'xml'"), (["--output", "no/a.csv"], "no does not exist")],
+)
+def test_predict_option_with_an_invalid_value_exits_with_2(
+    clsbench: Command, option: list[str], message: str
+) -> None:
+    done = clsbench("predict", "latest", "text", *option)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+
+
+# --- what predicts is what trained ----------------------------------------------------------------
+
+
+def in_process(*arguments: str | Path, text_in: bytes = b"") -> Result:
+    """The command in this process; an error of clsbench is raised."""
+    done = CliRunner().invoke(
+        predict, [str(argument) for argument in arguments], input=text_in, obj=Session(quiet=True)
+    )
+    if isinstance(done.exception, ClsbenchError):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def test_predict_in_another_precision_than_the_run_warns(
+    finished: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    in_process(finished["path"], "apple number 3")
+    assert "precision" not in caplog.text
+    in_process(finished["path"], "apple number 3", "--precision", "bf16")
+    assert "made in fp32, and these predictions are in bf16; give --precision fp32" in caplog.text
+
+
+class Trained(NamedTuple):
+    """A finished run, and the file that it was trained on."""
+
+    run: str
+    file: Path
+
+
+def train(folder: Path, content: bytes, name: str, quoting: str, **options: str) -> Trained:
+    """Train a head for one epoch on a file with these contents."""
+    file = folder / name
+    file.write_bytes(content)
+    spec = api.ExperimentSpec(
+        dataset={"name": "csv", "path": str(file), **options},
+        backbone="gpt2-nano",
+        freezing="head-only",
+        baselines=(),
+    )
+    changes = {"data.quoting": quoting, "data.balance": False, "train.epochs": 1}
+    store = folder / "runs"
+    api.run(spec, settings=changes, out=store, offline=True, threads=1, cache_disk="0")
+    (record,) = store.glob("*/record.json")
+    return Trained(str(record.parent), file)
+
+
+def stored_by_row(run: str) -> list[list[float]]:
+    """The probabilities in predictions.csv by the row of the corpus."""
+    with (Path(run) / "predictions.csv").open(newline="") as lines:
+        header, *rows = csv.reader(lines)
+    assert header[:3] == ["split", "row", "label"]
+    by_row = {int(row[1]): [float(share) for share in row[3:]] for row in rows}
+    return [by_row[row] for row in range(len(by_row))]
+
+
+QUOTED = [f'"win a prize now {n}"' for n in range(30)] + ['"and a single quote begins this']
+PLAIN = [f"see you at seven {n}" for n in range(31)]
+ROWS = [row for pair in zip(QUOTED, PLAIN, strict=True) for row in pair]
+LABELS = ["spam", "ham"] * 31
+
+
+def lines_of(delimiter: str, texts: list[str]) -> str:
+    rows = zip(["text", *texts], ["label", *LABELS], strict=True)
+    return "".join(f"{text}{delimiter}{label}\n" for text, label in rows)
+
+
+@pytest.fixture(scope="module")
+def quoted(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Quotes are part of the texts."""
+    content = lines_of("\t", ROWS).encode()
+    return train(tmp_path_factory.mktemp("quoted"), content, "t.tsv", "none")
+
+
+@pytest.fixture(scope="module")
+def semicolons(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Columns separated by semicolons, in Latin-1, in a file whose ending says something else."""
+    content = lines_of(";", ['"café; a\nb"', *PLAIN, *PLAIN[1:]]).encode("latin-1")
+    options = {"format": "csv", "delimiter": ";", "encoding": "latin-1"}
+    folder = tmp_path_factory.mktemp("semicolons")
+    return train(folder, content, "t.tsv", "default", **options)
+
+
+@pytest.mark.parametrize("name", ["quoted", "semicolons"])
+def test_predict_of_the_training_file_agrees_with_predictions_csv_row_for_row(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    trained: Trained = request.getfixturevalue(name)
+    written = tmp_path / "answers.csv"
+    in_process(trained.run, "--csv", trained.file, "--output", written)
+    answers = list(csv.DictReader(written.open(newline="", encoding="utf-8")))
+    stored = stored_by_row(trained.run)
+    assert len(answers) == len(stored) == 62
+    texts = ROWS if name == "quoted" else ["café; a\nb", *PLAIN, *PLAIN[1:]]
+    assert [answer["text"] for answer in answers] == texts
+    assert [answer["label"] for answer in answers] == LABELS
+    predicted = [[float(a["probability_ham"]), float(a["probability_spam"])] for a in answers]
+    assert [max(row) == row[1] for row in predicted] == [max(row) == row[1] for row in stored]
+    for ours, theirs in zip(predicted, stored, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-6)
+
+
+def test_predict_options_override_the_format_of_the_run(quoted: Trained, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_bytes('body;n\n"caf\xe9";1\n'.encode("latin-1"))
+    latin = (quoted.run, "--csv", other, "--encoding", "latin-1", "--delimiter", ";")
+    for more, text in (((), '"café"'), (("--quoting", "default"), "café")):
+        done = in_process(*latin, "--column", "body", *more, "--format", "jsonl")
+        assert json.loads(done.stdout)["body"] == text
+    for arguments, said in (
+        (latin, r"line 1: column 'text' not found.*with --column COLUMN"),
+        (latin[:-2], r"separated by a semicolon. Give --delimiter ';'"),
+        (latin[:3], r"line 2: byte 0xe9 at offset 11 .*--encoding latin-1"),
+        ((*latin, "--delimiter", ";;"), r"delimiter = ';;': expected the column separator"),
+    ):
+        with pytest.raises(ClsbenchError, match=said):
+            in_process(*arguments)
+
+
+def test_predict_texts_as_arguments_agree_with_the_run(quoted: Trained) -> None:
+    done = in_process(quoted.run, *ROWS[:9], "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["text"] for row in rows] == ROWS[:9]
+    for row, stored in zip(rows, stored_by_row(quoted.run), strict=False):
+        ours = [float(row["probability_ham"]), float(row["probability_spam"])]
+        assert ours == pytest.approx(stored, abs=1e-6)
+
+
+def test_predict_without_texts_prints_a_header_and_a_warning(
+    quoted: Trained, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = in_process(quoted.run, "--format", "csv")
+    assert done.stdout == "text,probability_ham,probability_spam,predicted\n"
+    assert "there were no texts to classify" in caplog.text
+
+
+def test_predict_blank_line_of_stdin_gets_a_prediction_as_in_a_file_of_one_column(
+    quoted: Trained, tmp_path: Path
+) -> None:
+    file = tmp_path / "e.csv"
+    file.write_bytes(b"text\nwin a prize now\n\nsee you at seven\n")
+    by_file = in_process(quoted.run, "--csv", file, "--format", "csv")
+    lines = b"win a prize now\n\nsee you at seven\n"
+    by_lines = in_process(quoted.run, "--format", "csv", text_in=lines)
+    assert by_file.stdout == by_lines.stdout
+    texts = [row["text"] for row in csv.DictReader(io.StringIO(by_lines.stdout))]
+    assert texts == ["win a prize now", "", "see you at seven"]
+    marked = in_process(quoted.run, "--format", "csv", text_in=b"\xef\xbb\xbf" + lines)
+    assert marked.stdout == by_lines.stdout
+    for wrong in (lines.decode().encode("utf-16"), b"caf\xe9\n", b"\x1f\x8b\x08"):
+        with pytest.raises(ClsbenchError, match=r"^stdin"):
+            in_process(quoted.run, text_in=wrong)
+
+
+def test_predictions_of_many_texts_log_progress(
+    quoted: Trained, caplog: pytest.LogCaptureFixture
+) -> None:
+    predictor = load_predictor(Path(quoted.run), api.RunOptions(threads=1), load_catalog())
+    minutes = iter(range(0, 600, 6))  # the clock goes on by six seconds each time it is read
+    with caplog.at_level(logging.INFO):
+        found = list(predictions_of(predictor, Texts(["a"] * 1000), lambda: float(next(minutes))))
+    assert len(found) == 1000
+    lines = [record.message for record in caplog.records if "classified" in record.message]
+    assert lines == ["classified 512 of 1,000 texts", "classified 1,000 of 1,000 texts"]
+
+
+def test_json_lines_keep_all_keys_in_every_form_of_output(quoted: Trained, tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"id": 1, "text": "a", "predicted": "x"},
+        {"id": 2, "more": {"a": [2**70, "é"]}, "text": "b\n"},
+    ]
+    file = tmp_path / "t.jsonl"
+    file.write_text("\n\n".join(map(json.dumps, rows)))
+    options = (quoted.run, "--csv", file)
+    in_process(*options, "-o", tmp_path / "answers.jsonl")
+    lines = (tmp_path / "answers.jsonl").read_text("utf-8").split("\n")
+    answers = [json.loads(line) for line in lines if line]
+    for answer, row in zip(answers, rows, strict=True):
+        assert {key: answer[key] for key in row} == row
+    shown = json.loads(in_process(*options, "--json").stdout)["predictions"]
+    assert [prediction["columns"] for prediction in shown] == rows
+    assert [prediction["predicted"] for prediction in shown] == [a["predicted_2"] for a in answers]
+    header, *_ = csv.reader(io.StringIO(in_process(*options, "--format", "csv").stdout))
+    assert header[:4] == ["id", "text", "predicted", "more"]
+    assert len(in_process(*options).stdout.splitlines()) == 2 + len(rows)
+
+
+def test_predict_json_prints_one_object_when_it_fails(clsbench: Command) -> None:
+    done = clsbench("predict", "latest", "text", "--json")
+    assert done.returncode == 2
+    assert "latest: " in json.loads(done.stdout)["error"]
+
+
+# --- components that have changed since training --------------------------------------------------
+
+CHANGING = """
+import clsbench
+from pathlib import Path
+{imports}
+
+class Turned(clsbench.Head):
+    '''A head that may be turned round.'''
+
+    words: str = ""
+    libraries = ("own-library",)
+
+    def user_files(self):
+        return (Path(self.words),) if self.words else ()
+
+    def build(self, hidden_size, num_classes):
+        import torch
+
+        class Linear(torch.nn.Linear):
+            def forward(self, x):
+                return {sign}super().forward(x)
+
+        return Linear(hidden_size, num_classes)
+
+
+@clsbench.hookimpl
+def clsbench_register_heads():
+    return {{"turned": Turned}}
+"""
+
+
+class Changing(NamedTuple):
+    """A run whose head is a plugin, and the folder of its plugin ``turned.py``."""
+
+    run: str
+    folder: Path
+
+    def predict(self, *arguments: str) -> Result:
+        plugins = (str(self.folder / "turned.py"),)
+        done = CliRunner().invoke(
+            predict, [self.run, "apple", *arguments], obj=Session(plugins=plugins, quiet=True)
+        )
+        if isinstance(done.exception, ClsbenchError):
+            raise done.exception
+        assert done.exit_code == 0, done.output
+        return done
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("changing")
+    (folder / "turned.py").write_text(CHANGING.format(sign="", imports=""))
+    (folder / "words.txt").write_text("a")
+    (folder / "own_library-1.dist-info").mkdir()
+    (folder / "own_library-1.dist-info" / "METADATA").write_text(library("1.0"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        api.run(
+            api.ExperimentSpec(
+                dataset="synthetic-sms:texts=100", backbone="gpt2-nano", freezing="head-only",
+                baselines=(), head={"name": "turned", "words": str(folder / "words.txt")},
+            ),
+            settings={"train.epochs": 1, "data.balance": False}, out=folder / "runs", threads=1,
+            offline=True, cache_disk="0", plugins=[str(folder / "turned.py")],
+        )  # fmt: skip
+    return folder
+
+
+def library(version: str) -> str:
+    return f"Metadata-Version: 2.1\nName: own-library\nVersion: {version}\n"
+
+
+@pytest.fixture
+def changing(trained_once: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Changing]:
+    """All files are put back afterwards."""
+    monkeypatch.syspath_prepend(trained_once)
+    (record,) = trained_once.glob("runs/*/record.json")
+    files = [p for p in trained_once.glob("*/*") if p.is_file()] + list(trained_once.glob("*.*"))
+    contents = {path: path.read_bytes() for path in files if path.is_file()}
+    yield Changing(str(record.parent), trained_once)
+    for path, content in contents.items():
+        path.write_bytes(content)
+
+
+def test_predict_with_an_unchanged_plugin_marks_nothing(changing: Changing) -> None:
+    assert json.loads(changing.predict("--json").stdout)["changed"] == []
+    assert "changed" not in changing.predict("--format", "csv").stdout
+    assert "CHANGED" not in changing.predict().stdout
+
+
+@pytest.mark.parametrize("what", ["plugin", "file"])
+def test_predict_with_a_changed_component_is_refused_unless_allowed(
+    changing: Changing, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = json.loads(changing.predict("--json").stdout)["predictions"][0]["probabilities"]
+    if what == "plugin":
+        (changing.folder / "turned.py").write_text(CHANGING.format(sign="-", imports=""))
+        said = "head 'turned' (turned.py): its source"
+    else:
+        (changing.folder / "words.txt").write_text("b")
+        said = f"head 'turned' (turned.py): the content of {changing.folder / 'words.txt'} has"
+    with pytest.raises(UsageError, match=re.escape(said)) as caught:
+        changing.predict()
+    assert "--allow-changed" in str(caught.value)
+    with caplog.at_level(logging.WARNING, logger="clsbench"):
+        answer = json.loads(changing.predict("--json", "--allow-changed").stdout)
+    assert said in caplog.text
+    (change,) = answer["changed"]
+    assert change.startswith(said)
+    after = answer["predictions"][0]["probabilities"]
+    assert (after != pytest.approx(before)) is (what == "plugin")
+    (row,) = csv.DictReader(
+        io.StringIO(changing.predict("--format", "csv", "--allow-changed").stdout)
+    )
+    assert row["changed"] == change
+    lines = changing.predict("--format", "jsonl", "--allow-changed").stdout
+    assert json.loads(lines)["changed"] == change
+    assert f"CHANGED: {change}" in changing.predict("--allow-changed").stdout
+
+
+def test_predict_with_another_version_of_a_library_warns(
+    changing: Changing, caplog: pytest.LogCaptureFixture
+) -> None:
+    (changing.folder / "own_library-1.dist-info" / "METADATA").write_text(library("2.0"))
+    with caplog.at_level(logging.WARNING, logger="clsbench"):
+        assert json.loads(changing.predict("--json").stdout)["changed"] == []
+    assert "its library own-library is 2.0; in training it was 1.0" in caplog.text
+
+
+def test_predict_without_the_plugin_of_a_run_names_it(changing: Changing) -> None:
+    with pytest.raises(UsageError, match=r"'turned' of turned\.py, which no loaded plugin"):
+        in_process(changing.run, "apple")
+
+
+class Instance(api.Dataset, frozen=True):
+    def load(self, files: api.Files, quoting: str) -> api.Corpus:
+        texts = [f"{('apple', 'pear')[i % 2]} number {i}" for i in range(60)]
+        return api.Corpus(class_names=("a", "b"), texts=texts, labels=[i % 2 for i in range(60)])
+
+
+def test_predict_on_a_run_with_an_instance_says_that_it_needs_a_plugin(tmp_path: Path) -> None:
+    spec = api.ExperimentSpec(
+        dataset="synthetic-sms", backbone="gpt2-nano", freezing="head-only", baselines=()
+    )
+    api.run(spec, dataset=Instance(), settings={"train.epochs": 1}, out=tmp_path, threads=1,
+            cache_disk="0")  # fmt: skip
+    (record,) = tmp_path.glob("*/record.json")
+    with pytest.raises(UsageError, match=r"'instance' of .*by clsbench_register_datasets"):
+        in_process(record.parent, "apple")

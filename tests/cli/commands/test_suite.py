@@ -1,0 +1,238 @@
+"""``clsbench suite`` as a user meets it: real processes, ended in every way."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command_line import Command
+
+SUITE = """
+base = "{spec}"
+description = "Which layers?"
+changes = {{"train.epochs" = 1}}
+
+[[rows]]
+title = "the head"
+changes = {{freezing = "head-only"}}
+
+[[rows]]
+title = "all of it"
+changes = {{freezing = "all"}}
+
+[[rows]]
+label = "again"
+changes = {{freezing = "head-only"}}
+"""
+
+
+@pytest.fixture
+def suite_file(tmp_path: Path, spec_file: Path) -> Path:
+    file = tmp_path / "layers.toml"
+    file.write_text(SUITE.format(spec=spec_file), encoding="utf-8")
+    return file
+
+
+def finished(store: Path) -> list[Path]:
+    return sorted(store.glob("*/record.json"))
+
+
+def test_what_cannot_be_is_refused_at_once(clsbench: Command, tmp_path: Path) -> None:
+    for arguments, told in (
+        (["no-such"], "there is no suite called 'no-such'"),
+        (["gpt2-sms-spam"], "is an experiment, not a suite"),
+        (["gpt2-sms-spam-ablation", "--rows", "20"], "has no row '20'"),
+        (["gpt2-sms-spam-ablation", "--executor", "loca"], "did you mean 'local'?"),
+        (["gpt2-sms-spam-ablation", "--seeds", "123"], "a single number is how many"),
+        (["gpt2-sms-spam-ablation", "--seeds", "1,1"], "names a seed twice"),
+        (["gpt2-sms-spam-ablation", "--seeds", "1,-1"], "a seed is 0 or more"),
+        (["gpt2-sms-spam", "--sweep", "seed=1,2"], "seeds are no rows; write --seeds 1,2,3"),
+        (["gpt2-sms-spam", "--sweep", "freezing"], "is no KEY=A,B,C"),
+        (["gpt2-sms-spam", "--sweep", "poling=mean,max"], "'poling'; did you mean 'pooling'?"),
+        (["gpt2-sms-spam", "--sweep", "pooling=mean,mex"], "row 2 (pooling=mex): there is no"),
+    ):
+        done = clsbench("suite", *arguments)
+        assert done.returncode == 2, done.stderr
+        assert told in " ".join(done.stderr.split())
+        assert not list((tmp_path / "cwd").iterdir()), "nothing is left behind"
+
+
+PLUGIN = """
+import clsbench
+import own_helper
+
+
+class Own(clsbench.Head):
+    '''A head whose helper decides whether it has a bias.'''
+
+    def build(self, hidden_size, num_classes):
+        import torch
+
+        return torch.nn.Linear(hidden_size, num_classes, bias=own_helper.BIAS)
+
+
+@clsbench.hookimpl
+def clsbench_register_heads():
+    return {"own": Own}
+"""
+
+
+@pytest.mark.slow
+def test_suite_with_an_edited_helper_of_a_plugin_runs_its_rows_again(
+    clsbench: Command, spec_file: Path, tmp_path: Path
+) -> None:
+    """With ``--plugin MODULE``; the same content under another name counts as unchanged."""
+    suite, data = tmp_path / "own.toml", tmp_path / "renamed.csv"
+    suite.write_text(
+        f'base = "{spec_file}"\nchanges = {{"train.epochs" = 1, head = "own"}}\n'
+        '[[rows]]\ntitle = "the head"\nchanges = {freezing = "head-only"}\n'
+    )
+    (tmp_path / "own_plugin.py").write_text(PLUGIN)
+    helper = tmp_path / "own_helper.py"
+    counts = []
+    for content in ("BIAS = True\n", "BIAS = False\n", "BIAS = True\n"):
+        helper.write_text(content)
+        done = clsbench(
+            "--plugin", "own_plugin", "suite", suite, "--out", tmp_path / "runs",
+            *(("--set", f"dataset.path={data}") if data.exists() else ()),
+            env={"PYTHONPATH": str(tmp_path)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        counts.append(len(finished(tmp_path / "runs")))
+        data.write_bytes(spec_file.with_name("fruit.csv").read_bytes())
+    assert counts == [1, 2, 2]
+
+
+@pytest.mark.slow
+def test_a_suite_from_a_file(clsbench: Command, suite_file: Path, tmp_path: Path) -> None:
+    store = tmp_path / "runs"
+    planned = clsbench("suite", suite_file, "--out", store, "--dry-run", "--json")
+    rows = json.loads(planned.stdout)["rows"]
+    assert [row["label"] for row in rows] == ["1", "2", "again"]
+    assert rows[0]["runs"] == rows[2]["runs"]
+    assert not store.exists()
+
+    done = clsbench("suite", suite_file, "--out", store, "--jobs", "2", env={"COLUMNS": "80"})
+    assert done.returncode == 0, done.stderr
+    assert "Not shown for lack of space: " in done.stdout
+    assert "layers: Which layers?" in done.stdout
+    assert "= row 1" in done.stdout
+    assert "baseline tfidf-logreg" in done.stdout
+    assert "row 2 finished in" in done.stderr
+    assert done.stdout.splitlines()[-1] == f"  clsbench report layers --out {store}"
+    assert re.search("\n(Use|No single row wins: ) .*\nNext:\n  clsbench predict ", done.stdout)
+    assert len(finished(store)) == 2
+
+    wide = clsbench("suite", suite_file, "--out", store, env={"COLUMNS": "180"})
+    assert wide.returncode == 0
+    assert "calibration" in wide.stdout
+    assert "Not shown" not in wide.stdout
+
+    again = clsbench("suite", suite_file, "--out", store, "--json")
+    assert again.returncode == 0
+    results = json.loads(again.stdout)
+    assert [len(row["stored"]) for row in results["rows"]] == [1, 1, 1]
+    assert [row["row"] for row in results["table"]] == ["1", "2", "again", "", ""]
+    assert results["table"][0]["test_accuracy_low"] < results["table"][0]["test_accuracy"]
+    assert results["comparison"]["pairs"]
+    assert len(finished(store)) == 2
+    compared = clsbench("compare", *results["rows"][0]["runs"], *results["rows"][1]["runs"],
+                        "--out", store)  # fmt: skip
+    assert compared.returncode == 0, compared.stderr
+
+
+@pytest.mark.slow
+def test_a_row_that_fails_is_told_and_the_rest_goes_on(
+    clsbench: Command, spec_file: Path, tmp_path: Path
+) -> None:
+    done = clsbench(
+        "suite", spec_file, "--sweep", "train.lr=1e30,1e-3", "--set", "train.epochs=1",
+        "--out", tmp_path / "runs",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "error: row 1 (train.lr=1e30): " in done.stderr
+    assert "row 2 finished" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_suite_that_was_ended_goes_on_where_it_was(
+    end: signal.Signals, environment: dict[str, str], suite_file: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "runs"
+    command = [sys.executable, "-m", "clsbench", "suite", str(suite_file), "--out", str(store)]
+    slow = [*command, "--set", "train.epochs=120"]
+    process = subprocess.Popen(slow, env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "row 2 begins" in line:
+            break
+    workers = _children(process.pid)
+    assert workers
+    _has_loaded_libraries(workers[0])
+    process.send_signal(end)
+    rest = process.stderr.read()
+    code = process.wait(60)
+    assert code == {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}[end], rest
+    assert not [pid for pid in workers if _runs(pid)], "no worker outlives the suite"
+    if end != signal.SIGKILL:
+        assert "the same command goes on where this one was" in rest
+    again = subprocess.run(slow, env=environment, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert "row 1, again is finished in the store" in again.stderr
+    assert "row 2 finished" in again.stderr
+
+
+@pytest.mark.slow
+def test_two_invocations_do_nothing_twice(
+    environment: dict[str, str], spec_file: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "runs"
+    command = [
+        sys.executable, "-m", "clsbench", "suite", str(spec_file), "--out", str(store),
+        "--sweep", "train.lr=1e-3,1e-4,1e-5", "--set", "train.epochs=2",
+    ]  # fmt: skip
+    files = [tmp_path / "one.txt", tmp_path / "other.txt"]
+    both = []
+    for file in files:
+        with file.open("w") as stderr:
+            both.append(subprocess.Popen(command, env=environment, stderr=stderr))
+    for process in both:
+        process.wait(300)
+    told = [file.read_text() for file in files]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert len(finished(store)) == 3
+    for number in (1, 2, 3):
+        assert sum(text.count(f"row {number} begins") for text in told) == 1, told
+
+
+def _has_loaded_libraries(pid: int) -> None:
+    """Wait until the process is about to train, or trains."""
+    while "libtorch" not in Path(f"/proc/{pid}/maps").read_text():
+        time.sleep(0.1)
+
+
+def _children(pid: int) -> list[int]:
+    done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+    return [int(text) for text in done.stdout.split()]
+
+
+def _runs(pid: int) -> bool:
+    """Whether the process is alive a little later."""
+    for _ in range(1200):
+        try:
+            os.kill(pid, 0)
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (ProcessLookupError, FileNotFoundError):
+            return False
+        if state == "Z":
+            return False
+        time.sleep(0.1)
+    return True

@@ -1,0 +1,409 @@
+"""From a spec to components: what can be known without assets is found here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clsbench.builtin.baselines import Majority, TfidfLogreg
+from clsbench.builtin.datasets.delimited_file import DelimitedFile
+from clsbench.builtin.datasets.synthetic_sms import SyntheticSms
+from clsbench.builtin.freezing_strategies import Gradual, HeadOnly, LastBlocks
+from clsbench.builtin.heads import Linear, Mlp
+from clsbench.builtin.lora import LoRA
+from clsbench.builtin.poolings import Mean
+from clsbench.components.catalog import Catalog, load_catalog
+from clsbench.components.identity import identify
+from clsbench.components.resolve import component_text, find_spec, find_suite, resolve, substitute
+from clsbench.errors import UsageError
+from clsbench.schema.experiment import (
+    ExperimentSpec,
+    PublishedFigures,
+    format_component,
+    format_toml,
+    parse_component,
+    parse_toml,
+)
+from clsbench.testing import MiniatureBackbone
+
+BASE = ExperimentSpec(name="mine", dataset="synthetic-sms", backbone="gpt2-nano")
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return load_catalog()
+
+
+@pytest.fixture
+def complaint(catalog: Catalog) -> Callable[..., str]:
+    def tell(**changes: Any) -> str:
+        dotted = {key.replace("__", "."): value for key, value in changes.items()}
+        with pytest.raises(UsageError) as caught:
+            resolve(BASE, dotted, catalog)
+        assert caught.value.exit_code == 2
+        return str(caught.value)
+
+    return tell
+
+
+# --- what is made -----------------------------------------------------------------------------
+
+
+def test_every_default_is_written_out(catalog: Catalog) -> None:
+    experiment = resolve(BASE, {}, catalog)
+    assert experiment.spec.freezing == {"name": "last-blocks", "n": 1}
+    assert experiment.spec.head == {"name": "linear"}
+    assert experiment.spec.baselines == (
+        {"name": "majority"},
+        {"name": "tfidf-logreg", "ngrams": 1, "c": "auto"},
+    )
+    assert experiment.freezing == LastBlocks()
+    assert experiment.baselines == (Majority(), TfidfLogreg())
+    assert experiment.adapter is None
+    assert not experiment.modified
+
+
+def test_the_text_of_options_becomes_what_the_component_wants(catalog: Catalog) -> None:
+    changes = {
+        "freezing": "last-blocks:n=3",
+        "pooling": "mean:include_padding=true",
+        "head": "mlp:width=16,dropout=0.5",
+        "adapter": "lora:r=16,alpha=16",
+        "dataset.texts": "100",
+        "train.lr": "1e-4",
+    }
+    experiment = resolve(BASE, changes, catalog)
+    assert experiment.freezing == LastBlocks(n=3)
+    assert experiment.pooling == Mean(include_padding=True)
+    assert experiment.head == Mlp(width=16, dropout=0.5)
+    assert experiment.adapter == LoRA(r=16, alpha=16.0)
+    assert experiment.dataset == SyntheticSms(texts=100)
+    assert experiment.spec.train.lr == 1e-4
+    assert experiment.modified
+
+
+def test_components_from_python(catalog: Catalog) -> None:
+    changes = {
+        "freezing": HeadOnly(final_norm=True),
+        "adapter": LoRA(r=4),
+        "baselines": [TfidfLogreg(ngrams=2), "majority"],
+    }
+    experiment = resolve(BASE, changes, catalog)
+    assert experiment.freezing == HeadOnly(final_norm=True)
+    assert experiment.spec.freezing == {"name": "head-only", "final_norm": True}
+    assert experiment.adapter == LoRA(r=4)
+    assert experiment.baselines == (TfidfLogreg(ngrams=2), Majority())
+
+
+def test_an_option_that_is_none_is_left_to_its_default(catalog: Catalog) -> None:
+    experiment = resolve(BASE, {"head": Mlp()}, catalog)
+    assert experiment.head == Mlp(width=None)
+    assert resolve(experiment.spec, {}, catalog).head == Mlp(width=None)
+
+
+def test_the_adapter_can_be_removed(catalog: Catalog) -> None:
+    with_lora = resolve(BASE, {"adapter": "lora"}, catalog).spec
+    assert resolve(with_lora, {"adapter": "none"}, catalog).adapter is None
+    assert resolve(with_lora, {"adapter": None}, catalog).adapter is None
+    assert resolve(with_lora, {"adapter.r": 2}, catalog).adapter == LoRA(r=2)
+
+
+def test_a_component_named_anew_starts_from_its_defaults(catalog: Catalog) -> None:
+    spec = resolve(BASE, {"freezing": "last-blocks:n=3"}, catalog).spec
+    assert resolve(spec, {"freezing": "last-blocks"}, catalog).freezing == LastBlocks(n=1)
+    assert resolve(spec, {"freezing": "gradual"}, catalog).freezing == Gradual()
+    assert resolve(spec, {"freezing.n": 4}, catalog).freezing == LastBlocks(n=4)
+
+
+def test_an_option_and_its_component_stand_in_any_order(catalog: Catalog) -> None:
+    pairs = [("freezing.n", 3), ("freezing", "last-blocks"), ("data.split.seed", 5)]
+    pairs += [("data.split", "book-ablation:train=0.6")]
+    for order in (pairs, pairs[::-1]):
+        experiment = resolve(BASE, dict(order), catalog)
+        assert experiment.freezing == LastBlocks(n=3)
+        split = experiment.spec.data.split
+        assert (split.name, split.train, split.seed) == ("book-ablation", 0.6, 5)
+
+
+def test_identify_names_the_origin_of_every_component(catalog: Catalog) -> None:
+    plugins = identify(resolve(BASE, {"adapter": "lora"}, catalog))
+    assert [(p.axis, p.component) for p in plugins] == [
+        ("dataset", "synthetic-sms"),
+        ("backbone", "gpt2-nano"),
+        ("pooling", "last-token"),
+        ("head", "linear"),
+        ("freezing", "last-blocks"),
+        ("adapter", "lora"),
+        ("baseline", "majority"),
+        ("baseline", "tfidf-logreg"),
+    ]
+    assert {p.distribution for p in plugins} == {"clsbench"}
+
+
+# --- modified or not --------------------------------------------------------------------------
+
+
+def test_a_registered_experiment_is_itself_until_something_differs(catalog: Catalog) -> None:
+    spec = catalog.experiment("gpt2-sms-spam")
+    assert not resolve(spec, {}, catalog).modified
+    assert not resolve(spec, {"freezing": "last-blocks:n=1"}, catalog).modified
+    assert not resolve(spec, {"train.epochs": 5, "head": Linear()}, catalog).modified
+    for changes in ({"train.epochs": 6}, {"seed": 1}, {"freezing": "all"}, {"baselines": []}):
+        assert resolve(spec, changes, catalog).modified
+
+
+def test_an_edited_copy_of_a_registered_experiment_is_modified(catalog: Catalog) -> None:
+    """A file made by ``show`` keeps the name, and with it the published figures."""
+    shown = format_toml(resolve(catalog.experiment("gpt2-sms-spam"), {}, catalog).spec)
+    assert not resolve(parse_toml(shown, "mine.toml"), {}, catalog).modified
+    edited = shown.replace("epochs = 5", "epochs = 7")
+    assert edited != shown
+    assert resolve(parse_toml(edited, "mine.toml"), {}, catalog).modified
+
+
+def test_published_figures_under_a_new_name_are_modified_where_anything_differs(
+    catalog: Catalog,
+) -> None:
+    spec = resolve(catalog.experiment("gpt2-sms-spam"), {}, catalog).spec
+    shown = format_toml(msgspec.structs.replace(spec, name="mine"))
+    assert not resolve(parse_toml(shown, "mine.toml"), {}, catalog).modified
+    assert resolve(parse_toml(shown, "mine.toml"), {"train.lr": 1}, catalog).modified
+    edited = parse_toml(shown.replace("epochs = 5", "epochs = 7"), "mine.toml")
+    assert edited.name == "mine"
+    assert edited.published == spec.published is not None
+    assert resolve(edited, {}, catalog).modified
+
+
+def test_ones_own_published_figures_belong_to_ones_own_file(catalog: Catalog) -> None:
+    figures = PublishedFigures(source="our paper", conditions="as here", accuracy={"test": 0.9})
+    spec = msgspec.structs.replace(BASE, published=figures)
+    assert not resolve(spec, {}, catalog).modified
+    assert resolve(spec, {"train.epochs": 7}, catalog).modified
+
+
+# --- methods ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "freezing", "adapter"),
+    [
+        ("all", {"name": "all"}, None),
+        ("last-block", {"name": "last-blocks", "n": 1}, None),
+        ("head-only", {"name": "head-only", "final_norm": False}, None),
+        (
+            "lora",
+            {"name": "head-only", "final_norm": False},
+            {"name": "lora", "r": 8, "alpha": 8.0},
+        ),
+    ],
+)
+def test_resolve_with_a_method_sets_freezing_and_adapter(
+    method: str, freezing: dict[str, Any], adapter: dict[str, Any] | None, catalog: Catalog
+) -> None:
+    base = msgspec.structs.replace(BASE, freezing="gradual", adapter="lora:r=2")
+    spec = resolve(base, {"method": method, "train.lr": 1e-4}, catalog).spec
+    assert (spec.freezing, spec.adapter, spec.train.lr) == (freezing, adapter, 1e-4)
+    parts = {"freezing": freezing, "adapter": adapter, "train.lr": 1e-4}
+    assert spec == resolve(base, parts, catalog).spec
+
+
+def test_resolve_with_the_methods_own_experiment_is_unmodified(catalog: Catalog) -> None:
+    gpt2 = find_spec("gpt2-sms-spam", catalog)
+    assert not resolve(gpt2, {"method": "last-block"}, catalog).modified
+    assert resolve(gpt2, {"method": "lora"}, catalog).modified
+
+
+# --- what is refused --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"head": "liner"}, "no head called 'liner'; did you mean 'linear'?"),
+        ({"freezing": "last-blocks:m=2"}, "freezing_strategy 'last-blocks': unknown key 'm'"),
+        ({"freezing": "gradual:epochs_per_blok=2"}, "did you mean 'epochs_per_block'?"),
+        ({"freezing": "last-blocks:n=0"}, "n = '0': expected int >= 1"),
+        ({"freezing": "last-blocks:n=many"}, "n = 'many': expected int, got str"),
+        ({"freezing": "last-blocks:n=1.5"}, "n = '1.5': expected int"),
+        ({"head": "mlp:dropout=1"}, "dropout = '1': expected float < 1.0"),
+        ({"head": "mlp:dropout=nan"}, "dropout"),
+        ({"adapter": "lora:alpha=inf"}, "alpha = inf: expected a finite number"),
+        ({"backbone": "gpt2:size=tiny"}, "one of: large, medium, small, xl"),
+        ({"dataset": "csv"}, "path is required"),
+        ({"pooling": "mean:include_padding=perhaps"}, "include_padding = 'perhaps'"),
+        ({"adapter__r": 4}, "needs a name"),
+        ({"baselines": ["majorty"]}, "did you mean 'majority'?"),
+        ({"head": {"width": 3}}, "needs a name"),
+        ({"head": {"name": 3}}, "needs a name"),
+        ({"head": ""}, "has no name"),
+        ({"train__lr": "fast"}, "train.lr = 'fast': expected float"),
+        ({"data__split__train": 0.8, "data__split__validation": 0.3}, "make more than 1"),
+        ({"data__padding": "none"}, "needs train.batch_size=1 (it is 8)"),
+        ({"name": ""}, "name = '': an experiment's name cannot be empty"),
+        ({"name": " "}, "cannot be empty"),
+        ({"method": "loar"}, "there is no method called 'loar'; did you mean 'lora'?"),
+        ({"method": "lora:r=4"}, "no options; set those of its parts: --freezing head-only"),
+        ({"method": ["lora"]}, "method = ['lora']: expected a name"),
+        ({"method": "lora", "freezing": "all"}, "freezing cannot be combined with method = 'lora'"),
+        ({"method": "all", "adapter": "none"}, "adapter cannot be combined with method = 'all'"),
+        ({"method": "lora", "adapter__r": 4}, "adapter.r cannot be combined with method"),
+    ],
+)
+def test_mistakes_are_told(
+    changes: dict[str, Any], said: str, complaint: Callable[..., str]
+) -> None:
+    assert said in complaint(**changes)
+
+
+@pytest.mark.parametrize(
+    ("component", "said"),
+    [
+        (LastBlocks(n=0), "freezing_strategy 'last-blocks': n = 0: expected int >= 1"),
+        (LastBlocks(n="two"), "n = 'two': expected int, got str"),  # type: ignore[arg-type]
+        (LastBlocks(n=[1]), "n = [1]: expected int, got array"),  # type: ignore[arg-type]
+        (LastBlocks(n=object()), "must be plain values"),  # type: ignore[arg-type]
+        (LastBlocks(n=10**30), "n"),
+        (Mlp(dropout=float("nan")), "dropout"),
+    ],
+)
+def test_components_from_python_are_validated_too(
+    component: Any, said: str, complaint: Callable[..., str]
+) -> None:
+    axis = "head" if isinstance(component, Mlp) else "freezing"
+    assert said in complaint(**{axis: component})
+
+
+def test_a_component_on_the_wrong_axis_or_from_no_plugin(complaint: Callable[..., str]) -> None:
+    assert "not registered on the axis heads" in complaint(head=Mean())
+    assert "clsbench_register_backbones" in complaint(backbone=MiniatureBackbone())
+    assert "train.lr does not hold a component" in complaint(train__lr=Mean())
+
+
+def test_a_path_that_is_no_unicode_is_refused(complaint: Callable[..., str]) -> None:
+    """Such bytes come from the command line as lone surrogates, and no record could hold them."""
+    assert "not text in UTF-8" in complaint(dataset="csv:path=caf\udce9.csv")
+
+
+# --- specs by name and file ---------------------------------------------------------------------
+
+
+def test_a_spec_by_name_or_file(tmp_path: Path, catalog: Catalog) -> None:
+    assert find_spec("gpt2-sms-spam", catalog).name == "gpt2-sms-spam"
+    file = tmp_path / "small one.toml"
+    file.write_text('dataset = "synthetic-sms"\nbackbone = "gpt2-nano"\n', encoding="utf-8")
+    assert find_spec(file, catalog).name == "small one"
+    bare = tmp_path / "spec"
+    bare.write_bytes(file.read_bytes())
+    assert find_spec(str(bare), catalog).name == "spec"
+
+
+def test_a_file_does_not_hide_a_registered_experiment(
+    tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("gpt2-sms-spam").write_text("notes, and no TOML", encoding="utf-8")
+    assert find_spec("gpt2-sms-spam", catalog) is catalog.experiment("gpt2-sms-spam")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"dataset = [", "not valid TOML"),
+        (b'dataset = "x"', "backbone is required"),
+        (b"", "is required"),
+    ],
+)
+def test_a_bad_file_is_told(
+    content: bytes | None, said: str, tmp_path: Path, catalog: Catalog
+) -> None:
+    path = tmp_path / "spec.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError) as caught:
+        find_spec(path, catalog)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_find_suite_unknown_base_names_the_file(tmp_path: Path, catalog: Catalog) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "gpt2-smss"\n[[rows]]\nchanges = {freezing = "all"}\n')
+    with pytest.raises(UsageError) as caught:
+        find_suite(path, catalog)
+    assert str(caught.value).startswith(f"{path}: base = 'gpt2-smss': there is no experiment")
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path, catalog: Catalog) -> None:
+    path = tmp_path / "spec.toml"
+    path.write_text('dataset = "synthetic-sms"\nbackbone = "gpt2-nano"\n', encoding="utf-8-sig")
+    assert find_spec(path, catalog).name == "spec"
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "a\0b.toml", "x" * 5000 + ".toml", ""])
+def test_names_that_no_file_can_have(name: str, catalog: Catalog) -> None:
+    with pytest.raises(UsageError):
+        find_spec(name, catalog)
+
+
+def test_a_directory_is_no_spec(tmp_path: Path, catalog: Catalog) -> None:
+    with pytest.raises(UsageError):
+        find_spec(tmp_path, catalog)
+
+
+# --- stand-ins --------------------------------------------------------------------------------
+
+
+def test_a_substitute_stands_in_the_spec(catalog: Catalog) -> None:
+    experiment = resolve(catalog.experiment("gpt2-sms-spam"), {}, catalog)
+    substituted = substitute(experiment, "dataset", SyntheticSms(texts=50), catalog)
+    assert substituted.dataset == SyntheticSms(texts=50)
+    assert substituted.spec.dataset == {"name": "synthetic-sms", "texts": 50, "seed": 0}
+    assert substituted.modified
+    assert substituted.backbone == experiment.backbone
+
+
+# --- round trips ------------------------------------------------------------------------------
+
+words = st.text(st.characters(codec="utf-8"), min_size=1)
+
+
+@given(path=words, text=words, label=words, split=st.none() | words)
+def test_any_text_survives_the_command_line_and_toml(
+    path: str, text: str, label: str, split: str | None
+) -> None:
+    catalog = load_catalog()
+    component = DelimitedFile(path=path, text=text, label=label, split=split)
+    table = component_text(component, "dataset", catalog)
+    for choice in (table, format_component(table), component):
+        experiment = resolve(BASE, {"dataset": choice}, catalog)
+        assert experiment.dataset == component
+        again = parse_toml(format_toml(experiment.spec), "mine.toml")
+        assert resolve(again, {}, catalog).dataset == component
+    assert (
+        msgspec.convert(
+            {k: v for k, v in parse_component(format_component(table)).items() if k != "name"},
+            DelimitedFile,
+        )
+        == component
+    )
+
+
+def test_resolving_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from clsbench.components.catalog import load_catalog; "
+        "from clsbench.components.resolve import *; "
+        "catalog = load_catalog(); resolve(find_spec('gpt2-sms-spam', catalog), {}, catalog); "
+        "heavy = {'torch', 'numpy', 'pandas', 'sklearn'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,657 @@
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+from activation_rows import (
+    ABOUT,
+    KEY,
+    OTHER,
+    PLENTY,
+    age,
+    assert_same,
+    make_rows,
+    row_key,
+    shards,
+    sizes,
+    store,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from torch import Tensor
+
+from clsbench.fastpath.cache.cache_files import (
+    clear,
+)
+from clsbench.fastpath.cache.disk_cache import DiskCache, PrefixKey
+from clsbench.schema.options import size_text
+
+
+def load(directory: Path, rows: dict[str, Tensor], key: PrefixKey = KEY) -> dict[str, Tensor]:
+    """Look for the rows as a later run would."""
+    return DiskCache(directory, PLENTY).load(key, list(rows))
+
+
+def unfinished(directory: Path) -> list[Path]:
+    return list(directory.glob("**/.unfinished-*"))
+
+
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+@pytest.fixture(autouse=True)
+def everything_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="clsbench")
+
+
+# --- what goes in comes out -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", [(5, 7), (7,), (1, 1), (0, 7)], ids=str)
+def test_rows_come_back_bit_for_bit(
+    tmp_path: Path, shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    rows = make_rows(range(6), shape, dtype)
+    for row, value in zip(rows.values(), (float("nan"), -0.0, float("inf"), 1e-40), strict=False):
+        row.view(-1)[:1] = value
+    store(tmp_path, rows)
+    assert_same(load(tmp_path, rows), rows)
+
+
+def test_rows_of_different_kinds_share_a_shard(tmp_path: Path) -> None:
+    rows = {
+        **make_rows(range(2), (3, 1), torch.bfloat16),
+        **make_rows(range(2, 4), (5,), torch.float64),
+        **make_rows(range(4, 6), (1, 3)),
+    }
+    store(tmp_path, rows)
+    assert_same(load(tmp_path, rows), rows)
+
+
+def test_rows_may_be_slices_of_one_batch_and_lie_in_any_order(tmp_path: Path) -> None:
+    batch = torch.randn(4, 6, 8, requires_grad=True)
+    rows = {row_key(n): batch[n] for n in range(3)}
+    rows |= {row_key(9): batch[3].T, row_key(10): batch[0, :, 2], row_key(11): batch[0]}
+    detached = {key: row.detach() for key, row in rows.items()}
+    kept = DiskCache(tmp_path, PLENTY).store(KEY, rows)
+    assert_same(kept, detached)
+    assert_same(load(tmp_path, rows), detached)
+
+
+def test_what_is_not_kept_is_absent(tmp_path: Path) -> None:
+    rows = make_rows(range(4))
+    assert load(tmp_path / "none", rows) == {}
+    assert not (tmp_path / "none").exists()
+    store(tmp_path, rows)
+    asked = [row_key(7), row_key(2), row_key(8), row_key(0)]
+    found = DiskCache(tmp_path, PLENTY).load(KEY, asked)
+    assert list(found) == [row_key(2), row_key(0)]
+    assert load(tmp_path, rows, OTHER) == {}
+    assert DiskCache(tmp_path, PLENTY).load(KEY, []) == {}
+
+
+def test_rows_of_several_stores_are_found_together(tmp_path: Path) -> None:
+    for start in range(0, 9, 3):
+        store(tmp_path, make_rows(range(start, start + 3)))
+    assert len(shards(tmp_path)) == 3
+    assert_same(load(tmp_path, make_rows(range(9))), make_rows(range(9)))
+
+
+def test_a_shard_is_a_plain_safetensors_file(tmp_path: Path) -> None:
+    rows = make_rows(range(3))
+    path = store(tmp_path, rows)
+    with safe_open(path, framework="pt") as file:
+        assert_same({key: file.get_tensor(key) for key in file.keys()}, rows)  # noqa: SIM118
+        metadata = file.metadata()
+    for key, row in rows.items():
+        assert metadata[key] == hashlib.sha256(row.numpy().tobytes()).hexdigest()
+    assert metadata["digest"] == KEY.digest
+    assert msgspec.json.decode((tmp_path / KEY.digest / "about.json").read_bytes()) == ABOUT
+
+
+def test_equal_rows_make_one_file(tmp_path: Path) -> None:
+    rows = make_rows(range(3))
+    path = store(tmp_path, rows)
+    content = path.read_bytes()
+    DiskCache(tmp_path, PLENTY).store(KEY, dict(reversed(rows.items())))
+    assert shards(tmp_path) == [path]
+    assert path.read_bytes() == content
+
+
+def test_views_can_take_part_in_training(tmp_path: Path) -> None:
+    rows = make_rows(range(1))
+    store(tmp_path, rows)
+    with torch.inference_mode():
+        (row,) = load(tmp_path, rows).values()
+    weight = torch.ones(4, requires_grad=True)
+    (row @ weight).sum().backward()
+    assert weight.grad is not None
+
+
+def test_changing_a_view_leaves_the_disk_alone(tmp_path: Path) -> None:
+    rows = make_rows(range(2))
+    cache = DiskCache(tmp_path, PLENTY)
+    for views in (cache.store(KEY, rows), cache.load(KEY, list(rows))):
+        for view in views.values():
+            view.zero_()
+    assert_same(load(tmp_path, rows), rows)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (torch.zeros(3, dtype=torch.float16), "torch.float16"),
+        (torch.zeros(2, 3, 4), r"\(2, 3, 4\)"),
+        (torch.tensor(1.0), r"\(\)"),
+    ],
+)
+def test_a_row_of_another_kind_is_refused(tmp_path: Path, row: Tensor, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        DiskCache(tmp_path, PLENTY).store(KEY, {row_key(1): row})
+
+
+def test_a_key_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
+    cache = DiskCache(tmp_path / "cache", PLENTY)
+    for digest in ("../" + "a" * 61, "A" * 64, ""):
+        with pytest.raises(ValueError, match="64 hexadecimal digits"):
+            cache.store(PrefixKey(digest, {}), make_rows(range(1)))
+        with pytest.raises(ValueError, match="64 hexadecimal digits"):
+            cache.load(PrefixKey(digest, {}), [row_key(1)])
+    assert os.listdir(tmp_path) == []
+
+
+# --- mapped, not copied ---------------------------------------------------------------------------
+
+
+def anonymous_bytes() -> int:
+    """Memory of this process that no file stands behind."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in status if line.startswith("RssAnon:"))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc here")
+def test_a_large_shard_is_mapped_and_not_copied(tmp_path: Path) -> None:
+    batch = torch.randn(40, 120, 3500)
+    rows = {row_key(n): batch[n] for n in range(len(batch))}
+    size_bytes = batch.nbytes
+    sums = [float(row.sum()) for row in rows.values()]
+    before = anonymous_bytes()
+    kept = DiskCache(tmp_path, PLENTY).store(KEY, rows)
+    found = load(tmp_path, rows)
+    for views in (kept, found):
+        assert [float(row.sum()) for row in views.values()] == sums
+    assert anonymous_bytes() - before < size_bytes / 8
+    (path,) = shards(tmp_path)
+    assert str(path) in Path("/proc/self/maps").read_text()
+    del kept, found, views
+    assert str(path) not in Path("/proc/self/maps").read_text()
+
+
+# --- damage ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, bytes]:
+    """A cache with one small shard, that shard, and its content."""
+    directory = tmp_path_factory.mktemp("small")
+    path = store(directory, make_rows(range(3), (2, 3)))
+    return directory, path, path.read_bytes()
+
+
+def restore(small: tuple[Path, Path, bytes], content: bytes) -> dict[str, Tensor]:
+    """What a run finds when ``content`` is all there is."""
+    directory, path, _ = small
+    for other in shards(directory):
+        other.unlink()
+    path.write_bytes(content)
+    return load(directory, make_rows(range(3), (2, 3)))
+
+
+def test_every_flipped_byte_is_noticed(small: tuple[Path, Path, bytes]) -> None:
+    directory, path, content = small
+    rows = make_rows(range(3), (2, 3))
+    assert_same(restore(small, content), rows)
+    assert shards(directory) == [path]
+    data_start = len(content) - 3 * 24
+    for position in range(len(content)):
+        flipped = bytearray(content)
+        flipped[position] ^= 1 << position % 8
+        found = restore(small, bytes(flipped))
+        if position < data_start:
+            assert found == {}
+            assert shards(directory) == []
+        else:
+            assert len(found) == 2  # the others are saved into a shard of their own
+            assert_same(found, {key: rows[key] for key in found})
+            assert path not in shards(directory)
+            assert_same(load(directory, rows), found)
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_no_damage_goes_unnoticed(small: tuple[Path, Path, bytes], data: st.DataObject) -> None:
+    content = bytearray(small[2])
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(content)))
+        content[start : start + data.draw(st.integers(0, 90))] = data.draw(st.binary(max_size=40))
+    rows = make_rows(range(3), (2, 3))
+    found = restore(small, bytes(content))
+    assert_same(found, {key: rows[key] for key in found})
+    if bytes(content) != small[2]:
+        assert len(found) < 3
+
+
+@pytest.mark.parametrize("length", [0, 1, 8, 300, -1])
+def test_a_shard_that_was_cut_is_removed(tmp_path: Path, length: int) -> None:
+    rows = make_rows(range(3))
+    path = store(tmp_path, rows)
+    path.write_bytes(path.read_bytes()[:length])
+    assert load(tmp_path, rows) == {}
+    assert not path.exists()
+    assert_same(DiskCache(tmp_path, PLENTY).store(KEY, rows), rows)
+    assert_same(load(tmp_path, rows), rows)
+
+
+def test_a_shard_that_grew_is_removed(tmp_path: Path) -> None:
+    rows = make_rows(range(3))
+    path = store(tmp_path, rows)
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert load(tmp_path, rows) == {}
+    assert not path.exists()
+
+
+def test_a_header_of_absurd_length_takes_no_memory(tmp_path: Path) -> None:
+    path = store(tmp_path, make_rows(range(3)))
+    path.write_bytes(b"\xff" * 7 + b"\x7f" + path.read_bytes()[8:])
+    assert load(tmp_path, make_rows(range(3))) == {}
+    assert not path.exists()
+
+
+def test_a_damaged_row_is_told_at_info_and_the_others_are_saved(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = make_rows(range(5))
+    path = store(tmp_path, rows)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    found = load(tmp_path, rows)
+    assert len(found) == 4
+    (message,) = (r.getMessage() for r in caplog.records if r.levelno == logging.INFO)
+    assert str(path) in message
+    assert "1 of the rows in it are not what was written; 4 others are intact" in message
+    caplog.clear()
+    assert_same(load(tmp_path, rows), found)
+    assert caplog.records == []
+
+
+def test_a_shard_under_another_name_or_prefix_is_not_used(tmp_path: Path) -> None:
+    rows = make_rows(range(2))
+    path = store(tmp_path, rows)
+    renamed = path.with_name("0" * 32 + ".safetensors")
+    path.rename(renamed)
+    assert load(tmp_path, rows) == {}
+    path = store(tmp_path, rows)
+    moved = tmp_path / OTHER.digest / path.name
+    moved.parent.mkdir()
+    path.rename(moved)
+    assert load(tmp_path, rows, OTHER) == {}
+    assert shards(tmp_path) == []
+
+
+def test_a_shard_that_cannot_be_read_now_is_left_alone(tmp_path: Path) -> None:
+    """A folder in its place gives an error of the system, as a failing disk does."""
+    rows = make_rows(range(2))
+    path = store(tmp_path, rows)
+    path.unlink()
+    path.mkdir()
+    assert load(tmp_path, rows) == {}
+    assert path.is_dir()
+
+
+# --- the limit ------------------------------------------------------------------------------------
+
+
+def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
+    groups = [make_rows(range(n, n + 2), (64, 64)) for n in range(0, 8, 2)]
+    paths = [store(tmp_path, rows, key) for rows, key in zip(groups, (KEY, OTHER) * 2, strict=True)]
+    for path, seconds in zip(paths, (300, 400, 200, 100), strict=True):
+        age(path, seconds)
+    assert_same(load(tmp_path, groups[1], OTHER), groups[1])
+    times = [path.stat().st_mtime_ns for path in paths]
+    assert times[1] == max(times)  # used again: now the youngest of the four
+    age(paths[1], 50)
+    limit_bytes = sizes(tmp_path)
+    for number, gone in enumerate((paths[0], paths[2], paths[3], paths[1])):
+        rows = make_rows(range(10 + 2 * number, 12 + 2 * number), (64, 64))
+        assert_same(DiskCache(tmp_path, limit_bytes).store(KEY, rows), rows)
+        assert sizes(tmp_path) <= limit_bytes
+        assert not gone.exists()
+        assert len(shards(tmp_path)) == 4
+    assert not (tmp_path / OTHER.digest).exists()  # nothing was left in it
+
+
+def test_what_this_run_uses_is_not_evicted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded, idle = make_rows(range(2), (64, 64)), make_rows(range(2, 4), (64, 64))
+    loaded_path, idle_path = store(tmp_path, loaded), store(tmp_path, idle)
+    cache = DiskCache(tmp_path, sizes(tmp_path))
+    cache.load(KEY, list(loaded))
+    age(loaded_path, 1000)
+    assert cache.store(KEY, make_rows(range(4, 6), (64, 64)))
+    assert loaded_path.exists()
+    assert not idle_path.exists()
+    assert warnings_in(caplog) == []
+    for start in (6, 8):
+        assert cache.store(KEY, make_rows(range(start, start + 2), (64, 64))) == {}
+    (warning,) = warnings_in(caplog)
+    assert warning == (
+        f"no more activations of the frozen prefix are kept for later runs in {tmp_path}: their "
+        f"limit of {size_text(cache.limit_bytes)} (--cache-disk) is reached"
+    )
+    assert cache.problems == [warning]
+    assert len(shards(tmp_path)) == 2
+
+
+def test_a_shard_beyond_the_limit_is_not_kept_and_evicts_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = store(tmp_path, make_rows(range(2), (64, 64)))
+    cache = DiskCache(tmp_path, 60_000)
+    assert cache.store(KEY, make_rows(range(2, 9), (64, 64))) == {}
+    assert shards(tmp_path) == [path]
+    (warning,) = warnings_in(caplog)
+    assert warning.startswith("activations of the frozen prefix are not kept for later runs in ")
+    assert "their limit of 60 kB" in warning
+    assert cache.store(KEY, make_rows(range(20, 21))) != {}  # a smaller one fits
+
+
+def test_a_limit_below_what_lies_there_acts_at_once(tmp_path: Path) -> None:
+    """Also where nothing is to be stored."""
+    old, new = (make_rows(range(n, n + 2), (64, 64)) for n in (0, 2))
+    age(store(tmp_path, old), 100)
+    path = store(tmp_path, new)
+    cache = DiskCache(tmp_path, sizes(tmp_path) - 1)
+    assert_same(cache.load(KEY, [*old, *new]), new)
+    assert shards(tmp_path) == [path]
+
+
+@pytest.mark.parametrize("about", [b"", b'{"a": "1"}'])
+def test_a_description_that_is_lost_or_another_comes_back_where_rows_are_found(
+    tmp_path: Path, about: bytes
+) -> None:
+    rows = make_rows(range(2))
+    described = store(tmp_path, rows).with_name("about.json")
+    described.write_bytes(about)
+    assert_same(load(tmp_path, rows), rows)
+    assert msgspec.json.decode(described.read_bytes()) == ABOUT
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open file cannot be removed there")
+def test_rows_stay_readable_when_another_run_evicts_them(tmp_path: Path) -> None:
+    rows = make_rows(range(2), (64, 64))
+    path = store(tmp_path, rows)
+    found = load(tmp_path, rows)
+    other = DiskCache(tmp_path, sizes(tmp_path))
+    assert other.store(OTHER, make_rows(range(2, 4), (64, 64)))
+    assert not path.exists()
+    assert_same(found, rows)
+
+
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    path = store(tmp_path, make_rows(range(2)))
+    foreign = [tmp_path / "notes.txt", path.with_name("model.safetensors"), tmp_path / "x" / "y"]
+    foreign[2].parent.mkdir()
+    for file in foreign:
+        file.write_bytes(bytes(5000))
+        age(file, 30 * 24 * 3600)
+    age(path, 10)
+    limit_bytes = path.stat().st_size + 200
+    assert DiskCache(tmp_path, limit_bytes).store(OTHER, make_rows(range(2, 4)))
+    assert not path.exists()
+    assert clear(tmp_path).freed_bytes > 0
+    assert all(file.exists() for file in foreign)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_nobody_waits_at_a_named_pipe(tmp_path: Path) -> None:
+    path = store(tmp_path, make_rows(range(2)))
+    os.mkfifo(path.with_stem("0" * 32))
+    assert len(DiskCache(tmp_path, 10**9).load(KEY, list(make_rows(range(2))))) == 2
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+SHARED = f"""
+import sys, time, logging, torch
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from activation_rows import KEY, PLENTY, assert_same, make_rows
+from clsbench.fastpath.cache.disk_cache import DiskCache
+logging.basicConfig(level=logging.WARNING, format="%(message)s")
+directory = Path(sys.argv[1])
+"""
+
+WRITER = (
+    SHARED
+    + """
+print("ready", flush=True)
+sys.stdin.readline()
+cache = DiskCache(directory, PLENTY)
+for start in range(0, 120, 4):
+    rows = make_rows(range(start, start + 4), (16, 16))
+    assert_same(cache.store(KEY, rows), rows)
+rows = make_rows(range(120), (16, 16))
+assert_same(cache.load(KEY, list(rows)), rows)
+"""
+)
+
+ENDLESS_WRITER = (
+    SHARED
+    + """
+cache = DiskCache(directory, PLENTY)
+for start in range(10_000):
+    cache.store(KEY, make_rows(range(4 * start, 4 * start + 4), (1024, 1024)))
+"""
+)
+
+
+def start(script: str, *arguments: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_writers_of_the_same_rows_do_not_harm_each_other(tmp_path: Path) -> None:
+    writers = [start(WRITER, tmp_path) for _ in range(2)]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    rows = make_rows(range(120), (16, 16))
+    while any(writer.poll() is None for writer in writers):
+        found = load(tmp_path, rows)
+        assert_same(found, {key: rows[key] for key in found})
+        time.sleep(0.01)
+    for writer in writers:
+        assert (writer.communicate()[1], writer.returncode) == ("", 0)
+    assert_same(load(tmp_path, rows), rows)
+    assert len(shards(tmp_path)) == 30
+    assert unfinished(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process cannot be stopped in the middle there")
+def test_a_writer_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
+    def half_written() -> list[Path]:
+        found = []
+        for file in unfinished(tmp_path):
+            with contextlib.suppress(FileNotFoundError):  # renamed meanwhile
+                found += [file] if file.stat().st_size else []
+        return found
+
+    writer = start(ENDLESS_WRITER, tmp_path)
+    try:
+        while not (shards(tmp_path) and half_written()):
+            writer.send_signal(signal.SIGCONT)
+            time.sleep(0.001)
+            writer.send_signal(signal.SIGSTOP)
+            os.waitpid(writer.pid, os.WUNTRACED)  # until it has stopped
+        DiskCache(tmp_path, PLENTY).store(OTHER, make_rows(range(1, 2)))
+        (left,) = unfinished(tmp_path)  # its writer is alive
+    finally:
+        writer.kill()
+        writer.communicate()
+    assert unfinished(tmp_path) == [left]
+    complete = list((tmp_path / KEY.digest).glob("*.safetensors"))
+    rows = make_rows(range(4 * len(complete) + 4), (1024, 1024))
+    found = load(tmp_path, rows)
+    assert_same(found, dict(list(rows.items())[: 4 * len(complete)]))
+    few = make_rows(range(1))
+    assert_same(DiskCache(tmp_path, PLENTY).store(OTHER, few), few)
+    assert unfinished(tmp_path) == []
+
+
+CLEARER = """
+import sys, threading
+from pathlib import Path
+from clsbench.fastpath.cache.cache_files import clear
+done = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.readline(), done.set()), daemon=True).start()
+print("ready", flush=True)
+freed = 0
+while not done.is_set():
+    freed += clear(Path(sys.argv[1])).freed_bytes
+print(freed)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an open file cannot be removed there")
+def test_storing_and_loading_while_another_process_clears(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clearer = start(CLEARER, tmp_path)
+    assert clearer.stdout is not None
+    assert clearer.stdout.readline() == "ready\n"
+    cache = DiskCache(tmp_path, PLENTY)
+    kept_at_all = 0
+    try:
+        for number in range(150):
+            rows = make_rows(range(number, number + 2), (16, 16))
+            kept = cache.store(KEY, rows)
+            assert_same(kept, {key: rows[key] for key in kept})
+            kept_at_all += bool(kept)
+            found = cache.load(KEY, list(rows))
+            assert_same(found, {key: rows[key] for key in found})
+    finally:
+        out, err = clearer.communicate("stop\n")
+    assert (clearer.returncode, err) == (0, "")
+    assert int(out) > 0
+    assert kept_at_all > 0
+    assert warnings_in(caplog) == []
+
+
+# --- disks that cannot be written -----------------------------------------------------------------
+
+SMALL_DISK = (
+    SHARED
+    + """
+import os, subprocess
+cache = DiskCache(directory, PLENTY)
+stored = {}
+outcomes = []
+for start in range(0, 8, 2):
+    rows = make_rows(range(start, start + 2), (200, 200))
+    kept = cache.store(KEY, rows)
+    outcomes.append(len(kept))
+    stored |= {key: rows[key] for key in kept}
+print(outcomes, [name for name in os.listdir(directory) if name.startswith(".")])
+sys.stderr.write("---\\n")
+sys.stderr.flush()
+subprocess.run(["mount", "-o", "remount,ro", str(directory)], check=True)
+cache = DiskCache(directory, PLENTY)
+assert_same(cache.load(KEY, list(stored)), stored)
+print([len(cache.store(KEY, make_rows(range(20, 22)))) for _ in range(2)])
+"""
+)
+
+
+def test_a_disk_that_fills_up_and_one_that_is_read_only(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = tmp_path / "script.py"
+    script.write_text(SMALL_DISK)
+    mount = f"mount -t tmpfs -o size=800k,mode=700 tmpfs {disk}"
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "-m", "sh", "-c", mount]).returncode:
+        pytest.skip("no tmpfs of one's own can be mounted here")
+    command = f"{mount} && {sys.executable} {script} {disk}"
+    ended = subprocess.run([unshare, "-m", "sh", "-c", command], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == ["[2, 2, 0, 0] []", "[0, 0]"]
+    full, _, read_only = ended.stderr.partition("---\n")
+    of_the_prefix = "activations of the frozen prefix are"
+    assert full == f"no more {of_the_prefix} kept for later runs in {disk}: the disk is full\n"
+    assert read_only == (
+        # The rows that are there were found.
+        f"no more {of_the_prefix} kept for later runs in {disk}: read-only file system\n"
+    )
+
+
+@pytest.mark.parametrize("template", ["{tmp}/file", "{tmp}/file/deep", "/proc/cache", "/dev/full"])
+def test_a_folder_that_cannot_be_made_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, template: str
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    directory = Path(template.format(tmp=tmp_path))
+    cache = DiskCache(directory, PLENTY)
+    rows = make_rows(range(2))
+    for _ in range(2):
+        assert cache.load(KEY, list(rows)) == {}
+        assert cache.store(KEY, rows) == {}
+    (warning,) = warnings_in(caplog)
+    assert str(directory) in warning
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names there")
+def test_a_folder_whose_name_torch_cannot_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The name cannot travel in a log record from a test process to the one that reports.
+    monkeypatch.setattr(logging.getLogger("clsbench.fastpath.cache.disk_cache"), "disabled", True)
+    directory = tmp_path / os.fsdecode(b"caf\xe9")
+    rows = make_rows(range(2))
+    cache = DiskCache(directory, PLENTY)
+    for views in (cache.store(KEY, rows), cache.load(KEY, list(rows))):
+        assert views == {}
+
+
+def test_a_relative_folder_stays_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cache = DiskCache(Path("cache"), PLENTY)
+    rows = make_rows(range(2))
+    cache.store(KEY, rows)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert_same(cache.load(KEY, list(rows)), rows)

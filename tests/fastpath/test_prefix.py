@@ -1,0 +1,611 @@
+"""Where a prefix is kept: memory, disk, nowhere; and what is believed of what was kept."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import logging
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from components_of_the_catalog import CATALOG
+from fast_and_plain import Outcome, Setup, random_splits, train
+from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
+from torch import Tensor
+
+import clsbench
+from clsbench.builtin.freezing_strategies import HeadOnly, LastBlocks
+from clsbench.builtin.heads import Linear
+from clsbench.builtin.poolings import FirstToken, LastRealToken, LastToken, Mean
+from clsbench.components.identity import identify
+from clsbench.components.resolve import Experiment, resolve
+from clsbench.errors import UsageError
+from clsbench.fastpath import prefix, shortcuts
+from clsbench.fastpath.cache import disk_cache
+from clsbench.fastpath.cache.disk_cache import DiskCache, PrefixKey, Spill
+from clsbench.fastpath.forward import Shortcuts
+from clsbench.fastpath.prefix import PrefixStore, Room, Start
+from clsbench.fastpath.rows import DistinctRows
+from clsbench.fastpath.shortcuts import make_shortcuts
+from clsbench.schema.experiment import ExperimentSpec, TrainSettings
+from clsbench.schema.options import default_options, size_bytes, size_text
+from clsbench.schema.record import ComponentIdentity
+
+LENGTHS = [9, 4, 1, 0, 9, 5, 5, 7, 3, 8]
+FEATURES = 12
+ROW_BYTES = WIDTH_TOKENS * FEATURES * 8
+POOLED_CUT = 6
+"""From here on a row of :class:`Prefix` is one vector."""
+
+BASE = ExperimentSpec(name="mine", dataset="synthetic-sms", backbone="gpt2-nano")
+
+
+@pytest.fixture(autouse=True)
+def warnings_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger="clsbench")
+
+
+class Prefix:
+    """A prefix that tells rows and cuts apart, and remembers what it was asked for."""
+
+    def __init__(self, rows: DistinctRows, features: int = FEATURES) -> None:
+        self.rows = rows
+        self.features = features
+        self.asked: list[tuple[list[int], tuple[int, ...]]] = []
+
+    def __call__(
+        self, slots: Tensor, cuts: Sequence[int], start: Start | None
+    ) -> Mapping[int, Sequence[Tensor]]:
+        self.asked.append((slots.tolist(), tuple(cuts)))
+        return {cut: [self.row(slot, cut) for slot in slots.tolist()] for cut in cuts}
+
+    def row(self, slot: int, cut: int) -> Tensor:
+        shape: tuple[int, ...] = (int(self.rows.widths[slot]), self.features)
+        generator = torch.Generator().manual_seed(1000 * cut + slot)
+        row = torch.randn(shape, generator=generator, dtype=torch.float64)
+        return row[0] if cut >= POOLED_CUT else row
+
+    def computed(self, cut: int) -> int:
+        return sum(len(slots) for slots, cuts in self.asked if cut in cuts)
+
+
+def rows_of(pooling: clsbench.Pooling | None = None, unpadded: bool = False) -> DistinctRows:
+    lengths = sorted(LENGTHS)  # what comes first is narrow
+    splits = random_splits(1, lengths, WIDTH_TOKENS, VOCABULARY).by_name()
+    return DistinctRows(splits, pooling or LastToken(), unpadded)
+
+
+def fill(
+    store: PrefixStore,
+    *cuts: int,
+    keys: Mapping[int, PrefixKey] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    store.fill({cut: (keys or {}).get(cut) for cut in cuts}, {}, True, progress)
+
+
+def assert_all_there(store: PrefixStore, compute: Prefix, cut: int) -> None:
+    for slot, row in enumerate(store.at(cut, torch.arange(len(compute.rows)))):
+        assert torch.equal(row, compute.row(slot, cut))
+
+
+def key_of(text: str) -> PrefixKey:
+    return PrefixKey(hashlib.sha256(text.encode()).hexdigest(), {})
+
+
+def setup(freezing: clsbench.FreezingStrategy, pooling: clsbench.Pooling | None = None) -> Setup:
+    settings = TrainSettings(epochs=3, batch_size=3, eval_every=2, eval_batches=2)
+    return Setup(TinyGPT2(), pooling or LastToken(), Linear(), freezing, None, settings)
+
+
+def run(what: Setup, room: Room | None) -> Outcome:
+    splits = random_splits(1, LENGTHS, WIDTH_TOKENS, VOCABULARY)
+    return train(what, splits, torch.float64, room)
+
+
+# --- beyond memory, without a key -----------------------------------------------------------------
+
+
+class TakesTurns(clsbench.FreezingStrategy):
+    """The last block, then the second alone, then the last again: its cut comes anew."""
+
+    def trainable(self, parameters: Sequence[clsbench.ParameterInfo]) -> list[str]:
+        return self.trainable_at(parameters, 0)
+
+    def trainable_at(self, parameters: Sequence[clsbench.ParameterInfo], epoch: int) -> list[str]:
+        stage = "block.1" if epoch == 1 else "block.2"
+        return [parameter.name for parameter in parameters if parameter.stage == stage]
+
+
+@pytest.mark.parametrize("unnamed", [True, False])
+@pytest.mark.parametrize("freezing", [LastBlocks(), TakesTurns()], ids=repr)
+def test_what_has_no_key_is_kept_on_disk_until_the_run_ends(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    freezing: clsbench.FreezingStrategy,
+    unnamed: bool,
+) -> None:
+    if not unnamed:  # as on other systems than Linux
+        monkeypatch.setattr(disk_cache, "_open_unnamed", lambda directory: None)
+    what = setup(freezing)
+    folder = tmp_path / "cache"
+    plain, fast = run(what, None), run(what, Room(2000, None, 10**9, folder))
+    assert fast.losses == pytest.approx(plain.losses, rel=1e-9)
+    facts = fast.forward.kept()
+    assert facts is not None
+    assert facts.recomputed == 0
+    assert 0 < facts.memory_bytes <= 2000 < facts.disk_bytes
+    assert len(list(folder.iterdir())) == (0 if unnamed else 1)
+    del fast
+    gc.collect()
+    assert list(folder.iterdir()) == []
+
+
+def test_what_the_cache_does_not_take_is_kept_until_the_run_ends(tmp_path: Path) -> None:
+    rows = rows_of()
+    compute = Prefix(rows)
+    cache = DiskCache(tmp_path / "cache", 5 * ROW_BYTES)
+    room = Room(0, cache, 100 * ROW_BYTES, tmp_path / "spill")
+    store = PrefixStore(rows, compute, room, WIDTH_TOKENS)
+    fill(store, 2, keys={2: key_of("2")})
+    computed = len(compute.asked)
+    assert_all_there(store, compute, 2)
+    assert len(compute.asked) == computed
+
+
+def test_what_is_closed_takes_no_room(tmp_path: Path) -> None:
+    """Without waiting for Python to find the cycles."""
+    outcome = run(setup(LastBlocks()), Room(10**9, None))
+    gc.disable()
+    try:
+        store = outcome.forward._fast._store  # type: ignore[union-attr]
+        assert store is not None
+        alive = [weakref.ref(row) for row in store._kept[3] if row is not None]
+        assert len(alive) == store.facts().distinct
+        outcome.forward.close()
+        assert not any(reference() is not None for reference in alive)
+    finally:
+        gc.enable()
+
+
+def test_what_lies_on_disk_is_what_was_computed(tmp_path: Path) -> None:
+    rows = rows_of()
+    compute = Prefix(rows)
+    store = PrefixStore(rows, compute, Room(3 * ROW_BYTES, None, 10**9, tmp_path), WIDTH_TOKENS)
+    fill(store, 2, POOLED_CUT)
+    computed = len(compute.asked)
+    for cut in (2, POOLED_CUT):
+        assert_all_there(store, compute, cut)
+    assert len(compute.asked) == computed == len(rows)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()], "none has a name"
+
+
+def test_the_disk_of_a_run_is_limited_and_given_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = rows_of()
+    compute = Prefix(rows)
+    room = Room(0, None, 4 * ROW_BYTES, tmp_path)
+    store = PrefixStore(rows, compute, room, WIDTH_TOKENS)
+    for cut in (1, 2):
+        fill(store, cut)
+        assert_all_there(store, compute, cut)
+        assert store.facts().recomputed == cut * (len(rows) - 4)
+        store.drop(cut)
+    assert store.facts().disk_bytes == 4 * ROW_BYTES
+    (warning,) = caplog.messages
+    assert warning == (
+        "activations of the frozen prefix for which there is no more room in memory nor in "
+        f"{tmp_path} are computed again each time: their limit of "
+        f"{size_text(4 * ROW_BYTES)} (--cache-disk) is reached"
+    )
+    assert store.problems() == (warning,)
+
+
+def test_a_disk_that_cannot_be_used_is_noticed_before_much_is_computed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    rows = rows_of()
+    for memory_bytes in (0, 4 * ROW_BYTES):
+        compute = Prefix(rows)
+        cache = DiskCache(tmp_path / "file" / "cache", 10**9)
+        room = Room(memory_bytes, cache, 10**9, tmp_path / "file" / "spill")
+        store = PrefixStore(rows, compute, room, WIDTH_TOKENS)
+        fill(store, 2, keys={2: key_of("2")})
+        assert compute.computed(2) <= memory_bytes // ROW_BYTES + 1 < len(rows)
+        assert len(store.problems()) == 2
+
+
+def test_what_is_computed_again_counts_as_time_of_the_prefix() -> None:
+    class Slow(Prefix):
+        def __call__(
+            self, slots: Tensor, cuts: Sequence[int], start: Start | None
+        ) -> Mapping[int, Sequence[Tensor]]:
+            time.sleep(0.01)
+            return super().__call__(slots, cuts, start)
+
+    rows = rows_of()
+    compute = Slow(rows)
+    store = PrefixStore(rows, compute, Room(3 * ROW_BYTES, None), WIDTH_TOKENS)
+    fill(store, 2)
+    for _ in range(3):
+        store.at(2, torch.arange(len(rows)))
+    assert store.facts().recomputed
+    assert store.seconds >= 0.01 * len(compute.asked)
+
+
+def test_a_folder_that_cannot_be_used_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    spill = Spill(in_the_way / "cache", 10**9)
+    for _ in range(2):
+        assert spill.store(1, {0: torch.ones(3)}) == {}
+    (warning,) = caplog.messages
+    assert f"{in_the_way} is not a folder" in warning
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_any_kind_of_row_comes_back(dtype: torch.dtype) -> None:
+    rows = {n: torch.randn(shape).to(dtype) for n, shape in enumerate([(2, 3), (5,), (1, 2, 2)])}
+    for slot, row in Spill(None, 10**6).store(1, rows).items():
+        assert torch.equal(row, rows[slot])
+        assert row.dtype == dtype
+
+
+# --- beyond memory, room that becomes free --------------------------------------------------------
+
+
+def test_what_is_computed_again_is_kept_where_room_became_free() -> None:
+    rows = rows_of()
+    compute = Prefix(rows)
+    most_bytes = len(rows) * ROW_BYTES
+    store = PrefixStore(rows, compute, Room(most_bytes, None), WIDTH_TOKENS)
+    fill(store, 1, 2)
+    store.drop(1)
+    for _ in range(3):
+        assert_all_there(store, compute, 2)
+    facts = store.facts()
+    assert 0 < facts.recomputed < len(rows), "once at most"
+    assert facts.memory_bytes <= most_bytes
+    store.drop(2)
+    fill(store, 3)
+    assert_all_there(store, compute, 3)
+    assert store.facts().recomputed == facts.recomputed, "the room is counted right"
+
+
+def test_what_waits_to_be_kept_takes_a_portion_of_all_cuts_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefix, "_SHARD_BYTES", 4 * ROW_BYTES)
+    rows = rows_of()
+    cache = DiskCache(tmp_path, 10**9)
+    store = PrefixStore(rows, Prefix(rows), Room(0, cache), WIDTH_TOKENS)
+    keys = {cut: key_of(str(cut)) for cut in (1, 2)}
+    fill(store, 1, 2, keys=keys)
+    for key in keys.values():
+        shards = list((tmp_path / key.digest).glob("*.safetensors"))
+        assert len(shards) == -(-len(rows) // 2), "two rows of each cut, four together"
+
+
+# --- nothing in advance without room --------------------------------------------------------------
+
+
+def test_a_cut_that_lacks_nothing_keeps_no_other_going(tmp_path: Path) -> None:
+    rows = rows_of()
+    keys = {2: key_of("2")}
+    room = Room(0, DiskCache(tmp_path, 10**9))
+    fill(PrefixStore(rows, Prefix(rows), room, WIDTH_TOKENS), 2, keys=keys)
+    compute = Prefix(rows)
+    told: list[tuple[int, int]] = []
+    store = PrefixStore(rows, compute, room, WIDTH_TOKENS)
+    fill(store, 1, 2, keys=keys, progress=lambda done, total: told.append((done, total)))
+    assert compute.computed(2) == 4, "the rows by which what is kept is tried"
+    assert compute.computed(1) < len(rows)
+    assert told[-1] == (len(rows) * WIDTH_TOKENS,) * 2
+
+
+def test_a_cut_of_few_bytes_keeps_no_other_going() -> None:
+    """Of one vector a text, no portion comes together."""
+    rows = rows_of()
+    compute = Prefix(rows)
+    store = PrefixStore(rows, compute, Room(2 * ROW_BYTES, None), WIDTH_TOKENS)
+    fill(store, 1, POOLED_CUT)
+    assert compute.computed(1) <= 4
+    vectors = compute.computed(POOLED_CUT)
+    compute.asked.clear()
+    assert_all_there(store, compute, POOLED_CUT)
+    assert compute.computed(POOLED_CUT) >= len(rows) - vectors
+    assert vectors <= 2 * WIDTH_TOKENS
+
+
+def test_a_cut_without_room_is_not_computed_with_the_others(tmp_path: Path) -> None:
+    rows = rows_of()
+    compute = Prefix(rows)
+    disk = DiskCache(tmp_path, 10**9)
+    store = PrefixStore(rows, compute, Room(0, disk), WIDTH_TOKENS)
+    fill(store, 1, 2, keys={1: key_of("1")})
+    assert compute.computed(1) == len(rows)
+    assert compute.computed(2) == 1
+
+
+# --- what an earlier run kept ---------------------------------------------------------------------
+
+
+def try_kept(
+    tmp_path: Path,
+    change: Callable[[int, Tensor], Tensor],
+    unpadded: bool = False,
+    dtype: torch.dtype = torch.float64,
+) -> int:
+    """How many rows are found where an earlier run kept the changed ones."""
+
+    class InThisDtype(Prefix):
+        def row(self, slot: int, cut: int) -> Tensor:
+            return super().row(slot, cut).to(dtype)
+
+    rows = rows_of(LastRealToken(), unpadded)
+    compute = InThisDtype(rows)
+    cache = DiskCache(tmp_path, 10**9)
+    kept = {rows.keys[slot]: change(slot, compute.row(slot, 1)) for slot in range(len(rows))}
+    assert cache.store(key_of("1"), kept)
+    store = PrefixStore(rows, compute, Room(10**6, cache), WIDTH_TOKENS)
+    fill(store, 1, keys={1: key_of("1")})
+    facts = store.facts()
+    if not facts.found:
+        assert_all_there(store, compute, 1)
+    return facts.found
+
+
+def test_the_widest_row_is_tried(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Texts of a token may agree where longer ones do not, as without a causal mask."""
+
+    def longer_ones(slot: int, row: Tensor) -> Tensor:
+        return row if len(row) < 4 else row + 1
+
+    assert try_kept(tmp_path, longer_ones, unpadded=True) == 0
+    assert "differ from today's (by 1)" in caplog.text
+
+
+def test_the_shortest_row_is_tried_too(tmp_path: Path) -> None:
+    """Longer texts may agree where a short one does not, as where few tokens are left out."""
+
+    def shortest(slot: int, row: Tensor) -> Tensor:
+        return row + 1 if len(row) == 1 else row
+
+    assert try_kept(tmp_path, shortest, unpadded=True) == 0
+
+
+@pytest.mark.parametrize(
+    ("dtype", "same", "other"),
+    [(torch.float64, 1e-12, 1e-6), (torch.float32, 1e-6, 2e-3), (torch.bfloat16, 4e-3, 5e-2)],
+    ids=str,
+)
+def test_what_is_beyond_rounding_depends_on_the_precision(
+    tmp_path: Path, dtype: torch.dtype, same: float, other: float
+) -> None:
+    for difference, found in ((same, len(rows_of())), (other, 0)):
+
+        def change(slot: int, row: Tensor, difference: float = difference) -> Tensor:
+            return row + difference * row.abs().max()
+
+        assert try_kept(tmp_path / str(difference), change, dtype=dtype) == found
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda slot, row: row[:4], "float64 (4, 12) and not float64 (9, 12)"),
+        (lambda slot, row: row[:, :7], "float64 (9, 7) and not"),
+        (lambda slot, row: row[0], "float64 (12,) and not"),
+        (lambda slot, row: row.float(), "float32 (9, 12) and not"),
+        (lambda slot, row: row * torch.nan, "by nan"),
+    ],
+)
+def test_what_has_another_form_is_not_used(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    change: Callable[[int, Tensor], Tensor],
+    said: str,
+) -> None:
+    assert try_kept(tmp_path, change) == 0
+    assert f"differ from today's ({said}" in caplog.text
+
+
+def test_nothing_is_hashed_for_which_there_is_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = 0
+    seal = disk_cache.seal
+
+    def count(digest: str, rows: Mapping[str, disk_cache.RowBytes]) -> object:
+        nonlocal sealed
+        sealed += 1
+        return seal(digest, rows)
+
+    monkeypatch.setattr(disk_cache, "seal", count)
+    cache = DiskCache(tmp_path, 1000)
+    assert cache.store(key_of("1"), {key_of("row").digest: torch.zeros(300)}) == {}
+    assert sealed == 0
+    assert cache.store(key_of("1"), {key_of("row").digest: torch.zeros(30)})
+    assert sealed == 1
+
+
+# --- the room and the keys of a run ---------------------------------------------------------------
+
+
+def experiment(pooling: str) -> Experiment:
+    return resolve(BASE, {"pooling": pooling}, CATALOG)
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> dict[str, Outcome]:
+    """Runs that leave their backbone as it was drawn, the same in each."""
+    poolings: dict[str, clsbench.Pooling] = {
+        "last-token": LastToken(),
+        "mean:include_padding=true": Mean(include_padding=True),
+        "last-real-token": LastRealToken(),
+        "first-token": FirstToken(),
+    }
+    return {
+        text: run(setup(HeadOnly(), pooling), Room(10**9, None))
+        for text, pooling in poolings.items()
+    }
+
+
+def shortcuts_of(
+    outcome: Outcome,
+    of: Experiment,
+    device: str = "cpu",
+    identities: Sequence[ComponentIdentity] = (),
+    needed_bytes: int = 0,
+    **options: str,
+) -> Shortcuts:
+    assert outcome.plan is not None
+    made = make_shortcuts(
+        outcome.forward.classifier,
+        outcome.plan,
+        of,
+        identities or identify(of),
+        default_options(options),
+        torch.device(device),
+        WIDTH_TOKENS,
+        needed_bytes=needed_bytes,
+    )
+    assert made is not None
+    return made
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("last-token", "mean:include_padding=true"), ("last-real-token", "first-token")],
+)
+def test_poolings_that_read_the_same_rows_share_what_stands_before_them(
+    outcomes: dict[str, Outcome], first: str, second: str
+) -> None:
+    keys = [shortcuts_of(outcomes[text], experiment(text)).key for text in (first, second)]
+    one, other = ([key(cut) for cut in range(1, 7)] for key in keys)
+    assert one[:3] == other[:3]
+    assert not {key.digest for key in one[3:] if key} & {key.digest for key in other[3:] if key}
+    assert len({key.digest for key in one if key}) == 6
+
+
+def test_the_rows_of_a_pooling_that_reads_padding_are_others(outcomes: dict[str, Outcome]) -> None:
+    padded, unpadded = (
+        shortcuts_of(outcomes[text], experiment(text)).key(3)
+        for text in ("last-token", "last-real-token")
+    )
+    assert padded is not None
+    assert unpadded is not None
+    assert padded.digest != unpadded.digest
+    assert padded.about["texts"] == f"padded to {WIDTH_TOKENS}"
+    assert unpadded.about["texts"] == "without padding"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"version": "0.0.1"},
+        {"source_sha256": "ab"},
+        {"libraries": {"a": "1"}},
+        {"files": {"a.txt": "ab"}},
+    ],
+)
+@pytest.mark.parametrize(
+    ("axis", "from_cut"), [("pooling", 6), ("backbone", 1), ("head", 7), ("dataset", 7)]
+)
+def test_prefix_key_contains_the_identities_of_deciding_components(
+    outcomes: dict[str, Outcome], axis: str, from_cut: int, changed: dict[str, Any]
+) -> None:
+    outcome, mean = outcomes["mean:include_padding=true"], experiment("mean:include_padding=true")
+    others = [
+        msgspec.structs.replace(each, **changed) if each.axis == axis else each
+        for each in identify(mean)
+    ]
+    key, other = shortcuts_of(outcome, mean).key, shortcuts_of(outcome, mean, identities=others).key
+    assert [cut for cut in range(1, 7) if key(cut) != other(cut)] == list(range(from_cut, 7))
+
+
+def test_prefix_key_contains_the_options_of_a_pooling(outcomes: dict[str, Outcome]) -> None:
+    outcome = outcomes["mean:include_padding=true"]
+    made = [experiment(text) for text in ("mean:include_padding=true", "mean")]
+    for cut, different in ((3, 1), (6, 2)):
+        keys = [shortcuts_of(outcome, each).key(cut) for each in made]
+        assert len({key.digest for key in keys if key is not None}) == different
+
+
+def test_nothing_on_disk_is_nothing_at_all(outcomes: dict[str, Outcome]) -> None:
+    made = shortcuts_of(outcomes["last-token"], experiment("last-token"), cache_disk="0")
+    assert (made.room.disk, made.room.spill_bytes, made.key(3)) == (None, 0, None)
+    limited = shortcuts_of(outcomes["last-token"], experiment("last-token"), cache_disk="3MB")
+    assert limited.room.spill_bytes == 3 * 10**6
+
+
+@pytest.mark.parametrize(
+    ("needed_bytes", "budget_bytes"), [(0, 500), (400, 500), (800, 200), (2000, 0)]
+)
+def test_the_default_budget_leaves_the_run_what_it_needs(
+    outcomes: dict[str, Outcome],
+    monkeypatch: pytest.MonkeyPatch,
+    needed_bytes: int,
+    budget_bytes: int,
+) -> None:
+    monkeypatch.setattr(shortcuts, "free_memory_bytes", lambda device: 1000)
+    of = experiment("last-token")
+    made = shortcuts_of(outcomes["last-token"], of, needed_bytes=needed_bytes)
+    assert made.room.memory_bytes == budget_bytes
+    asked = shortcuts_of(
+        outcomes["last-token"], of, needed_bytes=needed_bytes, cache_memory="1 MiB"
+    )
+    assert asked.room.memory_bytes == 2**20
+
+
+# --- sizes ----------------------------------------------------------------------------------------
+
+NO_SIZES = ["1MB\n", "9" * 400 + "MB", "1." + "0" * 400, "1" * 5000, "٣MB", "", "200", "1.5", "20%"]
+
+
+@pytest.mark.parametrize("text", NO_SIZES, ids=lambda text: ascii(text[:8]))
+@pytest.mark.parametrize("option", ["cache_memory", "cache_disk"])
+def test_what_is_no_size_is_refused(option: str, text: str) -> None:
+    said = f"{option} = .*: expected a size such as 200MB, 1.5GiB or 0$"
+    with pytest.raises(UsageError, match=said):
+        default_options({option: text})
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("9" * 18 + "TiB", (10**18 - 1) * 2**40),
+        ("0." + "3" * 18 + "kB", 333),
+        ("0", 0),
+        ("200mb", 200 * 10**6),
+        ("1.5 gib", 3 * 2**29),
+        ("2K", 2000),
+        ("7B", 7),
+    ],
+    ids=lambda value: ascii(value)[:8],
+)
+def test_what_is_accepted_can_be_read(text: str, size: int) -> None:
+    read = size_bytes(default_options({"cache_memory": text}).cache_memory or "")
+    assert read == pytest.approx(size)
+
+
+@pytest.mark.parametrize(
+    "text", ["0 B", "7 B", "40 MB", "1.25 GB", "1.5 GiB", "200 MiB", "999.9 kB"]
+)
+def test_a_size_is_told_as_it_was_given(text: str) -> None:
+    assert size_text(size_bytes(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(71_912_345, "71.9 MB"), (999_999, "1000 kB"), (2**20, "1 MiB")]
+)
+def test_a_crooked_size_is_rounded(size: int, text: str) -> None:
+    assert size_text(size) == text

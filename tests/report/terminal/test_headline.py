@@ -1,0 +1,114 @@
+"""The headline says what to use, baselines included, as far as the tests show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from report_examples import Row, make_figures
+
+from clsbench.analysis.comparison import compare_runs
+from clsbench.analysis.standing import baselines
+from clsbench.report.terminal.headline import headline_of_runs, suite_headline
+from clsbench.results.store import scan
+
+TFIDF = "TF-IDF + logistic regression"
+
+
+def sentence(folder: Path, *accuracies: float, baselines: tuple[float, ...] = (0.5, 0.9)) -> str:
+    rows = [Row(title=f"t{number}", accuracy=a) for number, a in enumerate(accuracies, 1)]
+    found = suite_headline(make_figures(folder, rows, baselines=baselines))
+    assert found is not None
+    return found.sentence
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "baselines", "expected"),
+    [
+        (
+            (0.8, 0.79),
+            (0.5, 0.99),
+            f"Use {TFIDF}: 99.00 % in 0.40 s; it is significantly better than every fine-tuned "
+            "row.",
+        ),
+        (
+            (0.9, 0.6),
+            (0.5, 0.91),
+            f"Use {TFIDF}: 91.00 % in 0.40 s; no fine-tuned row was shown to beat it.",
+        ),
+        (
+            (0.9, 0.89),
+            (0.5, 0.88),
+            f"Use {TFIDF}: 88.00 % in 0.40 s; no fine-tuned row was shown to beat it.",
+        ),
+        (
+            (0.99, 0.6),
+            (0.5, 0.9),
+            "Use row 1 (t1): 99.00 %; it is significantly better than every other row and than "
+            f"{TFIDF} (90.00 % in 0.40 s).",
+        ),
+        (
+            (0.99, 0.98, 0.6),
+            (0.5, 0.8),
+            "No single row wins: row 1 (t1) has the highest accuracy, 99.00 %, but 1 other row is "
+            "not significantly worse; it is significantly better than "
+            f"{TFIDF} (80.00 % in 0.40 s).",
+        ),
+        (
+            (0.99,),
+            (0.5, 0.8),
+            f"Use row 1 (t1): 99.00 %; it is significantly better than {TFIDF} (80.00 % in "
+            "0.40 s).",
+        ),
+        (
+            (0.5,),
+            (0.99,),
+            "Use the most frequent class: 99.00 % in 0.01 s; it is significantly better than row 1 "
+            "(t1).",
+        ),
+        (
+            (0.9, 0.6),
+            (),
+            "Use row 1 (t1): 90.00 %; it is significantly better than every other row; no baseline "
+            "was run beside it.",
+        ),
+    ],
+)
+def test_headline_says_what_to_use(
+    tmp_path: Path, accuracies: tuple[float, ...], baselines: tuple[float, ...], expected: str
+) -> None:
+    assert sentence(tmp_path, *accuracies, baselines=baselines) == expected
+
+
+def test_headline_of_runs_single_experiment_is_named(tmp_path: Path) -> None:
+    make_figures(tmp_path, [Row(accuracy=0.99, seeds=(1, 2))])
+    message = headline_of_runs(scan(tmp_path).runs).sentence
+    assert message.startswith("Use gpt2-sms-spam: 99.00 %; it is significantly better than TF-IDF")
+
+
+def test_headline_of_runs_without_baselines_gives_the_accuracy(tmp_path: Path) -> None:
+    make_figures(tmp_path, [Row(accuracy=0.99)], baselines=())
+    message = headline_of_runs(scan(tmp_path).runs).sentence
+    assert message == "Use gpt2-sms-spam: 99.00 %; no baseline was run beside it."
+
+
+def test_compare_runs_baselines_that_differ_by_seed_are_compared_by_seed(tmp_path: Path) -> None:
+    figures = make_figures(tmp_path, [Row(accuracy=0.99, seeds=(1, 2))])
+    assert figures.comparison is not None
+    assert [each.seeds for each in baselines(figures.comparison)] == [(), ()]
+    file = sorted(tmp_path.glob("*/baselines.csv"))[1]
+    header, *lines = [line.split(",") for line in file.read_text().splitlines()]
+    for label in ("ham", "spam"):  # as many right as before, on other texts
+        those = [line for line in lines if line[2] == label]
+        called = [line[4] for line in those]
+        for line, other in zip(those, reversed(called), strict=True):
+            line[4] = other
+    file.write_text("".join(",".join(line) + "\n" for line in [header, *lines]))
+    comparison = compare_runs(scan(tmp_path).runs)
+    assert {each.name: each.seeds for each in baselines(comparison)} == {
+        "baseline majority": (),
+        "baseline tfidf-logreg:ngrams=1,c=1.0": (1, 2),
+    }
+    assert (
+        "it is significantly better than TF-IDF" in headline_of_runs(scan(tmp_path).runs).sentence
+    )

@@ -1,0 +1,470 @@
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from record_examples import (
+    PUBLISHED,
+    STAND_INS,
+    make_history,
+    make_metrics,
+    make_parameters,
+    make_record,
+    make_spec,
+)
+from rich.console import Console
+
+from clsbench.analysis.seeds import summarise_seeds
+from clsbench.components.values import RunPlan
+from clsbench.report.terminal.figures import comparable_figures
+from clsbench.report.terminal.listing import runs_table
+from clsbench.report.terminal.plan import adapter_note, parameter_table
+from clsbench.report.terminal.run import print_dry_run, print_plan, print_run, print_seeds
+from clsbench.results.store import StoredRun
+from clsbench.results.table import results_table
+from clsbench.schema.experiment import from_tree, parse_toml
+from clsbench.schema.record import DataFacts, Metrics, ParameterCounts, RunRecord, StageParameters
+
+WIDTHS = (40, 50, 60, 80, 120)
+PATH = Path("runs/20251121T101729Z-gpt2-sms-spam-1a2b3c4d")
+
+PLAN = RunPlan(
+    experiment="gpt2-sms-spam",
+    stand_ins=(),
+    components={
+        "dataset": "sms-spam",
+        "backbone": "gpt2:size=small,weights=pretrained,causal=true",
+        "freezing": "last-blocks:n=1",
+    },
+    device="cpu",
+    precision="fp32",
+    seed=123,
+    epochs=5,
+    steps=650,
+    train_texts=1045,
+    max_length=120,
+    parameters_total=124_441_346,
+    parameters_trainable=7_092_482,
+)
+
+
+def show(draw: Callable[[Console], None], width: int = 80) -> str:
+    """What a pipe gets: no colour, this width."""
+    file = io.StringIO()
+    draw(Console(file=file, width=width))
+    return file.getvalue()
+
+
+def shown_run(record: RunRecord, width: int = 80, path: Path | None = PATH) -> str:
+    return show(lambda console: print_run(console, record, path), width)
+
+
+def flat(text: str) -> str:
+    """Without frames and line breaks, so that it can be searched whatever the width."""
+    return " ".join(re.sub(r"[━┏┓┗┛┃─]", " ", text).split())
+
+
+def every_view() -> dict[str, Callable[[Console], None]]:
+    whole, marked = make_record(), make_record(stand_ins=STAND_INS, published=None)
+    failed = make_record(
+        status="failed", metrics=None, baselines=(), error="loss nan", history=make_history(1)
+    )
+    seeds = [make_record(seed=s, metrics=make_metrics(0.9 + s / 100, seed=s)) for s in range(3)]
+    table = results_table(
+        StoredRun(Path(f"20251121T101729Z-gpt2-sms-spam-{i:08d}"), r)
+        for i, r in enumerate((whole, marked, failed))
+    )
+    shown = table[["run", "status", "stand_ins", "test_accuracy", "trainable_parameters"]]
+    return {
+        "plan": lambda c: print_plan(c, PLAN),
+        "run": lambda c: print_run(c, whole),
+        "marked": lambda c: print_run(c, marked),
+        "failed": lambda c: print_run(c, failed),
+        "dry": lambda c: print_dry_run(c, make_record(status="planned")),
+        "seeds": lambda c: print_seeds(c, summarise_seeds(seeds)),
+        "listing": lambda c: c.print(runs_table(shown), highlight=False),
+    }
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("view", list(every_view()))
+def test_every_view_keeps_to_the_width_and_cuts_nothing_off(view: str, width: int) -> None:
+    text = show(every_view()[view], width)
+    assert text.strip()
+    assert "\x1b" not in text
+    for line in text.partition("\nSpec\n")[0].splitlines():  # the spec can be copied as it is
+        assert len(line) <= width, line
+    assert "…" not in text
+
+
+def test_the_views_are_coloured_on_a_terminal_only() -> None:
+    file = io.StringIO()
+    every_view()["marked"](Console(file=file, width=80, force_terminal=True))
+    assert "\x1b[" in file.getvalue()
+
+
+# --- the figures ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_result_says_what_was_measured(width: int) -> None:
+    record = make_record()
+    assert record.metrics is not None
+    text = flat(shown_run(record, width))
+    test = record.metrics.test
+    low, high = test.interval
+    accuracy, interval = f"{100 * test.accuracy:.2f} %", f"{100 * low:.1f}–{100 * high:.1f}"
+    assert test.without_leaked is not None
+    unleaked = f"{100 * test.without_leaked.accuracy:.2f} %"
+    baselines = [f"{100 * b.metrics.test.accuracy:.2f} %" for b in record.baselines]
+    if width >= 80:
+        assert f"test 300 {accuracy} {interval} {test.loss:.4f} {test.macro_f1:.4f}" in text
+        assert f"263 {unleaked}" in text
+        assert all(f"300 {baseline}" in text for baseline in baselines)
+    else:
+        assert f"{accuracy} {interval}" in text
+        assert unleaked in text
+        assert "Not shown for lack of space: " in text
+        assert all(baseline in text for baseline in baselines)
+    for expected in (
+        "13 of 149 validation and 37 of 300 test texts stand word for word in train",
+        "74.67 % of the training tokens are padding",
+        "7,090,946 of 124,441,346 trained (5.70 %)",
+        "3 min 14 s (assets 0.1, data 1.2, model 3.4, training 167.8, evaluation 21.0",
+        "31.2 examples/s, 948 real tokens/s (3,744 with padding)",
+        "1.1 GB at the peak",
+    ):
+        assert expected in text
+    (hams, _), (_, spams) = test.confusion
+    assert re.search(rf"ham {hams} \d+ spam \d+ {spams}", text)
+
+
+def test_paths_are_never_broken(tmp_path: Path) -> None:
+    path = tmp_path / ("a long name " * 8)
+    path.mkdir()
+    (path / "loss.svg").touch()
+    lines = shown_run(make_record(), 60, path).splitlines()
+    assert f"  record  {path / 'record.json'}" in lines
+    assert f"  plot    {path / 'loss.svg'}" in lines
+    assert not any("accuracy.svg" in line for line in lines)
+
+
+def with_test_accuracy(correct: int) -> Metrics:
+    from clsbench.analysis.metrics import wilson_interval
+
+    metrics = make_metrics()
+    test = msgspec.structs.replace(
+        metrics.test,
+        correct=correct,
+        accuracy=correct / 300,
+        interval=wilson_interval(correct, 300),
+    )
+    return msgspec.structs.replace(metrics, test=test)
+
+
+@pytest.mark.parametrize(
+    ("correct", "verdict"),
+    [
+        (287, "95.67 % 95.67 % +0.00 pp within"),
+        (290, "96.67 % 95.67 % +1.00 pp within"),
+        (270, "90.00 % 95.67 % -5.67 pp outside"),
+        (299, "99.67 % 95.67 % +4.00 pp outside"),
+    ],
+)
+def test_published_figures_are_judged_by_the_interval(correct: int, verdict: str) -> None:
+    text = flat(shown_run(make_record(metrics=with_test_accuracy(correct))))
+    assert f"test {verdict}" in text
+    assert PUBLISHED.source in text
+    assert PUBLISHED.conditions in text
+    assert "unchanged experiment" not in text
+    ours, _, theirs, _, difference, _, where = verdict.split()
+    narrow = flat(shown_run(make_record(metrics=with_test_accuracy(correct)), 40))
+    said = (
+        f"measured {ours} % published {theirs} % difference {difference} pp 95 % interval {where}"
+    )
+    assert said in narrow
+
+
+@pytest.mark.parametrize("width", [40, 50])
+def test_published_losses_in_a_narrow_terminal(width: int) -> None:
+    record = make_record()
+    text = flat(shown_run(record, width))
+    for step, train, validation in PUBLISHED.losses:
+        published = f"{train:.3f} {validation:.3f}" if width > 40 else f"{validation:.3f}"
+        assert re.search(rf" {step} \S+ \S+ {published}", text), step
+
+
+def test_published_losses_stand_beside_the_measured() -> None:
+    record = make_record()
+    assert record.history is not None
+    text = flat(shown_run(record))
+    for entry, (step, train, validation) in zip(
+        record.history.steps, PUBLISHED.losses, strict=True
+    ):
+        row = f"{entry.train_loss:.3f} {entry.validation_loss:.3f} {train:.3f} {validation:.3f}"
+        assert f"{step} {entry.examples_seen:,} {row}" in text
+
+
+def test_a_changed_experiment_says_to_what_the_published_figures_belong() -> None:
+    text = flat(shown_run(make_record(modified=True)))
+    assert "They belong to the unchanged experiment: this run changed it." in text
+    assert "gpt2-sms-spam (modified)" in text
+
+
+def test_stand_ins_are_loud_and_never_set_beside_published_figures() -> None:
+    record = make_record(stand_ins=STAND_INS)  # even were figures in the record
+    assert comparable_figures(record) is None
+    text = shown_run(record)
+    assert text.index("STAND-INS") < 5
+    for table in ("Whole splits", "Mean loss over a few batches", "Test texts by class"):
+        assert re.search(rf"{table}.*\(STAND-INS: synthetic-sms, gpt2-nano\)", flat(text)), table
+    assert "ublished" not in text.replace("never set beside published ones", "")
+    assert "Raschka" not in text
+    assert "offline, and not here: gpt2/model.safetensors" in flat(text)
+
+
+def test_losses_of_a_long_run_are_thinned_out_and_counted() -> None:
+    record = make_record(history=make_history(epochs=40), published=None)
+    assert record.history is not None
+    text = shown_run(record)
+    rows = [line for line in text.splitlines() if re.match(r"\s+[\d,]+\s+[\d,]+\s+\d\.\d{3}", line)]
+    assert len(rows) == 14
+    steps = [int(row.split()[0].replace(",", "")) for row in rows]
+    assert steps[0] == 0
+    assert steps[-1] == record.history.steps[-1].step
+    left_out = len(record.history.steps) - 14
+    assert f"{left_out:,} more evaluation points are in the record" in text
+
+
+def test_of_a_long_run_the_published_points_are_shown() -> None:
+    record = make_record(history=make_history(epochs=40))
+    text = flat(shown_run(record))
+    for step, train, validation in PUBLISHED.losses:
+        assert re.search(rf" {step} [\d,]+ \S+ \S+ {train:.3f} {validation:.3f}", text), step
+
+
+@pytest.mark.parametrize("status", ["interrupted", "failed"])
+def test_a_run_that_ended_early_says_so_and_shows_what_there_is(status: str) -> None:
+    for changes in (
+        {"metrics": None, "baselines": ()},
+        {"metrics": None, "baselines": (), "history": None, "throughput": None, "data": None},
+        {"metrics": None, "parameters": None, "phases_seconds": {}, "peak_memory_bytes": None},
+    ):
+        text = flat(shown_run(make_record(status=status, error="why it ended", **changes)))
+        assert f"gpt2-sms-spam {status.upper()}" in text
+        assert "why it ended" in text
+        assert "95 %" not in text
+
+
+def many_classes(count: int) -> RunRecord:
+    record = make_record(metrics=make_metrics(0.8, num_classes=count))
+    assert record.data is not None
+    names = tuple(f"class number {i}" for i in range(count))
+    facts: DataFacts = msgspec.structs.replace(
+        record.data,
+        class_names=names,
+        class_counts={split: dict.fromkeys(names, 10) for split in record.data.sizes},
+    )
+    return msgspec.structs.replace(record, data=facts)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("count", [3, 8, 9, 120])
+def test_many_classes_stay_readable(count: int, width: int) -> None:
+    text = shown_run(many_classes(count), width)
+    assert all(len(line) <= width for line in text.splitlines() if "record.json" not in line)
+    assert ("Most frequent mistakes" in text) == (count > 8 or (count == 8 and width < 80))
+    if count == 3:
+        record = many_classes(3)
+        assert record.metrics is not None
+        for row in record.metrics.test.confusion:
+            assert re.search(" +".join(map(str, row)), text)
+
+
+def test_run_shows_before_and_after_what_balancing_drops() -> None:
+    dropped = {"billing": 150, "technical": 60}
+    record = make_record()
+    assert record.data is not None
+    record = msgspec.structs.replace(
+        record, data=msgspec.structs.replace(record.data, dropped=dropped)
+    )
+    plan = msgspec.structs.replace(PLAN, dropped=dropped)
+    expected = (
+        "left out 210 texts (billing 150, technical 60): data.balance=true cuts every class to the "
+        "size of the smallest; data.balance=false keeps all"
+    )
+    for text in (
+        shown_run(record),
+        show(lambda console: print_plan(console, plan)),
+        show(lambda console: print_dry_run(console, record)),
+    ):
+        assert expected in flat(text)
+    assert "left out" not in show(lambda console: print_plan(console, PLAN))
+
+
+def test_dry_run_shows_the_warnings() -> None:
+    record = make_record(status="planned", warnings=("the labels look odd",))
+    assert "warning: the labels look odd" in show(lambda console: print_dry_run(console, record))
+
+
+def test_names_are_text_and_nothing_else() -> None:
+    record = make_record(
+        experiment="[bold]a[/bold] \x1b[31m:smile: \r\n",
+        error="[/nonsense]",
+        status="failed",
+        warnings=("[red]warn",),
+    )
+    assert record.data is not None
+    facts = msgspec.structs.replace(record.data, class_names=("[dim]", "\x1b]0;x\x07"))
+    text = shown_run(msgspec.structs.replace(record, data=facts), 120)
+    assert r"[bold]a[/bold] \x1b[31m:smile: \r\n" in text
+    assert "[/nonsense]" in text
+    assert "warning: [red]warn" in text
+    assert "[dim]" in text
+    assert "\x1b" not in text
+
+
+# --- plan and dry run -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_banner_tells_the_plan(width: int) -> None:
+    text = flat(show(lambda console: print_plan(console, PLAN), width))
+    assert text.startswith("gpt2-sms-spam dataset sms-spam")
+    for expected in (
+        "freezing last-blocks:n=1",
+        "device cpu, fp32, seed 123",
+        "5 epochs, 650 batches from 1,045 texts of up to 120 tokens",
+        "7,092,482 of 124,441,346 trained (5.70 %)",
+    ):
+        assert expected in text
+
+
+def test_the_banner_begins_with_the_stand_ins() -> None:
+    marked = msgspec.structs.replace(PLAN, stand_ins=("gpt2-nano in place of gpt2",))
+    text = show(lambda console: print_plan(console, marked))
+    assert text.index("STAND-INS") < text.index("gpt2-nano in place of gpt2")
+    assert text.index("gpt2-nano in place of gpt2") < text.index("gpt2-sms-spam")
+    assert "not the real experiment" in flat(text)
+
+
+def test_a_dry_run_shows_parameters_memory_data_and_the_spec() -> None:
+    record = make_record(status="planned", metrics=None, history=None)
+    text = show(lambda console: print_dry_run(console, record), 60)
+    assert "nothing is trained" in text
+    assert "about 1.23 GB of tensors at the peak of training; the process and its" in flat(text)
+    assert "libraries come on top" in flat(text)
+    assert "1,045 train, 149 validation and 300 test" in flat(text)
+    rows = [line.split() for line in text.splitlines()]
+    assert ["embeddings", "39,383,808", "frozen"] in rows
+    assert ["block.0", "to", "block.10", "77,966,592", "frozen"] in rows
+    assert ["block.11", "7,087,872", "7,087,872"] in rows
+    assert ["all", "124,441,346", "7,090,946"] in rows
+    toml = text[text.index('name = "gpt2-sms-spam"') :]
+    assert parse_toml(toml, "shown") == from_tree(record.spec, "record")
+
+
+def test_a_long_value_in_the_spec_is_not_broken() -> None:
+    spec = {**make_spec(), "dataset": {"name": "csv", "path": "/a/very/long/path" * 9}}
+    record = make_record(status="planned", spec=spec)
+    text = show(lambda console: print_dry_run(console, record), 60)
+    toml = text[text.index('name = "gpt2-sms-spam"') :]
+    assert parse_toml(toml, "shown") == from_tree(spec, "record")
+
+
+def test_parameters_that_change_by_epoch_are_listed() -> None:
+    counts = msgspec.structs.replace(make_parameters(), trainable_by_epoch=(1_538, 7_090_946))
+    text = show(lambda console: console.print(parameter_table(counts)))
+    assert "trained by epoch: 1,538, 7,090,946" in text
+
+
+def test_stages_that_differ_keep_their_rows() -> None:
+    stages = [
+        StageParameters(stage=name, total=total, trainable=trained)
+        for name, total, trained in (
+            ("embeddings", 5, 0),
+            ("block.0", 7, 0),
+            ("block.1", 7, 0),
+            ("block.2", 7, 3),
+            ("block.3", 8, 0),
+            ("norm.0", 8, 0),
+        )
+    ]
+    counts = ParameterCounts(total=42, trainable=3, stages=tuple(stages))
+    text = flat(show(lambda console: console.print(parameter_table(counts))))
+    assert "embeddings 5 frozen block.0 to block.1 14 frozen block.2 7 3 block.3 8 frozen" in text
+    assert "norm.0 8 frozen all 42 3" in text
+
+
+# --- seeds ----------------------------------------------------------------------------------------
+
+
+def test_seeds_show_mean_and_spread() -> None:
+    records = [make_record(seed=s, metrics=make_metrics(0.9, seed=s)) for s in (123, 124)]
+    failed = make_record(seed=125, status="failed", metrics=None)
+    summary = summarise_seeds([*records, failed])
+    text = flat(show(lambda console: print_seeds(console, summary)))
+    assert "2 of 3 seeds finished: 123, 124" in text
+    accuracy = summary.splits["test"].accuracy
+    assert accuracy is not None
+    assert accuracy.sd is not None
+    assert f"test accuracy {100 * accuracy.mean:.2f} % ± {100 * accuracy.sd:.2f}" in text
+
+    assert f"–{100 * accuracy.max:.1f} " in text
+    assert "of mean" not in text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_seeds_are_readable_whatever_the_width(width: int) -> None:
+    records = [make_record(seed=s, metrics=make_metrics(0.9, seed=s)) for s in range(3)]
+    summary = summarise_seeds(records)
+    accuracy = summary.splits["test"].accuracy
+    assert accuracy is not None
+    assert accuracy.interval is not None
+    assert accuracy.sd is not None
+    text = flat(show(lambda console: print_seeds(console, summary), width))
+    text = text.replace("mean ± sd ", "")  # in a list before each mean
+    assert f"test accuracy {100 * accuracy.mean:.2f} % ± {100 * accuracy.sd:.2f}" in text
+    low, high = accuracy.interval
+    assert f"{100 * low:.1f}–{100 * high:.1f}" in text
+
+
+def test_seeds_of_which_none_finished() -> None:
+    summary = summarise_seeds([make_record(status="failed", metrics=None, stand_ins=STAND_INS)])
+    text = flat(show(lambda console: print_seeds(console, summary)))
+    assert "0 of 1 seeds finished: none" in text
+    assert "STAND-INS: synthetic-sms:texts=1494, gpt2-nano" in text
+
+
+@pytest.mark.parametrize(
+    ("adapter", "stages", "said"),
+    [
+        (None, ("block.11", "head"), None),
+        ("lora:r=8", ("adapter", "head"), None),
+        ("lora:r=8", ("block.11", "final_norm", "adapter", "head"), "block.11 and final_norm are"),
+        (
+            "lora",
+            ("embeddings", *(f"block.{n}" for n in range(12)), "final_norm", "adapter"),
+            "embeddings, block.0 … final_norm (14 stages) are",
+        ),
+    ],
+)
+def test_adapter_note_names_the_stages_that_train_beside_the_adapter(
+    adapter: str | None, stages: tuple[str, ...], said: str | None
+) -> None:
+    note = adapter_note(adapter, stages)
+    assert note is None if said is None else note is not None and said in note
+
+
+def test_plan_notes_that_the_backbone_trains_beside_an_adapter() -> None:
+    parts = {**PLAN.components, "adapter": "lora:r=8,alpha=8.0"}
+    stages = ("block.11", "final_norm", "adapter", "head")
+    plan = msgspec.structs.replace(PLAN, components=parts, trained_stages=stages)
+    message = "besides the adapter lora, parameters of the backbone's block.11 and final_norm"
+    assert message in flat(show(lambda console: print_plan(console, plan)))
+    alone = msgspec.structs.replace(plan, trained_stages=stages[2:])
+    assert "besides" not in flat(show(lambda console: print_plan(console, alone)))

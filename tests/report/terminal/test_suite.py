@@ -1,0 +1,111 @@
+"""Suites and comparisons as terminals of different widths show them."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+from record_examples import make_record
+from report_examples import Row, make_figures
+
+from clsbench.analysis.suite_figures import SuiteFigures
+from clsbench.report.page.content import figure_notes
+from clsbench.report.terminal.comparison import print_comparison
+from clsbench.report.terminal.console import Console
+from clsbench.report.terminal.suite import print_suite
+
+STYLES = re.compile(r"\x1b\[[0-9;]*m")
+WIDTHS = (80, 100, 120, 200)
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> SuiteFigures:
+    rows = [
+        Row(title=f"last block, the {word} way of them all", accuracy=share, published=0.95)
+        for word, share in (("first", 0.95), ("second", 0.9), ("third", 0.7))
+    ]
+    return make_figures(tmp_path_factory.mktemp("store"), rows)
+
+
+def suite_lines(figures: SuiteFigures, width: int, tmp_path: Path | None = None) -> list[str]:
+    file = io.StringIO()
+    store = figures.rows[0].runs[0].path.parent
+    print_suite(Console(file=file, width=width, force_terminal=True), figures.results, store)
+    return STYLES.sub("", file.getvalue()).splitlines()
+
+
+def comparison_lines(figures: SuiteFigures, width: int) -> list[str]:
+    assert figures.comparison is not None
+    file = io.StringIO()
+    print_comparison(
+        Console(file=file, width=width, force_terminal=True), figures.comparison, None, 2
+    )
+    return STYLES.sub("", file.getvalue()).splitlines()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("draw", [suite_lines, comparison_lines])
+def test_output_keeps_words_and_numbers_whole(
+    figures: SuiteFigures, draw: object, width: int
+) -> None:
+    assert callable(draw)
+    lines = draw(figures, width)
+    assert max(map(len, lines)) <= width
+    assert "…" not in "".join(lines)
+    text = re.sub(r"Not shown for lack of space: .*? shows (it|them)\.", "", " ".join(lines))
+    whole = set(" ".join(draw(figures, 1000)).split())
+    after_a_mark = re.compile(r"[,:;/=-]$")
+
+    def is_whole(word: str) -> bool:
+        """Or a part that begins and ends where labels may be broken."""
+        return any(
+            (at == 0 or after_a_mark.search(long[:at]))
+            and (at + len(word) == len(long) or after_a_mark.search(word))
+            for long in whole
+            for at in range(len(long))
+            if long.startswith(word, at)
+        )
+
+    words = [word for word in text.split() if not word.startswith("─")]
+    assert [word for word in words if not is_whole(word)] == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_suite_has_headers_at_every_width(figures: SuiteFigures, width: int) -> None:
+    text = "\n".join(suite_lines(figures, width))
+    header = text.partition("─")[0].split()
+    assert {"row", "test", "accuracy", "95", "against", "1", "time"} <= set(header)
+    hidden = text.partition("space: ")[2].partition(";")[0]
+    for name in ("rank", "not in train", "calibration error", "trained parameters"):
+        assert (name in " ".join(hidden.split())) != (name.split()[-1] in header)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_comparison_has_headers_at_every_width(figures: SuiteFigures, width: int) -> None:
+    text = "\n".join(comparison_lines(figures, width))
+    tables = [part.split() for part in re.split("─+", text)]
+    assert {"300", "test", "accuracy", "95", "%", "rank"} <= set(tables[0])
+    assert {"second", "against", "first", "difference", "Holm"} <= set(tables[1])
+
+
+def test_timing_notes_different_numbers_of_threads_are_reported(
+    tmp_path: Path,
+) -> None:
+    two = make_record().environment
+    one = msgspec.structs.replace(two, threads=1)
+    environments = [two, one, two]
+    rows = [Row(title=str(n), record={"environment": e}) for n, e in enumerate(environments)]
+    figures = make_figures(tmp_path, rows)
+    cpu = two.device_name
+    note = (
+        f"Times are not comparable: they were measured on {cpu}, 2 threads (row 1 and row 3)"
+        f"; {cpu}, 1 thread (row 2)."
+    )
+    for lines in (suite_lines(figures, 1000), comparison_lines(figures, 1000)):
+        assert note in [line.strip() for line in lines]
+    assert note in figure_notes(figures)
+    alike = make_figures(tmp_path / "alike", rows[::2])
+    assert "Times are not" not in " ".join(comparison_lines(alike, 1000))

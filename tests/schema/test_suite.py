@@ -1,0 +1,164 @@
+"""The specification of a suite: rows, labels, sweeps, TOML."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clsbench.errors import UsageError
+from clsbench.schema.suite import SuiteRow, SuiteSpec, check_suite, parse_suite, sweep, with_changes
+
+KEYS = st.sampled_from(["pooling", "pooling.include_padding", "train.lr", "backbone.size", "seed"])
+CHANGES = st.dictionaries(KEYS, st.integers(0, 3))
+
+
+def suite(*labels: str) -> SuiteSpec:
+    return SuiteSpec(base="gpt2-sms-spam", name="s", rows=tuple(SuiteRow(label=n) for n in labels))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1", ["1"]),
+        ("1-3", ["1", "2", "3"]),
+        ("3,1", ["1", "3"]),
+        ("1-2,b-c", ["1", "2", "b-c"]),
+        ("2-b-c", ["2", "3", "b-c"]),
+        (" 1 , 2 ", ["1", "2"]),
+    ],
+)
+def test_rows_are_chosen_by_label_and_by_range(text: str, expected: list[str]) -> None:
+    chosen = suite("1", "2", "3", "b-c").chosen(text)
+    assert [row.label for row in chosen] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("9", "no row '9'"), ("1-9", "no row '1-9'"), ("3-1", "stands behind"), (",", "names no row")],
+)
+def test_a_row_that_does_not_exist_is_named(text: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        suite("1", "2", "3").chosen(text)
+
+
+@given(before=CHANGES, later=CHANGES)
+def test_later_changes_win_and_a_component_named_anew_starts_afresh(
+    before: dict[str, int], later: dict[str, int]
+) -> None:
+    merged = with_changes(before, later)
+    assert {key: merged[key] for key in later} == later
+    assert set(merged) <= set(before) | set(later)
+    if "pooling" in later and "pooling.include_padding" not in later:
+        assert "pooling.include_padding" not in merged
+    kept = set(before) - set(later) - ({"pooling.include_padding"} if "pooling" in later else set())
+    assert {key: merged[key] for key in kept} == {key: before[key] for key in kept}
+
+
+def test_a_row_has_the_last_word() -> None:
+    row = SuiteRow(label="1", changes={"freezing": "all"})
+    spec = SuiteSpec(base="b", rows=(row,), changes={"train.lr": 1, "freezing.n": 3})
+    assert spec.changes_of(row, {"train.lr": 2, "freezing": "head-only"}) == {
+        "train.lr": 2,
+        "freezing": "all",
+    }
+
+
+def test_a_sweep_has_a_row_for_every_combination() -> None:
+    made = sweep("gpt2-sms-spam", [("freezing", ["all", "head-only"]), ("train.lr", ["1", "2"])])
+    assert [row.changes for row in made.rows] == [
+        {"freezing": "all", "train.lr": "1"},
+        {"freezing": "all", "train.lr": "2"},
+        {"freezing": "head-only", "train.lr": "1"},
+        {"freezing": "head-only", "train.lr": "2"},
+    ]
+    assert made.rows[1].title == "freezing=all, train.lr=2"
+    assert made.name.startswith("gpt2-sms-spam-by-freezing-train.lr-")
+
+
+def test_sweep_with_other_values_or_another_file_has_another_name() -> None:
+    sweeps = [
+        ("x.toml", [("freezing", ["all", "head-only"])]),
+        ("x.toml", [("freezing", ["head-only", "all"])]),
+        ("x.toml", [("freezing", ["all"])]),
+        ("x.toml", [("train.lr", ["all"])]),
+        ("b/x.toml", [("freezing", ["all"])]),
+    ]
+    names = [sweep(base, axes).name for base, axes in sweeps]
+    assert len(set(names)) == len(names)
+    assert names == [sweep(base, axes).name for base, axes in sweeps]
+
+
+def test_seeds_are_no_rows() -> None:
+    with pytest.raises(UsageError, match=r"seeds are no rows; write --seeds 1,2,3"):
+        sweep("gpt2-sms-spam", [("seed", [1, 2])])
+    row = SuiteRow(label="b", changes={"seed": 2})
+    with pytest.raises(UsageError, match=r"there: row b changes the seed, .*--seeds 1,2,3"):
+        check_suite(SuiteSpec(base="a", name="s", rows=(row,)), "there")
+
+
+def test_a_sweep_over_one_axis_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match="given twice"):
+        sweep("x", [("freezing", ["all"]), ("freezing", ["head-only"])])
+
+
+def test_toml_rows_without_a_label_are_numbered() -> None:
+    text = """
+    base = "gpt2-sms-spam"
+    [[rows]]
+    changes = {freezing = "all"}
+    [[rows]]
+    label = "b"
+    title = "the head"
+    changes = {freezing = "head-only", "train.lr" = 1e-4}
+    """
+    found = parse_suite(text, "folder/mine.toml")
+    assert found.name == "mine"
+    assert [row.label for row in found.rows] == ["1", "b"]
+    assert found.rows[1].changes == {"freezing": "head-only", "train.lr": 1e-4}
+    assert [row.title for row in found.rows] == ["freezing=all", "the head"]
+    unchanged = parse_suite('base = "b"\n[[rows]]\n[[rows]]\nchanges = {}', "mine.toml")
+    assert [row.title for row in unchanged.rows] == ["base", "base"]
+
+
+@pytest.mark.parametrize(
+    ("value", "title"),
+    [
+        ("all", "k=all"),
+        (0.5, "k=0.5"),
+        (True, "k=true"),
+        ({"name": "lora", "r": 4}, "k=lora:r=4"),
+        ({"train": 0.5}, 'k={"train" = 0.5}'),
+        (["majority"], 'k=["majority"]'),
+    ],
+)
+def test_sweep_titles_write_values_as_toml_does(value: object, title: str) -> None:
+    assert sweep("x", [("k", [value])]).rows[0].title == title
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('base = "b"', "a suite has rows"),
+        ('[[rows]]\nlabel = "1"', "base is required"),
+        ('base = "b"\nrows = []', "rows"),
+        ('base = "b"\n[[rows]]\nlabel = "a b"', "label"),
+        ('base = "b"\n[[rows]]\nchange = {}', "unknown key 'change'"),
+        ('base = "b"\n[[rows]]\nlabel = "1"\n[[rows]]\nlabel = "1"', "two rows are called '1'"),
+        ("base = ", "not valid TOML"),
+        ('base = "b"\nname = "../b"\n[[rows]]', "the name '../b' is to name a file"),
+        ('base = "b"\n[[rows]]\npublished = {accuracy = {test = 95}}', "<= 1"),
+        ('base = "b"\n[[rows]]\npublished = {accuracy = {foo = 0.5}}', "foo"),
+        ('base = "b"\n[[rows]]\npublished = {accuracy = {}, minutes = -3}', "minutes"),
+    ],
+)
+def test_a_file_that_is_no_suite_is_refused(text: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told) as error:
+        parse_suite(text, "mine.toml")
+    assert "mine.toml" in str(error.value)
+
+
+def test_labels_are_unique() -> None:
+    check_suite(suite("1", "2"), "here")
+    with pytest.raises(UsageError, match="here: two rows"):
+        check_suite(suite("1", "1"), "here")

@@ -1,0 +1,113 @@
+"""The work of a run counted without weights, against what torch counts on real ones."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from clsbench.bench.flops import count_flops
+from clsbench.components.catalog import load_catalog
+from clsbench.components.resolve import Experiment, find_spec, resolve
+from clsbench.experiment.planning import Planned, plan_run
+from clsbench.experiment.preparation import PreparedData, prepare_data, prepare_files
+from clsbench.model.build import build_classifier
+from clsbench.schema.options import RunOptions
+from clsbench.schema.record import Estimate
+from clsbench.suites.estimation import Speed, Work, estimate_run, measure_speed
+
+CPU = torch.device("cpu")
+SMALL: dict[str, Any] = {
+    "dataset": "synthetic-sms:texts=300",
+    "backbone": "gpt2-nano:weights=random",
+    "data.padding": 16,
+    "data.balance": False,
+    "train.epochs": 2,
+}
+ONE_FLOP_A_SECOND = Speed(1.0, math.inf, 0.0)
+
+
+class Case(NamedTuple):
+    experiment: Experiment
+    planned: Planned
+    data: PreparedData
+
+    def estimate(self, speed: Speed = ONE_FLOP_A_SECOND) -> Estimate:
+        return estimate_run(self.experiment, self.planned, self.data, speed)
+
+
+def case(plain: bool = False, **changes: Any) -> Case:
+    catalog = load_catalog()
+    options = RunOptions(device="cpu", threads=1, plain=plain)
+    spec = find_spec("gpt2-sms-spam", catalog)
+    experiment = resolve(spec, SMALL | changes, catalog)
+    files = prepare_files(experiment, options, catalog)
+    data = prepare_data(experiment, files.files)
+    return Case(experiment, plan_run(experiment, options, CPU, files, data), data)
+
+
+def test_the_arithmetic_of_a_plain_run_is_that_of_its_real_steps() -> None:
+    """Every batch, forward and backward, and every evaluation, as torch counts them on weights."""
+    found = case(plain=True, freezing="all")
+    classifier = build_classifier(found.experiment, {}, 2, 123, "fp32")
+    found.planned.freezing.apply(classifier, found.planned.freezing.ever())
+    ids = torch.zeros(8, 16, dtype=torch.int64)
+    lengths = torch.full((8,), 16)
+
+    def step() -> None:
+        F.cross_entropy(classifier(ids, lengths), torch.zeros(8, dtype=torch.int64)).backward()
+
+    def evaluate() -> None:
+        with torch.no_grad():
+            classifier(ids, lengths)
+
+    estimate = found.estimate()
+    sizes = found.data.facts.sizes
+    steps = 2 * (sizes["train"] // 8)
+    # Before training 10 and 5 batches a split, then 5 at steps 0 and 50 and at epochs' ends.
+    few = {name: min(5, -(-size // 8)) for name, size in sizes.items()}
+    before = sum(min(10, -(-size // 8)) for size in sizes.values()) + sum(few.values())
+    looks = (1 + steps // 50 + 2) * (few["train"] + few["validation"])
+    expected = steps * count_flops(step) + (before + looks) * count_flops(evaluate)
+    # Attention without a kernel of its own counts the half that the causal mask takes away.
+    assert estimate.training_seconds == pytest.approx(expected, rel=0.02)
+    assert estimate.prefix_seconds == 0
+
+
+def test_shortcuts_take_work_away() -> None:
+    whole = case(plain=True).estimate()
+    cached = case().estimate()
+    assert cached.prefix_seconds > 0
+    assert cached.training_seconds < whole.training_seconds / 5
+    packed = case(pooling="last-real-token").estimate()
+    assert packed.prefix_seconds < cached.prefix_seconds
+    moving = case(freezing="gradual").estimate()
+    assert moving.training_seconds < case(plain=True, freezing="all").estimate().training_seconds
+
+
+def test_more_epochs_take_longer_but_share_the_prefix() -> None:
+    two, four = case().estimate(), case(**{"train.epochs": 4}).estimate()
+    assert four.prefix_seconds == two.prefix_seconds
+    assert 1.5 < four.training_seconds / two.training_seconds < 2.1
+
+
+def test_an_operation_takes_the_longer_of_computing_and_moving() -> None:
+    work = Work(((100.0, 10.0), (0.0, 40.0)))
+    assert work.seconds(Speed(10.0, 10.0, 0.5)) == 10 + 4 + 2 * 0.5
+
+
+def test_this_machine_has_a_speed() -> None:
+    speed = measure_speed(CPU, "fp32")
+    for figure in (speed.flops_per_second, speed.bytes_per_second, speed.seconds_per_operation):
+        assert 0 < figure < math.inf
+
+
+def test_counting_draws_nothing_and_needs_no_weights(tmp_path: Path) -> None:
+    state = torch.random.get_rng_state()
+    large = case(backbone="gpt2-nano:weights=random", **{"data.padding": 128})
+    assert large.estimate().seconds > case().estimate().seconds
+    assert torch.equal(torch.random.get_rng_state(), state)

@@ -1,0 +1,142 @@
+"""A job done where its store is out of reach: all that it would have stored comes back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from clsbench import (
+    Job,
+    JobEnd,
+    JobProgress,
+    JobResult,
+    Message,
+    UsageError,
+    perform_job,
+    perform_job_away,
+    portable_job,
+    store_result,
+)
+from clsbench.results.store import read_record, scan
+from clsbench.schema.options import RunOptions, plain_options
+from clsbench.testing.executors import SPEC
+
+PLUGIN = """
+import clsbench
+from torch import nn
+
+class Plain(clsbench.Head, frozen=True):
+    '''Nothing but a linear layer.'''
+
+    def build(self, hidden_size, num_classes):
+        return nn.Linear(hidden_size, num_classes)
+
+@clsbench.hookimpl
+def clsbench_register_heads():
+    return {"plain": Plain}
+"""
+
+
+def make_job(store: Path, plugins: tuple[str, ...] = (), **changes: Any) -> Job:
+    options = RunOptions(out=store, device="cpu", threads=1, offline=True, plugins=plugins)
+    spec = {**SPEC, **changes}
+    return Job(key="key", spec=spec, options=plain_options(options), cpus=1, gpus=0)
+
+
+def test_a_run_comes_back_whole_with_the_plugin_file_that_it_needed(tmp_path: Path) -> None:
+    plugin = tmp_path / "plain_head.py"
+    plugin.write_text(PLUGIN)
+    store = tmp_path / "runs"
+    job = make_job(store, (str(plugin),), head={"name": "plain"})
+    here = perform_job(
+        make_job(tmp_path / "here", (str(plugin),), head={"name": "plain"}), lambda _: None
+    )
+    carried = portable_job(job)
+    assert carried.plugin_files == {str(plugin): PLUGIN.encode()}
+    assert msgspec.json.decode(msgspec.json.encode(carried), type=Job).key == job.key
+    plugin.unlink()  # the other machine does not have it
+    told: list[Message] = []
+    result = perform_job_away(carried, told.append)
+    assert not store.exists()
+    assert "training" in [m.phase for m in told if isinstance(m, JobProgress)]
+    assert result.end.status == "finished", result.end
+    end = store_result(job, result)
+    assert here.run is not None
+    assert end.run is not None
+    there, record = read_record(store / end.run), read_record(tmp_path / "here" / here.run)
+    # The plugin lay elsewhere, and is the same by name and content.
+    assert there.run_key == record.run_key
+    assert there.plugins == record.plugins
+    assert there.metrics == record.metrics
+    names = {file.name for file in (tmp_path / "here" / here.run).iterdir()}
+    assert {file.name for file in (store / end.run).iterdir()} == names == set(result.files)
+    # The name is taken now: the second has one of its own.
+    again = store_result(job, result)
+    assert again.run == f"{end.run}-2"
+    assert len(scan(store).runs) == 2
+
+
+def test_a_run_that_cannot_begin_brings_nothing(tmp_path: Path) -> None:
+    job = make_job(tmp_path / "runs", pooling={"name": "no-such-pooling"})
+    result = perform_job_away(job, lambda _: None)
+    assert result.end.status == "failed"
+    assert "no-such-pooling" in str(result.end.error)
+    assert result.files == {}
+    assert store_result(job, result) == result.end
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_cannot_be_stored_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file where the store should be")
+    end = JobEnd(status="finished", run="20251121T101729Z-away-00000000")
+    told = store_result(make_job(tmp_path / "runs"), JobResult(end=end, files={}))
+    assert told.status == "failed"
+    assert told.run is None
+    assert "runs" in str(told.error)
+
+
+def test_a_plugin_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    plugin = tmp_path / "secret.py"
+    plugin.write_text(PLUGIN)
+    plugin.chmod(0)
+    try:
+        plugin.read_text()
+    except PermissionError:
+        pass
+    else:
+        pytest.skip("this user reads every file")
+    with pytest.raises(UsageError, match=r"secret\.py cannot be read"):
+        portable_job(make_job(tmp_path / "runs", (str(plugin),)))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent")
+def test_a_process_begun_with_interrupts_ignored_can_be_interrupted() -> None:
+    """As every process in the background of a shell that is no terminal's."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "clsbench.suites.worker"],
+            stdin=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
+    try:
+        for _ in range(600):  # until it is up
+            worker.send_signal(signal.SIGINT)
+            try:
+                assert worker.wait(0.1) != 0
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        else:
+            pytest.fail("it went on")
+    finally:
+        worker.kill()
+        worker.communicate()

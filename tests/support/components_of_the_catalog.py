@@ -1,0 +1,57 @@
+"""Every component of the catalog, with the options that it is tried with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from clsbench.components.catalog import Entry, load_catalog
+
+CATALOG = load_catalog()
+
+VARIANTS: dict[tuple[str, str], list[dict[str, Any]]] = {
+    ("datasets", "csv"): [
+        {"path": "{folder}/texts.csv"},
+        {"path": "{folder}/texts.csv", "split": "part", "format": "csv", "delimiter": ","},
+        {"path": "{folder}/texts.jsonl", "text": "body", "label": "class"},
+    ],
+    ("datasets", "synthetic-sms"): [{"texts": 300}, {"texts": 20, "seed": 7}],
+    ("backbones", "gpt2"): [
+        {"weights": "{folder}/checkpoint"},
+        {"weights": "{folder}/checkpoint", "causal": False},
+    ],
+    ("backbones", "gpt2-nano"): [{}, {"weights": "random", "causal": False}],
+    ("poolings", "mean"): [{}, {"include_padding": True}],
+    ("poolings", "max"): [{}, {"include_padding": True}],
+    ("heads", "mlp"): [{}, {"width": 3, "dropout": 0.5}],
+    ("freezing_strategies", "last-blocks"): [{}, {"n": 2}, {"n": 12}],
+    ("freezing_strategies", "head-only"): [{}, {"final_norm": True}],
+    ("freezing_strategies", "gradual"): [{}, {"epochs_per_block": 2}],
+    ("adapters", "lora"): [{}, {"r": 16, "alpha": 16.0}],
+    ("baselines", "tfidf-logreg"): [{}, {"ngrams": 3, "c": 10.0}],
+}
+"""The options each component is tried with where that is not its defaults alone."""
+
+
+def entries(*axes: str) -> list[Any]:
+    return [
+        pytest.param(entry, options, id=f"{entry.axis}-{entry.name}-{number}")
+        for axis in axes
+        for entry in CATALOG.entries[axis].values()
+        for number, options in enumerate(VARIANTS.get((axis, entry.name), [{}]))
+    ]
+
+
+def make(entry: Entry, options: dict[str, Any], folder: Path | None = None) -> Any:
+    assert isinstance(entry.component, type)
+    filled = {
+        key: value.format(folder=folder) if isinstance(value, str) else value
+        for key, value in options.items()
+    }
+    try:
+        return msgspec.convert(filled, entry.component)
+    except msgspec.ValidationError as error:
+        pytest.fail(f"{entry.name} needs options to be tried with; add them to VARIANTS: {error}")

@@ -1,0 +1,175 @@
+"""One small training run twice, with shortcuts and without, to compare what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from components_of_the_catalog import CATALOG
+from torch import Tensor
+
+import clsbench
+from clsbench.components.values import StepReport
+from clsbench.data.tokens import TokenizedSplits, TokenRows, pad_rows
+from clsbench.fastpath.forward import Forward, Shortcuts
+from clsbench.fastpath.plan import Batching, FastPlan, plan_fast_path
+from clsbench.fastpath.prefix import Room
+from clsbench.fastpath.safety.trial import what_differs
+from clsbench.model.classifier import Classifier
+from clsbench.model.freezing import plan_freezing
+from clsbench.model.parameters import without_weights
+from clsbench.schema.experiment import TrainSettings
+from clsbench.training.fit import TrainingLog, fit
+from clsbench.training.schedule import book_schedule
+
+NUM_CLASSES = 3
+EVERYTHING_IN_MEMORY = Room(memory_bytes=2**30, disk=None)
+
+
+class Setup(NamedTuple):
+    """The parts of a classifier, and how its texts come."""
+
+    backbone: clsbench.Backbone
+    pooling: clsbench.Pooling
+    head: clsbench.Head
+    freezing: clsbench.FreezingStrategy
+    adapter: clsbench.Adapter | None
+    settings: TrainSettings
+    padded: bool = True
+
+
+class Outcome(NamedTuple):
+    """What a run came to: losses by step and of evaluations, final weights and logits."""
+
+    losses: list[float]
+    evaluations: list[float]
+    weights: dict[str, Tensor]
+    logits: dict[str, Tensor]
+    plan: FastPlan | None
+    forward: Forward
+    problem: str | None
+
+
+def random_rows(
+    generator: torch.Generator, lengths: Sequence[int], width: int, vocabulary: int, padded: bool
+) -> TokenRows:
+    """Rows of random tokens with these lengths; id 0 pads and occurs in texts as well."""
+    encoded = [
+        torch.randint(vocabulary, (length,), generator=generator).tolist() for length in lengths
+    ]
+    input_ids, real = pad_rows(encoded, width, 0)
+    labels = torch.randint(NUM_CLASSES, (len(lengths),), generator=generator)
+    return TokenRows(input_ids, real, labels, truncated=0, padded=padded)
+
+
+def random_splits(
+    seed: int, lengths: Sequence[int], width: int, vocabulary: int, padded: bool = True
+) -> TokenizedSplits:
+    """The lengths as train; some of its texts and new ones as validation and test."""
+    generator = torch.Generator().manual_seed(seed)
+    train, validation, test = (
+        random_rows(generator, part, width, vocabulary, padded)
+        for part in (lengths, lengths[::2], lengths[1::2] or lengths)
+    )
+    validation.input_ids[0], validation.lengths[0] = train.input_ids[0], train.lengths[0]
+    return TokenizedSplits(train, validation, test, width)
+
+
+def run_both(
+    setup: Setup, splits: TokenizedSplits, dtype: torch.dtype, trial: bool = False
+) -> tuple[Outcome, Outcome]:
+    """The run without shortcuts and with all that its plan finds (and a ``trial`` does not
+    refuse)."""
+    plain = train(setup, splits, dtype, None)
+    return plain, train(setup, splits, dtype, EVERYTHING_IN_MEMORY, trial=trial)
+
+
+def train(
+    setup: Setup,
+    splits: TokenizedSplits,
+    dtype: torch.dtype,
+    room: Room | None,
+    key: Callable[[Classifier, FastPlan, int], object] | None = None,
+    trial: bool = False,
+) -> Outcome:
+    """Train from the same seed; with ``room`` along the fast path, after a ``trial`` if need be."""
+    parameters = setup.backbone.describe()
+    freezing = plan_freezing(setup.freezing, parameters, setup.settings.epochs, "under test")
+    torch.manual_seed(7)
+    events = tuple(book_schedule(len(splits.train), len(splits.validation), setup.settings))
+    torch.manual_seed(7)
+    classifier = _classifier(setup, setup.backbone.build({})).to(dtype)
+    plan = None
+    with default_dtype(dtype):
+        if room is not None:
+            with without_weights():
+                outline = _classifier(setup, setup.backbone.skeleton())
+            batching = Batching(setup.padded, setup.settings.batch_size, splits.max_length)
+            plan = plan_fast_path(outline, setup.pooling, freezing, batching)
+        fast = plan is not None and any(shortcut.taken for shortcut in plan.shortcuts)
+        forward = Forward(
+            classifier,
+            splits.by_name(),
+            torch.device("cpu"),
+            "fp32",
+            Shortcuts(plan, setup.pooling, room, _keys(classifier, plan, key))
+            if fast and plan is not None and room is not None
+            else None,
+        )
+        freezing.apply(classifier, freezing.by_epoch[0])
+        losses: list[float] = []
+
+        class Watching:
+            @clsbench.hookimpl
+            def clsbench_step_finished(self, report: StepReport) -> None:
+                losses.append(report.loss())
+
+        log = TrainingLog()
+        torch.manual_seed(11)
+        found = what_differs(forward, freezing, setup.settings.batch_size) if trial else None
+        problem = None if found is None else found.text
+        if problem is not None:
+            forward = Forward(classifier, splits.by_name(), torch.device("cpu"), "fp32")
+        forward.prepare(lambda done, total: None)
+        torch.manual_seed(11)
+        fit(forward, events, freezing, setup.settings, log, CATALOG.lifecycle([Watching()]))
+        logits = {n: forward.all_logits(n, setup.settings.batch_size) for n in splits.by_name()}
+    return Outcome(
+        losses,
+        [loss for entry in log.steps for loss in (entry.train_loss, entry.validation_loss)],
+        {name: p.detach().clone() for name, p in classifier.named_parameters()},
+        logits,
+        plan,
+        forward,
+        problem,
+    )
+
+
+def _keys(
+    classifier: Classifier,
+    plan: FastPlan | None,
+    key: Callable[[Classifier, FastPlan, int], object] | None,
+) -> Callable[[int], object]:
+    return lambda cut: None if key is None or plan is None else key(classifier, plan, cut)
+
+
+def _classifier(setup: Setup, backbone: torch.nn.Module) -> Classifier:
+    width = setup.backbone.hidden_size()
+    head = setup.head.build(width, NUM_CLASSES)
+    classifier = Classifier(backbone, setup.pooling.build(width), head)
+    if setup.adapter is not None:
+        setup.adapter.apply(classifier)
+    return classifier
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """New tensors of floating point have this dtype inside the block."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
