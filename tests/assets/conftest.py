@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from asset_server import caches as caches
 from asset_server import hub as hub
 from asset_server import server as server

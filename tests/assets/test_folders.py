@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from asset_server import (
     PATIENT,
     REVISION,
@@ -18,6 +17,7 @@ from asset_server import (
     web_asset,
     zipped,
 )
+
 from clsbench import Asset, AssetError, HubFile, UsageError
 from clsbench.assets import cache_folder, fetch_folder, find, obtain, verify_folder
 

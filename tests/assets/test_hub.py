@@ -6,7 +6,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-
 from asset_server import (
     PATIENT,
     REVISION,
@@ -27,6 +26,7 @@ from asset_server import (
     stalls_half_way,
     status,
 )
+
 from clsbench import Asset, AssetError, HubFile, WebFile
 from clsbench.assets import cache_folder, obtain
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import rich_click as click
+from command_line import Command
 
 from clsbench.cli.errors import LONGEST_MESSAGE, report_error, report_unexpected
 from clsbench.cli.main import app
-from command_line import Command
 
 
 def refused(done: subprocess.CompletedProcess[str], *texts: str, code: int = 2) -> None:

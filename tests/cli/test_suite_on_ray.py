@@ -15,11 +15,11 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
-
 import ray_cluster
-from clsbench.results.store import read_record, scan
 from command_line import Command
 from ray_cluster import TwoNodes, survivors
+
+from clsbench.results.store import read_record, scan
 
 pytestmark = pytest.mark.slow
 

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from tiny_gpt2 import TinyGPT2
 from torch import Tensor, nn
 
 from clsbench.builtin.heads import Linear
 from clsbench.builtin.poolings import LastToken
 from clsbench.fastpath.isolation import NoDoubleError, double_of, same_draws
 from clsbench.model.classifier import Classifier
-from tiny_gpt2 import TinyGPT2
 
 IDS, LENGTHS = torch.arange(10).view(2, 5), torch.tensor([5, 3])
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from tiny_gpt2 import TinyGPT2
 from torch import Tensor, nn
 
 import clsbench
@@ -15,7 +16,6 @@ from clsbench.builtin.poolings import Attention, FirstToken, LastRealToken, Last
 from clsbench.fastpath.plan import Batching, EpochCut, FastPlan, in_room, plan_fast_path
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import plan_freezing
-from tiny_gpt2 import TinyGPT2
 
 PADDED = Batching(padded=True, batch_size=8, positions=9)
 STAGES = ("embeddings", "block.0", "block.1", "block.2", "final_norm", "pooling")

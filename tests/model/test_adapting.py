@@ -6,6 +6,7 @@ from typing import Literal
 
 import pytest
 import torch
+from tiny_gpt2 import TinyGPT2
 from torch import Tensor, nn
 
 import clsbench
@@ -13,7 +14,6 @@ from clsbench.builtin.lora import LoRA
 from clsbench.model.adapting import apply_adapter
 from clsbench.model.classifier import Classifier
 from clsbench.testing.miniature import miniature_classifier
-from tiny_gpt2 import TinyGPT2
 
 Alias = Literal["none", "weight-and-bias", "another-weight"]
 

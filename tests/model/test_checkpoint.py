@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 import torch
+from record_examples import make_record
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -23,7 +24,6 @@ from clsbench.model.checkpoint import (
     stored_facts,
     stored_state,
 )
-from record_examples import make_record
 
 FACTS = ClassifierFacts(spec={"name": "x"}, class_names=("a", "b"), max_length=7, padded=True)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from record_examples import make_record
 from safetensors.numpy import save
 
 from clsbench.errors import UsageError
@@ -20,7 +21,6 @@ from clsbench.results.baseline_states import (
     write_states,
 )
 from clsbench.results.store import StoredRun
-from record_examples import make_record
 
 STATE: dict[str, Any] = {
     "coefficients": np.arange(6.0).reshape(2, 3),

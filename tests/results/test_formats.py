@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from record_examples import STAND_INS, make_metrics, make_record, make_spec
 
 from clsbench.results.formats import (
     cells,
@@ -25,7 +26,6 @@ from clsbench.results.formats import (
 )
 from clsbench.results.store import StoredRun
 from clsbench.results.table import results_table
-from record_examples import STAND_INS, make_metrics, make_record, make_spec
 
 NASTY = 'a,"b"\n|c| \\d _e_ {f}$g%h&i#j~k^l\r<m> ü \U0001f600'
 

@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from record_examples import STAND_INS, make_metrics, make_record, make_spec
 
 from clsbench.errors import UsageError
 from clsbench.results.query import choose_columns, sort_by, where
 from clsbench.results.store import StoredRun
 from clsbench.results.table import results_table
-from record_examples import STAND_INS, make_metrics, make_record, make_spec
 
 
 def make_table() -> pd.DataFrame:
