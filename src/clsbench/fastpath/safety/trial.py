@@ -1,7 +1,6 @@
 """The fast path tried on a few texts before it is relied on: plugins are free, and plans can err.
 
-What a plan derives holds for components that keep to their contract. An adapter's hook that expects
-(B, T, H), or a module that depends on what else is in the batch, can be seen by running it only.
+Whether a component keeps to its contract (such as hooks that accept any width) shows in a run only.
 """
 
 from __future__ import annotations
@@ -47,10 +46,8 @@ _TOLERANCES = {
 }
 """Beyond what another order of the same additions makes of them in GPT-2's larger sizes."""
 
-
 _FROM_REST = 0.02
-"""How far, by standard deviation, zeros are moved (as far as GPT-2's weights are from zero), and by
-which fraction other numbers."""
+"""Perturbation of untrained parameters: standard deviation for zeros, relative size otherwise."""
 
 _MOST_CHARACTERS = 200
 _LARGE_BYTES = 16 * 2**20
