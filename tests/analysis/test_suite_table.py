@@ -134,10 +134,14 @@ def test_standings_have_two_sides(tmp_path: Path) -> None:
     this, that = (standing(comparison, *pair) for pair in ((names[0], names[1]), names[1::-1]))
     assert this is not None
     assert that is not None
-    assert this.difference == pytest.approx(0.35) == pytest.approx(-that.difference)
+    assert (this.b, this.a) == (that.a, that.b) == (names[0], names[1])
+    assert this.found is not None
+    assert that.found is not None
+    assert this.found.difference == pytest.approx(0.35) == pytest.approx(-that.found.difference)
     assert (this.verdict, that.verdict) == ("better", "worse")
-    assert this.interval == pytest.approx(tuple(-end for end in reversed(that.interval)))
-    assert (this.only_this, this.only_other) == (that.only_other, that.only_this)
+    low, high = that.found.interval
+    assert this.found.interval == pytest.approx((-high, -low))
+    assert (this.found.only_b, this.found.only_a) == (that.found.only_a, that.found.only_b)
     assert standing(comparison, names[0], names[0]) is None
     assert standing(comparison, names[0], names[2]) is None, "no seed in common"
     assert [each.accuracy for each in trained(comparison)] == [0.95, 0.95, 0.6]

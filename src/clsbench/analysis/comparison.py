@@ -80,6 +80,17 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     p_corrected: float | None
     verdict: Verdict | None
 
+    def reversed(self) -> Pair:
+        """``a`` against ``b``."""
+        opposite: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
+        return msgspec.structs.replace(
+            self,
+            a=self.b,
+            b=self.a,
+            found=self.found.reversed() if self.found is not None else None,
+            verdict=opposite.get(self.verdict, self.verdict) if self.verdict is not None else None,
+        )
+
 
 class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
     """A text on which contenders disagree: its row in the corpus, its class, and what each called
@@ -148,7 +159,7 @@ def compare_runs(
              for (i, j), d in zip(places, found, strict=True)]  # fmt: skip
     verdicts: list[list[Verdict | None]] = [[None] * len(sides) for _ in sides]
     for (i, j), pair in zip(places, pairs, strict=True):
-        verdicts[i][j], verdicts[j][i] = _reversed(pair.verdict), pair.verdict
+        verdicts[i][j], verdicts[j][i] = pair.reversed().verdict, pair.verdict
     ranks = rank_ranges(verdicts)
     return RunComparison(
         texts=len(first.rows),
@@ -250,11 +261,6 @@ def _pair(one: _Side, other: _Side, found: Difference | None, corrected: Any) ->
         p_corrected=p,
         verdict=verdict_on(found.difference, p),
     )
-
-
-def _reversed(verdict: Verdict | None) -> Verdict | None:
-    opposite: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
-    return None if verdict is None else opposite.get(verdict, verdict)
 
 
 def _contender(

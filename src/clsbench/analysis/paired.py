@@ -53,6 +53,17 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     interval: tuple[float, float]
     p: float
 
+    def reversed(self) -> Difference:
+        """A against B."""
+        low, high = self.interval
+        return msgspec.structs.replace(
+            self,
+            only_a=self.only_b,
+            only_b=self.only_a,
+            difference=0.0 - self.difference,  # no negative zero
+            interval=(0.0 - high, 0.0 - low),
+        )
+
 
 def compare_correct(a: Correct, b: Correct) -> Difference:
     """Compare what A and B call right, both (S, N) with the same seeds and texts in order.

@@ -2,46 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from clsbench.analysis.comparison import Contender, RunComparison
-from clsbench.analysis.paired import Verdict
+from clsbench.analysis.comparison import Contender, Pair, RunComparison
 
 
-class Standing(NamedTuple):
-    """One contender against another: ``difference`` is its accuracy less the other's, a fraction.
-
-    ``only_this`` and ``only_other`` count the texts that one alone calls right, a mean over
-    ``seeds``; ``p`` has Holm's correction.
-    """
-
-    difference: float
-    interval: tuple[float, float]
-    verdict: Verdict
-    p: float
-    only_this: float
-    only_other: float
-    seeds: int
-
-
-_OPPOSITE: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
-
-
-def standing(comparison: RunComparison, name: str, against: str) -> Standing | None:
-    """``name`` against ``against``; ``None`` where they are one, or could not be paired."""
+def standing(comparison: RunComparison, name: str, against: str) -> Pair | None:
+    """``name`` against ``against``; ``None`` if they are the same or could not be compared."""
     for pair in comparison.pairs:
-        if {pair.a, pair.b} != {name, against}:
-            continue
-        found, verdict, p = pair.found, pair.verdict, pair.p_corrected
-        if found is None or verdict is None or p is None:
-            return None
-        if pair.b == name:
-            return Standing(found.difference, found.interval, verdict, p, found.only_b,
-                            found.only_a, found.seeds)  # fmt: skip
-        low, high = found.interval
-        return Standing(0.0 - found.difference, (0.0 - high, 0.0 - low),
-                        _OPPOSITE.get(verdict, verdict), p, found.only_a, found.only_b,
-                        found.seeds)  # fmt: skip
+        if {pair.a, pair.b} == {name, against} and pair.found is not None:
+            return pair if pair.b == name else pair.reversed()
     return None
 
 

@@ -187,8 +187,8 @@ def _contender(each: Contender, figures: SuiteFigures) -> dict[str, Any]:
     best = next((other.name for other in trained(comparison)), None)
     for column, against in (("against_first", first), ("against_best", best)):
         stands = standing(comparison, each.name, against) if against is not None else None
-        if stands is not None:
-            found |= {column: stands.difference, f"{column}_verdict": stands.verdict}
+        if stands is not None and stands.found is not None:
+            found |= {column: stands.found.difference, f"{column}_verdict": stands.verdict}
     return found
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from clsbench.analysis.comparison import Contender, RunComparison
+from clsbench.analysis.comparison import Contender, Pair, RunComparison
 from clsbench.analysis.seeds import FEWEST_SEEDS
-from clsbench.analysis.standing import Standing, baselines, smallest_shown, standing, trained
+from clsbench.analysis.standing import baselines, smallest_shown, standing, trained
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
 from clsbench.report.page.scatter import FOUND
+from clsbench.report.terminal.comparison import size_text
 from clsbench.report.terminal.headline import baseline_title, row_name, suite_headline
 from clsbench.report.wording import listed, percent, percent_interval, points, seconds_text
 
@@ -303,11 +304,9 @@ class _Told:
         return ("row " if len(labels) == 1 else "rows ") + listed(labels)
 
 
-def _by(stands: Standing) -> str:
-    low, high = stands.interval
-    if stands.difference < 0:
-        low, high = -high, -low
-    return f"{points(abs(stands.difference))[1:]} (95 %: {100 * low:.1f} to {100 * high:.1f})"
+def _by(pair: Pair) -> str:
+    assert pair.found is not None
+    return size_text(pair.found)
 
 
 def _capital(text: str) -> str:

@@ -39,7 +39,7 @@ from clsbench.schema.record import RunRecord
 if TYPE_CHECKING:
     import pandas as pd
 
-    from clsbench.analysis.comparison import RunComparison
+    from clsbench.analysis.comparison import Pair, RunComparison
     from clsbench.components.catalog import Catalog
 
 
@@ -233,27 +233,25 @@ def _verdicts(figures: SuiteFigures, comparison: RunComparison) -> Verdicts | No
     shown = [labels.get(each.name) or baselines[each.name] for each in ranked]
     places = {each.name: place for place, each in enumerate(ranked)}
     marks = [[("", "")] * len(ranked) for _ in ranked]
-    for pair in comparison.pairs:
-        i, j = places[pair.b], places[pair.a]
-        found = pair.found
-        if found is None or pair.verdict is None or pair.p_corrected is None:
-            marks[i][j] = marks[j][i] = ("?", "not compared: no seed in common")
-            continue
-        p = f"p = {pair.p_corrected:.3f}" if pair.p_corrected >= 0.001 else "p < 0.001"
-        for this, that, difference, mine, others in (
-            (i, j, found.difference, found.only_b, found.only_a),
-            (j, i, -found.difference, found.only_a, found.only_b),
-        ):
-            mark = "·" if pair.verdict == "no difference shown" else "+" if difference > 0 else "−"
-            marks[this][that] = (
-                mark,
-                f"{100 * difference + 0.0:+.2f} points; alone right on {round(mine, 1):g}, "
-                f"alone wrong on {round(others, 1):g} of {found.texts:,}; {p}",
-            )
+    for one in comparison.pairs:
+        for pair in (one, one.reversed()):
+            marks[places[pair.b]][places[pair.a]] = _mark(pair)
     return Verdicts(
         tuple(label for label, _ in shown),
         tuple(title for _, title in shown),
         tuple(tuple(line) for line in marks),
+    )
+
+
+def _mark(pair: Pair) -> tuple[str, str]:
+    found = pair.found
+    if found is None or pair.verdict is None or pair.p_corrected is None:
+        return ("?", "not compared: no seed in common")
+    p = f"p = {pair.p_corrected:.3f}" if pair.p_corrected >= 0.001 else "p < 0.001"
+    return (
+        {"better": "+", "worse": "−"}.get(pair.verdict, "·"),
+        f"{100 * found.difference:+.2f} points; alone right on {round(found.only_b, 1):g}, "
+        f"alone wrong on {round(found.only_a, 1):g} of {found.texts:,}; {p}",
     )
 
 

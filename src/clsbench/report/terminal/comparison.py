@@ -99,14 +99,19 @@ def verdict_text(pair: Pair) -> str:
         counts += f"{pair.a} on {_texts(found.only_a, found)}"
     if pair.verdict == "no difference shown":
         return f"{pair.b} against {pair.a}: no significant difference. {counts}."
-    low, high = sorted(100 * end * (1 if found.difference > 0 else -1) for end in found.interval)
     message = (
-        f"{pair.b} is significantly {pair.verdict} than {pair.a}, by "
-        f"{points(abs(found.difference))[1:]} (95 %: {low:.1f} to {high:.1f}). {counts}."
+        f"{pair.b} is significantly {pair.verdict} than {pair.a}, by {size_text(found)}. {counts}."
     )
     if found.seeds == 1 and not (pair.a.startswith(BASELINE) and pair.b.startswith(BASELINE)):
         message += " Valid for these two classifiers only; use several seeds to generalize."
     return message
+
+
+def size_text(found: Difference) -> str:
+    """The size of a difference, whichever side is better: ``4.67 pp (95 %: 2.3 to 7.8)``."""
+    positive = found if found.difference > 0 else found.reversed()
+    low, high = positive.interval
+    return f"{points(positive.difference)[1:]} (95 %: {100 * low:.1f} to {100 * high:.1f})"
 
 
 def comparison_notes(comparison: RunComparison) -> list[str]:
