@@ -49,13 +49,6 @@ from .schema.experiment import PublishedFigures as PublishedFigures
 from .schema.experiment import SplitName as SplitName
 from .schema.experiment import SplitSettings as SplitSettings
 from .schema.experiment import TrainSettings as TrainSettings
-from .schema.job import Board as Board
-from .schema.job import Job as Job
-from .schema.job import JobEnd as JobEnd
-from .schema.job import JobNote as JobNote
-from .schema.job import JobProgress as JobProgress
-from .schema.job import JobResult as JobResult
-from .schema.job import Message as Message
 from .schema.options import RunOptions as RunOptions
 from .schema.record import EpochEntry as EpochEntry
 from .schema.record import RunNotStoredError as RunNotStoredError
@@ -64,7 +57,3 @@ from .schema.record import StepEntry as StepEntry
 from .schema.suite import PublishedRow as PublishedRow
 from .schema.suite import SuiteRow as SuiteRow
 from .schema.suite import SuiteSpec as SuiteSpec
-from .suites.worker import perform_job as perform_job
-from .suites.worker import perform_job_away as perform_job_away
-from .suites.worker import portable_job as portable_job
-from .suites.worker import store_result as store_result

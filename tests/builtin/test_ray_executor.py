@@ -13,13 +13,13 @@ import pytest
 import ray_cluster
 from ray_cluster import TwoNodes
 
-from clsbench import Board, Job, JobEnd, JobNote, JobProgress, UsageError
+from clsbench import UsageError
 from clsbench.builtin.local_executor import Local
 from clsbench.builtin.ray_executor import Ray
 from clsbench.components.catalog import load_catalog
 from clsbench.components.resolve import make_component
+from clsbench.executors import Job, JobEnd, JobNote, JobProgress, Message, Scheduler
 from clsbench.results.store import read_record, scan
-from clsbench.schema.job import Message
 from clsbench.schema.options import RunOptions, plain_options
 from clsbench.schema.suite import SuiteRow, SuiteSpec
 from clsbench.suites.run import plan_suite, run_suite
@@ -74,7 +74,7 @@ def clsbench_register_heads():
 """
 
 
-class Noting(Board):
+class Noting(Scheduler):
     """Grants all, and keeps what it hears."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Noting(Board):
     def claim(self, job: Job) -> bool:
         return True
 
-    def tell(self, job: Job, message: Message) -> None:
+    def report(self, job: Job, message: Message) -> None:
         if isinstance(message, JobNote):
             self.notes.append(message.text)
         else:
@@ -146,10 +146,10 @@ def test_an_address_is_auto_or_host_and_port() -> None:
 @pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="pip install 'clsbench[ray]'")
-    board = Noting()
+    scheduler = Noting()
     with pytest.raises(UsageError, match=r"no Ray cluster answers at 127\.0\.0\.1:1: "):
-        Ray(address="127.0.0.1:1").execute([make_job(tmp_path)], None, board)
-    assert board.ends["job"].status == "interrupted"
+        Ray(address="127.0.0.1:1").execute([make_job(tmp_path)], None, scheduler)
+    assert scheduler.ends["job"].status == "interrupted"
 
 
 # --- on two nodes ---------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ class KillsSecond:
     def changed(self, key: str, state: RunState) -> None:
         self.statuses.append(state.status)
 
-    def said(self, key: str, message: Message) -> None:
+    def received(self, key: str, message: Message) -> None:
         if isinstance(message, JobNote):
             self.notes.append(message.text)
         elif message.phase == "training" and message.done and not self.killed:
@@ -237,15 +237,15 @@ def test_what_kills_its_process_is_given_up_and_what_fails_is_not_repeated(
         )
         for key, log in logs.items()
     ]
-    board = Noting()
-    Ray(address=cluster.address, retries=1).execute(jobs, 1, board)
-    assert board.ends["kills"].status == "failed"
-    assert "its worker died" in str(board.ends["kills"].error)
-    assert "2 times" in str(board.ends["kills"].error)
+    scheduler = Noting()
+    Ray(address=cluster.address, retries=1).execute(jobs, 1, scheduler)
+    assert scheduler.ends["kills"].status == "failed"
+    assert "its worker died" in str(scheduler.ends["kills"].error)
+    assert "2 times" in str(scheduler.ends["kills"].error)
     assert logs["kills"].read_text() == "asked\n" * 2
-    assert [note for note in board.notes if "begun again (1 of 1)" in note]
-    assert board.ends["fails"].status == "failed"
-    assert "no head today" in str(board.ends["fails"].error)
+    assert [note for note in scheduler.notes if "begun again (1 of 1)" in note]
+    assert scheduler.ends["fails"].status == "failed"
+    assert "no head today" in str(scheduler.ends["fails"].error)
     assert logs["fails"].read_text() == "asked\n"
     assert scan(tmp_path / "runs").runs == ()
 
@@ -254,9 +254,9 @@ def test_what_kills_its_process_is_given_up_and_what_fails_is_not_repeated(
 def test_a_run_has_the_threads_that_its_options_name(cluster: TwoNodes, tmp_path: Path) -> None:
     """Whatever Ray sets OMP_NUM_THREADS to: that is the number of its CPUs."""
     job = make_job(tmp_path / "runs", threads=2, freezing={"name": "head-only"})
-    board = Noting()
-    Ray(address=cluster.address).execute([job], None, board)
-    run = board.ends["job"].run
+    scheduler = Noting()
+    Ray(address=cluster.address).execute([job], None, scheduler)
+    run = scheduler.ends["job"].run
     assert run is not None
     assert read_record(tmp_path / "runs" / run).environment.threads == 2
 
@@ -264,19 +264,19 @@ def test_a_run_has_the_threads_that_its_options_name(cluster: TwoNodes, tmp_path
 @pytest.mark.slow
 def test_a_run_that_no_node_can_hold_waits_and_says_so(cluster: TwoNodes, tmp_path: Path) -> None:
     class Impatient(Noting):
-        def tell(self, job: Job, message: Message) -> None:
-            super().tell(job, message)
+        def report(self, job: Job, message: Message) -> None:
+            super().report(job, message)
             raise KeyboardInterrupt
 
     job = msgspec.structs.replace(make_job(tmp_path / "runs"), cpus=3)
-    board = Impatient()
+    scheduler = Impatient()
     with pytest.raises(KeyboardInterrupt):
-        Ray(address=cluster.address).execute([job], None, board)
-    assert board.notes == [
+        Ray(address=cluster.address).execute([job], None, scheduler)
+    assert scheduler.notes == [
         "no node of the Ray cluster has the 3 CPUs it needs; the largest has 1 CPUs; "
         "waiting for one that has"
     ]
-    assert board.ends["job"].status == "interrupted"
+    assert scheduler.ends["job"].status == "interrupted"
 
 
 @pytest.mark.slow
@@ -284,7 +284,7 @@ def test_an_interrupted_run_is_stored_with_what_it_has_learned(
     cluster: TwoNodes, tmp_path: Path
 ) -> None:
     class Stops(Noting):
-        def tell(self, job: Job, message: Message) -> None:
+        def report(self, job: Job, message: Message) -> None:
             # Beyond the first evaluation: before it there is nothing to be stored.
             training = isinstance(message, JobProgress) and message.phase == "training"
             if training and message.done > 4:
@@ -294,10 +294,10 @@ def test_an_interrupted_run_is_stored_with_what_it_has_learned(
         make_job(tmp_path / "runs", key, train={"epochs": 200, "eval_every": 4})
         for key in ("a", "b", "c")
     ]
-    board = Stops()
+    scheduler = Stops()
     with pytest.raises(KeyboardInterrupt):
-        Ray(address=cluster.address).execute(jobs, 2, board)
-    assert {key: end.status for key, end in board.ends.items()} == dict.fromkeys(
+        Ray(address=cluster.address).execute(jobs, 2, scheduler)
+    assert {key: end.status for key, end in scheduler.ends.items()} == dict.fromkeys(
         ("a", "b"), "interrupted"
     )
     records = [stored.record for stored in scan(tmp_path / "runs").runs]
@@ -317,8 +317,8 @@ def test_a_job_has_its_gpu_in_a_cluster_that_the_caller_has_joined(tmp_path: Pat
     class Looking(Noting):
         free: float | None = None
 
-        def tell(self, job: Job, message: Message) -> None:
-            super().tell(job, message)
+        def report(self, job: Job, message: Message) -> None:
+            super().report(job, message)
             if self.free is None:
                 self.free = ray.available_resources().get("GPU", 0)
 
@@ -326,14 +326,14 @@ def test_a_job_has_its_gpu_in_a_cluster_that_the_caller_has_joined(tmp_path: Pat
     job = msgspec.structs.replace(job, gpus=1)
     ray.init("local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
     try:
-        board = Looking()
-        Ray().execute([job], None, board)
-        assert board.ends["job"].status == "finished"
-        assert board.free == 0
+        scheduler = Looking()
+        Ray().execute([job], None, scheduler)
+        assert scheduler.ends["job"].status == "finished"
+        assert scheduler.free == 0
         assert ray.is_initialized()
-        board = Looking()
+        scheduler = Looking()
         with pytest.raises(UsageError, match="no node of the Ray cluster has the 1 CPUs and 2 GPU"):
-            Ray().execute([msgspec.structs.replace(job, gpus=2)], None, board)
-        assert board.ends["job"].status == "interrupted"
+            Ray().execute([msgspec.structs.replace(job, gpus=2)], None, scheduler)
+        assert scheduler.ends["job"].status == "interrupted"
     finally:
         ray.shutdown()

@@ -13,16 +13,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from clsbench import Board, Executor, Job, JobEnd, JobProgress, perform_job
+from clsbench import Executor
 from clsbench.analysis.suite_figures import suite_figures
 from clsbench.builtin.suites import GPT2_SMS_SPAM_ABLATION
 from clsbench.components.catalog import Catalog, load_catalog
 from clsbench.errors import UsageError
+from clsbench.executors import Job, JobEnd, JobProgress, Message, Scheduler, run_job
 from clsbench.model.classifier import Classifier
 from clsbench.report.page.commands import suite_command
 from clsbench.results.store import read_record
 from clsbench.results.suite_results import SuiteResults, read_suite_results
-from clsbench.schema.job import Message
 from clsbench.schema.options import RunOptions
 from clsbench.schema.suite import SuiteRow, SuiteSpec
 from clsbench.suites import estimation
@@ -53,10 +53,10 @@ SUITE = SuiteSpec(
 class Here(Executor, frozen=True):
     """Runs every job in this process."""
 
-    def execute(self, jobs: Sequence[Job], at_once: int | None, board: Board) -> None:
+    def execute(self, jobs: Sequence[Job], at_once: int | None, scheduler: Scheduler) -> None:
         for job in jobs:
-            if board.claim(job):
-                board.end(job, perform_job(job, partial(board.tell, job)))
+            if scheduler.claim(job):
+                scheduler.end(job, run_job(job, partial(scheduler.report, job)))
 
 
 class Watching:
@@ -69,7 +69,7 @@ class Watching:
     def changed(self, key: str, state: RunState) -> None:
         self.seen.append((key, state.status))
 
-    def said(self, key: str, message: Message) -> None:
+    def received(self, key: str, message: Message) -> None:
         self.said_by.setdefault(key, []).append(message)
 
     def statuses(self) -> list[str]:
@@ -195,12 +195,12 @@ def test_plan_suite_where_the_users_backbone_lacks_a_rows_option_keeps_the_other
 class Elsewhere(Here, frozen=True):
     """Another version of things: what it runs is not what it was asked for."""
 
-    def execute(self, jobs: Sequence[Job], at_once: int | None, board: Board) -> None:
+    def execute(self, jobs: Sequence[Job], at_once: int | None, scheduler: Scheduler) -> None:
         for job in jobs:
             spec = {**job.spec, "train": {**job.spec["train"], "lr": 1e-3}}
-            if board.claim(job):
+            if scheduler.claim(job):
                 other = msgspec.structs.replace(job, spec=spec)
-                board.end(job, perform_job(other, partial(board.tell, job)))
+                scheduler.end(job, run_job(other, partial(scheduler.report, job)))
 
 
 def test_what_was_run_otherwise_is_no_result_of_the_row(
@@ -211,20 +211,20 @@ def test_what_was_run_otherwise_is_no_result_of_the_row(
     results = run_suite(planned, Elsewhere(), options, None, Watching(), [], False)
     (row,) = results.rows
     assert not row.runs
-    assert "another experiment than was planned" in row.errors[0]
+    assert "differs from the planned experiment" in row.errors[0]
     assert "-gpt2-sms-spam-" in row.errors[0], "where it is stored"
 
 
 class Unreadable(Here, frozen=True):
     """What it says has finished cannot be read."""
 
-    def execute(self, jobs: Sequence[Job], at_once: int | None, board: Board) -> None:
+    def execute(self, jobs: Sequence[Job], at_once: int | None, scheduler: Scheduler) -> None:
         for job in jobs:
-            if board.claim(job):
+            if scheduler.claim(job):
                 run = Path(job.options["out"]) / f"damaged-{job.key}"
                 run.mkdir(parents=True)
                 (run / "record.json").write_text("{")
-                board.end(job, JobEnd(status="finished", run=run.name))
+                scheduler.end(job, JobEnd(status="finished", run=run.name))
 
 
 def test_a_damaged_result_fails_its_row_and_the_others_go_on(
@@ -248,10 +248,10 @@ class Stopped(Executor, frozen=True):
 
     claims: bool = True
 
-    def execute(self, jobs: Sequence[Job], at_once: int | None, board: Board) -> None:
+    def execute(self, jobs: Sequence[Job], at_once: int | None, scheduler: Scheduler) -> None:
         if self.claims:
-            assert board.claim(jobs[0])
-            board.end(jobs[0], JobEnd(status="interrupted", error="interrupted"))
+            assert scheduler.claim(jobs[0])
+            scheduler.end(jobs[0], JobEnd(status="interrupted", error="interrupted"))
         raise KeyboardInterrupt
 
 
@@ -361,11 +361,11 @@ def test_a_run_that_somebody_else_does_is_waited_for(options: RunOptions, catalo
 class FailsWhileAnotherWaits(Executor, frozen=True):
     """Ends a job as failed once somebody else has asked for it."""
 
-    def execute(self, jobs: Sequence[Job], at_once: int | None, board: Board) -> None:
+    def execute(self, jobs: Sequence[Job], at_once: int | None, scheduler: Scheduler) -> None:
         (job,) = jobs
-        if board.claim(job):
+        if scheduler.claim(job):
             assert ANOTHER_WAITS.wait(60)
-            board.end(job, JobEnd(status="failed", error="no luck"))
+            scheduler.end(job, JobEnd(status="failed", error="no luck"))
         else:
             ANOTHER_WAITS.set()
 

@@ -12,16 +12,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from clsbench import (
+from clsbench import UsageError
+from clsbench.executors import (
     Job,
     JobEnd,
     JobProgress,
     JobResult,
     Message,
-    UsageError,
-    perform_job,
-    perform_job_away,
     portable_job,
+    run_job,
+    run_job_remote,
     store_result,
 )
 from clsbench.results.store import read_record, scan
@@ -55,7 +55,7 @@ def test_a_run_comes_back_whole_with_the_plugin_file_that_it_needed(tmp_path: Pa
     plugin.write_text(PLUGIN)
     store = tmp_path / "runs"
     job = make_job(store, (str(plugin),), head={"name": "plain"})
-    here = perform_job(
+    here = run_job(
         make_job(tmp_path / "here", (str(plugin),), head={"name": "plain"}), lambda _: None
     )
     carried = portable_job(job)
@@ -63,7 +63,7 @@ def test_a_run_comes_back_whole_with_the_plugin_file_that_it_needed(tmp_path: Pa
     assert msgspec.json.decode(msgspec.json.encode(carried), type=Job).key == job.key
     plugin.unlink()  # the other machine does not have it
     told: list[Message] = []
-    result = perform_job_away(carried, told.append)
+    result = run_job_remote(carried, told.append)
     assert not store.exists()
     assert "training" in [m.phase for m in told if isinstance(m, JobProgress)]
     assert result.end.status == "finished", result.end
@@ -85,7 +85,7 @@ def test_a_run_comes_back_whole_with_the_plugin_file_that_it_needed(tmp_path: Pa
 
 def test_a_run_that_cannot_begin_brings_nothing(tmp_path: Path) -> None:
     job = make_job(tmp_path / "runs", pooling={"name": "no-such-pooling"})
-    result = perform_job_away(job, lambda _: None)
+    result = run_job_remote(job, lambda _: None)
     assert result.end.status == "failed"
     assert "no-such-pooling" in str(result.end.error)
     assert result.files == {}

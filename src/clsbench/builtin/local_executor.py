@@ -16,50 +16,50 @@ from typing import IO
 import msgspec
 
 import clsbench
-from clsbench import Board, Job, JobEnd, JobNote, JobProgress
+from clsbench.executors import Job, JobEnd, JobNote, JobProgress, Scheduler
 
-_Said = queue.SimpleQueue[tuple["_Worker", JobProgress | JobNote | None]]
+_Messages = queue.SimpleQueue[tuple["_Worker", JobProgress | JobNote | None]]
 _MESSAGES = msgspec.json.Decoder(JobProgress | JobNote | JobEnd)
-_LAST_WORDS = 3
-"""Lines of a dead process's stderr that are told."""
+_STDERR_LINES = 3
+"""How many of the last lines on stderr an error quotes."""
 
 _GRACE_SECONDS = 60.0
-"""How long an interrupted job may take to store what it has learned."""
+"""How long an interrupted job may take to store its partial results."""
 
 
 class Local(clsbench.Executor, frozen=True):
-    """Processes on this machine, one a job."""
+    """Processes on this machine, one per job."""
 
-    def execute(self, jobs: Sequence[Job], at_once: int | None, board: Board) -> None:
-        """Do the jobs in their order, ``at_once`` (one) at a time."""
+    def execute(self, jobs: Sequence[Job], at_once: int | None, scheduler: Scheduler) -> None:
+        """Run the jobs in order, ``at_once`` (by default one) side by side."""
         waiting = deque(jobs)
         running: set[_Worker] = set()
-        said: _Said = queue.SimpleQueue()
+        messages: _Messages = queue.SimpleQueue()
         try:
             while waiting or running:
                 while waiting and len(running) < (at_once or 1):
                     job = waiting.popleft()
-                    if board.claim(job):
-                        running.add(_Worker(job, said))
+                    if scheduler.claim(job):
+                        running.add(_Worker(job, messages))
                 if running:
-                    worker, message = said.get()
+                    worker, message = messages.get()
                     if message is None:
                         running.discard(worker)
-                        board.end(worker.job, worker.outcome())
+                        scheduler.end(worker.job, worker.outcome())
                     else:
-                        board.tell(worker.job, message)
+                        scheduler.report(worker.job, message)
         except BaseException:
             for worker in running:
                 worker.interrupt()
             for worker in running:
-                board.end(worker.job, worker.outcome(_GRACE_SECONDS))
+                scheduler.end(worker.job, worker.outcome(_GRACE_SECONDS))
             raise
 
 
 class _Worker:
-    """A process that does one job. It dies with this one, whose end of its stdin it watches."""
+    """A process that runs one job; it exits when this process does and thereby closes its stdin."""
 
-    def __init__(self, job: Job, said: _Said) -> None:
+    def __init__(self, job: Job, messages: _Messages) -> None:
         self.job = job
         self._end: JobEnd | None = None
         self._interrupted = False
@@ -71,22 +71,22 @@ class _Worker:
             stderr=self._stderr,
             start_new_session=True,  # Ctrl-C reaches it through this process alone
         )
-        self._listener = threading.Thread(target=self._listen, args=(said,), daemon=True)
+        self._listener = threading.Thread(target=self._listen, args=(messages,), daemon=True)
         self._listener.start()
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it is dead: what it said is told with its end
+        with contextlib.suppress(BrokenPipeError):  # it has died: outcome() quotes its stderr
             self._process.stdin.write(msgspec.json.encode(job) + b"\n")
             self._process.stdin.flush()
 
     def interrupt(self) -> None:
-        """Ask the process to store what it has learned, and to end."""
+        """Ask the process to store its partial results and to exit."""
         self._interrupted = True
         self._process.send_signal(signal.SIGINT)
 
-    def outcome(self, patience_seconds: float | None = None) -> JobEnd:
-        """How the job ended, once the process has; after ``patience_seconds`` it is killed."""
+    def outcome(self, timeout_seconds: float | None = None) -> JobEnd:
+        """Wait for the process and return how the job ended; kill it after ``timeout_seconds``."""
         try:
-            code = self._process.wait(patience_seconds)
+            code = self._process.wait(timeout_seconds)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             self._process.kill()
             code = self._process.wait()
@@ -100,23 +100,23 @@ class _Worker:
         if self._end is not None:
             return self._end
         if self._interrupted:
-            return JobEnd(status="interrupted", error="interrupted; nothing of it is stored")
-        said = f": {' / '.join(lines[-_LAST_WORDS:])}" if lines else ""
+            return JobEnd(status="interrupted", error="interrupted; nothing was stored")
+        stderr = f": {' / '.join(lines[-_STDERR_LINES:])}" if lines else ""
         if code < 0:
             hint = " (out of memory?)" if code == -signal.SIGKILL else ""
-            return JobEnd(status="failed", error=f"its process got signal {-code}{hint}{said}")
-        return JobEnd(status="failed", error=f"its process ended with exit code {code}{said}")
+            return JobEnd(status="failed", error=f"its process got signal {-code}{hint}{stderr}")
+        return JobEnd(status="failed", error=f"its process ended with exit code {code}{stderr}")
 
-    def _listen(self, said: _Said) -> None:
+    def _listen(self, messages: _Messages) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as lines, contextlib.suppress(msgspec.DecodeError):
-            for line in lines:  # the last is cut off where the process was killed in it
+            for line in lines:  # the last may be cut off if the process was killed
                 message = _MESSAGES.decode(line)
                 if isinstance(message, JobEnd):
                     self._end = message
                 else:
-                    said.put((self, message))
-        said.put((self, None))
+                    messages.put((self, message))
+        messages.put((self, None))
 
 
 @clsbench.hookimpl

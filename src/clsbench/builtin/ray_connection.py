@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 import clsbench
-from clsbench import Message
+from clsbench.executors import Message
 
 _SECONDS_TO_ANSWER = 5.0
 

@@ -16,8 +16,9 @@ import msgspec
 from msgspec import Meta
 
 import clsbench
-from clsbench import Board, Job, JobEnd, JobNote, JobResult, Message
+from clsbench import executors
 from clsbench.builtin.ray_connection import joined
+from clsbench.executors import Job, JobEnd, JobNote, JobResult, Message, Scheduler
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 _SECONDS_FOR_LAST_WORDS = 5.0
@@ -63,15 +64,15 @@ class Ray(clsbench.Executor, frozen=True):
                 "pip install 'clsbench[ray]'"
             ) from None
 
-    def execute(self, jobs: Sequence[Job], at_once: int | None, board: Board) -> None:
+    def execute(self, jobs: Sequence[Job], at_once: int | None, scheduler: Scheduler) -> None:
         """Do the jobs in their order, ``at_once`` (as many as there is room for) at a time."""
         self.check_available()
         waiting = deque(jobs)
-        with _Tasks(self, max((job.cpus for job in jobs), default=1), board) as tasks:
+        with _Tasks(self, max((job.cpus for job in jobs), default=1), scheduler) as tasks:
             while waiting or tasks.running:
                 while waiting and len(tasks.running) < (at_once or tasks.room(waiting[0])):
                     job = waiting.popleft()
-                    if board.claim(job):
+                    if scheduler.claim(job):
                         tasks.begin(job)
                 if tasks.running:
                     tasks.attend()
@@ -87,11 +88,11 @@ class _Task(NamedTuple):
 class _Tasks:
     """The jobs under way, by the reference of their result. Joins the cluster for the first."""
 
-    def __init__(self, executor: Ray, most_cpus: int, board: Board) -> None:
+    def __init__(self, executor: Ray, most_cpus: int, scheduler: Scheduler) -> None:
         self.running: dict[Any, _Task] = {}
         self._executor = executor
         self._most_cpus = most_cpus
-        self._board = board
+        self._scheduler = scheduler
         self._interrupted = False
         self._mailbox: Any = None
         self._stack = contextlib.ExitStack()
@@ -114,7 +115,7 @@ class _Tasks:
         return max(sum(_holds(node, job) for node in self._nodes()), 1)
 
     def begin(self, job: Job) -> None:
-        """Hand the job to Ray; the board hears of its end, whatever happens here."""
+        """Hand the job to Ray; the scheduler hears of its end, whatever happens here."""
         try:
             if self._mailbox is None:
                 self._mailbox = self._stack.enter_context(
@@ -122,10 +123,10 @@ class _Tasks:
                 )
             if not any(_holds(node, job) for node in self._nodes()):
                 self._tell_that_none_holds(job)
-            self._submit(clsbench.portable_job(job), deaths=0)
+            self._submit(executors.portable_job(job), deaths=0)
         except BaseException as error:
             told = str(error) or _NOTHING.error
-            self._board.end(job, JobEnd(status="interrupted", error=told))
+            self._scheduler.end(job, JobEnd(status="interrupted", error=told))
             raise
 
     def attend(self) -> None:
@@ -152,10 +153,10 @@ class _Tasks:
         with contextlib.suppress(ray.exceptions.RayActorError):  # it died, and is started again
             for key, message in ray.get(self._mailbox.empty.remote()):
                 if key in jobs:
-                    self._board.tell(jobs[key], message)
+                    self._scheduler.report(jobs[key], message)
 
     def _end(self, reference: Any) -> None:
-        """Tell the board how the job has ended, or begin it again where its process has died."""
+        """Report how the job has ended, or start it again if its process has died."""
         import ray
 
         job, deaths = self.running[reference]
@@ -171,7 +172,7 @@ class _Tasks:
             how = _HOW_IT_DIED.get(type(error).__name__, "its worker died")
             if deaths < self._executor.retries and not self._interrupted:
                 again = f"{how}; it is begun again ({deaths + 1} of {self._executor.retries})"
-                self._board.tell(job, JobNote(text=again))
+                self._scheduler.report(job, JobNote(text=again))
                 self._submit(job, deaths + 1)
                 del self.running[reference]
                 return
@@ -185,7 +186,7 @@ class _Tasks:
         if self._interrupted and end.status == "failed" and end.run is None:
             end = _NOTHING  # an import that is interrupted may fail in any way
         del self.running[reference]
-        self._board.end(job, end)
+        self._scheduler.end(job, end)
 
     def _interrupt(self) -> None:
         """Have every job store what it has learned; what takes too long is ended by force."""
@@ -204,7 +205,7 @@ class _Tasks:
             reference, task = self.running.popitem()
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.cancel(reference, force=True, recursive=False)
-            self._board.end(task.job, _NOTHING)
+            self._scheduler.end(task.job, _NOTHING)
 
     def _nodes(self) -> list[dict[str, float]]:
         """The resources of every node that is alive; none before the cluster is joined."""
@@ -220,7 +221,7 @@ class _Tasks:
         told = f"no node of the Ray cluster has the {needs} it needs; the largest has {most:g} CPUs"
         if not self._executor.address:
             raise clsbench.UsageError(f"{told}; --threads and --device say what it needs")
-        self._board.tell(job, JobNote(text=f"{told}; waiting for one that has"))
+        self._scheduler.report(job, JobNote(text=f"{told}; waiting for one that has"))
 
 
 _NOTHING = JobEnd(status="interrupted", error="interrupted; nothing of it is stored")
@@ -260,14 +261,14 @@ def _perform(job: Job, folder: str, mailbox: Any) -> tuple[str, JobResult]:
     def tell(message: Message) -> None:
         last[:] = [mailbox.put.remote(job.key, message)]
 
-    result = clsbench.perform_job_away(job, tell)
+    result = executors.run_job_remote(job, tell)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # too late for that: it is done
     ray.wait(last, timeout=_SECONDS_FOR_LAST_WORDS)
     return socket.gethostname(), result
 
 
 def _told(job: Job, host: str, result: JobResult) -> JobEnd:
-    end = clsbench.store_result(job, result)
+    end = executors.store_result(job, result)
     if end.status == "failed" and host != socket.gethostname():
         end = msgspec.structs.replace(end, error=f"on {host}: {end.error}")
     return end

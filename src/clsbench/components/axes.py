@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from clsbench.model.packing import Packing
-    from clsbench.schema.job import Board, Job
+    from clsbench.schema.job import Job, Scheduler
 
 
 def _unwritten(component: Component, method: str) -> NotImplementedError:
@@ -296,25 +296,26 @@ class Baseline(Component, frozen=True):
 
 
 class Executor(Component, frozen=True):
-    """Runs the experiments of a suite somewhere: on this machine, or on others."""
+    """Runs the experiments of a suite, on this machine or on others."""
 
     def check_available(self) -> None:
-        """Asked before anything is planned.
+        """Check the requirements of the executor; called before anything is planned.
 
         Raises:
-            UsageError: what it needs is not installed here.
+            UsageError: something that it needs is not installed.
         """
 
-    def execute(self, jobs: Sequence[Job], at_once: int | None, board: Board) -> None:
-        """Do every job that ``board.claim`` grants, and return when all have ended.
+    def execute(self, jobs: Sequence[Job], at_once: int | None, scheduler: Scheduler) -> None:
+        """Do every job that ``scheduler.claim`` grants, and return when all have ended.
 
-        A job is done by :func:`clsbench.perform_job` in a process of its own, or by
-        :func:`clsbench.perform_job_away` where the store cannot be reached: that takes a
-        :func:`clsbench.portable_job`, and :func:`clsbench.store_result` stores what it gives. At
-        most ``at_once`` run side by side; ``None`` leaves that to the executor.
+        Run a job with :func:`clsbench.executors.run_job` in a process of its own. On a machine
+        that cannot reach the store, run a :func:`~clsbench.executors.portable_job` with
+        :func:`~clsbench.executors.run_job_remote`, and save its result here with
+        :func:`~clsbench.executors.store_result`. At most ``at_once`` jobs run side by side;
+        ``None`` leaves the number to the executor.
 
-        An exception raised here, such as ``KeyboardInterrupt``, ends all jobs that are under way,
-        each after it has stored what it has learned.
+        An exception raised here, such as ``KeyboardInterrupt``, ends all running jobs; each stores
+        its partial results first.
         """
         raise _unwritten(self, "execute")
 

@@ -1,4 +1,4 @@
-"""One run as a job that can be done anywhere: plain values there, plain values back."""
+"""One run as a job for another process or machine: plain values in, plain values out."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import msgspec
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run and how, for a process that knows nothing else.
+    """What to run and how; a process needs no other information to run it.
 
-    ``key`` is the run key; ``spec`` the resolved experiment, as TOML would hold it; ``options`` the
-    run's options as plain values, their paths absolute. It needs ``cpus`` cores (its torch uses as
-    many threads) and ``gpus`` GPUs. ``plugin_files`` is the content of the plugin files that the
-    options name, by path, where :func:`clsbench.portable_job` has put it there.
+    ``key`` is the run key; ``spec`` the resolved experiment as a TOML tree; ``options`` the run's
+    options as plain values with absolute paths. The job needs ``cpus`` cores (torch uses that many
+    threads) and ``gpus`` GPUs. ``plugin_files`` maps the path of each plugin file in the options to
+    its content; :func:`clsbench.executors.portable_job` fills it in.
     """
 
     key: str
@@ -26,7 +26,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobProgress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
-    """How far a job is: in ``phase``, ``done`` of ``total`` steps (0 of 0 where it has none)."""
+    """Progress of a job: ``done`` of ``total`` steps of ``phase`` (0 of 0 if it has no steps)."""
 
     phase: str
     done: int = 0
@@ -34,7 +34,7 @@ class JobProgress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
 
 
 class JobNote(msgspec.Struct, frozen=True, kw_only=True, tag="note"):
-    """Something that the user should know, as a log line."""
+    """A message for the user, logged as a warning."""
 
     text: str
 
@@ -42,8 +42,8 @@ class JobNote(msgspec.Struct, frozen=True, kw_only=True, tag="note"):
 class JobEnd(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
     """How a job ended.
 
-    ``run`` is the name of the run's directory in the store, ``None`` where nothing was stored;
-    ``error`` says why where the status is not ``finished``.
+    ``run`` is the name of the run's directory in the store, or ``None`` if nothing was stored.
+    ``error`` is the reason if the status is not ``finished``.
     """
 
     status: Literal["finished", "failed", "interrupted"]
@@ -52,9 +52,9 @@ class JobEnd(msgspec.Struct, frozen=True, kw_only=True, tag="end"):
 
 
 class JobResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How a job ended where its store is out of reach, and all that it would have stored there.
+    """The end of a job that ran without access to its store, and the files to be stored.
 
-    ``files`` are those of the run's directory by their names in it; none where ``end.run`` is
+    ``files`` maps the names in the run's directory to their contents; it is empty if ``end.run`` is
     ``None``.
     """
 
@@ -63,23 +63,23 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Message = JobProgress | JobNote
-Tell = Callable[[Message], None]
+OnMessage = Callable[[Message], None]
 
 
-class Board(Protocol):
-    """Where an executor finds out whether to begin a job, and tells what becomes of it.
+class Scheduler(Protocol):
+    """Grants jobs to an executor, and receives their messages and ends.
 
-    Called from one thread at a time.
+    Executors must not call it from several threads at once.
     """
 
     def claim(self, job: Job) -> bool:
-        """Whether to begin now: ``False`` where somebody else does it, or has done it."""
+        """Whether to start the job now: ``False`` if another process is doing or has done it."""
         ...
 
-    def tell(self, job: Job, message: Message) -> None:
-        """The job is under way and says something."""
+    def report(self, job: Job, message: Message) -> None:
+        """Pass on a message of a running job."""
         ...
 
     def end(self, job: Job, end: JobEnd) -> None:
-        """The job has ended, in whatever way."""
+        """Record that a granted job has ended, successfully or not."""
         ...

@@ -39,7 +39,7 @@ from clsbench.schema.options import RunOptions, plain_options
 from clsbench.schema.record import Estimate, RunRecord
 from clsbench.schema.suite import SuiteRow, SuiteSpec
 from clsbench.suites.estimation import Speed, estimate_run, measure_speed
-from clsbench.suites.run_locks import LOCKS, Claims, RunState, Watcher
+from clsbench.suites.run_locks import LOCKS, RunLocks, RunState, SuiteObserver
 from clsbench.system.environment import choose_device, circumstances
 
 logger = logging.getLogger(__name__)
@@ -268,20 +268,20 @@ def run_suite(
     executor: Executor,
     options: RunOptions,
     at_once: int | None,
-    watcher: Watcher,
+    observer: SuiteObserver,
     command: Sequence[str] = (),
     force: bool = False,
 ) -> SuiteResults:
-    """Do every run of the rows once, whichever rows share it, and say what became of them.
+    """Do every run of the rows once, even if several rows share it, and return the results.
 
-    What is finished in the store is taken from there, unless ``force`` is given: then it stands
-    for the new run until that is finished. A run that another invocation is doing is waited for.
-    What fails leaves the others alone. The suite's file in the store follows run by run;
-    ``command`` stands in it.
+    Finished runs are taken from the store. With ``force`` they are repeated; until a repetition
+    has finished, the results show the stored run. A run that another invocation is doing is waited
+    for. A failed run does not stop the others. The suite's file in the store, which includes
+    ``command``, is updated after every run.
 
     Raises:
         UsageError: the store cannot be written.
-        KeyboardInterrupt: once every run under way has stored what it has learned.
+        KeyboardInterrupt: raised after every running job has stored its partial results.
     """
     store = options.out.absolute()
     check_store_writable(store)
@@ -293,29 +293,29 @@ def run_suite(
     where = {name: getattr(options, name) for name in ("device", "precision", "offline")}
 
     def results(states: Mapping[str, RunState]) -> SuiteResults:
-        rows = tuple(_row_result(row, plan, states, claims.before) for row in plan.rows)
+        rows = tuple(_row_result(row, plan, states, locks.before) for row in plan.rows)
         return _results(plan, rows, where, command, created)
 
     def keep(states: Mapping[str, RunState]) -> None:
         anew = {
             before: states[key].run
-            for key, before in claims.before.items()
+            for key, before in locks.before.items()
             if key in states and states[key].status == "finished"
         }
         write_suite_results(store, results(states), all_rows, anew)
 
-    claims = Claims(store, watcher, force, keep)
-    pending = claims.without_stored(pending)
-    keep(claims.states)
+    locks = RunLocks(store, observer, force, keep)
+    pending = locks.without_stored(pending)
+    keep(locks.states)
     try:
         while pending:
-            executor.execute(pending, at_once, claims)
-            pending = claims.busy_elsewhere()
+            executor.execute(pending, at_once, locks)
+            pending = locks.busy_elsewhere()
             if pending:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
     finally:
-        claims.close()
-    return results(claims.states)
+        locks.close()
+    return results(locks.states)
 
 
 def _results(

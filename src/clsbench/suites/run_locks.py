@@ -1,6 +1,6 @@
-"""Who does which run: what is stored, what somebody else is doing, what is free, what became of it.
+"""Which run is free, running here, running elsewhere or done.
 
-Invocations on one store tell each other by a lock for each run.
+Several invocations may work on one store: each holds a file lock for every run that it does.
 """
 
 from __future__ import annotations
@@ -18,58 +18,58 @@ from clsbench.schema.job import Job, JobEnd, Message
 from clsbench.system.filesystem import OF_ALL_USERS
 
 LOCKS = ".locks"
-"""The folder in the store that holds a lock for every run that somebody is doing, and for one that
-failed a note for those who waited for it."""
+"""The folder in the store with a lock for every run in progress, and with the error of every failed
+run for the invocations that waited for it."""
 
 UNDER_WAY = ("running", "elsewhere")
-"""The states of a run that has begun and not ended."""
+"""The states of a run in progress."""
 
 
 class RunState(NamedTuple):
-    """What has become of one run: ``stored`` means that an earlier invocation did it."""
+    """The state of one run: ``stored`` means that another invocation finished it."""
 
     status: Literal["running", "elsewhere", "stored", "finished", "failed", "interrupted"]
     run: str | None = None
     error: str | None = None
 
 
-class Watcher(Protocol):
-    """Sees what becomes of every run, by its key."""
+class SuiteObserver(Protocol):
+    """Follows the runs of a suite by their keys."""
 
     def changed(self, key: str, state: RunState) -> None:
-        """The run has begun, has ended, or somebody else does it."""
+        """The run has started or ended, or another invocation is doing it."""
         ...
 
-    def said(self, key: str, message: Message) -> None:
-        """The run is under way and says something."""
+    def received(self, key: str, message: Message) -> None:
+        """A message of a running run."""
         ...
 
 
-class Claims:
-    """The board on which an executor sees which runs are free, and reports."""
+class RunLocks:
+    """The scheduler of a suite: grants each run to one invocation by a file lock."""
 
     def __init__(
         self,
         store: Path,
-        watcher: Watcher,
+        observer: SuiteObserver,
         force: bool,
         keep: Callable[[Mapping[str, RunState]], None],
     ) -> None:
         self.states: dict[str, RunState] = {}
         self.before: dict[str, str] = {}
-        """The runs that are stored already and to be done again."""
+        """The stored runs that are to be repeated, by key."""
         self._keep = keep
         self._store = store
-        self._watcher = watcher
+        self._observer = observer
         self._force = force
         self._locks: dict[str, filelock.FileLock] = {}
         self._elsewhere: list[Job] = []
         self._older: dict[str, Path | None] = {}
-        """What was stored of those that others were doing when they were asked for."""
+        """The stored version, if any, of each run that another invocation was running."""
 
     def without_stored(self, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs that are not done yet; the others are entered before anything begins, so that
-        they are told of whatever ends the suite."""
+        """The jobs still to be done. The others are reported as stored before any job starts, so
+        that they are in the results even if the suite is interrupted."""
         left = []
         for job in jobs:
             stored = finished_run(self._store, job.key)
@@ -82,7 +82,7 @@ class Claims:
         return left
 
     def claim(self, job: Job) -> bool:
-        """Whether the caller is to do the job; if not, it is done, or somebody else does it."""
+        """Whether to run the job here; if not, it is done or another invocation is running it."""
         lock = filelock.FileLock(self._store / LOCKS / f"{job.key}.lock", mode=OF_ALL_USERS)
         try:
             lock.acquire(blocking=False)
@@ -94,8 +94,7 @@ class Claims:
                 self._set(job, RunState("elsewhere"))
             return False
         except OSError as error:  # such as one that another user has made
-            told = f"nobody can tell whether it is being done: {error}"
-            self._set(job, RunState("failed", error=told))
+            self._set(job, RunState("failed", error=f"cannot lock this run: {error}"))
             return False
         done = self._done(job)
         if done is not None:
@@ -109,7 +108,7 @@ class Claims:
         return True
 
     def _done(self, job: Job) -> RunState | None:
-        """What has become of a free job: nothing, or what somebody else has made of it."""
+        """The result of a free job, if another invocation has ended it; ``None`` if it is to do."""
         waited = job.key in self.states
         if waited:
             with contextlib.suppress(OSError):
@@ -122,18 +121,18 @@ class Claims:
             return None
         return RunState("stored", stored.path.name)
 
-    def tell(self, job: Job, message: Message) -> None:
-        """Pass on what a job says while it is under way."""
-        self._watcher.said(job.key, message)
+    def report(self, job: Job, message: Message) -> None:
+        """Pass on a message of a running job."""
+        self._observer.received(job.key, message)
 
     def end(self, job: Job, end: JobEnd) -> None:
-        """Enter how a claimed job ended, and let others have it."""
+        """Record how a granted job ended, and release its lock."""
         if end.status == "finished" and end.run is not None:
             problem = _not_as_planned(self._store, end.run, job.key)
             if problem is not None:
                 end = JobEnd(status="failed", error=problem)
         if end.status == "failed":
-            with contextlib.suppress(OSError):  # then others who wait for it do it again
+            with contextlib.suppress(OSError):  # invocations that wait for it then run it again
                 self._failure(job).write_text(
                     end.error or "it failed", encoding="utf-8", errors="replace"
                 )
@@ -141,7 +140,7 @@ class Claims:
         self._set(job, RunState(end.status, end.run, end.error))
 
     def busy_elsewhere(self) -> list[Job]:
-        """The jobs that others were doing when they were asked for; they are asked for anew."""
+        """The jobs that other invocations were running when requested; to be requested again."""
         busy, self._elsewhere = self._elsewhere, []
         return busy
 
@@ -149,7 +148,7 @@ class Claims:
         return self._store / LOCKS / f"{job.key}.failed"
 
     def close(self) -> None:
-        """Let go of every job that has not ended."""
+        """Release the locks of all jobs that have not ended."""
         while self._locks:
             self._locks.popitem()[1].release()
 
@@ -157,17 +156,17 @@ class Claims:
         self.states[job.key] = state
         if state.status not in UNDER_WAY:
             self._keep(self.states)
-        self._watcher.changed(job.key, state)
+        self._observer.changed(job.key, state)
 
 
 def _not_as_planned(store: Path, run: str, key: str) -> str | None:
-    """Why a finished run is no result of the one that was planned under this key, if it is none."""
+    """Why a finished run is not the one that was planned under this key; ``None`` if it is."""
     try:
         if read_record(store / run).run_key == key:
             return None
     except UsageError as error:
         return str(error)
     return (
-        f"it was run as another experiment than was planned (stored as {run}): where it ran, its "
-        "data, its plugins' versions or the device are others; install the same there"
+        f"the run (stored as {run}) differs from the planned experiment: its data, the versions of "
+        "its plugins or the device differ where it ran; install the same versions there"
     )

@@ -1,7 +1,7 @@
-"""A job done: what an executor calls wherever it has a process for it.
+"""Runs one job; an executor calls these functions in a process of its own.
 
-``python -m clsbench.suites.worker`` reads one from stdin as JSON and writes its messages to stdout,
-one JSON object a line, the end last. It ends when the other end of its stdin is closed.
+``python -m clsbench.suites.worker`` reads a job from stdin as JSON and writes its messages to
+stdout, one JSON object per line, the end last. It exits when its stdin is closed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from clsbench.components.values import RunPlan, StepReport
 from clsbench.errors import ClsbenchError, UsageError
 from clsbench.results.store import adopt_run, run_files
 from clsbench.schema.experiment import from_tree
-from clsbench.schema.job import Job, JobEnd, JobNote, JobProgress, JobResult, Tell
+from clsbench.schema.job import Job, JobEnd, JobNote, JobProgress, JobResult, OnMessage
 from clsbench.schema.options import options_from
 from clsbench.system.environment import deferring_interrupts
 from clsbench.system.unfinished import temporary_folder
@@ -34,12 +34,12 @@ from clsbench.system.unfinished import temporary_folder
 _SECONDS_BETWEEN_MESSAGES = 0.2
 
 
-def perform_job(job: Job, tell: Tell) -> JobEnd:
-    """Run the job's experiment into its store; whatever goes wrong is told by the end.
+def run_job(job: Job, on_message: OnMessage) -> JobEnd:
+    """Run the job's experiment and save it in the job's store; errors are returned in the end.
 
-    ``tell`` hears of progress a few times a second, and of every warning.
+    ``on_message`` is called with the progress a few times a second, and with every warning.
     """
-    handler = _Notes(tell)
+    handler = _Notes(on_message)
     logger = logging.getLogger()
     logger.addHandler(handler)
     try:
@@ -48,12 +48,12 @@ def perform_job(job: Job, tell: Tell) -> JobEnd:
         options = options_from(job.options)
         catalog = load_catalog(options.plugins)
         experiment = resolve(from_tree(job.spec, "the job"), {}, catalog)
-        run = run_experiment(experiment, options, catalog, (_Progress(tell),))
+        run = run_experiment(experiment, options, catalog, (_Progress(on_message),))
     except KeyboardInterrupt as interruption:
         return JobEnd(status="interrupted", error=str(interruption) or "interrupted by the user")
     except ClsbenchError as error:
         return JobEnd(status="failed", error=str(error))
-    except Exception as error:  # a row that fails leaves the others alone
+    except Exception as error:  # a failed row must not stop the others
         return JobEnd(status="failed", error=f"{type(error).__name__}: {error}")
     finally:
         logger.removeHandler(handler)
@@ -67,7 +67,7 @@ def perform_job(job: Job, tell: Tell) -> JobEnd:
 def portable_job(job: Job) -> Job:
     """The job with the content of its plugin files, for a machine that does not have them.
 
-    Data, weights and plugins that are installed are not carried: those the machine needs itself.
+    Data, weights and installed plugins are not included: the machine must have them.
 
     Raises:
         UsageError: a plugin file cannot be read.
@@ -82,33 +82,33 @@ def portable_job(job: Job) -> Job:
     return msgspec.structs.replace(job, plugin_files=files)
 
 
-def perform_job_away(job: Job, tell: Tell) -> JobResult:
-    """:func:`perform_job` where the job's store is out of reach: what it stores comes back.
+def run_job_remote(job: Job, on_message: OnMessage) -> JobResult:
+    """Like :func:`run_job` on a machine without the job's store: return the files to be stored.
 
-    Hand it a :func:`portable_job`, and its result to :func:`store_result` where the store is.
-    Every other path in the job is taken as it is: the assets folder and files of the user's own
-    must lie in the same place here (assets are fetched where none are given).
+    Pass it a :func:`portable_job`, and pass its result to :func:`store_result` on the machine that
+    has the store. All other paths in the job are used unchanged: the assets folder and the user's
+    data files must have the same paths here (assets are fetched if no folder is given).
     """
     with temporary_folder(Path(tempfile.gettempdir()), "clsbench-job-") as folder:
         store = folder / "runs"
         moved = {}
         for number, (name, content) in enumerate(job.plugin_files.items()):
-            # Under its own name: by that and its content the record knows a plugin.
+            # The file keeps its name: the record identifies a plugin by name and content.
             file = folder / f"plugin-{number}" / Path(name).name
             file.parent.mkdir()
             file.write_bytes(content)
             moved[name] = str(file)
         plugins = [moved.get(name, name) for name in job.options["plugins"]]
         options = {**job.options, "out": str(store), "plugins": plugins}
-        end = perform_job(msgspec.structs.replace(job, options=options), tell)
+        end = run_job(msgspec.structs.replace(job, options=options), on_message)
         with deferring_interrupts():
             return JobResult(end=end, files=run_files(store / end.run) if end.run else {})
 
 
 def store_result(job: Job, result: JobResult) -> JobEnd:
-    """Put what :func:`perform_job_away` brings into the job's store, whole or not at all.
+    """Save the result of :func:`run_job_remote` in the job's store, completely or not at all.
 
-    The end names the run as it is called there; where it cannot be stored it is a failure.
+    The returned end has the run's name in the store; if saving fails, its status is ``failed``.
     """
     end = result.end
     if end.run is None:
@@ -122,56 +122,56 @@ def store_result(job: Job, result: JobResult) -> JobEnd:
 
 
 class _Progress:
-    """An observer that tells where the run is, not too often."""
+    """An observer that reports the run's progress a few times a second."""
 
-    def __init__(self, tell: Tell, clock: Callable[[], float] = time.monotonic) -> None:
-        self._tell = tell
+    def __init__(self, on_message: OnMessage, clock: Callable[[], float] = time.monotonic) -> None:
+        self._on_message = on_message
         self._clock = clock
         self._last = float("-inf")
         self._steps = 0
 
     @hookimpl
     def clsbench_run_started(self, plan: RunPlan) -> None:
-        """Note how much there is to do."""
+        """Remember the number of steps."""
         self._steps = plan.steps
 
     @hookimpl
     def clsbench_phase_started(self, phase: str) -> None:
-        """Tell the phase."""
+        """Report the phase."""
         self._say(JobProgress(phase=phase), at_once=True)
 
     @hookimpl
     def clsbench_prefix_progressed(self, done: int, total: int) -> None:
-        """Tell how far the prefix is."""
+        """Report the progress of the prefix."""
         self._say(JobProgress(phase="prefix", done=done, total=total))
 
     @hookimpl
     def clsbench_step_finished(self, report: StepReport) -> None:
-        """Tell how far training is."""
+        """Report the progress of training."""
         self._say(JobProgress(phase="training", done=report.step + 1, total=self._steps))
 
     def _say(self, message: JobProgress, at_once: bool = False) -> None:
         now = self._clock()
         if at_once or now - self._last >= _SECONDS_BETWEEN_MESSAGES:
             self._last = now
-            self._tell(message)
+            self._on_message(message)
 
 
 class _Notes(logging.Handler):
-    """Hands warnings on."""
+    """Reports warnings."""
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, on_message: OnMessage) -> None:
         super().__init__(logging.WARNING)
-        self._to = tell
+        self._on_message = on_message
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._to(JobNote(text=record.getMessage().partition("\n")[0]))
+        self._on_message(JobNote(text=record.getMessage().partition("\n")[0]))
 
 
 def main(source: IO[bytes], sink: IO[bytes]) -> None:
-    """Do the job that stands in the first line of ``source``."""
+    """Run the job in the first line of ``source``; write its messages to ``sink``."""
     job = msgspec.json.decode(source.readline(), type=Job)
-    threading.Thread(target=_die_with, args=(source,), daemon=True).start()
+    threading.Thread(target=_exit_with, args=(source,), daemon=True).start()
     lock = threading.Lock()
 
     def write(message: msgspec.Struct) -> None:
@@ -179,17 +179,17 @@ def main(source: IO[bytes], sink: IO[bytes]) -> None:
             sink.write(msgspec.json.encode(message) + b"\n")
             sink.flush()
 
-    write(perform_job(job, write))
+    write(run_job(job, write))
 
 
-def _die_with(source: IO[bytes]) -> None:
+def _exit_with(source: IO[bytes]) -> None:
     source.read()
-    os._exit(1)  # nobody is there any more to hear of it
+    os._exit(1)  # the parent process has ended
 
 
 if __name__ == "__main__":
-    # A shell without job control starts what is in the background with interrupts ignored.
+    # A shell without job control starts background processes with interrupts ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     messages = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a plugin prints is no message
+    os.dup2(2, 1)  # output of a plugin must not mix with the messages
     main(sys.stdin.buffer, messages)

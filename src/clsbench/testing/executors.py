@@ -1,4 +1,4 @@
-"""What an executor promises: every job that it may do is done once, and told of."""
+"""The contract of an executor: every granted job is done once, and reported."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import msgspec
 
 from clsbench.components.axes import Executor
 from clsbench.results.store import read_record
-from clsbench.schema.job import Board, Job, JobEnd, JobProgress, Message
+from clsbench.schema.job import Job, JobEnd, JobProgress, Message, Scheduler
 from clsbench.schema.options import RunOptions, plain_options
-from clsbench.suites.worker import perform_job
+from clsbench.suites.worker import run_job
 from clsbench.testing.promises import check_options, require
 
 SPEC: dict[str, Any] = {
@@ -31,12 +31,13 @@ SPEC: dict[str, Any] = {
 def check_executor(executor: Executor, at_once: int = 2) -> None:
     """Check an executor on a few small jobs: one of them fails, one is not granted.
 
-    Each that the board grants is told of and ended once, with what ``clsbench.perform_job`` gives
-    in this process: equal metrics and history; a run that cannot be begun ends as failed; one that
-    is not granted is left alone; afterwards nothing of it writes to the board any more.
+    Every granted job must be reported and ended once, with the same metrics and history as
+    ``clsbench.executors.run_job`` gives in this process. A job that cannot start must end as
+    failed; a job that is not granted must not run. The scheduler must not be called after
+    ``execute()`` has returned.
 
     Raises:
-        AssertionError: a promise is broken.
+        AssertionError: the executor breaks its contract.
     """
     check_options(executor)
     with tempfile.TemporaryDirectory() as folder:
@@ -47,17 +48,17 @@ def check_executor(executor: Executor, at_once: int = 2) -> None:
             _job("refused", store, {"seed": 3}),
             _job("fails", store, {"pooling": {"name": "no-such-pooling"}}),
         ]
-        board = _Board(refused="refused")
-        executor.execute(jobs, at_once, board)
-        ended_within = len(board.calls)
-        _check_ends(executor, board)
+        scheduler = _Scheduler(refused="refused")
+        executor.execute(jobs, at_once, scheduler)
+        ended_within = len(scheduler.calls)
+        _check_ends(executor, scheduler)
         for job in jobs[:2]:
-            expected = perform_job(_job(job.key, Path(folder, "here"), job.spec), lambda _: None)
-            _check_equal(executor, store, board.ends[job.key], Path(folder, "here"), expected)
+            expected = run_job(_job(job.key, Path(folder, "here"), job.spec), lambda _: None)
+            _check_equal(executor, store, scheduler.ends[job.key], Path(folder, "here"), expected)
         require(
-            len(board.calls) == ended_within,
+            len(scheduler.calls) == ended_within,
             executor,
-            "it tells the board something after execute() has returned",
+            "it calls the scheduler after execute() has returned",
         )
 
 
@@ -66,7 +67,7 @@ def _job(key: str, store: Path, changes: dict[str, Any]) -> Job:
     return Job(key=key, spec={**SPEC, **changes}, options=plain_options(options), cpus=1, gpus=0)
 
 
-class _Board(Board):
+class _Scheduler(Scheduler):
     def __init__(self, refused: str) -> None:
         self.calls: list[tuple[str, str]] = []
         self.ends: dict[str, JobEnd] = {}
@@ -78,7 +79,7 @@ class _Board(Board):
         self._note("claim", job)
         return job.key != self._refused
 
-    def tell(self, job: Job, message: Message) -> None:
+    def report(self, job: Job, message: Message) -> None:
         self._note("progress" if isinstance(message, JobProgress) else "note", job)
 
     def end(self, job: Job, end: JobEnd) -> None:
@@ -95,40 +96,41 @@ class _Board(Board):
             self._lock.release()
 
 
-def _check_ends(executor: Executor, board: _Board) -> None:
-    require(not board.together, executor, "it calls the board from two threads at a time")
-    counts = Counter(board.calls)
+def _check_ends(executor: Executor, scheduler: _Scheduler) -> None:
+    require(not scheduler.together, executor, "it calls the scheduler from two threads at once")
+    counts = Counter(scheduler.calls)
     for key in ("first", "second", "fails"):
         for what in ("claim", "end"):
             times = counts[what, key]
             require(times == 1, executor, f"{what}() of a job was called {times} times, not once")
     for key in ("first", "second"):
-        end = board.ends[key]
-        require(end.status == "finished", executor, f"a sound job ended so: {end}")
-        require(counts["progress", key] > 0, executor, "it hands on no progress")
-        mine = [what for what, of in board.calls if of == key]
+        end = scheduler.ends[key]
+        require(end.status == "finished", executor, f"a valid job ended as {end}")
+        require(counts["progress", key] > 0, executor, "it reports no progress")
+        mine = [what for what, of in scheduler.calls if of == key]
         require(
             (mine[0], mine[-1]) == ("claim", "end"),
             executor,
-            "it tells of a job before it has claimed it, or after it has ended it",
+            "it reports on a job before it has claimed it, or after it has ended it",
         )
+    failed = scheduler.ends["fails"]
     require(
-        board.ends["fails"].status == "failed" and "no-such-pooling" in str(board.ends["fails"]),
+        failed.status == "failed" and "no-such-pooling" in str(failed),
         executor,
-        f"a job that cannot be begun must fail with its reason, not {board.ends['fails']}",
+        f"a job that cannot start must fail with the reason, not end as {failed}",
     )
-    about_refused = [what for what, key in board.calls if key == "refused"]
-    require(about_refused == ["claim"], executor, "it does a job that the board did not grant")
+    about_refused = [what for what, key in scheduler.calls if key == "refused"]
+    require(about_refused == ["claim"], executor, "it runs a job that the scheduler did not grant")
 
 
 def _check_equal(
     executor: Executor, store: Path, end: JobEnd, own_store: Path, expected: JobEnd
 ) -> None:
-    require(end.run is not None, executor, "a finished job names no run in the store")
+    require(end.run is not None, executor, "a finished job must name its run in the store")
     assert end.run is not None
     assert expected.run is not None
     there, here = read_record(store / end.run), read_record(own_store / expected.run)
-    require(there.metrics == here.metrics, executor, "its metrics are not those of perform_job()")
+    require(there.metrics == here.metrics, executor, "its metrics are not those of run_job()")
 
     def losses(history: Any) -> Any:
         tree = msgspec.to_builtins(history)
@@ -139,5 +141,5 @@ def _check_equal(
     require(
         losses(there.history) == losses(here.history),
         executor,
-        "its losses are not those of perform_job()",
+        "its losses are not those of run_job()",
     )

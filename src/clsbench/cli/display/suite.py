@@ -68,7 +68,7 @@ class SuiteDisplay:
             self.seconds[key] = self._clock() - self.began[key]
         self.states[key] = state  # last: another thread shows it
 
-    def said(self, key: str, message: Message) -> None:
+    def received(self, key: str, message: Message) -> None:
         """Record the progress of a run, or log a warning that its plan did not contain."""
         from clsbench.schema.job import JobProgress
 
@@ -128,18 +128,18 @@ class SuiteDisplay:
 
 
 class SuiteLines(SuiteDisplay):
-    """A line for every run that begins or ends, and now and then how far one is."""
+    """A line for every run that starts or ends, and for its progress every half minute."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(clock)
         self._last_line = clock()
 
     def planning(self, row: SuiteRow) -> None:
-        """Tell the row."""
+        """Print the row."""
         logger.info("planning row %s (%s) …", row.label, row.title)
 
     def changed(self, key: str, state: RunState) -> None:
-        """Tell what became of the run."""
+        """Print the new state of the run."""
         super().changed(key, state)
         assert self.plan is not None
         count = f"{self.ended()} of {len(self.plan.runs())} runs"
@@ -156,9 +156,9 @@ class SuiteLines(SuiteDisplay):
         logger.info("%s %s (%s%s)", self.title(key), words[state.status], count, more)
         self._last_line = self._clock()
 
-    def said(self, key: str, message: Message) -> None:
-        """Tell it now and then."""
-        super().said(key, message)
+    def received(self, key: str, message: Message) -> None:
+        """Print the progress every half minute."""
+        super().received(key, message)
         now = self._clock()
         if now - self._last_line >= _SECONDS_BETWEEN_LINES and key in self.progress:
             self._last_line = now
