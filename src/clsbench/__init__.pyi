@@ -1,5 +1,6 @@
 """The public names of clsbench and where each is defined."""
 
+from .analysis.results_table import load_results as load_results
 from .api import run as run
 from .components.axes import Adapter as Adapter
 from .components.axes import Backbone as Backbone
@@ -38,7 +39,6 @@ from .model.packing import Packing as Packing
 from .model.packing import select_positions as select_positions
 from .model.parameters import describe_parameters as describe_parameters
 from .model.parameters import without_weights as without_weights
-from .results.table import load_results as load_results
 from .schema.decoding import DecodingError as DecodingError
 from .schema.decoding import decode_json as decode_json
 from .schema.decoding import read_bytes as read_bytes

@@ -14,7 +14,6 @@ from scipy import stats
 
 from clsbench.analysis.metrics import wilson_interval
 from clsbench.analysis.seeds import (
-    FRACTION,
     SeedSummary,
     accuracy_interval,
     spread,
@@ -22,6 +21,7 @@ from clsbench.analysis.seeds import (
 )
 
 UNLIMITED = (-math.inf, math.inf)
+FRACTION = (0.0, 1.0)
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=12))
@@ -68,13 +68,15 @@ def test_the_intervals_of_a_split_keep_to_their_limits() -> None:
         for seed, accuracy in enumerate((0.05, 0.5, 0.99))
     ]
     found = summarise_seeds(records).splits["test"]
-    for figure in (found.accuracy, found.macro_f1, found.accuracy_without_leaked):
+    for name in ("accuracy", "macro_f1", "accuracy_without_leaked"):
+        figure = found[name]
         assert figure is not None
         assert figure.interval == (0, 1)
-    assert found.loss is not None
-    assert found.loss.interval is not None
-    assert found.loss.interval[0] == 0
-    assert found.loss.interval[1] > 1
+    loss = found["loss"]
+    assert loss is not None
+    assert loss.interval is not None
+    assert loss.interval[0] == 0
+    assert loss.interval[1] > 1
 
 
 def test_equal_values_have_no_interval() -> None:
@@ -94,15 +96,15 @@ def test_seeds_are_summed_up_by_split() -> None:
     assert (summary.seeds, summary.runs) == ((123, 124, 125), 4)
     assert set(summary.splits) == {"train", "validation", "test"}
     measured = [r.metrics.test.accuracy for r in records if r.metrics]
-    accuracy = summary.splits["test"].accuracy
+    accuracy = summary.splits["test"]["accuracy"]
     assert accuracy is not None
     assert accuracy.mean == pytest.approx(statistics.fmean(measured))
     assert accuracy.sd == pytest.approx(statistics.stdev(measured))
-    loss = summary.splits["train"].loss
+    loss = summary.splits["train"]["loss"]
     assert loss is not None
     assert loss.n == 3
-    assert summary.splits["test"].accuracy_without_leaked is not None
-    assert summary.splits["train"].accuracy_without_leaked is None
+    assert summary.splits["test"]["accuracy_without_leaked"] is not None
+    assert summary.splits["train"]["accuracy_without_leaked"] is None
 
 
 @given(

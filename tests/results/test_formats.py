@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from record_examples import STAND_INS, make_metrics, make_record, make_spec
 
+from clsbench.analysis.results_table import results_table
 from clsbench.results.formats import (
     cells,
     column_widths,
@@ -25,7 +26,6 @@ from clsbench.results.formats import (
     to_markdown,
 )
 from clsbench.results.store import StoredRun
-from clsbench.results.table import results_table
 
 NASTY = 'a,"b"\n|c| \\d _e_ {f}$g%h&i#j~k^l\r<m> ü \U0001f600'
 

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from record_examples import STAND_INS, make_metrics, make_record, make_spec
 
+from clsbench.analysis.results_table import results_table
 from clsbench.errors import UsageError
 from clsbench.results.query import choose_columns, sort_by, where
 from clsbench.results.store import StoredRun
-from clsbench.results.table import results_table
 
 
 def make_table() -> pd.DataFrame:

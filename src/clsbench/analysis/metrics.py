@@ -1,8 +1,9 @@
-"""A classifier's figures on one whole split, each accuracy with its interval."""
+"""A classifier's metrics on one whole split, and the interval of its accuracy."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,12 @@ from clsbench.schema.record import SplitMetrics
 
 CONFIDENCE = 0.95
 """The level of every interval in a record."""
+
+Labels = NDArray[np.integer]
+"""Classes of texts (N,)."""
+
+SCORES: Mapping[str, Callable[[Labels, Labels], float]] = {}
+"""Further metrics by name, each a function of the true and the predicted labels."""
 
 
 def wilson_interval(correct: float, n: int) -> tuple[float, float]:
@@ -35,19 +42,19 @@ def wilson_interval(correct: float, n: int) -> tuple[float, float]:
 
 
 def split_metrics(
-    labels: NDArray[np.integer],
-    predicted: NDArray[np.integer],
+    labels: Labels,
+    predicted: Labels,
     num_classes: int,
     *,
     loss: float | None = None,
     leaked: NDArray[np.bool_] | None = None,
 ) -> SplitMetrics:
-    """The figures of a classifier that called texts with ``labels`` (N,) ``predicted`` (N,).
+    """The metrics of a classifier with these true and ``predicted`` labels.
 
     Both are integers below ``num_classes``. Macro F1 is the mean over the classes that ``labels``
-    holds: one without texts cannot be measured. ``leaked`` (N,) bool marks the texts that stand in
-    the training split: where some do and some do not, ``without_leaked`` holds the figures on the
-    others (without a loss, which is known for the whole split alone).
+    contains. ``leaked`` (N,) bool marks the texts that stand in the training split: if some do and
+    some do not, ``without_leaked`` holds the metrics on the others (without the loss, which is
+    known for the whole split only).
 
     Raises:
         ValueError: the arrays are empty, differ in length or hold classes that do not exist.
@@ -80,5 +87,6 @@ def split_metrics(
         macro_f1=float(macro_f1),
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
         loss=loss,
+        scores={name: float(score(labels, predicted)) for name, score in SCORES.items()},
         without_leaked=without_leaked,
     )

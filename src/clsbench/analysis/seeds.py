@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
 
 import msgspec
 from scipy import stats
 
+from clsbench.analysis.figures import ACCURACY, METRICS
 from clsbench.analysis.metrics import CONFIDENCE, wilson_interval
 from clsbench.schema.record import RunRecord, SplitMetrics
 
@@ -33,30 +34,21 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
     interval: tuple[float, float] | None
 
 
-class SplitSpread(msgspec.Struct, frozen=True, kw_only=True):
-    """The figures of one split over seeds; ``None`` where no run has them."""
-
-    accuracy: Spread | None
-    loss: Spread | None
-    macro_f1: Spread | None
-    accuracy_without_leaked: Spread | None
-
-
 class SeedSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """An experiment over several seeds: those of the runs that finished, and their figures."""
+    """An experiment over several seeds: those of the runs that finished.
+
+    ``splits`` holds each metric of each split by name, ``None`` where no run has it.
+    """
 
     experiment: str
     seeds: tuple[int, ...]
     runs: int
     stand_ins: tuple[str, ...]
-    splits: dict[str, SplitSpread]
+    splits: dict[str, dict[str, Spread | None]]
 
 
 FEWEST_SEEDS = 3
 """Of fewer seeds no interval is given: that of two is 18 standard deviations wide."""
-
-FRACTION = (0.0, 1.0)
-LOSS = (0.0, math.inf)
 
 
 def spread(values: Sequence[float], limits: tuple[float, float]) -> Spread | None:
@@ -85,7 +77,7 @@ def accuracy_interval(accuracies: Sequence[float], texts: int) -> tuple[float, f
     """
     mean = fmean(accuracies)
     low, high = wilson_interval(min(mean * texts, texts), texts)
-    over_seeds = spread(accuracies, FRACTION)
+    over_seeds = spread(accuracies, ACCURACY.limits)
     if over_seeds is not None and over_seeds.sd and over_seeds.n >= FEWEST_SEEDS:
         half = _half_width(over_seeds.sd, over_seeds.n)
         low, high = mean - math.hypot(mean - low, half), mean + math.hypot(high - mean, half)
@@ -116,19 +108,7 @@ def summarise_seeds(records: Iterable[RunRecord]) -> SeedSummary:
     )
 
 
-def _split_spread(records: Sequence[RunRecord], split: str) -> SplitSpread:
-    figures: list[SplitMetrics] = [getattr(record.metrics, split) for record in records]
-
-    def over(
-        read: Callable[[SplitMetrics], float | None], limits: tuple[float, float] = FRACTION
-    ) -> Spread | None:
-        return spread([value for f in figures if (value := read(f)) is not None], limits)
-
-    return SplitSpread(
-        accuracy=over(lambda f: f.accuracy),
-        loss=over(lambda f: f.loss, LOSS),
-        macro_f1=over(lambda f: f.macro_f1),
-        accuracy_without_leaked=over(
-            lambda f: f.without_leaked.accuracy if f.without_leaked else None
-        ),
-    )
+def _split_spread(records: Sequence[RunRecord], split: str) -> dict[str, Spread | None]:
+    found: list[SplitMetrics] = [getattr(record.metrics, split) for record in records]
+    values = {m: [v for each in found if (v := m.read(each)) is not None] for m in METRICS}
+    return {metric.name: spread(known, metric.limits) for metric, known in values.items()}

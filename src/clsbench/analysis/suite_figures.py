@@ -14,7 +14,8 @@ from clsbench.analysis.comparison import (
     compare_runs,
     training_cost,
 )
-from clsbench.analysis.seeds import FRACTION, SPLITS, Spread, accuracy_interval, spread
+from clsbench.analysis.figures import ACCURACY
+from clsbench.analysis.seeds import SPLITS, Spread, accuracy_interval, spread
 from clsbench.analysis.shared_texts import sharing_texts
 from clsbench.errors import UsageError
 from clsbench.results.predictions import read_answers
@@ -209,7 +210,7 @@ def _figures(
         figures: list[SplitMetrics] = [
             getattr(run.record.metrics, split) for run in runs if run.record.metrics is not None
         ]
-        over_seeds = spread([each.accuracy for each in figures], FRACTION)
+        over_seeds = spread([each.accuracy for each in figures], ACCURACY.limits)
         if over_seeds is not None:
             accuracy[split] = over_seeds
     contender = contenders.get(runs[0].path.name) if runs else None

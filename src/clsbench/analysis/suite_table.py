@@ -8,10 +8,10 @@ import msgspec
 import pandas as pd
 
 from clsbench.analysis.comparison import Contender, RunComparison, training_cost
+from clsbench.analysis.results_table import stand_in_names
 from clsbench.analysis.standing import standing, trained
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
 from clsbench.results.formats import to_json
-from clsbench.results.table import stand_in_names
 from clsbench.schema.record import SplitMetrics
 
 _TEXT = ("row", "title", "state", "same_as", "against_first_verdict", "against_best_verdict",

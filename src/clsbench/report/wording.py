@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from clsbench.system.printable import printable
+
+if TYPE_CHECKING:
+    from clsbench.analysis.figures import Metric
+    from clsbench.analysis.seeds import Spread
 
 
 def plain(text: str, style: str = "") -> Text:
@@ -60,6 +65,29 @@ def percent_interval(interval: tuple[float, float]) -> str:
     """``92.7–97.5``, in percent."""
     low, high = interval
     return f"{100 * low:.1f}–{100 * high:.1f}"
+
+
+def metric_text(metric: Metric, value: float | None) -> str:
+    """A metric with its unit, a dash if it is missing: ``95.67 %``, ``0.3242``."""
+    if value is None:
+        return "-"
+    return percent(value) if metric.unit == "%" else f"{value:.{metric.decimals}f}"
+
+
+def spread_text(metric: Metric, spread: Spread) -> str:
+    """Mean and standard deviation over seeds: ``93.00 % ± 0.51``; of one seed its value."""
+    text = metric_text(metric, spread.mean)
+    if spread.sd is None:
+        return text
+    sd = 100 * spread.sd if metric.unit == "%" else spread.sd
+    return f"{text} ± {sd:.{metric.decimals}f}"
+
+
+def metric_range(metric: Metric, low: float, high: float) -> str:
+    """Two values of a metric with one decimal fewer: ``92.7–97.5``, ``0.321–0.334``."""
+    if metric.unit == "%":
+        return percent_interval((low, high))
+    return "–".join(f"{value:.{metric.decimals - 1}f}" for value in (low, high))
 
 
 def points(difference: float) -> str:

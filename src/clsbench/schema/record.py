@@ -137,12 +137,13 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SplitMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """A classifier's figures on one whole split of ``n`` texts.
+    """A classifier's metrics on one whole split of ``n`` texts.
 
     ``interval`` is Wilson's 95 % interval of the accuracy; ``confusion[i][j]`` counts texts of
-    class i called j. ``loss``, the expected calibration error ``ece`` and the Brier score are
-    ``None`` for a baseline, which gives no probabilities. ``without_leaked`` holds the same figures
-    on the texts that do not stand in the training split, where any do.
+    class i predicted as j. ``loss``, the expected calibration error ``ece`` and the Brier score are
+    ``None`` for a baseline, which gives no probabilities. ``scores`` holds further metrics by name.
+    ``without_leaked`` holds the same metrics on the texts that do not stand in the training split,
+    if any do.
     """
 
     n: int
@@ -154,6 +155,7 @@ class SplitMetrics(msgspec.Struct, frozen=True, kw_only=True):
     loss: float | None = None
     ece: float | None = None
     brier: float | None = None
+    scores: dict[str, float] = {}
     without_leaked: SplitMetrics | None = None
 
 

@@ -10,8 +10,8 @@ from command_line import Command
 from record_examples import STAND_INS, make_metrics, make_record, make_spec
 from terminal import on_a_terminal
 
+from clsbench.analysis.results_table import load_results
 from clsbench.results.store import run_directory, run_name, write_record
-from clsbench.results.table import load_results
 
 FREEZINGS = ({"name": "all"}, {"name": "last-blocks", "n": 2}, {"name": "head-only"})
 

@@ -18,6 +18,7 @@ from record_examples import (
 )
 from rich.console import Console
 
+from clsbench.analysis.results_table import results_table
 from clsbench.analysis.seeds import summarise_seeds
 from clsbench.components.values import RunPlan
 from clsbench.report.terminal.figures import comparable_figures
@@ -25,7 +26,6 @@ from clsbench.report.terminal.listing import runs_table
 from clsbench.report.terminal.plan import adapter_note, parameter_table
 from clsbench.report.terminal.run import print_dry_run, print_plan, print_run, print_seeds
 from clsbench.results.store import StoredRun
-from clsbench.results.table import results_table
 from clsbench.schema.experiment import from_tree, parse_toml
 from clsbench.schema.record import DataFacts, Metrics, ParameterCounts, RunRecord, StageParameters
 
@@ -409,7 +409,7 @@ def test_seeds_show_mean_and_spread() -> None:
     summary = summarise_seeds([*records, failed])
     text = flat(show(lambda console: print_seeds(console, summary)))
     assert "2 of 3 seeds finished: 123, 124" in text
-    accuracy = summary.splits["test"].accuracy
+    accuracy = summary.splits["test"]["accuracy"]
     assert accuracy is not None
     assert accuracy.sd is not None
     assert f"test accuracy {100 * accuracy.mean:.2f} % ± {100 * accuracy.sd:.2f}" in text
@@ -422,7 +422,7 @@ def test_seeds_show_mean_and_spread() -> None:
 def test_seeds_are_readable_whatever_the_width(width: int) -> None:
     records = [make_record(seed=s, metrics=make_metrics(0.9, seed=s)) for s in range(3)]
     summary = summarise_seeds(records)
-    accuracy = summary.splits["test"].accuracy
+    accuracy = summary.splits["test"]["accuracy"]
     assert accuracy is not None
     assert accuracy.interval is not None
     assert accuracy.sd is not None

@@ -88,12 +88,12 @@ def results(
     form = chosen_form(form, as_json, file, ENDINGS, "table")
     check_guard_formulas(guard_formulas, form)
 
+    from clsbench.analysis.results_table import load_runs, results_table
     from clsbench.report.terminal.layout import left_out_note
     from clsbench.results.formats import default_columns
     from clsbench.results.query import choose_columns, sort_by
     from clsbench.results.query import where as rows_where
     from clsbench.results.store import collector_paused
-    from clsbench.results.table import load_runs, results_table
 
     ctx.with_resource(collector_paused())
     store = chosen_run_options(ctx).out

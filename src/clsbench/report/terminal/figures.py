@@ -7,8 +7,16 @@ from collections.abc import Mapping, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from clsbench.analysis.figures import ACCURACY, SCORES
 from clsbench.report.terminal.layout import Row, empty_table, fitting_table
-from clsbench.report.wording import percent, percent_interval, plain, points, shortened
+from clsbench.report.wording import (
+    metric_range,
+    metric_text,
+    percent,
+    plain,
+    points,
+    shortened,
+)
 from clsbench.schema.experiment import PublishedFigures
 from clsbench.schema.record import Metrics, RunRecord, SplitMetrics, StepEntry
 
@@ -20,7 +28,7 @@ _WIDEST_CONFUSION = 80
 
 
 def metrics_table(record: RunRecord, width: int) -> RenderableType | None:
-    """Accuracy with its interval, loss and macro F1 of each split, and the baselines on test."""
+    """The metrics of each split, the accuracy with its interval, and the baselines on test."""
     if record.metrics is None:
         return None
     splits: list[Row] = []
@@ -32,8 +40,9 @@ def metrics_table(record: RunRecord, width: int) -> RenderableType | None:
     baselines = [_row(plain(f"  {b.component}"), b.metrics.test) for b in record.baselines]
     if baselines:
         baselines.insert(0, Row(Text("baselines on test", "dim")))
-    headers = ("texts", "accuracy", "95 % interval", "loss", "macro F1")
-    optional = ("macro F1", "loss", "texts")
+    headers = ("texts", ACCURACY.header, "95 % interval", *(metric.header for metric in SCORES))
+    optional = [metric.header for metric in sorted(SCORES, key=lambda metric: metric.drop)]
+    optional.append("texts")
     table = fitting_table("split", headers, (splits, baselines), width, optional, "--json")
     return _titled(record, "Whole splits", table)
 
@@ -48,9 +57,12 @@ def _titled(record: RunRecord, title: str, table: RenderableType) -> RenderableT
 
 
 def _row(label: Text, figures: SplitMetrics) -> Row:
-    accuracy, interval = percent(figures.accuracy), percent_interval(figures.interval)
-    loss = "-" if figures.loss is None else f"{figures.loss:.4f}"
-    cells = [f"{figures.n:,}", accuracy, interval, loss, f"{figures.macro_f1:.4f}"]
+    cells = [
+        f"{figures.n:,}",
+        metric_text(ACCURACY, figures.accuracy),
+        metric_range(ACCURACY, *figures.interval),
+        *(metric_text(metric, metric.read(figures)) for metric in SCORES),
+    ]
     return Row(label, cells)
 
 

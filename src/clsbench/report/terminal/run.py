@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from clsbench.analysis.figures import ACCURACY, METRICS, Metric
 from clsbench.analysis.seeds import SPLITS, SeedSummary, Spread
 from clsbench.components.values import RunPlan
 from clsbench.report.terminal.console import Console
@@ -29,11 +30,12 @@ from clsbench.report.terminal.plan import (
 )
 from clsbench.report.wording import (
     bytes_text,
+    metric_range,
     percent,
-    percent_interval,
     plain,
     rate,
     seconds_text,
+    spread_text,
     threads_text,
 )
 from clsbench.schema.experiment import format_toml, from_tree
@@ -126,35 +128,22 @@ def seeds_table(summary: SeedSummary, width: int) -> RenderableType:
         found = summary.splits.get(split)
         if found is None:
             continue
-        rows = {
-            f"{split} accuracy": (found.accuracy, True),
-            "  not in train": (found.accuracy_without_leaked, True),
-            "  loss": (found.loss, False),
-            "  macro F1": (found.macro_f1, False),
-        }
+        spreads = [(metric, found.get(metric.name)) for metric in METRICS]
         groups.append(
-            [
-                _spread_row(name, spread, in_percent)
-                for name, (spread, in_percent) in rows.items()
-                if spread is not None
-            ]
+            [_spread_row(split, metric, each) for metric, each in spreads if each is not None]
         )
     headers = ("mean ± sd", "range", "95 % of mean")
     return Group(title, fitting_table("figure", headers, groups, width, ("range",), "--json"))
 
 
-def _spread_row(name: str, spread: Spread, in_percent: bool) -> Row:
-    if in_percent:
-        mean = percent(spread.mean)
-        sd = "" if spread.sd is None else f" ± {100 * spread.sd:.2f}"
-        extremes = percent_interval((spread.min, spread.max))
-        interval = percent_interval(spread.interval) if spread.interval else "-"
-    else:
-        mean = f"{spread.mean:.4f}"
-        sd = "" if spread.sd is None else f" ± {spread.sd:.4f}"
-        extremes = f"{spread.min:.3f}–{spread.max:.3f}"
-        interval = "{:.3f}–{:.3f}".format(*spread.interval) if spread.interval else "-"
-    return Row(Text(name), [mean + sd, extremes, interval])
+def _spread_row(split: str, metric: Metric, spread: Spread) -> Row:
+    name = f"{split} {metric.header}" if metric is ACCURACY else f"  {metric.header}"
+    cells = [
+        spread_text(metric, spread),
+        metric_range(metric, spread.min, spread.max),
+        metric_range(metric, *spread.interval) if spread.interval else "-",
+    ]
+    return Row(Text(name), cells)
 
 
 def _heading(record: RunRecord) -> Text:

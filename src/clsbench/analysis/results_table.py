@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
+from clsbench.analysis.figures import ACCURACY, SCORES, WITHOUT_LEAKED
 from clsbench.errors import UsageError
 from clsbench.results.store import StoredRun, scan
 from clsbench.schema.experiment import COMPONENT_KEYS, component_table, format_component
@@ -134,27 +135,24 @@ def _published(run: StoredRun) -> float | None:
 
 
 def _split_columns(split: str) -> list[_Column]:
-    def figure(*path: str | int) -> Callable[[StoredRun], Any]:
+    def of_split(read: Callable[[SplitMetrics], Any]) -> Callable[[StoredRun], Any]:
         def value(run: StoredRun) -> Any:
-            found: Any = getattr(run.record.metrics, split, None)
-            for key in path:
-                if found is None:
-                    return None
-                found = found[key] if isinstance(key, int) else getattr(found, key)
-            return found
+            metrics = run.record.metrics
+            return read(getattr(metrics, split)) if metrics is not None else None
 
         return value
 
+    def number(name: str, read: Callable[[SplitMetrics], float | None]) -> _Column:
+        return _Column(f"{split}_{name}", "number", of_split(read))
+
     return [
-        _Column(f"{split}_accuracy", "number", figure("accuracy")),
-        _Column(f"{split}_accuracy_low", "number", figure("interval", 0)),
-        _Column(f"{split}_accuracy_high", "number", figure("interval", 1)),
-        _Column(f"{split}_loss", "number", figure("loss")),
-        _Column(f"{split}_macro_f1", "number", figure("macro_f1")),
-        _Column(f"{split}_ece", "number", figure("ece")),
-        _Column(f"{split}_brier", "number", figure("brier")),
-        _Column(f"{split}_n", "count", figure("n")),
-        _Column(f"{split}_accuracy_without_leaked", "number", figure("without_leaked", "accuracy")),
+        number(ACCURACY.name, ACCURACY.read),
+        number("accuracy_low", lambda found: found.interval[0]),
+        number("accuracy_high", lambda found: found.interval[1]),
+        *(number(metric.name, metric.read) for metric in SCORES),
+        _Column(f"{split}_n", "count", of_split(lambda found: found.n)),
+        # Leaked texts come from the training split: in itself it has none.
+        *([number(WITHOUT_LEAKED.name, WITHOUT_LEAKED.read)] if split != "train" else []),
     ]
 
 
@@ -180,8 +178,7 @@ _SETTINGS = (
 _FIGURES = (
     *_split_columns("test"),
     *_split_columns("validation"),
-    # The training split is where leaked texts come from: nothing is set apart in it.
-    *_split_columns("train")[:-1],
+    *_split_columns("train"),
     _Column("published_test_accuracy", "number", _published),
 )
 _COSTS = (

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from record_examples import STAND_INS, make_metrics, make_record, make_spec
 
+from clsbench.analysis.results_table import load_results, results_table
 from clsbench.errors import UsageError
 from clsbench.results.store import StoredRun, run_directory, run_name, write_record
-from clsbench.results.table import load_results, results_table
 from clsbench.schema.record import BaselineResult
 
 
@@ -170,7 +170,7 @@ def test_damaged_runs_are_named_and_left_out(
 def test_no_torch_is_needed_to_read_results(tmp_path: Path) -> None:
     fill(tmp_path)
     script = (
-        "import sys\nfrom clsbench.results.table import load_results\n"
+        "import sys\nfrom clsbench.analysis.results_table import load_results\n"
         f"assert len(load_results({str(tmp_path)!r})) == 2\n"
         "import clsbench.report.terminal.run, clsbench.results.curves, clsbench.analysis.seeds\n"
         "assert 'torch' not in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"
