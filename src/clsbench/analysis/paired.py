@@ -155,19 +155,19 @@ def _p_of_no_difference(steps: NDArray[np.int8]) -> float:
     """The level at which the half-widths of texts and of seeds, squared and added up, just reach
     the difference; texts alone would give McNemar's exact p."""
     from scipy.optimize import brentq  # slow to load
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtrit
 
     squared = float(steps.mean()) ** 2
     of_texts = _mcnemar(_discordant(steps))
     by_seed = _variance_by_seed(steps)
     if squared == 0 or of_texts == 1 or by_seed == 0:
         return 1.0 if squared == 0 else of_texts
-    by_text = squared / float(norm.isf(of_texts / 2)) ** 2
+    by_text = squared / float(ndtri(of_texts / 2)) ** 2
 
     def beyond(log_p: float) -> float:
         half = math.exp(log_p) / 2
-        from_seeds = float(t.isf(half, len(steps) - 1)) ** 2 * by_seed
-        return float(norm.isf(half)) ** 2 * by_text + from_seeds - squared
+        from_seeds = float(stdtrit(len(steps) - 1, half)) ** 2 * by_seed
+        return float(ndtri(half)) ** 2 * by_text + from_seeds - squared
 
     if beyond(_LOG_SMALLEST) <= 0:
         return math.exp(_LOG_SMALLEST)
@@ -193,14 +193,14 @@ def _interval(steps: NDArray[np.int8]) -> tuple[float, float]:
 
     Seeds are too few to be drawn again: Student's t stands for them.
     """
-    from scipy.stats import t  # slow to load
+    from scipy.special import stdtrit  # slow to load
 
     seeds = len(steps)
     drawn, scored = _bootstrap_interval(steps), _score_interval(_discordant(steps), steps.shape[1])
     low, high = min(drawn[0], scored[0]), max(drawn[1], scored[1])
     difference, by_seed = float(steps.mean()), _variance_by_seed(steps)
     tail = (1 - CONFIDENCE) / 2
-    from_seeds = float(t.isf(tail, seeds - 1)) ** 2 * by_seed if seeds > 1 else 0.0
+    from_seeds = float(stdtrit(seeds - 1, tail)) ** 2 * by_seed if seeds > 1 else 0.0
     return (
         max(difference - math.sqrt((difference - low) ** 2 + from_seeds), -1.0),
         min(difference + math.sqrt((high - difference) ** 2 + from_seeds), 1.0),
@@ -221,11 +221,11 @@ def _bootstrap_interval(steps: NDArray[np.int8]) -> tuple[float, float]:
 def _score_interval(discordant: _Discordant, texts: int) -> tuple[float, float]:
     """The differences at which the score test of just that difference does not reject."""
     from scipy.optimize import brentq  # slow to load
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     only_b, only_a, step = discordant
     found = (only_b - only_a) / texts
-    squared_quantile = float(norm.isf((1 - CONFIDENCE) / 2)) ** 2
+    squared_quantile = float(ndtri((1 - CONFIDENCE) / 2)) ** 2
 
     def beyond(difference: float) -> float:
         """How far the squared distance exceeds what the test allows for."""

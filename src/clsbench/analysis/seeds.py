@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
 
 import msgspec
-from scipy import stats
 
 from clsbench.analysis.figures import ACCURACY, METRICS
 from clsbench.analysis.metrics import CONFIDENCE, wilson_interval
@@ -85,8 +84,10 @@ def accuracy_interval(accuracies: Sequence[float], texts: int) -> tuple[float, f
 
 
 def _half_width(sd: float, n: int) -> float:
-    """Student's."""
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / math.sqrt(n)
+    """Half the width of Student's interval for a mean."""
+    from scipy.special import stdtrit  # slow to load
+
+    return float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * sd / math.sqrt(n)
 
 
 def summarise_seeds(records: Iterable[RunRecord]) -> SeedSummary:

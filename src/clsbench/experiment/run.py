@@ -54,7 +54,13 @@ from clsbench.system.filesystem import storing_error
 from clsbench.training.evaluate import deviation_from_fp32
 from clsbench.training.fit import TrainingLog, fit, measure_before, prefix_progress
 from clsbench.training.schedule import beforehand, book_schedule
-from clsbench.training.scoring import ScoredBaseline, Scores, score_baseline, score_classifier
+from clsbench.training.scoring import (
+    ScoredBaseline,
+    Scores,
+    import_libraries,
+    score_baseline,
+    score_classifier,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -148,6 +154,7 @@ def run_experiment(
             hook.clsbench_run_started(plan=announcement(record), name=name)
             if dry_run:
                 return FinishedRun(replace(record, phases_seconds=dict(phases.seconds)), None)
+            import_libraries()
             classifier = build_classifier(
                 experiment, files.files, len(data.facts.class_names), spec.seed, options.precision
             ).to(device)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ from clsbench.components.resolve import (
 from clsbench.errors import AssetError, ClsbenchError, UsageError
 from clsbench.experiment.planning import plan_run, run_key
 from clsbench.experiment.preparation import PreparedFiles, prepare_data, prepare_files
-from clsbench.results.store import check_store_writable
+from clsbench.results.store import check_store_writable, finished_run
 from clsbench.results.suite_results import RowResult, SuiteResults, write_suite_results
 from clsbench.schema.experiment import ExperimentSpec, to_tree
 from clsbench.schema.job import Job
@@ -109,10 +110,12 @@ def plan_suite(
     catalog: Catalog,
     tell: Callable[[SuiteRow], None] = lambda row: None,
     file: str = "",
+    force: bool = False,
 ) -> SuitePlan:
     """Every row with what it would run; a row that cannot be run says why.
 
-    ``file`` is what errors about the suite begin with, such as ``mine.toml: ``.
+    ``file`` is what errors about the suite begin with, such as ``mine.toml: ``. A row whose runs
+    are all finished in the store has no estimate, unless ``force`` runs them again.
 
     Raises:
         UsageError: the base does not exist, the changes for all rows fit no row, a row is invalid
@@ -132,8 +135,8 @@ def plan_suite(
     device = choose_device(options.device, options.precision)
     planned = []
     with circumstances(options):
-        speed = measure_speed(device, options.precision)
-        ground = _Ground(suite, base, for_all, seeds, options, catalog, device, speed, {})
+        speed = cache(partial(measure_speed, device, options.precision))
+        ground = _Ground(suite, base, for_all, seeds, options, catalog, device, speed, force, {})
         for row in rows:
             tell(row)
             planned.append(_plan_row(row, ground))
@@ -184,7 +187,8 @@ class _Ground(NamedTuple):
     options: RunOptions
     catalog: Catalog
     device: torch.device
-    speed: Speed
+    speed: Callable[[], Speed]
+    force: bool
     unreachable: dict[frozenset[str], str]
 
 
@@ -212,15 +216,18 @@ def _plan_row(row: SuiteRow, ground: _Ground) -> PlannedRow:
         return PlannedRow(row, changes, problem=str(error), invalid=invalid)
     except Exception as error:  # of a component: a row that fails leaves the others alone
         return PlannedRow(row, changes, problem=f"{type(error).__name__}: {error}")
+    runs = _runs(experiment.spec, planned.record, ground.seeds)
+    stored = all(finished_run(ground.options.out, run.key) for run in runs)
+    estimate = None
     try:
-        estimate = estimate_run(files.experiment, planned, data, ground.speed)
+        if ground.force or not stored:
+            estimate = estimate_run(files.experiment, planned, data, ground.speed())
     except Exception as error:  # of a component without a shape on the meta device: it may run yet
         logger.warning("row %s: how long it takes cannot be estimated: %s", row.label, error)
-        estimate = None
     return PlannedRow(
         row,
         changes,
-        runs=_runs(experiment.spec, planned.record, ground.seeds),
+        runs=runs,
         modified=bool(files.stand_ins) or experiment.spec.identity() != meant.spec.identity(),
         estimate=estimate,
     )

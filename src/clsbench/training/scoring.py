@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.stats  # noqa: F401  needed by split_metrics: loading it is no part of an evaluation
-import sklearn.metrics  # noqa: F401  likewise
 import torch
 import torch.nn.functional as F
 from msgspec.structs import replace
@@ -31,6 +29,11 @@ _MOST_RESTORED = 1_000
 
 Leaks = Mapping[str, Sequence[bool]]
 """Per split name, which of its texts stand in the training split."""
+
+
+def import_libraries() -> None:
+    """Import what the scores need, so that no timed phase includes it and a dry run skips it."""
+    import sklearn.metrics  # noqa: F401
 
 
 class Scores(NamedTuple):

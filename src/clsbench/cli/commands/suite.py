@@ -188,7 +188,7 @@ def suite(
         if not dry_run:
             check_store_writable(options.out.absolute())
         plan = plan_suite(
-            spec, chosen, for_all, seeds or 1, options, catalog, display.planning, file
+            spec, chosen, for_all, seeds or 1, options, catalog, display.planning, file, force
         )
         if not dry_run:
             for warning in plan.warnings():

@@ -108,6 +108,8 @@ def _plan_sums(plan: SuitePlan, stored: Collection[str]) -> str:
     estimates = {
         run.key: row.estimate for row in plan.rows for run in row.runs if run.key not in stored
     }
+    if not estimates:
+        return "Every run is in the store; nothing is left to run."
     known = [each.seconds for each in estimates.values() if each is not None]
     message = f"{len(estimates)} runs to do, "
     if len(known) < len(estimates):
