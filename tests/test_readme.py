@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import rich_click as click
 
-from clsbench.cli.main import COMMANDS, app
+from clsbench.cli.main import COMMANDS, app, load_command
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
@@ -35,8 +35,7 @@ def all_commands() -> Iterator[click.Command]:
     """The program and each of its commands."""
     yield app
     for name in COMMANDS:
-        command = app.get_command(click.Context(app), name)
-        assert command is not None
+        command = load_command(name)
         yield command
         if isinstance(command, click.Group):
             yield from command.commands.values()

@@ -18,7 +18,7 @@ import rich_click as click
 import clsbench
 from clsbench import testing
 from clsbench.cli.fields import Field, fields_of, value_text
-from clsbench.cli.main import COMMANDS, app
+from clsbench.cli.main import COMMANDS, app, load_command
 from clsbench.components.axes import AXES, Axis
 from clsbench.components.catalog import Entry, load_catalog
 from clsbench.components.hookspecs import LifecycleHooks, RegistrationHooks
@@ -250,9 +250,7 @@ def _commands() -> Iterator[str]:
     yield "`clsbench COMMAND --help` shows the same in the terminal."
     context = click.Context(app, info_name="clsbench")
     for name in COMMANDS:
-        command = app.get_command(context, name)
-        assert command is not None
-        yield from _command(command, f"clsbench {name}", context)
+        yield from _command(load_command(name), f"clsbench {name}", context)
 
 
 def _command(command: click.Command, path: str, parent: click.Context) -> Iterator[str]:

@@ -212,7 +212,7 @@ def commands(group: click.Group, path: str = "clsbench") -> Iterator[tuple[str, 
     """Every command below ``group``, with the words that name it."""
     context = click.Context(group)
     for name in group.list_commands(context):
-        command = group.get_command(context, name)
+        _, command, _ = group.resolve_command(context, [name])
         assert command is not None
         yield f"{path} {name}", command
         if isinstance(command, click.Group):

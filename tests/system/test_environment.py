@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from clsbench.cli.termination import Terminated, handling_termination
-from clsbench.system.environment import deferring_interrupts
+from clsbench.system.signals import deferring_interrupts
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are sent by POSIX means")
 

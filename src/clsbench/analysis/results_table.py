@@ -14,8 +14,9 @@ import pandas as pd
 from clsbench.analysis.figures import ACCURACY, SCORES, WITHOUT_LEAKED
 from clsbench.errors import UsageError
 from clsbench.results.store import StoredRun, scan
+from clsbench.schema.environment_variables import ENVIRONMENT
 from clsbench.schema.experiment import COMPONENT_KEYS, component_table, format_component
-from clsbench.schema.options import DEFAULT_STORE, ENVIRONMENT
+from clsbench.schema.options import DEFAULT_STORE
 from clsbench.schema.record import RunRecord, SplitMetrics
 
 logger = logging.getLogger(__name__)

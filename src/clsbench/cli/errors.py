@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import shutil
 import sys
-import tempfile
-import traceback
 
 import rich_click as click
 
@@ -62,6 +60,8 @@ def report_unexpected(error: Exception, verbose: bool) -> int:
     if isinstance(error, OSError) and error.errno in _CIRCUMSTANCES:
         report_error(str(error))
         return 2 if error.errno == errno.ENAMETOOLONG else 1
+    import traceback
+
     trace = "".join(traceback.format_exception(error))
     if verbose:
         click.echo(printable(trace, keep="\n\t"), err=True, nl=False)
@@ -78,6 +78,8 @@ def report_unexpected(error: Exception, verbose: bool) -> int:
 
 
 def _keep(trace: str) -> str:
+    import tempfile
+
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="clsbench-traceback-", suffix=".txt", delete=False, encoding="utf-8"

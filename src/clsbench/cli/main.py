@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import rich_click as click
 
@@ -16,48 +16,75 @@ from clsbench.cli.session import add_global_options
 from clsbench.cli.termination import TERMINATED, Terminated
 from clsbench.errors import ClsbenchError, closest_match_hint
 
+
+class _Entry(NamedTuple):
+    """A command's click object in its module, and the first line of its help."""
+
+    attribute: str
+    summary: str
+
+
 COMMANDS = {
-    "run": "run_experiment",
-    "suite": "suite",
-    "list": "list_components",
-    "show": "show_spec",
-    "results": "results",
-    "compare": "compare",
-    "report": "report",
-    "predict": "predict",
-    "bench": "bench",
-    "assets": "assets",
-    "cache": "cache",
-    "doctor": "doctor",
+    "run": _Entry(
+        "run_experiment", "Run an experiment: fine-tune, evaluate, store and show the result."
+    ),
+    "suite": _Entry("suite", "Run several experiments that differ from a base, and compare them."),
+    "list": _Entry("list_components", "List the available components and their options."),
+    "show": _Entry("show_spec", "Show the complete spec of an experiment as TOML."),
+    "results": _Entry("results", "List stored runs, one per row."),
+    "compare": _Entry("compare", "Compare stored runs and their baselines with paired tests."),
+    "report": _Entry(
+        "report", "Write a report on a suite or on several runs: which row is best, and its cost."
+    ),
+    "predict": _Entry(
+        "predict", "Predict the classes of texts with the classifier of a stored run."
+    ),
+    "bench": _Entry(
+        "bench", "Time the phases of an experiment: tokenization, forward, backward, steps."
+    ),
+    "assets": _Entry(
+        "assets", "List, download and verify the published files that experiments need."
+    ),
+    "cache": _Entry("cache", "List or clear activations that earlier runs have cached."),
+    "doctor": _Entry(
+        "doctor", "Check this machine: versions, devices, threads, plugins and assets."
+    ),
 }
-"""Each command and the click object in its module, ``clsbench.cli.commands.<command>``."""
+"""The commands. ``clsbench.cli.commands.<name>`` holds the click object of each."""
 
 
 class _LazyGroup(click.RichGroup):
-    """Imports a command's module when that command is asked for."""
+    """Imports a command's module when that command is run, not to list it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command without its options, as the help of the group and completion list it."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"clsbench.cli.commands.{cmd_name}")
-        command = getattr(module, COMMANDS[cmd_name])
-        assert isinstance(command, click.Command)
-        command.name = cmd_name  # as help lists it
-        add_global_options(command)
-        return command
+        return click.RichCommand(name=cmd_name, help=COMMANDS[cmd_name].summary)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+        if name in COMMANDS:
+            return name, load_command(name), args[1:]
+        if not name.startswith("-") and not ctx.resilient_parsing:
             raise click.UsageError(
                 f"there is no command {name!r}{closest_match_hint(name, COMMANDS)}", ctx
             )
         return super().resolve_command(ctx, args)
+
+
+def load_command(name: str) -> click.Command:
+    """Import the module of the command ``name`` and return its click object."""
+    module = import_module(f"clsbench.cli.commands.{name}")
+    command = getattr(module, COMMANDS[name].attribute)
+    assert isinstance(command, click.Command)
+    add_global_options(command)
+    return command
 
 
 COMPLETION = """Completion in the shell: put the line for yours into its start-up file.

@@ -17,8 +17,9 @@ from clsbench.cli.session import RUN_OPTIONS
 from clsbench.components.axes import AXES
 from clsbench.errors import UsageError
 from clsbench.schema.convert import parse_value
+from clsbench.schema.environment_variables import ENVIRONMENT
 from clsbench.schema.experiment import ExperimentSpec
-from clsbench.schema.options import ENVIRONMENT, RunOptions
+from clsbench.schema.options import RunOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 

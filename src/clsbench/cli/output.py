@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
 import rich_click as click
 
 from clsbench.system.printable import printable, wrapped
@@ -37,6 +36,8 @@ def write_data(text: str) -> None:
 
 def write_json(value: Any) -> None:
     """Write ``value`` to stdout as strict JSON (what is not a number becomes null)."""
+    import msgspec
+
     write_data(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
 

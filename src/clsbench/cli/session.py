@@ -11,12 +11,12 @@ import rich_click as click
 
 from clsbench.cli.errors import fit_terminal, shortened
 from clsbench.cli.output import only_results_on_stdout
-from clsbench.schema.convert import convert
-from clsbench.schema.options import ENVIRONMENT, RunOptions
+from clsbench.schema.environment_variables import ENVIRONMENT
 from clsbench.system.printable import printable
 
 if TYPE_CHECKING:
     from clsbench.components.catalog import Catalog
+    from clsbench.schema.options import RunOptions
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,9 @@ def chosen_run_options(ctx: click.Context, **changed: Any) -> RunOptions:
     Raises:
         UsageError: a value in ``changed`` does not fit.
     """
+    from clsbench.schema.convert import convert
+    from clsbench.schema.options import RunOptions
+
     session = ctx.find_object(Session) or Session()
     return convert(
         {**ctx.meta.get(RUN_OPTIONS, {}), "plugins": session.plugins, **changed},

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from clsbench.system.environment import TERMINATING_SIGNALS
+from clsbench.system.signals import TERMINATING_SIGNALS
 
 TERMINATED = 128 + signal.SIGTERM
 """The exit code after SIGTERM, as shells have it."""

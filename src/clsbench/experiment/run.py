@@ -47,10 +47,10 @@ from clsbench.schema.record import FastPath, RunNotStoredError, RunRecord
 from clsbench.system.environment import (
     choose_device,
     circumstances,
-    deferring_interrupts,
     peak_memory_bytes,
 )
 from clsbench.system.filesystem import storing_error
+from clsbench.system.signals import deferring_interrupts
 from clsbench.training.evaluate import deviation_from_fp32
 from clsbench.training.fit import TrainingLog, fit, measure_before, prefix_progress
 from clsbench.training.schedule import beforehand, book_schedule

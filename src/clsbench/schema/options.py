@@ -13,12 +13,9 @@ from msgspec import Meta
 
 from clsbench.errors import UsageError
 from clsbench.schema.convert import convert
+from clsbench.schema.environment_variables import ENVIRONMENT
 
 DEFAULT_STORE = Path("runs")
-ENVIRONMENT = {"assets": "CLSBENCH_ASSETS", "out": "CLSBENCH_RUNS", "plugins": "CLSBENCH_PLUGINS"}
-"""The environment variables that stand in for what is not given."""
-
-
 SIZE_PATTERN = r"(?ai)^(0{1,18}|[0-9]{1,18}(\.[0-9]{1,18})? ?([kmgt]i?b?|b))\Z"
 """A size in bytes: ``200MB``, ``1.5 gib``, ``0``; what has more digits means no size, and a number
 without a unit could mean any."""

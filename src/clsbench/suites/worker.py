@@ -28,7 +28,7 @@ from clsbench.results.store import adopt_run, run_files
 from clsbench.schema.experiment import from_tree
 from clsbench.schema.job import Job, JobEnd, JobNote, JobProgress, JobResult, OnMessage
 from clsbench.schema.options import options_from
-from clsbench.system.environment import deferring_interrupts
+from clsbench.system.signals import deferring_interrupts
 from clsbench.system.unfinished import temporary_folder
 
 _SECONDS_BETWEEN_MESSAGES = 0.2

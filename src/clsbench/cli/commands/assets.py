@@ -41,7 +41,7 @@ class Need(NamedTuple):
 
 @click.group("assets")
 def assets() -> None:
-    """The published files that experiments need: data, tokenizers, weights.
+    """List, download and verify the published files that experiments need.
 
     \b
     clsbench assets list                      where each is, and its hash

@@ -122,7 +122,7 @@ def bench(
     file: Path | None,
     plot_file: Path | None,
 ) -> None:
-    """Time the phases of an experiment: tokens, forwards, backwards, steps, with and without cache.
+    """Time the phases of an experiment: tokenization, forward, backward, steps.
 
     One batch stands for all, from the shortest training text to the longest. Each phase is warmed
     up until its times settle, then sampled until the median is known well or the budget is spent;

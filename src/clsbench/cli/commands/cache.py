@@ -35,7 +35,7 @@ _COLUMNS = {
 
 @click.group("cache")
 def cache() -> None:
-    """What earlier runs kept, so that later ones start at once.
+    """List or clear activations that earlier runs have cached.
 
     Stages that a run leaves frozen give the same activations for the same text, every time. They
     are computed once, kept in the user's cache folder and used again by every run with the same

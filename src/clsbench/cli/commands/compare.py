@@ -58,7 +58,7 @@ def compare(
     as_json: bool,
     plot_file: Path | None,
 ) -> None:
-    """Compare runs that answered the same test texts, and the baselines that ran with them.
+    """Compare stored runs and their baselines with paired tests.
 
     Two single runs are compared by McNemar's exact test on the texts that exactly one of them
     classifies correctly, several seeds by a test in which both texts and seeds vary; p values have

@@ -25,7 +25,7 @@ _TITLE = "bold underline"
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Look at this machine: versions, devices, threads, plugins and assets.
+    """Check this machine: versions, devices, threads, plugins and assets.
 
     Exit codes: 0; 1 a plugin cannot be loaded, or an asset file has the wrong content; 2 an option
     is invalid.

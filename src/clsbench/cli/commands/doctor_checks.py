@@ -18,7 +18,8 @@ from clsbench.components.axes import Component
 from clsbench.components.catalog import Catalog
 from clsbench.components.values import Asset
 from clsbench.errors import ClsbenchError
-from clsbench.schema.options import ENVIRONMENT, RunOptions
+from clsbench.schema.environment_variables import ENVIRONMENT
+from clsbench.schema.options import RunOptions
 
 ANSWER_SECONDS = 5.0
 """How long a server may take to answer before it counts as not answering."""

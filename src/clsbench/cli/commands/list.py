@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_obj
 def list_components(session: Session, axis: str | None, as_json: bool) -> None:
-    """What there is to choose from: every component, its options, where it comes from.
+    """List the available components and their options.
 
     Write a component as NAME or NAME:OPTION=VALUE,OPTION=VALUE, on the command line and in TOML.
 

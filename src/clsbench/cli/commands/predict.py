@@ -118,7 +118,7 @@ def predict(
     as_json: bool,
     guard_formulas: bool,
 ) -> None:
-    """The probability of each class for each text, from the classifier that a run stored.
+    """Predict the classes of texts with the classifier of a stored run.
 
     With --baseline, the class of each text, predicted by a baseline that was stored with the run.
 

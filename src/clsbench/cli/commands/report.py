@@ -67,7 +67,7 @@ def report(
     as_json: bool,
     guard_formulas: bool,
 ) -> None:
-    """Write a report: which row is best, what is shown of the others, and what it all costs.
+    """Write a report on a suite or on several runs: which row is best, and its cost.
 
     The HTML page stands alone (no network, light and dark) and holds the answer in words, accuracy
     against training time, the table with intervals, tests and baselines, curves, confusions,

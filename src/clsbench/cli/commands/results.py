@@ -77,7 +77,7 @@ def results(
     limit: int,
     guard_formulas: bool,
 ) -> None:
-    """Every stored run, a row a run.
+    """List stored runs, one per row.
 
     \b
     clsbench results --sort -test_accuracy

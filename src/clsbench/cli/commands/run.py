@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 def run_experiment(
     ctx: click.Context, experiment: str, seeds: tuple[int, ...], dry_run: bool, as_json: bool
 ) -> None:
-    """Run an experiment: fine-tune, evaluate, store the record, show the result.
+    """Run an experiment: fine-tune, evaluate, store and show the result.
 
     What there is to choose from: clsbench list. Exit codes: 0; 2 what was asked for is wrong; 3 an
     asset cannot be had; 130 interrupted, 143 terminated (what was learned is kept); 1 anything

@@ -24,7 +24,7 @@ from clsbench.cli.session import Session
 @json_option
 @click.pass_context
 def show_spec(ctx: click.Context, experiment: str, as_json: bool) -> None:
-    """The complete spec of an experiment as TOML, every default written out.
+    """Show the complete spec of an experiment as TOML.
 
     It takes the same changes as run, and run accepts what it prints.
 

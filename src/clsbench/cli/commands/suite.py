@@ -135,7 +135,7 @@ def suite(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Run a suite: many experiments that differ from a base, each stored, all compared.
+    """Run several experiments that differ from a base, and compare them.
 
     A row is a label for an experiment; rows that come to the same experiment share its run. What is
     finished in the store is not run again, so that a suite that was ended in whatever way goes on
