@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from clsbench.components.axes import METHOD
 from clsbench.components.catalog import load_catalog
@@ -13,7 +13,7 @@ from clsbench.components.resolve import find_spec, resolve, with_instances
 from clsbench.errors import RunFailedError, UsageError
 from clsbench.experiment.run import run_experiment
 from clsbench.schema.experiment import COMPONENT_KEYS, ExperimentSpec
-from clsbench.schema.options import default_options
+from clsbench.schema.options import RunOptionsDict, default_options
 from clsbench.schema.record import RunRecord
 
 logger = logging.getLogger(__name__)
@@ -31,20 +31,9 @@ def run(
     method: str | None = None,
     settings: Mapping[str, Any] | None = None,
     seed: int | None = None,
-    device: str | None = None,
-    precision: str | None = None,
-    threads: int | None = None,
-    deterministic: bool | None = None,
-    plain: bool | None = None,
-    no_fast: Sequence[str] | None = None,
-    cache_memory: str | None = None,
-    cache_disk: str | None = None,
-    assets: str | Path | None = None,
-    offline: bool | None = None,
-    out: str | Path | None = None,
-    plugins: Sequence[str] | None = None,
     dry_run: bool = False,
     observers: Sequence[object] = (),
+    **options: Unpack[RunOptionsDict],
 ) -> RunRecord:
     """Run an experiment (a name, a TOML file or a spec) and return its record.
 
@@ -52,9 +41,9 @@ def run(
     stands for ``freezing`` and ``adapter`` together; ``settings`` holds anything else in the spec
     by dotted key (``{"train.lr": 1e-4}``). An instance of a class that no plugin registers is named
     after its class (``MyDataset`` is ``my-dataset``); ``clsbench predict`` on such a run needs a
-    plugin that registers the class under that name. The other arguments are the fields of
-    :class:`clsbench.RunOptions`; their defaults are those of the command line, environment
-    variables included.
+    plugin that registers the class under that name. ``options`` are the fields of
+    :class:`clsbench.RunOptions` (``device="cpu"``, ``offline=True`` …); their defaults are those of
+    the command line, environment variables included.
 
     Raises:
         RunFailedError: training or what follows it failed; what was done is stored.
@@ -69,27 +58,13 @@ def run(
         if key in changes:
             raise UsageError(f"{key} is set twice: to {changes[key]!r} and to {value!r}")
         changes[key] = value
-    given = {
-        "device": device,
-        "precision": precision,
-        "threads": threads,
-        "deterministic": deterministic,
-        "plain": plain,
-        "no_fast": no_fast,
-        "cache_memory": cache_memory,
-        "cache_disk": cache_disk,
-        "assets": assets,
-        "offline": offline,
-        "out": out,
-        "plugins": plugins,
-    }
-    options = default_options({key: value for key, value in given.items() if value is not None})
-    catalog = with_instances(changes, load_catalog(options.plugins))
+    chosen_options = default_options({k: v for k, v in options.items() if v is not None})
+    catalog = with_instances(changes, load_catalog(chosen_options.plugins))
     for failure in catalog.failures:
         logger.warning("skipped an installed plugin: %s", failure.reason)
     base = experiment if isinstance(experiment, ExperimentSpec) else find_spec(experiment, catalog)
     resolved = resolve(base, changes, catalog)
-    record, path = run_experiment(resolved, options, catalog, observers, dry_run)
+    record, path = run_experiment(resolved, chosen_options, catalog, observers, dry_run)
     if path is not None and record.error is not None:
         if record.status == "interrupted":
             raise KeyboardInterrupt(f"what was done is kept in {path}")

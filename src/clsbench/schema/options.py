@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 from msgspec import Meta
@@ -109,6 +109,23 @@ class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     plugins: Annotated[
         tuple[str, ...], Meta(description="plugin files or modules that are not installed")
     ] = ()
+
+
+class RunOptionsDict(TypedDict, total=False):
+    """The fields of :class:`RunOptions` as keyword arguments; ``None`` means the default."""
+
+    device: str | None
+    precision: str | None
+    threads: int | None
+    deterministic: bool | None
+    plain: bool | None
+    no_fast: Sequence[str] | None
+    cache_memory: str | None
+    cache_disk: str | None
+    assets: str | Path | None
+    offline: bool | None
+    out: str | Path | None
+    plugins: Sequence[str] | None
 
 
 def plain_options(options: RunOptions) -> dict[str, Any]:
