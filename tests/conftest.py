@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +16,6 @@ settings.load_profile("clsbench")
 
 # Tests compute little at a time: one thread each, in subprocesses too, is faster than several.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-# Whoever starts a Ray cluster, or joins one: these tests and their subprocesses alone may.
-os.environ.setdefault("RAY_AUTH_MODE", "token")
-os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
 
 # A job that a script starts in the background ignores Ctrl-C, and hands that on to its children.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 HEAVY = {
-    "torch", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "transformers", "tiktoken", "ray"
+    "torch", "numpy", "pandas", "scipy", "sklearn", "matplotlib", "transformers", "tiktoken"
 }  # fmt: skip
 
 COMMAND = """

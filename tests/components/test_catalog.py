@@ -18,7 +18,7 @@ import pytest
 from plugin_wheels import install
 
 from clsbench.components.axes import AXES, Head
-from clsbench.components.catalog import axis_named, load_catalog
+from clsbench.components.catalog import Catalog, axis_named, load_catalog
 from clsbench.components.hookspecs import hookimpl
 from clsbench.errors import PluginError, UsageError
 from clsbench.schema.experiment import ExperimentSpec
@@ -643,6 +643,12 @@ def test_an_unknown_component_is_told_with_the_close_match(axis: str, name: str,
     with pytest.raises(UsageError) as caught:
         load_catalog().entry(axis, name)
     assert said in str(caught.value)
+
+
+def test_catalog_component_of_a_distribution_not_installed_error_names_it() -> None:
+    without = Catalog(entries={"executors": {}}, plugins={}, failures=())
+    with pytest.raises(UsageError, match=r"'ray'; install it: pip install clsbench-ray$"):
+        without.entry("executors", "ray")
 
 
 def test_loading_the_catalog_imports_nothing_heavy() -> None:

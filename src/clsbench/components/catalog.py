@@ -27,6 +27,9 @@ from clsbench.schema.suite import SuiteSpec
 
 ENTRY_POINT_GROUP = "clsbench"
 
+_OF_OTHER_DISTRIBUTIONS = {("executors", "ray"): "clsbench-ray"}
+"""Known components that other distributions provide, for the error if they are not installed."""
+
 
 class Entry(NamedTuple):
     """One registered component class, method, experiment or suite, and where it comes from.
@@ -91,6 +94,8 @@ class Catalog(NamedTuple):
         known = self.entries[axis]
         if name not in known:
             hint = closest_match_hint(name, known)
+            if (axis, name) in _OF_OTHER_DISTRIBUTIONS:
+                hint = f"; install it: pip install {_OF_OTHER_DISTRIBUTIONS[axis, name]}"
             failed = "".join(f"\n  plugin {f.plugin} failed: {f.reason}" for f in self.failures)
             raise UsageError(f"there is no {_singular(axis)} called {name!r}{hint}{failed}")
         return known[name]

@@ -1,4 +1,4 @@
-"""``clsbench suite --executor ray`` as a user meets it: clusters of its own and of others."""
+"""``clsbench suite --executor ray`` in a process: on a cluster of its own and on a running one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,9 @@ import msgspec
 import psutil
 import pytest
 import ray_cluster
-from command_line import Command
 from ray_cluster import TwoNodes, survivors
 
 from clsbench.results.store import read_record, scan
-
-pytestmark = pytest.mark.slow
 
 SUITE = """
 base = "{spec}"
@@ -37,21 +33,33 @@ changes = {{freezing = "all"}}
 """
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[TwoNodes]:
-    with ray_cluster.two_nodes() as nodes:
-        yield nodes
+SPEC = """
+dataset = {{name = "csv", path = "{path}"}}
+backbone = "gpt2-nano"
+freezing = "all"
 
-
-@pytest.fixture(autouse=True)
-def ray_is_there() -> None:
-    pytest.importorskip("ray", reason="pip install 'clsbench[ray]'")
+[train]
+lr = 1e-3
+epochs = 2
+eval_every = 4
+eval_batches = 2
+"""
 
 
 @pytest.fixture
-def suite_file(tmp_path: Path, spec_file: Path) -> Path:
-    file = tmp_path / "layers.toml"
-    file.write_text(SUITE.format(spec=spec_file), encoding="utf-8")
+def environment() -> dict[str, str]:
+    """The environment without settings of the user for clsbench, except the tests' cache."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("CLSBENCH_", "_CLSBENCH_"))}
+    return {**kept, "CLSBENCH_CACHE": os.environ["CLSBENCH_CACHE"]}
+
+
+@pytest.fixture
+def suite_file(tmp_path: Path) -> Path:
+    lines = [f"{word} number {n},{word}" for n in range(40) for word in ("apple", "pear")]
+    data, spec, file = (tmp_path / name for name in ("fruit.csv", "fruit.toml", "layers.toml"))
+    data.write_text("text,label\n" + "\n".join(lines) + "\n")
+    spec.write_text(SPEC.format(path=data))
+    file.write_text(SUITE.format(spec=spec), encoding="utf-8")
     return file
 
 
@@ -63,10 +71,10 @@ def figures(store: Path, name: str) -> Any:
     return record.run_key, record.metrics, history, (store / name / "predictions.csv").read_text()
 
 
-def test_a_cluster_of_its_own(
-    clsbench: Command, environment: dict[str, str], suite_file: Path, tmp_path: Path
+def test_suite_on_ray_without_address_equals_local(
+    environment: dict[str, str], suite_file: Path, tmp_path: Path
 ) -> None:
-    """Started, used and ended without a word; the same figures as those of ``local``."""
+    """The cluster is started, used and stopped without output."""
     home = tmp_path / "home"
     home.mkdir()
     fresh = ray_cluster.without_authentication_settings(environment, home)
@@ -105,9 +113,9 @@ def environ(process: psutil.Process) -> dict[str, str]:
         (signal.SIGTERM, True),
         (signal.SIGKILL, True),
     ],
-    ids=["ctrl-c", "kill -9", "terminated, in a cluster of others", "kill -9, in one of others"],
+    ids=["ctrl-c", "kill -9", "terminated, in a running cluster", "kill -9, in a running cluster"],
 )
-def test_a_suite_that_is_ended_leaves_nobody_at_work(
+def test_suite_on_ray_ended_by_signal_leaves_no_process(
     end: signal.Signals,
     joined: bool,
     environment: dict[str, str],
@@ -135,22 +143,22 @@ def test_a_suite_that_is_ended_leaves_nobody_at_work(
     )
     workers = wait_for_work(process, cluster)
     if end == signal.SIGINT:
-        os.killpg(process.pid, end)  # as a terminal does
+        os.killpg(process.pid, end)  # like a terminal
     else:
         process.send_signal(end)
-    out, told = process.communicate()
+    out, err = process.communicate()
     expected = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
-    assert process.returncode == expected[end], told
-    # After kill -9 two idle servants of Ray's look for their master for a minute more.
+    assert process.returncode == expected[end], err
+    # After kill -9, two idle agents of Ray wait for its master for another minute.
     idle = [p for p in workers if end == signal.SIGKILL and ray_cluster.title(p).find("Agent") > 0]
-    assert not survivors([p for p in workers if p not in idle]), "nobody goes on"
+    assert not survivors([p for p in workers if p not in idle])
     for agent in idle:
         agent.kill()
     if end == signal.SIGKILL:
         assert scan(store).runs == ()
         return
-    assert "the same command goes on where this one was" in told
-    assert "ray" not in told.lower().replace("--executor ray", "")
+    assert "the same command goes on where this one was" in err
+    assert "ray" not in err.lower().replace("--executor ray", "")
     assert "all of it" in out
     (stored,) = scan(store).runs
     assert stored.record.status == "interrupted"
@@ -158,8 +166,8 @@ def test_a_suite_that_is_ended_leaves_nobody_at_work(
 
 
 def wait_for_work(process: subprocess.Popen[str], cluster: TwoNodes | None) -> list[psutil.Process]:
-    """The processes of the suite, once one of them is in the midst of a run."""
-    while True:  # the test's own limit ends it
+    """The processes of the suite, once one of them is training."""
+    while True:  # until the test's time limit
         assert process.poll() is None, process.communicate()
         if cluster is not None:
             doing = [*cluster.head.does("clsbench "), *cluster.second.does("clsbench ")]
@@ -173,6 +181,6 @@ def wait_for_work(process: subprocess.Popen[str], cluster: TwoNodes | None) -> l
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """Half of them go into importing; then it trains."""
+    """User and system time; about half of the limit above is spent on imports."""
     times = process.cpu_times()
     return float(times.user + times.system)

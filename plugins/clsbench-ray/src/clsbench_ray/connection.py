@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting one, without a word."""
+"""Join a Ray cluster, or start one, without any output of Ray."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from typing import Any
 import clsbench
 from clsbench.executors import Message
 
-_SECONDS_TO_ANSWER = 5.0
+_CONNECT_SECONDS = 5.0
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a task hides the GPUs that are not its own itself
-    "RAY_worker_niceness": "0",  # by default 15: what is timed would give way to everything else
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the task itself hides the GPUs of others
+    "RAY_worker_niceness": "0",  # the default, 15, would distort timings
 }
-"""What Ray is told while it starts, and the processes of a cluster that is started here."""
+"""Settings for Ray while it starts, and for the processes of a cluster that is started here."""
 
 
 class _Mailbox:
-    """An actor beside the executor: keeps what the jobs say until it is fetched."""
+    """An actor on the executor's node; keeps the jobs' messages until they are fetched."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[str, Message]] = []
 
     def put(self, key: str, message: Message) -> None:
-        """The job ``key`` says something."""
+        """Add a message of the job ``key``."""
         self._kept.append((key, message))
 
     def empty(self) -> list[tuple[str, Message]]:
-        """What was said since the last time."""
+        """Return and remove the messages."""
         kept, self._kept = self._kept, []
         return kept
 
 
 @contextlib.contextmanager
 def joined(address: str, most_cpus: int) -> Iterator[Any]:
-    """A mailbox in the cluster, to which this process belongs inside the block.
+    """Join the cluster inside the block; yields a mailbox in it.
 
     Raises:
-        UsageError: there is no such cluster.
+        UsageError: the cluster cannot be reached or joined.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -54,9 +54,9 @@ def joined(address: str, most_cpus: int) -> Iterator[Any]:
     with contextlib.ExitStack() as stack:
         if not ray.is_initialized():
             stack.callback(ray.shutdown)
-            with _heeding_signals_afterwards(), _quietly():
+            with _deferring_signals(), _quietly():
                 _init(address, most_cpus)
-        # It must outlive every node but this one.
+        # On this node, so that the loss of another node does not affect it.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(num_cpus=0, max_restarts=-1)(_Mailbox)
         mailbox = actor.options(scheduling_strategy=here).remote()
@@ -70,35 +70,35 @@ def _init(address: str, most_cpus: int) -> None:
     quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.ERROR}
     if not address:
         usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        cpus = max(usable, most_cpus)  # who asks for more threads than there are cores gets them
+        cpus = max(usable, most_cpus)  # --threads may exceed the number of cores
         ray.init("local", num_cpus=cpus, include_dashboard=False, **quiet)
         return
     if address != "auto":
-        _refuse_silence(address)
+        _check_reachable(address)
     try:
         ray.init(address, **quiet)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if "any running Ray instance" in str(error):
             raise clsbench.UsageError(
-                "no Ray cluster runs on this machine: ray start --address=HOST:PORT makes it part "
-                "of one, and without an address (--executor ray) one is started here"
+                "this machine does not belong to a Ray cluster; join one by ray start "
+                "--address=HOST:PORT, or omit the address (--executor ray) to start one here"
             ) from None
         raise clsbench.UsageError(
-            f"the Ray cluster {address} cannot be joined: {_first_line(error)}; this machine must "
-            "belong to it (ray start --address=HOST:PORT), with the same versions of Ray and "
-            "Python; a cluster with token authentication needs RAY_AUTH_MODE=token"
+            f"cannot join the Ray cluster {address}: {_first_line(error)}; this machine must "
+            "belong to it (ray start --address=HOST:PORT) and have the same versions of Ray and "
+            "Python; if the cluster uses token authentication, set RAY_AUTH_MODE=token"
         ) from None
 
 
-def _refuse_silence(address: str) -> None:
-    """Ray itself would try for minutes."""
+def _check_reachable(address: str) -> None:
+    """Fail at once if nothing listens there; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_ANSWER).close()
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise clsbench.UsageError(
-            f"no Ray cluster answers at {address}: {_first_line(error)}; ray start --head starts "
-            "one, ray status shows where"
+            f"no Ray cluster answers at {address}: {_first_line(error)}; start one by ray start "
+            "--head, or find its address by ray status"
         ) from None
 
 
@@ -108,7 +108,7 @@ def _first_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Ray says nothing unless it fails, and tells nobody of its use."""
+    """Silence Ray unless it fails, and disable its usage statistics."""
     logger = logging.getLogger("ray")
     level = logger.level
     environment = {key: os.environ.get(key) for key in _ENVIRONMENT}
@@ -126,10 +126,10 @@ def _quietly() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _heeding_signals_afterwards() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block, since half a start of Ray crashes; a second does not.
+def _deferring_signals() -> Iterator[None]:
+    """Defer Ctrl-C to the end of the block, since Ray crashes if its start is interrupted.
 
-    Ray answers SIGTERM by an exit of its own from now on: whoever heeds it hears of it as before.
+    A second Ctrl-C interrupts at once. Ray replaces the handler of SIGTERM; this restores it.
     """
     at_interrupt, at_term = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""A Ray cluster of two nodes on this machine: real raylets, each with one CPU."""
+"""A Ray cluster of two nodes with one CPU each, on this machine."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SOON_DEAD = {
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "4",
 }
-"""A node that does not answer is given up after seconds, not after half a minute."""
+"""Declare a node dead after seconds instead of half a minute."""
 
 
 class Node:
-    """What ``ray start`` starts: it ends with this process."""
+    """A node started by ``ray start``; it ends with this process."""
 
     def __init__(self, *arguments: str) -> None:
         self.process = subprocess.Popen(
@@ -41,15 +41,15 @@ class Node:
             env={**os.environ, **SOON_DEAD},
         )
         assert self.process.stdout is not None
-        told = []
+        output = []
         for line in self.process.stdout:
-            told.append(line)
+            output.append(line)
             if STARTED in line:
                 return
-        raise RuntimeError("".join(told))
+        raise RuntimeError("".join(output))
 
     def does(self, name: str) -> list[psutil.Process]:
-        """Its processes that do a task whose name begins so."""
+        """Its processes that run a task whose name starts with ``name``."""
         return [p for p in self.processes() if title(p).startswith(f"ray::{name}")]
 
     def processes(self) -> list[psutil.Process]:
@@ -58,7 +58,7 @@ class Node:
         return []
 
     def kill(self) -> None:
-        """As when the power fails."""
+        """Kill all its processes, as a power failure would."""
         for process in (*self.processes(), self.process):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -72,7 +72,7 @@ def title(process: psutil.Process) -> str:
 
 
 class TwoNodes:
-    """A head, to which whoever joins on this machine belongs, and a second node."""
+    """A head node, which processes on this machine join, and a second node."""
 
     def __init__(self, folder: Path) -> None:
         with socket.socket() as free:
@@ -88,13 +88,13 @@ class TwoNodes:
         return Node(f"--address={self.address}", "--node-ip-address=127.0.0.2")
 
     def replace_second(self) -> None:
-        """After it was killed."""
+        """Start another second node after the first was killed."""
         self.second = self._another()
 
 
 @contextlib.contextmanager
 def two_nodes() -> Iterator[TwoNodes]:
-    # A path of pytest's is too long for a socket.
+    # The paths of pytest's tmp_path are too long for a socket.
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as name:
         cluster = TwoNodes(Path(name))
         try:
@@ -105,7 +105,7 @@ def two_nodes() -> Iterator[TwoNodes]:
 
 
 def survivors(processes: list[psutil.Process], seconds: float = 300) -> list[str]:
-    """Which of the processes are alive after so many seconds."""
+    """The processes that are still alive after ``seconds``."""
     until = time.monotonic() + seconds
     while True:
         alive = [p for p in processes if p.is_running() and status(p) != psutil.STATUS_ZOMBIE]

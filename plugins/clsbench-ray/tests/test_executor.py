@@ -1,21 +1,20 @@
-"""The executor ``ray`` on a real cluster: two raylets on this machine, one of which may die."""
+"""The executor on a real cluster of two nodes on this machine, one of which may die."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import ray_cluster
+from clsbench_ray import Ray
 from ray_cluster import TwoNodes
 
 from clsbench import UsageError
 from clsbench.builtin.local_executor import Local
-from clsbench.builtin.ray_executor import Ray
 from clsbench.components.catalog import load_catalog
 from clsbench.components.resolve import make_component
 from clsbench.executors import Job, JobEnd, JobNote, JobProgress, Message, Scheduler
@@ -24,6 +23,7 @@ from clsbench.schema.options import RunOptions, plain_options
 from clsbench.schema.suite import SuiteRow, SuiteSpec
 from clsbench.suites.run import plan_suite, run_suite
 from clsbench.suites.run_locks import RunState
+from clsbench.testing import check_executor
 
 SPEC: dict[str, Any] = {
     "dataset": {"name": "synthetic-sms", "texts": 300},
@@ -49,21 +49,21 @@ SUITE = SuiteSpec(
         SuiteRow(label="2", title="two blocks", changes={"freezing": "last-blocks:n=2"}),
     ),
 )
-"""Long enough for a node to be killed in mid-row."""
+"""Long enough to kill a node during a run."""
 
 PLUGIN = """
 import os
 import clsbench
 
 class Deadly(clsbench.Head, frozen=True):
-    '''Notes that it is asked for, and ends its process, or the run alone.'''
+    '''Logs the call, and ends its process or fails the run.'''
 
     log: str
     kills: bool = True
 
     def build(self, hidden_size, num_classes):
         with open(self.log, "a") as file:
-            file.write("asked\\n")
+            file.write("built\\n")
         if self.kills:
             os._exit(1)
         raise RuntimeError("no head today")
@@ -74,8 +74,8 @@ def clsbench_register_heads():
 """
 
 
-class Noting(Scheduler):
-    """Grants all, and keeps what it hears."""
+class RecordingScheduler(Scheduler):
+    """Grants every job, and keeps the messages."""
 
     def __init__(self) -> None:
         self.ends: dict[str, JobEnd] = {}
@@ -103,17 +103,10 @@ def make_job(store: Path, key: str = "job", threads: int = 1, **changes: Any) ->
     return Job(key=key, spec=spec, options=plain_options(options), cpus=1, gpus=0)
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[TwoNodes]:
-    pytest.importorskip("ray", reason="pip install 'clsbench[ray]'")
-    with ray_cluster.two_nodes() as nodes:
-        yield nodes
-
-
 # --- without a cluster ----------------------------------------------------------------------------
 
 
-def test_without_ray_the_error_says_what_to_install(tmp_path: Path) -> None:
+def test_ray_cannot_be_imported_error_names_the_package(tmp_path: Path) -> None:
     code = """
 import sys
 sys.modules["ray"] = None  # as if it were not installed
@@ -122,17 +115,17 @@ sys.argv = ["clsbench", "suite", "gpt2-sms-spam-ablation", "--executor", "ray", 
 try:
     main()
 finally:
-    assert "torch" not in sys.modules, "nothing is planned before"
+    assert "torch" not in sys.modules, "the check comes before planning"
 """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60
     )
     assert done.returncode == 2, done.stderr
-    assert "pip install 'clsbench[ray]'" in " ".join(done.stderr.split())
+    assert "pip install 'ray>=2.52,<3'" in " ".join(done.stderr.split())
     assert not list(tmp_path.iterdir())
 
 
-def test_an_address_is_auto_or_host_and_port() -> None:
+def test_ray_address_accepts_auto_or_host_and_port() -> None:
     catalog = load_catalog()
     made = make_component("ray:address=10.0.0.7:6379,retries=0", "executors", catalog)
     assert made == Ray(address="10.0.0.7:6379", retries=0)
@@ -143,20 +136,22 @@ def test_an_address_is_auto_or_host_and_port() -> None:
             make_component({"name": "ray", "address": wrong}, "executors", catalog)
 
 
-@pytest.mark.slow
-def test_a_cluster_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="pip install 'clsbench[ray]'")
-    scheduler = Noting()
+def test_ray_cluster_does_not_answer_error_at_once(tmp_path: Path) -> None:
+    scheduler = RecordingScheduler()
     with pytest.raises(UsageError, match=r"no Ray cluster answers at 127\.0\.0\.1:1: "):
         Ray(address="127.0.0.1:1").execute([make_job(tmp_path)], None, scheduler)
     assert scheduler.ends["job"].status == "interrupted"
+
+
+def test_ray_passes_the_conformance_kit() -> None:
+    check_executor(Ray())
 
 
 # --- on two nodes ---------------------------------------------------------------------------------
 
 
 class KillsSecond:
-    """A watcher that kills the second node once the run that it does is in training."""
+    """An observer that kills the second node once a run on it is in training."""
 
     def __init__(self, cluster: TwoNodes) -> None:
         self.statuses: list[str] = []
@@ -186,19 +181,18 @@ def losses(history: Any) -> Any:
     return tree
 
 
-@pytest.mark.slow
-def test_a_run_whose_node_dies_is_done_on_the_other(cluster: TwoNodes, tmp_path: Path) -> None:
-    """The suite ends as if nothing had happened, with what ``local`` gives to the last bit."""
+def test_ray_node_dies_run_repeats_on_the_other_node(cluster: TwoNodes, tmp_path: Path) -> None:
+    """The results equal those of ``local`` bit by bit."""
     catalog = load_catalog()
     options = RunOptions(out=tmp_path / "ray", device="cpu", threads=1, offline=True)
     plan = plan_suite(SUITE, SUITE.rows, {}, 1, options, catalog)
-    watcher = KillsSecond(cluster)
-    results = run_suite(plan, Ray(address=cluster.address), options, None, watcher)
-    assert watcher.killed
-    assert watcher.statuses == ["running", "running", "finished", "finished"], "two side by side"
-    assert len(watcher.notes) == 1
-    assert "it is begun again (1 of 3)" in watcher.notes[0]
-    assert 0 in watcher.steps_after, "progress comes from the other node too"
+    observer = KillsSecond(cluster)
+    results = run_suite(plan, Ray(address=cluster.address), options, None, observer)
+    assert observer.killed
+    assert observer.statuses == ["running", "running", "finished", "finished"], "two side by side"
+    assert len(observer.notes) == 1
+    assert "it runs again (retry 1 of 3)" in observer.notes[0]
+    assert 0 in observer.steps_after, "the other node reports progress too"
     assert not any(row.errors or row.waiting for row in results.rows)
 
     here = msgspec.structs.replace(options, out=tmp_path / "local")
@@ -220,11 +214,10 @@ def test_a_run_whose_node_dies_is_done_on_the_other(cluster: TwoNodes, tmp_path:
     cluster.replace_second()
 
 
-@pytest.mark.slow
-def test_what_kills_its_process_is_given_up_and_what_fails_is_not_repeated(
+def test_ray_job_kills_its_worker_repeats_and_job_that_fails_does_not(
     cluster: TwoNodes, tmp_path: Path
 ) -> None:
-    """The plugin is a file that is shipped: the nodes need not have it."""
+    """The plugin is a file that is sent with the job."""
     plugin = tmp_path / "deadly.py"
     plugin.write_text(PLUGIN)
     logs = {key: tmp_path / key for key in ("kills", "fails")}
@@ -237,55 +230,49 @@ def test_what_kills_its_process_is_given_up_and_what_fails_is_not_repeated(
         )
         for key, log in logs.items()
     ]
-    scheduler = Noting()
+    scheduler = RecordingScheduler()
     Ray(address=cluster.address, retries=1).execute(jobs, 1, scheduler)
     assert scheduler.ends["kills"].status == "failed"
     assert "its worker died" in str(scheduler.ends["kills"].error)
     assert "2 times" in str(scheduler.ends["kills"].error)
-    assert logs["kills"].read_text() == "asked\n" * 2
-    assert [note for note in scheduler.notes if "begun again (1 of 1)" in note]
+    assert logs["kills"].read_text() == "built\n" * 2
+    assert [note for note in scheduler.notes if "runs again (retry 1 of 1)" in note]
     assert scheduler.ends["fails"].status == "failed"
     assert "no head today" in str(scheduler.ends["fails"].error)
-    assert logs["fails"].read_text() == "asked\n"
+    assert logs["fails"].read_text() == "built\n"
     assert scan(tmp_path / "runs").runs == ()
 
 
-@pytest.mark.slow
-def test_a_run_has_the_threads_that_its_options_name(cluster: TwoNodes, tmp_path: Path) -> None:
-    """Whatever Ray sets OMP_NUM_THREADS to: that is the number of its CPUs."""
+def test_ray_job_uses_the_threads_of_its_options(cluster: TwoNodes, tmp_path: Path) -> None:
+    """Ray sets OMP_NUM_THREADS to the number of CPUs; the options take precedence."""
     job = make_job(tmp_path / "runs", threads=2, freezing={"name": "head-only"})
-    scheduler = Noting()
+    scheduler = RecordingScheduler()
     Ray(address=cluster.address).execute([job], None, scheduler)
     run = scheduler.ends["job"].run
     assert run is not None
     assert read_record(tmp_path / "runs" / run).environment.threads == 2
 
 
-@pytest.mark.slow
-def test_a_run_that_no_node_can_hold_waits_and_says_so(cluster: TwoNodes, tmp_path: Path) -> None:
-    class Impatient(Noting):
+def test_ray_job_larger_than_every_node_waits(cluster: TwoNodes, tmp_path: Path) -> None:
+    class InterruptingAtOnce(RecordingScheduler):
         def report(self, job: Job, message: Message) -> None:
             super().report(job, message)
             raise KeyboardInterrupt
 
     job = msgspec.structs.replace(make_job(tmp_path / "runs"), cpus=3)
-    scheduler = Impatient()
+    scheduler = InterruptingAtOnce()
     with pytest.raises(KeyboardInterrupt):
         Ray(address=cluster.address).execute([job], None, scheduler)
     assert scheduler.notes == [
-        "no node of the Ray cluster has the 3 CPUs it needs; the largest has 1 CPUs; "
-        "waiting for one that has"
+        "no node of the Ray cluster has 3 CPUs; the largest has 1 CPUs; waiting for a larger node"
     ]
     assert scheduler.ends["job"].status == "interrupted"
 
 
-@pytest.mark.slow
-def test_an_interrupted_run_is_stored_with_what_it_has_learned(
-    cluster: TwoNodes, tmp_path: Path
-) -> None:
-    class Stops(Noting):
+def test_ray_interrupted_stores_partial_results(cluster: TwoNodes, tmp_path: Path) -> None:
+    class InterruptingInTraining(RecordingScheduler):
         def report(self, job: Job, message: Message) -> None:
-            # Beyond the first evaluation: before it there is nothing to be stored.
+            # After the first evaluation: before it there is nothing to store.
             training = isinstance(message, JobProgress) and message.phase == "training"
             if training and message.done > 4:
                 raise KeyboardInterrupt
@@ -294,7 +281,7 @@ def test_an_interrupted_run_is_stored_with_what_it_has_learned(
         make_job(tmp_path / "runs", key, train={"epochs": 200, "eval_every": 4})
         for key in ("a", "b", "c")
     ]
-    scheduler = Stops()
+    scheduler = InterruptingInTraining()
     with pytest.raises(KeyboardInterrupt):
         Ray(address=cluster.address).execute(jobs, 2, scheduler)
     assert {key: end.status for key, end in scheduler.ends.items()} == dict.fromkeys(
@@ -309,12 +296,11 @@ def test_an_interrupted_run_is_stored_with_what_it_has_learned(
     )
 
 
-@pytest.mark.slow
-def test_a_job_has_its_gpu_in_a_cluster_that_the_caller_has_joined(tmp_path: Path) -> None:
-    """The GPU is one that Ray only believes in; the caller's cluster is used, and left."""
-    ray = pytest.importorskip("ray", reason="pip install 'clsbench[ray]'")
+def test_ray_job_with_gpu_reserves_it_in_the_callers_cluster(tmp_path: Path) -> None:
+    """The GPU is only declared to Ray. The caller's cluster is used, and stays up."""
+    import ray
 
-    class Looking(Noting):
+    class GpuWatching(RecordingScheduler):
         free: float | None = None
 
         def report(self, job: Job, message: Message) -> None:
@@ -326,13 +312,13 @@ def test_a_job_has_its_gpu_in_a_cluster_that_the_caller_has_joined(tmp_path: Pat
     job = msgspec.structs.replace(job, gpus=1)
     ray.init("local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
     try:
-        scheduler = Looking()
+        scheduler = GpuWatching()
         Ray().execute([job], None, scheduler)
         assert scheduler.ends["job"].status == "finished"
         assert scheduler.free == 0
         assert ray.is_initialized()
-        scheduler = Looking()
-        with pytest.raises(UsageError, match="no node of the Ray cluster has the 1 CPUs and 2 GPU"):
+        scheduler = GpuWatching()
+        with pytest.raises(UsageError, match="no node of the Ray cluster has 1 CPUs and 2 GPU"):
             Ray().execute([msgspec.structs.replace(job, gpus=2)], None, scheduler)
         assert scheduler.ends["job"].status == "interrupted"
     finally:
