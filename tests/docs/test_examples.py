@@ -1,0 +1,151 @@
+"""The complete examples of the documentation: each loads as a plugin and passes the kit or runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import clsbench
+from clsbench import testing
+from clsbench.components.axes import AXES, Component
+from clsbench.components.catalog import Entry, load_catalog
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGES = sorted((REPOSITORY / "docs").rglob("*.md"))
+CHECKS: dict[str, Callable[..., None]] = {
+    "datasets": testing.check_dataset,
+    "backbones": testing.check_backbone,
+    "poolings": testing.check_pooling,
+    "heads": testing.check_head,
+    "freezing_strategies": testing.check_freezing_strategy,
+    "adapters": testing.check_adapter,
+    "baselines": testing.check_baseline,
+}
+OPTIONS: dict[str, dict[str, Any]] = {"folders": {"path": "reviews"}}
+"""Options that an example needs, by the name of its component."""
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def plugins() -> dict[str, str]:
+    """The complete examples by file name: the blocks that begin with ``# name.py: …``."""
+    found = {}
+    for page in PAGES:
+        for block in blocks(page, "python"):
+            if named := re.match(r"# (\w+\.py): ", block):
+                found[named[1]] = block
+    return found
+
+
+def commands() -> list[str]:
+    """The commands behind a prompt that are dry runs or show something of the plugins."""
+    lines = [
+        line for page in PAGES for block in blocks(page, "console") for line in block.split("\n")
+    ]
+    return [
+        line.removeprefix("$ ") for line in lines if line.startswith("$ ") and "--plugin" in line
+    ]
+
+
+PLUGINS = plugins()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all examples and the texts that they read."""
+    path = tmp_path_factory.mktemp("examples")
+    for name, source in PLUGINS.items():
+        (path / name).write_text(source, encoding="utf-8")
+    for label, texts in {"bad": ["dull", "too long"], "good": ["a joy", "fresh"]}.items():
+        (path / "reviews" / label).mkdir(parents=True)
+        for number in range(20):
+            text = f"{texts[number % 2]} {number}"
+            (path / "reviews" / label / f"{number}.txt").write_text(text, encoding="utf-8")
+    return path
+
+
+def registered(plugin: Path) -> list[Entry]:
+    """What the plugin brings into the catalog."""
+    own = load_catalog([str(plugin)]).entries
+    built_in = load_catalog().entries
+    return [
+        entry
+        for axis, entries in own.items()
+        for name, entry in entries.items()
+        if name not in built_in[axis]
+    ]
+
+
+def test_every_axis_has_a_complete_example() -> None:
+    hooks = {hook for source in PLUGINS.values() for hook in re.findall(r"def (\w+)", source)}
+    assert {axis.hook for axis in AXES} <= hooks
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_complete_example_loads_and_keeps_the_promises_of_its_axis(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    entries = registered(folder / name)
+    for entry in entries:
+        if isinstance(entry.component, type) and entry.axis in CHECKS:
+            component = entry.component(**OPTIONS.get(entry.name, {}))
+            assert isinstance(component, Component)
+            CHECKS[entry.axis](component)
+    assert entries or "clsbench_run_finished" in PLUGINS[name]
+
+
+DRIVER = """
+import shlex, sys
+from clsbench.cli.main import app
+
+for command in sys.argv[1:]:
+    print("+", command, flush=True)
+    app.main(shlex.split(command)[1:], prog_name="clsbench", standalone_mode=False)
+"""
+
+
+@pytest.mark.slow
+def test_commands_with_plugins_run_one_after_another(folder: Path) -> None:
+    found = commands()
+    assert {shlex.split(command)[0] for command in found} == {"clsbench"}
+    done = run_python(folder, "-c", DRIVER, *found)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (folder / "epochs.jsonl").read_text().count("\n") == 2
+
+
+def run_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=550,
+    )
+
+
+@pytest.mark.slow
+def test_executor_example_runs_jobs_as_the_kit_expects(folder: Path) -> None:
+    code = "import clsbench.testing, pool\nif __name__ == '__main__':\n"
+    code += "    clsbench.testing.check_executor(pool.Pool())\n"
+    (folder / "check_pool.py").write_text(code, encoding="utf-8")
+    done = run_python(folder, "check_pool.py")
+    assert done.returncode == 0, done.stderr
+
+
+def test_python_api_of_the_examples_is_public() -> None:
+    used = {name for source in PLUGINS.values() for name in re.findall(r"clsbench\.(\w+)", source)}
+    assert used - {"executors"} <= set(dir(clsbench))
