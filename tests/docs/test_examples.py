@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from documented_commands import blocks, commands, parse, shell_commands
 
 import clsbench
 from clsbench import testing
@@ -33,12 +33,6 @@ OPTIONS: dict[str, dict[str, Any]] = {"folders": {"path": "reviews"}}
 """Options that an example needs, by the name of its component."""
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of one language."""
-    text = page.read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
-
-
 def plugins() -> dict[str, str]:
     """The complete examples by file name: the blocks that begin with ``# name.py: …``."""
     found = {}
@@ -47,16 +41,6 @@ def plugins() -> dict[str, str]:
             if named := re.match(r"# (\w+\.py): ", block):
                 found[named[1]] = block
     return found
-
-
-def commands() -> list[str]:
-    """The commands behind a prompt that are dry runs or show something of the plugins."""
-    lines = [
-        line for page in PAGES for block in blocks(page, "console") for line in block.split("\n")
-    ]
-    return [
-        line.removeprefix("$ ") for line in lines if line.startswith("$ ") and "--plugin" in line
-    ]
 
 
 PLUGINS = plugins()
@@ -73,6 +57,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(20):
             text = f"{texts[number % 2]} {number}"
             (path / "reviews" / label / f"{number}.txt").write_text(text, encoding="utf-8")
+    rows = [f'"a text, number {number}",{"good" if number % 2 else "bad"}' for number in range(40)]
+    (path / "reviews.csv").write_text("\n".join(["body,stars", *rows]), encoding="utf-8")
     return path
 
 
@@ -107,6 +93,21 @@ def test_complete_example_loads_and_keeps_the_promises_of_its_axis(
     assert entries or "clsbench_run_finished" in PLUGINS[name]
 
 
+def test_commands_are_understood(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    for page in PAGES:
+        for command in [*commands(page), *shell_commands(page)]:
+            parse(command)
+
+
+def test_links_and_pictures_are_there() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+            if "://" not in target and "reference/" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
 DRIVER = """
 import shlex, sys
 from clsbench.cli.main import app
@@ -118,19 +119,41 @@ for command in sys.argv[1:]:
 
 
 @pytest.mark.slow
-def test_commands_with_plugins_run_one_after_another(folder: Path) -> None:
-    found = commands()
-    assert {shlex.split(command)[0] for command in found} == {"clsbench"}
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if p.parent.name != "plugins"], ids=lambda p: p.stem
+)
+def test_commands_of_a_page_run_in_order(page: Path, folder: Path) -> None:
+    found = commands(page)
+    done = run_python(folder, "-c", DRIVER, *found)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if any(command.startswith("clsbench predict") for command in found):
+        predicted = re.findall(r"^(\w+) +0\.", done.stdout, flags=re.MULTILINE)
+        assert predicted == ["spam", "ham"]
+
+
+@pytest.mark.slow
+def test_commands_with_plugins_run(folder: Path) -> None:
+    found = [command for page in PAGES for command in commands(page) if "--plugin" in command]
     done = run_python(folder, "-c", DRIVER, *found)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (folder / "epochs.jsonl").read_text().count("\n") == 2
+
+
+@pytest.mark.slow
+def test_pieces_of_python_run(folder: Path) -> None:
+    for page in PAGES:
+        for block in blocks(page, "python"):
+            if block not in PLUGINS.values():
+                done = run_python(folder, "-c", block)
+                assert done.returncode == 0, f"{block}\n{done.stderr}"
 
 
 def run_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # Their times are not read: do not wait for a quiet machine.
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CLSBENCH_LOAD_LIMIT": "1000"},
         capture_output=True,
         encoding="utf-8",
         timeout=550,
