@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 
 def count_flops(call: Callable[[], object]) -> int:
@@ -18,10 +21,47 @@ def count_flops(call: Callable[[], object]) -> int:
     Source: ``torch.utils.flop_counter``, which leaves out attention on CPUs, and does not look
     whether it is causal.
     """
-    counter = FlopCounterMode(display=False, custom_mapping=_ATTENTION)
-    with counter:
+    with OperationCounter() as counter:
         call()
-    return int(counter.get_total_flops())
+    return int(sum(flops for flops, _ in counter.operations))
+
+
+class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the operations in its block as (FLOPs, bytes moved); a view does neither."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations: list[tuple[float, float]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func.is_view:
+            return result
+        flops = 0.0
+        if attention := _ATTENTION.get(func.overloadpacket):
+            shapes = tree_map(lambda v: v.shape if isinstance(v, Tensor) else v, args)
+            flops = float(attention(*shapes, **(kwargs or {})))
+        elif formula := flop_registry.get(func.overloadpacket):
+            flops = float(formula(*args, **(kwargs or {}), out_val=result))
+        written = _bytes(result)
+        # A look-up reads as much as it gives, not the whole table.
+        read = written if func.overloadpacket in _LOOK_UPS else _bytes((args, kwargs))
+        self.operations.append((flops, read + written))
+        return result
+
+
+_LOOK_UPS = (
+    torch.ops.aten.embedding,
+    torch.ops.aten.index_select,
+    torch.ops.aten.index,
+    torch.ops.aten.gather,
+)
+
+
+def _bytes(values: Any) -> float:
+    return float(sum(v.nbytes for v in tree_leaves(values) if isinstance(v, Tensor)))
 
 
 def _causal_halved(operation: Any, backward: bool) -> Callable[..., int]:

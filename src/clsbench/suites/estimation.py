@@ -7,17 +7,16 @@ leaves; each takes the longer of its arithmetic and its memory traffic, and some
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
+from clsbench.bench.flops import OperationCounter
+from clsbench.bench.machine_peak import LimitsMeter, shortest
+from clsbench.bench.stopwatch import stopwatch
 from clsbench.components.resolve import Experiment
 from clsbench.experiment.planning import Planned, outline_experiment
 from clsbench.experiment.preparation import PreparedData
@@ -32,7 +31,6 @@ from clsbench.training.schedule import TrainBatch, beforehand, book_schedule
 _CALIBRATION_SECONDS = 0.4
 _SIDE = 1024
 _COPIED_BYTES = 2**26
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
 
 
 class Speed(NamedTuple):
@@ -65,12 +63,9 @@ def measure_speed(device: torch.device, precision: str) -> Speed:
 
     Other processes that are at work meanwhile make it slower, as they would the run.
     """
-    dtype = _DTYPES[precision]
-    left, right = (torch.rand(_SIDE, _SIDE, device=device).to(dtype) for _ in range(2))
-    source = torch.ones(_COPIED_BYTES, dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    product = _median_seconds(lambda: torch.mm(left, right), device)
-    copying = _median_seconds(lambda: target.copy_(source), device)
+    meter = LimitsMeter(device, precision, _SIDE, _COPIED_BYTES, _CALIBRATION_SECONDS)
+    meter.measure()
+    peak = meter.best()
     layers = [layer for _ in range(8) for layer in (nn.Linear(8, 8), nn.LayerNorm(8), nn.GELU())]
     network = nn.Sequential(*layers).to(device)
     rows = torch.zeros(2, 8, device=device)
@@ -78,28 +73,14 @@ def measure_speed(device: torch.device, precision: str) -> Speed:
     def step() -> None:
         network(rows).sum().backward()
 
-    with _Counter() as counter:
+    with OperationCounter() as counter:
         step()
     return Speed(
-        flops_per_second=2 * _SIDE**3 / product,
-        bytes_per_second=2 * _COPIED_BYTES / copying,
-        seconds_per_operation=_median_seconds(step, device) / len(counter.operations),
+        flops_per_second=peak.flops_per_second,
+        bytes_per_second=peak.bytes_per_second,
+        seconds_per_operation=shortest(step, _CALIBRATION_SECONDS, stopwatch(device))
+        / len(counter.operations),
     )
-
-
-def _median_seconds(call: Callable[[], object], device: torch.device) -> float:
-    def timed() -> float:
-        started = time.perf_counter()
-        call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - started
-
-    timed()
-    seconds: list[float] = []
-    while sum(seconds) < _CALIBRATION_SECONDS or len(seconds) < 3:
-        seconds.append(timed())
-    return sorted(seconds)[len(seconds) // 2]
 
 
 # --- the run --------------------------------------------------------------------------------------
@@ -223,41 +204,7 @@ class _Passes:
         if key not in self._known:
             for parameter in self._outline.parameters():
                 parameter.grad = None
-            with _Counter() as counter:
+            with OperationCounter() as counter:
                 call()
             self._known[key] = Work(tuple(counter.operations))
         return self._known[key]
-
-
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts what operations compute and move; a view does neither."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.operations: list[tuple[float, float]] = []
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func.is_view:
-            return result
-        formula = flop_registry.get(func.overloadpacket)
-        flops = float(formula(*args, **(kwargs or {}), out_val=result)) if formula else 0.0
-        written = _bytes(result)
-        # A look-up reads as much as it gives, not the whole table.
-        read = written if func.overloadpacket in _LOOK_UPS else _bytes((args, kwargs))
-        self.operations.append((flops, read + written))
-        return result
-
-
-_LOOK_UPS = (
-    torch.ops.aten.embedding,
-    torch.ops.aten.index_select,
-    torch.ops.aten.index,
-    torch.ops.aten.gather,
-)
-
-
-def _bytes(values: Any) -> float:
-    return float(sum(v.nbytes for v in tree_leaves(values) if isinstance(v, Tensor)))
