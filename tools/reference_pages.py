@@ -16,12 +16,14 @@ import msgspec
 import rich_click as click
 
 import clsbench
-from clsbench import testing
+from clsbench import executors, testing
+from clsbench.analysis.figures import METRICS
 from clsbench.cli.fields import Field, fields_of, value_text
 from clsbench.cli.main import COMMANDS, app, load_command
 from clsbench.components.axes import AXES, Axis
 from clsbench.components.catalog import Entry, load_catalog
 from clsbench.components.hookspecs import LifecycleHooks, RegistrationHooks
+from clsbench.schema import job
 from clsbench.schema.experiment import (
     ExperimentSpec,
     Method,
@@ -32,6 +34,7 @@ from clsbench.schema.experiment import (
 from clsbench.schema.options import RunOptions
 from clsbench.schema.record import RunRecord
 from clsbench.schema.suite import SuiteSpec
+from clsbench.suites import worker
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -65,7 +68,9 @@ def pages() -> dict[str, list[str]]:
         "hooks": list(_hooks()),
         "commands": list(_commands()),
         "record": list(_record()),
+        "metrics": list(_metrics()),
         "api": list(_api()),
+        "executors": list(_executors()),
         "testing": list(_testing()),
     }
 
@@ -196,6 +201,21 @@ def _record() -> Iterator[str]:
         waiting += [each for structs in inner.values() for each in structs]
 
 
+def _metrics() -> Iterator[str]:
+    yield "# Metrics"
+    yield ""
+    yield (
+        "Measured on every text of each split. Tables and CSV put the split before the name: "
+        "`test_accuracy`. [How to read intervals and verdicts](../intervals.md) explains intervals "
+        "and tests."
+    )
+    yield ""
+    yield from _table(
+        ("name", "meaning", "unit", "better"),
+        ((f"`{m.name}`", _cell(m.meaning), m.unit, m.better) for m in METRICS),
+    )
+
+
 def _flat(struct: type[msgspec.Struct], prefix: str = "") -> Iterator[Field]:
     """The fields, those of nested structs with a dotted name instead of the struct itself."""
     for field in fields_of(struct):
@@ -304,6 +324,15 @@ def _testing() -> Iterator[str]:
     )
     homes = ((name, getattr(testing, name).__module__) for name in testing.__all__)
     yield from _documented(homes)
+
+
+def _executors() -> Iterator[str]:
+    yield "# For executors"
+    yield ""
+    yield "The public names of `clsbench.executors`, for authors of an executor."
+    yield from _documented(
+        (name, (job if hasattr(job, name) else worker).__name__) for name in executors.__all__
+    )
 
 
 def _documented(homes: Iterable[tuple[str, str]]) -> Iterator[str]:

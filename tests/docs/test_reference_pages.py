@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 import clsbench
-from clsbench import testing
+from clsbench import executors, testing
+from clsbench.analysis.figures import METRICS
 from clsbench.cli.main import COMMANDS
 from clsbench.components.axes import AXES
 from clsbench.components.catalog import load_catalog
@@ -73,8 +74,13 @@ def test_record_page_has_every_key_of_the_record(pages: dict[str, str]) -> None:
     assert not missing([*keys, "`accuracy`", "`run_key`"], pages["record"])
 
 
+def test_metrics_page_has_every_metric(pages: dict[str, str]) -> None:
+    assert not missing([f"`{metric.name}`" for metric in METRICS], pages["metrics"])
+
+
 def test_api_pages_have_every_public_name(pages: dict[str, str]) -> None:
     assert not missing(
         [f".{name}\n" for name in dir(clsbench) if name[0] != "_"], pages["api"] + "\n"
     )
     assert not missing([f".{name}\n" for name in testing.__all__], pages["testing"] + "\n")
+    assert not missing([f".{name}\n" for name in executors.__all__], pages["executors"] + "\n")
