@@ -16,7 +16,7 @@ from clsbench.analysis.run_rows import rows_of_runs
 from clsbench.analysis.shared_texts import sharing_texts
 from clsbench.analysis.standing import baselines, smallest_shown, standing, trained
 from clsbench.analysis.suite_figures import suite_figures
-from clsbench.analysis.suite_table import COLUMNS, suite_table
+from clsbench.analysis.suite_table import COLUMNS, VALUES, brief_table, suite_table
 from clsbench.errors import UsageError
 from clsbench.report.page.answer import answer
 from clsbench.results.store import StoredRun, read_record, scan, write_record
@@ -27,6 +27,8 @@ from clsbench.results.suite_results import (
     write_suite_results,
 )
 from clsbench.schema.record import FastPath, KeptActivations
+
+NAMES = [value.name for value in VALUES]
 
 KEPT = KeptActivations(
     texts=10, distinct=10, computed=4, found=6, recomputed=0, memory_bytes=1, disk_bytes=0
@@ -40,7 +42,7 @@ def test_rows_and_baselines_in_one_table(tmp_path: Path) -> None:
         Row(title="three", accuracy=0.9, seeds=(1, 2, 3)),
     ]
     table = suite_table(make_figures(tmp_path, rows))
-    assert tuple(table.columns) == COLUMNS
+    assert list(table.columns) == NAMES
     assert list(table["title"]) == [
         *("one", "two", "three", "baseline majority", "baseline tfidf-logreg:ngrams=1,c=1.0"),
     ]
@@ -57,6 +59,30 @@ def test_rows_and_baselines_in_one_table(tmp_path: Path) -> None:
     assert tfidf["prefix_and_training_seconds"] == pytest.approx(0.4)
     assert np.isnan(tfidf["validation_accuracy"])
     assert one["prefix_and_training_seconds"] == 10
+
+
+def test_columns_have_names_and_headers_of_their_own() -> None:
+    for values in (NAMES, [column.header for column in COLUMNS if column.header]):
+        assert len(set(values)) == len(values)
+    orders = [column.drop for column in COLUMNS if column.drop]
+    assert len(set(orders)) == len(orders)
+
+
+def test_scores_of_a_row_are_means_over_its_seeds_compared_or_not(tmp_path: Path) -> None:
+    figures = make_figures(tmp_path, [Row(seeds=(1, 2), less_by_seed=0.1), Row()])
+    row = figures.rows[0]
+    scores = [run.record.metrics.test.macro_f1 for run in row.runs if run.record.metrics]
+    assert row.scores["macro_f1"] == pytest.approx(sum(scores) / 2)
+    assert row._replace(contender=None).scores["macro_f1"] == row.scores["macro_f1"]
+    assert suite_table(figures)["test_macro_f1"][0] == row.scores["macro_f1"]
+    alone = suite_figures(figures.results, tmp_path / "nowhere")
+    assert suite_table(alone)["test_macro_f1"].isna().all()
+
+
+def test_brief_table_leaves_out_what_says_nothing(tmp_path: Path) -> None:
+    table = brief_table(make_figures(tmp_path, [Row(title="a"), Row(title="b", accuracy=0.9)]))
+    assert {"row", "title", "test_accuracy", "rank_best", "brier"} <= set(table.columns)
+    assert not {"state", "seeds", "stand_ins", "baseline", "prefix_found"} & set(table.columns)
 
 
 def test_what_a_row_costs_is_told_by_the_runs_that_did_all_of_it(tmp_path: Path) -> None:
@@ -123,7 +149,7 @@ def test_a_sweep_of_one_row_many_seeds_outvotes_nobody(tmp_path: Path) -> None:
 
 
 def test_an_empty_suite_has_all_columns(tmp_path: Path) -> None:
-    assert tuple(suite_table(make_figures(tmp_path, [])).columns) == COLUMNS
+    assert list(suite_table(make_figures(tmp_path, [])).columns) == NAMES
 
 
 def test_standings_have_two_sides(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from clsbench.analysis.calibration import Calibration, calibration
+from clsbench.analysis.figures import WITHOUT_LEAKED, mean_scores
 from clsbench.analysis.paired import (
     Correct,
     Difference,
@@ -32,7 +33,10 @@ from clsbench.errors import UsageError
 from clsbench.results.predictions import Answers, read_answers
 from clsbench.results.run_names import names_of
 from clsbench.results.store import StoredRun
-from clsbench.schema.record import BaselineResult, SplitMetrics
+from clsbench.schema.record import BaselineResult
+
+BASELINE = "baseline "
+"""The prefix of a baseline's name as a contender; its component follows."""
 
 
 class Contender(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +49,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     ``stand_ins`` names what took the place of missing assets. ``title`` and ``baseline_seconds``,
     the mean time of fitting and predicting, are set for baselines only. ``timed_on`` names the
     devices of the runs, with the threads of a CPU: times measured elsewhere are not comparable.
+    ``scores`` are the test split's other metrics by name, means over the seeds.
     """
 
     name: str
@@ -64,6 +69,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     title: str = ""
     baseline_seconds: float | None = None
     timed_on: tuple[str, ...] = ()
+    scores: dict[str, float] = {}
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,7 +228,7 @@ def _baselines(answers: Sequence[tuple[StoredRun, Answers]]) -> list[_Side]:
         one, *others = called.values()
         if all(np.array_equal(one, other) for other in others):
             called = {None: one}
-        sides.append(_Side(f"baseline {name}", tuple(r for r, _ in by_seed.values()), {}, called))
+        sides.append(_Side(f"{BASELINE}{name}", tuple(r for r, _ in by_seed.values()), {}, called))
     return sides
 
 
@@ -273,15 +279,21 @@ def _contender(
     record = side.runs[0].record
     trained = bool(calibrations)
     results = [] if trained else _baseline_results(side)
+    tests = [m.test for m in (*(r.record.metrics for r in side.runs if trained),
+                              *(each.metrics for each in results)) if m is not None]  # fmt: skip
+    ece = _mean([each.ece for each in calibrations])
+    brier = _mean([each.brier for each in calibrations])
+    # Older records lack the calibration, which the stored predictions give.
+    known = {name: value for name, value in (("ece", ece), ("brier", brier)) if value is not None}
     return Contender(
         name=side.name,
         runs=tuple(run.path.name for run in side.runs) if trained else (),
         seeds=tuple(seed for seed in side.called if seed is not None),
         accuracy=fmean(accuracies),
         interval=accuracy_interval(accuracies, texts),
-        accuracy_without_leaked=_without_leaked(side),
-        calibration_error=_mean([each.ece for each in calibrations]),
-        brier=_mean([each.brier for each in calibrations]),
+        accuracy_without_leaked=_mean([WITHOUT_LEAKED.read(each) for each in tests]),
+        calibration_error=ece,
+        brier=brier,
         calibration=calibrations[0] if trained else None,
         trainable_parameters=record.parameters.trainable if trained and record.parameters else None,
         prefix_and_training_seconds=cost.seconds if trained else None,
@@ -291,6 +303,7 @@ def _contender(
         timed_on=tuple(dict.fromkeys(map(_timed_on, side.runs))) if trained else (),
         title=next((each.title for each in results), ""),
         baseline_seconds=_mean([each.seconds for each in results]),
+        scores=mean_scores(tests) | known,
     )
 
 
@@ -331,18 +344,8 @@ def found_prefix(run: StoredRun) -> bool:
     return kept is not None and kept.found + kept.continued > 0
 
 
-def _without_leaked(side: _Side) -> float | None:
-    figures: list[SplitMetrics | None] = []
-    for run in side.runs:
-        if side.answers:
-            figures.append(run.record.metrics.test if run.record.metrics else None)
-    if not side.answers:
-        figures += [each.metrics.test for each in _baseline_results(side)]
-    return _mean([f.without_leaked.accuracy if f and f.without_leaked else None for f in figures])
-
-
 def _baseline_results(side: _Side) -> list[BaselineResult]:
-    name = side.name.removeprefix("baseline ")
+    name = side.name.removeprefix(BASELINE)
     return [b for run in side.runs for b in run.record.baselines if b.component == name]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -75,18 +75,23 @@ def results_table(runs: Iterable[StoredRun]) -> pd.DataFrame:
         *_phase_columns(runs),
         *_CIRCUMSTANCES,
     ]
-    return pd.DataFrame({column.name: _series(column, runs) for column in columns})
+    return pd.DataFrame(
+        {
+            column.name: typed_series(column.kind, [column.value(run) for run in runs])
+            for column in columns
+        }
+    )
 
 
-def _series(column: _Column, runs: list[StoredRun]) -> pd.Series[Any]:
-    values = [column.value(run) for run in runs]
-    if column.kind == "text":
+def typed_series(kind: Kind, values: Sequence[Any]) -> pd.Series[Any]:
+    """A column of a table; ``None`` is missing."""
+    if kind == "text":
         values = ["" if value is None else str(value) for value in values]
-    elif column.kind == "number":
+    elif kind == "number":
         values = [float("nan") if value is None else float(value) for value in values]
-    elif column.kind == "flag":
+    elif kind == "flag":
         values = [bool(value) for value in values]
-    return pd.Series(values, dtype=_DTYPES[column.kind])
+    return pd.Series(values, dtype=_DTYPES[kind])
 
 
 # --- where each value stands in a record ----------------------------------------------------------

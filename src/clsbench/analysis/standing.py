@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clsbench.analysis.comparison import Contender, Pair, RunComparison
+from clsbench.analysis.comparison import BASELINE, Contender, Pair, RunComparison
 
 
 def standing(comparison: RunComparison, name: str, against: str) -> Pair | None:
@@ -41,3 +41,15 @@ def smallest_shown(comparison: RunComparison) -> float | None:
         if pair.found is not None and pair.verdict in ("better", "worse")
     ]
     return min(shown, default=None)
+
+
+def baseline_title(comparison: RunComparison, baseline: Contender) -> str:
+    """A baseline's title, with its options if another baseline has the same title."""
+    title = _title(baseline)
+    same = [each for each in baselines(comparison) if _title(each) == title]
+    return title if len(same) == 1 else f"{title} ({baseline.name.removeprefix(BASELINE)})"
+
+
+def _title(baseline: Contender) -> str:
+    """Its own, else its name without options."""
+    return baseline.title or baseline.name.removeprefix(BASELINE).partition(":")[0]

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from clsbench.analysis.comparison import (
+    BASELINE,
     Contender,
+    Cost,
     Pair,
     RunComparison,
     compare_runs,
     training_cost,
 )
-from clsbench.analysis.figures import ACCURACY
+from clsbench.analysis.figures import ACCURACY, WITHOUT_LEAKED, mean_scores
 from clsbench.analysis.seeds import SPLITS, Spread, accuracy_interval, spread
 from clsbench.analysis.shared_texts import sharing_texts
+from clsbench.analysis.standing import baseline_title, standing, trained
 from clsbench.errors import UsageError
 from clsbench.results.predictions import read_answers
 from clsbench.results.store import StoredRun, read_record
@@ -28,25 +33,87 @@ _MUCH_MEMORY = 2 * 10**9
 
 
 class RowFigures(NamedTuple):
-    """A row and its finished runs that could be read.
+    """A row of a suite with its finished runs that could be read, or a baseline beside them.
 
-    ``accuracy`` by split over the seeds; ``interval`` of the test accuracy as
-    :func:`~clsbench.analysis.seeds.accuracy_interval` gives it. ``against_first`` compares it with
-    the first row that is in the comparison. Everything but the row itself is empty where there is
-    no run.
+    ``row`` of a baseline holds its name only; ``title`` is what people read. ``accuracy`` by split
+    over the seeds; ``interval`` of the test accuracy as
+    :func:`~clsbench.analysis.seeds.accuracy_interval` gives it; ``tests`` are the metrics on the
+    test texts, by seed. ``against_first`` compares it with the first row in the comparison,
+    ``against_best`` with the most accurate. Everything but the row itself is empty without a run.
     """
 
     row: RowResult
-    runs: tuple[StoredRun, ...]
-    accuracy: Mapping[str, Spread]
-    interval: tuple[float, float] | None
-    contender: Contender | None
-    against_first: Pair | None
+    title: str
+    runs: tuple[StoredRun, ...] = ()
+    accuracy: Mapping[str, Spread] = MappingProxyType({})
+    interval: tuple[float, float] | None = None
+    tests: tuple[SplitMetrics, ...] = ()
+    contender: Contender | None = None
+    against_first: Pair | None = None
+    against_best: Pair | None = None
+
+    @property
+    def label(self) -> str:
+        """How ``--rows`` names it; empty for a baseline."""
+        return self.row.label
+
+    @property
+    def baseline(self) -> bool:
+        """Whether it is a baseline."""
+        return self.contender is not None and not self.contender.runs
 
     @property
     def record(self) -> RunRecord | None:
         """The record of the first run."""
         return self.runs[0].record if self.runs else None
+
+    @property
+    def state(self) -> str:
+        """``finished``, ``in part``, ``does not apply``, ``failed`` or ``not run``."""
+        if self.record is not None or self.contender is not None:
+            return "in part" if self.row.errors or self.row.waiting else "finished"
+        if self.row.not_applicable is not None:
+            return "does not apply"
+        return "failed" if self.row.errors else "not run"
+
+    @property
+    def test_accuracy(self) -> float:
+        """The mean over seeds; not a number without a run."""
+        if "test" in self.accuracy:
+            return self.accuracy["test"].mean
+        return self.contender.accuracy if self.contender is not None else math.nan
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """The other metrics on the test texts by name, means over seeds."""
+        return self.contender.scores if self.contender is not None else mean_scores(self.tests)
+
+    @property
+    def accuracy_without_leaked(self) -> float | None:
+        """The mean over seeds of the accuracy on test texts that are not in the training split."""
+        found = [v for each in self.tests if (v := WITHOUT_LEAKED.read(each)) is not None]
+        if self.contender is not None:
+            return self.contender.accuracy_without_leaked
+        return statistics.fmean(found) if found else None
+
+    @property
+    def cost(self) -> Cost:
+        """The time to compute the frozen layers and to train; of a baseline, its whole time."""
+        if self.runs or self.contender is None:
+            return training_cost(self.runs) if self.runs else Cost(None, False)
+        if self.contender.baseline_seconds is not None:
+            return Cost(self.contender.baseline_seconds, False)
+        return Cost(self.contender.prefix_and_training_seconds, self.contender.prefix_found)
+
+    @property
+    def seconds(self) -> float:
+        """That of ``cost``; not a number if it is unknown."""
+        return math.nan if self.cost.seconds is None else self.cost.seconds
+
+    @property
+    def prefix_found(self) -> bool:
+        """Whether every run reused frozen layers: from scratch it takes longer."""
+        return self.cost.prefix_found
 
     def mean_seconds(self) -> float | None:
         """What all phases took together, on average over the runs."""
@@ -92,16 +159,19 @@ class RowFigures(NamedTuple):
 
 
 class SuiteFigures(NamedTuple):
-    """The rows of a suite; ``comparison`` sets all that have runs, and the baselines, side by side.
+    """The rows of a suite and the baselines; ``comparison`` compares all that have runs.
 
     ``comparison`` is ``None`` where fewer than two can be compared, and ``problems`` says why, and
-    which runs could not be read. ``reference`` is the label of the row the others are set against.
+    which runs could not be read. ``reference`` is the label of the row the others are set against,
+    ``best`` that of the most accurate row in the comparison.
     """
 
     results: SuiteResults
     rows: tuple[RowFigures, ...]
+    baselines: tuple[RowFigures, ...]
     comparison: RunComparison | None
     reference: str | None
+    best: str | None
     problems: tuple[str, ...]
 
     def estimates_in_words(self) -> str | None:
@@ -164,16 +234,64 @@ def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
     contenders = {
         run: each for each in (comparison.contenders if comparison else ()) for run in each.runs
     }
+    compared = {
+        row.label: each
+        for row in results.rows
+        if runs[row.label] and (each := contenders.get(runs[row.label][0].path.name)) is not None
+    }
     reference = next(
-        (row.label for row in results.rows
-         if any(run.path.name in contenders for run in runs[row.label])),
-        next((row.label for row in results.rows if runs[row.label]), None),
-    )  # fmt: skip
-    of_reference = contenders.get(runs[reference][0].path.name) if reference is not None else None
-    rows = tuple(
-        _figures(row, runs[row.label], contenders, of_reference, comparison) for row in results.rows
+        iter(compared), next((row.label for row in results.rows if runs[row.label]), None)
     )
-    return SuiteFigures(results, rows, comparison, reference, tuple(problems))
+    ranked = trained(comparison) if comparison is not None else []
+    best = next((label for label, each in compared.items() if each is ranked[0]), None)
+
+    def pairs(each: Contender) -> dict[str, Pair | None]:
+        if comparison is None or reference is None or best is None:
+            return {}
+        against = {"against_first": reference, "against_best": best}
+        return {
+            name: standing(comparison, each.name, compared[label].name)
+            for name, label in against.items()
+        }
+
+    return SuiteFigures(
+        results,
+        tuple(
+            _figures(row, runs[row.label], compared.get(row.label), pairs) for row in results.rows
+        ),
+        tuple(
+            contender_figures(
+                each,
+                title=baseline_title(comparison, each),
+                tests=_baseline_tests(everything.values(), each.name),
+                **pairs(each),
+            )
+            for each in (comparison.contenders if comparison is not None else ())
+            if comparison is not None and not each.runs
+        ),
+        comparison,
+        reference,
+        best,
+        tuple(problems),
+    )
+
+
+def contender_figures(each: Contender, **known: Any) -> RowFigures:
+    """A contender that is not a row of a suite."""
+    row = RowResult(label="", title=each.name, changes={}, published=None)
+    figures = RowFigures(row, each.name, interval=each.interval, contender=each)
+    return figures._replace(**known)
+
+
+def _baseline_tests(runs: Iterable[StoredRun], name: str) -> tuple[SplitMetrics, ...]:
+    """The metrics of a baseline on the test texts, from the first run that has them."""
+    component = name.removeprefix(BASELINE)
+    return tuple(
+        each.metrics.test
+        for run in runs
+        for each in run.record.baselines
+        if each.component == component
+    )[:1]
 
 
 def _read(row: RowResult, store: Path, problems: list[str]) -> tuple[StoredRun, ...]:
@@ -200,29 +318,25 @@ def _answered(row: RowResult, run: StoredRun, problems: list[str]) -> bool:
 
 def _figures(
     row: RowResult,
-    runs: Sequence[StoredRun],
-    contenders: Mapping[str, Contender],
-    reference: Contender | None,
-    comparison: RunComparison | None,
+    runs: tuple[StoredRun, ...],
+    contender: Contender | None,
+    pairs: Callable[[Contender], Mapping[str, Pair | None]],
 ) -> RowFigures:
-    accuracy: dict[str, Spread] = {}
-    for split in SPLITS:
-        figures: list[SplitMetrics] = [
-            getattr(run.record.metrics, split) for run in runs if run.record.metrics is not None
-        ]
-        over_seeds = spread([each.accuracy for each in figures], ACCURACY.limits)
-        if over_seeds is not None:
-            accuracy[split] = over_seeds
-    contender = contenders.get(runs[0].path.name) if runs else None
-    pair = None
-    if comparison is not None and contender is not None and reference is not None:
-        both = {contender.name, reference.name}
-        pair = next((p for p in comparison.pairs if {p.a, p.b} == both), None)
-    interval = contender.interval if contender is not None else _own_interval(runs)
-    return RowFigures(row, tuple(runs), accuracy, interval, contender, pair)
-
-
-def _own_interval(runs: Sequence[StoredRun]) -> tuple[float, float] | None:
-    """Of a row that is in no comparison."""
-    tests = [run.record.metrics.test for run in runs if run.record.metrics is not None]
-    return accuracy_interval([test.accuracy for test in tests], tests[0].n) if tests else None
+    metrics = [run.record.metrics for run in runs if run.record.metrics is not None]
+    by_split: dict[str, list[float]] = {
+        split: [ACCURACY.read(getattr(each, split)) or 0.0 for each in metrics] for split in SPLITS
+    }
+    spreads = {split: spread(values, ACCURACY.limits) for split, values in by_split.items()}
+    interval = contender.interval if contender is not None else None
+    if interval is None and metrics:  # not in the comparison
+        interval = accuracy_interval(by_split["test"], metrics[0].test.n)
+    return RowFigures(
+        row,
+        row.title,
+        runs,
+        accuracy={split: each for split, each in spreads.items() if each is not None},
+        interval=interval,
+        tests=tuple(each.test for each in metrics),
+        contender=contender,
+        **(pairs(contender) if contender is not None else {}),
+    )

@@ -1,45 +1,310 @@
-"""The rows of a suite and the baselines beside them as one flat table of values."""
+"""The columns of a suite's rows and of the baselines beside them.
+
+The tables on a terminal and on the page show the columns with a header; CSV, Markdown, LaTeX and
+JSON hold the values of all of them, one by one.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import pandas as pd
 
-from clsbench.analysis.comparison import Contender, RunComparison, training_cost
-from clsbench.analysis.results_table import stand_in_names
-from clsbench.analysis.standing import standing, trained
+from clsbench.analysis.comparison import Contender
+from clsbench.analysis.figures import ACCURACY, SCORES, WITHOUT_LEAKED, Direction, Metric
+from clsbench.analysis.results_table import Kind, stand_in_names, typed_series
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
 from clsbench.results.formats import to_json
-from clsbench.schema.record import SplitMetrics
 
-_TEXT = ("row", "title", "state", "same_as", "against_first_verdict", "against_best_verdict",
-         "stand_ins")  # fmt: skip
-_FLAGS = ("baseline", "modified", "prefix_found")
-_COUNTS = ("seeds", "rank_best", "rank_worst", "trainable_parameters", "total_parameters",
-           "peak_memory_bytes")  # fmt: skip
-_NUMBERS = (
-    *("test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_accuracy_sd"),
-    *("against_first", "against_best"),
-    *("test_accuracy_without_leaked", "without_leaked_low", "without_leaked_high"),
-    *("validation_accuracy", "train_accuracy"),
-    *("published_test_accuracy", "difference_from_published", "published_minutes"),
-    *("calibration_error", "brier", "prefix_and_training_seconds", "total_seconds"),
-)
-COLUMNS = (
-    *("row", "title", "baseline", "state", "same_as", "modified", "stand_ins", "seeds"),
-    *("test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_accuracy_sd"),
-    *("rank_best", "rank_worst", "against_first", "against_first_verdict"),
-    *("against_best", "against_best_verdict"),
-    *("test_accuracy_without_leaked", "without_leaked_low", "without_leaked_high"),
-    *("validation_accuracy", "train_accuracy"),
-    *("published_test_accuracy", "difference_from_published", "published_minutes"),
-    *("calibration_error", "brier", "trainable_parameters", "total_parameters"),
-    *("prefix_and_training_seconds", "prefix_found", "total_seconds", "peak_memory_bytes"),
-)
-"""Every column, in its order."""
+Form = Literal[
+    "accuracy", "interval", "rank", "difference", "points", "metric", "published", "minutes",
+    "count", "seconds", "bytes",
+]  # fmt: skip
+"""How the values of a column are written together."""
 
+
+class Value(NamedTuple):
+    """A value of a row; ``brief``: Markdown and LaTeX contain it too."""
+
+    name: str
+    kind: Kind
+    read: Callable[[RowFigures], Any]
+    brief: bool = True
+
+
+class Column(NamedTuple):
+    """Values that belong together, in one cell where people read them.
+
+    Without a ``header``, no cell shows them. ``{first}`` and ``{best}`` in the header stand for the
+    labels of those rows. ``drop`` is the order in which a narrow terminal leaves columns out, the
+    lowest first; 0 is never left out and ``None`` never shown there. ``page`` is the table of the
+    page that has the column: the first fits a window of 1,440 pixels.
+    """
+
+    values: tuple[Value, ...]
+    header: str = ""
+    meaning: str = ""
+    form: Form = "metric"
+    metric: Metric = ACCURACY
+    better: Direction | None = None
+    drop: int | None = None
+    page: Literal["first", "further", ""] = ""
+
+
+# --- where the values stand -----------------------------------------------------------------------
+
+
+def _row(name: str) -> Callable[[RowFigures], Any]:
+    return lambda each: getattr(each.row, name)
+
+
+def _accuracy(split: str, name: str = "mean") -> Callable[[RowFigures], Any]:
+    return lambda each: getattr(each.accuracy[split], name) if split in each.accuracy else None
+
+
+def _interval(end: int) -> Callable[[RowFigures], Any]:
+    return lambda each: each.interval[end] if each.interval is not None else None
+
+
+def _contender(read: Callable[[Contender], Any]) -> Callable[[RowFigures], Any]:
+    return lambda each: read(each.contender) if each.contender is not None else None
+
+
+def _against(which: Literal["first", "best"]) -> tuple[Value, Value]:
+    name = f"against_{which}"
+
+    def difference(each: RowFigures) -> float | None:
+        pair = getattr(each, name)
+        return pair.found.difference if pair is not None else None
+
+    def verdict(each: RowFigures) -> str | None:
+        pair = getattr(each, name)
+        return pair.verdict if pair is not None else None
+
+    return Value(name, "number", difference), Value(f"{name}_verdict", "text", verdict)
+
+
+def _leaked_interval(end: int) -> Callable[[RowFigures], Any]:
+    """Known for a single seed only."""
+
+    def read(each: RowFigures) -> float | None:
+        rest = each.tests[0].without_leaked if len(each.tests) == 1 else None
+        return rest.interval[end] if rest is not None else None
+
+    return read
+
+
+def _published_accuracy(each: RowFigures) -> float | None:
+    published = each.row.published
+    return published.accuracy.get("test") if published is not None else None
+
+
+def _trainable(each: RowFigures) -> int | None:
+    if each.record is not None and each.record.parameters is not None:
+        return each.record.parameters.trainable
+    return each.contender.trainable_parameters if each.contender is not None else None
+
+
+def _parameters(each: RowFigures) -> int | None:
+    record = each.record
+    return record.parameters.total if record is not None and record.parameters is not None else None
+
+
+def _peak(each: RowFigures) -> int | None:
+    peaks = [run.record.peak_memory_bytes or 0 for run in each.runs]
+    return max(peaks, default=0) or None
+
+
+def _score(metric: Metric) -> Column:
+    name = metric.column or f"test_{metric.name}"
+    return Column(
+        (Value(name, "number", lambda each: each.scores.get(metric.name)),),
+        metric.header,
+        metric.meaning,
+        metric=metric,
+        better=metric.better,
+        drop=metric.drop if metric.summary else None,
+        page="further",
+    )
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column(
+        (
+            Value("row", "text", _row("label")),
+            Value("title", "text", _row("title")),
+            Value("baseline", "flag", lambda each: each.baseline, brief=False),
+            Value("state", "text", lambda each: each.state),
+            Value("same_as", "text", _row("same_as"), brief=False),
+            Value("modified", "flag", _row("modified"), brief=False),
+            Value("stand_ins", "text",
+                  lambda each: stand_in_names(each.record) if each.record is not None else ""),
+            Value("seeds", "count",
+                  lambda each: len({run.record.spec["seed"] for run in each.runs}) or None),
+        ),
+    ),
+    Column(
+        (
+            Value("test_accuracy", "number", lambda each: each.test_accuracy),
+            Value("test_accuracy_sd", "number", _accuracy("test", "sd")),
+        ),
+        "test accuracy",
+        "Share of the test texts classified correctly; over several seeds their mean and standard "
+        "deviation.",
+        "accuracy",
+        better="higher",
+        drop=0,
+        page="first",
+    ),
+    Column(
+        (
+            Value("test_accuracy_low", "number", _interval(0)),
+            Value("test_accuracy_high", "number", _interval(1)),
+        ),
+        "95 % interval",
+        "Wilson’s interval over texts; from three seeds on, widened by Student’s over seeds. The "
+        "dashed line is the best baseline.",
+        "interval",
+        better="higher",
+        drop=90,
+        page="first",
+    ),
+    Column(
+        (
+            Value("rank_best", "count", _contender(lambda found: found.ranks.best)),
+            Value("rank_worst", "count", _contender(lambda found: found.ranks.worst)),
+        ),
+        "rank",
+        "The ranks consistent with all pairwise tests.",
+        "rank",
+        better="lower",
+        drop=70,
+        page="first",
+    ),
+    Column(
+        _against("first"),
+        "against row {first}",
+        "Accuracy less that of row {first}, in percentage points; † is significant at 5 % (paired "
+        "test on the same texts, Holm’s correction over all pairs).",
+        "difference",
+        better="higher",
+        drop=0,
+        page="first",
+    ),
+    Column(
+        _against("best"),
+        "against row {best}",
+        "The same against row {best}, the most accurate.",
+        "difference",
+        better="higher",
+        page="first",
+    ),
+    Column(
+        (
+            Value("test_accuracy_without_leaked", "number",
+                  lambda each: each.accuracy_without_leaked),
+            Value("without_leaked_low", "number", _leaked_interval(0), brief=False),
+            Value("without_leaked_high", "number", _leaked_interval(1), brief=False),
+        ),
+        WITHOUT_LEAKED.header,
+        "Accuracy on the test texts that do not stand word for word in the training split, with "
+        "its 95 % interval.",
+        metric=WITHOUT_LEAKED,
+        better="higher",
+        drop=30,
+        page="further",
+    ),
+    *(
+        Column(
+            (Value(f"{split}_accuracy", "number", _accuracy(split), brief=False),),
+            split,
+            f"Accuracy on the {split} texts.",
+            better="higher",
+            page="further",
+        )
+        for split in ("validation", "train")
+    ),
+    Column(
+        (Value("published_test_accuracy", "number", _published_accuracy),),
+        "published",
+        "The published test accuracy of the row as the suite means it.",
+        "published",
+        better="higher",
+        drop=60,
+        page="first",
+    ),
+    Column(
+        (
+            Value("difference_from_published", "number",
+                  lambda each: each.difference_from_published("test")),
+        ),
+        "against published",
+        "Measured less published test accuracy; left out if a change or a stand-in makes the row "
+        "another experiment.",
+        "points",
+        better="higher",
+        drop=80,
+        page="first",
+    ),
+    Column(
+        (
+            Value("published_minutes", "number",
+                  lambda each: each.row.published.minutes if each.row.published else None),
+        ),
+        "published minutes",
+        "The published training time; the notes say on what.",
+        "minutes",
+        better="lower",
+        page="further",
+    ),
+    *map(_score, SCORES),
+    Column(
+        (Value("trainable_parameters", "count", _trainable),),
+        "trained parameters",
+        "Parameters that train.",
+        "count",
+        better="lower",
+        drop=35,
+        page="first",
+    ),
+    Column((Value("total_parameters", "count", _parameters, brief=False),)),
+    Column(
+        (
+            Value("prefix_and_training_seconds", "number", lambda each: each.cost.seconds),
+            Value("prefix_found", "flag", lambda each: each.prefix_found),
+        ),
+        "training time",
+        "Computing the frozen layers once and training, without loading and evaluating; of a "
+        "baseline all of it. ° marks rows that reused cached activations from an earlier run; from "
+        "scratch they take longer.",
+        "seconds",
+        better="lower",
+        drop=0,
+        page="first",
+    ),
+    Column(
+        (Value("total_seconds", "number", lambda each: each.mean_seconds()),),
+        "whole run",
+        "All phases together.",
+        "seconds",
+        better="lower",
+        drop=5,
+        page="further",
+    ),
+    Column(
+        (Value("peak_memory_bytes", "count", _peak, brief=False),),
+        "memory",
+        "Peak memory of the process.",
+        "bytes",
+        better="lower",
+        page="further",
+    ),
+)  # fmt: skip
+"""Every column, in the order of every table."""
+
+VALUES = tuple(value for column in COLUMNS for value in column.values)
 
 HAVING_RUNS = ("finished", "in part")
 """The states of rows that have figures."""
@@ -52,14 +317,23 @@ def suite_table(figures: SuiteFigures) -> pd.DataFrame:
     some of the frozen prefix for every run of the row, which alone takes longer. ``against_first``
     is against the first row that is compared, ``against_best`` against the most accurate.
     """
-    rows = [_row(each, figures) for each in figures.rows]
-    if figures.comparison is not None:
-        rows += [
-            _baseline(each, figures, figures.comparison)
-            for each in figures.comparison.contenders
-            if not each.runs
-        ]
-    return pd.DataFrame({name: _series(name, rows) for name in COLUMNS})
+    rows = [*figures.rows, *figures.baselines]
+    return pd.DataFrame(
+        {each.name: typed_series(each.kind, [each.read(row) for row in rows]) for each in VALUES}
+    )
+
+
+def brief_table(figures: SuiteFigures) -> pd.DataFrame:
+    """The table for Markdown and LaTeX: without details, and without columns that say nothing."""
+    table = suite_table(figures)
+    usual = {"state": "finished", "seeds": 1, "prefix_found": False}
+    chosen = []
+    for value in VALUES:
+        known = table[value.name].dropna()
+        known = known[known != ""]
+        if value.brief and not known.empty and (known != usual.get(value.name)).any():
+            chosen.append(value.name)
+    return table[chosen]
 
 
 def plain_figures(figures: SuiteFigures) -> dict[str, Any]:
@@ -70,127 +344,3 @@ def plain_figures(figures: SuiteFigures) -> dict[str, Any]:
         "comparison": figures.comparison,
         "problems": figures.problems,
     }
-
-
-def state_of(figures: RowFigures) -> str:
-    """What became of a row: ``finished``, ``in part``, ``does not apply``, ``failed`` or ``not
-    run``."""
-    if figures.record is not None:
-        return "in part" if figures.row.errors or figures.row.waiting else "finished"
-    if figures.row.not_applicable is not None:
-        return "does not apply"
-    return "failed" if figures.row.errors else "not run"
-
-
-def baseline_metrics(figures: SuiteFigures, name: str) -> SplitMetrics | None:
-    """A baseline's figures on the test texts."""
-    component = name.removeprefix("baseline ")
-    for row in figures.rows:
-        for run in row.runs:
-            for each in run.record.baselines:
-                if each.component == component:
-                    return each.metrics.test
-    return None
-
-
-def _series(name: str, rows: list[dict[str, Any]]) -> pd.Series[Any]:
-    values = [row.get(name) for row in rows]
-    if name in _TEXT:
-        return pd.Series(["" if value is None else str(value) for value in values], dtype="str")
-    if name in _FLAGS:
-        return pd.Series([bool(value) for value in values], dtype="bool")
-    if name in _COUNTS:
-        return pd.Series(values, dtype="Int64")
-    return pd.Series([float("nan") if v is None else float(v) for v in values], dtype="float64")
-
-
-def _row(each: RowFigures, figures: SuiteFigures) -> dict[str, Any]:
-    published = each.row.published.accuracy.get("test") if each.row.published is not None else None
-    found: dict[str, Any] = {
-        "row": each.row.label,
-        "title": each.row.title,
-        "state": state_of(each),
-        "same_as": each.row.same_as,
-        "modified": each.row.modified,
-        "published_test_accuracy": published,
-        "published_minutes": each.row.published.minutes if each.row.published is not None else None,
-        "difference_from_published": each.difference_from_published("test"),
-    }
-    record = each.record
-    if record is None:
-        return found
-    seeds = {int(run.record.spec["seed"]) for run in each.runs}
-    cost = training_cost(each.runs)
-    found |= {
-        "seeds": len(seeds),
-        "stand_ins": stand_in_names(record),
-        "prefix_and_training_seconds": cost.seconds,
-        "total_seconds": each.mean_seconds(),
-        "prefix_found": cost.prefix_found,
-        "peak_memory_bytes": max(
-            (run.record.peak_memory_bytes or 0 for run in each.runs), default=0
-        )
-        or None,
-    }
-    if record.parameters is not None:
-        found["trainable_parameters"] = record.parameters.trainable
-        found["total_parameters"] = record.parameters.total
-    for split in ("train", "validation"):
-        if split in each.accuracy:
-            found[f"{split}_accuracy"] = each.accuracy[split].mean
-    if "test" in each.accuracy:
-        found["test_accuracy"] = each.accuracy["test"].mean
-        found["test_accuracy_sd"] = each.accuracy["test"].sd
-    if each.interval is not None:
-        found |= _interval("test_accuracy", each.interval)
-    if len(seeds) == 1 and record.metrics is not None:
-        rest = record.metrics.test.without_leaked
-        if rest is not None:
-            found["test_accuracy_without_leaked"] = rest.accuracy
-            found |= _interval("without_leaked", rest.interval)
-    if each.contender is not None:
-        found |= _contender(each.contender, figures)
-    return found
-
-
-def _baseline(each: Contender, figures: SuiteFigures, comparison: RunComparison) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "row": "",
-        "title": each.name,
-        "baseline": True,
-        "state": "finished",
-        "test_accuracy": each.accuracy,
-        "prefix_and_training_seconds": each.baseline_seconds,
-    }
-    metrics = baseline_metrics(figures, each.name)
-    if metrics is not None and metrics.without_leaked is not None:
-        found |= _interval("without_leaked", metrics.without_leaked.interval)
-    return found | _contender(each, figures)
-
-
-def _contender(each: Contender, figures: SuiteFigures) -> dict[str, Any]:
-    """What only a comparison can tell."""
-    comparison = figures.comparison
-    assert comparison is not None
-    found: dict[str, Any] = {
-        "rank_best": each.ranks.best,
-        "rank_worst": each.ranks.worst,
-        "test_accuracy_without_leaked": each.accuracy_without_leaked,
-        "calibration_error": each.calibration_error,
-        "brier": each.brier,
-    }
-    found |= _interval("test_accuracy", each.interval)
-    first = next(
-        (row.contender.name for row in figures.rows
-         if row.row.label == figures.reference and row.contender is not None), None,
-    )  # fmt: skip
-    best = next((other.name for other in trained(comparison)), None)
-    for column, against in (("against_first", first), ("against_best", best)):
-        stands = standing(comparison, each.name, against) if against is not None else None
-        if stands is not None and stands.found is not None:
-            found |= {column: stands.found.difference, f"{column}_verdict": stands.verdict}
-    return found
-
-
-def _interval(name: str, interval: tuple[float, float]) -> dict[str, float]:
-    return {f"{name}_low": interval[0], f"{name}_high": interval[1]}

@@ -30,9 +30,9 @@ def write_next_steps(
     ``sentence`` says what to use. ``best`` is the contender it names, ``None`` if the ``runs``
     could not be compared. ``reported`` are the arguments of ``clsbench report``.
     """
+    from clsbench.analysis.comparison import BASELINE
     from clsbench.report.page.commands import shell_line, shell_lines
     from clsbench.report.terminal.console import Console
-    from clsbench.report.terminal.headline import BASELINE
     from clsbench.results.baseline_states import stored_baselines
 
     session = ctx.find_object(Session) or Session()

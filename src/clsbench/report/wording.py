@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from clsbench.analysis.seeds import Spread
 
 
+SHOWN = "†"
+"""Marks a significant difference."""
+
+FOUND = "°"
+"""Marks a time that leaves out cached work."""
+
+REUSED = f"{FOUND} reused cached activations from an earlier run; from scratch it takes longer."
+"""Explains the mark."""
+
+
 def plain(text: str, style: str = "") -> Text:
     """Text from outside as it stands: no markup in it, and nothing that steers a terminal."""
     return Text(printable(text), style=style)

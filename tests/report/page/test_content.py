@@ -77,13 +77,13 @@ def test_cells_of_the_table(figures: SuiteFigures, catalog: Catalog) -> None:
     names = [heading.text for heading in table.headings]
     plain, changed, majority, _ = (dict(zip(names, row.cells, strict=True)) for row in table.rows)
     assert plain["test accuracy"].text == "95.00 %"
-    assert plain["less published"].text == "+2.00 pp"
-    assert changed["less published"].text == "–"
+    assert plain["against published"].text == "+2.00 pp"
+    assert changed["against published"].text == "–"
     assert changed["against row 1"].text == "−25.00 pp †"
     assert changed["against row 1"].kind == "worse"
     assert changed["training time"].text == "90.0 s"
     assert plain["rank"].text == "1"
-    assert majority["trained"].value is None
+    assert majority["trained parameters"].value is None
     assert [row.alike for row in table.rows] == [True, False, False, False]
     assert "modified" in table.rows[1].marks
 

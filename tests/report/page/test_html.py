@@ -282,6 +282,9 @@ def _sorts_and_filters(page: Browser) -> None:
     page.press(" ")
     third = "document.querySelector('#rows-table thead th:nth-child(3)').ariaSort"
     assert page.evaluate(third) == "descending"
+    page.click("#rows-table thead th:last-child button")
+    last = "document.querySelector('#rows-table thead th:last-child').ariaSort"
+    assert page.evaluate(last) == "ascending", "the shortest training time first"
     page.click("#rows-table thead th:nth-child(1) button")
     assert page.evaluate(ORDER) == before
     page.click("#rows-table-filter")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -10,19 +11,30 @@ from hypothesis import strategies as st
 
 from clsbench.report.page.labels import Box, Wish, place, text_width
 from clsbench.report.page.scales import Scale, decades, short_seconds, spans_a_decade, steps
-from clsbench.report.page.scatter import ScatterRow, pareto, scatter
+from clsbench.report.page.scatter import pareto, scatter
+
+
+class DrawnRow(NamedTuple):
+    label: str
+    title: str
+    seconds: float
+    test_accuracy: float
+    interval: tuple[float, float] | None
+    baseline: bool
+    prefix_found: bool = False
+
 
 ROWS = [
-    ScatterRow("1", "slow and good", 100.0, 0.97, (0.94, 0.98), False),
-    ScatterRow("2", "slow and bad", 120.0, 0.90, (0.86, 0.93), False),
-    ScatterRow("", "tfidf-logreg", 0.2, 0.95, (0.92, 0.97), True),
-    ScatterRow("", "majority", 0.01, 0.5, (0.44, 0.56), True),
+    DrawnRow("1", "slow and good", 100.0, 0.97, (0.94, 0.98), False),
+    DrawnRow("2", "slow and bad", 120.0, 0.90, (0.86, 0.93), False),
+    DrawnRow("", "tfidf-logreg", 0.2, 0.95, (0.92, 0.97), True),
+    DrawnRow("", "majority", 0.01, 0.5, (0.44, 0.56), True),
 ]
 
 
 def test_the_front_holds_what_nothing_quicker_beats() -> None:
     assert pareto(ROWS) == [3, 2, 0]
-    same = [ScatterRow(str(i), "", 1.0, 0.9, None, False) for i in range(3)]
+    same = [DrawnRow(str(i), "", 1.0, 0.9, None, False) for i in range(3)]
     assert pareto(same) == [0], "equals stand on it once"
     found = ROWS[0]._replace(seconds=0.001, prefix_found=True)
     assert pareto([found, *ROWS]) == [4, 3, 1], "nobody knows what it takes alone"
@@ -63,7 +75,7 @@ def test_every_point_is_inside_and_labels_do_not_overlap() -> None:
 def test_nothing_to_draw() -> None:
     assert scatter([], 720, 430, 12) is None
     assert scatter([ROWS[0]._replace(seconds=math.nan)], 720, 430, 12) is None
-    one = scatter([ROWS[0]._replace(accuracy=1.0, interval=None, seconds=0.0)], 720, 430, 12)
+    one = scatter([ROWS[0]._replace(test_accuracy=1.0, interval=None, seconds=0.0)], 720, 430, 12)
     assert one is not None
     assert len(one.points) == 1
 

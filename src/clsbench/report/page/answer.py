@@ -6,12 +6,11 @@ from typing import NamedTuple
 
 from clsbench.analysis.comparison import Contender, Pair, RunComparison
 from clsbench.analysis.seeds import FEWEST_SEEDS
-from clsbench.analysis.standing import baselines, smallest_shown, standing, trained
+from clsbench.analysis.standing import baseline_title, baselines, smallest_shown, standing, trained
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
-from clsbench.report.page.scatter import FOUND
 from clsbench.report.terminal.comparison import size_text
-from clsbench.report.terminal.headline import baseline_title, row_name, suite_headline
-from clsbench.report.wording import listed, percent, percent_interval, points, seconds_text
+from clsbench.report.terminal.headline import row_name, suite_headline
+from clsbench.report.wording import FOUND, listed, percent, percent_interval, points, seconds_text
 
 
 class Card(NamedTuple):

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from clsbench.analysis.mistakes import mistakes
-from clsbench.analysis.standing import trained
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
-from clsbench.analysis.suite_table import baseline_metrics, suite_table
 from clsbench.errors import UsageError
 from clsbench.report.page.answer import Answer, answer
 from clsbench.report.page.commands import row_command, suite_command
@@ -30,15 +28,12 @@ from clsbench.report.page.details import (
     phases,
     wrong_texts,
 )
-from clsbench.report.page.scatter import Scatter, ScatterRow, scatter
+from clsbench.report.page.scatter import Scatter, scatter
 from clsbench.report.page.table import PageTable, page_table
 from clsbench.report.terminal.comparison import comparison_notes
-from clsbench.report.terminal.headline import baseline_titles
 from clsbench.schema.record import RunRecord
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from clsbench.analysis.comparison import Pair, RunComparison
     from clsbench.components.catalog import Catalog
 
@@ -97,9 +92,12 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
     records = [(_title_of_one(row), row.record) for row in own if row.record is not None]
     first_record = records[0][1] if records else None
     names = first_record.data.class_names if first_record and first_record.data else ()
-    told, table = answer(figures), suite_table(figures)
-    titles = baseline_titles(comparison) if comparison is not None else {}
-    points = _scatter_rows(table, comparison is not None, titles)
+    told = answer(figures)
+    points = [
+        row
+        for row in (*figures.rows, *figures.baselines)
+        if row.row.same_as is None and (row.contender is not None or comparison is None)
+    ]  # of rows that are not compared, the test texts may be others
     notes = list(figure_notes(figures))
     if any(len(row.runs) > 1 for row in own):
         notes.append(
@@ -116,12 +114,12 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
         wide=scatter(points, 720, 430, 12.5),
         narrow=scatter(points, 360, 400, 11.5),
         found=any(point.prefix_found for point in points),
-        table=page_table(table, figures.reference, _best(figures), told.alike, titles),
+        table=page_table(figures, told.alike),
         verdicts=_verdicts(figures, comparison) if comparison is not None else None,
         losses=loss_panels(records),
         accuracies=accuracy_panels(records),
         class_names=names,
-        confusions=_confusions(figures, records, names, titles),
+        confusions=_confusions(figures, records, names),
         wrong=_wrong(own, comparison is not None, names, texts, notes),
         phases=phases(records),
         estimates=figures.estimates_in_words(),
@@ -185,41 +183,6 @@ def _title_of_one(row: RowFigures) -> str:
     return f"{title}, seed {record.spec['seed']}" if record and len(row.runs) > 1 else title
 
 
-def _best(figures: SuiteFigures) -> str | None:
-    if figures.comparison is None:
-        return None
-    ranked = trained(figures.comparison)
-    name = ranked[0].name if ranked else None
-    for row in figures.rows:
-        if row.contender is not None and row.contender.name == name:
-            return row.row.label
-    return None
-
-
-def _scatter_rows(
-    table: pd.DataFrame, compared: bool, titles: Mapping[str, str]
-) -> list[ScatterRow]:
-    """All that have figures; where some are compared, these: others answered other texts."""
-    if compared:
-        table = table[table["rank_best"].notna()]
-    found = []
-    for row in table.to_dict("records"):
-        low, high = row["test_accuracy_low"], row["test_accuracy_high"]
-        if not row["same_as"] and row["test_accuracy"] == row["test_accuracy"]:
-            found.append(
-                ScatterRow(
-                    row["row"],
-                    titles.get(row["title"], row["title"]),
-                    row["prefix_and_training_seconds"],
-                    row["test_accuracy"],
-                    (low, high) if low == low else None,
-                    row["baseline"],
-                    row["prefix_found"],
-                )
-            )
-    return found
-
-
 def _verdicts(figures: SuiteFigures, comparison: RunComparison) -> Verdicts | None:
     ranked = sorted(comparison.contenders, key=lambda each: -each.accuracy)
     if len(ranked) < 3:
@@ -229,8 +192,8 @@ def _verdicts(figures: SuiteFigures, comparison: RunComparison) -> Verdicts | No
         for row in reversed(figures.rows)
         if row.contender is not None
     }
-    baselines = {name: (title, title) for name, title in baseline_titles(comparison).items()}
-    shown = [labels.get(each.name) or baselines[each.name] for each in ranked]
+    labels |= {row.row.title: (row.title, row.title) for row in figures.baselines}
+    shown = [labels[each.name] for each in ranked]
     places = {each.name: place for place, each in enumerate(ranked)}
     marks = [[("", "")] * len(ranked) for _ in ranked]
     for one in comparison.pairs:
@@ -259,18 +222,10 @@ def _confusions(
     figures: SuiteFigures,
     records: list[tuple[str, RunRecord]],
     names: tuple[str, ...],
-    titles: Mapping[str, str],
 ) -> tuple[Confusion, ...]:
-    found = [
-        confusion(title, record.metrics.test.confusion, names)
-        for title, record in records
-        if record.metrics is not None
-    ]
-    for each in figures.comparison.contenders if figures.comparison is not None else ():
-        metrics = baseline_metrics(figures, each.name) if not each.runs else None
-        if metrics is not None:
-            found.append(confusion(titles[each.name], metrics.confusion, names))
-    return tuple(found)
+    tests = [(title, r.metrics.test) for title, r in records if r.metrics is not None]
+    tests += [(row.title, test) for row in figures.baselines for test in row.tests]
+    return tuple(confusion(title, test.confusion, names) for title, test in tests)
 
 
 def _wrong(

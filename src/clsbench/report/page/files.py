@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from clsbench.analysis.suite_figures import SuiteFigures
-from clsbench.analysis.suite_table import plain_figures, suite_table
+from clsbench.analysis.suite_table import brief_table, plain_figures, suite_table
 from clsbench.errors import UsageError
 from clsbench.report.page.answer import answer
 from clsbench.report.page.content import build_page, figure_notes, stand_ins
@@ -34,16 +34,6 @@ ENDINGS: Mapping[str, Format] = {
 }
 """What a file's ending says of its format."""
 
-_FOR_PEOPLE = (
-    *("row", "title", "state", "stand_ins", "seeds", "test_accuracy", "test_accuracy_low"),
-    *("test_accuracy_high", "test_accuracy_sd", "rank_best", "rank_worst", "against_first"),
-    *("against_first_verdict", "against_best", "against_best_verdict"),
-    *("test_accuracy_without_leaked", "published_test_accuracy", "difference_from_published"),
-    *("published_minutes", "calibration_error", "brier", "trainable_parameters"),
-    *("prefix_and_training_seconds", "prefix_found", "total_seconds"),
-)
-_USUAL = {"state": "finished", "seeds": 1, "prefix_found": False}
-
 
 def report_text(
     figures: SuiteFigures,
@@ -58,10 +48,9 @@ def report_text(
     if form == "json":
         encoded = msgspec.json.encode(plain_figures(figures))
         return msgspec.json.format(encoded, indent=2).decode() + "\n"
-    table = suite_table(figures)
     if form == "csv":
-        return to_csv(table, guard_formulas)
-    shown = _for_people(table)
+        return to_csv(suite_table(figures), guard_formulas)
+    shown = brief_table(figures)
     return to_latex(shown) if form == "latex" else _markdown(figures, shown)
 
 
@@ -75,17 +64,6 @@ def write_text(file: Path, text: str) -> None:
         replace_text(file, text)
     except OSError as error:
         raise UsageError(f"{file} cannot be written: {error.strerror}") from None
-
-
-def _for_people(table: pd.DataFrame) -> pd.DataFrame:
-    """Without the columns that say nothing."""
-    telling = []
-    for name in _FOR_PEOPLE:
-        known = table[name].dropna()
-        known = known[known != ""]
-        if not known.empty and (known != _USUAL.get(name)).any():
-            telling.append(name)
-    return table[telling]
 
 
 def _markdown(figures: SuiteFigures, table: pd.DataFrame) -> str:

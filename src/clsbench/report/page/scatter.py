@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from clsbench.report.page.labels import Box, Placed, Wish, place
 from clsbench.report.page.scales import (
@@ -16,30 +16,33 @@ from clsbench.report.page.scales import (
     spans_a_decade,
     steps,
 )
-from clsbench.report.wording import percent, percent_interval, seconds_text, shortened
+from clsbench.report.wording import FOUND, percent, percent_interval, seconds_text, shortened
 
 _LONGEST_LABEL = 30
 _ROOMY = 500
 """In a frame that is narrower, only the front and the baselines are labelled by their titles."""
 
 
-FOUND = "°"
-"""Marks a time that leaves out cached work."""
-
-
-class ScatterRow(NamedTuple):
+class ScatterRow(Protocol):
     """What is drawn of one row or baseline; accuracies are fractions.
 
     ``prefix_found``: it reused cached activations of an earlier run; from scratch it takes longer.
     """
 
-    label: str
-    title: str
-    seconds: float
-    accuracy: float
-    interval: tuple[float, float] | None
-    baseline: bool
-    prefix_found: bool = False
+    @property
+    def label(self) -> str: ...  # noqa: D102
+    @property
+    def title(self) -> str: ...  # noqa: D102
+    @property
+    def seconds(self) -> float: ...  # noqa: D102
+    @property
+    def test_accuracy(self) -> float: ...  # noqa: D102
+    @property
+    def interval(self) -> tuple[float, float] | None: ...  # noqa: D102
+    @property
+    def baseline(self) -> bool: ...  # noqa: D102
+    @property
+    def prefix_found(self) -> bool: ...  # noqa: D102
 
 
 class ScatterPoint(NamedTuple):
@@ -72,7 +75,7 @@ class Scatter(NamedTuple):
 
 def scatter(rows: Sequence[ScatterRow], width: int, height: int, size: float) -> Scatter | None:
     """Draw the rows into ``width`` × ``height`` units with labels of ``size``; ``None`` if none."""
-    rows = [row for row in rows if math.isfinite(row.seconds) and math.isfinite(row.accuracy)]
+    rows = [row for row in rows if math.isfinite(row.seconds) and math.isfinite(row.test_accuracy)]
     if not rows:
         return None
     frame = Box(46, 12, width - 62, height - 58)
@@ -100,10 +103,10 @@ def pareto(rows: Sequence[ScatterRow]) -> list[int]:
     Those that reused cached activations take no part: their time from scratch is not known.
     """
     known = [i for i, row in enumerate(rows) if not row.prefix_found]
-    order = sorted(known, key=lambda i: (rows[i].seconds, -rows[i].accuracy))
+    order = sorted(known, key=lambda i: (rows[i].seconds, -rows[i].test_accuracy))
     front: list[int] = []
     for i in order:
-        if not front or rows[i].accuracy > rows[front[-1]].accuracy:
+        if not front or rows[i].test_accuracy > rows[front[-1]].test_accuracy:
             front.append(i)
     return front
 
@@ -117,9 +120,9 @@ def _x_scale(rows: Sequence[ScatterRow], frame: Box, log: bool) -> Scale:
 
 
 def _y_scale(rows: Sequence[ScatterRow], frame: Box) -> Scale:
-    accuracies = [row.accuracy for row in rows]
+    accuracies = [row.test_accuracy for row in rows]
     low = floor = readable_floor(accuracies)
-    low = min([low, *(r.interval[0] for r in rows if r.interval and r.accuracy >= floor)])
+    low = min([low, *(r.interval[0] for r in rows if r.interval and r.test_accuracy >= floor)])
     high = max([*accuracies, *(r.interval[1] for r in rows if r.interval)])
     room = (high - low) * 0.04 or 0.01
     low, high = max(low - room, 0.0), min(high + room, 1.0)
@@ -135,7 +138,7 @@ def _points(
     wishes = [
         Wish(
             x.at(rows[i].seconds),
-            y.at(rows[i].accuracy),
+            y.at(rows[i].test_accuracy),
             _texts(rows[i], y, roomy or i in front or rows[i].baseline),
         )
         for i in order
@@ -143,16 +146,16 @@ def _points(
     found = []
     for i, label in zip(order, place(wishes, frame, size, 5), strict=True):
         row = rows[i]
-        low, high = row.interval or (row.accuracy, row.accuracy)
+        low, high = row.interval or (row.test_accuracy, row.test_accuracy)
         found.append(
             ScatterPoint(
                 x.at(row.seconds),
-                y.at(row.accuracy),
+                y.at(row.test_accuracy),
                 y.at(high),
                 y.at(low),
                 row.baseline,
                 i in front,
-                row.accuracy < y.low,
+                row.test_accuracy < y.low,
                 _words(row),
                 label,
             )
@@ -165,8 +168,8 @@ def _texts(row: ScatterRow, y: Scale, named: bool) -> tuple[str, ...]:
     mark = FOUND if row.prefix_found else ""
     full = shortened(f"{row.label} {row.title}".strip(), _LONGEST_LABEL) + mark
     short = row.label + mark if row.label else full
-    if row.accuracy < y.low:
-        below = f" {percent(row.accuracy)}"
+    if row.test_accuracy < y.low:
+        below = f" {percent(row.test_accuracy)}"
         full, short = full + below, short + below
     return (full, short) if named or not row.label else (short,)
 
@@ -174,7 +177,7 @@ def _texts(row: ScatterRow, y: Scale, named: bool) -> tuple[str, ...]:
 def _words(row: ScatterRow) -> str:
     name = row.title if row.baseline else f"Row {row.label}, {row.title}"
     interval = f" (95 %: {percent_interval(row.interval)})" if row.interval else ""
-    return f"{name}: {percent(row.accuracy)}{interval}, {seconds_text(row.seconds)}" + (
+    return f"{name}: {percent(row.test_accuracy)}{interval}, {seconds_text(row.seconds)}" + (
         ", cached activations reused" if row.prefix_found else ""
     )
 
@@ -186,9 +189,9 @@ def _staircase(front: Sequence[ScatterRow], x: Scale, y: Scale) -> str:
     parts = []
     for number, row in enumerate(front):
         parts.append(f"{'H' if number else 'M'}{x.at(row.seconds)}"
-                     f"{'V' if number else ' '}{y.at(row.accuracy)}")  # fmt: skip
+                     f"{'V' if number else ' '}{y.at(row.test_accuracy)}")  # fmt: skip
     return "".join(parts) + f"H{x.end}"
 
 
 def _summary(front: Sequence[ScatterRow]) -> str:
-    return "; ".join(_words(row) for row in front) or "nobody"
+    return "; ".join(_words(row) for row in front) or "no row"

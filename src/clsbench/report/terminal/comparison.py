@@ -5,41 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
+from clsbench.analysis.comparison import BASELINE
+from clsbench.analysis.suite_figures import contender_figures
 from clsbench.report.terminal.console import Console
-from clsbench.report.terminal.headline import BASELINE, headline
+from clsbench.report.terminal.figures import rows_table
+from clsbench.report.terminal.headline import headline
 from clsbench.report.terminal.layout import Row, fitting_table
-from clsbench.report.wording import (
-    listed,
-    percent,
-    percent_interval,
-    plain,
-    points,
-    seconds_text,
-    shortened,
-)
+from clsbench.report.wording import REUSED, listed, plain, points, shortened
 from clsbench.system.printable import printable
 
 if TYPE_CHECKING:
     from clsbench.analysis.comparison import Contender, Disagreement, Pair, RunComparison
-    from clsbench.analysis.paired import Difference, RankRange
+    from clsbench.analysis.paired import Difference
 
 _MOST_PAIRS = 10
 """With more, only those against the first are shown."""
 _MOST_NAMES = 4
 _TEXT_CHARACTERS = 160
 
-_CONTENDERS = (
-    "test accuracy",
-    "95 %",
-    "rank",
-    "not in train",
-    "calibration error",
-    "Brier",
-    "trained parameters",
-    "training",
-)
-_OPTIONAL = ("Brier", "calibration error", "trained parameters", "not in train", "training")
-"""The columns left out on a narrow terminal, in this order."""
 _PAIRS = ("difference", "95 %", "p, after Holm", "only the first", "only the second")
 _OPTIONAL_IN_PAIRS = ("only the second", "only the first", "95 %")
 
@@ -61,13 +46,12 @@ def print_comparison(
         console.prose(message, "yellow")
     for note in (*training_notes(comparison), *timing_notes(comparison)):
         console.prose(note, "yellow")
-    rows = [_contender_row(each) for each in _best_first(comparison)]
+    found = [(_label(each), contender_figures(each)) for each in _best_first(comparison)]
     title = f"{comparison.texts:,} texts"
     width = console.width
-    console.print(fitting_table(title, _CONTENDERS, [rows], width, _OPTIONAL, "--json"))
+    console.print(rows_table(title, [found], width, "--json"))
     if any(each.prefix_found for each in comparison.contenders):
-        message = "° reused cached activations from an earlier run; from scratch it takes longer"
-        console.prose(message, "dim")
+        console.prose(REUSED, "dim")
     pairs = _shown_pairs(comparison)
     rows = [_pair_row(pair) for pair in pairs]
     title = "second against first"
@@ -187,32 +171,8 @@ def _shown_pairs(comparison: RunComparison) -> list[Pair]:
     return [pair for pair in comparison.pairs if pair.a == first]
 
 
-def _contender_row(each: Contender) -> Row:
-    cells = (
-        percent(each.accuracy),
-        percent_interval(each.interval),
-        rank_text(each.ranks),
-        percent(each.accuracy_without_leaked) if each.accuracy_without_leaked is not None else "–",
-        f"{each.calibration_error:.3f}" if each.calibration_error is not None else "–",
-        f"{each.brier:.3f}" if each.brier is not None else "–",
-        f"{each.trainable_parameters:,}" if each.trainable_parameters is not None else "–",
-        _cost_text(each),
-    )
-    name = each.name if len(each.seeds) < 2 else f"{each.name} ({len(each.seeds)} seeds)"
-    return Row(plain(name), cells)
-
-
-def _cost_text(each: Contender) -> str:
-    if each.baseline_seconds is not None:
-        return seconds_text(each.baseline_seconds)
-    if each.prefix_and_training_seconds is None:
-        return "–"
-    return seconds_text(each.prefix_and_training_seconds) + (" °" if each.prefix_found else "")
-
-
-def rank_text(ranks: RankRange) -> str:
-    """``2``, or ``2 to 5``."""
-    return f"{ranks.best}" if ranks.best == ranks.worst else f"{ranks.best} to {ranks.worst}"
+def _label(each: Contender) -> Text:
+    return plain(each.name if len(each.seeds) < 2 else f"{each.name} ({len(each.seeds)} seeds)")
 
 
 def _pair_row(pair: Pair) -> Row:

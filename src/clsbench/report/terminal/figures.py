@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from clsbench.analysis.figures import ACCURACY, SCORES
+from clsbench.analysis.suite_table import COLUMNS
+from clsbench.report.cells import Cell, cell_of
 from clsbench.report.terminal.layout import Row, empty_table, fitting_table
 from clsbench.report.wording import (
     metric_range,
@@ -19,6 +22,9 @@ from clsbench.report.wording import (
 )
 from clsbench.schema.experiment import PublishedFigures
 from clsbench.schema.record import Metrics, RunRecord, SplitMetrics, StepEntry
+
+if TYPE_CHECKING:
+    from clsbench.analysis.suite_figures import RowFigures
 
 _SPLITS = ("train", "validation", "test")
 _WIDEST_MATRIX = 8
@@ -64,6 +70,31 @@ def _row(label: Text, figures: SplitMetrics) -> Row:
         *(metric_text(metric, metric.read(figures)) for metric in SCORES),
     ]
     return Row(label, cells)
+
+
+def rows_table(
+    name: str,
+    groups: Sequence[Sequence[tuple[Text, RowFigures]]],
+    width: int,
+    see: str,
+    reference: str | None = None,
+) -> RenderableType:
+    """Rows of a suite, baselines or contenders, each with its label; ``reference`` is the row the
+    others are set against."""
+    columns = [column for column in COLUMNS if column.drop is not None]
+    headers = {column: column.header.format(first=reference) for column in columns}
+    optional = sorted((column for column in columns if column.drop), key=lambda c: c.drop or 0)
+    rows = [
+        [Row(label, [_styled(cell_of(column, row)) for column in columns]) for label, row in group]
+        for group in groups
+    ]
+    left_out = [headers[column] for column in optional]
+    return fitting_table(name, [*headers.values()], rows, width, left_out, see)
+
+
+def _styled(cell: Cell) -> Text:
+    styles = {"better": "green", "worse": "red", "state": "yellow"}
+    return Text(cell.text, styles.get(cell.kind, ""))
 
 
 # --- published figures ----------------------------------------------------------------------------

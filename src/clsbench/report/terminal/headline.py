@@ -6,13 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from clsbench.analysis.comparison import Contender, RunComparison, compare_runs
-from clsbench.analysis.standing import baselines, standing, trained
+from clsbench.analysis.standing import baseline_title, baselines, standing, trained
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
 from clsbench.report.wording import percent, seconds_text
 from clsbench.results.store import StoredRun
-
-BASELINE = "baseline "
-"""The prefix of a baseline's name as a contender; its component follows."""
 
 
 class Headline(NamedTuple):
@@ -20,11 +17,6 @@ class Headline(NamedTuple):
 
     sentence: str
     contender: Contender
-
-
-def short_baseline(name: str) -> str:
-    """``tfidf-logreg`` for ``baseline tfidf-logreg:ngrams=1,c=auto``."""
-    return name.removeprefix(BASELINE).partition(":")[0]
 
 
 def headline(
@@ -120,17 +112,3 @@ def _cost(baseline: Contender) -> str:
     seconds = baseline.baseline_seconds
     took = f" in {seconds_text(seconds)}" if seconds is not None else ""
     return percent(baseline.accuracy) + took
-
-
-def baseline_titles(comparison: RunComparison) -> dict[str, str]:
-    """The titles of its baselines, by name."""
-    return {each.name: baseline_title(comparison, each) for each in baselines(comparison)}
-
-
-def baseline_title(comparison: RunComparison, baseline: Contender) -> str:
-    """A baseline's title, with its options if another baseline has the same title."""
-    title = baseline.title or short_baseline(baseline.name)
-    same = [
-        each for each in baselines(comparison) if (each.title or short_baseline(each.name)) == title
-    ]
-    return title if len(same) == 1 else f"{title} ({baseline.name.removeprefix(BASELINE)})"

@@ -61,7 +61,7 @@ def fitting_table(
             break
         shown = [column for column in shown if column.header != header]
     if _line_width(shown) + min(longest, _NARROWEST_LABEL) > width:
-        return _lists(headers, rows)
+        return _lists(columns, rows)
     room = width - _line_width(shown)
     table = empty_table()
     table.add_column("\n".join(_header_lines(name, room)), no_wrap=True)
@@ -129,15 +129,16 @@ def _widest_line(text: str) -> int:
     return max(map(len, text.split("\n")))
 
 
-def _lists(headers: Sequence[str], rows: Iterable[Row]) -> Table:
+def _lists(columns: Sequence[_Column], rows: Iterable[Row]) -> Table:
     """Each row's label, and below it one line per cell."""
     table = Table.grid(padding=(0, 1))
     table.add_column(overflow="fold")
     for label, cells in rows:
         table.add_row(label)
-        for header, cell in zip(headers, cells, strict=False):
-            if str(cell):
-                table.add_row(Text.assemble((f"  {header}  ", "dim"), cell))
+        for column in columns if cells else ():
+            if str(cells[column.place]):
+                header = (f"  {column.header}  ", "dim")
+                table.add_row(Text.assemble(header, cells[column.place]))
     table.add_row()
     return table
 

@@ -10,42 +10,17 @@ from rich.text import Text
 
 from clsbench.analysis.comparison import found_prefix
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures, suite_figures
-from clsbench.analysis.suite_table import state_of
-from clsbench.report.terminal.comparison import comparison_notes, rank_text
+from clsbench.report.terminal.comparison import comparison_notes
 from clsbench.report.terminal.console import Console
+from clsbench.report.terminal.figures import rows_table
 from clsbench.report.terminal.layout import Row, fitting_table
 from clsbench.report.terminal.plan import recorded_adapter_note
-from clsbench.report.wording import (
-    bytes_text,
-    percent,
-    percent_interval,
-    plain,
-    points,
-    seconds_text,
-)
+from clsbench.report.wording import REUSED, bytes_text, plain, seconds_text
 
 if TYPE_CHECKING:
-    from clsbench.analysis.comparison import Contender
     from clsbench.results.suite_results import SuiteResults
     from clsbench.suites.run import PlannedRow, SuitePlan
 
-_RESULTS = (
-    "test accuracy",
-    "95 %",
-    "rank",
-    "not in train",
-    "calibration error",
-    "published",
-    "against published",
-    "against row {}",
-    "trained parameters",
-    "time",
-)
-_OPTIONAL = (
-    *("calibration error", "not in train", "trained parameters", "published", "rank"),
-    *("against published", "95 %"),
-)
-"""The columns left out on a narrow terminal, in this order."""
 _PLAN = ("runs", "in the store", "trained parameters", "memory", "prefix", "training", "a run")
 _OPTIONAL_IN_PLAN = ("prefix", "training", "trained parameters", "memory")
 
@@ -133,85 +108,25 @@ def print_suite(console: Console, results: SuiteResults, store: Path) -> SuiteFi
         for s in row.record.stand_ins
     ):
         console.prose(message, "yellow")
-    headers = tuple(h.format(figures.reference or "–") for h in _RESULTS)
     published = any(row.row.published is not None for row in figures.rows)
-    rows = [_result_row(row, published) for row in figures.rows]
-    groups = [rows, _baseline_rows(figures)]
-    width = console.width
-    console.print(fitting_table("row", headers, groups, width, _OPTIONAL, "clsbench report"))
+    groups = [
+        [(_label(row, published), row) for row in figures.rows],
+        [(plain(row.row.title, "dim"), row) for row in figures.baselines],
+    ]
+    table = rows_table("row", groups, console.width, "clsbench report", figures.reference)
+    console.print(table)
     _print_notes(console, figures)
     return figures
 
 
-def _result_row(figures: RowFigures, marked: bool) -> Row:
+def _label(figures: RowFigures, marked: bool) -> Text:
     row = figures.row
     label = plain(f"{row.label}  {row.title}" + (" *" if marked and row.modified else ""))
-    if state_of(figures) == "in part":
+    if row.same_as is not None:
+        label.append_text(plain(f" (= row {row.same_as})"))
+    if figures.state == "in part":
         label.append(" (in part)", "yellow")
-    if figures.record is None:
-        word = state_of(figures)
-        return Row(label, (Text(word, "yellow"), *("",) * (len(_RESULTS) - 1)))
-    test = figures.accuracy["test"]
-    published = row.published.accuracy.get("test") if row.published is not None else None
-    difference = figures.difference_from_published("test")
-    seconds = figures.mean_seconds()
-    mark = " °" if any(map(found_prefix, figures.runs)) else ""
-    parameters = figures.record.parameters
-    cells = (
-        percent(test.mean) if test.sd is None else f"{percent(test.mean)} ± {100 * test.sd:.2f}",
-        percent_interval(figures.interval) if figures.interval is not None else "–",
-        *_contender_cells(figures.contender),
-        percent(published) if published is not None else "–",
-        points(difference) if difference is not None else "–",
-        _against_first(figures),
-        f"{parameters.trainable:,}" if parameters is not None else "–",
-        seconds_text(seconds) + mark if seconds is not None else "–",
-    )
-    return Row(label, cells)
-
-
-def _contender_cells(each: Contender | None) -> tuple[str, str, str]:
-    """What only a comparison can tell."""
-    if each is None:
-        return ("–", "–", "–")
-    rest, error = each.accuracy_without_leaked, each.calibration_error
-    return (
-        rank_text(each.ranks),
-        percent(rest) if rest is not None else "–",
-        f"{error:.3f}" if error is not None else "–",
-    )
-
-
-def _against_first(figures: RowFigures) -> str | Text:
-    if figures.row.same_as is not None:
-        return f"= row {figures.row.same_as}"
-    pair = figures.against_first
-    if pair is None or pair.found is None or pair.verdict is None:
-        return "–"
-    difference = points(pair.found.difference)
-    styles = {"better": "green", "worse": "red"}
-    mark = "" if pair.verdict == "no difference shown" else " †"
-    return Text(difference + mark, styles.get(pair.verdict, ""))
-
-
-def _baseline_rows(figures: SuiteFigures) -> list[Row]:
-    comparison = figures.comparison
-    if comparison is None:
-        return []
-    rows = []
-    for each in comparison.contenders:
-        if each.runs:
-            continue
-        seconds = each.baseline_seconds
-        cells = (
-            percent(each.accuracy),
-            percent_interval(each.interval),
-            *_contender_cells(each),
-            *("–",) * (len(_RESULTS) - 6),
-            seconds_text(seconds) if seconds is not None else "–",
-        )
-        rows.append(Row(plain(each.name, "dim"), cells))
-    return rows
+    return label
 
 
 def _print_notes(console: Console, figures: SuiteFigures) -> None:
@@ -227,10 +142,7 @@ def _print_notes(console: Console, figures: SuiteFigures) -> None:
         )
         notes += comparison_notes(figures.comparison)
     if any(found_prefix(run) for row in figures.rows for run in row.runs):
-        notes.append(
-            "° some of its runs reused cached activations from an earlier run; from scratch they "
-            "take longer."
-        )
+        notes.append(REUSED)
     if published:
         notes.append(f"Published: {results.origin}.")
         if marked:

@@ -42,8 +42,9 @@
     [...table.tHead.rows[0].cells].forEach((head, column) => {
       head.querySelector("button").addEventListener("click", () => {
         const now = head.getAttribute("aria-sort");
-        // Numbers the largest first, texts from a on.
-        const first = head.classList.contains("number") ? "descending" : "ascending";
+        // Numbers with the best first, texts from a on.
+        const descending = head.classList.contains("number") && !head.classList.contains("lower");
+        const first = descending ? "descending" : "ascending";
         sort(table, column, now === "none" ? first === "ascending" : now === "descending");
       });
     });

@@ -1,0 +1,93 @@
+"""The cells of suites and comparisons in words, for the terminal and for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from clsbench.analysis.comparison import found_prefix
+from clsbench.analysis.suite_figures import RowFigures
+from clsbench.analysis.suite_table import HAVING_RUNS, Column, Form
+from clsbench.report.wording import (
+    FOUND,
+    SHOWN,
+    bytes_text,
+    metric_text,
+    percent,
+    percent_interval,
+    points,
+    seconds_text,
+)
+
+
+class Cell(NamedTuple):
+    """A cell: its text, the value it is sorted by, and its kind in the style sheet."""
+
+    text: str
+    value: float | None = None
+    kind: str = ""
+
+
+NOTHING = Cell("–", None, "muted")
+
+
+def cell_of(column: Column, row: RowFigures) -> Cell:
+    """The cell of one row."""
+    values = [None if missing(v := each.read(row)) else v for each in column.values]
+    if missing(values[0]):
+        return NOTHING if column.form != "accuracy" else _state(row)
+    return _FORMS[column.form](values, column, row)
+
+
+def missing(value: Any) -> bool:
+    """Whether a value is unknown."""
+    return value is None or value != value
+
+
+def _state(row: RowFigures) -> Cell:
+    return Cell("no figures" if row.state in HAVING_RUNS else row.state, None, "state")
+
+
+def _accuracy(values: list[Any], column: Column, row: RowFigures) -> Cell:
+    mean, sd = values
+    return Cell(percent(mean) + (f" ± {100 * sd:.2f}" if sd is not None else ""), mean, "strong")
+
+
+def _rank(values: list[Any], column: Column, row: RowFigures) -> Cell:
+    best, worst = values
+    text = f"{best}" if best == worst else f"{best}–{worst}"
+    return Cell(text, best + worst / 1000)
+
+
+def _difference(values: list[Any], column: Column, row: RowFigures) -> Cell:
+    difference, verdict = values
+    if verdict not in ("better", "worse"):
+        return Cell(points(difference), difference)
+    return Cell(f"{points(difference)} {SHOWN}", difference, verdict)
+
+
+def _metric(values: list[Any], column: Column, row: RowFigures) -> Cell:
+    value, *ends = values
+    interval = f" ({percent_interval((ends[0], ends[1]))})" if ends and None not in ends else ""
+    return Cell(metric_text(column.metric, value) + interval, value)
+
+
+def _seconds(values: list[Any], column: Column, row: RowFigures) -> Cell:
+    seconds, *found = values
+    reused = found[0] if found else any(map(found_prefix, row.runs))
+    return Cell(seconds_text(seconds) + (f" {FOUND}" if reused else ""), seconds)
+
+
+_FORMS: Mapping[Form, Callable[[list[Any], Column, RowFigures], Cell]] = {
+    "accuracy": _accuracy,
+    "interval": lambda values, *_: Cell(percent_interval((values[0], values[1])), values[0]),
+    "rank": _rank,
+    "difference": _difference,
+    "points": lambda values, *_: Cell(points(values[0]), values[0]),
+    "metric": _metric,
+    "published": lambda values, *_: Cell(percent(values[0]), values[0], "muted"),
+    "minutes": lambda values, *_: Cell(f"{values[0]:.2f} min", values[0], "muted"),
+    "count": lambda values, *_: Cell(f"{values[0]:,}", float(values[0])),
+    "seconds": _seconds,
+    "bytes": lambda values, *_: Cell(bytes_text(values[0]), float(values[0])),
+}
