@@ -158,7 +158,11 @@ def _options() -> Iterator[str]:
         "nested keys, such as `--set train.lr=1e-4`."
     )
     yield ""
-    yield from _field_table(_flat(ExperimentSpec))
+    meanings = {axis.spec_key: _first_line(axis.kind.__doc__) for axis in AXES}
+    yield from _field_table(
+        field._replace(description=field.description or meanings.get(field.name, ""))
+        for field in _flat(ExperimentSpec)
+    )
     yield from _heading(2, "Where and how: the run")
     yield _markdown(RunOptions.__doc__)
     yield ""
@@ -363,7 +367,7 @@ def _field_table(fields: Iterable[Field]) -> Iterator[str]:
             (
                 f"`{field.name}`",
                 _cell(field.type),
-                "required" if field.required else f"`{field.default_text}`",
+                "required" if field.required else f"`{field.default_text}`".replace("``", "empty"),
                 _cell(field.description),
             )
             for field in fields
@@ -381,6 +385,10 @@ def _table(header: tuple[str, ...], rows: Iterable[Iterable[str]]) -> Iterator[s
 def _cell(text: str) -> str:
     """Text for a cell of a table."""
     return _markdown(text).replace("|", "\\|").replace("\n", " ")
+
+
+def _first_line(docstring: str | None) -> str:
+    return inspect.cleandoc(docstring or "").partition("\n")[0]
 
 
 def _markdown(docstring: str | None) -> str:
