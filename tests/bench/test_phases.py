@@ -150,8 +150,8 @@ def test_a_step_trains_while_it_is_timed_and_leaves_the_classifier_as_it_was() -
 
 
 def test_a_prefix_is_computed_of_distinct_texts() -> None:
-    """Else texts would be counted that never go through it."""
-    ready = subject(**{"train.batch_size": 70, "dataset": "synthetic-sms:texts=400"})
+    """Duplicates pass through the prefix only once, so they must not be counted."""
+    ready = subject(**{"train.batch_size": 70, "dataset": "synthetic-sms:texts=500"})
     rows = {tuple(row) for row in ready.prefix_rows.input_ids.tolist()}
     prefix = workload(ready, "prefix")
     assert prefix.examples == len(rows) == len(ready.prefix_rows) < 280

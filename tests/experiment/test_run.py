@@ -121,7 +121,12 @@ def test_history_has_one_entry_per_evaluation_point(finished: FinishedRun) -> No
     assert 0 < min(seconds) <= max(seconds) <= record.phases_seconds["training"]
 
 
-FEW = {"dataset": "synthetic-sms:texts=100", "train__epochs": 1, "train__eval_every": 5}
+FEW = {
+    "dataset": "synthetic-sms:texts=100",
+    "data__split": "stratified",
+    "train__epochs": 1,
+    "train__eval_every": 5,
+}
 
 
 def test_what_is_computed_again_is_time_of_the_prefix(

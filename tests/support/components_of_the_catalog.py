@@ -18,7 +18,7 @@ VARIANTS: dict[tuple[str, str], list[dict[str, Any]]] = {
         {"path": "{folder}/texts.csv", "split": "part", "format": "csv", "delimiter": ","},
         {"path": "{folder}/texts.jsonl", "text": "body", "label": "class"},
     ],
-    ("datasets", "synthetic-sms"): [{"texts": 300}, {"texts": 20, "seed": 7}],
+    ("datasets", "synthetic-sms"): [{}, {"texts": 20}],
     ("backbones", "gpt2"): [
         {"weights": "{folder}/checkpoint"},
         {"weights": "{folder}/checkpoint", "causal": False},

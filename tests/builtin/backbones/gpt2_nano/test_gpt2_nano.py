@@ -10,24 +10,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
+from tools.stand_ins.grammar import Messenger
+from tools.stand_ins.pretrain import language_model_loss
+from tools.stand_ins.stream import batches
 
 import clsbench
 from clsbench.builtin.backbones import gpt2_nano
 from clsbench.builtin.backbones.gpt2.module import GPT2Module, language_model_logits
 from clsbench.builtin.backbones.gpt2_nano import GPT2Nano, clsbench_register_backbones
-from clsbench.builtin.backbones.gpt2_nano.bpe import train_ranks
-from clsbench.builtin.backbones.gpt2_nano.pretrain import language_model_loss, main, train_tokenizer
 from clsbench.builtin.backbones.gpt2_nano.shape import SHAPE
-from clsbench.builtin.backbones.gpt2_nano.storage import WEIGHTS_FILE, load_weights
-from clsbench.builtin.backbones.gpt2_nano.stream import batches, windows
+from clsbench.builtin.backbones.gpt2_nano.storage import WEIGHTS_FILE
 from clsbench.builtin.backbones.gpt2_nano.tokenizer import PAD_TOKEN, NanoTokenizer, load_tokenizer
 from clsbench.builtin.datasets import synthetic_sms
 from clsbench.builtin.datasets.synthetic_sms import SyntheticSms
-from clsbench.builtin.datasets.synthetic_sms.grammar import Messenger
 
 FRESH_SEED = 77
 PACKAGE = Path(gpt2_nano.__file__).parent
@@ -128,39 +126,6 @@ def test_no_text_of_the_corpus_exceeds_the_context(tokenizer: NanoTokenizer) -> 
     assert 90 < longest <= SHAPE.context_length
 
 
-def test_bpe_merges_the_most_frequent_pair_first() -> None:
-    ranks = train_ranks(["abab abab", "abc"], r"\S+", 258)
-    assert ranks[b"ab"] == 256
-    assert ranks[b"abab"] == 257
-    assert [ranks[bytes([byte])] for byte in range(256)] == list(range(256))
-
-
-def test_bpe_stops_when_nothing_repeats() -> None:
-    assert len(train_ranks(["ab"], r"\S+", 300)) == 256
-
-
-def test_windows_start_with_a_message_and_padding_predicts_what_follows(
-    tokenizer: NanoTokenizer,
-) -> None:
-    pad = tokenizer.pad_token_id
-    runs = 0
-    for window in islice(windows(3, tokenizer, SHAPE.context_length), 100):
-        ids, targets, weights = window
-        assert len(ids) == len(targets) == len(weights) == SHAPE.context_length
-        assert ids[0] != pad
-        for here, after, target in zip(ids, ids[1:], targets, strict=False):
-            if here != pad:
-                assert target == after
-            elif after != pad:
-                assert target == after
-                runs += 1
-        for index, token in enumerate(ids):
-            if token == pad:
-                assert targets[index] != pad
-                assert 0 < weights[index] <= 1
-    assert runs > 50
-
-
 def test_pretrained_knows_the_language(
     tokenizer: NanoTokenizer, pretrained: GPT2Module, one_thread: None
 ) -> None:
@@ -191,33 +156,6 @@ def test_padding_carries_the_message(
     assert (own > others).float().mean() > 0.75
 
 
-def test_pretraining_script_writes_loadable_files(tmp_path: Path) -> None:
-    threads = torch.get_num_threads()
-    arguments = ["--steps", "3", "--batch-size", "2", "--tokenizer-threads", "300"]
-    outputs = []
-    try:
-        for name in ("one", "two"):
-            result = CliRunner().invoke(main, [str(tmp_path / name), *arguments])
-            assert result.exit_code == 0, result.output
-            assert "step 3/3" in result.output
-            outputs.append({f.name: f.read_bytes() for f in (tmp_path / name).iterdir()})
-    finally:
-        torch.set_num_threads(threads)
-    assert outputs[0] == outputs[1]
-    load_tokenizer(tmp_path / "one").encode("hello")
-    module = GPT2Module(SHAPE)
-    load_weights(module, tmp_path / "one")
-    batch = next(batches(FRESH_SEED, load_tokenizer(tmp_path / "one"), 2, SHAPE.context_length))
-    assert torch.isfinite(language_model_loss(module, batch))
-
-
-def test_pretraining_runs_as_a_module() -> None:
-    command = [sys.executable, "-m", "clsbench.builtin.backbones.gpt2_nano.pretrain", "--help"]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "OUTPUT_DIR" in run.stdout
-    assert "--seed" in run.stdout
-
-
 def test_options_need_no_torch() -> None:
     code = (
         "import sys\n"
@@ -234,14 +172,6 @@ def test_is_the_stand_in_of_gpt2() -> None:
 
     assert GPT2().stand_in() == GPT2Nano()
     assert isinstance(GPT2(weights="random", causal=False).stand_in(), clsbench.Backbone)
-
-
-@pytest.mark.slow
-def test_embedded_tokens_are_those_of_the_script(tokenizer: NanoTokenizer) -> None:
-    ranks = train_tokenizer(seed=1000, threads=6000)
-    assert [tokenizer.encoding.decode_single_token_bytes(rank) for rank in range(len(ranks))] == (
-        sorted(ranks, key=ranks.__getitem__)
-    )
 
 
 @pytest.mark.slow

@@ -20,7 +20,8 @@ _HERE = Path(__file__).parent
 class GPT2Nano(clsbench.Backbone, frozen=True):
     """A GPT-2 of a million parameters in 4 blocks, embedded: the stand-in for gpt2.
 
-    Pretrained as a language model on synthetic text messages; see ``pretrain.py`` beside it.
+    Pretrained as a language model on synthetic text messages. The weights are part of the package;
+    ``tools/stand_ins`` in the repository makes them.
     """
 
     weights: Annotated[

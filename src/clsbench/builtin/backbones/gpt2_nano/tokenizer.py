@@ -13,8 +13,8 @@ RANKS_FILE = "tokens.txt"
 
 PAD_TOKEN = "<|endoftext|>"
 
-# Digits stand alone, since phone numbers would fill a small vocabulary. There is no look-around,
-# so that any text is matched in linear time; between them the alternatives match every character.
+# Digits are tokens of their own, since phone numbers would fill a small vocabulary. Without
+# look-around, any text is matched in linear time. The alternatives match every character.
 PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?[^\W\d_]+| ?\d| ?(?:[^\s\w]|_)+|\s+"
 
 
@@ -44,14 +44,8 @@ def make_encoding(ranks: Mapping[bytes, int]) -> tiktoken.Encoding:
     )
 
 
-def save_ranks(ranks: Mapping[bytes, int], folder: Path) -> None:
-    """Write ``ranks`` one token a line, in base64 since a token may be part of a character."""
-    lines = (base64.b64encode(token).decode() for token in sorted(ranks, key=ranks.__getitem__))
-    (folder / RANKS_FILE).write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
-
-
 def load_tokenizer(folder: Path) -> NanoTokenizer:
-    """The tokenizer whose ranks :func:`save_ranks` wrote."""
+    """The tokenizer with the ranks in ``folder``: one token per line in rank order, in base64."""
     lines = (folder / RANKS_FILE).read_text(encoding="ascii").splitlines()
     return NanoTokenizer(
         make_encoding({base64.b64decode(line): rank for rank, line in enumerate(lines)})

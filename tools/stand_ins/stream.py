@@ -8,10 +8,10 @@ from random import Random
 from typing import NamedTuple
 
 import torch
+from tools.stand_ins.grammar import Messenger
 from torch import Tensor
 
 from clsbench.builtin.backbones.gpt2_nano.tokenizer import NanoTokenizer
-from clsbench.builtin.datasets.synthetic_sms.grammar import Messenger
 
 _LONG_RUN_FRACTION = 0.4
 _EXCERPT_FRACTION = 0.7
@@ -41,7 +41,7 @@ class Window(NamedTuple):
 def batches(
     seed: int, tokenizer: NanoTokenizer, batch_size: int, context_length: int
 ) -> Iterator[Batch]:
-    """Batches without end."""
+    """Endless batches."""
     stream = windows(seed, tokenizer, context_length)
     while True:
         rows = [next(stream) for _ in range(batch_size)]
@@ -53,13 +53,12 @@ def batches(
 
 
 def windows(seed: int, tokenizer: NanoTokenizer, context_length: int) -> Iterator[Window]:
-    """Windows without end, each of one thread.
+    """Endless windows, each of one thread.
 
-    A classifier reads the last position of a padded text, so padding must carry what the message
-    was about. Two things make it do so. Within a run of padding the target is the token *behind*
-    the run, at every position of it: padding predicts how the thread goes on, not more padding.
-    And a thread often goes on in the middle of a message, so that this token may be any word of
-    its matter and not merely an opening.
+    A classifier reads the last position of a padded text, so padding must represent the message.
+    For this, the target at every position of a run of padding is the token *after* the run:
+    padding predicts the next message, not more padding. The next message is often an excerpt from
+    its middle, so that this token may be any word of the subject and not only an opening.
     """
     random = Random(seed)
     for thread in Messenger(seed).threads():
@@ -70,7 +69,7 @@ def windows(seed: int, tokenizer: NanoTokenizer, context_length: int) -> Iterato
 def _window(messages: Sequence[list[int]], random: Random, pad: int, length: int) -> Window:
     ids = list(messages[0])
     upcoming = itertools.cycle([*messages[1:], messages[0]])
-    while len(ids) <= length:  # one message too many, so that every position has its target
+    while len(ids) <= length:  # one more message, so that every position has a target
         ids += [pad] * _run_length(random, length - len(ids))
         message = next(upcoming)
         if random.random() < _EXCERPT_FRACTION:

@@ -1,4 +1,4 @@
-"""Conversations of text messages, ham and spam, drawn from a seeded grammar of our own."""
+"""Conversations of text messages, ham and spam, drawn from a seeded grammar."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from random import Random
 
-from clsbench.builtin.datasets.synthetic_sms import ham_rules, spam_rules
-from clsbench.builtin.datasets.synthetic_sms.expansion import Grammar, Scope, chance, choose
-from clsbench.builtin.datasets.synthetic_sms.lexicon import NUMBERS, WORDS
-from clsbench.builtin.datasets.synthetic_sms.style import Style, friend_style, sender_style
+from tools.stand_ins.expansion import Grammar, Scope, chance, choose
+from tools.stand_ins.lexicon import NUMBERS, WORDS
+from tools.stand_ins.style import Style, friend_style, sender_style
+
+from tools.stand_ins import ham_rules, spam_rules
 
 HAM, SPAM = 0, 1
 
@@ -40,17 +41,17 @@ _RESENT_SPAM_FRACTION = 0.12
 
 @dataclass(frozen=True)
 class Thread:
-    """What one sender writes about one matter."""
+    """Messages of one sender about one subject."""
 
     kind: int
     messages: tuple[str, ...]
 
 
 class Messenger:
-    """Draws threads; the same seed draws the same ones in every version of Python."""
+    """Draws threads; the same seed gives the same threads in every version of Python."""
 
     def __init__(self, seed: int) -> None:
-        """Start at the beginning of what ``seed`` draws."""
+        """Start the sequence of ``seed``."""
         self._random = Random(seed)
         self._grammar = Grammar(NUMBERS, WORDS, *ham_rules.RULES, *spam_rules.RULES)
 
@@ -95,7 +96,7 @@ class Messenger:
         return labels, drawn
 
     def threads(self) -> Iterator[tuple[str, ...]]:
-        """Threads without end and without labels, a third of them by bulk senders."""
+        """Endless threads without labels, a third of them by bulk senders."""
         while True:
             kind = SPAM if chance(self._random, _BULK_THREADS_FRACTION) else HAM
             yield self.thread(kind, 2 + int(self._random.random() * 4)).messages
@@ -135,7 +136,7 @@ class Messenger:
         return write
 
     def _firm_writer(self, style: Style, hook: str, scope: Scope) -> Callable[[], str]:
-        """An honest firm or one that pretends to be; what it asks for tells them apart."""
+        """An honest firm, or one that pretends to be: they differ only in what they ask for."""
         random, expand = self._random, self._grammar.expand
         style = replace(style, capitals=1.0, smiley=0.0)
 

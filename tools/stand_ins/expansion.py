@@ -1,6 +1,6 @@
 """Expansion of templates by a seeded context-free grammar.
 
-A rule is a string of alternatives parted by ``|``. In an alternative, ``{name}`` stands for an
+A rule is a string of alternatives separated by ``|``. In an alternative, ``{name}`` stands for an
 expansion of the rule ``name``, ``{name?}`` for one in half of the cases, and ``{@name}`` for one
 that stays the same within a :class:`Scope` (the friend, shop or phone number of a conversation).
 """
@@ -17,14 +17,14 @@ T = TypeVar("T")
 _SLOT = re.compile(r"\{([^{}]+)\}")
 
 Scope = dict[str, str]
-"""What the remembered symbols of one conversation stand for."""
+"""The expansions of the remembered symbols of one conversation."""
 
 
 def chance(random: Random, probability: float) -> bool:
     """True with the given probability.
 
-    Of ``Random``'s methods only ``random()`` is promised to draw the same numbers in every version
-    of Python, so nothing here uses another.
+    Only ``Random.random()`` is guaranteed to give the same numbers in every version of Python, so
+    this package uses no other method.
     """
     return random.random() < probability
 
@@ -54,7 +54,7 @@ class Grammar:
         self._check_references()
 
     def expand(self, name: str, random: Random, scope: Scope) -> str:
-        """A text of the rule ``name``; remembered symbols are read from and kept in ``scope``."""
+        """Expand the rule ``name``; remembered symbols are looked up and kept in ``scope``."""
         parts = choose(random, self._rules[name])
         if len(parts) == 1:
             return parts[0]

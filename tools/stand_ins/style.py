@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from random import Random
 
-from clsbench.builtin.datasets.synthetic_sms.expansion import chance, choose
+from tools.stand_ins.expansion import chance, choose
 
 _SHORTHAND = {
     "you": "u", "your": "ur", "are": "r", "to": "2", "for": "4", "please": "pls", "see": "c",
@@ -70,7 +70,7 @@ class Style:
 
 
 def friend_style(random: Random) -> Style:
-    """The habits of somebody who writes to friends."""
+    """The habits of a person who writes to friends."""
     return Style(
         shorthand=choose(random, (0.0, 0.0, 0.1, 0.35, 0.7)),
         capitals=choose(random, (0.0, 0.3, 1.0, 1.0)),
@@ -85,7 +85,7 @@ def friend_style(random: Random) -> Style:
 
 
 def sender_style(random: Random) -> Style:
-    """The habits of somebody who writes to thousands."""
+    """The habits of a bulk sender."""
     return Style(
         shorthand=choose(random, (0.0, 0.0, 0.15, 0.4)),
         capitals=choose(random, (1.0, 1.0, 0.8, 0.2)),

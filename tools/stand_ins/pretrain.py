@@ -1,36 +1,38 @@
-"""Makes gpt2-nano: ``python -m clsbench.builtin.backbones.gpt2_nano.pretrain OUTPUT_DIR``.
+"""Makes gpt2-nano: ``python -m tools.stand_ins.pretrain OUTPUT_DIR``.
 
-Trains the byte-pair encoding, then the network as a language model, on text of the grammar of
-``synthetic-sms`` without its labels and with seeds of its own, so that the texts of that data set
-itself are not seen.
+Trains the byte-pair encoding, then the network as a language model, on texts of the grammar of
+``synthetic-sms`` without labels. Other seeds than that of the data set are used, so that the model
+does not see its texts.
 """
 
 from __future__ import annotations
 
+import base64
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
+from tools.stand_ins.bpe import train_ranks
+from tools.stand_ins.grammar import Messenger
+from tools.stand_ins.stream import Batch, batches
 from torch import Tensor, nn
 
 from clsbench.builtin.backbones.gpt2.module import GPT2Module, language_model_logits
-from clsbench.builtin.backbones.gpt2_nano.bpe import train_ranks
 from clsbench.builtin.backbones.gpt2_nano.shape import SHAPE
-from clsbench.builtin.backbones.gpt2_nano.storage import save_weights
-from clsbench.builtin.backbones.gpt2_nano.stream import Batch, batches
+from clsbench.builtin.backbones.gpt2_nano.storage import WEIGHTS_FILE
 from clsbench.builtin.backbones.gpt2_nano.tokenizer import (
     PATTERN,
+    RANKS_FILE,
     NanoTokenizer,
     make_encoding,
-    save_ranks,
 )
-from clsbench.builtin.datasets.synthetic_sms.grammar import Messenger
 
 _PEAK_LR = 2.5e-3
 _WEIGHT_DECAY = 0.1
@@ -38,8 +40,8 @@ _WARMUP_STEPS = 50
 _GRADIENT_NORM = 1.0
 _INIT_STD = 0.05
 
-# The token embedding is the output layer as well: with large embeddings small features give the
-# same logits. Small features are what a fresh head cannot do with alone, as in GPT-2.
+# The token embedding is the output layer as well, so large embeddings allow small features. As with
+# GPT-2, a new head alone cannot classify by small features.
 _TOKEN_STD = 0.3
 _FINAL_NORM_SCALE = 0.4
 
@@ -51,8 +53,8 @@ def train_tokenizer(seed: int, threads: int) -> dict[bytes, int]:
     return train_ranks(texts, PATTERN, SHAPE.vocabulary_size - 1)
 
 
-def initialise(module: GPT2Module, seed: int) -> None:
-    """Draw the weights as GPT-2 does: normal, the residual projections smaller, biases zero."""
+def initialize(module: GPT2Module, seed: int) -> None:
+    """Draw the weights as in GPT-2: normal, smaller residual projections, biases zero."""
     generator = torch.Generator().manual_seed(seed)
     residual_std = _INIT_STD / math.sqrt(2 * SHAPE.blocks)
     for name, parameter in module.named_parameters():
@@ -77,7 +79,7 @@ def language_model_loss(module: GPT2Module, batch: Batch) -> Tensor:
 def pretrain(
     module: GPT2Module, stream: Iterator[Batch], steps: int
 ) -> Iterator[tuple[int, float]]:
-    """Train for ``steps`` batches, giving (step, loss) after each."""
+    """Train for ``steps`` batches; yield (step, loss) after each."""
     decayed = [p for p in module.parameters() if p.ndim == 2]
     others = [p for p in module.parameters() if p.ndim != 2]
     groups: list[dict[str, Any]] = [
@@ -102,11 +104,26 @@ def pretrain(
 
 
 def _schedule(step: int, steps: int) -> float:
-    """Linear warm-up, then half a cosine down to nothing; a fraction of the peak."""
+    """Linear warm-up, then half a cosine down to zero, as a fraction of the peak."""
     warmup = min(_WARMUP_STEPS, steps // 10 + 1)
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+
+
+def save_ranks(ranks: Mapping[bytes, int], folder: Path) -> None:
+    """Write one token per line, in base64 since a token may be part of a character."""
+    lines = (base64.b64encode(token).decode() for token in sorted(ranks, key=ranks.__getitem__))
+    (folder / RANKS_FILE).write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+
+
+def save_weights(module: nn.Module, folder: Path) -> None:
+    """Store the parameters of ``module`` in ``folder``, in bfloat16."""
+    state = {
+        name: parameter.detach().to(torch.bfloat16).contiguous()
+        for name, parameter in module.named_parameters()
+    }
+    save_file(state, folder / WEIGHTS_FILE)
 
 
 @click.command()
@@ -118,7 +135,7 @@ def _schedule(step: int, steps: int) -> float:
     default=6000,
     show_default=True,
     type=click.IntRange(min=1),
-    help="Threads of messages that the byte-pair encoding is trained on.",
+    help="Number of message threads to train the byte-pair encoding on.",
 )
 @click.option("--seed", default=1000, show_default=True, type=click.IntRange(min=0))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1))
@@ -139,7 +156,7 @@ def main(
     click.echo(f"{len(ranks) + 1} tokens ({time.perf_counter() - started:.0f} s)", err=True)
 
     module = GPT2Module(SHAPE)
-    initialise(module, seed)
+    initialize(module, seed)
     stream = batches(seed + 1, tokenizer, batch_size, SHAPE.context_length)
     mean = math.nan
     for step, loss in pretrain(module, stream, steps):
