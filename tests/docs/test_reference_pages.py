@@ -66,7 +66,8 @@ def test_hooks_page_has_every_hook(pages: dict[str, str]) -> None:
 
 def test_commands_page_has_every_command(pages: dict[str, str]) -> None:
     names = [*COMMANDS, "assets fetch", "cache clear"]
-    assert not missing([f"## `clsbench {name}`" for name in names], pages["commands"])
+    options = ["`--freezing`", "`--executor`", "`--guard-formulas`", "`--numerics`"]
+    assert not missing([*(f"## `clsbench {n}`" for n in names), *options], pages["commands"])
 
 
 def test_record_page_has_every_key_of_the_record(pages: dict[str, str]) -> None:
