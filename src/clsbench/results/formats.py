@@ -221,18 +221,11 @@ def to_latex(table: pd.DataFrame) -> str:
     """A ``tabular`` with the rules of the package booktabs."""
     names = [str(name) for name in table.columns]
     alignment = "".join("r" if is_numeric(table, name) else "l" for name in names)
-
-    def line(parts: list[str]) -> str:
-        return " & ".join(map(_latex_text, parts)) + r" \\" + "\n"
-
-    return (
-        "% needs \\usepackage{booktabs}\n"
-        f"\\begin{{tabular}}{{{alignment}}}\n\\toprule\n"
-        + line(names)
-        + "\\midrule\n"
-        + "".join(line(row) for row in cells(table))
-        + "\\bottomrule\n\\end{tabular}\n"
+    escaped = pd.DataFrame(
+        [map(_latex_text, row) for row in cells(table)], columns=[*map(_latex_text, names)]
     )
+    text = escaped.to_latex(index=False, escape=False, column_format=alignment)
+    return "% needs \\usepackage{booktabs}\n" + text
 
 
 def markdown_text(text: str) -> str:
