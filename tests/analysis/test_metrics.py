@@ -91,6 +91,24 @@ def test_macro_f1_ignores_classes_without_texts() -> None:
     assert figures.macro_f1 == pytest.approx((1 + 2 / 3) / 2)
 
 
+@pytest.mark.parametrize(
+    ("labels", "predicted", "expected"),
+    [
+        ([0, 1, 0, 1], [0, 1, 0, 1], 1.0),
+        ([0, 1, 0, 1], [1, 0, 1, 0], -1.0),
+        ([0, 0, 0, 1, 1], [0, 0, 1, 0, 1], (2 * 1 - 1 * 1) / math.sqrt(3 * 2 * 3 * 2)),
+        ([0, 1, 2], [0, 2, 1], 0.0),  # as many right as by chance
+        ([1, 1, 1], [1, 1, 1], 0.0),  # undefined
+        ([0, 1, 1], [1, 1, 1], 0.0),
+    ],
+)
+def test_mcc_of_small_cases_is_the_closed_form(
+    labels: list[int], predicted: list[int], expected: float
+) -> None:
+    figures = split_metrics(np.array(labels), np.array(predicted), 3)
+    assert figures.scores["mcc"] == pytest.approx(expected, abs=1e-12)
+
+
 def test_without_leak_flags_nothing_is_set_apart() -> None:
     assert split_metrics(np.array([0, 1]), np.array([0, 1]), 2).without_leaked is None
 

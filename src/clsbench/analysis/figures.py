@@ -78,6 +78,15 @@ SCORES = (
         drop=40,
     ),
     Metric(
+        name="mcc",
+        header="MCC",
+        meaning="Matthews correlation of classes and predictions (1 is perfect, 0 is chance).",
+        better="higher",
+        read=lambda split: split.scores.get("mcc"),
+        limits=(-1.0, 1.0),
+        drop=45,
+    ),
+    Metric(
         name="ece",
         header="calibration error",
         meaning="Mean distance of confidence from accuracy (ECE, ten bins; 0 is best).",

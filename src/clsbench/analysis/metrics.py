@@ -16,7 +16,20 @@ CONFIDENCE = 0.95
 Labels = NDArray[np.integer]
 """Classes of texts (N,)."""
 
-SCORES: Mapping[str, Callable[[Labels, Labels], float]] = {}
+
+def matthews(labels: Labels, predicted: Labels) -> float:
+    """Matthews correlation coefficient; 0 if all labels or all predictions are equal.
+
+    Source: Gorodkin, Computational Biology and Chemistry 28 (2004), 367, for several classes.
+    """
+    from sklearn.metrics import matthews_corrcoef  # slow to load
+
+    if np.unique([labels, predicted]).size < 2:  # undefined; scikit-learn would warn
+        return 0.0
+    return float(matthews_corrcoef(labels, predicted))
+
+
+SCORES: Mapping[str, Callable[[Labels, Labels], float]] = {"mcc": matthews}
 """Further metrics by name, each a function of the true and the predicted labels."""
 
 
