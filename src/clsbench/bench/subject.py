@@ -11,7 +11,7 @@ from torch import Tensor
 from clsbench.components.axes import Tokenizer
 from clsbench.components.catalog import Catalog
 from clsbench.components.resolve import Experiment
-from clsbench.data.tokens import TokenRows
+from clsbench.data.tokens import TokenRows, row_keys
 from clsbench.experiment.planning import Planned, plan_run
 from clsbench.experiment.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
 from clsbench.fastpath.plan import FastPlan
@@ -118,9 +118,9 @@ def _spread(texts: Sequence[int], lengths: Tensor, count: int) -> list[int]:
 
 def _distinct(rows: TokenRows) -> list[int]:
     """One text for each distinct row of tokens."""
-    first: dict[tuple[int, ...], int] = {}
-    for text, row in enumerate(rows.input_ids.tolist()):
-        first.setdefault((int(rows.lengths[text]), *row), text)
+    first: dict[str, int] = {}
+    for text, key in enumerate(row_keys(rows)):
+        first.setdefault(key, text)
     return list(first.values())
 
 

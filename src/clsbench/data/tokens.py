@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -126,3 +127,12 @@ def pad_rows(
         row[: len(kept)] = torch.tensor(kept, dtype=torch.int64)
     lengths = torch.tensor([min(len(ids), length) for ids in encoded], dtype=torch.int64)
     return input_ids, lengths
+
+
+def row_keys(rows: TokenRows) -> list[str]:
+    """A key for each text: equal for texts with the same token ids and length."""
+    keys = []
+    for input_ids, length in zip(rows.input_ids, rows.lengths.tolist(), strict=True):
+        content = length.to_bytes(8, "little") + input_ids.numpy().tobytes()
+        keys.append(hashlib.sha256(content).hexdigest())
+    return keys

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from clsbench.components.axes import Pooling
-from clsbench.data.tokens import TokenRows
+from clsbench.data.tokens import TokenRows, row_keys
 
 
 class DistinctRows:
@@ -28,8 +27,7 @@ class DistinctRows:
         rows: list[tuple[TokenRows, int]] = []
         for name, texts in splits.items():
             slots = []
-            for index in range(len(texts)):
-                key = _key(texts.input_ids[index], int(texts.lengths[index]))
+            for index, key in enumerate(row_keys(texts)):
                 if key not in places:
                     places[key] = len(rows)
                     rows.append((texts, index))
@@ -55,10 +53,6 @@ class DistinctRows:
     def of(self, name: str, indices: Sequence[int]) -> Tensor:
         """The rows (B,) of the texts at ``indices`` of a split."""
         return self.slots[name][torch.tensor(indices, dtype=torch.int64)]
-
-
-def _key(input_ids: Tensor, length: int) -> str:
-    return hashlib.sha256(length.to_bytes(8, "little") + input_ids.numpy().tobytes()).hexdigest()
 
 
 def _positions_apart(pooling: Pooling, lengths: Tensor, widths: Tensor) -> Tensor | None:

@@ -18,6 +18,7 @@ from clsbench.bench.flops import OperationCounter
 from clsbench.bench.machine_peak import LimitsMeter, shortest
 from clsbench.bench.stopwatch import stopwatch
 from clsbench.components.resolve import Experiment
+from clsbench.data.tokens import row_keys
 from clsbench.experiment.planning import Planned, outline_experiment
 from clsbench.experiment.preparation import PreparedData
 from clsbench.fastpath.chain import Chain, Inputs
@@ -134,11 +135,7 @@ class _Passes:
         self._batch_size = batch_size
         splits = data.tokens.by_name().values()
         lengths = torch.cat([rows.lengths for rows in splits]).clamp(min=1)
-        distinct = {
-            (int(n), *row) for rows in splits
-            for n, row in zip(rows.lengths, rows.input_ids.tolist(), strict=True)
-        }  # fmt: skip
-        self._texts = len(distinct)
+        self._texts = len({key for rows in splits for key in row_keys(rows)})
         # Packed texts take as much as their mean length; narrowed ones as the widest of a batch.
         self._width = data.facts.max_length
         if plan.unpadded or not data.tokens.train.padded:
