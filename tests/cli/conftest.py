@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Command
+from command_line import Command, clean_environment, command
 
 SPEC = """
 dataset = {{name = "csv", path = "{path}"}}
@@ -44,15 +43,7 @@ def clsbench_epoch_finished(entry):
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A user's environment with nothing set and nothing cached."""
-    caches = tmp_path_factory.mktemp("caches")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("CLSBENCH_", "_CLSBENCH_"))}
-    return {
-        **kept,
-        "CLSBENCH_CACHE": str(caches / "clsbench"),
-        "HF_HUB_CACHE": str(caches / "hub"),
-        "TIKTOKEN_CACHE_DIR": str(caches / "tiktoken"),
-        "OMP_NUM_THREADS": "1",
-    }
+    return clean_environment(tmp_path_factory.mktemp("caches"))
 
 
 @pytest.fixture
@@ -60,24 +51,7 @@ def clsbench(environment: dict[str, str], tmp_path: Path) -> Command:
     """Runs ``python -m clsbench`` in an empty folder, without the settings of whoever tests."""
     folder = tmp_path / "cwd"
     folder.mkdir()
-
-    def run(
-        *arguments: str | Path,
-        env: dict[str, str] | None = None,
-        text_in: str = "",
-        timeout_seconds: float = 300,
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "clsbench", *map(str, arguments)],
-            input=text_in,
-            capture_output=True,
-            encoding="utf-8",
-            env={**environment, **(env or {})},
-            cwd=folder,
-            timeout=timeout_seconds,
-        )
-
-    return run
+    return command("clsbench", environment, folder)
 
 
 @pytest.fixture(scope="session")
@@ -100,9 +74,9 @@ def finished(
     store = tmp_path_factory.mktemp("store")
     plugin = spec_file.with_name("noisy.py")
     plugin.write_text(NOISY)
-    command = [sys.executable, "-m", "clsbench", "--plugin", plugin]
+    arguments = [sys.executable, "-m", "clsbench", "--plugin", plugin]
     done = subprocess.run(
-        [*command, "run", spec_file, "--out", store, "--json"],
+        [*arguments, "run", spec_file, "--out", store, "--json"],
         capture_output=True,
         encoding="utf-8",
         env=environment,

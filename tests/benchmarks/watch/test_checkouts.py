@@ -92,7 +92,9 @@ def repository(tmp_path: Path) -> Path:
 def environment() -> dict[str, str]:
     """As from a shell, not from a worker of these tests: there nothing would be timed."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
-    path = os.pathsep.join([str(REPOSITORY / "src"), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(
+        [str(REPOSITORY / "src"), str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
+    )
     return {**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
@@ -102,7 +104,7 @@ def test_both_checkouts_are_compared_in_pairs(
 ) -> None:
     """Does not claim which is faster: benchmarks/false_alarms.py does; here the load varies."""
     command = [
-        sys.executable, "-m", "clsbench", "bench", "check", "--json", "--pairs", "5",
+        sys.executable, "-m", "benchmarks.watch", "check", "--json", "--pairs", "5",
         "--select", "test_waiting and not again and not last", "--threads", "1",
     ]  # fmt: skip
     environment["PYTEST_ADDOPTS"] = "--seconds 0.3 --load-limit 1000"

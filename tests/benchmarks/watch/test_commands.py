@@ -53,161 +53,159 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_run_like_the_others_passes(clsbench: Command, folder: Path) -> None:
-    done = clsbench("bench", "check", "--from", folder, env={"COLUMNS": "140"})
+def test_a_run_like_the_others_passes(watch: Command, folder: Path) -> None:
+    done = watch("check", "--from", folder, env={"COLUMNS": "140"})
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("no difference shown") == 2
     assert "test_head[linear]" in done.stdout
 
 
-def test_a_slow_down_fails_and_names_the_benchmark(clsbench: Command, folder: Path) -> None:
+def test_a_slow_down_fails_and_names_the_benchmark(watch: Command, folder: Path) -> None:
     store(folder, 9, [0.0202, 0.00045])
-    done = clsbench("bench", "check", "--from", folder, "--json")
+    done = watch("check", "--from", folder, "--json")
     assert done.returncode == 1
     report = json.loads(done.stdout)
     verdicts = {v["benchmark"]: v["outcome"] for v in report["verdicts"]}
     assert verdicts == {NAMES[0]: "no difference shown", NAMES[1]: "slower"}
     assert report["commit"] == commit_id(9)[:10]
-    tolerant = clsbench("bench", "check", "--from", folder, "--threshold", "heads=0.2")
+    tolerant = watch("check", "--from", folder, "--threshold", "heads=0.2")
     assert tolerant.returncode == 0
 
 
-def test_a_slow_run_does_not_excuse_the_next_of_its_commit(clsbench: Command, folder: Path) -> None:
+def test_a_slow_run_does_not_excuse_the_next_of_its_commit(watch: Command, folder: Path) -> None:
     for number in (8, 9):
         store(folder, number, [0.026, 0.0004], commit=9)
-        done = clsbench("bench", "check", "--from", folder, "--json")
+        done = watch("check", "--from", folder, "--json")
         assert done.returncode == 1
         assert "of other commits" in json.loads(done.stdout)["judged_by"]
 
 
-def test_what_was_disturbed_or_is_new_has_no_verdict(clsbench: Command, folder: Path) -> None:
+def test_what_was_disturbed_or_is_new_has_no_verdict(watch: Command, folder: Path) -> None:
     store(folder, 9, [None, 0.0004])
-    done = clsbench("bench", "check", "--from", folder, env={"COLUMNS": "140"})
+    done = watch("check", "--from", folder, env={"COLUMNS": "140"})
     assert done.returncode == 4
     assert "not measured" in done.stdout
     store(folder, 10, [0.02, 0.0004], threads=1)
-    done = clsbench("bench", "check", "--from", folder, env={"COLUMNS": "140"})
+    done = watch("check", "--from", folder, env={"COLUMNS": "140"})
     assert done.returncode == 4
     assert done.stdout.count("too few runs") == 2, "no earlier run is on a like machine"
 
 
-def test_a_baseline_is_made_on_purpose_and_judges(clsbench: Command, folder: Path) -> None:
+def test_a_baseline_is_made_on_purpose_and_judges(watch: Command, folder: Path) -> None:
     for number, factor in enumerate((1.5, 1.503, 1.498, 1.501, 1.5, 1.497), 10):
         store(folder, number, [0.020 * factor, 0.0004 * factor], commit=7)
     baseline = folder.parent / "baseline"
-    arguments = ["bench", "baseline", "--from", folder, "--to", baseline]
-    made = clsbench(*arguments)
+    arguments = ["baseline", "--from", folder, "--to", baseline]
+    made = watch(*arguments)
     assert (made.returncode, made.stderr) == (0, "")
     assert made.stdout.startswith(f"6 runs of {commit_id(7)[:10]}, ")
     # Against all before, it would be no slower than the latest of them; the other machine is no
     # part of it.
     store(folder, 20, [0.032, 0.0006], commit=8)
-    by = clsbench("bench", "check", "--from", folder, "--by", baseline, "--json")
+    by = watch("check", "--from", folder, "--by", baseline, "--json")
     verdicts = {v["benchmark"]: v for v in json.loads(by.stdout)["verdicts"]}
     assert verdicts[NAMES[0]]["outcome"] == "slower"
     assert verdicts[NAMES[0]]["ratio"] == pytest.approx(0.032 / 0.03, rel=0.01)
     assert verdicts[NAMES[1]]["outcome"] == "no difference shown"
     assert by.returncode == 1
-    again = clsbench(*arguments)
+    again = watch(*arguments)
     assert again.returncode == 2
     assert "there are 1: run pytest benchmarks/ 4 more times" in again.stderr
     assert len(list(baseline.rglob("*.json"))) == 6, "a refusal takes nothing away"
 
 
-def test_the_baseline_of_this_checkout_is_found(clsbench: Command, folder: Path) -> None:
+def test_the_baseline_of_this_checkout_is_found(watch: Command, folder: Path) -> None:
     for number in range(10, 16):
         store(folder, number, [0.01, 0.0002], commit=7)
-    assert clsbench("bench", "baseline", "--from", folder).returncode == 0
+    assert watch("baseline", "--from", folder).returncode == 0
     store(folder, 21, [0.02, 0.0004])
-    check = ["bench", "check", "--from", folder]
-    assert "judged by 6 runs of" in clsbench(*check).stdout
-    earlier = clsbench(*check, "--by", folder)
+    check = ["check", "--from", folder]
+    assert "judged by 6 runs of" in watch(*check).stdout
+    earlier = watch(*check, "--by", folder)
     assert "judged by 12 runs of" in earlier.stdout
     store(folder, 22, [0.02, 0.0004], threads=1)
-    assert "judged by 0 earlier runs on a like machine" in clsbench(*check).stdout
+    assert "judged by 0 earlier runs on a like machine" in watch(*check).stdout
 
 
-def test_sources_that_were_not_committed_are_no_baseline(clsbench: Command, folder: Path) -> None:
+def test_sources_that_were_not_committed_are_no_baseline(watch: Command, folder: Path) -> None:
     store(folder, 9, [0.02, 0.0004], dirty=True)
-    done = clsbench("bench", "baseline", "--from", folder)
+    done = watch("baseline", "--from", folder)
     assert done.returncode == 2
     assert "commit them and run pytest benchmarks/" in done.stderr
     assert not (folder.parent / "cwd" / "benchmarks").exists()
 
 
-def test_the_history_by_machine_with_its_plot(
-    clsbench: Command, folder: Path, tmp_path: Path
-) -> None:
+def test_the_history_by_machine_with_its_plot(watch: Command, folder: Path, tmp_path: Path) -> None:
     store(folder, 9, [0.04, 0.0004], threads=1)
     (folder / "broken.json").write_text("{")
     plot = tmp_path / "history.svg"
-    done = clsbench("bench", "history", "--from", folder, "--plot", plot, env={"COLUMNS": "160"})
+    done = watch("history", "--from", folder, "--plot", plot, env={"COLUMNS": "160"})
     assert done.returncode == 0
     assert "machine 1, 6 runs: cores 2, cpu AMD EPYC, threads 2, torch 2.13.0" in done.stdout
     assert "machine 2, 1 run: " in done.stdout
     assert "20 ms" in done.stdout
     assert "broken.json is no run of these benchmarks" in done.stderr
     assert plot.read_text().count("<path") > 10
-    listed = clsbench("bench", "history", "--from", folder, "--only", "heads", "--json")
+    listed = watch("history", "--from", folder, "--only", "heads", "--json")
     runs = json.loads(listed.stdout)["runs"]
     assert [list(run["seconds"]) for run in runs] == [[NAMES[1]]] * 7
 
 
-def test_a_line_holds_as_many_runs_as_fit(clsbench: Command, folder: Path) -> None:
-    done = clsbench("bench", "history", "--from", folder, env={"COLUMNS": "80"})
+def test_a_line_holds_as_many_runs_as_fit(watch: Command, folder: Path) -> None:
+    done = watch("history", "--from", folder, env={"COLUMNS": "80"})
     (line,) = (line for line in done.stdout.splitlines() if "20.02 ms" in line or "20 ms" in line)
     assert line.count(" ms") == 3
 
 
-def test_a_run_from_the_future_is_not_the_latest(clsbench: Command, folder: Path) -> None:
+def test_a_run_from_the_future_is_not_the_latest(watch: Command, folder: Path) -> None:
     file = folder / "0009_20991231_120000.json"
     file.write_text((folder / "0006.json").read_text().replace("2026-02-06", "2099-12-31"))
-    done = clsbench("bench", "check", "--from", folder)
+    done = watch("check", "--from", folder)
     assert done.returncode == 4
     assert "0009_20991231_120000.json is dated 2099-12-31: the clock was wrong" in done.stderr
     assert "remove it" in done.stderr
 
 
 def test_no_older_run_is_judged_in_place_of_one_that_cannot_be_read(
-    clsbench: Command, folder: Path
+    watch: Command, folder: Path
 ) -> None:
     os.utime(folder / "0006.json", (1, 1))
     latest = folder / "0007.json"
     latest.write_text("{")
-    done = clsbench("bench", "check", "--from", folder)
+    done = watch("check", "--from", folder)
     assert done.returncode == 4
     assert f"error: {latest} is no run of these benchmarks" in done.stderr
     assert "written after every run that can be read" in done.stderr
     assert done.stdout == ""
     os.utime(latest, (0, 0))
-    assert clsbench("bench", "check", "--from", folder).returncode == 0
+    assert watch("check", "--from", folder).returncode == 0
     # What was written when stands in the names that pytest-benchmark gives, whoever copies them.
     (folder / "0006.json").rename(folder / "0006_abc_20260206_100000.json")
     old = latest.rename(folder / "0005_abc_20260205_100000.json")
     os.utime(old)
-    assert clsbench("bench", "check", "--from", folder).returncode == 0
+    assert watch("check", "--from", folder).returncode == 0
     old.rename(folder / "0007_abc_20260207_100000.json")
-    assert clsbench("bench", "check", "--from", folder).returncode == 4
+    assert watch("check", "--from", folder).returncode == 4
 
 
-def test_a_damaged_baseline_is_no_baseline(clsbench: Command, folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_baseline_is_no_baseline(watch: Command, folder: Path, tmp_path: Path) -> None:
     baseline = tmp_path / "cwd" / "benchmarks" / "baseline"
     baseline.mkdir(parents=True)
-    empty = clsbench("bench", "check", "--from", folder, "--by", baseline)
+    empty = watch("check", "--from", folder, "--by", baseline)
     assert empty.returncode == 2
     assert "there is no run of the benchmarks in" in empty.stderr
     (baseline / "0001.json").write_text("<<<<<<< HEAD")
     for arguments in (["--by", baseline], []):
-        done = clsbench("bench", "check", "--from", folder, *arguments)
+        done = watch("check", "--from", folder, *arguments)
         assert done.returncode == 2
         assert "what runs are judged by must be whole" in done.stderr
 
 
-def test_a_threshold_for_nothing_is_a_mistake(clsbench: Command, folder: Path) -> None:
-    done = clsbench("bench", "check", "--from", folder, "--threshold", "no such=0.5")
+def test_a_threshold_for_nothing_is_a_mistake(watch: Command, folder: Path) -> None:
+    done = watch("check", "--from", folder, "--threshold", "no such=0.5")
     assert done.returncode == 2
     assert "--threshold no such=…: no benchmark here has that in its name" in done.stderr
-    spaced = clsbench("bench", "check", "--from", folder, "--threshold", " heads = 0.5")
+    spaced = watch("check", "--from", folder, "--threshold", " heads = 0.5")
     assert spaced.returncode == 0, spaced.stderr
 
 
@@ -229,8 +227,8 @@ def test_a_threshold_for_nothing_is_a_mistake(clsbench: Command, folder: Path) -
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_are_told(clsbench: Command, arguments: list[str], told: str) -> None:
-    done = clsbench("bench", *arguments)
+def test_mistakes_are_told(watch: Command, arguments: list[str], told: str) -> None:
+    done = watch(*arguments)
     assert done.returncode == 2
     assert told in done.stderr
     assert "Traceback" not in done.stderr

@@ -441,7 +441,7 @@ def test_nobody_waits_at_a_named_pipe(tmp_path: Path) -> None:
 SHARED = f"""
 import sys, time, logging, torch
 from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+sys.path.insert(0, {str(Path(__file__).resolve().parents[2] / "support")!r})
 from activation_rows import KEY, PLENTY, assert_same, make_rows
 from clsbench.fastpath.cache.disk_cache import DiskCache
 logging.basicConfig(level=logging.WARNING, format="%(message)s")
