@@ -83,6 +83,19 @@ def test_suite_has_headers_at_every_width(figures: SuiteFigures, width: int) -> 
         assert (name in " ".join(hidden.split())) != (name.split()[-1] in header)
 
 
+def test_suite_row_that_shares_runs_names_the_other_row(figures: SuiteFigures) -> None:
+    first, second, _ = figures.results.rows
+    twin = msgspec.structs.replace(first, label="again", same_as="1")
+    results = msgspec.structs.replace(figures.results, rows=(first, second, twin))
+    [line] = [
+        line
+        for line in suite_lines(figures._replace(results=results), 160)
+        if line.startswith(" again ")
+    ]
+    assert "95.00 %" in line
+    assert "= row 1" in line
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_comparison_has_headers_at_every_width(figures: SuiteFigures, width: int) -> None:
     text = "\n".join(comparison_lines(figures, width))

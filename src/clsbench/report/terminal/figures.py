@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from clsbench.analysis.figures import ACCURACY, SCORES
-from clsbench.analysis.suite_table import COLUMNS
-from clsbench.report.cells import Cell, cell_of
+from clsbench.analysis.suite_table import COLUMNS, Column
+from clsbench.report.cells import cell_of
 from clsbench.report.terminal.layout import Row, empty_table, fitting_table
 from clsbench.report.wording import (
     metric_range,
@@ -85,14 +85,17 @@ def rows_table(
     headers = {column: column.header.format(first=reference) for column in columns}
     optional = sorted((column for column in columns if column.drop), key=lambda c: c.drop or 0)
     rows = [
-        [Row(label, [_styled(cell_of(column, row)) for column in columns]) for label, row in group]
+        [Row(label, [_cell(column, row) for column in columns]) for label, row in group]
         for group in groups
     ]
     left_out = [headers[column] for column in optional]
     return fitting_table(name, [*headers.values()], rows, width, left_out, see)
 
 
-def _styled(cell: Cell) -> Text:
+def _cell(column: Column, row: RowFigures) -> Text:
+    if column.form == "difference" and row.row.same_as is not None:
+        return plain(f"= row {row.row.same_as}")
+    cell = cell_of(column, row)
     styles = {"better": "green", "worse": "red", "state": "yellow"}
     return Text(cell.text, styles.get(cell.kind, ""))
 

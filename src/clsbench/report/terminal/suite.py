@@ -122,8 +122,6 @@ def print_suite(console: Console, results: SuiteResults, store: Path) -> SuiteFi
 def _label(figures: RowFigures, marked: bool) -> Text:
     row = figures.row
     label = plain(f"{row.label}  {row.title}" + (" *" if marked and row.modified else ""))
-    if row.same_as is not None:
-        label.append_text(plain(f" (= row {row.same_as})"))
     if figures.state == "in part":
         label.append(" (in part)", "yellow")
     return label
