@@ -1,4 +1,4 @@
-"""Several seeds of one experiment, summed up."""
+"""A summary of several seeds of one experiment."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
     """One figure over ``n`` seeds.
 
     ``sd`` is the sample standard deviation, ``None`` for a single seed. ``interval`` is Student's
-    95 % interval of the mean over seeds, as far as such a figure can go (no accuracy is over 1),
-    ``None`` for fewer than three seeds, of which two say next to nothing, and where all are equal,
-    which is no proof that all others would be. It tells how much the seed matters, not how much
-    another set of test texts would.
+    95 % interval of the mean over seeds, cut to the values that are possible (no accuracy exceeds
+    1); ``None`` for fewer than three seeds and if all values are equal. It reflects the variation
+    between seeds, not between sets of test texts.
     """
 
     n: int
@@ -47,7 +46,7 @@ class SeedSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 FEWEST_SEEDS = 3
-"""Of fewer seeds no interval is given: that of two is 18 standard deviations wide."""
+"""Fewer seeds get no interval: that of two is 18 standard deviations wide."""
 
 
 def spread(values: Sequence[float], limits: tuple[float, float]) -> Spread | None:
@@ -71,8 +70,7 @@ def accuracy_interval(accuracies: Sequence[float], texts: int) -> tuple[float, f
     """The 95 % interval of the mean accuracy of runs that answered the same ``texts``.
 
     Wilson's, over texts. From three seeds on it is widened by Student's over seeds: half-widths are
-    squared and added up. So it is never narrower than that of a single run of this accuracy. Fewer
-    seeds tell too little of what others would give.
+    squared and added up, so it is never narrower than that of a single run of this accuracy.
     """
     mean = fmean(accuracies)
     low, high = wilson_interval(min(mean * texts, texts), texts)
@@ -91,14 +89,14 @@ def _half_width(sd: float, n: int) -> float:
 
 
 def summarise_seeds(records: Iterable[RunRecord]) -> SeedSummary:
-    """Sum up runs of one experiment that differ in their seed; ``runs`` counts all, also failed.
+    """Summarize runs of one experiment that differ in their seed; ``runs`` counts failed ones too.
 
     Raises:
         ValueError: there is no run.
     """
     records = list(records)
     if not records:
-        raise ValueError("there are no runs to sum up")
+        raise ValueError("there are no runs to summarize")
     finished = [r for r in records if r.status == "finished" and r.metrics is not None]
     return SeedSummary(
         experiment=records[0].experiment,

@@ -1,4 +1,4 @@
-"""A suite's rows in figures: accuracies over seeds, what was published, and who is shown better."""
+"""The figures of a suite's rows: accuracies over seeds, published ones, and paired tests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from clsbench.results.suite_results import RowResult, SuiteResults
 from clsbench.schema.record import RunRecord, SplitMetrics
 
 _MUCH_MEMORY = 2 * 10**9
-"""Bytes. What libraries take, which nobody expects of a run, is little beside it."""
+"""Bytes; less is dominated by what the libraries take."""
 
 
 class RowFigures(NamedTuple):
@@ -121,8 +121,8 @@ class RowFigures(NamedTuple):
         return sum(sums) / len(sums) if sums else None
 
     def seconds_over_estimate(self) -> float | None:
-        """Training, evaluation and, where nobody had computed it before, the frozen prefix over
-        what they were estimated at, for runs just done."""
+        """The time of the runs just done over its estimate: training, evaluation and, if it was not
+        cached, the frozen prefix."""
         estimate = self.row.estimate
         fresh = [run for run in self.runs if run.path.name not in self.row.stored]
         if estimate is None or not fresh or self.row.same_as is not None:
@@ -136,8 +136,8 @@ class RowFigures(NamedTuple):
         return sum(taken) / len(fresh) / expected if expected else None
 
     def memory_over_estimate(self) -> float | None:
-        """The peak of the process's memory over what was expected, for runs just done; ``None``
-        where that is little beside what libraries take, which nobody expects."""
+        """The peak memory of the runs just done over its estimate; ``None`` if that is small beside
+        what the libraries take."""
         ratios = []
         for run in self.runs:
             peak, expected = run.record.peak_memory_bytes, run.record.memory_bytes_expected
@@ -175,21 +175,21 @@ class SuiteFigures(NamedTuple):
     problems: tuple[str, ...]
 
     def estimates_in_words(self) -> str | None:
-        """How far off the estimates were for what was just run; ``None`` where nothing was."""
+        """How far off the estimates were for the runs just done; ``None`` without such runs."""
         times = [t for row in self.rows if (t := row.seconds_over_estimate()) is not None]
         if not times:
             return None
-        told = (
+        text = (
             f"The runs took {_middle_and_range(times)} times as long as estimated (training and "
             "evaluation, and frozen layers where they had to be computed)"
         )
         memory = [m for row in self.rows if (m := row.memory_over_estimate()) is not None]
         if memory:
-            told += f", and {_middle_and_range(memory)} times the memory"
-        return told + "."
+            text += f", and {_middle_and_range(memory)} times the memory"
+        return text + "."
 
     def missing_in_words(self) -> list[str]:
-        """The rows of which not every seed has ended."""
+        """Notes on the rows of which some seeds have not finished."""
         return [
             f"Row {row.row.label}: {row.row.waiting} of {len(row.row.runs) + row.row.waiting} runs "
             "are not done; what stands here is of the others."
@@ -305,7 +305,7 @@ def _read(row: RowResult, store: Path, problems: list[str]) -> tuple[StoredRun, 
 
 
 def _answered(row: RowResult, run: StoredRun, problems: list[str]) -> bool:
-    """Whether its answers can be compared: damaged ones take no others with them."""
+    """Whether the run's predictions are usable; otherwise it is not compared."""
     try:
         read_answers(run)
     except UsageError as error:

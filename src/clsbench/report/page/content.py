@@ -46,8 +46,8 @@ class RowCommand(NamedTuple):
 
 
 class Verdicts(NamedTuple):
-    """Who is shown to be better than whom: ``marks[i][j]`` says of i whether it is better (+),
-    worse (−) or neither (·) than j, and in words how they differ."""
+    """Which rows are significantly better than which: ``marks[i][j]`` is + if i is better than j,
+    − if worse, else ·, with their difference in words."""
 
     names: tuple[str, ...]
     titles: tuple[str, ...]
@@ -92,7 +92,7 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
     records = [(_title_of_one(row), row.record) for row in own if row.record is not None]
     first_record = records[0][1] if records else None
     names = first_record.data.class_names if first_record and first_record.data else ()
-    told = answer(figures)
+    reply = answer(figures)
     points = [
         row
         for row in (*figures.rows, *figures.baselines)
@@ -110,11 +110,11 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
         description=results.description,
         created=results.created,
         stand_ins=stand_ins(figures),
-        answer=told,
+        answer=reply,
         wide=scatter(points, 720, 430, 12.5),
         narrow=scatter(points, 360, 400, 11.5),
         found=any(point.prefix_found for point in points),
-        table=page_table(figures, told.alike),
+        table=page_table(figures, reply.alike),
         verdicts=_verdicts(figures, comparison) if comparison is not None else None,
         losses=loss_panels(records),
         accuracies=accuracy_panels(records),
@@ -242,7 +242,7 @@ def _wrong(
     try:
         return wrong_texts(mistakes({r.row.label: r.runs[0] for r in rows}), texts)
     except UsageError as error:
-        notes.append(f"Which texts are misclassified cannot be told: {error}")
+        notes.append(f"The misclassified texts are not known: {error}")
         return None
 
 

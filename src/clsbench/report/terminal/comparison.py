@@ -10,9 +10,9 @@ from rich.text import Text
 from clsbench.analysis.comparison import BASELINE
 from clsbench.analysis.suite_figures import contender_figures
 from clsbench.report.terminal.console import Console
-from clsbench.report.terminal.figures import rows_table
 from clsbench.report.terminal.headline import headline
 from clsbench.report.terminal.layout import Row, fitting_table
+from clsbench.report.terminal.rows import rows_table
 from clsbench.report.wording import REUSED, listed, plain, points, shortened
 from clsbench.system.printable import printable
 

@@ -12,9 +12,9 @@ from clsbench.analysis.comparison import found_prefix
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures, suite_figures
 from clsbench.report.terminal.comparison import comparison_notes
 from clsbench.report.terminal.console import Console
-from clsbench.report.terminal.figures import rows_table
 from clsbench.report.terminal.layout import Row, fitting_table
 from clsbench.report.terminal.plan import recorded_adapter_note
+from clsbench.report.terminal.rows import rows_table
 from clsbench.report.wording import REUSED, bytes_text, plain, seconds_text
 
 if TYPE_CHECKING:

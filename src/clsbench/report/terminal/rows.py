@@ -1,0 +1,42 @@
+"""The table of a suite's rows, or of compared runs, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from clsbench.analysis.suite_figures import RowFigures
+from clsbench.analysis.suite_table import COLUMNS, Column
+from clsbench.report.cells import cell_of
+from clsbench.report.terminal.layout import Row, fitting_table
+from clsbench.report.wording import plain
+
+
+def rows_table(
+    name: str,
+    groups: Sequence[Sequence[tuple[Text, RowFigures]]],
+    width: int,
+    see: str,
+    reference: str | None = None,
+) -> RenderableType:
+    """Rows of a suite, baselines or contenders, each with its label; ``reference`` is the row the
+    others are set against."""
+    columns = [column for column in COLUMNS if column.drop is not None]
+    headers = {column: column.header.format(first=reference) for column in columns}
+    optional = sorted((column for column in columns if column.drop), key=lambda c: c.drop or 0)
+    rows = [
+        [Row(label, [_cell(column, row) for column in columns]) for label, row in group]
+        for group in groups
+    ]
+    left_out = [headers[column] for column in optional]
+    return fitting_table(name, [*headers.values()], rows, width, left_out, see)
+
+
+def _cell(column: Column, row: RowFigures) -> Text:
+    if column.form == "difference" and row.row.same_as is not None:
+        return plain(f"= row {row.row.same_as}")
+    cell = cell_of(column, row)
+    styles = {"better": "green", "worse": "red", "state": "yellow"}
+    return Text(cell.text, styles.get(cell.kind, ""))
