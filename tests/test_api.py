@@ -49,7 +49,7 @@ def test_a_failed_run_says_where_what_was_done_is_kept(tmp_path: Path) -> None:
 class FruitTexts(clsbench.Dataset, frozen=True):
     count: int = 60
 
-    def load(self, files: clsbench.Files, quoting: str) -> clsbench.Corpus:
+    def load(self, files: clsbench.Files) -> clsbench.Corpus:
         texts = [f"{('apple', 'pear')[i % 2]} number {i}" for i in range(self.count)]
         labels = [i % 2 for i in range(self.count)]
         return clsbench.Corpus(class_names=("apple", "pear"), texts=texts, labels=labels)
@@ -115,7 +115,7 @@ def test_source_of_a_notebook_class_is_that_of_its_cell() -> None:
     for number, count in enumerate((1, 1, 2)):
         cell = f"<cell {number}>"
         code = "import clsbench\nclass Cell(clsbench.Dataset):\n"
-        code += f"    def load(self, files, quoting):\n        return {count}\n"
+        code += f"    def load(self, files):\n        return {count}\n"
         linecache.cache[cell] = (len(code), None, code.splitlines(keepends=True), cell)
         dataset = typed_in(code, "Cell", cell)
         catalog = with_instances({"dataset": dataset}, load_catalog())

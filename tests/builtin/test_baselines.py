@@ -36,9 +36,9 @@ def split(corpus: Corpus, name: str) -> Splits:
 def corpus(request: pytest.FixtureRequest) -> Corpus:
     """The embedded corpus, and the real one if it is available."""
     if request.param == "synthetic":
-        return SyntheticSms().load({}, "default")
+        return SyntheticSms().load({})
     folder = request.getfixturevalue("assets_dir")
-    return SmsSpam().load({COLLECTION.key: folder / COLLECTION.key}, "default")
+    return SmsSpam().load({COLLECTION.key: folder / COLLECTION.key})
 
 
 def predictions(baseline: clsbench.Baseline, splits: Splits, seed: int = SEED) -> list[int]:
@@ -65,7 +65,7 @@ def test_tfidf_on_sms_is_not_significantly_worse_than_words_alone(
 
 
 def test_the_options_change_the_model() -> None:
-    splits = split(SyntheticSms(texts=400).load({}, "default"), "book")
+    splits = split(SyntheticSms(texts=1500).load({}), "book")
     plain, pairs, strict = (
         predictions(baseline, splits)
         for baseline in (TfidfLogreg(), TfidfLogreg(ngrams=2, c=1.0), TfidfLogreg(c=0.001))
@@ -139,7 +139,7 @@ def test_tfidf_learns_from_single_characters(
 
 
 def test_tfidf_learns_the_same_with_any_number_of_threads() -> None:
-    corpus = SyntheticSms(texts=300).load({}, "default")
+    corpus = SyntheticSms(texts=300).load({})
     learned = []
     for threads in (1, 2):
         with threadpool_limits(threads, user_api="blas"):
@@ -203,7 +203,7 @@ def test_tfidf_cross_validates_on_fewer_texts_where_they_are_long_and_of_many_cl
 
 def test_majority_predicts_the_most_frequent_class() -> None:
     settings = DataSettings(split=SplitSettings(name="book"), balance=False)
-    splits = split_corpus(SyntheticSms(texts=200).load({}, "default"), settings)
+    splits = split_corpus(SyntheticSms(texts=200).load({}), settings)
     assert predictions(Majority(), splits) == [0] * len(splits.test)
 
 

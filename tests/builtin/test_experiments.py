@@ -36,7 +36,7 @@ def resolved(catalog: Catalog, name: str) -> Experiment:
 
 def test_gpt2_sms_spam_is_chapter_6(catalog: Catalog) -> None:
     experiment = resolved(catalog, "gpt2-sms-spam")
-    assert experiment.dataset == SmsSpam()
+    assert experiment.dataset == SmsSpam(quoting="default")
     assert experiment.backbone == GPT2(size="small", weights="pretrained", causal=True)
     assert experiment.pooling == LastToken()
     assert experiment.head == Linear()
@@ -47,7 +47,6 @@ def test_gpt2_sms_spam_is_chapter_6(catalog: Catalog) -> None:
         split=SplitSettings(name="book", train=0.7, validation=0.1, seed=123),
         balance=True,
         padding="longest-train",
-        quoting="default",
     )
     assert experiment.spec.train == TrainSettings(
         epochs=5,
@@ -119,7 +118,6 @@ DATA = {
     "split": {"name": "book-ablation", "train": 0.7, "validation": 0.1, "seed": 123},
     "balance": True,
     "padding": "longest-train",
-    "quoting": "default",
 }
 """The data settings of the ablation's rows, written out."""
 

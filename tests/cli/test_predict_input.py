@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -36,8 +36,8 @@ def written(texts: list[str], form: str, delimiter: str, quoting: str, line_end:
 
 
 @st.composite
-def tables(draw: st.DrawFn) -> tuple[list[str], dict[str, Any], str, bytes]:
-    """Texts, options of the data set, ``data.quoting`` and the bytes of the file."""
+def tables(draw: st.DrawFn) -> tuple[list[str], dict[str, Any], bytes]:
+    """Texts, options of the data set and the bytes of the file."""
     form = draw(st.sampled_from(["csv", "tsv", "jsonl"]))
     delimiter = draw(st.sampled_from([None, ",", "\t", ";", "|", " ", "'", "é"]))
     quoting = draw(st.sampled_from(["default", "none"]))
@@ -54,21 +54,21 @@ def tables(draw: st.DrawFn) -> tuple[list[str], dict[str, Any], str, bytes]:
     texts = draw(st.lists(text, min_size=3, max_size=6))
     options = {"format": form, "delimiter": delimiter, "encoding": encoding}
     content = written(texts, form, mark, quoting, line_end)
-    return texts, options, quoting, content.encode(encoding)
+    return texts, {**options, "quoting": quoting}, content.encode(encoding)
 
 
 @given(tables())
 @settings(max_examples=100, deadline=None)
 def test_texts_of_file_in_any_dialect_are_those_of_the_data_set_row_for_row(
-    table: tuple[list[str], dict[str, Any], str, bytes],
+    table: tuple[list[str], dict[str, Any], bytes],
 ) -> None:
-    texts, options, quoting, content = table
+    texts, options, content = table
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "t.txt")
         file.write_bytes(content)
         dataset = DelimitedFile(path=str(file), **options)
-        corpus = dataset.load({}, quoting)
-        given = texts_of_file(file, dataset.table_format(quoting))
+        corpus = dataset.load({})
+        given = texts_of_file(file, dataset.table_format())
     assert list(given.texts) == list(corpus.texts) == texts
     assert given.table is not None
     assert [given.table.cells(row)[1] for row in given.table.rows] == texts
@@ -77,7 +77,7 @@ def test_texts_of_file_in_any_dialect_are_those_of_the_data_set_row_for_row(
 @given(st.binary(max_size=60), st.sampled_from(["default", "none"]), st.booleans())
 @settings(max_examples=100, deadline=None)
 def test_texts_of_file_accept_every_row_that_the_data_set_reads(
-    content: bytes, quoting: str, is_jsonl: bool
+    content: bytes, quoting: Literal["default", "none"], is_jsonl: bool
 ) -> None:
     """For any content after three valid rows, both read the same texts or both refuse."""
     rows = b'{"text":"a","label":"x"}\n{"text":"b","label":"y"}\n{"text":"c","label":"y"}\n'
@@ -85,12 +85,12 @@ def test_texts_of_file_accept_every_row_that_the_data_set_reads(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "t.jsonl" if is_jsonl else "t.csv")
         file.write_bytes(start + content)
-        dataset = DelimitedFile(path=str(file))
+        dataset = DelimitedFile(path=str(file), quoting=quoting)
         try:
-            corpus = dataset.load({}, quoting)
+            corpus = dataset.load({})
         except clsbench.UsageError:
             return
-        assert list(texts_of_file(file, dataset.table_format(quoting)).texts) == corpus.texts
+        assert list(texts_of_file(file, dataset.table_format()).texts) == corpus.texts
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def settings(name: str = "book", balance: bool = True, **split: float) -> DataSe
 @pytest.fixture(scope="module")
 def corpus(assets_dir: Path) -> Corpus:
     key = "sms-spam/SMSSpamCollection"
-    return SmsSpam().load({key: assets_dir / key}, "default")
+    return SmsSpam().load({key: assets_dir / key})
 
 
 @pytest.mark.parametrize("name", ["book", "book-ablation"])

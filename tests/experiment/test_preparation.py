@@ -32,7 +32,7 @@ class Loose(clsbench.Dataset):
 
     fault: str = ""
 
-    def load(self, files, quoting):
+    def load(self, files):
         rows = {"class_names": ("ham", "spam"), "texts": [str(n) for n in range(300)]}
         rows["labels"] = [n % 2 for n in range(300)]
         changes = {

@@ -283,9 +283,7 @@ def test_the_stored_classifier_predicts_what_the_run_saw(finished: FinishedRun) 
 
 def assert_predicts_what_is_stored(predictor: Predictor, run: FinishedRun) -> None:
     catalog = load_catalog()
-    corpus = resolve(find_spec("gpt2-sms-spam", catalog), SMALL, catalog).dataset.load(
-        {}, "default"
-    )
+    corpus = resolve(find_spec("gpt2-sms-spam", catalog), SMALL, catalog).dataset.load({})
     with (stored(run) / "predictions.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
     found = predictor.predict([corpus.texts[int(row["row"])] for row in rows])

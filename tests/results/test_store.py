@@ -66,7 +66,7 @@ def test_the_record_is_json_that_people_can_read(tmp_path: Path) -> None:
     path = store_run(tmp_path, make_record())
     text = (path / "record.json").read_text(encoding="utf-8")
     assert json.loads(text)["metrics"]["test"]["n"] == 300
-    assert text.startswith('{\n  "schema_version": 1,\n')
+    assert text.startswith('{\n  "schema_version": 2,\n')
     assert text.endswith("}\n")
 
 
@@ -421,7 +421,7 @@ def test_damage_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     damaged("spec", json.dumps({**tree, "spec": {}}).encode())
     damaged("component", json.dumps({**tree, "spec": {**tree["spec"], "head": {}}}).encode())
     damaged("wide", json.dumps({**tree, "memory_bytes_expected": 10**30}).encode())
-    damaged("newer", json.dumps({**tree, "schema_version": 2}).encode())
+    damaged("newer", json.dumps({**tree, "schema_version": 3}).encode())
     damaged("newer-form", b'{"schema_version": 7, "all": "different"}')
     damaged("older", json.dumps({**tree, "schema_version": 0}).encode())
     damaged("type", json.dumps({**tree, "status": 3}).encode())
@@ -442,7 +442,7 @@ def test_damage_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
         *("component", "wide"),
     }
     assert all(reasons.values())
-    assert "schema_version 2" in reasons["newer"]
+    assert "schema_version 3" in reasons["newer"]
     assert "newer clsbench" in reasons["newer"]
     assert "schema_version 7" in reasons["newer-form"]
     assert "older clsbench" in reasons["older"]

@@ -211,7 +211,7 @@ def test_a_syntax_error_shows_the_line(text: str, line: str) -> None:
         ("[train]\nlr = nan", "train.lr = nan"),
         ("[train]\nbatch_size = 99999999999999999999", "out of range"),
         ("train = 3", "train = 3: expected table, got int"),
-        ("[data]\nquoting = 'some'", "(one of: default, none)"),
+        ("[data]\nquoting = 'none'", "set dataset.quoting = 'none' instead"),
         ("[data]\npadding = 'longest'", "(one of: context, longest-train, none)"),
         ("seed = -1", "seed = -1: expected int >= 0"),
         ("baselines = 'majority'", "baselines = 'majority': expected array, got str"),

@@ -16,8 +16,10 @@ VARIANTS: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("datasets", "csv"): [
         {"path": "{folder}/texts.csv"},
         {"path": "{folder}/texts.csv", "split": "part", "format": "csv", "delimiter": ","},
+        {"path": "{folder}/texts.csv", "quoting": "none"},
         {"path": "{folder}/texts.jsonl", "text": "body", "label": "class"},
     ],
+    ("datasets", "sms-spam"): [{}, {"quoting": "none"}],
     ("datasets", "synthetic-sms"): [{}, {"texts": 20}],
     ("backbones", "gpt2"): [
         {"weights": "{folder}/checkpoint"},

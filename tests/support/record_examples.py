@@ -140,7 +140,7 @@ def make_spec(seed: int = 123, freezing: dict[str, Any] | None = None) -> dict[s
     return {
         "name": "gpt2-sms-spam",
         "description": "Chapter 6 of the book",
-        "dataset": {"name": "sms-spam"},
+        "dataset": {"name": "sms-spam", "quoting": "default"},
         "backbone": {"name": "gpt2", "size": "small", "weights": "pretrained", "causal": True},
         "pooling": {"name": "last-token"},
         "head": {"name": "linear"},
@@ -150,7 +150,6 @@ def make_spec(seed: int = 123, freezing: dict[str, Any] | None = None) -> dict[s
             "split": {"name": "book", "train": 0.7, "validation": 0.1, "seed": 123},
             "balance": True,
             "padding": "longest-train",
-            "quoting": "default",
         },
         "train": {
             "epochs": 5,

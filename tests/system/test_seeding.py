@@ -73,7 +73,7 @@ import clsbench
 class Drawn(clsbench.Dataset):
     """Texts drawn from the global generators."""
 
-    def load(self, files, quoting):
+    def load(self, files):
         texts = [f"{random.random()} {np.random.rand()}" for _ in range(200)]
         return clsbench.Corpus(class_names=("a", "b"), texts=texts, labels=[0, 1] * 100)
 

@@ -530,7 +530,7 @@ class DatasetUnderTest(clsbench.Dataset, frozen=True):
     def stand_in(self) -> clsbench.Dataset | None:
         return DatasetUnderTest("needs-files") if self.fault == "stand-in" else None
 
-    def load(self, files: clsbench.Files, quoting: str) -> clsbench.Corpus:
+    def load(self, files: clsbench.Files) -> clsbench.Corpus:
         corpora: dict[str, dict[str, Any]] = {
             "one-class": {"class_names": ("a",), "labels": [0, 0, 0]},
             "same-name": {"class_names": ("a", "a")},
@@ -542,7 +542,7 @@ class DatasetUnderTest(clsbench.Dataset, frozen=True):
             "label": {"labels": [0, 1, 2]},
             "splits": {"splits": ["train", "test", "held-out"]},
             "few-splits": {"splits": ["train", "test"]},
-            "changing": {"texts": ["x", str(id(object())) + quoting, str(torch.rand(1))]},
+            "changing": {"texts": ["x", str(id(object())), str(torch.rand(1))]},
         }
         plain = {"class_names": ("a", "b"), "texts": ["x", "y", "z"], "labels": [0, 1, 0]}
         return clsbench.Corpus(**{**plain, **corpora.get(self.fault, {})})
@@ -557,11 +557,11 @@ class FileUnderTest(DelimitedFile, frozen=True):
 
     other: str = ""
 
-    def table_format(self, quoting: str) -> clsbench.TableFormat:
+    def table_format(self) -> clsbench.TableFormat:
         return clsbench.TableFormat(text=self.other) if self.other else "csv"  # type: ignore
 
-    def load(self, files: clsbench.Files, quoting: str) -> clsbench.Corpus:
-        return DelimitedFile(path=self.path).load(files, quoting)
+    def load(self, files: clsbench.Files) -> clsbench.Corpus:
+        return DelimitedFile(path=self.path).load(files)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def tokenizer(files: dict[str, Path]) -> Any:
 
 
 def our_splits(files: dict[str, Path], variant: str) -> Splits:
-    corpus = SmsSpam().load(files, "default")
+    corpus = SmsSpam().load(files)
     return split_corpus(corpus, DataSettings(split=SplitSettings(name=variant), balance=True))
 
 

@@ -54,7 +54,7 @@ def format_of_run(record: RunRecord, catalog: Catalog) -> TableFormat:
     from clsbench.experiment.preparation import stored_experiment
 
     experiment = stored_experiment(record, catalog)
-    format = experiment.dataset.table_format(experiment.spec.data.quoting)
+    format = experiment.dataset.table_format()
     if not isinstance(format, TableFormat):
         raise PluginError(
             f"dataset {type(experiment.dataset).__name__}: table_format() returns "

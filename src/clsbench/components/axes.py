@@ -79,23 +79,20 @@ class Dataset(Component, frozen=True):
         """The ``data.balance`` of experiments that do not set it."""
         return False
 
-    def load(self, files: Files, quoting: str) -> Corpus:
+    def load(self, files: Files) -> Corpus:
         """Read the corpus.
 
         Python's and NumPy's global generators are seeded with ``data.split.seed`` beforehand.
-        ``quoting`` is the spec's ``data.quoting``: ``"default"`` reads quote characters as pandas
-        does by default (they may swallow line ends), ``"none"`` takes every line as it stands.
 
         Raises:
-            UsageError: a file that the user named is not what it should be.
+            UsageError: a file of the user is not valid.
         """
         raise _unwritten(self, "load")
 
-    def table_format(self, quoting: str) -> TableFormat:
+    def table_format(self) -> TableFormat:
         """The format in which ``clsbench predict --csv`` reads texts for a run on this data set.
 
-        ``quoting`` is the spec's ``data.quoting``. A data set that reads a file of the user returns
-        the format in which it reads that file.
+        A data set that reads a file of the user returns the format of that file.
         """
         return TableFormat()
 

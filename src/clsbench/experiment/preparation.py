@@ -284,9 +284,7 @@ def _refuse_large_batch(batch_size: int, facts: DataFacts) -> None:
 def _load_splits(experiment: Experiment, files: Files) -> tuple[Corpus, Splits]:
     settings = experiment.spec.data
     with seeded(settings.split.seed):  # not the run's seed: all seeds share one split
-        corpus = _load(
-            experiment.dataset, files, settings.quoting, to_tree(experiment.spec)["dataset"]
-        )
+        corpus = _load(experiment.dataset, files, to_tree(experiment.spec)["dataset"])
     try:
         return corpus, split_corpus(corpus, settings)
     except UsageError as error:
@@ -305,10 +303,10 @@ def _ignored_class(facts: DataFacts, ignore_index: int) -> Iterator[str]:
             )
 
 
-def _load(dataset: Dataset, files: Files, quoting: str, table: ComponentTable) -> Corpus:
+def _load(dataset: Dataset, files: Files, table: ComponentTable) -> Corpus:
     label = f"dataset {format_component(table)}"
     try:
-        corpus = dataset.load(files, quoting)
+        corpus = dataset.load(files)
         problem = corpus_problem(corpus)
     except ClsbenchError:  # the data set itself says what does not fit
         raise

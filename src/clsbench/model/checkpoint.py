@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from clsbench.errors import PluginError, UsageError
 from clsbench.model.parameters import refuse_non_finite
 from clsbench.schema.decoding import DecodingError, decode_json, tensor_metadata
+from clsbench.schema.older import upgrade_spec
 from clsbench.schema.record import RunRecord
 
 CLASSIFIER_FILE = "classifier.safetensors"
@@ -193,6 +194,8 @@ def _read_metadata(path: Path, facts: ClassifierFacts) -> _Metadata:
         metadata = decode_json(tensor_metadata(path)[_METADATA_KEY], _Metadata)
     except (KeyError, OSError, DecodingError) as error:
         raise UsageError(f"{path} is damaged or not from clsbench: {error}") from None
+    if metadata.spec is not None:
+        metadata = msgspec.structs.replace(metadata, spec=upgrade_spec(metadata.spec))
     for name, expected in facts._asdict().items():
         found = getattr(metadata, name)
         if found is not None and found != expected:

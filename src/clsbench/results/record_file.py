@@ -10,9 +10,12 @@ import msgspec
 
 from clsbench.schema.decoding import DecodingError, decode_json, read_bytes
 from clsbench.schema.experiment import COMPONENT_KEYS, ExperimentSpec
+from clsbench.schema.older import upgrade_spec
 from clsbench.schema.record import SCHEMA_VERSION, RunRecord
 
 RECORD_FILE = "record.json"
+
+_READABLE_VERSIONS = (1, SCHEMA_VERSION)
 
 _NUMBER_BEYOND_64_BITS = re.compile(rb"[:,\[]\s*-?\d{19,}\s*[,\]}]")
 
@@ -47,7 +50,11 @@ def decode_record(content: bytes) -> RunRecord | str:
         except DecodingError:
             return f"damaged: {error}"
         return _other_version(version) or f"damaged: {error}"
-    return _other_version(record.schema_version) or _problem(record, content) or record
+    if reason := _other_version(record.schema_version):
+        return reason
+    spec = upgrade_spec(record.spec)
+    record = msgspec.structs.replace(record, schema_version=SCHEMA_VERSION, spec=spec)
+    return _problem(record, content) or record
 
 
 def _problem(record: RunRecord, content: bytes) -> str:
@@ -73,12 +80,13 @@ def _problem(record: RunRecord, content: bytes) -> str:
 
 def _other_version(version: int | None) -> str:
     """Why a record of this version cannot be read; empty if it can."""
-    if version == SCHEMA_VERSION:
+    if version in _READABLE_VERSIONS:
         return ""
     if version is None:
         return "it has no schema_version, so it is not a clsbench record"
     age = "a newer" if version > SCHEMA_VERSION else "an older"
-    return f"{age} clsbench wrote it (schema_version {version}, this one reads {SCHEMA_VERSION})"
+    readable = " and ".join(map(str, _READABLE_VERSIONS))
+    return f"{age} clsbench wrote it (schema_version {version}; this one reads {readable})"
 
 
 def created_in(file: Path) -> str:

@@ -70,10 +70,6 @@ class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             " to the backbone's context, or not at all (needs train.batch_size=1)"
         ),
     ] = "longest-train"
-    quoting: Annotated[
-        Literal["default", "none"],
-        Meta(description="quote characters in the file: pandas' default, or taken as they stand"),
-    ] = "default"
 
 
 class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -268,8 +264,14 @@ def from_tree(tree: Mapping[str, Any], source: str) -> ExperimentSpec:
         UsageError: an unknown key, a wrong type, or a value out of range.
     """
     tree = dict(tree)
-    if isinstance(data := tree.get("data"), Mapping) and isinstance(data.get("split"), str):
-        tree["data"] = {**data, "split": parse_component(data["split"])}
+    if isinstance(data := tree.get("data"), Mapping):
+        if "quoting" in data:
+            raise UsageError(
+                f"{source}: data.quoting has become an option of the data set; set "
+                f"dataset.quoting = {data['quoting']!r} instead"
+            )
+        if isinstance(data.get("split"), str):
+            tree["data"] = {**data, "split": parse_component(data["split"])}
     return convert(tree, ExperimentSpec, source)
 
 

@@ -12,7 +12,7 @@ import msgspec
 from clsbench.errors import ClsbenchError
 from clsbench.schema.experiment import PublishedFigures
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 NEW_STAGES = ("pooling", "adapter", "head")
 """The stages of a classifier, besides those of its backbone, whose parameters are new."""

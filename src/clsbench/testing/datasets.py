@@ -18,7 +18,7 @@ SEED = 123
 
 
 def check_dataset(dataset: Dataset, files: Files | None = None) -> None:
-    """Check a data set with every way of quoting; ``files`` says where its assets lie.
+    """Check a data set; ``files`` maps the keys of its assets to paths.
 
     It loads as many texts as labels, no text blank, every label an index into two or more class
     names, every class used, the splits, where it has any, known, the split and the balancing that
@@ -39,15 +39,14 @@ def check_dataset(dataset: Dataset, files: Files | None = None) -> None:
     given = files or {}
     missing = [asset.key for asset in dataset.assets() if asset.key not in given]
     require(not missing, dataset, f"hand its assets to the check: files lacks {missing}")
-    for quoting in ("default", "none"):
-        with seeded(SEED):
-            corpus = dataset.load(given, quoting)
-        _check_corpus(dataset, corpus)
-        _check_defaults(dataset, corpus)
-        with seeded(SEED):
-            again = dataset.load(given, quoting)
-        require(_content(corpus) == _content(again), dataset, "loaded again, it gives other texts")
-        _check_format(dataset, corpus, quoting)
+    with seeded(SEED):
+        corpus = dataset.load(given)
+    _check_corpus(dataset, corpus)
+    _check_defaults(dataset, corpus)
+    with seeded(SEED):
+        again = dataset.load(given)
+    require(_content(corpus) == _content(again), dataset, "loaded again, it gives other texts")
+    _check_format(dataset, corpus)
 
 
 def _check_defaults(dataset: Dataset, corpus: Corpus) -> None:
@@ -67,9 +66,9 @@ def _check_defaults(dataset: Dataset, corpus: Corpus) -> None:
     )
 
 
-def _check_format(dataset: Dataset, corpus: Corpus, quoting: str) -> None:
+def _check_format(dataset: Dataset, corpus: Corpus) -> None:
     """``clsbench predict --csv`` reads the training texts from the training file."""
-    format = dataset.table_format(quoting)
+    format = dataset.table_format()
     require(
         isinstance(format, TableFormat),
         dataset,

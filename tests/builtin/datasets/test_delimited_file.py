@@ -34,14 +34,14 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-def load(path: Path, quoting: str = "default", **options: Any) -> clsbench.Corpus:
-    return DelimitedFile(path=str(path), **options).load({}, quoting)
+def load(path: Path, **options: Any) -> clsbench.Corpus:
+    return DelimitedFile(path=str(path), **options).load({})
 
 
-def complaint(path: Path, quoting: str = "default", **options: Any) -> str:
+def complaint(path: Path, **options: Any) -> str:
     """The message of the error that loading ends in; it names the file."""
     with pytest.raises(clsbench.UsageError) as caught:
-        load(path, quoting, **options)
+        load(path, **options)
     message = str(caught.value)
     assert str(path) in message
     return message
@@ -134,7 +134,7 @@ def test_quotes_as_the_spec_says(write: Write) -> None:
     path = write('text\tlabel\n"a\tb"\tx\nhe said "c"\ty\n"d""e"\ty\n', "t.tsv")
     assert load(path).texts == ["a\tb", 'he said "c"', 'd"e']
     plain = write('text\tlabel\n"a\tx\nhe said "c"\ty\n"d""e"\ty\n', "u.tsv")
-    assert load(plain, "none").texts == ['"a', 'he said "c"', '"d""e"']
+    assert load(plain, quoting="none").texts == ['"a', 'he said "c"', '"d""e"']
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -175,7 +175,7 @@ def test_paths_from_here_and_from_home(
     assert DelimitedFile(path="mine.csv").user_files() == (Path("mine.csv"),)
     assert DelimitedFile(path="~/mine.csv").user_files() == (tmp_path / "mine.csv",)
     for path in ("mine.csv", "~/mine.csv"):
-        assert len(DelimitedFile(path=path).load({}, "default").texts) == 3
+        assert len(DelimitedFile(path=path).load({}).texts) == 3
 
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).filter(
@@ -293,8 +293,8 @@ def test_bad_json_lines_are_told_with_their_line(content: str, said: str, write:
 
 
 def test_a_comma_in_an_unquoted_text_is_told_where_quotes_are_not_read(write: Write) -> None:
-    message = complaint(write(HEADER + '"a,b",x\n'), "none")
-    assert "data.quoting=none does not read" in message
+    message = complaint(write(HEADER + '"a,b",x\n'), quoting="none")
+    assert "quoting=none does not read" in message
 
 
 def test_an_unknown_split_is_told(write: Write) -> None:
@@ -315,9 +315,9 @@ def test_paths_that_are_no_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert "is a pipe" in complaint(tmp_path / "pipe")
     with pytest.raises(clsbench.UsageError, match="cannot be read"):
-        DelimitedFile(path="a\0b").load({}, "default")
+        DelimitedFile(path="a\0b").load({})
     with pytest.raises(clsbench.UsageError, match="no such file"):
-        DelimitedFile(path="~no-such-user-anywhere/x.csv").load({}, "default")
+        DelimitedFile(path="~no-such-user-anywhere/x.csv").load({})
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
@@ -350,7 +350,7 @@ def test_reading_needs_neither_torch_nor_pandas(write: Write) -> None:
     path = write(HEADER + "a,x\nb,y\nc,y\n")
     code = (
         "import sys; from clsbench.builtin.datasets.delimited_file import DelimitedFile; "
-        "DelimitedFile(path=sys.argv[1]).load({}, 'default'); "
+        "DelimitedFile(path=sys.argv[1]).load({}); "
         "assert not {'torch', 'pandas', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)

@@ -37,7 +37,7 @@ def archive(path: Path, reviews: dict[str, str], mode: str = "w:gz") -> Path:
 
 def test_labelled_reviews_are_read_in_a_fixed_order(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tar.gz", REVIEWS)
-    corpus = Imdb().load({ARCHIVE.key: path}, "default")
+    corpus = Imdb().load({ARCHIVE.key: path})
     assert corpus.class_names == ("negative", "positive")
     assert corpus.splits is not None
     assert list(zip(corpus.splits, corpus.labels, corpus.texts, strict=True)) == [
@@ -48,13 +48,13 @@ def test_labelled_reviews_are_read_in_a_fixed_order(tmp_path: Path) -> None:
         ("train", 0, "Poor.<br />Very."),
     ]
     turned = archive(tmp_path / "b.tar.gz", dict(reversed(REVIEWS.items())))
-    assert Imdb().load({ARCHIVE.key: turned}, "none") == corpus
+    assert Imdb().load({ARCHIVE.key: turned}) == corpus
     check_dataset(Imdb(), {ARCHIVE.key: path})
 
 
 def test_nothing_is_extracted(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tar.gz", {**REVIEWS, "../aclImdb/train/pos/1_9.txt": "Out."})
-    corpus = Imdb().load({ARCHIVE.key: path}, "default")
+    corpus = Imdb().load({ARCHIVE.key: path})
     assert "Out." not in corpus.texts
     assert list(tmp_path.iterdir()) == [path]
 
@@ -84,4 +84,4 @@ def test_a_bad_archive_is_an_asset_error_that_names_it(damage: object, tmp_path:
     path = tmp_path / "aclImdb_v1.tar.gz"
     damage(path)  # type: ignore[operator]
     with pytest.raises(clsbench.AssetError, match=r"aclImdb_v1\.tar\.gz"):
-        Imdb().load({ARCHIVE.key: path}, "default")
+        Imdb().load({ARCHIVE.key: path})

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import pytest
@@ -25,9 +26,9 @@ def test_the_pinned_hash_is_that_of_the_collection(files: clsbench.Files) -> Non
 
 @pytest.mark.parametrize(("quoting", "texts"), [("default", 5572), ("none", 5574)])
 def test_quoting_decides_how_many_texts_there_are(
-    quoting: str, texts: int, files: clsbench.Files
+    quoting: Literal["default", "none"], texts: int, files: clsbench.Files
 ) -> None:
-    corpus = SmsSpam().load(files, quoting)
+    corpus = SmsSpam(quoting=quoting).load(files)
     assert len(corpus.texts) == texts
     assert corpus.class_names == ("ham", "spam")
     assert Counter(corpus.labels) == {0: texts - 747, 1: 747}
@@ -36,21 +37,21 @@ def test_quoting_decides_how_many_texts_there_are(
 
 def test_default_quoting_reads_what_the_book_reads(files: clsbench.Files) -> None:
     table = pd.read_csv(files[COLLECTION.key], sep="\t", header=None, names=["Label", "Text"])
-    corpus = SmsSpam().load(files, "default")
+    corpus = SmsSpam().load(files)
     assert list(corpus.texts) == table["Text"].tolist()
     assert [corpus.class_names[label] for label in corpus.labels] == table["Label"].tolist()
 
 
 def test_without_quoting_every_line_is_a_text_as_it_stands(files: clsbench.Files) -> None:
     lines = files[COLLECTION.key].read_text(encoding="utf-8").split("\n")
-    corpus = SmsSpam().load(files, "none")
+    corpus = SmsSpam(quoting="none").load(files)
     assert list(corpus.texts) == [line.partition("\t")[2] for line in lines if line]
 
 
 def test_a_message_that_reads_like_a_missing_value_is_a_message(tmp_path: Path) -> None:
     path = tmp_path / "collection"
     path.write_text("ham\tNA\nspam\tnan\nham\tnull\n", encoding="utf-8")
-    corpus = SmsSpam().load({COLLECTION.key: path}, "default")
+    corpus = SmsSpam().load({COLLECTION.key: path})
     assert list(corpus.texts) == ["NA", "nan", "null"]
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import logging
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 from click.testing import CliRunner, Result
 from command_line import Command
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import clsbench as api
 from clsbench.cli.commands.predict import predict, predictions_of
@@ -168,12 +172,12 @@ def train(folder: Path, content: bytes, name: str, quoting: str, **options: str)
     file = folder / name
     file.write_bytes(content)
     spec = api.ExperimentSpec(
-        dataset={"name": "csv", "path": str(file), **options},
+        dataset={"name": "csv", "path": str(file), "quoting": quoting, **options},
         backbone="gpt2-nano",
         freezing="head-only",
         baselines=(),
     )
-    changes = {"data.quoting": quoting, "data.balance": False, "train.epochs": 1}
+    changes = {"data.balance": False, "train.epochs": 1}
     store = folder / "runs"
     api.run(spec, settings=changes, out=store, offline=True, threads=1, cache_disk="0")
     (record,) = store.glob("*/record.json")
@@ -233,6 +237,36 @@ def test_predict_of_the_training_file_agrees_with_predictions_csv_row_for_row(
     assert [max(row) == row[1] for row in predicted] == [max(row) == row[1] for row in stored]
     for ours, theirs in zip(predicted, stored, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-6)
+
+
+def as_stored_by_schema_1(run: Path) -> None:
+    """Rewrite a run: quoting was one of the data settings."""
+
+    def older(spec: dict[str, Any]) -> dict[str, Any]:
+        dataset = {key: value for key, value in spec["dataset"].items() if key != "quoting"}
+        data = {**spec["data"], "quoting": spec["dataset"]["quoting"]}
+        return {**spec, "dataset": dataset, "data": data}
+
+    weights = run / "classifier.safetensors"
+    with safe_open(weights, framework="pt") as file:
+        ((key, metadata),) = file.metadata().items()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    facts = json.loads(metadata)
+    save_file(tensors, weights, {key: json.dumps({**facts, "spec": older(facts["spec"])})})
+    record = json.loads((run / "record.json").read_text())
+    record |= {"schema_version": 1, "spec": older(record["spec"])}
+    record["files_sha256"][weights.name] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (run / "record.json").write_text(json.dumps(record))
+
+
+def test_predict_run_of_schema_1_reads_files_with_its_quoting(
+    quoted: Trained, tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / Path(quoted.run).name
+    shutil.copytree(quoted.run, run)
+    as_stored_by_schema_1(run)
+    arguments = ("--csv", quoted.file, "--format", "csv")
+    assert in_process(str(run), *arguments).stdout == in_process(quoted.run, *arguments).stdout
 
 
 def test_predict_options_override_the_format_of_the_run(quoted: Trained, tmp_path: Path) -> None:
@@ -462,7 +496,7 @@ def test_predict_without_the_plugin_of_a_run_names_it(changing: Changing) -> Non
 
 
 class Instance(api.Dataset, frozen=True):
-    def load(self, files: api.Files, quoting: str) -> api.Corpus:
+    def load(self, files: api.Files) -> api.Corpus:
         texts = [f"{('apple', 'pear')[i % 2]} number {i}" for i in range(60)]
         return api.Corpus(class_names=("a", "b"), texts=texts, labels=[i % 2 for i in range(60)])
 

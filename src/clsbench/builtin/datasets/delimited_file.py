@@ -34,8 +34,8 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
 
     The first line of a CSV or TSV file names the columns. Labels are words or numbers: classes
     stand in numeric order, else in alphabetical order, where numbers within words count as numbers
-    (``2 stars`` before ``10 stars``). ``data.quoting=none`` takes quote
-    characters as they stand. ``path`` is relative to the working directory; ``~`` is your home.
+    (``2 stars`` before ``10 stars``). ``path`` is relative to the working directory; ``~`` is your
+    home directory.
     """
 
     path: Annotated[str, Meta(min_length=1, description="the file")]
@@ -71,6 +71,10 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
         ]
         | None
     ) = None
+    quoting: Annotated[
+        Literal["default", "none"],
+        Meta(description="default: double quotes enclose a field; none: they are part of it"),
+    ] = "default"
     encoding: Annotated[
         str,
         Meta(
@@ -88,17 +92,17 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
         """The file itself."""
         return (Path(os.path.expanduser(self.path)),)
 
-    def table_format(self, quoting: str) -> clsbench.TableFormat:
+    def table_format(self) -> clsbench.TableFormat:
         """The format in which this file is read."""
         return clsbench.TableFormat(
             format=self.format,
             delimiter=self.delimiter,
-            quoting="none" if quoting == "none" else "default",
+            quoting=self.quoting,
             encoding=self.encoding,
             text=self.text,
         )
 
-    def load(self, files: clsbench.Files, quoting: str) -> clsbench.Corpus:
+    def load(self, files: clsbench.Files) -> clsbench.Corpus:
         """Read and check the whole file.
 
         Raises:
@@ -113,7 +117,7 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
             )
         if path.is_fifo():  # the file is read again for reports and predictions
             raise clsbench.UsageError(f"{path} is a pipe; name a regular file of labelled texts")
-        table = clsbench.read_table(path, self.table_format(quoting), _setting)
+        table = clsbench.read_table(path, self.table_format())
         if not table.rows:
             raise clsbench.UsageError(f"{path} holds no rows")
         texts = table.texts()
@@ -125,11 +129,6 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
             labels=labels,
             splits=_splits(table, self.split) if self.split else None,
         )
-
-
-def _setting(name: str, value: str) -> str:
-    """A setting of the format as written in the options of this data set."""
-    return f"data.quoting={value}" if name == "quoting" else f"{name}={value}"
 
 
 # --- what the rows say --------------------------------------------------------------------------

@@ -24,7 +24,7 @@ class Imdb(clsbench.Dataset, frozen=True):
     """Film reviews, negative and positive, 25,000 to train on and 25,000 to test.
 
     The archive stays whole and is read as a stream. Its splits are predefined
-    (``data.split=predefined``); ``data.quoting`` has no bearing.
+    (``data.split=predefined``).
 
     Source: Maas et al. 2011, *Learning Word Vectors for Sentiment Analysis*.
     """
@@ -33,7 +33,7 @@ class Imdb(clsbench.Dataset, frozen=True):
         """The archive."""
         return (ARCHIVE,)
 
-    def load(self, files: clsbench.Files, quoting: str) -> clsbench.Corpus:
+    def load(self, files: clsbench.Files) -> clsbench.Corpus:
         """Read the labelled reviews, in the order in which the book's bonus script reads them.
 
         That is test before train, positive first, by file name as text.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
 import clsbench
 from clsbench.builtin.datasets.synthetic_sms import SyntheticSms
 
@@ -29,12 +33,17 @@ COLLECTION = clsbench.Asset(
 class SmsSpam(clsbench.Dataset, frozen=True):
     """Text messages in English, ham and spam: the UCI SMS Spam Collection, 13 % of it spam.
 
-    Read with pandas' default quoting, as in the book, it has 5,572 texts, since quote characters
-    swallow two line ends; with ``data.quoting=none`` all 5,574.
+    Read with pandas' default quoting, as in the book, it has 5,572 texts, since two line ends are
+    within quotes; with ``quoting=none`` it has all 5,574.
 
     Source: Almeida, Gómez Hidalgo and Yamakami 2011, *Contributions to the Study of SMS Spam
     Filtering*; UCI Machine Learning Repository, data set 228.
     """
+
+    quoting: Annotated[
+        Literal["default", "none"],
+        Meta(description="default: quotes enclose a text, as in pandas; none: they are part of it"),
+    ] = "default"
 
     def assets(self) -> tuple[clsbench.Asset, ...]:
         """The one file of the collection."""
@@ -52,7 +61,7 @@ class SmsSpam(clsbench.Dataset, frozen=True):
         """As in the book, chapter 6."""
         return True
 
-    def load(self, files: clsbench.Files, quoting: str) -> clsbench.Corpus:
+    def load(self, files: clsbench.Files) -> clsbench.Corpus:
         """Read label and text, separated by a tab, in the file's order."""
         import csv
 
@@ -65,7 +74,7 @@ class SmsSpam(clsbench.Dataset, frozen=True):
             names=["label", "text"],
             dtype=str,
             keep_default_na=False,  # a message that reads "NA" is a message
-            quoting=csv.QUOTE_NONE if quoting == "none" else csv.QUOTE_MINIMAL,
+            quoting=csv.QUOTE_NONE if self.quoting == "none" else csv.QUOTE_MINIMAL,
         )
         index = {name: number for number, name in enumerate(CLASS_NAMES)}
         return clsbench.Corpus(

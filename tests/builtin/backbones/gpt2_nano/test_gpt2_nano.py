@@ -121,7 +121,7 @@ def test_a_million_characters_encode(tokenizer: NanoTokenizer, character: str) -
 
 
 def test_no_text_of_the_corpus_exceeds_the_context(tokenizer: NanoTokenizer) -> None:
-    texts = SyntheticSms().load({}, "default").texts
+    texts = SyntheticSms().load({}).texts
     longest = max(len(tokenizer.encode(text)) for text in texts)
     assert 90 < longest <= SHAPE.context_length
 

@@ -17,7 +17,7 @@ GOLDEN_SHA256 = "694164e7f5916a89388d007502863a2694046bfc45a76f9bc7a52ca3898659d
 
 @pytest.fixture(scope="module")
 def corpus() -> clsbench.Corpus:
-    return SyntheticSms().load({}, "default")
+    return SyntheticSms().load({})
 
 
 def test_corpus_never_changes(corpus: clsbench.Corpus) -> None:
@@ -28,7 +28,7 @@ def test_corpus_never_changes(corpus: clsbench.Corpus) -> None:
 
 
 def test_texts_option_takes_the_first_texts(corpus: clsbench.Corpus) -> None:
-    first = SyntheticSms(texts=20).load({}, "default")
+    first = SyntheticSms(texts=20).load({})
     assert first.texts == corpus.texts[:20]
     assert first.labels == corpus.labels[:20]
     assert 0 < sum(first.labels) < 20
@@ -107,7 +107,7 @@ def test_load_needs_only_the_standard_library() -> None:
     code = (
         "import sys\n"
         "from clsbench.builtin.datasets.synthetic_sms import SyntheticSms\n"
-        "SyntheticSms().load({}, 'default')\n"
+        "SyntheticSms().load({})\n"
         "print([m for m in ('numpy', 'pandas', 'torch') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -33,7 +33,7 @@ class SyntheticSms(clsbench.Dataset, frozen=True):
         """As for ``sms-spam``, which this data set replaces."""
         return True
 
-    def load(self, files: clsbench.Files, quoting: str) -> clsbench.Corpus:
+    def load(self, files: clsbench.Files) -> clsbench.Corpus:
         """Read the embedded file."""
         lines = CORPUS_FILE.read_text(encoding="utf-8").split("\n")[: self.texts]
         rows = [line.split("\t") for line in lines]

@@ -1,0 +1,27 @@
+"""Converts specs that older versions of clsbench stored to the current schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_READ_QUOTED_FILES = ("sms-spam", "csv")
+
+
+def upgrade_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored spec in the current schema; a spec in the current schema is returned unchanged.
+
+    Schema 1 held ``data.quoting``, now an option of the data sets that read quoted files, and the
+    option ``seed`` of ``synthetic-sms``, whose texts are now those of seed 0.
+    """
+    upgraded = dict(spec)
+    data, dataset = spec.get("data"), spec.get("dataset")
+    if not isinstance(data, Mapping) or not isinstance(dataset, Mapping):
+        return upgraded
+    if "quoting" in data:
+        upgraded["data"] = {key: value for key, value in data.items() if key != "quoting"}
+        if dataset.get("name") in _READ_QUOTED_FILES:
+            upgraded["dataset"] = {**dataset, "quoting": data["quoting"]}
+    if dataset.get("name") == "synthetic-sms" and dataset.get("seed") == 0:
+        upgraded["dataset"] = {key: value for key, value in dataset.items() if key != "seed"}
+    return upgraded
