@@ -14,8 +14,8 @@ from clsbench.data.tokens import TokenRows
 from clsbench.fastpath.cache.disk_cache import DiskCache
 from clsbench.fastpath.cache.keys import PrefixKeys
 from clsbench.fastpath.embedding_gradients import rows_of_gradients
-from clsbench.fastpath.forward import Forward, Shortcuts
-from clsbench.fastpath.prefix import Room
+from clsbench.fastpath.fast_forward import FastForward, Shortcuts
+from clsbench.fastpath.kept_rows import Room
 from clsbench.fastpath.rows import DistinctRows
 from clsbench.fastpath.safety.trial import what_differs
 from clsbench.model.build import build_classifier
@@ -129,8 +129,7 @@ class OurSide:
 
     def _keys(self) -> PrefixKeys:
         circumstances = {"backbone": "benchmark", "precision": self._precision, "device": "cpu"}
-        widest = self._workload.rows["train"].input_ids.shape[1]
-        return PrefixKeys(self.classifier, self._workload.plan, widest, circumstances)
+        return PrefixKeys(self.classifier, self._workload.plan, circumstances)
 
     def _sample(self) -> dict[str, TokenRows]:
         return {"sample": self._workload.rows["sample"]}
@@ -145,11 +144,11 @@ class OurSide:
 
     def _forward(
         self, rows: Mapping[str, TokenRows], disk: DiskCache | None, keys: PrefixKeys | None
-    ) -> Forward:
+    ) -> FastForward:
         plan, pooling = self._workload.plan, self._workload.experiment.pooling
         key = keys.at if keys is not None else _kept_by_nobody
         shortcuts = Shortcuts(plan, pooling, Room(_MEMORY_BYTES, disk), key)
-        return Forward(self.classifier, rows, CPU, self._precision, shortcuts)
+        return FastForward(self.classifier, rows, CPU, self._precision, shortcuts)
 
 
 def _kept_by_nobody(cut: int) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import clsbench
+from clsbench.schema.record import Shortcut
 
 LOOPING = '''
 import torch
@@ -122,3 +124,111 @@ def test_what_is_kept_takes_memory_as_far_as_it_may() -> None:
     assert expected(cache_memory="1MB") == expected(plain=True) + 10**6
     pooled = expected(freezing="head-only")
     assert pooled == expected(freezing="head-only", plain=True) + texts * width * 4
+
+
+ADAPTERS = """
+from typing import ClassVar
+
+import clsbench
+
+
+class Stateful(clsbench.Adapter):
+    \"\"\"Declares its state.\"\"\"
+
+    stateful: ClassVar[bool] = True
+
+    def apply(self, classifier):
+        pass
+
+
+class Hooked(clsbench.Adapter):
+    \"\"\"Scales the embeddings by a hook.\"\"\"
+
+    def apply(self, classifier):
+        table = classifier.backbone.tok_emb
+        table.register_forward_hook(lambda module, inputs, output: output * 1.5)
+
+
+class Config:
+    def __init__(self, scale):
+        self.scale = scale
+
+
+class Configured(clsbench.Adapter):
+    \"\"\"Holds an object of a library.\"\"\"
+
+    known: bool
+
+    def apply(self, classifier):
+        classifier.backbone.config = Config(1.5)
+
+    def cache_facts(self, value):
+        return vars(value) if self.known and isinstance(value, Config) else None
+
+
+@clsbench.hookimpl
+def clsbench_register_adapters():
+    return {"stateful": Stateful, "hooked": Hooked, "configured": Configured}
+"""
+
+
+def with_adapter(tmp_path: Path, adapter: str, **options: Any) -> clsbench.RunRecord:
+    plugin = tmp_path / "adapters.py"
+    plugin.write_text(ADAPTERS)
+    return clsbench.run(
+        "gpt2-sms-spam",
+        dataset="synthetic-sms:texts=300",
+        backbone="gpt2-nano",
+        settings={"data.padding": 24, "train.epochs": 1},
+        adapter=adapter,
+        offline=True,
+        plugins=[str(plugin)],
+        out=tmp_path / "runs",
+        **options,
+    )
+
+
+def shortcuts(record: clsbench.RunRecord) -> dict[str, Shortcut]:
+    assert record.fast_path is not None
+    return {shortcut.name: shortcut for shortcut in record.fast_path.shortcuts}
+
+
+def test_plan_with_a_stateful_component_takes_the_plain_path(tmp_path: Path) -> None:
+    planned = shortcuts(with_adapter(tmp_path, "stateful", dry_run=True))
+    assert not any(shortcut.taken for shortcut in planned.values())
+    reason = "the adapter declares stateful = True (Stateful)"
+    assert {shortcut.detail for shortcut in planned.values()} == {reason}
+
+
+@pytest.mark.parametrize(
+    ("adapter", "reason"),
+    [
+        ("hooked", "; not cached across runs: backbone.tok_emb has hooks ("),
+        (
+            "configured:known=false",
+            "; not cached across runs: backbone.config is a Config object",
+        ),
+        ("configured:known=true", "then kept ("),
+    ],
+)
+def test_plan_outside_the_contract_says_why_nothing_is_cached_across_runs(
+    tmp_path: Path, adapter: str, reason: str
+) -> None:
+    planned = shortcuts(with_adapter(tmp_path, adapter, dry_run=True))
+    assert planned["prefix"].taken
+    assert planned["position"].taken
+    assert reason in planned["prefix"].detail
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("adapter", "found"), [("hooked", False), ("configured:known=true", True)])
+def test_second_run_finds_activations_only_within_the_contract(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter: str, found: bool
+) -> None:
+    monkeypatch.setenv("CLSBENCH_CACHE", str(tmp_path / "cache"))
+    first, second = (with_adapter(tmp_path, adapter) for _ in range(2))
+    assert first.metrics == second.metrics
+    assert second.fast_path is not None
+    assert second.fast_path.kept is not None
+    assert bool(second.fast_path.kept.found) == found
+    assert bool(list((tmp_path / "cache").rglob("*.safetensors"))) == found

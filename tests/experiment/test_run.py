@@ -27,7 +27,7 @@ from clsbench.components.catalog import Catalog, load_catalog
 from clsbench.components.resolve import find_spec, resolve
 from clsbench.experiment.predict import Predictor, load_predictor
 from clsbench.experiment.run import FinishedRun, run_experiment
-from clsbench.fastpath import forward
+from clsbench.fastpath.fast_forward import FastForward
 from clsbench.report.page.files import report_text
 from clsbench.results.predictions import read_answers
 from clsbench.results.store import StoredRun, read_record, write_record
@@ -132,7 +132,7 @@ FEW = {
 def test_what_is_computed_again_is_time_of_the_prefix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compute = forward._FastForward._prefix
+    compute = FastForward._prefix
     slowed = 0
 
     def slow(*arguments: Any) -> Any:
@@ -141,7 +141,7 @@ def test_what_is_computed_again_is_time_of_the_prefix(
         time.sleep(0.01)
         return compute(*arguments)
 
-    monkeypatch.setattr(forward._FastForward, "_prefix", slow)
+    monkeypatch.setattr(FastForward, "_prefix", slow)
     room = {"cache_memory": "200kB", "cache_disk": "0"}
     record = run_small(tmp_path, given=room, **FEW).record
     assert record.fast_path is not None

@@ -242,6 +242,22 @@ def test_all_may_be_forbidden() -> None:
     assert (found.single, found.unpadded, found.epochs) == (None, False, (EpochCut(0, -1),))
 
 
+@pytest.mark.parametrize("names", [["prefix"], ["position"], ["packing"], ["position", "packing"]])
+@pytest.mark.parametrize("padded", [True, False])
+def test_plan_without_shortcuts_equals_a_plan_that_is_made_without_them(
+    names: list[str], padded: bool
+) -> None:
+    batching = PADDED._replace(padded=padded)
+    for freezing, pooling in ((LastBlocks(), LastRealToken()), (Gradual(), Mean())):
+        whole = plan(freezing, pooling, epochs=3, batching=batching)
+        expected = plan(freezing, pooling, epochs=3, batching=batching, forbidden=names)
+        found = whole.without(names, "unwanted")
+        assert found._replace(shortcuts=()) == expected._replace(shortcuts=())
+        assert found.taken() == expected.taken()
+        for name in {*names} & {*whole.taken()}:
+            assert reason(found, name) == "unwanted"
+
+
 def test_random_numbers_are_not_drawn_by_planning() -> None:
     state = torch.get_rng_state()
     plan(LastBlocks(), LastRealToken())

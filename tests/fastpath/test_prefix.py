@@ -26,11 +26,12 @@ from clsbench.builtin.poolings import FirstToken, LastRealToken, LastToken, Mean
 from clsbench.components.identity import identify
 from clsbench.components.resolve import Experiment, resolve
 from clsbench.errors import UsageError
-from clsbench.fastpath import prefix, shortcuts
+from clsbench.fastpath import kept_rows, shortcuts
 from clsbench.fastpath.cache import disk_cache
-from clsbench.fastpath.cache.disk_cache import DiskCache, PrefixKey, Spill
-from clsbench.fastpath.forward import Shortcuts
-from clsbench.fastpath.prefix import PrefixStore, Room, Start
+from clsbench.fastpath.cache.disk_cache import DiskCache, PrefixKey
+from clsbench.fastpath.fast_forward import FastForward, Shortcuts
+from clsbench.fastpath.kept_rows import Room
+from clsbench.fastpath.prefix import PrefixStore, Start
 from clsbench.fastpath.rows import DistinctRows
 from clsbench.fastpath.shortcuts import make_shortcuts
 from clsbench.schema.experiment import ExperimentSpec, TrainSettings
@@ -123,40 +124,26 @@ class TakesTurns(clsbench.FreezingStrategy):
         return [parameter.name for parameter in parameters if parameter.stage == stage]
 
 
-@pytest.mark.parametrize("unnamed", [True, False])
+def temporary(directory: Path, limit_bytes: int = 10**9) -> DiskCache:
+    return DiskCache(directory, limit_bytes, temporary=True)
+
+
 @pytest.mark.parametrize("freezing", [LastBlocks(), TakesTurns()], ids=repr)
-def test_what_has_no_key_is_kept_on_disk_until_the_run_ends(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    freezing: clsbench.FreezingStrategy,
-    unnamed: bool,
+def test_rows_without_a_key_are_kept_on_disk_until_the_run_ends(
+    tmp_path: Path, freezing: clsbench.FreezingStrategy
 ) -> None:
-    if not unnamed:  # as on other systems than Linux
-        monkeypatch.setattr(disk_cache, "_open_unnamed", lambda directory: None)
     what = setup(freezing)
     folder = tmp_path / "cache"
-    plain, fast = run(what, None), run(what, Room(2000, None, 10**9, folder))
+    plain, fast = run(what, None), run(what, Room(2000, None, temporary(folder)))
     assert fast.losses == pytest.approx(plain.losses, rel=1e-9)
     facts = fast.forward.kept()
     assert facts is not None
     assert facts.recomputed == 0
     assert 0 < facts.memory_bytes <= 2000 < facts.disk_bytes
-    assert len(list(folder.iterdir())) == (0 if unnamed else 1)
+    assert len(list(folder.iterdir())) == 1
     del fast
     gc.collect()
     assert list(folder.iterdir()) == []
-
-
-def test_what_the_cache_does_not_take_is_kept_until_the_run_ends(tmp_path: Path) -> None:
-    rows = rows_of()
-    compute = Prefix(rows)
-    cache = DiskCache(tmp_path / "cache", 5 * ROW_BYTES)
-    room = Room(0, cache, 100 * ROW_BYTES, tmp_path / "spill")
-    store = PrefixStore(rows, compute, room, WIDTH_TOKENS)
-    fill(store, 2, keys={2: key_of("2")})
-    computed = len(compute.asked)
-    assert_all_there(store, compute, 2)
-    assert len(compute.asked) == computed
 
 
 def test_what_is_closed_takes_no_room(tmp_path: Path) -> None:
@@ -164,9 +151,10 @@ def test_what_is_closed_takes_no_room(tmp_path: Path) -> None:
     outcome = run(setup(LastBlocks()), Room(10**9, None))
     gc.disable()
     try:
-        store = outcome.forward._fast._store  # type: ignore[union-attr]
+        assert isinstance(outcome.forward, FastForward)
+        store = outcome.forward._store
         assert store is not None
-        alive = [weakref.ref(row) for row in store._kept[3] if row is not None]
+        alive = [weakref.ref(row) for row in store._kept.rows[3] if row is not None]
         assert len(alive) == store.facts().distinct
         outcome.forward.close()
         assert not any(reference() is not None for reference in alive)
@@ -177,48 +165,73 @@ def test_what_is_closed_takes_no_room(tmp_path: Path) -> None:
 def test_what_lies_on_disk_is_what_was_computed(tmp_path: Path) -> None:
     rows = rows_of()
     compute = Prefix(rows)
-    store = PrefixStore(rows, compute, Room(3 * ROW_BYTES, None, 10**9, tmp_path), WIDTH_TOKENS)
+    store = PrefixStore(rows, compute, Room(3 * ROW_BYTES, None, temporary(tmp_path)), WIDTH_TOKENS)
     fill(store, 2, POOLED_CUT)
     computed = len(compute.asked)
     for cut in (2, POOLED_CUT):
         assert_all_there(store, compute, cut)
     assert len(compute.asked) == computed == len(rows)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()], "none has a name"
+    store.close()
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_the_disk_of_a_run_is_limited_and_given_back(
+def test_temporary_rows_are_limited_and_their_room_is_given_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = rows_of()
     compute = Prefix(rows)
-    room = Room(0, None, 4 * ROW_BYTES, tmp_path)
-    store = PrefixStore(rows, compute, room, WIDTH_TOKENS)
+    limit_bytes = 6 * ROW_BYTES
+    store = PrefixStore(
+        rows, compute, Room(0, None, temporary(tmp_path, limit_bytes)), WIDTH_TOKENS
+    )
+    kept = 0
     for cut in (1, 2):
         fill(store, cut)
+        before = store.facts().recomputed
         assert_all_there(store, compute, cut)
-        assert store.facts().recomputed == cut * (len(rows) - 4)
+        again = store.facts().recomputed - before
+        assert cut == 1 or len(rows) - again == kept
+        kept = len(rows) - again
         store.drop(cut)
-    assert store.facts().disk_bytes == 4 * ROW_BYTES
+    assert 3 <= kept <= 6
+    assert store.facts().disk_bytes == kept * ROW_BYTES
     (warning,) = caplog.messages
     assert warning == (
-        "activations of the frozen prefix for which there is no more room in memory nor in "
-        f"{tmp_path} are computed again each time: their limit of "
-        f"{size_text(4 * ROW_BYTES)} (--cache-disk) is reached"
+        f"activations of the frozen prefix that fit neither into memory nor into {tmp_path} are "
+        f"computed again each time: their limit of {size_text(limit_bytes)} (--cache-disk) is "
+        "reached"
     )
     assert store.problems() == (warning,)
 
 
-def test_a_disk_that_cannot_be_used_is_noticed_before_much_is_computed(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
+def test_temporary_rows_and_cached_rows_have_one_limit(tmp_path: Path) -> None:
+    rows = rows_of()
+    compute = Prefix(rows)
+    limit_bytes = 3 * len(rows) * ROW_BYTES // 2
+    room = Room(0, DiskCache(tmp_path / "a", limit_bytes), temporary(tmp_path / "b", limit_bytes))
+    store = PrefixStore(rows, compute, room, WIDTH_TOKENS)
+    fill(store, 1, keys={1: key_of("1")})
+    fill(store, 2)
+    assert compute.computed(1) == len(rows)
+    assert store.facts().disk_bytes <= limit_bytes
+    assert len(store.problems()) == 1
+
+
+def test_a_disk_that_cannot_be_used_is_noticed_before_much_is_computed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
     rows = rows_of()
     for memory_bytes in (0, 4 * ROW_BYTES):
         compute = Prefix(rows)
-        cache = DiskCache(tmp_path / "file" / "cache", 10**9)
-        room = Room(memory_bytes, cache, 10**9, tmp_path / "file" / "spill")
+        cache = DiskCache(in_the_way / "cache", 10**9)
+        room = Room(memory_bytes, cache, temporary(in_the_way / "other"))
         store = PrefixStore(rows, compute, room, WIDTH_TOKENS)
         fill(store, 2, keys={2: key_of("2")})
         assert compute.computed(2) <= memory_bytes // ROW_BYTES + 1 < len(rows)
         assert len(store.problems()) == 2
+        assert all(f"{in_the_way} is not a folder" in problem for problem in store.problems())
 
 
 def test_what_is_computed_again_counts_as_time_of_the_prefix() -> None:
@@ -237,26 +250,6 @@ def test_what_is_computed_again_counts_as_time_of_the_prefix() -> None:
         store.at(2, torch.arange(len(rows)))
     assert store.facts().recomputed
     assert store.seconds >= 0.01 * len(compute.asked)
-
-
-def test_a_folder_that_cannot_be_used_is_told_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    in_the_way = tmp_path / "file"
-    in_the_way.write_text("")
-    spill = Spill(in_the_way / "cache", 10**9)
-    for _ in range(2):
-        assert spill.store(1, {0: torch.ones(3)}) == {}
-    (warning,) = caplog.messages
-    assert f"{in_the_way} is not a folder" in warning
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16], ids=str)
-def test_any_kind_of_row_comes_back(dtype: torch.dtype) -> None:
-    rows = {n: torch.randn(shape).to(dtype) for n, shape in enumerate([(2, 3), (5,), (1, 2, 2)])}
-    for slot, row in Spill(None, 10**6).store(1, rows).items():
-        assert torch.equal(row, rows[slot])
-        assert row.dtype == dtype
 
 
 # --- beyond memory, room that becomes free --------------------------------------------------------
@@ -283,7 +276,7 @@ def test_what_is_computed_again_is_kept_where_room_became_free() -> None:
 def test_what_waits_to_be_kept_takes_a_portion_of_all_cuts_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prefix, "_SHARD_BYTES", 4 * ROW_BYTES)
+    monkeypatch.setattr(kept_rows, "_SHARD_BYTES", 4 * ROW_BYTES)
     rows = rows_of()
     cache = DiskCache(tmp_path, 10**9)
     store = PrefixStore(rows, Prefix(rows), Room(0, cache), WIDTH_TOKENS)
@@ -542,9 +535,10 @@ def test_prefix_key_contains_the_options_of_a_pooling(outcomes: dict[str, Outcom
 
 def test_nothing_on_disk_is_nothing_at_all(outcomes: dict[str, Outcome]) -> None:
     made = shortcuts_of(outcomes["last-token"], experiment("last-token"), cache_disk="0")
-    assert (made.room.disk, made.room.spill_bytes, made.key(3)) == (None, 0, None)
+    assert (made.room.disk, made.room.temporary, made.key(3)) == (None, None, None)
     limited = shortcuts_of(outcomes["last-token"], experiment("last-token"), cache_disk="3MB")
-    assert limited.room.spill_bytes == 3 * 10**6
+    assert limited.room.temporary is not None
+    assert limited.room.temporary.limit_bytes == 3 * 10**6
 
 
 @pytest.mark.parametrize(

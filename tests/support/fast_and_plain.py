@@ -13,9 +13,10 @@ from torch import Tensor
 import clsbench
 from clsbench.components.values import StepReport
 from clsbench.data.tokens import TokenizedSplits, TokenRows, pad_rows
-from clsbench.fastpath.forward import Forward, Shortcuts
+from clsbench.fastpath.fast_forward import FastForward, Shortcuts
+from clsbench.fastpath.forward import Forward, PlainForward
+from clsbench.fastpath.kept_rows import Room
 from clsbench.fastpath.plan import Batching, FastPlan, plan_fast_path
-from clsbench.fastpath.prefix import Room
 from clsbench.fastpath.safety.trial import what_differs
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import plan_freezing
@@ -109,15 +110,11 @@ def train(
             batching = Batching(setup.padded, setup.settings.batch_size, splits.max_length)
             plan = plan_fast_path(outline, setup.pooling, freezing, batching)
         fast = plan is not None and any(shortcut.taken for shortcut in plan.shortcuts)
-        forward = Forward(
-            classifier,
-            splits.by_name(),
-            torch.device("cpu"),
-            "fp32",
-            Shortcuts(plan, setup.pooling, room, _keys(classifier, plan, key))
-            if fast and plan is not None and room is not None
-            else None,
-        )
+        plain = PlainForward(classifier, splits.by_name(), torch.device("cpu"), "fp32")
+        forward: Forward = plain
+        if fast and plan is not None and room is not None:
+            shortcuts = Shortcuts(plan, setup.pooling, room, _keys(classifier, plan, key))
+            forward = FastForward(classifier, plain.splits, plain.device, "fp32", shortcuts)
         freezing.apply(classifier, freezing.by_epoch[0])
         losses: list[float] = []
 
@@ -131,7 +128,7 @@ def train(
         found = what_differs(forward, freezing, setup.settings.batch_size) if trial else None
         problem = None if found is None else found.text
         if problem is not None:
-            forward = Forward(classifier, splits.by_name(), torch.device("cpu"), "fp32")
+            forward = plain
         forward.prepare(lambda done, total: None)
         torch.manual_seed(11)
         fit(forward, events, freezing, setup.settings, log, CATALOG.lifecycle([Watching()]))

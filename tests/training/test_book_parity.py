@@ -20,9 +20,10 @@ from clsbench.components.catalog import load_catalog
 from clsbench.components.values import Splits
 from clsbench.data.splits import split_corpus
 from clsbench.data.tokens import TokenizedSplits, TokenRows, tokenize_splits
-from clsbench.fastpath.forward import Forward, Shortcuts
+from clsbench.fastpath.fast_forward import FastForward, Shortcuts
+from clsbench.fastpath.forward import Forward, PlainForward
+from clsbench.fastpath.kept_rows import Room
 from clsbench.fastpath.plan import Batching, plan_fast_path
-from clsbench.fastpath.prefix import Room
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import plan_freezing
 from clsbench.schema.experiment import DataSettings, SplitSettings, TrainSettings
@@ -81,7 +82,8 @@ def train_ours(
     events = list(book_schedule(len(data.train), len(data.validation), settings))
     parameters = clsbench.describe_parameters(classifier.backbone, stage_of)
     freezing = plan_freezing(strategy, parameters, settings.epochs, "under test")
-    shortcuts = None
+    cpu = torch.device("cpu")
+    forward: Forward = PlainForward(classifier, data.by_name(), cpu, "fp32")
     if fast:
         with clsbench.without_weights():
             pooling, head = LastToken().build(shape.width), torch.nn.Linear(shape.width, 2)
@@ -90,7 +92,7 @@ def train_ours(
         plan = plan_fast_path(outline, LastToken(), freezing, batching)
         room = Room(memory_bytes=2**33, disk=None)
         shortcuts = Shortcuts(plan, LastToken(), room, lambda cut: None)
-    forward = Forward(classifier, data.by_name(), torch.device("cpu"), "fp32", shortcuts)
+        forward = FastForward(classifier, data.by_name(), cpu, "fp32", shortcuts)
     forward.prepare(lambda done, total: None)
     log = TrainingLog()
     fit(forward, events, freezing, settings, log, load_catalog().lifecycle())
@@ -175,7 +177,7 @@ def test_the_look_before_training_equals_the_books(
     ours = our_classifier(width, blocks, heads, CONTEXT)
     torch.manual_seed(123)
     sizes = {name: len(getattr(data, name)) for name in splits}
-    forward = Forward(ours, data.by_name(), cpu, "fp32")
+    forward = PlainForward(ours, data.by_name(), cpu, "fp32")
     found = measure_before(forward, beforehand(sizes, TrainSettings()))
     assert found.accuracy == accuracy
     assert found.loss == pytest.approx(loss, rel=1e-5)

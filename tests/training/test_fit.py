@@ -9,7 +9,7 @@ from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
 
 from clsbench.builtin.poolings import LastToken
 from clsbench.fastpath.embedding_gradients import RowGradients
-from clsbench.fastpath.forward import Forward
+from clsbench.fastpath.forward import PlainForward
 from clsbench.model.classifier import Classifier
 from clsbench.schema.experiment import TrainSettings
 from clsbench.training.fit import BatchTraining, NonFiniteLossError, TrainingLog
@@ -22,7 +22,7 @@ def test_the_weights_stay_those_from_before_the_loss_that_is_not_finite(looks_la
     torch.manual_seed(1)
     classifier = Classifier(TinyGPT2().build({}), LastToken().build(12), torch.nn.Linear(12, 3))
     splits = random_splits(2, [9] * 6, WIDTH_TOKENS, VOCABULARY)
-    forward = Forward(classifier, splits.by_name(), torch.device("cpu"), "fp32")
+    forward = PlainForward(classifier, splits.by_name(), torch.device("cpu"), "fp32")
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=1e-3, fused=True)
     batches = BatchTraining(
         forward, optimizer, TrainSettings(batch_size=2), TrainingLog(), RowGradients()
@@ -55,7 +55,7 @@ def train_batches(
     classifier = Classifier(TinyGPT2().build({}), LastToken().build(12), torch.nn.Linear(12, 3))
     splits = random_splits(2, [9] * 6, WIDTH_TOKENS, VOCABULARY)
     splits.train.labels[:] = torch.tensor([0, 1, 2, 0, 1, 2])
-    forward = Forward(classifier, splits.by_name(), torch.device("cpu"), "fp32")
+    forward = PlainForward(classifier, splits.by_name(), torch.device("cpu"), "fp32")
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=1e-2, fused=True)
     settings = TrainSettings(batch_size=2, ignore_index=ignore_index, accumulation=accumulation)
     training = BatchTraining(forward, optimizer, settings, TrainingLog(), RowGradients())

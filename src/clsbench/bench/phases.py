@@ -16,8 +16,9 @@ from clsbench.bench.subject import Subject
 from clsbench.data.tokens import TokenRows
 from clsbench.errors import UsageError, closest_match_hint
 from clsbench.fastpath.embedding_gradients import rows_of_gradients
-from clsbench.fastpath.forward import Forward, Shortcuts, autocast, evaluating
-from clsbench.fastpath.prefix import Room
+from clsbench.fastpath.fast_forward import FastForward, Shortcuts
+from clsbench.fastpath.forward import Forward, PlainForward, autocast, evaluating
+from clsbench.fastpath.kept_rows import Room
 from clsbench.training.evaluate import mean_batch_loss
 from clsbench.training.fit import (
     OPTIMIZER_PASSES,
@@ -254,13 +255,13 @@ def _workload(
 
 def _plain(subject: Subject) -> Forward:
     rows = {"train": subject.rows}
-    return Forward(subject.classifier, rows, subject.device, subject.precision)
+    return PlainForward(subject.classifier, rows, subject.device, subject.precision)
 
 
 def _fast(subject: Subject, rows: TokenRows) -> Forward:
     room = Room(memory_bytes=2**62, disk=None)  # of one batch all is kept
     shortcuts = Shortcuts(subject.plan, subject.experiment.pooling, room, lambda cut: None)
-    return Forward(
+    return FastForward(
         subject.classifier, {"train": rows}, subject.device, subject.precision, shortcuts
     )
 

@@ -7,7 +7,6 @@ form (``last-blocks:n=2``) all derive from the class.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -43,9 +42,14 @@ class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``libraries`` declares the distributions, besides torch and clsbench, whose versions may change
     the component's results (``libraries: ClassVar[tuple[str, ...]] = ("transformers",)``). Their
     installed versions are recorded and are part of the experiment's fingerprint.
+
+    ``stateful: ClassVar[bool] = True`` declares that a module of the component changes state that
+    it holds outside its buffers and plain attributes; the run then takes the plain path (see
+    docs/fast-path-contract.md).
     """
 
     libraries: ClassVar[tuple[str, ...]] = ()
+    stateful: ClassVar[bool] = False
 
     def assets(self) -> tuple[Asset, ...]:
         """The published files it needs, found or fetched before it is used."""
@@ -180,6 +184,14 @@ class Backbone(Component, frozen=True):
         """
         raise _unwritten(self, "build")
 
+    def cache_facts(self, value: object) -> object:
+        """Plain values that identify ``value``, an object that a module of the backbone holds.
+
+        For a Hugging Face config, ``value.to_dict()``; for an unknown object ``None``: then the
+        activations are not cached across runs.
+        """
+        return None
+
     def numerical_checks(self, files: Files) -> tuple[NumericalCheck, ...]:
         """Repeat what was published about its pretrained weights, on the weights in ``files``.
 
@@ -257,13 +269,19 @@ class Adapter(Component, frozen=True):
         Every run first applies it to a classifier on torch's meta device: what it adds belongs on
         the device of what it is added to. Hooks that hand something from one stage to another find
         nothing where the first is frozen and not computed again. What changes while the classifier
-        runs (a step count, a moving average, a generator) belongs in buffers or attributes of its
-        modules, or in what its hooks close over, not in globals, classes or parameters: a run tries
-        the fast path on a copy, which has its own of the former alone. What a text gives must not
-        depend on how full its batch is otherwise (as by a capacity that texts share): a few texts
-        cannot show that; ``--plain`` is for such a component.
+        computes (a step count, a generator) belongs in buffers or plain attributes of its modules.
+        An adapter that holds it elsewhere, or with which the result of a text depends on the other
+        texts of a batch, declares ``stateful = True``.
         """
         raise _unwritten(self, "apply")
+
+    def cache_facts(self, value: object) -> object:
+        """Plain values that identify ``value``, an object that a module that it adds holds.
+
+        For a Hugging Face config, ``value.to_dict()``; for an unknown object ``None``: then the
+        activations are not cached across runs.
+        """
+        return None
 
 
 class Baseline(Component, frozen=True):
@@ -359,25 +377,6 @@ AXES: tuple[Axis, ...] = (
     Axis("executors", "executor", None, Executor),
 )
 """Every axis, in the order in which ``clsbench list`` shows them."""
-
-
-def signature_problem(component: type) -> str | None:
-    """A message if a method lacks the parameters that its base class declares, else ``None``."""
-    axis = next((a.kind for a in AXES if issubclass(component, a.kind)), Component)
-    for name, promised in inspect.getmembers(axis, inspect.isfunction):
-        own = inspect.getattr_static(component, name)
-        if name.startswith("_") or own is promised:
-            continue
-        first = 1 if isinstance(own, staticmethod | classmethod) else 0
-        wanted = list(inspect.signature(promised).parameters)
-        try:
-            inspect.signature(getattr(component, name)).bind(*wanted[first:])
-        except (TypeError, ValueError):
-            return (
-                f"its method {name}() does not accept the arguments it is called with; expected "
-                f"def {name}({', '.join(wanted)})"
-            )
-    return None
 
 
 def last_blocks(parameters: Iterable[ParameterInfo], n: int) -> frozenset[str]:

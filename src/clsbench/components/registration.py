@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import msgspec
 
-from clsbench.components.axes import Axis, signature_problem
+from clsbench.components.axes import AXES, Axis, Component
 from clsbench.errors import UsageError
 from clsbench.schema.convert import convert
 from clsbench.schema.experiment import ExperimentSpec, Method, component_table
@@ -36,6 +37,25 @@ def registration_problem(axis: Axis, name: object, component: object) -> str | N
         return problem
     if not (component.__doc__ or "").strip():
         return "its class has no docstring; its first line is the help text"
+    return None
+
+
+def signature_problem(component: type) -> str | None:
+    """A message if a method lacks the parameters that its base class declares, else ``None``."""
+    axis = next((a.kind for a in AXES if issubclass(component, a.kind)), Component)
+    for name, promised in inspect.getmembers(axis, inspect.isfunction):
+        own = inspect.getattr_static(component, name)
+        if name.startswith("_") or own is promised:
+            continue
+        first = 1 if isinstance(own, staticmethod | classmethod) else 0
+        wanted = list(inspect.signature(promised).parameters)
+        try:
+            inspect.signature(getattr(component, name)).bind(*wanted[first:])
+        except (TypeError, ValueError):
+            return (
+                f"its method {name}() does not accept the arguments it is called with; expected "
+                f"def {name}({', '.join(wanted)})"
+            )
     return None
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import torch
+from msgspec.structs import replace
 from torch import nn
 
-from clsbench.components.identity import identify
+from clsbench.components.identity import DECIDE_PREDICTIONS, identify
 from clsbench.components.resolve import Experiment
 from clsbench.components.values import RunPlan
 from clsbench.errors import ClsbenchError, PluginError
 from clsbench.experiment.preparation import PreparedData, PreparedFiles, experiment_fingerprint
 from clsbench.fastpath.plan import (
-    NOTHING_FORBIDDEN,
+    PREFIX,
     SHORTCUTS,
     Batching,
     FastPlan,
@@ -24,7 +25,7 @@ from clsbench.fastpath.plan import (
     kept_bytes,
     plan_fast_path,
 )
-from clsbench.fastpath.shortcuts import memory_room_bytes
+from clsbench.fastpath.shortcuts import cache_facts_of, memory_room_bytes
 from clsbench.model.counts import (
     ClassifierOutline,
     count_parameters,
@@ -40,17 +41,53 @@ from clsbench.system.environment import describe_environment, working_directory
 from clsbench.system.seeding import seeded
 
 
+class Limits(NamedTuple):
+    """What decides how much of a frozen prefix can be kept.
+
+    ``lengths`` are those of the texts in tokens, ``width`` the features of a position; ``room`` is
+    in bytes of memory and of disk.
+    """
+
+    lengths: tuple[int, ...]
+    padded_length: int
+    width: int
+    precision: str
+    room: tuple[int, int]
+
+    def apply(self, plan: FastPlan) -> tuple[FastPlan, int]:
+        """The plan in view of the room, and the bytes of memory that its prefix takes at most."""
+        most_bytes, least_bytes = (
+            kept_bytes(plan, some, self.padded_length, self.width, self.precision)
+            for some in (self.lengths, [min(self.lengths)])
+        )
+        plan = in_room(plan, most_bytes, least_bytes, self.room)
+        return plan, min(most_bytes, self.room[0]) if PREFIX in plan.taken() else 0
+
+
 class Planned(NamedTuple):
     """What trains in which epoch, what need not be computed, and the record before training.
 
-    ``working_bytes``: the memory that weights, gradients, optimiser and a batch are expected to
-    take, without what is kept of a frozen prefix.
+    ``fast`` is ``unlimited`` in view of the ``limits``. ``working_bytes``: the memory that weights,
+    gradients, optimizer and a batch are expected to take, without the frozen prefix.
     """
 
     freezing: FreezingPlan
+    unlimited: FastPlan
+    limits: Limits
     fast: FastPlan
     record: RunRecord
     working_bytes: int
+
+    def without(self, names: Collection[str], reason: str) -> Planned:
+        """The same without the shortcuts ``names``, for this reason."""
+        unlimited = self.unlimited.without(names, reason)
+        fast, memory_bytes = self.limits.apply(unlimited)
+        record = replace(
+            self.record,
+            memory_bytes_expected=self.working_bytes + memory_bytes,
+            fast_path=FastPath(shortcuts=fast.shortcuts),
+        )
+        return self._replace(unlimited=unlimited, fast=fast, record=record)
 
 
 def plan_run(
@@ -59,12 +96,8 @@ def plan_run(
     device: torch.device,
     files: PreparedFiles,
     data: PreparedData,
-    forbidden: Mapping[str, str] = NOTHING_FORBIDDEN,
 ) -> Planned:
     """Ask the freezing strategy, count parameters, estimate memory; no weights are needed.
-
-    ``forbidden`` names shortcuts that are not to be taken, each with the reason, besides those that
-    the user does not want.
 
     Raises:
         UsageError: the strategy names a parameter that does not exist, or nothing at all trains in
@@ -86,15 +119,22 @@ def plan_run(
         working_bytes = expected_memory_bytes(
             outline, freezing, spec.train.batch_size, data.facts.max_length, options.precision
         )
-        fast = plan_fast_path(
+        unlimited = plan_fast_path(
             outline.classifier,
             experiment.pooling,
             freezing,
             Batching(data.tokens.train.padded, spec.train.batch_size, data.facts.max_length),
-            {**forbidden, **_forbidden(options)},
+            _forbidden(experiment, options),
+            cache_facts_of(experiment),
         )
-    fast, kept_most_bytes = _in_room(experiment, options, device, fast, data, working_bytes)
-    memory_bytes = working_bytes + kept_most_bytes
+    limits = Limits(
+        lengths=tuple(n for rows in data.tokens.by_name().values() for n in rows.lengths.tolist()),
+        padded_length=data.facts.max_length,
+        width=experiment.backbone.hidden_size(),
+        precision=options.precision,
+        room=(memory_room_bytes(options, device, working_bytes), size_bytes(options.cache_disk)),
+    )
+    fast, kept_most_bytes = limits.apply(unlimited)
     identities = identify(experiment)
     key = experiment_fingerprint(experiment, identities, data)
     record = RunRecord(
@@ -112,7 +152,7 @@ def plan_run(
         environment=describe_environment(device, options),
         data=data.facts,
         parameters=count_parameters(outline, freezing),
-        memory_bytes_expected=memory_bytes,
+        memory_bytes_expected=working_bytes + kept_most_bytes,
         fast_path=FastPath(shortcuts=fast.shortcuts),
         assets=files.sha256,
         warnings=(
@@ -122,7 +162,7 @@ def plan_run(
         ),
         working_directory=working_directory(),
     )
-    return Planned(freezing, fast, record, working_bytes)
+    return Planned(freezing, unlimited, limits, fast, record, working_bytes)
 
 
 def run_key(experiment_fingerprint: str, device_kind: str, precision: str, seed: int) -> str:
@@ -130,38 +170,15 @@ def run_key(experiment_fingerprint: str, device_kind: str, precision: str, seed:
     return fingerprint([experiment_fingerprint, device_kind, precision, seed])
 
 
-def _in_room(
-    experiment: Experiment,
-    options: RunOptions,
-    device: torch.device,
-    fast: FastPlan,
-    data: PreparedData,
-    working_bytes: int,
-) -> tuple[FastPlan, int]:
-    """The plan in view of the room for what it keeps, and the memory that this takes at most."""
-    lengths = [n for rows in data.tokens.by_name().values() for n in rows.lengths.tolist()]
-    most_bytes, least_bytes = (
-        kept_bytes(
-            fast,
-            some,
-            data.facts.max_length,
-            experiment.backbone.hidden_size(),
-            options.precision,
-        )
-        for some in (lengths, [min(lengths)])
-    )
-    room = (
-        memory_room_bytes(options, device, working_bytes),
-        size_bytes(options.cache_disk),
-    )
-    fast = in_room(fast, most_bytes, least_bytes, room)
-    return fast, min(most_bytes, room[0]) if fast.shortcuts[0].taken else 0
-
-
-def _forbidden(options: RunOptions) -> dict[str, str]:
-    """The shortcuts that the user does not want."""
+def _forbidden(experiment: Experiment, options: RunOptions) -> dict[str, str]:
+    """The shortcuts that the user or a component rules out, each with the reason."""
     if options.plain:
         return dict.fromkeys(SHORTCUTS, "switched off by --plain")
+    for key in DECIDE_PREDICTIONS:
+        component = getattr(experiment, key)
+        if component is not None and component.stateful:
+            reason = f"the {key} declares stateful = True ({type(component).__name__})"
+            return dict.fromkeys(SHORTCUTS, reason)
     return {name: f"switched off by --no-fast {name}" for name in options.no_fast}
 
 

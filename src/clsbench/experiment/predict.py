@@ -17,7 +17,7 @@ from clsbench.components.identity import DECIDE_PREDICTIONS, Change, changes_sin
 from clsbench.data.tokens import TokenRows, pad_rows
 from clsbench.errors import ClsbenchError, PluginError, UsageError
 from clsbench.experiment.preparation import stored_experiment
-from clsbench.fastpath.forward import Forward
+from clsbench.fastpath.forward import PlainForward
 from clsbench.model.build import build_classifier
 from clsbench.model.checkpoint import (
     CLASSIFIER_FILE,
@@ -88,7 +88,9 @@ class Predictor:
         device = choose_device(self._options.device, self._options.precision)
         batch_size = _BATCH_SIZE if self._padded else 1
         with circumstances(self._options):
-            forward = Forward(self._classifier, {"texts": rows}, device, self._options.precision)
+            forward = PlainForward(
+                self._classifier, {"texts": rows}, device, self._options.precision
+            )
             logits = forward.all_logits("texts", batch_size)
         finite = logits.isfinite().all(dim=-1)
         if not finite.all():

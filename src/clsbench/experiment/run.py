@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,8 @@ from clsbench.components.resolve import Experiment
 from clsbench.errors import ClsbenchError, PluginError
 from clsbench.experiment.planning import Planned, announcement, plan_run
 from clsbench.experiment.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
-from clsbench.fastpath.forward import Forward
+from clsbench.fastpath.fast_forward import FastForward
+from clsbench.fastpath.forward import Forward, PlainForward
 from clsbench.fastpath.plan import PACKING, POSITION, SHORTCUTS
 from clsbench.fastpath.safety.trial import what_differs
 from clsbench.fastpath.shortcuts import make_shortcuts
@@ -180,11 +181,9 @@ def run_experiment(
                     planned.working_bytes,
                 )
                 splits = data.tokens.by_name()
-                return Forward(classifier, splits, device, options.precision, shortcuts)
-
-            def without(refused: Mapping[str, str]) -> tuple[Planned, Forward]:
-                again = plan_run(experiment, options, device, files, data, refused)
-                return again, follow(again)
+                if shortcuts is None:
+                    return PlainForward(classifier, splits, device, options.precision)
+                return FastForward(classifier, splits, device, options.precision, shortcuts)
 
             forward = follow(planned)
         torch.manual_seed(spec.seed)
@@ -194,9 +193,9 @@ def run_experiment(
         deviation: float | None = None
         status, error = "finished", None
         try:
-            with phases("prefix") if forward.shortcuts is not None else nullcontext():
+            with phases("prefix") if isinstance(forward, FastForward) else nullcontext():
                 planned, forward, problems = _as_far_as_it_works(
-                    planned, forward, spec.train.batch_size, without
+                    planned, forward, spec.train.batch_size, follow
                 )
                 checks += problems
                 forward.prepare(prefix_progress(hook))
@@ -273,30 +272,31 @@ def _as_far_as_it_works(
     planned: Planned,
     forward: Forward,
     batch_size: int,
-    without: Callable[[Mapping[str, str]], tuple[Planned, Forward]],
+    follow: Callable[[Planned], Forward],
 ) -> tuple[Planned, Forward, tuple[str, ...]]:
-    """The fast path without the shortcuts at which components raise errors; or the plain path,
-    where that is no help. The user is told, and the record gets the last part of the result.
+    """The fast path without the shortcuts at which components raise errors, or the plain path if
+    that does not help; with the warnings for the record.
 
-    ``without`` plans again, given shortcuts that are not to be taken, with reasons.
+    ``follow`` makes the forward pass of a plan.
     """
     first = problem = what_differs(forward, planned.freezing, batch_size)
     if first is None:
         return planned, forward, ()
-    refused: dict[str, str] = {}
+    refused: list[str] = []
     for name in (PACKING, POSITION):
-        taken = any(each.taken for each in planned.fast.shortcuts if each.name == name)
-        if problem is not None and problem.fails and taken:
-            refused[name] = problem.text
-            planned, forward = without(refused)
+        if problem is not None and problem.fails and name in planned.fast.taken():
+            refused.append(name)
+            planned = planned.without([name], problem.text)
+            forward = follow(planned)
             problem = what_differs(forward, planned.freezing, batch_size)
     if problem is None:
-        told = f"the shortcut {' and '.join(refused)} is not taken: {first.text}"
+        warning = f"the shortcut {' and '.join(refused)} is not taken: {first.text}"
     else:
-        told = f"the fast path is not taken: {first.text}"
-        planned, forward = without(dict.fromkeys(SHORTCUTS, first.text))
-    logger.warning("%s; the run takes longer", told)
-    return planned, forward, (told,)
+        warning = f"the fast path is not taken: {first.text}"
+        planned = planned.without(SHORTCUTS, first.text)
+        forward = follow(planned)
+    logger.warning("%s; the run takes longer", warning)
+    return planned, forward, (warning,)
 
 
 def _numerical_checks(experiment: Experiment, files: PreparedFiles) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ freezing strategy, adapter and backbone. It is made on the meta device, before t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -16,8 +16,15 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from clsbench.components.axes import BackboneModule, PackingBackboneModule, Pooling
 from clsbench.fastpath.chain import Chain
-from clsbench.fastpath.operations import WritesWeightsError
-from clsbench.fastpath.safety.probe import Manner, Probe, any_texts, manner_of, probe_stages
+from clsbench.fastpath.safety.contract import CacheFacts, no_cache_facts, outside_contract
+from clsbench.fastpath.safety.operations import WritesWeightsError
+from clsbench.fastpath.safety.probe import (
+    Probe,
+    StageBehaviour,
+    any_texts,
+    behaviour_of,
+    probe_stages,
+)
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
 from clsbench.schema.options import size_text
@@ -31,6 +38,7 @@ _MANY_TEXTS = 64
 """More than a batch, as where batches are joined in evaluation."""
 
 NOTHING_FORBIDDEN: Mapping[str, str] = MappingProxyType({})
+_PADDED_BY_BATCH = "texts are padded batch by batch, so that none is the same every time"
 _NUMBER_BYTES = {"fp32": 4, "bf16": 2, "fp64": 8}
 
 
@@ -49,27 +57,54 @@ class FastPlan(NamedTuple):
     """What is computed of a classifier, where and how often.
 
     ``stages`` names those of the chain; from stage ``single`` on only the pooled position is
-    computed. ``unpadded``: padding is left out, by packing the texts if ``packed``, else by
-    narrowing a batch to its widest text. ``mixed_lengths``: texts of different lengths may stand
-    in one batch. ``joins``: batches may be joined in evaluation as far as their lengths allow.
+    computed. ``padded``: texts come padded to one length. ``unpadded``: padding is left out, by
+    packing the texts if ``packed``, else by narrowing a batch to its widest text.
+    ``mixed_lengths``: texts of different lengths may stand in one batch. ``joins``: batches may be
+    joined in evaluation as far as their lengths allow.
     ``first_trained`` holds by epoch the first stage with a trained parameter, or how many there
-    are.
+    are. ``tensors`` names the parameters and buffers that each stage reads. ``uncached``: why
+    activations are not cached across runs, or ``None`` if they are.
     """
 
     stages: tuple[str, ...]
     single: int | None
+    padded: bool
     unpadded: bool
     packed: bool
     mixed_lengths: bool
     joins: bool
     epochs: tuple[EpochCut, ...]
     first_trained: tuple[int, ...]
-    weights: tuple[frozenset[str], ...]
+    tensors: tuple[frozenset[str], ...]
+    uncached: str | None
     shortcuts: tuple[Shortcut, ...]
 
     def holds_since(self, cut: int, epoch: int) -> int:
         """The last epoch before ``epoch`` in which a stage before ``cut`` was trained; -1: none."""
         return _last_trained(self.first_trained[:epoch], cut)
+
+    def taken(self) -> tuple[str, ...]:
+        """The names of the shortcuts that are taken."""
+        return tuple(shortcut.name for shortcut in self.shortcuts if shortcut.taken)
+
+    def without(self, names: Collection[str], reason: str) -> FastPlan:
+        """The plan that does not take the shortcuts ``names``, for this reason."""
+        refused = {*names} & {*self.taken()}
+        plan = self
+        if PACKING in refused:
+            plan = plan._replace(unpadded=False, packed=False, mixed_lengths=True)
+            if not plan.padded and PREFIX not in refused:
+                plan = plan.without([PREFIX], _PADDED_BY_BATCH)
+        if POSITION in refused:
+            plan = plan._replace(single=None)
+        if PREFIX in refused:
+            plan = plan._replace(epochs=(EpochCut(0, -1),) * len(self.epochs))
+        return plan._replace(
+            shortcuts=tuple(
+                Shortcut(name=s.name, taken=False, detail=reason) if s.name in refused else s
+                for s in plan.shortcuts
+            )
+        )
 
 
 class Batching(NamedTuple):
@@ -87,38 +122,51 @@ def plan_fast_path(
     freezing: FreezingPlan,
     batching: Batching,
     forbidden: Mapping[str, str] = NOTHING_FORBIDDEN,
+    facts_of: CacheFacts = no_cache_facts,
 ) -> FastPlan:
     """The plan for a classifier, given its ``outline`` on the meta device with its adapter.
 
-    ``forbidden`` names shortcuts that are not to be taken, each with the reason. The
-    ``requires_grad`` of the outline's parameters is changed.
+    ``forbidden`` names shortcuts that are not to be taken, each with the reason. ``facts_of``
+    identifies objects that modules hold. The ``requires_grad`` of the outline's parameters is
+    changed.
     """
     names = Chain(outline, None).names
-    if all(name in forbidden for name in SHORTCUTS):  # nobody needs to look
+    if all(name in forbidden for name in SHORTCUTS):
         refused = tuple(Shortcut(name=n, taken=False, detail=forbidden[n]) for n in SHORTCUTS)
-        return _nothing(names, freezing, "")._replace(shortcuts=refused)
+        return _nothing(names, freezing, batching, "")._replace(shortcuts=refused)
     if _is_changed(outline):
-        return _nothing(names, freezing, "an adapter has changed the classifier's forward pass")
+        return _nothing(
+            names, freezing, batching, "an adapter has changed the classifier's forward pass"
+        )
     if _has_any_global_hook():  # type: ignore[no-untyped-call]
-        return _nothing(names, freezing, "torch has hooks on the forward pass of every module")
+        return _nothing(
+            names, freezing, batching, "torch has hooks on the forward pass of every module"
+        )
+    uncached = outside_contract(outline, facts_of)
     inputs = any_texts(2, batching.positions, "meta")
     probes = {}
     try:
         # Not with one, for which torch itself has other kernels: the trial sends one by itself.
         counts = {batching.batch_size, _MANY_TEXTS} - {1}
-        manner = manner_of(outline, inputs, other_counts=sorted(counts))
+        behaviour = behaviour_of(outline, inputs, other_counts=sorted(counts))
+        if behaviour.changes and uncached is not None:
+            return _nothing(
+                names, freezing, batching, f"the classifier changes state, and {uncached}"
+            )
         for trained in set(freezing.by_epoch):
             freezing.apply(outline, trained)
-            probes[trained] = probe = probe_stages(outline, inputs, manner)
+            probes[trained] = probe = probe_stages(outline, inputs, behaviour)
             if probe.reshapes is not None:
                 reason = f"{names[probe.reshapes]} does not give one vector for each position"
-                return _nothing(names, freezing, reason)
+                return _nothing(names, freezing, batching, reason)
     except WritesWeightsError as error:
-        return _nothing(names, freezing, f"{error} is written to while the classifier computes")
+        return _nothing(
+            names, freezing, batching, f"{error} is written to while the classifier computes"
+        )
     drawing = min(probe.first_drawing for probe in probes.values())
     backbone: BackboneModule = outline.backbone  # type: ignore[assignment]
     if drawing < len(names):
-        reason = f"{names[drawing]} {_does_otherwise(drawing, manner)}"
+        reason = f"{names[drawing]} {_does_otherwise(drawing, behaviour)}"
         forbidden = {**forbidden, **dict.fromkeys((POSITION, PACKING), reason)}
     if _counts_tokens(outline, freezing):
         reason = "an embedding scales its gradients by how often a token stands in a batch"
@@ -127,24 +175,26 @@ def plan_fast_path(
     single, position = _plan_position(outline, pooling, forbidden)
     if not (batching.padded or unpadded):
         forbidden = {
-            PREFIX: "texts are padded batch by batch, so that none is the same every time",
+            PREFIX: _PADDED_BY_BATCH,
             **forbidden,
         }
     by_epoch = [probes[trained] for trained in freezing.by_epoch]
     if unread := sorted(name for probe in by_epoch for name in probe.unread):
         reason = f"no stage is seen to read {unread[0]}, which trains: for some texts one may"
         forbidden = {PREFIX: reason, **forbidden}
-    epochs, prefix = _plan_prefix(names, by_epoch, manner, forbidden)
+    epochs, prefix = _plan_prefix(names, by_epoch, behaviour, forbidden, uncached)
     return FastPlan(
         stages=names,
         single=single,
+        padded=batching.padded,
         unpadded=unpadded,
         packed=packed,
         mixed_lengths=not unpadded or not (backbone.attends_to_padding or pooling.reads_padding()),
-        joins=manner.joins,
+        joins=behaviour.joins,
         epochs=epochs,
         first_trained=tuple(probe.first_trained for probe in by_epoch),
-        weights=by_epoch[0].weights,
+        tensors=by_epoch[0].tensors,
+        uncached=uncached,
         shortcuts=(prefix, position, packing),
     )
 
@@ -181,35 +231,36 @@ def in_room(plan: FastPlan, most_bytes: int, least_bytes: int, room: tuple[int, 
     needs = f"at most {size_text(most_bytes)}; room: {memory} in memory, {disk} on disk"
     if max(room) < least_bytes:
         reason = f"there is no room to keep it, see --cache-memory and --cache-disk ({needs})"
-        return plan._replace(
-            epochs=(EpochCut(0, -1),) * len(plan.epochs),
-            shortcuts=(Shortcut(name=PREFIX, taken=False, detail=reason), *others),
-        )
+        return plan.without([PREFIX], reason)
     rest = "" if max(room) >= most_bytes else "; what finds none is computed every time"
     detail = f"{prefix.detail} ({needs}{rest})"
     return plan._replace(shortcuts=(Shortcut(name=PREFIX, taken=True, detail=detail), *others))
 
 
-def _nothing(names: tuple[str, ...], freezing: FreezingPlan, reason: str) -> FastPlan:
+def _nothing(
+    names: tuple[str, ...], freezing: FreezingPlan, batching: Batching, reason: str
+) -> FastPlan:
     """The plan that takes no shortcut, for this reason."""
     shortcuts = tuple(Shortcut(name=name, taken=False, detail=reason) for name in SHORTCUTS)
     epochs = len(freezing.by_epoch)
     return FastPlan(
         stages=names,
         single=None,
+        padded=batching.padded,
         unpadded=False,
         packed=False,
         mixed_lengths=False,
         joins=False,
         epochs=(EpochCut(0, -1),) * epochs,
         first_trained=(0,) * epochs,
-        weights=(frozenset(),) * len(names),
+        tensors=(frozenset(),) * len(names),
+        uncached=reason,
         shortcuts=shortcuts,
     )
 
 
-def _does_otherwise(stage: int, manner: Manner) -> str:
-    if stage in manner.counting:
+def _does_otherwise(stage: int, behaviour: StageBehaviour) -> str:
+    if stage in behaviour.counting:
         return "does something else for another number of texts"
     return "draws at random, changes something, or does something else while training"
 
@@ -287,7 +338,11 @@ def _plan_position(
 
 
 def _plan_prefix(
-    names: Sequence[str], probes: Sequence[Probe], manner: Manner, forbidden: Mapping[str, str]
+    names: Sequence[str],
+    probes: Sequence[Probe],
+    behaviour: StageBehaviour,
+    forbidden: Mapping[str, str],
+    uncached: str | None,
 ) -> tuple[tuple[EpochCut, ...], Shortcut]:
     def no(reason: str) -> tuple[tuple[EpochCut, ...], Shortcut]:
         return (EpochCut(0, -1),) * len(probes), Shortcut(name=PREFIX, taken=False, detail=reason)
@@ -299,7 +354,7 @@ def _plan_prefix(
         ending = max(probes, key=lambda probe: min(probe.first_trained, probe.first_drawing))
         end = min(ending.first_trained, ending.first_drawing)
         trains = ending.first_trained == end
-        does = "trains" if trains else _does_otherwise(end, manner)
+        does = "trains" if trains else _does_otherwise(end, behaviour)
         if 0 < end <= ending.first_product:
             part = " already, at least in part" if trains else ""
             return no(
@@ -314,6 +369,8 @@ def _plan_prefix(
     parts = [_stages_text(names, cut) for cut in dict.fromkeys(cuts)]
     which = parts[0] if len(parts) == 1 else f"by epoch {', then '.join(parts)}"
     detail = f"{which}, frozen: computed once for each distinct text, then kept"
+    if uncached is not None:
+        detail += f"; not cached across runs: {uncached}"
     return epochs, Shortcut(name=PREFIX, taken=True, detail=detail)
 
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from clsbench.errors import ClsbenchError
-from clsbench.fastpath.cache.disk_cache import DiskCache, PrefixKey, Spill
+from clsbench.fastpath.cache.disk_cache import PrefixKey
+from clsbench.fastpath.kept_rows import KeptRows, Room, total_bytes
 from clsbench.fastpath.rows import DistinctRows
 from clsbench.schema.record import KeptActivations
 
 Progress = Callable[[int, int], None]
-"""Told how many token positions have gone through the prefix, and of how many."""
+"""Called with how many token positions have gone through the prefix, and of how many."""
 
 
-def nobody_watches(done: int, total: int) -> None:
-    """Nothing to show."""
+def no_progress(done: int, total: int) -> None:
+    """Show nothing."""
 
 
 ROWS_TRIED = 4
@@ -30,8 +30,12 @@ ROWS_TRIED = 4
 _VERIFIED_PARTS = 7
 """How far from one another the rows stand that are computed again while training."""
 
-_SHARD_BYTES = 64 * 2**20
-_SAME_FRACTION = {torch.bfloat16: 1e-2, torch.float32: 1e-4, torch.float64: 1e-9}
+_SAME_FRACTION = {
+    torch.bfloat16: 1e-2,
+    torch.float16: 1e-2,
+    torch.float32: 1e-4,
+    torch.float64: 1e-9,
+}
 """Of the largest activation. What differs by more differs by more than rounding, in what is kept:
 it comes from another computation."""
 
@@ -53,19 +57,6 @@ class Compute(Protocol):
     ) -> Mapping[int, Sequence[Tensor]]:
         """For each cut the activations there of every row in ``slots`` (B,)."""
         ...
-
-
-class Room(NamedTuple):
-    """Where activations may be kept: so many bytes of memory, and a cache on disk or none.
-
-    Those without a key may take ``spill_bytes`` of disk until the run ends, in ``spill_folder`` (or
-    the system's folder for temporary files).
-    """
-
-    memory_bytes: int
-    disk: DiskCache | None
-    spill_bytes: int = 0
-    spill_folder: Path | None = None
 
 
 class _Lack(NamedTuple):
@@ -92,12 +83,9 @@ class PrefixStore:
     def __init__(self, rows: DistinctRows, compute: Compute, room: Room, batch_tokens: int) -> None:
         self._rows = rows
         self._compute = compute
-        self._room = room
+        self._disk = room.disk
         self._batch_tokens = batch_tokens
-        self._spill = Spill(room.spill_folder, room.spill_bytes) if room.spill_bytes else None
-        self._kept: dict[int, list[Tensor | None]] = {}
-        self._memory_bytes: dict[int, int] = {}
-        self._most_memory_bytes = self._disk_bytes = 0
+        self._kept = KeptRows(room, rows.keys)
         self._computed: set[int] = set()
         self._verified = 0
         self._found: set[int] = set()
@@ -136,8 +124,7 @@ class PrefixStore:
     ) -> None:
         for cut, key in keys.items():
             self.drop(cut)
-            self._kept[cut] = self._look_up(cut, key)
-            self._disk_bytes += _total_bytes(row for row in self._kept[cut] if row is not None)
+            self._kept.begin(cut, self._look_up(cut, key))
         starts: dict[int, list[Tensor | None]] = {}
         lacking = self._lacking(keys, below, starts)
         missing = {slot for slots in lacking.values() for slot in slots}
@@ -164,33 +151,29 @@ class PrefixStore:
         finally:  # an interrupted run leaves to the next what it has computed
             for cut, left in waiting.items():
                 if left:
-                    self._keep(cut, keys[cut], left)
+                    self._kept.keep(cut, keys[cut], left)
 
     def close(self) -> None:
-        """Forget everything that was kept; what lies in the cache on disk stays there."""
-        for cut in tuple(self._kept):
-            self.drop(cut)
+        """Forget everything that was kept; what lies in the cache across runs stays there."""
+        self._kept.close()
 
     def drop(self, cut: int) -> None:
         """Forget what was kept at this cut."""
-        self._kept.pop(cut, None)
-        self._memory_bytes.pop(cut, None)
-        if self._spill is not None:
-            self._spill.drop(cut)
+        self._kept.drop(cut)
 
     def at(self, cut: int, slots: Tensor) -> list[Tensor]:
         """The activations of these rows (B,), computed again where they could not be kept.
 
         What is computed again is kept if memory has become free.
         """
-        kept = self._kept[cut]
+        kept = self._kept.rows[cut]
         rows = [kept[slot] for slot in slots.tolist()]
         absent = [place for place, row in enumerate(rows) if row is None]
         if absent:
             started = time.perf_counter()
             again = self._compute(slots[absent], [cut], None)[cut]
             self._recomputed += len(absent)
-            self._keep_in_memory(cut, dict(zip(slots[absent].tolist(), again, strict=True)))
+            self._kept.keep_in_memory(cut, dict(zip(slots[absent].tolist(), again, strict=True)))
             for place, row in zip(absent, again, strict=True):
                 rows[place] = row
             self.seconds += time.perf_counter() - started
@@ -202,12 +185,12 @@ class PrefixStore:
         Raises:
             PrefixChangedError: it is not as it was kept.
         """
-        there = [slot for slot, row in enumerate(self._kept[cut]) if row is not None]
+        there = [slot for slot, row in enumerate(self._kept.rows[cut]) if row is not None]
         if not there:
             return
         slot = there[self._verified * len(there) // _VERIFIED_PARTS % len(there)]
         self._verified += 1
-        kept = self._kept[cut][slot]
+        kept = self._kept.rows[cut][slot]
         assert kept is not None
         ((again,),) = self._compute(torch.tensor([slot]), [cut], None).values()
         if difference := _difference(again.cpu(), kept.cpu()):
@@ -217,10 +200,8 @@ class PrefixStore:
             )
 
     def problems(self) -> tuple[str, ...]:
-        """What went wrong with keeping activations, as it was told."""
-        disk = self._room.disk.problems if self._room.disk is not None else ()
-        spill = self._spill.problems if self._spill is not None else ()
-        return (*self._problems, *disk, *spill)
+        """The warnings about activations that could not be kept."""
+        return (*self._problems, *self._kept.problems())
 
     def facts(self) -> KeptActivations:
         """What was computed, found and kept so far."""
@@ -231,8 +212,8 @@ class PrefixStore:
             found=len(self._found),
             continued=len(self._continued),
             recomputed=self._recomputed,
-            memory_bytes=self._most_memory_bytes,
-            disk_bytes=self._disk_bytes + (self._spill.most_bytes if self._spill else 0),
+            memory_bytes=self._kept.most_memory_bytes,
+            disk_bytes=self._kept.disk_bytes(),
         )
 
     def _lacking(
@@ -245,14 +226,14 @@ class PrefixStore:
         kept at the cuts from which they go on, the deepest that serves each."""
         waiting: dict[int, tuple[int, ...]] = {}
         for slot in range(len(self._rows)):
-            if lacks := tuple(cut for cut in cuts if self._kept[cut][slot] is None):
+            if lacks := tuple(cut for cut in cuts if self._kept.rows[cut][slot] is None):
                 waiting[slot] = lacks
         lacking: dict[_Lack, list[int]] = {}
         for candidate in sorted({*cuts, *below}, reverse=True):
             served = [slot for slot, lacks in waiting.items() if candidate < min(lacks)]
             if not served:
                 continue
-            kept = self._kept.get(candidate) or self._look_up(candidate, below[candidate]())
+            kept = self._kept.rows.get(candidate) or self._look_up(candidate, below[candidate]())
             for slot in served:
                 if kept[slot] is not None:
                     starts[candidate] = kept
@@ -263,9 +244,9 @@ class PrefixStore:
 
     def _look_up(self, cut: int, key: PrefixKey | None) -> list[Tensor | None]:
         nothing: list[Tensor | None] = [None] * len(self._rows)
-        if key is None or self._room.disk is None:
+        if key is None or self._disk is None:
             return nothing
-        found = self._room.disk.load(key, self._rows.keys)
+        found = self._disk.load(key, self._rows.keys)
         if not found:
             return nothing
         # A key can be no better than the versions that components report: try a few.
@@ -300,63 +281,15 @@ class PrefixStore:
         Where one cut has no room the others try theirs, lest they wait in vain.
         """
         full: set[int] = set()
-        waiting_bytes = {cut: _total_bytes(rows.values()) for cut, rows in waiting.items()}
+        waiting_bytes = {cut: total_bytes(rows.values()) for cut, rows in waiting.items()}
         for cut in sorted(waiting, key=waiting_bytes.__getitem__, reverse=True):
             if not (rows := waiting[cut]):
                 continue
-            if full or waiting_bytes[cut] >= self._portion_bytes(keys[cut]) // len(waiting):
+            if full or waiting_bytes[cut] >= self._kept.portion_bytes(keys[cut]) // len(waiting):
                 waiting[cut] = {}
-                if self._keep(cut, keys[cut], rows) < len(rows):
+                if self._kept.keep(cut, keys[cut], rows) < len(rows):
                     full.add(cut)
         return full
-
-    def _portion_bytes(self, key: PrefixKey | None) -> int:
-        """How much waits to be kept at once, of all cuts together."""
-        disk_bytes = self._spill.room_bytes() if self._spill is not None else 0
-        if key is not None and self._room.disk is not None:
-            disk_bytes = max(disk_bytes, self._room.disk.room_bytes())
-        if disk_bytes:
-            return min(_SHARD_BYTES, disk_bytes // 4)
-        # Without a disk, memory may be full long before a shard is.
-        return min(_SHARD_BYTES, self._room.memory_bytes // 4, self._free_bytes())
-
-    def _keep(self, cut: int, key: PrefixKey | None, rows: Mapping[int, Tensor]) -> int:
-        """How many of the rows found room."""
-        mapped: Mapping[int, Tensor] = {}
-        if key is not None and self._room.disk is not None:
-            by_key = {self._rows.keys[slot]: row.cpu() for slot, row in rows.items()}
-            stored = self._room.disk.store(key, by_key)
-            self._disk_bytes += _total_bytes(stored.values())
-            row_keys = {slot: self._rows.keys[slot] for slot in rows}
-            mapped = {slot: stored[k] for slot, k in row_keys.items() if k in stored}
-        in_memory = self._keep_in_memory(cut, rows)
-        beyond = {slot: row for slot, row in rows.items() if slot not in in_memory}
-        if self._spill is not None:  # for what the cache does not take either
-            left = {slot: row for slot, row in beyond.items() if slot not in mapped}
-            mapped = {**mapped, **self._spill.store(cut, left, self._disk_bytes)}
-        for slot in beyond:
-            self._kept[cut][slot] = mapped.get(slot)
-        return sum(self._kept[cut][slot] is not None for slot in rows)
-
-    def _keep_in_memory(self, cut: int, rows: Mapping[int, Tensor]) -> set[int]:
-        """Those of the rows that found room in memory."""
-        free_bytes = self._free_bytes()
-        fitting: dict[int, Tensor] = {}
-        for slot, row in rows.items():
-            if row.nbytes <= free_bytes:
-                free_bytes -= row.nbytes
-                fitting[slot] = row
-        for slot, row in _side_by_side(fitting).items():
-            self._kept[cut][slot] = row
-        if fitting:
-            kept_bytes = self._memory_bytes.get(cut, 0) + _total_bytes(fitting.values())
-            self._memory_bytes[cut] = kept_bytes
-            used_bytes = sum(self._memory_bytes.values())
-            self._most_memory_bytes = max(self._most_memory_bytes, used_bytes)
-        return set(fitting)
-
-    def _free_bytes(self) -> int:
-        return self._room.memory_bytes - sum(self._memory_bytes.values())
 
     def _batches_of(
         self, lacking: Mapping[_Lack, Sequence[int]], mixed_lengths: bool
@@ -391,21 +324,3 @@ def _difference(today: Tensor, stored: Tensor) -> str | None:
     if difference <= _SAME_FRACTION[stored.dtype] * today.double().abs().max().item():
         return None
     return f"by {difference:.2g}"
-
-
-def _total_bytes(rows: Iterable[Tensor]) -> int:
-    return sum(row.nbytes for row in rows)
-
-
-def _side_by_side(rows: Mapping[int, Tensor]) -> dict[int, Tensor]:
-    """The rows copied into one block: small ones that live long would lie scattered among the
-    large ones that come and go, and keep the memory between them from being used."""
-    if not rows:
-        return {}
-    first = next(iter(rows.values()))
-    block = first.new_empty(sum(row.numel() for row in rows.values()))
-    places = block.split_with_sizes([row.numel() for row in rows.values()])
-    return {
-        slot: place.view(row.shape).copy_(row)
-        for (slot, row), place in zip(rows.items(), places, strict=True)
-    }

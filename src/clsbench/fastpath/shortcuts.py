@@ -14,10 +14,10 @@ from clsbench.components.resolve import Experiment
 from clsbench.fastpath.cache.cache_files import activations_folder
 from clsbench.fastpath.cache.disk_cache import DiskCache, PrefixKey
 from clsbench.fastpath.cache.keys import PrefixKeys
-from clsbench.fastpath.contents import UnknowableError
-from clsbench.fastpath.forward import Shortcuts
+from clsbench.fastpath.fast_forward import Shortcuts
+from clsbench.fastpath.kept_rows import Room
 from clsbench.fastpath.plan import FastPlan
-from clsbench.fastpath.prefix import Room
+from clsbench.fastpath.safety.contract import CacheFacts, OutsideContractError
 from clsbench.model.classifier import Classifier
 from clsbench.schema.experiment import format_component, to_tree
 from clsbench.schema.options import RunOptions, size_bytes
@@ -40,11 +40,11 @@ def make_shortcuts(
     max_length: int,
     needed_bytes: int = 0,
 ) -> Shortcuts | None:
-    """What :class:`Forward` needs to follow ``plan``; ``None`` if it takes no shortcut.
+    """What :class:`FastForward` needs to follow ``plan``; ``None`` if it takes no shortcut.
 
-    ``classifier`` must have its first weights still. ``identities`` are those of the experiment's
+    ``classifier`` must still have its first weights. ``identities`` are those of the experiment's
     components; later runs with the same ones reuse its activations. Of the memory that is free now
-    the run itself still takes ``needed_bytes``, for gradients and optimiser.
+    the run itself still takes ``needed_bytes``, for gradients and the optimizer.
     """
     if not any(shortcut.taken for shortcut in plan.shortcuts):
         return None
@@ -68,24 +68,18 @@ def make_shortcuts(
     }
 
     texts = "without padding" if plan.unpadded else f"padded to {max_length}"
-    keys = PrefixKeys(classifier, plan, max_length, circumstances)
-
-    unknown: list[UnknowableError] = []
+    keys = PrefixKeys(classifier, plan, circumstances, cache_facts_of(experiment))
+    problems: list[OutsideContractError] = []
 
     def key(cut: int) -> PrefixKey | None:
         pooled = cut == len(plan.stages) or (plan.single is not None and cut > plan.single)
-        if not disk_bytes:
+        if not disk_bytes or plan.uncached is not None or problems:
             return None
         try:
             found = keys.at(cut)
-        except UnknowableError as error:
-            if not unknown:
-                logger.warning(
-                    "the frozen prefix is not kept for later runs: the backbone holds %s, of "
-                    "which nobody knows whether it is the same then",
-                    error,
-                )
-            unknown.append(error)
+        except OutsideContractError as error:
+            logger.warning("prefix activations are not cached across runs: %s", error)
+            problems.append(error)
             return None
         backbone = format_component(tree["backbone"])
         found = found._replace(about={**found.about, "backbone": backbone, "texts": texts})
@@ -99,10 +93,21 @@ def make_shortcuts(
     room = Room(
         memory_bytes=memory_room_bytes(options, device, needed_bytes),
         disk=DiskCache(folder, disk_bytes) if disk_bytes else None,
-        spill_bytes=disk_bytes,
-        spill_folder=folder.parent,
+        temporary=DiskCache(folder.parent, disk_bytes, temporary=True) if disk_bytes else None,
     )
     return Shortcuts(plan, experiment.pooling, room, key)
+
+
+def cache_facts_of(experiment: Experiment) -> CacheFacts:
+    """What adapter and backbone say about objects that modules hold."""
+
+    def facts(value: object) -> object:
+        for component in (experiment.adapter, experiment.backbone):
+            if component is not None and (found := component.cache_facts(value)) is not None:
+                return found
+        return None
+
+    return facts
 
 
 def memory_room_bytes(options: RunOptions, device: torch.device, needed_bytes: int) -> int:

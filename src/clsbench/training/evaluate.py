@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch.nn.functional as F
 
-from clsbench.fastpath.forward import Forward
+from clsbench.fastpath.forward import Forward, PlainForward
 
 
 def mean_batch_loss(forward: Forward, split: str, batches: Sequence[Sequence[int]]) -> float:
@@ -21,7 +21,7 @@ def mean_batch_loss(forward: Forward, split: str, batches: Sequence[Sequence[int
 
 def deviation_from_fp32(forward: Forward, split: str, batches: Sequence[Sequence[int]]) -> float:
     """The largest difference of a batch's loss from what fp32 gives, no shortcut taken."""
-    exact = Forward(forward.classifier, forward.splits, forward.device, "fp32")
+    exact = PlainForward(forward.classifier, forward.splits, forward.device, "fp32")
     labels = forward.splits[split].labels
     largest = 0.0
     for indices in batches:

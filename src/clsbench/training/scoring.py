@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from clsbench.analysis.calibration import calibration
 from clsbench.analysis.metrics import split_metrics
-from clsbench.components.axes import Baseline, signature_problem
+from clsbench.components.axes import Baseline
+from clsbench.components.registration import signature_problem
 from clsbench.components.values import Splits
 from clsbench.errors import ClsbenchError, PluginError
 from clsbench.fastpath.forward import Forward

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import activation_rows
 import msgspec
 import pytest
 import torch
@@ -60,8 +61,10 @@ def everything_logged(caplog: pytest.LogCaptureFixture) -> None:
 # --- what goes in comes out -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("shape", [(5, 7), (7,), (1, 1), (0, 7)], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str
+)
+@pytest.mark.parametrize("shape", [(5, 7), (7,), (1, 1), (0, 7), (1, 2, 2)], ids=str)
 def test_rows_come_back_bit_for_bit(
     tmp_path: Path, shape: tuple[int, ...], dtype: torch.dtype
 ) -> None:
@@ -154,8 +157,7 @@ def test_changing_a_view_leaves_the_disk_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (torch.zeros(3, dtype=torch.float16), "torch.float16"),
-        (torch.zeros(2, 3, 4), r"\(2, 3, 4\)"),
+        (torch.zeros(3, dtype=torch.int8), "torch.int8"),
         (torch.tensor(1.0), r"\(\)"),
     ],
 )
@@ -472,10 +474,18 @@ for start in range(10_000):
 )
 
 
+WITH_HELPERS = {**os.environ, "PYTHONPATH": str(Path(activation_rows.__file__).parent)}
+
+
 def start(script: str, *arguments: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", script, *map(str, arguments)]
+    pipe = subprocess.PIPE
     return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, *map(str, arguments)],
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        env=WITH_HELPERS,
     )
 
 
@@ -605,7 +615,9 @@ def test_a_disk_that_fills_up_and_one_that_is_read_only(tmp_path: Path) -> None:
     if unshare is None or subprocess.run([unshare, "-m", "sh", "-c", mount]).returncode:
         pytest.skip("no tmpfs of one's own can be mounted here")
     command = f"{mount} && {sys.executable} {script} {disk}"
-    ended = subprocess.run([unshare, "-m", "sh", "-c", command], capture_output=True, text=True)
+    ended = subprocess.run(
+        [unshare, "-m", "sh", "-c", command], capture_output=True, text=True, env=WITH_HELPERS
+    )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines() == ["[2, 2, 0, 0] []", "[0, 0]"]
     full, _, read_only = ended.stderr.partition("---\n")

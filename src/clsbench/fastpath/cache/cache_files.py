@@ -129,8 +129,12 @@ def _about(folder: Path) -> dict[str, str]:
 # --- putting files there --------------------------------------------------------------------------
 
 
-def place(directory: Path, name: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Create ``directory / name`` atomically with what ``write`` writes, flushed to the disk.
+def place(
+    directory: Path, name: Path, write: Callable[[IO[bytes]], object], durable: bool = True
+) -> None:
+    """Create ``directory / name`` atomically with what ``write`` writes.
+
+    ``durable``: it is flushed to the disk first.
 
     Raises:
         OSError: it cannot be written; nothing is left.
@@ -146,7 +150,8 @@ def place(directory: Path, name: Path, write: Callable[[IO[bytes]], object]) -> 
                         continue
                     write(file)
                     file.flush()
-                    os.fsync(file.fileno())
+                    if durable:
+                        os.fsync(file.fileno())
                 _rename(unfinished, directory / name)
                 return
         except BaseException:

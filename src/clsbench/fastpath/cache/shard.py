@@ -24,7 +24,7 @@ import msgspec
 from clsbench.schema.decoding import DecodingError, decode_json
 
 SUFFIX = ".safetensors"
-DTYPE_BYTES = {"F64": 8, "F32": 4, "BF16": 2}
+DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 """The kinds of numbers a shard may hold, by safetensors' names, and the bytes of one."""
 
 _PREFIX = struct.Struct("<Q")

@@ -1,6 +1,6 @@
-"""What the stages of a classifier do, seen while a text goes through them.
+"""What the stages of a classifier do, observed while a text goes through them.
 
-Nobody declares it: gradients, operations, the tensors that these read, and what they leave changed.
+Observed are gradients, operations, the tensors that these read and write, and state that changes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,14 @@ import torch
 from torch import Tensor
 
 from clsbench.fastpath.chain import Chain, Inputs
-from clsbench.fastpath.operations import Operations, storages, weights_of
-from clsbench.fastpath.state import State
+from clsbench.fastpath.safety.operations import (
+    Made,
+    Operations,
+    storages,
+    tensors_of,
+    weights_of,
+)
+from clsbench.fastpath.safety.snapshot import Snapshot
 from clsbench.model.classifier import Classifier
 
 
@@ -24,17 +30,19 @@ class Probe(NamedTuple):
     Each is the index of a stage, or the chain's length: the first that reads a trained parameter
     (or what another one changes), the first that draws random numbers, changes what the classifier
     holds, or does something else than in evaluation mode, the first that multiplies matrices.
-    ``reshapes``: the first that gives another number of positions, or ``None``. ``weights``: the
-    names of the parameters that each stage reads; ``unread``: of those trained, which none reads,
-    and the head neither.
+    ``reshapes``: the first that gives another number of positions, or ``None``. ``tensors``: the
+    names of the parameters and buffers that each stage reads, in training or evaluation;
+    ``unread``: the trained parameters that neither a stage nor the head reads; ``changes``:
+    whether a stage or the head changes state.
     """
 
     first_trained: int
     first_drawing: int
     first_product: int
     reshapes: int | None
-    weights: tuple[frozenset[str], ...]
+    tensors: tuple[frozenset[str], ...]
     unread: frozenset[str]
+    changes: bool
 
     @property
     def same(self) -> int:
@@ -47,29 +55,29 @@ class Probe(NamedTuple):
         return self.same if self.same > self.first_product else 0
 
 
-class Manner(NamedTuple):
-    """What is done otherwise than the rest of the plan takes for granted.
+class StageBehaviour(NamedTuple):
+    """How stages behave in ways that a plan does not take for granted.
 
-    ``otherwise``: the stages that take other steps while training than in evaluation, or change or
-    draw something there; ``counting``: those that take others with other numbers of texts;
-    ``written``: the memory that each stage, and the head, writes to in evaluation; ``joins``:
-    whether nothing is changed or drawn in evaluation, whatever the number of texts, so that batches
-    may be joined.
+    ``otherwise``: the stages that take other steps in training than in evaluation, or that change
+    state there; ``counting``: those that take other steps for other numbers of texts; ``read`` and
+    ``written``: the memory that each stage, and the head, reads and writes in evaluation;
+    ``changes``: whether any of them changes state; ``joins``: whether batches may be joined in
+    evaluation, since nothing is changed or drawn there, whatever the number of texts.
     """
 
     otherwise: frozenset[int]
     counting: frozenset[int]
+    read: tuple[frozenset[int], ...]
     written: tuple[frozenset[int], ...]
+    changes: bool
     joins: bool
 
 
-class Seen(NamedTuple):
-    """What a stage, or the head, gave and did; ``changes``: what the classifier holds is not as it
-    was, ``written`` the memory it has it in."""
+class StageTrace(NamedTuple):
+    """The output and the operations of a stage, or of the head; ``changes``: it changed state."""
 
     hidden: Tensor
     operations: Operations
-    written: frozenset[int]
     changes: bool
 
 
@@ -79,12 +87,12 @@ def any_texts(count: int, positions: int, device: torch.device | str) -> Inputs:
     return Inputs(ids, torch.full((count,), positions, device=device), None, None)
 
 
-def manner_of(
+def behaviour_of(
     classifier: Classifier,
     inputs: Inputs,
     compare: bool = True,
     other_counts: Sequence[int] = (),
-) -> Manner:
+) -> StageBehaviour:
     """Send texts through in evaluation and, to ``compare``, in training mode.
 
     What comes into being with the first text, such as a table, is no change. ``other_counts``: how
@@ -94,10 +102,10 @@ def manner_of(
         WritesWeightsError: a parameter would have been written to.
     """
     with torch.no_grad():  # which kernel is chosen may depend on what needs gradients
-        evaluation = see_stages(classifier, inputs, training=False, settles=True)
-        training = see_stages(classifier, inputs, training=True) if compare else evaluation
+        evaluation = trace_stages(classifier, inputs, training=False, settles=True)
+        training = trace_stages(classifier, inputs, training=True) if compare else evaluation
         by_count = [
-            see_stages(classifier, _so_many(inputs, count), training=False)
+            trace_stages(classifier, _so_many(inputs, count), training=False)
             for count in {*other_counts} - {len(inputs.lengths)}
         ]
     counting = frozenset(
@@ -106,14 +114,16 @@ def manner_of(
         for index, (one, other) in enumerate(zip(evaluation, many, strict=True))
         if one.operations.computations() != other.operations.computations()
     )
-    return Manner(
+    return StageBehaviour(
         otherwise=frozenset(
             index
             for index, (one, other) in enumerate(zip(evaluation, training, strict=True))
             if one.operations.steps != other.operations.steps or one.changes or other.changes
         ),
         counting=counting,
-        written=tuple(seen.written for seen in evaluation),
+        read=tuple(frozenset(seen.operations.reads) for seen in evaluation),
+        written=tuple(frozenset(seen.operations.writes) for seen in evaluation),
+        changes=any(seen.changes for seen in (*evaluation, *training)),
         joins=not counting
         and not any(seen.changes or seen.operations.draws for seen in evaluation),
     )
@@ -126,7 +136,7 @@ def _so_many(inputs: Inputs, count: int) -> Inputs:
     )
 
 
-def probe_stages(classifier: Classifier, inputs: Inputs, manner: Manner) -> Probe:
+def probe_stages(classifier: Classifier, inputs: Inputs, behaviour: StageBehaviour) -> Probe:
     """Send texts through every stage in training mode.
 
     What is trained are the parameters that require gradients.
@@ -135,17 +145,20 @@ def probe_stages(classifier: Classifier, inputs: Inputs, manner: Manner) -> Prob
         WritesWeightsError: a parameter would have been written to.
     """
     trained = storages(p for p in classifier.parameters() if p.requires_grad)
-    *seen, head = see_stages(classifier, inputs, training=True)
-    written = [one.written | two for one, two in zip((*seen, head), manner.written, strict=True)]
+    *seen, head = trace_stages(classifier, inputs, training=True)
+    written = [
+        traced.operations.writes | before
+        for traced, before in zip((*seen, head), behaviour.written, strict=True)
+    ]
     stages = len(seen)
     first_trained = first_drawing = first_idle = first_product = stages
     reshapes: int | None = None
-    for index, (hidden, operations, _, changes) in enumerate(seen):
+    for index, (hidden, operations, changes) in enumerate(seen):
         by_others = set[int]().union(*written[:index], *written[index + 1 :])
         # What is read without a gradient changes all the same.
         if hidden.requires_grad or (trained | by_others) & operations.reads:
             first_trained = min(index, first_trained)
-        if operations.draws or changes or index in manner.otherwise | manner.counting:
+        if operations.draws or changes or index in behaviour.otherwise | behaviour.counting:
             first_drawing = min(index, first_drawing)
         if operations.idle_draws:
             first_idle = min(index, first_idle)
@@ -156,19 +169,21 @@ def probe_stages(classifier: Classifier, inputs: Inputs, manner: Manner) -> Prob
     if head.operations.draws or first_drawing < stages:
         # Draws without effect still move the generator from which others draw.
         first_drawing = min(first_drawing, first_idle)
-    names = weights_of(classifier)
-    weights = tuple(
-        frozenset(names[memory] for memory in each.operations.reads & names.keys()) for each in seen
+    names, weights = tensors_of(classifier), weights_of(classifier)
+    tensors = tuple(
+        frozenset(names[memory] for memory in (each.operations.reads | before) & names.keys())
+        for each, before in zip(seen, behaviour.read, strict=False)
     )
     read = set[int]().union(*(each.operations.reads for each in (*seen, head)))
-    unread = frozenset(names[memory] for memory in trained & names.keys() - read)
-    return Probe(first_trained, first_drawing, first_product, reshapes, weights, unread)
+    unread = frozenset(weights[memory] for memory in trained & weights.keys() - read)
+    changes = any(each.changes for each in (*seen, head))
+    return Probe(first_trained, first_drawing, first_product, reshapes, tensors, unread, changes)
 
 
-def see_stages(
+def trace_stages(
     classifier: Classifier, inputs: Inputs, training: bool, settles: bool = False
-) -> Sequence[Seen]:
-    """What each stage, and last the head, gives and does in one mode.
+) -> Sequence[StageTrace]:
+    """What each stage, and last the head, returns and does in one mode.
 
     ``settles``: only what changes when texts go through a second time is a change.
 
@@ -177,30 +192,33 @@ def see_stages(
     """
     with Operations(weights_of(classifier)):
         classifier.train(training)
-    before = State(classifier)
-    seen = list(_stages(classifier, inputs, before, closely=False))
-    read = set[int]().union(*(each.operations.reads for each in seen))
-    after = State(classifier)
+    before = Snapshot(classifier)
+    traces = list(_stages(classifier, inputs, before, closely=False))
+    read = set[int]().union(*(each.operations.reads for each in traces))
+    after = Snapshot(classifier)
     if after.is_as(before, read):
-        return seen
-    # To look after every stage takes long, so it is done where there is something to be found.
+        return traces
+    # A snapshot after every stage takes long, so it is taken only where something has changed.
     closely = list(_stages(classifier, inputs, after, closely=True))
     if not settles and not any(each.changes for each in closely):
-        closely[0] = closely[0]._replace(changes=True)  # whichever it was
+        closely[0] = closely[0]._replace(changes=True)  # it is not known which stage it was
     return closely
 
 
-def _stages(classifier: Classifier, inputs: Inputs, before: State, closely: bool) -> Iterator[Seen]:
-    """The first does what prepares them all, too; ``before`` is what is held at the start."""
+def _stages(
+    classifier: Classifier, inputs: Inputs, before: Snapshot, closely: bool
+) -> Iterator[StageTrace]:
+    """The first also prepares the context of all; ``closely``: state is compared with that
+    ``before`` after every stage."""
     chain = Chain(classifier, None)
-    weights, memory = weights_of(classifier), before.memory()
+    weights, made, memory = weights_of(classifier), Made(), before.memory()
     device = inputs.input_ids.device
     hidden: Tensor | None = None
     context: Any = None
     read: set[int] = set()
     for index in range(len(chain) + 1):
         on_meta = device if device.type == "meta" else nullcontext()
-        with Operations(weights) as operations, on_meta:
+        with Operations(weights, made) as operations, on_meta:
             if index == 0:
                 context = chain.context(inputs)
             if index < len(chain):
@@ -208,10 +226,11 @@ def _stages(classifier: Classifier, inputs: Inputs, before: State, closely: bool
             else:
                 hidden = classifier.out_head(hidden)
         read |= operations.reads
-        written = frozenset(operations.writes & memory)
-        changes = bool(written)
+        if device.type == "meta":  # where torch.tensor() does not show as an operation
+            operations.writes &= memory
+        changes = bool(operations.writes)
         if closely:
-            after = State(classifier)
+            after = Snapshot(classifier)
             changes |= not after.is_as(before, read)
             before = after
-        yield Seen(hidden, operations, written, changes)
+        yield StageTrace(hidden, operations, changes)

@@ -1,4 +1,4 @@
-"""The fast path tried on a few texts before it is relied on: plugins are free, and plans can err.
+"""The trial: the fast path against the plain path on a few texts, before a run relies on it.
 
 Whether a component keeps to its contract (such as hooks that accept any width) shows in a run only.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -19,13 +18,14 @@ from torch import Tensor
 from clsbench.data.tokens import TokenRows
 from clsbench.errors import ClsbenchError
 from clsbench.fastpath.chain import Inputs
-from clsbench.fastpath.forward import Forward
-from clsbench.fastpath.isolation import double_of, same_draws
-from clsbench.fastpath.operations import Operations, WritesWeightsError, weights_of
+from clsbench.fastpath.fast_forward import FastForward
+from clsbench.fastpath.forward import Forward, PlainForward
+from clsbench.fastpath.kept_rows import Room
 from clsbench.fastpath.plan import FastPlan
-from clsbench.fastpath.prefix import Room
-from clsbench.fastpath.safety.probe import manner_of, probe_stages
-from clsbench.fastpath.state import State, tensor_bytes
+from clsbench.fastpath.safety.copies import checksums, copy_of, same_draws
+from clsbench.fastpath.safety.operations import Made, Operations, WritesWeightsError, weights_of
+from clsbench.fastpath.safety.probe import behaviour_of, probe_stages
+from clsbench.fastpath.safety.snapshot import Snapshot
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
 
@@ -76,16 +76,16 @@ def what_differs(forward: Forward, freezing: FreezingPlan, batch_size: int) -> P
     The shortest texts and the longest are sent through it and through the plain path, in training
     forward and backward, and in evaluation, as in each epoch that differs in what is trained or
     kept. What the fast path joins comes apart on the plain one, and the other way round; where
-    padding is left out, one batch is narrower than the padded length. Doubles of the classifier are
-    tried: it, its buffers and the generators are left as they were.
+    padding is left out, one batch is narrower than the padded length. Both paths use copies of the
+    classifier, which has the same state afterwards, and so have the random generators.
 
     Raises:
-        ClsbenchError: a weight was changed all the same.
+        ClsbenchError: the classifier itself was changed.
     """
-    if forward.shortcuts is None:
+    if not isinstance(forward, FastForward):
         return None
     plan = forward.shortcuts.plan
-    before = _weights(forward.classifier)
+    before, state = checksums(forward.classifier), Snapshot(forward.classifier)
     had_gradients = {n for n, p in forward.classifier.named_parameters() if p.grad is not None}
     trial = _Trial(forward, freezing, batch_size)
     epochs: dict[object, int] = {}
@@ -97,15 +97,21 @@ def what_differs(forward: Forward, freezing: FreezingPlan, batch_size: int) -> P
     for epoch in epochs.values():
         problem = _what_differs_in(trial, epoch, precisions)
         if sum(buffer.nbytes for buffer in forward.classifier.buffers()) > _LARGE_BYTES:
-            gc.collect()  # doubles hold themselves, and their buffers
+            gc.collect()  # copies are in reference cycles, with their buffers
         if problem is not None:
             break
-    after = _weights(forward.classifier)
+    after = checksums(forward.classifier)
     if changed := [name for name in before if before[name] != after[name]]:
         raise ClsbenchError(
             f"{changed[0]} was changed while a few texts were sent through a copy of the "
             "classifier: something writes to its memory past torch's operations, or in another "
-            "thread; weights are for the optimiser to change"
+            "thread; only the optimizer may change weights"
+        )
+    if not Snapshot(forward.classifier).is_as(state, frozenset()):
+        raise ClsbenchError(
+            "a buffer or an attribute of the classifier was changed while a few texts were sent "
+            "through a copy of it: a hook or function refers to a module of the original; use the "
+            "module that the hook is called with, or set stateful = True in the component"
         )
     reached = [
         (name, parameter)
@@ -116,7 +122,7 @@ def what_differs(forward: Forward, freezing: FreezingPlan, batch_size: int) -> P
         parameter.grad = None
     if reached:
         return Problem(
-            f"it could not be tried on a copy: {reached[0][0]} of the classifier took part"
+            f"it could not be tried on a copy, which shares {reached[0][0]} with the classifier"
         )
     return problem
 
@@ -152,31 +158,6 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:_MOST_CHARACTERS]}"
 
 
-def _weights(classifier: Classifier) -> dict[str, int]:
-    """A checksum of each parameter."""
-    return {
-        name: _checksum(parameter.detach())
-        for name, parameter in classifier.named_parameters()
-        if parameter.layout == torch.strided and parameter.itemsize in _WHOLE
-    }
-
-
-_COLUMNS = 1021
-"""A prime, so that rows of a tensor do not lie one below the other."""
-
-_WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
-def _checksum(tensor: Tensor) -> int:
-    """Of where the numbers stand as well, about as fast as memory is read."""
-    aligned = tensor.storage_offset() * tensor.itemsize % 8 == 0
-    wide = tensor.is_contiguous() and tensor.nbytes % 8 == 0 and aligned
-    numbers = tensor.flatten().view(torch.int64 if wide else _WHOLE[tensor.itemsize])
-    whole = len(numbers) // _COLUMNS * _COLUMNS
-    sums = numbers[:whole].view(-1, _COLUMNS).sum(0, dtype=torch.int64)
-    return zlib.crc32(tensor_bytes(torch.cat([sums, numbers[whole:].long()])))
-
-
 def _unforeseen(error: Exception) -> Problem:
     if isinstance(error, WritesWeightsError):
         return Problem(f"{error} is written to while the classifier computes")
@@ -184,10 +165,9 @@ def _unforeseen(error: Exception) -> Problem:
 
 
 class _Trial:
-    """Steps of training and evaluations of doubles, as in some epoch of a run."""
+    """Steps of training and evaluations of copies, as in some epoch of a run."""
 
-    def __init__(self, forward: Forward, freezing: FreezingPlan, batch_size: int) -> None:
-        assert forward.shortcuts is not None
+    def __init__(self, forward: FastForward, freezing: FreezingPlan, batch_size: int) -> None:
         self._forward = forward
         self._freezing = freezing
         self._plan: FastPlan = forward.shortcuts.plan
@@ -223,14 +203,16 @@ class _Trial:
         """
         plan = self._plan
         with same_draws(self._forward.device):
-            classifier = double_of(self._forward.classifier)
+            classifier = copy_of(self._forward.classifier)
             self._freezing.apply(classifier, self._freezing.by_epoch[epoch])
             batch = self._few.batch(range(len(self._few.lengths)))
             width = int(batch.lengths.max().clamp(min=1)) if plan.unpadded else None
             batch = batch.to(self._forward.device)
             inputs = Inputs(batch.input_ids[:, :width], batch.lengths, None, None)
-            manner = manner_of(classifier, inputs, compare=False)
-            probe = probe_stages(classifier, inputs, manner)
+            behaviour = behaviour_of(classifier, inputs, compare=False)
+            probe = probe_stages(classifier, inputs, behaviour)
+        if plan.uncached is not None and (behaviour.changes or probe.changes):
+            raise _UnforeseenError(f"it changes state, and {plan.uncached}")
         cut = plan.epochs[epoch].cut
         if probe.same < cut:
             raise _UnforeseenError(f"{plan.stages[probe.same]} changes something, or draws")
@@ -238,7 +220,7 @@ class _Trial:
         if probe.first_drawing < len(plan.stages) and shortened:
             name = plan.stages[probe.first_drawing]
             raise _UnforeseenError(f"{name} changes something, or draws")
-        if plan.joins and not manner.joins:
+        if plan.joins and not behaviour.joins:
             raise _UnforeseenError("something is changed or drawn in evaluation")
 
     def plain(self, epoch: int, precisions: Sequence[str]) -> dict[str, _Outcome]:
@@ -260,7 +242,7 @@ class _Trial:
         return {each: self.run(epoch, each, fast=False) for each in precisions}
 
     def run(self, epoch: int, precision: str, fast: bool) -> _Outcome:
-        """A step of training and an evaluation of a double, in the order of a run.
+        """A step of training and an evaluation of a copy, in the order of a run.
 
         Raises:
             _UnforeseenError: the backward pass does what it should not.
@@ -268,15 +250,19 @@ class _Trial:
         """
         device, by_epoch = self._forward.device, self._freezing.by_epoch
         with same_draws(device):
-            classifier = double_of(self._forward.classifier)
+            classifier = copy_of(self._forward.classifier)
             if self._moves:
                 _move_from_rest(classifier, self._freezing)
             self._freezing.apply(classifier, by_epoch[0])
             for parameter in classifier.parameters():
                 parameter.grad = None
-            shortcuts = self._shortcuts if fast else None
-            tried = Forward(classifier, self._rows, device, precision, shortcuts)
-            with Operations(weights_of(classifier)):
+            tried: Forward = (
+                FastForward(classifier, self._rows, device, precision, self._shortcuts)
+                if fast
+                else PlainForward(classifier, self._rows, device, precision)
+            )
+            made = Made()
+            with Operations(weights_of(classifier), made):
                 tried.prepare()
                 self._freezing.apply(classifier, by_epoch[epoch])
                 classifier.train()
@@ -286,7 +272,7 @@ class _Trial:
                 order = [text for batch in self._batches for text in batch]
                 loss = F.cross_entropy(logits, self._rows["train"].labels[order].to(device))
             if loss.requires_grad:
-                _go_back(classifier, loss)
+                _go_back(classifier, loss, made)
             gradients = {
                 name: parameter.grad.detach().to_dense().cpu()
                 for name, parameter in classifier.named_parameters()
@@ -301,7 +287,7 @@ class _Trial:
 
 
 def _move_from_rest(classifier: Classifier, freezing: FreezingPlan) -> None:
-    """Give those parameters of a double that will be trained, but hold zeros (or one number only)
+    """Give those parameters of a copy that will be trained, but hold zeros (or one number only)
     as yet, other numbers: what zero multiplies would not be seen."""
     ever = freezing.ever()
     generator = torch.Generator().manual_seed(0)
@@ -318,19 +304,19 @@ def _move_from_rest(classifier: Classifier, freezing: FreezingPlan) -> None:
         parameter.data = torch.where(zeros, noise, values) if some else values * (1 + noise)
 
 
-def _go_back(classifier: Classifier, loss: Tensor) -> None:
+def _go_back(classifier: Classifier, loss: Tensor, made: Made) -> None:
     """The backward pass, which is to do nothing else."""
-    before, drawn = State(classifier), _generators(loss.device)
-    with Operations(weights_of(classifier)) as operations:
+    before, drawn = Snapshot(classifier), _generators(loss.device)
+    with Operations(weights_of(classifier), made) as operations:
         try:
             loss.backward()  # type: ignore[no-untyped-call]
         except WritesWeightsError as error:
             raise _UnforeseenError(f"the backward pass writes to {error}") from None
     if drawn != _generators(loss.device):
         raise _UnforeseenError("the backward pass draws at random")
-    unchanged = State(classifier).is_as(before, operations.reads)
-    if operations.writes & before.memory() or not unchanged:
-        raise _UnforeseenError("the backward pass changes what the classifier holds")
+    unchanged = Snapshot(classifier).is_as(before, operations.reads)
+    if operations.writes or not unchanged:
+        raise _UnforeseenError("the backward pass changes state")
 
 
 def _generators(device: torch.device) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""What is done with tensors while a block of code runs, operation by operation."""
+"""The operations on tensors while a block of code runs: what they read, write and draw."""
 
 from __future__ import annotations
 
@@ -31,8 +31,13 @@ def weights_of(classifier: nn.Module) -> dict[int, str]:
     return {key: name for name, p in classifier.named_parameters() for key in storages(p)}
 
 
-_PLAIN = (bool, int, float, str)
+def tensors_of(classifier: nn.Module) -> dict[int, str]:
+    """The memory of each parameter and buffer, and its name."""
+    buffers = {key: name for name, b in classifier.named_buffers() for key in storages(b)}
+    return {**buffers, **weights_of(classifier)}
 
+
+_PLAIN = (bool, int, float, str)
 
 _SHAPING = {
     getattr(torch.ops.aten, name)
@@ -51,40 +56,51 @@ def _is_plain(value: object) -> bool:
     return type(value) in _PLAIN
 
 
+class Made:
+    """The memory of tensors that operations returned, as opposed to what existed before."""
+
+    def __init__(self) -> None:
+        # Weak references keep an address from being given again, and no memory from being freed.
+        self._memory: dict[int, StorageWeakRef] = {}
+
+    def __contains__(self, memory: int) -> bool:
+        return memory in self._memory
+
+    def add(self, tensor: Tensor) -> None:
+        """Note the memory of a tensor."""
+        if tensor.layout == torch.strided:
+            storage = tensor.untyped_storage()
+            self._memory.setdefault(storage._cdata, StorageWeakRef(storage))  # type: ignore[no-untyped-call]
+
+
 class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notices operations: ``draws`` of random numbers from torch, ``idle_draws`` without effect,
     and ``products`` of matrices; ``steps`` are all others, with the numbers and flags they were
-    given. ``reads`` and ``writes`` is the memory of all tensors that went into any, and of those
-    that it changed; ``made`` is what came out, ``outside`` are the tensors that went in without
-    having come out before.
+    given. ``reads`` is the memory of all tensors that went into any; ``writes`` that of tensors
+    which were changed and existed before, that is, are not among those ``made``.
 
     Raises:
         WritesWeightsError: before one of the ``weights`` (by memory, with names) is written to.
     """
 
-    def __init__(self, weights: Mapping[int, str]) -> None:
+    def __init__(self, weights: Mapping[int, str], made: Made | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._weights = weights
+        self._made = Made() if made is None else made
         self._written: dict[Any, list[tuple[int, str]]] = {}
         self.draws = self.idle_draws = self.products = False
         self.steps: list[tuple[Any, list[object]]] = []
         self.reads: set[int] = set()
         self.writes: set[int] = set()
-        # Weak references keep an address from being given again, and no memory from being freed.
-        self.made: dict[int, StorageWeakRef] = {}
-        self.outside: dict[int, Tensor] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        for tensor in tree_leaves((args, kwargs)):
-            if isinstance(tensor, Tensor):
-                strided = tensor.layout == torch.strided
-                memory = tensor.untyped_storage()._cdata if strided else id(tensor)
-                self.reads.add(memory)
-                if memory not in self.made:
-                    self.outside.setdefault(memory, tensor)
+        entering = storages((args, kwargs))
+        self.reads |= entering
+        if func.overloadpacket == torch.ops.aten.lift_fresh:  # torch.tensor() has just made it
+            self._made.add(args[0])
         self._note_writes(func, args, kwargs)
         self.products |= func.overloadpacket in flop_registry
         if torch.Tag.nondeterministic_seeded in func.tags:
@@ -94,10 +110,8 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.steps.append((func, flags))
         result = func(*args, **kwargs)
         for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor) and tensor.layout == torch.strided:
-                storage = tensor.untyped_storage()
-                if storage._cdata not in self.outside and storage._cdata not in self.made:
-                    self.made[storage._cdata] = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+            if isinstance(tensor, Tensor) and not storages(tensor) <= entering:
+                self._made.add(tensor)  # a view or what was changed in place has the input's memory
         return result
 
     def computations(self) -> list[Any]:
@@ -115,7 +129,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
             written = storages(args[place] if place < len(args) else kwargs.get(name))
             for memory in written & self._weights.keys():
                 raise WritesWeightsError(self._weights[memory])
-            self.writes |= written
+            self.writes |= {memory for memory in written if memory not in self._made}
 
     def _note_draw(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         names = [argument.name for argument in func._schema.arguments]

@@ -20,9 +20,9 @@ from clsbench.data.tokens import TokenizedSplits
 from clsbench.fastpath.cache.disk_cache import DiskCache, PrefixKey
 from clsbench.fastpath.cache.keys import PrefixKeys
 from clsbench.fastpath.chain import Chain, Inputs
-from clsbench.fastpath.forward import _BATCH_TOKENS, Forward, Shortcuts
+from clsbench.fastpath.fast_forward import _BATCH_TOKENS, FastForward, Shortcuts
+from clsbench.fastpath.kept_rows import Room
 from clsbench.fastpath.plan import FastPlan
-from clsbench.fastpath.prefix import Room
 from clsbench.model.classifier import Classifier
 from clsbench.schema.experiment import TrainSettings
 from clsbench.schema.record import KeptActivations
@@ -43,7 +43,7 @@ def splits() -> TokenizedSplits:
 
 
 def key(classifier: Classifier, plan: FastPlan, cut: int) -> PrefixKey:
-    return PrefixKeys(classifier, plan, WIDTH_TOKENS, CIRCUMSTANCES).at(cut)
+    return PrefixKeys(classifier, plan, CIRCUMSTANCES).at(cut)
 
 
 def run(what: Setup, room: Room | None = EVERYTHING_IN_MEMORY, keyed: bool = False) -> Outcome:
@@ -196,10 +196,10 @@ def test_an_interrupted_prefix_is_gone_on_with(
     classifier, plan = outcome.forward.classifier, outcome.plan
     assert plan is not None
 
-    def forward() -> Forward:
+    def forward() -> FastForward:
         room = Room(10**9, DiskCache(tmp_path, 10**9))
         shortcuts = Shortcuts(plan, LastToken(), room, lambda cut: key(classifier, plan, cut))
-        return Forward(classifier, splits().by_name(), torch.device("cpu"), "fp32", shortcuts)
+        return FastForward(classifier, splits().by_name(), torch.device("cpu"), "fp32", shortcuts)
 
     def interrupt(done: int, total: int) -> None:
         if done > total / 2:
