@@ -78,7 +78,7 @@ def in_folder(
 ) -> subprocess.CompletedProcess[str]:
     scripts = Path(sys.executable).parent
     environment = {k: v for k, v in os.environ.items() if not k.startswith("CLSBENCH_")}
-    environment["CLSBENCH_LOAD_LIMIT"] = "1000"  # here nobody looks at the times
+    environment["CLSBENCH_LOAD_LIMIT"] = "1000"  # the times are not read here
     environment["CLSBENCH_CACHE"] = str(folder / "cache")
     environment["PATH"] = f"{scripts}{os.pathsep}{environment.get('PATH', '')}"
     return subprocess.run(
