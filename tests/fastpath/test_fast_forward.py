@@ -247,8 +247,8 @@ def test_what_another_computation_kept_is_not_used(
 
 
 def test_progress_counts_token_positions() -> None:
-    told: list[tuple[int, int]] = []
+    seen: list[tuple[int, int]] = []
     outcome = run(setup(LastBlocks()))
-    outcome.forward.prepare(lambda done, total: told.append((done, total)))
-    assert told[0][0] == 0
-    assert told[-1][0] == told[-1][1] == kept(outcome).distinct * WIDTH_TOKENS
+    outcome.forward.prepare(lambda done, total: seen.append((done, total)))
+    assert seen[0][0] == 0
+    assert seen[-1][0] == seen[-1][1] == kept(outcome).distinct * WIDTH_TOKENS

@@ -53,7 +53,7 @@ def warnings_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 class Prefix:
-    """A prefix that tells rows and cuts apart, and remembers what it was asked for."""
+    """A prefix that gives each row and cut its own numbers, and records the calls."""
 
     def __init__(self, rows: DistinctRows, features: int = FEATURES) -> None:
         self.rows = rows
@@ -296,12 +296,12 @@ def test_a_cut_that_lacks_nothing_keeps_no_other_going(tmp_path: Path) -> None:
     room = Room(0, DiskCache(tmp_path, 10**9))
     fill(PrefixStore(rows, Prefix(rows), room, WIDTH_TOKENS), 2, keys=keys)
     compute = Prefix(rows)
-    told: list[tuple[int, int]] = []
+    seen: list[tuple[int, int]] = []
     store = PrefixStore(rows, compute, room, WIDTH_TOKENS)
-    fill(store, 1, 2, keys=keys, progress=lambda done, total: told.append((done, total)))
+    fill(store, 1, 2, keys=keys, progress=lambda done, total: seen.append((done, total)))
     assert compute.computed(2) == 4, "the rows by which what is kept is tried"
     assert compute.computed(1) < len(rows)
-    assert told[-1] == (len(rows) * WIDTH_TOKENS,) * 2
+    assert seen[-1] == (len(rows) * WIDTH_TOKENS,) * 2
 
 
 def test_a_cut_of_few_bytes_keeps_no_other_going() -> None:
@@ -594,7 +594,7 @@ def test_what_is_accepted_can_be_read(text: str, size: int) -> None:
 @pytest.mark.parametrize(
     "text", ["0 B", "7 B", "40 MB", "1.25 GB", "1.5 GiB", "200 MiB", "999.9 kB"]
 )
-def test_a_size_is_told_as_it_was_given(text: str) -> None:
+def test_size_text_of_a_given_size_is_the_same(text: str) -> None:
     assert size_text(size_bytes(text)) == text
 
 

@@ -20,7 +20,7 @@ def rows_of_gradients(classifier: nn.Module) -> Iterator[RowGradients]:
     """Have the tables of ``classifier`` that lie on the CPU give the gradients of their rows alone.
 
     :meth:`RowGradients.spread` is to be called before anything reads the gradients. Tables that
-    somebody hooked on to, or that clip or scale by themselves, stay as they are.
+    have hooks, or that clip or scale by themselves, stay as they are.
     """
     embeddings = [module for module in classifier.modules() if type(module) is nn.Embedding]
     tables = [embedding for embedding in embeddings if _is_plain(embedding)]

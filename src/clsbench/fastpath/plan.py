@@ -222,7 +222,7 @@ def in_room(plan: FastPlan, most_bytes: int, least_bytes: int, room: tuple[int, 
     """The plan in view of the bytes of memory and of disk that there is room for.
 
     At most ``most_bytes`` are to be kept, ``least_bytes`` of the shortest text. Without room for
-    that the prefix is no shortcut; where there is room for a part only, its detail says so.
+    that the prefix is not taken; where there is room for a part only, its detail says so.
     """
     prefix, *others = plan.shortcuts
     if not prefix.taken:

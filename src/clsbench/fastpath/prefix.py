@@ -68,7 +68,7 @@ class _Lack(NamedTuple):
 
 
 class PrefixChangedError(ClsbenchError):
-    """The stages whose activations are kept have changed; ``what`` tells how that was seen."""
+    """The stages whose activations are kept have changed; ``what`` says how that was noticed."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
@@ -313,14 +313,14 @@ class PrefixStore:
 
 
 def _difference(today: Tensor, stored: Tensor) -> str | None:
-    """What tells another computation; ``None`` if nothing does."""
+    """How the rows differ by more than rounding; ``None`` if they do not."""
     if (today.dtype, today.shape) != (stored.dtype, stored.shape):
         kinds = [f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in (stored, today)]
         return f"{kinds[0]} and not {kinds[1]}"
     if not today.numel():
         return None
     difference = (today.double() - stored.double()).abs().max().item()
-    # Not the other way round: what is no number is not the same.
+    # Not the other way round: NaN differs.
     if difference <= _SAME_FRACTION[stored.dtype] * today.double().abs().max().item():
         return None
     return f"by {difference:.2g}"

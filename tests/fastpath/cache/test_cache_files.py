@@ -70,7 +70,7 @@ def test_no_folder_holds_nothing(tmp_path: Path) -> None:
 def test_an_entry_may_be_cleared_at_any_moment_while_a_file_is_placed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here between being told that the folder is there and looking at it."""
+    """Removed between listing the folder and reading it."""
     (tmp_path / "entry").mkdir()
     make = os.mkdir
 

@@ -82,7 +82,7 @@ def list_entries(directory: Path) -> tuple[Entry, ...]:
     """What is kept, the entry used last first. A directory that does not exist keeps nothing.
 
     Raises:
-        UsageError: ``directory`` is no readable folder.
+        UsageError: ``directory`` is not a readable folder.
     """
     entries = []
     for folder in _entry_folders_or_error(directory):
@@ -103,7 +103,7 @@ def list_entries(directory: Path) -> tuple[Entry, ...]:
 
 
 def shard_files(folder: Path) -> list[Path]:
-    """The shards of an entry, the one used last first; none where there is no such folder."""
+    """The shards of an entry, the one used last first; empty if the folder does not exist."""
     shards = [file for file in _files(folder) if _is_shard(file.path)]
     return [file.path for file in sorted(shards, key=lambda file: -file.used_ns)]
 
@@ -204,7 +204,7 @@ def make_room(
 ) -> bool:
     """Remove the shards used longest ago until ``needed_bytes`` more keep within the limit.
 
-    Nothing goes if what is not ``in_use`` would not suffice; then the answer is no.
+    Nothing is removed, and the result is false, if what is not ``in_use`` would not suffice.
     """
     files = [file for folder in _entry_folders(directory) for file in _files(folder)]
     files += _files(directory)
@@ -232,7 +232,7 @@ def clear(
     """Remove entries: all, or those whose digests begin so, or those not used for so long.
 
     Raises:
-        UsageError: no entry, or more than one, begins so; ``directory`` is no readable folder.
+        UsageError: no entry, or more than one, begins so; ``directory`` is not a readable folder.
         ClsbenchError: something could not be removed.
     """
     folders = _entry_folders_or_error(directory)
@@ -289,7 +289,7 @@ def _named(digest: str, folders: Sequence[Path], directory: Path) -> Path:
         names = ", ".join(folder.name[: len(digest) + 6] for folder in matching)
         raise UsageError(f"the digest {digest!r} is ambiguous: {len(matching)} begin so: {names}")
     hint = closest_match_hint(digest, [folder.name[:12] for folder in folders])
-    raise UsageError(f"there is no entry {digest!r} in {directory}{hint or '; it holds none'}")
+    raise UsageError(f"there is no entry {digest!r} in {directory}{hint or '; it is empty'}")
 
 
 # --- looking --------------------------------------------------------------------------------------
@@ -330,7 +330,7 @@ def _files(folder: Path) -> Iterator[_File]:
             with contextlib.suppress(FileNotFoundError):  # gone in between
                 # Not the entry's own stat, which on Windows may be an old one.
                 status = os.stat(entry.path, follow_symlinks=False)
-                if not stat.S_ISFIFO(status.st_mode):  # whoever opens one waits
+                if not stat.S_ISFIFO(status.st_mode):  # opening one may block
                     yield _File(folder / entry.name, status.st_size, status.st_mtime_ns)
 
 

@@ -99,7 +99,7 @@ class DiskCache:
         such a tensor in place changes a private copy of it, and nothing on the disk.
 
         Raises:
-            ValueError: ``key.digest`` is no SHA-256.
+            ValueError: ``key.digest`` is not a SHA-256.
         """
         found: dict[str, Tensor] = {}
         if not self._open():

@@ -1,7 +1,7 @@
 """A shard: rows of activations in a safetensors file that proves its own content.
 
 The header holds the SHA-256 of each row, and the file's name is the SHA-256 of the header: no byte
-can change unnoticed, and equal rows make equal files, whoever writes them. The writer is our own
+can change unnoticed, and equal rows make equal files in every run. The writer is our own
 because ``safetensors`` puts the metadata into random order (another name each time) and leaves
 temporary files under names of its own when it is killed. SHA-256 was chosen by measuring: with the
 processor's instructions for it, it is faster than BLAKE2b (1.8 against 1.2 GB/s); CRC-32 (6.3 GB/s)

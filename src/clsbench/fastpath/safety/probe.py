@@ -95,7 +95,7 @@ def behaviour_of(
 ) -> StageBehaviour:
     """Send texts through in evaluation and, to ``compare``, in training mode.
 
-    What comes into being with the first text, such as a table, is no change. ``other_counts``: how
+    What is made with the first text, such as a table, is not a change. ``other_counts``: how
     many texts are sent through besides, to see what depends on that.
 
     Raises:

@@ -136,14 +136,14 @@ def _what_differs_in(trial: _Trial, epoch: int, precisions: Sequence[str]) -> Pr
     except (_UnforeseenError, WritesWeightsError) as error:
         return _unforeseen(error)
     except Exception as error:
-        return Problem(f"it could not be tried on a few texts: {_told(error)}", fails=narrowed)
+        return Problem(f"it could not be tried on a few texts: {_one_line(error)}", fails=narrowed)
     for precision in precisions:
         try:
             found = trial.run(epoch, precision, fast=True)
         except WritesWeightsError as error:
             return _unforeseen(error)
         except Exception as error:
-            return Problem(f"tried on a few texts, it fails: {_told(error)}", fails=True)
+            return Problem(f"tried on a few texts, it fails: {_one_line(error)}", fails=True)
         if difference := _difference(expected[precision], found, _TOLERANCES[precision]):
             return Problem(
                 "tried on a few texts, the fast path gave something else than the plain one: "
@@ -152,7 +152,7 @@ def _what_differs_in(trial: _Trial, epoch: int, precisions: Sequence[str]) -> Pr
     return None
 
 
-def _told(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     """An error in one line: torch's may hold tables."""
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0][:_MOST_CHARACTERS]}"
@@ -331,7 +331,7 @@ def _difference(expected: _Outcome, found: _Outcome, tolerance: _Tolerance) -> s
     for mode in ("training", "evaluation"):
         one, other = getattr(expected, mode), getattr(found, mode)
         difference = _distance(one, other) / (_size(one) or 1.0)
-        # Not the other way round: what is no number differs.
+        # Not the other way round: NaN differs.
         if not difference <= tolerance.logits:
             return f"logits in {mode} differ by {difference:.2g} of the largest"
     for name in expected.gradients.keys() ^ found.gradients.keys():
