@@ -322,7 +322,6 @@ class AllThenLast(clsbench.FreezingStrategy):
         pad_with_a_parameter,
         centre_by_the_head,
         average_in_a_parameter,
-        follow_as_a_teacher,
         initialise_by_the_first_batch,
         shrink_by_a_gradient_hook,
         add_noise_to_gradients,
@@ -341,6 +340,11 @@ def test_fast_path_with_a_hostile_component_gives_the_plain_numbers(
             torch.testing.assert_close(fast.weights[name], weights, rtol=0, atol=1e-8)
     for split, logits in plain.logits.items():
         torch.testing.assert_close(fast.logits[split], logits, rtol=1e-9, atol=1e-9)
+
+
+def test_fast_path_with_a_teacher_that_follows_gives_the_plain_numbers() -> None:
+    """Only while the teacher is frozen: otherwise torch refuses its backward pass."""
+    assert_same(*both(follow_as_a_teacher, LastBlocks(), epochs=3, trial=True))
 
 
 # --- what the plan finds --------------------------------------------------------------------------
