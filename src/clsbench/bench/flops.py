@@ -61,7 +61,9 @@ _LOOK_UPS = (
 
 
 def _bytes(values: Any) -> float:
-    return float(sum(v.nbytes for v in tree_leaves(values) if isinstance(v, Tensor)))
+    """Of dense tensors; a sparse gradient is small beside them and has no ``nbytes``."""
+    tensors = [v for v in tree_leaves(values) if isinstance(v, Tensor)]
+    return float(sum(tensor.nbytes for tensor in tensors if tensor.layout == torch.strided))
 
 
 def _causal_halved(operation: Any, backward: bool) -> Callable[..., int]:
