@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from clsbench.assets import DownloadProgress
 from clsbench.components.catalog import Catalog
 from clsbench.components.resolve import Experiment
 from clsbench.errors import ClsbenchError, PluginError
+from clsbench.experiment.phases import Phases
 from clsbench.experiment.planning import Planned, announcement, plan_run
 from clsbench.experiment.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
 from clsbench.fastpath.fast_forward import FastForward
@@ -30,6 +31,7 @@ from clsbench.model.checkpoint import (
     save_classifier,
     stored_facts,
 )
+from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
 from clsbench.model.parameters import refuse_non_finite
 from clsbench.results.baseline_states import write_states
@@ -42,7 +44,7 @@ from clsbench.results.store import (
     run_name,
     write_record,
 )
-from clsbench.schema.experiment import format_component
+from clsbench.schema.experiment import ExperimentSpec, format_component, to_tree
 from clsbench.schema.options import RunOptions
 from clsbench.schema.record import FastPath, RunNotStoredError, RunRecord
 from clsbench.system.environment import (
@@ -54,7 +56,7 @@ from clsbench.system.filesystem import storing_error
 from clsbench.system.signals import deferring_interrupts
 from clsbench.training.evaluate import deviation_from_fp32
 from clsbench.training.fit import TrainingLog, fit, measure_before, prefix_progress
-from clsbench.training.schedule import beforehand, book_schedule
+from clsbench.training.schedule import Beforehand, Event, beforehand, book_schedule
 from clsbench.training.scoring import (
     ScoredBaseline,
     Scores,
@@ -77,36 +79,6 @@ class FinishedRun(NamedTuple):
 
     record: RunRecord
     path: Path | None
-
-
-class Phases:
-    """Seconds per phase; entering one tells the observers."""
-
-    def __init__(self, hook: Any) -> None:
-        self.seconds: dict[str, float] = {}
-        self._hook = hook
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Time the block as the phase ``name``."""
-        self._hook.clsbench_phase_started(phase=name)
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = time.perf_counter() - started
-
-    @contextmanager
-    def without_prefix(self, name: str, forward: Forward) -> Iterator[None]:
-        """Time the block as ``name``, but what is computed of a frozen prefix in it as that."""
-        before = forward.prefix_seconds
-        try:
-            with self(name):
-                yield
-        finally:
-            if seconds := forward.prefix_seconds - before:
-                self.seconds[name] -= seconds
-                self.seconds["prefix"] += seconds
 
 
 def run_experiment(
@@ -145,46 +117,18 @@ def run_experiment(
         with phases("model"):
             planned = plan_run(experiment, options, device, files, data)
             freezing, record = planned.freezing, planned.record
-            torch.manual_seed(spec.seed)
-            first_look = beforehand(data.facts.sizes, spec.train)
-            torch.manual_seed(spec.seed)
-            events = tuple(
-                book_schedule(len(data.tokens.train), len(data.tokens.validation), spec.train)
-            )
+            first_look, events = _schedule(spec, data)
             name = None if dry_run else run_name(record)
             hook.clsbench_run_started(plan=announcement(record), name=name)
             if dry_run:
                 return FinishedRun(replace(record, phases_seconds=dict(phases.seconds)), None)
             import_libraries()
-            classifier = build_classifier(
-                experiment, files.files, len(data.facts.class_names), spec.seed, options.precision
-            ).to(device)
-            refuse_non_finite(
-                classifier,
-                "the classifier cannot be trained; check the backbone's weights, the pooling, the "
-                "head and the adapter",
-            )
+            classifier = _build(experiment, files, data, options, device)
             refuse_what_cannot_be_stored(classifier, _trained(classifier, freezing))
             # As in the first epoch, for all that is computed before it.
             freezing.apply(classifier, freezing.by_epoch[0])
             checks = _numerical_checks(experiment, files)
-
-            def follow(planned: Planned) -> Forward:
-                shortcuts = make_shortcuts(
-                    classifier,
-                    planned.fast,
-                    experiment,
-                    planned.record.plugins,
-                    options,
-                    device,
-                    data.facts.max_length,
-                    planned.working_bytes,
-                )
-                splits = data.tokens.by_name()
-                if shortcuts is None:
-                    return PlainForward(classifier, splits, device, options.precision)
-                return FastForward(classifier, splits, device, options.precision, shortcuts)
-
+            follow = partial(_forward, classifier, experiment, options, device, data)
             forward = follow(planned)
         torch.manual_seed(spec.seed)
         log = TrainingLog()
@@ -210,32 +154,14 @@ def run_experiment(
                     forward, data.leaked, len(data.facts.class_names), spec.train.batch_size
                 )
             with phases("baselines"):
-                for baseline, table in zip(
-                    experiment.baselines, record.spec["baselines"], strict=True
-                ):
-                    label = format_component(table)
-                    try:
-                        scored = score_baseline(
-                            baseline, label, data.splits, data.leaked, spec.seed
-                        )
-                    except PluginError as problem:  # the classifier's own figures are complete
-                        logger.debug("a baseline failed", exc_info=True)
-                        logger.warning("%s", problem)
-                        checks += (str(problem),)
-                    else:
-                        baselines.append(scored)
-                        if scored.state_problem is not None:
-                            logger.warning("%s", scored.state_problem)
-                            checks += (scored.state_problem,)
+                for scored, problem in _scored_baselines(experiment, data):
+                    baselines += [scored] if scored is not None else []
+                    checks += (problem,) if problem is not None else ()
         except KeyboardInterrupt as interruption:
             status, error = "interrupted", str(interruption) or "interrupted by the user"
-        except Exception as problem:
+        except Exception as failure:
             logger.debug("the run failed", exc_info=True)
-            known = isinstance(problem, ClsbenchError)
-            status = "failed"
-            error = str(problem) if known else f"{type(problem).__name__}: {problem}"
-            if not known and "meta tensor" in error:
-                error += _META_HINT
+            status, error = "failed", _reason(failure)
         record = replace(
             record,
             status=status,
@@ -252,20 +178,97 @@ def run_experiment(
             warnings=record.warnings + checks + forward.problems(),
         )
         forward.close()
-        try:
-            with deferring_interrupts():
-                path, record = _store(
-                    record, options, classifier, freezing, data, scores, baselines
-                )
-        except Exception as problem:
-            known = isinstance(problem, ClsbenchError)
-            reason = str(problem) if known else str(storing_error(problem, options.out))
-            raise RunNotStoredError(reason, record) from problem
+        path, record = _store(record, options, classifier, freezing, data, scores, baselines)
+    _announce_end(hook, record, path)
+    return FinishedRun(record, path)
+
+
+def _announce_end(hook: Any, record: RunRecord, path: Path) -> None:
+    """Call the observers; their errors do not undo what is stored."""
     try:
         hook.clsbench_run_finished(record=record, path=path)
-    except Exception as problem:  # whoever watches cannot undo what is stored
+    except Exception as problem:
         logger.warning("%s; the run is stored all the same", problem)
-    return FinishedRun(record, path)
+
+
+def _schedule(spec: ExperimentSpec, data: PreparedData) -> tuple[Beforehand, tuple[Event, ...]]:
+    """The batches of the evaluation before training, and all that follows, each drawn anew."""
+    torch.manual_seed(spec.seed)
+    first_look = beforehand(data.facts.sizes, spec.train)
+    torch.manual_seed(spec.seed)
+    sizes = len(data.tokens.train), len(data.tokens.validation)
+    return first_look, tuple(book_schedule(*sizes, spec.train))
+
+
+def _build(
+    experiment: Experiment,
+    files: PreparedFiles,
+    data: PreparedData,
+    options: RunOptions,
+    device: torch.device,
+) -> Classifier:
+    """The classifier on the device, its weights finite."""
+    classes = len(data.facts.class_names)
+    seed = experiment.spec.seed
+    classifier = build_classifier(experiment, files.files, classes, seed, options.precision)
+    refuse_non_finite(
+        classifier,
+        "the classifier cannot be trained; check the backbone's weights, the pooling, the head and "
+        "the adapter",
+    )
+    return classifier.to(device)
+
+
+def _forward(
+    classifier: Classifier,
+    experiment: Experiment,
+    options: RunOptions,
+    device: torch.device,
+    data: PreparedData,
+    planned: Planned,
+) -> Forward:
+    """The forward pass of the plan, with its shortcuts if it takes any."""
+    shortcuts = make_shortcuts(
+        classifier,
+        planned.fast,
+        experiment,
+        planned.record.plugins,
+        options,
+        device,
+        data.facts.max_length,
+        planned.working_bytes,
+    )
+    splits = data.tokens.by_name()
+    if shortcuts is None:
+        return PlainForward(classifier, splits, device, options.precision)
+    return FastForward(classifier, splits, device, options.precision, shortcuts)
+
+
+def _scored_baselines(
+    experiment: Experiment, data: PreparedData
+) -> Iterator[tuple[ScoredBaseline | None, str | None]]:
+    """Each baseline's scores, and a warning if it failed or its state cannot be stored."""
+    tables = to_tree(experiment.spec)["baselines"]
+    for baseline, table in zip(experiment.baselines, tables, strict=True):
+        label = format_component(table)
+        scored = problem = None
+        try:
+            scored = score_baseline(baseline, label, data.splits, data.leaked, experiment.spec.seed)
+            problem = scored.state_problem
+        except PluginError as failure:  # the classifier's own scores are complete
+            logger.debug("a baseline failed", exc_info=True)
+            problem = str(failure)
+        if problem is not None:
+            logger.warning("%s", problem)
+        yield scored, problem
+
+
+def _reason(failure: Exception) -> str:
+    """The failure as the record states it."""
+    if isinstance(failure, ClsbenchError):
+        return str(failure)
+    text = f"{type(failure).__name__}: {failure}"
+    return text + _META_HINT if "meta tensor" in text else text
 
 
 def _as_far_as_it_works(
@@ -322,7 +325,29 @@ def _store(
     scores: Scores | None,
     baselines: Sequence[ScoredBaseline],
 ) -> tuple[Path, RunRecord]:
-    """The run's directory, and its record with the hashes of the other files there."""
+    """Store the run; its directory, and its record with the hashes of the other files there.
+
+    Raises:
+        RunNotStoredError: the run cannot be stored.
+    """
+    try:
+        with deferring_interrupts():
+            return _write(record, options, classifier, freezing, data, scores, baselines)
+    except Exception as problem:
+        known = isinstance(problem, ClsbenchError)
+        reason = str(problem) if known else str(storing_error(problem, options.out))
+        raise RunNotStoredError(reason, record) from problem
+
+
+def _write(
+    record: RunRecord,
+    options: RunOptions,
+    classifier: nn.Module,
+    freezing: FreezingPlan,
+    data: PreparedData,
+    scores: Scores | None,
+    baselines: Sequence[ScoredBaseline],
+) -> tuple[Path, RunRecord]:
     with run_directory(options.out, run_name(record)) as directory:
         save_classifier(classifier, _trained(classifier, freezing), stored_facts(record), directory)
         if scores is not None:

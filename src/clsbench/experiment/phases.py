@@ -1,0 +1,40 @@
+"""The phases of a run, timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from clsbench.fastpath.forward import Forward
+
+
+class Phases:
+    """Seconds per phase; entering one tells the observers."""
+
+    def __init__(self, hook: Any) -> None:
+        self.seconds: dict[str, float] = {}
+        self._hook = hook
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Time the block as the phase ``name``."""
+        self._hook.clsbench_phase_started(phase=name)
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = time.perf_counter() - started
+
+    @contextmanager
+    def without_prefix(self, name: str, forward: Forward) -> Iterator[None]:
+        """Time the block as ``name``, but what is computed of a frozen prefix in it as that."""
+        before = forward.prefix_seconds
+        try:
+            with self(name):
+                yield
+        finally:
+            if seconds := forward.prefix_seconds - before:
+                self.seconds[name] -= seconds
+                self.seconds["prefix"] += seconds
