@@ -23,5 +23,5 @@ def component(axis: str, name: str) -> Any:
     kind = CATALOG.entries[axis][name].component
     lacking = [field.name for field in msgspec.structs.fields(kind) if field.required]
     if lacking:
-        pytest.skip(f"{name} has no default for {', '.join(lacking)}: nobody says what to time")
+        pytest.skip(f"{name} has no default for {', '.join(lacking)}")
     return kind()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler otherwise tells of itself
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # silence the log of torch's profiler
 
 import msgspec
 import pytest
@@ -52,7 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "gpt2:size=small,weights=random, with --assets for its vocabulary.",
     )
     group.addoption("--assets", help="A folder with data and weights, as clsbench run takes it.")
-    group.addoption("--threads", type=int, help="CPU threads of torch (default: torch's choice).")
+    group.addoption("--threads", type=int, help="CPU threads used by torch (default: torch's own).")
     group.addoption(
         "--seconds", type=float, default=1.0, help="Timing of a benchmark (default: %(default)s)."
     )
@@ -77,7 +77,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("benchmark_storage") == "file://./.benchmarks":  # nobody chose another
+    if config.getoption("benchmark_storage") == "file://./.benchmarks":  # the default
         config.option.benchmark_storage = f"file://{HISTORY}"
     if turns := config.getoption("--turns"):
         TIMER.turn = Turn(turns)
@@ -171,7 +171,9 @@ def make_subject(
                 )
             except AssetError as error:  # of the backbone: no benchmark can be done
                 pytest.exit(str(error), returncode=error.exit_code)
-            except ClsbenchError as error:  # of a component that does not fit, or is not told how
+            except (
+                ClsbenchError
+            ) as error:  # a component that does not fit, or lacks required options
                 pytest.fail(str(error), pytrace=False)
         return latest[key]
 
@@ -181,7 +183,7 @@ def make_subject(
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def device(request: pytest.FixtureRequest) -> torch.device:
     if request.param == "cuda" and not torch.cuda.is_available():
-        pytest.skip("there is no CUDA device here")
+        pytest.skip("no CUDA device")
     return torch.device(request.param)
 
 

@@ -61,8 +61,8 @@ def run_setting(
         contenders[FAST_BOOK] = fast_book.step
     if _is_row_1(setting):
         contenders[HUGGING_FACE] = HuggingFaceSide(workload, seed).step
-    refused = [told for name in (FAST_BOOK, HUGGING_FACE) if name in contenders
-               if (told := what_differs(name, contenders[name], equality))]  # fmt: skip
+    refused = [difference for name in (FAST_BOOK, HUGGING_FACE) if name in contenders
+               if (difference := check_equivalence(name, contenders[name], equality))]  # fmt: skip
     if refused:
         return msgspec.structs.replace(result, verdict="failed: " + "; ".join(refused))
     share = rules._replace(budget_seconds=rules.budget_seconds * _STEP_SHARE)
@@ -98,7 +98,7 @@ def check_equality(ours: OurSide, book: BookSide) -> Equality:
     )
 
 
-def what_differs(name: str, step: Callable[[], float], equality: Equality) -> str | None:
+def check_equivalence(name: str, step: Callable[[], float], equality: Equality) -> str | None:
     """The first steps of another peer on the same texts, against the book's; ``None`` if it has
     their losses."""
     differences = (abs(theirs - step()) for theirs in equality.book)

@@ -89,7 +89,9 @@ def main(
                 )
             progress.print(f"{number + 1} of {repeats}")
             if json_file is not None:  # an interruption loses nothing
-                kept = [[slow_down, told] for slow_down, told in outcomes.items()]
+                kept = [
+                    [slow_down, outcomes_of_run] for slow_down, outcomes_of_run in outcomes.items()
+                ]
                 json_file.write_text(json.dumps({**conditions, "verdicts": kept}, indent=1))
     _show(outcomes, load, (time.perf_counter() - started) / max(repeats - done, 1))
 
@@ -105,7 +107,7 @@ def earlier_verdicts(
     if kept != conditions or list(found) != list(slow_downs):
         raise click.UsageError(f"{file} holds verdicts under other conditions: {kept}")
     fewest = min(map(len, found.values()))  # it may have been ended between two
-    return {slow_down: told[:fewest] for slow_down, told in found.items()}
+    return {slow_down: outcomes_of_run[:fewest] for slow_down, outcomes_of_run in found.items()}
 
 
 def _one_by_one(
@@ -167,14 +169,14 @@ def _show(outcomes: dict[float, list[dict[str, Any]]], load: bool, seconds: floa
                     "not measured", "single verdicts"):  # fmt: skip
         table.add_column(heading)
     for slow_down, runs in outcomes.items():
-        told = [[outcome for outcome, *_ in run.values()] for run in runs]
-        single = Counter(outcome for run in told for outcome in run)
+        outcomes_of_run = [[outcome for outcome, *_ in run.values()] for run in runs]
+        single = Counter(outcome for run in outcomes_of_run for outcome in run)
         table.add_row(
             f"{slow_down:.0%}",
             str(len(runs)),
-            str(sum("slower" in run for run in told)),
-            str(sum(set(run) == {"slower"} for run in told)),
-            str(sum("not measured" in run for run in told)),
+            str(sum("slower" in run for run in outcomes_of_run)),
+            str(sum(set(run) == {"slower"} for run in outcomes_of_run)),
+            str(sum("not measured" in run for run in outcomes_of_run)),
             ", ".join(f"{count} {outcome}" for outcome, count in single.most_common()),
         )
     Console().print(table)

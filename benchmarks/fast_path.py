@@ -51,7 +51,7 @@ _NOTES = [
     "Bound: the step's floating-point operations (forward and backward) over the measured peak, or "
     "the bytes it must move over the measured bandwidth, whichever is longer; as if nothing stayed "
     "in the processor's caches. Peak and bandwidth are the best of several measurements during the "
-    "race; without a quiet one there is no bound.",
+    "race; without a quiet one no bound is shown.",
     "Whole runs: the book's and our own count the same steps, evaluations while training, and the "
     "final scoring (the book's loader drops its last training batch); the look before training and "
     "the building of the model, which both have, are counted on neither side. Prefix, scoring and "
@@ -144,7 +144,7 @@ def main(
     from whole import run_whole
 
     torch.set_num_threads(threads)
-    # Where nobody looks there is no width to keep to.
+    # Output that is not a terminal has no width limit.
     console = Console() if sys.stdout.isatty() else Console(width=160)
     progress = Console(stderr=True)
     meter = LimitsMeter(torch.device("cpu"), **_LIMITS[size])
@@ -192,7 +192,7 @@ def main(
     show(report, console)
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-    if any(result.race is None for result in results):  # somebody does something else
+    if any(result.race is None for result in results):  # an implementation computes something else
         sys.exit(1)
 
 

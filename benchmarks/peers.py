@@ -91,7 +91,7 @@ def _book_config(workload: Workload) -> dict[str, Any]:
 
 
 class BookSide:
-    """The book's classifier, its loaders and its optimiser; a call is one batch of 8 texts.
+    """The book's classifier, its loaders and its optimizer; a call is one batch of 8 texts.
 
     ``make`` makes the model: the book's usual one, or its faster variant.
     """
@@ -168,7 +168,7 @@ class HuggingFaceSide:
             attn_implementation="sdpa",
         )
         self.model = GPT2ForSequenceClassification(config).train()
-        # It reads the last token that is no padding. In the book padding is text like any other.
+        # It reads the last token that is not padding. In the book padding is text like any other.
         self.model.config.pad_token_id = _NO_TOKEN
         transformer = self.model.transformer
         _fill_hugging_face(self.model, make_book_model(workload, seed))

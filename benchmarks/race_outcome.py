@@ -21,7 +21,7 @@ class Equality(msgspec.Struct, frozen=True, kw_only=True):
 
     Where AdamW makes much of little gradients, the book itself differs by more than the tolerance
     when it runs on another number of threads. So beyond it the same steps are done in float64,
-    ``double_ours`` and ``double_book``, which tells rounding from another computation.
+    ``double_ours`` and ``double_book``, which distinguishes rounding from a different computation.
     """
 
     ours: list[float]
@@ -34,7 +34,7 @@ class Equality(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def difference(self) -> float:
         """The largest difference between two losses of a step, in float32."""
-        # Python's own maximum would lose a loss that is no number.
+        # Python's own maximum would ignore a NaN.
         return float(np.max(np.abs(np.subtract(self.ours, self.book))))
 
     @property

@@ -19,14 +19,14 @@ METHOD = 2
 """What is timed otherwise is another machine: more by one whenever the way of timing changes."""
 
 ROUND_SECONDS = 0.1
-"""So long that the load of others can be told for each round."""
+"""Long enough to measure the load of other processes in each round."""
 
 _SECONDS_OF_A_TURN = 0.01
 """On a shared machine a core is slower for some tens of milliseconds and fast again: the shorter
 the rounds, the more alike are those of two sides that follow one another."""
 
 _SECONDS_TO_TELL_LOAD = 0.25
-"""The load in shorter rounds is told of as many in a row as last so long together."""
+"""The load in shorter rounds is measured over as many in a row as last that long together."""
 
 
 class Round(NamedTuple):

@@ -71,4 +71,4 @@ def test_tokenizer(
         for text in texts:
             subject.tokenizer.encode(text)
 
-    timed(workload("tokenise", torch.device("cpu"), tokens, encode))
+    timed(workload("tokenize", torch.device("cpu"), tokens, encode))

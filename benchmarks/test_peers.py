@@ -67,5 +67,5 @@ def test_the_targets_of_the_fast_path(
         result = race(assets, tmp_path / "race.json", setting)
     step, promised = result["step"], result["promised_step"]
     if step["ratio"] is None or step["low"] <= promised <= step["high"]:
-        pytest.skip(f"{result['verdict']}: another run, on a quieter machine, may tell")
+        pytest.skip(f"{result['verdict']}: repeat on a quieter machine")
     assert step["low"] > promised, result["verdict"]

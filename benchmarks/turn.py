@@ -20,14 +20,14 @@ class Turn:
         self._lines = server.makefile("rw", encoding="utf-8")
 
     def will(self, benchmarks: Sequence[str]) -> None:
-        """Tell which benchmarks are to be timed, in their order."""
+        """Announce the benchmarks to be timed, in order."""
         self._tell({"what": "will", "benchmarks": list(benchmarks)})
 
     @contextlib.contextmanager
     def at(self, benchmark: str, seconds: float) -> Iterator[float]:
         """Time one together with the others, so many ``seconds`` a call; what all reckon with."""
         yield self._ask({"what": "at", "benchmark": benchmark, "seconds": seconds})
-        self._ask({"what": "leave"})  # not where it failed: it has told so by the next it asks
+        self._ask({"what": "leave"})  # not after a failure: the next request implies it
 
     def begin(self) -> None:
         """Wait for a turn."""
@@ -41,7 +41,7 @@ class Turn:
         self._tell(question)
         answer = self._lines.readline()
         if not answer:
-            raise ConnectionError("whoever gives the turns is gone")
+            raise ConnectionError("the process that grants turns has ended")
         return float(json.loads(answer)["seconds"])
 
     def _tell(self, said: dict[str, Any]) -> None:

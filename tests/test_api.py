@@ -1,4 +1,4 @@
-"""``clsbench.run``: what Python gets to hear that the command line tells on stderr."""
+"""``clsbench.run``: errors and warnings that the command line shows on stderr."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clsbench.components.catalog import load_catalog
 from clsbench.components.resolve import with_instances
 
 
-def test_an_installed_plugin_that_fails_is_told(
+def test_an_installed_plugin_that_fails_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     information = tmp_path / "broken-1.0.dist-info"
@@ -27,7 +27,7 @@ def test_an_installed_plugin_that_fails_is_told(
     monkeypatch.syspath_prepend(tmp_path)
     with (
         caplog.at_level(logging.WARNING, logger="clsbench"),
-        pytest.raises(clsbench.UsageError, match="no freezing strategy called 'nope'"),
+        pytest.raises(clsbench.UsageError, match="unknown freezing strategy 'nope'"),
     ):
         clsbench.run("gpt2-sms-spam", freezing="nope")
     assert "skipped an installed plugin: plugin broken (broken) cannot be imported" in caplog.text
@@ -161,7 +161,7 @@ def test_run_with_a_method_records_its_parts_alone() -> None:
         ({"threads": 99_999}, r"threads = 99999: \d+ at most; there are \d+ processors"),
     ],
 )
-def test_what_is_asked_for_wrongly_is_told(arguments: dict[str, Any], said: str) -> None:
+def test_what_is_asked_for_wrongly_is_reported(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(clsbench.UsageError, match=said):
         dry_run(**arguments)
 

@@ -12,7 +12,7 @@ import rich_click as click
 from benchmarks.watch.show_history import DEFAULT_BASELINE, folder_option, history_in
 from click.core import ParameterSource
 
-from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.cli.json_command import JsonCommand, write_result
 from clsbench.cli.session import Session
 from clsbench.cli.termination import handling_termination
 from clsbench.errors import NotMeasuredError, UsageError
@@ -59,7 +59,7 @@ _LEAST_THRESHOLD = 0.01
     default=5,
     show_default=True,
     help="Runs of either side for --against, at least: up to five times as many are made where "
-    "they differ so much that the threshold could not be told.",
+    "they vary too much to detect the threshold.",
 )
 @click.option(
     "--select",
@@ -71,7 +71,7 @@ _LEAST_THRESHOLD = 0.01
     "--threads",
     type=click.IntRange(min=1),
     help="CPU threads of torch for --against (default: torch's choice). What one thread does is "
-    "timed on one core, always the same, and so told most surely.",
+    "timed on one core, always the same, and so measured most precisely.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_context
@@ -88,27 +88,27 @@ def check(
 ) -> None:
     """Compare the latest run of the benchmarks with the baseline, or with all earlier ones.
 
-    Only runs on a like machine count, and as wholes: at least five are needed; where five are of
-    other commits, those of the same one do not count, so that a slow run does not excuse the next.
-    It does join those that later commits are judged by: a slow-down that stays is told once, unless
-    the command baseline has fixed what they are judged by. Slower is what lies beyond the
-    threshold and beyond what runs without a change differ by (prediction intervals that
-    in one run of two hundred any benchmark leaves by chance, if runs differ as errors of
-    measurement do: each by itself, and seldom by much more than usual). Beside every round some
-    reference work is timed, always the same: where the earlier runs agree better in multiples of it
-    than in seconds, multiples are judged; where it took longer or shorter than in any of them, by
-    3 % or more (multiples: by a tenth), the machine is in another state, and nothing is. Where the
-    times of a benchmark make a step between two commits that the reference work does not make, and
-    five runs lie before and behind it, those behind it count alone.
+    Only complete runs on similar machines are used; at least five are required. If at least five
+    come from other commits, runs of the commit under test are ignored, so a regression cannot mask
+    itself. Later commits are compared with this run too, so a lasting slow-down is reported once,
+    unless the command baseline has fixed the reference.
 
-    Where runs without a change differ so much that twice the threshold would not be told, nothing
-    is measured either. A benchmark that by itself has two speeds, of which earlier runs happened to
-    show one, may be called slower: run it again, or use --against.
+    A benchmark is slower if it exceeds the threshold and the prediction interval of unchanged runs,
+    which any benchmark leaves by chance in one run of two hundred. Reference work is timed beside
+    every round: if earlier runs agree better in multiples of it than in seconds, multiples are
+    compared. If its time differs by 3 % or more from all earlier runs (multiples: 10 %), the
+    machine is in another state and no verdict is given. If the times of a benchmark shift between
+    two commits and those of the reference work do not, with five runs on either side, only the
+    later runs count.
 
-    Exit codes: 0 nothing is slower; 1 something is; 4 something could not be judged, since too few
-    rounds were undisturbed, runs differ too much, the machine is in another state, there are too
-    few earlier runs, or benchmarks of --against fail; 2 what was asked for is wrong. What only
-    the new side of --against has is new, and in nobody's way.
+    If unchanged runs vary so much that twice the threshold could not be detected, the benchmark
+    counts as not measured. A benchmark with two speeds, of which earlier runs showed only one, may
+    be reported as slower: run it again, or use --against.
+
+    Exit codes: 0: nothing is slower; 1: a benchmark is slower; 2: invalid request; 4: a benchmark
+    could not be judged (too few undisturbed rounds, runs that vary too much, a machine in another
+    state, too few earlier runs, or failing benchmarks of --against). Benchmarks that only the new
+    side of --against has are ignored.
 
     PYTEST_ADDOPTS holds further options of pytest benchmarks/ for the runs of --against, such as
     "--backbone gpt2:size=small,weights=random --assets DIR --seconds 5".
@@ -174,11 +174,11 @@ def check(
         if machine is not None:
             titles.append(_machine_text(machine))
     if as_json:
-        tell_json(ctx, {**facts, "verdicts": verdicts})
+        write_result(ctx, {**facts, "verdicts": verdicts})
     else:
         _print_verdicts(titles, verdicts)
     if not verdicts:
-        raise NotMeasuredError("there is nothing to judge: no benchmark of that run was timed")
+        raise NotMeasuredError("nothing to judge: no benchmark of that run was timed")
     outcomes = {verdict.outcome for verdict in verdicts}
     if "slower" in outcomes:
         ctx.exit(_SLOWER)
@@ -237,7 +237,7 @@ def _to_judge_by(
             "baseline makes it anew"
         )
     if folder is not None and not baseline.runs:
-        raise UsageError(f"there is no run of the benchmarks in {folder}; --by names another")
+        raise UsageError(f"no benchmark runs in {folder}; select another folder with --by")
     kept = like_runs(baseline, latest)
     if folder is None and not kept:
         earlier = like_runs(history, latest)
@@ -256,7 +256,7 @@ def _machine_text(machine: Machine) -> str:
         f"by, {machine.lowest:.0%} to {machine.highest:.0%}"
     )
     if machine.strange:
-        return f"{pace}: the machine is in another state than then; nothing can be told"
+        return f"{pace}: the machine is in a different state than then; no verdict is possible"
     if machine.relative:
         return f"{pace}: changes are of multiples of it, in which those runs agree better"
     return f"{pace}; changes are of seconds, in which those runs agree better"
@@ -273,11 +273,12 @@ def _thresholds(texts: Sequence[str]) -> Thresholds:
         except ValueError:
             fraction = -1.0
         if not 0 <= fraction < 100:
-            raise UsageError(f"--threshold {text!r} is no FRACTION or NAME=FRACTION, as in 0.05")
+            raise UsageError(
+                f"--threshold {text!r} is not FRACTION or NAME=FRACTION; example: 0.05"
+            )
         if fraction < _LEAST_THRESHOLD:
             raise UsageError(
-                f"--threshold {text!r}: less than {_LEAST_THRESHOLD:g} is not told by runs; give "
-                "as much or more"
+                f"--threshold {text!r}: less than {_LEAST_THRESHOLD:g} cannot be detected"
             )
         if name:
             special[name] = fraction

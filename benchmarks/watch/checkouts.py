@@ -50,13 +50,15 @@ def runs_in_pairs(
     temporary folder meanwhile, of which git knows nothing, as they are at the beginning.
 
     Raises:
-        UsageError: ``repository`` is no checkout with benchmarks, or has no such revision; no
+        UsageError: ``repository`` is not a checkout with benchmarks, or lacks the revision; no
             benchmark is selected.
         NotMeasuredError: the benchmarks cannot be run, or all fail.
-        OSError: there is no room for a copy of the sources.
+        OSError: the disk is too full for a copy of the sources.
     """
     if not (repository / "benchmarks" / "pytest.ini").is_file():
-        raise UsageError(f"{repository} is no checkout with benchmarks/: --against needs one")
+        raise UsageError(
+            f"{repository} is not a checkout with benchmarks/, which --against requires"
+        )
     commit = commit_of(repository, revision)
     found: list[Pair] = []
     with temporary_folder(Path(tempfile.gettempdir()), "clsbench-against-") as folder:
@@ -74,11 +76,11 @@ def runs_in_pairs(
             else:
                 before, after = runs_in_turn(repository, sides, new / "benchmarks")
             found.append((before, after))
-            _tell_failures(found, revision)
+            _report_failures(found, revision)
     return found
 
 
-def _tell_failures(pairs: Sequence[Pair], revision: str) -> None:
+def _report_failures(pairs: Sequence[Pair], revision: str) -> None:
     """Those of the last pair that have not failed before."""
     for name, runs in zip((revision, "the working tree"), zip(*pairs, strict=True), strict=True):
         *earlier, last = (
@@ -136,14 +138,14 @@ def runs_in_turn(
                 if wrong := [line for line in output_lines if "Wrong expression passed" in line]:
                     raise UsageError(wrong[0].removeprefix("ERROR: "))
                 how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-                told = "\n".join(output_lines[-12:])
+                excerpt = "\n".join(output_lines[-12:])
                 if any("ImportError" in line or "ModuleNotFoundError" in line
                        for line in output_lines):  # fmt: skip
-                    told += (
+                    excerpt += (
                         "\nthe benchmarks here import what those sources do not have: they are too "
                         "old to be compared, or too new"
                     )
-                raise NotMeasuredError(f"the benchmarks of {side.name} end {how}:\n{told}")
+                raise NotMeasuredError(f"the benchmarks of {side.name} end {how}:\n{excerpt}")
         histories = [read_history(folder / str(number)) for number in range(len(sides))]
     found = []
     for side, history, failed in zip(sides, histories, failures, strict=True):
@@ -199,13 +201,13 @@ def commit_of(repository: Path, revision: str) -> str:
     """The number of the commit that ``revision`` names.
 
     Raises:
-        UsageError: there is no such revision.
+        UsageError: the revision does not exist.
     """
     try:
         name = f"{revision}^{{commit}}"
         return _git(repository, "rev-parse", "--verify", "--end-of-options", name)
     except UsageError as error:
-        raise UsageError(f"there is no revision {revision!r} in {repository}: {error}") from None
+        raise UsageError(f"unknown revision {revision!r} in {repository}: {error}") from None
 
 
 def _unpack(repository: Path, commit: str, folder: Path) -> None:
@@ -226,6 +228,6 @@ def _git(repository: Path, *arguments: str) -> str:
     except FileNotFoundError:
         raise UsageError("git is not installed: --against needs it") from None
     except subprocess.CalledProcessError as error:
-        told = error.stderr.strip().splitlines()[-1:] or ["it failed"]
-        raise UsageError(f"git {' '.join(arguments)}: {told[0]}") from None
+        excerpt = error.stderr.strip().splitlines()[-1:] or ["it failed"]
+        raise UsageError(f"git {' '.join(arguments)}: {excerpt[0]}") from None
     return done.stdout.strip()

@@ -119,7 +119,7 @@ def read_history(folder: Path) -> History:
         try:
             found = decode_json(read_bytes(file), _File)
         except (OSError, DecodingError) as error:
-            text = f"{file} is no run of these benchmarks: {error}"
+            text = f"{file} is not a run of these benchmarks: {error}"
             problems.append(Problem(file, text))
             continue
         if found.datetime[:19] > latest[:19]:  # it would be the latest for ever

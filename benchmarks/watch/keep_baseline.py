@@ -7,7 +7,7 @@ from pathlib import Path
 import rich_click as click
 from benchmarks.watch.show_history import DEFAULT_BASELINE, folder_option, history_in
 
-from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.cli.json_command import JsonCommand, write_result
 from clsbench.cli.options import json_option
 from clsbench.cli.output import write_message
 from clsbench.errors import UsageError
@@ -51,7 +51,7 @@ def baseline(ctx: click.Context, folder: Path, runs: int, target: Path, as_json:
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}") from None
     if as_json:
-        tell_json(
+        write_result(
             ctx,
             {
                 "commit": kept[-1].commit,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
-from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.cli.json_command import JsonCommand, write_result
 from clsbench.cli.options import PlotType
 from clsbench.errors import UsageError
 
@@ -52,7 +52,7 @@ def history_in(folder: Path) -> History:
         logger.warning("%s; it is left out", problem.text)
     if not history.runs:
         raise UsageError(
-            f"there is no run of the benchmarks in {folder}; pytest benchmarks/ makes one, and "
+            f"no benchmark runs in {folder}; pytest benchmarks/ makes one, and "
             "--from names another folder"
         )
     return history
@@ -97,7 +97,7 @@ def history(
     if not names:
         raise UsageError(f"no benchmark has {only!r} in its name or group")
     if as_json:
-        tell_json(ctx, {"runs": [_plain(run, names) for run in history.runs]})
+        write_result(ctx, {"runs": [_plain(run, names) for run in history.runs]})
     else:
         for number, (machine, runs) in enumerate(machines.items(), 1):
             _print_machine(f"machine {number}", machine, runs, names)

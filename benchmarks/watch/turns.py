@@ -1,12 +1,12 @@
 """Processes that take turns: one times a round while the others wait.
 
-They see the same hour so, and the same second: whatever slows the machine slows them all.
+Slow phases of the machine thus affect all of them alike.
 
-What goes over the wire, a line of JSON each: a process tells which benchmarks it is going to time
-(``will``), at which it is and how long a call takes there (``at``, ``seconds``), and is answered
-once all that time it are there, with the shortest of their times; then it asks for each round
-(``round``), is answered, and tells when it is over (``over``); it leaves the benchmark (``leave``)
-and is answered once all do. ``benchmarks/turn.py`` is the other end.
+The protocol, one JSON object per line: a process announces the benchmarks that it will time
+(``will``), and for each its arrival and the time of a call (``at``, ``seconds``); it is answered
+once all processes that time it have arrived, with the shortest of their times. It requests each
+round (``round``), is answered, and reports its end (``over``). It leaves the benchmark (``leave``)
+and is answered once all have. ``benchmarks/turn.py`` is the other end.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class _Side:
         *lines, self._heard = (self._heard + heard).split(b"\n")
         return [_SAID.decode(line) for line in lines]
 
-    def tell(self, seconds: float = 0.0) -> None:
+    def send(self, seconds: float = 0.0) -> None:
         """Let it go on."""
         self.waits_for = ""
         try:
@@ -79,7 +79,7 @@ class Turns:
 
     They go through their benchmarks together; one that some of them do not have is timed by the
     others. A round begins only when every process that times the same wants to begin one, and
-    nobody prepares what is next, so that no preparation disturbs a round.
+    no process prepares the next one, so that no preparation disturbs a round.
     """
 
     def __init__(self) -> None:
@@ -139,24 +139,24 @@ class Turns:
                     self._timing = None
 
     def _go_on(self, running: int) -> None:
-        """Let go on whoever may."""
+        """Let the next process continue."""
         if self._members:
             waiting = [side for side in self._members if side.waits_for == "round"]
             if len(waiting) == len(self._members):
                 self._timing = min(waiting, key=lambda side: side.asked)
-                self._timing.tell()
+                self._timing.send()
             elif all(side.waits_for in ("round", "leave") for side in self._members):
                 if waiting:  # the others have done all their rounds
                     self._timing = min(waiting, key=lambda side: side.asked)
-                    self._timing.tell()
+                    self._timing.send()
                 else:
                     members, self._members = self._members, []
                     for side in members:
-                        side.tell()
+                        side.send()
             return
         sides = list(self._sides.values())
         if len(sides) < running or not all(side.waits_for == "at" for side in sides):
-            return  # somebody is on the way
+            return  # a process is on its way
         if not sides:
             return
         first = min(sides, key=lambda side: side.asked)
@@ -165,10 +165,10 @@ class Turns:
         self._members = [side for side in sides if side.benchmark == benchmark]
         seconds = min(side.seconds for side in self._members)
         for side in self._members:
-            side.tell(seconds)
+            side.send(seconds)
 
     def _awaited(self, benchmark: str) -> bool:
-        """Whether somebody elsewhere is going to come to it."""
+        """Whether another process will come to it."""
         return any(
             side.benchmark != benchmark and side.comes_to(benchmark)
             for side in self._sides.values()

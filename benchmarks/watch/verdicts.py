@@ -16,11 +16,11 @@ from benchmarks.watch.history import FEWEST_RUNS, BenchmarkRun, Result, Round
 from benchmarks.watch.spreads import LEAST_SPREAD, spreads
 
 _FEWEST_IN_TURN = 3
-"""Rounds, each beside its neighbours, that tell more of a pair of runs than the two medians."""
+"""Rounds from which neighbouring rounds give more information than the two medians."""
 
-_TOLD = 2.0
-"""Runs that differ so much by themselves that not even a slow-down of so many thresholds would be
-told are no measurement."""
+_DETECTABLE = 2.0
+"""If unchanged runs vary so much that a slow-down of this many thresholds could not be detected,
+the benchmark counts as not measured."""
 
 MOST_TIMES = 5
 """How many times as many pairs as are asked for there may be, where they differ much."""
@@ -202,7 +202,7 @@ def judge_pairs(
 def more_pairs(
     pairs: Sequence[tuple[BenchmarkRun, BenchmarkRun]], thresholds: Thresholds, fewest: int
 ) -> bool:
-    """Whether more pairs are needed to tell each benchmark's threshold, since they differ too much
+    """Whether more pairs are needed to detect each benchmark's threshold, since they vary too much
     or were disturbed, or ``fewest`` are not there yet; :data:`MOST_TIMES` as many are enough in any
     case.
 
@@ -217,8 +217,8 @@ def more_pairs(
                    for old, new in pairs) and not _always_fails(v.benchmark, pairs)]  # fmt: skip
     if not any(v.earlier_runs for v in both):
         return False
-    untold = any(v.limit is None or v.limit > 1 + v.threshold for v in both)
-    return len(pairs) < MOST_TIMES * fewest and untold
+    undetected = any(v.limit is None or v.limit > 1 + v.threshold for v in both)
+    return len(pairs) < MOST_TIMES * fewest and undetected
 
 
 def _always_fails(name: str, pairs: Sequence[tuple[BenchmarkRun, BenchmarkRun]]) -> bool:
@@ -238,7 +238,7 @@ def _outcome(
         return "slower"
     if ratio < min(1 / least, lowest):
         return "faster"
-    return "no difference shown" if limit <= 1 + _TOLD * threshold else "not measured"
+    return "no difference shown" if limit <= 1 + _DETECTABLE * threshold else "not measured"
 
 
 _Measure = Callable[[Result], float | None]
@@ -366,4 +366,4 @@ def _vanished(run: BenchmarkRun, earlier: Sequence[BenchmarkRun]) -> list[str]:
 
 def _group(name: str, runs: Iterable[BenchmarkRun]) -> str:
     groups = (run.results[name].group for run in runs if name in run.results)
-    return next(filter(None, groups), "")  # one that failed may not have told
+    return next(filter(None, groups), "")  # a failed one may not have reported it

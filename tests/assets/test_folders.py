@@ -112,5 +112,5 @@ def test_a_folder_is_verified_by_itself_alone(assets: tuple[Asset, Asset], tmp_p
 def test_a_folder_that_is_none_is_the_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere"):
         verify_folder([], tmp_path / "nowhere")
-    with pytest.raises(UsageError, match="cannot be made"):
+    with pytest.raises(UsageError, match="cannot be created"):
         fetch_folder([], put(tmp_path / "file", b"") / "folder")

@@ -133,7 +133,7 @@ def test_a_web_mirror_serves_where_the_hub_does_not(hub: AssetServer, caches: Pa
     assert obtained.files == {"x/y": cache_folder() / "x/y"}
 
 
-def test_a_bad_file_in_the_users_cache_is_told_and_made_good(
+def test_a_bad_file_in_the_users_cache_is_reported_and_made_good(
     hub: AssetServer, caches: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub.at_hub(REPOSITORY, FILENAME, serves(WEIGHTS, **HEADERS))
@@ -141,7 +141,7 @@ def test_a_bad_file_in_the_users_cache_is_told_and_made_good(
     hub_file(caches).resolve().write_bytes(damaged(WEIGHTS))
     with caplog.at_level(logging.WARNING):
         obtained = obtain([ASSET], folder=None, offline=False, limits=PATIENT)
-    assert "passed over" in caplog.text
+    assert "ignored" in caplog.text
     assert obtained.files[ASSET.key].read_bytes() == WEIGHTS
 
 

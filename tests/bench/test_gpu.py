@@ -51,7 +51,7 @@ def test_the_cpu_has_no_meter() -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_real_device() -> None:
     meter = gpu_meter(torch.device("cuda"))
     if meter is None:

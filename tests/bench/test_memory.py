@@ -31,7 +31,7 @@ def test_what_is_there_at_a_time_counts() -> None:
     assert peak_memory(lambda: None, CPU).allocated == 0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of a moment")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can reset the peak")
 def test_resident_memory_is_that_of_the_call_alone() -> None:
     large = peak_memory(lambda: allocate(300), CPU).resident
     small = peak_memory(lambda: allocate(1), CPU).resident
@@ -41,7 +41,7 @@ def test_resident_memory_is_that_of_the_call_alone() -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_allocator_of_a_gpu() -> None:
     device = torch.device("cuda")
     found = peak_memory(lambda: torch.ones(64 * 2**20, dtype=torch.uint8, device=device), device)

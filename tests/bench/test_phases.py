@@ -97,7 +97,7 @@ def test_the_batch_reaches_from_the_shortest_text_to_the_longest() -> None:
     assert forward.real_tokens == sum(lengths)
     assert forward.padded_tokens == 4 * ready.record.data.max_length
     encoded = [len(ready.tokenizer.encode(text)) for text in ready.texts]
-    assert workload(ready, "tokenise").real_tokens == sum(encoded) == sum(lengths)
+    assert workload(ready, "tokenize").real_tokens == sum(encoded) == sum(lengths)
 
 
 def test_a_forward_pass_has_the_operations_of_the_closed_formula() -> None:
@@ -116,17 +116,17 @@ def test_a_forward_pass_has_the_operations_of_the_closed_formula() -> None:
 def test_a_train_step_is_its_parts() -> None:
     ready = subject(freezing="all")
     counted, moved = {}, {}
-    for phase in ("forward", "forward+backward", "optimiser step", "train step"):
+    for phase in ("forward", "forward+backward", "optimizer step", "train step"):
         found = workload(ready, phase)
         moved[phase] = found.moved_bytes
         found.setup()
         counted[phase] = count_flops(found.call)
         found.teardown()
     assert counted["train step"] == counted["forward+backward"]
-    assert counted["optimiser step"] == 0
+    assert counted["optimizer step"] == 0
     trained = sum(parameter.numel() for parameter in ready.classifier.parameters())
-    assert moved["optimiser step"] == 7 * 4 * trained  # float32: read four, write three
-    assert not any(moved[phase] for phase in counted if phase != "optimiser step")
+    assert moved["optimizer step"] == 7 * 4 * trained  # float32: read four, write three
+    assert not any(moved[phase] for phase in counted if phase != "optimizer step")
     assert 2.9 < counted["forward+backward"] / counted["forward"] < 3.4
 
 
@@ -169,7 +169,7 @@ def test_the_fast_path_leaves_the_classifier_to_the_plain_one() -> None:
     assert not any(m.sparse for m in ready.classifier.modules() if isinstance(m, nn.Embedding))
 
 
-def test_what_an_experiment_does_not_have_is_told_with_the_reason() -> None:
+def test_what_an_experiment_does_not_have_is_reported_with_the_reason() -> None:
     ready = subject(freezing="all", pooling="mean:include_padding=true")
     left_out = [w for w in phase_workloads(ready, list(PHASES)) if isinstance(w, NotApplicable)]
     assert [each.phase for each in left_out] == ["prefix", "cached train step"]
@@ -180,5 +180,5 @@ def test_what_an_experiment_does_not_have_is_told_with_the_reason() -> None:
 def test_phases_by_name() -> None:
     assert chosen_phases(()) == tuple(PHASES)
     assert chosen_phases(("train step", "forward")) == ("forward", "train step")
-    with pytest.raises(UsageError, match=r"no phase 'foward'.*forward"):
+    with pytest.raises(UsageError, match=r"unknown phase 'foward'.*forward"):
         chosen_phases(("foward",))

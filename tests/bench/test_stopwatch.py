@@ -59,10 +59,10 @@ def test_a_backward_pass_that_nobody_waited_for_is_caught() -> None:
     def forward_and_backward() -> None:
         device.launch(0.1)
         device.synchronise()  # the loss is looked at
-        device.launch(0.2)  # nobody waits for the gradients
+        device.launch(0.2)  # the call does not wait for the gradients
 
     watch = QueueStopwatch(device.synchronise, device.clock)
-    with pytest.raises(UnsynchronisedError, match="must end by synchronising"):
+    with pytest.raises(UnsynchronisedError, match="must synchronize the device"):
         watch.seconds(forward_and_backward, 1)
 
 
@@ -72,7 +72,7 @@ def test_stopwatch_sleep_is_never_measured_as_shorter() -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_kernel_of_known_cost_and_one_that_nobody_waited_for() -> None:
     device = torch.device("cuda")
     watch = stopwatch(device)

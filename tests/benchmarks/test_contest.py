@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("llms_from_scratch", reason="the peer is absent")
 
-from contest import FAST_BOOK, what_differs
+from contest import FAST_BOOK, check_equivalence
 from peers import BookSide, HuggingFaceSide, make_fast_book_model
 from race_outcome import Equality
 from workload import SETTINGS, prepare
@@ -21,14 +21,14 @@ BOOK = Equality(ours=[0.7, 0.6], book=[0.7, 0.6], our_trainable=1, book_trainabl
 @pytest.mark.parametrize("losses", [[0.7, 0.7], [math.nan, 0.6], [0.7, math.nan]])
 def test_a_peer_with_other_losses_is_not_raced(losses: list[float]) -> None:
     steps = iter(losses)
-    told = what_differs(FAST_BOOK, lambda: next(steps), BOOK)
-    assert told is not None
-    assert told.startswith(f"losses of {FAST_BOOK} differ by ")
+    expected = check_equivalence(FAST_BOOK, lambda: next(steps), BOOK)
+    assert expected is not None
+    assert expected.startswith(f"losses of {FAST_BOOK} differ by ")
 
 
 def test_one_with_the_same_is() -> None:
     steps = iter([0.7001, 0.5999])
-    assert what_differs(FAST_BOOK, lambda: next(steps), BOOK) is None
+    assert check_equivalence(FAST_BOOK, lambda: next(steps), BOOK) is None
 
 
 @pytest.mark.slow

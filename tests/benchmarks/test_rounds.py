@@ -1,4 +1,4 @@
-"""Where a round is timed, and what is told of it."""
+"""Where a round is timed, and what is recorded of it."""
 
 from __future__ import annotations
 

@@ -42,19 +42,19 @@ def test_every_round_is_kept_with_what_is_known_of_it(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert len(stored["benchmarks"]) == 4
     for benchmark in stored["benchmarks"]:
-        told = benchmark["extra_info"]
+        info = benchmark["extra_info"]
         rounds = benchmark["stats"]["rounds"]
-        assert len(benchmark["stats"]["data"]) == len(told["foreign_cores"]) == rounds >= 6
-        assert sorted(told["started_seconds"]) == told["started_seconds"]
-        assert len(told["started_seconds"]) == len(told["reference_seconds"]) == rounds
-        assert min(told["reference_seconds"]) > 0
-        assert told["device"] == "cpu"
-        assert told["dropped"] == 0
-        assert 0 < told["real_tokens"] < told["padded_tokens"] == 8 * 64
+        assert len(benchmark["stats"]["data"]) == len(info["foreign_cores"]) == rounds >= 6
+        assert sorted(info["started_seconds"]) == info["started_seconds"]
+        assert len(info["started_seconds"]) == len(info["reference_seconds"]) == rounds
+        assert min(info["reference_seconds"]) > 0
+        assert info["device"] == "cpu"
+        assert info["dropped"] == 0
+        assert 0 < info["real_tokens"] < info["padded_tokens"] == 8 * 64
         per_call = sorted(benchmark["stats"]["data"])
-        assert per_call[0] <= told["quiet_median_seconds"] <= per_call[-1]
-        assert told["flops"] > 0
-        assert told["memory"]["allocated"] > 0
+        assert per_call[0] <= info["quiet_median_seconds"] <= per_call[-1]
+        assert info["flops"] > 0
+        assert info["memory"]["allocated"] > 0
     machine = stored["machine_info"]["clsbench"]
     assert machine["threads"] == 1
     assert machine["torch"]
@@ -68,7 +68,7 @@ import clsbench
 
 
 class Required(clsbench.FreezingStrategy):
-    """Trains what it is told to train."""
+    """Trains the given parameters."""
 
     stages: int
 

@@ -124,7 +124,7 @@ def test_gradual_unfreezes_one_block_an_epoch_from_the_top() -> None:
     ]
 
 
-def test_gradual_waits_as_long_as_it_is_told() -> None:
+def test_gradual_waits_as_long_as_it_is_reported() -> None:
     parameters = MiniatureBackbone(blocks=3).describe()
     sizes = [len(Gradual(epochs_per_block=2).trainable_at(parameters, e)) for e in range(8)]
     assert sizes[0] == sizes[1] == 0 < sizes[2] == sizes[3] < sizes[4] == sizes[5] < sizes[6]

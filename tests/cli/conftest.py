@@ -48,7 +48,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture
 def clsbench(environment: dict[str, str], tmp_path: Path) -> Command:
-    """Runs ``python -m clsbench`` in an empty folder, without the settings of whoever tests."""
+    """Runs ``python -m clsbench`` in an empty folder, without the settings of the user."""
     folder = tmp_path / "cwd"
     folder.mkdir()
     return command("clsbench", environment, folder)

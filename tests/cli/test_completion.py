@@ -70,7 +70,7 @@ def test_stored_runs_are_completed(clsbench: Command, tmp_path: Path) -> None:
     assert completions(clsbench, "predict", "la") == ["latest"]
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 def test_bash_itself_completes(tmp_path: Path) -> None:
     """The script that ``--help`` names, sourced by bash, with a command of that name on PATH."""
     command = tmp_path / "clsbench"

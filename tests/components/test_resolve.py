@@ -44,14 +44,14 @@ def catalog() -> Catalog:
 
 @pytest.fixture
 def complaint(catalog: Catalog) -> Callable[..., str]:
-    def tell(**changes: Any) -> str:
+    def message(**changes: Any) -> str:
         dotted = {key.replace("__", "."): value for key, value in changes.items()}
         with pytest.raises(UsageError) as caught:
             resolve(BASE, dotted, catalog)
         assert caught.value.exit_code == 2
         return str(caught.value)
 
-    return tell
+    return message
 
 
 # --- what is made -----------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def test_resolve_with_the_methods_own_experiment_is_unmodified(catalog: Catalog)
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"head": "liner"}, "no head called 'liner'; did you mean 'linear'?"),
+        ({"head": "liner"}, "unknown head 'liner'; did you mean 'linear'?"),
         ({"freezing": "last-blocks:m=2"}, "freezing_strategy 'last-blocks': unknown key 'm'"),
         ({"freezing": "gradual:epochs_per_blok=2"}, "did you mean 'epochs_per_block'?"),
         ({"freezing": "last-blocks:n=0"}, "n = '0': expected int >= 1"),
@@ -239,17 +239,17 @@ def test_resolve_with_the_methods_own_experiment_is_unmodified(catalog: Catalog)
         ({"backbone": "gpt2:size=tiny"}, "one of: large, medium, small, xl"),
         ({"dataset": "csv"}, "path is required"),
         ({"pooling": "mean:include_padding=perhaps"}, "include_padding = 'perhaps'"),
-        ({"adapter__r": 4}, "needs a name"),
+        ({"adapter__r": 4}, "requires a name"),
         ({"baselines": ["majorty"]}, "did you mean 'majority'?"),
-        ({"head": {"width": 3}}, "needs a name"),
-        ({"head": {"name": 3}}, "needs a name"),
+        ({"head": {"width": 3}}, "requires a name"),
+        ({"head": {"name": 3}}, "requires a name"),
         ({"head": ""}, "has no name"),
         ({"train__lr": "fast"}, "train.lr = 'fast': expected float"),
-        ({"data__split__train": 0.8, "data__split__validation": 0.3}, "make more than 1"),
-        ({"data__padding": "none"}, "needs train.batch_size=1 (it is 8)"),
+        ({"data__split__train": 0.8, "data__split__validation": 0.3}, "must be less than 1"),
+        ({"data__padding": "none"}, "requires train.batch_size=1 (it is 8)"),
         ({"name": ""}, "name = '': an experiment's name cannot be empty"),
         ({"name": " "}, "cannot be empty"),
-        ({"method": "loar"}, "there is no method called 'loar'; did you mean 'lora'?"),
+        ({"method": "loar"}, "unknown method 'loar'; did you mean 'lora'?"),
         ({"method": "lora:r=4"}, "no options; set those of its parts: --freezing head-only"),
         ({"method": ["lora"]}, "method = ['lora']: expected a name"),
         ({"method": "lora", "freezing": "all"}, "freezing cannot be combined with method = 'lora'"),
@@ -257,7 +257,7 @@ def test_resolve_with_the_methods_own_experiment_is_unmodified(catalog: Catalog)
         ({"method": "lora", "adapter__r": 4}, "adapter.r cannot be combined with method"),
     ],
 )
-def test_mistakes_are_told(
+def test_mistakes_are_reported(
     changes: dict[str, Any], said: str, complaint: Callable[..., str]
 ) -> None:
     assert said in complaint(**changes)
@@ -323,7 +323,7 @@ def test_a_file_does_not_hide_a_registered_experiment(
         (b"", "is required"),
     ],
 )
-def test_a_bad_file_is_told(
+def test_a_bad_file_is_reported(
     content: bytes | None, said: str, tmp_path: Path, catalog: Catalog
 ) -> None:
     path = tmp_path / "spec.toml"
@@ -340,7 +340,7 @@ def test_find_suite_unknown_base_names_the_file(tmp_path: Path, catalog: Catalog
     path.write_text('base = "gpt2-smss"\n[[rows]]\nchanges = {freezing = "all"}\n')
     with pytest.raises(UsageError) as caught:
         find_suite(path, catalog)
-    assert str(caught.value).startswith(f"{path}: base = 'gpt2-smss': there is no experiment")
+    assert str(caught.value).startswith(f"{path}: base = 'gpt2-smss': unknown experiment")
 
 
 def test_a_byte_order_mark_is_no_mistake(tmp_path: Path, catalog: Catalog) -> None:

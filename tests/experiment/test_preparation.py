@@ -16,7 +16,7 @@ from clsbench.schema.options import RunOptions
 from clsbench.schema.record import ComponentIdentity
 
 
-def test_a_file_that_is_not_there_is_told_with_its_component(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported_with_its_component(tmp_path: Path) -> None:
     missing = tmp_path / "missing.csv"
     with pytest.raises(clsbench.UsageError, match=r"^dataset 'csv': no such file: .*missing"):
         clsbench.run(
@@ -121,7 +121,7 @@ def test_a_dataset_that_breaks_its_promise_is_named(tmp_path: Path, fault: str, 
     assert caught.value.exit_code == 2
 
 
-def test_a_dataset_that_cannot_load_at_all_is_told_which_method(tmp_path: Path) -> None:
+def test_a_dataset_that_cannot_load_at_all_is_reported_which_method(tmp_path: Path) -> None:
     with pytest.raises(clsbench.PluginError, match=r"class Unwritten has no method load\(\)"):
         prepare(tmp_path, "unwritten")
 

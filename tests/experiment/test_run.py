@@ -156,14 +156,14 @@ def test_what_is_computed_again_is_time_of_the_prefix(
 
 
 class Phases:
-    """The phases that are told."""
+    """Records the phases."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.shown: list[str] = []
 
     @clsbench.hookimpl
     def clsbench_phase_started(self, phase: str) -> None:
-        self.told.append(phase)
+        self.shown.append(phase)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_without_a_prefix_none_is_timed(tmp_path: Path, given: dict[str, Any]) -
     assert not record.fast_path.shortcuts[0].taken
     assert record.fast_path.kept is None
     assert (
-        ("prefix" in phases.told) == ("prefix" in record.phases_seconds) == ("plain" not in given)
+        ("prefix" in phases.shown) == ("prefix" in record.phases_seconds) == ("plain" not in given)
     )
 
 
@@ -653,7 +653,7 @@ class FixedWidth(clsbench.Adapter):
         classifier.backbone.tok_emb.register_forward_hook(check)
 
 class OwnState(clsbench.Adapter):
-    "A module with a state that is no tensor."
+    "A module with a state that is not a tensor."
 
     def apply(self, classifier):
         import torch
@@ -750,18 +750,18 @@ def test_a_baseline_that_fails_is_named_and_costs_no_run(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("adapter", "told"),
+    ("adapter", "shown"),
     [("three-axes", "not enough values to unpack"), ("fixed-width", "expected 24 positions")],
 )
 def test_a_shortcut_that_a_component_cannot_do_with_costs_no_other(
-    tmp_path: Path, adapter: str, told: str
+    tmp_path: Path, adapter: str, shown: str
 ) -> None:
     record = run_with_plugin(tmp_path, adapter=adapter, pooling="last-real-token")
     assert record.status == "finished", record.error
     assert record.fast_path is not None
     taken = {shortcut.name: shortcut.taken for shortcut in record.fast_path.shortcuts}
     assert taken == {"prefix": True, "position": True, "packing": False}
-    assert told in record.fast_path.shortcuts[2].detail
+    assert shown in record.fast_path.shortcuts[2].detail
     (warning,) = record.warnings
     assert warning.startswith("the shortcut packing is not taken: ")
     plain = run_with_plugin(tmp_path, adapter=adapter, pooling="last-real-token", plain=True)

@@ -61,7 +61,7 @@ def test_what_is_new_always_trains_and_the_backbone_as_told() -> None:
         (RuntimeError("boom"), PluginError, "failed in epoch 0: RuntimeError: boom"),
     ],
 )
-def test_a_wrong_answer_is_told_by_the_strategys_name(
+def test_a_wrong_answer_is_reported_by_the_strategys_name(
     answer: Any, error: type[Exception], match: str
 ) -> None:
     with pytest.raises(error, match=f"(?s)answering.*{match}"):
@@ -72,7 +72,7 @@ class Unwritten(clsbench.FreezingStrategy, frozen=True):
     """Its author forgot the one method."""
 
 
-def test_a_strategy_without_its_method_is_told_which() -> None:
+def test_a_strategy_without_its_method_is_reported_which() -> None:
     with pytest.raises(PluginError, match=r"unwritten failed .*class Unwritten has no .*trainable"):
         plan_freezing(Unwritten(), PARAMETERS, 1, "unwritten")
 

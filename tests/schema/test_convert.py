@@ -62,7 +62,7 @@ def test_text_becomes_what_the_struct_wants(given_: dict[str, Any], expected: Op
         ("nothing", "here: value = 'nothing': expected table, got str"),
     ],
 )
-def test_what_does_not_fit_is_told(given_: Any, said: str) -> None:
+def test_what_does_not_fit_is_reported(given_: Any, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         convert(given_, Options, "here")
     assert said in str(caught.value)

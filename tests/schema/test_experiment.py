@@ -69,17 +69,17 @@ def test_a_component_in_text(text: str, table: dict[str, str]) -> None:
     [
         ("", "has no name"),
         (":n=1", "has no name"),
-        ("a:n", "'n' is no option=value pair"),
-        ("a:=1", "'=1' is no option=value pair"),
-        ("a:n=1,", "'' is no option=value pair"),
-        ("a:n=1,n=2", "names the option 'n' twice"),
-        ("a:name=b", "names the option 'name' twice"),
-        ("csv:path=a,b.csv", "put an option that holds a comma in double quotes"),
+        ("a:n", "'n' is not an option=value pair"),
+        ("a:=1", "'=1' is not an option=value pair"),
+        ("a:n=1,", "'' is not an option=value pair"),
+        ("a:n=1,n=2", "sets the option 'n' twice"),
+        ("a:name=b", "sets the option 'name' twice"),
+        ("csv:path=a,b.csv", "put an option that contains a comma in double quotes"),
         ("a:n=1\rb=2", "cannot be read"),
         ("a:n=" + "x" * 200_000, "cannot be read"),
     ],
 )
-def test_a_bad_component_is_told(text: str, said: str) -> None:
+def test_a_bad_component_is_reported(text: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_component(text)
     assert said in str(caught.value)
@@ -221,7 +221,7 @@ def test_a_syntax_error_shows_the_line(text: str, line: str) -> None:
         ("dataset = { name = 'csv', x = [1, nan] }", "dataset.x.1 = nan"),
     ],
 )
-def test_a_spec_that_does_not_fit_is_told(text: str, said: str) -> None:
+def test_a_spec_that_does_not_fit_is_reported(text: str, said: str) -> None:
     required = "".join(
         f"{key} = 'x'\n" for key in ("dataset", "backbone") if not text.startswith(key)
     )
@@ -231,7 +231,7 @@ def test_a_spec_that_does_not_fit_is_told(text: str, said: str) -> None:
     assert said in str(caught.value)
 
 
-def test_what_is_missing_is_told() -> None:
+def test_what_is_missing_is_reported() -> None:
     with pytest.raises(UsageError, match="backbone is required and was not given"):
         parse_toml("dataset = 'x'", "my.toml")
 
@@ -295,18 +295,18 @@ def test_a_split_can_be_named_in_a_word() -> None:
         ("data.split", "bok", "(one of: book, book-ablation, predefined, stratified)"),
         ("data.split.train", "1.5", "expected float < 1.0"),
         ("data.balance", "maybe", "data.balance = 'maybe': expected bool, got str"),
-        ("freezing", "last-blocks:n", "no option=value pair"),
+        ("freezing", "last-blocks:n", "not an option=value pair"),
         ("name", "caf\udce9", "not text in UTF-8"),
     ],
 )
-def test_a_bad_override_is_told(key: str, value: Any, said: str) -> None:
+def test_a_bad_override_is_reported(key: str, value: Any, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         override(SPEC, {key: value})
     assert said in str(caught.value)
     assert len(str(caught.value)) < 1000
 
 
-def test_a_number_that_python_cannot_write_is_told() -> None:
+def test_a_number_that_python_cannot_write_is_reported() -> None:
     with pytest.raises(UsageError, match=r"train\.epochs = a number too long to show"):
         override(SPEC, {"train.epochs": 10**5000})
 

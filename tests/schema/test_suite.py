@@ -34,11 +34,11 @@ def test_rows_are_chosen_by_label_and_by_range(text: str, expected: list[str]) -
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
-    [("9", "no row '9'"), ("1-9", "no row '1-9'"), ("3-1", "stands behind"), (",", "names no row")],
+    ("text", "message"),
+    [("9", "no row '9'"), ("1-9", "no row '1-9'"), ("3-1", "comes after"), (",", "selects no row")],
 )
-def test_a_row_that_does_not_exist_is_named(text: str, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_a_row_that_does_not_exist_is_named(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         suite("1", "2", "3").chosen(text)
 
 
@@ -90,7 +90,7 @@ def test_sweep_with_other_values_or_another_file_has_another_name() -> None:
 
 
 def test_seeds_are_no_rows() -> None:
-    with pytest.raises(UsageError, match=r"seeds are no rows; write --seeds 1,2,3"):
+    with pytest.raises(UsageError, match=r"rows cannot differ in the seed; use --seeds 1,2,3"):
         sweep("gpt2-sms-spam", [("seed", [1, 2])])
     row = SuiteRow(label="b", changes={"seed": 2})
     with pytest.raises(UsageError, match=r"there: row b changes the seed, .*--seeds 1,2,3"):
@@ -137,23 +137,23 @@ def test_sweep_titles_write_values_as_toml_does(value: object, title: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ('base = "b"', "a suite has rows"),
+        ('base = "b"', "a suite requires rows"),
         ('[[rows]]\nlabel = "1"', "base is required"),
         ('base = "b"\nrows = []', "rows"),
         ('base = "b"\n[[rows]]\nlabel = "a b"', "label"),
         ('base = "b"\n[[rows]]\nchange = {}', "unknown key 'change'"),
-        ('base = "b"\n[[rows]]\nlabel = "1"\n[[rows]]\nlabel = "1"', "two rows are called '1'"),
+        ('base = "b"\n[[rows]]\nlabel = "1"\n[[rows]]\nlabel = "1"', "two rows have the label '1'"),
         ("base = ", "not valid TOML"),
-        ('base = "b"\nname = "../b"\n[[rows]]', "the name '../b' is to name a file"),
+        ('base = "b"\nname = "../b"\n[[rows]]', "the name '../b' is not a valid file name"),
         ('base = "b"\n[[rows]]\npublished = {accuracy = {test = 95}}', "<= 1"),
         ('base = "b"\n[[rows]]\npublished = {accuracy = {foo = 0.5}}', "foo"),
         ('base = "b"\n[[rows]]\npublished = {accuracy = {}, minutes = -3}', "minutes"),
     ],
 )
-def test_a_file_that_is_no_suite_is_refused(text: str, told: str) -> None:
-    with pytest.raises(UsageError, match=told) as error:
+def test_a_file_that_is_not_a_suite_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as error:
         parse_suite(text, "mine.toml")
     assert "mine.toml" in str(error.value)
 

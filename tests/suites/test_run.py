@@ -283,8 +283,8 @@ def test_rows_run_one_after_the_other_are_one_table(options: RunOptions, catalog
     assert [row.label for row in done("2").rows] == ["2"]
     both = done("3")
     assert [row.label for row in both.rows] == ["2", "3"]
-    told = suite_command(suite_figures(both, options.out))
-    assert told == "clsbench suite small --offline --rows 2,3"
+    reported = suite_command(suite_figures(both, options.out))
+    assert reported == "clsbench suite small --offline --rows 2,3"
     whole = done("1")
     assert [row.label for row in whole.rows] == ["1", "2", "3"]
     assert [row.same_as for row in whole.rows] == [None, None, "1"]
@@ -332,13 +332,13 @@ def test_a_row_that_fails_leaves_the_others_alone(options: RunOptions, catalog: 
     assert not long.runs
     assert good.runs
     assert not good.errors
-    # What failed is no result: the next time it is run again.
+    # A failed run is not a result: it is run again next time.
     _, watching = run(plan(options, catalog, spec), options)
     assert sorted(watching.statuses()) == ["failed", "running", "stored"]
 
 
 @pytest.mark.slow
-def test_a_run_that_somebody_else_does_is_waited_for(options: RunOptions, catalog: Catalog) -> None:
+def test_a_run_of_another_invocation_is_waited_for(options: RunOptions, catalog: Catalog) -> None:
     """Two invocations at once: every run is done by one of them, and both know all."""
     planned = plan(options, catalog)
     found: list[tuple[SuiteResults, Watching]] = []
@@ -359,7 +359,7 @@ def test_a_run_that_somebody_else_does_is_waited_for(options: RunOptions, catalo
 
 
 class FailsWhileAnotherWaits(Executor, frozen=True):
-    """Ends a job as failed once somebody else has asked for it."""
+    """Ends a job as failed once another invocation has requested it."""
 
     def execute(self, jobs: Sequence[Job], at_once: int | None, scheduler: Scheduler) -> None:
         (job,) = jobs
@@ -467,7 +467,7 @@ def test_an_interrupted_run_is_stored_and_the_executor_stops(
     assert [row.waiting for row in results.rows] == [1, 1, 1]
     _, watching = run(plan(options, catalog), options)
     assert watching.statuses() == ["running", "finished"] * 2
-    # The first is lost: what is stored of the others is told, whatever ends the suite.
+    # The first is lost: the results of the others are shown, whatever ends the suite.
     finished = read_suite_results(options.out, "small")
     shutil.rmtree(options.out / finished.rows[0].runs[0])
     with pytest.raises(KeyboardInterrupt):

@@ -62,10 +62,10 @@ def test_a_run_comes_back_whole_with_the_plugin_file_that_it_needed(tmp_path: Pa
     assert carried.plugin_files == {str(plugin): PLUGIN.encode()}
     assert msgspec.json.decode(msgspec.json.encode(carried), type=Job).key == job.key
     plugin.unlink()  # the other machine does not have it
-    told: list[Message] = []
-    result = run_job_remote(carried, told.append)
+    messages: list[Message] = []
+    result = run_job_remote(carried, messages.append)
     assert not store.exists()
-    assert "training" in [m.phase for m in told if isinstance(m, JobProgress)]
+    assert "training" in [m.phase for m in messages if isinstance(m, JobProgress)]
     assert result.end.status == "finished", result.end
     end = store_result(job, result)
     assert here.run is not None
@@ -96,13 +96,13 @@ def test_a_run_that_cannot_begin_brings_nothing(tmp_path: Path) -> None:
 def test_what_cannot_be_stored_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file where the store should be")
     end = JobEnd(status="finished", run="20251121T101729Z-away-00000000")
-    told = store_result(make_job(tmp_path / "runs"), JobResult(end=end, files={}))
-    assert told.status == "failed"
-    assert told.run is None
-    assert "runs" in str(told.error)
+    end_stored = store_result(make_job(tmp_path / "runs"), JobResult(end=end, files={}))
+    assert end_stored.status == "failed"
+    assert end_stored.run is None
+    assert "runs" in str(end_stored.error)
 
 
-def test_a_plugin_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_plugin_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     plugin = tmp_path / "secret.py"
     plugin.write_text(PLUGIN)
     plugin.chmod(0)
@@ -118,7 +118,7 @@ def test_a_plugin_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent")
 def test_a_process_begun_with_interrupts_ignored_can_be_interrupted() -> None:
-    """As every process in the background of a shell that is no terminal's."""
+    """As every process in the background of a shell without a terminal."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         worker = subprocess.Popen(

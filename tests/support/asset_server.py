@@ -1,4 +1,4 @@
-"""A web server on loopback that misbehaves as told, and what tests of downloads share."""
+"""A web server on loopback that misbehaves as configured, and what tests of downloads share."""
 
 from __future__ import annotations
 

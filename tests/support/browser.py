@@ -47,7 +47,7 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Call a method of the protocol; what the browser tells meanwhile is collected."""
+        """Call a method of the protocol; messages from the browser are collected."""
         number = next(self._numbers)
         message: dict[str, Any] = {"id": number, "method": method, "params": parameters}
         if self._session is not None:
@@ -68,7 +68,7 @@ class Browser:
             time.sleep(0.02)
 
     def resize(self, width: int, height: int, dark: bool = False) -> None:
-        """Show the page at this size, to somebody who likes it dark or light."""
+        """Show the page at this size, in the dark or light scheme."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -129,16 +129,16 @@ class Browser:
         return message
 
     def _collect(self, message: dict[str, Any]) -> None:
-        told = message.get("params", {})
+        parameters = message.get("params", {})
         match message.get("method"):
             case "Runtime.exceptionThrown":
-                self.problems.append(str(told["exceptionDetails"]))
+                self.problems.append(str(parameters["exceptionDetails"]))
             case "Runtime.consoleAPICalled":
-                self.problems.append(str(told["args"]))
+                self.problems.append(str(parameters["args"]))
             case "Log.entryAdded":
-                self.problems.append(told["entry"]["text"])
+                self.problems.append(parameters["entry"]["text"])
             case "Network.requestWillBeSent":
-                self.requests.append(told["request"]["url"])
+                self.requests.append(parameters["request"]["url"])
 
 
 @contextmanager
@@ -146,10 +146,10 @@ def browser(profile: Path) -> Iterator[Browser]:
     """A browser with a new profile; skips the test where none is installed."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
-        pytest.skip("there is no browser: apt-get install chromium")
+        pytest.skip("no browser: apt-get install chromium")
     in_read, in_write = os.pipe()
     out_read, out_write = os.pipe()
-    # The browser reads what it is told from descriptor 3 and answers on 4.
+    # The browser reads commands from descriptor 3 and answers on 4.
     shell = f'exec "$0" "$@" 3<&{in_read} 4>&{out_write}'
     process = subprocess.Popen(
         ["bash", "-c", shell, program, *_FLAGS, "--remote-debugging-pipe",

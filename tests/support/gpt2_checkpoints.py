@@ -52,7 +52,7 @@ def language_model(shape: GPT2Shape, seed: int = 0, **options: Any) -> Any:
 
 
 def some_ids(shape: GPT2Shape, texts: int = 3, length: int | None = None) -> torch.Tensor:
-    """Token ids (texts, length) int64, as long as the context unless told otherwise."""
+    """Token ids (texts, length) int64, as long as the context by default."""
     generator = torch.Generator().manual_seed(1)
     size = (texts, length or shape.context_length)
     return torch.randint(shape.vocabulary_size, size, generator=generator)

@@ -120,7 +120,7 @@ def test_a_sound_strategy_passes(fault: str) -> None:
         ("refuses", "all of them"),
     ],
 )
-def test_a_broken_strategy_is_told(fault: str, said: str) -> None:
+def test_a_broken_strategy_is_reported(fault: str, said: str) -> None:
     assert said in complaint(Strategy(fault))
 
 
@@ -225,7 +225,7 @@ def test_a_sound_pooling_passes() -> None:
         (PoolingUnderTest("positions-padding"), "names padding"),
     ],
 )
-def test_a_broken_pooling_is_told(pooling: clsbench.Pooling, said: str) -> None:
+def test_a_broken_pooling_is_reported(pooling: clsbench.Pooling, said: str) -> None:
     assert said in complaint(pooling)
 
 
@@ -281,7 +281,7 @@ def test_a_sound_head_passes() -> None:
         ("training", "expected (4, 2)"),
     ],
 )
-def test_a_broken_head_is_told(fault: str, said: str) -> None:
+def test_a_broken_head_is_reported(fault: str, said: str) -> None:
     assert said in complaint(HeadUnderTest(fault))
 
 
@@ -493,7 +493,7 @@ def test_check_backbone_long_context_is_tried_in_part() -> None:
         ("constant", "different texts the same ids"),
     ],
 )
-def test_a_broken_backbone_is_told(fault: str, said: str) -> None:
+def test_a_broken_backbone_is_reported(fault: str, said: str) -> None:
     assert said in complaint(BackboneUnderTest(fault=fault))
 
 
@@ -600,14 +600,14 @@ def test_check_dataset_with_a_format_of_another_file_fails(
         ("few-splits", "another length"),
         ("changing", "other texts"),
         ("unpinned", "no sha256"),
-        ("hash", "no SHA-256 in hexadecimal"),
-        ("climbs", "no plain place"),
+        ("hash", "not a hexadecimal SHA-256"),
+        ("climbs", "not a relative path"),
         ("sourceless", "no source"),
         ("needs-files", "files lacks ['a/b']"),
         ("stand-in", "needs assets itself"),
     ],
 )
-def test_a_broken_dataset_is_told(fault: str, said: str) -> None:
+def test_a_broken_dataset_is_reported(fault: str, said: str) -> None:
     assert said in complaint(DatasetUnderTest(fault))
 
 
@@ -664,7 +664,7 @@ def test_a_sound_adapter_passes() -> None:
         ("float32", "in float64"),
     ],
 )
-def test_a_broken_adapter_is_told(fault: str, said: str) -> None:
+def test_a_broken_adapter_is_reported(fault: str, said: str) -> None:
     assert said in complaint(AdapterUnderTest(fault))
 
 
@@ -733,7 +733,7 @@ def test_a_sound_baseline_passes(fault: str) -> None:
         ("other-state", "restored from its state, it predicts other classes"),
     ],
 )
-def test_a_broken_baseline_is_told(fault: str, said: str) -> None:
+def test_a_broken_baseline_is_reported(fault: str, said: str) -> None:
     assert said in complaint(BaselineUnderTest(fault))
 
 

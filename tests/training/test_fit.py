@@ -18,7 +18,7 @@ from clsbench.training.schedule import TrainBatch
 
 @pytest.mark.parametrize("looks_later", [False, True])
 def test_the_weights_stay_those_from_before_the_loss_that_is_not_finite(looks_later: bool) -> None:
-    """Also where nobody looks at the loss until later, as on CUDA."""
+    """Also if the loss is read later, as on CUDA."""
     torch.manual_seed(1)
     classifier = Classifier(TinyGPT2().build({}), LastToken().build(12), torch.nn.Linear(12, 3))
     splits = random_splits(2, [9] * 6, WIDTH_TOKENS, VOCABULARY)
@@ -28,7 +28,7 @@ def test_the_weights_stay_those_from_before_the_loss_that_is_not_finite(looks_la
         forward, optimizer, TrainSettings(batch_size=2), TrainingLog(), RowGradients()
     )
     batches._looks_later = looks_later
-    told = ""
+    expected = ""
     before: list[torch.Tensor] = []
     try:
         for step in range(6):
@@ -40,8 +40,8 @@ def test_the_weights_stay_those_from_before_the_loss_that_is_not_finite(looks_la
             batches.train(TrainBatch(step, 0, (0, 1), update=True))
         batches.settle()
     except NonFiniteLossError as error:
-        told = str(error)
-    assert "at step 3" in told
+        expected = str(error)
+    assert "at step 3" in expected
     assert before
     for parameter, value in zip(classifier.parameters(), before, strict=True):
         assert torch.equal(parameter, value)

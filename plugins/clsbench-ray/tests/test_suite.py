@@ -157,7 +157,7 @@ def test_suite_on_ray_ended_by_signal_leaves_no_process(
     if end == signal.SIGKILL:
         assert scan(store).runs == ()
         return
-    assert "the same command goes on where this one was" in err
+    assert "run the same command again to resume" in err
     assert "ray" not in err.lower().replace("--executor ray", "")
     assert "all of it" in out
     (stored,) = scan(store).runs

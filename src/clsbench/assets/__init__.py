@@ -1,6 +1,6 @@
 """Assets: find the published files that a run needs, download them, verify every one.
 
-Nothing here knows a component; an :class:`clsbench.Asset` says all there is to know of a file.
+This package is independent of components; a :class:`clsbench.Asset` describes a file completely.
 """
 
 from __future__ import annotations

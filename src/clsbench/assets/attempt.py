@@ -1,4 +1,4 @@
-"""One attempt to fetch one file from one source, in a child process that is watched."""
+"""One attempt to fetch one file from one source, in a monitored child process."""
 
 from __future__ import annotations
 
@@ -23,69 +23,69 @@ POLL_SECONDS = 0.05
 
 
 class AttemptFailedError(Exception):
-    """Why a source did not serve."""
+    """The reason why a download attempt failed."""
 
     def __init__(self, reason: str, *, permanent: bool = False) -> None:
-        """``permanent`` says that asking the same source again is pointless."""
+        """``permanent`` means that retrying the same source is pointless."""
         super().__init__(reason)
         self.permanent = permanent
 
 
-class Silence:
-    """How long nothing has arrived from anywhere. Shared by all downloads of one request."""
+class StallTimeout:
+    """Time limit without new data from any source, shared by all downloads of one request."""
 
     def __init__(self, limit_seconds: float, clock: Clock = time.monotonic) -> None:
-        """Begins now; ``limit_seconds`` is how long is too long."""
+        """Start the clock."""
         self.limit_seconds = limit_seconds
         self.clock = clock
-        self._last_news = clock()
+        self._last_data = clock()
 
-    def news(self) -> None:
-        """Something arrived."""
-        self._last_news = self.clock()
+    def data_arrived(self) -> None:
+        """Restart the clock."""
+        self._last_data = self.clock()
 
     @property
     def is_over(self) -> bool:
-        """Whether it has lasted too long."""
-        return self.clock() - self._last_news > self.limit_seconds
+        """Whether the limit is exceeded."""
+        return self.clock() - self._last_data > self.limit_seconds
 
 
-class Patience:
-    """What is left of the time to wait for one file: silence adds up over failed attempts.
+class RetryBudget:
+    """The remaining time to wait for one file. Idle time adds up over failed attempts.
 
-    Or else a source that sends the same half each time it is asked would make news for ever.
+    Otherwise a source that repeatedly sends the same partial file would never time out.
     """
 
-    def __init__(self, silence: Silence) -> None:
-        """A file may be silent for as long as all of them together."""
-        self._silence = silence
-        self.clock = silence.clock
+    def __init__(self, timeout: StallTimeout) -> None:
+        """The limit for one file is that for all files together."""
+        self._timeout = timeout
+        self.clock = timeout.clock
         self._spent_seconds = 0.0
-        self._last_news = self.clock()
+        self._last_data = self.clock()
 
-    def attempt_begins(self) -> None:
-        """A source is asked."""
-        self._last_news = self.clock()
+    def attempt_started(self) -> None:
+        """Record the start of an attempt."""
+        self._last_data = self.clock()
 
-    def news(self) -> None:
-        """More of the file arrived."""
-        self._last_news = self.clock()
-        self._silence.news()
+    def data_arrived(self) -> None:
+        """Record that the file has grown."""
+        self._last_data = self.clock()
+        self._timeout.data_arrived()
 
     def attempt_failed(self) -> None:
-        """The attempt came to nothing; its silence at the end was waste."""
-        self._spent_seconds += self.clock() - self._last_news
-        self._last_news = self.clock()
+        """Record a failed attempt; its idle time at the end is spent."""
+        self._spent_seconds += self.clock() - self._last_data
+        self._last_data = self.clock()
 
     @property
     def is_over(self) -> bool:
-        """Whether waiting any longer is pointless."""
-        silent_seconds = self._spent_seconds + self.clock() - self._last_news
-        return silent_seconds > self._silence.limit_seconds or self._silence.is_over
+        """Whether the time is used up."""
+        idle_seconds = self._spent_seconds + self.clock() - self._last_data
+        return idle_seconds > self._timeout.limit_seconds or self._timeout.is_over
 
 
 def source_url(source: WebFile | HubFile) -> str:
-    """The address of a source as a browser would take it."""
+    """The URL of a source for a browser."""
     if isinstance(source, WebFile):
         return source.url
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
@@ -99,17 +99,17 @@ def transfer(
     limit_bytes: int,
     startup_seconds: float,
     stall_seconds: float,
-    patience: Patience,
+    budget: RetryBudget,
     stopped: threading.Event,
     received: Callable[[int], None],
 ) -> Path:
-    """Fetch what ``source`` holds into the empty folder ``staging``; nothing is verified yet.
+    """Fetch the file of ``source`` into the empty folder ``staging``, without verifying it.
 
-    It counts as stalled when what lies on the disk has not grown beyond its largest size for
-    ``stall_seconds``, so a server that sends the same half again and again stalls too.
+    The download counts as stalled if the size on disk has not exceeded its maximum for
+    ``stall_seconds``, so a server that repeatedly sends the same partial file stalls too.
 
     Raises:
-        AttemptFailedError: no answer, an answer that is none, or ``stopped``.
+        AttemptFailedError: no response, an invalid response, or ``stopped``.
     """
     folder, ready = staging / "files", staging / "ready"
     folder.mkdir()
@@ -122,7 +122,7 @@ def transfer(
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
-        # Xet retries in its own way, out of sight; whoever wants it sets this to 0.
+        # Xet retries internally, without reporting it; set this to 0 to enable it.
         "HF_HUB_DISABLE_XET": os.environ.get("HF_HUB_DISABLE_XET", "1"),
         "HF_HUB_DISABLE_SHARED_BLOBS": "1",  # whose links would lead out of the staging folder
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -153,7 +153,7 @@ def transfer(
             limit_bytes,
             startup_seconds,
             stall_seconds,
-            patience,
+            budget,
             stopped,
             received,
         )
@@ -175,32 +175,32 @@ def _watch(
     limit_bytes: int,
     startup_seconds: float,
     stall_seconds: float,
-    patience: Patience,
+    budget: RetryBudget,
     stopped: threading.Event,
     received: Callable[[int], None],
 ) -> None:
     largest_bytes = 0
-    last_news, patience_seconds = patience.clock(), startup_seconds
+    last_data, allowed_seconds = budget.clock(), startup_seconds
     started = False
     while process.poll() is None:
-        now = patience.clock()
+        now = budget.clock()
         if not started and ready.exists():
-            started, last_news, patience_seconds = True, now, stall_seconds
+            started, last_data, allowed_seconds = True, now, stall_seconds
         size_bytes = _bytes_below(folder)
         if size_bytes > largest_bytes:
-            largest_bytes, last_news = size_bytes, now
-            patience.news()
+            largest_bytes, last_data = size_bytes, now
+            budget.data_arrived()
             received(size_bytes)
         if size_bytes > limit_bytes:
             raise AttemptFailedError(
-                f"it sends far more than it should, over {limit_bytes:,} bytes", permanent=True
+                f"it sends more than the allowed {limit_bytes:,} bytes", permanent=True
             )
-        waited_seconds = now - last_news
-        if waited_seconds > patience_seconds or patience.is_over:
-            waited = f"{min(waited_seconds, patience_seconds):.2g} s"
+        waited_seconds = now - last_data
+        if waited_seconds > allowed_seconds or budget.is_over:
+            waited = f"{min(waited_seconds, allowed_seconds):.2g} s"
             if largest_bytes:
                 raise AttemptFailedError(
-                    f"it stalled after {largest_bytes:,} bytes: nothing new for {waited}"
+                    f"it stalled after {largest_bytes:,} bytes: no new data for {waited}"
                 )
             raise AttemptFailedError(f"no answer within {waited}")
         if stopped.wait(POLL_SECONDS):
@@ -208,7 +208,7 @@ def _watch(
 
 
 def _bytes_below(folder: Path) -> int:
-    """Bytes in the files of a folder that somebody else is writing to. Links do not count."""
+    """Bytes in the files of a folder that another process writes to, without links."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -225,7 +225,7 @@ def _read_outcome(outcome: bytes, staging: Path) -> Path:
         answer = json.loads(outcome)
     except ValueError:
         lines = (staging / "stderr").read_text(errors="replace").strip().splitlines()
-        last = lines[-1] if lines else "without a word"
+        last = lines[-1] if lines else "without a message"
         raise AttemptFailedError(f"the download process ended: {last}") from None
     if "error" in answer:
         raise AttemptFailedError(answer["error"], permanent=answer["permanent"])
@@ -236,7 +236,7 @@ def extract_member(archive: Path, member: str, asset: Asset, target: Path) -> No
     """Copy one member of a zip archive, by its exact name, to ``target`` and nowhere else.
 
     Raises:
-        AttemptFailedError: no zip archive, no such member, or one that cannot be unpacked.
+        AttemptFailedError: not a zip archive, or the member is missing or cannot be unpacked.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -258,4 +258,4 @@ def extract_member(archive: Path, member: str, asset: Asset, target: Path) -> No
     except KeyError:
         raise AttemptFailedError(f"the archive has no member {member!r}", permanent=True) from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise AttemptFailedError(f"no sound zip archive: {error}") from None
+        raise AttemptFailedError(f"not a valid zip archive: {error}") from None

@@ -1,4 +1,4 @@
-"""Download assets: sources in turn, several rounds, verified before they are put in their place."""
+"""Download assets: try sources in order, in several rounds; verify before moving into place."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import msgspec
 from clsbench.assets.attempt import (
     AttemptFailedError,
     Clock,
-    Patience,
-    Silence,
+    RetryBudget,
+    StallTimeout,
     extract_member,
     source_url,
     transfer,
@@ -41,16 +41,16 @@ AT_ONCE = 8
 PARTIAL_PREFIX = ".clsbench-partial-"
 LONGEST_PAUSE_SECONDS = 5.0
 SLACK_BYTES = 1 << 20
-"""What may lie beside a file while it arrives, such as a cache's own notes."""
+"""Allowance for other files during a download, such as a cache's metadata."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How patient downloads are, however long they take as long as something arrives.
+    """Time limits of downloads; the total time is not limited while data arrives.
 
-    ``startup_seconds``: how long a download's process may take to start. ``stall_seconds``: after
-    this time without a new byte, a source counts as not responding. ``silence_seconds``: after this
-    time without a new byte from any source, all downloads are given up. ``rounds``: how often each
-    source is tried; the pause between two rounds is ``backoff_seconds`` at first, then doubles.
+    ``startup_seconds``: limit for starting the process of a download. ``stall_seconds``: limit
+    without new data from a source. ``silence_seconds``: limit without new data from any source;
+    then all downloads stop. ``rounds``: how often each source is tried; the pause between two
+    rounds is ``backoff_seconds`` at first, then doubles.
     """
 
     stall_seconds: float = 8.0
@@ -61,29 +61,29 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DownloadProgress(Protocol):
-    """Watches downloads; called from several threads. ``key`` is the asset's."""
+    """Observes downloads; called from several threads. ``key`` is the asset's."""
 
     def started(self, key: str, url: str) -> None:
-        """A source is asked."""
+        """A download from ``url`` starts."""
         ...
 
     def received(self, key: str, received_bytes: int, total_bytes: int | None) -> None:
-        """So much lies on the disk by now; ``total_bytes`` where it is known."""
+        """Progress of the download; ``total_bytes`` is ``None`` if unknown."""
         ...
 
     def finished(self, key: str, succeeded: bool) -> None:
-        """Nothing more will come for this asset."""
+        """The download of this asset has ended."""
         ...
 
 
 class Failed(NamedTuple):
-    """An asset that no source had; ``tried`` names each with the reason."""
+    """An asset that no source provided; ``tried`` lists each source with the reason."""
 
     tried: tuple[str, ...]
 
 
 class Home(NamedTuple):
-    """Where a downloaded file will live: a folder that keeps assets by key, or the hub's cache."""
+    """The destination of a download: a folder with assets by key, or the hub's cache."""
 
     root: Path
     place: str
@@ -91,12 +91,12 @@ class Home(NamedTuple):
 
 
 class _Request(NamedTuple):
-    """What all downloads of one call share."""
+    """State shared by all downloads of one call."""
 
     home: Home | None
     progress: DownloadProgress | None
     limits: Limits
-    silence: Silence
+    timeout: StallTimeout
     stopped: threading.Event
 
 
@@ -108,12 +108,12 @@ def download(
     limits: Limits,
     clock: Clock = time.monotonic,
 ) -> dict[str, Located | Failed]:
-    """Download every asset, several at once, into ``home`` or else into the cache it belongs to.
+    """Download all assets concurrently, into ``home`` or else into their caches.
 
-    Only a whole file with the right content is ever moved to its place, in one step.
+    Only complete, verified files are moved to their destination, atomically.
     """
     request = _Request(
-        home, progress, limits, Silence(limits.silence_seconds, clock), threading.Event()
+        home, progress, limits, StallTimeout(limits.silence_seconds, clock), threading.Event()
     )
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
         futures = {asset.key: pool.submit(_download_one, asset, request) for asset in assets}
@@ -126,22 +126,22 @@ def download(
 
 
 def _download_one(asset: Asset, request: _Request) -> Located | Failed:
-    """Ask the sources in order, and again in the next round, until one serves or hope is lost."""
+    """Try the sources in order, round after round, until one succeeds or all have failed."""
     progress = request.progress
-    patience = Patience(request.silence)
+    budget = RetryBudget(request.timeout)
     reasons: dict[WebFile | HubFile, list[str]] = {source: [] for source in asset.sources}
-    hopeful = list(asset.sources)
+    remaining = list(asset.sources)
     located: Located | None = None
-    for source in _turns(hopeful, request, patience):
+    for source in _attempts(remaining, request, budget):
         if progress is not None:
             progress.started(asset.key, source_url(source))
         try:
-            located = _ask(source, asset, request, patience)
+            located = _ask(source, asset, request, budget)
             break
         except AttemptFailedError as error:
             reasons[source].append(str(error))
             if error.permanent:
-                hopeful.remove(source)
+                remaining.remove(source)
     if progress is not None:
         progress.finished(asset.key, located is not None)
     return located or Failed(
@@ -149,26 +149,28 @@ def _download_one(asset: Asset, request: _Request) -> Located | Failed:
     )
 
 
-def _turns(
-    hopeful: Sequence[WebFile | HubFile], request: _Request, patience: Patience
+def _attempts(
+    remaining: Sequence[WebFile | HubFile], request: _Request, budget: RetryBudget
 ) -> Iterator[WebFile | HubFile]:
-    """The sources in order, round after round; ``hopeful`` may shrink meanwhile."""
+    """The sources in order, round after round; the caller may shorten ``remaining``."""
     pause_seconds = request.limits.backoff_seconds
     for turn in range(request.limits.rounds):
-        if turn and hopeful:
+        if turn and remaining:
             request.stopped.wait(pause_seconds)
             pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
-        for source in tuple(hopeful):
-            if patience.is_over or request.stopped.is_set():
+        for source in tuple(remaining):
+            if budget.is_over or request.stopped.is_set():
                 return
             yield source
 
 
-def _ask(source: WebFile | HubFile, asset: Asset, request: _Request, patience: Patience) -> Located:
-    """One attempt with one source, through to the file in its place.
+def _ask(
+    source: WebFile | HubFile, asset: Asset, request: _Request, budget: RetryBudget
+) -> Located:
+    """Download from one source, verify, and move the file into place.
 
     Raises:
-        AttemptFailedError: it came to nothing.
+        AttemptFailedError: any of these failed.
     """
 
     def received(size_bytes: int) -> None:
@@ -178,7 +180,7 @@ def _ask(source: WebFile | HubFile, asset: Asset, request: _Request, patience: P
             request.progress.received(asset.key, size_bytes, total_bytes)
 
     home = request.home or _cache_of(source)
-    patience.attempt_begins()
+    budget.attempt_started()
     try:
         with staging_in(home.root) as staging:
             fetched = transfer(
@@ -187,25 +189,25 @@ def _ask(source: WebFile | HubFile, asset: Asset, request: _Request, patience: P
                 limit_bytes=_limit_bytes(asset, source),
                 startup_seconds=request.limits.startup_seconds,
                 stall_seconds=request.limits.stall_seconds,
-                patience=patience,
+                budget=budget,
                 stopped=request.stopped,
                 received=received,
             )
             located = _verify_and_place(fetched, source, asset, home, staging)
     except AttemptFailedError:
-        patience.attempt_failed()
+        budget.attempt_failed()
         raise
     except OSError as error:
         raise AttemptFailedError(f"it cannot be stored: {error}", permanent=True) from None
-    patience.news()
+    budget.data_arrived()
     return located
 
 
 def _summary(reasons: Sequence[str]) -> str:
     if not reasons:
-        return "not asked, since nothing was answering any more"
+        return "not tried, since no source responded any more"
     kinds = list(dict.fromkeys(reasons))
-    times = f" (asked {len(reasons)} times)" if len(reasons) > 1 else ""
+    times = f" (tried {len(reasons)} times)" if len(reasons) > 1 else ""
     return "; then ".join(kinds) + times
 
 
@@ -219,7 +221,7 @@ def _is_archive(source: WebFile | HubFile) -> bool:
 
 
 def _cache_of(source: WebFile | HubFile) -> Home:
-    """Weights go where the user's other tools find them too, if that can be written."""
+    """The hub's cache, shared with other tools, for hub files if it is writable; else our own."""
     if isinstance(source, HubFile) and _can_write(hub_cache_folder()):
         return Home(hub_cache_folder(), HUB_CACHE, is_hub_cache=True)
     return Home(cache_folder(), CACHE, is_hub_cache=False)
@@ -235,7 +237,7 @@ def _can_write(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def staging_in(root: Path) -> Iterator[Path]:
-    """A private folder on the file system of ``root``, gone afterwards.
+    """A private temporary folder on the file system of ``root``.
 
     Raises:
         OSError: ``root`` cannot be written.
@@ -256,7 +258,7 @@ def _verify_and_place(
     try:
         sha256 = check(fetched, asset, published)
     except WrongContentError as error:
-        # Too short is mostly a broken connection; wrong content comes again.
+        # A short file is usually a broken connection; wrong content would repeat.
         short = asset.size_bytes is not None and fetched.stat().st_size < asset.size_bytes
         raise AttemptFailedError(f"wrong content: {error}", permanent=not short) from None
     if home.is_hub_cache:
@@ -271,7 +273,7 @@ def _verify_and_place(
 
 def _merge_hub_cache(fetched: Path, staged: Path, root: Path) -> Path:
     """Move a verified hub cache of one file into the user's; links are relative and stay valid."""
-    for part in ("blobs", "refs", "snapshots"):  # what is pointed to before what points
+    for part in ("blobs", "refs", "snapshots"):  # targets of links first
         for entry in sorted(staged.glob(f"*--*/{part}/**/*")):
             if entry.is_symlink() or entry.is_file():
                 target = root / entry.relative_to(staged)

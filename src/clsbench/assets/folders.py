@@ -1,4 +1,4 @@
-"""Assets folders, which carry assets to machines without a network: filling and checking them."""
+"""Fill and check assets folders, which carry assets to machines without a network."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from clsbench.components.values import Asset
 from clsbench.errors import AssetError, UsageError
 
 REMEDY = (
-    "What to do: run it again, what was fetched stays; or put the file at its place in the folder "
-    "by hand, from wherever it can be had: its hash is checked."
+    "What to do: run it again (fetched files are kept), or copy the file to its place in the "
+    "folder from another source; its hash is checked."
 )
 
 
 class FileState(NamedTuple):
-    """What was found of one asset; ``detail`` is the place, or why it is not (rightly) there."""
+    """The state of one asset; ``detail`` is its place, or why it is missing or wrong."""
 
     asset: Asset
     state: Literal["found", "missing", "wrong"]
@@ -42,20 +42,20 @@ class FileState(NamedTuple):
 def find(
     assets: Sequence[Asset], folder: Path | None, *, caches: bool = True
 ) -> tuple[FileState, ...]:
-    """Where each asset is on this machine, looking where a run looks except for the network.
+    """Find each asset on this machine, in the places that a run searches.
 
     Raises:
-        UsageError: ``folder`` is no folder.
+        UsageError: ``folder`` is not a folder.
     """
     require_folder(folder)
     return tuple(_find_one(asset, folder, caches) for asset in by_key(assets).values())
 
 
 def verify_folder(assets: Sequence[Asset], folder: Path) -> tuple[FileState, ...]:
-    """Check each asset in ``folder`` and nowhere else.
+    """Check each asset in ``folder`` alone.
 
     Raises:
-        UsageError: ``folder`` is no folder.
+        UsageError: ``folder`` is not a folder.
     """
     return find(assets, folder, caches=False)
 
@@ -70,13 +70,15 @@ def fetch_folder(
     """Fill ``folder`` with each asset: kept if right, else copied from a cache, else downloaded.
 
     Raises:
-        UsageError: the folder cannot be made.
-        AssetError: some asset cannot be had; all the others are in the folder.
+        UsageError: the folder cannot be created.
+        AssetError: an asset is unavailable; all others are in the folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"the assets folder {folder} cannot be made: {error.strerror}") from None
+        raise UsageError(
+            f"the assets folder {folder} cannot be created: {error.strerror}"
+        ) from None
     states: dict[str, FileState] = {}
     tried: dict[str, tuple[str, ...]] = {}
     wanted = by_key(assets)
@@ -120,7 +122,7 @@ def _find_one(asset: Asset, folder: Path | None, caches: bool) -> FileState:
 
 
 def _copy(asset: Asset, located: Located, folder: Path) -> FileState:
-    """Copy by way of a private file, checked again, so that a full disk leaves no half file."""
+    """Copy via a private, verified file, so that a full disk leaves no partial file."""
     path = path_below(folder, asset.key)
     try:
         with staging_in(folder) as staging:

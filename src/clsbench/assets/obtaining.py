@@ -1,4 +1,4 @@
-"""Everything a run needs, as paths: found on this machine or downloaded now."""
+"""The files that a run needs, found on this machine or downloaded."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from clsbench.errors import AssetError, PluginError, UsageError
 
 
 class Missing(NamedTuple):
-    """An asset that is not at hand; ``tried`` names every place and address with the reason."""
+    """A missing asset; ``tried`` lists every place and URL with the reason."""
 
     asset: Asset
     tried: tuple[str, ...]
 
 
 class Obtained(NamedTuple):
-    """The assets of a run, by key. Every content was checked; ``sha256`` is what was measured.
+    """The assets of a run by key, verified; ``sha256`` holds the measured hashes.
 
-    ``missing`` can hold something only when the network was not to be touched. ``downloaded``
-    are the keys that came over the network just now. ``places`` says in words where each lies.
+    ``missing`` is empty unless the run is offline. ``downloaded`` are the keys of files that were
+    downloaded now. ``places`` describes in words where each file is.
     """
 
     files: dict[str, Path]
@@ -35,10 +35,10 @@ class Obtained(NamedTuple):
     places: dict[str, str]
 
     def require(self) -> None:
-        """Make sure that nothing is missing, where no stand-in may take its place.
+        """Check that no asset is missing; for components without stand-ins.
 
         Raises:
-            AssetError: something is, and the network was not to be touched.
+            AssetError: an asset is missing, and the run is offline.
         """
         if self.missing:
             raise AssetError(missing_text(self.missing, OFFLINE_REMEDY))
@@ -53,12 +53,12 @@ def obtain(
     limits: Limits | None = None,
     clock: Clock = time.monotonic,
 ) -> Obtained:
-    """Find each asset on this machine, else download it; ``offline`` never touches the network.
+    """Find each asset on this machine, else download it; ``offline`` disables network access.
 
     Raises:
-        UsageError: ``folder`` is no folder.
+        UsageError: ``folder`` is not a folder.
         AssetError: a file in ``folder`` has the wrong content; or, unless ``offline``, an asset
-            cannot be had. When nothing answers that takes ``limits.silence_seconds``.
+            is unavailable. Without any response that takes ``limits.silence_seconds``.
     """
     require_folder(folder)
     found: dict[str, Located] = {}
@@ -100,43 +100,45 @@ def obtain(
 
 
 def require_folder(folder: Path | None) -> None:
-    """An assets folder that was named must be there.
+    """Check that the assets folder, if given, exists.
 
     Raises:
-        UsageError: it is not.
+        UsageError: it does not.
     """
     if folder is not None and not folder.is_dir():
-        raise UsageError(f"the assets folder {folder} does not exist or is no folder")
+        raise UsageError(f"the assets folder {folder} does not exist or is not a folder")
 
 
 def by_key(assets: Sequence[Asset]) -> dict[str, Asset]:
     """The assets by key, each once.
 
     Raises:
-        PluginError: two different assets claim one key.
+        PluginError: two different assets have the same key.
     """
     unique: dict[str, Asset] = {}
     for asset in assets:
         if unique.setdefault(asset.key, asset) != asset:
-            raise PluginError(f"two different assets have the key {asset.key!r}; keys are unique")
+            raise PluginError(
+                f"two different assets have the key {asset.key!r}; keys must be unique"
+            )
     return unique
 
 
 REMEDY = (
     "What to do: try again later; or, on a machine with a network, run\n"
     "  clsbench assets fetch DIR\n"
-    "copy DIR here and give --assets DIR; or give --offline, which uses embedded stand-ins."
+    "copy DIR here and use --assets DIR; or use --offline to run with embedded stand-ins."
 )
 
 OFFLINE_REMEDY = (
-    "What to do: leave out --offline; or, on a machine with a network, run\n"
+    "What to do: run without --offline; or, on a machine with a network, run\n"
     "  clsbench assets fetch DIR\n"
-    "copy DIR here and give --assets DIR."
+    "copy DIR here and use --assets DIR."
 )
 
 
 def missing_text(missing: Sequence[Missing], remedy: str = REMEDY) -> str:
-    """What was tried for each missing asset, and what to do."""
+    """The message for missing assets: what was tried, and what to do."""
     count = "1 file" if len(missing) == 1 else f"{len(missing)} files"
     lines = [f"{count} could neither be found nor downloaded:"]
     for entry in missing:

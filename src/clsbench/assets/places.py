@@ -1,4 +1,4 @@
-"""Where an asset may already lie on this machine, and whether what lies there is right."""
+"""Find assets on this machine and verify them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TIKTOKEN_ORIGIN = "https://openaipublic.blob.core.windows.net/"
 
 
 class Located(NamedTuple):
-    """A file on this machine whose content was just checked; ``place`` says where in words."""
+    """A verified file on this machine; ``place`` describes where it is."""
 
     path: Path
     sha256: str
@@ -33,11 +33,11 @@ class Located(NamedTuple):
 
 
 class WrongContentError(Exception):
-    """A file is not the asset it should be; the text says in what it differs."""
+    """A file has the wrong size or content; the text describes the difference."""
 
 
 class Candidate(NamedTuple):
-    """A file that may be the asset; ``sha256`` is what is known of its content, if anything."""
+    """A file that may be the asset; ``sha256`` is its known hash, if any."""
 
     place: str
     path: Path
@@ -61,10 +61,10 @@ def hub_cache_folder() -> Path:
 
 
 def locate(asset: Asset, folder: Path | None) -> Located | None:
-    """Find the asset on this machine and check its content; the network is not touched.
+    """Find the asset on this machine and verify it, without network access.
 
-    Looked for in the assets folder, our cache, and the caches of Hugging Face and tiktoken. A
-    wrong file in a cache is passed over with a warning.
+    Searches the assets folder, our cache, and the caches of Hugging Face and tiktoken. A wrong
+    file in a cache is ignored with a warning.
 
     Raises:
         AssetError: the file in the assets folder has the wrong content or cannot be read.
@@ -75,7 +75,7 @@ def locate(asset: Asset, folder: Path | None) -> Located | None:
 def look(
     asset: Asset, folder: Path | None, *, caches: bool = True
 ) -> tuple[Located | None, tuple[str, ...]]:
-    """:func:`locate`, and what was met on the way: every place with why it did not serve."""
+    """Like :func:`locate`; also returns why each other place was not used."""
     notes = [] if folder else [NO_FOLDER]
     for place, path, known in _candidates(asset, folder, caches):
         if not os.path.lexists(path):
@@ -86,18 +86,18 @@ def look(
         except (WrongContentError, OSError) as error:
             if place == ASSETS_FOLDER:
                 raise AssetError(
-                    f"{path} in the assets folder is not the {asset.key} that is needed: {error}; "
+                    f"{path} in the assets folder is not the required {asset.key}: {error}; "
                     f"replace it, or run: clsbench assets fetch {folder}"
                 ) from None
-            log.warning("%s in the %s is passed over: %s", path, place, error)
-            notes.append(f"passed over in the {place}: {path}: {error}")
+            log.warning("ignored %s in the %s: %s", path, place, error)
+            notes.append(f"ignored in the {place}: {path}: {error}")
     return None, tuple(notes)
 
 
 def check(path: Path, asset: Asset, known_sha256: str | None = None) -> str:
     """The SHA-256 of a file that has the asset's size and content.
 
-    ``known_sha256`` is compared where the asset itself names no hash.
+    ``known_sha256`` is used if the asset has no hash.
 
     Raises:
         WrongContentError: the size or the hash differs.
@@ -117,28 +117,28 @@ def check(path: Path, asset: Asset, known_sha256: str | None = None) -> str:
 
 
 def path_below(folder: Path, key: str) -> Path:
-    """The place of an asset in a folder that keeps assets by key.
+    """The path of an asset in a folder with assets by key.
 
     Raises:
-        PluginError: the key would lead out of the folder.
+        PluginError: the key points outside the folder.
     """
     parts = PurePosixPath(key).parts
     if not parts or ".." in parts or key.startswith("/") or "\\" in key or ":" in key:
-        raise PluginError(f"the asset key {key!r} is no relative path with forward slashes")
+        raise PluginError(f"the asset key {key!r} is not a relative path with forward slashes")
     return folder.joinpath(*parts)
 
 
 def note_hash(path: Path, sha256: str, staging: Path) -> None:
-    """Note the hash of a file whose asset names none beside it, as ``sha256sum -c`` reads it."""
+    """Store the hash of a file whose asset has none, in the format of ``sha256sum -c``."""
     note = staging / "note"
     note.write_text(f"{sha256}  {path.name}\n", encoding="ascii")
     os.replace(note, _note_of(path))
 
 
 def content_name(path: Path) -> str | None:
-    """The SHA-256 that the hub published for a file in its cache, where it did.
+    """The SHA-256 that the hub published for a file in its cache, if any.
 
-    Large files are kept there under the hash of their content.
+    The cache names large files by the hash of their content.
     """
     name = path.resolve().name
     return name if re.fullmatch(r"[0-9a-f]{64}", name) else None
@@ -186,7 +186,7 @@ def _in_hub_cache(source: HubFile) -> Path:
 
 def _tiktoken_cache_folder() -> Path | None:
     for variable in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR"):
-        if variable in os.environ:  # an empty value switches that cache off
+        if variable in os.environ:  # an empty value disables that cache
             return Path(os.environ[variable]) if os.environ[variable] else None
     return Path(tempfile.gettempdir()) / "data-gym-cache"
 

@@ -1,8 +1,8 @@
 """The child process that fetches one file: ``python -m clsbench.assets.transfer``.
 
 A name lookup, a TLS handshake or a library's own retries cannot be interrupted from within a
-process; a child can be ended. It reads its order as one JSON line, and ends when its parent does.
-It decides nothing: how long to wait and whether the content is right is the parent's business.
+process, but a child can be killed. It reads its request as one JSON line and exits with its parent.
+Time limits and verification are left to the parent.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from collections.abc import Iterator
 from typing import Any
 
 CHUNK_BYTES = 16 * 1024
-"""Written at least this often, so that a slow download is seen to progress."""
+"""Written at least this often, so that slow downloads show progress."""
 
 TRANSIENT_STATUS = (408, 425, 429)
 OWN_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
 def main() -> None:
-    """Carry out the order on stdin; the outcome is one JSON line on stdout."""
+    """Execute the request on stdin and write the outcome to stdout as one JSON line."""
     order = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     answer, sys.stdout = sys.stdout, sys.stderr  # libraries may print
     try:
         fetch = _fetch_hub_file if "repository" in order else _fetch_web_file
         outcome: dict[str, Any] = {"path": fetch(order)}
-    except Exception as error:  # the parent judges; nothing is lost
+    except Exception as error:  # reported to the parent
         reason, permanent = explain(error)
         outcome = {"error": reason, "permanent": permanent}
     print(json.dumps(outcome), file=answer, flush=True)
 
 
 def explain(error: BaseException) -> tuple[str, bool]:
-    """The reason in a few words, and whether asking the same source again is pointless."""
+    """A short reason, and whether retrying the same source is pointless."""
     chain = list(_chain(error))
     for link in chain:
         status = getattr(getattr(link, "response", None), "status_code", None)
@@ -48,9 +48,9 @@ def explain(error: BaseException) -> tuple[str, bool]:
         if type(link).__name__ == "OfflineModeIsEnabled":
             return "HF_HUB_OFFLINE is set", True
         if isinstance(link, socket.gaierror):
-            return f"its name cannot be looked up ({link.strerror})", False
+            return f"its host name cannot be resolved ({link.strerror})", False
         if isinstance(link, TimeoutError) or "Timeout" in type(link).__name__:
-            return "no answer in time", False
+            return "no response in time", False
     for link in reversed(chain):
         if isinstance(link, OSError) and link.strerror:
             return link.strerror, link.errno in OWN_FAULT
@@ -73,7 +73,7 @@ def _end_with_parent() -> None:
 
 
 def _ready(order: dict[str, Any]) -> None:
-    """Tell the parent that imports are over and the network is next."""
+    """Signal the parent that imports are complete and network access begins."""
     with open(order["ready"], "wb"):
         pass
 
@@ -84,7 +84,7 @@ def _fetch_web_file(order: dict[str, Any]) -> str:
 
     _ready(order)
     target = os.path.join(order["folder"], "download")
-    # A host's addresses are tried one after the other; reading has no limit but the parent's.
+    # Addresses of a host are tried in order; only the parent limits the time of reading.
     timeouts = (order["connect_seconds"], None)
     downloader = pooch.HTTPDownloader(
         chunk_size=CHUNK_BYTES, timeout=timeouts, headers={"Accept-Encoding": "identity"}
@@ -102,11 +102,11 @@ def _fetch_hub_file(order: dict[str, Any]) -> str:
         hf_hub_url,
     )
 
-    get_session()  # reads the certificates, which takes a while on a busy machine
+    get_session()  # reads certificates, which may take long on a busy machine
     _ready(order)
     constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
     repository, filename, revision = order["repository"], order["filename"], order["revision"]
-    # Asked first, since hf_hub_download would keep the reason to itself and retry for minutes.
+    # Checked first, since hf_hub_download hides the reason and retries for minutes.
     url = hf_hub_url(repository, filename, revision=revision)
     get_hf_file_metadata(url, timeout=order["connect_seconds"] * 2)
     return str(hf_hub_download(repository, filename, revision=revision, cache_dir=order["folder"]))

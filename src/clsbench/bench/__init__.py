@@ -1,1 +1,1 @@
-"""Timing that can be trusted: of what, how, on what machine, and what a difference is worth."""
+"""Benchmarking: workloads, sampling, machine peak, and significance of differences."""

@@ -1,4 +1,4 @@
-"""What a GPU says of itself while it is timed: its clock, whether it is held back, its energy."""
+"""The state of a GPU during timing: clock, throttling, energy."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _HELD_BACK = {
     "nvmlClocksEventReasonHwPowerBrakeSlowdown": "power brake",
     "nvmlClocksEventReasonHwSlowdown": "hardware slow-down",
 }
-"""By their names in NVML, the reasons for a clock below what it could be."""
+"""The reasons for throttling, by their names in NVML."""
 
 
 class GpuReading(NamedTuple):
-    """One look: the clock of the multiprocessors, why it is held back, and the energy used since
-    the driver was loaded. What the GPU does not tell is ``None``."""
+    """The clock of the multiprocessors, the reasons for throttling, and the energy used since the
+    driver was loaded. Values that the GPU does not report are ``None``."""
 
     clock_mhz: int | None
     held_back_by: tuple[str, ...]
@@ -26,7 +26,7 @@ class GpuReading(NamedTuple):
 
 
 class GpuMeter:
-    """Asks NVML about one device.
+    """Reads the state of one device from NVML.
 
     Source: NVIDIA Management Library, by the package ``nvidia-ml-py``.
     """
@@ -40,23 +40,23 @@ class GpuMeter:
         nvml = self._nvml
         clock = self._ask("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_SM)
         reasons = self._ask("nvmlDeviceGetCurrentClocksEventReasons") or 0
-        told = {text for name, text in _HELD_BACK.items() if reasons & getattr(nvml, name)}
+        reported = {text for name, text in _HELD_BACK.items() if reasons & getattr(nvml, name)}
         millijoules = self._ask("nvmlDeviceGetTotalEnergyConsumption")
         return GpuReading(
             clock_mhz=clock,
-            held_back_by=tuple(sorted(told)),
+            held_back_by=tuple(sorted(reported)),
             joules=None if millijoules is None else millijoules / 1000,
         )
 
     def _ask(self, function: str, *arguments: Any) -> int | None:
         try:
             return int(getattr(self._nvml, function)(self._handle, *arguments))
-        except self._nvml.NVMLError:  # not every GPU, driver or container tells everything
+        except self._nvml.NVMLError:  # not supported by every GPU, driver or container
             return None
 
 
 def gpu_meter(device: torch.device) -> GpuMeter | None:
-    """The meter of a CUDA device; ``None`` for others, or where NVML is not to be had."""
+    """The meter of a CUDA device; ``None`` for others, or if NVML is unavailable."""
     if device.type != "cuda":
         return None
     try:

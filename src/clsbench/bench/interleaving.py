@@ -1,8 +1,7 @@
-"""Several ways of doing the same, timed side by side on a machine that others use too.
+"""Compare implementations by interleaved timing on a machine that other processes use too.
 
-The ways take turns in one process, in an order that alternates; a sample in which other processes
-kept the processor busy is dropped and counted; and each is compared with itself as well, which
-shows how much of a difference is noise.
+The contenders alternate in one process. Samples disturbed by other processes are dropped and
+counted. Each contender is also compared with itself, which shows the noise level.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ from clsbench.bench.sampling import (
 from clsbench.bench.stopwatch import HostStopwatch, Stopwatch
 
 FEWEST_PAIRS = FEWEST_SAMPLES
-"""With fewer quiet rounds nothing is said."""
+"""The minimum number of quiet rounds for a result."""
 
 NOTHING_BELOW = 0.05
-"""The smallest difference that is claimed, as a fraction."""
+"""The smallest difference that is reported, as a fraction."""
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +50,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """``slow`` against ``fast``: the median of their ratios by round, with its 95 % interval.
 
     Over ``pairs`` quiet rounds (of a contender against itself: pairs of them); with fewer than
-    :data:`FEWEST_PAIRS` there is no ratio.
+    :data:`FEWEST_PAIRS` the ratio is ``None``.
     """
 
     fast: str
@@ -109,7 +108,7 @@ class RaceRules(NamedTuple):
     """How long and how strictly: ``rounds`` quiet rounds are wanted, within ``budget_seconds``, of
     which up to a quarter warms up (but no fewer rounds than a comparison takes).
 
-    A turn is to last ``sample_seconds``, so that the load of others can be told.
+    A turn lasts ``sample_seconds``, so that the load of other processes can be measured.
     """
 
     rounds: int

@@ -20,7 +20,7 @@ class PeakMemory(msgspec.Struct, frozen=True, kw_only=True):
 
     ``allocated``: what torch's allocator of the device handed out during the call, at most at a
     time, beyond what it had handed out before. ``resident``: of the whole process, on the host;
-    ``None`` where the system cannot tell it call by call.
+    ``None`` if the system cannot measure it per call.
     """
 
     allocated: int

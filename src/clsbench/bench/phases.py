@@ -29,16 +29,16 @@ from clsbench.training.fit import (
 from clsbench.training.schedule import TrainBatch
 
 PHASES = {
-    "tokenise": "text to token ids, on the CPU",
-    "forward": "logits in evaluation mode, nothing left out",
-    "forward+backward": "loss and gradients in training mode, nothing left out",
-    "optimiser step": "AdamW on gradients that are there",
-    "train step": "all of that on one batch, the embedding's gradient kept by rows",
-    "prefix": "the frozen prefix of distinct texts, to be kept",
-    "cached train step": "a train step along the fast path, the prefix being kept",
-    "evaluation": "the loss along the fast path, the prefix being kept",
+    "tokenize": "text to token ids, on the CPU",
+    "forward": "logits in evaluation mode, without shortcuts",
+    "forward+backward": "loss and gradients in training mode, without shortcuts",
+    "optimizer step": "AdamW on existing gradients",
+    "train step": "all of these on one batch, with a row-sparse embedding gradient",
+    "prefix": "the frozen prefix of distinct texts, to be cached",
+    "cached train step": "a train step on the fast path with cached prefix",
+    "evaluation": "the loss on the fast path with cached prefix",
 }
-"""What can be timed of an experiment, in the order in which a run does it."""
+"""The phases of an experiment, in the order of a run."""
 
 
 @dataclass(kw_only=True)
@@ -82,12 +82,12 @@ def chosen_phases(names: Sequence[str]) -> tuple[str, ...]:
     """The phases of these names in their order; without names all.
 
     Raises:
-        UsageError: there is no phase of that name.
+        UsageError: a phase does not exist.
     """
     for name in names:
         if name not in PHASES:
             hint = closest_match_hint(name, list(PHASES))
-            raise UsageError(f"there is no phase {name!r}{hint}; there are: {', '.join(PHASES)}")
+            raise UsageError(f"unknown phase {name!r}{hint}; available phases: {', '.join(PHASES)}")
     return tuple(phase for phase in PHASES if not names or phase in names)
 
 
@@ -96,10 +96,10 @@ def phase_workloads(
 ) -> Iterator[PhaseWorkload | NotApplicable]:
     """The workload of each phase, to be measured before the next is asked for."""
     makers = {
-        "tokenise": _tokenise,
+        "tokenize": _tokenize,
         "forward": _forward,
         "forward+backward": _backward,
-        "optimiser step": _optimiser_step,
+        "optimizer step": _optimizer_step,
         "train step": _train_step,
         "prefix": _prefix,
         "cached train step": _cached_train_step,
@@ -112,15 +112,15 @@ def phase_workloads(
 # --- the phases -----------------------------------------------------------------------------------
 
 
-def _tokenise(subject: Subject) -> PhaseWorkload:
+def _tokenize(subject: Subject) -> PhaseWorkload:
     def encode() -> None:
         for text in subject.texts:
             subject.tokenizer.encode(text)
 
     tokens = sum(len(subject.tokenizer.encode(text)) for text in subject.texts)
     return PhaseWorkload(
-        name=_name(subject, "tokenise"),
-        phase="tokenise",
+        name=_name(subject, "tokenize"),
+        phase="tokenize",
         device=torch.device("cpu"),
         examples=len(subject.texts),
         real_tokens=tokens,
@@ -151,7 +151,7 @@ def _backward(subject: Subject) -> PhaseWorkload:
     return _workload(subject, "forward+backward", lambda stack: _training(subject), backward)
 
 
-def _optimiser_step(subject: Subject) -> PhaseWorkload:
+def _optimizer_step(subject: Subject) -> PhaseWorkload:
     plain = _plain(subject)
     settings = subject.experiment.spec.train
     trained = _trained(subject)
@@ -162,7 +162,7 @@ def _optimiser_step(subject: Subject) -> PhaseWorkload:
         _keep_weights(subject, stack)
         _loss(subject, plain).backward()  # type: ignore[no-untyped-call]
 
-    workload = _workload(subject, "optimiser step", prepare, optimizer.step)
+    workload = _workload(subject, "optimizer step", prepare, optimizer.step)
     workload.moved_bytes = OPTIMIZER_PASSES * sum(parameter.nbytes for parameter in trained)
     return workload
 

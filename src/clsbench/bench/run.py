@@ -93,8 +93,8 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
         return any(m.seconds is not None for p in self.points for m in p.measurements)
 
 
-Tell = Callable[[str, str], None]
-"""Told the value of the variant and the phase that is about to be measured."""
+OnPhase = Callable[[str, str], None]
+"""Called with the value of the variant and the phase before each measurement."""
 
 
 def bench(
@@ -103,16 +103,16 @@ def bench(
     phases: Sequence[str],
     rules: Rules,
     catalog: Catalog,
-    tell: Tell,
+    on_phase: OnPhase,
 ) -> BenchReport:
     """Measure the phases of every variant; what was measured before an interruption is kept, and
     where memory does not suffice, or a loss is not finite, the rest is.
 
     Raises:
-        UsageError: what was asked for is wrong or missing.
-        AssetError: data or weights cannot be had.
+        UsageError: the request is invalid.
+        AssetError: data or weights are unavailable.
     """
-    # All of them first, lest a mistake in the last comes out after an hour.
+    # Prepare all first, so that an error in the last is found before an hour of measuring.
     devices = [choose_device(each.options.device, each.options.precision) for each in variants]
     planned = []
     for variant, device in zip(variants, devices, strict=True):
@@ -131,7 +131,7 @@ def bench(
                     meters[variant.options] = meter
                 found: list[Measurement | NotApplicable | Failed] = []
                 try:
-                    _measure_phases(variant, plan, phases, rules, device, tell, found)
+                    _measure_phases(variant, plan, phases, rules, device, on_phase, found)
                 finally:
                     if found:
                         environment = describe_environment(device, variant.options)
@@ -161,13 +161,13 @@ def _measure_phases(
     phases: Sequence[str],
     rules: Rules,
     device: torch.device,
-    tell: Tell,
+    on_phase: OnPhase,
     found: list[Measurement | NotApplicable | Failed],
 ) -> None:
     """Add to ``found`` what becomes of each phase; the classifier is gone afterwards."""
     subject: Subject | None = None
     for phase in phases:
-        tell(variant.value, phase)
+        on_phase(variant.value, phase)
         with _failing(phase, found):
             subject = subject or build_subject(plan, variant.options, device)
             (workload,) = phase_workloads(subject, [phase])
@@ -189,7 +189,7 @@ def _failing(phase: str, found: list[Any]) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
             raise
-        found.append(Failed(phase, "the memory does not suffice"))
+        found.append(Failed(phase, "out of memory"))
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -279,14 +279,14 @@ def compare(
     phases: Sequence[str],
     rules: Rules,
     catalog: Catalog,
-    tell: Tell,
+    on_phase: OnPhase,
 ) -> ComparisonReport:
     """Let the phases of two experiments take turns, under the circumstances of the first; what was
     measured before an interruption is kept.
 
     Raises:
-        UsageError: what was asked for is wrong or missing.
-        AssetError: data or weights cannot be had.
+        UsageError: the request is invalid.
+        AssetError: data or weights are unavailable.
     """
     options = first.options
     device = choose_device(options.device, options.precision)
@@ -302,7 +302,7 @@ def compare(
         )
         try:
             for phase in phases:
-                tell("", phase)
+                on_phase("", phase)
                 (one,), (other,) = (tuple(phase_workloads(each, [phase])) for each in (a, b))
                 if isinstance(one, NotApplicable):
                     left_out.append(NotApplicable(phase, f"{first.value}: {one.reason}"))

@@ -1,4 +1,4 @@
-"""Calls timed until their median is known well enough, every sample kept."""
+"""Time calls until their median is precise enough; all samples are kept."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ class Workload(Protocol):
 class Rules(msgspec.Struct, frozen=True):
     """When it is enough, and what counts.
 
-    Samples are taken until the 95 % interval of their median is no wider than ``precision``
+    Samples are taken until the 95 % interval of their median is within ``precision``
     (a fraction of it) on either side and ``fewest_samples`` are there (what lasts has had time to
     change), or ``budget_seconds`` are spent, warm-up included, but never fewer than
     :data:`FEWEST_SAMPLES`. A sample lasts ``sample_seconds`` at least, in as many calls
-    as that takes, so that the load of other processes can be told; it is dropped where they used
+    as that takes, so that the load of other processes can be measured; it is dropped if they used
     more than ``load_limit_cores``.
     """
 
@@ -77,7 +77,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """``calls`` calls in a row, ``seconds`` for each.
 
     ``foreign_cores`` is how many cores other processes kept busy meanwhile; the sample is ``quiet``
-    if that is not above the limit. On a GPU, where it tells: ``joules`` for each call, its clock
+    if that is not above the limit. On a GPU, if reported: ``joules`` for each call, its clock
     afterwards, and what held it back.
     """
 
@@ -169,8 +169,8 @@ def take_samples(
 def median_interval(seconds: Sequence[float]) -> Interval | None:
     """The median between two order statistics, without any assumption about the distribution.
 
-    ``seconds`` are in the order in which they were taken: where each resembles the one before, they
-    tell less than as many would that do not, and the interval is wider.
+    ``seconds`` are in the order in which they were taken: if neighbours are
+    correlated, they carry less information and the interval is wider.
 
     Source: the ranks enclose the median as often as a binomial variable falls between them; its
     spread grows by what correlation between neighbours adds to the variance of a mean.
@@ -235,8 +235,8 @@ def calls_in_a_row(
 
 
 class WarmUp(NamedTuple):
-    """The seconds of each call, and whether they have settled; of a single one nobody knows, and
-    the samples behind it tell."""
+    """The seconds of each call, and whether they are stable; for a single call that is unknown and
+    left to the samples."""
 
     seconds: list[float]
     settled: bool
@@ -259,7 +259,7 @@ def warm_up(
             before = np.median(seconds[-2 * _WARM_UP_WINDOW : -_WARM_UP_WINDOW])
             if now >= 0.95 * before:
                 return WarmUp(seconds, settled=True)
-        if clock() - started >= most_seconds:  # long calls are few: the last two tell
+        if clock() - started >= most_seconds:  # long calls are few: use the last two
             return WarmUp(seconds, len(seconds) == 1 or seconds[-1] >= 0.95 * seconds[-2])
 
 

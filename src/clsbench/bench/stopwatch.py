@@ -88,11 +88,11 @@ class QueueStopwatch:
 
 
 def _refuse(left_behind: bool) -> None:
-    """A call that leaves work behind is no workload."""
+    """Refuse a call that leaves work on the device."""
     if left_behind:
         raise UnsynchronisedError(
-            "a workload returned while its device was still at work, so that its time would be too "
-            "short: its call must end by synchronising"
+            "a workload returned while its device was still busy, so its time would be too short; "
+            "its call must synchronize the device"
         )
 
 

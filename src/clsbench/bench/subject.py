@@ -59,8 +59,8 @@ def plan_subject(
     """Find files, load data, make the plan: whatever could be wrong comes out now.
 
     Raises:
-        UsageError: what was asked for is wrong or missing.
-        AssetError: data or weights cannot be had.
+        UsageError: the request is invalid.
+        AssetError: data or weights are unavailable.
     """
     files = prepare_files(experiment, options, catalog)
     data = prepare_data(files.experiment, files.files)
@@ -104,8 +104,8 @@ def prepare_subject(
     """Plan and build; stands inside ``circumstances(options)``.
 
     Raises:
-        UsageError: what was asked for is wrong or missing.
-        AssetError: data or weights cannot be had.
+        UsageError: the request is invalid.
+        AssetError: data or weights are unavailable.
     """
     return build_subject(plan_subject(experiment, options, device, catalog), options, device)
 

@@ -1,4 +1,4 @@
-"""Baselines: what a classifier reaches without a neural network, in about a second."""
+"""Baselines: classifiers without neural networks that train in about a second."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import clsbench
 
 
 class Majority(clsbench.Baseline, frozen=True):
-    """Always answers with the most frequent class of the training split."""
+    """Always predicts the most frequent class of the training split."""
 
     def build(self, seed: int) -> MajorityClassifier:
-        """An estimator; of equally frequent classes it predicts the first."""
+        """An estimator; if classes are equally frequent, it predicts the first."""
         return MajorityClassifier()
 
     def from_state(self, state: Mapping[str, Any]) -> MajorityClassifier:
@@ -23,7 +23,7 @@ class Majority(clsbench.Baseline, frozen=True):
         return MajorityClassifier(int(state["label"]))
 
     def title(self) -> str:
-        """What reports call it."""
+        """The title in reports."""
         return "the most frequent class"
 
 
@@ -76,7 +76,7 @@ class TfidfLogreg(clsbench.Baseline, frozen=True):
         return TfidfClassifier.from_state(state)
 
     def title(self) -> str:
-        """What reports call it."""
+        """The title in reports."""
         return "TF-IDF + logistic regression"
 
 

@@ -1,4 +1,4 @@
-"""The named experiments: those of the book, with the figures it prints."""
+"""The experiments of the book, with its published figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import clsbench
 from clsbench import DataSettings, ExperimentSpec, PublishedFigures, SplitSettings, TrainSettings
 
 GPT2_SMS_SPAM = ExperimentSpec(
-    description="GPT-2 small tells SMS spam from ham, its last block trained (the book, chapter 6)",
+    description="GPT-2 small classifies SMS as spam or ham; last block trained (book, chapter 6)",
     dataset="sms-spam",
     backbone="gpt2:size=small",
     pooling="last-token",
@@ -41,8 +41,8 @@ GPT2_SMS_SPAM = ExperimentSpec(
 )
 
 GPT2_IMDB = ExperimentSpec(
-    description="GPT-2 small tells good film reviews from bad, all of it trained for one epoch"
-    " (the book's bonus material)",
+    description="GPT-2 small classifies film reviews as positive or negative; all layers trained"
+    " for one epoch (the book's bonus material)",
     dataset="imdb",
     backbone="gpt2:size=small",
     pooling="last-token",

@@ -1,4 +1,4 @@
-"""Freezing strategies: which parameters of the backbone are trained. Pure lists, no torch."""
+"""Freezing strategies: which parameters of the backbone are trained. Without torch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LastBlocks(clsbench.FreezingStrategy, frozen=True):
 
 
 class HeadOnly(clsbench.FreezingStrategy, frozen=True):
-    """Train the head alone, on a frozen backbone (a linear probe)."""
+    """Train only the head, on a frozen backbone (linear probing)."""
 
     final_norm: Annotated[bool, Meta(description="train the final norm as well")] = False
 
@@ -51,18 +51,18 @@ class All(clsbench.FreezingStrategy, frozen=True):
 
 
 class NoneButNorms(clsbench.FreezingStrategy, frozen=True):
-    """Train nothing of the backbone but its normalisation layers.
+    """Train only the normalization layers of the backbone.
 
     Source: Lu et al. 2021, *Pretrained Transformers as Universal Computation Engines*.
     """
 
     def trainable(self, parameters: Sequence[clsbench.ParameterInfo]) -> list[str]:
-        """Every parameter of a normalisation layer."""
+        """Every parameter of a normalization layer."""
         return [p.name for p in parameters if p.role == "norm"]
 
 
 class BiasOnly(clsbench.FreezingStrategy, frozen=True):
-    """Train every bias of the backbone, those of its norms included (BitFit).
+    """Train every bias of the backbone, including those of its norms (BitFit).
 
     Source: Ben Zaken et al. 2022, *BitFit: Simple Parameter-efficient Fine-tuning*.
     """
@@ -73,9 +73,9 @@ class BiasOnly(clsbench.FreezingStrategy, frozen=True):
 
 
 class Gradual(clsbench.FreezingStrategy, frozen=True):
-    """Begin with the head alone, then unfreeze one block after another from the top (ULMFiT).
+    """Train only the head first, then unfreeze one block after another from the top (ULMFiT).
 
-    The final norm comes with the first block, the embeddings come after the last.
+    The final norm is unfrozen with the first block, the embeddings after the last block.
 
     Source: Howard and Ruder 2018, *Universal Language Model Fine-tuning for Text Classification*,
     section 3.3.
@@ -105,7 +105,7 @@ def _too_few_blocks(asked: int, there: int) -> str:
     fewer = f"n={there} trains every block, " if there else "'head-only' trains the head alone, "
     return (
         f"freezing strategy 'last-blocks': n={asked}, but the backbone has {has}; {fewer}"
-        "'all' every parameter"
+        "'all' trains every parameter"
     )
 
 

@@ -1,4 +1,4 @@
-"""Heads: from the pooled vector of a text to its class logits."""
+"""Heads: map the pooled vector of a text to class logits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Linear(clsbench.Head, frozen=True):
-    """One linear layer with bias, drawn as PyTorch does by default.
+    """One linear layer with bias and PyTorch's default initialization.
 
     Source: *Build a Large Language Model (From Scratch)*, section 6.5.
     """

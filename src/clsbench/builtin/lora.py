@@ -1,4 +1,4 @@
-"""The adapter ``lora``: low-rank additions to every linear layer."""
+"""The adapter ``lora``: low-rank updates of every linear layer."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ if TYPE_CHECKING:
 
 
 class LoRA(clsbench.Adapter, frozen=True):
-    """Add alpha · (x A B) to every linear layer, of backbone, pooling and head alike.
+    """Add alpha · (x A B) to every linear layer of backbone, pooling and head.
 
-    The scale is ``alpha`` itself, not ``alpha / r`` as elsewhere, as in the book. What ``A`` and
-    ``B`` are added to trains or not as the freezing strategy says; with ``head-only`` it is the
-    head that trains beside them.
+    As in the book, the scale is ``alpha``, not ``alpha / r``. The freezing strategy decides whether
+    the original weights train; with ``head-only``, the head trains together with ``A`` and ``B``.
 
     Source: Hu et al. 2021, *LoRA*; *Build a Large Language Model (From Scratch)*, appendix E.
     """
 
     r: Annotated[int, Meta(ge=1, description="rank: columns of A, rows of B")] = 8
-    alpha: Annotated[float, Meta(gt=0, description="factor on what is added")] = 8.0
+    alpha: Annotated[float, Meta(gt=0, description="scale of the low-rank update")] = 8.0
 
     def apply(self, classifier: nn.Module) -> None:
-        """Give every linear layer its A and B, drawn from PyTorch's global generator."""
+        """Add A and B to every linear layer, drawn from PyTorch's global generator."""
         from clsbench.builtin.lora_module import add_lora
 
         add_lora(classifier, self.r, self.alpha)

@@ -1,4 +1,4 @@
-"""A linear layer with a low-rank addition."""
+"""A linear layer with a low-rank update."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 
 class LoRALinear(nn.Linear):
-    """A linear layer that adds ``alpha · (x A B)`` to what it computes. (…, in) → (…, out).
+    """A linear layer that adds ``alpha · (x A B)`` to its output. (…, in) → (…, out).
 
-    Takes over the layer's own parameters, by their names; A (in, rank) and B (rank, out) come as
-    ``lora_A`` and ``lora_B``. B begins at zero, and with it the addition.
+    Keeps the parameters of the wrapped layer under their names; A (in, rank) and B (rank, out) are
+    ``lora_A`` and ``lora_B``. B is zero initially, so the output is unchanged.
     """
 
     def __init__(self, linear: nn.Linear, rank: int, alpha: float) -> None:
-        nn.Module.__init__(self)  # nn.Linear's own would draw weights that nobody needs
+        nn.Module.__init__(self)  # nn.Linear's own would draw unused weights
         self.in_features = linear.in_features
         self.out_features = linear.out_features
         self.alpha = alpha
@@ -41,7 +41,7 @@ class LoRALinear(nn.Linear):
         return out.view(*input.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
-        """The layer's own, with rank and alpha."""
+        """The representation of the linear layer, with rank and alpha."""
         return f"{super().extra_repr()}, rank={self.lora_A.shape[1]}, alpha={self.alpha:g}"
 
 

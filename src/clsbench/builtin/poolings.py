@@ -1,4 +1,4 @@
-"""Poolings: from the hidden states of a text to one vector."""
+"""Poolings: map the hidden states of a text to one vector."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import clsbench
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-IncludePadding = Annotated[bool, Meta(description="count the padding positions as well")]
+IncludePadding = Annotated[bool, Meta(description="include padding positions")]
 
 
 class LastToken(clsbench.Pooling, frozen=True):
@@ -49,12 +49,12 @@ class LastRealToken(clsbench.Pooling, frozen=True):
         return (lengths - 1).clamp(min=0)
 
     def reads_padding(self) -> bool:
-        """Padding stands behind the position read."""
+        """Padding comes after the position read."""
         return False
 
 
 class FirstToken(clsbench.Pooling, frozen=True):
-    """The first token: sees the whole text only in a backbone without a causal mask."""
+    """The first token; it attends to the whole text only without a causal mask."""
 
     def build(self, hidden_size: int) -> nn.Module:
         """Select position 0."""
@@ -67,14 +67,14 @@ class FirstToken(clsbench.Pooling, frozen=True):
         return lengths.new_zeros(lengths.shape)
 
     def reads_padding(self) -> bool:
-        """Padding stands behind the position read."""
+        """Padding comes after the position read."""
         return False
 
 
 class Mean(clsbench.Pooling, frozen=True):
     """The mean over the positions of a text.
 
-    With ``include_padding`` every position counts alike, as in row 19 of the book's bonus
+    With ``include_padding``, padding positions count as well, as in row 19 of the book's bonus
     experiments.
     """
 
@@ -87,7 +87,7 @@ class Mean(clsbench.Pooling, frozen=True):
         return MeanOverPositions(self.include_padding)
 
     def reads_padding(self) -> bool:
-        """As the option says."""
+        """The value of ``include_padding``."""
         return self.include_padding
 
 
@@ -103,14 +103,14 @@ class Max(clsbench.Pooling, frozen=True):
         return MaxOverPositions(self.include_padding)
 
     def reads_padding(self) -> bool:
-        """As the option says."""
+        """The value of ``include_padding``."""
         return self.include_padding
 
 
 class Attention(clsbench.Pooling, frozen=True):
-    """A weighted mean of a text's tokens; one learned vector scores them, padding scores nothing.
+    """A weighted mean of a text's tokens, with scores from one learned vector; ignores padding.
 
-    The scores begin at zero, so that training begins at the plain mean.
+    The scores are zero initially, so training starts with the plain mean.
     """
 
     def build(self, hidden_size: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The named suites: the table of the book's bonus experiments."""
+"""The table of the book's bonus experiments as a suite."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _row(
 _UNPADDED = {"data.padding": "none", "train.batch_size": 1}
 
 GPT2_SMS_SPAM_ABLATION = SuiteSpec(
-    description="What matters in fine-tuning GPT-2 to tell SMS spam from ham: the 19 rows of the"
+    description="Which choices matter when fine-tuning GPT-2 for SMS spam: the 19 rows of the"
     " book's bonus experiments",
     base="gpt2-sms-spam",
     changes={"data.split.name": "book-ablation"},
@@ -46,7 +46,7 @@ GPT2_SMS_SPAM_ABLATION = SuiteSpec(
             {"backbone.size": "xl"},
             (99.81, 99.81, 98.33),
             2.83,
-            "99.81 % is no share of 149 validation texts",
+            "99.81 % is impossible with 149 validation texts",
         ),
         _row(
             "9",

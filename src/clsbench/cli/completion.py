@@ -1,4 +1,4 @@
-"""Completion of experiments and components in the shell."""
+"""Shell completion of experiments, components and runs."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def complete_suite(
 def complete_axis(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The axes by the name that ``clsbench list`` shows."""
+    """The axes, named as ``clsbench list`` shows them."""
     from clsbench.components.axes import AXES
 
     return _items(((axis.name.replace("_", "-"), "") for axis in AXES), incomplete)
 
 
 def complete_component(axis: Axis) -> Completer:
-    """Components of an axis by name, and behind the colon their options."""
+    """Components of an axis; after the colon, their options."""
 
     def complete(
         ctx: click.Context, parameter: click.Parameter, incomplete: str
@@ -62,20 +62,20 @@ def complete_component(axis: Axis) -> Completer:
 def complete_run(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The stored runs by name, the newest first."""
+    """Stored runs, newest first."""
     from clsbench.results.record_file import RECORD_FILE
     from clsbench.results.store import LATEST
 
     store = chosen_run_options(ctx).out
     names = [path.parent.name for path in store.glob(f"*/{RECORD_FILE}")]
-    choices = [(LATEST, "the run begun last"), *((name, "") for name in sorted(names)[::-1])]
+    choices = [(LATEST, "the most recent run"), *((name, "") for name in sorted(names)[::-1])]
     return _items(choices, incomplete) or [CompletionItem(incomplete, type="dir")]
 
 
 def complete_report(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """The suites that were run, then the stored runs."""
+    """Suites with stored results, then stored runs."""
     from clsbench.results.suite_results import suites_of
 
     names = suites_of(chosen_run_options(ctx).out)
@@ -101,7 +101,7 @@ def _items(choices: Iterable[tuple[str, str]], incomplete: str) -> list[Completi
 
 
 def _catalog(ctx: click.Context) -> Catalog:
-    """The catalog with the plugins named so far; a completion never fails or warns."""
+    """The catalog, with the plugins named so far. Completion never fails or warns."""
     from clsbench.components.catalog import load_catalog
     from clsbench.errors import ClsbenchError
 

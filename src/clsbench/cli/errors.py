@@ -1,4 +1,4 @@
-"""How the command line tells what went wrong: on stderr, never boxed, wrapped on terminals only."""
+"""Print errors on stderr: never boxed, wrapped on terminals only."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import rich_click as click
 from clsbench.system.printable import printable, wrapped
 
 INTERRUPTED = 130
-"""The exit code after Ctrl-C, as shells have it."""
+"""The exit code after Ctrl-C, as in shells."""
 
 LONGEST_MESSAGE = 2000
-"""The most characters of an error or a warning; values quoted in it may be of any length."""
+"""The maximum length of an error or warning in characters; it may quote long values."""
 
 _CIRCUMSTANCES = {
     errno.ENOSPC,
@@ -24,11 +24,11 @@ _CIRCUMSTANCES = {
     errno.EROFS,
     errno.ENAMETOOLONG,
 }
-"""Operating system errors that the machine or the user causes, not a bug."""
+"""Operating system errors caused by the machine or the user, not by a bug."""
 
 
 def report_error(message: str, hint: str | None = None) -> None:
-    """Write ``error: message`` to stderr, and a line with the hint."""
+    """Write ``error: message`` to stderr, followed by the hint."""
     text = fit_terminal(shortened(printable(f"error: {message}", keep="\n")))
     click.echo(click.style("error:", fg="red", bold=True) + text.removeprefix("error:"), err=True)
     if hint:
@@ -46,7 +46,7 @@ def shortened(message: str) -> str:
 
 
 def fit_terminal(text: str) -> str:
-    """Break lines between words where stderr is a terminal; elsewhere nothing is broken."""
+    """Wrap ``text`` if stderr is a terminal."""
     if not sys.stderr.isatty():
         return text
     return wrapped(text, shutil.get_terminal_size().columns)
@@ -72,7 +72,7 @@ def report_unexpected(error: Exception, verbose: bool) -> int:
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     what = " ".join(f"{type(error).__name__}: {error}".split())
     report_error(
-        f"{what}{place}; this is a bug in clsbench or in a plugin, the traceback stands {kept}"
+        f"{what}{place}; this is a bug in clsbench or in a plugin; the traceback is {kept}"
     )
     return 1
 

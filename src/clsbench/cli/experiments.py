@@ -1,4 +1,4 @@
-"""From what the command line names to a resolved experiment."""
+"""Resolve the experiments named on the command line."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def resolve_named(
     name_or_file: str, variants: Sequence[Mapping[str, Any]], catalog: Catalog
 ) -> list[Experiment]:
-    """The experiment with each of the changes.
+    """The experiment with each set of changes.
 
     Raises:
-        UsageError: something is wrong; the file is named where it is the file's mistake.
+        UsageError: the experiment is invalid; the message names the file if the error is in it.
     """
     from clsbench.components.resolve import find_spec, resolve
 

@@ -1,4 +1,4 @@
-"""The fields of a struct in words: what ``clsbench list`` shows and options are made from."""
+"""Fields of a struct as text, for ``clsbench list`` and the command line's options."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from clsbench.schema.convert import form_of
 
 
 class Field(NamedTuple):
-    """One option: its type, default and meaning; ``kind`` is msgspec's description of the type,
-    ``form`` what its text must be."""
+    """One option: its type, default and description. ``kind`` is msgspec's type, ``form`` the
+    expected form of a text."""
 
     name: str
     type: str
@@ -24,12 +24,12 @@ class Field(NamedTuple):
 
     @property
     def default_text(self) -> str:
-        """The default as one would write it."""
+        """The default as a user would write it."""
         return value_text(self.default)
 
 
 def fields_of(struct: type[msgspec.Struct]) -> tuple[Field, ...]:
-    """The fields of a struct class, in their order."""
+    """The fields of a struct class, in order."""
     described = inspect.type_info(struct)
     assert isinstance(described, inspect.StructType)
     annotations = {field.name: field.type for field in msgspec.structs.fields(struct)}
@@ -77,7 +77,7 @@ def _unwrap(kind: inspect.Type) -> tuple[inspect.Type, str]:
 
 
 def _in_written_order(kind: inspect.Type, annotation: Any) -> inspect.Type:
-    """The choices of a literal in the order of the source; msgspec sorts them."""
+    """The choices of a literal in source order (msgspec sorts them)."""
     if isinstance(kind, inspect.UnionType):
         members = tuple(_in_written_order(member, annotation) for member in kind.types)
         return inspect.UnionType(members)
@@ -94,7 +94,7 @@ def _literals(annotation: Any) -> list[Any]:
 
 
 def type_text(kind: inspect.Type) -> str:
-    """A type in a user's words: ``int ≥ 1``, ``fp32 | bf16``, ``path``."""
+    """A type as shown to users: ``int ≥ 1``, ``fp32 | bf16``, ``path``."""
     match kind:
         case inspect.Metadata(type=inner):
             return type_text(inner)

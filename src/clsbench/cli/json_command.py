@@ -1,4 +1,4 @@
-"""Commands with ``--json``: whatever happens, stdout holds exactly one JSON object."""
+"""Commands with ``--json``: stdout holds exactly one JSON object, also after an error."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from clsbench.cli.output import write_json
 from clsbench.cli.termination import TERMINATED, Terminated
 from clsbench.errors import ClsbenchError
 
-_TOLD = "clsbench.json_told"
+_WRITTEN = "clsbench.json_written"
 
 
-def tell_json(ctx: click.Context, value: Any) -> None:
-    """Write the result of a command as its one JSON object."""
-    ctx.meta[_TOLD] = True
+def write_result(ctx: click.Context, value: Any) -> None:
+    """Write the result of a command as the only JSON object on stdout."""
+    ctx.meta[_WRITTEN] = True
     write_json(value)
 
 
 class JsonCommand(click.RichCommand):
-    """A command that, asked for ``--json``, tells on stdout too why there is no result."""
+    """A command that with ``--json`` writes an error to stdout too, as JSON."""
 
     def make_context(
         self,
@@ -31,28 +31,28 @@ class JsonCommand(click.RichCommand):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        """Read the command line; a mistake in it is told as JSON where that is asked for."""
+        """Parse the command line; write an error in it as JSON if ``--json`` is given."""
         as_json = "--json" in args
         try:
             return super().make_context(info_name, args, parent, **extra)
         except click.ClickException as error:
             if as_json:
-                _tell_failure(error)
+                _write_failure(error)
             raise
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Do what the command does; what keeps it from a result is told as JSON too."""
+        """Run the command; write an error as JSON too."""
         try:
             return super().invoke(ctx)
         except (Exit, BrokenPipeError):
             raise
         except (Exception, KeyboardInterrupt) as error:
-            if ctx.params.get("as_json") and _TOLD not in ctx.meta:
-                _tell_failure(error)
+            if ctx.params.get("as_json") and _WRITTEN not in ctx.meta:
+                _write_failure(error)
             raise
 
 
-def _tell_failure(error: BaseException) -> None:
+def _write_failure(error: BaseException) -> None:
     status, code = "failed", 1
     if isinstance(error, click.ClickException):
         text, code = error.format_message(), error.exit_code

@@ -1,4 +1,4 @@
-"""The command ``clsbench``: its subcommands, imported when they are used, and its exit codes."""
+"""The command ``clsbench``: its subcommands, imported on use, and its exit codes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clsbench.errors import ClsbenchError, closest_match_hint
 
 
 class _Entry(NamedTuple):
-    """A command's click object in its module, and the first line of its help."""
+    """The name of a command's click object in its module, and the first line of its help."""
 
     attribute: str
     summary: str
@@ -54,13 +54,13 @@ COMMANDS = {
 
 
 class _LazyGroup(click.RichGroup):
-    """Imports a command's module when that command is run, not to list it."""
+    """Imports the module of a command when the command is run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command without its options, as the help of the group and completion list it."""
+        """The command without its options; enough for help and completion of the group."""
         if cmd_name not in COMMANDS:
             return None
         return click.RichCommand(name=cmd_name, help=COMMANDS[cmd_name].summary)
@@ -73,7 +73,7 @@ class _LazyGroup(click.RichGroup):
             return name, load_command(name), args[1:]
         if not name.startswith("-") and not ctx.resilient_parsing:
             raise click.UsageError(
-                f"there is no command {name!r}{closest_match_hint(name, COMMANDS)}", ctx
+                f"unknown command {name!r}{closest_match_hint(name, COMMANDS)}", ctx
             )
         return super().resolve_command(ctx, args)
 
@@ -87,7 +87,7 @@ def load_command(name: str) -> click.Command:
     return command
 
 
-COMPLETION = """Completion in the shell: put the line for yours into its start-up file.
+COMPLETION = """Shell completion: add the line for your shell to its start-up file.
 
 eval "$(_CLSBENCH_COMPLETE=bash_source clsbench)"   in ~/.bashrc
 
@@ -112,14 +112,14 @@ _CLSBENCH_COMPLETE=fish_source clsbench | source    in config.fish
 )
 @click.version_option(package_name="clsbench", prog_name="clsbench")
 def app() -> None:
-    """Which way of fine-tuning a language model as a text classifier is best, and what it costs.
+    """Compare ways to fine-tune language models for text classification, and their cost.
 
     \b
-    clsbench run gpt2-sms-spam --offline     on embedded stand-ins, in a minute
-    clsbench run gpt2-sms-spam --assets DIR  on the real corpus and weights
+    clsbench run gpt2-sms-spam --offline     with embedded stand-ins, one minute
+    clsbench run gpt2-sms-spam --assets DIR  with the real corpus and weights
     clsbench run gpt2-sms-spam --freezing last-blocks:n=2 --set train.lr=1e-4
-    clsbench list freezing                   what there is to choose from
-    clsbench results                         every run so far, as a table
+    clsbench list freezing                   available components
+    clsbench results                         stored runs, as a table
     """
 
 
@@ -132,15 +132,15 @@ def main(
     group: click.RichGroup = app,
     prog_name: str = "clsbench",
 ) -> NoReturn:
-    """Run the command line, or that of another ``group``, and end the process.
+    """Run the command line, or that of another ``group``, and exit the process.
 
-    Exit codes: 0; 2 what the user asked or named is wrong; 3 an asset is missing or wrong; 130
-    interrupted; 143 terminated; 1 anything else.
+    Exit codes: 0: success; 2: invalid request; 3: a required file is unavailable; 130: interrupted;
+    143: terminated; 1: any other error.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal without UTF-8 shows ? and does not fail
+        if hasattr(stream, "reconfigure"):  # a terminal without UTF-8 shows ?, without an error
             stream.reconfigure(errors="replace")
     try:
         code = group.main(arguments, prog_name=prog_name, standalone_mode=False) or 0
@@ -158,7 +158,7 @@ def main(
         terminated = any(isinstance(e, Terminated) for e in (error, error.__context__))
         report_error("terminated" if terminated else "interrupted")
         code = TERMINATED if terminated else INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # the reader of our output has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except Exception as error:
@@ -169,7 +169,7 @@ def main(
 
 
 def _replace_closed_streams() -> None:
-    """What the shell has closed (``>&-``) leads nowhere.
+    """Open standard streams that the shell has closed (``>&-``) on the null device.
 
     Python has ``None`` for such a stream, and the next file opened would get its number.
     """

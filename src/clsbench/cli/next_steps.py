@@ -1,4 +1,4 @@
-"""The last lines of ``run`` and ``suite``: what to use, and the next commands."""
+"""The last lines of ``run`` and ``suite``: the recommendation and the next commands."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def write_next_steps(
     runs: Sequence[StoredRun],
     reported: Sequence[str],
 ) -> None:
-    """Print what to use, the command that predicts with it and the one that writes a report.
+    """Print the recommendation, the command that predicts with it and the one for a report.
 
-    ``sentence`` says what to use. ``best`` is the contender it names, ``None`` if the ``runs``
+    ``sentence`` is the recommendation. ``best`` is the contender it names, ``None`` if the ``runs``
     could not be compared. ``reported`` are the arguments of ``clsbench report``.
     """
     from clsbench.analysis.comparison import BASELINE
@@ -66,7 +66,7 @@ def write_next_steps(
 
 
 def _shortest(component: str, others: Sequence[str]) -> str:
-    """The name without options, unless another baseline of the run has the same name."""
+    """The name; with options if another baseline of the run has the same name."""
     name = component.partition(":")[0]
     same = [other for other in others if other.partition(":")[0] == name]
     return name if len(same) == 1 else component

@@ -1,4 +1,4 @@
-"""Options that several commands share, derived from the structs that they fill."""
+"""Options that several commands share, derived from the structs that hold their values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 WHERE_AND_HOW = "Where and how"
 EXPERIMENT = "What to run"
 PANELS = ("Arguments", EXPERIMENT, WHERE_AND_HOW, "Options")
-"""The panels of a command's help, in their order."""
+"""The panels of a command's help, in order."""
 
 _COMPONENTS = "clsbench.components"
 _SETTINGS = "clsbench.settings"
@@ -34,7 +34,7 @@ _LONGEST_SHOWN = 200
 
 
 def panels(function: F) -> F:
-    """Order the panels of a command's help; stands directly under ``@click.command``."""
+    """Order the panels of a command's help; apply directly below ``@click.command``."""
     for name in reversed(PANELS):
         function = click.option_panel(name)(function)
     return function
@@ -46,7 +46,7 @@ def panels(function: F) -> F:
 def run_options(*names: str) -> Callable[[F], F]:
     """Add the options for these fields of :class:`RunOptions` to a command; without names, all.
 
-    The command reads them by :func:`chosen_run_options`.
+    The command reads them with :func:`chosen_run_options`.
     """
     fields = [field for field in fields_of(RunOptions) if field.name != "plugins"]
 
@@ -82,7 +82,7 @@ def _run_option(field: Field) -> Callable[[F], F]:
 
 
 def _keep_in(key: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    """A callback that keeps the value for later, so that no command passes it on by hand."""
+    """A callback that stores the value in the context."""
 
     def keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
         if value is not None:
@@ -108,22 +108,22 @@ def _parameter_type(field: Field) -> click.ParamType[Any]:
 
 
 class _FolderType(click.Path):
-    """A folder; nothing at all, as an unset variable of a script gives, is not the present one."""
+    """A folder. Empty text, as from an unset shell variable, is refused."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, str) and not value.strip():
-            self.fail(f"{value!r} names no folder ('.' is this one)", param, ctx)
+            self.fail(f"{value!r} is not a folder (use '.' for the current one)", param, ctx)
         return super().convert(value, param, ctx)
 
 
 class FiniteRange(click.FloatRange):
-    """A number within limits; ``nan`` and ``inf``, which compare oddly, are none."""
+    """A finite number within limits."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse what is not finite."""
+        """Refuse ``nan`` and ``inf``."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value!r} is no finite number", param, ctx)
+            self.fail(f"{value!r} is not a finite number", param, ctx)
         return number
 
 
@@ -158,10 +158,10 @@ def json_option(function: F) -> F:
 def chosen_form(
     form: str | None, as_json: bool, file: Path | None, endings: Mapping[str, str], default: str
 ) -> str:
-    """The form of the output: by ``--json`` or ``--format``, else by the ending of ``--output``.
+    """The output format: from ``--json`` or ``--format``, else from the extension of ``--output``.
 
     Raises:
-        UsageError: both options are given, or the format of the ending is not known.
+        UsageError: both options are given, or the extension is unknown.
     """
     if form is not None and as_json:
         raise UsageError(f"--json and --format {form} cannot be combined")
@@ -173,33 +173,35 @@ def chosen_form(
 
 
 def form_of_ending(file: Path, endings: Mapping[str, str]) -> str:
-    """The format of a file to write, by its ending.
+    """The format of a file to write, from its extension.
 
     Raises:
-        UsageError: the format of the ending is not known.
+        UsageError: the extension is unknown.
     """
     form = endings.get(file.suffix.lower())
     if form is None:
         raise UsageError(
-            f"--output {file}: unknown ending {file.suffix!r}; expected one of "
+            f"--output {file}: unknown extension {file.suffix!r}; expected one of "
             f"{', '.join(endings)}, or --format"
         )
     return form
 
 
 class PlotType(OutputType):
-    """A file to draw into, whose ending says how."""
+    """A plot file; its extension selects the format."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Refuse a file with another ending, or whose folder does not exist."""
+        """Refuse another extension, or a folder that does not exist."""
         file = super().convert(value, param, ctx)
         if file.suffix not in (".svg", ".pdf", ".png"):
-            self.fail(f"{file}: a plot is .svg, .pdf or .png", param, ctx)
+            self.fail(
+                f"{file}: unknown extension for a plot; expected .svg, .pdf or .png", param, ctx
+            )
         return file
 
 
 class _PatternType(click.ParamType[str]):
-    """Text of a given form; the error says in words what that is."""
+    """Text of a given form; the error describes the form in words."""
 
     name = "text"
 
@@ -210,7 +212,7 @@ class _PatternType(click.ParamType[str]):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not self._pattern.match(value):
             shown = value if len(value) <= _LONGEST_SHOWN else value[: _LONGEST_SHOWN - 1] + "…"
-            self.fail(f"{shown!r} is not understood; expected: {self._meaning}", param, ctx)
+            self.fail(f"{shown!r} is not valid; expected {self._meaning}", param, ctx)
         return value
 
 
@@ -251,13 +253,13 @@ def experiment_argument(default: str | None = None) -> Callable[[F], F]:
 
 
 def spec_changes(function: F) -> F:
-    """Add one option an axis, and ``--set``; the command reads them by :func:`chosen_changes`."""
+    """Add one option per axis, and ``--set``; read them with :func:`chosen_changes`."""
     function = click.option(
         "--set",
         "settings",
         multiple=True,
         metavar="KEY=VALUE",
-        help="Anything else in the spec: train.lr=1e-4, data.split=book-ablation, seed=7, "
+        help="Set any other key of the spec: train.lr=1e-4, data.split=book-ablation, seed=7, "
         "freezing.n=2; repeatable (clsbench show EXPERIMENT lists the keys).",
         panel=EXPERIMENT,
         expose_value=False,
@@ -283,17 +285,17 @@ def spec_changes(function: F) -> F:
 
 
 def chosen_changes(ctx: click.Context) -> dict[str, Any]:
-    """What the options change in the spec, by dotted key.
+    """The changes to the spec, by dotted key.
 
     Raises:
-        UsageError: something is set twice, or is no ``KEY=VALUE``.
+        UsageError: a key is set twice, or an argument is not ``KEY=VALUE``.
     """
     changes: dict[str, Any] = dict(ctx.meta.get(_COMPONENTS, {}))
     for text in ctx.meta.get(_SETTINGS, {}).get("settings", ()):
         key, equals, value = text.partition("=")
         key = key.strip()
         if not equals or not key:
-            raise UsageError(f"--set {text!r} is no KEY=VALUE; write --set train.lr=1e-4")
+            raise UsageError(f"--set {text!r} is not KEY=VALUE; example: --set train.lr=1e-4")
         if key in changes:
             raise UsageError(f"{key} is set twice: to {changes[key]!r} and to {value!r}")
         changes[key] = parse_value(value)
@@ -310,7 +312,7 @@ def parse_seeds(
         seeds = tuple(int(part) for part in value.split(","))
     except ValueError:
         raise click.BadParameter(
-            f"{value!r} is no list of whole numbers; write --seeds 123,124,125", ctx, parameter
+            f"{value!r} is not a list of integers; example: --seeds 123,124,125", ctx, parameter
         ) from None
     if len(set(seeds)) < len(seeds):
         raise click.BadParameter(f"{value!r} names a seed twice", ctx, parameter)

@@ -1,4 +1,4 @@
-"""What goes to stdout: results, as exactly one JSON object or as text."""
+"""Write results to stdout, as one JSON object or as text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def write_message(text: str, err: bool = False) -> None:
-    """Write a line for people: invisible characters escaped, on a terminal broken between words."""
+    """Write a message with invisible characters escaped, wrapped on a terminal."""
     shown = printable(text, keep="\n\t")
     if (sys.stderr if err else sys.stdout).isatty():
         shown = wrapped(shown, shutil.get_terminal_size().columns)
@@ -27,7 +27,7 @@ def write_message(text: str, err: bool = False) -> None:
 def write_data(text: str) -> None:
     """Write output for other programs to stdout, as UTF-8 in any locale.
 
-    A pipe or a file receives it unchanged; on a terminal invisible characters are escaped.
+    Pipes and files receive it unchanged; on a terminal invisible characters are escaped.
     """
     if sys.stdout.isatty():
         text = printable(text, keep="\n\t")
@@ -35,7 +35,7 @@ def write_data(text: str) -> None:
 
 
 def write_json(value: Any) -> None:
-    """Write ``value`` to stdout as strict JSON (what is not a number becomes null)."""
+    """Write ``value`` to stdout as strict JSON (NaN and infinity become null)."""
     import msgspec
 
     write_data(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
@@ -43,20 +43,20 @@ def write_json(value: Any) -> None:
 
 @contextmanager
 def only_results_on_stdout() -> Iterator[None]:
-    """Send to stderr whatever libraries and plugins print meanwhile."""
+    """Redirect to stderr what libraries and plugins print inside the block."""
     with redirect_stdout(sys.stderr):
         yield
 
 
 class Line(NamedTuple):
-    """A line whose body is wrapped behind its own beginning."""
+    """A line; ``body`` is wrapped with a hanging indent after ``beginning``."""
 
     beginning: Text
     body: Text
 
 
 def print_lines(lines: Iterable[Line]) -> None:
-    """To a terminal wrapped under their own beginning, into a pipe as they stand."""
+    """Print lines: wrapped on a terminal, unwrapped in a pipe."""
     from rich.text import Text
 
     from clsbench.report.terminal.console import Console

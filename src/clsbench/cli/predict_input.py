@@ -64,7 +64,7 @@ def format_of_run(record: RunRecord, catalog: Catalog) -> TableFormat:
 
 
 def changed_format(format: TableFormat, changes: Mapping[str, str | None]) -> TableFormat:
-    """The format with the command line's ``changes``; a new format resets the delimiter.
+    """The format with the ``changes`` of the command line; a new format resets the delimiter.
 
     Raises:
         UsageError: a value is not valid.
@@ -102,7 +102,7 @@ def texts_of_stdin(encoding: str) -> Texts:
     from clsbench.data.textfile import decode_text
 
     if sys.stdin.isatty():
-        logger.info("type one text a line, and end with Ctrl-D")
+        logger.info("type one text per line; finish with Ctrl-D")
     return lines_of(decode_text(sys.stdin.buffer.read(), "stdin", encoding, option_text))
 
 

@@ -1,4 +1,4 @@
-"""The options that every command takes, before or after its name: plugins and verbosity."""
+"""Options of every command, before or after its name: plugins and verbosity."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RUN_OPTIONS = "clsbench.run_options"
-"""Where a command's run options are kept in the context."""
+"""The key of a command's run options in the context."""
 
 
 class Session(NamedTuple):
-    """The plugins named on the command line, and whether progress and details are wanted."""
+    """The plugins named on the command line, and the verbosity."""
 
     plugins: tuple[str, ...] = ()
     verbose: bool = False
     quiet: bool = False
 
     def catalog(self) -> Catalog:
-        """Every component; installed plugins that cannot be used are told as warnings.
+        """All components. Warns of installed plugins that cannot be used.
 
         Raises:
             PluginError: a plugin named on the command line cannot be used.
@@ -47,10 +47,10 @@ class Session(NamedTuple):
 
 
 def chosen_run_options(ctx: click.Context, **changed: Any) -> RunOptions:
-    """The circumstances that the command line asks for, defaults filled in.
+    """The run options of the command line, with defaults filled in.
 
     Raises:
-        UsageError: a value in ``changed`` does not fit.
+        UsageError: a value in ``changed`` is invalid.
     """
     from clsbench.schema.convert import convert
     from clsbench.schema.options import RunOptions
@@ -64,7 +64,7 @@ def chosen_run_options(ctx: click.Context, **changed: Any) -> RunOptions:
 
 
 def global_options() -> list[click.Option]:
-    """``--plugin``, ``--verbose`` and ``--quiet``, for ``clsbench`` itself and every command."""
+    """``--plugin``, ``--verbose`` and ``--quiet``, for ``clsbench`` and all commands."""
     return [
         click.Option(
             ["--plugin", "plugins"],
@@ -72,15 +72,15 @@ def global_options() -> list[click.Option]:
             metavar="FILE_OR_MODULE",
             callback=_into_session,
             expose_value=False,
-            help="A plugin that is not installed: a Python file or a module's name; repeatable. "
-            f"{ENVIRONMENT['plugins']} holds more, separated by {os.pathsep!r}.",
+            help="Load a plugin that is not installed: a Python file or a module name; repeatable. "
+            f"{ENVIRONMENT['plugins']} lists more, separated by {os.pathsep!r}.",
         ),
         click.Option(
             ["--verbose", "-v"],
             is_flag=True,
             callback=_into_session,
             expose_value=False,
-            help="Show more, tracebacks included.",
+            help="Show details, including tracebacks.",
         ),
         click.Option(
             ["--quiet", "-q"],
@@ -102,7 +102,7 @@ def add_global_options(command: click.Command) -> None:
 
 
 def _into_session(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
-    """Click callback: add an option given at this command to those given before it."""
+    """Click callback: merge an option of this command with those given before it."""
     session = ctx.find_object(Session)
     if session is None:
         from_environment = os.environ.get(ENVIRONMENT["plugins"], "").split(os.pathsep)
@@ -114,7 +114,7 @@ def _into_session(ctx: click.Context, parameter: click.Parameter, value: Any) ->
         value = value or getattr(session, parameter.name)
     session = session._replace(**{parameter.name: value})
     if session.verbose and session.quiet:
-        raise click.UsageError("--verbose and --quiet exclude each other", ctx)
+        raise click.UsageError("--verbose and --quiet cannot be combined", ctx)
     if not ctx.resilient_parsing and session != ctx.obj:
         configure_logging(session.verbose, session.quiet)
     ctx.obj = session
@@ -122,7 +122,7 @@ def _into_session(ctx: click.Context, parameter: click.Parameter, value: Any) ->
 
 
 class _StandardError(logging.Handler):
-    """Writes to whatever ``sys.stderr`` is at that moment: a live display may stand in for it."""
+    """Writes to the current ``sys.stderr``, which a live display may have replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -135,24 +135,24 @@ class _StandardError(logging.Handler):
 
 
 class _Plain(logging.Formatter):
-    """Information as it stands, everything else behind its level: ``warning: …``."""
+    """Prefixes messages with their level (``warning: …``), except information."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        if record.name == "py.warnings":  # of a library: its source line tells nobody anything
+        if record.name == "py.warnings":  # omit the source line of the library
             text = text.partition("\n")[0]
         return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"
 
 
 def diagnostics_handler(verbose: bool) -> logging.Handler:
-    """A handler that writes log records to stderr; with the logger's name if ``verbose``."""
+    """A handler that writes log records to stderr, with the logger's name if ``verbose``."""
     handler = _StandardError()
     handler.setFormatter(_Plain("%(name)s: %(message)s") if verbose else _Plain("%(message)s"))
     return handler
 
 
 def configure_logging(verbose: bool, quiet: bool) -> None:
-    """Send diagnostics to stderr: warnings of all, and information of clsbench itself."""
+    """Send diagnostics to stderr: all warnings, and information from clsbench."""
     handler = diagnostics_handler(verbose)
     others = logging.ERROR if quiet else logging.WARNING
     logging.basicConfig(handlers=[handler], level=others, force=True)

@@ -1,4 +1,4 @@
-"""``--sweep KEY=A,B,C``: a setting, and the values that it is to take."""
+"""``--sweep KEY=A,B,C``: a setting and its values."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import csv
 from clsbench.errors import UsageError
 
 SHORT_AXES = {"batch": "train.batch_size", "tokens": "data.padding"}
-"""Short names of settings that one sweeps over most."""
+"""Short names of common settings."""
 
 
 class Sweep:
-    """A setting, and the values that it is to take."""
+    """A setting and its values."""
 
     def __init__(self, text: str) -> None:
         name, equals, values = text.partition("=")
@@ -21,6 +21,6 @@ class Sweep:
         rows = list(csv.reader([values], skipinitialspace=True)) if equals else []
         self.values = [value for row in rows for value in row if value]
         if not self.name or not self.values:
-            raise UsageError(f"--sweep {text!r} is no KEY=A,B,C; write --sweep batch=8,16,32")
+            raise UsageError(f"--sweep {text!r} is not KEY=A,B,C; example: --sweep batch=8,16,32")
         if len(set(self.values)) < len(self.values):
             raise UsageError(f"--sweep {text!r} names a value twice")

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP (sent when a terminal closes), both treated like Ctrl-C."""
+"""Handle SIGTERM and SIGHUP (sent when a terminal closes) like Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from types import FrameType
 from clsbench.system.signals import TERMINATING_SIGNALS
 
 TERMINATED = 128 + signal.SIGTERM
-"""The exit code after SIGTERM, as shells have it."""
+"""The exit code after SIGTERM, as in shells."""
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was told to end: what was learned is kept, as after Ctrl-C."""
+    """The process received SIGTERM or SIGHUP; partial results are kept, as after Ctrl-C."""
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def handling_termination() -> Iterator[list[int]]:
 
     def heed(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        if len(received) == 1:  # some send it until the process has ended
+        if len(received) == 1:  # some senders repeat it until the process exits
             raise Terminated(f"terminated by {signal.Signals(number).name}")
 
     for each in heeded:

@@ -106,11 +106,11 @@ class Tokenizer(Protocol):
 
     @property
     def pad_token_id(self) -> int:
-        """The id that fills the places behind a text."""
+        """The id of the padding after a text."""
         ...
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of ``text``; nothing is added, nothing cut."""
+        """The token ids of ``text``, without special tokens or truncation."""
         ...
 
 
@@ -122,7 +122,7 @@ class BackboneModule(Protocol):
 
     @property
     def attends_to_padding(self) -> bool:
-        """Whether what stands at a real token depends on the padding behind the text."""
+        """Whether the hidden states of real tokens depend on the padding after the text."""
         ...
 
     def prepare(self, input_ids: Tensor, lengths: Tensor) -> Any:
@@ -136,13 +136,13 @@ class BackboneModule(Protocol):
 
 @runtime_checkable
 class PackingBackboneModule(BackboneModule, Protocol):
-    """A backbone module whose stages can also work on texts laid one after another, unpadded."""
+    """A backbone module whose stages also accept packed texts, without padding."""
 
     def prepare_packed(self, input_ids: Tensor, packing: Packing) -> Any:
-        """A context under which every stage takes and gives (N, H), ``input_ids`` being (N,).
+        """A context with which every stage maps (N, H) to (N, H), ``input_ids`` being (N,).
 
-        What comes out is what :meth:`prepare` gives at the real tokens; ``at_positions`` still
-        gives (B, 1, H), its positions counted within each text.
+        The output equals that of :meth:`prepare` at the real tokens. ``at_positions`` still
+        returns (B, 1, H), with positions counted within each text.
         """
         ...
 
@@ -151,7 +151,7 @@ class Backbone(Component, frozen=True):
     """Builds a tokenizer, and a module of ordered stages."""
 
     def tokenizer_assets(self) -> tuple[Asset, ...]:
-        """Those of its :meth:`assets` that the tokenizer alone needs (a dry run has no weights)."""
+        """The subset of :meth:`assets` that the tokenizer needs (a dry run loads no weights)."""
         return self.assets()
 
     def tokenizer(self, files: Files) -> Tokenizer:
@@ -193,13 +193,13 @@ class Backbone(Component, frozen=True):
         return None
 
     def numerical_checks(self, files: Files) -> tuple[NumericalCheck, ...]:
-        """Repeat what was published about its pretrained weights, on the weights in ``files``.
+        """Compare the weights in ``files`` with figures published for the pretrained weights.
 
         Called by ``clsbench assets verify --numerics`` and by the first run after a download:
-        a hash proves that the right file arrived, this proves that it was read rightly. Builds
+        a hash proves that the right file arrived; this proves that it is loaded correctly. Builds
         the module from ``files``, which holds all of :meth:`assets`, on the CPU in float32, and
-        leaves PyTorch's global generator as it was. Empty where nothing was published, as for
-        random weights. A figure that differs is returned with ``agrees=False``, not raised.
+        restores PyTorch's global generator. Empty if no figures are published, as for random
+        weights. A figure that differs is returned with ``agrees=False``, not raised.
         """
         return ()
 
@@ -210,23 +210,23 @@ class Pooling(Component, frozen=True):
     def build(self, hidden_size: int) -> nn.Module:
         """A module ``(hidden (B, T, H), lengths (B,) int64) -> (B, H)``; it may have parameters.
 
-        Every run first makes it and runs it on torch's meta device, where tensors have shapes and
-        no values: its ``forward`` asks for none (no ``lengths.tolist()``, no ``if`` on a tensor).
+        Every run first builds and runs it on torch's meta device, where tensors have no values:
+        ``forward`` must not read values (no ``lengths.tolist()``, no ``if`` on a tensor).
         """
         raise _unwritten(self, "build")
 
     def positions(self, lengths: Tensor, padded_length: int) -> Tensor | None:
         """The one position read of each text, (B,) int64, or ``None`` if it reads several.
 
-        Naming it promises that the module gives the same when handed that position alone, as
-        texts (B, 1, H) of length 1: what stands elsewhere, and how much, is not even computed.
+        A position promises that the module returns the same result for that position alone, as
+        texts (B, 1, H) of length 1. Other positions may then not be computed.
         """
         return None
 
     def reads_padding(self) -> bool:
-        """Whether the result depends on what stands at padding positions, or on how many there are.
+        """Whether the result depends on the values or the number of padding positions.
 
-        If not, a batch may be cut to its widest text: ``hidden.shape[1]`` is any width from there.
+        If not, a batch may be trimmed to its longest text or padded to any greater width.
         """
         raise _unwritten(self, "reads_padding")
 
@@ -237,18 +237,18 @@ class Head(Component, frozen=True):
     def build(self, hidden_size: int, num_classes: int) -> nn.Module:
         """A module (B, H) → (B, C), drawn from PyTorch's global generator.
 
-        Every run first makes it and runs it on torch's meta device, where tensors have no values.
+        Every run first builds and runs it on torch's meta device, where tensors have no values.
         """
         raise _unwritten(self, "build")
 
 
 class FreezingStrategy(Component, frozen=True):
-    """Decides which parameters of the backbone are trained. Pure, and needs no torch.
+    """Selects the parameters of the backbone to train. A pure function, without torch.
 
     Python's and NumPy's global generators are seeded with the run's seed before ``trainable`` is
     called for the first epoch, so that random choices are the same each time a run is planned.
 
-    What is newly initialised (head, pooling, adapter) always trains and is not in the list.
+    New parameters (head, pooling, adapter) always train and are not in the list.
     """
 
     def trainable(self, parameters: Sequence[ParameterInfo]) -> Iterable[str]:
@@ -261,17 +261,17 @@ class FreezingStrategy(Component, frozen=True):
 
 
 class Adapter(Component, frozen=True):
-    """Alters the classifier after its head is made and before freezing."""
+    """Adds modules or parameters to the classifier before freezing."""
 
     def apply(self, classifier: nn.Module) -> None:
         """Add modules or parameters in place, keeping the names of the existing parameters.
 
-        Every run first applies it to a classifier on torch's meta device: what it adds belongs on
-        the device of what it is added to. Hooks that hand something from one stage to another find
-        nothing where the first is frozen and not computed again. What changes while the classifier
-        computes (a step count, a generator) belongs in buffers or plain attributes of its modules.
-        An adapter that holds it elsewhere, or with which the result of a text depends on the other
-        texts of a batch, declares ``stateful = True``.
+        Every run first applies it to a classifier on torch's meta device, so create new tensors on
+        the device of the module that they extend. Hooks cannot pass values from a frozen stage to a
+        later one, since frozen stages are not recomputed. Keep state that changes during forward
+        passes (a step count, a generator) in buffers or plain attributes of modules. Declare
+        ``stateful = True`` if state is kept elsewhere, or if the result for a text depends on the
+        other texts of its batch.
         """
         raise _unwritten(self, "apply")
 
@@ -321,7 +321,7 @@ class Executor(Component, frozen=True):
         """
 
     def execute(self, jobs: Sequence[Job], at_once: int | None, scheduler: Scheduler) -> None:
-        """Do every job that ``scheduler.claim`` grants, and return when all have ended.
+        """Run every job that ``scheduler.claim`` grants, and return when all have ended.
 
         Run a job with :func:`clsbench.executors.run_job` in a process of its own. On a machine
         that cannot reach the store, run a :func:`~clsbench.executors.portable_job` with

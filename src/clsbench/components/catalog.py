@@ -1,4 +1,4 @@
-"""Discovery: every plugin's registrations, checked, as one immutable catalog."""
+"""Load plugins and validate their registrations into one immutable catalog."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pluggy
 
 from clsbench.components.axes import AXES, Axis, Component
 from clsbench.components.hookspecs import PROJECT, LifecycleHooks, RegistrationHooks
-from clsbench.components.observers import Relay, hook_names, refuse_unknown_hooks
+from clsbench.components.observers import HookCaller, hook_names, refuse_unknown_hooks
 from clsbench.components.registration import registration_problem
 from clsbench.components.sources import FILE_MODULE_PREFIX, is_installed_as_recorded, source_sha256
 from clsbench.errors import PluginError, UsageError, closest_match_hint
@@ -54,7 +54,7 @@ class Entry(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A plugin that was skipped: why, and the components it would have brought."""
+    """A skipped plugin: the reason, and the components that it would have registered."""
 
     plugin: str
     reason: str
@@ -72,24 +72,24 @@ class _Source(NamedTuple):
 
 
 class Catalog(NamedTuple):
-    """Every component by axis and name, the plugins that brought them, and those that failed."""
+    """All components by axis and name, the plugins in use, and the plugins that failed."""
 
     entries: Mapping[str, Mapping[str, Entry]]
     plugins: Mapping[str, ModuleType]
     failures: tuple[Failure, ...]
 
     def entry(self, axis: str, name: str) -> Entry:
-        """The component called ``name``.
+        """The component registered as ``name``.
 
         Raises:
-            UsageError: there is none; the close match and the plugins that failed are named.
+            UsageError: it is not registered; the message names the closest match.
             PluginError: a plugin that failed to load claims that name.
         """
         for failure in self.failures:
             if (axis, name) in failure.claims:
                 raise PluginError(
                     f"{_singular(axis)} {name!r} is claimed by the plugin {failure.plugin}, "
-                    f"which could not be used: {failure.reason}"
+                    f"which cannot be used: {failure.reason}"
                 )
         known = self.entries[axis]
         if name not in known:
@@ -97,24 +97,24 @@ class Catalog(NamedTuple):
             if (axis, name) in _OF_OTHER_DISTRIBUTIONS:
                 hint = f"; install it: pip install {_OF_OTHER_DISTRIBUTIONS[axis, name]}"
             failed = "".join(f"\n  plugin {f.plugin} failed: {f.reason}" for f in self.failures)
-            raise UsageError(f"there is no {_singular(axis)} called {name!r}{hint}{failed}")
+            raise UsageError(f"unknown {_singular(axis)} {name!r}{hint}{failed}")
         return known[name]
 
     def experiment(self, name: str) -> ExperimentSpec:
-        """The registered experiment called ``name``.
+        """The experiment registered as ``name``.
 
         Raises:
-            UsageError: there is none.
+            UsageError: it is not registered.
         """
         spec = self.entry("experiments", name).component
         assert isinstance(spec, ExperimentSpec)
         return spec
 
     def suite(self, name: str) -> SuiteSpec:
-        """The registered suite called ``name``.
+        """The suite registered as ``name``.
 
         Raises:
-            UsageError: there is none.
+            UsageError: it is not registered.
         """
         spec = self.entry("suites", name).component
         assert isinstance(spec, SuiteSpec)
@@ -124,43 +124,43 @@ class Catalog(NamedTuple):
         """The registered method ``name``.
 
         Raises:
-            UsageError: there is none.
+            UsageError: it is not registered.
         """
         method = self.entry("methods", name).component
         assert isinstance(method, Method)
         return method
 
-    def lifecycle(self, observers: Iterable[object] = ()) -> Relay:
-        """The relay of the lifecycle hooks to every plugin and to ``observers``.
+    def lifecycle(self, observers: Iterable[object] = ()) -> HookCaller:
+        """The caller of the lifecycle hooks of all plugins and ``observers``.
 
-        A hook that raises an error is told as a :class:`PluginError` that names its plugin.
+        An exception in a hook becomes a :class:`PluginError` that names its plugin.
 
         Raises:
-            PluginError: an observer has no hook, or one that would never be called.
+            PluginError: an observer has no hook, or an unknown one.
         """
-        return Relay(self.plugins, observers)
+        return HookCaller(self.plugins, observers)
 
 
 def axis_named(name: str) -> Axis:
     """The axis by its plural, singular or spec key, with hyphens or underscores.
 
     Raises:
-        UsageError: there is no such axis.
+        UsageError: the axis does not exist.
     """
     wanted = name.replace("-", "_").lower()
     for axis in AXES:
         if wanted in (axis.name, axis.singular, axis.spec_key):
             return axis
     choices = [axis.name.replace("_", "-") for axis in AXES]
-    raise UsageError(f"there is no axis called {name!r}{closest_match_hint(name, choices)}")
+    raise UsageError(f"unknown axis {name!r}{closest_match_hint(name, choices)}")
 
 
 def load_catalog(plugins: Sequence[str] = (), skip_failed: bool = False) -> Catalog:
     """Load every installed plugin (entry points) and those named by file or module.
 
-    Built-ins come in by entry points like everybody else. An installed plugin that cannot be used
-    is left out and listed in ``failures``; so is one that is named if ``skip_failed``, which
-    otherwise is an error.
+    Built-ins are loaded by entry points, too. An installed plugin that cannot be used is skipped
+    and listed in ``failures``. With ``skip_failed`` that also holds for named plugins, whose
+    failure is an error otherwise.
 
     Raises:
         PluginError: a plugin in ``plugins`` cannot be loaded or breaks its contract.
@@ -218,7 +218,7 @@ def _installed() -> list[_Source]:
         )
         for point in points
     ]
-    # Our own distribution first, so that a name taken twice is the newcomer's mistake.
+    # Our own distribution first, so that the error for a duplicate name names the other plugin.
     return sorted(set(sources), key=lambda s: (s.distribution != PROJECT, s.distribution, s.label))
 
 
@@ -226,7 +226,7 @@ def _named(name: str) -> _Source:
     path = Path(name)
     if name.endswith(".py") or os.sep in name or os.path.isfile(path):
         if not os.path.isfile(path):
-            raise PluginError(f"plugin {name}: there is no such file")
+            raise PluginError(f"plugin {name}: file not found")
         resolved = path.resolve()
         digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
         module = f"{FILE_MODULE_PREFIX}{resolved.stem.replace('-', '_')}_{digest}"
@@ -235,7 +235,7 @@ def _named(name: str) -> _Source:
 
 
 def _load(source: _Source) -> ModuleType:
-    """Import the plugin's module; whatever it raises is the plugin's failure, told by name."""
+    """Import the plugin's module; an exception becomes a :class:`PluginError` that names it."""
     try:
         if source.path is None:
             return importlib.import_module(source.module)
@@ -253,9 +253,11 @@ def _load(source: _Source) -> ModuleType:
         return module
     except PluginError:
         raise
-    except (Exception, SystemExit) as error:  # a script that is no plugin may end in sys.exit()
+    except (Exception, SystemExit) as error:  # a script that is not a plugin may call sys.exit()
         beside = Path(f"{source.module}.py")
-        hint = f"; for the file here say --plugin {beside}" if os.path.isfile(beside) else ""
+        hint = (
+            f"; for the file in this folder use --plugin {beside}" if os.path.isfile(beside) else ""
+        )
         raise PluginError(
             f"plugin {source.label} cannot be imported: {type(error).__name__}: {error}{hint}"
         ) from error
@@ -294,8 +296,8 @@ def _collect(source: _Source, module: ModuleType, found: list[Entry]) -> None:
         raise PluginError(f"plugin {source.label}: " + "; ".join(problems))
     if not found and not hook_names(module):
         raise PluginError(
-            f"plugin {source.label} has no hooks: write @clsbench.hookimpl over a function "
-            f"named like {AXES[0].hook}"
+            f"plugin {source.label} has no hooks; decorate a function such as {AXES[0].hook} "
+            "with @clsbench.hookimpl"
         )
     if source.distribution != PROJECT and not (
         source.version and is_installed_as_recorded(source.distribution, module)

@@ -1,8 +1,8 @@
-"""Every hook of clsbench: what a plugin may register, and what it may observe.
+"""The hooks of clsbench: what plugins may register and observe.
 
-Write ``@clsbench.hookimpl`` over a function of the same name. Registering hooks return a mapping
-from name to component class (to an object, for methods, experiments and suites); observing hooks
-return nothing and change nothing.
+Decorate a function of the same name with ``@clsbench.hookimpl``. Registration hooks return a
+mapping from name to component class (to an object, for methods, experiments and suites);
+lifecycle hooks return nothing and change nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 class RegistrationHooks:
-    """What a plugin contributes to the catalog, one hook an axis."""
+    """Registration of components, one hook per axis."""
 
     @hookspec
     def clsbench_register_datasets(self) -> Mapping[str, type[Dataset]]:

@@ -30,8 +30,8 @@ which are stored."""
 
 
 class Change(NamedTuple):
-    """How a component differs from that of a stored run. ``in_version_alone``: only a version
-    differs; whether code or files have changed is not known."""
+    """A difference from the component of a stored run. ``in_version_alone``: only a version
+    differs; changes in code or files are unknown."""
 
     text: str
     in_version_alone: bool

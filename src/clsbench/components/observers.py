@@ -1,4 +1,4 @@
-"""Who observes a run: checked beforehand, and named when one of them fails."""
+"""Observers of a run: validated first, and named if one of them fails."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from clsbench.components.hookspecs import PROJECT, LifecycleHooks, RegistrationH
 from clsbench.errors import ClsbenchError, PluginError, closest_match_hint
 
 
-class Relay:
-    """Calls a lifecycle hook of every plugin and observer; what one of them raises names it."""
+class HookCaller:
+    """Calls the lifecycle hooks of all plugins and observers; exceptions name the observer."""
 
     def __init__(self, plugins: Mapping[str, object], observers: Iterable[object]) -> None:
-        """Take in the plugins by name, and the observers.
+        """Register plugins, by name, and observers.
 
         Raises:
-            PluginError: an observer has no hook, or one that would never be called.
+            PluginError: an observer has no hook, or an unknown one.
         """
         manager = pluggy.PluginManager(PROJECT)
         manager.add_hookspecs(LifecycleHooks)
@@ -30,7 +30,7 @@ class Relay:
             manager.register(plugin, name)
         if not isinstance(observers, Iterable):
             raise PluginError(
-                f"observers is of type {type(observers).__qualname__}, expected a list: write "
+                f"observers is of type {type(observers).__qualname__}, expected a list: "
                 "observers=[…]"
             )
         seen: list[object] = []
@@ -77,19 +77,18 @@ def _observing(observer: object, name: str) -> _Hooks:
     """The object to register with pluggy for ``observer``.
 
     Raises:
-        PluginError: it has no hook, or one that would never be called.
+        PluginError: it has no hook, or an unknown one.
     """
     if isinstance(observer, type):
         raise PluginError(
-            f"observer {observer.__qualname__} is a class: hand over an instance of it, "
-            f"{observer.__name__}()"
+            f"observer {observer.__qualname__} is a class; pass an instance, {observer.__name__}()"
         )
     refuse_unknown_hooks(f"observer {name}", observer)
     lifecycle = [hook for hook in hook_names(observer) if hook in vars(LifecycleHooks)]
     if not lifecycle:
         raise PluginError(
-            f"observer {name} observes nothing: write @clsbench.hookimpl over a method named like "
-            "clsbench_run_finished"
+            f"observer {name} has no hooks; decorate a method such as clsbench_run_finished with "
+            "@clsbench.hookimpl"
         )
     hooks = _Hooks({hook: getattr(observer, hook) for hook in lifecycle})
     check = pluggy.PluginManager(PROJECT)
@@ -102,15 +101,15 @@ def _observing(observer: object, name: str) -> _Hooks:
 
 
 def hook_names(plugin: object) -> list[str]:
-    """The names of what the decorator marks as a hook, whether there is such a hook or not."""
+    """The names of functions marked as hooks, including unknown hooks."""
     return [name for name, value in _attributes(plugin).items() if _is_marked(value)]
 
 
 def refuse_unknown_hooks(label: str, plugin: object) -> None:
-    """Pluggy lets a misspelt hook through; so does a forgotten decorator. Neither helps anybody.
+    """Refuse misspelt hooks and hooks without the decorator, which pluggy ignores silently.
 
     Raises:
-        PluginError: naming the plugin by ``label``, and the hook that would never be called.
+        PluginError: names the plugin by ``label``, and the hook.
     """
     known = {
         name
@@ -133,7 +132,7 @@ def refuse_unknown_hooks(label: str, plugin: object) -> None:
 
 
 def _attributes(plugin: object) -> dict[str, object]:
-    """What ``plugin`` consists of, by name; no property is evaluated for it."""
+    """The attributes of ``plugin`` by name, without evaluating properties."""
     found = {name: inspect.getattr_static(plugin, name, None) for name in dir(plugin)}
     wrapped = (MethodType, staticmethod, classmethod)
     return {
@@ -147,10 +146,10 @@ def _is_marked(value: object) -> bool:
 
 
 def _refuse_defaults(label: str, hook: str, function: Callable[..., object]) -> None:
-    """Pluggy hands nothing to a parameter that has a default; the plugin would never notice."""
+    """Refuse parameters with defaults, to which pluggy passes no argument."""
     for parameter in inspect.signature(function).parameters.values():
         if parameter.default is not parameter.empty:
             raise PluginError(
                 f"{label}: {hook} gives its parameter {parameter.name!r} a default, "
-                "and would be handed nothing for it; leave the default out"
+                "so it would not receive the argument; remove the default"
             )

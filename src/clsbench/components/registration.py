@@ -53,7 +53,7 @@ def signature_problem(component: type) -> str | None:
             inspect.signature(getattr(component, name)).bind(*wanted[first:])
         except (TypeError, ValueError):
             return (
-                f"its method {name}() does not accept the arguments it is called with; expected "
+                f"its method {name}() does not accept the required arguments; expected "
                 f"def {name}({', '.join(wanted)})"
             )
     return None
@@ -69,7 +69,7 @@ def class_problem(component: type[Any]) -> str | None:
     assert isinstance(described, msgspec.inspect.StructType)
     for field in described.fields:
         if field.name == "name":
-            return "an option cannot be called 'name': that is the component's own"
+            return "an option cannot be named 'name', which is reserved for the component's name"
         if not _is_plain(field.type):
             return (
                 f"the option {field.name!r} has a type that TOML cannot hold; expected text, a "

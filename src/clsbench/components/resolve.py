@@ -1,4 +1,4 @@
-"""From a spec to components: every mistake that can be known without assets is found here."""
+"""Resolve a spec to components; finds all errors that can be detected without assets."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def find_spec(name_or_file: str | Path, catalog: Catalog) -> ExperimentSpec:
     """A registered experiment by name, or a spec from a TOML file.
 
     Raises:
-        UsageError: there is neither, or the file is no valid spec.
+        UsageError: neither exists, or the file is not a valid spec.
     """
     text = _file_text(name_or_file, "experiments", catalog)
     if text is not None:
@@ -81,7 +81,7 @@ def find_suite(name_or_file: str | Path, catalog: Catalog) -> SuiteSpec:
     """A registered suite by name, or one from a TOML file.
 
     Raises:
-        UsageError: there is neither, or the file is no valid suite.
+        UsageError: neither exists, or the file is not a valid suite.
     """
     text = _file_text(name_or_file, "suites", catalog)
     if text is not None:
@@ -95,7 +95,7 @@ def find_suite(name_or_file: str | Path, catalog: Catalog) -> SuiteSpec:
 
 
 def _file_text(name_or_file: str | Path, axis: str, catalog: Catalog) -> str | None:
-    """What stands in the file that is meant, ``None`` where a registered name is."""
+    """The content of the named file; ``None`` for a registered name."""
     path = Path(name_or_file)
     if str(name_or_file) in catalog.entries[axis]:
         return None
@@ -220,7 +220,7 @@ def _entry_of_class(axis: Axis, kind: type[Component]) -> Entry:
 def substitute(
     experiment: Experiment, axis_key: str, stand_in: Component, catalog: Catalog
 ) -> Experiment:
-    """Another experiment, with a stand-in on one axis; nothing that was published belongs to it."""
+    """The experiment with a stand-in on one axis, without published figures."""
     tree = to_tree(experiment.spec)
     tree.pop("published", None)
     tree[axis_key] = _table_of(stand_in, _axis_of_key(axis_key), catalog)
@@ -231,7 +231,7 @@ def make_component(text: str, axis_name: str, catalog: Catalog) -> Component:
     """The component of an axis that ``text`` names, with its options: ``local`` or ``name:a=b``.
 
     Raises:
-        UsageError: there is none, or an option is wrong.
+        UsageError: it does not exist, or an option is invalid.
     """
     axis = next(axis for axis in AXES if axis.name == axis_name)
     component: Component = _make(text, axis, catalog)[0]
@@ -246,7 +246,7 @@ def component_text(component: Component, axis_key: str, catalog: Catalog) -> Com
 def _references(
     spec: ExperimentSpec, base: ExperimentSpec, catalog: Catalog
 ) -> list[ExperimentSpec]:
-    """The specs that ``spec`` claims to be one of: a new name makes no new experiment."""
+    """The registered specs that ``spec`` may belong to: a new name makes no new experiment."""
     registered = catalog.entries["experiments"]
     specs = [e.component for e in registered.values() if isinstance(e.component, ExperimentSpec)]
     of_the_figures = [s for s in specs if spec.published and s.published == spec.published]
@@ -296,7 +296,7 @@ def _make(choice: str | ComponentTable, axis: Axis, catalog: Catalog) -> tuple[A
     table = component_table(choice)
     name = table.get("name")
     if not isinstance(name, str):
-        raise UsageError(f"{axis.singular}: the table {table!r} needs a name")
+        raise UsageError(f"{axis.singular}: the table {table!r} requires a name")
     entry = catalog.entry(axis.name, name)
     options = {key: value for key, value in table.items() if key != "name"}
     assert isinstance(entry.component, type)
@@ -342,15 +342,16 @@ def _table_of(component: Component, axis: Axis, catalog: Catalog) -> ComponentTa
 
 
 def _check_consistent(spec: ExperimentSpec) -> None:
-    """What no single field can know."""
+    """Check constraints between fields."""
     split = spec.data.split
     if split.train + split.validation > 1 + 1e-9:
         raise UsageError(
-            f"data.split: train {split.train} and validation {split.validation} make more than 1; "
-            "what they leave is the test split"
+            f"data.split: train {split.train} plus validation {split.validation} must be less than "
+            "1; the rest is the test split"
         )
     if spec.data.padding == "none" and spec.train.batch_size != 1:
         raise UsageError(
-            f"data.padding=none needs train.batch_size=1 (it is {spec.train.batch_size}): texts of "
-            "different lengths do not fit into one batch; train.accumulation=8 keeps the step size"
+            f"data.padding=none requires train.batch_size=1 (it is {spec.train.batch_size}), since "
+            "texts of different lengths cannot be batched; train.accumulation=8 keeps the number "
+            "of texts per optimizer step"
         )

@@ -142,7 +142,7 @@ class Stage(NamedTuple):
     The first stage receives ``None`` for ``hidden`` and reads the token ids from the context. A
     stage sees nothing but its arguments, and leaves the context as it is: those before it may not
     have run for this batch, since what is frozen is computed once. State lives in parameters (which
-    only the optimiser writes), buffers and attributes of the modules, nowhere else.
+    only the optimizer writes), buffers and attributes of the modules, nowhere else.
 
     Two things a stage may say of itself, so that less need be computed. ``positionwise``: what it
     gives at a position depends on its input at that position alone, so that it takes any choice of

@@ -100,7 +100,7 @@ def prepare_files(
     Raises:
         UsageError: a file that the user named is missing.
         PluginError: a library that a component declares is not installed.
-        AssetError: an asset cannot be had, or has the wrong hash.
+        AssetError: an asset is unavailable, or has the wrong hash.
     """
     for axis, component, table in components_of(experiment):
         label = f"{axis} {table['name']!r}"
@@ -217,7 +217,7 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
 
     Raises:
         UsageError: the corpus, the split, the padding or the batch size does not work out.
-        PluginError: the data set fails, or what it loads is no sound corpus.
+        PluginError: the data set fails, or it loads an invalid corpus.
     """
     settings = experiment.spec.data
     corpus, splits = _load_splits(experiment, files)

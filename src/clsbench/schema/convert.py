@@ -1,4 +1,4 @@
-"""From plain values to structs, with errors that a user can act on."""
+"""Convert plain values to structs, with errors for users."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def convert(value: Any, kind: type[T], where: str) -> T:
 
 
 def _read_arrays(value: Any, kind: Any) -> Any:
-    """Text that begins as a TOML array or table, read where the struct wants no text."""
+    """Parse text that begins like a TOML array or table if the struct expects no text."""
     if not isinstance(value, Mapping):
         return value
     described = inspect.type_info(kind)
@@ -55,7 +55,7 @@ def _is_collection(described: inspect.Type) -> bool:
 
 
 def _refuse_unstorable(value: Any, where: str, keys: tuple[str, ...]) -> None:
-    """What neither TOML nor JSON can hold, or no run can use."""
+    """Refuse values that TOML or JSON cannot represent, or that no run can use."""
     problem = None
     if len(keys) > DEEPEST_NESTING:
         raise UsageError(f"{where}: {_shortened('.'.join(keys))} is nested too deeply")
@@ -83,7 +83,7 @@ def parse_value(text: str) -> Any:
     """A value from the command line: TOML where it is an array or a table, else text.
 
     Raises:
-        UsageError: it begins as an array or a table and is none.
+        UsageError: it begins like an array or a table but is not valid.
     """
     if not text.lstrip().startswith(("[", "{")):
         return text
@@ -131,7 +131,7 @@ def _shortened(value: Any) -> str:
 
 
 def _field_type(kind: Any, keys: Sequence[str]) -> Any:
-    """msgspec's description of the type at a path, ``None`` where it cannot be followed."""
+    """msgspec's description of the type at a path, ``None`` if it cannot be found."""
     described: Any = inspect.type_info(kind)
     for key in keys:
         if not isinstance(described, inspect.StructType):
@@ -144,7 +144,7 @@ def _field_type(kind: Any, keys: Sequence[str]) -> Any:
 
 
 def _meaning(kind: Any, keys: Sequence[str]) -> str | None:
-    """In words the form that a text must have, where its field tells."""
+    """The expected form of a text in words, if its field describes it."""
     described = _field_type(kind, keys[:-1])
     if not keys or not isinstance(described, inspect.StructType):
         return None
@@ -153,7 +153,7 @@ def _meaning(kind: Any, keys: Sequence[str]) -> str | None:
 
 
 def form_of(described: inspect.Type) -> str | None:
-    """What a field expects: as it says itself in ``extra``, else its description."""
+    """What a field expects: from its ``extra``, else its description."""
     kinds = described.types if isinstance(described, inspect.UnionType) else (described,)
     for kind in kinds:
         if isinstance(kind, inspect.Metadata):

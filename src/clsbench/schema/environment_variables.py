@@ -1,4 +1,4 @@
 """Environment variables that give options their values."""
 
 ENVIRONMENT = {"assets": "CLSBENCH_ASSETS", "out": "CLSBENCH_RUNS", "plugins": "CLSBENCH_PLUGINS"}
-"""The environment variables that stand in for what is not given."""
+"""The environment variables that provide defaults of options."""

@@ -1,6 +1,6 @@
 """What to run: the specification of an experiment, its text forms and its overrides.
 
-*What* to run stands here; *where and how* to run it (device, threads, assets …) in ``options.py``.
+*Where and how* to run it (device, threads, assets …) is in ``options.py``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class SplitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         ),
     ] = None
     train: Annotated[float, Meta(gt=0, lt=1, description="share of the texts to train on")] = 0.7
-    validation: Annotated[float, Meta(gt=0, lt=1, description="share held out to watch")] = 0.1
+    validation: Annotated[
+        float, Meta(gt=0, lt=1, description="share of the texts for validation")
+    ] = 0.1
     seed: Annotated[
         int, Meta(ge=0, le=2**32 - 1, description="seed of balancing and shuffling")
     ] = 123
@@ -59,39 +61,39 @@ class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     balance: Annotated[
         bool | None,
         Meta(
-            description="sample every class down to the size of the smallest (default: the data"
-            " set's)"
+            description="sample every class down to the size of the smallest (default: set by the"
+            " data set)"
         ),
     ] = None
     padding: Annotated[
         Annotated[int, Meta(ge=1)] | Literal["longest-train", "context", "none"],
         Meta(
-            description="pad and cut every text to the longest training text, to this many tokens,"
-            " to the backbone's context, or not at all (needs train.batch_size=1)"
+            description="pad and truncate every text to the longest training text, to this many"
+            " tokens, to the backbone's context, or not at all (requires train.batch_size=1)"
         ),
     ] = "longest-train"
 
 
 class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The optimisation: AdamW on cross-entropy."""
+    """Optimization: AdamW on cross-entropy."""
 
     epochs: Annotated[int, Meta(ge=1, description="passes over the training split")] = 5
     batch_size: Annotated[int, Meta(ge=1, description="texts per batch")] = 8
     lr: Annotated[float, Meta(gt=0, description="learning rate of AdamW")] = 5e-5
     weight_decay: Annotated[float, Meta(ge=0, description="weight decay of AdamW")] = 0.1
-    accumulation: Annotated[int, Meta(ge=1, description="batches per optimiser step")] = 1
+    accumulation: Annotated[int, Meta(ge=1, description="batches per optimizer step")] = 1
     ignore_index: Annotated[
         int,
         Meta(
-            description="index of a class (from 0) whose texts are left out of training; negative:"
-            " none"
+            description="index of a class (from 0) whose texts are ignored in training; negative:"
+            " no class"
         ),
     ] = -100
     eval_every: Annotated[
         int, Meta(ge=1, description="batches between two evaluations of the loss")
     ] = 50
     eval_batches: Annotated[
-        int, Meta(ge=1, description="batches per evaluation while training")
+        int, Meta(ge=1, description="batches per evaluation during training")
     ] = 5
 
 
@@ -103,7 +105,7 @@ PublishedAccuracy = dict[
 
 
 class PublishedFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Figures that somebody published for exactly this experiment, to set beside the measured.
+    """Figures published for exactly this experiment, shown beside the measured ones.
 
     Accuracies are fractions by split; ``losses`` are rows of step, train and validation loss.
     """
@@ -123,7 +125,7 @@ class ExperimentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     a resolved spec holds tables with every option written out.
     """
 
-    name: Annotated[str, Meta(description="what the experiment is called")] = ""
+    name: Annotated[str, Meta(description="name of the experiment")] = ""
     description: str = ""
     dataset: str | ComponentTable
     backbone: str | ComponentTable
@@ -139,7 +141,7 @@ class ExperimentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         Meta(
             ge=0,
             le=2**32 - 1,
-            description="of a random backbone, of the head and of training; never of the split",
+            description="seed of a random backbone, the head and training, not of the split",
         ),
     ] = 123
     published: PublishedFigures | None = None
@@ -175,7 +177,7 @@ def fingerprint(value: Any) -> str:
 
 
 def parse_component(text: str) -> ComponentTable:
-    """Read ``name:option=value,…``; an option that holds a comma stands in double quotes.
+    """Read ``name:option=value,…``; an option that contains a comma must be in double quotes.
 
     Raises:
         UsageError: the text has another form.
@@ -188,11 +190,12 @@ def parse_component(text: str) -> ComponentTable:
         option, equals, value = part.partition("=")
         if not equals or not option.strip():
             raise UsageError(
-                f"component {text!r}: {part!r} is no option=value pair; write name:option=value,… "
-                'and put an option that holds a comma in double quotes: name:"path=a,b.csv"'
+                f"component {text!r}: {part!r} is not an option=value pair; write "
+                "name:option=value,… and put an option that contains a comma in double quotes: "
+                'name:"path=a,b.csv"'
             )
         if option.strip() in table:
-            raise UsageError(f"component {text!r} names the option {option.strip()!r} twice")
+            raise UsageError(f"component {text!r} sets the option {option.strip()!r} twice")
         table[option.strip()] = value
     return table
 
@@ -309,7 +312,7 @@ def override(spec: ExperimentSpec, changes: Mapping[str, Any]) -> ExperimentSpec
     whatever order they stand; ``adapter=none`` removes the adapter.
 
     Raises:
-        UsageError: an unknown key or a value that does not fit.
+        UsageError: an unknown key or an invalid value.
     """
     tree = to_tree(spec)
     for key, value in sorted(changes.items(), key=lambda change: change[0].count(".")):

@@ -1,4 +1,4 @@
-"""Where and how to run: everything about a run that is not part of the experiment."""
+"""Run options: where and how to run, as opposed to what to run."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from clsbench.schema.environment_variables import ENVIRONMENT
 
 DEFAULT_STORE = Path("runs")
 SIZE_PATTERN = r"(?ai)^(0{1,18}|[0-9]{1,18}(\.[0-9]{1,18})? ?([kmgt]i?b?|b))\Z"
-"""A size in bytes: ``200MB``, ``1.5 gib``, ``0``; what has more digits means no size, and a number
-without a unit could mean any."""
+"""A size in bytes: ``200MB``, ``1.5 gib``, ``0``. A number other than 0 requires a unit."""
 
 _A_SIZE = {"expected": "a size such as 200MB, 1.5GiB or 0"}
 _UNITS = ("", "k", "M", "G", "T")
@@ -33,7 +32,7 @@ def size_bytes(text: str) -> int:
 
 
 def size_text(size: int) -> str:
-    """A size as a user writes it, ``40 MB`` or ``1.5 GiB``; if it is a crooked one, about."""
+    """A size as a user writes it, ``40 MB`` or ``1.5 GiB``; rounded if it is not a round number."""
     for base, digits in ((1000, 4), (1024, 4), (1000, 3)):
         power = max((p for p in range(len(_UNITS)) if size >= base**p), default=0)
         number = size / base**power
@@ -46,34 +45,34 @@ def size_text(size: int) -> str:
 
 
 class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The circumstances of a run. The command line's options and their help derive from here."""
+    """Where and how to run. The command line's options and their help derive from these fields."""
 
     device: Annotated[
         str,
         Meta(
             pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,4})?)\Z",
-            description="auto (the best there is), cpu, cuda, cuda:1 …, or mps",
+            description="auto (best available device), cpu, cuda, cuda:1 …, or mps",
         ),
     ] = "auto"
     precision: Annotated[
         Literal["fp32", "bf16", "fp64"],
-        Meta(description="fp32; bf16 (autocast: faster on fitting hardware, not exact); fp64"),
+        Meta(description="fp32; bf16 (autocast: faster on supported hardware, not exact); fp64"),
     ] = "fp32"
     threads: (
-        Annotated[int, Meta(ge=1, description="CPU threads of torch (default: torch's choice)")]
+        Annotated[int, Meta(ge=1, description="CPU threads used by torch (default: torch's own)")]
         | None
     ) = None
     deterministic: Annotated[
-        bool, Meta(description="ask torch for deterministic algorithms (CUDA: identical repeats)")
+        bool, Meta(description="use torch's deterministic algorithms (reproducible on CUDA)")
     ] = False
     plain: Annotated[
-        bool, Meta(description="take no shortcut: compute everything, every time (same results)")
+        bool, Meta(description="disable all shortcuts and recompute everything (same results)")
     ] = False
     no_fast: Annotated[
         tuple[Literal["prefix", "position", "packing"], ...],
         Meta(
-            description="a shortcut not to take: prefix (compute what is frozen once), position "
-            "(compute the last block at the pooled position alone), packing (compute no padding)"
+            description="shortcut to disable: prefix (compute frozen layers once per text), "
+            "position (compute the last block only at the pooled position), packing (skip padding)"
         ),
     ] = ()
     cache_memory: (
@@ -82,8 +81,8 @@ class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             Meta(
                 pattern=SIZE_PATTERN,
                 extra=_A_SIZE,
-                description="memory for kept activations, as in 200MB (default: at most half of "
-                "what is free)",
+                description="memory for cached activations, such as 200MB (default: up to half of "
+                "the free memory)",
             ),
         ]
         | None
@@ -93,21 +92,22 @@ class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         Meta(
             pattern=SIZE_PATTERN,
             extra=_A_SIZE,
-            description="disk for activations kept from run to run (the least recently used go "
-            "first), and for those of one run that memory has no room for; 0: nothing on disk, "
-            "they are computed again",
+            description="disk space for activations cached across runs (least recently used are "
+            "deleted first) and for activations of this run that do not fit in memory; 0 disables "
+            "both",
         ),
     ] = "8GB"
     assets: (
-        Annotated[Path, Meta(description="a folder looked in first for data and weights")] | None
+        Annotated[Path, Meta(description="folder to search first for data and weights")] | None
     ) = None
     offline: Annotated[
         bool,
-        Meta(description="never touch the network; embedded stand-ins replace what is missing"),
+        Meta(description="do not access the network; embedded stand-ins replace missing files"),
     ] = False
-    out: Annotated[Path, Meta(description="the store of runs")] = DEFAULT_STORE
+    out: Annotated[Path, Meta(description="folder in which runs are saved")] = DEFAULT_STORE
     plugins: Annotated[
-        tuple[str, ...], Meta(description="plugin files or modules that are not installed")
+        tuple[str, ...],
+        Meta(description="plugins that are not installed: Python files or module names"),
     ] = ()
 
 
@@ -135,15 +135,15 @@ def plain_options(options: RunOptions) -> dict[str, Any]:
 
 
 def options_from(plain: Mapping[str, Any]) -> RunOptions:
-    """Options from :func:`plain_options`, whatever the environment says."""
+    """Options from :func:`plain_options`; environment variables are ignored."""
     return msgspec.convert(dict(plain), RunOptions, dec_hook=lambda kind, value: kind(value))
 
 
 def default_options(given: Mapping[str, Any]) -> RunOptions:
-    """Options from plain values; what is not given comes from :data:`ENVIRONMENT`.
+    """Options from plain values; the others come from environment variables (:data:`ENVIRONMENT`).
 
     Raises:
-        UsageError: a value does not fit.
+        UsageError: a value is invalid.
     """
     values = dict(given)
     for key, variable in ENVIRONMENT.items():

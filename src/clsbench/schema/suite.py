@@ -1,7 +1,7 @@
-"""Which experiments to run together: a named list of rows that differ from a base.
+"""Suites: named lists of rows that differ from a base experiment.
 
-A row is nothing but changes to a spec, such as ``clsbench run`` takes them; rows that come to the
-same experiment share its record.
+A row is a set of changes to a spec, as in ``clsbench run``; rows that resolve to the same
+experiment share its record.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ Change = Any
 
 
 class PublishedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What somebody published for a row: accuracies as fractions by split, and how long it took.
+    """Figures published for a row: accuracies as fractions by split, and the training time.
 
-    ``remark`` says what is odd about the figures.
+    ``remark`` describes inconsistencies of the figures.
     """
 
     accuracy: PublishedAccuracy
@@ -43,7 +43,11 @@ class SuiteRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """One row: how it differs from the base, by dotted key (``{"train.lr": 1e-4}``)."""
 
     label: Annotated[
-        str, Meta(pattern=r"^[^\s,]+\Z", description="how --rows names it; no spaces, no commas")
+        str,
+        Meta(
+            pattern=r"^[^\s,]+\Z",
+            description="name of the row in --rows, without spaces and commas",
+        ),
     ]
     title: str = ""
     changes: dict[str, Change] = {}
@@ -80,7 +84,7 @@ class SuiteSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         """The rows that ``text`` names, in the suite's order: ``1-5,10``, or labels.
 
         Raises:
-            UsageError: there is no such row.
+            UsageError: a row does not exist.
         """
         labels = [row.label for row in self.rows]
         wanted: set[str] = set()
@@ -91,20 +95,19 @@ class SuiteSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             elif dash and first in labels and last in labels:
                 between = labels[labels.index(first) : labels.index(last) + 1]
                 if not between:
-                    raise UsageError(f"--rows {part}: {first} stands behind {last}")
+                    raise UsageError(f"--rows {part}: {first} comes after {last}")
                 wanted.update(between)
             else:
                 raise UsageError(
-                    f"the suite {self.name or 'here'} has no row {part!r}; its rows are "
-                    + ", ".join(labels)
+                    f"suite {self.name!r} has no row {part!r}; its rows: " + ", ".join(labels)
                 )
         if not wanted:
-            raise UsageError(f"--rows {text!r} names no row; write --rows 1-5,10")
+            raise UsageError(f"--rows {text!r} selects no row; example: --rows 1-5,10")
         return tuple(row for row in self.rows if row.label in wanted)
 
 
 def with_changes(before: Mapping[str, Change], later: Mapping[str, Change]) -> dict[str, Change]:
-    """Both sets of changes in one, the later ones on top."""
+    """Both sets of changes merged; ``later`` takes precedence."""
     merged = {
         key: value
         for key, value in before.items()
@@ -114,25 +117,26 @@ def with_changes(before: Mapping[str, Change], later: Mapping[str, Change]) -> d
 
 
 def check_suite(suite: SuiteSpec, where: str) -> None:
-    """Refuse what no run could make sense of.
+    """Check what types cannot express.
 
     Raises:
-        UsageError: two rows have one label, a row is but another seed, the name cannot name a
-            file, or a published figure is impossible.
+        UsageError: two rows have the same label, a row changes the seed, the name is not a valid
+            file name, or a published figure is impossible.
     """
-    convert(msgspec.to_builtins(suite), SuiteSpec, where)  # a class checks nothing by itself
+    convert(msgspec.to_builtins(suite), SuiteSpec, where)  # constructors do not validate
     if set(suite.name) & set("/\\:") or suite.name.startswith(".") or not suite.name.isprintable():
         raise UsageError(
-            f"{where}: the name {suite.name!r} is to name a file; write letters, digits, - and _"
+            f"{where}: the name {suite.name!r} is not a valid file name; use "
+            "letters, digits, - and _"
         )
     seen: set[str] = set()
     for row in suite.rows:
         if row.label in seen:
-            raise UsageError(f"{where}: two rows are called {row.label!r}")
+            raise UsageError(f"{where}: two rows have the label {row.label!r}")
         if "seed" in row.changes:
             raise UsageError(
-                f"{where}: row {row.label} changes the seed, and rows are told apart by what they "
-                "are: --seeds 1,2,3 runs every row with these"
+                f"{where}: row {row.label} changes the seed, which is not allowed; use --seeds "
+                "1,2,3 to run every row with these seeds"
             )
         seen.add(row.label)
 
@@ -140,15 +144,15 @@ def check_suite(suite: SuiteSpec, where: str) -> None:
 def parse_suite(text: str, source: str) -> SuiteSpec:
     """Read a suite from TOML: ``base``, ``[[rows]]`` with ``label`` and ``changes``.
 
-    A row without a label is called by its number, one without a title by its changes.
+    A row's default label is its number; its default title lists its changes.
 
     Raises:
-        UsageError: it is no TOML, or no suite.
+        UsageError: it is not valid TOML, or not a suite.
     """
     tree = toml_tree(text, source)
     rows = tree.get("rows")
     if not isinstance(rows, list):
-        raise UsageError(f"{source}: a suite has rows; write [[rows]] with changes = {{…}}")
+        raise UsageError(f"{source}: a suite requires rows: [[rows]] with changes = {{…}}")
     tree["rows"] = [
         {"label": str(number), "title": _title(row.get("changes", {})), **row}
         if isinstance(row, Mapping)
@@ -169,11 +173,11 @@ def sweep(base: str, axes: Sequence[tuple[str, Sequence[Change]]], name: str = "
     keys = [key for key, _ in axes]
     for key, values in axes:
         if keys.count(key) > 1:
-            raise UsageError(f"--sweep {key}=… is given twice; name all values in one")
+            raise UsageError(f"--sweep {key}=… is given twice; list all values in one")
         if not values:
-            raise UsageError(f"--sweep {key}= names no values; write --sweep {key}=A,B")
+            raise UsageError(f"--sweep {key}= has no values; example: --sweep {key}=A,B")
         if key == "seed":
-            raise UsageError("--sweep seed=…: seeds are no rows; write --seeds 1,2,3")
+            raise UsageError("--sweep seed=…: rows cannot differ in the seed; use --seeds 1,2,3")
     rows = []
     for number, values in enumerate(itertools.product(*(values for _, values in axes)), 1):
         changes = dict(zip(keys, values, strict=True))

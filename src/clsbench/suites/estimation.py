@@ -160,7 +160,7 @@ class _Passes:
         return times * self._texts / self._batch_size * work.seconds(speed)
 
     def step(self, epoch: int) -> Work:
-        """A batch forward and backward behind the cut, and an optimiser step."""
+        """A batch forward and backward behind the cut, and an optimizer step."""
         trained = self._freezing.by_epoch[epoch]
         cut = self._plan.epochs[epoch].cut
 

@@ -108,7 +108,7 @@ def plan_suite(
     seeds: Sequence[int] | int,
     options: RunOptions,
     catalog: Catalog,
-    tell: Callable[[SuiteRow], None] = lambda row: None,
+    on_row: Callable[[SuiteRow], None] = lambda row: None,
     file: str = "",
     force: bool = False,
 ) -> SuitePlan:
@@ -136,10 +136,12 @@ def plan_suite(
     planned = []
     with circumstances(options):
         speed = cache(partial(measure_speed, device, options.precision))
-        ground = _Ground(suite, base, for_all, seeds, options, catalog, device, speed, force, {})
+        context = _PlanContext(
+            suite, base, for_all, seeds, options, catalog, device, speed, force, {}
+        )
         for row in rows:
-            tell(row)
-            planned.append(_plan_row(row, ground))
+            on_row(row)
+            planned.append(_plan_row(row, context))
     if all(row.invalid for row in planned):
         problems = dict.fromkeys(f"row {row.row.label}: {row.problem}" for row in planned)
         raise UsageError(f"{file}no row of the suite is valid; " + "; ".join(problems))
@@ -176,7 +178,7 @@ def _refuse_mistakes(
             raise type(error)(f"row {row.label} ({row.title}): {error}") from None
 
 
-class _Ground(NamedTuple):
+class _PlanContext(NamedTuple):
     """What all rows have in common; ``unreachable`` holds sets of assets that could not all be had,
     and why."""
 
@@ -192,36 +194,36 @@ class _Ground(NamedTuple):
     unreachable: dict[frozenset[str], str]
 
 
-def _plan_row(row: SuiteRow, ground: _Ground) -> PlannedRow:
-    changes = ground.suite.changes_of(row, ground.for_all)
+def _plan_row(row: SuiteRow, context: _PlanContext) -> PlannedRow:
+    changes = context.suite.changes_of(row, context.for_all)
     wanted: frozenset[str] = frozenset()
     try:
-        experiment = resolve(ground.base, changes, ground.catalog)
-        meant = resolve(ground.base, ground.suite.changes_of(row, {}), ground.catalog)
+        experiment = resolve(context.base, changes, context.catalog)
+        meant = resolve(context.base, context.suite.changes_of(row, {}), context.catalog)
         components = (experiment.dataset, experiment.backbone)
         wanted = frozenset(asset.key for each in components for asset in each.assets())
-        if wanted in ground.unreachable:  # another row has waited for them in vain
-            return PlannedRow(row, changes, problem=ground.unreachable[wanted])
-        files = prepare_files(experiment, ground.options, ground.catalog, dry_run=True)
+        if wanted in context.unreachable:  # another row has waited for them in vain
+            return PlannedRow(row, changes, problem=context.unreachable[wanted])
+        files = prepare_files(experiment, context.options, context.catalog, dry_run=True)
         lacking = _what_a_stand_in_lacks(row, experiment, files)
         if lacking is not None:
             return PlannedRow(row, changes, not_applicable=lacking)
         data = prepare_data(files.experiment, files.files)
-        planned = plan_run(files.experiment, ground.options, ground.device, files, data)
+        planned = plan_run(files.experiment, context.options, context.device, files, data)
     except AssetError as error:
-        ground.unreachable[wanted] = str(error)
+        context.unreachable[wanted] = str(error)
         return PlannedRow(row, changes, problem=str(error))
     except ClsbenchError as error:
         invalid = isinstance(error, UsageError)
         return PlannedRow(row, changes, problem=str(error), invalid=invalid)
     except Exception as error:  # of a component: a row that fails leaves the others alone
         return PlannedRow(row, changes, problem=f"{type(error).__name__}: {error}")
-    runs = _runs(experiment.spec, planned.record, ground.seeds)
-    stored = all(finished_run(ground.options.out, run.key) for run in runs)
+    runs = _runs(experiment.spec, planned.record, context.seeds)
+    stored = all(finished_run(context.options.out, run.key) for run in runs)
     estimate = None
     try:
-        if ground.force or not stored:
-            estimate = estimate_run(files.experiment, planned, data, ground.speed())
+        if context.force or not stored:
+            estimate = estimate_run(files.experiment, planned, data, context.speed())
     except Exception as error:  # of a component without a shape on the meta device: it may run yet
         logger.warning("row %s: how long it takes cannot be estimated: %s", row.label, error)
     return PlannedRow(

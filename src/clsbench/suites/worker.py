@@ -58,7 +58,7 @@ def run_job(job: Job, on_message: OnMessage) -> JobEnd:
     finally:
         logger.removeHandler(handler)
     return JobEnd(
-        status=run.record.status,  # type: ignore[arg-type]  # planned it is no longer
+        status=run.record.status,  # type: ignore[arg-type]  # it is not "planned" any more
         run=run.path.name if run.path is not None else None,
         error=run.record.error,
     )

@@ -48,7 +48,9 @@ def choose_device(name: str, precision: str) -> torch.device:
             raise UsageError(f"device {name}: there are {count} CUDA devices, cuda:0 is the first")
     if device.type == "mps":
         if not torch.backends.mps.is_available():
-            raise UsageError(f"device {name}: there is no Apple GPU here; use --device cpu or auto")
+            raise UsageError(
+                f"device {name}: this machine has no Apple GPU; use --device cpu or auto"
+            )
         if precision == "fp64":
             raise UsageError("device mps cannot compute in fp64; use --device cpu")
     return device

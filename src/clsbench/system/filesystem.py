@@ -1,4 +1,4 @@
-"""What an error of the file system means for whoever stores a run."""
+"""Messages for file system errors when storing a run."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def settle(directory: Path) -> None:
 
 
 def storing_error(error: BaseException, store: Path) -> ClsbenchError:
-    """What to tell the user when a run could not be stored."""
+    """The message for a run that could not be stored."""
     if means_full_disk(error):
         return ClsbenchError(
             f"the disk is full: the run could not be stored in {store}, and nothing half-written "

@@ -73,13 +73,13 @@ def _check_step(adapter: Adapter, classifier: nn.Module, existing: set[str]) -> 
         parameter.requires_grad_(name not in existing or not name.startswith("backbone."))
     before = {name: p.detach().clone() for name, p in classifier.named_parameters()}
     trained = [p for p in classifier.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=0.01, weight_decay=0.1)
+    optimizer = torch.optim.AdamW(trained, lr=0.01, weight_decay=0.1)
     input_ids, lengths, labels = miniature_batch()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         loss = F.cross_entropy(classifier.train()(input_ids, lengths), labels)
     loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
+    optimizer.step()
     for name, parameter in classifier.named_parameters():
         if not parameter.requires_grad:
             require(torch.equal(parameter, before[name]), adapter, f"{name} is frozen and changed")

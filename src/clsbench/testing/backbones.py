@@ -51,7 +51,7 @@ def check_backbone(backbone: Backbone, files: Files | None = None) -> None:
     require(
         stand_in is None or isinstance(stand_in, Backbone),
         backbone,
-        f"its stand-in is no backbone: {stand_in!r}",
+        f"its stand-in is not a backbone: {stand_in!r}",
     )
     tokenizer = backbone.tokenizer(given)
     rows = _check_tokenizer(backbone, tokenizer)
@@ -184,10 +184,10 @@ def _require_same_parameters(
     found: dict[str, tuple[int, ...]],
     where: str,
 ) -> None:
-    told = {info.name: info.shape for info in described}
-    differing = sorted(told.items() ^ found.items())
+    described_shapes = {info.name: info.shape for info in described}
+    differing = sorted(described_shapes.items() ^ found.items())
     require(
-        list(told.items()) == list(found.items()),
+        list(described_shapes.items()) == list(found.items()),
         backbone,
         f"describe() and {where} differ in "
         + (", ".join(f"{name} {shape}" for name, shape in differing[:4]) or "the order"),

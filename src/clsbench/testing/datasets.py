@@ -34,7 +34,7 @@ def check_dataset(dataset: Dataset, files: Files | None = None) -> None:
     require(
         stand_in is None or isinstance(stand_in, Dataset),
         dataset,
-        f"its stand-in is no data set: {stand_in!r}",
+        f"its stand-in is not a data set: {stand_in!r}",
     )
     given = files or {}
     missing = [asset.key for asset in dataset.assets() if asset.key not in given]

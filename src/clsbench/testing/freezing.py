@@ -92,7 +92,7 @@ def _names(strategy: FreezingStrategy, answer: Iterable[str], call: str) -> froz
 
 
 def _check_step(strategy: FreezingStrategy, blocks: int, epoch: int) -> None:
-    """One optimiser step of a miniature classifier, frozen the way a run freezes it."""
+    """One optimizer step of a miniature classifier, frozen the way a run freezes it."""
     classifier = seeded(partial(miniature_classifier, blocks))
     parameters = MiniatureBackbone(blocks=blocks).describe()
     try:
@@ -102,12 +102,12 @@ def _check_step(strategy: FreezingStrategy, blocks: int, epoch: int) -> None:
     trainable = plan.by_epoch[epoch]
     plan.apply(classifier, trainable)
     before = {name: p.detach().clone() for name, p in classifier.named_parameters()}
-    optimiser = torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         [p for p in classifier.parameters() if p.requires_grad], lr=0.01, weight_decay=0.1
     )
     input_ids, lengths, labels = miniature_batch()
     F.cross_entropy(classifier(input_ids, lengths), labels).backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
+    optimizer.step()
     for name, parameter in classifier.named_parameters():
         own = name.removeprefix(BACKBONE_PREFIX)
         if own != name and own not in trainable:

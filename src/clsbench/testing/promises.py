@@ -77,7 +77,7 @@ def check_assets(component: Component) -> None:
         require(
             not place.is_absolute() and ".." not in place.parts and str(place) == asset.key,
             component,
-            f"the asset key {asset.key!r} is no plain place in an assets folder",
+            f"the asset key {asset.key!r} is not a relative path in an assets folder",
         )
         require(bool(asset.sources), component, f"the asset {asset.key} has no source")
         pinned = all(isinstance(source, HubFile) for source in asset.sources)
@@ -89,7 +89,7 @@ def check_assets(component: Component) -> None:
         require(
             asset.sha256 is None or re.fullmatch("[0-9a-f]{64}", asset.sha256) is not None,
             component,
-            f"the sha256 of the asset {asset.key} is no SHA-256 in hexadecimal: {asset.sha256}",
+            f"the sha256 of the asset {asset.key} is not a hexadecimal SHA-256: {asset.sha256}",
         )
     stand_in = component.stand_in()
     require(

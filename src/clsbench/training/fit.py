@@ -103,7 +103,7 @@ def fit(
     """Train the classifier of ``forward`` in place along ``events``; ``log`` fills as it goes.
 
     ``hook`` relays the lifecycle hooks. Parameters that train in no epoch never reach the
-    optimiser; one that is frozen again keeps its weights, since it has no gradient.
+    optimizer; one that is frozen again keeps its weights, since it has no gradient.
 
     Raises:
         NonFiniteLossError: naming the step; the weights are those from before it.
@@ -177,18 +177,18 @@ def make_optimizer(
 
 
 def prefix_progress(hook: Any) -> Progress:
-    """Tells the observers how far the frozen prefix is."""
+    """Report the progress of the frozen prefix to observers."""
 
-    def tell(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         hook.clsbench_prefix_progressed(done=done, total=total)
 
-    return tell
+    return report
 
 
 class BatchTraining:
     """Trains batch after batch without ever waiting for the device; :meth:`settle` waits.
 
-    Where a loss is not finite, the device itself skips the optimiser's step, that one and every
+    Where a loss is not finite, the device itself skips the optimizer's step, that one and every
     one behind it, so that the weights stay those from before it until the loss is checked. Batches
     of which ``train.ignore_index`` leaves out every text have the loss 0 and make no step.
     """
@@ -220,7 +220,7 @@ class BatchTraining:
             optimizer.found_inf = self._broken  # type: ignore[attr-defined]
 
     def train(self, event: TrainBatch) -> StepReport:
-        """One batch, and an optimiser step where it is due."""
+        """One batch, and an optimizer step where it is due."""
         if self._since is None:
             self._since = _seconds_without_prefix(self._forward)
         index = torch.tensor(event.indices, dtype=torch.int64)

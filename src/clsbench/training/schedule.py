@@ -20,7 +20,7 @@ Indices = tuple[int, ...]
 
 
 class TrainBatch(NamedTuple):
-    """Train on the texts at ``indices``; take an optimiser step if ``update``."""
+    """Train on the texts at ``indices``; take an optimizer step if ``update``."""
 
     step: int
     epoch: int
@@ -80,7 +80,7 @@ def book_schedule(
 ) -> Iterator[Event]:
     """Every event of a training run in its order, drawn from torch's global generator.
 
-    Steps count batches (optimiser steps, unless gradients are accumulated). The last, incomplete
+    Steps count batches (optimizer steps, unless gradients are accumulated). The last, incomplete
     batch of an epoch is dropped, its texts are not trained on in that epoch.
 
     Source: ``train_classifier_simple`` in *LLMs-from-scratch*, ``ch06.ipynb``; with accumulation,

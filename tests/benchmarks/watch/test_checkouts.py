@@ -120,16 +120,16 @@ def test_both_checkouts_are_compared_in_pairs(
 
 
 def test_a_checkout_that_is_none_is_refused(repository: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no checkout with benchmarks/"):
+    with pytest.raises(UsageError, match="is not a checkout with benchmarks/"):
         runs_in_pairs(tmp_path, "HEAD", [], lambda done: True)
     for revision in ("nowhere", "-f", ""):
-        with pytest.raises(UsageError, match=f"there is no revision '{revision}' in"):
+        with pytest.raises(UsageError, match=f"unknown revision '{revision}' in"):
             runs_in_pairs(repository, revision, [], lambda done: True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "error", "told"),
+    ("arguments", "error", "expected"),
     [
         (["-k", "nothing_like_this"], UsageError, "no benchmark of .+ is selected by '-k nothing_"),
         (["-k", "wrong("], UsageError, r"Wrong expression passed to '-k': wrong\("),
@@ -142,10 +142,10 @@ def test_benchmarks_that_do_not_run_are_no_regression(
     monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
     error: type[ClsbenchError],
-    told: str,
+    expected: str,
 ) -> None:
     monkeypatch.setattr(os, "environ", environment)
-    with pytest.raises(error, match=told) as raised:
+    with pytest.raises(error, match=expected) as raised:
         runs_in_pairs(repository, "old", arguments, lambda done: True)
     assert raised.value.exit_code != 1, "which means: slower"
 
@@ -195,7 +195,7 @@ def test_a_benchmark_that_fails_in_its_rounds_stops_nobody(
 
 
 @pytest.mark.slow
-def test_where_all_fail_the_reason_is_told(
+def test_where_all_fail_the_reason_is_reported(
     repository: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "environ", environment)

@@ -99,7 +99,7 @@ def test_a_baseline_is_made_on_purpose_and_judges(watch: Command, folder: Path) 
     made = watch(*arguments)
     assert (made.returncode, made.stderr) == (0, "")
     assert made.stdout.startswith(f"6 runs of {commit_id(7)[:10]}, ")
-    # Against all before, it would be no slower than the latest of them; the other machine is no
+    # Against all before, it would be no slower than the latest of them; the other machine is not
     # part of it.
     store(folder, 20, [0.032, 0.0006], commit=8)
     by = watch("check", "--from", folder, "--by", baseline, "--json")
@@ -144,7 +144,7 @@ def test_the_history_by_machine_with_its_plot(watch: Command, folder: Path, tmp_
     assert "machine 1, 6 runs: cores 2, cpu AMD EPYC, threads 2, torch 2.13.0" in done.stdout
     assert "machine 2, 1 run: " in done.stdout
     assert "20 ms" in done.stdout
-    assert "broken.json is no run of these benchmarks" in done.stderr
+    assert "broken.json is not a run of these benchmarks" in done.stderr
     assert plot.read_text().count("<path") > 10
     listed = watch("history", "--from", folder, "--only", "heads", "--json")
     runs = json.loads(listed.stdout)["runs"]
@@ -174,12 +174,12 @@ def test_no_older_run_is_judged_in_place_of_one_that_cannot_be_read(
     latest.write_text("{")
     done = watch("check", "--from", folder)
     assert done.returncode == 4
-    assert f"error: {latest} is no run of these benchmarks" in done.stderr
+    assert f"error: {latest} is not a run of these benchmarks" in done.stderr
     assert "written after every run that can be read" in done.stderr
     assert done.stdout == ""
     os.utime(latest, (0, 0))
     assert watch("check", "--from", folder).returncode == 0
-    # What was written when stands in the names that pytest-benchmark gives, whoever copies them.
+    # What was written when stands in the names that pytest-benchmark gives, even for copies.
     (folder / "0006.json").rename(folder / "0006_abc_20260206_100000.json")
     old = latest.rename(folder / "0005_abc_20260205_100000.json")
     os.utime(old)
@@ -193,7 +193,7 @@ def test_a_damaged_baseline_is_no_baseline(watch: Command, folder: Path, tmp_pat
     baseline.mkdir(parents=True)
     empty = watch("check", "--from", folder, "--by", baseline)
     assert empty.returncode == 2
-    assert "there is no run of the benchmarks in" in empty.stderr
+    assert "no benchmark runs in" in empty.stderr
     (baseline / "0001.json").write_text("<<<<<<< HEAD")
     for arguments in (["--by", baseline], []):
         done = watch("check", "--from", folder, *arguments)
@@ -210,25 +210,25 @@ def test_a_threshold_for_nothing_is_a_mistake(watch: Command, folder: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        (["check", "--from", "nowhere"], "there is no run of the benchmarks in nowhere"),
+        (["check", "--from", "nowhere"], "no benchmark runs in nowhere"),
         (["history", "--from", "nowhere"], "pytest benchmarks/ makes one"),
         (["check", "--by", ".", "--against", "main"], "--by is of runs that are there"),
         (["check", "--from", ".", "--against", "main"], "--from is of runs that are there"),
-        (["check", "--threshold", "0.001"], "less than 0.01 is not told by runs"),
+        (["check", "--threshold", "0.001"], "less than 0.01 cannot be detected"),
         (["check", "--by", "nowhere"], "'nowhere' does not exist"),
         (["check", "--threads", "1"], "--threads goes with --against REV"),
         (["check", "--pairs", "5"], "--pairs goes with --against REV"),
         (["check", "--select", "forward"], "--select goes with --against REV"),
-        (["check", "--threshold", "much"], "is no FRACTION or NAME=FRACTION"),
+        (["check", "--threshold", "much"], "is not FRACTION or NAME=FRACTION"),
         (["check", "--threshold", "=0.3"], "names no benchmarks before the ="),
-        (["history", "--plot", "x.gif"], "a plot is .svg, .pdf or .png"),
+        (["history", "--plot", "x.gif"], "expected .svg, .pdf or .png"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_are_told(watch: Command, arguments: list[str], told: str) -> None:
+def test_mistakes_are_reported(watch: Command, arguments: list[str], message: str) -> None:
     done = watch(*arguments)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""Runs of the benchmarks over time: read, and told apart by machine."""
+"""Runs of the benchmarks over time: read, and separated by machine."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_files_that_are_no_runs_are_named_and_skipped(tmp_path: Path) -> None:
     assert len(history.runs) == 1
     assert len(history.problems) == 5
     for number in (2, 3, 4, 5):
-        assert f"000{number}_run.json is no run of these benchmarks" in " ".join(
+        assert f"000{number}_run.json is not a run of these benchmarks" in " ".join(
             problem.text for problem in history.problems
         )
 

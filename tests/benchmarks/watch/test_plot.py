@@ -38,7 +38,7 @@ def test_the_history_of_a_whole_suite_is_legible() -> None:
     shown = []
     for axes in figure.axes:
         assert axes.get_title(loc="left").endswith(", machine 1")
-        assert len(axes.lines) <= 8, "as many as can be told apart"
+        assert len(axes.lines) <= 8, "as many as can be distinguished"
         places = [each.get_window_extent() for each in axes.get_xticklabels()]
         assert all(left.x1 < right.x0 for left, right in itertools.pairwise(places))
         assert axes.get_xticks()[-1] == 39, "the last run in any case"

@@ -206,7 +206,7 @@ def test_what_only_one_side_of_a_pair_has_is_no_silent_success() -> None:
     outcomes = {v.benchmark: (v.outcome, v.group) for v in judge_pairs(pairs, FIVE_PERCENT)}
     assert outcomes[gone] == ("not measured", old.results[gone].group)
     assert outcomes[fresh] == ("new", new.results[fresh].group)
-    assert not more_pairs(pairs, FIVE_PERCENT, 6), "more of them would tell nothing"
+    assert not more_pairs(pairs, FIVE_PERCENT, 6), "more of them would not help"
 
 
 def test_pairs_that_were_disturbed_are_followed_by_others() -> None:
@@ -215,7 +215,7 @@ def test_pairs_that_were_disturbed_are_followed_by_others() -> None:
     pairs = [disturbed] * 5
     while more_pairs(pairs, FIVE_PERCENT, 5):
         pairs.append(quiet)
-    assert len(pairs) == 10, "five that tell of each"
+    assert len(pairs) == 10, "five informative ones for each"
 
 
 def test_a_load_that_stays_is_not_waited_for() -> None:

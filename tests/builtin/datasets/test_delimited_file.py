@@ -239,7 +239,7 @@ HEADER = "text,label\n"
         ("", "is empty"),
         (" \r\n", "is empty"),
         ("\ufeff", "is empty"),
-        (HEADER, "holds no rows"),
+        (HEADER, "has no rows"),
         ("txt,label\na,b\n", "line 1: column 'text' not found; did you mean 'txt'?"),
         ("txt,label\na,b\n", "Its columns: txt, label"),
         ("alpha,beta\na,b\n", "choose from: alpha, beta"),
@@ -254,7 +254,7 @@ HEADER = "text,label\n"
         (HEADER + "a,x\nb,\n", "1 row without a label in 'label' (line 3)"),
         (HEADER + ",x\n" * 20 + "a,y\n", "20 rows with an empty text in 'text' (lines 2, 3, 4,"),
         (HEADER + "a,x\nb,x\n", "every row has the label 'x'"),
-        (HEADER + "a,1\nb,2\nc,3\n", "every row has another label"),
+        (HEADER + "a,1\nb,2\nc,3\n", "every row has a different label"),
         (HEADER + "a,1\nb,2\nc,1.0\n", "the labels '1' (line 2) and '1.0' (line 4)"),
         (HEADER.encode() + b"a,x\nb\xe9,y\n", "line 3: byte 0xe9 at offset 16"),
         (b"\xef\xbb\xbf" + HEADER.encode() + b"\xff,y\n", "line 2: byte 0xff"),
@@ -262,7 +262,7 @@ HEADER = "text,label\n"
         ((HEADER + "a,b\n").encode("utf-16"), "UTF-16"),
     ],
 )
-def test_a_bad_csv_is_told_with_its_line(content: str | bytes, said: str, write: Write) -> None:
+def test_a_bad_csv_is_reported_with_its_line(content: str | bytes, said: str, write: Write) -> None:
     assert said in complaint(write(content))
 
 
@@ -288,16 +288,16 @@ def test_a_bad_csv_is_told_with_its_line(content: str | bytes, said: str, write:
         ('{"text": "a"', "line 1: not valid JSON"),
     ],
 )
-def test_bad_json_lines_are_told_with_their_line(content: str, said: str, write: Write) -> None:
+def test_bad_json_lines_are_reported_with_their_line(content: str, said: str, write: Write) -> None:
     assert said in complaint(write(content, "t.jsonl"))
 
 
-def test_a_comma_in_an_unquoted_text_is_told_where_quotes_are_not_read(write: Write) -> None:
+def test_a_comma_in_an_unquoted_text_is_reported_where_quotes_are_not_read(write: Write) -> None:
     message = complaint(write(HEADER + '"a,b",x\n'), quoting="none")
     assert "quoting=none does not read" in message
 
 
-def test_an_unknown_split_is_told(write: Write) -> None:
+def test_an_unknown_split_is_reported(write: Write) -> None:
     path = write("text,label,s\na,x,train\nb,y,tets\n")
     assert "line 3: 'tets' in 's' is not a split; did you mean 'test'?" in complaint(
         path, split="s"
@@ -305,7 +305,7 @@ def test_an_unknown_split_is_told(write: Write) -> None:
 
 
 def test_one_column_cannot_be_two_things(write: Write) -> None:
-    with pytest.raises(clsbench.UsageError, match="each must be another one"):
+    with pytest.raises(clsbench.UsageError, match="they must be different"):
         load(write(HEADER + "a,x\nb,y\n"), text="label")
 
 

@@ -16,7 +16,7 @@ REVIEWS = {
     "aclImdb/test/pos/0_10.txt": "Fine.",
     "aclImdb/train/neg/0_3.txt": "Poor.<br />Very.",
     "aclImdb/train/pos/12_7.txt": "Bonne idée \u0085 really.",
-    "aclImdb/train/unsup/0_0.txt": "Nobody says.",
+    "aclImdb/train/unsup/0_0.txt": "Unlabelled.",
     "aclImdb/train/urls_pos.txt": "http://example.org",
     "aclImdb/README": "Large Movie Review Dataset v1.0",
 }

@@ -269,18 +269,18 @@ def test_numerics_say_whether_the_weights_agree(
     assert "the figure" in differing.err
     silent = clsbench("verify", folder, "--numerics", "mini:published=")
     assert silent.code == 2
-    assert "nothing was published" in silent.err
+    assert "has no published figures" in silent.err
     assert len(hub.requests) == asked
 
 
-def test_the_real_backbone_without_its_weights_is_told(clsbench: Command) -> None:
+def test_the_real_backbone_without_its_weights_is_reported(clsbench: Command) -> None:
     outcome = clsbench("verify", "--numerics", "gpt2")
     assert outcome.code == 3
     assert "gpt2/model.safetensors (missing)" in outcome.err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["list", "mini-ex"], "did you mean 'mini-exp'?"),
         (["verify", "no-such-folder"], "no-such-folder"),
@@ -292,11 +292,11 @@ def test_the_real_backbone_without_its_weights_is_told(clsbench: Command) -> Non
     ],
 )
 def test_what_is_asked_wrongly_ends_with_two(
-    clsbench: Command, arguments: list[str], told: str
+    clsbench: Command, arguments: list[str], message: str
 ) -> None:
     outcome = clsbench(*arguments)
     assert outcome.code == 2
-    assert told in outcome.err
+    assert message in outcome.err
     assert outcome.out == ""
 
 

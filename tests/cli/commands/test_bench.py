@@ -24,11 +24,11 @@ def test_every_phase_in_a_table(clsbench: Command, spec_file: Path) -> None:
     done = clsbench("bench", spec_file, *QUICK, env={"COLUMNS": "150"})
     assert done.returncode == 0, done.stderr
     assert "phase" in done.stdout
-    for phase in ("tokenise", "forward+backward", "cached train step", "evaluation"):
+    for phase in ("tokenize", "forward+backward", "cached train step", "evaluation"):
         assert f"{phase} " in done.stdout
         assert f"{phase} (" in done.stderr, "progress goes to stderr"
     assert "GFLOP/s in products of 2,048 × 2,048 matrices" in done.stdout
-    line = next(line for line in done.stdout.splitlines() if "optimiser step" in line)
+    line = next(line for line in done.stdout.splitlines() if "optimizer step" in line)
     assert re.search(r"\d%|in caches", line), "its traffic, not its products"
     assert "one batch of 8 texts at" in done.stdout
     assert "USDT" not in done.stderr
@@ -59,7 +59,7 @@ def test_a_sweep_with_its_plot_and_table(
 ) -> None:
     plot, table = tmp_path / "growth.svg", tmp_path / "growth.csv"
     done = clsbench(
-        "bench", spec_file, *QUICK, "--phase", "forward", "--phase", "tokenise",
+        "bench", spec_file, *QUICK, "--phase", "forward", "--phase", "tokenize",
         "--sweep", "tokens=16,32,64", "--plot", plot, "--output", table,
         env={"COLUMNS": "150"},
     )  # fmt: skip
@@ -68,7 +68,7 @@ def test_a_sweep_with_its_plot_and_table(
     assert plot.read_text().count("<path") > 10
     rows = list(csv.DictReader(table.open()))
     assert [(row["data.padding"], row["phase"]) for row in rows] == [
-        (tokens, phase) for tokens in ("16", "32", "64") for phase in ("tokenise", "forward")
+        (tokens, phase) for tokens in ("16", "32", "64") for phase in ("tokenize", "forward")
     ]
     assert {(row["precision"], row["threads"]) for row in rows} == {("fp32", "1")}
     assert all(float(row["peak_flops_per_second"]) > 0 for row in rows)
@@ -82,7 +82,7 @@ def test_a_sweep_with_its_plot_and_table(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_file_that_cannot_be_written_takes_nothing_away(
     clsbench: Command, spec_file: Path
 ) -> None:
@@ -99,7 +99,7 @@ def test_what_fails_at_one_value_leaves_the_others(
     """Weights that a huge learning rate sends to infinity."""
     table = tmp_path / "sweep.csv"
     done = clsbench(
-        "bench", spec_file, *QUICK, "--phase", "train step", "--phase", "tokenise",
+        "bench", spec_file, *QUICK, "--phase", "train step", "--phase", "tokenize",
         "--sweep", "train.lr=1e-5,1e38", "--output", table, env={"COLUMNS": "140"},
     )  # fmt: skip
     assert done.returncode == 4, done.stderr
@@ -107,7 +107,7 @@ def test_what_fails_at_one_value_leaves_the_others(
     assert "train step of 1e38 failed: " in done.stderr
     assert "train step: failed: " in done.stdout
     rows = [(row["train.lr"], row["phase"]) for row in csv.DictReader(table.open())]
-    assert rows == [("1e-5", "tokenise"), ("1e-5", "train step"), ("1e38", "tokenise")]
+    assert rows == [("1e-5", "tokenize"), ("1e-5", "train step"), ("1e38", "tokenize")]
     compared = clsbench(
         "bench", spec_file, *QUICK, "--phase", "train step",
         "--compare", "train.lr=1e-5", "train.lr=1e38",
@@ -155,8 +155,8 @@ def test_a_sweep_over_the_circumstances(clsbench: Command, spec_file: Path, tmp_
     report = json.loads(done.stdout)
     assert report["swept"] == "precision"
     single, double = report["points"]
-    told = [point["environment"]["precision"] for point in (single, double)]
-    assert told == ["fp32", "fp64"]
+    message = [point["environment"]["precision"] for point in (single, double)]
+    assert message == ["fp32", "fp64"]
     assert [point["environment"]["threads"] for point in (single, double)] == [1, 1]
     peaks = [point["limits"]["flops_per_second"] for point in (single, double)]
     assert peaks[0] != peaks[1], "each has its own peak"
@@ -179,40 +179,40 @@ def test_what_others_disturb_is_not_measured(clsbench: Command, spec_file: Path)
         "bench", spec_file, "--phase", "forward", "--budget", "1", "--load-limit", "0",
         "--threads", "1",
     )  # fmt: skip
-    not_measured = "not measured: forward: too few samples without other processes"
+    not_measured = "not measured: forward: too few undisturbed samples"
     assert (done.returncode, not_measured in done.stderr) in ((4, True), (0, False)), done.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        (["--phase", "foward"], "there is no phase 'foward'"),
-        (["--sweep", "batch"], "--sweep 'batch' is no KEY=A,B,C"),
+        (["--phase", "foward"], "unknown phase 'foward'"),
+        (["--sweep", "batch"], "--sweep 'batch' is not KEY=A,B,C"),
         (["--sweep", "batch=8,8"], "names a value twice"),
         (["--sweep", "batch=8,0"], "train.batch_size"),
         (["--sweep", "batch=8", "--sweep", "tokens=16"], "--sweep is given twice"),
-        (["--sweep", "batch=4,8", "--set", "train.batch_size=2"], "is set and swept over"),
-        (["--plot", "x.svg"], "say which by --sweep"),
-        (["--sweep", "batch=4,8", "--plot", "x.gif"], "a plot is .svg, .pdf or .png"),
+        (["--sweep", "batch=4,8", "--set", "train.batch_size=2"], "is both set and swept over"),
+        (["--plot", "x.svg"], "--plot requires --sweep"),
+        (["--sweep", "batch=4,8", "--plot", "x.gif"], "expected .svg, .pdf or .png"),
         (["--output", "nowhere/x.csv"], "nowhere does not exist"),
         (["--sweep", "freezing=sideways,all"], "sideways"),
         (["--sweep", "batch=4,5000", "--budget", "0.1"], "is larger than the"),
         (["--sweep", "threads=1,0"], "threads = '0': expected int >= 1"),
         (["--sweep", "precision=fp32,fp16"], "(one of: bf16, fp32, fp64)"),
-        (["--sweep", "threads=1,2", "--threads", "2"], "threads is set and swept over"),
+        (["--sweep", "threads=1,2", "--threads", "2"], "threads is both set and swept over"),
         (["--compare", "threads=1", "threads=2"], "write --sweep threads=A,B"),
-        (["--compare", "gpt2-sms-spam", "gpt2-sms-spam"], "is measured by neither of"),
-        (["--budget", "nan"], "no finite number"),
-        (["--budget", "inf"], "no finite number"),
+        (["--compare", "gpt2-sms-spam", "gpt2-sms-spam"], "is not among the compared"),
+        (["--budget", "nan"], "not a finite number"),
+        (["--budget", "inf"], "not a finite number"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_mistakes_are_told_before_anything_is_measured(
-    clsbench: Command, spec_file: Path, arguments: list[str], told: str
+def test_mistakes_are_reported_before_anything_is_measured(
+    clsbench: Command, spec_file: Path, arguments: list[str], message: str
 ) -> None:
     done = clsbench("bench", spec_file, *arguments)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
@@ -220,10 +220,10 @@ def test_mistakes_are_told_before_anything_is_measured(
 def test_without_a_name_it_is_the_books_experiment(clsbench: Command) -> None:
     done = clsbench("bench", "--phase", "foward")
     assert done.returncode == 2
-    assert "there is no phase 'foward'" in done.stderr, "and no argument is missing"
+    assert "unknown phase 'foward'" in done.stderr, "and no argument is missing"
     helped = clsbench("bench", "--help", env={"COLUMNS": "120"})
     assert "[OPTIONS] [EXPERIMENT|FILE.toml]" in helped.stdout
-    assert "gpt2-sms-spam]" in helped.stdout, "which is told"
+    assert "gpt2-sms-spam]" in helped.stdout, "which the usage shows"
 
 
 @pytest.mark.slow
@@ -234,9 +234,9 @@ def test_without_a_name_it_is_the_books_experiment(clsbench: Command) -> None:
 @pytest.mark.parametrize(
     ("asked", "kept"),
     [
-        (("--phase", "tokenise", "--phase", "forward"), lambda r: r["points"][0]["measurements"]),
+        (("--phase", "tokenize", "--phase", "forward"), lambda r: r["points"][0]["measurements"]),
         (
-            ("--phase", "tokenise", "--phase", "forward", "--compare", "tokens=8", "tokens=9"),
+            ("--phase", "tokenize", "--phase", "forward", "--compare", "tokens=8", "tokens=9"),
             lambda r: r["phases"],
         ),
     ],
@@ -267,8 +267,8 @@ def test_an_interruption_keeps_what_was_measured(
     assert process.returncode == code, stderr
     report = json.loads(stdout)
     assert report["status"] == "interrupted"
-    assert [phase["phase"] for phase in kept(report)] == ["tokenise"]
-    assert "until then is shown" in stderr
+    assert [phase["phase"] for phase in kept(report)] == ["tokenize"]
+    assert "showing the results so far" in stderr
     assert "Traceback" not in stderr
 
 
@@ -292,25 +292,25 @@ def test_two_variants_turn_by_turn(clsbench: Command, spec_file: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_cannot_be_compared_is_told(clsbench: Command, spec_file: Path) -> None:
+def test_what_cannot_be_compared_is_reported(clsbench: Command, spec_file: Path) -> None:
     done = clsbench(
-        "bench", spec_file, *QUICK, "--budget", "3", "--phase", "prefix", "--phase", "tokenise",
+        "bench", spec_file, *QUICK, "--budget", "3", "--phase", "prefix", "--phase", "tokenize",
         "--compare", "freezing=all", "freezing=last-blocks", env={"COLUMNS": "140"},
     )  # fmt: skip
     assert done.returncode in (0, 4), done.stderr  # a control that differs by chance
     assert "no difference below 5% claimed" in done.stdout
     (line,) = (
-        line for line in done.stdout.splitlines() if line.lstrip("│ ").startswith("tokenise ")
+        line for line in done.stdout.splitlines() if line.lstrip("│ ").startswith("tokenize ")
     )
     assert re.search(r"(µs|ms) .+ × .+–", line)
     assert "times are of a call" not in done.stdout, "which is the same of both"
     assert "prefix: not compared: freezing=all: embeddings trains" in done.stdout
     narrow = clsbench(
-        "bench", spec_file, *QUICK, "--phase", "tokenise", "--compare", "pooling=mean",
+        "bench", spec_file, *QUICK, "--phase", "tokenize", "--compare", "pooling=mean",
         "pooling=max", env={"COLUMNS": "80"},
     )  # fmt: skip
-    told = " ".join(narrow.stdout.split())
-    assert "Not shown for lack of space: A takes, of itself; " in told, told
+    message = " ".join(narrow.stdout.split())
+    assert "Not shown for lack of space: A takes, of itself; " in message, message
     refused = clsbench("bench", spec_file, "--compare", "pooling=mean", "pooling=media")
     assert refused.returncode == 2
     assert "media" in refused.stderr
@@ -318,7 +318,7 @@ def test_what_cannot_be_compared_is_told(clsbench: Command, spec_file: Path) -> 
         "bench", spec_file, "--pooling", "mean", "--compare", "pooling=mean", "pooling=max"
     )
     assert twice.returncode == 2
-    assert "pooling is set and compared" in twice.stderr
+    assert "pooling is both set and compared" in twice.stderr
     both = clsbench("bench", spec_file, "--compare", "seed=1", "seed=2", "--sweep", "batch=1,2")
     assert both.returncode == 2
     assert "--compare cannot be combined with" in both.stderr

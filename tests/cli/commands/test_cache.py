@@ -54,10 +54,10 @@ def used_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def test_an_empty_cache_is_told_kindly(command: Command, folder: Path) -> None:
+def test_an_empty_cache_is_reported_kindly(command: Command, folder: Path) -> None:
     listed = command("list")
     assert (listed.returncode, listed.stdout) == (0, "")
-    assert listed.stderr.startswith(f"nothing is kept in {folder} yet: ")
+    assert listed.stderr.startswith(f"the cache {folder} is empty: ")
     cleared = command("clear")
     assert (cleared.returncode, cleared.stdout) == (0, "")
     assert cleared.stderr == f"nothing to clear in {folder}\n"
@@ -126,7 +126,7 @@ def test_clearing_some(command: Command, filled: Path) -> None:
         (["clear", "3f9c3f9c3f9d"], "did you mean '3f9c3f9c3f9c'?"),
         (["clear", "--older-than", "-1"], "--older-than"),
         (["clear", "--older-than", "week"], "--older-than"),
-        (["clear", "--older-than", "nan"], "no finite number"),
+        (["clear", "--older-than", "nan"], "not a finite number"),
         (["shrink"], "shrink"),
     ],
     ids=" ".join,

@@ -76,7 +76,7 @@ def test_what_a_pattern_finds_too_much_is_left_out_and_named(
     assert done.returncode == 0, done.stderr
     assert f"left out {second}: it is interrupted" in done.stderr
     assert f"{first}-2 repeats another run" in done.stderr
-    assert "some run is named more than once" in done.stderr
+    assert "a run is named more than once" in done.stderr
     reported = clsbench("report", first, second, third, "--out", store, "--format", "csv")
     assert reported.returncode == 0, reported.stderr
     assert f"left out {second}: it is interrupted" in reported.stderr
@@ -113,12 +113,12 @@ def test_what_cannot_be_compared(clsbench: Command, store: Path, tmp_path: Path)
     damaged = clsbench("compare", mine, "--out", store)
     assert damaged.returncode == 2
     assert "predictions.csv is damaged" in damaged.stderr
-    for arguments, told in (
+    for arguments, message in (
         (["nowhere"], "there is no run 'nowhere'"),
-        ([mine, "--plot", "x.gif"], "a plot is .svg, .pdf or .png"),
+        ([mine, "--plot", "x.gif"], "expected .svg, .pdf or .png"),
         ([], "Missing argument"),
     ):
         refused = clsbench("compare", *arguments, "--out", store)
         assert refused.returncode == 2
-        assert told in refused.stderr
+        assert message in refused.stderr
         assert "Traceback" not in refused.stderr

@@ -92,14 +92,14 @@ def test_json(clsbench: Command) -> None:
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["devices"][0]["name"] == "cpu"
-    assert report["folders"]["assets"] == "nowhere does not exist or is no folder"
+    assert report["folders"]["assets"] == "nowhere does not exist or is not a folder"
     states = {asset["key"]: asset for asset in report["assets"]}
     assert states["gpt2/model.safetensors"]["state"] == "missing"
     assert "gpt2-sms-spam" in states["gpt2/model.safetensors"]["needed_by"]
     assert all(plugin["failure"] is None for plugin in report["plugins"])
 
 
-def test_an_installed_plugin_that_failed_is_told(clsbench: Command, tmp_path: Path) -> None:
+def test_an_installed_plugin_that_failed_is_reported(clsbench: Command, tmp_path: Path) -> None:
     """An entry point is what makes a plugin installed: one line in a .dist-info folder."""
     info = tmp_path / "site" / "broken_plugin-1.0.dist-info"
     info.mkdir(parents=True)

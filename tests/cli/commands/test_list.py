@@ -81,7 +81,7 @@ def test_an_unknown_axis(clsbench: Command) -> None:
     done = clsbench("list", "frezing-strategies")
     assert done.returncode == 2
     assert done.stdout == ""
-    assert "there is no axis called 'frezing-strategies'" in done.stderr
+    assert "unknown axis 'frezing-strategies'" in done.stderr
     assert "did you mean 'freezing-strategies'?" in done.stderr
 
 

@@ -109,7 +109,7 @@ def test_a_table_by_the_runs_name(clsbench: Command, finished: dict[str, Any]) -
             ["latest", "text", "--json", "--format", "csv"],
             "--json cannot be combined with --output or --format",
         ),
-        (["latest", "text", "--output", "a.xyz"], "unknown ending '.xyz'"),
+        (["latest", "text", "--output", "a.xyz"], "unknown extension '.xyz'"),
         (
             ["latest", "--csv", __file__, "--output", __file__, "--format", "csv"],
             "is also the input",
@@ -157,7 +157,7 @@ def test_predict_in_another_precision_than_the_run_warns(
     in_process(finished["path"], "apple number 3")
     assert "precision" not in caplog.text
     in_process(finished["path"], "apple number 3", "--precision", "bf16")
-    assert "made in fp32, and these predictions are in bf16; give --precision fp32" in caplog.text
+    assert "the run used fp32, but these predictions use bf16; use --precision fp32" in caplog.text
 
 
 class Trained(NamedTuple):
@@ -300,7 +300,7 @@ def test_predict_without_texts_prints_a_header_and_a_warning(
 ) -> None:
     done = in_process(quoted.run, "--format", "csv")
     assert done.stdout == "text,probability_ham,probability_spam,predicted\n"
-    assert "there were no texts to classify" in caplog.text
+    assert "no texts to classify" in caplog.text
 
 
 def test_predict_blank_line_of_stdin_gets_a_prediction_as_in_a_file_of_one_column(

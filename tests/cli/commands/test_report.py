@@ -93,16 +93,16 @@ def test_damaged_predictions_in_a_suite_are_named(
 
 def test_what_cannot_be_reported(clsbench: Command, store: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
-    for arguments, told in (
-        (["--out", empty], "there is nothing to report"),
-        (["nowhere", "--out", store], "suites that were run into it: a-suite"),
-        (["--out", store, "-o", "x.pdf"], "unknown ending '.pdf'"),
+    for arguments, expected in (
+        (["--out", empty], "nothing to report"),
+        (["nowhere", "--out", store], "its suites: a-suite"),
+        (["--out", store, "-o", "x.pdf"], "unknown extension '.pdf'"),
         (["--out", store, "-o", tmp_path / "no" / "x.html"], "does not exist"),
         (["--out", store, "-o", tmp_path], "is a directory"),
     ):
         done = clsbench("report", *arguments)
         assert done.returncode == 2, done.stderr
-        assert told in " ".join(done.stderr.split())
+        assert expected in " ".join(done.stderr.split())
         assert "Traceback" not in done.stderr
 
 

@@ -90,12 +90,12 @@ def test_other_formats(clsbench: Command, store: Path, form: str, mark: str) -> 
         (["--format", "csv", "--json"], "--json and --format csv cannot be combined"),
         (
             ["-o", "runs.xlsx"],
-            "unknown ending '.xlsx'; expected one of .csv, .json, .md, .tex, or --format",
+            "unknown extension '.xlsx'; expected one of .csv, .json, .md, .tex, or --format",
         ),
         (["-o", "nowhere/runs.csv"], "nowhere does not exist"),
     ],
 )
-def test_what_is_wrong_is_told(
+def test_what_is_wrong_is_reported(
     clsbench: Command, store: Path, arguments: list[str], message: str
 ) -> None:
     ended = clsbench("results", "--out", store, *arguments)
@@ -120,7 +120,7 @@ def test_results_with_output_write_the_form_of_the_ending(
 def test_stores_without_runs(clsbench: Command, tmp_path: Path, store: Path) -> None:
     default = clsbench("results")
     assert (default.returncode, default.stdout) == (0, "")
-    assert "there are no runs in runs yet: clsbench run" in default.stderr
+    assert "no runs in runs yet; create one with clsbench run" in default.stderr
     assert json.loads(clsbench("results", "--json").stdout) == []
     missing = clsbench("results", "--out", tmp_path / "gone")
     assert missing.returncode == 2
@@ -131,7 +131,7 @@ def test_stores_without_runs(clsbench: Command, tmp_path: Path, store: Path) -> 
     assert "is not a folder" in in_the_way.stderr
     nothing_fits = clsbench("results", "--out", store, "--where", "seed == 7")
     assert nothing_fits.returncode == 0
-    assert "none of the 3 runs" in nothing_fits.stderr
+    assert "matches --where (3 checked)" in nothing_fits.stderr
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])

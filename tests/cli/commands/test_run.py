@@ -34,7 +34,7 @@ FIXED_NAMES = {
 
 def refuse_constant(name: str) -> None:
     """Python reads NaN and Infinity, which JSON does not have."""
-    raise AssertionError(f"{name} is no JSON")
+    raise AssertionError(f"{name} is not JSON")
 
 
 def test_json_is_the_record_and_its_path(finished: dict[str, Any]) -> None:
@@ -171,7 +171,7 @@ def test_a_loss_that_is_not_finite(clsbench: Command, spec_file: Path) -> None:
     assert record["status"] == "failed"
     assert "at step" in record["error"]
     assert done.stderr.splitlines()[-1].startswith("error: ")
-    assert done.stderr.rstrip().endswith(f"is kept in {record['path']}")
+    assert done.stderr.rstrip().endswith(f"are kept in {record['path']}")
 
 
 IN_THE_WAY = """
@@ -188,7 +188,7 @@ def clsbench_phase_started(phase):
 
 
 @pytest.mark.parametrize("as_json", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_a_run_that_cannot_be_stored_is_told_whole(
+def test_a_run_that_cannot_be_stored_is_reported_whole(
     clsbench: Command, spec_file: Path, tmp_path: Path, as_json: bool
 ) -> None:
     plugin, store = tmp_path / "in_the_way.py", tmp_path / "store"
@@ -296,7 +296,7 @@ def test_a_signal_keeps_what_was_learned(
     assert record["error"] == said
     assert record["history"]["steps"]
     assert (Path(record["path"]) / "record.json").is_file()
-    assert f"{said}; what was done is kept in {record['path']}" in stderr
+    assert f"{said}; partial results are kept in {record['path']}" in stderr
 
 
 TERMINATING = """

@@ -45,22 +45,25 @@ def finished(store: Path) -> list[Path]:
 
 
 def test_what_cannot_be_is_refused_at_once(clsbench: Command, tmp_path: Path) -> None:
-    for arguments, told in (
-        (["no-such"], "there is no suite called 'no-such'"),
+    for arguments, expected in (
+        (["no-such"], "unknown suite 'no-such'"),
         (["gpt2-sms-spam"], "is an experiment, not a suite"),
         (["gpt2-sms-spam-ablation", "--rows", "20"], "has no row '20'"),
         (["gpt2-sms-spam-ablation", "--executor", "loca"], "did you mean 'local'?"),
-        (["gpt2-sms-spam-ablation", "--seeds", "123"], "a single number is how many"),
+        (["gpt2-sms-spam-ablation", "--seeds", "123"], "a single number is the number of seeds"),
         (["gpt2-sms-spam-ablation", "--seeds", "1,1"], "names a seed twice"),
-        (["gpt2-sms-spam-ablation", "--seeds", "1,-1"], "a seed is 0 or more"),
-        (["gpt2-sms-spam", "--sweep", "seed=1,2"], "seeds are no rows; write --seeds 1,2,3"),
-        (["gpt2-sms-spam", "--sweep", "freezing"], "is no KEY=A,B,C"),
+        (["gpt2-sms-spam-ablation", "--seeds", "1,-1"], "a seed must be at least 0"),
+        (
+            ["gpt2-sms-spam", "--sweep", "seed=1,2"],
+            "rows cannot differ in the seed; use --seeds 1,2,3",
+        ),
+        (["gpt2-sms-spam", "--sweep", "freezing"], "is not KEY=A,B,C"),
         (["gpt2-sms-spam", "--sweep", "poling=mean,max"], "'poling'; did you mean 'pooling'?"),
-        (["gpt2-sms-spam", "--sweep", "pooling=mean,mex"], "row 2 (pooling=mex): there is no"),
+        (["gpt2-sms-spam", "--sweep", "pooling=mean,mex"], "row 2 (pooling=mex): unknown pooling"),
     ):
         done = clsbench("suite", *arguments)
         assert done.returncode == 2, done.stderr
-        assert told in " ".join(done.stderr.split())
+        assert expected in " ".join(done.stderr.split())
         assert not list((tmp_path / "cwd").iterdir()), "nothing is left behind"
 
 
@@ -149,7 +152,7 @@ def test_a_suite_from_a_file(clsbench: Command, suite_file: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_row_that_fails_is_told_and_the_rest_goes_on(
+def test_a_row_that_fails_is_reported_and_the_rest_goes_on(
     clsbench: Command, spec_file: Path, tmp_path: Path
 ) -> None:
     done = clsbench(
@@ -183,10 +186,10 @@ def test_a_suite_that_was_ended_goes_on_where_it_was(
     assert code == {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}[end], rest
     assert not [pid for pid in workers if _runs(pid)], "no worker outlives the suite"
     if end != signal.SIGKILL:
-        assert "the same command goes on where this one was" in rest
+        assert "run the same command again to resume" in rest
     again = subprocess.run(slow, env=environment, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
-    assert "row 1, again is finished in the store" in again.stderr
+    assert "row 1, again has already finished" in again.stderr
     assert "row 2 finished" in again.stderr
 
 
@@ -206,11 +209,11 @@ def test_two_invocations_do_nothing_twice(
             both.append(subprocess.Popen(command, env=environment, stderr=stderr))
     for process in both:
         process.wait(300)
-    told = [file.read_text() for file in files]
-    assert [process.returncode for process in both] == [0, 0], told
+    expected = [file.read_text() for file in files]
+    assert [process.returncode for process in both] == [0, 0], expected
     assert len(finished(store)) == 3
     for number in (1, 2, 3):
-        assert sum(text.count(f"row {number} begins") for text in told) == 1, told
+        assert sum(text.count(f"row {number} begins") for text in expected) == 1, expected
 
 
 def _has_loaded_libraries(pid: int) -> None:

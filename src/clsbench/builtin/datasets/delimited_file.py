@@ -1,4 +1,4 @@
-"""The data set ``csv``: a user's own file of labelled texts."""
+"""The data set ``csv``: labelled texts in a file of the user."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPLIT_NAMES = {
     "dev": "validation",
     "test": "test",
 }
-"""What may stand in a split column, and what it means."""
+"""The values of a split column, and the splits that they name."""
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
 LINES_SHOWN = 8
@@ -38,18 +38,16 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
     home directory.
     """
 
-    path: Annotated[str, Meta(min_length=1, description="the file")]
-    text: Annotated[str, Meta(min_length=1, description="the column that holds the texts")] = "text"
-    label: Annotated[str, Meta(min_length=1, description="the column that holds the classes")] = (
-        "label"
-    )
+    path: Annotated[str, Meta(min_length=1, description="path of the file")]
+    text: Annotated[str, Meta(min_length=1, description="column with the texts")] = "text"
+    label: Annotated[str, Meta(min_length=1, description="column with the classes")] = "label"
     split: (
         Annotated[
             str,
             Meta(
                 min_length=1,
-                description="a column that says train, validation or test, for"
-                " data.split=predefined (default: none)",
+                description="column with train, validation or test for each row, for"
+                " data.split=predefined (default: no column)",
             ),
         ]
         | None
@@ -57,7 +55,7 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
     format: (
         Annotated[
             Literal["csv", "tsv", "jsonl"],
-            Meta(description="how the file is written (default: as its extension says)"),
+            Meta(description="format of the file (default: from its extension)"),
         ]
         | None
     ) = None
@@ -66,7 +64,7 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
             str,
             Meta(
                 pattern=r'^[^"\r\n\x00]$',
-                description="the character between two columns (default: a comma, a tab in TSV)",
+                description="column separator (default: a comma; a tab in TSV)",
             ),
         ]
         | None
@@ -79,7 +77,7 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
         str,
         Meta(
             min_length=1,
-            description="the character encoding, such as utf-16 or latin-1; a byte order mark is"
+            description="character encoding, such as utf-16 or latin-1; a byte order mark is"
             " skipped",
         ),
     ] = "utf-8"
@@ -106,20 +104,22 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
         """Read and check the whole file.
 
         Raises:
-            UsageError: names the file and, wherever there is one, the line.
+            UsageError: the file is invalid; the message names the file and the line, if any.
         """
         (path,) = self.user_files()
         columns = [self.text, self.label, *([self.split] if self.split else [])]
         if len(set(columns)) < len(columns):
             raise clsbench.UsageError(
                 f"dataset 'csv': text, label and split name the columns {', '.join(columns)}; "
-                "each must be another one"
+                "they must be different"
             )
         if path.is_fifo():  # the file is read again for reports and predictions
-            raise clsbench.UsageError(f"{path} is a pipe; name a regular file of labelled texts")
+            raise clsbench.UsageError(
+                f"{path} is a pipe; expected a regular file of labelled texts"
+            )
         table = clsbench.read_table(path, self.table_format())
         if not table.rows:
-            raise clsbench.UsageError(f"{path} holds no rows")
+            raise clsbench.UsageError(f"{path} has no rows")
         texts = table.texts()
         _refuse_blanks(table, texts, f"with an empty text in {self.text!r}")
         class_names, labels = _classes(table, self.label)
@@ -131,7 +131,7 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
         )
 
 
-# --- what the rows say --------------------------------------------------------------------------
+# --- the rows ----------------------------------------------------------------------------------
 
 
 def _refuse_blanks(table: clsbench.Table, values: Sequence[str], what: str) -> None:
@@ -159,18 +159,18 @@ def _classes(table: clsbench.Table, column: str) -> tuple[tuple[str, ...], list[
             if Decimal(one) == Decimal(other):
                 raise clsbench.UsageError(
                     f"{path}: the labels {one!r} (line {first_lines[one]}) and {other!r} (line "
-                    f"{first_lines[other]}) are the same number; write it one way"
+                    f"{first_lines[other]}) are the same number; write it in one way"
                 )
     else:
         names = sorted(first_lines, key=_natural_order)
     if len(names) < 2:
         raise clsbench.UsageError(
-            f"{path}: every row has the label {names[0]!r} in {column!r}; a classifier needs two "
-            "classes at least"
+            f"{path}: every row has the label {names[0]!r} in {column!r}; a classifier requires at "
+            "least two classes"
         )
     if len(names) == len(table.rows) > 2:
         raise clsbench.UsageError(
-            f"{path}: every row has another label in {column!r}: is that the column of the classes?"
+            f"{path}: every row has a different label in {column!r}; is it the class column?"
         )
     index = {name: number for number, name in enumerate(names)}
     return tuple(names), [index[word] for word in words]

@@ -21,9 +21,9 @@ ARCHIVE = clsbench.Asset(
 
 
 class Imdb(clsbench.Dataset, frozen=True):
-    """Film reviews, negative and positive, 25,000 to train on and 25,000 to test.
+    """Positive and negative film reviews, 25,000 for training and 25,000 for testing.
 
-    The archive stays whole and is read as a stream. Its splits are predefined
+    The archive is read as a stream, without unpacking. Its splits are predefined
     (``data.split=predefined``).
 
     Source: Maas et al. 2011, *Learning Word Vectors for Sentiment Analysis*.
@@ -66,11 +66,13 @@ def _read(archive: Path) -> list[tuple[bool, bool, str, str]]:
                     reviews.append((split == "train", folder == "neg", name, text))
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise clsbench.AssetError(
-            f"{archive} cannot be read as the archive of the IMDB reviews: {error}; delete it, so "
-            "that it is fetched anew"
+            f"{archive} cannot be read as the archive of the IMDB reviews: {error}; delete it to "
+            "download it again"
         ) from error
     if not reviews:
-        raise clsbench.AssetError(f"{archive} holds no labelled reviews: is it aclImdb_v1.tar.gz?")
+        raise clsbench.AssetError(
+            f"{archive} contains no labelled reviews; is it aclImdb_v1.tar.gz?"
+        )
     return reviews
 
 

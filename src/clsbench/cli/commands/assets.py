@@ -1,4 +1,4 @@
-"""``clsbench assets``: what experiments need, where it was found; folders that carry it."""
+"""``clsbench assets``: list, download and verify the files that experiments need."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import rich_click as click
 
 from clsbench.cli.completion import complete_component, complete_experiment
 from clsbench.cli.display.downloads import showing_downloads
-from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.cli.json_command import JsonCommand, write_result
 from clsbench.cli.options import (
     chosen_changes,
     panels,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from clsbench.components.values import Asset, NumericalCheck
 
 _BACKBONES = next(axis for axis in AXES if axis.name == "backbones")
-_EXPERIMENTS = "Registered experiments or TOML files; without one, every registered experiment."
+_EXPERIMENTS = "Registered experiments or TOML files (default: all registered experiments)."
 
 
 class Need(NamedTuple):
@@ -44,11 +44,11 @@ def assets() -> None:
     """List, download and verify the published files that experiments need.
 
     \b
-    clsbench assets list                      where each is, and its hash
-    clsbench assets fetch DIR gpt2-sms-spam   fill a folder where there is a network …
-    clsbench run gpt2-sms-spam --assets DIR   … and use it where there is none
+    clsbench assets list                      show location and hash of each file
+    clsbench assets fetch DIR gpt2-sms-spam   fill a folder on a machine with a network …
+    clsbench run gpt2-sms-spam --assets DIR   … and use it on a machine without one
     clsbench assets verify DIR                check every hash
-    clsbench assets verify --numerics gpt2    repeat what was published of the weights
+    clsbench assets verify --numerics gpt2    check the weights against published figures
     """
 
 
@@ -60,10 +60,10 @@ def assets() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_context
 def list_assets(ctx: click.Context, experiments: tuple[str, ...], as_json: bool) -> None:
-    """What each experiment needs, where it was found, its size and hash.
+    """List the files that experiments need, with location, size and hash.
 
-    Looked for in the assets folder, in the cache, and in the caches of Hugging Face and tiktoken;
-    the network is not touched. Takes the same changes as run: --backbone gpt2:size=medium.
+    Searches the assets folder, the cache, and the caches of Hugging Face and tiktoken, without
+    network access. Takes the same changes as run: --backbone gpt2:size=medium.
     """
     from clsbench.assets import find
 
@@ -74,7 +74,9 @@ def list_assets(ctx: click.Context, experiments: tuple[str, ...], as_json: bool)
 
 @assets.command("fetch", cls=JsonCommand)
 @panels
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path), help="Made if need be.")
+@click.argument(
+    "folder", metavar="DIR", type=click.Path(path_type=Path), help="Created if it does not exist."
+)
 @click.argument("experiments", nargs=-1, shell_complete=complete_experiment, help=_EXPERIMENTS)
 @spec_changes
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
@@ -82,13 +84,13 @@ def list_assets(ctx: click.Context, experiments: tuple[str, ...], as_json: bool)
 def fetch_assets(
     ctx: click.Context, folder: Path, experiments: tuple[str, ...], as_json: bool
 ) -> None:
-    """Fill the folder DIR with what experiments need, for machines without a network.
+    """Fill the folder DIR with the files that experiments need, for machines without a network.
 
     \b
     clsbench assets fetch DIR gpt2-sms-spam
     clsbench assets fetch DIR gpt2-sms-spam --backbone gpt2:size=medium
 
-    What is there and right stays, what a cache holds is copied, the rest is downloaded.
+    Correct files in DIR are kept, cached files are copied, all others are downloaded.
     """
     from clsbench.assets import fetch_folder
 
@@ -106,14 +108,14 @@ def fetch_assets(
     metavar="[DIR] [EXPERIMENT]...",
     nargs=-1,
     shell_complete=complete_experiment,
-    help="A folder, which must hold everything; without one, every file counts wherever run "
-    "would find it. Then experiments or TOML files; without one, every registered experiment.",
+    help="A folder that must hold every file (default: the places that run searches), then "
+    "experiments or TOML files (default: all registered experiments).",
 )
 @click.option(
     "--numerics",
     metavar="BACKBONE[:OPTION=VALUE,…]",
     shell_complete=complete_component(_BACKBONES),
-    help="Build this backbone from its files and repeat what was published about its weights.",
+    help="Build this backbone from its files and check its weights against published figures.",
 )
 @run_options("assets")
 @spec_changes
@@ -122,14 +124,14 @@ def fetch_assets(
 def verify_assets(
     ctx: click.Context, targets: tuple[str, ...], numerics: str | None, as_json: bool
 ) -> None:
-    """Check the hash of every file; exit code 3 if one is missing or wrong.
+    """Check the hash of every file; exit code 3 if a file is missing or wrong.
 
     \b
-    clsbench assets verify DIR                 a folder, whole
-    clsbench assets verify DIR gpt2-sms-spam   for one experiment
-    clsbench assets verify --numerics gpt2     and the weights' own figures, on what run would use
+    clsbench assets verify DIR                 all files of a folder
+    clsbench assets verify DIR gpt2-sms-spam   the files of one experiment
+    clsbench assets verify --numerics gpt2     the weights that run would use
 
-    The network is not touched.
+    Does not access the network.
     """
     from clsbench.assets import find, verify_folder
 
@@ -153,8 +155,9 @@ def verify_assets(
         raise AssetError(_bad_text(bad, folder))
     if disagreeing := [check.name for check in checks or () if not check.agrees]:
         raise AssetError(
-            f"the weights of {numerics} have the right hash, but do not give what was published: "
-            f"{'; '.join(disagreeing)}. Please report it with the output of clsbench doctor"
+            f"the weights of {numerics} have the right hash, but do not reproduce the published "
+            f"figures: {'; '.join(disagreeing)}. Please report this with the output of "
+            "clsbench doctor"
         )
 
 
@@ -164,10 +167,10 @@ def verify_assets(
 def _needs(
     ctx: click.Context, experiments: Sequence[str], catalog: Catalog | None = None
 ) -> dict[str, Need]:
-    """The assets of the experiments, of all without a name, by key.
+    """The assets of the named experiments (default: all), by key.
 
     Raises:
-        UsageError: an experiment that was named is none, or the changes do not fit it.
+        UsageError: a named experiment does not exist, or the changes are invalid for it.
     """
     import logging
 
@@ -182,7 +185,7 @@ def _needs(
         except ClsbenchError as error:
             if experiments or changes:
                 raise
-            logging.getLogger(__name__).warning("experiment %s is left out: %s", name, error)
+            logging.getLogger(__name__).warning("skipped experiment %s: %s", name, error)
             continue
         for asset in (*experiment.dataset.assets(), *experiment.backbone.assets()):
             known = needs[asset.key].experiments if asset.key in needs else ()
@@ -222,7 +225,7 @@ def _numerical_checks(
     files = {state.asset.key: state.path for state in states if state.path is not None}
     checks = backbone.numerical_checks(files)
     if not checks:
-        raise UsageError(f"nothing was published about the backbone {text} that could be repeated")
+        raise UsageError(f"backbone {text} has no published figures to check")
     return checks
 
 
@@ -246,7 +249,7 @@ def _write(
 ) -> None:
     if as_json:
         result: dict[str, Any] = {"assets": [_plain(needs[s.asset.key], s) for s in states]}
-        tell_json(ctx, result if checks is None else {**result, "numerics": checks})
+        write_result(ctx, result if checks is None else {**result, "numerics": checks})
         return
     print_lines(_asset_lines(needs, states))
     if checks is not None:

@@ -1,4 +1,4 @@
-"""``clsbench bench``: how long the phases of an experiment take, and what the machine could do."""
+"""``clsbench bench``: time the phases of an experiment and measure the machine's peak."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from clsbench.cli.errors import INTERRUPTED, report_error
 from clsbench.cli.experiments import resolve_named
-from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.cli.json_command import JsonCommand, write_result
 from clsbench.cli.options import (
     FiniteRange,
     PlotType,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 NOT_MEASURED = "not measured"
 _CIRCUMSTANCES = ("device", "precision", "threads")
-"""What can be swept over that is no part of the experiment."""
+"""Run options that --sweep accepts besides keys of the spec."""
 _NOT_MEASURED_CODE = 4
 
 
@@ -53,8 +53,8 @@ _NOT_MEASURED_CODE = 4
     "phases",
     multiple=True,
     metavar="NAME",
-    help="Only this phase (tokenise, forward, forward+backward, optimiser step, train step, "
-    "prefix, cached train step, evaluation); repeatable.",
+    help="Measure only this phase (tokenize, forward, forward+backward, optimizer step, train "
+    "step, prefix, cached train step, evaluation); repeatable.",
 )
 @click.option(
     "--sweep",
@@ -70,24 +70,23 @@ _NOT_MEASURED_CODE = 4
     "compared",
     nargs=2,
     metavar="A B",
-    help="Let two variants take turns, phase by phase, and say which is faster: each a KEY=VALUE "
-    "in the spec of EXPERIMENT, or another experiment or TOML file. Differences below 5 % are not "
-    "claimed.",
+    help="Time two variants alternately and report which is faster. A variant is a KEY=VALUE of "
+    "EXPERIMENT's spec, another experiment or a TOML file. Differences below 5 % are not reported.",
 )
 @click.option(
     "--budget",
     type=FiniteRange(min=0),
     default=10.0,
     show_default=True,
-    help="Seconds for each phase; it ends sooner once the median is known well, later only to have "
-    "six samples.",
+    help="Seconds per phase. Sampling ends earlier once --precise is reached, and later only to "
+    "collect six samples.",
 )
 @click.option(
     "--precise",
     type=FiniteRange(min=0, max=1, min_open=True),
     default=0.02,
     show_default=True,
-    help="How well the median is to be known: half the 95 % interval, as a fraction.",
+    help="Target precision of the median: half the width of its 95 % interval, as a fraction.",
 )
 @click.option(
     "--load-limit",
@@ -96,17 +95,17 @@ _NOT_MEASURED_CODE = 4
     show_default=True,
     envvar="CLSBENCH_LOAD_LIMIT",
     show_envvar=True,
-    help="Cores that other processes may use during a sample that counts.",
+    help="Drop samples during which other processes use more CPU cores than this.",
 )
 @click.option(
-    "--json", "as_json", is_flag=True, help="One JSON object on stdout, raw samples included."
+    "--json", "as_json", is_flag=True, help="Print one JSON object, including raw samples."
 )
-@output_option("CSV file to write, one line per phase.")
+@output_option("CSV file to write, one row per phase.")
 @click.option(
     "--plot",
     "plot_file",
     type=PlotType(),
-    help="Draw the times over the swept setting (.svg, .pdf or .png).",
+    help="Plot the times against the swept setting (.svg, .pdf or .png).",
 )
 @click.pass_context
 def bench(
@@ -124,15 +123,15 @@ def bench(
 ) -> None:
     """Time the phases of an experiment: tokenization, forward, backward, steps.
 
-    One batch stands for all, from the shortest training text to the longest. Each phase is warmed
-    up until its times settle, then sampled until the median is known well or the budget is spent;
-    samples that other processes disturbed are dropped and counted. What the machine can do at best
-    is measured in the same run. Nothing is trained for good, and nothing stored.
+    One batch is timed, with texts from the shortest to the longest. Each phase is warmed up until
+    its times are stable, then sampled until the median is precise enough or the budget is spent.
+    Samples disturbed by other processes are dropped and counted. The peak performance of the
+    machine is measured in the same run. Trained weights are discarded and nothing is stored.
 
-    Exit codes: 0; 2 what was asked for is wrong; 3 an asset cannot be had; 4 something could not be
-    measured: other processes interfered too much, A of --compare differs from itself, a phase
-    failed (out of memory, a loss that is not finite), or the experiment has none of the phases;
-    130 interrupted (what was measured is shown); 143 terminated.
+    Exit codes: 0: success; 2: invalid request; 3: a required file is unavailable; 4: a measurement
+    failed (other processes interfered, A of --compare differs from itself, a phase ran out of
+    memory or had a loss that is not finite, or the experiment lacks the phases); 130: interrupted
+    (results so far are shown); 143: terminated.
 
     \b
     clsbench bench --offline
@@ -143,7 +142,7 @@ def bench(
     clsbench bench gpt2-sms-spam --offline --compare pooling=mean pooling=max
     """
     terminated = ctx.with_resource(handling_termination())
-    # Torch's profiler, which counts memory, otherwise tells of itself.
+    # Silence the log of torch's profiler, which counts memory.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     options = chosen_run_options(ctx)
     session = ctx.find_object(Session) or Session()
@@ -174,13 +173,16 @@ def bench(
             everywhere = [options] * len(settings)
             changed = [{**changes, **each} for each in settings]
         variants = _variants(experiment, sweep.values, changed, everywhere, catalog)
-    with only_results_on_stdout(), _Telling(session.quiet, len(wanted) * len(variants)) as told:
+    with (
+        only_results_on_stdout(),
+        _PhaseDisplay(session.quiet, len(wanted) * len(variants)) as display,
+    ):
         report = measure_all(
-            variants, sweep.key if sweep else None, wanted, rules, catalog, told.tell
+            variants, sweep.key if sweep else None, wanted, rules, catalog, display.phase_started
         )
     _show(ctx, report, as_json, file, plot_file)
     if report.status == "interrupted":
-        report_error("interrupted; what was measured until then is shown")
+        report_error("interrupted; showing the results so far")
         ctx.exit(TERMINATED if terminated else INTERRUPTED)
     failed = [(point.value, each) for point in report.points for each in point.failed]
     for value, each in failed:
@@ -188,9 +190,8 @@ def bench(
     missing = [m.phase for p in report.points for m in p.measurements if m.seconds is None]
     if missing:
         report_error(
-            f"not measured: {', '.join(dict.fromkeys(missing))}: too few samples without other "
-            "processes at work; try again on a quieter machine, with a larger --budget, or with a "
-            "higher --load-limit"
+            f"not measured: {', '.join(dict.fromkeys(missing))}: too few undisturbed samples; "
+            "try again on a quieter machine, with a larger --budget or a higher --load-limit"
         )
     if not report.measured_anything():
         file_text = f"; {plot_file} is not written" if plot_file is not None else ""
@@ -234,7 +235,7 @@ def _compare(
 
     if _is_given(ctx, "experiment") and not any("=" in text for text in compared):
         raise UsageError(
-            f"{experiment} is measured by neither of {' and '.join(compared)}: leave it out, or "
+            f"{experiment} is not among the compared {' and '.join(compared)}: leave it out, or "
             "compare a KEY=VALUE of it"
         )
     variants = []
@@ -242,31 +243,33 @@ def _compare(
         key, equals, value = text.partition("=")
         key = SHORT_AXES.get(key, key)
         if equals and key in changes:
-            raise UsageError(f"{key} is set and compared")
+            raise UsageError(f"{key} is both set and compared")
         if equals and key in _CIRCUMSTANCES:
             raise UsageError(
-                f"{key} is the same of both that take turns: write --sweep {key}=A,B, or "
+                f"{key} cannot differ between the compared variants: write --sweep {key}=A,B, or "
                 f"--{key} {value or 'A'} for both"
             )
         changed = {**changes, key: parse_value(value)} if equals else changes
         named = experiment if equals else text
         variants += _variants(named, [text], [changed], [options], catalog)
     session = ctx.find_object(Session) or Session()
-    with only_results_on_stdout(), _Telling(session.quiet, len(phases)) as told:
-        report = compare(variants[0], variants[1], phases, rules, catalog, told.tell)
+    with only_results_on_stdout(), _PhaseDisplay(session.quiet, len(phases)) as display:
+        report = compare(variants[0], variants[1], phases, rules, catalog, display.phase_started)
     if as_json:
-        tell_json(ctx, report)
+        write_result(ctx, report)
     else:
         print_comparison(Console(), report)
     if report.status == "interrupted":
-        report_error("interrupted; what was compared until then is shown")
+        report_error("interrupted; showing the results so far")
         return INTERRUPTED
     for each in report.failed:
         report_error(f"{each.phase} failed: {each.reason}")
     missing = [phase for phase in report.phases if phase.verdict == NOT_MEASURED]
     if missing:
         disturbed = any(not phase.b_over_a.measured for phase in missing)
-        reason = "others were at work in too many rounds" if disturbed else "A differs from itself"
+        reason = (
+            "other processes disturbed too many rounds" if disturbed else "A differs from itself"
+        )
         report_error(
             f"not measured: {', '.join(phase.phase for phase in missing)}: {reason}; try again on "
             "a quieter machine or with a larger --budget"
@@ -282,14 +285,14 @@ def _checked_sweep(
     plot_file: Path | None,
 ) -> Sweep | None:
     if len(sweeps) > 1:
-        raise UsageError("--sweep is given twice: sweep over one setting at a time")
+        raise UsageError("--sweep is given twice; sweep over one setting at a time")
     sweep = Sweep(sweeps[0]) if sweeps else None
     if comparing and (sweep is not None or csv_file is not None or plot_file is not None):
         raise UsageError("--compare cannot be combined with --sweep, --output or --plot")
     if plot_file is not None and sweep is None:
-        raise UsageError("--plot draws times over a setting: say which by --sweep KEY=A,B,C")
+        raise UsageError("--plot requires --sweep KEY=A,B,C")
     if sweep is not None and sweep.key in taken:
-        raise UsageError(f"{sweep.key} is set and swept over")
+        raise UsageError(f"{sweep.key} is both set and swept over")
     return sweep
 
 
@@ -303,7 +306,7 @@ def _show(
     from clsbench.report.terminal.bench import print_bench, write_csv
     from clsbench.report.terminal.console import Console
 
-    # Files first: whoever reads the table may stop reading. One that fails keeps nothing else back.
+    # Files first, since the reader of the table may close the pipe. Failures are reported last.
     problem = None
     file = csv_file
     try:
@@ -317,15 +320,15 @@ def _show(
     except OSError as error:
         problem = f"{file} cannot be written: {error.strerror}"
     if as_json:
-        tell_json(ctx, report)
+        write_result(ctx, report)
     else:
         print_bench(Console(), report)
     if problem is not None:
         raise UsageError(problem)
 
 
-class _Telling:
-    """Tells on stderr what is being measured: a live line on a terminal, else a line each."""
+class _PhaseDisplay:
+    """Shows on stderr the phase being measured: a live line on a terminal, else log lines."""
 
     def __init__(self, quiet: bool, phases: int) -> None:
         self._quiet = quiet
@@ -333,7 +336,7 @@ class _Telling:
         self._count = 0
         self._status: Any = None
 
-    def __enter__(self) -> _Telling:
+    def __enter__(self) -> _PhaseDisplay:
         if not self._quiet and sys.stderr.isatty():
             from clsbench.report.terminal.console import Console
 
@@ -345,8 +348,8 @@ class _Telling:
         if self._status is not None:
             self._status.stop()
 
-    def tell(self, value: str, phase: str) -> None:
-        """About to measure this phase."""
+    def phase_started(self, value: str, phase: str) -> None:
+        """Show the phase."""
         from clsbench.report.wording import plain
 
         self._count += 1

@@ -1,4 +1,4 @@
-"""``clsbench cache``: the activations of frozen prefixes that earlier runs kept."""
+"""``clsbench cache``: activations of frozen layers that earlier runs have cached."""
 
 from __future__ import annotations
 
@@ -30,40 +30,39 @@ _COLUMNS = {
     "texts": "texts",
     "precision": "precision",
 }
-"""The columns that tell entries apart, and the keys of ``about`` that fill them."""
+"""The columns that distinguish entries, and the keys of ``about`` that fill them."""
 
 
 @click.group("cache")
 def cache() -> None:
     """List or clear activations that earlier runs have cached.
 
-    Stages that a run leaves frozen give the same activations for the same text, every time. They
-    are computed once, kept in the user's cache folder and used again by every run with the same
-    weights, cut and texts; what such a run gives does not change. The least recently used go by
-    themselves when the limit of a run (--cache-disk) is reached; clear the rest whenever the room
-    is wanted, it is computed again. The environment variable CLSBENCH_CACHE names another folder.
+    Frozen stages give the same activations for the same text in every epoch and every run. They
+    are computed once, stored in the user's cache folder and reused by runs with the same weights,
+    cut and texts; results do not change. When a run reaches its limit (--cache-disk), the least
+    recently used entries are deleted. Entries can be cleared at any time; later runs recompute
+    them. The environment variable CLSBENCH_CACHE selects another folder.
 
-    Only your own entries are used. Each is checked against its hash when it is read; a file or
-    folder that another user owns (other than the superuser) or can write to is ignored, with one
-    warning per run. Files are created readable by you alone, so users who share a cache folder do
-    not share entries. On Windows, ownership is not checked.
+    Only your own entries are used. Each is checked against its hash when it is read. A file or
+    folder that another user (except the superuser) owns or can write to is ignored, with one
+    warning per run. Files are readable by you alone, so users who share a cache folder do not share
+    entries. On Windows, ownership is not checked.
 
     \b
-    clsbench cache list                   what is kept, how large, last used when
-    clsbench cache clear                  everything
-    clsbench cache clear 3f9c2a           one entry, by how its digest begins
-    clsbench cache clear --older-than 30  what no run has used for 30 days
+    clsbench cache list                   entries with size and time of last use
+    clsbench cache clear                  delete everything
+    clsbench cache clear 3f9c2a           delete one entry, by the start of its digest
+    clsbench cache clear --older-than 30  delete entries unused for 30 days
     """
 
 
 @cache.command("list", cls=JsonCommand)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, sizes in bytes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with sizes in bytes.")
 def list_cache(as_json: bool) -> None:
-    """What is kept, the entry used last first.
+    """List cache entries, most recently used first.
 
-    An entry holds a row of activations for each distinct text, after the last frozen stage (the
-    cut), at all positions of the text or only at the one that the pooling reads; of texts padded
-    to one length or without their padding; in one precision.
+    An entry holds one row of activations for each distinct text, in one precision: after the last
+    frozen stage (the cut), at all positions or only at the pooled one, with or without padding.
 
     \b
     clsbench cache list --json | jq '.entries[] | {digest, size_bytes, about}'
@@ -90,8 +89,8 @@ def list_cache(as_json: bool) -> None:
         )
     elif not entries:
         write_message(
-            f"nothing is kept in {folder} yet: runs that leave the first stages of their backbone "
-            "frozen keep those stages' activations there",
+            f"the cache {folder} is empty: runs whose first stages are frozen store the "
+            "activations of these stages there",
             err=True,
         )
     else:
@@ -121,20 +120,20 @@ def _complete_digest(
     metavar="[DIGEST]...",
     nargs=-1,
     shell_complete=_complete_digest,
-    help="The beginning of an entry's digest, as list shows it; without one, every entry.",
+    help="Start of an entry's digest, as shown by list (default: all entries).",
 )
 @click.option(
     "--older-than",
     "older_than_days",
     type=FiniteRange(min=0),
     metavar="DAYS",
-    help="Only what no run has used for so many days.",
+    help="Delete only entries that no run has used for this many days.",
 )
 @json_option
 def clear_cache(digests: tuple[str, ...], older_than_days: float | None, as_json: bool) -> None:
-    """Remove what is kept: everything, or some of it. Nothing is asked.
+    """Delete all entries, or some of them. Does not ask for confirmation.
 
-    Runs that are under way go on; they and later ones compute what they miss.
+    Running experiments are not affected; they recompute deleted activations.
 
     \b
     clsbench cache clear
@@ -161,7 +160,7 @@ def clear_cache(digests: tuple[str, ...], older_than_days: float | None, as_json
 
 
 def _print_entries(entries: Sequence[Entry], folder: Path, limit_bytes: int) -> None:
-    """Folded to fit a terminal, in a pipe one line an entry."""
+    """Wrapped on a terminal; one line per entry in a pipe."""
     from rich import box
     from rich.table import Table
 
@@ -188,8 +187,7 @@ def _print_entries(entries: Sequence[Entry], folder: Path, limit_bytes: int) -> 
     size = bytes_text(sum(entry.size_bytes for entry in entries))
     limit = bytes_text(limit_bytes)
     console.prose(
-        f"{_count(len(entries))}, {size} (a run keeps at most {limit}, or what its "
-        f"--cache-disk says), in {folder}"
+        f"{_count(len(entries))}, {size} (limit: {limit}, or a run's --cache-disk), in {folder}"
     )
 
 

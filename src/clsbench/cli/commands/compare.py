@@ -1,4 +1,4 @@
-"""``clsbench compare``: which of several runs is better, if any is shown to be."""
+"""``clsbench compare``: which of several runs are significantly better."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from clsbench.cli.completion import complete_run
-from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.cli.json_command import JsonCommand, write_result
 from clsbench.cli.options import PlotType, panels, run_options
 from clsbench.cli.session import Session, chosen_run_options
 from clsbench.errors import UsageError
@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
     nargs=-1,
     required=True,
     shell_complete=complete_run,
-    help="Stored runs: names, beginnings of them, directories, or latest. Runs of one experiment "
-    "that differ in their seed are taken together.",
+    help="Stored runs: names, prefixes of names, directories, or latest. Runs that differ only in "
+    "their seed are grouped.",
 )
 @click.option(
     "--texts",
@@ -40,9 +40,11 @@ logger = logging.getLogger(__name__)
     type=click.IntRange(min=0),
     default=5,
     show_default=True,
-    help="How many of the texts to show on which they disagree.",
+    help="Number of texts to show on which the runs disagree.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, all of it.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the complete result as one JSON object."
+)
 @click.option(
     "--plot",
     "plot_file",
@@ -61,9 +63,9 @@ def compare(
     """Compare stored runs and their baselines with paired tests.
 
     Two single runs are compared by McNemar's exact test on the texts that exactly one of them
-    classifies correctly, several seeds by a test in which both texts and seeds vary; p values have
-    Holm's correction over all pairs. Ranks are the range consistent with the tests. Accuracies have
-    95 % intervals. The calibration error is the distance of confidence from accuracy.
+    classifies correctly; several seeds by a test that accounts for both texts and seeds. p-values
+    are Holm-corrected over all pairs. Ranks are the range consistent with the tests. Accuracies
+    have 95 % intervals. The calibration error is the mean gap between confidence and accuracy.
 
     \b
     clsbench compare latest 20251121T101729Z
@@ -77,15 +79,15 @@ def compare(
 
     paths = dict.fromkeys(find_run(options.out, name) for name in runs)
     if len(paths) < len(runs):
-        logger.warning("some run is named more than once: it is compared once")
+        logger.warning("a run is named more than once; it is compared once")
     stored = finished_ones([StoredRun(path, read_record(path)) for path in paths])
     comparison = compare_runs(stored)
     compared = {run for each in comparison.contenders for run in each.runs}
     for run in stored:
         if run.path.name not in compared:
-            logger.warning("%s repeats another run, seed and all: it is left out", run.path.name)
+            logger.warning("left out %s: it repeats another run with the same seed", run.path.name)
     if as_json:
-        tell_json(ctx, comparison)
+        write_result(ctx, comparison)
     else:
         from clsbench.report.terminal.comparison import print_comparison
         from clsbench.report.terminal.console import Console
@@ -103,7 +105,7 @@ def compare(
 
 
 def finished_ones(runs: Sequence[StoredRun]) -> list[StoredRun]:
-    """Those that are finished; the others are named, unless there are no more than they.
+    """The finished runs; warns of the others, unless all are unfinished.
 
     A pattern such as ``runs/*-gpt2-sms-spam-*`` also matches interrupted runs.
     """
@@ -117,7 +119,7 @@ def finished_ones(runs: Sequence[StoredRun]) -> list[StoredRun]:
 
 
 def _texts(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mapping[int, str] | None:
-    """The test texts by row, ``None`` where the corpus is not at hand; nothing is fetched."""
+    """The test texts by row, or ``None`` if the corpus is not on this machine."""
     from clsbench.experiment.preparation import texts_of
 
     return texts_of(record, options, catalog)

@@ -1,4 +1,4 @@
-"""``clsbench doctor``: whether this machine is ready, and what is missing."""
+"""``clsbench doctor``: check this machine."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _TITLE = "bold underline"
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Check this machine: versions, devices, threads, plugins and assets.
 
-    Exit codes: 0; 1 a plugin cannot be loaded, or an asset file has the wrong content; 2 an option
-    is invalid.
+    Exit codes: 0: success; 1: a plugin cannot be loaded, or an asset file has the wrong content;
+    2: an option is invalid.
 
     \b
-    clsbench doctor                asks the servers of what is missing, for 5 s
-    clsbench doctor --offline      does not touch the network
-    clsbench doctor --assets DIR   looks in that folder first, as run does
+    clsbench doctor                contact the servers of missing assets, for up to 5 s
+    clsbench doctor --offline      do not access the network
+    clsbench doctor --assets DIR   search that folder first, as run does
     """
     import logging
 
@@ -41,7 +41,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
     options = chosen_run_options(ctx)
     session = ctx.find_object(Session) or Session()
-    if not session.verbose:  # wrong files in a cache are in the report
+    if not session.verbose:  # the report lists wrong files in caches
         logging.getLogger("clsbench.assets").setLevel(logging.ERROR)
     with only_results_on_stdout():
         from clsbench.cli.commands.doctor_checks import diagnose

@@ -1,4 +1,4 @@
-"""What ``clsbench doctor`` finds out: versions, devices, plugins, and which assets are at hand."""
+"""The checks of ``clsbench doctor``: versions, devices, plugins and assets."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from clsbench.schema.environment_variables import ENVIRONMENT
 from clsbench.schema.options import RunOptions
 
 ANSWER_SECONDS = 5.0
-"""How long a server may take to answer before it counts as not answering."""
+"""The time limit for the answer of a server."""
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
-    """A device of torch; memory in bytes where it is known."""
+    """A torch device; memory in bytes if known."""
 
     name: str
     description: str
@@ -34,7 +34,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Threads(msgspec.Struct, frozen=True, kw_only=True):
-    """CPU threads: what torch would use, and the processors that this process may use."""
+    """CPU threads that torch would use, and processors that this process may use."""
 
     torch: int
     available: int
@@ -42,7 +42,7 @@ class Threads(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PluginState(msgspec.Struct, frozen=True, kw_only=True):
-    """A plugin: the file it comes from, or why it could not be used."""
+    """A plugin: its file, or the reason why it cannot be used."""
 
     plugin: str
     file: str | None = None
@@ -50,7 +50,7 @@ class PluginState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AssetState(msgspec.Struct, frozen=True, kw_only=True):
-    """An asset: ``found``, ``wrong`` or ``missing``; a missing one with each server's answer."""
+    """An asset: ``found``, ``wrong`` or ``missing``; if missing, with the answer of each server."""
 
     key: str
     state: str
@@ -60,7 +60,7 @@ class AssetState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the doctor found out."""
+    """The results of all checks."""
 
     versions: dict[str, str]
     platform: str
@@ -80,7 +80,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def diagnose(options: RunOptions, catalog: Catalog) -> Diagnosis:
-    """Look at this machine; asks servers for what is missing unless ``options.offline``."""
+    """Run all checks; contacts the servers of missing assets unless ``options.offline``."""
     import platform
 
     import psutil
@@ -94,7 +94,7 @@ def diagnose(options: RunOptions, catalog: Catalog) -> Diagnosis:
     elif folder.is_dir():
         assets_folder = str(folder)
     else:
-        assets_folder = f"{folder} does not exist or is no folder"
+        assets_folder = f"{folder} does not exist or is not a folder"
         options = msgspec.structs.replace(options, assets=None)
     return Diagnosis(
         versions=versions(),
@@ -115,7 +115,7 @@ def diagnose(options: RunOptions, catalog: Catalog) -> Diagnosis:
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python, of clsbench and of what it requires."""
+    """The versions of Python, clsbench and its requirements."""
     found = {"python": sys.version.split()[0], "clsbench": metadata.version("clsbench")}
     for requirement in metadata.requires("clsbench") or ():
         name, _, marker = requirement.partition(";")
@@ -126,7 +126,7 @@ def versions() -> dict[str, str]:
 
 
 def devices() -> tuple[Device, ...]:
-    """The devices that torch can use here."""
+    """The devices that torch can use on this machine."""
     import psutil
     import torch
 
@@ -150,7 +150,7 @@ def devices() -> tuple[Device, ...]:
 
 
 def threads() -> Threads:
-    """How many threads torch would use, and how many processors there are."""
+    """The number of threads that torch would use, and of processors."""
     import torch
 
     machine = os.cpu_count() or 1
@@ -159,7 +159,7 @@ def threads() -> Threads:
 
 
 def plugins(catalog: Catalog) -> tuple[PluginState, ...]:
-    """The plugins that are in use, and those that could not be used."""
+    """The plugins in use, and those that cannot be used."""
     used = [
         PluginState(plugin=label, file=getattr(module, "__file__", None))
         for label, module in catalog.plugins.items()
@@ -169,7 +169,7 @@ def plugins(catalog: Catalog) -> tuple[PluginState, ...]:
 
 
 def assets(options: RunOptions, catalog: Catalog) -> tuple[AssetState, ...]:
-    """Every asset that a registered experiment or a component by itself needs, and where it is."""
+    """All assets that registered experiments or components need, with their location."""
     from clsbench.assets import find
 
     needed = needed_assets(catalog)
@@ -189,14 +189,14 @@ def assets(options: RunOptions, catalog: Catalog) -> tuple[AssetState, ...]:
 
 
 def needed_assets(catalog: Catalog) -> dict[str, tuple[Asset, tuple[str, ...]]]:
-    """The assets by key, each with the experiments and components that need it."""
+    """The assets by key, with the experiments and components that need them."""
     from clsbench.components.resolve import resolve
 
     users: list[tuple[str, Component]] = []
     for name in catalog.entries["experiments"]:
         try:
             resolved = resolve(catalog.experiment(name), {}, catalog)
-        except ClsbenchError:  # it needs a plugin that failed, which the doctor tells elsewhere
+        except ClsbenchError:  # it needs a plugin that failed; the plugins section reports that
             continue
         users += [(name, resolved.dataset), (name, resolved.backbone)]
     for axis in ("datasets", "backbones"):
@@ -213,14 +213,14 @@ def needed_assets(catalog: Catalog) -> dict[str, tuple[Asset, tuple[str, ...]]]:
 
 
 def ask_servers(missing: Iterable[Asset], seconds: float = ANSWER_SECONDS) -> dict[str, str]:
-    """What each source of the missing assets answers, by URL, within about ``seconds``."""
+    """The answer of each source of missing assets, by URL, within about ``seconds``."""
     urls = list(dict.fromkeys(url for asset in missing for url in _urls(asset)))
     answers: dict[str, str] = {}
 
     def ask(url: str) -> None:
         answers[url] = _ask(url, seconds)
 
-    # Daemons, since name resolution knows no time limit of its own and may outlast us.
+    # Daemons, since name resolution has no time limit and may outlast this process.
     askers = [threading.Thread(target=ask, args=(url,), daemon=True) for url in urls]
     deadline = time.monotonic() + seconds
     for asker in askers:

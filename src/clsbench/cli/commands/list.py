@@ -1,4 +1,4 @@
-"""``clsbench list``: every registered component with its options."""
+"""``clsbench list``: registered components and their options."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     "axis",
     required=False,
     shell_complete=complete_axis,
-    help="Only this axis, singular or plural: datasets, backbone, freezing …",
+    help="List only this axis, singular or plural: datasets, backbone, freezing …",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_obj
@@ -34,7 +34,7 @@ def list_components(session: Session, axis: str | None, as_json: bool) -> None:
     \b
     clsbench list                       everything
     clsbench list freezing-strategies   one axis
-    clsbench --plugin mine.py list      with a plugin that is not installed
+    clsbench --plugin mine.py list      include a plugin that is not installed
     clsbench list --json | jq '.backbones[].name'
     """
     from clsbench.components.axes import AXES

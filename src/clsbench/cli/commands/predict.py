@@ -1,4 +1,4 @@
-"""``clsbench predict``: class probabilities of texts, from the classifier that a run stored."""
+"""``clsbench predict``: predict the classes of texts with the classifier of a stored run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import rich_click as click
 
 from clsbench.cli import predict_input, predict_output
 from clsbench.cli.completion import complete_run
-from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.cli.json_command import JsonCommand, write_result
 from clsbench.cli.options import (
     check_guard_formulas,
     guard_formulas_option,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PORTION_TEXTS = 256
-"""Texts are classified in portions of this size to bound memory."""
+"""Texts are classified in chunks of this size to bound memory."""
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -42,9 +42,9 @@ _SECONDS_BETWEEN_LINES = 10.0
 @click.argument(
     "run",
     shell_complete=complete_run,
-    help="A stored run: its name, the beginning of it, its directory, or latest.",
+    help="A stored run: its name, a prefix of its name, its directory, or latest.",
 )
-@click.argument("texts", nargs=-1, metavar="[TEXT]…", help="Texts; without any, lines of stdin.")
+@click.argument("texts", nargs=-1, metavar="[TEXT]…", help="Texts (default: lines of stdin).")
 @click.option(
     "--baseline",
     metavar="NAME",
@@ -120,7 +120,7 @@ def predict(
 ) -> None:
     """Predict the classes of texts with the classifier of a stored run.
 
-    With --baseline, the class of each text, predicted by a baseline that was stored with the run.
+    With --baseline, predict with a baseline stored with the run; it gives classes only.
 
     Each row of a file, or line of stdin, gets one prediction, in order; blank texts get one too. A
     blank line counts as a row if the file has one column, and is skipped if it has several. Texts
@@ -128,7 +128,7 @@ def predict(
 
     \b
     clsbench predict latest "You have won a prize, call now to claim" "See you at lunch"
-    clsbench predict latest < messages.txt               one text a line
+    clsbench predict latest < messages.txt               one text per line
     clsbench predict latest --csv messages.csv --column body --output answers.csv
     """
     options = chosen_run_options(ctx)
@@ -149,8 +149,8 @@ def predict(
     _warn_of(record, ("dataset",) if baseline is not None else ("dataset", "backbone"))
     if baseline is None and options.precision != record.environment.precision:
         logger.warning(
-            "the run was made in %s, and these predictions are in %s; give --precision %s to "
-            "predict as the run did",
+            "the run used %s, but these predictions use %s; use --precision %s to predict as in "
+            "the run",
             record.environment.precision,
             options.precision,
             record.environment.precision,
@@ -181,7 +181,7 @@ def predict(
             names, most, changed = predictor.class_names, predictor.max_length, predictor.changed
     predictions = Predictions(names, most, rows, given.table, changed, baseline is None)
     if as_json:
-        tell_json(ctx, predict_output.as_json(predictions))
+        write_result(ctx, predict_output.as_json(predictions))
     elif file is not None and form is not None:
         predict_output.write_file(file, form, predictions, guard_formulas)
         logger.info("wrote %d predictions to %s", len(given.texts), file)
@@ -211,7 +211,7 @@ def _warn_of(record: RunRecord, axes: tuple[str, ...]) -> None:
     """Warn of stand-ins on ``axes``, and of a run that did not finish."""
     for stand_in in (each for each in record.stand_ins if each.axis in axes):
         logger.warning(
-            "this classifier was made with a stand-in: %s in place of %s",
+            "this classifier was trained with a stand-in: %s instead of %s",
             stand_in.by,
             stand_in.replaced,
         )
@@ -220,19 +220,19 @@ def _warn_of(record: RunRecord, axes: tuple[str, ...]) -> None:
 
 
 def baseline_predictions(predictor: BaselinePredictor, given: Texts) -> Iterator[Prediction]:
-    """Predict with a baseline, in portions."""
+    """Predict with a baseline, in chunks."""
     for start in range(0, len(given.texts), PORTION_TEXTS):
         portion = given.texts[start : start + PORTION_TEXTS]
         for text, label in zip(portion, predictor.predict(portion), strict=True):
             yield Prediction(text, (), predictor.class_names[int(label)])
     if not given.texts:
-        logger.warning("there were no texts to classify")
+        logger.warning("no texts to classify")
 
 
 def predictions_of(
     predictor: Predictor, given: Texts, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Prediction]:
-    """Predict in portions; log the progress, and at the end how many texts were truncated."""
+    """Predict in chunks; log the progress, and finally the number of truncated texts."""
     count = len(given.texts)
     cut = 0
     last_line = clock()
@@ -247,10 +247,10 @@ def predictions_of(
             logger.info("classified %s of %s texts", f"{start + len(portion):,}", f"{count:,}")
     if cut:
         logger.warning(
-            "%d of %d texts were longer than the %d tokens of training and were cut",
+            "%d of %d texts were longer than the %d tokens of training and were truncated",
             cut,
             count,
             predictor.max_length,
         )
     if not count:
-        logger.warning("there were no texts to classify")
+        logger.warning("no texts to classify")

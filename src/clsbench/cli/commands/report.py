@@ -1,4 +1,4 @@
-"""``clsbench report``: a suite, or any runs, as one page that answers the question."""
+"""``clsbench report``: a report on a suite or on several runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 FORMATS = ("html", "markdown", "csv", "latex")
 DEFAULT_FILE = Path("report.html")
 _MOST_RUNS = 60
-"""Of runs that nobody named: all are compared with all."""
+"""The limit if no run is named, since each is compared with all others."""
 
 
 @click.command("report", cls=JsonCommand)
@@ -44,8 +44,8 @@ _MOST_RUNS = 60
     nargs=-1,
     metavar="[SUITE|RUN]…",
     shell_complete=complete_report,
-    help="A suite that was run, or stored runs as clsbench compare takes them. Nothing: the suite "
-    "run last, or else the finished runs that share the most common test texts.",
+    help="A suite with stored results, or stored runs as in clsbench compare (default: the suite "
+    "run last, else the finished runs that share the most common test texts).",
 )
 @output_option(f"File to write (default: {DEFAULT_FILE}; formats other than html: stdout).")
 @click.option(
@@ -69,12 +69,12 @@ def report(
 ) -> None:
     """Write a report on a suite or on several runs: which row is best, and its cost.
 
-    The HTML page stands alone (no network, light and dark) and holds the answer in words, accuracy
-    against training time, the table with intervals, tests and baselines, curves, confusions,
-    misclassified texts, calibration, times, and the command that repeats each row.
+    The HTML page is self-contained (no network access, light and dark mode). It shows the answer in
+    words, accuracy against training time, a table with intervals, tests and baselines, curves,
+    confusion matrices, misclassified texts, calibration, times, and the command for each row.
 
     \b
-    clsbench report                                     of the suite run last
+    clsbench report                                     the suite run last
     clsbench report gpt2-sms-spam-ablation -o ablation.html
     clsbench report runs/*-gpt2-sms-spam-* --format markdown
     clsbench report --output table.tex
@@ -108,7 +108,7 @@ def report(
         write_data(text)
         return
     write_text(file or DEFAULT_FILE, text)
-    _tell(file or DEFAULT_FILE, figures)
+    _print_summary(file or DEFAULT_FILE, figures)
 
 
 def _results(store: Path, names: Sequence[str]) -> SuiteResults:
@@ -124,7 +124,7 @@ def _results(store: Path, names: Sequence[str]) -> SuiteResults:
             paths = dict.fromkeys(find_run(store, name) for name in names)
         except UsageError as error:
             suites = suites_of(store)
-            hint = f"; suites that were run into it: {', '.join(suites)}" if suites else ""
+            hint = f"; its suites: {', '.join(suites)}" if suites else ""
             raise UsageError(f"{error}{hint}") from None
         runs = [StoredRun(path, read_record(path)) for path in paths]
         return rows_of_runs(finished_ones(runs))
@@ -137,26 +137,26 @@ def _results(store: Path, names: Sequence[str]) -> SuiteResults:
     shared = with_answers(sharing_texts(found.runs))
     if not shared:
         raise UsageError(
-            f"there is nothing to report: {store} holds no suite and no finished run "
-            "(clsbench run EXPERIMENT makes one, --out names another store)"
+            f"nothing to report: {store} contains no suite and no finished run; create one with "
+            "clsbench run EXPERIMENT, or select another folder with --out"
         )
     if len(shared) > _MOST_RUNS:
         logger.warning(
-            "the latest %d of %d runs that share their texts are reported; name others to have "
-            "them instead", _MOST_RUNS, len(shared),
+            "reporting the latest %d of %d runs that share their texts; name runs to report "
+            "others", _MOST_RUNS, len(shared),
         )  # fmt: skip
         shared = sorted(shared, key=lambda run: run.record.created)[-_MOST_RUNS:]
     return rows_of_runs(shared)
 
 
-def _tell(file: Path, figures: SuiteFigures) -> None:
-    """The answer in short, and where the page lies."""
+def _print_summary(file: Path, figures: SuiteFigures) -> None:
+    """Print a short answer and the path of the page."""
     from clsbench.report.page.answer import answer
     from clsbench.report.page.content import stand_ins
     from clsbench.report.terminal.console import Console
 
     console = Console(highlight=False)
     for replaced in stand_ins(figures):
-        console.prose(f"STAND-IN: {replaced}: not the real experiment", "yellow")
+        console.prose(f"STAND-IN: {replaced}; not the real experiment", "yellow")
     console.prose(answer(figures).headline, "bold")
     console.prose(f"report  {file}")

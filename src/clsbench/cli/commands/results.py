@@ -1,4 +1,4 @@
-"""``clsbench results``: every stored run as a table."""
+"""``clsbench results``: list stored runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ENDINGS = {".csv": "csv", ".json": "json", ".md": "markdown", ".tex": "latex"}
 @click.option(
     "--sort",
     metavar="COLUMN,…",
-    help="Sort by these columns; -test_accuracy puts the highest first (default: oldest first).",
+    help="Sort by these columns; -test_accuracy sorts in descending order (default: oldest first).",
 )
 @click.option(
     "--columns",
@@ -43,15 +43,15 @@ ENDINGS = {".csv": "csv", ".json": "json", ".md": "markdown", ".tex": "latex"}
 @click.option(
     "--where",
     metavar="EXPRESSION",
-    help="Only runs for which this holds: \"test_accuracy > 0.9 and freezing == 'all'\"; "
-    "'size=small' in backbone asks for a part of a text.",
+    help="Show only runs that match: \"test_accuracy > 0.9 and freezing == 'all'\"; "
+    "'size=small' in backbone matches part of a text.",
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(FORMATS),
-    help="csv (numbers in full), markdown or latex (default: by the ending of --output, else a "
-    "table for people).",
+    help="csv (full precision), markdown or latex (default: from the extension of --output, else a "
+    "table for the terminal).",
 )
 @json_option
 @output_option("File to write instead of stdout (.csv, .json, .md or .tex).")
@@ -60,8 +60,8 @@ ENDINGS = {".csv": "csv", ".json": "json", ".md": "markdown", ".tex": "latex"}
     type=click.IntRange(min=0),
     default=200,
     show_default=True,
-    help="Show at most so many runs of a table: the last, or with --sort the first; 0 shows all. "
-    "The other formats hold all.",
+    help="Maximum number of runs in the table (the last ones, or with --sort the first); 0 shows "
+    "all. Other formats include all runs.",
 )
 @guard_formulas_option
 @run_options("out")
@@ -101,7 +101,7 @@ def results(
     runs = load_runs(store if named else None)
     fitting = in_store = len(runs)
     if form == "table" and limit and where is None and sort is None:
-        runs = runs[-limit:]  # a table of all would take seconds where there are thousands
+        runs = runs[-limit:]  # a table of thousands of runs would take seconds
     table = results_table(runs)
     if where is not None:
         table = rows_where(table, where)
@@ -145,9 +145,9 @@ def _names(text: str) -> list[str]:
 
 def _say_empty(store: str, in_store: int) -> None:
     if in_store:
-        message = f"none of the {in_store} runs in {store} fits --where"
+        message = f"no run in {store} matches --where ({in_store} checked)"
     else:
-        message = f"there are no runs in {store} yet: clsbench run EXPERIMENT makes one"
+        message = f"no runs in {store} yet; create one with clsbench run EXPERIMENT"
     write_message(message, err=True)
 
 
@@ -165,7 +165,7 @@ def _text(table: pd.DataFrame, form: str, guard_formulas: bool) -> str:
 
 
 def _print_table(table: pd.DataFrame, marks: bool) -> None:
-    """Made to fit a terminal; in a pipe one line a run, however long."""
+    """Fitted to a terminal; one line per run in a pipe."""
     from clsbench.report.terminal.console import Console
     from clsbench.report.terminal.listing import runs_table
 
@@ -178,5 +178,5 @@ _UNFOLDED = 100_000
 
 
 def _terminal_width() -> int | None:
-    """The columns of the terminal that stdout is, ``None`` where it is none."""
+    """The width of the terminal in columns, or ``None`` if stdout is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

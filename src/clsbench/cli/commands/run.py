@@ -1,4 +1,4 @@
-"""``clsbench run``: run an experiment and show what came of it."""
+"""``clsbench run``: run an experiment and show the result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import rich_click as click
 
 from clsbench.cli.errors import INTERRUPTED, report_error
 from clsbench.cli.experiments import resolve_named
-from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.cli.json_command import JsonCommand, write_result
 from clsbench.cli.options import (
     EXPERIMENT,
     chosen_changes,
@@ -37,26 +37,28 @@ if TYPE_CHECKING:
     "--seeds",
     metavar="SEED,SEED,…",
     callback=parse_seeds,
-    help="Run once with each seed; their mean and spread end the report. The split stays the same.",
+    help="Run once per seed and report mean and spread. The split stays the same.",
     panel=EXPERIMENT,
 )
 @run_options()
-@click.option("--dry-run", is_flag=True, help="Prepare the data, count parameters, train nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout: the record.")
+@click.option("--dry-run", is_flag=True, help="Prepare data and count parameters without training.")
+@click.option("--json", "as_json", is_flag=True, help="Print the record as one JSON object.")
 @click.pass_context
 def run_experiment(
     ctx: click.Context, experiment: str, seeds: tuple[int, ...], dry_run: bool, as_json: bool
 ) -> None:
     """Run an experiment: fine-tune, evaluate, store and show the result.
 
-    What there is to choose from: clsbench list. Exit codes: 0; 2 what was asked for is wrong; 3 an
-    asset cannot be had; 130 interrupted, 143 terminated (what was learned is kept); 1 anything
-    else. With --json stdout holds one JSON object in each of these cases.
+    clsbench list shows the available components.
+
+    Exit codes: 0: success; 2: invalid request; 3: a required file is unavailable; 130: interrupted,
+    143: terminated (partial results are kept); 1: any other error. With --json, stdout holds one
+    JSON object in each of these cases.
 
     \b
-    clsbench run gpt2-sms-spam --offline      stand-ins replace what is not here
+    clsbench run gpt2-sms-spam --offline      stand-ins replace missing files
     clsbench run gpt2-sms-spam --assets DIR   data and weights from a folder
-    clsbench run gpt2-sms-spam --dry-run      train nothing, show what would be done
+    clsbench run gpt2-sms-spam --dry-run      show the plan without training
     clsbench run gpt2-sms-spam --freezing last-blocks:n=2 --pooling mean
     clsbench run gpt2-sms-spam --set train.lr=1e-4 --seeds 123,124,125
     clsbench run mine.toml --device cuda:1 --precision bf16
@@ -66,7 +68,7 @@ def run_experiment(
     session = ctx.find_object(Session) or Session()
     changes = chosen_changes(ctx)
     if seeds and "seed" in changes:
-        raise UsageError("--seeds and --set seed=… exclude each other")
+        raise UsageError("--seeds and --set seed=… cannot be combined")
 
     catalog = session.catalog()
     variants = [{**changes, "seed": seed} for seed in seeds] or [changes]
@@ -80,7 +82,7 @@ def run_experiment(
         for resolved in experiments:
             display = choose_display(show_plan=not dry_run, quiet=session.quiet)
             with only_results_on_stdout(), display.showing():
-                # Only now, since torch takes seconds and what was asked for makes sense.
+                # Only after the command line is checked, since importing torch takes seconds.
                 from clsbench.experiment.run import run_experiment as run_one
 
                 observers = () if session.quiet else (display,)
@@ -94,24 +96,24 @@ def run_experiment(
 
             finished.append(FinishedRun(error.record, None))
         if finished:
-            _tell_results(ctx, finished, as_json, several=len(experiments) > 1)
+            _write_results(ctx, finished, as_json, several=len(experiments) > 1)
         raise
-    _tell_results(ctx, finished, as_json, several=len(experiments) > 1)
+    _write_results(ctx, finished, as_json, several=len(experiments) > 1)
     ctx.exit(TERMINATED if terminated else _exit_code(finished))
 
 
-def _tell_results(
+def _write_results(
     ctx: click.Context, finished: Sequence[FinishedRun], as_json: bool, several: bool
 ) -> None:
-    """The result on stdout; what went wrong, and what is kept of it, on stderr."""
+    """Write the result to stdout; errors and the path of partial results to stderr."""
     if as_json:
         plain = [_plain(run) for run in finished]
-        tell_json(ctx, {"runs": plain, "summary": _summary(finished)} if several else plain[0])
+        write_result(ctx, {"runs": plain, "summary": _summary(finished)} if several else plain[0])
     else:
         _print_results(ctx, finished, several)
     for run in finished:
         if run.record.status in ("interrupted", "failed"):
-            kept = f"; what was done is kept in {run.path}" if run.path is not None else ""
+            kept = f"; partial results are kept in {run.path}" if run.path is not None else ""
             report_error(f"{run.record.error}{kept}")
 
 
@@ -154,7 +156,7 @@ def _summary(finished: Sequence[FinishedRun]) -> SeedSummary:
 
 
 def _plain(run: FinishedRun) -> dict[str, Any]:
-    """The record and its place; a dry run has learned nothing."""
+    """The record and its path; without history and metrics for a dry run."""
     import msgspec
 
     tree: dict[str, Any] = msgspec.to_builtins(run.record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import rich_click as click
 
 from clsbench.cli.experiments import resolve_named
-from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.cli.json_command import JsonCommand, write_result
 from clsbench.cli.options import (
     chosen_changes,
     experiment_argument,
@@ -26,7 +26,7 @@ from clsbench.cli.session import Session
 def show_spec(ctx: click.Context, experiment: str, as_json: bool) -> None:
     """Show the complete spec of an experiment as TOML.
 
-    It takes the same changes as run, and run accepts what it prints.
+    It takes the same changes as run, and run accepts the printed TOML.
 
     \b
     clsbench show gpt2-sms-spam
@@ -38,6 +38,6 @@ def show_spec(ctx: click.Context, experiment: str, as_json: bool) -> None:
     session = ctx.find_object(Session) or Session()
     [resolved] = resolve_named(experiment, [chosen_changes(ctx)], session.catalog())
     if as_json:
-        tell_json(ctx, to_tree(resolved.spec))
+        write_result(ctx, to_tree(resolved.spec))
     else:
         write_data(format_toml(resolved.spec))

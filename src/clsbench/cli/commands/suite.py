@@ -1,4 +1,4 @@
-"""``clsbench suite``: many experiments that differ from a base, run and set side by side."""
+"""``clsbench suite``: run several experiments that differ from a base, and compare them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import rich_click as click
 
 from clsbench.cli.completion import complete_suite
 from clsbench.cli.errors import INTERRUPTED, report_error
-from clsbench.cli.json_command import JsonCommand, tell_json
+from clsbench.cli.json_command import JsonCommand, write_result
 from clsbench.cli.next_steps import write_next_steps
 from clsbench.cli.options import (
     EXPERIMENT,
@@ -43,7 +43,7 @@ _MOST_SEEDS = 100
 
 
 class _SeedsType(click.ParamType["int | tuple[int, ...]"]):
-    """``5``: as many seeds; ``123,124``: these."""
+    """``5``: the number of seeds; ``123,124``: the seeds themselves."""
 
     name = "seeds"
 
@@ -54,17 +54,19 @@ class _SeedsType(click.ParamType["int | tuple[int, ...]"]):
         try:
             seeds = tuple(int(part) for part in str(value).split(","))
         except ValueError:
-            self.fail(f"{value!r} is no number of seeds and no list 123,124,125", param, ctx)
+            self.fail(
+                f"{value!r} is neither a number of seeds nor a list such as 123,124,125", param, ctx
+            )
         if len(seeds) > 1:
             if len(set(seeds)) < len(seeds):
                 self.fail(f"{value!r} names a seed twice", param, ctx)
             if min(seeds) < 0:
-                self.fail(f"{value!r}: a seed is 0 or more", param, ctx)
+                self.fail(f"{value!r}: a seed must be at least 0", param, ctx)
             return seeds
         if not 1 <= seeds[0] <= _MOST_SEEDS:
             self.fail(
-                f"{value!r}: a single number is how many seeds to take, 1 to {_MOST_SEEDS}; to "
-                f"name one seed, write --set seed={seeds[0]}",
+                f"{value!r}: a single number is the number of seeds, 1 to {_MOST_SEEDS}; to select "
+                f"one seed, write --set seed={seeds[0]}",
                 param,
                 ctx,
             )
@@ -77,13 +79,13 @@ class _SeedsType(click.ParamType["int | tuple[int, ...]"]):
     "suite",
     metavar="SUITE|FILE.toml",
     shell_complete=complete_suite,
-    help="A registered suite (clsbench list suites) or a TOML file with [[rows]]; with --sweep the "
-    "experiment to vary.",
+    help="A registered suite (clsbench list suites) or a TOML file with [[rows]]; with --sweep, "
+    "the experiment to vary.",
 )
 @click.option(
     "--rows",
     metavar="1-5,10",
-    help="Only these rows, by label.",
+    help="Run only these rows, by label.",
     panel=EXPERIMENT,
 )
 @click.option(
@@ -91,14 +93,14 @@ class _SeedsType(click.ParamType["int | tuple[int, ...]"]):
     "sweeps",
     multiple=True,
     metavar="KEY=A,B,C",
-    help="Make a suite of an experiment: a row for each value; given again, for each combination.",
+    help="Vary a setting of an experiment, one row per value; repeat for all combinations.",
     panel=EXPERIMENT,
 )
 @click.option(
     "--seeds",
     type=_SeedsType(),
     metavar="N|SEED,SEED,…",
-    help="Run each row with so many seeds, counted up from its own, or with these.",
+    help="Run each row with N seeds, counted up from its own, or with these seeds.",
     panel=EXPERIMENT,
 )
 @spec_changes
@@ -107,19 +109,19 @@ class _SeedsType(click.ParamType["int | tuple[int, ...]"]):
     metavar="NAME[:OPTION=VALUE,…]",
     default="local",
     show_default=True,
-    help="Where the runs are done (clsbench list executors).",
+    help="Executor that performs the runs (clsbench list executors).",
     panel=WHERE_AND_HOW,
 )
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),
-    help="How many runs side by side (default: as the executor sees fit; local: 1).",
+    help="Maximum number of concurrent runs (default: chosen by the executor; local: 1).",
     panel=WHERE_AND_HOW,
 )
 @run_options()
-@click.option("--force", is_flag=True, help="Run what is finished in the store again.")
+@click.option("--force", is_flag=True, help="Rerun rows that have already finished.")
 @click.option(
-    "--dry-run", is_flag=True, help="Show what would be run, how long and in how much memory."
+    "--dry-run", is_flag=True, help="Show the planned runs with estimated time and memory."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_context
@@ -137,20 +139,19 @@ def suite(
 ) -> None:
     """Run several experiments that differ from a base, and compare them.
 
-    A row is a label for an experiment; rows that come to the same experiment share its run. What is
-    finished in the store is not run again, so that a suite that was ended in whatever way goes on
-    where it was, and two invocations share the work. Options such as --backbone hold for every row,
-    unless the row itself says otherwise. Rows that were run before with the same options stay in
-    the suite's report when --rows chooses others.
+    Each row names an experiment; rows that resolve to the same experiment share its run. Finished
+    runs are not repeated: an interrupted suite resumes where it stopped, and two invocations share
+    the work. Options such as --backbone apply to every row that does not set them itself. Rows run
+    earlier with the same options remain in the suite's report when --rows selects others.
 
-    Exit codes: 0; 1 a row failed or cannot be run, for want of an asset, say (the others are run);
-    2 what was asked for is wrong; 130 interrupted, 143 terminated.
+    Exit codes: 0: success; 1: a row failed or cannot be run, for example because a file is missing
+    (the other rows are run); 2: invalid request; 130: interrupted; 143: terminated.
 
-    A file says base = "gpt2-sms-spam" and, row by row, [[rows]] with title = "all layers" and
-    changes = {freezing = "all", "train.lr" = 1e-5}.
+    A suite file contains base = "gpt2-sms-spam" and one [[rows]] table per row, with
+    title = "all layers" and changes = {freezing = "all", "train.lr" = 1e-5}.
 
     \b
-    clsbench suite gpt2-sms-spam-ablation --offline           on embedded stand-ins
+    clsbench suite gpt2-sms-spam-ablation --offline           with embedded stand-ins
     clsbench suite gpt2-sms-spam-ablation --rows 1-5,10 --backbone gpt2:weights=random
     clsbench suite gpt2-sms-spam --sweep freezing=all,head-only --sweep train.lr=1e-4,5e-5
     clsbench suite my-suite.toml --seeds 5 --jobs 2
@@ -161,7 +162,7 @@ def suite(
     session = ctx.find_object(Session) or Session()
     for_all = chosen_changes(ctx)
     if seeds and "seed" in for_all:
-        raise UsageError("--seeds and --set seed=… exclude each other")
+        raise UsageError("--seeds and --set seed=… cannot be combined")
     catalog = session.catalog()
     spec = _suite(suite, sweeps, catalog)
     file = _file_of(suite, sweeps, catalog)
@@ -181,7 +182,7 @@ def suite(
     display = choose_suite_display(session.quiet)
     interrupted = False
     with only_results_on_stdout(), display.showing():
-        # Only now, since torch takes seconds and what was asked for makes sense.
+        # Only after the command line is checked, since importing torch takes seconds.
         from clsbench.results.store import check_store_writable
         from clsbench.suites.run import plan_suite, run_suite
 
@@ -204,19 +205,19 @@ def suite(
                 those = tuple(each for each in kept.rows if each.label in rows_chosen)
                 results = msgspec.structs.replace(kept, rows=those)
     if dry_run:
-        _tell_plan(ctx, plan, options, as_json, file)
+        _write_plan(ctx, plan, options, as_json, file)
         ctx.exit(1 if any(row.problem for row in plan.rows) else 0)
-    _tell_results(ctx, results, options, as_json, file)
+    _write_results(ctx, results, options, as_json, file)
     if interrupted:
-        report_error("interrupted; the same command goes on where this one was")
+        report_error("interrupted; run the same command again to resume")
         ctx.exit(TERMINATED if terminated else INTERRUPTED)
     failed = any(row.errors for row in results.rows)
     ctx.exit(TERMINATED if terminated else 1 if failed else 0)
 
 
 def _command(plugins: Sequence[str]) -> list[str]:
-    """What repeats the suite elsewhere, plugins that the environment names included; without the
-    choice of rows, since those of several times may become one table."""
+    """The command that repeats the suite, including plugins named in the environment. Without
+    ``--rows``, since the rows of several invocations may form one table."""
     given = [
         word
         for before, word in itertools.pairwise(sys.argv)
@@ -233,8 +234,8 @@ def _suite(name: str, sweeps: tuple[str, ...], catalog: Catalog) -> SuiteSpec:
     if not sweeps:
         if name in catalog.entries["experiments"] and name not in catalog.entries["suites"]:
             raise UsageError(
-                f"{name} is an experiment, not a suite: make one of it by --sweep KEY=A,B, or run "
-                "it by clsbench run"
+                f"{name} is an experiment, not a suite; vary it with --sweep KEY=A,B, or run it "
+                "with clsbench run"
             )
         return find_suite(name, catalog)
     find_spec(name, catalog)
@@ -242,7 +243,7 @@ def _suite(name: str, sweeps: tuple[str, ...], catalog: Catalog) -> SuiteSpec:
     return sweep(name, [(axis.key, [parse_value(v) for v in axis.values]) for axis in axes])
 
 
-def _tell_plan(
+def _write_plan(
     ctx: click.Context, plan: SuitePlan, options: RunOptions, as_json: bool, file: str
 ) -> None:
     from clsbench.results.store import finished_run
@@ -251,7 +252,7 @@ def _tell_plan(
     if as_json:
         import msgspec
 
-        tell_json(
+        write_result(
             ctx,
             {
                 "suite": plan.suite.name,
@@ -286,18 +287,18 @@ def _tell_plan(
 
 
 def _file_of(name: str, sweeps: tuple[str, ...], catalog: Catalog) -> str:
-    """The prefix of messages about a row: the suite's file, if it comes from one."""
+    """The prefix of messages about a row: the file of the suite, if it has one."""
     return "" if sweeps or name in catalog.entries["suites"] else f"{name}: "
 
 
-def _tell_results(
+def _write_results(
     ctx: click.Context, results: SuiteResults, options: RunOptions, as_json: bool, file: str
 ) -> None:
     if as_json:
         from clsbench.analysis.suite_figures import suite_figures
         from clsbench.analysis.suite_table import plain_figures
 
-        tell_json(ctx, plain_figures(suite_figures(results, options.out)))
+        write_result(ctx, plain_figures(suite_figures(results, options.out)))
     else:
         from clsbench.report.page.answer import answer
         from clsbench.report.terminal.console import Console
@@ -309,7 +310,7 @@ def _tell_results(
         more = len(read_suite_results(options.out, results.name).rows) - len(results.rows)
         if more > 0:
             write_message(
-                f"{more} more rows were run before; clsbench report {results.name} shows all"
+                f"{more} more rows were run earlier; clsbench report {results.name} shows all"
             )
         found = suite_headline(figures)
         runs = [run for row in figures.rows for run in row.runs]

@@ -1,1 +1,1 @@
-"""Progress on the terminal."""
+"""Display of progress on stderr."""

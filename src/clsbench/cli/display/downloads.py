@@ -1,4 +1,4 @@
-"""Downloads as one sees them: live bars on a terminal, plain lines elsewhere."""
+"""Display downloads: live bars on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -29,38 +29,38 @@ class Transfer(NamedTuple):
 
 
 class Transfers:
-    """The downloads that are going on; their reports come from several threads."""
+    """The downloads in progress. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._going: dict[str, Transfer] = {}
 
     def started(self, key: str, url: str) -> None:
-        """A source is asked."""
+        """A download from ``url`` starts."""
         with self._lock:
             self._going[key] = Transfer(url, 0, None)
 
     def received(self, key: str, received_bytes: int, total_bytes: int | None) -> None:
-        """So much lies on the disk by now."""
+        """Update the size received so far."""
         with self._lock:
             if key in self._going:
                 self._going[key] = Transfer(self._going[key].url, received_bytes, total_bytes)
 
     def finished(self, key: str, succeeded: bool) -> None:
-        """Nothing more will come for this asset."""
+        """The download of this asset has ended."""
         with self._lock:
             transfer = self._going.pop(key, None)
         if succeeded and transfer is not None:
             logger.info("downloaded %s from %s", key, transfer.url)
 
     def going(self) -> dict[str, Transfer]:
-        """The downloads at this moment, by asset."""
+        """The current downloads, by asset."""
         with self._lock:
             return dict(self._going)
 
 
 class TransferLines(Transfers):
-    """Says by plain log lines when a source is asked, how far it is now and then, and its end."""
+    """Logs the start, the progress every ten seconds and the end of each download."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -68,13 +68,13 @@ class TransferLines(Transfers):
         self._last_line: dict[str, float] = {}
 
     def started(self, key: str, url: str) -> None:
-        """A source is asked."""
+        """A download from ``url`` starts."""
         super().started(key, url)
         self._last_line[key] = self._clock()
         logger.info("downloading %s from %s", key, url)
 
     def received(self, key: str, received_bytes: int, total_bytes: int | None) -> None:
-        """So much lies on the disk by now."""
+        """Update the size received so far."""
         super().received(key, received_bytes, total_bytes)
         now = self._clock()
         if now - self._last_line.get(key, now) >= _SECONDS_BETWEEN_LINES:
@@ -84,7 +84,7 @@ class TransferLines(Transfers):
 
 @contextmanager
 def showing_downloads(quiet: bool) -> Iterator[DownloadProgress | None]:
-    """Show on stderr the downloads that report to what the block receives."""
+    """Show on stderr the downloads that report to the yielded object."""
     if quiet:
         yield None
     elif not sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""How fast training goes, from the lifecycle's reports: throughput and time left."""
+"""Throughput and remaining time of training, from the lifecycle hooks."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from collections.abc import Callable
 from clsbench.components.values import RunPlan, StepReport
 
 WINDOW_STEPS = 100
-"""The steps over which throughput and time left are averaged."""
+"""The number of steps over which throughput and remaining time are averaged."""
 
 FEWEST_STEPS = 5
-"""Fewer steps than these do not tell how long the rest takes."""
+"""The minimum number of steps for an estimate of the remaining time."""
 
 
 class Pace:
-    """Counts steps and examples; evaluations count for the time left, not for the throughput.
+    """Counts steps and examples. Evaluations count for the remaining time, not for throughput.
 
-    The first step warms the machine up, and the first evaluation comes right after it: neither
-    says anything about the pace, so both are left out.
+    The first step (warm-up) and the first evaluation, right after it, are left out.
     """
 
     def __init__(self, plan: RunPlan, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,11 +32,11 @@ class Pace:
         self._work: deque[tuple[float, int]] = deque(maxlen=WINDOW_STEPS)
 
     def step(self, report: StepReport) -> None:
-        """A batch has ended just now."""
+        """Record the end of a batch."""
         now = self._clock()
         self.steps_done = report.step + 1
         if report.epoch != self._epoch and not self._alike(self._epoch, report.epoch):
-            self._ends.clear()  # more or less is computed from here on
+            self._ends.clear()  # the work per step changes here
             self._work.clear()
         self._epoch = report.epoch
         if self._warm:
@@ -49,17 +48,17 @@ class Pace:
         self._last_event = now
 
     def pause(self) -> None:
-        """Something other than a training batch has ended just now."""
+        """Record the end of something other than a training batch."""
         self._last_event = self._clock()
 
     def examples_per_second(self) -> float | None:
-        """Over the last steps, ``None`` before there is any but the first."""
+        """Throughput over the last steps; ``None`` before the second step."""
         seconds = sum(work[0] for work in self._work)
         return sum(work[1] for work in self._work) / seconds if seconds > 0 else None
 
     def foreseen_epochs(self) -> int:
-        """The epochs to whose end the pace holds: all, or those before another number of parameters
-        trains, since nobody knows what a step takes then."""
+        """The epochs for which the pace is valid: up to the next change in the number of trainable
+        parameters, since the time of a step is unknown from there."""
         later = range(self._epoch + 1, self.plan.epochs)
         return next((e for e in later if not self._alike(self._epoch, e)), self.plan.epochs)
 
@@ -68,7 +67,7 @@ class Pace:
         return max(one, other) >= len(counts) or counts[one] == counts[other]
 
     def left_text(self) -> str:
-        """``2:41 left``, or ``0:35 left in epoch`` 2 where the pace holds no longer than that."""
+        """``2:41 left``, or ``0:35 left in epoch 2`` if the pace is valid only until then."""
         seconds = self.seconds_left()
         if seconds is None:
             return ""
@@ -80,8 +79,8 @@ class Pace:
         )
 
     def seconds_left(self) -> float | None:
-        """Until the last step of the :meth:`foreseen_epochs`, at the pace of the last steps;
-        ``None`` while they are few."""
+        """Time until the last step of the :meth:`foreseen_epochs`, at the pace of the last steps;
+        ``None`` during the first few steps."""
         steps_left = self.plan.steps // self.plan.epochs * self.foreseen_epochs() - self.steps_done
         if steps_left <= 0:
             return 0.0
@@ -91,7 +90,7 @@ class Pace:
 
 
 class PrefixPace:
-    """How far the frozen prefix is computed; every token position costs about the same."""
+    """Progress of the frozen prefix; all token positions take about the same time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.done = self.total = 0
@@ -100,14 +99,14 @@ class PrefixPace:
         self._last_seconds = 0.0
 
     def progress(self, done: int, total: int) -> None:
-        """``done`` of ``total`` token positions are computed just now."""
+        """Record that ``done`` of ``total`` token positions are computed."""
         self._last_seconds = self._clock()
         if done == 0 or done < self.done or self._first is None:
             self._first = None if done == total else (self._last_seconds, done)
         self.done, self.total = done, total
 
     def seconds_left(self) -> float | None:
-        """At the pace until the last batch, less the time since; ``None`` before there was one."""
+        """Remaining time at the pace so far; ``None`` before the first batch."""
         if self._first is None or self.done <= self._first[1]:
             return None
         began, before = self._first

@@ -1,6 +1,6 @@
-"""What one sees on stderr while a run goes on: an observer of the lifecycle, like any plugin's.
+"""Display of a run's progress on stderr, as an observer of the lifecycle like any plugin's.
 
-On a terminal a live line; otherwise a plain line now and then.
+A live line on a terminal, log lines elsewhere.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _NARROW = 100
 
 
 class Display(Protocol):
-    """An observer of the lifecycle and of downloads, shown inside a block."""
+    """An observer of the lifecycle and of downloads that shows progress inside a block."""
 
     @property
     def downloads(self) -> DownloadProgress | None:
-        """What watches downloads."""
+        """The observer of downloads."""
         ...
 
     def showing(self) -> AbstractContextManager[object]:
@@ -45,7 +45,7 @@ class Display(Protocol):
 
 
 def choose_display(show_plan: bool, quiet: bool) -> Display:
-    """The display that fits what stderr is."""
+    """The display that suits stderr."""
     if quiet:
         return SilentDisplay()
     if sys.stderr.isatty():
@@ -64,7 +64,7 @@ class SilentDisplay:
 
 
 class PlainDisplay:
-    """Log lines: the plan, every phase, every epoch, and an evaluation now and then."""
+    """Log lines: the plan, each phase, each epoch, and an evaluation every ten seconds."""
 
     def __init__(self, show_plan: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._show_plan = show_plan
@@ -87,14 +87,14 @@ class PlainDisplay:
 
     @hookimpl
     def clsbench_phase_started(self, phase: str) -> None:
-        """Name the phase."""
+        """Show the phase."""
         logger.info("%s …", phase)
         if self._pace is not None:
             self._pace.pause()
 
     @hookimpl
     def clsbench_prefix_progressed(self, done: int, total: int) -> None:
-        """Tell how far the frozen prefix is, now and then."""
+        """Log the progress of the frozen prefix every ten seconds."""
         self._prefix.progress(done, total)
         if self._pace is not None:
             self._pace.pause()
@@ -134,7 +134,7 @@ class PlainDisplay:
 
 
 class LiveDisplay:
-    """One live line at the bottom of the terminal, and a lasting one for every epoch."""
+    """A live line at the bottom of the terminal, and a permanent line for each epoch."""
 
     def __init__(self, show_plan: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._show_plan = show_plan
@@ -151,7 +151,7 @@ class LiveDisplay:
         self._evaluation: StepEntry | None = None
 
     def showing(self) -> AbstractContextManager[object]:
-        """Keep the live line inside the block, and take it away afterwards."""
+        """Show the live line inside the block and remove it afterwards."""
         from rich.live import Live
 
         return Live(
@@ -172,7 +172,7 @@ class LiveDisplay:
 
     @hookimpl
     def clsbench_phase_started(self, phase: str) -> None:
-        """Name the phase."""
+        """Show the phase."""
         self._phase = phase
         self._phase_began = self._clock()
         if self._pace is not None:
@@ -180,7 +180,7 @@ class LiveDisplay:
 
     @hookimpl
     def clsbench_prefix_progressed(self, done: int, total: int) -> None:
-        """Note how far the frozen prefix is."""
+        """Update the progress of the frozen prefix."""
         self._prefix.progress(done, total)
         if self._pace is not None:
             self._pace.pause()
@@ -214,7 +214,7 @@ class LiveDisplay:
 
     @hookimpl
     def clsbench_run_finished(self, record: RunRecord) -> None:
-        """Come to rest."""
+        """Stop showing a pace."""
         self._phase = ""
         self._pace = None
 

@@ -1,4 +1,4 @@
-"""What one sees on stderr while a suite goes on: a table that lives, or lines."""
+"""Display of a suite's progress on stderr: a live table on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ logger = logging.getLogger(__name__)
 _REFRESHES_PER_SECOND = 4
 _SECONDS_BETWEEN_LINES = 30.0
 _LINES_OF_THE_FRAME = 6
-"""Of the table: what of a terminal's height its rows do not have."""
+"""Lines of the terminal that are not available to the rows of the table."""
 _FEWEST_ROWS = 4
 _LOADING_SECONDS = 5.0
-"""What a process takes to begin and to end a run, about."""
+"""Approximate overhead of the process of a run."""
 
 
 def choose_suite_display(quiet: bool) -> SuiteDisplay:
-    """The display that fits what stderr is."""
+    """The display that suits stderr."""
     if quiet:
         return SuiteDisplay()
     return LiveSuite() if sys.stderr.isatty() else SuiteLines()
 
 
 class SuiteDisplay:
-    """Follows the runs of a suite, and shows nothing of it."""
+    """Records the progress of a suite without showing it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -54,14 +54,14 @@ class SuiteDisplay:
         return nullcontext()
 
     def planning(self, row: SuiteRow) -> None:
-        """The row is looked at."""
+        """Planning of the row starts."""
 
     def planned(self, plan: SuitePlan) -> None:
-        """Everything is planned."""
+        """Planning is complete."""
         self.plan = plan
 
     def changed(self, key: str, state: RunState) -> None:
-        """A run has begun or ended."""
+        """A run has started or ended."""
         if state.status == "running":
             self.began[key] = self._clock()
         elif key in self.began:
@@ -78,17 +78,17 @@ class SuiteDisplay:
             logger.warning("%s: %s", self.title(key), message.text)
 
     def title(self, key: str) -> str:
-        """The rows that a run belongs to, and its seed where they have several."""
+        """The rows of a run, and its seed if they have several."""
         assert self.plan is not None
         rows = [row for row in self.plan.rows if any(run.key == key for run in row.runs)]
-        told = "row " + ", ".join(row.row.label for row in rows)
+        title = "row " + ", ".join(row.row.label for row in rows)
         if len(rows[0].runs) > 1:
             seed = next(run.spec["seed"] for run in rows[0].runs if run.key == key)
-            told += f", seed {seed}"
-        return told
+            title += f", seed {seed}"
+        return title
 
     def ended(self) -> int:
-        """How many runs are done with."""
+        """The number of runs that have ended."""
         return sum(map(self._is_done_with, list(self.states)))
 
     def _is_done_with(self, key: str) -> bool:
@@ -97,7 +97,7 @@ class SuiteDisplay:
         return key in self.states and self.states[key].status not in UNDER_WAY
 
     def seconds_left(self) -> float | None:
-        """Until the last run: the estimates, corrected by how far off they were so far."""
+        """Estimated time until the last run ends, corrected by the error of earlier estimates."""
         assert self.plan is not None
         expected = {
             run.key: row.estimate.seconds + _LOADING_SECONDS
@@ -112,7 +112,7 @@ class SuiteDisplay:
             for key in list(self.seconds)
             if key in expected and self.states[key].status == "finished"
         ]
-        # Runs that finished tell how far off the estimates are.
+        # Finished runs show the error of the estimates.
         factor = 1.0
         if known:
             factor = sum(self.seconds[key] for key in known) / sum(expected[key] for key in known)
@@ -128,25 +128,25 @@ class SuiteDisplay:
 
 
 class SuiteLines(SuiteDisplay):
-    """A line for every run that starts or ends, and for its progress every half minute."""
+    """Log lines: the start and end of each run, and its progress every half minute."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(clock)
         self._last_line = clock()
 
     def planning(self, row: SuiteRow) -> None:
-        """Print the row."""
+        """Log the row."""
         logger.info("planning row %s (%s) …", row.label, row.title)
 
     def changed(self, key: str, state: RunState) -> None:
-        """Print the new state of the run."""
+        """Log the new state of the run."""
         super().changed(key, state)
         assert self.plan is not None
         count = f"{self.ended()} of {len(self.plan.runs())} runs"
         words = {
             "running": "begins",
-            "elsewhere": "is being done by another invocation; waiting for it",
-            "stored": "is finished in the store",
+            "elsewhere": "is running in another invocation; waiting for it",
+            "stored": "has already finished",
             "finished": f"finished in {duration(self.seconds.get(key, 0.0))}",
             "failed": f"FAILED: {state.error}",
             "interrupted": "interrupted",
@@ -157,7 +157,7 @@ class SuiteLines(SuiteDisplay):
         self._last_line = self._clock()
 
     def received(self, key: str, message: Message) -> None:
-        """Print the progress every half minute."""
+        """Log the progress every half minute."""
         super().received(key, message)
         now = self._clock()
         if now - self._last_line >= _SECONDS_BETWEEN_LINES and key in self.progress:
@@ -166,14 +166,14 @@ class SuiteLines(SuiteDisplay):
 
 
 class LiveSuite(SuiteDisplay):
-    """A table of the rows that lives until the suite ends."""
+    """A live table of the rows."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(clock)
         self._planning = ""
 
     def showing(self) -> AbstractContextManager[object]:
-        """Keep the table inside the block, and take it away afterwards."""
+        """Show the table inside the block and remove it afterwards."""
         from rich.live import Live
 
         from clsbench.report.terminal.console import Console
@@ -209,7 +209,7 @@ class LiveSuite(SuiteDisplay):
         return Group(table, Text(f"{self.ended()} of {runs} runs done{more}", "bold"))
 
     def _shown(self) -> list[str]:
-        """All runs where there is room, else those about the ones that are under way."""
+        """All runs if they fit, else those around the running ones."""
         assert self.plan is not None
         keys = list(self.plan.runs())
         going = [i for i, key in enumerate(keys) if key not in self.states]
@@ -235,7 +235,7 @@ class LiveSuite(SuiteDisplay):
             elapsed = duration(self._clock() - self.began[key])
             return plain(self.title(key), "bold"), title, Text(shown, "cyan"), elapsed
         styles = {"finished": "green", "stored": "green", "failed": "bold red"}
-        words = {"stored": "in the store", "elsewhere": "done by another invocation"}
+        words = {"stored": "in the store", "elsewhere": "runs in another invocation"}
         shown = words.get(state.status, state.status)
         seconds = duration(self.seconds[key]) if key in self.seconds else ""
         return (

@@ -88,23 +88,21 @@ class GPT2(clsbench.Backbone, frozen=True):
     size: Annotated[
         Literal["small", "medium", "large", "xl"],
         Meta(
-            description="124M, 355M, 774M or 1558M parameters; with weights=PATH the checkpoint"
-            " decides"
+            description="124M, 355M, 774M or 1558M parameters; with weights=PATH, set by the"
+            " checkpoint"
         ),
     ] = "small"
     weights: Annotated[
         str,
         Meta(
-            description="pretrained, random, or a path: a checkpoint directory as transformers"
-            " saves it, or a safetensors file of one of the four sizes"
+            description="pretrained, random, or a path to a checkpoint directory saved by"
+            " transformers, or to a safetensors file of one of the four sizes"
         ),
     ] = "pretrained"
-    causal: Annotated[
-        bool, Meta(description="each position sees itself and what stands before it only")
-    ] = True
+    causal: Annotated[bool, Meta(description="mask later positions in attention")] = True
 
     def assets(self) -> tuple[Asset, ...]:
-        """The tokenizer's two files, and the published weights where they are wanted."""
+        """The two files of the tokenizer, and the published weights if used."""
         weights = (WEIGHTS[self.size],) if self.weights == "pretrained" else ()
         return (*self.tokenizer_assets(), *weights)
 
@@ -116,7 +114,7 @@ class GPT2(clsbench.Backbone, frozen=True):
         """The files of the user's checkpoint.
 
         Raises:
-            UsageError: it is no GPT-2, judged by its files' headers.
+            UsageError: it is not a GPT-2, according to the headers of its files.
         """
         path = self._checkpoint
         if path is None:
@@ -141,7 +139,7 @@ class GPT2(clsbench.Backbone, frozen=True):
             raise self._usage_error(error) from None
 
     def stand_in(self) -> clsbench.Backbone | None:
-        """``gpt2-nano`` with the same choices; none for a checkpoint that the user named."""
+        """``gpt2-nano`` with the same options; ``None`` for a checkpoint of the user."""
         if self._checkpoint is not None:
             return None
         from clsbench.builtin.backbones.gpt2_nano import GPT2Nano
@@ -155,7 +153,7 @@ class GPT2(clsbench.Backbone, frozen=True):
         """GPT-2's byte-level BPE of 50,257 tokens.
 
         Raises:
-            UsageError: the user's checkpoint knows fewer tokens than that.
+            UsageError: the user's checkpoint has a smaller vocabulary.
         """
         from clsbench.builtin.backbones.gpt2.tokenizer import END_OF_TEXT_ID, load_tokenizer
 
@@ -164,16 +162,16 @@ class GPT2(clsbench.Backbone, frozen=True):
             raise UsageError(
                 f"backbone gpt2, weights={self.weights}: config.json: vocab_size = "
                 f"{vocabulary_size}, but GPT-2's tokenizer has {END_OF_TEXT_ID + 1} tokens; only "
-                "checkpoints with GPT-2's own vocabulary can read texts here"
+                "checkpoints with GPT-2's vocabulary are supported"
             )
         return load_tokenizer(files[MERGES.key], files[TOKEN_IDS.key])
 
     def context_length(self) -> int:
-        """1024 tokens, or what the user's checkpoint says."""
+        """1024 tokens, or that of the user's checkpoint."""
         return self._shape().context_length
 
     def hidden_size(self) -> int:
-        """The width of the size, or what the user's checkpoint says."""
+        """The width of the size, or that of the user's checkpoint."""
         return self._shape().width
 
     def describe(self) -> tuple[ParameterInfo, ...]:
@@ -196,12 +194,12 @@ class GPT2(clsbench.Backbone, frozen=True):
 
         Raises:
             UsageError: the user's checkpoint does not fit.
-            AssetError: the published weights do not, though their hash is right.
+            AssetError: the published weights do not fit, although their hash is correct.
         """
         return self._build(files)
 
     def numerical_checks(self, files: Files) -> tuple[NumericalCheck, ...]:
-        """What the book prints for the pretrained weights of the size small, measured again."""
+        """The figures of the book for the pretrained weights of size small, measured again."""
         if self.weights != "pretrained" or self.size != "small":
             return ()
         from clsbench.builtin.backbones.gpt2.numerics import check_small
@@ -213,10 +211,10 @@ class GPT2(clsbench.Backbone, frozen=True):
 
     @property
     def _checkpoint(self) -> Path | None:
-        """The path of the user's checkpoint, where one is named."""
+        """The path of the user's checkpoint, if any."""
         if self.weights in ("pretrained", "random"):
             return None
-        return Path(os.path.expanduser(self.weights))  # Path's own raises for ~nobody
+        return Path(os.path.expanduser(self.weights))  # Path.expanduser raises for unknown users
 
     def _shape(self) -> GPT2Shape:
         path = self._checkpoint
@@ -229,12 +227,11 @@ class GPT2(clsbench.Backbone, frozen=True):
             shape = read_shape(path)
         except CheckpointError as error:
             raise self._usage_error(error) from None
-        # The default cannot be told from a choice, so it asks for nothing.
+        # The default cannot be distinguished from an explicit choice, so it is not checked.
         if self.size != "small" and shape != SHAPES[self.size]:
             raise UsageError(
-                f"backbone gpt2: size={self.size} was asked for, but {self.weights} holds "
-                f"{shape.blocks} blocks of width {shape.width}; leave size out, the checkpoint "
-                "decides"
+                f"backbone gpt2: size={self.size} does not match {self.weights}, which has "
+                f"{shape.blocks} blocks of width {shape.width}; omit size, the checkpoint sets it"
             )
         return shape
 

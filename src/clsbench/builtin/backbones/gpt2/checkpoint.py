@@ -3,7 +3,7 @@
 Both keep the linear layers transposed (as ``Conv1D``) with query, key and value fused. The hub's
 files name the tensors plainly (``h.0.ln_1.weight``) and hold the causal masks as well;
 ``save_pretrained`` writes the prefix ``transformer.``, a head, and more than one file where it is
-large. The headers alone tell whether everything is there, before a weight is read.
+large. Headers are checked for completeness before any weights are read.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _LANGUAGE_HEAD = "lm_head."
 _MASKS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _CONVERSION = (
-    "only safetensors is read: load it with transformers and save it again by "
+    "only safetensors is supported: load it with transformers and save it with "
     "model.save_pretrained(DIRECTORY)"
 )
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where one tensor of a checkpoint lies: its file, its name there, its shape."""
+    """The location of a tensor in a checkpoint: file, name in the file, shape."""
 
     file: Path
     name: str
@@ -56,7 +56,7 @@ def read_shape(path: Path) -> GPT2Shape:
     sizes.
 
     Raises:
-        CheckpointError: it is none, or a tensor is missing, unknown or of another shape.
+        CheckpointError: it is not a GPT-2, or a tensor is missing, unknown or has the wrong shape.
     """
     stored = _stored_tensors(weight_files(path))
     shape = read_config(path / CONFIG) if path.is_dir() else _recognise(stored)
@@ -86,7 +86,7 @@ def weight_files(path: Path) -> tuple[Path, ...]:
     """The safetensors files of a checkpoint.
 
     Raises:
-        CheckpointError: there is nothing of the kind.
+        CheckpointError: the path contains no checkpoint.
     """
     try:
         return _weight_files(path)
@@ -210,15 +210,15 @@ def _recognise(stored: Mapping[str, StoredTensor]) -> GPT2Shape:
     if embedding is None:
         some = ", ".join(sorted(stored)[:3]) or "none"
         raise CheckpointError(
-            f"it is no GPT-2: it has no tensor wte.weight (its tensors: {some} …)"
+            f"it is not a GPT-2: it has no tensor wte.weight (its tensors: {some} …)"
         )
     for shape in SHAPES.values():
         if embedding.shape == (shape.vocabulary_size, shape.width):
             return shape
     sizes = ", ".join(f"{n} ({s.vocabulary_size}, {s.width})" for n, s in SHAPES.items())
     raise CheckpointError(
-        f"{embedding.name} has shape {embedding.shape}, which is none of the published sizes: "
-        f"{sizes}; for another shape name the checkpoint's directory, with its {CONFIG}"
+        f"{embedding.name} has shape {embedding.shape}, which is not one of the published sizes: "
+        f"{sizes}; for another shape, name the directory of the checkpoint with its {CONFIG}"
     )
 
 
@@ -226,9 +226,11 @@ def _check(stored: Mapping[str, StoredTensor], shape: GPT2Shape) -> None:
     """Refuse a checkpoint whose tensors are not exactly those of a GPT-2 of that shape."""
     blocks = {key.split(".")[1] for key in stored if re.fullmatch(r"h\.\d+\..+\..+", key)}
     if blocks and len(blocks) != shape.blocks:
-        raise CheckpointError(f"it holds {len(blocks)} blocks, expected {shape.blocks}")
+        raise CheckpointError(f"it has {len(blocks)} blocks, expected {shape.blocks}")
     if shape.blocks > len(stored):
-        raise CheckpointError(f"it is no GPT-2 of {shape.blocks} blocks: {len(stored)} tensors")
+        raise CheckpointError(
+            f"it is not a GPT-2 with {shape.blocks} blocks: it has {len(stored)} tensors"
+        )
     expected = _expected(shape)
     for key, wanted in expected.items():
         if key not in stored:
@@ -243,7 +245,7 @@ def _check(stored: Mapping[str, StoredTensor], shape: GPT2Shape) -> None:
             )
     for key in sorted(stored.keys() - expected.keys()):
         raise CheckpointError(
-            f"tensor {stored[key].name} of shape {stored[key].shape} is no part of a GPT-2 with "
+            f"tensor {stored[key].name} of shape {stored[key].shape} is not part of a GPT-2 with "
             f"{shape.blocks} blocks"
         )
 
@@ -258,7 +260,7 @@ def _stored_tensors(files: tuple[Path, ...]) -> dict[str, StoredTensor]:
                 continue
             if key in found:
                 raise CheckpointError(
-                    f"tensor {key} stands there twice: in {found[key].file.name} as "
+                    f"tensor {key} occurs twice: in {found[key].file.name} as "
                     f"{found[key].name} and in {path.name} as {name}"
                 )
             if kind not in _FLOATS:
@@ -272,7 +274,7 @@ def _stored_tensors(files: tuple[Path, ...]) -> dict[str, StoredTensor]:
 def _read_header(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
     """Name, shape and type of every tensor in a safetensors file."""
     try:
-        # The framework matters only to who reads the values.
+        # The framework matters only when values are read.
         with safe_open(path, framework="np") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             return [(n, tuple(s.get_shape()), s.get_dtype()) for n, s in slices.items()]
@@ -288,11 +290,13 @@ def _diagnosis(path: Path) -> str:
     if head.startswith((b"PK\x03\x04", b"\x80\x02")):
         return f"is a pickled PyTorch file; {_CONVERSION}"
     if path.suffix == ".json":
-        return "is no safetensors file; name the directory that it stands in"
+        return "is not a safetensors file; name its directory instead"
     # A header's length, then the header, which is a JSON object.
     if len(head) < 9 or head[8:] == b"{":
-        return "is no whole safetensors file: it is truncated or damaged; copy or fetch it again"
-    return "is no safetensors file"
+        return (
+            "is not a complete safetensors file: it is truncated or damaged; copy or fetch it again"
+        )
+    return "is not a safetensors file"
 
 
 def _shards(path: Path) -> tuple[Path, ...]:

@@ -1,6 +1,6 @@
 """The shape of a GPT-2 from the ``config.json`` of a checkpoint. No torch.
 
-What our module would compute otherwise than the checkpoint's authors is refused by name.
+Settings that our module does not implement are refused by name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from clsbench.builtin.backbones.gpt2.tokenizer import END_OF_TEXT_ID
 
 
 class CheckpointError(Exception):
-    """What is wrong with a checkpoint; whoever asked for it says whose file it is."""
+    """A checkpoint is invalid. The caller adds the path to the message."""
 
 
 _SIZES = {
@@ -26,7 +26,7 @@ _SIZES = {
     "n_positions": "max_position_embeddings",
     "vocab_size": "vocab_size",
 }
-"""The keys that hold a size, with the name that other architectures give them."""
+"""The keys of sizes, with their names in other architectures."""
 
 _SUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "activation_function": ("gelu_new", "gelu_pytorch_tanh"),  # two names of the tanh form
@@ -37,9 +37,9 @@ _SUPPORTED: Mapping[str, tuple[Any, ...]] = {
     "add_cross_attention": (False,),
     "quantization_config": (None,),
 }
-"""The values that we compute; the first is what transformers takes where the key is absent.
+"""The supported values; the first is the default of transformers.
 
-Dropout is not among them: it is no part of the weights, and clsbench trains without it.
+Dropout is not among them: it does not affect the weights, and clsbench trains without it.
 """
 
 
@@ -47,7 +47,7 @@ def read_config(path: Path) -> GPT2Shape:
     """The shape that ``config.json`` describes.
 
     Raises:
-        CheckpointError: it is no configuration of a GPT-2 that we compute exactly.
+        CheckpointError: it is not the configuration of a GPT-2 that we compute exactly.
     """
     config = _read(path)
     _require(config, "model_type", ("gpt2",), default=None)
@@ -62,7 +62,7 @@ def read_config(path: Path) -> GPT2Shape:
     )
     if shape.width % shape.attention_heads:
         raise CheckpointError(
-            f"config.json: n_embd = {shape.width} is no multiple of n_head = "
+            f"config.json: n_embd = {shape.width} is not a multiple of n_head = "
             f"{shape.attention_heads}"
         )
     _require(config, "n_inner", (None, 4 * shape.width), default=None)
@@ -99,17 +99,17 @@ def _read(path: Path) -> dict[str, Any]:
     except clsbench.DecodingError as error:
         raise CheckpointError(f"{path.name} is not valid JSON: {error}") from None
     if not isinstance(config, dict):
-        raise CheckpointError(f"{path.name} holds {type(config).__name__}, expected an object")
+        raise CheckpointError(f"{path.name} contains {type(config).__name__}, expected an object")
     return config
 
 
 def _require(config: Mapping[str, Any], key: str, values: tuple[Any, ...], default: object) -> None:
     value = config.get(key, default)
-    # 1 == True, yet 1 is no answer to a yes-or-no question.
+    # 1 == True, but 1 is not a boolean.
     if not any(value == known and type(value) is type(known) for known in values):
         expected = " or ".join(json.dumps(known) for known in values)
         raise CheckpointError(
-            f"config.json: {key} = {json.dumps(value)}, which this GPT-2 does not compute "
+            f"config.json: {key} = {json.dumps(value)}, which is not supported "
             f"(expected {expected})"
         )
 
