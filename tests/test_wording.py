@@ -15,7 +15,6 @@ ALLOWED: tuple[tuple[str, str], ...] = (("tests/test_wording.py", ""),)
 
 TO_REWRITE = (
     "src/clsbench/analysis",
-    "src/clsbench/experiment/run.py",
     "src/clsbench/fastpath",
     "src/clsbench/report",
     "src/clsbench/results",

@@ -11,7 +11,7 @@ from clsbench.fastpath.forward import Forward
 
 
 class Phases:
-    """Seconds per phase; entering one tells the observers."""
+    """Seconds per phase; entering one notifies the observers."""
 
     def __init__(self, hook: Any) -> None:
         self.seconds: dict[str, float] = {}
