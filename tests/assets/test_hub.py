@@ -93,7 +93,6 @@ def test_weights_go_where_the_users_other_tools_find_them(hub: AssetServer, cach
             id="stalls-half-way",
             marks=pytest.mark.slow,
         ),
-        pytest.param(breaks_off(WEIGHTS, **HEADERS), "", id="truncated"),
     ],
 )
 def test_a_hub_that_fails_leaves_the_users_cache_alone(
@@ -106,6 +105,21 @@ def test_a_hub_that_fails_leaves_the_users_cache_alone(
     url = f"{hub.url}/{REPOSITORY}/resolve/{REVISION}/{FILENAME}: "
     assert url in str(caught.value)
     assert reason in str(caught.value).partition(url)[2].splitlines()[0]
+    assert files_below(caches) == set()
+
+
+def test_a_hub_that_breaks_off_every_time_stalls(hub: AssetServer, caches: Path) -> None:
+    hub.at_hub(REPOSITORY, FILENAME, breaks_off(WEIGHTS, **HEADERS))
+    now_seconds = 0.0
+
+    def clock() -> float:
+        """Time that passes once the client has tried to resume the download several times."""
+        nonlocal now_seconds
+        now_seconds += 15.0 if len(hub.requests) > 4 else 0.0
+        return now_seconds
+
+    with pytest.raises(AssetError, match=r"stalled after [0-9,]+ bytes: no new data"):
+        obtain([ASSET], folder=None, offline=False, limits=ONCE, clock=clock)
     assert files_below(caches) == set()
 
 

@@ -42,7 +42,7 @@ GPT2_SMS_SPAM = ExperimentSpec(
 
 GPT2_IMDB = ExperimentSpec(
     description="GPT-2 small classifies film reviews as positive or negative; all layers trained"
-    " for one epoch (the book's bonus material)",
+    " for one epoch (bonus material)",
     dataset="imdb",
     backbone="gpt2:size=small",
     pooling="last-token",
