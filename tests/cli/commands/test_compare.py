@@ -75,7 +75,7 @@ def test_what_a_pattern_finds_too_much_is_left_out_and_named(
     done = clsbench("compare", first, f"{first}-2", second, third, third, "--out", store)
     assert done.returncode == 0, done.stderr
     assert f"left out {second}: it is interrupted" in done.stderr
-    assert f"{first}-2 repeats another run" in done.stderr
+    assert f"left out {first}-2: it repeats another run" in done.stderr
     assert "a run is named more than once" in done.stderr
     reported = clsbench("report", first, second, third, "--out", store, "--format", "csv")
     assert reported.returncode == 0, reported.stderr
