@@ -14,7 +14,7 @@ def standing(comparison: RunComparison, name: str, against: str) -> Pair | None:
 
 
 def trained(comparison: RunComparison) -> list[Contender]:
-    """The contenders that are no baselines, the most accurate first, then the quickest; those that
+    """The contenders other than baselines, the most accurate first, then the quickest; those that
     reused cached activations behind those whose whole cost is known."""
     found = [each for each in comparison.contenders if each.runs]
     return sorted(
