@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clsbench.bench.interleaving import Comparison
+from clsbench.schema.quantities import duration_text, size_text
 from race_outcome import Equality, Report, Result, WholeRun
 
 
@@ -82,7 +83,7 @@ def _wholes(results: list[Result]) -> Table:
             _time(kept.fast_seconds if kept else None),
             _ratio(kept),
             _promise(result.promised_kept),
-            f"{peak / 1e9:.2f} GB" if peak else "–",
+            size_text(peak) if peak else "–",
         )
     return table
 
@@ -127,7 +128,7 @@ def _show_whole_run(run: WholeRun, console: Console) -> None:
     console.print(
         f"losses differ by {run.difference_within_50_steps:.1e} at most within 50 steps, by "
         f"{run.difference:.1e} over all; peak memory of the first run "
-        f"{f'{peak / 1e9:.2f} GB' if peak else 'unknown'}"
+        f"{size_text(peak) if peak else 'unknown'}"
     )
 
 
@@ -149,8 +150,4 @@ def _promise(times: float | None) -> str:
 
 
 def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.3g} µs"
-    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:,.4g} s"
+    return "–" if seconds is None else duration_text(seconds)

@@ -16,6 +16,7 @@ from clsbench.cli.json_command import JsonCommand, write_result
 from clsbench.cli.session import Session
 from clsbench.cli.termination import handling_termination
 from clsbench.errors import NotMeasuredError, UsageError
+from clsbench.schema.quantities import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -301,7 +302,6 @@ def _refuse_names_of_nothing(thresholds: Thresholds, verdicts: Sequence[Verdict]
 def _print_verdicts(titles: Sequence[str], verdicts: Sequence[Verdict]) -> None:
     from rich.text import Text
 
-    from clsbench.report.terminal.bench import duration_text
     from clsbench.report.terminal.console import Console
     from clsbench.report.terminal.layout import Row, fitting_table
 

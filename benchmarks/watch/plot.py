@@ -13,8 +13,8 @@ from matplotlib.ticker import FuncFormatter
 
 from clsbench.errors import UsageError
 from clsbench.report.plots.growth import METADATA, STYLES, minor_label
-from clsbench.report.terminal.bench import duration_text
 from clsbench.results.curves import SETTINGS
+from clsbench.schema.quantities import duration_text
 
 if TYPE_CHECKING:
     from benchmarks.watch.history import BenchmarkRun

@@ -12,6 +12,7 @@ import rich_click as click
 from clsbench.cli.json_command import JsonCommand, write_result
 from clsbench.cli.options import PlotType
 from clsbench.errors import UsageError
+from clsbench.schema.quantities import duration_text
 
 if TYPE_CHECKING:
     from benchmarks.watch.history import BenchmarkRun, History
@@ -128,7 +129,6 @@ def _print_machine(
     import msgspec
     from rich.text import Text
 
-    from clsbench.report.terminal.bench import duration_text
     from clsbench.report.terminal.console import Console
     from clsbench.report.terminal.layout import Row, fitting_table
 

@@ -88,7 +88,7 @@ def test_embeddings_alone_are_not_worth_keeping() -> None:
 @pytest.mark.parametrize(
     ("room", "said"),
     [
-        ((10**9, 8 * 2**30), "(at most 5 kB; room: 1 GB in memory, 8 GiB on disk)"),
+        ((10**9, 8 * 10**9), "(at most 5 kB; room: 1 GB in memory, 8 GB on disk)"),
         ((0, 5000), "(at most 5 kB; room: none in memory, 5 kB on disk)"),
         (
             (3000, 1000),

@@ -25,7 +25,6 @@ from clsbench.builtin.heads import Linear
 from clsbench.builtin.poolings import FirstToken, LastRealToken, LastToken, Mean
 from clsbench.components.identity import identify
 from clsbench.components.resolve import Experiment, resolve
-from clsbench.errors import UsageError
 from clsbench.fastpath import kept_rows, shortcuts
 from clsbench.fastpath.cache import disk_cache
 from clsbench.fastpath.cache.disk_cache import DiskCache, PrefixKey
@@ -35,7 +34,8 @@ from clsbench.fastpath.prefix import PrefixStore, Start
 from clsbench.fastpath.rows import DistinctRows
 from clsbench.fastpath.shortcuts import make_shortcuts
 from clsbench.schema.experiment import ExperimentSpec, TrainSettings
-from clsbench.schema.options import default_options, size_bytes, size_text
+from clsbench.schema.options import default_options
+from clsbench.schema.quantities import size_text
 from clsbench.schema.record import ComponentIdentity
 
 LENGTHS = [9, 4, 1, 0, 9, 5, 5, 7, 3, 8]
@@ -558,48 +558,3 @@ def test_the_default_budget_leaves_the_run_what_it_needs(
         outcomes["last-token"], of, needed_bytes=needed_bytes, cache_memory="1 MiB"
     )
     assert asked.room.memory_bytes == 2**20
-
-
-# --- sizes ----------------------------------------------------------------------------------------
-
-NO_SIZES = ["1MB\n", "9" * 400 + "MB", "1." + "0" * 400, "1" * 5000, "٣MB", "", "200", "1.5", "20%"]
-
-
-@pytest.mark.parametrize("text", NO_SIZES, ids=lambda text: ascii(text[:8]))
-@pytest.mark.parametrize("option", ["cache_memory", "cache_disk"])
-def test_what_is_no_size_is_refused(option: str, text: str) -> None:
-    said = f"{option} = .*: expected a size such as 200MB, 1.5GiB or 0$"
-    with pytest.raises(UsageError, match=said):
-        default_options({option: text})
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("9" * 18 + "TiB", (10**18 - 1) * 2**40),
-        ("0." + "3" * 18 + "kB", 333),
-        ("0", 0),
-        ("200mb", 200 * 10**6),
-        ("1.5 gib", 3 * 2**29),
-        ("2K", 2000),
-        ("7B", 7),
-    ],
-    ids=lambda value: ascii(value)[:8],
-)
-def test_what_is_accepted_can_be_read(text: str, size: int) -> None:
-    read = size_bytes(default_options({"cache_memory": text}).cache_memory or "")
-    assert read == pytest.approx(size)
-
-
-@pytest.mark.parametrize(
-    "text", ["0 B", "7 B", "40 MB", "1.25 GB", "1.5 GiB", "200 MiB", "999.9 kB"]
-)
-def test_size_text_of_a_given_size_is_the_same(text: str) -> None:
-    assert size_text(size_bytes(text)) == text
-
-
-@pytest.mark.parametrize(
-    ("size", "text"), [(71_912_345, "71.9 MB"), (999_999, "1000 kB"), (2**20, "1 MiB")]
-)
-def test_a_crooked_size_is_rounded(size: int, text: str) -> None:
-    assert size_text(size) == text

@@ -36,7 +36,7 @@ def test_cell_of_several_values_writes_them_together(figures: SuiteFigures) -> N
     assert "(" not in several["not in train"].text
     assert single["published"] == Cell("72.00 %", 0.72, "muted")
     assert single["against published"].text == "-2.00 pp"
-    assert majority["training time"].text == "0.01 s"
+    assert majority["training time"].text == "10 ms"
 
 
 def test_cell_without_a_value_is_a_dash(figures: SuiteFigures) -> None:

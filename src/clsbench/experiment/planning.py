@@ -35,7 +35,8 @@ from clsbench.model.counts import (
 from clsbench.model.freezing import FreezingPlan, plan_freezing, refuse_nothing_to_train
 from clsbench.model.parameters import without_weights
 from clsbench.schema.experiment import COMPONENT_KEYS, fingerprint, format_component, to_tree
-from clsbench.schema.options import RunOptions, size_bytes
+from clsbench.schema.options import RunOptions
+from clsbench.schema.quantities import size_bytes
 from clsbench.schema.record import FastPath, RunRecord
 from clsbench.system.environment import describe_environment, working_directory
 from clsbench.system.seeding import seeded

@@ -27,7 +27,7 @@ from clsbench.fastpath.safety.probe import (
 )
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
-from clsbench.schema.options import size_text
+from clsbench.schema.quantities import size_text
 from clsbench.schema.record import Shortcut
 
 PREFIX, POSITION, PACKING = "prefix", "position", "packing"

@@ -20,7 +20,8 @@ from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.safety.contract import CacheFacts, OutsideContractError
 from clsbench.model.classifier import Classifier
 from clsbench.schema.experiment import format_component, to_tree
-from clsbench.schema.options import RunOptions, size_bytes
+from clsbench.schema.options import RunOptions
+from clsbench.schema.quantities import size_bytes
 from clsbench.schema.record import ComponentIdentity
 from clsbench.system.environment import free_memory_bytes
 

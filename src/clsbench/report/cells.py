@@ -8,16 +8,8 @@ from typing import Any, NamedTuple
 from clsbench.analysis.comparison import found_prefix
 from clsbench.analysis.suite_figures import RowFigures
 from clsbench.analysis.suite_table import HAVING_RUNS, Column, Form
-from clsbench.report.wording import (
-    FOUND,
-    SHOWN,
-    bytes_text,
-    metric_text,
-    percent,
-    percent_interval,
-    points,
-    seconds_text,
-)
+from clsbench.report.wording import FOUND, SHOWN, metric_text, percent, percent_interval, points
+from clsbench.schema.quantities import duration_text, size_text
 
 
 class Cell(NamedTuple):
@@ -75,7 +67,7 @@ def _metric(values: list[Any], column: Column, row: RowFigures) -> Cell:
 def _seconds(values: list[Any], column: Column, row: RowFigures) -> Cell:
     seconds, *found = values
     reused = found[0] if found else any(map(found_prefix, row.runs))
-    return Cell(seconds_text(seconds) + (f" {FOUND}" if reused else ""), seconds)
+    return Cell(duration_text(seconds) + (f" {FOUND}" if reused else ""), seconds)
 
 
 _FORMS: Mapping[Form, Callable[[list[Any], Column, RowFigures], Cell]] = {
@@ -89,5 +81,5 @@ _FORMS: Mapping[Form, Callable[[list[Any], Column, RowFigures], Cell]] = {
     "minutes": lambda values, *_: Cell(f"{values[0]:.2f} min", values[0], "muted"),
     "count": lambda values, *_: Cell(f"{values[0]:,}", float(values[0])),
     "seconds": _seconds,
-    "bytes": lambda values, *_: Cell(bytes_text(values[0]), float(values[0])),
+    "bytes": lambda values, *_: Cell(size_text(values[0]), float(values[0])),
 }

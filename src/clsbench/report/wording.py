@@ -105,29 +105,6 @@ def points(difference: float) -> str:
     return f"{round(100 * difference, 2) + 0.0:+.2f} pp"
 
 
-def seconds_text(seconds: float) -> str:
-    """``0.42 s``, ``12.3 s``, ``3 min 14 s``, ``1 h 02 min``."""
-    if seconds < 10:
-        return f"{seconds:.2f} s"
-    if seconds < 99.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02} min"
-
-
-def bytes_text(size_bytes: int) -> str:
-    """``512 B``, ``1.23 GB`` (powers of 1000)."""
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} GB" if size < 1000 else f"{size:,.0f} GB"
-
-
 def threads_text(*numbers: int) -> str:
     """``1 thread``, ``2 threads``, ``1 and 2 threads``."""
     found = list(dict.fromkeys(numbers))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
@@ -14,34 +13,10 @@ from msgspec import Meta
 from clsbench.errors import UsageError
 from clsbench.schema.convert import convert
 from clsbench.schema.environment_variables import ENVIRONMENT
+from clsbench.schema.quantities import SIZE_PATTERN
 
 DEFAULT_STORE = Path("runs")
-SIZE_PATTERN = r"(?ai)^(0{1,18}|[0-9]{1,18}(\.[0-9]{1,18})? ?([kmgt]i?b?|b))\Z"
-"""A size in bytes: ``200MB``, ``1.5 gib``, ``0``. A number other than 0 requires a unit."""
-
 _A_SIZE = {"expected": "a size such as 200MB, 1.5GiB or 0"}
-_UNITS = ("", "k", "M", "G", "T")
-
-
-def size_bytes(text: str) -> int:
-    """The bytes of a size that matches :data:`SIZE_PATTERN`; ``MB`` is 10⁶, ``MiB`` 2²⁰ bytes."""
-    number, unit = re.fullmatch(r"([\d.]+) ?(.*?)b?", text.lower()).groups()  # type: ignore[union-attr]
-    base = 1024 if unit.endswith("i") else 1000
-    power = [known.lower() for known in _UNITS].index(unit.removesuffix("i"))
-    return int(float(number) * base**power)
-
-
-def size_text(size: int) -> str:
-    """A size as a user writes it, ``40 MB`` or ``1.5 GiB``; rounded if it is not a round number."""
-    for base, digits in ((1000, 4), (1024, 4), (1000, 3)):
-        power = max((p for p in range(len(_UNITS)) if size >= base**p), default=0)
-        number = size / base**power
-        binary = "i" if base == 1024 and power else ""
-        text = f"{number:.{digits}g}"
-        text = f"{number:.0f}" if "e" in text else text
-        if digits == 3 or number == float(text):
-            break
-    return f"{text} {_UNITS[power]}{binary}B"
 
 
 class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -14,7 +14,8 @@ import torch
 from command_line import Command
 
 from clsbench.fastpath.cache.disk_cache import DiskCache, PrefixKey
-from clsbench.schema.options import default_options, size_bytes
+from clsbench.schema.options import default_options
+from clsbench.schema.quantities import size_bytes
 
 FIRST, SECOND = "3f9c" * 16, "77b0" * 16
 

@@ -31,7 +31,7 @@ def test_a_page_of_the_suite_run_last(clsbench: Command, store: Path, tmp_path: 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "Use row 1 (good): 95.00 %; it is significantly better than every other row and than "
-        "TF-IDF + logistic regression (90.00 % in 0.40 s).",
+        "TF-IDF + logistic regression (90.00 % in 0.4 s).",
         "report  report.html",
     ]
     page = (tmp_path / "cwd" / "report.html").read_text(encoding="utf-8")

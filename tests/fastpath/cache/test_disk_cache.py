@@ -33,11 +33,9 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import Tensor
 
-from clsbench.fastpath.cache.cache_files import (
-    clear,
-)
+from clsbench.fastpath.cache.cache_files import clear
 from clsbench.fastpath.cache.disk_cache import DiskCache, PrefixKey
-from clsbench.schema.options import size_text
+from clsbench.schema.quantities import size_text
 
 
 def load(directory: Path, rows: dict[str, Tensor], key: PrefixKey = KEY) -> dict[str, Tensor]:

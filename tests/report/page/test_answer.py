@@ -22,13 +22,13 @@ def test_a_winner_and_a_baseline_that_is_beaten(tmp_path: Path) -> None:
     )
     assert reply.headline == (
         "Use row 2 (strong): 99.00 %; it is significantly better than every other row and than "
-        "TF-IDF + logistic regression (90.00 % in 0.40 s)."
+        "TF-IDF + logistic regression (90.00 % in 0.4 s)."
     )
     assert reply.cards[0].label == "highest accuracy"
     assert reply.cards[0].figure == "99.00 %"
     text = " ".join(reply.sentences)
     assert "Significantly worse: row 1." in text
-    assert "Fine-tuning pays off: TF-IDF + logistic regression (90.00 % in 0.40 s) is" in text
+    assert "Fine-tuning pays off: TF-IDF + logistic regression (90.00 % in 0.4 s) is" in text
     assert "worse than the best row, by 9.00 pp" in text
     assert "1 of 2 rows are significantly better than it" in text
     assert reply.alike == {"2"}
@@ -42,7 +42,7 @@ def test_no_winner_is_named_where_none_is_shown(tmp_path: Path) -> None:
     ]
     reply = answer(make_figures(tmp_path, rows, baselines=(0.5, 0.943)))
     assert reply.headline == (
-        "Use TF-IDF + logistic regression: 94.33 % in 0.40 s; no fine-tuned row was shown to beat "
+        "Use TF-IDF + logistic regression: 94.33 % in 0.4 s; no fine-tuned row was shown to beat "
         "it."
     )
     assert reply.cards[0].figure == "95.00 %"
@@ -59,13 +59,11 @@ def test_no_winner_is_named_where_none_is_shown(tmp_path: Path) -> None:
 def test_a_baseline_that_is_ahead_is_told(tmp_path: Path) -> None:
     rows = [Row(title="a", accuracy=0.9), Row(title="b", accuracy=0.89)]
     reply = answer(make_figures(tmp_path, rows, baselines=(0.5, 0.91)))
-    assert reply.headline.startswith(
-        "Use TF-IDF + logistic regression: 91.00 % in 0.40 s; no fine-"
-    )
+    assert reply.headline.startswith("Use TF-IDF + logistic regression: 91.00 % in 0.4 s; no fine-")
     assert reply.cards[0].figure == "91.00 %"
     assert reply.cards[0].detail.startswith("TF-IDF + logistic regression, 95 % ")
     assert (
-        "A baseline may do better: TF-IDF + logistic regression (91.00 % in 0.40 s) is 1.00 pp "
+        "A baseline may do better: TF-IDF + logistic regression (91.00 % in 0.4 s) is 1.00 pp "
         "ahead of the best row, which is not significant."
     ) in " ".join(reply.sentences)
 
@@ -74,12 +72,12 @@ def test_a_baseline_that_wins_is_told(tmp_path: Path) -> None:
     rows = [Row(title="a", accuracy=0.8), Row(title="b", accuracy=0.79)]
     reply = answer(make_figures(tmp_path, rows, baselines=(0.5, 0.99)))
     assert reply.headline == (
-        "Use TF-IDF + logistic regression: 99.00 % in 0.40 s; it is significantly better than "
+        "Use TF-IDF + logistic regression: 99.00 % in 0.4 s; it is significantly better than "
         "every fine-tuned row."
     )
     text = " ".join(reply.sentences)
     assert (
-        "A baseline wins: TF-IDF + logistic regression (99.00 % in 0.40 s) is significantly better"
+        "A baseline wins: TF-IDF + logistic regression (99.00 % in 0.4 s) is significantly better"
         in text
     )
 

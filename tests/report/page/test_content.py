@@ -81,7 +81,7 @@ def test_cells_of_the_table(figures: SuiteFigures, catalog: Catalog) -> None:
     assert changed["against published"].text == "–"
     assert changed["against row 1"].text == "−25.00 pp †"
     assert changed["against row 1"].kind == "worse"
-    assert changed["training time"].text == "90.0 s"
+    assert changed["training time"].text == "90 s"
     assert plain["rank"].text == "1"
     assert majority["trained parameters"].value is None
     assert [row.alike for row in table.rows] == [True, False, False, False]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clsbench.report.page.labels import Box, Wish, place, text_width
-from clsbench.report.page.scales import Scale, decades, short_seconds, spans_a_decade, steps
+from clsbench.report.page.scales import Scale, decades, spans_a_decade, steps
 from clsbench.report.page.scatter import pareto, scatter
 
 
@@ -113,9 +113,6 @@ def test_scales() -> None:
     assert Scale(3, 3, 0, 100).at(3) == 50
     assert spans_a_decade([1, 11])
     assert not spans_a_decade([0, 11])
-    assert [short_seconds(s) for s in (0.02, 0.5, 90, 120, 7200)] == (
-        ["20 ms", "0.5 s", "90 s", "2 min", "2 h"]
-    )
 
 
 def test_wide_letters_take_more_room() -> None:

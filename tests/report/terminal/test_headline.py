@@ -28,42 +28,40 @@ def sentence(folder: Path, *accuracies: float, baselines: tuple[float, ...] = (0
         (
             (0.8, 0.79),
             (0.5, 0.99),
-            f"Use {TFIDF}: 99.00 % in 0.40 s; it is significantly better than every fine-tuned "
-            "row.",
+            f"Use {TFIDF}: 99.00 % in 0.4 s; it is significantly better than every fine-tuned row.",
         ),
         (
             (0.9, 0.6),
             (0.5, 0.91),
-            f"Use {TFIDF}: 91.00 % in 0.40 s; no fine-tuned row was shown to beat it.",
+            f"Use {TFIDF}: 91.00 % in 0.4 s; no fine-tuned row was shown to beat it.",
         ),
         (
             (0.9, 0.89),
             (0.5, 0.88),
-            f"Use {TFIDF}: 88.00 % in 0.40 s; no fine-tuned row was shown to beat it.",
+            f"Use {TFIDF}: 88.00 % in 0.4 s; no fine-tuned row was shown to beat it.",
         ),
         (
             (0.99, 0.6),
             (0.5, 0.9),
             "Use row 1 (t1): 99.00 %; it is significantly better than every other row and than "
-            f"{TFIDF} (90.00 % in 0.40 s).",
+            f"{TFIDF} (90.00 % in 0.4 s).",
         ),
         (
             (0.99, 0.98, 0.6),
             (0.5, 0.8),
             "No single row wins: row 1 (t1) has the highest accuracy, 99.00 %, but 1 other row is "
             "not significantly worse; it is significantly better than "
-            f"{TFIDF} (80.00 % in 0.40 s).",
+            f"{TFIDF} (80.00 % in 0.4 s).",
         ),
         (
             (0.99,),
             (0.5, 0.8),
-            f"Use row 1 (t1): 99.00 %; it is significantly better than {TFIDF} (80.00 % in "
-            "0.40 s).",
+            f"Use row 1 (t1): 99.00 %; it is significantly better than {TFIDF} (80.00 % in 0.4 s).",
         ),
         (
             (0.5,),
             (0.99,),
-            "Use the most frequent class: 99.00 % in 0.01 s; it is significantly better than row 1 "
+            "Use the most frequent class: 99.00 % in 10 ms; it is significantly better than row 1 "
             "(t1).",
         ),
         (

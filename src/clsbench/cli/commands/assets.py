@@ -21,6 +21,7 @@ from clsbench.cli.output import Line, print_lines
 from clsbench.cli.session import Session, chosen_run_options
 from clsbench.components.axes import AXES
 from clsbench.errors import AssetError, ClsbenchError, UsageError
+from clsbench.schema.quantities import size_text
 
 if TYPE_CHECKING:
     from clsbench.assets import FileState
@@ -278,7 +279,7 @@ def _asset_lines(needs: dict[str, Need], states: Sequence[FileState]) -> Iterato
     style = {"found": "green", "missing": "yellow", "wrong": "bold red"}
     for state in states:
         size_bytes = _size_bytes(state)
-        size = f"  {size_bytes / 1e6:,.1f} MB" if size_bytes is not None else ""
+        size = f"  {size_text(size_bytes)}" if size_bytes is not None else ""
         where = f" ({state.detail})" if state.state == "found" else ""
         yield Line(
             Text(f"{state.asset.key}  ", "bold cyan"),

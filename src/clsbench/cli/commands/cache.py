@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 from clsbench.cli.json_command import JsonCommand
 from clsbench.cli.options import FiniteRange, json_option
 from clsbench.cli.output import write_json, write_message
+from clsbench.schema.quantities import size_bytes, size_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +69,7 @@ def list_cache(as_json: bool) -> None:
     clsbench cache list --json | jq '.entries[] | {digest, size_bytes, about}'
     """
     from clsbench.fastpath.cache.cache_files import activations_folder, list_entries
-    from clsbench.schema.options import default_options, size_bytes
+    from clsbench.schema.options import default_options
 
     folder = activations_folder()
     entries = list_entries(folder)
@@ -141,7 +142,6 @@ def clear_cache(digests: tuple[str, ...], older_than_days: float | None, as_json
     clsbench cache clear --older-than 30
     """
     from clsbench.fastpath.cache.cache_files import activations_folder, clear
-    from clsbench.report.wording import bytes_text
 
     folder = activations_folder()
     cleared = clear(folder, digests, older_than_days)
@@ -149,7 +149,7 @@ def clear_cache(digests: tuple[str, ...], older_than_days: float | None, as_json
         write_json({"folder": str(folder), **cleared._asdict()})
     elif cleared.entries or cleared.freed_bytes:
         write_message(
-            f"freed {bytes_text(cleared.freed_bytes)}: {_count(cleared.entries)} in {folder}"
+            f"freed {size_text(cleared.freed_bytes)}: {_count(cleared.entries)} in {folder}"
         )
     else:
         older = "" if older_than_days is None else f" that was unused for {older_than_days:g} days"
@@ -165,7 +165,7 @@ def _print_entries(entries: Sequence[Entry], folder: Path, limit_bytes: int) -> 
     from rich.table import Table
 
     from clsbench.report.terminal.console import Console
-    from clsbench.report.wording import bytes_text, plain
+    from clsbench.report.wording import plain
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("digest", no_wrap=True, style="cyan")
@@ -179,13 +179,13 @@ def _print_entries(entries: Sequence[Entry], folder: Path, limit_bytes: int) -> 
             entry.digest[:_SHORT_DIGEST],
             *(plain(entry.about.get(name, "?")) for name in _COLUMNS.values()),
             f"{entry.rows:,}",
-            bytes_text(entry.size_bytes),
+            size_text(entry.size_bytes),
             f"{entry.last_used.astimezone():%Y-%m-%d %H:%M}",
         )
     console = Console(width=None if sys.stdout.isatty() else _UNFOLDED)
     console.print(table, highlight=False, crop=False)
-    size = bytes_text(sum(entry.size_bytes for entry in entries))
-    limit = bytes_text(limit_bytes)
+    size = size_text(sum(entry.size_bytes for entry in entries))
+    limit = size_text(limit_bytes)
     console.prose(
         f"{_count(len(entries))}, {size} (limit: {limit}, or a run's --cache-disk), in {folder}"
     )

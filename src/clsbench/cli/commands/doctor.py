@@ -11,6 +11,7 @@ from clsbench.cli.json_command import JsonCommand
 from clsbench.cli.options import panels, run_options
 from clsbench.cli.output import Line, only_results_on_stdout, print_lines, write_json
 from clsbench.cli.session import Session, chosen_run_options
+from clsbench.schema.quantities import size_text
 
 if TYPE_CHECKING:
     from clsbench.cli.commands.doctor_checks import AssetState, Diagnosis
@@ -63,7 +64,7 @@ def _lines(diagnosis: Diagnosis) -> Iterator[Line]:
         "Machine",
         [
             ("platform", diagnosis.platform),
-            ("memory", _gib(diagnosis.memory_bytes)),
+            ("memory", size_text(diagnosis.memory_bytes)),
             (
                 "threads",
                 f"torch uses {diagnosis.threads.torch} (--threads); this process may use "
@@ -112,9 +113,5 @@ def _asset_lines(assets: Iterable[AssetState]) -> Iterator[Line]:
             yield Line(Text(f"      {url}  "), Text(answer))
 
 
-def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / 2**30:.1f} GiB"
-
-
 def _memory(size_bytes: int | None) -> str:
-    return f", {_gib(size_bytes)}" if size_bytes is not None else ""
+    return f", {size_text(size_bytes)}" if size_bytes is not None else ""

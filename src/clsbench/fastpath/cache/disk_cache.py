@@ -24,7 +24,7 @@ from clsbench.fastpath.cache.shard import (
     read_header,
     seal,
 )
-from clsbench.schema.options import size_text
+from clsbench.schema.quantities import size_text
 from clsbench.system.filesystem import folder_reason, means_full_disk
 from clsbench.system.unfinished import temporary_folder
 

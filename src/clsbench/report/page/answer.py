@@ -8,9 +8,10 @@ from clsbench.analysis.comparison import Contender, Pair, RunComparison
 from clsbench.analysis.seeds import FEWEST_SEEDS
 from clsbench.analysis.standing import baseline_title, baselines, smallest_shown, standing, trained
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
-from clsbench.report.terminal.comparison import size_text
+from clsbench.report.terminal.comparison import difference_text
 from clsbench.report.terminal.headline import row_name, suite_headline
-from clsbench.report.wording import FOUND, listed, percent, percent_interval, points, seconds_text
+from clsbench.report.wording import FOUND, listed, percent, percent_interval, points
+from clsbench.schema.quantities import duration_text
 
 
 class Card(NamedTuple):
@@ -154,7 +155,7 @@ class _Told:
             return "No baseline was run beside them."
         top = found[0]
         seconds = top.baseline_seconds
-        took = f" in {seconds_text(seconds)}" if seconds is not None else ""
+        took = f" in {duration_text(seconds)}" if seconds is not None else ""
         name = f"{self._title(top)} ({percent(top.accuracy)}{took})"
         stands = self.against[top.name]
         beaten = [c for c in self.ranked if self._beats(c, top)]
@@ -185,7 +186,7 @@ class _Told:
         if seconds is None:
             return ""
         trains = f"trains {parameters:,} parameters" if parameters is not None else "was trained"
-        told = f"{_capital(self._name(self.best))} {trains} in {seconds_text(seconds)}."
+        told = f"{_capital(self._name(self.best))} {trains} in {duration_text(seconds)}."
         quickest = self._quickest()
         if quickest is not None:
             less = quickest.prefix_and_training_seconds
@@ -194,7 +195,7 @@ class _Told:
             what = f" and {count:,} parameters" if count is not None else ""
             told += (
                 " The fastest row that is not significantly different from it is "
-                f"{self._name(quickest)}: {percent(quickest.accuracy)} with {seconds_text(less)}"
+                f"{self._name(quickest)}: {percent(quickest.accuracy)} with {duration_text(less)}"
                 f"{what}."
             )
         if self.best.prefix_found:
@@ -243,7 +244,7 @@ class _Told:
             )
         for top in baselines(self.comparison)[:1]:
             seconds = top.baseline_seconds
-            took = f" in {seconds_text(seconds)}" if seconds is not None else ""
+            took = f" in {duration_text(seconds)}" if seconds is not None else ""
             verdict = {None: "not tested", "no difference shown": "statistically tied"}
             stands = self.against[top.name]
             word = stands.verdict if stands is not None else None
@@ -258,7 +259,7 @@ class _Told:
             )
             detail = f"{self._name(quickest)}, {percent(quickest.accuracy)}"
             mark = FOUND if quickest.prefix_found else ""
-            cards.append(Card(what, seconds_text(seconds) + mark, detail))
+            cards.append(Card(what, duration_text(seconds) + mark, detail))
         return cards
 
     # --- whom it is about ---
@@ -305,7 +306,7 @@ class _Told:
 
 def _by(pair: Pair) -> str:
     assert pair.found is not None
-    return size_text(pair.found)
+    return difference_text(pair.found)
 
 
 def _capital(text: str) -> str:

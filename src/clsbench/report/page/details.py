@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from clsbench.analysis.mistakes import Mistakes, WrongCall
-from clsbench.report.wording import bytes_text, dropped_text, percent, seconds_text, shortened
+from clsbench.report.wording import dropped_text, percent, shortened
+from clsbench.schema.quantities import duration_text, size_text
 from clsbench.schema.record import ComponentIdentity, RunRecord
 
 MOST_TEXTS = 150
@@ -98,11 +99,11 @@ def phases(rows: Sequence[tuple[str, RunRecord]]) -> Phases | None:
             if length > 0:
                 slices.append(
                     Slice(
-                        name, round(start, 2), round(length, 2), f"{name} {seconds_text(seconds)}"
+                        name, round(start, 2), round(length, 2), f"{name} {duration_text(seconds)}"
                     )
                 )
             start += length
-        total = seconds_text(sum(record.phases_seconds.values()))
+        total = duration_text(sum(record.phases_seconds.values()))
         bars.append(PhaseBar(title, total, tuple(slices)))
     return Phases(names, tuple(bars))
 
@@ -175,7 +176,7 @@ def environment_facts(records: Sequence[RunRecord]) -> tuple[Fact, ...]:
         ("precision", [e.precision for e in environments]),
         ("CPU threads", [str(e.threads) for e in environments]),
         ("processor", [f"{e.cpu}, {e.cpu_count} logical CPUs" for e in environments]),
-        ("memory", [bytes_text(e.memory_bytes) for e in environments]),
+        ("memory", [size_text(e.memory_bytes) for e in environments]),
         ("GPUs", [", ".join(e.gpus) for e in environments]),
         ("CUDA", [e.cuda for e in environments]),
         ("platform", [e.platform for e in environments]),

@@ -61,14 +61,6 @@ def spans_a_decade(values: list[float]) -> bool:
     return bool(values) and min(values) > 0 and max(values) / min(values) > 10
 
 
-def short_seconds(seconds: float) -> str:
-    """A round time for an axis: ``20 ms``, ``0.5 s``, ``2 min``, ``3 h``."""
-    for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0)):
-        if seconds >= size * (1 if unit == "s" else 2):
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1000:.3g} ms" if seconds < 0.1 else f"{seconds:.3g} s"
-
-
 _STRETCH = 4.0
 
 

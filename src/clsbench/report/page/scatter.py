@@ -7,16 +7,9 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from clsbench.report.page.labels import Box, Placed, Wish, place
-from clsbench.report.page.scales import (
-    Scale,
-    Tick,
-    decades,
-    readable_floor,
-    short_seconds,
-    spans_a_decade,
-    steps,
-)
-from clsbench.report.wording import FOUND, percent, percent_interval, seconds_text, shortened
+from clsbench.report.page.scales import Scale, Tick, decades, readable_floor, spans_a_decade, steps
+from clsbench.report.wording import FOUND, percent, percent_interval, shortened
+from clsbench.schema.quantities import duration_text
 
 _LONGEST_LABEL = 30
 _ROOMY = 500
@@ -88,7 +81,7 @@ def scatter(rows: Sequence[ScatterRow], width: int, height: int, size: float) ->
         width,
         height,
         frame,
-        tuple(Tick(x.at(v), short_seconds(v) if v else "0") for v in x_values),
+        tuple(Tick(x.at(v), duration_text(v) if v else "0") for v in x_values),
         tuple(Tick(y.at(v), f"{100 * v:g} %") for v in steps(y.low, y.high, height // 55)),
         _staircase([rows[i] for i in front], x, y),
         points,
@@ -177,7 +170,7 @@ def _texts(row: ScatterRow, y: Scale, named: bool) -> tuple[str, ...]:
 def _words(row: ScatterRow) -> str:
     name = row.title if row.baseline else f"Row {row.label}, {row.title}"
     interval = f" (95 %: {percent_interval(row.interval)})" if row.interval else ""
-    return f"{name}: {percent(row.test_accuracy)}{interval}, {seconds_text(row.seconds)}" + (
+    return f"{name}: {percent(row.test_accuracy)}{interval}, {duration_text(row.seconds)}" + (
         ", cached activations reused" if row.prefix_found else ""
     )
 

@@ -13,8 +13,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from clsbench.report.terminal.bench import circumstances_text, duration_text
+from clsbench.report.terminal.bench import circumstances_text
 from clsbench.results.curves import SETTINGS
+from clsbench.schema.quantities import duration_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,18 +11,13 @@ from rich.text import Text
 
 from clsbench.report.terminal.console import Console
 from clsbench.report.terminal.layout import Row, fitting_table
-from clsbench.report.wording import bytes_text, listed, plain, rate, threads_text
+from clsbench.report.wording import listed, plain, rate, threads_text
+from clsbench.schema.quantities import duration_text, size_text
 
 if TYPE_CHECKING:
     from clsbench.bench.machine_peak import Limits
     from clsbench.bench.measurement import Measurement
-    from clsbench.bench.run import (
-        Amounts,
-        BenchReport,
-        ComparisonReport,
-        PhaseComparison,
-        Point,
-    )
+    from clsbench.bench.run import Amounts, BenchReport, ComparisonReport, PhaseComparison, Point
     from clsbench.bench.sampling import Rules
 
 _HEADERS = (
@@ -260,7 +255,7 @@ def _row(measured: Measurement, limits: Limits, label: str) -> Row:
     count = f"{timing.counted}"
     samples = f"{count}\n{timing.dropped} dropped" if timing.dropped else count
     if timing.seconds is None:
-        cells = (NOT_MEASURED, *("–",) * 6, bytes_text(measured.memory.allocated), samples)
+        cells = (NOT_MEASURED, *("–",) * 6, size_text(measured.memory.allocated), samples)
         return Row(plain(label), cells)
     flops = measured.per_second(measured.flops) or 0.0
     cells = (
@@ -271,7 +266,7 @@ def _row(measured: Measurement, limits: Limits, label: str) -> Row:
         rate(measured.per_second(measured.padded_tokens) or 0.0),
         f"{flops / 1e9:,.1f}" if flops else "–",
         _of_peak(measured, limits),
-        bytes_text(measured.memory.allocated),
+        size_text(measured.memory.allocated),
         samples,
     )
     return Row(plain(label), cells)
@@ -306,12 +301,3 @@ def _held_back(measured: Measurement) -> str:
         f"{measured.phase}: the GPU was held back in {count} of {len(samples)} samples "
         f"({', '.join(reasons)})"
     )
-
-
-def duration_text(seconds: float) -> str:
-    """A time to three figures in a fitting unit: ``417 µs``, ``2.86 ms``, ``1.31 s``."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size:
-            value = seconds / size
-            return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
-    return f"{seconds / 1e-9:.3g} ns"

@@ -83,15 +83,14 @@ def verdict_text(pair: Pair) -> str:
         counts += f"{pair.a} on {_texts(found.only_a, found)}"
     if pair.verdict == "no difference shown":
         return f"{pair.b} against {pair.a}: no significant difference. {counts}."
-    message = (
-        f"{pair.b} is significantly {pair.verdict} than {pair.a}, by {size_text(found)}. {counts}."
-    )
+    by = difference_text(found)
+    message = f"{pair.b} is significantly {pair.verdict} than {pair.a}, by {by}. {counts}."
     if found.seeds == 1 and not (pair.a.startswith(BASELINE) and pair.b.startswith(BASELINE)):
         message += " Valid for these two classifiers only; use several seeds to generalize."
     return message
 
 
-def size_text(found: Difference) -> str:
+def difference_text(found: Difference) -> str:
     """The size of a difference, whichever side is better: ``4.67 pp (95 %: 2.3 to 7.8)``."""
     positive = found if found.difference > 0 else found.reversed()
     low, high = positive.interval

@@ -8,8 +8,9 @@ from typing import NamedTuple
 from clsbench.analysis.comparison import Contender, RunComparison, compare_runs
 from clsbench.analysis.standing import baseline_title, baselines, standing, trained
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
-from clsbench.report.wording import percent, seconds_text
+from clsbench.report.wording import percent
 from clsbench.results.store import StoredRun
+from clsbench.schema.quantities import duration_text
 
 
 class Headline(NamedTuple):
@@ -110,5 +111,5 @@ def _verdict(comparison: RunComparison, each: Contender, against: Contender) -> 
 
 def _cost(baseline: Contender) -> str:
     seconds = baseline.baseline_seconds
-    took = f" in {seconds_text(seconds)}" if seconds is not None else ""
+    took = f" in {duration_text(seconds)}" if seconds is not None else ""
     return percent(baseline.accuracy) + took

@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from clsbench.components.values import RunPlan
-from clsbench.report.wording import bytes_text, dropped_text, listed, percent, plain
+from clsbench.report.wording import dropped_text, listed, percent, plain
+from clsbench.schema.quantities import size_text
 from clsbench.schema.record import (
     NEW_STAGES,
     DataFacts,
@@ -188,7 +189,7 @@ def dry_run_view(record: RunRecord) -> RenderableType:
         )
     ]
     if record.memory_bytes_expected is not None:
-        expected = bytes_text(record.memory_bytes_expected)
+        expected = size_text(record.memory_bytes_expected)
         tensors = f"about {expected} of tensors at the peak of training; "
         facts.append(("memory", Text(tensors + "the process and its libraries come on top")))
     if record.data is not None:

@@ -28,17 +28,9 @@ from clsbench.report.terminal.plan import (
     plan_banner,
     stand_in_panel,
 )
-from clsbench.report.wording import (
-    bytes_text,
-    metric_range,
-    percent,
-    plain,
-    rate,
-    seconds_text,
-    spread_text,
-    threads_text,
-)
+from clsbench.report.wording import metric_range, percent, plain, rate, spread_text, threads_text
 from clsbench.schema.experiment import format_toml, from_tree
+from clsbench.schema.quantities import duration_text, size_text
 from clsbench.schema.record import KeptActivations, RunRecord
 
 _PLOTS = ("loss.svg", "accuracy.svg")
@@ -83,9 +75,9 @@ def _kept_text(kept: KeptActivations) -> str:
     sources = [f"{kept.computed:,} computed{partly}"]
     if kept.found:
         sources.append(f"{kept.found:,} from earlier runs")
-    places = [f"{bytes_text(kept.memory_bytes)} in memory"]
+    places = [f"{size_text(kept.memory_bytes)} in memory"]
     if kept.disk_bytes:
-        places.append(f"{bytes_text(kept.disk_bytes)} on disk")
+        places.append(f"{size_text(kept.disk_bytes)} on disk")
     if kept.recomputed:
         places.append(f"no room for all: computed again {kept.recomputed:,} times")
     return (
@@ -182,7 +174,7 @@ def _costs(record: RunRecord) -> list[tuple[str, RenderableType]]:
         )
     if record.phases_seconds:
         phases = ", ".join(f"{name} {value:.1f}" for name, value in record.phases_seconds.items())
-        total = seconds_text(sum(record.phases_seconds.values()))
+        total = duration_text(sum(record.phases_seconds.values()))
         facts.append(("time", plain(f"{total} ({phases})")))
     if record.throughput is not None:
         rates = record.throughput
@@ -197,5 +189,5 @@ def _costs(record: RunRecord) -> list[tuple[str, RenderableType]]:
             )
         )
     if record.peak_memory_bytes is not None:
-        facts.append(("memory", Text(f"{bytes_text(record.peak_memory_bytes)} at the peak")))
+        facts.append(("memory", Text(f"{size_text(record.peak_memory_bytes)} at the peak")))
     return facts

@@ -15,7 +15,8 @@ from clsbench.report.terminal.console import Console
 from clsbench.report.terminal.layout import Row, fitting_table
 from clsbench.report.terminal.plan import recorded_adapter_note
 from clsbench.report.terminal.rows import rows_table
-from clsbench.report.wording import REUSED, bytes_text, plain, seconds_text
+from clsbench.report.wording import REUSED, plain
+from clsbench.schema.quantities import duration_text, size_text
 
 if TYPE_CHECKING:
     from clsbench.results.suite_results import SuiteResults
@@ -60,7 +61,7 @@ def _plan_row(row: PlannedRow, stored: Collection[str]) -> Row:
         str(len(row.runs)),
         str(there),
         f"{record.parameters.trainable:,}" if record.parameters is not None else "–",
-        bytes_text(record.memory_bytes_expected) if record.memory_bytes_expected else "–",
+        size_text(record.memory_bytes_expected) if record.memory_bytes_expected else "–",
         *_estimated(row),
     )
     return Row(label, cells)
@@ -72,9 +73,9 @@ def _estimated(row: PlannedRow) -> tuple[str, str, str]:
     training = row.estimate.training_seconds + row.estimate.evaluation_seconds
     prefix = row.estimate.prefix_seconds
     return (
-        seconds_text(prefix) if prefix else "–",
-        seconds_text(training),
-        seconds_text(row.estimate.seconds),
+        duration_text(prefix) if prefix else "–",
+        duration_text(training),
+        duration_text(row.estimate.seconds),
     )
 
 
@@ -90,7 +91,7 @@ def _plan_sums(plan: SuitePlan, stored: Collection[str]) -> str:
     if len(known) < len(estimates):
         message += f"{len(estimates) - len(known)} of which cannot be estimated; the others take "
     message += (
-        f"about {seconds_text(sum(known))} in all: "
+        f"about {duration_text(sum(known))} in all: "
         "counted operations at the speed that this machine has just shown. Loading comes on top; "
         "a prefix that runs share, or that an earlier run has kept, is computed once."
     )
