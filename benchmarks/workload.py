@@ -11,7 +11,7 @@ import torch
 from clsbench.components.catalog import load_catalog
 from clsbench.components.resolve import Experiment, find_spec, resolve
 from clsbench.data.tokens import TokenRows
-from clsbench.experiment.planning import plan_run
+from clsbench.experiment.planning import identify_run, plan_run
 from clsbench.experiment.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.rows import DistinctRows
@@ -144,7 +144,9 @@ def prepare(
     experiment = resolve(find_spec("gpt2-sms-spam", catalog), changes, catalog)
     files = prepare_files(experiment, options, catalog)
     data = prepare_data(experiment, files.files)
-    planned = plan_run(experiment, options, torch.device("cpu"), files, data)
+    device = torch.device("cpu")
+    record = identify_run(experiment, options, device, files, data)
+    planned = plan_run(experiment, options, device, data, record)
     torch.manual_seed(experiment.spec.seed)
     events = list(
         book_schedule(len(data.tokens.train), len(data.tokens.validation), experiment.spec.train)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from clsbench.bench.flops import count_flops
 from clsbench.components.catalog import load_catalog
 from clsbench.components.resolve import Experiment, find_spec, resolve
-from clsbench.experiment.planning import Planned, plan_run
+from clsbench.experiment.planning import Planned, identify_run, plan_run
 from clsbench.experiment.preparation import PreparedData, prepare_data, prepare_files
 from clsbench.model.build import build_classifier
 from clsbench.schema.options import RunOptions
@@ -47,7 +47,8 @@ def case(plain: bool = False, **changes: Any) -> Case:
     experiment = resolve(spec, SMALL | changes, catalog)
     files = prepare_files(experiment, options, catalog)
     data = prepare_data(experiment, files.files)
-    return Case(experiment, plan_run(experiment, options, CPU, files, data), data)
+    record = identify_run(experiment, options, CPU, files, data)
+    return Case(experiment, plan_run(experiment, options, CPU, data, record), data)
 
 
 def test_the_arithmetic_of_a_plain_run_is_that_of_its_real_steps() -> None:

@@ -21,7 +21,8 @@ from clsbench.executors import Job, JobEnd, JobNote, JobProgress, Message, Sched
 from clsbench.results.store import read_record, scan
 from clsbench.schema.options import RunOptions, plain_options
 from clsbench.schema.suite import SuiteRow, SuiteSpec
-from clsbench.suites.run import plan_suite, run_suite
+from clsbench.suites.plan import plan_suite
+from clsbench.suites.run import run_suite
 from clsbench.suites.run_locks import RunState
 from clsbench.testing import check_executor
 

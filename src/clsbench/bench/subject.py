@@ -12,7 +12,7 @@ from clsbench.components.axes import Tokenizer
 from clsbench.components.catalog import Catalog
 from clsbench.components.resolve import Experiment
 from clsbench.data.tokens import TokenRows, row_keys
-from clsbench.experiment.planning import Planned, plan_run
+from clsbench.experiment.planning import Planned, identify_run, plan_run
 from clsbench.experiment.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
 from clsbench.fastpath.plan import FastPlan
 from clsbench.model.build import build_classifier
@@ -64,7 +64,9 @@ def plan_subject(
     """
     files = prepare_files(experiment, options, catalog)
     data = prepare_data(files.experiment, files.files)
-    return PlannedSubject(files, data, plan_run(files.experiment, options, device, files, data))
+    record = identify_run(files.experiment, options, device, files, data)
+    planned = plan_run(files.experiment, options, device, data, record)
+    return PlannedSubject(files, data, planned)
 
 
 def build_subject(subject: PlannedSubject, options: RunOptions, device: torch.device) -> Subject:

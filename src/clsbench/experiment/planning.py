@@ -91,14 +91,51 @@ class Planned(NamedTuple):
         return self._replace(unlimited=unlimited, fast=fast, record=record)
 
 
-def plan_run(
+def identify_run(
     experiment: Experiment,
     options: RunOptions,
     device: torch.device,
     files: PreparedFiles,
     data: PreparedData,
+) -> RunRecord:
+    """The record of a run before planning: identity, environment, data and warnings."""
+    spec = experiment.spec
+    identities = identify(experiment)
+    key = experiment_fingerprint(experiment, identities, data)
+    return RunRecord(
+        status="planned",
+        experiment=spec.name,
+        fingerprint=key,
+        run_key=run_key(key, device.type, options.precision, spec.seed),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        spec=to_tree(spec),
+        spec_fingerprint=fingerprint(spec.identity()),
+        modified=experiment.modified,
+        published=spec.published,
+        stand_ins=files.stand_ins,
+        plugins=identities,
+        environment=describe_environment(device, options),
+        data=data.facts,
+        assets=files.sha256,
+        warnings=(
+            *(f"not here yet, a run would fetch it: {a.key}" for a in files.absent),
+            *files.warnings,
+            *data.warnings,
+        ),
+        working_directory=working_directory(),
+    )
+
+
+def plan_run(
+    experiment: Experiment,
+    options: RunOptions,
+    device: torch.device,
+    data: PreparedData,
+    record: RunRecord,
 ) -> Planned:
     """Ask the freezing strategy, count parameters, estimate memory; no weights are needed.
+
+    ``record`` is the record from :func:`identify_run`; the plan's record adds to it.
 
     Raises:
         UsageError: the strategy names a parameter that does not exist, or nothing at all trains in
@@ -106,9 +143,8 @@ def plan_run(
         PluginError: the strategy fails, or the classifier cannot be made on the meta device.
     """
     spec = experiment.spec
-    tree = to_tree(spec)
-    strategy = format_component(tree["freezing"])
-    with _blaming_the_components(tree):
+    strategy = format_component(record.spec["freezing"])
+    with _blaming_the_components(record.spec):
         outline = outline_experiment(experiment, len(data.facts.class_names))
     parameters = experiment.backbone.describe()
     with seeded(spec.seed):
@@ -116,7 +152,7 @@ def plan_run(
     for names in set(freezing.by_epoch):
         freezing.apply(outline.classifier, names)
         refuse_nothing_to_train(outline.classifier, strategy)
-    with _blaming_the_components(tree):
+    with _blaming_the_components(record.spec):
         working_bytes = expected_memory_bytes(
             outline, freezing, spec.train.batch_size, data.facts.max_length, options.precision
         )
@@ -136,32 +172,11 @@ def plan_run(
         room=(memory_room_bytes(options, device, working_bytes), size_bytes(options.cache_disk)),
     )
     fast, kept_most_bytes = limits.apply(unlimited)
-    identities = identify(experiment)
-    key = experiment_fingerprint(experiment, identities, data)
-    record = RunRecord(
-        status="planned",
-        experiment=spec.name,
-        fingerprint=key,
-        run_key=run_key(key, device.type, options.precision, spec.seed),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        spec=tree,
-        spec_fingerprint=fingerprint(spec.identity()),
-        modified=experiment.modified,
-        published=spec.published,
-        stand_ins=files.stand_ins,
-        plugins=identities,
-        environment=describe_environment(device, options),
-        data=data.facts,
+    record = replace(
+        record,
         parameters=count_parameters(outline, freezing),
         memory_bytes_expected=working_bytes + kept_most_bytes,
         fast_path=FastPath(shortcuts=fast.shortcuts),
-        assets=files.sha256,
-        warnings=(
-            *(f"not here yet, a run would fetch it: {a.key}" for a in files.absent),
-            *files.warnings,
-            *data.warnings,
-        ),
-        working_directory=working_directory(),
     )
     return Planned(freezing, unlimited, limits, fast, record, working_bytes)
 

@@ -18,7 +18,7 @@ from clsbench.components.catalog import Catalog
 from clsbench.components.resolve import Experiment
 from clsbench.errors import ClsbenchError, PluginError
 from clsbench.experiment.phases import Phases
-from clsbench.experiment.planning import Planned, announcement, plan_run
+from clsbench.experiment.planning import Planned, announcement, identify_run, plan_run
 from clsbench.experiment.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
 from clsbench.fastpath.fast_forward import FastForward
 from clsbench.fastpath.forward import Forward, PlainForward
@@ -115,7 +115,8 @@ def run_experiment(
             for warning in files.warnings + data.warnings:
                 logger.warning("%s", warning)
         with phases("model"):
-            planned = plan_run(experiment, options, device, files, data)
+            identified = identify_run(experiment, options, device, files, data)
+            planned = plan_run(experiment, options, device, data, identified)
             freezing, record = planned.freezing, planned.record
             first_look, events = _schedule(spec, data)
             name = None if dry_run else run_name(record)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from clsbench.results.suite_results import SuiteResults
     from clsbench.schema.options import RunOptions
     from clsbench.schema.suite import SuiteSpec
-    from clsbench.suites.run import SuitePlan
+    from clsbench.suites.plan import SuitePlan
 
 logger = logging.getLogger(__name__)
 
@@ -184,7 +184,8 @@ def suite(
     with only_results_on_stdout(), display.showing():
         # Only after the command line is checked, since importing torch takes seconds.
         from clsbench.results.store import check_store_writable
-        from clsbench.suites.run import plan_suite, run_suite
+        from clsbench.suites.plan import plan_suite
+        from clsbench.suites.run import run_suite
 
         if not dry_run:
             check_store_writable(options.out.absolute())

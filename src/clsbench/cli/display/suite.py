@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from clsbench.schema.job import JobProgress, Message
     from clsbench.schema.suite import SuiteRow
-    from clsbench.suites.run import SuitePlan
+    from clsbench.suites.plan import SuitePlan
     from clsbench.suites.run_locks import RunState
 
 logger = logging.getLogger(__name__)

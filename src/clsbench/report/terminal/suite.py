@@ -20,7 +20,7 @@ from clsbench.schema.quantities import duration_text, size_text
 
 if TYPE_CHECKING:
     from clsbench.results.suite_results import SuiteResults
-    from clsbench.suites.run import PlannedRow, SuitePlan
+    from clsbench.suites.plan import PlannedRow, SuitePlan
 
 _PLAN = ("runs", "in the store", "trained parameters", "memory", "prefix", "training", "a run")
 _OPTIONAL_IN_PLAN = ("prefix", "training", "trained parameters", "memory")

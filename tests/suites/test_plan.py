@@ -1,0 +1,208 @@
+"""Suites planned: rows resolved, mistakes refused, stored runs recognized."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from tests.support.suites import SMALL, SUITE, plan, run
+
+from clsbench.builtin.suites import GPT2_SMS_SPAM_ABLATION
+from clsbench.components.catalog import Catalog
+from clsbench.errors import UsageError
+from clsbench.model.classifier import Classifier
+from clsbench.schema.options import RunOptions
+from clsbench.schema.suite import SuiteRow
+from clsbench.suites import estimation
+from clsbench.suites import plan as suites
+from clsbench.suites.plan import plan_suite
+
+
+def test_expand_methods_replaces_methods_and_rows_take_precedence(
+    options: RunOptions, catalog: Catalog
+) -> None:
+    rows = (
+        SuiteRow(label="1", changes={"method": "lora"}),
+        SuiteRow(label="2", changes={"freezing": "head-only", "adapter": "lora"}),
+        SuiteRow(label="3"),
+    )
+    planned = plan(options, catalog, msgspec.structs.replace(SUITE, rows=rows), method="last-block")
+    parts = [
+        [row.changes.get(key) for key in ("method", "freezing", "adapter")] for row in planned.rows
+    ]
+    assert parts[:2] == [[None, "head-only", "lora"]] * 2
+    assert parts[2] == [None, "last-blocks:n=1", "none"]
+    keys = [[run.key for run in row.runs] for row in planned.rows]
+    assert keys[0] == keys[1] != keys[2]
+    assert planned.for_all == {"freezing": "last-blocks:n=1", "adapter": "none"}
+
+
+def test_expand_methods_method_beside_its_parts_is_refused_naming_the_row(
+    options: RunOptions, catalog: Catalog
+) -> None:
+    rows = (SuiteRow(label="bad", changes={"method": "lora", "freezing": "all"}),)
+    with pytest.raises(
+        UsageError, match="row bad: freezing cannot be combined with method = 'lora'"
+    ):
+        plan(options, catalog, msgspec.structs.replace(SUITE, rows=rows))
+
+
+@pytest.mark.parametrize(
+    ("changes", "for_all", "said"),
+    [
+        ({"poling": "mean"}, {}, "row 1 .*unknown key 'poling'; did you mean 'pooling'"),
+        ({"train.lr": -1}, {}, r"row 1 .*train.lr = -1: expected float > 0"),
+        ({"backbone.size": "tiny"}, {"train.epochs": 1}, "row 1 .*unknown key 'size'"),
+        (
+            {"freezing": "last-blocks:n=50"},
+            {"train.epochs": 1},
+            "no row of the suite is valid; row 1: freezing strategy 'last-blocks': n=50",
+        ),
+    ],
+)
+def test_plan_suite_with_a_mistake_in_a_row_refuses_the_suite(
+    changes: dict[str, Any],
+    for_all: dict[str, Any],
+    said: str,
+    options: RunOptions,
+    catalog: Catalog,
+) -> None:
+    spec = msgspec.structs.replace(SUITE, rows=(SuiteRow(label="1", changes=changes),))
+    with pytest.raises(UsageError, match=f"^mine.toml: {said}"):
+        plan_suite(spec, spec.rows, for_all, 1, options, catalog, file="mine.toml: ")
+
+
+def test_plan_suite_where_the_users_backbone_lacks_a_rows_option_keeps_the_other_rows(
+    options: RunOptions, catalog: Catalog
+) -> None:
+    rows = (
+        SuiteRow(label="1", changes={"pooling": "mean"}),
+        SuiteRow(label="2", changes={"backbone.size": "small"}),
+    )
+    changes = {key: value for key, value in SMALL.items() if key != "backbone"}
+    spec = msgspec.structs.replace(SUITE, changes=changes, rows=rows)
+    planned = plan(options, catalog, spec, backbone="gpt2-nano:weights=random")
+    assert [row.invalid for row in planned.rows] == [False, True]
+    assert "unknown key 'size'" in str(planned.rows[1].problem)
+
+
+def test_plan_suite_without_an_estimate_keeps_the_row(
+    options: RunOptions, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Classifier, *arguments: object) -> None:
+        raise RuntimeError("this has no shape on the meta device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(estimation, "outline_experiment", broken)
+        planned = plan(options, catalog)
+    assert [row.problem for row in planned.rows] == [None] * 3
+    assert [row.estimate for row in planned.rows] == [None] * 3
+    assert all(row.runs for row in planned.rows)
+
+
+def test_plan_suite_requests_a_missing_asset_once(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of one data set do not wait one after another for a host that does not answer."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("CLSBENCH_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        silent.close()
+        options = RunOptions(out=tmp_path / "runs", device="cpu", threads=1)
+        asked: list[object] = []
+        real = suites.prepare_files
+
+        def counted(*arguments: Any, **named: Any) -> Any:
+            asked.append(arguments)
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(suites, "prepare_files", counted)
+        rows = GPT2_SMS_SPAM_ABLATION.chosen("1-3")
+        planned = plan_suite(GPT2_SMS_SPAM_ABLATION, rows, {}, 1, options, catalog)
+    assert len(asked) == 1
+    folder = tmp_path / "assets" / "sms-spam"
+    folder.mkdir(parents=True)
+    (folder / "SMSSpamCollection").write_text("something else")
+    damaged = msgspec.structs.replace(options, assets=folder.parent)
+    wrong = plan_suite(GPT2_SMS_SPAM_ABLATION, rows, {}, 1, damaged, catalog)
+    assert all("SMSSpamCollection" in str(row.problem) for row in wrong.rows)
+    problems = {row.problem for row in planned.rows}
+    assert len(problems) == 1
+    assert "sms-spam" in str(problems.pop())
+
+
+@pytest.mark.slow
+def test_plan_suite_with_changes_for_all_rows_marks_them_modified(
+    options: RunOptions, catalog: Catalog
+) -> None:
+    assert not any(row.modified for row in plan(options, catalog).rows)
+    changed = plan(options, catalog, **{"train.epochs": 2})
+    assert all(row.modified for row in changed.rows)
+    assert changed.rows[0].runs[0].spec["train"]["epochs"] == 2
+    with pytest.raises(UsageError, match="epoch"):
+        plan(options, catalog, **{"train.epoch": 2})
+
+
+@pytest.mark.slow
+def test_plan_suite_ablation_offline_names_the_rows_that_do_not_apply(
+    options: RunOptions, catalog: Catalog
+) -> None:
+    """Every row is plain changes; those that the stand-ins cannot show say so."""
+    planned = plan(options, catalog, GPT2_SMS_SPAM_ABLATION)
+    rows = {row.row.label: row for row in planned.rows}
+    assert len(rows) == 19
+    assert not [row.problem for row in rows.values() if row.problem]
+    without = {label for label, row in rows.items() if row.not_applicable is not None}
+    assert without == {"6", "7", "8", "9", "12", "13"}
+    assert "no size" in str(rows["6"].not_applicable)
+    assert "1,024 tokens" in str(rows["13"].not_applicable)
+    assert all(row.modified for label, row in rows.items() if label not in without)
+    specs = {label: row.runs[0].spec for label, row in rows.items() if row.runs}
+    assert specs["10"]["backbone"]["weights"] == "random"
+    assert specs["15"]["train"] == {**specs["14"]["train"], "accumulation": 8}
+    assert specs["18"]["train"]["ignore_index"] == 50256
+    assert {spec["data"]["split"]["name"] for spec in specs.values()} == {"book-ablation"}
+
+
+@pytest.mark.slow
+def test_plan_suite_with_random_weights_rows_5_and_10_share_a_run(
+    options: RunOptions, catalog: Catalog, assets_dir: Path
+) -> None:
+    there = RunOptions(out=options.out, device="cpu", threads=1, assets=assets_dir)
+    rows = GPT2_SMS_SPAM_ABLATION.chosen("5,10")
+    for_all = {"backbone": "gpt2:weights=random"}
+    planned = plan_suite(GPT2_SMS_SPAM_ABLATION, rows, for_all, 1, there, catalog)
+    five, ten = planned.rows
+    assert five.runs[0].key == ten.runs[0].key
+    assert (five.modified, ten.modified) == (True, False)
+    parameters = ten.runs[0].record.parameters
+    assert parameters is not None
+    assert parameters.trainable == 124_441_346
+
+
+def test_plan_suite_with_stored_rows_takes_their_counts_without_planning(
+    options: RunOptions, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = plan(options, catalog)
+    run(before, options)
+    planned: list[object] = []
+    real = suites.plan_run
+
+    def counted(*arguments: Any) -> Any:
+        planned.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(suites, "plan_run", counted)
+    again = plan(options, catalog)
+    assert not planned
+    assert again.runs().keys() == before.runs().keys()
+    for row, other in zip(again.rows, before.rows, strict=True):
+        assert row.estimate is None
+        assert row.runs[0].record.parameters == other.runs[0].record.parameters
+    assert len(plan(options, catalog, seeds=2).rows) == len(planned) == 3, "one seed is new"
+    forced = plan_suite(SUITE, SUITE.rows, {}, 1, options, catalog, force=True)
+    assert len(planned) == 6
+    assert all(row.estimate is not None for row in forced.rows)
