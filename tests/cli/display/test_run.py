@@ -9,11 +9,12 @@ import sys
 import msgspec
 import pytest
 
-from clsbench.cli.display.downloads import TransferLines, amount
-from clsbench.cli.display.pace import Pace, PrefixPace, duration
+from clsbench.cli.display.downloads import DownloadBars, DownloadLines
+from clsbench.cli.display.pace import TrainingProgress, duration, prefix_progress, update_prefix
 from clsbench.cli.display.run import LiveDisplay, PlainDisplay
 from clsbench.components.catalog import load_catalog
 from clsbench.components.values import RunPlan, StepReport
+from clsbench.report.terminal.console import Console
 from clsbench.schema.record import EpochEntry, StepEntry
 
 PLAN = RunPlan(
@@ -67,69 +68,59 @@ EPOCH = EpochEntry(
 )
 
 
-def test_evaluations_slow_down_the_time_left_and_not_the_throughput() -> None:
+def test_training_progress_with_evaluations_slows_the_time_left_and_not_the_throughput() -> None:
     clock = Clock()
-    pace = Pace(PLAN, clock)
-    assert pace.examples_per_second() is None
-    assert pace.seconds_left() is None
+    training = TrainingProgress(PLAN, clock)
+    assert training.rate_text() == training.left_text() == ""
     for step in range(10):
         clock.seconds += 2
-        pace.step(step_report(step))
+        training.step(step_report(step))
     clock.seconds += 20
-    pace.pause()
-    assert pace.examples_per_second() == pytest.approx(4)
-    assert pace.seconds_left() == pytest.approx(20)
+    training.pause()
+    assert training.rate_text() == "4 texts/s"
+    assert training.left_text() == "0:20 left"
     clock.seconds += 2
-    pace.step(step_report(10))
-    assert pace.examples_per_second() == pytest.approx(4)
-    assert pace.seconds_left() == pytest.approx(9 * 40 / 10)
+    training.step(step_report(10))
+    assert training.rate_text() == "4 texts/s"
+    assert training.left_text() == "0:38 left"
 
 
-def test_a_slow_first_step_and_evaluation_say_nothing_about_the_pace() -> None:
+def test_training_progress_after_a_slow_first_step_and_evaluation_leaves_both_out() -> None:
     clock = Clock()
-    pace = Pace(PLAN, clock)
+    training = TrainingProgress(PLAN, clock)
     clock.seconds += 60
-    pace.step(step_report(0))
+    training.step(step_report(0))
     clock.seconds += 30
-    pace.pause()
-    assert pace.examples_per_second() is None
-    for step in range(1, 6):
-        assert pace.seconds_left() is None
+    training.pause()
+    for step in range(1, 3):
+        assert training.rate_text() == training.left_text() == ""
         clock.seconds += 2
-        pace.step(step_report(step))
-    assert pace.examples_per_second() == pytest.approx(4)
-    assert pace.seconds_left() == pytest.approx(14 * 2)
+        training.step(step_report(step))
+    assert training.rate_text() == "4 texts/s"
+    assert training.left_text() == "0:34 left"
 
 
-def test_the_time_left_ends_where_another_number_of_parameters_trains() -> None:
+def test_training_progress_with_gradual_unfreezing_estimates_to_the_next_change() -> None:
     clock = Clock()
     plan = msgspec.structs.replace(PLAN, epochs=4, steps=40, trainable_by_epoch=(5, 5, 9, 9))
-    pace = Pace(plan, clock)
-    said = {}
+    training = TrainingProgress(plan, clock)
+    texts = {}
     for step in range(40):
         clock.seconds += 1 if step < 20 else 3
-        pace.step(step_report(step))
-        said[step] = pace.left_text()
-    assert said[9] == "0:10 left to epoch 2"
-    assert said[10] == "0:09 left in epoch 2"
-    assert said[20] == "", "what came before says nothing"
-    assert said[29] == "0:30 left"
-    assert said[39] == "0:00 left"
-
-
-def test_nothing_is_left_at_the_end() -> None:
-    clock = Clock()
-    pace = Pace(PLAN, clock)
-    clock.seconds += 1
-    pace.step(step_report(19))
-    assert pace.seconds_left() == 0
+        training.step(step_report(step))
+        texts[step] = training.left_text()
+    assert texts[9] == "0:10 left to epoch 2"
+    assert texts[10] == "0:09 left in epoch 2"
+    assert texts[20] == ""
+    assert texts[29] == "0:30 left"
+    assert texts[39] == "0:00 left"
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0:00"), (7.4, "0:07"), (59.6, "1:00"), (754, "12:34"), (3723, "1:02:03")],
 )
-def test_durations(seconds: float, text: str) -> None:
+def test_duration_of_seconds_is_formatted(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
@@ -152,7 +143,7 @@ def test_plain_lines_come_now_and_then(
     assert first == "training …"
     assert lines == [
         "epoch 1/2 step 0/20: loss train 0.610 validation 0.720",
-        "epoch 1/2 step 4/20: loss train 0.610 validation 0.720, 2.67 texts/s",
+        "epoch 1/2 step 4/20: loss train 0.610 validation 0.720, 2.67 texts/s, 0:45 left",
         "epoch 1/2 step 8/20: loss train 0.610 validation 0.720, 2.67 texts/s, 0:33 left",
         "epoch 1/2 done: accuracy over a few batches train 90.0% validation 80.0% (1:15)",
     ]
@@ -175,8 +166,8 @@ def test_the_live_line_of_an_epoch_fits_too(width: int, monkeypatch: pytest.Monk
         display.clsbench_evaluated(step_entry(5))
         [line] = live.console.render_lines(live.get_renderable(), pad=False)
     text = "".join(segment.text for segment in line)
-    assert len(text) < width
-    assert "0:04 left in epoch 1" in text
+    assert len(text) <= width
+    assert "00:04 left in epoch 1" in text
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -199,10 +190,10 @@ def test_the_live_line_fits_the_terminal(width: int, monkeypatch: pytest.MonkeyP
         [line] = live.console.render_lines(live.get_renderable(), pad=False)
         text = "".join(segment.text for segment in line)
         hook.clsbench_epoch_finished(entry=EPOCH)
-    assert len(text) < width
+    assert len(text) <= width
     assert "epoch 1/2" in text
     assert "6/20 loss 0.500  val" in text
-    assert "0.720  8 texts/s  0:14 left" in text
+    assert "0.720 8 texts/s 00:14 left" in text
     assert "epoch 1/2 done: accuracy" in screen.getvalue()
 
 
@@ -225,31 +216,48 @@ def test_the_loss_is_not_read_at_every_step() -> None:
     assert len(reads) == 2
 
 
-def test_downloads_as_plain_lines(caplog: pytest.LogCaptureFixture) -> None:
+def test_download_lines_come_every_ten_seconds(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "clsbench")
     clock = Clock()
-    lines = TransferLines(clock)
-    lines.started("gpt2/model", "https://a/model")
-    for megabytes in range(0, 50, 10):
-        clock.seconds += 6
-        lines.received("gpt2/model", megabytes * 1_000_000, 50_000_000)
-    assert lines.going()["gpt2/model"].received_bytes == 40_000_000
+    lines = DownloadLines(clock)
+    for key, total in (("gpt2/model", 50_000_000), ("corpus", None)):
+        lines.started(key, f"https://a/{key}")
+        for megabytes in range(0, 50, 10):
+            clock.seconds += 6
+            lines.received(key, megabytes * 1_000_000, total)
     lines.finished("gpt2/model", succeeded=True)
-    assert lines.going() == {}
+    lines.finished("corpus", succeeded=False)
     assert caplog.messages == [
-        "downloading gpt2/model from https://a/model",
-        "downloading gpt2/model: 10.0 of 50.0 MB (20%)",
-        "downloading gpt2/model: 30.0 of 50.0 MB (60%)",
-        "downloaded gpt2/model from https://a/model",
+        "downloading gpt2/model from https://a/gpt2/model",
+        "downloading gpt2/model: 10 MB of 50 MB (20%)",
+        "downloading gpt2/model: 30 MB of 50 MB (60%)",
+        "downloading corpus from https://a/corpus",
+        "downloading corpus: 10 MB",
+        "downloading corpus: 30 MB",
+        "downloaded gpt2/model from https://a/gpt2/model",
     ]
 
 
-@pytest.mark.parametrize(
-    ("received", "total", "text"),
-    [(0, None, "0.0 MB"), (1_500_000, 3_000_000, "1.5 of 3.0 MB (50%)"), (0, 0, "0.0 MB")],
-)
-def test_amounts(received: int, total: int | None, text: str) -> None:
-    assert amount(received, total) == text
+def test_download_bars_show_each_download_until_it_ends(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "clsbench")
+    console = Console(file=io.StringIO(), width=80)
+    downloads = DownloadBars(console)
+    for url in ("https://a/model", "https://mirror/model"):
+        downloads.started("gpt2/[model]", url)
+    downloads.received("gpt2/[model]", 12_000_000, 50_000_000)
+    downloads.started("corpus", "https://a/corpus")
+    first, second = console.render_lines(downloads.bars, pad=False)
+    text = "".join(segment.text for segment in first)
+    assert text.startswith("gpt2/[model] ")
+    assert "12.0/50.0 MB" in text
+    assert "corpus" in "".join(segment.text for segment in second)
+    for key in ("gpt2/[model]", "corpus", "never started"):
+        downloads.finished(key, succeeded=key != "never started")
+    assert downloads.bars.tasks == []
+    assert caplog.messages == [
+        "downloaded gpt2/[model] from https://mirror/model",
+        "downloaded corpus from https://a/corpus",
+    ]
 
 
 def test_the_prefix_has_lines_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
@@ -270,20 +278,20 @@ def test_the_prefix_has_lines_of_its_own(caplog: pytest.LogCaptureFixture) -> No
     ]
 
 
-def test_the_time_left_of_the_prefix_runs_down_between_two_batches() -> None:
+def test_prefix_progress_that_starts_again_estimates_anew() -> None:
     clock = Clock()
-    pace = PrefixPace(clock)
-    pace.progress(0, 1000)
-    assert pace.seconds_left() is None
-    clock.seconds += 10
-    pace.progress(250, 1000)
-    for waited, left in ((0, 30), (5, 25), (20, 5), (20, 0)):
-        clock.seconds += waited
-        assert pace.seconds_left() == pytest.approx(left)
-    pace.progress(0, 500)
-    clock.seconds += 10
-    pace.progress(100, 500)
-    assert pace.seconds_left() == pytest.approx(40)
+    prefix = prefix_progress(clock)
+    for total in (1000, 1000, 500):
+        update_prefix(prefix, 0, total)
+        assert not prefix.finished
+        for done in (100, 200):
+            clock.seconds += 10
+            update_prefix(prefix, done, total)
+        assert prefix.tasks[0].time_remaining == (total - 200) / 10
+        update_prefix(prefix, total, total)
+        assert prefix.finished
+    update_prefix(prefix, 0, 0)
+    assert prefix.finished, "all of it is cached"
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -298,12 +306,13 @@ def test_the_live_line_of_the_prefix(width: int, monkeypatch: pytest.MonkeyPatch
         hook.clsbench_run_started(plan=PLAN, name="a-run")
         hook.clsbench_phase_started(phase="prefix")
         hook.clsbench_prefix_progressed(done=0, total=166_560)
-        clock.seconds += 10
-        hook.clsbench_prefix_progressed(done=12_288, total=166_560)
+        for done in (12_288, 24_576):
+            clock.seconds += 10
+            hook.clsbench_prefix_progressed(done=done, total=166_560)
         [line] = live.console.render_lines(live.get_renderable(), pad=False)
         text = "".join(segment.text for segment in line)
-        assert "12,288/166,560 tokens" in text
-        assert "2:06 left" in text
+        assert "24,576/166,560 tokens" in text
+        assert "01:56 left" in text
         assert len(text) <= width
         hook.clsbench_prefix_progressed(done=166_560, total=166_560)
         hook.clsbench_phase_started(phase="training")

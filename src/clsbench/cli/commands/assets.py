@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import rich_click as click
 
 from clsbench.cli.completion import complete_component, complete_experiment
-from clsbench.cli.display.downloads import showing_downloads
 from clsbench.cli.json_command import JsonCommand, write_result
 from clsbench.cli.options import (
     chosen_changes,
@@ -94,6 +93,7 @@ def fetch_assets(
     Correct files in DIR are kept, cached files are copied, all others are downloaded.
     """
     from clsbench.assets import fetch_folder
+    from clsbench.cli.display.downloads import showing_downloads
 
     session = ctx.find_object(Session) or Session()
     needs = _needs(ctx, experiments)

@@ -1,117 +1,132 @@
-"""Throughput and remaining time of training, from the lifecycle hooks."""
+"""The progress of training and of the frozen prefix; rich estimates the remaining times."""
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Callable
 
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
+
 from clsbench.components.values import RunPlan, StepReport
+from clsbench.report.wording import rate
 
-WINDOW_STEPS = 100
-"""The number of steps over which throughput and remaining time are averaged."""
-
-FEWEST_STEPS = 5
-"""The minimum number of steps for an estimate of the remaining time."""
+WINDOW_SECONDS = 60.0
+"""Estimates are averages over this time."""
 
 
-class Pace:
-    """Counts steps and examples. Evaluations count for the remaining time, not for throughput.
+def bar() -> BarColumn:
+    """A bar that takes the space that the other columns leave."""
+    return BarColumn(bar_width=None, table_column=Column(max_width=40))
 
-    The first step (warm-up) and the first evaluation, right after it, are left out.
+
+class TrainingProgress:
+    """The progress of training. Evaluations count for the remaining time, not for the throughput.
+
+    The estimates leave out the first steps and the first evaluation. They start again at each
+    epoch in which another number of parameters trains, and are valid until the next such epoch.
     """
 
-    def __init__(self, plan: RunPlan, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, plan: RunPlan, clock: Callable[[], float]) -> None:
         self.plan = plan
-        self.steps_done = 0
-        self._epoch = 0
         self._clock = clock
-        self._warm = False
         self._last_event = clock()
-        self._ends: deque[float] = deque(maxlen=WINDOW_STEPS + 1)
-        self._work: deque[tuple[float, int]] = deque(maxlen=WINDOW_STEPS)
+        self._outside_seconds = 0.0
+        """Time between training batches."""
+        self.bars = Progress(
+            TextColumn("[dim]epoch[/] {task.fields[epoch]}"),
+            bar(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[losses]} {task.fields[rate]}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("[progress.remaining]left{task.fields[until]}"),
+            get_time=clock,
+            speed_estimate_period=WINDOW_SECONDS,
+        )
+        self._steps = self.bars.add_task("", total=None, epoch="", losses="", rate="", until="")
+        self._throughput = Progress(
+            get_time=lambda: clock() - self._outside_seconds,
+            speed_estimate_period=WINDOW_SECONDS,
+        )
+        self._texts = self._throughput.add_task("", total=None)
+
+    @property
+    def steps(self) -> Task:
+        """The training batches up to the epoch for which the estimates are valid."""
+        return self.bars.tasks[0]
 
     def step(self, report: StepReport) -> None:
         """Record the end of a batch."""
-        now = self._clock()
-        self.steps_done = report.step + 1
-        if report.epoch != self._epoch and not self._alike(self._epoch, report.epoch):
-            self._ends.clear()  # the work per step changes here
-            self._work.clear()
-        self._epoch = report.epoch
-        if self._warm:
-            if not self._ends:
-                self._ends.append(self._last_event)
-            self._work.append((now - self._last_event, report.examples))
-            self._ends.append(now)
-        self._warm = True
-        self._last_event = now
+        epoch, epochs = report.epoch + 1, self.plan.epochs
+        last = self._last_alike(report.epoch)
+        until = "" if last == epochs else f" {'in' if last == epoch else 'to'} epoch {last}"
+        total = self.plan.steps // epochs * last
+        if report.step == 1 or total != self.steps.total:
+            self.bars.reset(self._steps, total=total)
+            self._throughput.reset(self._texts)
+        self._throughput.advance(self._texts, report.examples)
+        self.bars.update(
+            self._steps,
+            completed=report.step + 1,
+            epoch=f"{epoch}/{epochs}",
+            rate=self.rate_text(),
+            until=until,
+        )
+        self._last_event = self._clock()
 
     def pause(self) -> None:
         """Record the end of something other than a training batch."""
-        self._last_event = self._clock()
+        now = self._clock()
+        self._outside_seconds += now - self._last_event
+        self._last_event = now
 
-    def examples_per_second(self) -> float | None:
-        """Throughput over the last steps; ``None`` before the second step."""
-        seconds = sum(work[0] for work in self._work)
-        return sum(work[1] for work in self._work) / seconds if seconds > 0 else None
+    def show_losses(self, losses: str) -> None:
+        """Set the losses that the bar shows."""
+        self.bars.update(self._steps, losses=losses)
 
-    def foreseen_epochs(self) -> int:
-        """The epochs for which the pace is valid: up to the next change in the number of trainable
-        parameters, since the time of a step is unknown from there."""
-        later = range(self._epoch + 1, self.plan.epochs)
-        return next((e for e in later if not self._alike(self._epoch, e)), self.plan.epochs)
-
-    def _alike(self, one: int, other: int) -> bool:
-        counts = self.plan.trainable_by_epoch
-        return max(one, other) >= len(counts) or counts[one] == counts[other]
+    def rate_text(self) -> str:
+        """``7.5 texts/s``; empty during the first steps."""
+        speed = self._throughput.tasks[0].speed
+        return "" if speed is None else f"{rate(speed)} texts/s"
 
     def left_text(self) -> str:
-        """``2:41 left``, or ``0:35 left in epoch 2`` if the pace is valid only until then."""
-        seconds = self.seconds_left()
-        if seconds is None:
-            return ""
-        until = self.foreseen_epochs()
-        if until == self.plan.epochs:
-            return f"{duration(seconds)} left"
-        return (
-            f"{duration(seconds)} left {'in' if until == self._epoch + 1 else 'to'} epoch {until}"
-        )
+        """``2:41 left``, or ``0:35 left in epoch 2`` if the estimate is valid only until then."""
+        left = self.steps.time_remaining
+        return "" if left is None else f"{duration(left)} left{self.steps.fields['until']}"
 
-    def seconds_left(self) -> float | None:
-        """Time until the last step of the :meth:`foreseen_epochs`, at the pace of the last steps;
-        ``None`` during the first few steps."""
-        steps_left = self.plan.steps // self.plan.epochs * self.foreseen_epochs() - self.steps_done
-        if steps_left <= 0:
-            return 0.0
-        if len(self._work) < FEWEST_STEPS:
-            return None
-        return (self._ends[-1] - self._ends[0]) / len(self._work) * steps_left
+    def _last_alike(self, epoch: int) -> int:
+        """The number of the last epoch in which as many parameters train as in ``epoch``."""
+        counts = self.plan.trainable_by_epoch
+        later = range(epoch + 1, min(len(counts), self.plan.epochs))
+        return next((e for e in later if counts[e] != counts[epoch]), self.plan.epochs)
 
 
-class PrefixPace:
-    """Progress of the frozen prefix; all token positions take about the same time."""
+def prefix_progress(clock: Callable[[], float]) -> Progress:
+    """The progress of the frozen prefix, without a task before it starts."""
+    return Progress(
+        TextColumn("[bold]frozen prefix"),
+        bar(),
+        TextColumn("{task.completed:,}/{task.total:,} tokens"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("[progress.remaining]left"),
+        get_time=clock,
+        speed_estimate_period=WINDOW_SECONDS,
+    )
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.done = self.total = 0
-        self._clock = clock
-        self._first: tuple[float, int] | None = None
-        self._last_seconds = 0.0
 
-    def progress(self, done: int, total: int) -> None:
-        """Record that ``done`` of ``total`` token positions are computed."""
-        self._last_seconds = self._clock()
-        if done == 0 or done < self.done or self._first is None:
-            self._first = None if done == total else (self._last_seconds, done)
-        self.done, self.total = done, total
-
-    def seconds_left(self) -> float | None:
-        """Remaining time at the pace so far; ``None`` before the first batch."""
-        if self._first is None or self.done <= self._first[1]:
-            return None
-        began, before = self._first
-        pace = (self._last_seconds - began) / (self.done - before)
-        return max(pace * (self.total - self.done) - (self._clock() - self._last_seconds), 0.0)
+def update_prefix(prefix: Progress, done: int, total: int) -> None:
+    """Record that ``done`` of ``total`` token positions are computed."""
+    if done == 0:
+        for task in prefix.task_ids:
+            prefix.remove_task(task)
+        prefix.add_task("", total=total)
+    prefix.update(prefix.task_ids[0], completed=done)
 
 
 def duration(seconds: float) -> str:

@@ -12,16 +12,19 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
-from clsbench.cli.display.downloads import TransferLines, Transfers, render_transfers
-from clsbench.cli.display.pace import Pace, PrefixPace, duration
+from rich.live import Live
+from rich.progress import Progress
+from rich.text import Text
+
+from clsbench.cli.display.downloads import DownloadBars, DownloadLines
+from clsbench.cli.display.pace import TrainingProgress, duration, prefix_progress, update_prefix
 from clsbench.components.hookspecs import hookimpl
+from clsbench.report.terminal.console import Console
+from clsbench.report.terminal.run import print_plan
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from clsbench.assets import DownloadProgress
     from clsbench.components.values import RunPlan, StepReport
-    from clsbench.report.terminal.console import Console
     from clsbench.schema.record import EpochEntry, RunRecord, StepEntry
 
 logger = logging.getLogger(__name__)
@@ -69,9 +72,9 @@ class PlainDisplay:
     def __init__(self, show_plan: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._show_plan = show_plan
         self._clock = clock
-        self.downloads = TransferLines(clock)
-        self._pace: Pace | None = None
-        self._prefix = PrefixPace(clock)
+        self.downloads = DownloadLines(clock)
+        self._training: TrainingProgress | None = None
+        self._prefix = prefix_progress(clock)
         self._last_line = float("-inf")
 
     def showing(self) -> AbstractContextManager[object]:
@@ -81,56 +84,52 @@ class PlainDisplay:
     @hookimpl
     def clsbench_run_started(self, plan: RunPlan) -> None:
         """Show the plan."""
-        self._pace = Pace(plan, self._clock)
+        self._training = TrainingProgress(plan, self._clock)
         if self._show_plan:
-            _print_plan(_stderr_console(), plan)
+            print_plan(Console(stderr=True), plan)
 
     @hookimpl
     def clsbench_phase_started(self, phase: str) -> None:
         """Show the phase."""
         logger.info("%s …", phase)
-        if self._pace is not None:
-            self._pace.pause()
+        _pause(self._training)
 
     @hookimpl
     def clsbench_prefix_progressed(self, done: int, total: int) -> None:
         """Log the progress of the frozen prefix every ten seconds."""
-        self._prefix.progress(done, total)
-        if self._pace is not None:
-            self._pace.pause()
+        _pause(self._training)
+        update_prefix(self._prefix, done, total)
         now = self._clock()
         if done == 0:
             self._last_line = now
         elif done < total and now - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = now
-            logger.info("%s", prefix_line(self._prefix))
+            left = self._prefix.tasks[0].time_remaining
+            more = "" if left is None else f", {duration(left)} left"
+            logger.info("frozen prefix: %s of %s tokens%s", f"{done:,}", f"{total:,}", more)
 
     @hookimpl
     def clsbench_step_finished(self, report: StepReport) -> None:
         """Count the batch."""
-        if self._pace is not None:
-            self._pace.step(report)
+        if self._training is not None:
+            self._training.step(report)
 
     @hookimpl
     def clsbench_evaluated(self, entry: StepEntry) -> None:
         """Show the losses."""
-        if self._pace is None:
-            return
-        self._pace.pause()
+        _pause(self._training)
         now = self._clock()
-        if now - self._last_line < _SECONDS_BETWEEN_LINES:
-            return
-        self._last_line = now
-        logger.info("%s", evaluation_line(entry, self._pace))
+        if self._training is not None and now - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            logger.info("%s", evaluation_line(entry, self._training))
 
     @hookimpl
     def clsbench_epoch_finished(self, entry: EpochEntry) -> None:
         """Show the accuracies."""
-        if self._pace is None:
-            return
-        self._pace.pause()
+        _pause(self._training)
         self._last_line = self._clock()
-        logger.info("%s", epoch_line(entry, self._pace.plan.epochs))
+        if self._training is not None:
+            logger.info("%s", epoch_line(entry, self._training.plan.epochs))
 
 
 class LiveDisplay:
@@ -139,21 +138,18 @@ class LiveDisplay:
     def __init__(self, show_plan: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._show_plan = show_plan
         self._clock = clock
-        self.downloads = Transfers()
-        self._console = _stderr_console()
+        self._console = Console(stderr=True)
+        self.downloads = DownloadBars(self._console)
         self._phase = "starting"
         self._phase_began = clock()
-        self._pace: Pace | None = None
-        self._prefix = PrefixPace(clock)
-        self._epoch = 0
+        self._training: TrainingProgress | None = None
+        self._prefix = prefix_progress(clock)
         self._loss: float | None = None
         self._loss_read = float("-inf")
-        self._evaluation: StepEntry | None = None
+        self._validation_loss: float | None = None
 
     def showing(self) -> AbstractContextManager[object]:
         """Show the live line inside the block and remove it afterwards."""
-        from rich.live import Live
-
         return Live(
             get_renderable=self._render,
             console=self._console,
@@ -164,140 +160,89 @@ class LiveDisplay:
     @hookimpl
     def clsbench_run_started(self, plan: RunPlan) -> None:
         """Show the plan."""
-        self._pace = Pace(plan, self._clock)
-        self._loss = self._evaluation = None
-        self._epoch = 0
+        self._training = TrainingProgress(plan, self._clock)
+        self._loss = self._validation_loss = None
         if self._show_plan:
-            _print_plan(self._console, plan)
+            print_plan(self._console, plan)
 
     @hookimpl
     def clsbench_phase_started(self, phase: str) -> None:
         """Show the phase."""
         self._phase = phase
         self._phase_began = self._clock()
-        if self._pace is not None:
-            self._pace.pause()
+        _pause(self._training)
 
     @hookimpl
     def clsbench_prefix_progressed(self, done: int, total: int) -> None:
         """Update the progress of the frozen prefix."""
-        self._prefix.progress(done, total)
-        if self._pace is not None:
-            self._pace.pause()
+        _pause(self._training)
+        update_prefix(self._prefix, done, total)
 
     @hookimpl
     def clsbench_step_finished(self, report: StepReport) -> None:
         """Count the batch."""
-        if self._pace is None:
+        if self._training is None:
             return
-        self._pace.step(report)
-        self._epoch = report.epoch + 1
+        self._training.step(report)
         now = self._clock()
         if now - self._loss_read >= 1 / _REFRESHES_PER_SECOND:  # reading it may wait for the GPU
             self._loss_read = now
             self._loss = report.loss()
+            self._show_losses()
 
     @hookimpl
     def clsbench_evaluated(self, entry: StepEntry) -> None:
         """Show the losses."""
-        self._evaluation = entry
-        if self._pace is not None:
-            self._pace.pause()
+        _pause(self._training)
+        self._validation_loss = entry.validation_loss
+        self._show_losses()
 
     @hookimpl
     def clsbench_epoch_finished(self, entry: EpochEntry) -> None:
         """Show the accuracies."""
-        if self._pace is None:
-            return
-        self._pace.pause()
-        self._console.print(epoch_line(entry, self._pace.plan.epochs), highlight=False)
+        _pause(self._training)
+        if self._training is not None:
+            line = epoch_line(entry, self._training.plan.epochs)
+            self._console.print(line, highlight=False)
 
     @hookimpl
     def clsbench_run_finished(self, record: RunRecord) -> None:
-        """Stop showing a pace."""
+        """Stop showing progress."""
         self._phase = ""
-        self._pace = None
+        self._training = None
 
-    def _render(self) -> RenderableType:
-        from rich.text import Text
+    def _show_losses(self) -> None:
+        losses = "" if self._loss is None else f"[dim]loss[/] {self._loss:.3f}"
+        if self._validation_loss is not None:
+            label = "validation" if self._console.width >= _NARROW else "val."
+            losses += f"  [dim]{label}[/] {self._validation_loss:.3f}"
+        if self._training is not None:
+            self._training.show_losses(losses)
 
+    def _render(self) -> Progress | Text:
         if not self._phase:
             return Text("")
-        going = self.downloads.going()
-        if going:
-            return render_transfers(going, self._console.width)
-        if self._prefix.done < self._prefix.total:
-            return self._prefix_line()
-        if self._phase == "training" and self._pace is not None and self._pace.steps_done:
-            return self._training_line(self._pace)
+        if self.downloads.bars.tasks:
+            return self.downloads.bars
+        if not self._prefix.finished:
+            return self._prefix
+        if self._phase == "training" and self._training is not None and self._training.steps.total:
+            return self._training.bars
         elapsed = duration(self._clock() - self._phase_began)
         return Text.assemble((self._phase, "bold"), f" … {elapsed}")
 
-    def _prefix_line(self) -> RenderableType:
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
 
-        left = self._prefix.seconds_left()
-        line = Table.grid(padding=(0, 1))
-        line.add_row(
-            Text("frozen prefix", "bold"),
-            ProgressBar(
-                total=self._prefix.total,
-                completed=self._prefix.done,
-                width=min(40, max(5, self._console.width - 64)),
-            ),
-            Text(f"{self._prefix.done:,}/{self._prefix.total:,} tokens"),
-            Text(f"{duration(left)} left" if left is not None else "", "cyan"),
-        )
-        return line
-
-    def _training_line(self, pace: Pace) -> RenderableType:
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
-        parts: list[tuple[str, str] | str] = [("loss ", "dim"), _loss_text(self._loss)]
-        if self._evaluation is not None:
-            validation = "validation" if self._console.width >= _NARROW else "val."
-            parts += [
-                (f"  {validation} ", "dim"),
-                _loss_text(self._evaluation.validation_loss),
-            ]
-        rate, left = pace.examples_per_second(), pace.left_text()
-        wide = self._console.width >= _NARROW or "epoch" not in left
-        if rate is not None and wide:
-            parts.append((f"  {rate:.3g} texts/s" if rate < 100 else f"  {rate:.0f} texts/s", ""))
-        if left:
-            parts.append((f"  {left}", "cyan"))
-        line = Table.grid(padding=(0, 1))
-        line.add_row(
-            Text.assemble(("epoch ", "dim"), f"{self._epoch}/{pace.plan.epochs}"),
-            ProgressBar(
-                total=pace.plan.steps,
-                completed=pace.steps_done,
-                width=min(40, max(5, self._console.width - 74)),
-            ),
-            Text(f"{pace.steps_done}/{pace.plan.steps}"),
-            Text.assemble(*parts),
-        )
-        return line
+def _pause(training: TrainingProgress | None) -> None:
+    if training is not None:
+        training.pause()
 
 
-def prefix_line(pace: PrefixPace) -> str:
-    """``frozen prefix: 12,288 of 166,560 tokens, 2:41 left``."""
-    left = pace.seconds_left()
-    more = f", {duration(left)} left" if left is not None else ""
-    return f"frozen prefix: {pace.done:,} of {pace.total:,} tokens{more}"
-
-
-def evaluation_line(entry: StepEntry, pace: Pace) -> str:
+def evaluation_line(entry: StepEntry, training: TrainingProgress) -> str:
     """``epoch 2/5 step 150/650: …`` with losses, throughput and time left."""
-    rate, left = pace.examples_per_second(), pace.left_text()
-    more = f", {rate:.3g} texts/s" if rate is not None else ""
-    more += f", {left}" if left else ""
+    plan = training.plan
+    more = "".join(f", {text}" for text in (training.rate_text(), training.left_text()) if text)
     return (
-        f"epoch {entry.epoch}/{pace.plan.epochs} step {entry.step}/{pace.plan.steps}: loss "
+        f"epoch {entry.epoch}/{plan.epochs} step {entry.step}/{plan.steps}: loss "
         f"train {entry.train_loss:.3f} validation {entry.validation_loss:.3f}{more}"
     )
 
@@ -309,19 +254,3 @@ def epoch_line(entry: EpochEntry, epochs: int) -> str:
         f"train {entry.train_accuracy:.1%} validation {entry.validation_accuracy:.1%} "
         f"({duration(entry.seconds)})"
     )
-
-
-def _loss_text(loss: float | None) -> str:
-    return "–" if loss is None else f"{loss:.3f}"
-
-
-def _print_plan(console: Console, plan: RunPlan) -> None:
-    from clsbench.report.terminal.run import print_plan
-
-    print_plan(console, plan)
-
-
-def _stderr_console() -> Console:
-    from clsbench.report.terminal.console import Console
-
-    return Console(stderr=True)
