@@ -17,7 +17,7 @@ from clsbench.fastpath.embedding_gradients import rows_of_gradients
 from clsbench.fastpath.fast_forward import FastForward, Shortcuts
 from clsbench.fastpath.kept_rows import Room
 from clsbench.fastpath.rows import DistinctRows
-from clsbench.fastpath.safety.trial import what_differs
+from clsbench.fastpath.safety.trial import check_equivalence
 from clsbench.model.build import build_classifier
 from clsbench.training.evaluate import mean_batch_loss
 from clsbench.training.fit import BatchTraining, TrainingLog, make_optimizer
@@ -95,7 +95,7 @@ class OurSide:
         workload = self._workload
         settings = workload.experiment.spec.train
         tried = self._forward(workload.rows, None, None)
-        assert what_differs(tried, workload.freezing, settings.batch_size) is None
+        assert check_equivalence(tried, workload.freezing, settings.batch_size) is None
 
     def single_row(self) -> None:
         """The prefix of one row: what a later run tries before it trusts what was kept."""

@@ -15,12 +15,10 @@ ALLOWED: tuple[tuple[str, str], ...] = (("tests/test_wording.py", ""),)
 
 TO_REWRITE = (
     "src/clsbench/analysis",
-    "src/clsbench/fastpath",
     "src/clsbench/report",
     "src/clsbench/results",
     "tests/analysis",
     "tests/cli/commands",
-    "tests/fastpath",
     "tests/report",
     "tests/results",
 )

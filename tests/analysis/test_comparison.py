@@ -17,7 +17,7 @@ from clsbench.analysis.shared_texts import sharing_texts
 from clsbench.components.values import Split, Splits
 from clsbench.errors import UsageError
 from clsbench.report.terminal.comparison import comparison_notes, verdict_text
-from clsbench.results.predictions import write_baseline_answers, write_predictions
+from clsbench.results.predictions import write_baseline_predictions, write_predictions
 from clsbench.results.store import StoredRun
 from clsbench.schema.record import BaselineResult, Metrics
 
@@ -75,7 +75,7 @@ def stored(
         answers = {s.name: np.array(s.labels) for s in made.all()} | {
             "test": called(baseline_wrong)
         }
-        write_baseline_answers(path, made, {"majority": answers})
+        write_baseline_predictions(path, made, {"majority": answers})
     spec = make_spec(seed, {"name": freezing})
     fitting = {"metrics": metrics(wrong), "baselines": baselines}
     return StoredRun(path, make_record(spec=spec, **(fitting | changes)))

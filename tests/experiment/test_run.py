@@ -29,7 +29,7 @@ from clsbench.experiment.predict import Predictor, load_predictor
 from clsbench.experiment.run import FinishedRun, run_experiment
 from clsbench.fastpath.fast_forward import FastForward
 from clsbench.report.page.files import report_text
-from clsbench.results.predictions import read_answers
+from clsbench.results.predictions import read_predictions
 from clsbench.results.store import StoredRun, read_record, write_record
 from clsbench.schema.options import RunOptions
 from clsbench.schema.record import RunRecord
@@ -342,7 +342,7 @@ def test_read_answers_run_without_file_hashes_is_read(
     path = shutil.copytree(stored(finished), tmp_path / "run")
     record = msgspec.structs.replace(finished.record, files_sha256={})
     write_record(path, record)
-    read_answers(StoredRun(path, record))
+    read_predictions(StoredRun(path, record))
     load_predictor(path, RunOptions(threads=1, offline=True), load_catalog())
 
 
@@ -763,7 +763,7 @@ def test_a_shortcut_that_a_component_cannot_do_with_costs_no_other(
     assert taken == {"prefix": True, "position": True, "packing": False}
     assert shown in record.fast_path.shortcuts[2].detail
     (warning,) = record.warnings
-    assert warning.startswith("the shortcut packing is not taken: ")
+    assert warning.startswith("the shortcut packing is disabled: ")
     plain = run_with_plugin(tmp_path, adapter=adapter, pooling="last-real-token", plain=True)
     losses = [[step.train_loss for step in run.history.steps] for run in (record, plain)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -1,4 +1,4 @@
-"""Gradients of embedding tables: the dense ones of torch, from the rows that were read."""
+"""Gradients of embedding tables equal those of torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read(module: nn.Module, ids: Tensor) -> None:
 
 
 @given(st.lists(st.lists(st.integers(0, ROWS - 1), min_size=1, max_size=12), min_size=1))
-def test_equal_to_torchs_own_batch_after_batch(batches: list[list[int]]) -> None:
+def test_spread_gives_the_gradients_of_torch(batches: list[list[int]]) -> None:
     table = nn.Embedding(ROWS, WIDTH)
     expected = []
     for batch in batches:
@@ -48,7 +48,7 @@ def test_equal_to_torchs_own_batch_after_batch(batches: list[list[int]]) -> None
             table.weight.grad = None
 
 
-def test_only_the_rows_that_were_read_are_made_between_the_backward_pass_and_spread() -> None:
+def test_spread_reuses_memory_and_gets_sparse_gradients() -> None:
     table = nn.Embedding(ROWS, WIDTH)
     with rows_of_gradients(table) as gradients:
         read(table, torch.tensor([3, 3, 5]))
@@ -63,7 +63,7 @@ def test_only_the_rows_that_were_read_are_made_between_the_backward_pass_and_spr
     assert not table.sparse
 
 
-def test_batches_that_are_accumulated_add_up() -> None:
+def test_spread_with_accumulated_batches_adds_them() -> None:
     table = nn.Embedding(ROWS, WIDTH)
     for ids in ([0, 3], [3, 7]):
         read(table, torch.tensor(ids))
@@ -75,7 +75,7 @@ def test_batches_that_are_accumulated_add_up() -> None:
     torch.testing.assert_close(table.weight.grad, expected)
 
 
-def test_a_table_that_is_also_multiplied_by_has_its_whole_gradient() -> None:
+def test_spread_with_tied_weights_keeps_the_dense_gradient() -> None:
     torch.manual_seed(1)
     tied = Tied()
     read(tied, torch.tensor([1, 2]))
@@ -86,7 +86,7 @@ def test_a_table_that_is_also_multiplied_by_has_its_whole_gradient() -> None:
     torch.testing.assert_close(tied.table.weight.grad, expected)
 
 
-def test_tables_with_rules_of_their_own_are_left_alone() -> None:
+def test_rows_of_gradients_with_special_tables_leaves_them_unchanged() -> None:
     hooked = nn.Embedding(ROWS, WIDTH)
     hooked.weight.register_hook(lambda gradient: gradient)
     others = [

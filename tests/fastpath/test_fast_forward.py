@@ -1,4 +1,4 @@
-"""Kept activations: in memory, on disk, computed again; found by later runs or void."""
+"""Kept activations: in memory, on disk, recomputed; reused by later runs or invalid."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def same(first: Outcome, second: Outcome) -> None:
     assert first.evaluations == pytest.approx(second.evaluations, rel=1e-9)
 
 
-def test_equal_rows_are_computed_once() -> None:
+def test_prefix_with_equal_rows_computes_them_once() -> None:
     facts = kept(run(setup(LastBlocks())))
     texts = len(LENGTHS) + 5 + 5
     assert facts.texts == texts
@@ -70,7 +70,7 @@ def test_equal_rows_are_computed_once() -> None:
     assert facts.memory_bytes == facts.distinct * WIDTH_TOKENS * 12 * 8
 
 
-def test_without_padding_only_real_tokens_are_kept() -> None:
+def test_prefix_without_padding_keeps_only_real_tokens() -> None:
     outcome = run(setup(LastBlocks(), LastRealToken()))
     data = splits()
     real = {
@@ -83,13 +83,13 @@ def test_without_padding_only_real_tokens_are_kept() -> None:
 
 
 @pytest.mark.parametrize("pooling", [LastToken(), LastRealToken(), Mean()], ids=repr)
-def test_a_wholly_frozen_backbone_keeps_one_vector_a_text(pooling: clsbench.Pooling) -> None:
+def test_prefix_with_a_frozen_backbone_keeps_one_vector_per_text(pooling: clsbench.Pooling) -> None:
     facts = kept(run(setup(HeadOnly(), pooling)))
     assert facts.memory_bytes == facts.distinct * 12 * 8
 
 
 @pytest.mark.parametrize("memory_bytes", [0, 2000])
-def test_what_finds_no_room_is_computed_again(memory_bytes: int) -> None:
+def test_prefix_without_space_recomputes_rows(memory_bytes: int) -> None:
     what = setup(LastBlocks())
     outcome = run(what, Room(memory_bytes, None))
     same(run(what, None), outcome)
@@ -97,7 +97,7 @@ def test_what_finds_no_room_is_computed_again(memory_bytes: int) -> None:
     assert kept(outcome).memory_bytes <= memory_bytes
 
 
-def test_nothing_is_computed_in_advance_for_which_there_is_no_room(
+def test_prefix_without_space_computes_nothing_in_advance(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(_BATCH_TOKENS, "cpu", 2 * WIDTH_TOKENS)
@@ -105,7 +105,7 @@ def test_nothing_is_computed_in_advance_for_which_there_is_no_room(
     assert kept(outcome).computed == 4, "two batches of two: one that fits and one that does not"
 
 
-def test_what_finds_no_room_in_memory_is_kept_on_disk(tmp_path: Path) -> None:
+def test_prefix_beyond_memory_is_kept_on_disk(tmp_path: Path) -> None:
     what = setup(LastBlocks())
     outcome = run(what, Room(2000, DiskCache(tmp_path, 10**9)), keyed=True)
     same(run(what, None), outcome)
@@ -114,7 +114,7 @@ def test_what_finds_no_room_in_memory_is_kept_on_disk(tmp_path: Path) -> None:
     assert 0 < facts.memory_bytes <= 2000 < facts.disk_bytes
 
 
-def test_a_later_run_finds_all(tmp_path: Path) -> None:
+def test_prefix_in_a_later_run_is_found(tmp_path: Path) -> None:
     what = setup(LastBlocks(), LastRealToken())
     first = run(what, Room(10**9, DiskCache(tmp_path, 10**9)), keyed=True)
     second = run(what, Room(10**9, DiskCache(tmp_path, 10**9)), keyed=True)
@@ -122,7 +122,7 @@ def test_a_later_run_finds_all(tmp_path: Path) -> None:
     assert (kept(second).computed, kept(second).found) == (0, kept(first).computed)
 
 
-def test_several_cuts_in_one_pass(tmp_path: Path) -> None:
+def test_prefix_with_several_cuts_computes_them_in_one_pass(tmp_path: Path) -> None:
     what = setup(Gradual(), epochs=4)
     outcome = run(what, Room(10**9, DiskCache(tmp_path, 10**9)), keyed=True)
     same(run(what, None), outcome)
@@ -131,8 +131,8 @@ def test_several_cuts_in_one_pass(tmp_path: Path) -> None:
     assert kept(again).computed == 0, "the cut of last-blocks is one of gradual's"
 
 
-def test_strategies_that_freeze_more_go_on_from_what_others_kept(tmp_path: Path) -> None:
-    """Two blocks, then one, then none trained: the blocks are computed once, all three together."""
+def test_prefix_of_a_deeper_cut_continues_from_cached_rows(tmp_path: Path) -> None:
+    """Runs that train two blocks, one block and none compute each block once in total."""
 
     def sweep(blocks: int) -> Outcome:
         what = setup(LastBlocks(n=blocks) if blocks else HeadOnly(), epochs=1)
@@ -146,11 +146,11 @@ def test_strategies_that_freeze_more_go_on_from_what_others_kept(tmp_path: Path)
         assert facts.continued == facts.computed == facts.distinct
 
 
-def test_only_a_few_rows_go_through_what_is_kept(
+def test_prefix_in_the_cache_recomputes_only_the_checked_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those by which what is kept is tried: of an earlier run four, one of them without a token,
-    and one after the first step and after each epoch."""
+    """Four rows of an earlier run are checked, one of them without a token, and one row after the
+    first step and after each epoch."""
     texts = 0
     run_stage = Chain.run
 
@@ -168,8 +168,8 @@ def test_only_a_few_rows_go_through_what_is_kept(
         assert texts == expected
 
 
-class TakesTurns(clsbench.FreezingStrategy):
-    """The last block, then the second alone, then the last again."""
+class Alternating(clsbench.FreezingStrategy):
+    """Trains the last block, then only the second, then the last again."""
 
     def trainable(self, parameters: Sequence[clsbench.ParameterInfo]) -> list[str]:
         return self.trainable_at(parameters, 0)
@@ -180,15 +180,17 @@ class TakesTurns(clsbench.FreezingStrategy):
 
 
 @pytest.mark.parametrize("precision", [torch.float64, torch.float32], ids=str)
-def test_a_cut_that_comes_back_goes_on_from_below_what_was_trained(precision: torch.dtype) -> None:
-    what = setup(TakesTurns())
+def test_prefix_with_a_returning_cut_continues_below_the_trained_stage(
+    precision: torch.dtype,
+) -> None:
+    what = setup(Alternating())
     plain, fast = (train(what, splits(), precision, r) for r in (None, EVERYTHING_IN_MEMORY))
     assert fast.losses == pytest.approx(plain.losses, rel=1e-9 if precision.itemsize == 8 else 1e-5)
     facts = kept(fast)
     assert facts.continued == facts.distinct
 
 
-def test_an_interrupted_prefix_is_gone_on_with(
+def test_prefix_after_an_interruption_is_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(_BATCH_TOKENS, "cpu", 4 * WIDTH_TOKENS)
@@ -215,7 +217,7 @@ def test_an_interrupted_prefix_is_gone_on_with(
     assert facts.found + facts.computed == facts.distinct
 
 
-def test_damaged_files_are_computed_again(tmp_path: Path) -> None:
+def test_prefix_with_damaged_files_is_recomputed(tmp_path: Path) -> None:
     what = setup(LastBlocks())
     first = run(what, Room(10**9, DiskCache(tmp_path, 10**9)), keyed=True)
     for shard in tmp_path.rglob("*.safetensors"):
@@ -228,7 +230,7 @@ def test_damaged_files_are_computed_again(tmp_path: Path) -> None:
     assert kept(second).computed > 0
 
 
-def test_what_another_computation_kept_is_not_used(
+def test_prefix_with_rows_of_another_computation_is_recomputed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def careless(classifier: Classifier, plan: FastPlan, cut: int) -> PrefixKey:
@@ -243,10 +245,10 @@ def test_what_another_computation_kept_is_not_used(
             what, splits(), torch.float64, Room(10**9, DiskCache(tmp_path, 10**9)), careless
         )
     same(run(what, None), outcome)
-    assert "differ from today's" in caplog.text
+    assert "differ from recomputed ones" in caplog.text
 
 
-def test_progress_counts_token_positions() -> None:
+def test_prefix_progress_counts_token_positions() -> None:
     seen: list[tuple[int, int]] = []
     outcome = run(setup(LastBlocks()))
     outcome.forward.prepare(lambda done, total: seen.append((done, total)))

@@ -1,4 +1,4 @@
-"""What is derived about a classifier: where its prefix ends, and why a shortcut is not taken."""
+"""The plan of the fast path: where the prefix ends, and why shortcuts are disabled."""
 
 from __future__ import annotations
 
@@ -61,67 +61,69 @@ def reason(found: FastPlan, name: str) -> str:
     ],
     ids=repr,
 )
-def test_the_prefix_ends_where_training_begins(
+def test_plan_with_trained_layers_ends_the_prefix_at_the_first(
     freezing: clsbench.FreezingStrategy, cut: int
 ) -> None:
     found = plan(freezing)
     assert found.stages == STAGES
     assert found.epochs == (EpochCut(cut, -1),)
     if cut == 0:
-        assert reason(found, "prefix") == "embeddings trains"
+        assert reason(found, "prefix") == "embeddings is trained"
 
 
-def test_a_trained_pooling_ends_the_prefix() -> None:
+def test_plan_with_a_trained_pooling_ends_the_prefix_before_it() -> None:
     assert plan(HeadOnly(), Attention()).epochs == (EpochCut(5, -1),)
     assert plan(HeadOnly(), Mean()).epochs == (EpochCut(6, -1),)
 
 
-def test_embeddings_alone_are_not_worth_keeping() -> None:
+def test_plan_with_only_embeddings_frozen_has_no_prefix() -> None:
     found = plan(HeadOnly(), adapter=LoRA())
     assert found.epochs == (EpochCut(0, -1),)
     assert reason(found, "prefix") == (
-        "block.0 trains already, at least in part; before it there is only embeddings, looked up "
-        "as fast as it would be read"
+        "block.0 is trained, at least in part; the stages before it (embeddings) only look up "
+        "values, so caching would not be faster"
     )
 
 
 @pytest.mark.parametrize(
     ("room", "said"),
     [
-        ((10**9, 8 * 10**9), "(at most 5 kB; room: 1 GB in memory, 8 GB on disk)"),
-        ((0, 5000), "(at most 5 kB; room: none in memory, 5 kB on disk)"),
+        ((10**9, 8 * 10**9), "(at most 5 kB; limits: 1 GB in memory, 8 GB on disk)"),
+        ((0, 5000), "(at most 5 kB; limits: none in memory, 5 kB on disk)"),
         (
             (3000, 1000),
-            "(at most 5 kB; room: 3 kB in memory, 1 kB on disk; what finds none is computed every "
-            "time)",
+            "(at most 5 kB; limits: 3 kB in memory, 1 kB on disk; the rest is computed every time)",
         ),
     ],
 )
-def test_what_is_kept_and_where_is_said_with_the_prefix(room: tuple[int, int], said: str) -> None:
+def test_in_room_with_enough_space_adds_sizes_to_the_detail(
+    room: tuple[int, int], said: str
+) -> None:
     found = in_room(plan(LastBlocks()), most_bytes=5000, least_bytes=100, room=room)
     (prefix,) = [shortcut for shortcut in found.shortcuts if shortcut.name == "prefix"]
     assert prefix.taken
     assert found.epochs == (EpochCut(3, -1),)
-    assert prefix.detail.startswith("embeddings to block.1, frozen: computed once")
+    assert prefix.detail.startswith("frozen stages (embeddings to block.1) are computed once")
     assert prefix.detail.endswith(said)
 
 
 @pytest.mark.parametrize("room", [(0, 0), (99, 20)])
-def test_without_any_room_there_is_no_prefix(room: tuple[int, int]) -> None:
+def test_in_room_without_space_disables_the_prefix(room: tuple[int, int]) -> None:
     found = in_room(plan(Gradual(), epochs=3), most_bytes=5000, least_bytes=100, room=room)
-    assert "no room" in reason(found, "prefix")
+    assert "the activations do not fit" in reason(found, "prefix")
     assert found.epochs == (EpochCut(0, -1),) * 3
     assert found.single == 3
     none = plan(All())
     assert in_room(none, 0, 0, room) == none
 
 
-def test_a_prefix_that_moves_is_told_by_epoch() -> None:
+def test_plan_with_a_moving_cut_lists_stages_by_epoch() -> None:
     (prefix,) = [s for s in plan(Gradual(), epochs=2).shortcuts if s.name == "prefix"]
-    assert prefix.detail.startswith("by epoch embeddings to pooling, then embeddings to block.1, ")
+    stages = "by epoch: embeddings to pooling, then embeddings to block.1"
+    assert prefix.detail.startswith(f"frozen stages ({stages}) ")
 
 
-def test_a_cut_that_moves_down_voids_nothing() -> None:
+def test_plan_with_a_cut_that_moves_down_invalidates_nothing() -> None:
     found = plan(Gradual(), epochs=4)
     assert [epoch.since for epoch in found.epochs] == [-1] * 4
     cuts = [epoch.cut for epoch in found.epochs]
@@ -129,9 +131,9 @@ def test_a_cut_that_moves_down_voids_nothing() -> None:
     assert cuts[0] == 6
 
 
-def test_a_stage_that_was_trained_and_is_frozen_again_voids_what_was_kept() -> None:
-    class Turns(clsbench.FreezingStrategy, frozen=True):
-        """The first block, then the last, then the head alone."""
+def test_plan_with_a_refrozen_stage_invalidates_its_activations() -> None:
+    class FirstThenLast(clsbench.FreezingStrategy, frozen=True):
+        """Trains the first block, then the last, then only the head."""
 
         def trainable(self, parameters):  # type: ignore[no-untyped-def]
             return self.trainable_at(parameters, 0) | self.trainable_at(parameters, 1)
@@ -140,11 +142,11 @@ def test_a_stage_that_was_trained_and_is_frozen_again_voids_what_was_kept() -> N
             stage = {0: "block.0", 1: "block.2"}.get(epoch)
             return {p.name for p in parameters if p.stage == stage}
 
-    found = plan(Turns(), epochs=3)
+    found = plan(FirstThenLast(), epochs=3)
     assert found.epochs == (EpochCut(0, -1), EpochCut(3, 0), EpochCut(6, 1))
 
 
-def test_the_pooled_position() -> None:
+def test_plan_position_depends_on_the_pooling() -> None:
     assert plan(All()).single == 3
     assert reason(plan(All(), Mean()), "position") == "the pooling reads more than one position"
     assert plan(All(), forbidden=["position"]).single is None
@@ -155,11 +157,11 @@ def test_the_pooled_position() -> None:
     [
         (LastToken(), True, "the pooling reads padding"),
         (Mean(include_padding=True), True, "the pooling reads padding"),
-        (LastRealToken(), False, "real tokens attend to padding (there is no causal mask)"),
+        (LastRealToken(), False, "real tokens attend to padding (no causal mask)"),
     ],
     ids=repr,
 )
-def test_padding_that_matters_is_computed(
+def test_plan_with_padding_that_is_read_disables_packing(
     pooling: clsbench.Pooling, causal: bool, why: str
 ) -> None:
     found = plan(All(), pooling, causal)
@@ -168,16 +170,16 @@ def test_padding_that_matters_is_computed(
 
 
 @pytest.mark.parametrize("pooling", [LastRealToken(), FirstToken(), Mean(), Attention()], ids=repr)
-def test_padding_that_does_not_matter_is_not(pooling: clsbench.Pooling) -> None:
+def test_plan_with_padding_that_is_not_read_packs_texts(pooling: clsbench.Pooling) -> None:
     found = plan(All(), pooling)
     assert found.unpadded
     assert found.packed
     assert not plan(All(), pooling, forbidden=["packing"]).unpadded
 
 
-def test_texts_padded_batch_by_batch_are_not_the_same_every_time() -> None:
+def test_plan_with_padding_per_batch_disables_the_prefix() -> None:
     several = Batching(padded=False, batch_size=8, positions=9)
-    assert "batch by batch" in reason(plan(LastBlocks(), batching=several), "prefix")
+    assert "padded to their batch" in reason(plan(LastBlocks(), batching=several), "prefix")
     assert plan(LastBlocks(), LastRealToken(), batching=several).epochs[0].cut == 3
     alone = plan(LastBlocks(), batching=Batching(padded=False, batch_size=1, positions=9))
     assert alone.epochs[0].cut == 3
@@ -190,7 +192,7 @@ def test_texts_padded_batch_by_batch_are_not_the_same_every_time() -> None:
     [(nn.Dropout(0.1), 2), (nn.Dropout(0.0), 3), (nn.FeatureAlphaDropout(0.2), 2)],
     ids=repr,
 )
-def test_dropout_at_work_ends_the_prefix_and_every_other_shortcut(
+def test_plan_with_dropout_ends_the_prefix_and_disables_other_shortcuts(
     dropout: nn.Module, cut: int
 ) -> None:
     with clsbench.without_weights():
@@ -199,19 +201,19 @@ def test_dropout_at_work_ends_the_prefix_and_every_other_shortcut(
     found = plan(LastBlocks(n=1), LastRealToken(), outline=outline)
     assert found.epochs == (EpochCut(cut, -1),)
     if cut == 2:
-        assert "block.1 draws at random" in reason(found, "position")
-        assert "block.1 draws at random" in reason(found, "packing")
+        assert "block.1 uses random numbers" in reason(found, "position")
+        assert "block.1 uses random numbers" in reason(found, "packing")
 
 
 class Idle(nn.Module):
-    """Draws, and drops nothing."""
+    """Draws random numbers, but drops nothing."""
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """The same."""
+        """Returns its input."""
         return hidden * torch.empty_like(hidden).bernoulli_(1.0)
 
 
-def test_dropout_of_nothing_still_moves_the_generator_that_the_head_draws_from() -> None:
+def test_plan_with_idle_draws_ends_the_prefix_if_the_head_draws() -> None:
     with clsbench.without_weights():
         head = nn.Sequential(nn.Dropout(0.5), nn.Linear(12, 2))
         outline = Classifier(TinyGPT2().skeleton(), LastRealToken().build(12), head)
@@ -220,14 +222,14 @@ def test_dropout_of_nothing_still_moves_the_generator_that_the_head_draws_from()
     assert plan(LastBlocks(), LastRealToken(), outline=outline).epochs == (EpochCut(2, -1),)
 
 
-def test_dropout_in_the_head_forbids_nothing() -> None:
+def test_plan_with_dropout_in_the_head_enables_all_shortcuts() -> None:
     with clsbench.without_weights():
         head = nn.Sequential(nn.Dropout(0.5), nn.Linear(12, 2))
         outline = Classifier(TinyGPT2().skeleton(), LastRealToken().build(12), head)
     assert all(s.taken for s in plan(LastBlocks(), LastRealToken(), outline=outline).shortcuts)
 
 
-def test_a_changed_forward_pass_is_left_alone() -> None:
+def test_plan_with_a_hook_on_the_classifier_disables_all_shortcuts() -> None:
     with clsbench.without_weights():
         outline = Classifier(TinyGPT2().skeleton(), LastToken().build(12), nn.Linear(12, 2))
     outline.register_forward_hook(lambda module, inputs, output: output * 2)
@@ -236,7 +238,7 @@ def test_a_changed_forward_pass_is_left_alone() -> None:
     assert found.epochs == (EpochCut(0, -1),)
 
 
-def test_all_may_be_forbidden() -> None:
+def test_plan_with_all_shortcuts_forbidden_disables_all() -> None:
     found = plan(LastBlocks(), LastRealToken(), forbidden=["prefix", "position", "packing"])
     assert not any(shortcut.taken for shortcut in found.shortcuts)
     assert (found.single, found.unpadded, found.epochs) == (None, False, (EpochCut(0, -1),))
@@ -258,7 +260,7 @@ def test_plan_without_shortcuts_equals_a_plan_that_is_made_without_them(
             assert reason(found, name) == "unwanted"
 
 
-def test_random_numbers_are_not_drawn_by_planning() -> None:
+def test_plan_draws_no_random_numbers() -> None:
     state = torch.get_rng_state()
     plan(LastBlocks(), LastRealToken())
     assert torch.equal(torch.get_rng_state(), state)

@@ -1,4 +1,4 @@
-"""Where a prefix is kept: memory, disk, nowhere; and what is believed of what was kept."""
+"""Where the activations of a prefix are kept, and how cached ones are checked."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LENGTHS = [9, 4, 1, 0, 9, 5, 5, 7, 3, 8]
 FEATURES = 12
 ROW_BYTES = WIDTH_TOKENS * FEATURES * 8
 POOLED_CUT = 6
-"""From here on a row of :class:`Prefix` is one vector."""
+"""From this cut on, a row of :class:`Prefix` is one vector."""
 
 BASE = ExperimentSpec(name="mine", dataset="synthetic-sms", backbone="gpt2-nano")
 
@@ -53,7 +53,7 @@ def warnings_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 class Prefix:
-    """A prefix that gives each row and cut its own numbers, and records the calls."""
+    """A prefix with distinct values for each row and cut, which records the calls."""
 
     def __init__(self, rows: DistinctRows, features: int = FEATURES) -> None:
         self.rows = rows
@@ -77,7 +77,7 @@ class Prefix:
 
 
 def rows_of(pooling: clsbench.Pooling | None = None, unpadded: bool = False) -> DistinctRows:
-    lengths = sorted(LENGTHS)  # what comes first is narrow
+    lengths = sorted(LENGTHS)  # short rows first
     splits = random_splits(1, lengths, WIDTH_TOKENS, VOCABULARY).by_name()
     return DistinctRows(splits, pooling or LastToken(), unpadded)
 
@@ -113,8 +113,8 @@ def run(what: Setup, room: Room | None) -> Outcome:
 # --- beyond memory, without a key -----------------------------------------------------------------
 
 
-class TakesTurns(clsbench.FreezingStrategy):
-    """The last block, then the second alone, then the last again: its cut comes anew."""
+class Alternating(clsbench.FreezingStrategy):
+    """Trains the last block, then only the second, then the last again; its cut returns."""
 
     def trainable(self, parameters: Sequence[clsbench.ParameterInfo]) -> list[str]:
         return self.trainable_at(parameters, 0)
@@ -128,7 +128,7 @@ def temporary(directory: Path, limit_bytes: int = 10**9) -> DiskCache:
     return DiskCache(directory, limit_bytes, temporary=True)
 
 
-@pytest.mark.parametrize("freezing", [LastBlocks(), TakesTurns()], ids=repr)
+@pytest.mark.parametrize("freezing", [LastBlocks(), Alternating()], ids=repr)
 def test_rows_without_a_key_are_kept_on_disk_until_the_run_ends(
     tmp_path: Path, freezing: clsbench.FreezingStrategy
 ) -> None:
@@ -146,8 +146,8 @@ def test_rows_without_a_key_are_kept_on_disk_until_the_run_ends(
     assert list(folder.iterdir()) == []
 
 
-def test_what_is_closed_takes_no_room(tmp_path: Path) -> None:
-    """Without waiting for Python to find the cycles."""
+def test_close_frees_memory_immediately(tmp_path: Path) -> None:
+    """Without garbage collection."""
     outcome = run(setup(LastBlocks()), Room(10**9, None))
     gc.disable()
     try:
@@ -162,7 +162,7 @@ def test_what_is_closed_takes_no_room(tmp_path: Path) -> None:
         gc.enable()
 
 
-def test_what_lies_on_disk_is_what_was_computed(tmp_path: Path) -> None:
+def test_temporary_rows_equal_the_computed_rows(tmp_path: Path) -> None:
     rows = rows_of()
     compute = Prefix(rows)
     store = PrefixStore(rows, compute, Room(3 * ROW_BYTES, None, temporary(tmp_path)), WIDTH_TOKENS)
@@ -175,7 +175,7 @@ def test_what_lies_on_disk_is_what_was_computed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_temporary_rows_are_limited_and_their_room_is_given_back(
+def test_temporary_rows_respect_the_limit_and_free_their_space(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = rows_of()
@@ -197,14 +197,14 @@ def test_temporary_rows_are_limited_and_their_room_is_given_back(
     assert store.facts().disk_bytes == kept * ROW_BYTES
     (warning,) = caplog.messages
     assert warning == (
-        f"activations of the frozen prefix that fit neither into memory nor into {tmp_path} are "
-        f"computed again each time: their limit of {size_text(limit_bytes)} (--cache-disk) is "
+        f"activations of the frozen prefix that fit neither in memory nor in {tmp_path} are "
+        f"computed again each time: the limit of {size_text(limit_bytes)} (--cache-disk) is "
         "reached"
     )
     assert store.problems() == (warning,)
 
 
-def test_temporary_rows_and_cached_rows_have_one_limit(tmp_path: Path) -> None:
+def test_temporary_rows_and_cached_rows_share_one_limit(tmp_path: Path) -> None:
     rows = rows_of()
     compute = Prefix(rows)
     limit_bytes = 3 * len(rows) * ROW_BYTES // 2
@@ -217,7 +217,7 @@ def test_temporary_rows_and_cached_rows_have_one_limit(tmp_path: Path) -> None:
     assert len(store.problems()) == 1
 
 
-def test_a_disk_that_cannot_be_used_is_noticed_before_much_is_computed(
+def test_fill_with_an_unusable_disk_stops_early(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     in_the_way = tmp_path / "file"
@@ -234,7 +234,7 @@ def test_a_disk_that_cannot_be_used_is_noticed_before_much_is_computed(
         assert all(f"{in_the_way} is not a folder" in problem for problem in store.problems())
 
 
-def test_what_is_computed_again_counts_as_time_of_the_prefix() -> None:
+def test_seconds_include_recomputed_rows() -> None:
     class Slow(Prefix):
         def __call__(
             self, slots: Tensor, cuts: Sequence[int], start: Start | None
@@ -252,10 +252,10 @@ def test_what_is_computed_again_counts_as_time_of_the_prefix() -> None:
     assert store.seconds >= 0.01 * len(compute.asked)
 
 
-# --- beyond memory, room that becomes free --------------------------------------------------------
+# --- beyond memory, freed memory ------------------------------------------------------------------
 
 
-def test_what_is_computed_again_is_kept_where_room_became_free() -> None:
+def test_at_keeps_recomputed_rows_when_memory_is_freed() -> None:
     rows = rows_of()
     compute = Prefix(rows)
     most_bytes = len(rows) * ROW_BYTES
@@ -270,10 +270,10 @@ def test_what_is_computed_again_is_kept_where_room_became_free() -> None:
     store.drop(2)
     fill(store, 3)
     assert_all_there(store, compute, 3)
-    assert store.facts().recomputed == facts.recomputed, "the room is counted right"
+    assert store.facts().recomputed == facts.recomputed, "the free memory is counted correctly"
 
 
-def test_what_waits_to_be_kept_takes_a_portion_of_all_cuts_together(
+def test_fill_with_several_cuts_limits_waiting_rows_in_total(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept_rows, "_SHARD_BYTES", 4 * ROW_BYTES)
@@ -287,10 +287,10 @@ def test_what_waits_to_be_kept_takes_a_portion_of_all_cuts_together(
         assert len(shards) == -(-len(rows) // 2), "two rows of each cut, four together"
 
 
-# --- nothing in advance without room --------------------------------------------------------------
+# --- full cuts ------------------------------------------------------------------------------------
 
 
-def test_a_cut_that_lacks_nothing_keeps_no_other_going(tmp_path: Path) -> None:
+def test_fill_with_a_complete_cut_stops_when_the_other_is_full(tmp_path: Path) -> None:
     rows = rows_of()
     keys = {2: key_of("2")}
     room = Room(0, DiskCache(tmp_path, 10**9))
@@ -299,13 +299,13 @@ def test_a_cut_that_lacks_nothing_keeps_no_other_going(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     store = PrefixStore(rows, compute, room, WIDTH_TOKENS)
     fill(store, 1, 2, keys=keys, progress=lambda done, total: seen.append((done, total)))
-    assert compute.computed(2) == 4, "the rows by which what is kept is tried"
+    assert compute.computed(2) == 4, "the checked rows"
     assert compute.computed(1) < len(rows)
     assert seen[-1] == (len(rows) * WIDTH_TOKENS,) * 2
 
 
-def test_a_cut_of_few_bytes_keeps_no_other_going() -> None:
-    """Of one vector a text, no portion comes together."""
+def test_fill_with_a_small_cut_stops_when_the_other_is_full() -> None:
+    """One vector per text never reaches the size of a portion."""
     rows = rows_of()
     compute = Prefix(rows)
     store = PrefixStore(rows, compute, Room(2 * ROW_BYTES, None), WIDTH_TOKENS)
@@ -318,7 +318,7 @@ def test_a_cut_of_few_bytes_keeps_no_other_going() -> None:
     assert vectors <= 2 * WIDTH_TOKENS
 
 
-def test_a_cut_without_room_is_not_computed_with_the_others(tmp_path: Path) -> None:
+def test_fill_with_a_full_cut_continues_the_others_only(tmp_path: Path) -> None:
     rows = rows_of()
     compute = Prefix(rows)
     disk = DiskCache(tmp_path, 10**9)
@@ -328,7 +328,7 @@ def test_a_cut_without_room_is_not_computed_with_the_others(tmp_path: Path) -> N
     assert compute.computed(2) == 1
 
 
-# --- what an earlier run kept ---------------------------------------------------------------------
+# --- cached rows of an earlier run ----------------------------------------------------------------
 
 
 def try_kept(
@@ -337,7 +337,7 @@ def try_kept(
     unpadded: bool = False,
     dtype: torch.dtype = torch.float64,
 ) -> int:
-    """How many rows are found where an earlier run kept the changed ones."""
+    """The number of rows that are used if an earlier run has cached changed ones."""
 
     class InThisDtype(Prefix):
         def row(self, slot: int, cut: int) -> Tensor:
@@ -356,18 +356,18 @@ def try_kept(
     return facts.found
 
 
-def test_the_widest_row_is_tried(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Texts of a token may agree where longer ones do not, as without a causal mask."""
+def test_lookup_checks_the_longest_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Short texts may agree where longer ones do not, as without a causal mask."""
 
     def longer_ones(slot: int, row: Tensor) -> Tensor:
         return row if len(row) < 4 else row + 1
 
     assert try_kept(tmp_path, longer_ones, unpadded=True) == 0
-    assert "differ from today's (by 1)" in caplog.text
+    assert "differ from recomputed ones (by 1)" in caplog.text
 
 
-def test_the_shortest_row_is_tried_too(tmp_path: Path) -> None:
-    """Longer texts may agree where a short one does not, as where few tokens are left out."""
+def test_lookup_checks_the_shortest_row(tmp_path: Path) -> None:
+    """Longer texts may agree where a short one does not."""
 
     def shortest(slot: int, row: Tensor) -> Tensor:
         return row + 1 if len(row) == 1 else row
@@ -380,7 +380,7 @@ def test_the_shortest_row_is_tried_too(tmp_path: Path) -> None:
     [(torch.float64, 1e-12, 1e-6), (torch.float32, 1e-6, 2e-3), (torch.bfloat16, 4e-3, 5e-2)],
     ids=str,
 )
-def test_what_is_beyond_rounding_depends_on_the_precision(
+def test_lookup_tolerance_depends_on_the_precision(
     tmp_path: Path, dtype: torch.dtype, same: float, other: float
 ) -> None:
     for difference, found in ((same, len(rows_of())), (other, 0)):
@@ -394,24 +394,24 @@ def test_what_is_beyond_rounding_depends_on_the_precision(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda slot, row: row[:4], "float64 (4, 12) and not float64 (9, 12)"),
-        (lambda slot, row: row[:, :7], "float64 (9, 7) and not"),
-        (lambda slot, row: row[0], "float64 (12,) and not"),
-        (lambda slot, row: row.float(), "float32 (9, 12) and not"),
+        (lambda slot, row: row[:4], "float64 (4, 12) instead of float64 (9, 12)"),
+        (lambda slot, row: row[:, :7], "float64 (9, 7) instead of"),
+        (lambda slot, row: row[0], "float64 (12,) instead of"),
+        (lambda slot, row: row.float(), "float32 (9, 12) instead of"),
         (lambda slot, row: row * torch.nan, "by nan"),
     ],
 )
-def test_what_has_another_form_is_not_used(
+def test_lookup_with_another_shape_dtype_or_nan_recomputes_rows(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     change: Callable[[int, Tensor], Tensor],
     said: str,
 ) -> None:
     assert try_kept(tmp_path, change) == 0
-    assert f"differ from today's ({said}" in caplog.text
+    assert f"differ from recomputed ones ({said}" in caplog.text
 
 
-def test_nothing_is_hashed_for_which_there_is_no_room(
+def test_store_without_space_hashes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sealed = 0
@@ -430,7 +430,7 @@ def test_nothing_is_hashed_for_which_there_is_no_room(
     assert sealed == 1
 
 
-# --- the room and the keys of a run ---------------------------------------------------------------
+# --- limits and keys of a run ---------------------------------------------------------------------
 
 
 def experiment(pooling: str) -> Experiment:
@@ -439,7 +439,7 @@ def experiment(pooling: str) -> Experiment:
 
 @pytest.fixture(scope="module")
 def outcomes() -> dict[str, Outcome]:
-    """Runs that leave their backbone as it was drawn, the same in each."""
+    """Runs that do not train their backbone, which is the same in each."""
     poolings: dict[str, clsbench.Pooling] = {
         "last-token": LastToken(),
         "mean:include_padding=true": Mean(include_padding=True),
@@ -479,7 +479,7 @@ def shortcuts_of(
     ("first", "second"),
     [("last-token", "mean:include_padding=true"), ("last-real-token", "first-token")],
 )
-def test_poolings_that_read_the_same_rows_share_what_stands_before_them(
+def test_prefix_keys_of_similar_poolings_agree_before_the_pooling(
     outcomes: dict[str, Outcome], first: str, second: str
 ) -> None:
     keys = [shortcuts_of(outcomes[text], experiment(text)).key for text in (first, second)]
@@ -489,7 +489,7 @@ def test_poolings_that_read_the_same_rows_share_what_stands_before_them(
     assert len({key.digest for key in one if key}) == 6
 
 
-def test_the_rows_of_a_pooling_that_reads_padding_are_others(outcomes: dict[str, Outcome]) -> None:
+def test_prefix_keys_with_and_without_padding_differ(outcomes: dict[str, Outcome]) -> None:
     padded, unpadded = (
         shortcuts_of(outcomes[text], experiment(text)).key(3)
         for text in ("last-token", "last-real-token")
@@ -533,7 +533,7 @@ def test_prefix_key_contains_the_options_of_a_pooling(outcomes: dict[str, Outcom
         assert len({key.digest for key in keys if key is not None}) == different
 
 
-def test_nothing_on_disk_is_nothing_at_all(outcomes: dict[str, Outcome]) -> None:
+def test_cache_disk_0_uses_no_disk(outcomes: dict[str, Outcome]) -> None:
     made = shortcuts_of(outcomes["last-token"], experiment("last-token"), cache_disk="0")
     assert (made.room.disk, made.room.temporary, made.key(3)) == (None, None, None)
     limited = shortcuts_of(outcomes["last-token"], experiment("last-token"), cache_disk="3MB")
@@ -544,7 +544,7 @@ def test_nothing_on_disk_is_nothing_at_all(outcomes: dict[str, Outcome]) -> None
 @pytest.mark.parametrize(
     ("needed_bytes", "budget_bytes"), [(0, 500), (400, 500), (800, 200), (2000, 0)]
 )
-def test_the_default_budget_leaves_the_run_what_it_needs(
+def test_memory_room_by_default_reserves_what_the_run_needs(
     outcomes: dict[str, Outcome],
     monkeypatch: pytest.MonkeyPatch,
     needed_bytes: int,

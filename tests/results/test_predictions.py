@@ -1,4 +1,4 @@
-"""What was answered to every text: written, and read back."""
+"""Predictions of a run: written, read back, and checked against the record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ from clsbench.components.values import Split, Splits
 from clsbench.errors import UsageError
 from clsbench.results.csvtext import csv_line
 from clsbench.results.integrity import files_sha256
-from clsbench.results.predictions import read_answers, write_baseline_answers, write_predictions
+from clsbench.results.predictions import (
+    read_predictions,
+    write_baseline_predictions,
+    write_predictions,
+)
 from clsbench.results.store import StoredRun
 from clsbench.schema.record import BaselineResult, Metrics
 
@@ -96,21 +100,21 @@ def make_run(
     seed: int = 0,
     baselines: tuple[str, ...] = ("majority",),
 ) -> StoredRun:
-    """A run that answers by chance, with a record that fits."""
+    """A run with random predictions and a matching record."""
     splits = make_splits(class_names, sizes)
     generator = np.random.default_rng(seed)
     count = len(class_names)
     probabilities = {s.name: generator.dirichlet(np.ones(count), len(s)) for s in splits.all()}
-    answered = {
+    predictions = {
         name: {s.name: generator.integers(0, count, len(s)) for s in splits.all()}
         for name in baselines
     }
     write_predictions(directory, splits, probabilities)
-    write_baseline_answers(directory, splits, answered)
+    write_baseline_predictions(directory, splits, predictions)
 
-    def metrics(called: Mapping[str, np.ndarray]) -> Metrics:
+    def metrics(predicted: Mapping[str, np.ndarray]) -> Metrics:
         return Metrics(
-            **{s.name: split_metrics(np.array(s.labels), called[s.name], count)
+            **{s.name: split_metrics(np.array(s.labels), predicted[s.name], count)
                for s in splits.all()}
         )  # fmt: skip
 
@@ -121,8 +125,8 @@ def make_run(
         data=msgspec.structs.replace(record.data, class_names=class_names),
         metrics=metrics({name: array.argmax(axis=1) for name, array in probabilities.items()}),
         baselines=tuple(
-            BaselineResult(component=name, metrics=metrics(called), seconds=0.1)
-            for name, called in answered.items()
+            BaselineResult(component=name, metrics=metrics(predicted), seconds=0.1)
+            for name, predicted in predictions.items()
         ),
     )
     return StoredRun(directory, record)
@@ -140,7 +144,7 @@ def sealed(run: StoredRun) -> StoredRun:
 @example(["NA", "1e3"], 0)
 @example(["row", "split", "label", ""], 0)
 @given(class_names.filter(lambda names: len(set(names)) == len(names)), st.integers(0, 2**32 - 1))
-def test_answers_are_read_as_they_were_given(
+def test_read_predictions_returns_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, names: list[str], seed: int
 ) -> None:
     directory = tmp_path_factory.mktemp("run")
@@ -148,11 +152,11 @@ def test_answers_are_read_as_they_were_given(
     run = sealed(make_run(directory, tuple(names), seed=seed, baselines=baselines))
     splits = make_splits(tuple(names), (3, 2, 4))
     for split in splits.all():
-        found = read_answers(run, split.name)
+        found = read_predictions(run, split.name)
         assert found.class_names == tuple(names)
         assert found.rows.tolist() == list(split.rows)
         assert found.labels.tolist() == list(split.labels)
-        assert found.called.tolist() == found.probabilities.argmax(axis=1).tolist()
+        assert found.predicted.tolist() == found.probabilities.argmax(axis=1).tolist()
         assert tuple(found.baselines) == baselines
         generator = np.random.default_rng(seed)
         drawn = {s.name: generator.dirichlet(np.ones(len(names)), len(s)) for s in splits.all()}
@@ -165,26 +169,31 @@ HEADER = "split,row,label,probability_ham,probability_spam\n"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "has no answers to the test texts"),
-        (HEADER, "has no answers"),
+        (None, "has no predictions for the test split"),
+        (HEADER, "has no predictions"),
         (HEADER + "test,1,ham,1.0\n", "could not convert string to float: ''"),
         (HEADER + "test,1,ham,1.0,0.0,0.0\n", "is damaged: Error tokenizing data"),
         ("split,row,label,probability_ham\ntest,1,ham,1.0\n", "its columns are probability_ham;"),
         (HEADER + "test,1,eggs,0.5,0.5\n", "unknown class 'eggs'"),
         (HEADER + "test,1,ham,abc,0.5\n", "is damaged: could not convert"),
-        (HEADER + "test,one,ham,0.5,0.5\n", "the row 'one' is not a place in the corpus of 5,572"),
+        (
+            HEADER + "test,one,ham,0.5,0.5\n",
+            "the row 'one' is not an index into the corpus of 5,572",
+        ),
         ("a,b\n1,2\n", "its header is a, b"),
         ("", "is damaged"),
         ("\0\0\0", "is damaged"),
     ],
 )
-def test_what_is_damaged_is_named(tmp_path: Path, content: str | None, message: str) -> None:
+def test_read_predictions_of_a_damaged_file_names_it(
+    tmp_path: Path, content: str | None, message: str
+) -> None:
     run = make_run(tmp_path)
     (tmp_path / "predictions.csv").unlink()
     if content is not None:
         (tmp_path / "predictions.csv").write_text(content)
     with pytest.raises(UsageError, match=message):
-        read_answers(run)
+        read_predictions(run)
 
 
 def reverse_header(lines: list[list[str]]) -> None:
@@ -222,10 +231,10 @@ EDITS = {
     "infinite": (change({3: "inf"}), "the probabilities of row 8 are inf"),
     "not a number": (change({4: "nan"}), "nan; expected numbers from 0 to 1"),
     "no number": (change({4: ""}), "is damaged: could not convert"),
-    "30 nines": (change({1: "9" * 30}), "the row '9{30}' is not a place"),
-    "negative row": (change({1: "-1"}), "the row '-1' is not a place"),
-    "row beyond the corpus": (change({1: "5572"}), "the row '5572' is not a place"),
-    "a row in other digits": (change({1: "٣"}), "is not a place"),
+    "30 nines": (change({1: "9" * 30}), "the row '9{30}' is not an index"),
+    "negative row": (change({1: "-1"}), "the row '-1' is not an index"),
+    "row beyond the corpus": (change({1: "5572"}), "the row '5572' is not an index"),
+    "a row in other digits": (change({1: "٣"}), "is not an index"),
     "a line less": (drop_a_line, "of 3 are correct; recorded: . of 4"),
     "a line more": (repeat_a_line, "of 5 are correct; recorded"),
     "another split": (change({0: "tset"}), "of 3 are correct; recorded"),
@@ -234,16 +243,16 @@ EDITS = {
 
 @pytest.mark.parametrize("case", EDITS)
 @pytest.mark.parametrize("with_hashes", [False, True])
-def test_read_answers_predictions_that_disagree_with_the_record_are_damaged(
+def test_read_predictions_that_disagree_with_the_record_are_damaged(
     tmp_path: Path, case: str, with_hashes: bool
 ) -> None:
     run = make_run(tmp_path)
     run = sealed(run) if with_hashes else run
-    read_answers(run)
+    read_predictions(run)
     edit, message = EDITS[case]
     rewrite(tmp_path / "predictions.csv", edit)
     with pytest.raises(UsageError) as refused:
-        read_answers(run)
+        read_predictions(run)
     assert f"{tmp_path / 'predictions.csv'} is damaged: " in str(refused.value)
     if with_hashes:
         assert "its content has changed since the run stored it" in str(refused.value)
@@ -252,7 +261,7 @@ def test_read_answers_predictions_that_disagree_with_the_record_are_damaged(
 
 
 @pytest.mark.parametrize("change", [{"correct": -1}, {"accuracy": 0.99}, {"n": 5}])
-def test_read_answers_record_figures_that_disagree_are_refused(
+def test_read_predictions_record_figures_that_disagree_are_refused(
     tmp_path: Path, change: dict[str, Any]
 ) -> None:
     run = make_run(tmp_path)
@@ -262,42 +271,42 @@ def test_read_answers_record_figures_that_disagree_are_refused(
     with pytest.raises(
         UsageError, match=r"predictions\.csv is damaged: .* do not match the metrics"
     ):
-        read_answers(run._replace(record=replace(run.record, metrics=other)))
+        read_predictions(run._replace(record=replace(run.record, metrics=other)))
 
 
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (drop_a_line, "its texts are not those in predictions.csv"),
-        (change({1: "6"}), "its texts are not those in predictions.csv"),
+        (drop_a_line, "its texts differ from those in predictions.csv"),
+        (change({1: "6"}), "its texts differ from those in predictions.csv"),
         (change({3: "eggs"}), "unknown class 'eggs'"),
         (lambda lines: lines[0].__setitem__(3, "other"), "its columns are other; expected"),
         (lambda lines: lines[-1].__setitem__(3, {"ham": "spam", "spam": "ham"}[lines[-1][3]]),
          "test predictions of majority do not match"),
     ],
 )  # fmt: skip
-def test_read_answers_baselines_that_disagree_with_the_record_are_damaged(
+def test_read_predictions_baselines_that_disagree_with_the_record_are_damaged(
     tmp_path: Path, edit: Edit, message: str
 ) -> None:
     run = make_run(tmp_path, sizes=(3, 2, 40))
     rewrite(tmp_path / "baselines.csv", edit)
     with pytest.raises(UsageError, match=message) as refused:
-        read_answers(run)
+        read_predictions(run)
     assert f"{tmp_path / 'baselines.csv'} is damaged: " in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["predictions.csv", "baselines.csv"])
-def test_read_answers_missing_file_in_the_record_is_an_error(tmp_path: Path, name: str) -> None:
+def test_read_predictions_missing_file_in_the_record_is_an_error(tmp_path: Path, name: str) -> None:
     run = sealed(make_run(tmp_path))
     (tmp_path / name).unlink()
     with pytest.raises(UsageError, match=f"{name} is missing from the run"):
-        read_answers(run)
+        read_predictions(run)
 
 
-def test_read_answers_older_run_without_baselines_is_read(tmp_path: Path) -> None:
+def test_read_predictions_older_run_without_baselines_is_read(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     (tmp_path / "baselines.csv").unlink()
-    assert read_answers(run).baselines == {}
+    assert read_predictions(run).baselines == {}
 
 
 def rewrite(file: Path, edit: Edit) -> None:

@@ -1,4 +1,4 @@
-"""Rows of activations for the tests of the cache, the same in every process."""
+"""Rows of activations for tests of the activation cache, equal in every process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make_rows(
 
 
 def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """The same rows in every bit."""
+    """Check that rows are bitwise equal."""
     assert found.keys() == expected.keys()
     for key, row in expected.items():
         assert (found[key].dtype, found[key].shape) == (row.dtype, row.shape)
@@ -41,7 +41,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 
 def store(directory: Path, rows: dict[str, Tensor], key: PrefixKey = KEY) -> Path:
-    """Keep the rows as an earlier run would have; the shard they are in."""
+    """Store the rows as an earlier run would; return their shard."""
     before = set(shards(directory))
     assert_same(DiskCache(directory, PLENTY).store(key, rows), rows)
     (path,) = set(shards(directory)) - before
@@ -54,10 +54,10 @@ def shards(directory: Path) -> list[Path]:
 
 
 def age(path: Path, seconds: float) -> None:
-    """Have been used so long ago."""
+    """Set the time of last use to ``seconds`` ago."""
     os.utime(path, (time.time() - seconds,) * 2)
 
 
 def sizes(directory: Path) -> int:
-    """The bytes of all its shards."""
+    """The total size of the files in bytes."""
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())

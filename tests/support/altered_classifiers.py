@@ -1,4 +1,4 @@
-"""A miniature classifier to which a test does what plugins may do, trained on both paths."""
+"""A miniature classifier with a change that a plugin may make, trained on both paths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 import clsbench
 from clsbench.builtin.heads import Linear
 from clsbench.builtin.poolings import LastToken
-from clsbench.fastpath.safety.trial import what_differs
+from clsbench.fastpath.safety.trial import check_equivalence
 from clsbench.model.freezing import plan_freezing
 from clsbench.schema.experiment import TrainSettings
 
@@ -24,10 +24,10 @@ Change = Callable[[Any], object]
 
 
 class Alters(clsbench.Adapter):
-    """Does what a test says."""
+    """Applies the change of a test."""
 
     def apply(self, classifier: nn.Module) -> None:
-        """Alter it."""
+        """Change the classifier."""
         CHANGES[-1](classifier)
 
 
@@ -60,7 +60,7 @@ def assert_same(plain: Outcome, fast: Outcome) -> None:
 
 def tried(outcome: Outcome, freezing: clsbench.FreezingStrategy) -> str | None:
     plan = plan_freezing(freezing, TinyGPT2().describe(), 2, "under test")
-    problem = what_differs(outcome.forward, plan, 3)
+    problem = check_equivalence(outcome.forward, plan, 3)
     return None if problem is None else problem.text
 
 

@@ -1,4 +1,4 @@
-"""One small training run twice, with shortcuts and without, to compare what came of it."""
+"""Train a small classifier with and without shortcuts, to compare the outcomes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clsbench.fastpath.fast_forward import FastForward, Shortcuts
 from clsbench.fastpath.forward import Forward, PlainForward
 from clsbench.fastpath.kept_rows import Room
 from clsbench.fastpath.plan import Batching, FastPlan, plan_fast_path
-from clsbench.fastpath.safety.trial import what_differs
+from clsbench.fastpath.safety.trial import check_equivalence
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import plan_freezing
 from clsbench.model.parameters import without_weights
@@ -30,7 +30,7 @@ EVERYTHING_IN_MEMORY = Room(memory_bytes=2**30, disk=None)
 
 
 class Setup(NamedTuple):
-    """The parts of a classifier, and how its texts come."""
+    """The parts of a classifier, and how its texts are batched."""
 
     backbone: clsbench.Backbone
     pooling: clsbench.Pooling
@@ -42,7 +42,7 @@ class Setup(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a run came to: losses by step and of evaluations, final weights and logits."""
+    """The outcome of a run: losses of steps and evaluations, final weights and logits."""
 
     losses: list[float]
     evaluations: list[float]
@@ -56,7 +56,7 @@ class Outcome(NamedTuple):
 def random_rows(
     generator: torch.Generator, lengths: Sequence[int], width: int, vocabulary: int, padded: bool
 ) -> TokenRows:
-    """Rows of random tokens with these lengths; id 0 pads and occurs in texts as well."""
+    """Rows of random tokens with these lengths; the padding id 0 also occurs in texts."""
     encoded = [
         torch.randint(vocabulary, (length,), generator=generator).tolist() for length in lengths
     ]
@@ -68,7 +68,7 @@ def random_rows(
 def random_splits(
     seed: int, lengths: Sequence[int], width: int, vocabulary: int, padded: bool = True
 ) -> TokenizedSplits:
-    """The lengths as train; some of its texts and new ones as validation and test."""
+    """A training split with these lengths; validation and test share some of its texts."""
     generator = torch.Generator().manual_seed(seed)
     train, validation, test = (
         random_rows(generator, part, width, vocabulary, padded)
@@ -81,8 +81,7 @@ def random_splits(
 def run_both(
     setup: Setup, splits: TokenizedSplits, dtype: torch.dtype, trial: bool = False
 ) -> tuple[Outcome, Outcome]:
-    """The run without shortcuts and with all that its plan finds (and a ``trial`` does not
-    refuse)."""
+    """Train without shortcuts and with those that the plan (and the ``trial``) allow."""
     plain = train(setup, splits, dtype, None)
     return plain, train(setup, splits, dtype, EVERYTHING_IN_MEMORY, trial=trial)
 
@@ -95,7 +94,7 @@ def train(
     key: Callable[[Classifier, FastPlan, int], object] | None = None,
     trial: bool = False,
 ) -> Outcome:
-    """Train from the same seed; with ``room`` along the fast path, after a ``trial`` if need be."""
+    """Train from a fixed seed; with ``room`` on the fast path, optionally after a ``trial``."""
     parameters = setup.backbone.describe()
     freezing = plan_freezing(setup.freezing, parameters, setup.settings.epochs, "under test")
     torch.manual_seed(7)
@@ -125,7 +124,7 @@ def train(
 
         log = TrainingLog()
         torch.manual_seed(11)
-        found = what_differs(forward, freezing, setup.settings.batch_size) if trial else None
+        found = check_equivalence(forward, freezing, setup.settings.batch_size) if trial else None
         problem = None if found is None else found.text
         if problem is not None:
             forward = plain

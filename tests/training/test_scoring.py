@@ -69,7 +69,7 @@ def test_score_baseline_random_estimator_depends_only_on_the_seed(where: str) ->
         np.random.seed(before)
         torch.manual_seed(before)
         states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
-        found.append(score(Drawing(where), seed).called["test"].tolist())
+        found.append(score(Drawing(where), seed).predicted["test"].tolist())
         assert random.getstate() == states[0]
         assert np.random.get_state()[1].tolist() == states[1]
         assert torch.equal(torch.get_rng_state(), states[2])

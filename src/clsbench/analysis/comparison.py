@@ -30,7 +30,7 @@ from clsbench.analysis.shared_texts import (
     trained_alike,
 )
 from clsbench.errors import UsageError
-from clsbench.results.predictions import Answers, read_answers
+from clsbench.results.predictions import Predictions, read_predictions
 from clsbench.results.run_names import names_of
 from clsbench.results.store import StoredRun
 from clsbench.schema.record import BaselineResult
@@ -126,7 +126,7 @@ class RunComparison(msgspec.Struct, frozen=True, kw_only=True):
 class _Side(NamedTuple):
     name: str
     runs: tuple[StoredRun, ...]
-    answers: Mapping[int | None, Answers]
+    answers: Mapping[int | None, Predictions]
     called: Mapping[int | None, np.ndarray]
     """By seed; that of a baseline is ``None``."""
 
@@ -184,18 +184,18 @@ def compare_runs(
 # --- who takes part -------------------------------------------------------------------------------
 
 
-def _answers_of(run: StoredRun) -> Answers:
+def _answers_of(run: StoredRun) -> Predictions:
     if run.record.status != "finished" or run.record.data is None:
         raise UsageError(
             f"the run {run.path.name} is {run.record.status}: only finished runs are compared"
         )
-    return read_answers(run)
+    return read_predictions(run)
 
 
 def _sides(
-    answers: Sequence[tuple[StoredRun, Answers]], given: Mapping[str, str] | None
+    answers: Sequence[tuple[StoredRun, Predictions]], given: Mapping[str, str] | None
 ) -> list[_Side]:
-    groups: dict[str, dict[int, tuple[StoredRun, Answers]]] = {}
+    groups: dict[str, dict[int, tuple[StoredRun, Predictions]]] = {}
     for run, each in answers:
         environment = run.record.environment
         key = f"{run.record.fingerprint} {environment.device.partition(':')[0]} "
@@ -209,13 +209,13 @@ def _sides(
             name,
             tuple(run for run, _ in group.values()),
             {seed: each for seed, (_, each) in group.items()},
-            {seed: each.called for seed, (_, each) in group.items()},
+            {seed: each.predicted for seed, (_, each) in group.items()},
         )
         for name, group in zip(names, groups.values(), strict=True)
     ]
 
 
-def _baselines(answers: Sequence[tuple[StoredRun, Answers]]) -> list[_Side]:
+def _baselines(answers: Sequence[tuple[StoredRun, Predictions]]) -> list[_Side]:
     """Each baseline with its predictions by seed, or once if they are the same for every seed."""
     found: dict[str, dict[int, tuple[StoredRun, np.ndarray]]] = {}
     first, _ = answers[0]
@@ -354,7 +354,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(there) / len(there) if there else None
 
 
-def _disagreements(sides: Sequence[_Side], first: Answers) -> tuple[Disagreement, ...]:
+def _disagreements(sides: Sequence[_Side], first: Predictions) -> tuple[Disagreement, ...]:
     """In the order of how many called the text wrongly."""
     called = np.stack([next(iter(side.called.values())) for side in sides])
     wrong = (called != first.labels).sum(axis=0)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clsbench.errors import UsageError
-from clsbench.results.predictions import read_answers
+from clsbench.results.predictions import read_predictions
 from clsbench.results.store import StoredRun
 
 
@@ -45,7 +45,7 @@ def mistakes(runs: Mapping[str, StoredRun]) -> Mistakes:
     """
     if not runs:
         raise UsageError("there is no run whose mistakes could be listed")
-    answers = {name: read_answers(run) for name, run in runs.items()}
+    answers = {name: read_predictions(run) for name, run in runs.items()}
     first = next(iter(answers.values()))
     class_names = first.class_names
     wrong = np.zeros(len(first.rows), dtype=int)
@@ -53,7 +53,7 @@ def mistakes(runs: Mapping[str, StoredRun]) -> Mistakes:
     for name, each in answers.items():
         if not np.array_equal(each.labels, first.labels):
             raise UsageError(f"{name} did not answer the same test texts")
-        wrong += each.called != first.labels
+        wrong += each.predicted != first.labels
         for baseline, called in each.baselines.items():
             baselines.setdefault(baseline, called)
     order = sorted(np.flatnonzero(wrong), key=lambda text: (-wrong[text], first.rows[text]))
@@ -62,10 +62,11 @@ def mistakes(runs: Mapping[str, StoredRun]) -> Mistakes:
         label = first.labels[text]
         by_run = {
             name: WrongCall(
-                class_names[each.called[text]], float(each.probabilities[text, each.called[text]])
+                class_names[each.predicted[text]],
+                float(each.probabilities[text, each.predicted[text]]),
             )
             for name, each in answers.items()
-            if each.called[text] != label
+            if each.predicted[text] != label
         }
         by_baseline = {
             name: WrongCall(class_names[called[text]], None)

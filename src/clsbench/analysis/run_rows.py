@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clsbench.analysis.comparison import compare_runs
 from clsbench.errors import UsageError
-from clsbench.results.predictions import read_answers
+from clsbench.results.predictions import read_predictions
 from clsbench.results.store import StoredRun
 from clsbench.results.suite_results import RowResult, SuiteResults
 from clsbench.schema.experiment import PublishedFigures
@@ -51,7 +51,7 @@ def with_answers(runs: Sequence[StoredRun]) -> list[StoredRun]:
     found = []
     for run in runs:
         try:
-            read_answers(run)
+            read_predictions(run)
         except UsageError as error:
             logger.warning("left out %s: %s", run.path, error)
         else:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from clsbench.errors import UsageError
-from clsbench.results.predictions import Answers
+from clsbench.results.predictions import Predictions
 from clsbench.results.store import StoredRun
 
 
@@ -56,7 +56,7 @@ def trained_alike(one: StoredRun, other: StoredRun) -> bool:
     return hashes[0] is not None and hashes[0] == hashes[1]
 
 
-def refuse_other_texts(answers: Sequence[tuple[StoredRun, Answers]]) -> None:
+def refuse_other_texts(answers: Sequence[tuple[StoredRun, Predictions]]) -> None:
     """Check that all runs were evaluated on the test texts of the first.
 
     Raises:

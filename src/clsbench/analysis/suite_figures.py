@@ -23,7 +23,7 @@ from clsbench.analysis.seeds import SPLITS, Spread, accuracy_interval, spread
 from clsbench.analysis.shared_texts import sharing_texts
 from clsbench.analysis.standing import baseline_title, standing, trained
 from clsbench.errors import UsageError
-from clsbench.results.predictions import read_answers
+from clsbench.results.predictions import read_predictions
 from clsbench.results.store import StoredRun, read_record
 from clsbench.results.suite_results import RowResult, SuiteResults
 from clsbench.schema.record import RunRecord, SplitMetrics
@@ -307,7 +307,7 @@ def _read(row: RowResult, store: Path, problems: list[str]) -> tuple[StoredRun, 
 def _answered(row: RowResult, run: StoredRun, problems: list[str]) -> bool:
     """Whether the run's predictions are usable; otherwise it is not compared."""
     try:
-        read_answers(run)
+        read_predictions(run)
     except UsageError as error:
         problem = f"row {row.label} is in no comparison: {error}"
         if problem not in problems:

@@ -23,7 +23,7 @@ from clsbench.experiment.preparation import PreparedData, PreparedFiles, prepare
 from clsbench.fastpath.fast_forward import FastForward
 from clsbench.fastpath.forward import Forward, PlainForward
 from clsbench.fastpath.plan import PACKING, POSITION, SHORTCUTS
-from clsbench.fastpath.safety.trial import what_differs
+from clsbench.fastpath.safety.trial import check_equivalence
 from clsbench.fastpath.shortcuts import make_shortcuts
 from clsbench.model.build import build_classifier
 from clsbench.model.checkpoint import (
@@ -36,7 +36,7 @@ from clsbench.model.freezing import FreezingPlan
 from clsbench.model.parameters import refuse_non_finite
 from clsbench.results.baseline_states import write_states
 from clsbench.results.integrity import files_sha256
-from clsbench.results.predictions import write_baseline_answers, write_predictions
+from clsbench.results.predictions import write_baseline_predictions, write_predictions
 from clsbench.results.store import (
     check_store_writable,
     final_path,
@@ -278,12 +278,11 @@ def _as_far_as_it_works(
     batch_size: int,
     follow: Callable[[Planned], Forward],
 ) -> tuple[Planned, Forward, tuple[str, ...]]:
-    """The fast path without the shortcuts at which components raise errors, or the plain path if
-    that does not help; with the warnings for the record.
+    """Disable the shortcuts that fail in the trial, or all of them if the fast path is not exact.
 
-    ``follow`` makes the forward pass of a plan.
+    Returns the plan, its forward pass (made by ``follow``) and the warnings for the record.
     """
-    first = problem = what_differs(forward, planned.freezing, batch_size)
+    first = problem = check_equivalence(forward, planned.freezing, batch_size)
     if first is None:
         return planned, forward, ()
     refused: list[str] = []
@@ -292,11 +291,11 @@ def _as_far_as_it_works(
             refused.append(name)
             planned = planned.without([name], problem.text)
             forward = follow(planned)
-            problem = what_differs(forward, planned.freezing, batch_size)
+            problem = check_equivalence(forward, planned.freezing, batch_size)
     if problem is None:
-        warning = f"the shortcut {' and '.join(refused)} is not taken: {first.text}"
+        warning = f"the shortcut {' and '.join(refused)} is disabled: {first.text}"
     else:
-        warning = f"the fast path is not taken: {first.text}"
+        warning = f"the fast path is disabled: {first.text}"
         planned = planned.without(SHORTCUTS, first.text)
         forward = follow(planned)
     logger.warning("%s; the run takes longer", warning)
@@ -304,7 +303,7 @@ def _as_far_as_it_works(
 
 
 def _numerical_checks(experiment: Experiment, files: PreparedFiles) -> tuple[str, ...]:
-    """After a first download the weights prove themselves; what disagrees becomes a warning."""
+    """Run the backbone's numerical checks after a first download; failed checks become warnings."""
     if not files.downloaded & {asset.key for asset in experiment.backbone.assets()}:
         return ()
     warnings = []
@@ -354,8 +353,8 @@ def _write(
         if scores is not None:
             write_predictions(directory, data.splits, scores.probabilities)
         if baselines:
-            called = {scored.result.component: scored.called for scored in baselines}
-            write_baseline_answers(directory, data.splits, called)
+            predicted = {scored.result.component: scored.predicted for scored in baselines}
+            write_baseline_predictions(directory, data.splits, predicted)
         states = {s.result.component: s.state for s in baselines if s.state is not None}
         write_states(directory, states)
         record = replace(record, files_sha256=files_sha256(directory))

@@ -1,1 +1,1 @@
-"""The fast path: what cannot have changed is not computed again, and the results stay the same."""
+"""The fast path: skip computations whose results cannot change, with the same results."""

@@ -1,4 +1,4 @@
-"""A classifier as one chain of stages: those of its backbone, then its pooling, then its head."""
+"""A classifier as a chain of stages: those of its backbone, then its pooling; the head follows."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from clsbench.model.classifier import Classifier
 from clsbench.model.packing import Packing, select_positions
 
 POOLING = "pooling"
-"""The name of the pooling as a stage of the chain, its last."""
+"""The name of the last stage of a chain, the pooling."""
 
 
 class Inputs(NamedTuple):
-    """A batch on its way through the chain.
+    """The inputs of a batch.
 
-    ``input_ids`` (B, T) int64, or (N,) if ``packing`` says how the texts lie; ``lengths`` (B,)
-    int64; ``positions`` (B,) int64, the one that the pooling reads of each text, if it is one.
+    ``input_ids`` (B, T) int64, or (N,) for packed texts, described by ``packing``; ``lengths`` (B,)
+    int64; ``positions`` (B,) int64: the position that the pooling reads in each text, or ``None``
+    if it reads several.
     """
 
     input_ids: Tensor
@@ -29,10 +30,10 @@ class Inputs(NamedTuple):
 
 
 class Chain:
-    """The stages of a classifier by index; the one at :attr:`single` may give one position only.
+    """The stages of a classifier by index.
 
-    Between stages travels, per text, (T, H), packed or padded; behind stage ``single`` one position
-    (1, H); behind the last, the pooling, the vector (H,).
+    Stages pass (T, H) per text, packed or padded. From stage :attr:`single` on, they pass only the
+    pooled position (1, H). The last stage, the pooling, returns the vector (H,).
     """
 
     def __init__(self, classifier: Classifier, single: int | None) -> None:
@@ -43,22 +44,22 @@ class Chain:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The stages' names in order, :data:`POOLING` last."""
+        """The names of the stages in order; the last is :data:`POOLING`."""
         return (*(stage.name for stage in self._stages), POOLING)
 
     def __len__(self) -> int:
-        """The number of stages, the pooling among them."""
+        """The number of stages, including the pooling."""
         return len(self._stages) + 1
 
     def context(self, inputs: Inputs) -> Any:
-        """What the backbone prepares for its stages."""
+        """The context that the backbone prepares for its stages."""
         if inputs.packing is None:
             return self._backbone.prepare(inputs.input_ids, inputs.lengths)
         assert isinstance(self._backbone, PackingBackboneModule)
         return self._backbone.prepare_packed(inputs.input_ids, inputs.packing)
 
     def run(self, index: int, hidden: Tensor | None, context: Any, inputs: Inputs) -> Tensor:
-        """One stage: what travels before stage ``index`` → what travels behind it."""
+        """Run stage ``index``: the hidden states before it → those after it."""
         if index == len(self._stages):
             assert hidden is not None
             return self._pool(hidden, inputs)

@@ -1,9 +1,9 @@
-"""Gradients of embedding tables, without a table of zeros in every step.
+"""Dense gradients of embedding tables in reused memory.
 
-A batch reads a few rows of a table, yet torch makes its gradient as large as the table: for GPT-2's
-tokens 154 MB of fresh zeros in each backward pass, a twelfth of a CPU's step in which all layers
-train. A sparse gradient holds the rows that were read; here it becomes the same dense one in memory
-that is used again and again.
+A batch reads few rows of a table, but torch allocates a gradient of the table's size: for GPT-2's
+token embeddings 154 MB of zeros in each backward pass, a twelfth of a CPU step that trains all
+layers. Here, the backward pass makes a sparse gradient of the rows that were read, which is then
+copied into a dense gradient whose memory is reused.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 @contextmanager
 def rows_of_gradients(classifier: nn.Module) -> Iterator[RowGradients]:
-    """Have the tables of ``classifier`` that lie on the CPU give the gradients of their rows alone.
+    """Make embedding tables of ``classifier`` on the CPU return sparse gradients.
 
-    :meth:`RowGradients.spread` is to be called before anything reads the gradients. Tables that
-    have hooks, or that clip or scale by themselves, stay as they are.
+    Call :meth:`RowGradients.spread` before reading the gradients. Tables with hooks, ``max_norm``
+    or ``scale_grad_by_freq`` are not changed.
     """
     embeddings = [module for module in classifier.modules() if type(module) is nn.Embedding]
     tables = [embedding for embedding in embeddings if _is_plain(embedding)]
@@ -34,7 +34,7 @@ def rows_of_gradients(classifier: nn.Module) -> Iterator[RowGradients]:
 
 
 class RowGradients:
-    """Gradients that hold the rows of a table that were read."""
+    """Sparse gradients of embedding tables, to be made dense."""
 
     def __init__(self, tables: Iterable[nn.Embedding] = ()) -> None:
         self._weights = list({id(table.weight): table.weight for table in tables}.values())
@@ -42,7 +42,7 @@ class RowGradients:
         self._written: dict[int, Tensor] = {}
 
     def spread(self) -> None:
-        """Make every gradient (V, H) dense; of one batch it is bitwise what torch gives."""
+        """Make every gradient (V, H) dense; for one batch it is bitwise equal to torch's own."""
         for weight in self._weights:
             gradient = weight.grad
             if gradient is None or not gradient.is_sparse:
@@ -61,7 +61,7 @@ def _is_plain(table: nn.Embedding) -> bool:
     weight = table.weight
     return (
         isinstance(weight, nn.Parameter)
-        and not table._forward_pre_hooks  # such as make the weight anew
+        and not table._forward_pre_hooks  # these may replace the weight
         and not (table.sparse or table.scale_grad_by_freq or table.max_norm)
         and weight.device.type == "cpu"
         and not (weight._backward_hooks or weight._post_accumulate_grad_hooks)

@@ -1,4 +1,4 @@
-"""Texts to logits with the shortcuts of a plan."""
+"""The forward pass with the shortcuts of a plan."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from clsbench.model.packing import Packing
 from clsbench.schema.record import KeptActivations
 
 _BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
-"""How many token positions go through a frozen prefix at once, by kind of device.
+"""Token positions per batch of a frozen prefix, by device type.
 
-On the CPU larger batches are slower (by 7 % at twice as many, GPT-2 small on two cores): the
-products gain nothing any more, and the memory of large activations is handed out anew every time.
+On the CPU larger batches are slower (7 % at twice the size, GPT-2 small on two cores): the matrix
+products are not faster, and memory for large activations is allocated anew each time.
 """
 
 
 class Shortcuts(NamedTuple):
-    """The fast path of one run: its plan, the pooling it was made for, and room for activations.
+    """The fast path of one run: its plan, its pooling, and the storage for activations.
 
-    ``key`` gives, for a cut, what fixes the activations there, or ``None`` where they are not to be
-    kept for later runs. ``prefix_tokens`` is how many token positions go through a frozen prefix at
-    once (by default what suits the device).
+    ``key`` returns the cache key of a cut, or ``None`` if its activations are not cached across
+    runs. ``prefix_tokens`` is the number of token positions per batch of a frozen prefix (default:
+    depends on the device).
     """
 
     plan: FastPlan
@@ -53,7 +53,7 @@ class Shortcuts(NamedTuple):
 
 
 class FastForward(Forward):
-    """Takes the shortcuts of a plan."""
+    """Computes logits with the shortcuts of a plan."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class FastForward(Forward):
         fixed = plan.unpadded or all(rows.padded for rows in splits.values())
         self._rows = DistinctRows(splits, shortcuts.pooling, plan.unpadded) if fixed else None
         self._texts_stand_apart = fixed and plan.mixed_lengths and plan.joins
-        """Whether the result of a text in evaluation does not depend on its batch."""
+        """Whether the result of a text in evaluation is independent of its batch."""
         batch_tokens = _BATCH_TOKENS.get(device.type, _BATCH_TOKENS["cpu"])
         self._most_texts = 1
         self._store: PrefixStore | None = None
@@ -92,16 +92,16 @@ class FastForward(Forward):
     # --- which prefix is kept ---------------------------------------------------------------------
 
     def prepare(self, progress: Progress = no_progress) -> None:
-        """Compute the prefix at every cut for which the first weights hold, in one pass."""
+        """Compute the prefix at every cut that depends on initial weights only, in one pass."""
         cuts = sorted({cut for cut, since in self._plan.epochs if cut and since < 0})
         if self._store is not None and cuts:
-            # A cut in which nothing is saved is kept by no run.
+            # No run keeps activations at cuts that save no work; looking them up finds nothing.
             below = {cut: partial(self._key, cut) for cut in range(1, max(cuts))}
             self._fill({cut: self._key(cut) for cut in cuts}, below, -1, progress)
         self._cut = self._plan.epochs[0].cut
 
     def begin_epoch(self, epoch: int, progress: Progress = no_progress) -> None:
-        """Move the cut; drop what no later epoch reads."""
+        """Move the cut; drop activations that no later epoch reads."""
         self._cut, since = self._plan.epochs[epoch]
         if self._store is None:
             return
@@ -119,15 +119,15 @@ class FastForward(Forward):
             self._forget(below.keys() - needed)
 
     def verify(self) -> None:
-        """Compare the versions of the tensors that were read, and compute one text again."""
+        """Compare the versions of the tensors that the prefix reads, and recompute one text."""
         if self._store is not None and self._cut:
             for name, version in self._versions_below(self._cut).items():
                 if version != self._versions[self._cut].get(name, version):
-                    raise PrefixChangedError(f"{name}, which they read, was written to meanwhile")
+                    raise PrefixChangedError(f"{name}, which these stages read, has been changed")
             self._store.verify(self._cut)
 
     def _versions_below(self, cut: int) -> dict[str, int]:
-        """How often the parameters and buffers were written to that stages before ``cut`` read."""
+        """The versions of the parameters and buffers that stages before ``cut`` read."""
         names = frozenset[str]().union(*self._plan.tensors[:cut])
         classifier = self.classifier
         tensors = (*classifier.named_parameters(), *classifier.named_buffers())
@@ -148,14 +148,14 @@ class FastForward(Forward):
     ) -> None:
         assert self._store is not None
         if self.precision == "bf16":
-            below = {}  # what is kept is rounded: going on from it is not the same
+            below = {}  # kept activations are rounded, so continuing from them is not exact
         self._store.fill(keys, below, self._plan.mixed_lengths, progress)
         self._filled.update(dict.fromkeys(keys, since))
         self._versions.update({cut: self._versions_below(cut) for cut in keys})
 
     @property
     def prefix_seconds(self) -> float:
-        """Seconds so far in which a frozen prefix was computed (again too) or looked for."""
+        """Seconds spent so far on computing, recomputing or loading a frozen prefix."""
         return self._store.seconds if self._store is not None else 0.0
 
     def problems(self) -> tuple[str, ...]:
@@ -167,7 +167,7 @@ class FastForward(Forward):
         return self._store.facts() if self._store is not None else None
 
     def close(self) -> None:
-        """Free the room that the frozen prefix takes; nothing may be computed afterwards."""
+        """Free the memory and disk space of the frozen prefix. Do not use the object afterwards."""
         if self._store is not None:
             self._store.close()
 
@@ -177,7 +177,7 @@ class FastForward(Forward):
         """Logits (N, C) of every text of a split in order, on the CPU; float64 in fp64."""
         if not self._texts_stand_apart:
             return super().all_logits(split, batch_size)
-        # Each text by itself: equal ones once, those of similar length together.
+        # Results are independent of batches: duplicates once, texts of similar length together.
         order, place = self._apart_texts(split)
         (logits,) = self.evaluate(split, [order])
         return logits.cpu()[place]
@@ -211,8 +211,8 @@ class FastForward(Forward):
         return logits
 
     def _apart_texts(self, split: str) -> tuple[list[int], Tensor]:
-        """One text for each distinct row of a split, sorted by width; and the place of every text
-        (N,) among them."""
+        """One text for each distinct row of a split, sorted by width, and the index into them of
+        every text (N,)."""
         assert self._rows is not None
         slots = self._rows.slots[split].tolist()
         first = {slot: index for index, slot in reversed(list(enumerate(slots)))}
@@ -224,7 +224,7 @@ class FastForward(Forward):
     def _prefix(
         self, slots: Tensor, cuts: Sequence[int], start: Start | None
     ) -> Mapping[int, Sequence[Tensor]]:
-        """The frozen prefix of these rows (B,): for each cut, the activations of every row."""
+        """Compute the frozen prefix of these rows (B,): for each cut, the activations by row."""
         found: dict[int, Sequence[Tensor]] = {}
         with evaluating(self.classifier), autocast(self.device, self.precision):
             inputs = self._arrange(slots)
@@ -233,7 +233,7 @@ class FastForward(Forward):
             for index in range(start.cut if start is not None else 0, max(cuts)):
                 hidden = self._chain.run(index, hidden, context, inputs)
                 if index + 1 in cuts:
-                    # A copy: the next stage may work in place, a later batch in the same memory.
+                    # A copy, since the next stage may work in place and memory may be reused.
                     dtype = torch.bfloat16 if self.precision == "bf16" else hidden.dtype
                     kept = hidden.to(dtype, copy=True)
                     found[index + 1] = self._apart(kept, slots, index + 1, inputs.packing)
@@ -242,7 +242,7 @@ class FastForward(Forward):
     def _apart(
         self, hidden: Tensor, slots: Tensor, cut: int, packing: Packing | None
     ) -> Sequence[Tensor]:
-        """The activations at ``cut`` row by row, each with its own storage or all of a batch's."""
+        """Split the activations at ``cut`` into rows."""
         assert self._rows is not None
         if self._one_each(cut):
             return hidden.unbind(0)
@@ -255,8 +255,8 @@ class FastForward(Forward):
         ]
 
     def _join(self, kept: Sequence[Tensor], cut: int, inputs: Inputs) -> Tensor:
-        """What :meth:`_apart` took apart at ``cut``, for the batch at hand."""
-        # Some may lie on the device, some in files.
+        """Join rows of activations at ``cut`` into a batch; the inverse of :meth:`_apart`."""
+        # Some rows may be on the device, some in files.
         rows = [row.to(self.device, non_blocking=True) for row in kept]
         if self._one_each(cut) or len({len(row) for row in rows}) == 1:
             hidden = torch.stack(rows)
@@ -267,14 +267,14 @@ class FastForward(Forward):
         return hidden.float() if self.precision == "bf16" else hidden
 
     def _one_each(self, cut: int) -> bool:
-        """Whether a text has one vector at ``cut`` rather than one a position."""
+        """Whether a text has one vector at ``cut`` rather than one per position."""
         single = self._plan.single
         return cut == len(self._chain) or (single is not None and cut > single)
 
     # --- the inputs of a batch --------------------------------------------------------------------
 
     def _arrange(self, slots: Tensor) -> Inputs:
-        """Distinct rows as a batch: packed, narrowed or padded, as the plan has it."""
+        """A batch of distinct rows: packed, narrowed or padded, according to the plan."""
         rows = self._rows
         assert rows is not None
         widths = rows.widths[slots].tolist()
@@ -287,7 +287,7 @@ class FastForward(Forward):
         return self._on_device(Inputs(input_ids, rows.lengths[slots], positions, packing))
 
     def _as_they_come(self, split: str, indices: Sequence[int]) -> Inputs:
-        """A batch that is padded to its own longest text, where that matters."""
+        """A batch padded to its own longest text."""
         batch = self.splits[split].batch(indices)
         positions = self._pooling.positions(batch.lengths, batch.input_ids.shape[1])
         return self._on_device(Inputs(batch.input_ids, batch.lengths, positions, None))
@@ -306,11 +306,11 @@ class FastForward(Forward):
 
 
 def _no_key() -> PrefixKey | None:
-    """What is kept by this run alone."""
+    """The key of activations that are not cached across runs."""
     return None
 
 
 def _move(tensor: Tensor, device: torch.device) -> Tensor:
-    if device.type == "cuda":  # only a copy from pinned memory does not wait
+    if device.type == "cuda":  # non-blocking copies need pinned memory
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)

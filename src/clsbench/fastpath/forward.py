@@ -1,4 +1,4 @@
-"""Texts to logits: what training, evaluation and final scoring have in common."""
+"""The forward pass from texts to logits, used by training, evaluation and final scoring."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from clsbench.schema.record import KeptActivations
 
 
 class Forward:
-    """Logits of texts by split and index, from a classifier on its device in one precision.
+    """Computes logits of texts, given by split and index, on one device in one precision.
 
-    :class:`PlainForward` and :class:`~clsbench.fastpath.fast_forward.FastForward` give the same
-    results; the latter computes less.
+    :class:`PlainForward` and :class:`~clsbench.fastpath.fast_forward.FastForward` return the same
+    results.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Forward:
 
     @property
     def prefix_seconds(self) -> float:
-        """Seconds so far in which a frozen prefix was computed (again too) or looked for."""
+        """Seconds spent so far on computing, recomputing or loading a frozen prefix."""
         return 0.0
 
     def problems(self) -> tuple[str, ...]:
@@ -43,16 +43,16 @@ class Forward:
         return ()
 
     def prepare(self, progress: Progress = no_progress) -> None:
-        """Compute what is kept of the frozen prefix for as long as it stays as it is now."""
+        """Compute the activations of the frozen prefix that are valid from the start."""
 
     def begin_epoch(self, epoch: int, progress: Progress = no_progress) -> None:
-        """Follow the freezing strategy into ``epoch``; compute again what no longer holds."""
+        """Prepare the frozen prefix of ``epoch``; recompute invalid activations."""
 
     def verify(self) -> None:
-        """Check whether what is kept of the frozen prefix still holds.
+        """Check that the kept activations of the frozen prefix are still valid.
 
         Raises:
-            PrefixChangedError: it does not.
+            PrefixChangedError: they are not.
         """
 
     def kept(self) -> KeptActivations | None:
@@ -60,10 +60,10 @@ class Forward:
         return None
 
     def close(self) -> None:
-        """Free the room that the frozen prefix takes; nothing may be computed afterwards."""
+        """Free the memory and disk space of the frozen prefix. Do not use the object afterwards."""
 
     def logits(self, split: str, indices: Sequence[int]) -> Tensor:
-        """Logits (B, C) of the texts at ``indices``, in the mode the classifier is in."""
+        """Logits (B, C) of the texts at ``indices``, in the classifier's current mode."""
         with autocast(self.device, self.precision):
             return self._logits(split, indices)
 
@@ -88,7 +88,7 @@ class Forward:
 
 
 class PlainForward(Forward):
-    """Sends every batch through the whole classifier."""
+    """Runs the whole classifier on every batch."""
 
     def _logits(self, split: str, indices: Sequence[int]) -> Tensor:
         batch = self.splits[split].batch(indices).to(self.device)
@@ -105,7 +105,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 
 @contextmanager
 def evaluating(classifier: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients; the former mode comes back afterwards."""
+    """Switch to evaluation mode without gradients; restore the mode afterwards."""
     training = classifier.training
     classifier.eval()
     try:

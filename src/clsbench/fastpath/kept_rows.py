@@ -1,4 +1,4 @@
-"""Where the activations of a frozen prefix are kept: in memory, in a cache on disk, or nowhere."""
+"""Storage of a frozen prefix's activations, in memory and on disk, within limits."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SHARD_BYTES = 64 * 2**20
 
 
 class Room(NamedTuple):
-    """Where activations may be kept: bytes of memory, and caches on disk.
+    """The storage for activations: bytes of memory, and caches on disk.
 
-    Activations with a key go to ``disk``, for later runs. Those without one, or for which ``disk``
-    cannot be used, go to ``temporary`` if they do not fit into memory.
+    Activations with a key go to ``disk``, for later runs. Others, and all if ``disk`` cannot be
+    used, go to ``temporary`` if they do not fit into memory.
     """
 
     memory_bytes: int
@@ -26,7 +26,7 @@ class Room(NamedTuple):
 
 
 class KeptRows:
-    """The rows of activations that found room, by cut; ``rows`` has ``None`` for the others."""
+    """The kept rows of activations by cut; ``rows`` holds ``None`` for rows that are not kept."""
 
     def __init__(self, room: Room, row_keys: Sequence[str]) -> None:
         self._room = room
@@ -36,15 +36,15 @@ class KeptRows:
         self._temporary_bytes: dict[int, int] = {}
         self._cached_bytes = self._most_temporary_bytes = 0
         self.most_memory_bytes = 0
-        """The most memory that was used at a time."""
+        """The peak memory use."""
 
     def begin(self, cut: int, found: list[Tensor | None]) -> None:
-        """Start a cut with the rows that the cache across runs has."""
+        """Start a cut with the rows found in the cache across runs."""
         self.rows[cut] = found
         self._cached_bytes += total_bytes(row for row in found if row is not None)
 
     def drop(self, cut: int) -> None:
-        """Forget what was kept at this cut."""
+        """Drop the activations at this cut."""
         self.rows.pop(cut, None)
         self._memory_bytes.pop(cut, None)
         if self._temporary_bytes.pop(cut, 0):
@@ -52,14 +52,14 @@ class KeptRows:
             self._room.temporary.drop(_temporary_key(cut))
 
     def close(self) -> None:
-        """Forget everything that was kept; what lies in the cache across runs stays there."""
+        """Drop all kept activations, except those in the cache across runs."""
         for cut in tuple(self.rows):
             self.drop(cut)
         if self._room.temporary is not None:
             self._room.temporary.close()
 
     def disk_bytes(self) -> int:
-        """The most disk that was used at a time."""
+        """The peak disk use."""
         return self._cached_bytes + self._most_temporary_bytes
 
     def problems(self) -> tuple[str, ...]:
@@ -68,11 +68,11 @@ class KeptRows:
         return tuple(p for disk in disks if disk is not None for p in disk.problems)
 
     def portion_bytes(self, key: PrefixKey | None) -> int:
-        """How much waits to be kept at once, of all cuts together."""
+        """The bytes of all cuts together that are collected before they are kept."""
         disk = self._cache_for(key) or self._room.temporary
         if disk is not None and (disk_bytes := disk.room_bytes()):
             return min(_SHARD_BYTES, disk_bytes // 4)
-        # Without a disk, memory may be full long before a shard is.
+        # Without a disk, memory may be full long before a shard is complete.
         return min(_SHARD_BYTES, self._room.memory_bytes // 4, self._free_bytes())
 
     def _cache_for(self, key: PrefixKey | None) -> DiskCache | None:
@@ -81,7 +81,7 @@ class KeptRows:
         return disk if disk is not None and key is not None and disk.room_bytes() else None
 
     def keep(self, cut: int, key: PrefixKey | None, rows: Mapping[int, Tensor]) -> int:
-        """How many of the rows found room."""
+        """Keep the rows; return how many were kept."""
         mapped: Mapping[int, Tensor] = {}
         cache, temporary = self._cache_for(key), self._room.temporary
         if cache is not None and key is not None:
@@ -107,7 +107,7 @@ class KeptRows:
         return {slot: stored[k] for slot in rows if (k := self._row_keys[slot]) in stored}
 
     def keep_in_memory(self, cut: int, rows: Mapping[int, Tensor]) -> set[int]:
-        """Those of the rows that found room in memory."""
+        """Keep rows in memory; return those that fit."""
         free_bytes = self._free_bytes()
         fitting: dict[int, Tensor] = {}
         for slot, row in rows.items():
@@ -132,13 +132,13 @@ def _temporary_key(cut: int) -> PrefixKey:
 
 
 def total_bytes(rows: Iterable[Tensor]) -> int:
-    """The bytes of all rows together."""
+    """The total size of the rows in bytes."""
     return sum(row.nbytes for row in rows)
 
 
 def _side_by_side(rows: Mapping[int, Tensor]) -> dict[int, Tensor]:
-    """The rows copied into one block: small ones that live long would lie scattered among the
-    large ones that come and go, and keep the memory between them from being used."""
+    """Copy the rows into one block of memory. Separate small, long-lived rows would fragment the
+    memory that large, short-lived activations use."""
     if not rows:
         return {}
     first = next(iter(rows.values()))

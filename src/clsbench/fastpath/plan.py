@@ -1,7 +1,8 @@
-"""Which parts of a classifier need not be computed again, or at all: derived, never declared.
+"""Plan which computations of a classifier can be skipped or reused.
 
-A stage is frozen when what it gives carries no gradient, whatever froze it: so the plan serves any
-freezing strategy, adapter and backbone. It is made on the meta device, before there are weights.
+The plan is derived from the classifier itself. A stage counts as frozen if its output carries no
+gradient, so any freezing strategy, adapter and backbone is supported. The plan is made on the meta
+device, before weights are loaded.
 """
 
 from __future__ import annotations
@@ -32,21 +33,21 @@ from clsbench.schema.record import Shortcut
 
 PREFIX, POSITION, PACKING = "prefix", "position", "packing"
 SHORTCUTS = (PREFIX, POSITION, PACKING)
-"""The names that ``--no-fast`` takes."""
+"""The names that ``--no-fast`` accepts."""
 
 _MANY_TEXTS = 64
-"""More than a batch, as where batches are joined in evaluation."""
+"""More texts than in a batch, as in evaluation, where batches are joined."""
 
 NOTHING_FORBIDDEN: Mapping[str, str] = MappingProxyType({})
-_PADDED_BY_BATCH = "texts are padded batch by batch, so that none is the same every time"
+_PADDED_BY_BATCH = "texts are padded to their batch, so the padding of a text varies"
 _NUMBER_BYTES = {"fp32": 4, "bf16": 2, "fp64": 8}
 
 
 class EpochCut(NamedTuple):
-    """In one epoch, the stages before ``cut`` are computed once per text and kept; 0: none.
+    """The cut of one epoch: stages before ``cut`` are computed once per text and kept (0: none).
 
-    ``since`` is the last epoch before it in which a part of them was trained, so that what was
-    kept before is void; -1 if none was.
+    ``since`` is the last earlier epoch that trained one of these stages, which invalidates older
+    activations; -1 if there is none.
     """
 
     cut: int
@@ -54,16 +55,16 @@ class EpochCut(NamedTuple):
 
 
 class FastPlan(NamedTuple):
-    """What is computed of a classifier, where and how often.
+    """The shortcuts of a run.
 
-    ``stages`` names those of the chain; from stage ``single`` on only the pooled position is
-    computed. ``padded``: texts come padded to one length. ``unpadded``: padding is left out, by
-    packing the texts if ``packed``, else by narrowing a batch to its widest text.
-    ``mixed_lengths``: texts of different lengths may stand in one batch. ``joins``: batches may be
-    joined in evaluation as far as their lengths allow.
-    ``first_trained`` holds by epoch the first stage with a trained parameter, or how many there
-    are. ``tensors`` names the parameters and buffers that each stage reads. ``uncached``: why
-    activations are not cached across runs, or ``None`` if they are.
+    ``stages`` holds the names of the chain's stages. From stage ``single`` on, only the pooled
+    position is computed. ``padded``: all texts are padded to one length. ``unpadded``: padding is
+    not computed; texts are packed if ``packed``, otherwise batches are narrowed to their longest
+    text. ``mixed_lengths``: a batch may contain texts of different lengths. ``joins``: batches may
+    be joined in evaluation.
+    ``first_trained`` holds, by epoch, the index of the first stage with a trained parameter, or the
+    number of stages. ``tensors`` holds the names of the parameters and buffers that each stage
+    reads. ``uncached``: why activations are not cached across runs, or ``None`` if they are.
     """
 
     stages: tuple[str, ...]
@@ -84,11 +85,11 @@ class FastPlan(NamedTuple):
         return _last_trained(self.first_trained[:epoch], cut)
 
     def taken(self) -> tuple[str, ...]:
-        """The names of the shortcuts that are taken."""
+        """The names of the enabled shortcuts."""
         return tuple(shortcut.name for shortcut in self.shortcuts if shortcut.taken)
 
     def without(self, names: Collection[str], reason: str) -> FastPlan:
-        """The plan that does not take the shortcuts ``names``, for this reason."""
+        """The plan with the shortcuts ``names`` disabled for this reason."""
         refused = {*names} & {*self.taken()}
         plan = self
         if PACKING in refused:
@@ -108,8 +109,8 @@ class FastPlan(NamedTuple):
 
 
 class Batching(NamedTuple):
-    """How texts come: padded to one length (or batch by batch), how many in a batch, and how many
-    positions the widest has."""
+    """How batches are made: padded to one length or per batch, the number of texts in a batch, and
+    the length of the longest text in tokens."""
 
     padded: bool
     batch_size: int
@@ -124,11 +125,11 @@ def plan_fast_path(
     forbidden: Mapping[str, str] = NOTHING_FORBIDDEN,
     facts_of: CacheFacts = no_cache_facts,
 ) -> FastPlan:
-    """The plan for a classifier, given its ``outline`` on the meta device with its adapter.
+    """Plan the shortcuts for a classifier.
 
-    ``forbidden`` names shortcuts that are not to be taken, each with the reason. ``facts_of``
-    identifies objects that modules hold. The ``requires_grad`` of the outline's parameters is
-    changed.
+    ``outline`` is the classifier on the meta device, including its adapter. ``forbidden`` maps
+    shortcuts that must not be used to the reasons. ``facts_of`` identifies objects that modules
+    hold. Changes ``requires_grad`` of the outline's parameters.
     """
     names = Chain(outline, None).names
     if all(name in forbidden for name in SHORTCUTS):
@@ -139,37 +140,35 @@ def plan_fast_path(
             names, freezing, batching, "an adapter has changed the classifier's forward pass"
         )
     if _has_any_global_hook():  # type: ignore[no-untyped-call]
-        return _nothing(
-            names, freezing, batching, "torch has hooks on the forward pass of every module"
-        )
+        return _nothing(names, freezing, batching, "global module hooks are registered in torch")
     uncached = outside_contract(outline, facts_of)
     inputs = any_texts(2, batching.positions, "meta")
     probes = {}
     try:
-        # Not with one, for which torch itself has other kernels: the trial sends one by itself.
+        # Not with one text, for which torch uses other kernels; the trial covers that case.
         counts = {batching.batch_size, _MANY_TEXTS} - {1}
         behaviour = behaviour_of(outline, inputs, other_counts=sorted(counts))
         if behaviour.changes and uncached is not None:
             return _nothing(
-                names, freezing, batching, f"the classifier changes state, and {uncached}"
+                names, freezing, batching, f"the classifier changes its state, and {uncached}"
             )
         for trained in set(freezing.by_epoch):
             freezing.apply(outline, trained)
             probes[trained] = probe = probe_stages(outline, inputs, behaviour)
             if probe.reshapes is not None:
-                reason = f"{names[probe.reshapes]} does not give one vector for each position"
+                reason = f"{names[probe.reshapes]} does not return one vector per position"
                 return _nothing(names, freezing, batching, reason)
     except WritesWeightsError as error:
         return _nothing(
-            names, freezing, batching, f"{error} is written to while the classifier computes"
+            names, freezing, batching, f"the forward pass writes to the parameter {error}"
         )
     drawing = min(probe.first_drawing for probe in probes.values())
     backbone: BackboneModule = outline.backbone  # type: ignore[assignment]
     if drawing < len(names):
-        reason = f"{names[drawing]} {_does_otherwise(drawing, behaviour)}"
+        reason = f"{names[drawing]} {_variation(drawing, behaviour)}"
         forbidden = {**forbidden, **dict.fromkeys((POSITION, PACKING), reason)}
     if _counts_tokens(outline, freezing):
-        reason = "an embedding scales its gradients by how often a token stands in a batch"
+        reason = "an embedding scales its gradients by token frequency (scale_grad_by_freq)"
         forbidden = {PACKING: reason, **forbidden}
     unpadded, packed, packing = _plan_packing(backbone, pooling, batching, forbidden)
     single, position = _plan_position(outline, pooling, forbidden)
@@ -180,7 +179,10 @@ def plan_fast_path(
         }
     by_epoch = [probes[trained] for trained in freezing.by_epoch]
     if unread := sorted(name for probe in by_epoch for name in probe.unread):
-        reason = f"no stage is seen to read {unread[0]}, which trains: for some texts one may"
+        reason = (
+            f"no stage read the trained parameter {unread[0]} in the probe, but a stage may read "
+            "it for other texts"
+        )
         forbidden = {PREFIX: reason, **forbidden}
     epochs, prefix = _plan_prefix(names, by_epoch, behaviour, forbidden, uncached)
     return FastPlan(
@@ -202,9 +204,10 @@ def plan_fast_path(
 def kept_bytes(
     plan: FastPlan, lengths: Sequence[int], padded_length: int, width: int, precision: str
 ) -> int:
-    """The bytes that the plan keeps at most of texts with these ``lengths``.
+    """The maximum number of bytes that the plan keeps for texts with these ``lengths``.
 
-    ``width`` is the number of features a position. Equal texts, kept once, are counted apart.
+    ``width`` is the number of features per position. Duplicate texts, which are kept once, are
+    counted separately.
     """
     single = len(plan.stages) - 1 if plan.single is None else plan.single
     positions = 0
@@ -219,20 +222,20 @@ def kept_bytes(
 
 
 def in_room(plan: FastPlan, most_bytes: int, least_bytes: int, room: tuple[int, int]) -> FastPlan:
-    """The plan in view of the bytes of memory and of disk that there is room for.
+    """The plan, given the bytes that are available in memory and on disk.
 
-    At most ``most_bytes`` are to be kept, ``least_bytes`` of the shortest text. Without room for
-    that the prefix is not taken; where there is room for a part only, its detail says so.
+    The prefix needs at most ``most_bytes``, of which ``least_bytes`` are for the shortest text. If
+    not even that fits, the prefix is disabled; if only a part fits, its detail says so.
     """
     prefix, *others = plan.shortcuts
     if not prefix.taken:
         return plan
     memory, disk = (size_text(size) if size else "none" for size in room)
-    needs = f"at most {size_text(most_bytes)}; room: {memory} in memory, {disk} on disk"
+    needs = f"at most {size_text(most_bytes)}; limits: {memory} in memory, {disk} on disk"
     if max(room) < least_bytes:
-        reason = f"there is no room to keep it, see --cache-memory and --cache-disk ({needs})"
+        reason = f"the activations do not fit; raise --cache-memory or --cache-disk ({needs})"
         return plan.without([PREFIX], reason)
-    rest = "" if max(room) >= most_bytes else "; what finds none is computed every time"
+    rest = "" if max(room) >= most_bytes else "; the rest is computed every time"
     detail = f"{prefix.detail} ({needs}{rest})"
     return plan._replace(shortcuts=(Shortcut(name=PREFIX, taken=True, detail=detail), *others))
 
@@ -240,7 +243,7 @@ def in_room(plan: FastPlan, most_bytes: int, least_bytes: int, room: tuple[int, 
 def _nothing(
     names: tuple[str, ...], freezing: FreezingPlan, batching: Batching, reason: str
 ) -> FastPlan:
-    """The plan that takes no shortcut, for this reason."""
+    """The plan with all shortcuts disabled for this reason."""
     shortcuts = tuple(Shortcut(name=name, taken=False, detail=reason) for name in SHORTCUTS)
     epochs = len(freezing.by_epoch)
     return FastPlan(
@@ -259,10 +262,10 @@ def _nothing(
     )
 
 
-def _does_otherwise(stage: int, behaviour: StageBehaviour) -> str:
+def _variation(stage: int, behaviour: StageBehaviour) -> str:
     if stage in behaviour.counting:
-        return "does something else for another number of texts"
-    return "draws at random, changes something, or does something else while training"
+        return "runs other operations for a different number of texts"
+    return "uses random numbers, changes state, or behaves differently in training mode"
 
 
 def _is_changed(outline: Classifier) -> bool:
@@ -296,11 +299,11 @@ def _plan_packing(
         return unpadded, False, Shortcut(name=PACKING, taken=False, detail=reason)
 
     if not batching.padded and batching.batch_size == 1:
-        return no("texts come one by one: there is no padding", unpadded=True)
+        return no("batches contain one text, so nothing is padded", unpadded=True)
     if PACKING in forbidden:
         return no(forbidden[PACKING])
     if backbone.attends_to_padding:
-        return no("real tokens attend to padding (there is no causal mask)")
+        return no("real tokens attend to padding (no causal mask)")
     if pooling.reads_padding():
         return no("the pooling reads padding")
     if isinstance(backbone, PackingBackboneModule):
@@ -325,10 +328,10 @@ def _plan_position(
     stages = tuple(outline.backbone.stages())  # type: ignore[operator]
     single = max((i for i, stage in enumerate(stages) if not stage.positionwise), default=None)
     if single is None:
-        return no("the backbone has no stage that looks at several positions")
+        return no("every stage of the backbone is position-wise")
     name = stages[single].name
     if stages[single].at_positions is not None:
-        detail = f"from {name} on, only the pooled position is computed (keys and values aside)"
+        detail = f"from {name} on, only the pooled position is computed (except keys and values)"
     else:
         detail = f"after {name}, only the pooled position is computed"
     return single, Shortcut(name=POSITION, taken=True, detail=detail)
@@ -354,12 +357,12 @@ def _plan_prefix(
         ending = max(probes, key=lambda probe: min(probe.first_trained, probe.first_drawing))
         end = min(ending.first_trained, ending.first_drawing)
         trains = ending.first_trained == end
-        does = "trains" if trains else _does_otherwise(end, behaviour)
+        does = "is trained" if trains else _variation(end, behaviour)
         if 0 < end <= ending.first_product:
-            part = " already, at least in part" if trains else ""
+            part = ", at least in part" if trains else ""
             return no(
-                f"{names[end]} {does}{part}; before it there is only {_stages_text(names, end)}, "
-                "looked up as fast as it would be read"
+                f"{names[end]} {does}{part}; the stages before it ({_stages_text(names, end)}) "
+                "only look up values, so caching would not be faster"
             )
         return no(f"{names[0]} {does}")
     first_trained = [probe.first_trained for probe in probes]
@@ -367,8 +370,8 @@ def _plan_prefix(
         EpochCut(cut, _last_trained(first_trained[:epoch], cut)) for epoch, cut in enumerate(cuts)
     )
     parts = [_stages_text(names, cut) for cut in dict.fromkeys(cuts)]
-    which = parts[0] if len(parts) == 1 else f"by epoch {', then '.join(parts)}"
-    detail = f"{which}, frozen: computed once for each distinct text, then kept"
+    which = parts[0] if len(parts) == 1 else f"by epoch: {', then '.join(parts)}"
+    detail = f"frozen stages ({which}) are computed once per distinct text and kept"
     if uncached is not None:
         detail += f"; not cached across runs: {uncached}"
     return epochs, Shortcut(name=PREFIX, taken=True, detail=detail)

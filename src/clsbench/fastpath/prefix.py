@@ -1,4 +1,4 @@
-"""The activations of a frozen prefix: computed once per distinct row, kept where there is room."""
+"""Activations of a frozen prefix, computed once per distinct row and kept within limits."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from clsbench.fastpath.rows import DistinctRows
 from clsbench.schema.record import KeptActivations
 
 Progress = Callable[[int, int], None]
-"""Called with how many token positions have gone through the prefix, and of how many."""
+"""Receives the number of token positions processed by the prefix, and the total."""
 
 
 def no_progress(done: int, total: int) -> None:
-    """Show nothing."""
+    """Ignore progress."""
 
 
 ROWS_TRIED = 4
-"""Rows that are computed again before anything found of an earlier run is used."""
+"""The number of rows recomputed before cached activations of an earlier run are used."""
 
 _VERIFIED_PARTS = 7
-"""How far from one another the rows stand that are computed again while training."""
+"""Checks during training cycle through this many evenly spaced rows."""
 
 _SAME_FRACTION = {
     torch.bfloat16: 1e-2,
@@ -36,49 +36,50 @@ _SAME_FRACTION = {
     torch.float32: 1e-4,
     torch.float64: 1e-9,
 }
-"""Of the largest activation. What differs by more differs by more than rounding, in what is kept:
-it comes from another computation."""
+"""Tolerance for recomputed rows, as a fraction of the largest activation. Larger differences are
+not rounding errors."""
 
 logger = logging.getLogger(__name__)
 
 
 class Start(NamedTuple):
-    """Where rows need not begin at their tokens: a cut, and the activations there of each row."""
+    """Kept activations from which a computation continues: their cut, and one tensor per row."""
 
     cut: int
     rows: Sequence[Tensor]
 
 
 class Compute(Protocol):
-    """Sends rows through the prefix."""
+    """Computes the prefix of rows."""
 
     def __call__(
         self, slots: Tensor, cuts: Sequence[int], start: Start | None
     ) -> Mapping[int, Sequence[Tensor]]:
-        """For each cut the activations there of every row in ``slots`` (B,)."""
+        """For each cut, the activations of the rows ``slots`` (B,)."""
         ...
 
 
 class _Lack(NamedTuple):
-    """What rows may have in common: the cuts at which they lack activations, and the one below
-    from which to go on (0: their tokens)."""
+    """A group of rows: the cuts at which activations are missing, and the lower cut from which
+    they are computed (0: from the tokens)."""
 
     cuts: tuple[int, ...]
     start: int
 
 
 class PrefixChangedError(ClsbenchError):
-    """The stages whose activations are kept have changed; ``what`` says how that was noticed."""
+    """Stages whose activations are kept have changed; ``what`` describes the change."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            f"what is kept of the frozen stages no longer holds: {what}; run with --no-fast prefix"
+            f"the kept activations of the frozen stages are no longer valid: {what}; run with "
+            "--no-fast prefix"
         )
 
 
 class PrefixStore:
-    """Activations by cut and row: in memory within a budget, in memory-mapped files beyond it,
-    computed again beyond that."""
+    """Activations by cut and row, in memory, in memory-mapped files, or computed again, in this
+    order of preference."""
 
     def __init__(self, rows: DistinctRows, compute: Compute, room: Room, batch_tokens: int) -> None:
         self._rows = rows
@@ -93,7 +94,7 @@ class PrefixStore:
         self._recomputed = 0
         self._problems: list[str] = []
         self.seconds = 0.0
-        """Seconds so far in which activations were computed, or looked for on disk."""
+        """Seconds spent so far on computing activations or loading them from disk."""
 
     def fill(
         self,
@@ -102,12 +103,12 @@ class PrefixStore:
         mixed_lengths: bool,
         progress: Progress,
     ) -> None:
-        """Have the activations at every cut in ``keys``, computing them in one pass.
+        """Compute or load the activations at every cut in ``keys``, in one pass.
 
-        A cut with a key is looked up in the cache on disk and kept there for later runs. Rows go on
-        from a cut ``below`` where that is kept, by this run or (if it has a key) an earlier one.
-        Once there is no room for more at a cut, the rest is left to be computed when it is asked
-        for.
+        A cut with a key is looked up in the disk cache and stored there for later runs. Rows
+        continue from kept activations of a cut in ``below``, of this run or (if the cut has a key)
+        of an earlier one. When the space for a cut is used up, its remaining rows are computed on
+        demand.
         """
         started = time.perf_counter()
         try:
@@ -148,23 +149,23 @@ class PrefixStore:
                     full |= self._keep_what_is_due(keys, waiting)
                 done += int(self._rows.widths[slots].sum())
                 progress(done, total)
-        finally:  # an interrupted run leaves to the next what it has computed
+        finally:  # an interrupted run keeps its activations for the next run
             for cut, left in waiting.items():
                 if left:
                     self._kept.keep(cut, keys[cut], left)
 
     def close(self) -> None:
-        """Forget everything that was kept; what lies in the cache across runs stays there."""
+        """Drop all kept activations, except those in the cache across runs."""
         self._kept.close()
 
     def drop(self, cut: int) -> None:
-        """Forget what was kept at this cut."""
+        """Drop the activations at this cut."""
         self._kept.drop(cut)
 
     def at(self, cut: int, slots: Tensor) -> list[Tensor]:
-        """The activations of these rows (B,), computed again where they could not be kept.
+        """The activations of these rows (B,); those that are not kept are computed again.
 
-        What is computed again is kept if memory has become free.
+        Recomputed activations are kept if memory has become available.
         """
         kept = self._kept.rows[cut]
         rows = [kept[slot] for slot in slots.tolist()]
@@ -180,10 +181,10 @@ class PrefixStore:
         return [row for row in rows if row is not None]
 
     def verify(self, cut: int) -> None:
-        """Compute one of the rows that are kept again, another one each time.
+        """Recompute one of the kept rows, a different one each time, and compare.
 
         Raises:
-            PrefixChangedError: it is not as it was kept.
+            PrefixChangedError: the row differs from the kept one.
         """
         there = [slot for slot, row in enumerate(self._kept.rows[cut]) if row is not None]
         if not there:
@@ -195,8 +196,8 @@ class PrefixStore:
         ((again,),) = self._compute(torch.tensor([slot]), [cut], None).values()
         if difference := _difference(again.cpu(), kept.cpu()):
             raise PrefixChangedError(
-                f"computed again by itself, a text differs {difference}: something has changed the "
-                "stages, or they depend on the other texts in a batch"
+                f"a text that was recomputed alone differs ({difference}), so the stages were "
+                "changed, or depend on the other texts of a batch"
             )
 
     def problems(self) -> tuple[str, ...]:
@@ -222,8 +223,8 @@ class PrefixStore:
         below: Mapping[int, Callable[[], PrefixKey | None]],
         starts: dict[int, list[Tensor | None]],
     ) -> dict[_Lack, list[int]]:
-        """The rows that lack activations at some of the ``cuts``; into ``starts`` comes what is
-        kept at the cuts from which they go on, the deepest that serves each."""
+        """The rows without activations at some of the ``cuts``, grouped. ``starts`` receives the
+        kept activations from which they continue, each row from the deepest possible cut."""
         waiting: dict[int, tuple[int, ...]] = {}
         for slot in range(len(self._rows)):
             if lacks := tuple(cut for cut in cuts if self._kept.rows[cut][slot] is None):
@@ -249,15 +250,16 @@ class PrefixStore:
         found = self._disk.load(key, self._rows.keys)
         if not found:
             return nothing
-        # A key can be no better than the versions that components report: try a few.
+        # A key is only as reliable as the versions that components report, so check some rows.
         for slot in self._spread(found):
             ((again,),) = self._compute(torch.tensor([slot]), [cut], None).values()
             difference = _difference(again.cpu(), found[self._rows.keys[slot]])
             if difference is None:
                 continue
             problem = (
-                f"the activations that an earlier run kept differ from today's ({difference}): "
-                f"they are computed again; clsbench cache clear {key.digest[:12]} removes them"
+                f"cached activations of an earlier run differ from recomputed ones ({difference}) "
+                "and are computed again; to remove them, run clsbench cache clear "
+                f"{key.digest[:12]}"
             )
             logger.warning("%s", problem)
             self._problems.append(problem)
@@ -265,7 +267,7 @@ class PrefixStore:
         return [found.get(row_key) for row_key in self._rows.keys]
 
     def _spread(self, found: Container[str]) -> Iterator[int]:
-        """A few of the rows that were found, from the one with the most tokens to the shortest."""
+        """A few of the rows that were found, evenly spaced from the longest to the shortest."""
         lengths = self._rows.lengths.tolist()
         there = [slot for slot, row_key in enumerate(self._rows.keys) if row_key in found]
         there.sort(key=lambda slot: -lengths[slot])
@@ -276,9 +278,9 @@ class PrefixStore:
     def _keep_what_is_due(
         self, keys: Mapping[int, PrefixKey | None], waiting: dict[int, dict[int, Tensor]]
     ) -> set[int]:
-        """Keep what has grown to a portion; the cuts where not all of it found room.
+        """Keep the rows of cuts that have reached a portion; return the cuts that are full.
 
-        Where one cut has no room the others try theirs, lest they wait in vain.
+        If one cut is full, flush the others immediately.
         """
         full: set[int] = set()
         waiting_bytes = {cut: total_bytes(rows.values()) for cut, rows in waiting.items()}
@@ -299,7 +301,7 @@ class PrefixStore:
                 yield lack, batch
 
     def _batches(self, slots: Sequence[int], mixed_lengths: bool) -> Iterator[Tensor]:
-        """Rows of similar width together, so many at a time that the processor is busy."""
+        """Batches of rows of similar width, with at most ``batch_tokens`` positions each."""
         batch: list[int] = []
         widths = self._rows.widths.tolist()
         for slot in sorted(slots, key=widths.__getitem__, reverse=True):
@@ -313,14 +315,14 @@ class PrefixStore:
 
 
 def _difference(today: Tensor, stored: Tensor) -> str | None:
-    """How the rows differ by more than rounding; ``None`` if they do not."""
+    """How the rows differ by more than rounding; ``None`` if they agree."""
     if (today.dtype, today.shape) != (stored.dtype, stored.shape):
         kinds = [f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in (stored, today)]
-        return f"{kinds[0]} and not {kinds[1]}"
+        return f"{kinds[0]} instead of {kinds[1]}"
     if not today.numel():
         return None
     difference = (today.double() - stored.double()).abs().max().item()
-    # Not the other way round: NaN differs.
+    # Written this way so that NaN counts as a difference.
     if difference <= _SAME_FRACTION[stored.dtype] * today.double().abs().max().item():
         return None
     return f"by {difference:.2g}"

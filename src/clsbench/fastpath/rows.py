@@ -1,4 +1,4 @@
-"""The distinct token rows of a run: what is equal need be computed only once."""
+"""The distinct token rows of a run; duplicates are computed once."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from clsbench.data.tokens import TokenRows, row_keys
 
 
 class DistinctRows:
-    """Every distinct token row of the splits, and which one each text has.
+    """The distinct token rows of all splits, and the row of each text.
 
-    ``input_ids`` (D, T) int64; ``lengths`` (D,) in real tokens; ``widths`` (D,), how many positions
-    of a row are computed: all T, or without padding the real ones, at least one; ``positions``
-    (D,), the one that the pooling reads, if it is one. ``slots`` holds the row of every text (N,)
-    by split.
+    ``input_ids`` (D, T) int64; ``lengths`` (D,) in real tokens; ``widths`` (D,): the number of
+    positions that are computed, T with padding, else the number of real tokens (at least one);
+    ``positions`` (D,): the position that the pooling reads, or ``None`` if it reads several.
+    ``slots`` holds, by split, the row index of every text (N,).
     """
 
     def __init__(self, splits: Mapping[str, TokenRows], pooling: Pooling, unpadded: bool) -> None:
@@ -51,12 +51,12 @@ class DistinctRows:
         return len(self.keys)
 
     def of(self, name: str, indices: Sequence[int]) -> Tensor:
-        """The rows (B,) of the texts at ``indices`` of a split."""
+        """The row indices (B,) of the texts at ``indices`` of a split."""
         return self.slots[name][torch.tensor(indices, dtype=torch.int64)]
 
 
 def _positions_apart(pooling: Pooling, lengths: Tensor, widths: Tensor) -> Tensor | None:
-    """Where texts come one by one, each is padded to its own width, which is not at all."""
+    """The pooled positions (D,) of texts in batches of one, which are not padded."""
     positions = [pooling.positions(lengths[i : i + 1], int(widths[i])) for i in range(len(lengths))]
     if any(position is None for position in positions):
         return None

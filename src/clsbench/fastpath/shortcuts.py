@@ -1,4 +1,4 @@
-"""The fast path of a run: its plan, and the room that the user gives it."""
+"""Make the fast path of a run from its plan and the user's limits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from clsbench.system.environment import free_memory_bytes
 logger = logging.getLogger(__name__)
 
 _DECIDING = ("backbone", "pooling", "adapter")
-"""The axes whose components decide on the activations of a prefix."""
+"""The axes whose components determine the activations of a prefix."""
 
 
 def make_shortcuts(
@@ -41,11 +41,11 @@ def make_shortcuts(
     max_length: int,
     needed_bytes: int = 0,
 ) -> Shortcuts | None:
-    """What :class:`FastForward` needs to follow ``plan``; ``None`` if it takes no shortcut.
+    """The shortcuts of ``plan`` for :class:`FastForward`; ``None`` if all are disabled.
 
-    ``classifier`` must still have its first weights. ``identities`` are those of the experiment's
-    components; later runs with the same ones reuse its activations. Of the memory that is free now
-    the run itself still takes ``needed_bytes``, for gradients and the optimizer.
+    ``classifier`` must still have its initial weights. ``identities`` are those of the experiment's
+    components; later runs with the same identities reuse the activations. ``needed_bytes`` is the
+    memory that the run still needs for gradients and the optimizer.
     """
     if not any(shortcut.taken for shortcut in plan.shortcuts):
         return None
@@ -84,7 +84,7 @@ def make_shortcuts(
             return None
         backbone = format_component(tree["backbone"])
         found = found._replace(about={**found.about, "backbone": backbone, "texts": texts})
-        if not pooled:  # the same whatever reads it
+        if not pooled:  # does not depend on the pooling
             return found
         return found._replace(
             digest=hashlib.sha256(f"{found.digest} {pooling}".encode()).hexdigest()
@@ -100,7 +100,7 @@ def make_shortcuts(
 
 
 def cache_facts_of(experiment: Experiment) -> CacheFacts:
-    """What adapter and backbone say about objects that modules hold."""
+    """The ``cache_facts()`` of the adapter, or else of the backbone."""
 
     def facts(value: object) -> object:
         for component in (experiment.adapter, experiment.backbone):
@@ -112,7 +112,7 @@ def cache_facts_of(experiment: Experiment) -> CacheFacts:
 
 
 def memory_room_bytes(options: RunOptions, device: torch.device, needed_bytes: int) -> int:
-    """What the user gives; else half of what is free, and no more than the run leaves of it."""
+    """The user's limit; by default half of the free memory, or less if the run needs the rest."""
     if options.cache_memory is not None:
         return size_bytes(options.cache_memory)
     free_bytes = free_memory_bytes(device)

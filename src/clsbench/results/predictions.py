@@ -1,4 +1,4 @@
-"""What a run and its baselines answered to every text: written beside its record, and read."""
+"""Write and read the predictions of a run and its baselines, stored beside the record."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ PREDICTIONS_FILE = "predictions.csv"
 BASELINES_FILE = "baselines.csv"
 _KEYS = ("split", "row", "label")
 _SUM_TOLERANCE = 1e-6
-"""Numbers are written in full, so the only error is the rounding of a softmax in float32."""
+"""Numbers are written in full precision, so only the float32 softmax rounds."""
 
 
-class Answers(NamedTuple):
-    """What was answered to the texts of one split, in the order of the split.
+class Predictions(NamedTuple):
+    """The predictions for the texts of one split, in the order of the split.
 
-    ``rows`` (N,) are the texts' places in the corpus, ``labels`` (N,) and ``called`` (N,) classes
-    by index, ``probabilities`` (N, C) float64; ``baselines`` holds (N,) what each baseline called.
+    ``rows`` (N,) are indices into the corpus, ``labels`` (N,) and ``predicted`` (N,) are class
+    indices, ``probabilities`` (N, C) is float64. ``baselines`` holds the predicted classes (N,) of
+    each baseline.
     """
 
     class_names: tuple[str, ...]
     rows: NDArray[np.int64]
     labels: NDArray[np.int64]
-    called: NDArray[np.int64]
+    predicted: NDArray[np.int64]
     probabilities: NDArray[np.float64]
     baselines: Mapping[str, NDArray[np.int64]]
 
@@ -52,8 +53,8 @@ def write_predictions(
 ) -> None:
     """Write ``predictions.csv``: split, row in the corpus, label, probability of each class.
 
-    ``probabilities`` holds one array (N, C) per split name; a split without one is left out.
-    Numbers are the shortest that read back as the same value in the array's dtype.
+    ``probabilities`` holds an array (N, C) by split name; splits without one are not written.
+    Numbers have the fewest digits that read back as the same value in the array's dtype.
 
     Raises:
         ValueError: an array is not (N, C).
@@ -78,22 +79,22 @@ def write_predictions(
                 file.write(csv_line([split.name, str(row), names[label], *numbers]))
 
 
-def write_baseline_answers(
-    directory: Path, splits: Splits, called: Mapping[str, Mapping[str, NDArray[np.integer]]]
+def write_baseline_predictions(
+    directory: Path, splits: Splits, predicted: Mapping[str, Mapping[str, NDArray[np.integer]]]
 ) -> None:
-    """Write ``baselines.csv``: split, row in the corpus, label, the class each baseline called.
+    """Write ``baselines.csv``: split, row in the corpus, label, predicted class of each baseline.
 
-    ``called`` holds, by baseline and split name, classes by index (N,).
+    ``predicted`` holds class indices (N,) by baseline and split name.
     """
     names = splits.class_names
     with (directory / BASELINES_FILE).open(
         "w", newline="", encoding="utf-8", errors="backslashreplace"
     ) as file:
-        file.write(csv_line([*_KEYS, *called]))
+        file.write(csv_line([*_KEYS, *predicted]))
         for split in splits.all():
-            columns = [answers[split.name].tolist() for answers in called.values()]
-            for row, label, *answered in zip(split.rows, split.labels, *columns, strict=True):
-                classes = [names[place] for place in (label, *answered)]
+            columns = [by_split[split.name].tolist() for by_split in predicted.values()]
+            for row, label, *each in zip(split.rows, split.labels, *columns, strict=True):
+                classes = [names[place] for place in (label, *each)]
                 file.write(csv_line([split.name, str(row), *classes]))
 
 
@@ -104,32 +105,32 @@ def _probability_columns(class_names: Sequence[str]) -> list[str]:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read_answers(run: StoredRun, split: str = "test") -> Answers:
-    """The predictions of a stored run, checked against its record.
+def read_predictions(run: StoredRun, split: str = "test") -> Predictions:
+    """Read the predictions of a stored run and check them against its record.
 
     Raises:
-        UsageError: it stored none for this split, or they are damaged: not the content that was
-            stored, not probabilities, or not the texts and figures of the record.
+        UsageError: the run has none for this split, or they are damaged: the file has changed, the
+            values are not probabilities, or texts or metrics differ from those of the record.
     """
     data, metrics = run.record.data, run.record.metrics
     header, table = _table(run, PREDICTIONS_FILE, split)
     if not table.size or data is None or metrics is None:
         raise UsageError(
-            f"the run {run.path.name} has no answers to the {split} texts: {PREDICTIONS_FILE} was "
-            "never written, is gone, or holds none of them"
+            f"the run {run.path.name} has no predictions for the {split} split: "
+            f"{PREDICTIONS_FILE} is missing or does not contain them"
         )
     with _damaged(run.path / PREDICTIONS_FILE):
         _check_header(header, _probability_columns(data.class_names))
         rows = _rows(table[:, 1], data.corpus_texts)
         labels = _classes(table[:, 2], data.class_names)
         probabilities = _probabilities(table[:, len(_KEYS) :], rows)
-        called = probabilities.argmax(axis=1)
-        _check_figures(labels, called, getattr(metrics, split), split, "")
-    return Answers(
+        predicted = probabilities.argmax(axis=1)
+        _check_figures(labels, predicted, getattr(metrics, split), split, "")
+    return Predictions(
         class_names=data.class_names,
         rows=rows,
         labels=labels,
-        called=called,
+        predicted=predicted,
         probabilities=probabilities,
         baselines=_baselines(run, split, data, rows, labels),
     )
@@ -142,7 +143,7 @@ def _baselines(
     rows: NDArray[np.int64],
     labels: NDArray[np.int64],
 ) -> Mapping[str, NDArray[np.int64]]:
-    """None in runs of versions that did not keep them."""
+    """The baselines' predictions; empty for runs of versions that did not store them."""
     header, table = _table(run, BASELINES_FILE, split)
     if not header:
         return {}
@@ -153,18 +154,18 @@ def _baselines(
             np.array_equal(_rows(table[:, 1], data.corpus_texts), rows)
             and np.array_equal(_classes(table[:, 2], data.class_names), labels)
         ):
-            raise ValueError(f"its texts are not those in {PREDICTIONS_FILE}")
-        called = {
+            raise ValueError(f"its texts differ from those in {PREDICTIONS_FILE}")
+        predicted = {
             name: _classes(table[:, place], data.class_names)
             for place, name in enumerate(metrics, len(_KEYS))
         }
         for name in metrics:
-            _check_figures(labels, called[name], metrics[name], split, f" of {name}")
-    return called
+            _check_figures(labels, predicted[name], metrics[name], split, f" of {name}")
+    return predicted
 
 
 def _table(run: StoredRun, name: str, split: str) -> tuple[list[str], NDArray[np.object_]]:
-    """The header and the rows of a split, every field as text; both empty without the file."""
+    """The header and the rows of a split, all fields as text; both empty if the file is missing."""
     check_file(run.path, name, run.record)
     with _damaged(run.path / name):
         try:
@@ -198,11 +199,11 @@ def _check_header(header: Sequence[str], expected: Sequence[str]) -> None:
 
 
 def _rows(texts: NDArray[np.object_], corpus_texts: int) -> NDArray[np.int64]:
-    """Places in the corpus (N,)."""
+    """Indices into the corpus (N,)."""
     for text in texts:
         if not (text.isascii() and text.isdecimal()) or len(text) > 18 or int(text) >= corpus_texts:
             raise ValueError(
-                f"the row {text[:40]!r} is not a place in the corpus of {corpus_texts:,} texts"
+                f"the row {text[:40]!r} is not an index into the corpus of {corpus_texts:,} texts"
             )
     return texts.astype(np.int64)
 
@@ -216,7 +217,7 @@ def _classes(names: NDArray[np.object_], class_names: Sequence[str]) -> NDArray[
 
 
 def _probabilities(texts: NDArray[np.object_], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(N, C), each row a distribution."""
+    """Probabilities (N, C) whose rows sum to 1."""
     found = texts.astype(np.float64)
     good = ((found >= 0) & (found <= 1)).all(axis=1)  # NaN is neither
     good &= np.abs(found.sum(axis=1) - 1) <= _SUM_TOLERANCE
@@ -232,20 +233,20 @@ def _probabilities(texts: NDArray[np.object_], rows: NDArray[np.int64]) -> NDArr
 
 def _check_figures(
     labels: NDArray[np.int64],
-    called: NDArray[np.int64],
+    predicted: NDArray[np.int64],
     metrics: SplitMetrics,
     split: str,
     whose: str,
 ) -> None:
-    """Check that the counts by class and predicted class are those of the record."""
-    counts = Counter(zip(labels.tolist(), called.tolist(), strict=True))
+    """Check that the confusion matrix and the accuracy equal those of the record."""
+    counts = Counter(zip(labels.tolist(), predicted.tolist(), strict=True))
     expected = {
-        (label, answer): count
+        (label, prediction): count
         for label, row in enumerate(metrics.confusion)
-        for answer, count in enumerate(row)
+        for prediction, count in enumerate(row)
         if count
     }
-    correct = int((labels == called).sum())
+    correct = int((labels == predicted).sum())
     of_record = (metrics.n, metrics.correct, metrics.accuracy)
     if counts != expected or of_record != (len(labels), correct, correct / len(labels)):
         raise ValueError(

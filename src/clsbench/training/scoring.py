@@ -83,7 +83,7 @@ class ScoredBaseline(NamedTuple):
     """
 
     result: BaselineResult
-    called: dict[str, np.ndarray]
+    predicted: dict[str, np.ndarray]
     state: Mapping[str, Any] | None = None
     state_problem: str | None = None
 
@@ -110,14 +110,14 @@ def score_baseline(
     except Exception as error:
         raise PluginError(f"baseline {label} failed: {type(error).__name__}: {error}") from error
     num_classes = len(splits.class_names)
-    called = {
+    predicted = {
         s.name: checked_labels(answers[s.name], len(s), num_classes, f"{label}, {s.name} split")
         for s in splits.all()
     }
     figures = {
         split.name: split_metrics(
             np.array(split.labels),
-            called[split.name],
+            predicted[split.name],
             num_classes,
             leaked=_mask(leaks, split.name),
         )
@@ -127,7 +127,7 @@ def score_baseline(
     result = BaselineResult(
         component=label, metrics=Metrics(**figures), seconds=seconds, title=title
     )
-    scored = ScoredBaseline(result, called)
+    scored = ScoredBaseline(result, predicted)
     if not callable(getattr(estimator, "state", None)):
         return scored
     try:
@@ -137,7 +137,7 @@ def score_baseline(
             every = -(-len(splits.test) // _MOST_RESTORED)
             restored = baseline.from_state(state)
             again = predict_labels(restored, splits.test.texts[::every], seed)
-            if not np.array_equal(again, called["test"][::every]):
+            if not np.array_equal(again, predicted["test"][::every]):
                 problem = "restored from its state, it predicts other classes"
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"

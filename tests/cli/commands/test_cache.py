@@ -103,7 +103,7 @@ def test_json(command: Command, filled: Path) -> None:
     assert second["last_used"] < first["last_used"]
 
 
-def test_clearing_everything(command: Command, filled: Path) -> None:
+def test_clear_without_arguments_removes_everything(command: Command, filled: Path) -> None:
     before_bytes = used_bytes(filled)
     done = command("clear")
     assert (done.returncode, done.stderr) == (0, "")

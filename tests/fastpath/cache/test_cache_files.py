@@ -1,4 +1,4 @@
-"""What the cache of activations holds: listed, and cleared."""
+"""The files of the activation cache: list, write and clear."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from clsbench.fastpath.cache.disk_cache import PrefixKey
 
 @pytest.fixture
 def three_entries(tmp_path: Path) -> Path:
-    """Used 40 days ago (two shards that share a row), 20 days ago and just now."""
+    """Entries used 40 days ago (two shards that share a row), 20 days ago and just now."""
     directory = tmp_path / "cache"
     for digest, days, groups in (
         ("aaaa" * 16, 40, (range(3), range(2, 4))),
@@ -35,7 +35,7 @@ def three_entries(tmp_path: Path) -> Path:
     return directory
 
 
-def test_entries_are_listed_the_last_used_first(three_entries: Path) -> None:
+def test_list_entries_sorts_by_last_use(three_entries: Path) -> None:
     entries = list_entries(three_entries)
     assert [entry.digest[:4] for entry in entries] == ["cccc", "aabb", "aaaa"]
     assert [entry.about for entry in entries] == [{"backbone": e.digest[:4]} for e in entries]
@@ -46,7 +46,7 @@ def test_entries_are_listed_the_last_used_first(three_entries: Path) -> None:
 
 
 @pytest.mark.parametrize("about", [b"", b"{", b"[1]", b'{"a": 1}', b"\xff"])
-def test_an_entry_that_lost_its_description_gets_it_again(tmp_path: Path, about: bytes) -> None:
+def test_list_entries_with_a_lost_description_restores_it(tmp_path: Path, about: bytes) -> None:
     path = store(tmp_path, make_rows(range(2)))
     path.with_name("about.json").write_bytes(about)
     assert list_entries(tmp_path)[0].about == {}
@@ -54,7 +54,7 @@ def test_an_entry_that_lost_its_description_gets_it_again(tmp_path: Path, about:
     assert list_entries(tmp_path)[0].about == ABOUT
 
 
-def test_a_damaged_shard_is_listed_without_rows(tmp_path: Path) -> None:
+def test_list_entries_with_a_damaged_shard_counts_no_rows(tmp_path: Path) -> None:
     path = store(tmp_path, make_rows(range(2)))
     path.write_bytes(b"damaged")
     (entry,) = list_entries(tmp_path)
@@ -62,15 +62,15 @@ def test_a_damaged_shard_is_listed_without_rows(tmp_path: Path) -> None:
     assert path.exists()
 
 
-def test_no_folder_holds_nothing(tmp_path: Path) -> None:
+def test_list_entries_without_a_folder_is_empty(tmp_path: Path) -> None:
     assert list_entries(tmp_path / "none") == ()
     assert clear(tmp_path / "none") == Cleared(0, 0)
 
 
-def test_an_entry_may_be_cleared_at_any_moment_while_a_file_is_placed(
+def test_place_while_the_entry_is_cleared_succeeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Removed between listing the folder and reading it."""
+    """The folder is removed after mkdir has found it."""
     (tmp_path / "entry").mkdir()
     make = os.mkdir
 
@@ -86,18 +86,18 @@ def test_an_entry_may_be_cleared_at_any_moment_while_a_file_is_placed(
     assert [path.name for path in tmp_path.rglob("*")] == ["entry", "file"]
 
 
-def test_clearing_everything(three_entries: Path) -> None:
+def test_clear_without_arguments_removes_everything(three_entries: Path) -> None:
     size_bytes = sizes(three_entries)
     assert clear(three_entries) == Cleared(3, size_bytes)
     assert list(three_entries.iterdir()) == []
 
 
-def test_clearing_by_digest(three_entries: Path) -> None:
+def test_clear_by_digest_removes_that_entry(three_entries: Path) -> None:
     assert clear(three_entries, ["CC", "aab"]).entries == 2
     assert [entry.digest[:4] for entry in list_entries(three_entries)] == ["aaaa"]
 
 
-def test_clearing_by_age(three_entries: Path) -> None:
+def test_clear_by_age_removes_old_entries(three_entries: Path) -> None:
     assert clear(three_entries, ["aaaa", "cccc"], older_than_days=30).entries == 1
     assert [entry.digest[:4] for entry in list_entries(three_entries)] == ["cccc", "aabb"]
     assert clear(three_entries, older_than_days=10).entries == 1
@@ -107,13 +107,13 @@ def test_clearing_by_age(three_entries: Path) -> None:
 @pytest.mark.parametrize(
     ("digest", "said"),
     [
-        ("aa", "ambiguous: 2 begin so: aaaaaaaa, aabbaabb"),
+        ("aa", "ambiguous: it matches 2: aaaaaaaa, aabbaabb"),
         ("aaaaaaaaaaab", "no entry 'aaaaaaaaaaab'.*did you mean 'aaaaaaaaaaaa'"),
         ("f", "no entry 'f'.*choose from: aaaaaaaaaaaa, aabbaabbaabb, cccccccccccc"),
         ("", "no entry ''"),
     ],
 )
-def test_clearing_what_is_not_one_entry_clears_nothing(
+def test_clear_with_an_unknown_or_ambiguous_digest_removes_nothing(
     three_entries: Path, digest: str, said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
@@ -121,22 +121,24 @@ def test_clearing_what_is_not_one_entry_clears_nothing(
     assert len(list_entries(three_entries)) == 3
 
 
-def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_list_entries_of_an_unreadable_folder_raises(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for action in (list_entries, clear):
         with pytest.raises(UsageError, match=r"file is not a folder.*CLSBENCH_CACHE"):
             action(tmp_path / "file")
 
 
-def test_what_cannot_be_removed_is_told(three_entries: Path) -> None:
+def test_clear_with_a_file_that_cannot_be_removed_names_it(three_entries: Path) -> None:
     path = shards(three_entries)[0]
     path.unlink()
     path.mkdir()  # cannot be unlinked, not even by root
-    with pytest.raises(ClsbenchError, match=f"1 of the files .* not be removed, such as {path}"):
+    with pytest.raises(ClsbenchError, match=f"cannot remove 1 of the files .* such as {path}"):
         clear(three_entries)
     assert shards(three_entries) == [path]
 
 
-def test_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_activations_folder_follows_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CLSBENCH_CACHE", str(tmp_path))
     assert activations_folder() == tmp_path / "activations"

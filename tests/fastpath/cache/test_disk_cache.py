@@ -39,7 +39,7 @@ from clsbench.schema.quantities import size_text
 
 
 def load(directory: Path, rows: dict[str, Tensor], key: PrefixKey = KEY) -> dict[str, Tensor]:
-    """Look for the rows as a later run would."""
+    """Load the rows as a later run would."""
     return DiskCache(directory, PLENTY).load(key, list(rows))
 
 
@@ -56,14 +56,14 @@ def everything_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="clsbench")
 
 
-# --- what goes in comes out -----------------------------------------------------------------------
+# --- store and load -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str
 )
 @pytest.mark.parametrize("shape", [(5, 7), (7,), (1, 1), (0, 7), (1, 2, 2)], ids=str)
-def test_rows_come_back_bit_for_bit(
+def test_store_and_load_preserve_every_bit(
     tmp_path: Path, shape: tuple[int, ...], dtype: torch.dtype
 ) -> None:
     rows = make_rows(range(6), shape, dtype)
@@ -73,7 +73,7 @@ def test_rows_come_back_bit_for_bit(
     assert_same(load(tmp_path, rows), rows)
 
 
-def test_rows_of_different_kinds_share_a_shard(tmp_path: Path) -> None:
+def test_store_with_different_dtypes_writes_one_shard(tmp_path: Path) -> None:
     rows = {
         **make_rows(range(2), (3, 1), torch.bfloat16),
         **make_rows(range(2, 4), (5,), torch.float64),
@@ -83,7 +83,7 @@ def test_rows_of_different_kinds_share_a_shard(tmp_path: Path) -> None:
     assert_same(load(tmp_path, rows), rows)
 
 
-def test_rows_may_be_slices_of_one_batch_and_lie_in_any_order(tmp_path: Path) -> None:
+def test_store_accepts_slices_and_any_memory_order(tmp_path: Path) -> None:
     batch = torch.randn(4, 6, 8, requires_grad=True)
     rows = {row_key(n): batch[n] for n in range(3)}
     rows |= {row_key(9): batch[3].T, row_key(10): batch[0, :, 2], row_key(11): batch[0]}
@@ -93,7 +93,7 @@ def test_rows_may_be_slices_of_one_batch_and_lie_in_any_order(tmp_path: Path) ->
     assert_same(load(tmp_path, rows), detached)
 
 
-def test_what_is_not_kept_is_absent(tmp_path: Path) -> None:
+def test_load_of_unknown_rows_is_empty(tmp_path: Path) -> None:
     rows = make_rows(range(4))
     assert load(tmp_path / "none", rows) == {}
     assert not (tmp_path / "none").exists()
@@ -105,14 +105,14 @@ def test_what_is_not_kept_is_absent(tmp_path: Path) -> None:
     assert DiskCache(tmp_path, PLENTY).load(KEY, []) == {}
 
 
-def test_rows_of_several_stores_are_found_together(tmp_path: Path) -> None:
+def test_load_combines_rows_of_several_stores(tmp_path: Path) -> None:
     for start in range(0, 9, 3):
         store(tmp_path, make_rows(range(start, start + 3)))
     assert len(shards(tmp_path)) == 3
     assert_same(load(tmp_path, make_rows(range(9))), make_rows(range(9)))
 
 
-def test_a_shard_is_a_plain_safetensors_file(tmp_path: Path) -> None:
+def test_store_writes_a_plain_safetensors_file(tmp_path: Path) -> None:
     rows = make_rows(range(3))
     path = store(tmp_path, rows)
     with safe_open(path, framework="pt") as file:
@@ -124,7 +124,7 @@ def test_a_shard_is_a_plain_safetensors_file(tmp_path: Path) -> None:
     assert msgspec.json.decode((tmp_path / KEY.digest / "about.json").read_bytes()) == ABOUT
 
 
-def test_equal_rows_make_one_file(tmp_path: Path) -> None:
+def test_store_of_equal_rows_writes_one_file(tmp_path: Path) -> None:
     rows = make_rows(range(3))
     path = store(tmp_path, rows)
     content = path.read_bytes()
@@ -133,7 +133,7 @@ def test_equal_rows_make_one_file(tmp_path: Path) -> None:
     assert path.read_bytes() == content
 
 
-def test_views_can_take_part_in_training(tmp_path: Path) -> None:
+def test_load_returns_tensors_that_can_be_trained_with(tmp_path: Path) -> None:
     rows = make_rows(range(1))
     store(tmp_path, rows)
     with torch.inference_mode():
@@ -143,7 +143,7 @@ def test_views_can_take_part_in_training(tmp_path: Path) -> None:
     assert weight.grad is not None
 
 
-def test_changing_a_view_leaves_the_disk_alone(tmp_path: Path) -> None:
+def test_load_returns_private_copies(tmp_path: Path) -> None:
     rows = make_rows(range(2))
     cache = DiskCache(tmp_path, PLENTY)
     for views in (cache.store(KEY, rows), cache.load(KEY, list(rows))):
@@ -159,12 +159,12 @@ def test_changing_a_view_leaves_the_disk_alone(tmp_path: Path) -> None:
         (torch.tensor(1.0), r"\(\)"),
     ],
 )
-def test_a_row_of_another_kind_is_refused(tmp_path: Path, row: Tensor, said: str) -> None:
+def test_store_with_an_unsupported_row_raises(tmp_path: Path, row: Tensor, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         DiskCache(tmp_path, PLENTY).store(KEY, {row_key(1): row})
 
 
-def test_a_key_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
+def test_store_with_an_invalid_digest_raises(tmp_path: Path) -> None:
     cache = DiskCache(tmp_path / "cache", PLENTY)
     for digest in ("../" + "a" * 61, "A" * 64, ""):
         with pytest.raises(ValueError, match="64 hexadecimal digits"):
@@ -174,18 +174,18 @@ def test_a_key_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-# --- mapped, not copied ---------------------------------------------------------------------------
+# --- memory mapping -------------------------------------------------------------------------------
 
 
 def anonymous_bytes() -> int:
-    """Memory of this process that no file stands behind."""
+    """Memory of this process that is not backed by a file."""
     status = Path("/proc/self/status").read_text().splitlines()
     (line,) = (line for line in status if line.startswith("RssAnon:"))
     return int(line.split()[1]) * 1024
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc here")
-def test_a_large_shard_is_mapped_and_not_copied(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_load_of_a_large_shard_maps_it(tmp_path: Path) -> None:
     batch = torch.randn(40, 120, 3500)
     rows = {row_key(n): batch[n] for n in range(len(batch))}
     size_bytes = batch.nbytes
@@ -214,7 +214,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, bytes]:
 
 
 def restore(small: tuple[Path, Path, bytes], content: bytes) -> dict[str, Tensor]:
-    """What a run finds when ``content`` is all there is."""
+    """The rows that a run finds if the cache contains only ``content``."""
     directory, path, _ = small
     for other in shards(directory):
         other.unlink()
@@ -222,7 +222,7 @@ def restore(small: tuple[Path, Path, bytes], content: bytes) -> dict[str, Tensor
     return load(directory, make_rows(range(3), (2, 3)))
 
 
-def test_every_flipped_byte_is_noticed(small: tuple[Path, Path, bytes]) -> None:
+def test_load_with_any_flipped_byte_detects_it(small: tuple[Path, Path, bytes]) -> None:
     directory, path, content = small
     rows = make_rows(range(3), (2, 3))
     assert_same(restore(small, content), rows)
@@ -236,7 +236,7 @@ def test_every_flipped_byte_is_noticed(small: tuple[Path, Path, bytes]) -> None:
             assert found == {}
             assert shards(directory) == []
         else:
-            assert len(found) == 2  # the others are saved into a shard of their own
+            assert len(found) == 2  # the intact rows are stored in a new shard
             assert_same(found, {key: rows[key] for key in found})
             assert path not in shards(directory)
             assert_same(load(directory, rows), found)
@@ -244,7 +244,9 @@ def test_every_flipped_byte_is_noticed(small: tuple[Path, Path, bytes]) -> None:
 
 @settings(max_examples=150)
 @given(st.data())
-def test_no_damage_goes_unnoticed(small: tuple[Path, Path, bytes], data: st.DataObject) -> None:
+def test_load_with_any_damage_detects_it(
+    small: tuple[Path, Path, bytes], data: st.DataObject
+) -> None:
     content = bytearray(small[2])
     for _ in range(data.draw(st.integers(1, 3))):
         start = data.draw(st.integers(0, len(content)))
@@ -257,7 +259,7 @@ def test_no_damage_goes_unnoticed(small: tuple[Path, Path, bytes], data: st.Data
 
 
 @pytest.mark.parametrize("length", [0, 1, 8, 300, -1])
-def test_a_shard_that_was_cut_is_removed(tmp_path: Path, length: int) -> None:
+def test_load_of_a_truncated_shard_removes_it(tmp_path: Path, length: int) -> None:
     rows = make_rows(range(3))
     path = store(tmp_path, rows)
     path.write_bytes(path.read_bytes()[:length])
@@ -267,7 +269,7 @@ def test_a_shard_that_was_cut_is_removed(tmp_path: Path, length: int) -> None:
     assert_same(load(tmp_path, rows), rows)
 
 
-def test_a_shard_that_grew_is_removed(tmp_path: Path) -> None:
+def test_load_of_an_extended_shard_removes_it(tmp_path: Path) -> None:
     rows = make_rows(range(3))
     path = store(tmp_path, rows)
     path.write_bytes(path.read_bytes() + b"\0")
@@ -275,14 +277,14 @@ def test_a_shard_that_grew_is_removed(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_header_of_absurd_length_takes_no_memory(tmp_path: Path) -> None:
+def test_load_with_an_absurd_header_length_allocates_nothing(tmp_path: Path) -> None:
     path = store(tmp_path, make_rows(range(3)))
     path.write_bytes(b"\xff" * 7 + b"\x7f" + path.read_bytes()[8:])
     assert load(tmp_path, make_rows(range(3))) == {}
     assert not path.exists()
 
 
-def test_a_damaged_row_is_told_at_info_and_the_others_are_saved(
+def test_load_with_a_damaged_row_logs_it_and_keeps_the_others(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = make_rows(range(5))
@@ -294,13 +296,13 @@ def test_a_damaged_row_is_told_at_info_and_the_others_are_saved(
     assert len(found) == 4
     (message,) = (r.getMessage() for r in caplog.records if r.levelno == logging.INFO)
     assert str(path) in message
-    assert "1 of the rows in it are not what was written; 4 others are intact" in message
+    assert "1 rows do not match their hashes; 4 others are intact" in message
     caplog.clear()
     assert_same(load(tmp_path, rows), found)
     assert caplog.records == []
 
 
-def test_a_shard_under_another_name_or_prefix_is_not_used(tmp_path: Path) -> None:
+def test_load_of_a_renamed_shard_ignores_it(tmp_path: Path) -> None:
     rows = make_rows(range(2))
     path = store(tmp_path, rows)
     renamed = path.with_name("0" * 32 + ".safetensors")
@@ -314,8 +316,8 @@ def test_a_shard_under_another_name_or_prefix_is_not_used(tmp_path: Path) -> Non
     assert shards(tmp_path) == []
 
 
-def test_a_shard_that_cannot_be_read_now_is_left_alone(tmp_path: Path) -> None:
-    """A folder in its place gives an error of the system, as a failing disk does."""
+def test_load_of_an_unreadable_shard_keeps_it(tmp_path: Path) -> None:
+    """A folder in its place causes an OSError, like a failing disk."""
     rows = make_rows(range(2))
     path = store(tmp_path, rows)
     path.unlink()
@@ -327,14 +329,14 @@ def test_a_shard_that_cannot_be_read_now_is_left_alone(tmp_path: Path) -> None:
 # --- the limit ------------------------------------------------------------------------------------
 
 
-def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
+def test_store_beyond_the_limit_evicts_the_least_recently_used(tmp_path: Path) -> None:
     groups = [make_rows(range(n, n + 2), (64, 64)) for n in range(0, 8, 2)]
     paths = [store(tmp_path, rows, key) for rows, key in zip(groups, (KEY, OTHER) * 2, strict=True)]
     for path, seconds in zip(paths, (300, 400, 200, 100), strict=True):
         age(path, seconds)
     assert_same(load(tmp_path, groups[1], OTHER), groups[1])
     times = [path.stat().st_mtime_ns for path in paths]
-    assert times[1] == max(times)  # used again: now the youngest of the four
+    assert times[1] == max(times)  # now the most recently used of the four
     age(paths[1], 50)
     limit_bytes = sizes(tmp_path)
     for number, gone in enumerate((paths[0], paths[2], paths[3], paths[1])):
@@ -343,10 +345,10 @@ def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
         assert sizes(tmp_path) <= limit_bytes
         assert not gone.exists()
         assert len(shards(tmp_path)) == 4
-    assert not (tmp_path / OTHER.digest).exists()  # nothing was left in it
+    assert not (tmp_path / OTHER.digest).exists()  # removed because it was empty
 
 
-def test_what_this_run_uses_is_not_evicted(
+def test_store_beyond_the_limit_keeps_rows_in_use(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     loaded, idle = make_rows(range(2), (64, 64)), make_rows(range(2, 4), (64, 64))
@@ -362,14 +364,14 @@ def test_what_this_run_uses_is_not_evicted(
         assert cache.store(KEY, make_rows(range(start, start + 2), (64, 64))) == {}
     (warning,) = warnings_in(caplog)
     assert warning == (
-        f"no more activations of the frozen prefix are kept for later runs in {tmp_path}: their "
+        f"some activations of the frozen prefix are not cached for later runs in {tmp_path}: the "
         f"limit of {size_text(cache.limit_bytes)} (--cache-disk) is reached"
     )
     assert cache.problems == [warning]
     assert len(shards(tmp_path)) == 2
 
 
-def test_a_shard_beyond_the_limit_is_not_kept_and_evicts_nothing(
+def test_store_of_a_shard_above_the_limit_evicts_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = store(tmp_path, make_rows(range(2), (64, 64)))
@@ -377,13 +379,13 @@ def test_a_shard_beyond_the_limit_is_not_kept_and_evicts_nothing(
     assert cache.store(KEY, make_rows(range(2, 9), (64, 64))) == {}
     assert shards(tmp_path) == [path]
     (warning,) = warnings_in(caplog)
-    assert warning.startswith("activations of the frozen prefix are not kept for later runs in ")
-    assert "their limit of 60 kB" in warning
+    assert warning.startswith("activations of the frozen prefix are not cached for later runs in ")
+    assert "the limit of 60 kB" in warning
     assert cache.store(KEY, make_rows(range(20, 21))) != {}  # a smaller one fits
 
 
-def test_a_limit_below_what_lies_there_acts_at_once(tmp_path: Path) -> None:
-    """Also where nothing is to be stored."""
+def test_load_with_a_lower_limit_evicts_immediately(tmp_path: Path) -> None:
+    """Loading is enough."""
     old, new = (make_rows(range(n, n + 2), (64, 64)) for n in (0, 2))
     age(store(tmp_path, old), 100)
     path = store(tmp_path, new)
@@ -393,9 +395,7 @@ def test_a_limit_below_what_lies_there_acts_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("about", [b"", b'{"a": "1"}'])
-def test_a_description_that_is_lost_or_another_comes_back_where_rows_are_found(
-    tmp_path: Path, about: bytes
-) -> None:
+def test_load_with_a_lost_or_other_description_restores_it(tmp_path: Path, about: bytes) -> None:
     rows = make_rows(range(2))
     described = store(tmp_path, rows).with_name("about.json")
     described.write_bytes(about)
@@ -404,7 +404,7 @@ def test_a_description_that_is_lost_or_another_comes_back_where_rows_are_found(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="an open file cannot be removed there")
-def test_rows_stay_readable_when_another_run_evicts_them(tmp_path: Path) -> None:
+def test_load_keeps_rows_readable_after_eviction_by_another_run(tmp_path: Path) -> None:
     rows = make_rows(range(2), (64, 64))
     path = store(tmp_path, rows)
     found = load(tmp_path, rows)
@@ -414,7 +414,7 @@ def test_rows_stay_readable_when_another_run_evicts_them(tmp_path: Path) -> None
     assert_same(found, rows)
 
 
-def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+def test_cache_ignores_foreign_files(tmp_path: Path) -> None:
     path = store(tmp_path, make_rows(range(2)))
     foreign = [tmp_path / "notes.txt", path.with_name("model.safetensors"), tmp_path / "x" / "y"]
     foreign[2].parent.mkdir()
@@ -430,7 +430,7 @@ def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
-def test_nobody_waits_at_a_named_pipe(tmp_path: Path) -> None:
+def test_load_with_a_named_pipe_does_not_block(tmp_path: Path) -> None:
     path = store(tmp_path, make_rows(range(2)))
     os.mkfifo(path.with_stem("0" * 32))
     assert len(DiskCache(tmp_path, 10**9).load(KEY, list(make_rows(range(2))))) == 2
@@ -487,7 +487,7 @@ def start(script: str, *arguments: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_writers_of_the_same_rows_do_not_harm_each_other(tmp_path: Path) -> None:
+def test_store_of_the_same_rows_by_several_processes_succeeds(tmp_path: Path) -> None:
     writers = [start(WRITER, tmp_path) for _ in range(2)]
     for writer in writers:
         assert writer.stdout is not None
@@ -509,7 +509,7 @@ def test_writers_of_the_same_rows_do_not_harm_each_other(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a process cannot be stopped in the middle there")
-def test_a_writer_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_store_after_a_killed_writer_removes_its_file(tmp_path: Path) -> None:
     def half_written() -> list[Path]:
         found = []
         for file in unfinished(tmp_path):
@@ -554,7 +554,7 @@ print(freed)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="an open file cannot be removed there")
-def test_storing_and_loading_while_another_process_clears(
+def test_store_and_load_while_another_process_clears_succeed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clearer = start(CLEARER, tmp_path)
@@ -603,7 +603,7 @@ print([len(cache.store(KEY, make_rows(range(20, 22)))) for _ in range(2)])
 )
 
 
-def test_a_disk_that_fills_up_and_one_that_is_read_only(tmp_path: Path) -> None:
+def test_store_on_a_full_or_read_only_disk_warns(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     script = tmp_path / "script.py"
@@ -611,7 +611,7 @@ def test_a_disk_that_fills_up_and_one_that_is_read_only(tmp_path: Path) -> None:
     mount = f"mount -t tmpfs -o size=800k,mode=700 tmpfs {disk}"
     unshare = shutil.which("unshare")
     if unshare is None or subprocess.run([unshare, "-m", "sh", "-c", mount]).returncode:
-        pytest.skip("no tmpfs of one's own can be mounted here")
+        pytest.skip("a tmpfs cannot be mounted here")
     command = f"{mount} && {sys.executable} {script} {disk}"
     ended = subprocess.run(
         [unshare, "-m", "sh", "-c", command], capture_output=True, text=True, env=WITH_HELPERS
@@ -619,16 +619,14 @@ def test_a_disk_that_fills_up_and_one_that_is_read_only(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines() == ["[2, 2, 0, 0] []", "[0, 0]"]
     full, _, read_only = ended.stderr.partition("---\n")
-    of_the_prefix = "activations of the frozen prefix are"
-    assert full == f"no more {of_the_prefix} kept for later runs in {disk}: the disk is full\n"
-    assert read_only == (
-        # The rows that are there were found.
-        f"no more {of_the_prefix} kept for later runs in {disk}: read-only file system\n"
-    )
+    not_cached = "some activations of the frozen prefix are not cached for later runs in"
+    assert full == f"{not_cached} {disk}: the disk is full\n"
+    # Stored rows were found before.
+    assert read_only == f"{not_cached} {disk}: read-only file system\n"
 
 
 @pytest.mark.parametrize("template", ["{tmp}/file", "{tmp}/file/deep", "/proc/cache", "/dev/full"])
-def test_a_folder_that_cannot_be_made_is_told_once(
+def test_store_in_a_folder_that_cannot_be_made_warns_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, template: str
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -643,10 +641,10 @@ def test_a_folder_that_cannot_be_made_is_told_once(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no such names there")
-def test_a_folder_whose_name_torch_cannot_open(
+def test_store_in_a_folder_that_torch_cannot_open_returns_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The name cannot travel in a log record from a test process to the one that reports.
+    # pytest-xdist cannot transfer a log record with this name.
     monkeypatch.setattr(logging.getLogger("clsbench.fastpath.cache.disk_cache"), "disabled", True)
     directory = tmp_path / os.fsdecode(b"caf\xe9")
     rows = make_rows(range(2))
@@ -655,7 +653,7 @@ def test_a_folder_whose_name_torch_cannot_open(
         assert views == {}
 
 
-def test_a_relative_folder_stays_where_it_was(
+def test_cache_in_a_relative_folder_ignores_later_chdir(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

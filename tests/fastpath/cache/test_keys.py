@@ -1,4 +1,4 @@
-"""The keys under which activations are kept: what decides on them is in them, and nothing else."""
+"""Cache keys of activations: what they depend on and what they ignore."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Table(torch.nn.Module):
         self.weight = torch.nn.Parameter(weight, requires_grad=False)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Rows of the table, in hundredths."""
+        """Rows of the table, divided by 100."""
         with torch.no_grad():
             found: Tensor = self.weight[ids].float()
             return found / 100
@@ -50,7 +50,7 @@ def keyed(plan: FastPlan, change: Any = None, cut: int = 3, **circumstances: Any
     return PrefixKeys(classifier, plan, CIRCUMSTANCES | circumstances).at(cut).digest
 
 
-def test_key_contains_what_decides_and_nothing_else(plan: FastPlan) -> None:
+def test_key_depends_on_the_prefix_only(plan: FastPlan) -> None:
     same_key = keyed(plan)
 
     def below(classifier: Any) -> None:
@@ -91,7 +91,7 @@ def test_key_contains_what_modules_hold(plan: FastPlan) -> None:
 
 @pytest.mark.parametrize("kind", ["without a gradient", "in whole numbers"])
 def test_key_contains_weights_that_have_no_gradient(plan: FastPlan, kind: str) -> None:
-    """A single row of a table, which a text may or may not hold."""
+    """A single row of a table, which a text may or may not read."""
 
     def replace(changed: bool) -> Any:
         def change(classifier: Any) -> None:
@@ -107,7 +107,7 @@ def test_key_contains_weights_that_have_no_gradient(plan: FastPlan, kind: str) -
 
 
 def test_key_contains_buffers_of_any_layout(plan: FastPlan) -> None:
-    """A conjugate view, and a number cut out of a table, which has any stride."""
+    """A conjugate view, and a single element of a table, which may have any stride."""
 
     def change(classifier: Any) -> None:
         table = torch.ones(12, dtype=torch.complex64)

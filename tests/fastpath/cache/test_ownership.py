@@ -82,7 +82,7 @@ def test_load_folders_that_others_can_change_are_ignored_with_one_warning(
     assert path.exists()
     if which == "file":
         assert_same(found.load(KEY, list(others)), others)
-        # The next run stores its own in place of it.
+        # The next run replaces it.
         assert_same(DiskCache(cache, PLENTY).store(KEY, rows), rows)
         assert_same(DiskCache(cache, PLENTY).load(KEY, list(rows)), rows)
     else:
@@ -93,7 +93,7 @@ def test_load_folders_that_others_can_change_are_ignored_with_one_warning(
 
 @needs_root
 def test_load_rows_that_another_user_scaled_are_not_used(tmp_path: Path) -> None:
-    """Their hashes are right; only the owner differs."""
+    """Their hashes are correct; only the owner differs."""
     rows = make_rows(range(3))
     scaled = {key: row * 2 for key, row in rows.items()}
     path = store(tmp_path, scaled)

@@ -1,4 +1,4 @@
-"""Which classifiers the cache across runs serves, and what identifies them."""
+"""Which classifiers may be cached across runs, and which values identify them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def config_facts(value: object) -> object:
 
 
 @pytest.mark.parametrize("adapter", [None, LoRA()], ids=repr)
-def test_contract_includes_what_is_built_in(adapter: LoRA | None) -> None:
+def test_contract_includes_built_in_components(adapter: LoRA | None) -> None:
     for backbone in (TinyGPT2(), MiniatureBackbone()):
         width = backbone.hidden_size()
         with torch.device("meta"):
@@ -176,7 +176,7 @@ def test_contract_excludes_other_objects(value: object, reason: str) -> None:
     assert found.endswith(f"{reason} object, which cannot be identified")
 
 
-def test_contract_excludes_values_that_hold_themselves() -> None:
+def test_contract_excludes_recursive_values() -> None:
     itself: list[object] = []
     itself.append(itself)
     found = outside_contract(holding(itself), no_cache_facts)
@@ -188,7 +188,7 @@ def test_contract_excludes_special_tensors() -> None:
         made.backbone.register_buffer("table", torch.ones(2, 2).to_sparse())
 
     found = outside_contract(classifier(make_sparse), no_cache_facts)
-    assert found == "backbone.table is a Tensor of a special kind"
+    assert found == "backbone.table is a Tensor that is not dense or has a special type"
 
 
 def test_contract_includes_objects_with_cache_facts() -> None:

@@ -1,4 +1,4 @@
-"""A copy of a classifier: what is done to it does not reach the classifier."""
+"""Copies of a classifier do not affect the original."""
 
 from __future__ import annotations
 

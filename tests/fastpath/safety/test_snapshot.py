@@ -1,4 +1,4 @@
-"""Which changes of a classifier's state are noticed."""
+"""Which changes of a classifier's state a snapshot detects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What plugins may do to a classifier: the fast path gives the same numbers or is refused."""
+"""Classifiers changed by plugins: the fast path gives the same numbers or is disabled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from clsbench.builtin.poolings import LastRealToken, LastToken
 from clsbench.errors import ClsbenchError
 from clsbench.fastpath.fast_forward import FastForward
 from clsbench.fastpath.prefix import PrefixChangedError
-from clsbench.fastpath.safety.trial import what_differs
+from clsbench.fastpath.safety.trial import check_equivalence
 from clsbench.model.freezing import plan_freezing
 
 
@@ -31,7 +31,7 @@ def device_of(classifier: Any) -> torch.device:
 
 
 def behind(index: int, make: Callable[[], nn.Module]) -> Change:
-    """A change: the module works on the output of a block."""
+    """A change that applies a module to the output of a block."""
 
     def add(classifier: Any) -> None:
         there = block(classifier, index)
@@ -45,7 +45,7 @@ def behind(index: int, make: Callable[[], nn.Module]) -> Change:
 
 
 class Standardises(nn.Module):
-    """By the statistics of its batch, in training and evaluation."""
+    """Uses the statistics of its batch, in training and evaluation."""
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(B, T, 12) → (B, T, 12)."""
@@ -53,7 +53,7 @@ class Standardises(nn.Module):
 
 
 class FollowsInPlace(nn.Module):
-    """By a range that it follows with a moving average in a buffer."""
+    """Scales by a moving average in a buffer, updated in place."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class FollowsInPlace(nn.Module):
 
 
 class FollowsByReplacing(FollowsInPlace):
-    """The same with a new tensor each time."""
+    """Scales by a moving average that is replaced by a new tensor each time."""
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(B, T, 12) → (B, T, 12)."""
@@ -77,7 +77,7 @@ class FollowsByReplacing(FollowsInPlace):
 
 
 class ByMode(nn.Module):
-    """The same steps with other numbers in training."""
+    """Runs the same operations with other values in training."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class ByMode(nn.Module):
 
 
 class SameMemory(nn.Module):
-    """Returns everything in one and the same piece of memory."""
+    """Returns all outputs in the same memory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class SameMemory(nn.Module):
 
 
 class DropsByPython(nn.Module):
-    """Now and then, by a generator of its own."""
+    """Drops values at random, with its own Python generator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class DropsByPython(nn.Module):
 
 
 class DropsByNumPy(nn.Module):
-    """By a generator of NumPy in a list."""
+    """Drops values at random, with a NumPy generator in a list."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class DropsByNumPy(nn.Module):
 
 
 class DropsWithWeights(nn.Module):
-    """Draws where there are weights only, not on the meta device."""
+    """Draws random numbers, but not on the meta device."""
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(B, T, 12) → (B, T, 12)."""
@@ -141,7 +141,7 @@ class DropsWithWeights(nn.Module):
 
 
 class Later(nn.Module):
-    """Rounds, once it has been called often enough in training."""
+    """Rounds after its seventh call in training."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class Later(nn.Module):
 
 
 class Coarse(nn.Linear):
-    """Computes with rounded weights where they are frozen."""
+    """Computes with rounded weights if they are frozen."""
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(B, T, 12) → (B, T, 48)."""
@@ -168,7 +168,7 @@ def round_frozen_weights(classifier: Any) -> None:
 
 
 def hand_over(classifier: Any) -> None:
-    """A connection from the first block to the third, past the second."""
+    """Add a connection from the first block to the third, past the second."""
     kept: dict[str, Tensor] = {}
     block(classifier, 0).register_forward_hook(lambda m, i, out: kept.__setitem__("hidden", out))
     block(classifier, 2).register_forward_pre_hook(lambda m, i: i[0] + 0.3 * kept["hidden"])
@@ -179,7 +179,7 @@ def count_tokens(classifier: Any) -> None:
 
 
 def pad_with_a_parameter(classifier: Any) -> None:
-    """Which only texts with padding read."""
+    """Add a parameter that only padded texts read."""
     backbone = classifier.backbone
     backbone.pad = nn.Parameter(torch.zeros(12, device=device_of(classifier)))
 
@@ -190,7 +190,7 @@ def pad_with_a_parameter(classifier: Any) -> None:
 
 
 def centre_by_the_head(classifier: Any) -> None:
-    """The first block reads a mean that the head follows slowly."""
+    """Make the first block read a moving average that the head updates."""
     backbone = classifier.backbone
     backbone.register_buffer("centre", torch.zeros(12, device=device_of(classifier)))
     block(classifier, 0).register_forward_hook(lambda module, i, out: out - backbone.centre)
@@ -257,14 +257,14 @@ def add_noise_to_gradients(classifier: Any) -> None:
 
 
 def centre_many(classifier: Any) -> None:
-    """Something that is done with many texts only."""
+    """Subtract the batch mean, but only for three texts or more."""
     block(classifier, 0).register_forward_hook(
         lambda m, i, out: out - 0.3 * out.mean(0, keepdim=True) if len(out) >= 3 else out
     )
 
 
 def open_a_gate_later(classifier: Any) -> None:
-    """The gate will let the mean over a batch through, once it has been trained."""
+    """Add a gate, initially closed, for the mean over a batch."""
     head = classifier.out_head
     head.gate = nn.Parameter(torch.zeros((), device=device_of(classifier)))
     head.register_forward_pre_hook(
@@ -283,14 +283,14 @@ def halve_by_a_parametrization(classifier: Any) -> None:
 
 
 class AllThenLast(clsbench.FreezingStrategy):
-    """Everything in the first epoch, the last block afterwards."""
+    """Trains everything in the first epoch, the last block afterwards."""
 
     def trainable(self, parameters: Any) -> list[str]:
-        """All."""
+        """The parameters of the first epoch: all."""
         return self.trainable_at(parameters, 0)
 
     def trainable_at(self, parameters: Any, epoch: int) -> list[str]:
-        """All at first."""
+        """All parameters at first."""
         return [p.name for p in parameters if not epoch or p.stage == "block.2"]
 
 
@@ -312,9 +312,9 @@ class AllThenLast(clsbench.FreezingStrategy):
         pytest.param(behind(0, FollowsByReplacing), id="a moving average that is replaced"),
         pytest.param(behind(0, ByMode), id="other numbers in training"),
         pytest.param(behind(1, SameMemory), id="one piece of memory"),
-        pytest.param(behind(0, DropsByPython), id="a generator of its own"),
-        pytest.param(behind(0, DropsByNumPy), id="a generator in a list"),
-        pytest.param(behind(0, DropsWithWeights), id="draws that planning does not see"),
+        pytest.param(behind(0, DropsByPython), id="a Python generator"),
+        pytest.param(behind(0, DropsByNumPy), id="a NumPy generator in a list"),
+        pytest.param(behind(0, DropsWithWeights), id="draws that the plan does not find"),
         pytest.param(behind(0, Later), id="a step count"),
         round_frozen_weights,
         hand_over,
@@ -342,18 +342,18 @@ def test_fast_path_with_a_hostile_component_gives_the_plain_numbers(
         torch.testing.assert_close(fast.logits[split], logits, rtol=1e-9, atol=1e-9)
 
 
-def test_fast_path_with_a_teacher_that_follows_gives_the_plain_numbers() -> None:
-    """Only while the teacher is frozen: otherwise torch refuses its backward pass."""
+def test_fast_path_with_a_mean_teacher_gives_the_plain_numbers() -> None:
+    """The teacher is frozen; otherwise torch refuses its backward pass."""
     assert_same(*both(follow_as_a_teacher, LastBlocks(), epochs=3, trial=True))
 
 
-# --- what the plan finds --------------------------------------------------------------------------
+# --- the plan -------------------------------------------------------------------------------------
 
 
 def test_plan_with_written_weights_names_them() -> None:
     _, fast = both(average_in_a_parameter, LastBlocks())
     assert fast.plan is not None
-    reason = "out_head.mean is written to while the classifier computes"
+    reason = "the forward pass writes to the parameter out_head.mean"
     assert [shortcut.detail for shortcut in fast.plan.shortcuts] == [reason] * 3
     _, fast = both(initialise_by_the_first_batch, LastBlocks(), trial=True)
     assert fast.problem == reason
@@ -363,12 +363,12 @@ def test_plan_with_changing_state_behind_a_hook_takes_the_plain_path() -> None:
     _, fast = both(behind(2, FollowsInPlace), LastBlocks())
     assert fast.plan is not None
     assert {shortcut.detail for shortcut in fast.plan.shortcuts} == {
-        "the classifier changes state, and backbone.trf_blocks.2 has hooks"
+        "the classifier changes its state, and backbone.trf_blocks.2 has hooks"
     }
 
 
 class CountingHead(nn.Module):
-    """A head that scales by how often it was called."""
+    """A head that scales its output after 30 calls."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -382,7 +382,7 @@ class CountingHead(nn.Module):
         return out
 
 
-def test_plan_with_a_head_that_counts_keeps_the_prefix_and_joins_no_batches() -> None:
+def test_plan_with_a_counting_head_keeps_the_prefix_but_joins_no_batches() -> None:
     def count(classifier: Any) -> None:
         classifier.out_head = CountingHead(classifier.out_head)
 
@@ -425,11 +425,11 @@ def test_plan_with_a_prompt_before_the_text_takes_the_plain_path() -> None:
     plain, fast = both(prompt, LastBlocks())
     assert_same(plain, fast)
     assert fast.plan is not None
-    assert "block.0 does not give one vector for each position" in fast.plan.shortcuts[0].detail
+    assert "block.0 does not return one vector per position" in fast.plan.shortcuts[0].detail
 
 
 def test_plan_with_a_parameter_that_few_texts_read_keeps_no_prefix() -> None:
-    """Neither the plan nor the trial need have a text with the token."""
+    """The texts of the plan and the trial need not contain the token."""
 
     def soften(classifier: Any) -> None:
         embedding = classifier.backbone.tok_emb
@@ -445,11 +445,12 @@ def test_plan_with_a_parameter_that_few_texts_read_keeps_no_prefix() -> None:
     plain, fast = both(soften, LastBlocks())
     assert_same(plain, fast)
     assert fast.plan is not None
-    assert "no stage is seen to read backbone.tok_emb.extra" in fast.plan.shortcuts[0].detail
+    reason = fast.plan.shortcuts[0].detail
+    assert "no stage read the trained parameter backbone.tok_emb.extra" in reason
 
 
 def test_plan_with_a_weight_that_is_read_without_a_gradient_keeps_no_prefix() -> None:
-    """One block serves as the first and, with a gradient, as the last."""
+    """One block is used as the first and, with a gradient, as the last."""
 
     def share(classifier: Any) -> None:
         blocks = classifier.backbone.trf_blocks
@@ -468,7 +469,7 @@ def test_plan_with_a_weight_that_is_read_without_a_gradient_keeps_no_prefix() ->
     assert not any(epoch.cut for epoch in fast.plan.epochs)
 
 
-def test_plan_with_a_component_that_counts_texts_says_so() -> None:
+def test_plan_with_operations_by_number_of_texts_names_the_stage() -> None:
     def one_by_one(classifier: Any) -> None:
         block(classifier, 0).register_forward_hook(
             lambda m, inputs, out: torch.stack([text * 1.5 for text in out])
@@ -477,7 +478,7 @@ def test_plan_with_a_component_that_counts_texts_says_so() -> None:
     _, fast = both(one_by_one, LastBlocks())
     assert fast.plan is not None
     assert fast.plan.shortcuts[1].detail == (
-        "block.0 does something else for another number of texts"
+        "block.0 runs other operations for a different number of texts"
     )
 
 
@@ -494,15 +495,15 @@ def test_plan_with_hooks_on_all_modules_takes_the_plain_path(removed_hooks: list
     _, fast = both(lambda classifier: None, LastBlocks())
     assert fast.plan is not None
     assert {s.detail for s in fast.plan.shortcuts} == {
-        "torch has hooks on the forward pass of every module"
+        "global module hooks are registered in torch"
     }
 
 
-# --- what only the trial finds --------------------------------------------------------------------
+# --- the trial ------------------------------------------------------------------------------------
 
 
 class LooksBack(nn.Module):
-    """A causal convolution: each position takes something of the one before."""
+    """A causal convolution: each position reads the previous one."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -523,16 +524,16 @@ def look_back(classifier: Any) -> None:
 @pytest.mark.parametrize(
     ("freezing", "pooling"), [(LastBlocks(), LastToken()), (All(), LastRealToken())], ids=repr
 )
-def test_trial_with_a_position_that_looks_at_others_finds_a_difference(
+def test_trial_with_a_position_that_reads_others_finds_a_difference(
     freezing: clsbench.FreezingStrategy, pooling: clsbench.Pooling
 ) -> None:
     _, fast = both(look_back, freezing, pooling)
     problem = tried(fast, freezing)
     assert problem is not None
-    assert "differ by" in problem or "it fails" in problem
+    assert "differ by" in problem or "failed" in problem
 
 
-def test_trial_with_a_component_that_insists_on_the_width_fails() -> None:
+def test_trial_with_a_component_of_fixed_width_fails() -> None:
     def insist(classifier: Any) -> None:
         def check(module: Any, inputs: Any) -> None:
             if inputs[0].dim() != 3 or inputs[0].shape[1] != WIDTH_TOKENS:
@@ -542,11 +543,11 @@ def test_trial_with_a_component_that_insists_on_the_width_fails() -> None:
 
     plain, fast = both(insist, LastBlocks(), trial=True)
     assert_same(plain, fast)
-    assert fast.problem == "tried on a few texts, it fails: ValueError: nine positions, please"
+    assert fast.problem == "the trial of the fast path failed: ValueError: nine positions, please"
 
 
 class SumsOverTheWidth(clsbench.Pooling, frozen=True):
-    """Leaves padding out and divides by it all the same."""
+    """Sums without padding, but divides by the padded length."""
 
     def build(self, hidden_size: int) -> nn.Module:
         """The module."""
@@ -560,7 +561,7 @@ class SumsOverTheWidth(clsbench.Pooling, frozen=True):
         return Module()
 
     def reads_padding(self) -> bool:
-        """It says so."""
+        """Wrongly claims that it does not."""
         return False
 
 
@@ -573,10 +574,10 @@ def test_trial_with_a_pooling_that_depends_on_the_width_finds_a_difference(
     )
     assert_same(plain, fast)
     assert fast.problem is not None
-    assert "gave something else than the plain one: logits in training differ" in fast.problem
+    assert "plain path differ in the trial: logits in training differ" in fast.problem
 
 
-def test_trial_in_bf16_finds_what_rounding_would_hide() -> None:
+def test_trial_in_bf16_finds_differences_below_rounding() -> None:
     def standardise(classifier: Any) -> None:
         block(classifier, 2).register_forward_hook(
             lambda module, inputs, out: out - 0.05 * out.mean(0, keepdim=True)
@@ -588,7 +589,7 @@ def test_trial_in_bf16_finds_what_rounding_would_hide() -> None:
         assert isinstance(made, FastForward)
         half = FastForward(made.classifier, made.splits, made.device, "bf16", made.shortcuts)
         plan = plan_freezing(LastBlocks(), TinyGPT2().describe(), 2, "under test")
-        problem = what_differs(half, plan, 3)
+        problem = check_equivalence(half, plan, 3)
         assert (problem is not None and "differ" in problem.text) == found
 
 
@@ -598,7 +599,7 @@ def test_trial_with_a_part_that_cannot_be_copied_takes_the_plain_path() -> None:
 
     _, fast = both(iterate, LastBlocks(), trial=True)
     assert fast.problem is not None
-    assert fast.problem.startswith("it could not be tried on a few texts: TypeError")
+    assert fast.problem.startswith("the trial could not be run: TypeError")
 
 
 def test_trial_with_a_hook_that_refers_to_the_original_takes_the_plain_path() -> None:
@@ -612,12 +613,13 @@ def test_trial_with_a_hook_that_refers_to_the_original_takes_the_plain_path() ->
     plain, fast = both(shift, LastBlocks(), trial=True)
     assert_same(plain, fast)
     assert fast.problem == (
-        "it could not be tried on a copy, which shares out_head.shift with the classifier"
+        "the trial needs a copy of the classifier, but a copy shares out_head.shift with the "
+        "original"
     )
 
 
-def test_trial_that_changes_the_original_is_an_error() -> None:
-    """The plan does not see it, since it does so only where there are weights."""
+def test_trial_that_changes_the_original_raises() -> None:
+    """The plan does not find it, since it does not happen on the meta device."""
 
     def count(classifier: Any) -> None:
         head = classifier.out_head
@@ -633,7 +635,7 @@ def test_trial_that_changes_the_original_is_an_error() -> None:
         both(count, LastBlocks(), trial=True)
 
 
-def test_trial_with_a_weight_that_is_written_past_torch_is_an_error() -> None:
+def test_trial_with_a_weight_changed_through_numpy_raises() -> None:
     class Clips(nn.Module):
         def __init__(self, inner: nn.Module) -> None:
             super().__init__()
@@ -649,11 +651,11 @@ def test_trial_with_a_weight_that_is_written_past_torch_is_an_error() -> None:
     def clip(classifier: Any) -> None:
         classifier.out_head = Clips(classifier.out_head)
 
-    with pytest.raises(ClsbenchError, match=r"out_head\.inner\.weight was changed while a few"):
+    with pytest.raises(ClsbenchError, match=r"out_head\.inner\.weight was changed while a copy"):
         both(clip, LastBlocks(), trial=True)
 
 
-# --- what the trial leaves behind -----------------------------------------------------------------
+# --- state after the trial ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -661,7 +663,7 @@ def test_trial_with_a_weight_that_is_written_past_torch_is_an_error() -> None:
     [(LastBlocks(), LastToken()), (All(), LastRealToken()), (Gradual(), LastRealToken())],
     ids=repr,
 )
-def test_trial_leaves_weights_flags_and_generators_as_they_were(
+def test_trial_restores_weights_flags_and_generators(
     freezing: clsbench.FreezingStrategy, pooling: clsbench.Pooling
 ) -> None:
     def dropout(classifier: Any) -> None:
@@ -680,7 +682,7 @@ def test_trial_leaves_weights_flags_and_generators_as_they_were(
 
 
 class Counts(nn.Module):
-    """State of many kinds: a head that scales by how often it was called in training."""
+    """A head with several kinds of state, such as its number of calls in training."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -701,7 +703,7 @@ class Counts(nn.Module):
         return out
 
 
-def test_trial_leaves_the_state_of_a_head_as_it_was() -> None:
+def test_trial_restores_the_state_of_a_head() -> None:
     def count(classifier: Any) -> None:
         random.seed(6)
         classifier.out_head = Counts(classifier.out_head)
@@ -712,12 +714,12 @@ def test_trial_leaves_the_state_of_a_head_as_it_was() -> None:
     assert fast.forward.classifier.out_head.calls == len(fast.losses)
 
 
-# --- what something else changes during training --------------------------------------------------
+# --- changes during training ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("what", ["buffer", "weight", "attribute"])
-def test_run_whose_frozen_stages_change_ends(what: str, removed_hooks: list[Any]) -> None:
-    """As a mean teacher does, after each step of the optimizer."""
+def test_run_with_changed_frozen_stages_raises(what: str, removed_hooks: list[Any]) -> None:
+    """Like a mean teacher, after each step of the optimizer."""
 
     def follow(classifier: Any) -> None:
         module = block(classifier, 0)
@@ -739,15 +741,13 @@ def test_run_whose_frozen_stages_change_ends(what: str, removed_hooks: list[Any]
                 handle.remove()
             removed_hooks.append(register_optimizer_step_post_hook(change))
 
-    with pytest.raises(PrefixChangedError, match=r"no longer holds: .* run with --no-fast prefix"):
+    with pytest.raises(PrefixChangedError, match=r"no longer valid: .* run with --no-fast prefix"):
         both(follow, LastBlocks(), trial=True)
 
 
 @pytest.mark.parametrize("undone", [False, True])
-def test_run_whose_frozen_table_is_written_to_ends_and_names_it(
-    undone: bool, removed_hooks: list[Any]
-) -> None:
-    """In one row of a table, which few texts read, or for a while."""
+def test_run_with_a_changed_frozen_table_names_it(undone: bool, removed_hooks: list[Any]) -> None:
+    """One row of a table, which few texts read, changes for good or temporarily."""
 
     def change(classifier: Any) -> None:
         table, steps = classifier.backbone.tok_emb.weight, itertools.count()
@@ -765,11 +765,13 @@ def test_run_whose_frozen_table_is_written_to_ends_and_names_it(
                 handle.remove()
             removed_hooks.append(register_optimizer_step_post_hook(write))
 
-    with pytest.raises(PrefixChangedError, match=r"tok_emb\.weight, which they read, was written"):
+    with pytest.raises(
+        PrefixChangedError, match=r"tok_emb\.weight, which these stages read, has been"
+    ):
         both(change, LastBlocks(), trial=True)
 
 
-# --- what is served -------------------------------------------------------------------------------
+# --- supported changes ----------------------------------------------------------------------------
 
 
 def store_embeddings_in_bf16(classifier: Any) -> None:
@@ -778,7 +780,7 @@ def store_embeddings_in_bf16(classifier: Any) -> None:
 
 
 class Table(nn.Module):
-    """Makes its table with the first text."""
+    """Creates its table with the first text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -793,7 +795,7 @@ class Table(nn.Module):
 
 
 class FillsANewTensor(nn.Module):
-    """Writes to a tensor that it has just made."""
+    """Writes to a new tensor."""
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(B, T, 12) → (B, T, 12)."""
@@ -803,7 +805,7 @@ class FillsANewTensor(nn.Module):
 
 
 class WorksInPlace(nn.Module):
-    """Changes its input."""
+    """Changes its input in place."""
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(B, T, 12) → (B, T, 12)."""
@@ -817,7 +819,7 @@ def gate(classifier: Any) -> None:
 
 
 def gate_up_to_one(classifier: Any) -> None:
-    """The perturbed parameters of the trial are out of its range."""
+    """Add a gate that refuses the perturbed parameters of the trial."""
     head = classifier.out_head
     head.gate = nn.Parameter(torch.ones(12, device=device_of(classifier)))
 
@@ -885,7 +887,7 @@ def test_prefix_with_attention_of_torch_is_kept(batch_size: int) -> None:
 
 @pytest.mark.parametrize("index", [0, 2], ids=["frozen", "trained"])
 def test_packing_with_a_block_that_expects_three_axes_is_refused(index: int) -> None:
-    """A single text has three axes in a packed prefix, too; several texts have two."""
+    """Packed, several texts have two axes; a single text has three."""
 
     def expect_texts(classifier: Any) -> None:
         def unpack(module: Any, inputs: Any, out: Tensor) -> Tensor:
@@ -898,7 +900,7 @@ def test_packing_with_a_block_that_expects_three_axes_is_refused(index: int) -> 
     plain, fast = both(expect_texts, LastBlocks(), LastRealToken(), trial=True)
     assert_same(plain, fast)
     assert fast.problem is not None
-    assert fast.problem.startswith("tried on a few texts, it fails: ValueError")
+    assert fast.problem.startswith("the trial of the fast path failed: ValueError")
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
@@ -914,7 +916,7 @@ def test_trial_of_batch_normalisation_makes_no_smaller_batch_than_training(
         return
     plain, fast = both(normalise, LastBlocks(), batch_size=batch_size, trial=True)
     assert fast.problem is None
-    # What comes before the normalisation has a bias without effect, so that rounding moves it.
+    # The bias before the normalisation has no effect, so only rounding errors change it.
     assert fast.losses == pytest.approx(plain.losses, rel=1e-6)
     assert fast.plan is not None
     assert fast.plan.epochs[0].cut > 1

@@ -1,1 +1,1 @@
-"""Activations of frozen layers, kept across runs."""
+"""The cache of frozen layers' activations across runs."""

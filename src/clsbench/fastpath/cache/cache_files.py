@@ -1,9 +1,9 @@
-"""The files of the cache of activations: where they lie, what is kept, what goes when.
+"""The files of the activation cache: list, write, evict and clear them.
 
-``<folder>/<digest>/about.json`` and ``<folder>/<digest>/<name>.safetensors``, one folder an entry
-(see :mod:`clsbench.fastpath.cache.shard`). Only the user can read and write them. Files appear by
-atomic rename, so nothing is locked: a file that has disappeared counts as a cache miss. Files of
-other names are left alone.
+Each entry is a folder with ``<folder>/<digest>/about.json`` and files
+``<folder>/<digest>/<name>.safetensors`` (see :mod:`clsbench.fastpath.cache.shard`). Only the user
+can read and write them. There are no locks: files appear by atomic rename, and a file that has
+disappeared counts as a cache miss. Files with other names are ignored.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _PLACING_ATTEMPTS = 5
 
 
 class Entry(NamedTuple):
-    """What is kept of one prefix; ``about`` is empty where it was lost.
+    """The cached activations of one prefix; ``about`` is empty if its file is missing.
 
-    ``rows`` are those of the files whose headers are intact; the others are ``damaged``.
+    ``rows`` counts the rows of files with intact headers; other files are ``damaged``.
     """
 
     digest: str
@@ -51,7 +51,7 @@ class Entry(NamedTuple):
 
 
 class Cleared(NamedTuple):
-    """What :func:`clear` removed."""
+    """The result of :func:`clear`."""
 
     entries: int
     freed_bytes: int
@@ -64,7 +64,7 @@ class _File(NamedTuple):
 
 
 def activations_folder() -> Path:
-    """The user's cache of activations: in ``CLSBENCH_CACHE``, else in the user's cache folder."""
+    """The activation cache in ``CLSBENCH_CACHE``, or by default in the user's cache folder."""
     from clsbench.assets import cache_folder
 
     return cache_folder() / "activations"
@@ -75,11 +75,11 @@ def is_digest(text: str) -> bool:
     return _DIGEST.fullmatch(text) is not None
 
 
-# --- what is kept ---------------------------------------------------------------------------------
+# --- list -----------------------------------------------------------------------------------------
 
 
 def list_entries(directory: Path) -> tuple[Entry, ...]:
-    """What is kept, the entry used last first. A directory that does not exist keeps nothing.
+    """The entries, most recently used first; empty if ``directory`` does not exist.
 
     Raises:
         UsageError: ``directory`` is not a readable folder.
@@ -103,13 +103,13 @@ def list_entries(directory: Path) -> tuple[Entry, ...]:
 
 
 def shard_files(folder: Path) -> list[Path]:
-    """The shards of an entry, the one used last first; empty if the folder does not exist."""
+    """The shards of an entry, most recently used first; empty if the folder does not exist."""
     shards = [file for file in _files(folder) if _is_shard(file.path)]
     return [file.path for file in sorted(shards, key=lambda file: -file.used_ns)]
 
 
 def _row_keys(shard: Path) -> set[str] | None:
-    """The keys of a shard's rows; ``None`` where its header is damaged."""
+    """The keys of a shard's rows; ``None`` if its header is damaged."""
     try:
         with open(shard, "rb", buffering=0) as file:
             return set(read_header(file, shard.stem).places)
@@ -126,18 +126,18 @@ def _about(folder: Path) -> dict[str, str]:
         return {}
 
 
-# --- putting files there --------------------------------------------------------------------------
+# --- write ----------------------------------------------------------------------------------------
 
 
 def place(
     directory: Path, name: Path, write: Callable[[IO[bytes]], object], durable: bool = True
 ) -> None:
-    """Create ``directory / name`` atomically with what ``write`` writes.
+    """Create ``directory / name`` atomically with the content that ``write`` writes.
 
-    ``durable``: it is flushed to the disk first.
+    ``durable``: flush the file to the disk before it appears.
 
     Raises:
-        OSError: it cannot be written; nothing is left.
+        OSError: the file cannot be written; no partial file is left.
     """
     make_folder(directory)
     while True:
@@ -146,7 +146,7 @@ def place(
             file = create_file(unfinished)
             with held(unfinished) as there:
                 with file:
-                    if not there:  # another run has just removed it
+                    if not there:  # another run has removed it
                         continue
                     write(file)
                     file.flush()
@@ -161,22 +161,22 @@ def place(
 
 def _rename(unfinished: Path, final: Path) -> None:
     for attempt in range(1, _PLACING_ATTEMPTS + 1):
-        # Not make_folder, which fails if the folder is removed just after it was found.
+        # make_folder would fail if the folder is removed just after it was found.
         with contextlib.suppress(FileExistsError):
             final.parent.mkdir(mode=FOLDER_MODE)
         try:
             os.replace(unfinished, final)
             return
-        except FileNotFoundError:  # the entry was cleared between the two
+        except FileNotFoundError:  # the entry was cleared after mkdir
             if attempt == _PLACING_ATTEMPTS:
                 raise
 
 
 def try_writing(directory: Path) -> None:
-    """See whether a file can be made there, which is gone at once.
+    """Create a file in ``directory`` and remove it, to check that the folder is writable.
 
     Raises:
-        OSError: none can.
+        OSError: no file can be created.
     """
     file = directory / f"{_UNFINISHED}{uuid.uuid4().hex}"
     try:
@@ -186,7 +186,7 @@ def try_writing(directory: Path) -> None:
 
 
 def place_about(directory: Path, digest: str, about: Mapping[str, str]) -> None:
-    """Say what an entry is, unless just that is said already.
+    """Write the description of an entry unless it is there already.
 
     Raises:
         OSError: it cannot be written.
@@ -196,15 +196,15 @@ def place_about(directory: Path, digest: str, about: Mapping[str, str]) -> None:
         place(directory, Path(digest, ABOUT_FILE), lambda file: file.write(text + b"\n"))
 
 
-# --- what goes ------------------------------------------------------------------------------------
+# --- remove ---------------------------------------------------------------------------------------
 
 
 def make_room(
     directory: Path, needed_bytes: int, limit_bytes: int, in_use: Container[Path]
 ) -> bool:
-    """Remove the shards used longest ago until ``needed_bytes`` more keep within the limit.
+    """Remove the least recently used shards until ``needed_bytes`` more fit within the limit.
 
-    Nothing is removed, and the result is false, if what is not ``in_use`` would not suffice.
+    Returns false and removes nothing if removing all shards that are not ``in_use`` is not enough.
     """
     files = [file for folder in _entry_folders(directory) for file in _files(folder)]
     files += _files(directory)
@@ -222,18 +222,19 @@ def make_room(
 
 
 def sweep_unfinished(directory: Path) -> None:
-    """Remove what writers that were killed left behind."""
+    """Remove unfinished files of writers that were killed."""
     sweep(directory, _UNFINISHED)
 
 
 def clear(
     directory: Path, digests: Sequence[str] = (), older_than_days: float | None = None
 ) -> Cleared:
-    """Remove entries: all, or those whose digests begin so, or those not used for so long.
+    """Remove entries: all, or those with the given beginnings of ``digests``, and of these only
+    entries that were not used for ``older_than_days``.
 
     Raises:
-        UsageError: no entry, or more than one, begins so; ``directory`` is not a readable folder.
-        ClsbenchError: something could not be removed.
+        UsageError: a digest matches no entry or several; ``directory`` is not a readable folder.
+        ClsbenchError: a file could not be removed.
     """
     folders = _entry_folders_or_error(directory)
     if digests:
@@ -255,14 +256,14 @@ def clear(
         entries += not folder.exists()
     if failed:
         raise ClsbenchError(
-            f"{len(failed)} of the files in {directory} could not be removed, such as {failed[0]}: "
-            "the folder may be read-only, or (on Windows) a run uses them; all others are gone"
+            f"cannot remove {len(failed)} of the files in {directory}, such as {failed[0]}: the "
+            "folder may be read-only, or (on Windows) a run uses them; all others were removed"
         )
     return Cleared(entries, freed_bytes)
 
 
 def remove(path: Path) -> bool:
-    """Whether the file is gone now."""
+    """Remove the file; whether it no longer exists."""
     try:
         path.unlink(missing_ok=True)
     except OSError:
@@ -271,12 +272,12 @@ def remove(path: Path) -> bool:
 
 
 def _tidy(folder: Path) -> int:
-    """Remove the folder of an entry that has no shards left; the bytes that freed."""
+    """Remove the folder of an entry without shards; the number of bytes freed."""
     files = list(_files(folder))
     if any(_is_shard(file.path) for file in files):
         return 0
     freed_bytes = sum(file.size_bytes for file in files if remove(file.path))
-    with contextlib.suppress(OSError):  # something came in between, or is none of ours
+    with contextlib.suppress(OSError):  # it contains new or foreign files
         folder.rmdir()
     return freed_bytes
 
@@ -287,16 +288,16 @@ def _named(digest: str, folders: Sequence[Path], directory: Path) -> Path:
         return matching[0]
     if matching:
         names = ", ".join(folder.name[: len(digest) + 6] for folder in matching)
-        raise UsageError(f"the digest {digest!r} is ambiguous: {len(matching)} begin so: {names}")
+        raise UsageError(f"digest {digest!r} is ambiguous: it matches {len(matching)}: {names}")
     hint = closest_match_hint(digest, [folder.name[:12] for folder in folders])
-    raise UsageError(f"there is no entry {digest!r} in {directory}{hint or '; it is empty'}")
+    raise UsageError(f"no entry {digest!r} in {directory}{hint or ', which is empty'}")
 
 
-# --- looking --------------------------------------------------------------------------------------
+# --- read -----------------------------------------------------------------------------------------
 
 
 def _entry_folders(directory: Path) -> list[Path]:
-    """The folders of entries; none where the directory cannot be read."""
+    """The folders of entries; empty if the directory cannot be read."""
     with contextlib.suppress(OSError):
         return _read_entry_folders(directory)
     return []
@@ -309,8 +310,8 @@ def _entry_folders_or_error(directory: Path) -> list[Path]:
         return []
     except OSError as error:
         raise UsageError(
-            f"the kept activations in {directory} cannot be read: "
-            f"{folder_reason(error, directory)}; the environment variable CLSBENCH_CACHE names "
+            f"the cached activations in {directory} cannot be read: "
+            f"{folder_reason(error, directory)}; set the environment variable CLSBENCH_CACHE to "
             "another folder"
         ) from None
 
@@ -322,13 +323,13 @@ def _read_entry_folders(directory: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> Iterator[_File]:
-    """Our own files in a folder; none where it cannot be read."""
+    """The cache's files in a folder; empty if it cannot be read."""
     with contextlib.suppress(OSError), os.scandir(folder) as found:
         for entry in found:
             if not _is_ours(entry.name):
                 continue
-            with contextlib.suppress(FileNotFoundError):  # gone in between
-                # Not the entry's own stat, which on Windows may be an old one.
+            with contextlib.suppress(FileNotFoundError):  # removed by another process
+                # os.stat, because on Windows entry.stat() may be outdated.
                 status = os.stat(entry.path, follow_symlinks=False)
                 if not stat.S_ISFIFO(status.st_mode):  # opening one may block
                     yield _File(folder / entry.name, status.st_size, status.st_mtime_ns)

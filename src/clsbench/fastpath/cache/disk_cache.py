@@ -1,4 +1,4 @@
-"""Activations of a frozen prefix on disk, for later runs or for this one; mapped, not read."""
+"""Memory-mapped activations of a frozen prefix on disk, for later runs or this run only."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 class PrefixKey(NamedTuple):
-    """Everything that fixes the activations of a token row.
+    """Identifies the computation of activations.
 
-    ``digest`` (a SHA-256 in hexadecimal) is over the prefix's weights, the cut, the padded length,
-    the mask, the dtype, the device's kind and the versions of the components. ``about`` is
-    for people: ``clsbench cache list`` shows some of its keys.
+    ``digest`` is a SHA-256 in hexadecimal of the prefix's weights, the cut, the padded length, the
+    mask, the dtype, the device type and the versions of the components. ``about`` describes the
+    activations for ``clsbench cache list``.
     """
 
     digest: str
@@ -53,17 +53,16 @@ class PrefixKey(NamedTuple):
 
 
 class DiskCache:
-    """Keeps rows of activations, by key, in a directory that many runs may use at once.
+    """Stores rows of activations by key, in a directory that several runs may share.
 
-    Make one for a run: what it stored or loaded is not evicted to make room for more. It never
-    fails: what cannot be read is not found, what cannot be written is not kept.
+    Create one per run: rows that it stored or loaded are not evicted. Rows that cannot be read
+    count as missing; rows that cannot be written are not stored, with a warning.
 
-    A ``temporary`` one uses a new folder inside ``directory``, which is removed when it is closed
-    or deleted, or by the next run if this one is killed.
+    A ``temporary`` cache uses a new folder inside ``directory``, which is removed when the cache is
+    closed or deleted, or by the next run if this one is killed.
 
-    It returns exactly what a run of this user stored: a row with a wrong hash is not used, nor is a
-    file or folder that another user owns or can write to (see
-    :mod:`clsbench.fastpath.cache.ownership`).
+    Rows with a wrong hash are not used, nor are files or folders that another user owns or can
+    write to (see :mod:`clsbench.fastpath.cache.ownership`).
     """
 
     def __init__(self, directory: Path, limit_bytes: int, temporary: bool = False) -> None:
@@ -75,11 +74,11 @@ class DiskCache:
         self._opened = False
         self._tried = self._unwritable = False
         self.problems: list[str] = []
-        """The warnings about what cannot be kept."""
+        """The warnings about rows that cannot be stored."""
         self._trust = Trust(self.problems)
 
     def room_bytes(self) -> int:
-        """The limit, or 0 if the folder cannot be written to or is not trusted; tested once."""
+        """The limit, or 0 if the folder is not writable or not trusted; checked once."""
         if not self._tried:
             self._tried = True
             try:
@@ -92,11 +91,11 @@ class DiskCache:
         return 0 if self._unwritable else self.limit_bytes
 
     def load(self, key: PrefixKey, row_keys: Sequence[str]) -> dict[str, Tensor]:
-        """The rows that are kept and intact: (L, H) or (H,) on the CPU, mapped from the disk.
+        """The intact stored rows: (L, H) or (H,) on the CPU, mapped from the disk.
 
-        Every row that is returned was read once and checked. Ask for all that a run needs in one
-        call: each call reads the headers anew. What is damaged is removed from the disk. Changing
-        such a tensor in place changes a private copy of it, and nothing on the disk.
+        Every returned row has been read once and its hash checked. Load all rows of a run in one
+        call, since each call reads the headers again. Damaged rows are removed from the disk.
+        Changing a returned tensor in place does not change the file.
 
         Raises:
             ValueError: ``key.digest`` is not a SHA-256.
@@ -115,22 +114,22 @@ class DiskCache:
             found.update(rows)
             wanted -= rows.keys()
         if found:
-            with contextlib.suppress(OSError):  # the rows are there all the same
+            with contextlib.suppress(OSError):  # the description is optional
                 cache_files.place_about(self._directory, key.digest, key.about)
         return {row_key: found[row_key] for row_key in row_keys if row_key in found}
 
     def store(
         self, key: PrefixKey, rows: Mapping[str, Tensor], reserved_bytes: int = 0
     ) -> dict[str, Tensor]:
-        """Keep the rows in a file of their own, about 64 MB at a time.
+        """Store the rows in one new file; callers pass about 64 MB at a time.
 
-        Returns the same rows, mapped from the disk; ``{}`` if they cannot be kept: the limit (less
-        ``reserved_bytes``), a full disk, a folder that cannot be written. One warning names the
-        first reason.
+        Returns the rows mapped from the disk, or ``{}`` if they cannot be stored because of the
+        limit (less ``reserved_bytes``), a full disk or a folder that is not writable. The first
+        reason is given in a warning.
 
         Raises:
-            ValueError: a row is not of a dtype that is kept, or a single number, or ``key.digest``
-                is not a SHA-256.
+            ValueError: a row has an unsupported dtype or no axis, or ``key.digest`` is not a
+                SHA-256.
         """
         _checked(key)
         if not rows or self._unwritable:
@@ -140,7 +139,7 @@ class DiskCache:
             return {}
         if not self._trust.in_folders(self._directory, self._directory / key.digest):
             return {}
-        # Hashing takes far longer than looking whether there is room at all.
+        # Check the space first, since hashing takes far longer.
         if not self._make_room(reserved_bytes + sum(row.data.nbytes for row in data.values())):
             return {}
         shard = seal(key.digest, data)
@@ -153,15 +152,15 @@ class DiskCache:
             cache_files.place(self._directory, name, shard.write, durable=not self._temporary)
         except OSError as error:
             if isinstance(error, PermissionError) and path.exists():
-                # Windows: another run has stored the very same and uses it.
+                # Windows: another run has stored the same file and uses it.
                 return self.load(key, list(rows))
             self._give_up(error)
             return {}
         return self._map(path, shard.header, rows)
 
     def drop(self, key: PrefixKey) -> None:
-        """Remove the rows of a key from a temporary cache. Where rows are still mapped, Windows
-        keeps their file until the next run."""
+        """Remove the rows of a key from a temporary cache. On Windows, files of rows that are still
+        mapped stay until the next run."""
         for path in cache_files.shard_files(self._directory / _checked(key)):
             self._in_use.discard(path)
             cache_files.remove(path)
@@ -171,8 +170,8 @@ class DiskCache:
         self._folder.close()
 
     def _open(self) -> bool:
-        """Once, remove leftovers and what is beyond the limit, or make the temporary folder;
-        whether the cache can be used."""
+        """On first use, remove leftovers and rows beyond the limit, or make the temporary folder;
+        return whether the cache can be used."""
         if not self._opened:
             self._opened = True
             if self._temporary:
@@ -212,18 +211,18 @@ class DiskCache:
         except DamagedShardError as error:
             self._drop(path, str(error))
             return {}
-        except OSError as error:  # evicted by another run, or not to be read just now
-            logger.info("kept activations in %s cannot be read: %s", path, error.strerror)
+        except OSError as error:  # evicted by another run, or unreadable
+            logger.info("cached activations in %s cannot be read: %s", path, error.strerror)
             return {}
         rows = self._map(path, header, intact)
         if damaged := len(there) - len(intact):
             good = f"; {len(intact)} others are intact" if intact else ""
-            if self._drop(path, f"{damaged} of the rows in it are not what was written{good}"):
+            if self._drop(path, f"{damaged} rows do not match their hashes{good}"):
                 return self.store(key, rows) or rows
         return rows
 
     def _map(self, path: Path, header: Header, row_keys: Iterable[str]) -> dict[str, Tensor]:
-        """The rows as views of the mapped file; none where it has vanished meanwhile."""
+        """The rows as views of the mapped file; empty if the file has disappeared."""
         row_keys = list(row_keys)
         if not row_keys:
             return {}
@@ -231,38 +230,38 @@ class DiskCache:
             whole = _mapped(str(path), header.size_bytes)
             with torch.inference_mode(False):
                 rows = {row_key: _view(whole, header, row_key) for row_key in row_keys}
-        except (RuntimeError, UnicodeEncodeError) as error:  # torch wants names in UTF-8
-            logger.info("kept activations in %s cannot be mapped: %s", path, error)
+        except (RuntimeError, UnicodeEncodeError) as error:  # torch needs names in UTF-8
+            logger.info("cached activations in %s cannot be mapped: %s", path, error)
             return {}
         self._in_use.add(path)
         try:
-            os.utime(path)  # used just now
+            os.utime(path)  # the time of last use
         except OSError as error:
             logger.debug("%s cannot be marked as used: %s", path, error)
         return rows
 
     def _drop(self, path: Path, reason: str) -> bool:
-        logger.info("kept activations are damaged and will be computed again: %s: %s", path, reason)
+        logger.info("damaged cached activations are computed again: %s: %s", path, reason)
         self._in_use.discard(path)
         return cache_files.remove(path)
 
     def _warn(self, reason: str) -> None:
         if self._temporary:
             problem = (
-                "activations of the frozen prefix that fit neither into memory nor into "
+                "activations of the frozen prefix that fit neither in memory nor in "
                 f"{self._place} are computed again each time: {reason}"
             )
         else:
-            none, no = ("no more ", "") if self._in_use else ("", "not ")
+            some = "some " if self._in_use else ""
             problem = (
-                f"{none}activations of the frozen prefix are {no}kept for later runs in "
+                f"{some}activations of the frozen prefix are not cached for later runs in "
                 f"{self._place}: {reason}"
             )
         _warn_once(self.problems, problem)
 
 
 def _warn_once(problems: list[str], problem: str) -> None:
-    """Warn of the first problem; later ones follow from it and are logged for developers."""
+    """Warn of the first problem; later ones follow from it and are logged at debug level."""
     if problems:
         logger.debug("%s", problem)
     else:
@@ -271,18 +270,18 @@ def _warn_once(problems: list[str], problem: str) -> None:
 
 
 def _mapped(path: str, size_bytes: int) -> Tensor:
-    # Tensors made in inference mode could not enter a backward pass.
+    # Tensors created in inference mode cannot take part in a backward pass.
     with torch.inference_mode(False):
         return torch.from_file(path, shared=False, size=size_bytes, dtype=torch.uint8)
 
 
 def _limit_reached(limit_bytes: int) -> str:
-    return f"their limit of {size_text(limit_bytes)} (--cache-disk) is reached"
+    return f"the limit of {size_text(limit_bytes)} (--cache-disk) is reached"
 
 
 def _checked(key: PrefixKey) -> str:
     if not cache_files.is_digest(key.digest):
-        raise ValueError(f"the prefix's digest is {key.digest!r}, expected 64 hexadecimal digits")
+        raise ValueError(f"the digest of the key is {key.digest!r}, expected 64 hexadecimal digits")
     return key.digest
 
 

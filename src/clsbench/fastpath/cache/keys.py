@@ -1,4 +1,4 @@
-"""The keys under which later runs find the activations of a frozen prefix."""
+"""The cache keys of a frozen prefix's activations."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from clsbench.fastpath.safety.contract import CacheFacts, module_facts, no_cache
 from clsbench.model.classifier import Classifier
 
 _FORMAT = 7
-"""Raise it when the built-in stages come to compute something else from the same weights."""
+"""Increase it when built-in stages compute different results from the same weights."""
 
 _HEAD = "out_head."
 
 
 class PrefixKeys:
-    """The keys of the activations of one classifier, by cut, for the weights that it has now.
+    """The keys of a classifier's activations, by cut, for its current weights.
 
-    A key holds the weights, what the modules hold besides (see
-    :mod:`clsbench.fastpath.safety.contract`), and the ``circumstances``, as plain values: the
-    components, their options and identities, the padded length, precision, and the kind of device.
-    Each tensor is hashed when it is first needed, once.
+    A key covers the weights, other values in the modules (see
+    :mod:`clsbench.fastpath.safety.contract`) and the ``circumstances``, as plain values: the
+    components, their options and identities, the padded length, precision and device type. Each
+    tensor is hashed once, on first use.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class PrefixKeys:
         """The key of the activations before stage ``cut``.
 
         Raises:
-            OutsideContractError: a module holds something that cannot be identified.
+            OutsideContractError: a module holds an object that cannot be identified.
         """
         if cut not in self._keys:
             self._keys[cut] = self._make(cut)
@@ -86,9 +86,10 @@ class PrefixKeys:
         ]
 
     def _tensors(self, cut: int) -> Iterator[tuple[str, Tensor]]:
-        """Every parameter and buffer but those that only later stages or the head read; by name.
+        """All parameters and buffers except those that only later stages or the head read.
 
-        What no stage was seen to read is included: a stage may read it for some texts only.
+        Tensors that no stage read in the probe are included, since a stage may read them for some
+        texts only.
         """
         before, after = (
             frozenset[str]().union(*names)
@@ -110,8 +111,8 @@ class PrefixKeys:
 
 
 def _tensor_bytes(tensor: Tensor) -> memoryview:
-    """The numbers of a strided tensor, one after the other."""
+    """The values of a strided tensor in contiguous memory."""
     flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().flatten()
-    if flat.stride(0) != 1:  # a single number may have any
+    if flat.stride(0) != 1:  # a tensor of one element may have any stride
         flat = flat.clone(memory_format=torch.contiguous_format)
     return flat.view(torch.uint8).numpy().data

@@ -1,4 +1,4 @@
-"""The cache of activations uses only files that the user owns and no other user can change.
+"""Restrict the activation cache to files that the user owns and no other user can change.
 
 The hashes in a shard detect damage on the disk. They do not protect against another user, who can
 recompute them.
@@ -26,7 +26,7 @@ def distrust(status: os.stat_result) -> str | None:
     """Why a file or folder with this status is not used; ``None`` if it is.
 
     It must belong to the user or the superuser, and other users must not be able to write to it.
-    On Windows, where neither is known, everything is used.
+    On Windows, where neither is known, all files are used.
     """
     if sys.platform == "win32":
         return None
@@ -38,7 +38,7 @@ def distrust(status: os.stat_result) -> str | None:
 
 
 class Trust:
-    """Decides which folders and files a run uses; a warning names the first that it does not."""
+    """Decides which folders and files a run uses, and warns of the first that it does not use."""
 
     def __init__(self, problems: list[str]) -> None:
         """The warning is also appended to ``problems``."""
@@ -59,7 +59,7 @@ class Trust:
         if reason is not None and not self._warned:
             self._warned = True
             problem = (
-                f"the kept activations in {path} are not used: {reason}; remove them with "
+                f"the cached activations in {path} are not used: {reason}; remove them with "
                 "`clsbench cache clear`, or set the environment variable CLSBENCH_CACHE to a "
                 "folder of your own"
             )

@@ -1,13 +1,13 @@
-"""A shard: rows of activations in a safetensors file that proves its own content.
+"""A shard: rows of activations in a safetensors file with hashes of its content.
 
-The header holds the SHA-256 of each row, and the file's name is the SHA-256 of the header: no byte
-can change unnoticed, and equal rows make equal files in every run. The writer is our own
-because ``safetensors`` puts the metadata into random order (another name each time) and leaves
-temporary files under names of its own when it is killed. SHA-256 was chosen by measuring: with the
-processor's instructions for it, it is faster than BLAKE2b (1.8 against 1.2 GB/s); CRC-32 (6.3 GB/s)
-would save 0.2 s of 512 MB and miss one damage in four thousand million.
+The header holds the SHA-256 of each row, and the file's name is the SHA-256 of the header, so every
+changed byte is detected, and equal rows produce equal files in every run. The files are written
+here, not by ``safetensors``, which writes the metadata in random order (so the name would vary) and
+leaves temporary files behind when it is killed. SHA-256 is fast enough: with hardware support it
+reaches 1.8 GB/s (BLAKE2b 1.2 GB/s). CRC-32 (6.3 GB/s) would save 0.2 s for 512 MB, but misses one
+in four billion errors.
 
-No torch here, so that the command line counts rows quickly.
+This module does not import torch, so that the command line counts rows quickly.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from clsbench.schema.decoding import DecodingError, decode_json
 
 SUFFIX = ".safetensors"
 DTYPE_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-"""The kinds of numbers a shard may hold, by safetensors' names, and the bytes of one."""
+"""The supported dtypes, by their safetensors names, and the size of an element in bytes."""
 
 _PREFIX = struct.Struct("<Q")
 _NAME_LENGTH = 32
@@ -34,11 +34,11 @@ _CHUNK_BYTES = 1 << 20
 
 
 class DamagedShardError(Exception):
-    """A file is not the shard that its name promises; the text says why."""
+    """A file does not have the content that its name identifies; the message gives the reason."""
 
 
 class RowBytes(NamedTuple):
-    """A row to write; ``data`` are its bytes, one after the other."""
+    """A row to write; ``data`` are its contiguous bytes."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -46,7 +46,7 @@ class RowBytes(NamedTuple):
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a row lies; ``data_offsets`` are bytes behind the header: first, behind the last."""
+    """The position of a row; ``data_offsets`` are the start and end in bytes after the header."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -54,7 +54,7 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Header(NamedTuple):
-    """What a shard holds, by row key; ``digest`` is that of the prefix that made the rows."""
+    """The content of a shard by row key; ``digest`` is that of the prefix's key."""
 
     digest: str
     size_bytes: int
@@ -64,7 +64,7 @@ class Header(NamedTuple):
 
 
 class NewShard(NamedTuple):
-    """A shard that is not on the disk yet."""
+    """A shard that has not been written yet."""
 
     name: str
     header: Header
@@ -72,7 +72,7 @@ class NewShard(NamedTuple):
     contents: tuple[memoryview, ...]
 
     def write(self, file: IO[bytes]) -> None:
-        """Write it.
+        """Write the shard to ``file``.
 
         Raises:
             OSError: it cannot be written.
@@ -84,7 +84,7 @@ class NewShard(NamedTuple):
 
 def seal(digest: str, rows: Mapping[str, RowBytes]) -> NewShard:
     """Lay out and hash the rows of one shard."""
-    # Wide numbers first: everything stays aligned. Then by key: equal rows make equal files.
+    # Wide dtypes first, for alignment, then by key, so that equal rows produce equal files.
     keys = sorted(rows, key=lambda key: (-DTYPE_BYTES[rows[key].dtype], key))
     metadata = {"digest": digest}
     tree: dict[str, object] = {"__metadata__": metadata}
@@ -95,22 +95,22 @@ def seal(digest: str, rows: Mapping[str, RowBytes]) -> NewShard:
         metadata[key] = hashlib.sha256(data).hexdigest()
         end += data.nbytes
     text = msgspec.json.encode(tree)
-    text += b" " * (-len(text) % 8)  # the format allows it; the data is aligned
+    text += b" " * (-len(text) % 8)  # aligns the data; allowed by the format
     encoded = _PREFIX.pack(len(text)) + text
     contents = tuple(rows[key].data for key in keys)
     return NewShard(_name(encoded), _decode(encoded), encoded, contents)
 
 
 def read_header(file: FileIO, name: str) -> Header:
-    """The header of the shard ``name``, and whether the file has the length it promises.
+    """Read the header of the shard ``name`` and check the length of the file.
 
     Raises:
-        DamagedShardError: it is not what the name promises.
-        OSError: it cannot be read.
+        DamagedShardError: the header or the length is wrong.
+        OSError: the file cannot be read.
     """
     prefix = file.read(_PREFIX.size)
     if len(prefix) < _PREFIX.size:
-        raise DamagedShardError("it is cut short")
+        raise DamagedShardError("it is truncated")
     (length,) = _PREFIX.unpack(prefix)
     if length > _LONGEST_HEADER_BYTES:
         raise DamagedShardError("its header is damaged")
@@ -120,7 +120,7 @@ def read_header(file: FileIO, name: str) -> Header:
     try:
         header = _decode(encoded)
     except (DecodingError, KeyError):
-        raise DamagedShardError("its header is of a form that is not known") from None
+        raise DamagedShardError("its header has an unknown format") from None
     size_bytes = os.fstat(file.fileno()).st_size
     if size_bytes != header.size_bytes:
         raise DamagedShardError(f"it has {size_bytes:,} bytes, expected {header.size_bytes:,}")
@@ -128,9 +128,10 @@ def read_header(file: FileIO, name: str) -> Header:
 
 
 def intact_rows(file: FileIO, header: Header, keys: Iterable[str]) -> Iterator[str]:
-    """Those of the rows whose bytes are what was written.
+    """The rows whose bytes match their hashes.
 
-    Read and not mapped: a disk that fails then gives an error and does not end the process.
+    The file is read, not mapped, so that a disk error raises an exception and does not kill the
+    process.
 
     Raises:
         OSError: the file cannot be read.

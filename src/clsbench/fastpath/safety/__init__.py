@@ -1,1 +1,1 @@
-"""Checks that a shortcut gives what the plain path gives."""
+"""Checks that shortcuts return the results of the plain path."""

@@ -1,8 +1,8 @@
-"""Which classifiers the cache across runs serves: an allow-list (see docs/fast-path-contract.md).
+"""The allow-list for caching activations across runs (see docs/fast-path-contract.md).
 
-Activations are cached under a key that must identify the computation. Weights are hashed, code is
-identified by the component's distribution or source. Everything else that modules hold must be on
-the list below; of anything else nothing is cached.
+The key of cached activations must identify the computation. Weights are hashed, code is identified
+by the component's distribution or source. Everything else that modules hold must be on the list
+below; if it is not, nothing is cached.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 CacheFacts = Callable[[object], object]
-"""Plain values that identify an object, or ``None`` if it is not known; from the components."""
+"""Returns plain values that identify an object, or ``None`` if no component knows it."""
 
 _BOOKKEEPING = {
     *("training", "_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"),
@@ -38,15 +38,15 @@ _DEEPEST = 50
 
 
 class OutsideContractError(Exception):
-    """A module holds something that is not on the list; the text says what and where."""
+    """A module holds an object that is not on the list; the message names both."""
 
 
 def no_cache_facts(value: object) -> None:
-    """No component identifies any object."""
+    """Identify no object."""
 
 
 def outside_contract(classifier: nn.Module, facts_of: CacheFacts) -> str | None:
-    """Why nothing of the classifier can be cached across runs; ``None`` if it can be."""
+    """Why activations of the classifier cannot be cached across runs; ``None`` if they can."""
     try:
         for part in ("backbone", "pooling"):
             module_facts(classifier, part, facts_of)
@@ -56,10 +56,10 @@ def outside_contract(classifier: nn.Module, facts_of: CacheFacts) -> str | None:
 
 
 def module_facts(classifier: nn.Module, part: str, facts_of: CacheFacts) -> list[object]:
-    """What identifies the modules of a part of the classifier, without weights, as JSON values.
+    """JSON values that identify the modules of a part of the classifier, without weights.
 
     Raises:
-        OutsideContractError: they hold something that is not on the list.
+        OutsideContractError: a module holds an object that is not on the list.
     """
     paths = {id(module): path for path, module in classifier.named_modules()}
     values = _Values(paths, facts_of)
@@ -88,15 +88,15 @@ def module_facts(classifier: nn.Module, part: str, facts_of: CacheFacts) -> list
 
 
 def _tensor_facts(tensor: Tensor, path: str, values: _Values) -> object:
-    """Attributes of a parameter or buffer; its numbers are hashed elsewhere."""
+    """Attributes of a parameter or buffer; its values are hashed elsewhere."""
     plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided
     if not plain or tensor.is_quantized:
-        _refuse(path, f"is a {type(tensor).__name__} of a special kind")
+        _refuse(path, f"is a {type(tensor).__name__} that is not dense or has a special type")
     return values.of(vars(tensor), path)
 
 
 class _Values:
-    """Values as JSON, each with its type."""
+    """Converts values to JSON values, each with its type."""
 
     def __init__(self, paths: dict[int, str], facts_of: CacheFacts) -> None:
         self._paths = paths
@@ -106,7 +106,7 @@ class _Values:
         """The JSON form of a value.
 
         Raises:
-            OutsideContractError: it is not on the list.
+            OutsideContractError: the value is not on the list.
         """
         if depth > _DEEPEST:
             _refuse(where, f"is nested more than {_DEEPEST} levels deep")
@@ -142,7 +142,7 @@ def _refuse(where: str, what: str) -> NoReturn:
 
 
 def _importable_name(value: Any) -> str | None:
-    """The name under which a class or function is found again; ``None`` if it is not."""
+    """The name under which a class or function can be imported; ``None`` if it cannot."""
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(name, str):
         return None

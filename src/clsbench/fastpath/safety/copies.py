@@ -1,4 +1,4 @@
-"""Copies of a classifier for the trial, and checks that the classifier itself stays as it is."""
+"""Copies of a classifier for the trial, and checksums of the original."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from clsbench.model.classifier import Classifier
 
 
 def copy_of(classifier: Classifier) -> Classifier:
-    """A deep copy that shares the memory of the parameters, with flags and gradients of its own.
+    """A deep copy that shares the parameters' memory but not their flags and gradients.
 
     Raises:
-        Exception: whatever its parts raise that cannot be copied.
+        Exception: a part cannot be copied; the exception is that of the part.
     """
     memo: dict[int, Any] = {}
     twins = []
@@ -61,13 +61,13 @@ def checksums(classifier: Classifier) -> dict[str, int]:
 
 
 _COLUMNS = 1021
-"""A prime, so that rows of a tensor do not lie one below the other."""
+"""A prime, so that rows of a tensor are not aligned with the columns."""
 
 _WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def _checksum(tensor: Tensor) -> int:
-    """Of where the numbers stand as well, about as fast as memory is read."""
+    """A checksum of values and their order, about as fast as reading memory."""
     aligned = tensor.storage_offset() * tensor.itemsize % 8 == 0
     wide = tensor.is_contiguous() and tensor.nbytes % 8 == 0 and aligned
     numbers = tensor.flatten().view(torch.int64 if wide else _WHOLE[tensor.itemsize])

@@ -1,4 +1,4 @@
-"""The operations on tensors while a block of code runs: what they read, write and draw."""
+"""Record tensor operations: the memory that they read and write, and random draws."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch.utils.flop_counter import flop_registry
 
 
 class WritesWeightsError(Exception):
-    """An operation was about to write to a parameter; nothing was written."""
+    """An operation would have written to a parameter; it was stopped before."""
 
 
 def storages(values: object) -> set[int]:
-    """The memory in which tensors lie, wherever they stand in ``values``, views with their base."""
+    """The storages of all tensors in nested ``values``; a view has the storage of its base."""
     found = set()
     for value in tree_leaves(list(values) if isinstance(values, Iterator) else values):
         if isinstance(value, Tensor) and value.layout == torch.strided:
@@ -27,12 +27,12 @@ def storages(values: object) -> set[int]:
 
 
 def weights_of(classifier: nn.Module) -> dict[int, str]:
-    """The memory of each parameter, and its name."""
+    """The storage of each parameter, with its name."""
     return {key: name for name, p in classifier.named_parameters() for key in storages(p)}
 
 
 def tensors_of(classifier: nn.Module) -> dict[int, str]:
-    """The memory of each parameter and buffer, and its name."""
+    """The storage of each parameter and buffer, with its name."""
     buffers = {key: name for name, b in classifier.named_buffers() for key in storages(b)}
     return {**buffers, **weights_of(classifier)}
 
@@ -50,37 +50,39 @@ _SHAPING = {
 
 
 def _is_plain(value: object) -> bool:
-    """Whether it is a number, a flag, a name, or several of them, such as a shape."""
+    """Whether a value is a number, flag or string, or a sequence of them, such as a shape."""
     if isinstance(value, (list, tuple)):
         return all(type(each) in _PLAIN for each in value)
     return type(value) in _PLAIN
 
 
 class Made:
-    """The memory of tensors that operations returned, as opposed to what existed before."""
+    """The storages of tensors that operations have created."""
 
     def __init__(self) -> None:
-        # Weak references keep an address from being given again, and no memory from being freed.
+        # Weak references prevent the reuse of addresses, but do not keep memory alive.
         self._memory: dict[int, StorageWeakRef] = {}
 
     def __contains__(self, memory: int) -> bool:
         return memory in self._memory
 
     def add(self, tensor: Tensor) -> None:
-        """Note the memory of a tensor."""
+        """Add the storage of a tensor."""
         if tensor.layout == torch.strided:
             storage = tensor.untyped_storage()
             self._memory.setdefault(storage._cdata, StorageWeakRef(storage))  # type: ignore[no-untyped-call]
 
 
 class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notices operations: ``draws`` of random numbers from torch, ``idle_draws`` without effect,
-    and ``products`` of matrices; ``steps`` are all others, with the numbers and flags they were
-    given. ``reads`` is the memory of all tensors that went into any; ``writes`` that of tensors
-    which were changed and existed before, that is, are not among those ``made``.
+    """Records operations while it is active.
+
+    ``draws``: torch drew random numbers; ``idle_draws``: it drew some without effect; ``products``:
+    matrices were multiplied. ``steps`` are all operations that do not draw, with their numbers and
+    flags. ``reads`` are the storages of all inputs; ``writes`` those of changed tensors that are
+    not in ``made``, so existed before.
 
     Raises:
-        WritesWeightsError: before one of the ``weights`` (by memory, with names) is written to.
+        WritesWeightsError: before one of the ``weights`` (names by storage) is written to.
     """
 
     def __init__(self, weights: Mapping[int, str], made: Made | None = None) -> None:
@@ -99,7 +101,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         entering = storages((args, kwargs))
         self.reads |= entering
-        if func.overloadpacket == torch.ops.aten.lift_fresh:  # torch.tensor() has just made it
+        if func.overloadpacket == torch.ops.aten.lift_fresh:  # a new tensor of torch.tensor()
             self._made.add(args[0])
         self._note_writes(func, args, kwargs)
         self.products |= func.overloadpacket in flop_registry
@@ -111,11 +113,11 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **kwargs)
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor) and not storages(tensor) <= entering:
-                self._made.add(tensor)  # a view or what was changed in place has the input's memory
+                self._made.add(tensor)  # views and in-place results keep the input's storage
         return result
 
     def computations(self) -> list[Any]:
-        """The operations that compute, in order, without those that give tensors another shape."""
+        """The operations in order, without those that only reshape or copy tensors."""
         return [func for func, _ in self.steps if func.overloadpacket not in _SHAPING]
 
     def _note_writes(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -135,7 +137,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         names = [argument.name for argument in func._schema.arguments]
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         p = given.get("p")
-        if "dropout_p" in names:  # fused attention draws only where it drops
+        if "dropout_p" in names:  # fused attention draws only with dropout
             self.draws |= bool(given.get("dropout_p"))
         elif isinstance(p, (int, float)) and (p == 0 or (p == 1 and "bernoulli" in func.name())):
             self.idle_draws = True

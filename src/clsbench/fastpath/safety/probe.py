@@ -1,6 +1,6 @@
-"""What the stages of a classifier do, observed while a text goes through them.
+"""Observe what the stages of a classifier do while texts pass through them.
 
-Observed are gradients, operations, the tensors that these read and write, and state that changes.
+Observed are gradients, operations, the tensors that they read and write, and changes of state.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ from clsbench.model.classifier import Classifier
 
 
 class Probe(NamedTuple):
-    """What the stages of the chain do in training mode, with certain parameters trained.
+    """What the stages of the chain do in training mode, given the trained parameters.
 
-    Each is the index of a stage, or the chain's length: the first that reads a trained parameter
-    (or what another one changes), the first that draws random numbers, changes what the classifier
-    holds, or does something else than in evaluation mode, the first that multiplies matrices.
-    ``reshapes``: the first that gives another number of positions, or ``None``. ``tensors``: the
-    names of the parameters and buffers that each stage reads, in training or evaluation;
-    ``unread``: the trained parameters that neither a stage nor the head reads; ``changes``:
-    whether a stage or the head changes state.
+    The first three fields are indices of stages, or the length of the chain. ``first_trained``: the
+    first stage that reads a trained parameter or a tensor that another stage changes.
+    ``first_drawing``: the first that draws random numbers, changes state, or behaves differently
+    than in evaluation mode. ``first_product``: the first that multiplies matrices.
+    ``reshapes``: the first that returns a different number of positions, or ``None``. ``tensors``:
+    the names of the parameters and buffers that each stage reads, in training or evaluation.
+    ``unread``: the trained parameters that neither a stage nor the head reads. ``changes``: whether
+    a stage or the head changes state.
     """
 
     first_trained: int
@@ -46,23 +47,24 @@ class Probe(NamedTuple):
 
     @property
     def same(self) -> int:
-        """How many leading stages give the same every time."""
+        """The number of leading stages whose results never change."""
         return min(self.first_trained, self.first_drawing)
 
     @property
     def cut(self) -> int:
-        """How many leading stages give the same every time, if there is work to be saved."""
+        """The number of leading stages whose results are kept; 0 if that saves no work."""
         return self.same if self.same > self.first_product else 0
 
 
 class StageBehaviour(NamedTuple):
-    """How stages behave in ways that a plan does not take for granted.
+    """Behaviour of stages that rules out some shortcuts.
 
-    ``otherwise``: the stages that take other steps in training than in evaluation, or that change
-    state there; ``counting``: those that take other steps for other numbers of texts; ``read`` and
-    ``written``: the memory that each stage, and the head, reads and writes in evaluation;
-    ``changes``: whether any of them changes state; ``joins``: whether batches may be joined in
-    evaluation, since nothing is changed or drawn there, whatever the number of texts.
+    ``otherwise``: the stages that run other operations in training than in evaluation, or change
+    state. ``counting``: the stages that run other operations for another number of texts. ``read``
+    and ``written``: the storages that each stage, and the head, reads and writes in evaluation.
+    ``changes``: whether any of them changes state. ``joins``: whether batches may be joined in
+    evaluation, because no stage changes state, draws random numbers or depends on the number of
+    texts.
     """
 
     otherwise: frozenset[int]
@@ -74,7 +76,7 @@ class StageBehaviour(NamedTuple):
 
 
 class StageTrace(NamedTuple):
-    """The output and the operations of a stage, or of the head; ``changes``: it changed state."""
+    """The output and operations of a stage or the head; ``changes``: whether it changed state."""
 
     hidden: Tensor
     operations: Operations
@@ -82,7 +84,7 @@ class StageTrace(NamedTuple):
 
 
 def any_texts(count: int, positions: int, device: torch.device | str) -> Inputs:
-    """So many texts of so many positions."""
+    """A batch of ``count`` texts with ``positions`` tokens each."""
     ids = torch.zeros(count, positions, dtype=torch.int64, device=device)
     return Inputs(ids, torch.full((count,), positions, device=device), None, None)
 
@@ -93,15 +95,15 @@ def behaviour_of(
     compare: bool = True,
     other_counts: Sequence[int] = (),
 ) -> StageBehaviour:
-    """Send texts through in evaluation and, to ``compare``, in training mode.
+    """Run the classifier in evaluation mode and, with ``compare``, in training mode.
 
-    What is made with the first text, such as a table, is not a change. ``other_counts``: how
-    many texts are sent through besides, to see what depends on that.
+    State that is made with the first text, such as a table, is not a change. ``other_counts``:
+    further batch sizes to run, to find stages that depend on the batch size.
 
     Raises:
         WritesWeightsError: a parameter would have been written to.
     """
-    with torch.no_grad():  # which kernel is chosen may depend on what needs gradients
+    with torch.no_grad():  # the choice of kernels may depend on gradients
         evaluation = trace_stages(classifier, inputs, training=False, settles=True)
         training = trace_stages(classifier, inputs, training=True) if compare else evaluation
         by_count = [
@@ -130,16 +132,14 @@ def behaviour_of(
 
 
 def _so_many(inputs: Inputs, count: int) -> Inputs:
-    """The first of the texts, so many times."""
+    """A batch that repeats the first text ``count`` times."""
     return Inputs(
         inputs.input_ids[:1].expand(count, -1), inputs.lengths[:1].expand(count), None, None
     )
 
 
 def probe_stages(classifier: Classifier, inputs: Inputs, behaviour: StageBehaviour) -> Probe:
-    """Send texts through every stage in training mode.
-
-    What is trained are the parameters that require gradients.
+    """Run every stage in training mode; parameters that require gradients count as trained.
 
     Raises:
         WritesWeightsError: a parameter would have been written to.
@@ -155,7 +155,7 @@ def probe_stages(classifier: Classifier, inputs: Inputs, behaviour: StageBehavio
     reshapes: int | None = None
     for index, (hidden, operations, changes) in enumerate(seen):
         by_others = set[int]().union(*written[:index], *written[index + 1 :])
-        # What is read without a gradient changes all the same.
+        # A trained tensor that is read without a gradient changes as well.
         if hidden.requires_grad or (trained | by_others) & operations.reads:
             first_trained = min(index, first_trained)
         if operations.draws or changes or index in behaviour.otherwise | behaviour.counting:
@@ -167,7 +167,7 @@ def probe_stages(classifier: Classifier, inputs: Inputs, behaviour: StageBehavio
         if reshapes is None and index < stages - 1 and hidden.shape[:2] != inputs.input_ids.shape:
             reshapes = index
     if head.operations.draws or first_drawing < stages:
-        # Draws without effect still move the generator from which others draw.
+        # Draws without effect still advance the generator that others use.
         first_drawing = min(first_drawing, first_idle)
     names, weights = tensors_of(classifier), weights_of(classifier)
     tensors = tuple(
@@ -183,9 +183,9 @@ def probe_stages(classifier: Classifier, inputs: Inputs, behaviour: StageBehavio
 def trace_stages(
     classifier: Classifier, inputs: Inputs, training: bool, settles: bool = False
 ) -> Sequence[StageTrace]:
-    """What each stage, and last the head, returns and does in one mode.
+    """Trace each stage, and last the head, in one mode.
 
-    ``settles``: only what changes when texts go through a second time is a change.
+    ``settles``: count only changes of state that also occur in a second run.
 
     Raises:
         WritesWeightsError: a parameter would have been written to.
@@ -198,18 +198,20 @@ def trace_stages(
     after = Snapshot(classifier)
     if after.is_as(before, read):
         return traces
-    # A snapshot after every stage takes long, so it is taken only where something has changed.
+    # Snapshots after every stage are slow, so they are taken only if the state has changed.
     closely = list(_stages(classifier, inputs, after, closely=True))
     if not settles and not any(each.changes for each in closely):
-        closely[0] = closely[0]._replace(changes=True)  # it is not known which stage it was
+        closely[0] = closely[0]._replace(changes=True)  # the stage is not known
     return closely
 
 
 def _stages(
     classifier: Classifier, inputs: Inputs, before: Snapshot, closely: bool
 ) -> Iterator[StageTrace]:
-    """The first also prepares the context of all; ``closely``: state is compared with that
-    ``before`` after every stage."""
+    """Trace the stages in order; the trace of the first includes preparing the context.
+
+    ``closely``: compare the state after every stage, starting with ``before``.
+    """
     chain = Chain(classifier, None)
     weights, made, memory = weights_of(classifier), Made(), before.memory()
     device = inputs.input_ids.device
@@ -226,7 +228,7 @@ def _stages(
             else:
                 hidden = classifier.out_head(hidden)
         read |= operations.reads
-        if device.type == "meta":  # where torch.tensor() does not show as an operation
+        if device.type == "meta":  # torch.tensor() is not recorded there
             operations.writes &= memory
         changes = bool(operations.writes)
         if closely:

@@ -1,7 +1,7 @@
-"""The state of a classifier, to notice when it changes: attributes, buffers, random generators.
+"""Detect changes of a classifier's state: attributes, buffers and random generators.
 
-State that only a closure, a global variable or an object of another library holds is not seen; a
-component with such state declares ``stateful = True``.
+State in closures, global variables or objects of other libraries is not detected; a component with
+such state must declare ``stateful = True``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _VALUES = (type(None), bool, int, float, str, bytes, torch.dtype, torch.device, 
 
 
 class _Held(NamedTuple):
-    """A tensor as it was found."""
+    """A tensor with its version and storage at the time of the snapshot."""
 
     tensor: Tensor
     version: int
@@ -28,9 +28,9 @@ class _Held(NamedTuple):
 
 
 class Snapshot:
-    """The attributes and tensors of all modules, and what random generators draw next.
+    """The attributes and tensors of all modules, and the states of random generators.
 
-    Tensors are compared by identity and version, plain values and containers by content, all other
+    Tensors are compared by identity and version, plain values and containers by content, other
     objects by identity.
     """
 
@@ -44,14 +44,14 @@ class Snapshot:
                 self._tokens += _tokens(held[name])
 
     def memory(self) -> set[int]:
-        """Where its tensors lie."""
+        """The storages of its tensors."""
         return {token.memory for token in self._tokens if isinstance(token, _Held)}
 
     def is_as(self, before: Snapshot, read: Set[int]) -> bool:
-        """Whether nothing has changed since ``before``.
+        """Whether the state equals that of ``before``.
 
-        A tensor that was replaced, and whose memory is not among what was ``read``, is not a
-        change: it is made anew before every use.
+        A replaced tensor whose old storage was not ``read`` does not count as a change: it is
+        recomputed before every use.
         """
         return len(self._tokens) == len(before._tokens) and all(
             _same(now, then, read) for now, then in zip(self._tokens, before._tokens, strict=True)
@@ -78,7 +78,7 @@ def _tokens(value: Any) -> Iterator[object]:
 
 
 def held_tensor(tensor: Tensor) -> _Held:
-    """A tensor with its version and memory as they are now."""
+    """A tensor with its current version and storage."""
     version = 0 if tensor.is_inference() else tensor._version
     strided = tensor.layout == torch.strided
     return _Held(tensor, version, tensor.untyped_storage()._cdata if strided else id(tensor))

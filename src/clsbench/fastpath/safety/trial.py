@@ -1,6 +1,6 @@
-"""The trial: the fast path against the plain path on a few texts, before a run relies on it.
+"""The trial: compare the fast path with the plain path on a few texts before a run uses it.
 
-Whether a component keeps to its contract (such as hooks that accept any width) shows in a run only.
+Only running a component shows whether it keeps its contract, such as hooks that accept any width.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from clsbench.model.freezing import FreezingPlan
 
 
 class _Tolerance(NamedTuple):
-    """How far numbers may differ: logits as a fraction of the largest, a parameter's gradients as
-    a fraction of their own largest and, where they are all but zero, of the largest of all."""
+    """Allowed differences: of logits relative to the largest logit; of a parameter's gradients
+    relative to their largest, plus ``rounding`` relative to the largest of all parameters."""
 
     logits: float
     gradients: float
@@ -44,11 +44,12 @@ _TOLERANCES = {
     "fp32": _Tolerance(1e-4, 3e-3, 1e-6),
     "bf16": _Tolerance(1e-1, 1.0, 1e-1),
 }
-"""Beyond what another order of the same additions makes of them in GPT-2's larger sizes."""
+"""Larger than the effect of reordered additions in GPT-2's larger sizes."""
 
 _FROM_REST = 0.02
 """Perturbation of untrained parameters: standard deviation for zeros, relative size otherwise."""
 
+_CHANGES = "changes state or draws random numbers"
 _MOST_CHARACTERS = 200
 _LARGE_BYTES = 16 * 2**20
 
@@ -60,24 +61,24 @@ class _Outcome(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Why the fast path cannot be relied on; ``fails``: it raises, so that a part of it may do."""
+    """Why the fast path cannot be used; ``fails``: it raised, so fewer shortcuts may work."""
 
     text: str
     fails: bool = False
 
 
 class _UnforeseenError(Exception):
-    """A component does what the plan does not know of; the text says what."""
+    """A component shows behaviour that the plan did not find; the message describes it."""
 
 
-def what_differs(forward: Forward, freezing: FreezingPlan, batch_size: int) -> Problem | None:
-    """Why the fast path of ``forward`` cannot be relied on, having been tried; ``None``: it can.
+def check_equivalence(forward: Forward, freezing: FreezingPlan, batch_size: int) -> Problem | None:
+    """Compare the fast path of ``forward`` with the plain path; the problem, or ``None``.
 
-    The shortest texts and the longest are sent through it and through the plain path, in training
-    forward and backward, and in evaluation, as in each epoch that differs in what is trained or
-    kept. What the fast path joins comes apart on the plain one, and the other way round; where
-    padding is left out, one batch is narrower than the padded length. Both paths use copies of the
-    classifier, which has the same state afterwards, and so have the random generators.
+    Both paths process the shortest and the longest texts: forward and backward in training mode,
+    and in evaluation mode, once for each set of trained and kept stages in the run. Texts that
+    share a batch on one path are separate on the other; without padding, one batch is narrower than
+    the padded length. The paths use copies of the classifier. The classifier and the random
+    generators are unchanged afterwards.
 
     Raises:
         ClsbenchError: the classifier itself was changed.
@@ -91,27 +92,27 @@ def what_differs(forward: Forward, freezing: FreezingPlan, batch_size: int) -> P
     epochs: dict[object, int] = {}
     for epoch, trained in enumerate(freezing.by_epoch):
         epochs.setdefault((trained, plan.epochs[epoch].cut), epoch)
-    # Rounding to bf16 hides almost everything else.
+    # Rounding to bf16 hides most differences, so fp32 is tried as well.
     precisions = ("fp32", "bf16") if forward.precision == "bf16" else (forward.precision,)
     problem: Problem | None = None
     for epoch in epochs.values():
-        problem = _what_differs_in(trial, epoch, precisions)
+        problem = _check_epoch(trial, epoch, precisions)
         if sum(buffer.nbytes for buffer in forward.classifier.buffers()) > _LARGE_BYTES:
-            gc.collect()  # copies are in reference cycles, with their buffers
+            gc.collect()  # copies and their buffers are in reference cycles
         if problem is not None:
             break
     after = checksums(forward.classifier)
     if changed := [name for name in before if before[name] != after[name]]:
         raise ClsbenchError(
-            f"{changed[0]} was changed while a few texts were sent through a copy of the "
-            "classifier: something writes to its memory past torch's operations, or in another "
-            "thread; only the optimizer may change weights"
+            f"{changed[0]} was changed while a copy of the classifier was tried: a component "
+            "writes to its memory without torch operations, or in another thread; only the "
+            "optimizer may change weights"
         )
     if not Snapshot(forward.classifier).is_as(state, frozenset()):
         raise ClsbenchError(
-            "a buffer or an attribute of the classifier was changed while a few texts were sent "
-            "through a copy of it: a hook or function refers to a module of the original; use the "
-            "module that the hook is called with, or set stateful = True in the component"
+            "a buffer or an attribute of the classifier was changed while a copy of it was tried: "
+            "a hook or function refers to a module of the original; use the module that is passed "
+            "to the hook, or set stateful = True in the component"
         )
     reached = [
         (name, parameter)
@@ -122,50 +123,48 @@ def what_differs(forward: Forward, freezing: FreezingPlan, batch_size: int) -> P
         parameter.grad = None
     if reached:
         return Problem(
-            f"it could not be tried on a copy, which shares {reached[0][0]} with the classifier"
+            "the trial needs a copy of the classifier, but a copy shares "
+            f"{reached[0][0]} with the original"
         )
     return problem
 
 
-def _what_differs_in(trial: _Trial, epoch: int, precisions: Sequence[str]) -> Problem | None:
-    narrowed = trial.narrows  # for a look at the stages, not on the plain path
+def _check_epoch(trial: _Trial, epoch: int, precisions: Sequence[str]) -> Problem | None:
+    narrowed = trial.narrows  # trial.probe() uses narrow batches, the plain path does not
     try:
-        trial.look(epoch)
+        trial.probe(epoch)
         narrowed = False
         expected = trial.plain(epoch, precisions)
     except (_UnforeseenError, WritesWeightsError) as error:
         return _unforeseen(error)
     except Exception as error:
-        return Problem(f"it could not be tried on a few texts: {_one_line(error)}", fails=narrowed)
+        return Problem(f"the trial could not be run: {_one_line(error)}", fails=narrowed)
     for precision in precisions:
         try:
             found = trial.run(epoch, precision, fast=True)
         except WritesWeightsError as error:
             return _unforeseen(error)
         except Exception as error:
-            return Problem(f"tried on a few texts, it fails: {_one_line(error)}", fails=True)
+            return Problem(f"the trial of the fast path failed: {_one_line(error)}", fails=True)
         if difference := _difference(expected[precision], found, _TOLERANCES[precision]):
-            return Problem(
-                "tried on a few texts, the fast path gave something else than the plain one: "
-                f"{difference}"
-            )
+            return Problem(f"fast path and plain path differ in the trial: {difference}")
     return None
 
 
 def _one_line(error: Exception) -> str:
-    """An error in one line: torch's may hold tables."""
+    """The first line of an error; those of torch may contain tables."""
     lines = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {lines[0][:_MOST_CHARACTERS]}"
 
 
 def _unforeseen(error: Exception) -> Problem:
     if isinstance(error, WritesWeightsError):
-        return Problem(f"{error} is written to while the classifier computes")
-    return Problem(f"tried on a few texts, {error}, which could not be foreseen")
+        return Problem(f"the forward pass writes to the parameter {error}")
+    return Problem(f"the trial found behaviour that the plan did not: {error}")
 
 
 class _Trial:
-    """Steps of training and evaluations of copies, as in some epoch of a run."""
+    """Runs training steps and evaluations of copies, as in an epoch of a run."""
 
     def __init__(self, forward: FastForward, freezing: FreezingPlan, batch_size: int) -> None:
         self._forward = forward
@@ -177,12 +176,12 @@ class _Trial:
         order = texts.lengths.argsort(stable=True).tolist()
         chosen = [order[0], order[-1]]
         self._batches = [[0, 1]] if batch_size > 1 else [[0], [1]]
-        prefix_tokens = 1  # each by itself
+        prefix_tokens = 1  # one text per batch
         if self._plan.unpadded:
             short = _others_first(texts, order[:-1])
             chosen += short
             self._batches += [[2, 3]] if batch_size > 1 else [[3]]
-            # The longest text by itself, and the others joined.
+            # The longest text alone, and the others joined.
             prefix_tokens = int(texts.lengths[short].clamp(min=1).sum())
         self._shortcuts = forward.shortcuts._replace(
             room=room, key=_no_key, prefix_tokens=prefix_tokens
@@ -194,11 +193,11 @@ class _Trial:
         self._few = _take(texts, order[: min(2, batch_size)])
         self._moves = True
 
-    def look(self, epoch: int) -> None:
-        """See that no stage does what the plan, made on the meta device, does not know of.
+    def probe(self, epoch: int) -> None:
+        """Check that stages show no behaviour that the plan, made on the meta device, missed.
 
         Raises:
-            _UnforeseenError: one does.
+            _UnforeseenError: a stage does.
             WritesWeightsError: a parameter would have been written to.
         """
         plan = self._plan
@@ -212,29 +211,28 @@ class _Trial:
             behaviour = behaviour_of(classifier, inputs, compare=False)
             probe = probe_stages(classifier, inputs, behaviour)
         if plan.uncached is not None and (behaviour.changes or probe.changes):
-            raise _UnforeseenError(f"it changes state, and {plan.uncached}")
+            raise _UnforeseenError(f"the classifier changes its state, and {plan.uncached}")
         cut = plan.epochs[epoch].cut
         if probe.same < cut:
-            raise _UnforeseenError(f"{plan.stages[probe.same]} changes something, or draws")
+            raise _UnforeseenError(f"{plan.stages[probe.same]} {_CHANGES}")
         shortened = plan.single is not None or plan.unpadded
         if probe.first_drawing < len(plan.stages) and shortened:
-            name = plan.stages[probe.first_drawing]
-            raise _UnforeseenError(f"{name} changes something, or draws")
+            raise _UnforeseenError(f"{plan.stages[probe.first_drawing]} {_CHANGES}")
         if plan.joins and not behaviour.joins:
-            raise _UnforeseenError("something is changed or drawn in evaluation")
+            raise _UnforeseenError(f"a stage {_CHANGES} in evaluation")
 
     def plain(self, epoch: int, precisions: Sequence[str]) -> dict[str, _Outcome]:
-        """Of the plain path in each precision, with parameters moved from rest if that can be.
+        """The outcome of the plain path in each precision, with perturbed parameters if possible.
 
         Raises:
-            Exception: as :meth:`run`, and whatever a component raises.
+            Exception: as :meth:`run`, or an exception of a component.
         """
         if self._moves:
             try:
                 outcomes = {each: self.run(epoch, each, fast=False) for each in precisions}
             except (_UnforeseenError, WritesWeightsError):
                 raise
-            except Exception:  # not every component can compute with other numbers
+            except Exception:  # a component may not support perturbed parameters
                 outcomes = {}
             if outcomes and not any(each.training.isnan().any() for each in outcomes.values()):
                 return outcomes
@@ -242,10 +240,10 @@ class _Trial:
         return {each: self.run(epoch, each, fast=False) for each in precisions}
 
     def run(self, epoch: int, precision: str, fast: bool) -> _Outcome:
-        """A step of training and an evaluation of a copy, in the order of a run.
+        """Run a training step and an evaluation of a copy, in the order of a run.
 
         Raises:
-            _UnforeseenError: the backward pass does what it should not.
+            _UnforeseenError: the backward pass has side effects.
             WritesWeightsError: a parameter would have been written to.
         """
         device, by_epoch = self._forward.device, self._freezing.by_epoch
@@ -287,8 +285,8 @@ class _Trial:
 
 
 def _move_from_rest(classifier: Classifier, freezing: FreezingPlan) -> None:
-    """Give those parameters of a copy that will be trained, but hold zeros (or one number only)
-    as yet, other numbers: what zero multiplies would not be seen."""
+    """Perturb trained parameters of a copy that contain zeros or are constant, because factors of
+    zero would hide differences."""
     ever = freezing.ever()
     generator = torch.Generator().manual_seed(0)
     for name, parameter in classifier.named_parameters():
@@ -305,7 +303,7 @@ def _move_from_rest(classifier: Classifier, freezing: FreezingPlan) -> None:
 
 
 def _go_back(classifier: Classifier, loss: Tensor, made: Made) -> None:
-    """The backward pass, which is to do nothing else."""
+    """Run the backward pass and check that it has no side effects."""
     before, drawn = Snapshot(classifier), _generators(loss.device)
     with Operations(weights_of(classifier), made) as operations:
         try:
@@ -313,14 +311,14 @@ def _go_back(classifier: Classifier, loss: Tensor, made: Made) -> None:
         except WritesWeightsError as error:
             raise _UnforeseenError(f"the backward pass writes to {error}") from None
     if drawn != _generators(loss.device):
-        raise _UnforeseenError("the backward pass draws at random")
+        raise _UnforeseenError("the backward pass draws random numbers")
     unchanged = Snapshot(classifier).is_as(before, operations.reads)
     if operations.writes or not unchanged:
         raise _UnforeseenError("the backward pass changes state")
 
 
 def _generators(device: torch.device) -> list[bytes]:
-    """What torch draws next."""
+    """The states of torch's random generators."""
     states = [torch.get_rng_state()]
     if device.type == "cuda":
         states.append(torch.cuda.get_rng_state(device))
@@ -331,12 +329,12 @@ def _difference(expected: _Outcome, found: _Outcome, tolerance: _Tolerance) -> s
     for mode in ("training", "evaluation"):
         one, other = getattr(expected, mode), getattr(found, mode)
         difference = _distance(one, other) / (_size(one) or 1.0)
-        # Not the other way round: NaN differs.
+        # Written this way so that NaN counts as a difference.
         if not difference <= tolerance.logits:
             return f"logits in {mode} differ by {difference:.2g} of the largest"
     for name in expected.gradients.keys() ^ found.gradients.keys():
         path = "plain" if name in expected.gradients else "fast"
-        return f"{name} has a gradient on the {path} path alone"
+        return f"{name} has a gradient on the {path} path only"
     largest = max(map(_size, expected.gradients.values()), default=0.0)
     for name, one in expected.gradients.items():
         difference, own = _distance(one, found.gradients[name]), _size(one)
@@ -347,7 +345,7 @@ def _difference(expected: _Outcome, found: _Outcome, tolerance: _Tolerance) -> s
 
 
 def _others_first(rows: TokenRows, order: Sequence[int]) -> list[int]:
-    """The first of ``order``, and the next that is another text, if there is one."""
+    """The first text of ``order``, and the next different one if there is one."""
     first = order[0]
     ids = rows.input_ids
     others = (text for text in order if not torch.equal(ids[text], ids[first]))
@@ -361,7 +359,7 @@ def _take(rows: TokenRows, texts: Sequence[int]) -> TokenRows:
 
 
 def _size(tensor: Tensor) -> float:
-    """The largest of the numbers that are finite."""
+    """The largest finite absolute value."""
     if not tensor.numel():
         return 0.0
     largest = tensor.abs().max().item()
@@ -372,7 +370,7 @@ def _size(tensor: Tensor) -> float:
 
 
 def _distance(one: Tensor, other: Tensor) -> float:
-    """The largest difference; the same infinities are none."""
+    """The largest absolute difference; equal infinities do not differ."""
     if not one.numel():
         return 0.0
     largest = (one - other).abs().max().item()
@@ -383,4 +381,4 @@ def _distance(one: Tensor, other: Tensor) -> float:
 
 
 def _no_key(cut: int) -> None:
-    """Nothing of a trial is kept."""
+    """Activations of a trial are not cached."""
