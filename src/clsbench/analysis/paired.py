@@ -154,7 +154,6 @@ def _discordant(steps: NDArray[np.int8]) -> _Discordant:
 def _p_of_no_difference(steps: NDArray[np.int8]) -> float:
     """The level at which the half-widths of texts and of seeds, squared and added up, just reach
     the difference; texts alone would give McNemar's exact p."""
-    from scipy.optimize import brentq  # slow to load
     from scipy.special import ndtri, stdtrit
 
     squared = float(steps.mean()) ** 2
@@ -162,6 +161,8 @@ def _p_of_no_difference(steps: NDArray[np.int8]) -> float:
     by_seed = _variance_by_seed(steps)
     if squared == 0 or of_texts == 1 or by_seed == 0:
         return 1.0 if squared == 0 else of_texts
+    from scipy.optimize import brentq  # slow to load, and needed with several seeds only
+
     by_text = squared / float(ndtri(of_texts / 2)) ** 2
 
     def beyond(log_p: float) -> float:

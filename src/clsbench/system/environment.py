@@ -92,7 +92,8 @@ def circumstances(options: RunOptions) -> Iterator[None]:
         finally:
             torch.set_num_threads(threads)
             torch.set_default_dtype(default_dtype)
-            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            if options.deterministic:  # the call imports torch._inductor, which takes a second
+                torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
             if workspace is None:
                 os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
             random.setstate(python_state)
