@@ -22,7 +22,7 @@ from clsbench.builtin.lora import LoRA
 from clsbench.builtin.poolings import Mean
 from clsbench.components.catalog import Catalog, load_catalog
 from clsbench.components.identity import identify
-from clsbench.components.resolve import component_text, find_spec, find_suite, resolve, substitute
+from clsbench.components.resolve import find_spec, find_suite, resolve, substitute
 from clsbench.errors import UsageError
 from clsbench.schema.experiment import (
     ExperimentSpec,
@@ -31,6 +31,7 @@ from clsbench.schema.experiment import (
     format_toml,
     parse_component,
     parse_toml,
+    to_tree,
 )
 from clsbench.testing import MiniatureBackbone
 
@@ -146,6 +147,18 @@ def test_identify_names_the_origin_of_every_component(catalog: Catalog) -> None:
         ("baseline", "tfidf-logreg"),
     ]
     assert {p.distribution for p in plugins} == {"clsbench"}
+
+
+def test_resolve_writes_out_tree_and_labels_once(catalog: Catalog) -> None:
+    changes = {"freezing": "last-blocks:n=2", "baselines": ["majority"]}
+    experiment = resolve(BASE, changes, catalog)
+    assert experiment.tree == to_tree(experiment.spec)
+    assert experiment.label("freezing") == "last-blocks:n=2"
+    assert experiment.identity() == experiment.spec.identity()
+    found = {each.axis: (each.component, each.table) for each in experiment.components}
+    assert found["backbone"] == (experiment.backbone, experiment.tree["backbone"])
+    assert [each.label for each in experiment.components if each.axis == "baseline"] == ["majority"]
+    assert "adapter" not in found
 
 
 # --- modified or not --------------------------------------------------------------------------
@@ -383,7 +396,11 @@ def test_any_text_survives_the_command_line_and_toml(
 ) -> None:
     catalog = load_catalog()
     component = DelimitedFile(path=path, text=text, label=label, split=split)
-    table = component_text(component, "dataset", catalog)
+    [table] = [
+        each.table
+        for each in resolve(BASE, {"dataset": component}, catalog).components
+        if each.axis == "dataset"
+    ]
     for choice in (table, format_component(table), component):
         experiment = resolve(BASE, {"dataset": choice}, catalog)
         assert experiment.dataset == component

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsbench.components.axes import Component
 from clsbench.errors import PluginError, UsageError
-from clsbench.schema.experiment import COMPONENT_KEYS, to_tree
+from clsbench.schema.experiment import COMPONENT_KEYS
 from clsbench.schema.record import ComponentIdentity
 
 if TYPE_CHECKING:
@@ -50,18 +50,16 @@ def identify(
     """
     return tuple(
         ComponentIdentity(
-            axis=axis,
-            component=table["name"],
-            distribution=entry.distribution,
-            version=entry.version,
-            source_sha256=entry.source_sha256,
-            libraries=library_versions(f"{axis} {table['name']!r}", component),
-            files=_files_sha256(component, table),
+            axis=each.axis,
+            component=each.entry.name,
+            distribution=each.entry.distribution,
+            version=each.entry.version,
+            source_sha256=each.entry.source_sha256,
+            libraries=library_versions(each.quoted_name, each.component),
+            files=_files_sha256(each.component, each.table),
         )
-        for (axis, component, table), entry in zip(
-            components_of(experiment), experiment.entries, strict=True
-        )
-        if axes is None or axis in axes
+        for each in experiment.components
+        if axes is None or each.axis in axes
     )
 
 
@@ -128,24 +126,13 @@ def spec_by_content(
     experiment: Experiment, identities: tuple[ComponentIdentity, ...]
 ) -> dict[str, Any]:
     """The spec's identity, seed included, with the hashes of the user's files instead of paths."""
-    tree = experiment.spec.identity()
+    tree = experiment.identity()
     found = iter(identities)
     for key in COMPONENT_KEYS:
         if key in tree:
             tree[key] = options_by_content(tree[key], next(found))
     tree["baselines"] = [options_by_content(table, next(found)) for table in tree["baselines"]]
     return tree
-
-
-def components_of(experiment: Experiment) -> Iterator[tuple[str, Component, dict[str, Any]]]:
-    """Every component: its key in the spec (``baseline`` for baselines), itself, its table."""
-    tree = to_tree(experiment.spec)
-    for key in COMPONENT_KEYS:
-        component = getattr(experiment, key)
-        if component is not None:
-            yield key, component, tree[key]
-    for baseline, table in zip(experiment.baselines, tree["baselines"], strict=True):
-        yield "baseline", baseline, table
 
 
 def library_versions(label: str, component: Component) -> dict[str, str]:

@@ -32,28 +32,52 @@ from clsbench.errors import PluginError, UsageError
 from clsbench.schema.convert import convert
 from clsbench.schema.decoding import DecodingError, decode_utf8, read_bytes
 from clsbench.schema.experiment import (
+    COMPONENT_KEYS,
     ComponentTable,
     ExperimentSpec,
     component_table,
     format_component,
     from_tree,
+    identity_of,
     override,
     parse_toml,
     to_tree,
+    without_none,
 )
 from clsbench.schema.suite import SuiteSpec, parse_suite
+
+
+class ChosenComponent(NamedTuple):
+    """A component of an experiment.
+
+    ``axis`` is its key in the spec (``baseline`` for baselines), ``table`` its name and every
+    option, and ``label`` the same as text: ``last-blocks:n=2``.
+    """
+
+    axis: str
+    component: Component
+    entry: Entry
+    table: ComponentTable
+    label: str
+
+    @property
+    def quoted_name(self) -> str:
+        """Axis and name for messages: ``backbone 'gpt2'``."""
+        return f"{self.axis} {self.entry.name!r}"
 
 
 class Experiment(NamedTuple):
     """A spec with every default written out, and the components that it names.
 
-    ``modified`` says that the spec differs from the registered experiment whose published figures
-    it carries, or else from the one (or the file) of its name, so that those figures belong to
-    another experiment than this one. ``entries`` are those of the components, in the order of the
-    spec, baselines last.
+    ``tree`` is the spec as plain values. ``components`` are in the order of the spec, baselines
+    last. ``modified`` is true if the spec differs from the registered experiment whose published
+    figures it carries, or else from the experiment (or file) of its name; the published figures
+    then belong to another experiment.
     """
 
     spec: ExperimentSpec
+    tree: Mapping[str, Any]
+    components: tuple[ChosenComponent, ...]
     dataset: Dataset
     backbone: Backbone
     pooling: Pooling
@@ -61,8 +85,15 @@ class Experiment(NamedTuple):
     freezing: FreezingStrategy
     adapter: Adapter | None
     baselines: tuple[Baseline, ...]
-    entries: tuple[Entry, ...]
     modified: bool
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the result, seed included: all but names and published figures."""
+        return identity_of(self.tree)
+
+    def label(self, axis: str) -> str:
+        """The label of the component on an axis other than that of the baselines."""
+        return next(each.label for each in self.components if each.axis == axis)
 
 
 def find_spec(name_or_file: str | Path, catalog: Catalog) -> ExperimentSpec:
@@ -117,9 +148,9 @@ def resolve(base: ExperimentSpec, changes: Mapping[str, Any], catalog: Catalog) 
     plain = {key: _as_plain(key, value, catalog) for key, value in changes.items()}
     experiment = _build(override(base, plain) if plain else base, catalog)
     _check_consistent(experiment.spec)
-    identity = experiment.spec.identity()
+    identity = experiment.identity()
     unchanged = any(
-        _build(reference, catalog).spec.identity() == identity
+        _build(reference, catalog).identity() == identity
         for reference in _references(experiment.spec, base, catalog)
     )
     return experiment._replace(modified=not unchanged)
@@ -221,9 +252,8 @@ def substitute(
     experiment: Experiment, axis_key: str, stand_in: Component, catalog: Catalog
 ) -> Experiment:
     """The experiment with a stand-in on one axis, without published figures."""
-    tree = to_tree(experiment.spec)
-    tree.pop("published", None)
-    tree[axis_key] = _table_of(stand_in, _axis_of_key(axis_key), catalog)
+    table = _table_of(stand_in, _axis_of_key(axis_key), catalog)
+    tree = {k: v for k, v in experiment.tree.items() if k != "published"} | {axis_key: table}
     return _build(from_tree(tree, "the stand-in"), catalog)._replace(modified=True)
 
 
@@ -234,13 +264,7 @@ def make_component(text: str, axis_name: str, catalog: Catalog) -> Component:
         UsageError: it does not exist, or an option is invalid.
     """
     axis = next(axis for axis in AXES if axis.name == axis_name)
-    component: Component = _make(text, axis, catalog)[0]
-    return component
-
-
-def component_text(component: Component, axis_key: str, catalog: Catalog) -> ComponentTable:
-    """A component as a table with every option written out."""
-    return _table_of(component, _axis_of_key(axis_key), catalog)
+    return _make(text, axis, catalog).component
 
 
 def _references(
@@ -256,30 +280,26 @@ def _references(
 
 
 def _build(spec: ExperimentSpec, catalog: Catalog) -> Experiment:
-    made: dict[str, Any] = {}
-    written: dict[str, Any] = {}
-    entries: list[Entry] = []
-    for axis in AXES:
-        if axis.spec_key is None:
-            continue
-        choice = getattr(spec, axis.spec_key)
-        if choice is None:
-            made[axis.spec_key] = None
-            continue
-        component, entry = _make(choice, axis, catalog)
-        made[axis.spec_key] = component
-        written[axis.spec_key] = _written_out(entry.name, component)
-        entries.append(entry)
-    baselines = []
-    for choice in spec.baselines:
-        component, entry = _make(choice, _BASELINES, catalog)
-        baselines.append(component)
-        written.setdefault("baselines", []).append(_written_out(entry.name, component))
-        entries.append(entry)
-    written["data"] = _completed(to_tree(spec)["data"], made["dataset"])
-    complete = from_tree({**to_tree(spec), **written}, "the experiment")
+    tree = to_tree(spec)
+    single = {
+        axis.spec_key: _make(tree[axis.spec_key], axis, catalog)
+        for axis in AXES
+        if axis.spec_key is not None and axis.spec_key in tree
+    }
+    baselines = [_make(table, _BASELINES, catalog) for table in tree["baselines"]]
+    components: dict[str, Any] = dict.fromkeys(COMPONENT_KEYS)
+    components |= {key: each.component for key, each in single.items()}
+    components["baselines"] = tuple(each.component for each in baselines)
+    tree |= {key: each.table for key, each in single.items()}
+    tree["baselines"] = [each.table for each in baselines]
+    tree["data"] = _completed(tree["data"], components["dataset"])
+    complete = from_tree(tree, "the experiment")
     return Experiment(
-        spec=complete, **made, baselines=tuple(baselines), entries=tuple(entries), modified=False
+        spec=complete,
+        tree=to_tree(complete),
+        components=(*single.values(), *baselines),
+        **components,
+        modified=False,
     )
 
 
@@ -292,7 +312,7 @@ def _completed(data: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
 _BASELINES = next(axis for axis in AXES if axis.name == "baselines")
 
 
-def _make(choice: str | ComponentTable, axis: Axis, catalog: Catalog) -> tuple[Any, Entry]:
+def _make(choice: str | ComponentTable, axis: Axis, catalog: Catalog) -> ChosenComponent:
     table = component_table(choice)
     name = table.get("name")
     if not isinstance(name, str):
@@ -300,16 +320,20 @@ def _make(choice: str | ComponentTable, axis: Axis, catalog: Catalog) -> tuple[A
     entry = catalog.entry(axis.name, name)
     options = {key: value for key, value in table.items() if key != "name"}
     assert isinstance(entry.component, type)
-    return convert(options, entry.component, f"{axis.singular} {name!r}"), entry
+    component = convert(options, entry.component, f"{axis.singular} {name!r}")
+    written = _written_out(name, component)
+    key = axis.spec_key or axis.singular
+    return ChosenComponent(key, component, entry, written, format_component(written))
 
 
 def _written_out(name: str, component: Component) -> ComponentTable:
     try:
-        return {"name": name, **msgspec.to_builtins(component)}
+        table: ComponentTable = without_none({"name": name, **msgspec.to_builtins(component)})
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"the options of {name!r} must be plain values (text, numbers, lists): {error}"
         ) from None
+    return table
 
 
 def _as_plain(key: str, value: Any, catalog: Catalog) -> Any:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from msgspec.structs import replace
@@ -34,7 +34,7 @@ from clsbench.model.counts import (
 )
 from clsbench.model.freezing import FreezingPlan, plan_freezing, refuse_nothing_to_train
 from clsbench.model.parameters import without_weights
-from clsbench.schema.experiment import COMPONENT_KEYS, fingerprint, format_component, to_tree
+from clsbench.schema.experiment import COMPONENT_KEYS, fingerprint, format_component
 from clsbench.schema.options import RunOptions
 from clsbench.schema.quantities import size_bytes
 from clsbench.schema.record import FastPath, RunRecord
@@ -108,8 +108,8 @@ def identify_run(
         fingerprint=key,
         run_key=run_key(key, device.type, options.precision, spec.seed),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        spec=to_tree(spec),
-        spec_fingerprint=fingerprint(spec.identity()),
+        spec=dict(experiment.tree),
+        spec_fingerprint=fingerprint(experiment.identity()),
         modified=experiment.modified,
         published=spec.published,
         stand_ins=files.stand_ins,
@@ -143,8 +143,8 @@ def plan_run(
         PluginError: the strategy fails, or the classifier cannot be made on the meta device.
     """
     spec = experiment.spec
-    strategy = format_component(record.spec["freezing"])
-    with _blaming_the_components(record.spec):
+    strategy = experiment.label("freezing")
+    with _blaming_the_components(experiment):
         outline = outline_experiment(experiment, len(data.facts.class_names))
     parameters = experiment.backbone.describe()
     with seeded(spec.seed):
@@ -152,7 +152,7 @@ def plan_run(
     for names in set(freezing.by_epoch):
         freezing.apply(outline.classifier, names)
         refuse_nothing_to_train(outline.classifier, strategy)
-    with _blaming_the_components(record.spec):
+    with _blaming_the_components(experiment):
         working_bytes = expected_memory_bytes(
             outline, freezing, spec.train.batch_size, data.facts.max_length, options.precision
         )
@@ -190,10 +190,10 @@ def _forbidden(experiment: Experiment, options: RunOptions) -> dict[str, str]:
     """The shortcuts that the user or a component rules out, each with the reason."""
     if options.plain:
         return dict.fromkeys(SHORTCUTS, "switched off by --plain")
-    for key in DECIDE_PREDICTIONS:
-        component = getattr(experiment, key)
-        if component is not None and component.stateful:
-            reason = f"the {key} declares stateful = True ({type(component).__name__})"
+    for each in experiment.components:
+        if each.axis in DECIDE_PREDICTIONS and each.component.stateful:
+            kind = type(each.component).__name__
+            reason = f"the {each.axis} declares stateful = True ({kind})"
             return dict.fromkeys(SHORTCUTS, reason)
     return {name: f"switched off by --no-fast {name}" for name in options.no_fast}
 
@@ -226,15 +226,16 @@ def announcement(record: RunRecord) -> RunPlan:
 
 
 @contextmanager
-def _blaming_the_components(tree: Mapping[str, Any]) -> Iterator[None]:
+def _blaming_the_components(experiment: Experiment) -> Iterator[None]:
     """What a classifier without data raises comes from one of its components: name them."""
     try:
         yield
     except ClsbenchError:
         raise
     except Exception as error:
-        keys = ("backbone", "pooling", "head", "adapter")
-        named = ", ".join(f"{key} {tree[key]['name']!r}" for key in keys if key in tree)
+        named = ", ".join(
+            each.quoted_name for each in experiment.components if each.axis in DECIDE_PREDICTIONS
+        )
         raise PluginError(
             f"the classifier of {named} cannot be made or run on torch's meta device, where every "
             f"run counts parameters and memory first: {type(error).__name__}: {error}; a plugin's "

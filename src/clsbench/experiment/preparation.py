@@ -15,13 +15,12 @@ from clsbench.assets import DownloadProgress, locate, obtain
 from clsbench.components.axes import AXES, Backbone, Component, Dataset
 from clsbench.components.catalog import Catalog
 from clsbench.components.identity import (
-    components_of,
     decisive,
     library_versions,
     options_by_content,
     spec_by_content,
 )
-from clsbench.components.resolve import Experiment, component_text, resolve, substitute
+from clsbench.components.resolve import Experiment, resolve, substitute
 from clsbench.components.values import Asset, Corpus, Files, HubFile, Splits
 from clsbench.data.corpus import corpus_problem
 from clsbench.data.labels import label_warnings, named
@@ -37,12 +36,9 @@ from clsbench.data.splits import (
 from clsbench.data.tokens import TokenizedSplits, tokenize_splits
 from clsbench.errors import AssetError, ClsbenchError, PluginError, UsageError
 from clsbench.schema.experiment import (
-    ComponentTable,
     ExperimentSpec,
     fingerprint,
-    format_component,
     from_tree,
-    to_tree,
 )
 from clsbench.schema.options import RunOptions
 from clsbench.schema.record import ComponentIdentity, DataFacts, RunRecord, StandIn
@@ -102,13 +98,12 @@ def prepare_files(
         PluginError: a library that a component declares is not installed.
         AssetError: an asset is unavailable, or has the wrong hash.
     """
-    for axis, component, table in components_of(experiment):
-        label = f"{axis} {table['name']!r}"
-        library_versions(label, component)
-        for path in component.user_files():
+    for each in experiment.components:
+        library_versions(each.quoted_name, each.component)
+        for path in each.component.user_files():
             if not os.path.exists(path):  # Path.exists raises for a name that is too long
                 here = "" if path.is_absolute() else f" (relative to {working_directory()})"
-                raise UsageError(f"{label}: no such file: {path}{here}")
+                raise UsageError(f"{each.quoted_name}: no such file: {path}{here}")
     wanted = {axis: _assets(getattr(experiment, axis), options, dry_run) for axis in _WITH_ASSETS}
     everything = [asset for assets in wanted.values() for asset in assets]
     obtained = obtain(everything, folder=options.assets, offline=options.offline, progress=progress)
@@ -138,9 +133,9 @@ def prepare_files(
         obtained.downloaded,
         tuple(absent) if dry_run else (),
         tuple(
-            f"{axis} {table['name']!r}: {warning}"
-            for axis, component, table in components_of(experiment)
-            for warning in component.user_file_warnings()
+            f"{each.quoted_name}: {warning}"
+            for each in experiment.components
+            for warning in each.component.user_file_warnings()
         ),
     )
 
@@ -284,7 +279,7 @@ def _refuse_large_batch(batch_size: int, facts: DataFacts) -> None:
 def _load_splits(experiment: Experiment, files: Files) -> tuple[Corpus, Splits]:
     settings = experiment.spec.data
     with seeded(settings.split.seed):  # not the run's seed: all seeds share one split
-        corpus = _load(experiment.dataset, files, to_tree(experiment.spec)["dataset"])
+        corpus = _load(experiment.dataset, files, experiment.label("dataset"))
     try:
         return corpus, split_corpus(corpus, settings)
     except UsageError as error:
@@ -303,17 +298,18 @@ def _ignored_class(facts: DataFacts, ignore_index: int) -> Iterator[str]:
             )
 
 
-def _load(dataset: Dataset, files: Files, table: ComponentTable) -> Corpus:
-    label = f"dataset {format_component(table)}"
+def _load(dataset: Dataset, files: Files, label: str) -> Corpus:
     try:
         corpus = dataset.load(files)
         problem = corpus_problem(corpus)
     except ClsbenchError:  # the data set itself says what does not fit
         raise
     except Exception as error:
-        raise PluginError(f"{label} failed to load: {type(error).__name__}: {error}") from error
+        raise PluginError(
+            f"dataset {label} failed to load: {type(error).__name__}: {error}"
+        ) from error
     if problem is not None:
-        raise PluginError(f"{label}: {problem}")
+        raise PluginError(f"dataset {label}: {problem}")
     return corpus
 
 
@@ -343,7 +339,7 @@ def _replace(
     experiment: Experiment, axis: str, missing: str, catalog: Catalog
 ) -> tuple[Experiment, StandIn]:
     component: Component = getattr(experiment, axis)
-    replaced = format_component(component_text(component, axis, catalog))
+    replaced = experiment.label(axis)
     stand_in = component.stand_in()
     if stand_in is None:
         raise AssetError(
@@ -351,9 +347,8 @@ def _replace(
             "leave out --offline, or name a folder that has it by --assets DIR"
         )
     changed = substitute(experiment, axis, stand_in, catalog)
-    by = format_component(component_text(stand_in, axis, catalog))
     reason = f"offline, and not here: {missing}"
-    return changed, StandIn(axis=axis, replaced=replaced, by=by, reason=reason)
+    return changed, StandIn(axis=axis, replaced=replaced, by=changed.label(axis), reason=reason)
 
 
 def _pin(asset: Asset) -> str:

@@ -44,7 +44,7 @@ from clsbench.results.store import (
     run_name,
     write_record,
 )
-from clsbench.schema.experiment import ExperimentSpec, format_component, to_tree
+from clsbench.schema.experiment import ExperimentSpec
 from clsbench.schema.options import RunOptions
 from clsbench.schema.record import FastPath, RunNotStoredError, RunRecord
 from clsbench.system.environment import (
@@ -249,9 +249,8 @@ def _scored_baselines(
     experiment: Experiment, data: PreparedData
 ) -> Iterator[tuple[ScoredBaseline | None, str | None]]:
     """Each baseline's scores, and a warning if it failed or its state cannot be stored."""
-    tables = to_tree(experiment.spec)["baselines"]
-    for baseline, table in zip(experiment.baselines, tables, strict=True):
-        label = format_component(table)
+    labels = [each.label for each in experiment.components if each.axis == "baseline"]
+    for baseline, label in zip(experiment.baselines, labels, strict=True):
         scored = problem = None
         try:
             scored = score_baseline(baseline, label, data.splits, data.leaked, experiment.spec.seed)

@@ -19,7 +19,7 @@ from clsbench.fastpath.kept_rows import Room
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.safety.contract import CacheFacts, OutsideContractError
 from clsbench.model.classifier import Classifier
-from clsbench.schema.experiment import format_component, to_tree
+from clsbench.schema.experiment import format_component
 from clsbench.schema.options import RunOptions
 from clsbench.schema.quantities import size_bytes
 from clsbench.schema.record import ComponentIdentity
@@ -50,10 +50,9 @@ def make_shortcuts(
     if not any(shortcut.taken for shortcut in plan.shortcuts):
         return None
     disk_bytes = size_bytes(options.cache_disk)
-    tree = to_tree(experiment.spec)
     deciding = {
         each.axis: {
-            "component": format_component(options_by_content(tree[each.axis], each)),
+            "component": format_component(options_by_content(experiment.tree[each.axis], each)),
             **decisive(each),
         }
         for each in identities
@@ -82,7 +81,7 @@ def make_shortcuts(
             logger.warning("prefix activations are not cached across runs: %s", error)
             problems.append(error)
             return None
-        backbone = format_component(tree["backbone"])
+        backbone = experiment.label("backbone")
         found = found._replace(about={**found.about, "backbone": backbone, "texts": texts})
         if not pooled:  # does not depend on the pooling
             return found

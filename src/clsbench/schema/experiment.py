@@ -148,8 +148,7 @@ class ExperimentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     def identity(self) -> dict[str, Any]:
         """What decides the result, seed included: all but names and published figures."""
-        tree = to_tree(self)
-        return {k: v for k, v in tree.items() if k not in ("name", "description", "published")}
+        return identity_of(to_tree(self))
 
 
 class Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -250,14 +249,20 @@ def to_tree(spec: ExperimentSpec) -> dict[str, Any]:
         if tree[key] is not None:
             tree[key] = component_table(tree[key])
     tree["baselines"] = [component_table(choice) for choice in tree["baselines"]]
-    plain: dict[str, Any] = _without_none(tree)
+    plain: dict[str, Any] = without_none(tree)
     return plain
 
 
-def _without_none(value: Any) -> Any:
+def identity_of(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a spec's plain values that decides the result."""
+    return {k: v for k, v in tree.items() if k not in ("name", "description", "published")}
+
+
+def without_none(value: Any) -> Any:
+    """Plain values without the keys that hold ``None``, which TOML does not have."""
     if isinstance(value, dict):
-        return {k: _without_none(v) for k, v in value.items() if v is not None}
-    return [_without_none(v) for v in value] if isinstance(value, list | tuple) else value
+        return {k: without_none(v) for k, v in value.items() if v is not None}
+    return [without_none(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def from_tree(tree: Mapping[str, Any], source: str) -> ExperimentSpec:

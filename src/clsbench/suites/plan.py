@@ -26,7 +26,7 @@ from clsbench.errors import AssetError, ClsbenchError, UsageError
 from clsbench.experiment.planning import identify_run, plan_run, run_key
 from clsbench.experiment.preparation import PreparedFiles, prepare_data, prepare_files
 from clsbench.results.store import finished_run
-from clsbench.schema.experiment import ExperimentSpec, to_tree
+from clsbench.schema.experiment import ExperimentSpec
 from clsbench.schema.options import RunOptions
 from clsbench.schema.record import Estimate, RunRecord
 from clsbench.schema.suite import SuiteRow, SuiteSpec
@@ -199,7 +199,7 @@ def _plan_row(row: SuiteRow, context: _PlanContext) -> PlannedRow:
         data = prepare_data(files.experiment, files.files)
         record = identify_run(files.experiment, context.options, context.device, files, data)
         planned = None
-        counts = _stored_counts(record, experiment.spec, context)
+        counts = _stored_counts(record, experiment, context)
         if counts is not None:
             record = msgspec.structs.replace(record, **counts)
         else:
@@ -222,20 +222,20 @@ def _plan_row(row: SuiteRow, context: _PlanContext) -> PlannedRow:
     return PlannedRow(
         row,
         changes,
-        runs=_runs(experiment.spec, record, context.seeds),
-        modified=bool(files.stand_ins) or experiment.spec.identity() != meant.spec.identity(),
+        runs=_runs(experiment, record, context.seeds),
+        modified=bool(files.stand_ins) or experiment.identity() != meant.identity(),
         estimate=estimate,
     )
 
 
 def _stored_counts(
-    record: RunRecord, spec: ExperimentSpec, context: _PlanContext
+    record: RunRecord, experiment: Experiment, context: _PlanContext
 ) -> dict[str, Any] | None:
     """What a stored run of the row counted, if all its runs are stored.
 
     Then the row does not have to be planned, except with ``force``.
     """
-    keys = [run.key for run in _runs(spec, record, context.seeds)]
+    keys = [run.key for run in _runs(experiment, record, context.seeds)]
     stored = [finished_run(context.options.out, key) for key in keys]
     first = stored[0]
     if context.force or first is None or None in stored:
@@ -248,12 +248,11 @@ def _what_a_stand_in_lacks(
     row: SuiteRow, experiment: Experiment, files: PreparedFiles
 ) -> str | None:
     """Why the row does not mean with the stand-ins what it means without."""
-    tree = to_tree(files.experiment.spec)
     for stand_in in files.stand_ins:
         who = f"{stand_in.by} stands in for {stand_in.replaced} and has no"
         for key in row.changes:
             axis, _, option = key.partition(".")
-            if axis == stand_in.axis and option and option not in tree[axis]:
+            if axis == stand_in.axis and option and option not in files.experiment.tree[axis]:
                 return f"{who} {option}"
         padding = experiment.spec.data.padding
         if stand_in.axis == "backbone" and isinstance(padding, int):
@@ -264,11 +263,11 @@ def _what_a_stand_in_lacks(
 
 
 def _runs(
-    spec: ExperimentSpec, record: RunRecord, seeds: Sequence[int] | int
+    experiment: Experiment, record: RunRecord, seeds: Sequence[int] | int
 ) -> tuple[PlannedRun, ...]:
     """A run for each seed; nothing else that is planned depends on it."""
     if isinstance(seeds, int):
-        seeds = range(spec.seed, spec.seed + seeds)
+        seeds = range(experiment.spec.seed, experiment.spec.seed + seeds)
     kind, precision = record.environment.device.partition(":")[0], record.environment.precision
     found = []
     for seed in seeds:
@@ -277,5 +276,5 @@ def _runs(
             spec={**record.spec, "seed": seed},
             run_key=run_key(record.fingerprint, kind, precision, seed),
         )
-        found.append(PlannedRun(spec={**to_tree(spec), "seed": seed}, record=planned))
+        found.append(PlannedRun(spec={**experiment.tree, "seed": seed}, record=planned))
     return tuple(found)

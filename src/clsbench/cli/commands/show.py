@@ -33,11 +33,11 @@ def show_spec(ctx: click.Context, experiment: str, as_json: bool) -> None:
     clsbench show gpt2-sms-spam --freezing all --set train.epochs=2 > mine.toml
     clsbench run mine.toml
     """
-    from clsbench.schema.experiment import format_toml, to_tree
+    from clsbench.schema.experiment import format_toml
 
     session = ctx.find_object(Session) or Session()
     [resolved] = resolve_named(experiment, [chosen_changes(ctx)], session.catalog())
     if as_json:
-        write_result(ctx, to_tree(resolved.spec))
+        write_result(ctx, dict(resolved.tree))
     else:
         write_data(format_toml(resolved.spec))

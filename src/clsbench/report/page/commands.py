@@ -40,10 +40,10 @@ def row_command(each: RowFigures, results: SuiteResults, catalog: Catalog) -> st
         return _run(results.base, each.row.changes, each, _plugins(results.command))
     spec = _before_stand_ins(record, catalog)
     try:
-        base = resolve(find_spec(record.experiment, catalog), {}, catalog).spec
+        base = resolve(find_spec(record.experiment, catalog), {}, catalog).tree
     except ClsbenchError:
         return _from_file(spec, each)
-    return _run(record.experiment, differences(to_tree(base), to_tree(spec)), each, [])
+    return _run(record.experiment, differences(base, to_tree(spec)), each, [])
 
 
 def suite_command(figures: SuiteFigures) -> str | None:
