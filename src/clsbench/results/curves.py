@@ -13,7 +13,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from clsbench.schema.record import RunRecord
+from clsbench.schema.record import EpochEntry, RunRecord, StepEntry
 from clsbench.system.printable import printable
 
 if TYPE_CHECKING:
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 SIZE_INCHES = (6.4, 4.4)
 
-# Told apart in black and white by their dashes, their markers and their lightness.
-_TRAIN: dict[str, Any] = {"color": "#0b3c6f", "linestyle": "-", "marker": "o"}
-_VALIDATION: dict[str, Any] = {"color": "#d9731a", "linestyle": "-.", "marker": "s"}
-_MOST_MARKED_POINTS = 30
+# In black and white they differ in dashes, markers and lightness.
+TRAIN: dict[str, Any] = {"color": "#0b3c6f", "linestyle": "-", "marker": "o"}
+VALIDATION: dict[str, Any] = {"color": "#d9731a", "linestyle": "-.", "marker": "s"}
+_LINES = (("train", "training", TRAIN), ("validation", "validation", VALIDATION))
+_MOST_MARKERS = 30
 
 
 def save_curves(record: RunRecord, directory: Path) -> tuple[Path, ...]:
@@ -56,10 +57,8 @@ def loss_figure(record: RunRecord) -> Figure:
     assert record.history is not None
     steps = record.history.steps
     figure, axes = _figure(record)
-    seen = [entry.examples_seen for entry in steps]
-    x = _epochs_axis(axes, record, seen)
-    _draw(axes, x, [e.train_loss for e in steps], "training", _TRAIN)
-    _draw(axes, x, [e.validation_loss for e in steps], "validation", _VALIDATION)
+    _epochs_axis(axes, record, steps[-1].examples_seen)
+    draw_losses(axes, record)
     axes.set_ylabel(f"mean cross-entropy over {_batches(record)} (nats)")
     axes.set_ylim(0, max(max(e.train_loss, e.validation_loss) for e in steps) * 1.06 or 1)
     axes.legend(frameon=False, handlelength=4)
@@ -71,15 +70,26 @@ def accuracy_figure(record: RunRecord) -> Figure:
     assert record.history is not None
     epochs = record.history.epochs
     figure, axes = _figure(record)
-    x = _epochs_axis(axes, record, [entry.examples_seen for entry in epochs])
-    _draw(axes, x, [e.train_accuracy for e in epochs], "training", _TRAIN)
-    _draw(axes, x, [e.validation_accuracy for e in epochs], "validation", _VALIDATION)
+    _epochs_axis(axes, record, epochs[-1].examples_seen)
+    draw_accuracies(axes, record)
     axes.set_ylabel(f"accuracy over {_batches(record)} (%)")
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, symbol=None))
     lowest = min(min(e.train_accuracy, e.validation_accuracy) for e in epochs)
     axes.set_ylim(min(0.5, math.floor(lowest * 10) / 10) - 0.02, 1.02)
     axes.legend(frameon=False, handlelength=4, loc="lower right")
     return figure
+
+
+def draw_losses(axes: Axes, record: RunRecord, markers: int = _MOST_MARKERS) -> None:
+    """Draw the losses at the evaluation points over epochs (over examples if that is unknown)."""
+    assert record.history is not None
+    _draw(axes, record, record.history.steps, "loss", markers)
+
+
+def draw_accuracies(axes: Axes, record: RunRecord, markers: int = _MOST_MARKERS) -> None:
+    """Draw the accuracies at the ends of epochs, over epochs."""
+    assert record.history is not None
+    _draw(axes, record, record.history.epochs, "accuracy", markers)
 
 
 SETTINGS: dict[str, Any] = {
@@ -120,48 +130,52 @@ def _figure(record: RunRecord) -> tuple[Figure, Axes]:
 
 
 def _draw(
-    axes: Axes, x: Sequence[float], y: Sequence[float], label: str, style: dict[str, Any]
+    axes: Axes,
+    record: RunRecord,
+    entries: Sequence[StepEntry] | Sequence[EpochEntry],
+    metric: str,
+    markers: int,
 ) -> None:
-    spacing = max(1, math.ceil(len(x) / _MOST_MARKED_POINTS))
-    axes.plot(x, y, label=label, markevery=spacing, clip_on=False, **style)
+    per_epoch = _examples_per_epoch(record) or 1.0
+    x = [entry.examples_seen / per_epoch for entry in entries]
+    spacing = max(1, math.ceil(len(x) / markers))
+    for split, label, style in _LINES:
+        y = [getattr(entry, f"{split}_{metric}") for entry in entries]
+        axes.plot(x, y, label=label, markevery=spacing, clip_on=False, **style)
 
 
-def _epochs_axis(axes: Axes, record: RunRecord, seen: Sequence[int]) -> list[float]:
-    """Label the axes; the place of each point: epochs below, and the examples seen above."""
+def _epochs_axis(axes: Axes, record: RunRecord, examples: int) -> None:
+    """Label the x axes, up to ``examples``: epochs below, and the examples seen above."""
     per_epoch = _examples_per_epoch(record)
     if per_epoch is None:
         axes.set_xlabel("training examples seen")
-        axes.set_xlim(0, max(seen[-1] * 1.02, 1))
-        return [float(examples) for examples in seen]
-    planned = _train_setting(record, "epochs") or 0
+        axes.set_xlim(0, max(examples * 1.02, 1))
+        return
+    last = max(_train_setting(record, "epochs") or 0, examples / per_epoch)
     axes.set_xlabel("epochs")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=max(planned, seen[-1] / per_epoch) > 1))
-    axes.set_xlim(0, max(planned, seen[-1] / per_epoch) * 1.02)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=last > 1))
+    axes.set_xlim(0, last * 1.02)
 
-    def examples_seen(epochs: Any) -> Any:
+    def to_examples(epochs: Any) -> Any:
         return epochs * per_epoch
 
-    def epochs_seen(examples: Any) -> Any:
+    def to_epochs(examples: Any) -> Any:
         return examples / per_epoch
 
-    above = axes.secondary_xaxis("top", functions=(examples_seen, epochs_seen))
+    above = axes.secondary_xaxis("top", functions=(to_examples, to_epochs))
     above.set_xlabel("training examples seen")
     above.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
     above.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    return [examples / per_epoch for examples in seen]
 
 
 def _examples_per_epoch(record: RunRecord) -> float | None:
-    """Training texts in an epoch, those of a last batch that was dropped not counted."""
+    """Training texts in an epoch, without those of a last batch that is dropped."""
     if record.history is not None and record.history.epochs:
         last = record.history.epochs[-1]
         return last.examples_seen / last.epoch or None
-    if record.data is not None:
-        batch_size = _train_setting(record, "batch_size")
-        batches = record.data.batches.get("train")
-        if batch_size and batches:
-            return float(batches * batch_size)
-    return None
+    batch_size = _train_setting(record, "batch_size")
+    batches = record.data.batches.get("train") if record.data is not None else None
+    return float(batches * batch_size) if batches and batch_size else None
 
 
 def _batches(record: RunRecord) -> str:

@@ -52,7 +52,7 @@ def test_values_of_the_page(figures: SuiteFigures, catalog: Catalog) -> None:
     assert page.losses is not None
     assert len(page.losses.panels) == 2
     assert page.reliabilities is not None
-    assert page.reliabilities.rows[0].ece == pytest.approx(0.15)
+    assert page.reliabilities.panels[0].title == "1 plain | row (ECE 0.150, Brier 0.140)"
     assert page.verdicts is not None
     assert page.verdicts.marks[0][0] == ("", "")
     assert {mark for line in page.verdicts.marks for mark, _ in line} == {"", "+", "−"}

@@ -10,13 +10,6 @@ from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
 from clsbench.errors import UsageError
 from clsbench.report.page.answer import Answer, answer
 from clsbench.report.page.commands import row_command, suite_command
-from clsbench.report.page.curves import (
-    Panels,
-    Reliabilities,
-    accuracy_panels,
-    loss_panels,
-    reliabilities,
-)
 from clsbench.report.page.details import (
     Confusion,
     Fact,
@@ -34,8 +27,10 @@ from clsbench.report.terminal.comparison import comparison_notes
 from clsbench.schema.record import RunRecord
 
 if TYPE_CHECKING:
+    from clsbench.analysis.calibration import Calibration
     from clsbench.analysis.comparison import Pair, RunComparison
     from clsbench.components.catalog import Catalog
+    from clsbench.report.page.curves import Panels
 
 
 class RowCommand(NamedTuple):
@@ -77,7 +72,7 @@ class Page(NamedTuple):
     wrong: WrongTexts | None
     phases: Phases | None
     estimates: str | None
-    reliabilities: Reliabilities | None
+    reliabilities: Panels | None
     commands: tuple[RowCommand, ...]
     suite_command: str | None
     data: tuple[Fact, ...]
@@ -87,6 +82,9 @@ class Page(NamedTuple):
 
 def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str] | None) -> Page:
     """Work out the page; ``texts`` are those of the corpus by row, ``None`` where not at hand."""
+    # Matplotlib is slow to import, and other formats of the report do without it.
+    from clsbench.report.page.curves import accuracy_panels, loss_panels, reliability_panels
+
     results, comparison = figures.results, figures.comparison
     own = [row for row in figures.rows if row.record is not None and row.row.same_as is None]
     records = [(_title_of_one(row), row.record) for row in own if row.record is not None]
@@ -123,7 +121,7 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
         wrong=_wrong(own, comparison is not None, names, texts, notes),
         phases=phases(records),
         estimates=figures.estimates_in_words(),
-        reliabilities=_reliabilities(own, names),
+        reliabilities=reliability_panels(_calibrations(own), len(names)),
         commands=_commands(figures, catalog),
         suite_command=suite_command(figures),
         data=data_facts(first_record) if first_record is not None else (),
@@ -246,13 +244,12 @@ def _wrong(
         return None
 
 
-def _reliabilities(rows: list[RowFigures], names: tuple[str, ...]) -> Reliabilities | None:
-    found = [
+def _calibrations(rows: list[RowFigures]) -> list[tuple[str, Calibration]]:
+    return [
         (_title_of_one(row), row.contender.calibration)
         for row in rows
         if row.contender is not None and row.contender.calibration is not None
     ]
-    return reliabilities(found, len(names))
 
 
 def _commands(figures: SuiteFigures, catalog: Catalog) -> tuple[RowCommand, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -15,6 +16,9 @@ from clsbench.results.curves import SETTINGS
 from clsbench.system.printable import printable
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from clsbench.analysis.calibration import Calibration
     from clsbench.analysis.comparison import Contender, RunComparison
 
 
@@ -43,20 +47,8 @@ def reliability_figure(comparison: RunComparison) -> Figure:
         )
     for contender, style in zip(drawn, STYLES, strict=False):
         assert contender.calibration is not None
-        bins = contender.calibration.bins
-        errors = [
-            [b.accuracy - b.interval[0] for b in bins],
-            [b.interval[1] - b.accuracy for b in bins],
-        ]
-        axes.errorbar(
-            [b.confidence for b in bins],
-            [b.accuracy for b in bins],
-            yerr=errors,
-            capsize=2,
-            markersize=5,
-            label=f"{_name(contender)} (calibration error {contender.calibration.ece:.3f})",
-            **style,
-        )
+        label = f"{_name(contender)} (calibration error {contender.calibration.ece:.3f})"
+        draw_reliability(axes, contender.calibration, label=label, **style)
     stand_ins = dict.fromkeys(s.partition(":")[0] for each in drawn for s in each.stand_ins)
     title = f"{comparison.texts:,} test texts"
     if stand_ins:
@@ -72,6 +64,26 @@ def reliability_figure(comparison: RunComparison) -> Figure:
     for text in legend.get_texts():
         text.set_parse_math(False)  # a dollar sign in a name is not the start of a formula
     return figure
+
+
+def draw_reliability(axes: Axes, calibration: Calibration, **style: Any) -> None:
+    """Draw accuracy over confidence with intervals; larger points hold more texts."""
+    bins = calibration.bins
+    errors = [
+        [b.accuracy - b.interval[0] for b in bins],
+        [b.interval[1] - b.accuracy for b in bins],
+    ]
+    x, y = [b.confidence for b in bins], [b.accuracy for b in bins]
+    axes.errorbar(x, y, yerr=errors, elinewidth=1, markersize=3, clip_on=False, **style)
+    for b in bins:
+        axes.plot(
+            b.confidence,
+            b.accuracy,
+            color=style["color"],
+            marker=style["marker"],
+            markersize=round(3 + 7 * math.sqrt(b.n / calibration.n)),
+            clip_on=False,
+        )
 
 
 def _name(contender: Contender) -> str:
