@@ -16,11 +16,9 @@ ALLOWED: tuple[tuple[str, str], ...] = (("tests/test_wording.py", ""),)
 TO_REWRITE = (
     "src/clsbench/analysis",
     "src/clsbench/report",
-    "src/clsbench/results",
     "tests/analysis",
     "tests/cli/commands",
     "tests/report",
-    "tests/results",
 )
 """Folders and files that are not rewritten yet."""
 

@@ -41,7 +41,7 @@ def run(tmp_path: Path) -> StoredRun:
     return StoredRun(tmp_path, make_record())
 
 
-def test_states_read_back_as_they_were_written(run: StoredRun) -> None:
+def test_read_state_returns_what_was_written(run: StoredRun) -> None:
     assert stored_baselines(run) == list(STATES)
     for component, state in STATES.items():
         found = read_state(run, component)
@@ -59,12 +59,12 @@ def test_states_read_back_as_they_were_written(run: StoredRun) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("one", "has several: one:n=1, one:n=2; name one with its options"),
-        ("three", "has no such baseline; stored with it: one:n=1, one:n=2, two"),
-        ("majority", "ran with it, but its state was not stored; stored with it: one:n=1"),
+        ("one", "has several: one:n=1, one:n=2; include the options"),
+        ("three", "has no such baseline; stored baselines: one:n=1, one:n=2, two"),
+        ("majority", "did not store the state of this baseline; stored baselines: one:n=1"),
     ],
 )
-def test_a_baseline_that_is_not_stored_is_refused_with_those_that_are(
+def test_read_state_of_an_unknown_baseline_lists_the_stored_ones(
     run: StoredRun, name: str, said: str
 ) -> None:
     with pytest.raises(UsageError) as error:
@@ -76,7 +76,7 @@ def test_read_state_run_without_states_is_refused(tmp_path: Path) -> None:
     write_states(tmp_path, {})
     run = StoredRun(tmp_path, make_record())
     assert stored_baselines(run) == []
-    with pytest.raises(UsageError, match="stored with it: none"):
+    with pytest.raises(UsageError, match="stored baselines: none"):
         read_state(run, "two")
 
 

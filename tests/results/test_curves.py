@@ -34,7 +34,7 @@ def upper_axis(figure: Figure) -> Axes:
     return above
 
 
-def test_the_four_files_are_what_they_claim(tmp_path: Path) -> None:
+def test_save_curves_writes_valid_svg_and_pdf(tmp_path: Path) -> None:
     written = save_curves(make_record(), tmp_path)
     assert sorted(path.name for path in written) == ALL
     assert sorted(path.name for path in tmp_path.iterdir()) == ALL
@@ -46,7 +46,7 @@ def test_the_four_files_are_what_they_claim(tmp_path: Path) -> None:
         assert path.stat().st_size < 100_000
 
 
-def test_the_same_record_gives_the_same_bytes_whatever_the_users_settings(tmp_path: Path) -> None:
+def test_save_curves_ignores_user_settings_and_is_reproducible(tmp_path: Path) -> None:
     record = make_record()
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
@@ -67,7 +67,7 @@ def test_the_same_record_gives_the_same_bytes_whatever_the_users_settings(tmp_pa
         assert (tmp_path / "c" / name).read_bytes() == first, name
 
 
-def test_the_curves_are_the_history_against_epochs_and_examples() -> None:
+def test_figures_show_the_history_by_epochs_and_examples() -> None:
     record = make_record()
     assert record.history is not None
     figure = loss_figure(record)
@@ -91,7 +91,7 @@ def test_the_curves_are_the_history_against_epochs_and_examples() -> None:
     assert drawn["validation"][1] == [e.validation_accuracy for e in record.history.epochs]
 
 
-def test_the_curves_differ_without_colour() -> None:
+def test_curves_are_distinguishable_without_colour() -> None:
     (axes,) = loss_figure(make_record()).axes
     train, validation = axes.get_lines()
     assert (train.get_linestyle(), validation.get_linestyle()) == ("-", "-.")
@@ -116,7 +116,7 @@ def title(record: RunRecord) -> str:
     return str(loss_figure(record).get_suptitle())
 
 
-def test_the_title_tells_the_experiment_and_marks_stand_ins() -> None:
+def test_title_names_the_experiment_and_marks_stand_ins() -> None:
     assert title(make_record()) == "gpt2-sms-spam, seed 123, cpu"
     marked = title(make_record(stand_ins=STAND_INS, status="interrupted"))
     assert "STAND-INS (synthetic-sms, gpt2-nano)" in marked
@@ -138,7 +138,7 @@ def history(steps: int, epochs: int) -> History:
         (None, []),
     ],
 )
-def test_an_interrupted_run_shows_what_there_is(
+def test_save_curves_of_an_interrupted_run_writes_available_curves(
     tmp_path: Path, given: History | None, expected: list[str]
 ) -> None:
     record = make_record(status="interrupted", history=given)
@@ -156,7 +156,7 @@ def test_an_interrupted_run_shows_what_there_is(
         {"history": make_history(epochs=200, eval_every=7)},
     ],
 )
-def test_odd_records_are_drawn_without_a_warning(
+def test_save_curves_of_unusual_records_does_not_warn(
     tmp_path: Path, changes: dict[str, object]
 ) -> None:
     with warnings.catch_warnings():
@@ -164,7 +164,7 @@ def test_odd_records_are_drawn_without_a_warning(
         assert save_curves(make_record(**changes), tmp_path)
 
 
-def test_losses_of_zero_and_very_large_ones_are_drawn(tmp_path: Path) -> None:
+def test_save_curves_with_extreme_losses_succeeds(tmp_path: Path) -> None:
     steps = [
         msgspec.structs.replace(e, train_loss=value, validation_loss=value)
         for e, value in zip(make_history().steps, [0.0, 1e30, 0.0], strict=False)
@@ -174,7 +174,7 @@ def test_losses_of_zero_and_very_large_ones_are_drawn(tmp_path: Path) -> None:
         assert len(save_curves(record, tmp_path)) == 2
 
 
-def test_no_state_is_left_behind(tmp_path: Path) -> None:
+def test_save_curves_does_not_change_rc_params(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
     save_curves(make_record(), tmp_path)
     assert dict(matplotlib.rcParams) == before

@@ -48,7 +48,7 @@ def make_table() -> pd.DataFrame:
     )
 
 
-def test_csv_comes_back_as_it_was() -> None:
+def test_to_csv_read_back_is_equal() -> None:
     table = make_table()
     dtypes = {name: str(dtype) for name, dtype in table.dtypes.items()}
     read = pd.read_csv(
@@ -59,7 +59,7 @@ def test_csv_comes_back_as_it_was() -> None:
     pd.testing.assert_frame_equal(read, table)
 
 
-def test_json_comes_back_as_it_was() -> None:
+def test_to_json_read_back_is_equal() -> None:
     table = make_table()
     rows = json.loads(to_json(table), parse_constant=pytest.fail)
     assert [list(row) for row in rows] == [list(table.columns)] * 2
@@ -72,7 +72,7 @@ def test_json_comes_back_as_it_was() -> None:
     assert json.loads(to_json(results_table([]))) == []
 
 
-def test_markdown_has_one_line_a_run_and_as_many_cells() -> None:
+def test_to_markdown_has_one_line_per_run_with_all_cells() -> None:
     table = make_table()[["run", "test_accuracy", "seed", "error"]]
     header, rule, *rows = to_markdown(table).splitlines()
     assert len(rows) == 2
@@ -83,22 +83,22 @@ def test_markdown_has_one_line_a_run_and_as_many_cells() -> None:
     assert r"\|c\|" in rows[1]
 
 
-def test_markdown_shows_text_as_it_stands() -> None:
+def test_markdown_text_escapes_markup() -> None:
     assert markdown_text("![x](http://a/p.png) &lt;b> ~~no~~ #1") == (
         r"\!\[x\](http://a/p.png) \&lt;b> \~\~no\~\~ \#1"
     )
 
 
-def test_a_latex_line_does_not_begin_with_an_option() -> None:
+def test_to_latex_escapes_a_bracket_at_the_start_of_a_row() -> None:
     assert "\n{[}1] & " in to_latex(pd.DataFrame({"row": ["[1]"], "title": ["x"]}))
 
 
-def test_latex_has_no_letters_that_its_old_fonts_lack() -> None:
+def test_to_latex_replaces_characters_missing_in_its_fonts() -> None:
     text = to_latex(pd.DataFrame({"row": ["<b>|"], "title": ["x"]}))
     assert r"\textless{}b\textgreater{}\textbar{}" in text
 
 
-def test_latex_escapes_what_is_special() -> None:
+def test_to_latex_escapes_special_characters() -> None:
     text = to_latex(make_table()[["run", "test_accuracy", "error"]])
     body = text[text.index("\\toprule") : text.index("\\bottomrule")]
     assert "\\begin{tabular}{lrl}" in text
@@ -126,12 +126,12 @@ def test_latex_escapes_what_is_special() -> None:
         ("status", "failed", "failed"),
     ],
 )
-def test_cells_for_people(name: str, value: object, expected: str) -> None:
+def test_format_cell_rounds_for_display(name: str, value: object, expected: str) -> None:
     assert format_cell(name, value) == expected
 
 
 @given(st.from_regex(r"[a-z]{1,12}(_[a-z0-9]{1,12}){0,4}", fullmatch=True))
-def test_header_lines_are_the_name(name: str) -> None:
+def test_header_lines_joined_are_the_name(name: str) -> None:
     lines = header_lines(name)
     assert "".join(lines) == name
     assert all(line.endswith("_") for line in lines[:-1])
@@ -153,7 +153,7 @@ def freezing_table(*freezings: str, stand_ins: bool = False, **changes: object) 
 ACCURACIES = ["test_accuracy", "test_accuracy_low", "test_accuracy_high"]
 
 
-def test_default_columns_tell_the_runs_apart() -> None:
+def test_default_columns_distinguish_the_runs() -> None:
     table = freezing_table("all", "head-only")
     costs = ["trainable_parameters", "total_seconds"]
     everything = ["run", "freezing", *ACCURACIES, "baseline_tfidf_logreg", *costs]
@@ -163,7 +163,7 @@ def test_default_columns_tell_the_runs_apart() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 100])
-def test_what_differs_is_shown_beside_stand_ins_and_failures(width: int) -> None:
+def test_default_columns_with_stand_ins_and_failures_include_them(width: int) -> None:
     table = freezing_table("head-only", "last-blocks-and-more", stand_ins=True, status="failed")
     chosen = default_columns(table, width)
     assert chosen[:4] == ["run", "status", "stand_ins", "freezing"]
@@ -171,7 +171,7 @@ def test_what_differs_is_shown_beside_stand_ins_and_failures(width: int) -> None
     assert "seed" not in chosen
 
 
-def test_a_mark_takes_the_place_of_the_names_of_stand_ins() -> None:
+def test_marked_replaces_the_names_of_stand_ins() -> None:
     table = make_table()[["run", "stand_ins"]]
     assert marked(table)["*"].tolist() == ["", "*"]
     assert list(marked(table[["run"]])) == ["run"]
@@ -183,14 +183,14 @@ def test_a_mark_takes_the_place_of_the_names_of_stand_ins() -> None:
     st.booleans(),
     st.integers(80, 200),
 )
-def test_default_columns_keep_to_the_line(names: list[str], stand_ins: bool, width: int) -> None:
+def test_default_columns_fit_into_the_width(names: list[str], stand_ins: bool, width: int) -> None:
     table = freezing_table(*names, stand_ins=stand_ins)
     assert column_widths(marked(table[default_columns(table, width)]), width) is not None
 
 
 @settings(max_examples=30)
 @given(st.integers(20, 300))
-def test_column_widths_hold_every_number_and_no_text_is_squeezed(width: int) -> None:
+def test_column_widths_keep_numbers_and_minimum_text_widths(width: int) -> None:
     table = make_table()[["run", "test_accuracy", "freezing", "error"]]
     widths = column_widths(table, width)
     assert (widths is None) == (width < 1 + 19 + 10 + 14 + 14)

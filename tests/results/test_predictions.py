@@ -53,7 +53,7 @@ class_names = st.lists(
 
 @settings(max_examples=40)
 @given(class_names, st.sampled_from(["float32", "float64"]), st.integers(0, 2**32 - 1))
-def test_predictions_come_back_exactly(
+def test_write_predictions_preserves_values_exactly(
     tmp_path_factory: pytest.TempPathFactory, names: list[str], dtype: str, seed: int
 ) -> None:
     directory = tmp_path_factory.mktemp("run")
@@ -78,7 +78,7 @@ def test_predictions_come_back_exactly(
     np.testing.assert_array_equal(read, np.concatenate(list(probabilities.values())))
 
 
-def test_predictions_of_the_splits_that_were_reached(tmp_path: Path) -> None:
+def test_write_predictions_of_some_splits_writes_only_these(tmp_path: Path) -> None:
     splits = make_splits(("ham", "spam"), (3, 2, 4))
     write_predictions(tmp_path, splits, {"test": np.full((4, 2), 0.5)})
     lines = (tmp_path / "predictions.csv").read_text().splitlines()
@@ -87,7 +87,7 @@ def test_predictions_of_the_splits_that_were_reached(tmp_path: Path) -> None:
     assert all(line.startswith("test,") for line in lines[1:])
 
 
-def test_predictions_of_another_shape_are_refused(tmp_path: Path) -> None:
+def test_write_predictions_with_a_wrong_shape_raises(tmp_path: Path) -> None:
     splits = make_splits(("ham", "spam"), (3, 2, 4))
     with pytest.raises(ValueError, match=r"probabilities of test are \(4, 3\), expected \(4, 2\)"):
         write_predictions(tmp_path, splits, {"test": np.zeros((4, 3))})

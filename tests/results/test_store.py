@@ -47,10 +47,10 @@ def entries(store: Path) -> list[str]:
     return sorted(os.listdir(store))
 
 
-# --- a run appears whole or not at all ------------------------------------------------------------
+# --- atomic writes --------------------------------------------------------------------------------
 
 
-def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_record_written_and_read_is_equal(tmp_path: Path) -> None:
     for changes in (
         {},
         {"status": "failed", "metrics": None, "error": "the loss is nan", "baselines": ()},
@@ -62,7 +62,7 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     assert len(scan(tmp_path).runs) == 4
 
 
-def test_the_record_is_json_that_people_can_read(tmp_path: Path) -> None:
+def test_write_record_writes_indented_json(tmp_path: Path) -> None:
     path = store_run(tmp_path, make_record())
     text = (path / "record.json").read_text(encoding="utf-8")
     assert json.loads(text)["metrics"]["test"]["n"] == 300
@@ -70,7 +70,7 @@ def test_the_record_is_json_that_people_can_read(tmp_path: Path) -> None:
     assert text.endswith("}\n")
 
 
-def test_the_directory_is_hidden_until_the_block_ends(tmp_path: Path) -> None:
+def test_run_directory_is_hidden_until_the_block_ends(tmp_path: Path) -> None:
     with run_directory(tmp_path, NAME) as directory:
         write_record(directory, make_record())
         assert scan(tmp_path) == ((), ())
@@ -78,7 +78,7 @@ def test_the_directory_is_hidden_until_the_block_ends(tmp_path: Path) -> None:
     assert entries(tmp_path) == [NAME]
 
 
-def test_a_block_that_fails_leaves_nothing_and_keeps_its_error(tmp_path: Path) -> None:
+def test_run_directory_with_a_failing_block_is_removed(tmp_path: Path) -> None:
     def fail_halfway(directory: Path) -> None:
         (directory / "sub").mkdir()
         (directory / "sub" / "file").write_text("half")
@@ -89,7 +89,7 @@ def test_a_block_that_fails_leaves_nothing_and_keeps_its_error(tmp_path: Path) -
     assert entries(tmp_path) == []
 
 
-def test_an_error_of_the_block_that_is_not_about_storing_is_left_alone(tmp_path: Path) -> None:
+def test_run_directory_reraises_unrelated_errors(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), run_directory(tmp_path / "store", NAME):
         (tmp_path / "elsewhere").read_text()
 
@@ -114,14 +114,14 @@ def test_run_directory_all_files_get_the_mode_that_the_umask_allows(
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o666 & ~umask}
 
 
-def test_names_are_made_unique(tmp_path: Path) -> None:
+def test_run_directory_with_a_used_name_adds_a_number(tmp_path: Path) -> None:
     with run_directory(tmp_path, NAME) as outer, run_directory(tmp_path, NAME) as inner:
         assert outer != inner
     store_run(tmp_path, make_record())
     assert entries(tmp_path) == [NAME, f"{NAME}-2", f"{NAME}-3"]
 
 
-def test_a_run_from_elsewhere_is_adopted_whole(tmp_path: Path) -> None:
+def test_adopt_run_stores_all_files(tmp_path: Path) -> None:
     with run_directory(tmp_path / "there", NAME) as directory:
         write_record(directory, make_record())
         (directory / "sub").mkdir()
@@ -135,7 +135,7 @@ def test_a_run_from_elsewhere_is_adopted_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "files", "told"),
+    ("name", "files", "message"),
     [
         (NAME, {"../outside": b""}, "'../outside'"),
         (NAME, {"/outside": b""}, "'/outside'"),
@@ -146,12 +146,12 @@ def test_a_run_from_elsewhere_is_adopted_whole(tmp_path: Path) -> None:
         (NAME, {"record.json": b"{"}, "damaged"),
     ],
 )
-def test_what_is_no_run_is_not_adopted(
-    name: str, files: dict[str, bytes], told: str, tmp_path: Path
+def test_adopt_run_with_invalid_files_is_refused(
+    name: str, files: dict[str, bytes], message: str, tmp_path: Path
 ) -> None:
-    record = {"record.json": msgspec.json.encode(make_record())} if "damaged" not in told else {}
-    content = files if "record" in told else {**record, **files}
-    with pytest.raises(ClsbenchError, match=re.escape(told)):
+    record = {"record.json": msgspec.json.encode(make_record())} if "damaged" not in message else {}
+    content = files if "record" in message else {**record, **files}
+    with pytest.raises(ClsbenchError, match=re.escape(message)):
         adopt_run(tmp_path / "store", name, content)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
@@ -170,7 +170,7 @@ for i in range(count):
 """
 
 
-def test_processes_that_finish_at_once_do_not_harm_each_other(tmp_path: Path) -> None:
+def test_run_directory_with_concurrent_processes_stores_all_runs(tmp_path: Path) -> None:
     store = tmp_path / "store"
     store.mkdir()
     (tmp_path / "record.json").write_bytes(msgspec.json.encode(make_record()))
@@ -207,7 +207,7 @@ with run_directory(Path(sys.argv[1]), "20251121T101729Z-run-00000000") as direct
     ("number", "left"),
     [(signal.SIGINT, []), (signal.SIGKILL, [".unfinished-20251121T101729Z-run-00000000"])],
 )
-def test_a_process_that_is_ended_leaves_no_run(
+def test_run_directory_of_an_interrupted_process_is_removed(
     tmp_path: Path, number: signal.Signals, left: list[str]
 ) -> None:
     command = [sys.executable, "-c", INTERRUPTED, str(tmp_path)]
@@ -223,11 +223,11 @@ def test_a_process_that_is_ended_leaves_no_run(
     assert len(scan(tmp_path).runs) == 1
 
 
-# --- what cannot be stored ------------------------------------------------------------------------
+# --- storage errors -------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_run_directory_on_a_full_disk_raises_and_is_removed(tmp_path: Path) -> None:
     def fill(directory: Path) -> None:
         write_record(directory, make_record())
         (directory / "classifier.safetensors").symlink_to("/dev/full")
@@ -270,7 +270,7 @@ except ClsbenchError as error:
 
 
 @pytest.mark.parametrize("writer", ["python", "safetensors"])
-def test_a_file_size_limit_is_a_full_disk(tmp_path: Path, writer: str) -> None:
+def test_write_beyond_a_file_size_limit_reports_a_full_disk(tmp_path: Path, writer: str) -> None:
     command = [sys.executable, "-c", FILLING, str(tmp_path), "65536", writer]
     ended = subprocess.run(command, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (1, "")
@@ -278,7 +278,7 @@ def test_a_file_size_limit_is_a_full_disk(tmp_path: Path, writer: str) -> None:
 
 
 @pytest.mark.parametrize("writer", ["python", "safetensors"])
-def test_a_small_disk_that_fills_up(tmp_path: Path, writer: str) -> None:
+def test_write_on_a_disk_that_fills_up_reports_it(tmp_path: Path, writer: str) -> None:
     script = tmp_path / "filling.py"
     script.write_text(FILLING)
     disk = tmp_path / "disk"
@@ -293,13 +293,13 @@ def test_a_small_disk_that_fills_up(tmp_path: Path, writer: str) -> None:
     assert "the disk is full" in ended.stdout
 
 
-def test_a_store_that_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:
+def test_check_store_writable_leaves_a_writable_store_unchanged(tmp_path: Path) -> None:
     check_store_writable(tmp_path / "deep" / "store")
     check_store_writable(tmp_path)
     assert entries(tmp_path) == []
 
 
-def test_a_store_beside_the_working_directory(
+def test_check_store_writable_accepts_a_relative_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -307,7 +307,7 @@ def test_a_store_beside_the_working_directory(
     assert entries(tmp_path) == []
 
 
-def test_a_link_to_itself_takes_no_run_away(tmp_path: Path) -> None:
+def test_scan_with_a_recursive_link_reads_the_other_runs(tmp_path: Path) -> None:
     for name in ("loop", "20260101T000000Z-loop-12345678"):
         (tmp_path / name).symlink_to(tmp_path / name)
     store_run(tmp_path, make_record())
@@ -323,7 +323,7 @@ def unwritable_stores() -> list[str]:
 
 
 @pytest.mark.parametrize("template", unwritable_stores())
-def test_a_store_that_cannot_be_written_is_refused_beforehand(
+def test_check_store_writable_with_an_unwritable_store_raises(
     tmp_path: Path, template: str
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -337,7 +337,7 @@ def test_a_store_that_cannot_be_written_is_refused_beforehand(
         assert f"{tmp_path / 'file'} is not a folder" in str(caught.value)
 
 
-def test_a_read_only_file_system_is_refused(tmp_path: Path) -> None:
+def test_check_store_writable_on_a_read_only_file_system_raises(tmp_path: Path) -> None:
     script = tmp_path / "check.py"
     script.write_text(
         "import sys\nfrom pathlib import Path\n"
@@ -358,7 +358,7 @@ def test_a_read_only_file_system_is_refused(tmp_path: Path) -> None:
     assert "read-only file system" in ended.stdout
 
 
-def test_a_value_that_json_cannot_hold_is_refused_by_name(tmp_path: Path) -> None:
+def test_write_record_with_a_non_finite_value_names_it(tmp_path: Path) -> None:
     record = make_record()
     assert record.history is not None
     entry = msgspec.structs.replace(record.history.steps[0], train_loss=float("nan"))
@@ -375,13 +375,13 @@ def test_a_value_that_json_cannot_hold_is_refused_by_name(tmp_path: Path) -> Non
 
 
 @given(st.text(max_size=100))
-def test_any_experiment_gives_a_file_name(experiment: str) -> None:
+def test_run_name_of_any_experiment_is_a_valid_file_name(experiment: str) -> None:
     name = run_name(make_record(experiment=experiment, run_key="0123456789abcdef"))
     assert re.fullmatch(r"20251121T101729Z-[A-Za-z0-9._-]+-01234567", name)
     assert len(name) < 110
 
 
-def test_the_name_tells_time_in_utc() -> None:
+def test_run_name_has_the_time_in_utc() -> None:
     record = make_record(created="2025-11-21T23:30:00+05:30", run_key="0123456789abcdef")
     assert run_name(record) == "20251121T180000Z-gpt2-sms-spam-01234567"
 
@@ -389,17 +389,17 @@ def test_the_name_tells_time_in_utc() -> None:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def test_a_store_that_does_not_exist_holds_nothing(tmp_path: Path) -> None:
+def test_scan_of_a_missing_store_is_empty(tmp_path: Path) -> None:
     assert scan(tmp_path / "none") == ((), ())
 
 
-def test_a_store_that_is_a_file_is_refused(tmp_path: Path) -> None:
+def test_scan_of_a_file_raises(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="is not a folder"):
         scan(tmp_path / "file")
 
 
-def test_damage_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+def test_scan_with_damaged_runs_names_them_and_reads_the_rest(tmp_path: Path) -> None:
     good = store_run(tmp_path, make_record())
     encoded = (good / "record.json").read_bytes()
 
@@ -457,7 +457,7 @@ def test_damage_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
 
 @settings(max_examples=60)
 @given(st.data())
-def test_no_damage_raises_anything_but_a_users_error(
+def test_read_record_with_any_damage_raises_only_usage_errors(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     encoded = bytearray(msgspec.json.encode(make_record()))
@@ -472,7 +472,7 @@ def test_no_damage_raises_anything_but_a_users_error(
     assert isinstance(outcome, RunRecord) or "record.json" in str(outcome)
 
 
-def test_fields_of_tomorrow_do_not_hinder_reading(tmp_path: Path) -> None:
+def test_read_record_with_unknown_fields_ignores_them(tmp_path: Path) -> None:
     record = make_record()
     tree = {**msgspec.to_builtins(record), "later": {"unheard": "of"}}
     (tmp_path / "record.json").write_text(json.dumps(tree))
@@ -506,7 +506,7 @@ def three_runs(tmp_path: Path) -> Path:
     return store
 
 
-def test_a_run_is_found_by_name_prefix_path_and_latest(three_runs: Path) -> None:
+def test_find_run_accepts_name_prefix_path_and_latest(three_runs: Path) -> None:
     first = three_runs / "20251121T090000Z-gpt2-sms-spam-aaaaaaaa"
     assert find_run(three_runs, first.name) == first
     assert find_run(three_runs, first.name + "/") == first
@@ -518,12 +518,12 @@ def test_a_run_is_found_by_name_prefix_path_and_latest(three_runs: Path) -> None
     assert find_run(three_runs, "latest") == latest
 
 
-def test_the_latest_is_never_a_damaged_run(three_runs: Path) -> None:
+def test_find_run_latest_skips_runs_without_a_record(three_runs: Path) -> None:
     (three_runs / "20261121T100000Z-gpt2-sms-spam-dddddddd").mkdir()
     assert find_run(three_runs, "latest").name.endswith("bbbbbbbb")
 
 
-def test_find_run_latest_passes_over_a_later_damaged_record(
+def test_find_run_latest_skips_a_damaged_record(
     three_runs: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     damaged = three_runs / "20261121T100000Z-gpt2-sms-spam-dddddddd"
@@ -533,7 +533,7 @@ def test_find_run_latest_passes_over_a_later_damaged_record(
     assert f"left out {damaged}: damaged" in caplog.text
 
 
-def test_find_run_latest_of_damaged_runs_alone_is_refused(tmp_path: Path) -> None:
+def test_find_run_latest_with_only_damaged_runs_raises(tmp_path: Path) -> None:
     damaged = tmp_path / "20261121T100000Z-gpt2-sms-spam-dddddddd"
     damaged.mkdir()
     (damaged / "record.json").write_bytes(b'{"a":' * 100_000)
@@ -541,7 +541,7 @@ def test_find_run_latest_of_damaged_runs_alone_is_refused(tmp_path: Path) -> Non
         find_run(tmp_path, "latest")
 
 
-def test_a_run_elsewhere_is_found_by_its_path(tmp_path: Path, three_runs: Path) -> None:
+def test_find_run_outside_the_store_is_found_by_path(tmp_path: Path, three_runs: Path) -> None:
     other = store_run(tmp_path / "other", make_record())
     assert find_run(three_runs, other) == other
 
@@ -551,21 +551,23 @@ def test_a_run_elsewhere_is_found_by_its_path(tmp_path: Path, three_runs: Path) 
     [
         ("20251121T10", "ambiguous.*2 match: .*bbbbbbbb, .*cccccccc"),
         ("20251121T090000Z-gpt2-sms-spam-aaaaaaab", "did you mean 20251121T090000Z.*aaaaaaaa"),
-        ("zzz", "no run 'zzz'.*the last are: .*aaaaaaaa.*cccccccc"),
+        ("zzz", "no run 'zzz'.*latest runs: .*aaaaaaaa.*cccccccc"),
         ("", "no run ''"),
     ],
 )
-def test_what_names_no_run_is_told(three_runs: Path, reference: str, expected: str) -> None:
+def test_find_run_with_an_unknown_name_suggests_runs(
+    three_runs: Path, reference: str, expected: str
+) -> None:
     with pytest.raises(UsageError, match=expected):
         find_run(three_runs, reference)
 
 
-def test_a_folder_without_a_record_is_told(tmp_path: Path, three_runs: Path) -> None:
-    with pytest.raises(UsageError, match=r"holds no run: there is no record\.json"):
+def test_find_run_of_a_folder_without_a_record_raises(tmp_path: Path, three_runs: Path) -> None:
+    with pytest.raises(UsageError, match=r"is not a run: it has no record\.json"):
         find_run(three_runs, tmp_path)
 
 
 @pytest.mark.parametrize("reference", ["latest", "20251121"])
-def test_an_empty_store_is_told(tmp_path: Path, reference: str) -> None:
-    with pytest.raises(UsageError, match="holds no runs"):
+def test_find_run_in_an_empty_store_raises(tmp_path: Path, reference: str) -> None:
+    with pytest.raises(UsageError, match="contains no runs"):
         find_run(tmp_path / "none", reference)

@@ -1,4 +1,4 @@
-"""Records as real runs leave them, for tests of whatever reads records."""
+"""Records of typical runs, for tests that read records."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ STAND_INS = (
 def make_metrics(
     accuracy: float = 0.95, num_classes: int = 2, seed: int = 0, with_loss: bool = True
 ) -> Metrics:
-    """Metrics of a classifier that is right this often, on splits of the book's sizes."""
+    """Metrics of a classifier with this accuracy, on splits of the book's sizes."""
     generator = np.random.default_rng(seed)
 
     def split(name: str) -> SplitMetrics:
@@ -89,7 +89,7 @@ def make_metrics(
 
 
 def make_history(epochs: int = 5, batches: int = 130, eval_every: int = 50) -> History:
-    """A course of training with the book's evaluation points."""
+    """A training history with the book's evaluation points."""
     generator = np.random.default_rng(1)
     steps = tuple(
         StepEntry(
@@ -136,7 +136,7 @@ def make_parameters() -> ParameterCounts:
 
 
 def make_spec(seed: int = 123, freezing: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A resolved spec as a record holds it."""
+    """A resolved spec, as stored in a record."""
     return {
         "name": "gpt2-sms-spam",
         "description": "Chapter 6 of the book",

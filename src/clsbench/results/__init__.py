@@ -1,1 +1,1 @@
-"""Metrics with their intervals, and the store of runs."""
+"""The store of runs: records, predictions, curves, and the table of runs as text."""

@@ -1,4 +1,4 @@
-"""The learned state of baselines, stored with a run: arrays as safetensors, the rest as JSON."""
+"""Store the learned state of baselines with a run: arrays as safetensors, other values as JSON."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ class _Array(msgspec.Struct, frozen=True):
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """One baseline: its plain values, and the dtype and shape of its arrays, by name."""
+    """A baseline: its plain values, and the dtype and shape of its arrays, by name."""
 
     values: dict[str, Any]
     arrays: dict[str, _Array]
 
 
 class _States(msgspec.Struct, frozen=True):
-    """Every baseline of a run by component."""
+    """The baselines of a run, by component."""
 
     baselines: dict[str, _Entry]
 
 
 class BaselineState(NamedTuple):
-    """A baseline as its spec names it, and the state of its fitted estimator."""
+    """A baseline's component, as in the spec, and the state of its fitted estimator."""
 
     component: str
     state: Mapping[str, Any]
@@ -72,7 +72,7 @@ def _is_plain(dtype: np.dtype[Any]) -> bool:
 
 
 def write_states(directory: Path, states: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write the states of a run's baselines, by component; without any, write no file."""
+    """Write the states of a run's baselines, by component; write no files if there are none."""
     if not states:
         return
     arrays: dict[str, np.ndarray] = {}
@@ -92,17 +92,17 @@ def stored_baselines(run: StoredRun) -> list[str]:
     """The components of the baselines whose state is stored with the run, in order.
 
     Raises:
-        UsageError: the file that lists them is damaged.
+        UsageError: the file of states is damaged.
     """
     states = _read(run)
     return list(states.baselines) if states is not None else []
 
 
 def read_state(run: StoredRun, name: str) -> BaselineState:
-    """The state of the baseline ``name``, a component (``majority``) with or without its options.
+    """Read the state of the baseline ``name``, a component with or without its options.
 
     Raises:
-        UsageError: it is not stored with the run, or it is damaged.
+        UsageError: the state is not stored with the run, or is damaged.
     """
     states = _read(run)
     found = list(states.baselines) if states is not None else []
@@ -126,8 +126,8 @@ def read_state(run: StoredRun, name: str) -> BaselineState:
         array = arrays.get(f"{number}.{key}")
         if array is None or str(array.dtype) != form.dtype or array.shape != form.shape:
             raise UsageError(
-                f"{file} is damaged: the array {key!r} of {component}, {form.dtype} {form.shape}, "
-                "is missing or has another form"
+                f"{file} is damaged: the array {key!r} of {component} is missing or not "
+                f"{form.dtype} {form.shape}"
             )
         state[key] = array
     problem = state_problem(state)
@@ -144,17 +144,17 @@ def _named(name: str, stored: Sequence[str], run: StoredRun) -> str:
         return matching[0]
     if matching:
         raise UsageError(
-            f"--baseline {name}: the run {run.path.name} has several: {', '.join(matching)}; name "
-            "one with its options"
+            f"--baseline {name}: the run {run.path.name} has several: {', '.join(matching)}; "
+            "include the options"
         )
     ran = [each.component for each in run.record.baselines]
     if any(name in (component, component.partition(":")[0]) for component in ran):
-        reason = "ran with it, but its state was not stored"
+        reason = "did not store the state of this baseline"
     else:
         reason = "has no such baseline"
     listed = ", ".join(stored) or "none"
     raise UsageError(
-        f"--baseline {name}: the run {run.path.name} {reason}; stored with it: {listed}"
+        f"--baseline {name}: the run {run.path.name} {reason}; stored baselines: {listed}"
     )
 
 

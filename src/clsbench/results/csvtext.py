@@ -1,4 +1,4 @@
-"""Lines of delimited values."""
+"""Write lines of delimited values."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def csv_line(fields: Iterable[str], guard_formulas: bool = False, delimiter: str = ",") -> str:
-    """One line with its end, fields quoted where they must be.
+    """One line including its line end, with fields quoted where necessary.
 
-    Python's own writer leaves a lone carriage return unquoted when lines end with a line feed, and
-    its own reader then takes that for a line's end.
+    The ``csv`` module does not quote a lone carriage return if lines end with a line feed, and then
+    reads it as a line end.
 
-    With ``guard_formulas`` each field is passed through :func:`guarded_formula`.
+    With ``guard_formulas``, each field is passed through :func:`guarded_formula`.
     """
     if guard_formulas:
         fields = map(guarded_formula, fields)
@@ -25,7 +25,7 @@ def csv_line(fields: Iterable[str], guard_formulas: bool = False, delimiter: str
 
 
 def guarded_formula(text: str) -> str:
-    """``text`` with an apostrophe before it if a spreadsheet would evaluate it as a formula.
+    """Prepend an apostrophe to text that a spreadsheet would evaluate as a formula.
 
     Such text begins with ``=``, ``+``, ``-``, ``@``, a tab or a line break. Numbers such as
     ``-0.5`` are unchanged.
@@ -40,7 +40,7 @@ def _field(text: str, special: frozenset[str]) -> str:
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
-    """Column names in order, with ``_2``, ``_3`` … appended to those that repeat another."""
+    """Column names in order, with ``_2``, ``_3`` … appended to duplicates."""
     chosen: dict[str, None] = {}
     for name in names:
         candidate, count = name, 1

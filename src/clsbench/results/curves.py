@@ -1,4 +1,4 @@
-"""The curves of a run as SVG and PDF: loss at every evaluation point, accuracy at every epoch."""
+"""Plot a run's curves as SVG and PDF: loss at each evaluation point, accuracy at each epoch."""
 
 from __future__ import annotations
 
@@ -29,15 +29,14 @@ _MOST_MARKERS = 30
 
 
 def save_curves(record: RunRecord, directory: Path) -> tuple[Path, ...]:
-    """Write ``loss.svg/pdf`` and ``accuracy.svg/pdf``; the paths written.
+    """Write ``loss.svg/pdf`` and ``accuracy.svg/pdf``; return the paths.
 
-    A curve of which the run did not see a single point is left out. The same record gives the
-    same SVG, byte for byte.
+    Curves without points are not written. The same record gives byte-identical files.
     """
     figures: dict[str, Figure] = {}
-    # Figures are independent of the user's matplotlibrc, and no state of pyplot is touched.
+    # The figures do not depend on the user's matplotlibrc, and do not change pyplot's state.
     with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():  # type: ignore[arg-type]
-        # A name in a script that the font lacks shows as boxes; that is no news for the user.
+        # Characters that the font does not contain are drawn as boxes, without a warning.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         if record.history is not None and record.history.steps:
             figures["loss"] = loss_figure(record)
@@ -53,7 +52,7 @@ def save_curves(record: RunRecord, directory: Path) -> tuple[Path, ...]:
 
 
 def loss_figure(record: RunRecord) -> Figure:
-    """Mean loss over a few batches of train and validation against epochs and examples seen."""
+    """Training and validation loss, averaged over a few batches, by epochs and examples seen."""
     assert record.history is not None
     steps = record.history.steps
     figure, axes = _figure(record)
@@ -66,7 +65,7 @@ def loss_figure(record: RunRecord) -> Figure:
 
 
 def accuracy_figure(record: RunRecord) -> Figure:
-    """Accuracy over a few batches of train and validation against epochs and examples seen."""
+    """Training and validation accuracy over a few batches, by epochs and examples seen."""
     assert record.history is not None
     epochs = record.history.epochs
     figure, axes = _figure(record)
@@ -124,7 +123,7 @@ def _figure(record: RunRecord) -> tuple[Figure, Axes]:
     if record.stand_ins:
         names = ", ".join(s.by.partition(":")[0] for s in record.stand_ins)
         title += f"\nSTAND-INS ({names}): not the real experiment"
-    # A dollar sign in a name is not the start of a formula.
+    # A dollar sign in a name must not start a formula.
     figure.suptitle(printable(title, keep="\n"), fontsize=11, parse_math=False)
     return figure, figure.add_subplot()
 

@@ -1,4 +1,4 @@
-"""The table of runs as text: for people rounded, for machines exactly as stored."""
+"""Format the table of runs: rounded for display, exact as CSV and JSON."""
 
 from __future__ import annotations
 
@@ -16,43 +16,42 @@ from clsbench.system.printable import printable
 _GAP = 2
 _EDGE = 1
 _WIDEST_TEXT = 18
-"""Text that is longer is folded first where a line has not room enough."""
+"""Longer text is wrapped first if a line is too long."""
 _NARROWEST_TEXT = 12
 _NARROWEST_RUN = 17
-"""The time stamp of a run's name, which is the beginning that one types."""
+"""The length of the time stamp, with which the name of a run begins."""
 
 MARK = "*"
-"""What marks a run with stand-ins where there is no room for their names."""
+"""Marks a run with stand-ins in narrow tables, in place of their names."""
 
 _ALWAYS = ("run", "test_accuracy", "test_accuracy_low", "test_accuracy_high")
-_TELLING = {"status": "finished", "stand_ins": ""}
-"""What says how far a run can be trusted is shown wherever it is not this."""
+_SHOWN_UNLESS = {"status": "finished", "stand_ins": ""}
+"""Columns on the validity of runs, which are shown unless all runs have this value."""
 
 _AXES = (
     *("experiment", "freezing", "backbone", "pooling", "head", "adapter", "dataset", "seed"),
     *("split", "padding", "balance", "epochs", "lr", "batch_size", "weight_decay"),
     *("accumulation", "precision", "device", "threads", "modified"),
 )
-"""By importance; those that are the same for all runs are passed over."""
+"""Settings by importance; those in which the runs agree are not shown."""
 
 _COSTS = ("total_seconds", "trainable_parameters")
 _BEFORE_COSTS = _AXES.index("seed") + 1
 
 
 def default_columns(table: pd.DataFrame, width: int | None = None) -> list[str]:
-    """The columns to show where none are asked for, in the table's order.
+    """The default columns, in the table's order.
 
-    The test accuracy with its interval always; then that of the best baseline, the settings that
-    differ between the runs, and the costs. A terminal's line of ``width`` characters holds the most
-    important of these, if it holds the first setting that differs; otherwise, and without a
-    ``width``, all are chosen.
+    These are the test accuracy with its interval, the best baseline's accuracy, the settings that
+    differ between the runs, and the costs. With a ``width`` in characters, the most important of
+    them that fit into a line are chosen; all, if not even the first differing setting fits.
     """
-    telling = [name for name, usual in _TELLING.items() if (table[name] != usual).any()]
+    unusual = [name for name, usual in _SHOWN_UNLESS.items() if (table[name] != usual).any()]
     axes = [name for name in _AXES if table[name].nunique(dropna=False) > 1]
     first, rest = axes[:1], axes[1:]
     before_costs = [name for name in rest if _AXES.index(name) < _BEFORE_COSTS]
     rest = list(dict.fromkeys([*_best_baseline(table), *before_costs, *_COSTS, *rest]))
-    chosen = {*_ALWAYS, *telling, *first}
+    chosen = {*_ALWAYS, *unusual, *first}
     narrow = marked(table[[*chosen]])
     if width is None or _line(column.least for column in _columns(narrow)) > width:
         chosen |= {*rest}
@@ -65,13 +64,13 @@ def default_columns(table: pd.DataFrame, width: int | None = None) -> list[str]:
 
 
 def _best_baseline(table: pd.DataFrame) -> list[str]:
-    """The column of the baseline that most texts are called right by, if there is any."""
+    """The column of the baseline with the highest mean accuracy, if there is one."""
     means = table.filter(regex="^baseline_").mean().dropna()
     return [str(means.idxmax())] if len(means) else []
 
 
 def marked(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with a mark in place of the names of stand-ins."""
+    """The table with :data:`MARK` in place of the names of stand-ins."""
     if "stand_ins" not in table:
         return table
     marks = [MARK if names else "" for names in table["stand_ins"]]
@@ -79,10 +78,10 @@ def marked(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def column_widths(table: pd.DataFrame, width: int) -> list[int] | None:
-    """How wide each column is in lines of ``width`` characters; ``None`` if they do not hold all.
+    """The widths of the columns in lines of ``width`` characters; ``None`` if they do not fit.
 
-    Numbers are never narrower than they are long. What is too long is folded: first texts, then
-    the names of the runs.
+    Numbers are never wrapped. If the table is too wide, texts are wrapped first, then the names of
+    runs.
     """
     columns = _columns(table)
     widths = [column.longest for column in columns]
@@ -97,7 +96,7 @@ def _columns(table: pd.DataFrame) -> list[_Column]:
 
 
 def _narrowed(widths: Sequence[int], targets: Sequence[int], excess: int) -> list[int]:
-    """Each width down to its target, one after another, until ``excess`` is gone."""
+    """Reduce the widths in order, each at most to its target, until ``excess`` is removed."""
     narrowed = []
     for wide, target in zip(widths, targets, strict=True):
         cut = min(max(wide - target, 0), max(excess, 0))
@@ -107,12 +106,12 @@ def _narrowed(widths: Sequence[int], targets: Sequence[int], excess: int) -> lis
 
 
 def _line(widths: Iterable[int]) -> int:
-    """The characters of a line whose columns are so wide."""
+    """The length of a line with columns of these widths, in characters."""
     return _EDGE + sum(width + _GAP for width in widths)
 
 
 class _Column:
-    """The widths that a column can have, in characters."""
+    """The possible widths of a column, in characters."""
 
     def __init__(self, table: pd.DataFrame, name: str) -> None:
         header = max(len(part) for part in header_lines(name))
@@ -127,7 +126,7 @@ class _Column:
 
 
 def header_lines(name: str) -> list[str]:
-    """A column's name in lines, each but the last ending with an underscore."""
+    """A column's name split into lines after underscores."""
     lines = [""]
     for part in re.findall(r"[^_]*_|[^_]+", name):
         if lines[-1] and len(lines[-1]) + len(part) > _HEADER_LINE:
@@ -140,7 +139,7 @@ _HEADER_LINE = 10
 
 
 def format_cell(name: str, value: Any) -> str:
-    """One value for people: fractions and losses to four places, missing ones as a dash."""
+    """Format a value for display: fractions and losses with four decimals, missing as a dash."""
     if value is None or value is pd.NA:
         return "-"
     if isinstance(value, str):
@@ -160,35 +159,35 @@ def format_cell(name: str, value: Any) -> str:
 
 
 def cells(table: pd.DataFrame) -> list[list[str]]:
-    """Every row as text for people."""
+    """All rows, formatted for display."""
     columns = [[format_cell(str(name), v) for v in table[name]] for name in table.columns]
     return [list(row) for row in zip(*columns, strict=True)]
 
 
 def is_numeric(table: pd.DataFrame, name: str) -> bool:
-    """Whether a column holds numbers, which are set flush right."""
+    """Whether a column holds numbers, which are right-aligned."""
     dtype = table[name].dtype
     return pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
 
 
 def to_csv(table: pd.DataFrame, guard_formulas: bool = False) -> str:
-    """Comma-separated values with a header; numbers in full, missing ones empty.
+    """Comma-separated values with a header; numbers in full precision, missing values empty.
 
-    ``guard_formulas`` keeps spreadsheets from evaluating text as a formula.
+    ``guard_formulas`` prevents spreadsheets from evaluating text as a formula.
     """
     rows = [("" if v is None else str(v) for v in row) for row in _values(table)]
     return "".join(csv_line(row, guard_formulas) for row in (map(str, table.columns), *rows))
 
 
 def to_json(table: pd.DataFrame) -> str:
-    """An array with one object a run; numbers in full, missing ones ``null``."""
+    """A JSON array with one object per run; numbers in full precision, missing values ``null``."""
     names = [str(name) for name in table.columns]
     rows = [dict(zip(names, row, strict=True)) for row in _values(table)]
     return msgspec.json.format(msgspec.json.encode(rows), indent=2).decode() + "\n"
 
 
 def _values(table: pd.DataFrame) -> list[tuple[Any, ...]]:
-    """Every row as Python's own values, missing ones as ``None``."""
+    """All rows as Python objects, missing values as ``None``."""
     columns = [
         [None if pd.isna(value) else value for value in table[name].tolist()]
         for name in table.columns
@@ -197,7 +196,7 @@ def _values(table: pd.DataFrame) -> list[tuple[Any, ...]]:
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """A table as GitHub renders it."""
+    """A table in GitHub's Markdown."""
     names = [str(name) for name in table.columns]
     rows = [[markdown_text(cell) for cell in row] for row in cells(table)]
     widths = [max([len(name), 3, *(len(row[i]) for row in rows)]) for i, name in enumerate(names)]
@@ -218,7 +217,7 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 
 def to_latex(table: pd.DataFrame) -> str:
-    """A ``tabular`` with the rules of the package booktabs."""
+    """A LaTeX ``tabular`` with booktabs rules."""
     names = [str(name) for name in table.columns]
     alignment = "".join("r" if is_numeric(table, name) else "l" for name in names)
     escaped = pd.DataFrame(
@@ -229,7 +228,7 @@ def to_latex(table: pd.DataFrame) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """Text as Markdown that renders as it stands, on one line."""
+    """Text escaped for Markdown, on one line."""
     text = printable(" ".join(text.split()))
     for special in "\\`*_|<[]!&~#":
         text = text.replace(special, "\\" + special)
@@ -240,7 +239,7 @@ _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
-    "[": "{[}",  # after the end of a line it would begin an option
+    "[": "{[}",  # at the start of a row it would begin an option
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",

@@ -19,12 +19,12 @@ def files_sha256(directory: Path) -> dict[str, str]:
 
 
 def check_file(run: Path, name: str, record: RunRecord) -> None:
-    """Check that a file of the run in directory ``run`` still has the content that was stored.
+    """Check that a file in the directory ``run`` has the content that was stored.
 
-    Runs of older versions, which recorded no hashes, pass: their content is checked when read.
+    Runs of older versions have no hashes and pass; their content is checked when it is read.
 
     Raises:
-        UsageError: the file is missing, cannot be read, or has other content.
+        UsageError: the file is missing, unreadable, or has changed.
     """
     if name not in record.files_sha256:
         return
@@ -36,8 +36,8 @@ def check_file(run: Path, name: str, record: RunRecord) -> None:
         raise UsageError(f"{run / name} cannot be read: {error.strerror}") from None
     if found != record.files_sha256[name]:
         raise UsageError(
-            f"{run / name} is damaged: its content has changed since the run stored it (its "
-            f"SHA-256 begins {found[:8]}, in the record {record.files_sha256[name][:8]})"
+            f"{run / name} is damaged: its content has changed since the run stored it (SHA-256 "
+            f"{found[:8]}…, in the record {record.files_sha256[name][:8]}…)"
         )
 
 

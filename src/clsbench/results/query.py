@@ -1,7 +1,7 @@
-"""Choose rows and columns of the table of runs by what the user wrote.
+"""Filter, select and sort the table of runs by the user's options.
 
-An expression of ``--where`` is read as Python, held against a short list of what may stand in it,
-and only then handed to pandas: nothing can be called, and no name but a column's is known.
+An expression of ``--where`` is parsed as Python, checked against an allow-list of syntax, and then
+evaluated by pandas. It cannot call functions, and can use only the names of columns.
 """
 
 from __future__ import annotations
@@ -26,41 +26,41 @@ _LONGEST_EXPRESSION = 2000
 
 
 def where(table: pd.DataFrame, expression: str) -> pd.DataFrame:
-    """The rows for which ``expression`` holds; a missing value fulfils no comparison.
+    """The rows for which ``expression`` is true; comparisons with a missing value are false.
 
-    Column names, numbers, text in quotes, ``== != < <= > >= in``, ``+ - * /``, ``and or not`` and
-    brackets may stand in it. ``'size=small' in backbone`` asks for a part of a text.
+    An expression may contain column names, numbers, text in quotes, ``== != < <= > >= in``,
+    ``+ - * /``, ``and or not`` and brackets. ``'size=small' in backbone`` is a substring test.
 
     Raises:
-        UsageError: anything else stands in it, a column is unknown, or types do not fit.
+        UsageError: other syntax is used, a column is unknown, or types do not match.
     """
     tree = _parse(expression)
     _check(tree, expression, table)
     tree = ast.fix_missing_locations(_PartsOfText(table).visit(tree))
     try:
         chosen = _with_plain_numbers(table).eval(ast.unparse(tree), engine="python")
-    # Pandas documents no closed list of what its evaluation raises on ill-typed comparisons.
+    # pandas does not document which exceptions eval() raises for mismatched types.
     except Exception as error:
         raise UsageError(f"--where {expression!r} cannot be evaluated: {error}") from None
     if not isinstance(chosen, pd.Series) or not pd.api.types.is_bool_dtype(chosen.dtype):
         raise UsageError(
-            f"--where {expression!r} does not say yes or no for each run; write a comparison, "
-            f"such as {EXAMPLE}"
+            f"--where {expression!r} is not true or false for each run; use a comparison, such as "
+            f"{EXAMPLE}"
         )
     return table[chosen.astype(bool)]
 
 
 def choose_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """These columns, in this order; those of runs with stand-ins are kept recognisable.
-
-    Where a run has stand-ins, the column ``stand_ins`` is added if it was not asked for.
+    """Select columns, in this order; ``stand_ins`` is added if a run has stand-ins.
 
     Raises:
-        UsageError: a column is unknown or none is named.
+        UsageError: a column is unknown, or ``names`` is empty.
     """
     chosen = list(dict.fromkeys(names))
     if not chosen:
-        raise UsageError("--columns names no column; write --columns run,test_accuracy or all")
+        raise UsageError(
+            "--columns is empty; use column names, such as --columns run,test_accuracy, or all"
+        )
     for name in chosen:
         _check_column(name, table)
     if "stand_ins" not in chosen and (table["stand_ins"] != "").any():
@@ -69,7 +69,7 @@ def choose_columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 
 def sort_by(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
-    """Sorted by these columns, missing values last; ``-test_accuracy`` puts the highest first.
+    """Sort by columns, missing values last; ``-test_accuracy`` sorts in descending order.
 
     Raises:
         UsageError: a column is unknown.
@@ -82,7 +82,7 @@ def sort_by(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
 
 
 def _with_plain_numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """Counts as floats, so that a missing one is unequal to all, as every missing number is."""
+    """Convert counts to floats, so that comparisons with a missing count are false."""
     counts = [name for name in table.columns if isinstance(table[name].dtype, pd.Int64Dtype)]
     return table.astype(dict.fromkeys(counts, "float64"))
 
@@ -90,12 +90,12 @@ def _with_plain_numbers(table: pd.DataFrame) -> pd.DataFrame:
 def _check_column(name: str, table: pd.DataFrame) -> None:
     if name not in table.columns:
         close = _close(name, list(map(str, table.columns)))
-        hint = f"did you mean {' or '.join(close)}?" if close else "--columns all shows every one"
-        raise UsageError(f"there is no column {name!r}; {hint}")
+        hint = f"did you mean {' or '.join(close)}?" if close else "--columns all shows all columns"
+        raise UsageError(f"no column {name!r}; {hint}")
 
 
 def _close(name: str, names: Sequence[str]) -> list[str]:
-    """The names most like it, else those that it is a part of."""
+    """The closest names, or else those that contain ``name``."""
     found = difflib.get_close_matches(name, names, n=3)
     return found or [other for other in names if name and name.lower() in other][:3]
 
@@ -108,8 +108,8 @@ def _parse(expression: str) -> ast.Expression:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else error
         raise UsageError(
-            f"--where {expression!r} is no expression: {reason}; text stands in quotes, write for "
-            f"example {EXAMPLE}"
+            f"--where {expression!r} is not a valid expression: {reason}; put text in quotes, as "
+            f"in {EXAMPLE}"
         ) from None
 
 
@@ -118,20 +118,22 @@ def _check(tree: ast.Expression, expression: str, table: pd.DataFrame) -> None:
         if isinstance(node, ast.Compare):
             _refuse_bare_text(node, expression, table)
         if isinstance(node, ast.BitAnd | ast.BitOr | ast.Invert):
-            raise UsageError(f"--where {expression!r}: write 'and', 'or', 'not' for &, | and ~")
+            raise UsageError(f"--where {expression!r}: use 'and', 'or', 'not' instead of &, |, ~")
         if not isinstance(node, _ALLOWED):
             raise UsageError(
-                f"--where {expression!r}: {_words(node)} may not stand in it; columns, numbers, "
-                f"text, comparisons, 'and', 'or' and 'not' may, as in {EXAMPLE}"
+                f"--where {expression!r}: {_words(node)} is not supported; use columns, numbers, "
+                f"text, comparisons, 'and', 'or' and 'not', as in {EXAMPLE}"
             )
         if isinstance(node, ast.Name):
             _check_column(node.id, table)
         if isinstance(node, ast.Constant) and not isinstance(node.value, bool | int | float | str):
-            raise UsageError(f"--where {expression!r}: {node.value!r} is neither number nor text")
+            raise UsageError(
+                f"--where {expression!r}: {node.value!r} is not supported; use numbers and text"
+            )
 
 
 def _refuse_bare_text(node: ast.Compare, expression: str, table: pd.DataFrame) -> None:
-    """``freezing == all``: what is compared with a column of text is meant as text itself."""
+    """Refuse ``freezing == all``, where text that is compared with a column has no quotes."""
     sides = [node.left, *node.comparators]
     columns = [side.id for side in sides if isinstance(side, ast.Name) and _is_text(table, side.id)]
     for side in sides if columns else ():
@@ -146,7 +148,7 @@ def _refuse_bare_text(node: ast.Compare, expression: str, table: pd.DataFrame) -
             like = [repr(value) for value in close if value != text]
             hint = f" (did you mean {' or '.join(like)}?)" if like and text not in close else ""
             raise UsageError(
-                f"--where {expression!r}: there is no column {text!r}; {column} holds text, so put "
+                f"--where {expression!r}: no column {text!r}; {column} holds text, so put "
                 f"text in quotes: {text!r}{hint}"
             )
 
@@ -161,7 +163,7 @@ def _words(node: ast.AST) -> str:
 
 
 class _PartsOfText(ast.NodeTransformer):
-    """Turns ``'small' in backbone`` into what pandas calls it."""
+    """Translates ``'small' in backbone`` to pandas."""
 
     def __init__(self, table: pd.DataFrame) -> None:
         self._texts = {

@@ -1,4 +1,4 @@
-"""Read the ``record.json`` of a run; a problem is returned as text, not raised."""
+"""Read the ``record.json`` of a run; problems are returned as text, not raised."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def decode_record(content: bytes) -> RunRecord | str:
 
 
 def _problem(record: RunRecord, content: bytes) -> str:
-    """A problem that validating the types does not find; empty if there is not any."""
+    """A problem that type validation does not find; empty if there is none."""
     if _NUMBER_BEYOND_64_BITS.search(content):
         return "damaged: a number in it is out of range"
     try:
@@ -90,7 +90,7 @@ def _other_version(version: int | None) -> str:
 
 
 def created_in(file: Path) -> str:
-    """When the run of a record began, as ISO 8601; empty if the record is damaged.
+    """The start time of the run of a record, as ISO 8601; empty if the record is damaged.
 
     Raises:
         OSError: the file cannot be read.

@@ -1,4 +1,4 @@
-"""Names for runs that are shown side by side: the choices that distinguish them."""
+"""Name runs that are shown together by the settings that distinguish them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _NOT_IN_NAMES = ("seed", "name", "description", "published", "baselines")
 
 
 def names_of(runs: Sequence[StoredRun]) -> list[str]:
-    """For each run, the choices that distinguish it from the others, or else its directory.
+    """Name each run by the settings that distinguish it, or by its directory if that is ambiguous.
 
-    Settings that most runs share are left out. A run that has all of them is named by its
-    experiment if that is unchanged, else by every setting in which the runs differ.
+    Settings that most runs share are omitted. A run without other settings is named after its
+    experiment if that is unmodified, else by all settings in which the runs differ.
     """
     settings = [_flat_settings(run.record.spec) for run in runs]
-    # Components first, those that only some runs have among them.
+    # Components first, including those that only some runs have.
     keys = sorted({key: None for each in settings for key in each}, key=lambda key: "." in key)
     usual: dict[str, str | None] = {}
     varying = []
@@ -50,7 +50,7 @@ def _setting_text(key: str, settings: Mapping[str, str]) -> str:
 
 
 def _flat_settings(spec: Mapping[str, Any]) -> dict[str, str]:
-    """What distinguishes experiments: components and settings as text, by dotted key."""
+    """The components and settings of an experiment as text, by dotted key."""
     found: dict[str, str] = {}
     for key, value in spec.items():
         if key in _NOT_IN_NAMES or value is None:

@@ -1,4 +1,4 @@
-"""The store of runs: one directory a run, which appears whole or not at all."""
+"""The store of runs: one directory per run, created atomically."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from clsbench.system.unfinished import held, sweep, temporary_folder
 logger = logging.getLogger(__name__)
 
 LATEST = "latest"
-"""The reference that stands for the run begun last."""
+"""The reference to the most recently started run."""
 
 _TEMPORARY_PREFIX = ".unfinished-"
 _RUN_NAME = re.compile(r"\d{8}T\d{6}Z-")
@@ -46,7 +46,7 @@ class StoredRun(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """What a store holds, in the order of the directories' names; ``damaged`` with the reason."""
+    """The content of a store, in the order of the directories' names; ``damaged`` has reasons."""
 
     runs: tuple[StoredRun, ...]
     damaged: tuple[tuple[Path, str], ...]
@@ -56,10 +56,10 @@ class Scan(NamedTuple):
 
 
 def check_store_writable(store: Path) -> None:
-    """Prove that a run can be stored in ``store``, which is made by the first run that ends.
+    """Check that a run can be stored in ``store``; the folder itself is created by the first run.
 
     Raises:
-        UsageError: its folder cannot be made or written.
+        UsageError: the folder cannot be created or written.
         ClsbenchError: the disk is full.
     """
     try:
@@ -70,8 +70,8 @@ def check_store_writable(store: Path) -> None:
         if means_full_disk(error):
             raise storing_error(error, store) from None
         raise UsageError(
-            f"runs cannot be stored in {store}: {folder_reason(error, store)}; name another by "
-            "--out or the environment variable CLSBENCH_RUNS"
+            f"runs cannot be stored in {store}: {folder_reason(error, store)}; choose another "
+            "folder with --out or the environment variable CLSBENCH_RUNS"
         ) from None
 
 
@@ -79,7 +79,7 @@ def run_name(record: RunRecord) -> str:
     """The name of a run's directory: ``20251121T101729Z-gpt2-sms-spam-1a2b3c4d``.
 
     Raises:
-        ValueError: ``record.created`` is no ISO 8601 time.
+        ValueError: ``record.created`` is not an ISO 8601 time.
     """
     created = datetime.fromisoformat(record.created)
     created = created.astimezone(UTC) if created.tzinfo else created
@@ -89,19 +89,19 @@ def run_name(record: RunRecord) -> str:
 
 @contextmanager
 def run_directory(store: Path, name: str) -> Iterator[Path]:
-    """A fresh directory that becomes ``store/name`` when the block ends well, else vanishes.
+    """A temporary directory that is renamed to ``store/name`` if the block succeeds, else removed.
 
-    Where ``name`` is taken, by a run or by a process that is just writing one, ``name-2`` … is
-    used; :func:`final_path` says which.
+    If ``name`` is used by a run or by a process that is writing one, ``name-2`` … is used; see
+    :func:`final_path`.
 
     Raises:
-        ClsbenchError: the disk is full, or the directory cannot be made or renamed.
+        ClsbenchError: the disk is full, or the directory cannot be created or renamed.
     """
     sweep(store, _TEMPORARY_PREFIX)
     with ExitStack() as stack:
         try:
             temporary = _reserve(store, name)
-            while not stack.enter_context(held(temporary)):  # another process has swept it away
+            while not stack.enter_context(held(temporary)):  # another process has removed it
                 temporary = _reserve(store, name)
         except OSError as error:
             raise storing_error(error, store) from error
@@ -119,12 +119,12 @@ def run_directory(store: Path, name: str) -> Iterator[Path]:
 
 
 def final_path(directory: Path) -> Path:
-    """Where the directory that :func:`run_directory` yields will stand once its block has ended."""
+    """The final path of the directory that :func:`run_directory` yields."""
     return directory.with_name(directory.name.removeprefix(_TEMPORARY_PREFIX))
 
 
 def run_files(directory: Path) -> dict[str, bytes]:
-    """Every file of a run's directory, by its name there (``a/b`` where it lies deeper)."""
+    """The content of all files in a run's directory, by relative path."""
     return {
         file.relative_to(directory).as_posix(): file.read_bytes()
         for file in sorted(directory.rglob("*"))
@@ -133,16 +133,18 @@ def run_files(directory: Path) -> dict[str, bytes]:
 
 
 def adopt_run(store: Path, name: str, files: Mapping[str, bytes]) -> Path:
-    """Store a run that was done elsewhere, whole or not at all: ``files`` as :func:`run_files` has.
+    """Store a run of another machine atomically; ``files`` are as returned by :func:`run_files`.
 
     Raises:
-        ClsbenchError: a name leads out of the directory, the record cannot be used, or the disk is
+        ClsbenchError: a path leads out of the directory, the record is not usable, or the disk is
             full.
     """
     for file in (name, *files):
         parts = PurePosixPath(file).parts
         if not parts or parts[0] == "/" or ".." in parts or (file == name and len(parts) > 1):
-            raise ClsbenchError(f"a run from elsewhere cannot be stored: it names a file {file!r}")
+            raise ClsbenchError(
+                f"a run of another machine cannot be stored: the file name {file!r} is not allowed"
+            )
     with run_directory(store, name) as directory:
         for file, content in files.items():
             path = directory / file
@@ -150,7 +152,7 @@ def adopt_run(store: Path, name: str, files: Mapping[str, bytes]) -> Path:
             path.write_bytes(content)
         record = record_or_reason(directory / RECORD_FILE)
         if isinstance(record, str):
-            raise ClsbenchError(f"a run from elsewhere cannot be stored: its record: {record}")
+            raise ClsbenchError(f"a run of another machine cannot be stored: its record: {record}")
     return final_path(directory)
 
 
@@ -158,7 +160,7 @@ def write_record(directory: Path, record: RunRecord) -> None:
     """Write ``record.json``.
 
     Raises:
-        ClsbenchError: it would not read back (JSON holds no number that is not finite).
+        ClsbenchError: the record could not be read back, for example because of a NaN.
     """
     encoded = msgspec.json.encode(record)
     read_back = decode_record(encoded)
@@ -171,7 +173,7 @@ def write_record(directory: Path, record: RunRecord) -> None:
 
 
 def _reserve(store: Path, name: str) -> Path:
-    """Make the temporary directory of a free name; its maker alone may make the final one."""
+    """Create the temporary directory for a free name, which reserves the name."""
     store.mkdir(parents=True, exist_ok=True)
     attempt = 1
     while True:
@@ -182,10 +184,10 @@ def _reserve(store: Path, name: str) -> Path:
             temporary.mkdir()
         except FileExistsError:
             continue
-        # Only now: another process may have finished between a look at `final` and the mkdir.
+        # Check `final` after mkdir, since another process may have finished before it.
         if not os.path.lexists(final):
             return temporary
-        with suppress(FileNotFoundError):  # swept away
+        with suppress(FileNotFoundError):  # removed by another process
             temporary.rmdir()
 
 
@@ -193,10 +195,10 @@ def _reserve(store: Path, name: str) -> Path:
 
 
 def read_record(path: Path) -> RunRecord:
-    """The record of the run in directory ``path`` (or the record file ``path`` itself).
+    """Read the record of the run in directory ``path``, or the record file ``path``.
 
     Raises:
-        UsageError: there is none, it is damaged, or another version of clsbench wrote it.
+        UsageError: the record is missing, damaged, or from an unsupported version of clsbench.
     """
     file = path / RECORD_FILE if path.is_dir() else path
     record = record_or_reason(file)
@@ -206,10 +208,10 @@ def read_record(path: Path) -> RunRecord:
 
 
 def scan(store: Path) -> Scan:
-    """Read every record of the store; a store that does not exist holds none.
+    """Read all records of the store; a store that does not exist has none.
 
-    Directories that are being written, and folders that are no runs, are passed over; what was not
-    finished in an hour is named with the damaged ones.
+    Directories that are being written and other folders are ignored. Directories that were not
+    completed within an hour are listed as damaged.
 
     Raises:
         UsageError: the store is not a readable folder.
@@ -227,25 +229,25 @@ def scan(store: Path) -> Scan:
     return Scan(tuple(runs), tuple(damaged))
 
 
-_ABANDONED = "its process ended while it was being stored; remove it"
+_ABANDONED = "its process ended before it was complete; remove it"
 _SECONDS_TO_STORE = 3600.0
 
 
 def _abandoned(store: Path) -> list[Path]:
-    """What processes that are gone have left half-written."""
+    """Incomplete directories of processes that no longer run."""
     latest = time.time() - _SECONDS_TO_STORE
     found = []
     for path in sorted(store.glob(f"{_TEMPORARY_PREFIX}*")):
-        with suppress(OSError):  # it has just become a run
+        with suppress(OSError):  # the run has just been completed
             if path.is_dir() and path.stat().st_mtime < latest:
                 found.append(path)
     return found
 
 
 def finished_run(store: Path, run_key: str) -> StoredRun | None:
-    """The latest finished run with this key, if there is one."""
+    """The latest finished run with this key, or ``None``."""
     found = []
-    for path in store.glob(f"[!.]*-{run_key[:8]}*"):  # one store may hold thousands of others
+    for path in store.glob(f"[!.]*-{run_key[:8]}*"):  # a store may hold thousands of other runs
         record = record_or_reason(path / RECORD_FILE)
         if (
             not isinstance(record, str)
@@ -257,12 +259,10 @@ def finished_run(store: Path, run_key: str) -> StoredRun | None:
 
 
 def find_run(store: Path, reference: str | Path) -> Path:
-    """The directory of a run named by its path, its directory's name, a prefix of it or ``latest``.
-
-    A prefix must belong to one run alone.
+    """Find a run by its path, its directory's name, a unique prefix of the name, or ``latest``.
 
     Raises:
-        UsageError: no run, or more than one, has that name.
+        UsageError: no run or several match.
     """
     text = os.fspath(reference)
     names = {path.name: path for path in _run_directories(store)}
@@ -283,20 +283,20 @@ def find_run(store: Path, reference: str | Path) -> Path:
         listed = ", ".join(matching[:8]) + (" …" if len(matching) > 8 else "")
         raise UsageError(f"run {text!r} is ambiguous in {store}: {len(matching)} match: {listed}")
     if name and path.is_dir():
-        raise UsageError(f"the folder {path} holds no run: there is no {RECORD_FILE} in it")
+        raise UsageError(f"the folder {path} is not a run: it has no {RECORD_FILE}")
     if not names:
         raise UsageError(
-            f"there is no run {text!r}: {store} holds no runs; name another store by --out"
+            f"no run {text!r}: {store} contains no runs; choose another store with --out"
         )
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"the last are: {_last(names)}"
-    raise UsageError(f"there is no run {text!r} in {store}; {hint}")
+    hint = f"did you mean {' or '.join(close)}?" if close else f"latest runs: {_last(names)}"
+    raise UsageError(f"no run {text!r} in {store}; {hint}")
 
 
 def _latest(store: Path, paths: Sequence[Path]) -> Path:
     """The most recent run with a usable record; newer ones are named in a warning."""
     if not paths:
-        raise UsageError(f"latest: {store} holds no runs; choose another store with --out")
+        raise UsageError(f"latest: {store} contains no runs; choose another store with --out")
     newest_first = sorted(paths, key=_created, reverse=True)
     for path in newest_first:
         record = record_or_reason(path / RECORD_FILE)
@@ -312,7 +312,7 @@ def _last(names: Iterable[str]) -> str:
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Everything decoded here stays: looking through it for garbage takes most of the time."""
+    """Pause garbage collection, which takes most of the time while many records are decoded."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -323,7 +323,7 @@ def collector_paused() -> Iterator[None]:
 
 
 def _run_directories(store: Path) -> list[Path]:
-    """The runs in the store by name, those that have lost their record included."""
+    """The directories of runs in the store, sorted, including those without a record."""
     try:
         with os.scandir(store) as entries:
             found = [
@@ -331,7 +331,7 @@ def _run_directories(store: Path) -> list[Path]:
                 for entry in entries
                 if not entry.name.startswith(".")
                 and (
-                    (_RUN_NAME.match(entry.name) and not _is_no_folder(entry))
+                    (_RUN_NAME.match(entry.name) and not _is_not_a_folder(entry))
                     or os.path.isfile(os.path.join(entry.path, RECORD_FILE))
                 )
             ]
@@ -339,14 +339,14 @@ def _run_directories(store: Path) -> list[Path]:
         return []
     except OSError as error:
         raise UsageError(
-            f"the store of runs {store} cannot be read: {folder_reason(error, store)}; name "
-            "another by --out or the environment variable CLSBENCH_RUNS"
+            f"the store of runs {store} cannot be read: {folder_reason(error, store)}; choose "
+            "another with --out or the environment variable CLSBENCH_RUNS"
         ) from None
     return [store / name for name in sorted(found)]
 
 
-def _is_no_folder(entry: os.DirEntry[str]) -> bool:
-    """What cannot be looked at, such as a link to itself, may have been one."""
+def _is_not_a_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is not a folder; false if that is unknown, as for a recursive link."""
     try:
         return not entry.is_dir()
     except OSError:
@@ -354,7 +354,7 @@ def _is_no_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _created(path: Path) -> tuple[str, int]:
-    """A sort key, when a run began; runs without a record come first."""
+    """A sort key by start time; runs without a record come first."""
     file = path / RECORD_FILE
     try:
         return created_in(file), file.stat().st_mtime_ns

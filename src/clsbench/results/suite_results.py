@@ -1,4 +1,4 @@
-"""What became of a suite: a file in the store that names the runs of each row."""
+"""The results of a suite: a file in the store that lists the runs of each row."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from clsbench.system.filesystem import OF_ALL_USERS, replace_text, storing_error
 logger = logging.getLogger(__name__)
 
 SUITES = "suites"
-"""The folder in the store that holds a file for each suite, by its name."""
+"""The folder in the store that contains one file per suite."""
 
 SCHEMA_VERSION = 1
 
 _ONE_WAY = ("base", "for_all", "seeds", "where")
-"""What is the same wherever a suite is run in one way."""
+"""Fields that must agree for rows of an earlier invocation to be kept."""
 
 
 class RowResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A row: how it differs from the base, and the runs that it has, one a seed.
+    """A row: its changes to the base experiment, and its runs, one per seed.
 
-    ``runs`` are names of directories in the store, ``stored`` those of them that were there before;
-    ``not_applicable`` says why the row means nothing here, ``errors`` what kept runs from being
-    finished, ``waiting`` counts those that have not ended. ``modified``: the user's changes or a
-    stand-in make it another experiment than the suite means. ``same_as`` is the label of an earlier
-    row that comes to the same experiment, whose runs it shares. ``estimate`` is how long one of its
-    runs was thought to take.
+    ``runs`` are names of directories in the store, ``stored`` those that existed before.
+    ``not_applicable`` is the reason why the row does not apply, ``errors`` are the errors of failed
+    runs, ``waiting`` counts runs that have not ended. ``modified``: changes by the user or a
+    stand-in make it a different experiment than the suite defines. ``same_as`` is the label of an
+    earlier row with the same experiment, whose runs it shares. ``estimate`` is the estimated cost
+    of one run.
     """
 
     label: str
@@ -54,16 +54,16 @@ class RowResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SuiteResults(msgspec.Struct, frozen=True, kw_only=True):
-    """A suite: what was chosen, and its rows.
+    """A suite: the user's options and its rows.
 
-    ``for_all`` is what the user changed for every row, ``where`` the options that its figures
-    depend on, ``labels`` are those of all rows that there are to choose from; ``command`` is the
-    last that ran any of them, without the choice of rows.
+    ``for_all`` holds the user's changes to all rows, ``where`` the options that affect results,
+    ``labels`` the labels of all rows of the suite. ``command`` is the command that last ran rows,
+    without its selection of rows.
     """
 
     @property
     def origin(self) -> str:
-        """Where published figures come from, in words."""
+        """The source and conditions of published figures."""
         conditions = f" ({self.conditions})" if self.conditions else ""
         return f"{self.source or 'as registered'}{conditions}"
 
@@ -88,11 +88,11 @@ def write_suite_results(
     all_rows: Mapping[str, Mapping[str, Any]] | None = None,
     anew: Mapping[str, str | None] | None = None,
 ) -> Path:
-    """Write the file of a suite in one go, over the one of its last time.
+    """Replace the file of a suite atomically.
 
-    Rows that were run then, and not chosen now, stay where the suite was run in the same way;
-    ``all_rows`` is what every row of it changes, by label, and ``anew`` says which runs were done
-    again, and as which: rows that share them have the new ones.
+    Rows of the previous file that were not selected now are kept if the suite was run with the same
+    options. ``all_rows`` maps the labels of all rows to their changes. ``anew`` maps repeated runs
+    to the new ones, which replace them in all rows.
 
     Raises:
         ClsbenchError: the disk is full, or the store cannot be written.
@@ -101,7 +101,7 @@ def write_suite_results(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{results.name}.json"
-        # Two invocations may do different rows of it.
+        # Two invocations may run different rows of the suite.
         with filelock.FileLock(folder / f".{results.name}.lock", mode=OF_ALL_USERS):
             together = _with_earlier_rows(store, results, all_rows or {}, anew or {})
             content = msgspec.json.format(msgspec.json.encode(together), indent=2)
@@ -144,10 +144,10 @@ def _with_earlier_rows(
 
 
 def read_suite_results(store: Path, name: str) -> SuiteResults:
-    """The suite ``name`` as it was run last into ``store``.
+    """Read the latest results of the suite ``name`` in ``store``.
 
     Raises:
-        UsageError: it never was, or the file is damaged or of another version.
+        UsageError: there are none, or the file is damaged or from another version.
     """
     file = store / SUITES / f"{name}.json"
     try:
@@ -156,7 +156,7 @@ def read_suite_results(store: Path, name: str) -> SuiteResults:
     except FileNotFoundError:
         close = difflib.get_close_matches(name, suites_of(store), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise UsageError(f"no suite {name!r} was run into {store}{hint}") from None
+        raise UsageError(f"no results of suite {name!r} in {store}{hint}") from None
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from None
     except DecodingError as error:
@@ -164,7 +164,7 @@ def read_suite_results(store: Path, name: str) -> SuiteResults:
     version = header.get("schema_version") if isinstance(header, dict) else None
     if version != SCHEMA_VERSION:
         raise UsageError(
-            f"{file} has schema_version {version}, this clsbench reads {SCHEMA_VERSION}"
+            f"{file} has schema_version {version}; this version of clsbench reads {SCHEMA_VERSION}"
         )
     try:
         return decode_json(content, SuiteResults)
@@ -173,7 +173,7 @@ def read_suite_results(store: Path, name: str) -> SuiteResults:
 
 
 def latest_suite(store: Path) -> SuiteResults | None:
-    """The suite that was run last into ``store``; ``None`` where none was that can be read."""
+    """The most recent readable results of a suite in ``store``, or ``None``."""
     found = []
     for name in suites_of(store):
         try:
@@ -184,5 +184,5 @@ def latest_suite(store: Path) -> SuiteResults | None:
 
 
 def suites_of(store: Path) -> list[str]:
-    """The names of the suites that were run into ``store``."""
+    """The names of the suites with results in ``store``."""
     return sorted(file.stem for file in (store / SUITES).glob("*.json"))

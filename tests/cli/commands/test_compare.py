@@ -114,7 +114,7 @@ def test_what_cannot_be_compared(clsbench: Command, store: Path, tmp_path: Path)
     assert damaged.returncode == 2
     assert "predictions.csv is damaged" in damaged.stderr
     for arguments, message in (
-        (["nowhere"], "there is no run 'nowhere'"),
+        (["nowhere"], "no run 'nowhere'"),
         ([mine, "--plot", "x.gif"], "expected .svg, .pdf or .png"),
         ([], "Missing argument"),
     ):

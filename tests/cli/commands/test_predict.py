@@ -77,10 +77,10 @@ def test_predict_stored_baseline_repeats_its_predictions_without_the_weights(
     assert {row: each["predicted"] for row, each in enumerate(rows)} == expected
 
 
-def test_a_baseline_that_is_not_stored_is_refused_with_those_that_are(
+def test_predict_with_an_unknown_baseline_lists_the_stored_ones(
     finished: dict[str, Any],
 ) -> None:
-    said = "stored with it: majority, tfidf-logreg:ngrams=1,c=auto"
+    said = "stored baselines: majority, tfidf-logreg:ngrams=1,c=auto"
     with pytest.raises(ClsbenchError, match=said):
         in_process(finished["path"], "--baseline", "tfidf", "a text")
     answer = json.loads(
@@ -100,7 +100,7 @@ def test_a_table_by_the_runs_name(clsbench: Command, finished: dict[str, Any]) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nosuchrun", "text"], "there is no run 'nosuchrun'"),
+        (["nosuchrun", "text"], "no run 'nosuchrun'"),
         (["latest", "text", "--csv", "x.csv"], "give texts or --csv FILE, not both"),
         (["latest", "--column", "body"], "--column body requires --csv FILE"),
         (["latest", "--delimiter", ";"], "--delimiter ';' requires --csv FILE"),
