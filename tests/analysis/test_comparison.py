@@ -157,10 +157,10 @@ def test_seeds_of_one_side_alone_take_no_part_and_are_told(tmp_path: Path) -> No
     assert pair.found is not None
     assert pair.found.difference == pytest.approx((2 - 9) / TEXTS), "on seed 2"
     assert not any(each.unpaired_seeds for each in with_baseline)
-    assert "(without seeds 1 and 3, run with one of them alone)" in verdict_text(pair)
+    assert "(without seeds 1 and 3, which only one of them has)" in verdict_text(pair)
     (note,) = comparison_notes(found)
     assert note.startswith(
-        "1 pair is compared on the seeds alone that both were run with, such as all"
+        "1 pair is compared only on the seeds that both sides have, for example all"
     )
 
 

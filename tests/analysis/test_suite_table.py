@@ -131,9 +131,9 @@ def test_rows_on_other_texts_have_their_figures_all_the_same(tmp_path: Path) -> 
     assert figures.reference == "2"
     table = suite_table(figures)
     assert list(table["against_first"].isna())[:3] == [True, True, False]
-    told = answer(figures)
-    assert told.question.startswith("Which of 2 ways")
-    assert "Not part of the comparison: row 1" in " ".join(told.sentences)
+    reply = answer(figures)
+    assert reply.question.startswith("Which of 2 configurations")
+    assert "Not part of the comparison: row 1" in " ".join(reply.sentences)
 
 
 def test_a_sweep_of_one_row_many_seeds_outvotes_nobody(tmp_path: Path) -> None:

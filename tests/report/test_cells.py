@@ -24,7 +24,7 @@ def cells(figures: SuiteFigures, place: int) -> dict[str, Cell]:
     return {column.header: cell_of(column, row) for column in COLUMNS if column.header}
 
 
-def test_cell_of_several_values_writes_them_together(figures: SuiteFigures) -> None:
+def test_cell_of_several_values_contains_all(figures: SuiteFigures) -> None:
     several, single, majority, _ = (cells(figures, place) for place in range(4))
     assert several["test accuracy"].text == "94.00 % ± 1.00"
     assert single["test accuracy"] == Cell("70.00 %", 0.7, "strong")

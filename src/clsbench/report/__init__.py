@@ -1,1 +1,1 @@
-"""What people look at: terminal output and plots."""
+"""Terminal output, the report page and plots."""

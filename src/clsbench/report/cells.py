@@ -1,4 +1,4 @@
-"""The cells of suites and comparisons in words, for the terminal and for the page."""
+"""The table cells of suites and comparisons, for the terminal and the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clsbench.schema.quantities import duration_text, size_text
 
 
 class Cell(NamedTuple):
-    """A cell: its text, the value it is sorted by, and its kind in the style sheet."""
+    """A cell: its text, the value it is sorted by, and its class in the style sheet."""
 
     text: str
     value: float | None = None
@@ -24,7 +24,7 @@ NOTHING = Cell("–", None, "muted")
 
 
 def cell_of(column: Column, row: RowFigures) -> Cell:
-    """The cell of one row."""
+    """The cell of ``row`` in ``column``."""
     values = [None if missing(v := each.read(row)) else v for each in column.values]
     if missing(values[0]):
         return NOTHING if column.form != "accuracy" else _state(row)

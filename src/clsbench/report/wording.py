@@ -1,4 +1,4 @@
-"""Numbers and names in words, as every report writes them."""
+"""Numbers and names as text, the same in every table, on the page and in plots."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SHOWN = "†"
 """Marks a significant difference."""
 
 FOUND = "°"
-"""Marks a time that leaves out cached work."""
+"""Marks a time that excludes cached work."""
 
 REUSED = f"{FOUND} reused cached activations from an earlier run; from scratch it takes longer."
-"""Explains the mark."""
+"""The note that explains :data:`FOUND`."""
 
 
 def plain(text: str, style: str = "") -> Text:
-    """Text from outside as it stands: no markup in it, and nothing that steers a terminal."""
+    """``text`` without markup and with control characters escaped."""
     return Text(printable(text), style=style)
 
 
@@ -36,11 +36,11 @@ def shortened(text: str, length: int) -> str:
 
 
 _MARKS = (r"\s,:;", r"/=_-")
-"""Characters after which text is broken; after the second group only if it does not fit else."""
+"""Characters after which a line may break; the second group is used if the first is not enough."""
 
 
 def folded(text: str, width: int) -> str:
-    """``text`` in lines of at most ``width`` characters, broken behind marks where it has any."""
+    """Wrap ``text`` to lines of at most ``width`` characters, preferably after punctuation."""
     return "\n".join(line.rstrip() for line in _folded(text, width, _MARKS))
 
 
@@ -85,7 +85,7 @@ def metric_text(metric: Metric, value: float | None) -> str:
 
 
 def spread_text(metric: Metric, spread: Spread) -> str:
-    """Mean and standard deviation over seeds: ``93.00 % ± 0.51``; of one seed its value."""
+    """Mean and standard deviation over seeds: ``93.00 % ± 0.51``; for one seed only the value."""
     text = metric_text(metric, spread.mean)
     if spread.sd is None:
         return text
@@ -112,13 +112,13 @@ def threads_text(*numbers: int) -> str:
 
 
 def rate(per_second: float) -> str:
-    """A rate to three figures, large ones in whole numbers: ``0.42``, ``31.2``, ``3,744``."""
+    """A rate with three significant digits, or as a whole number: ``0.42``, ``31.2``, ``3,744``."""
     return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"
 
 
-def listed(parts: list[str]) -> str:
+def listed(parts: list[str], last: str = "and") -> str:
     """``a``, ``a and b``, ``a, b and c``."""
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    return f" {last} ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def dropped_text(dropped: Mapping[str, int], most: int = 6) -> str:

@@ -96,7 +96,7 @@ def test_texts_that_are_not_at_hand_are_named_by_row(
     finally:
         data.write_text(content)
     assert done.returncode == 0, done.stderr
-    assert "the corpus is not at hand" in done.stdout
+    assert "The corpus is not available" in done.stdout
     assert "number" not in done.stdout.lower().replace("numbers", "")
 
 

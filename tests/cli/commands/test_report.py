@@ -37,7 +37,7 @@ def test_a_page_of_the_suite_run_last(clsbench: Command, store: Path, tmp_path: 
     page = (tmp_path / "cwd" / "report.html").read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>")
     assert "clsbench suite a-suite" in page
-    assert "The corpus was not at hand" in page
+    assert "The corpus was not available" in page
 
 
 def test_formats_by_ending_and_by_name(clsbench: Command, store: Path, tmp_path: Path) -> None:

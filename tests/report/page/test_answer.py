@@ -1,4 +1,4 @@
-"""The answer in words says what the comparison shows, and no more."""
+"""The answer in words agrees with the comparison."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ KEPT = KeptActivations(
 )
 
 
-def test_a_winner_and_a_baseline_that_is_beaten(tmp_path: Path) -> None:
+def test_answer_best_row_beats_all_recommends_it(tmp_path: Path) -> None:
     rows = [Row(title="weak", accuracy=0.6), Row(title="strong", accuracy=0.99, seconds=20.0)]
     reply = answer(make_figures(tmp_path, rows))
-    assert reply.question.startswith(
-        "Which of 2 ways of training sorts 300 test texts into ham and"
+    assert reply.question == (
+        "Which of 2 configurations best classifies 300 test texts as ham or spam, and what does it "
+        "cost?"
     )
     assert reply.headline == (
         "Use row 2 (strong): 99.00 %; it is significantly better than every other row and than "
@@ -30,11 +31,11 @@ def test_a_winner_and_a_baseline_that_is_beaten(tmp_path: Path) -> None:
     assert "Significantly worse: row 1." in text
     assert "Fine-tuning pays off: TF-IDF + logistic regression (90.00 % in 0.4 s) is" in text
     assert "worse than the best row, by 9.00 pp" in text
-    assert "1 of 2 rows are significantly better than it" in text
-    assert reply.alike == {"2"}
+    assert "1 of 2 rows is significantly better than it" in text
+    assert reply.tied == {"2"}
 
 
-def test_no_winner_is_named_where_none_is_shown(tmp_path: Path) -> None:
+def test_answer_tied_rows_names_no_winner(tmp_path: Path) -> None:
     rows = [
         Row(title="a", accuracy=0.95, seconds=100.0),
         Row(title="b", accuracy=0.947, seconds=1.0),
@@ -42,33 +43,33 @@ def test_no_winner_is_named_where_none_is_shown(tmp_path: Path) -> None:
     ]
     reply = answer(make_figures(tmp_path, rows, baselines=(0.5, 0.943)))
     assert reply.headline == (
-        "Use TF-IDF + logistic regression: 94.33 % in 0.4 s; no fine-tuned row was shown to beat "
-        "it."
+        "Use TF-IDF + logistic regression: 94.33 % in 0.4 s; no fine-tuned row is significantly "
+        "better."
     )
     assert reply.cards[0].figure == "95.00 %"
     text = " ".join(reply.sentences)
     assert "Row 1 (a) has the highest accuracy of the rows, 95.00 %. Its 95 % interval" in text
     assert "Not significantly different from it: row 2." in text
-    assert "That does not mean equal: the smallest significant difference" in text
-    assert "A baseline may do as well" in text
+    assert "That does not mean that they are equal: the smallest significant difference" in text
+    assert "A baseline may be as good" in text
     assert "The fastest row that is not significantly different from it is row 2 (b)" in text
     assert "one seed" in text
-    assert reply.alike == {"1", "2"}
+    assert reply.tied == {"1", "2"}
 
 
-def test_a_baseline_that_is_ahead_is_told(tmp_path: Path) -> None:
+def test_answer_baseline_ahead_but_not_significantly_is_reported(tmp_path: Path) -> None:
     rows = [Row(title="a", accuracy=0.9), Row(title="b", accuracy=0.89)]
     reply = answer(make_figures(tmp_path, rows, baselines=(0.5, 0.91)))
     assert reply.headline.startswith("Use TF-IDF + logistic regression: 91.00 % in 0.4 s; no fine-")
     assert reply.cards[0].figure == "91.00 %"
     assert reply.cards[0].detail.startswith("TF-IDF + logistic regression, 95 % ")
     assert (
-        "A baseline may do better: TF-IDF + logistic regression (91.00 % in 0.4 s) is 1.00 pp "
-        "ahead of the best row, which is not significant."
+        "A baseline may be better: TF-IDF + logistic regression (91.00 % in 0.4 s) is 1.00 pp "
+        "ahead of the best row, but the difference is not significant."
     ) in " ".join(reply.sentences)
 
 
-def test_a_baseline_that_wins_is_told(tmp_path: Path) -> None:
+def test_answer_baseline_significantly_better_wins(tmp_path: Path) -> None:
     rows = [Row(title="a", accuracy=0.8), Row(title="b", accuracy=0.79)]
     reply = answer(make_figures(tmp_path, rows, baselines=(0.5, 0.99)))
     assert reply.headline == (
@@ -82,19 +83,19 @@ def test_a_baseline_that_wins_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_one_run_without_baselines_gets_no_verdict(tmp_path: Path) -> None:
+def test_answer_one_run_without_baselines_gives_its_accuracy(tmp_path: Path) -> None:
     reply = answer(make_figures(tmp_path, [Row(title="alone", accuracy=0.9)], baselines=()))
-    assert reply.headline.startswith("row 1 (alone): 90.00 % (95 %: ")
-    assert "no verdict" in " ".join(reply.sentences)
-    assert reply.question.startswith("How well does it do")
+    assert reply.headline.startswith("Row 1 (alone): 90.00 % (95 % interval ")
+    assert "no difference was tested" in " ".join(reply.sentences)
+    assert reply.question.startswith("How well does this configuration classify")
 
 
-def test_nothing_finished(tmp_path: Path) -> None:
+def test_answer_without_finished_rows_says_so(tmp_path: Path) -> None:
     reply = answer(make_figures(tmp_path, []))
-    assert "no answer" in reply.headline
+    assert "no row has finished" in reply.headline
 
 
-def test_a_row_that_found_its_layers_is_not_the_quickest(tmp_path: Path) -> None:
+def test_answer_row_with_cached_activations_is_not_the_fastest(tmp_path: Path) -> None:
     found = {"fast_path": FastPath(shortcuts=(), kept=KEPT)}
     rows = [
         Row(title="a", accuracy=0.95, seconds=100.0),
@@ -104,7 +105,7 @@ def test_a_row_that_found_its_layers_is_not_the_quickest(tmp_path: Path) -> None
     figures = make_figures(tmp_path, rows)
     text = " ".join(answer(figures).sentences)
     assert "The fastest row that is not significantly different from it is row 3 (c)" in text
-    assert "The time of row 2 from scratch is not known" in text
+    assert "The time of row 2 from scratch is unknown" in text
     again = Row(title="a", accuracy=0.96, seconds=1.0, record=found)
     text = " ".join(answer(make_figures(tmp_path / "again", [again])).sentences)
     assert (
@@ -112,7 +113,7 @@ def test_a_row_that_found_its_layers_is_not_the_quickest(tmp_path: Path) -> None
     )
 
 
-def test_several_seeds_are_not_warned_of(tmp_path: Path) -> None:
+def test_answer_several_seeds_has_no_warning_of_one_seed(tmp_path: Path) -> None:
     seeds = (123, 124, 125)
     rows = [
         Row(title="a", accuracy=0.95, less_by_seed=0.01, seeds=seeds),

@@ -1,4 +1,4 @@
-"""A row's command can be pasted into a shell, and asks for just that row again."""
+"""The command of a row can be pasted into a shell and repeats that row."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def first(figures: SuiteFigures) -> RowFigures:
 
 
 def words_in_a_shell(command: str) -> list[str]:
-    """What a shell makes of a command."""
-    tell = "import json, sys; print(json.dumps(sys.argv[1:]))"
-    script = f"clsbench() {{ python3 -c '{tell}' \"$@\"; }}\n{command}"
+    """The words that a shell passes to ``clsbench``."""
+    echo = "import json, sys; print(json.dumps(sys.argv[1:]))"
+    script = f"clsbench() {{ python3 -c '{echo}' \"$@\"; }}\n{command}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, check=True, encoding="utf-8")
     words: list[str] = json.loads(done.stdout)
     return words
 
 
-def test_a_row_of_a_suite(tmp_path: Path, catalog: Catalog) -> None:
+def test_row_command_of_a_suite_has_the_row_changes(tmp_path: Path, catalog: Catalog) -> None:
     changes = {
         "freezing": {"name": "last-blocks", "n": 2},
         "dataset": "csv:path=it's $HOME; rm -rf x.csv",
@@ -69,7 +69,7 @@ def test_a_row_of_a_suite(tmp_path: Path, catalog: Catalog) -> None:
     assert suite_command(figures) == "clsbench suite a-suite"
 
 
-def test_the_plugins_of_a_suite_are_loaded_for_its_rows(tmp_path: Path, catalog: Catalog) -> None:
+def test_row_command_of_a_suite_loads_its_plugins(tmp_path: Path, catalog: Catalog) -> None:
     suite = ("clsbench", "--plugin", "my head.py", "--plugin=other.py", "suite", "a-suite")
     figures = make_figures(tmp_path, [Row(changes={"head": "mine"})], command=suite)
     command = row_command(first(figures), figures.results, catalog)
@@ -79,7 +79,7 @@ def test_the_plugins_of_a_suite_are_loaded_for_its_rows(tmp_path: Path, catalog:
     ]
 
 
-def test_a_run_that_no_suite_planned(tmp_path: Path, catalog: Catalog) -> None:
+def test_row_command_of_a_single_run_has_its_changes(tmp_path: Path, catalog: Catalog) -> None:
     spec = find_spec("gpt2-sms-spam", catalog)
     changed = override(
         spec, {"freezing": "all", "train.lr": 1e-3, "data.split.name": "book-ablation"}
@@ -97,7 +97,9 @@ def test_a_run_that_no_suite_planned(tmp_path: Path, catalog: Catalog) -> None:
     assert suite_command(figures) is None
 
 
-def test_a_run_from_a_file_is_written_out_whole(tmp_path: Path, catalog: Catalog) -> None:
+def test_row_command_of_an_unknown_experiment_writes_its_file(
+    tmp_path: Path, catalog: Catalog
+) -> None:
     spec = {**make_spec(), "name": "mine", "description": "END\nof it"}
     row = Row(record={"spec": spec, "experiment": "mine"})
     figures = make_figures(tmp_path, [row, Row()], command=())
@@ -115,26 +117,26 @@ def test_a_run_from_a_file_is_written_out_whole(tmp_path: Path, catalog: Catalog
     }
 
 
-def test_what_cannot_be_seen_is_written_out() -> None:
+def test_shell_line_control_characters_are_escaped() -> None:
     line = shell_line(["clsbench", "run", "a\nb\x1b'c\u202e\x85\\"])
     assert line.isprintable()
     assert words_in_a_shell(line) == ["run", "a\nb\x1b'c\u202e\x85\\"]
 
 
-def test_differences_of_nested_settings() -> None:
+def test_differences_nested_settings_have_dotted_keys() -> None:
     before = {"name": "a", "freezing": {"name": "all"}, "train": {"lr": 1.0, "epochs": 5},
               "adapter": {"name": "lora"}}  # fmt: skip
     after = {"name": "b", "freezing": {"name": "all"}, "train": {"lr": 2.0, "epochs": 5}}
     assert differences(before, after) == {"train.lr": 2.0, "adapter": None}
 
 
-def test_a_row_without_runs_has_no_command(tmp_path: Path, catalog: Catalog) -> None:
+def test_row_command_without_runs_is_none(tmp_path: Path, catalog: Catalog) -> None:
     figures = make_figures(tmp_path, [Row()])
     row = first(figures)._replace(runs=())
     assert row_command(row, msgspec.structs.replace(figures.results), catalog) is None
 
 
-def test_shell_lines_longer_than_the_width_go_on_behind_backslashes() -> None:
+def test_shell_lines_long_command_is_continued_with_backslashes() -> None:
     words = ["clsbench", "predict", "20261130T031448Z-gpt2", "--baseline", "tfidf", "it's a text"]
     lines = shell_lines(words, 40)
     assert max(map(len, lines.splitlines())) <= 40

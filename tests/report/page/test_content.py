@@ -1,4 +1,4 @@
-"""What the page holds, as values, and the other formats of the same."""
+"""The content of the page as values, and the other formats."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def figures(tmp_path: Path) -> SuiteFigures:
     return make_figures(tmp_path, rows)
 
 
-def test_values_of_the_page(figures: SuiteFigures, catalog: Catalog) -> None:
+def test_build_page_agrees_with_the_runs(figures: SuiteFigures, catalog: Catalog) -> None:
     page = build_page(figures, catalog, {0: "the first"})
     assert page.class_names == ("ham", "spam")
     assert [each.title for each in page.confusions] == (
@@ -62,7 +62,7 @@ def test_values_of_the_page(figures: SuiteFigures, catalog: Catalog) -> None:
             assert page.verdicts.marks[j][i][0] == opposite
 
 
-def test_what_shows_one_of_several_seeds_names_it(tmp_path: Path, catalog: Catalog) -> None:
+def test_build_page_parts_of_one_seed_name_it(tmp_path: Path, catalog: Catalog) -> None:
     rows = [Row(title="thrice", seeds=(7, 8, 9)), Row(title="once", seeds=(7,), accuracy=0.8)]
     page = build_page(make_figures(tmp_path, rows), catalog, None)
     titles = ["1 thrice, seed 7", "2 once"]
@@ -72,7 +72,7 @@ def test_what_shows_one_of_several_seeds_names_it(tmp_path: Path, catalog: Catal
     assert any("those of its first seed" in note for note in page.notes)
 
 
-def test_cells_of_the_table(figures: SuiteFigures, catalog: Catalog) -> None:
+def test_build_page_table_has_texts_and_marks(figures: SuiteFigures, catalog: Catalog) -> None:
     table = build_page(figures, catalog, None).table
     names = [heading.text for heading in table.headings]
     plain, changed, majority, _ = (dict(zip(names, row.cells, strict=True)) for row in table.rows)
@@ -84,20 +84,20 @@ def test_cells_of_the_table(figures: SuiteFigures, catalog: Catalog) -> None:
     assert changed["training time"].text == "90 s"
     assert plain["rank"].text == "1"
     assert majority["trained parameters"].value is None
-    assert [row.alike for row in table.rows] == [True, False, False, False]
+    assert [row.tied for row in table.rows] == [True, False, False, False]
     assert "modified" in table.rows[1].marks
 
 
-def test_stand_ins_are_told(tmp_path: Path, catalog: Catalog) -> None:
+def test_report_with_stand_ins_names_them(tmp_path: Path, catalog: Catalog) -> None:
     row = Row(record={"stand_ins": STAND_INS}, modified=True)
     figures = make_figures(tmp_path, [row, Row(accuracy=0.5)])
     page = build_page(figures, catalog, None)
     assert page.stand_ins[0] == "synthetic-sms:texts=1494 in place of sms-spam"
     assert page.table.rows[0].marks == ("stand-ins",)
-    assert "STAND-INS took part" in report_text(figures, "markdown", catalog, None)
+    assert "STAND-INS were used" in report_text(figures, "markdown", catalog, None)
 
 
-def test_csv_holds_everything_in_full(figures: SuiteFigures, catalog: Catalog) -> None:
+def test_csv_has_all_values_in_full_precision(figures: SuiteFigures, catalog: Catalog) -> None:
     text = report_text(figures, "csv", catalog, None)
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["title"] for row in rows[:2]] == ["plain | row", "changed"]
@@ -109,7 +109,9 @@ def test_csv_holds_everything_in_full(figures: SuiteFigures, catalog: Catalog) -
     assert float(rows[3]["prefix_and_training_seconds"]) == pytest.approx(0.4)
 
 
-def test_markdown_and_latex(figures: SuiteFigures, catalog: Catalog) -> None:
+def test_markdown_and_latex_escape_special_characters(
+    figures: SuiteFigures, catalog: Catalog
+) -> None:
     markdown = report_text(figures, "markdown", catalog, None)
     assert markdown.startswith("# a-suite\n")
     assert "| plain \\| row " in markdown
@@ -119,7 +121,7 @@ def test_markdown_and_latex(figures: SuiteFigures, catalog: Catalog) -> None:
     assert "test\\_accuracy" in latex
 
 
-def test_files_are_written_in_one_go(tmp_path: Path) -> None:
+def test_write_text_replaces_a_file_atomically(tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     write_text(file, "old")
     write_text(file, "new \udc80")

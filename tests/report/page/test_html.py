@@ -1,4 +1,4 @@
-"""The page stands alone, is sound HTML, and lets nothing from outside run."""
+"""The page is self-contained, valid HTML, and runs no foreign script."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STEERING = "\x1b[31mred\u202e\x00"
 
 
 class Parsed(HTMLParser):
-    """Collects elements, identifiers and text, and holds tags to be balanced."""
+    """Collects elements and text, and checks that tags are balanced."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -59,7 +59,7 @@ def catalog() -> Catalog:
 def nineteen(tmp_path_factory: pytest.TempPathFactory, catalog: Catalog) -> str:
     """The page of 19 rows with long texts."""
     rows = [
-        Row(title=f"a way of training, way-{n}", accuracy=0.9 + n / 250, seconds=2.0**n / 50,
+        Row(title=f"some configuration, row-{n}", accuracy=0.9 + n / 250, seconds=2.0**n / 50,
             published=0.95, modified=n % 2 == 0)
         for n in range(19)
     ]  # fmt: skip
@@ -69,7 +69,7 @@ def nineteen(tmp_path_factory: pytest.TempPathFactory, catalog: Catalog) -> str:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory, catalog: Catalog) -> str:
-    """The page of rows, classes and texts that try to be more than text."""
+    """A page whose rows, classes and texts contain markup, scripts and control characters."""
     rows = [Row(title=HOSTILE + STEERING, accuracy=share, changes={"x": HOSTILE + "\n" + STEERING})
             for share in (0.9, 0.7, 0.97)]  # fmt: skip
     figures = make_figures(
@@ -80,7 +80,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, catalog: Catalog) -> str:
     return render(build_page(figures, catalog, dict.fromkeys(range(TEXTS), HOSTILE + STEERING)))
 
 
-def test_the_page_is_small_and_needs_nothing_from_outside(nineteen: str) -> None:
+def test_render_page_is_small_and_self_contained(nineteen: str) -> None:
     assert len(nineteen.encode()) < 1_000_000
     for _, attributes in Parsed(nineteen).tags:
         assert "src" not in attributes
@@ -88,7 +88,7 @@ def test_the_page_is_small_and_needs_nothing_from_outside(nineteen: str) -> None
     assert not re.search(r"https?://|@import|url\(", nineteen)
 
 
-def test_tags_are_balanced_and_identifiers_unique(nineteen: str, hostile: str) -> None:
+def test_render_tags_are_balanced_and_ids_unique(nineteen: str, hostile: str) -> None:
     for html in (nineteen, hostile):
         parsed = Parsed(html)
         assert parsed.stack == []
@@ -98,7 +98,7 @@ def test_tags_are_balanced_and_identifiers_unique(nineteen: str, hostile: str) -
         assert pointed <= {f"#{name}" for name in ids}
 
 
-def test_every_drawing_has_a_name_or_is_hidden(nineteen: str) -> None:
+def test_render_drawings_have_a_label_or_are_hidden(nineteen: str) -> None:
     for tag, attributes in Parsed(nineteen).tags:
         if tag == "svg":
             named = attributes.get("aria-label") or attributes.get("aria-labelledby")
@@ -107,7 +107,7 @@ def test_every_drawing_has_a_name_or_is_hidden(nineteen: str) -> None:
             )
 
 
-def test_headings_sort_by_buttons(nineteen: str) -> None:
+def test_render_sortable_headings_contain_buttons(nineteen: str) -> None:
     parsed = Parsed(nineteen)
     sorted_by = [attributes for tag, attributes in parsed.tags if "aria-sort" in attributes]
     assert len(sorted_by) > 15
@@ -115,15 +115,15 @@ def test_headings_sort_by_buttons(nineteen: str) -> None:
     assert all(head.startswith('<button type="button">') for head in heads)
 
 
-def test_what_was_published_is_set_beside_the_unchanged_rows_alone(nineteen: str) -> None:
+def test_render_published_results_are_compared_with_unmodified_rows_only(nineteen: str) -> None:
     rows = re.findall(r"<tr[^>]*>\s*<th scope=\"row\" data-v.*?</tr>", nineteen, flags=re.DOTALL)
     assert len(rows) == 2 * 21
     differences = [row.count(" pp</td>") + row.count(" pp †</td>") for row in rows[:19]]
-    # Against the best and the first row; the unmodified have one more, against the published.
+    # Against the best and the first row; unmodified rows also against the published result.
     assert differences[1] - differences[2] == 1
 
 
-def test_nothing_from_outside_becomes_markup(hostile: str) -> None:
+def test_render_hostile_text_is_escaped(hostile: str) -> None:
     parsed = Parsed(hostile)
     assert [tag for tag, _ in parsed.tags].count("script") == 1
     assert not {"img", "iframe", "object"} & {tag for tag, _ in parsed.tags}
@@ -135,24 +135,26 @@ def test_nothing_from_outside_becomes_markup(hostile: str) -> None:
     assert r"\x1b[31mred\u202e\x00" in text
 
 
-def test_a_page_with_nothing_to_show(tmp_path: Path, catalog: Catalog) -> None:
+def test_render_page_without_rows_says_so(tmp_path: Path, catalog: Catalog) -> None:
     parsed = Parsed(render(build_page(make_figures(tmp_path, []), catalog, None)))
-    assert "there is no answer" in "".join(parsed.text)
+    assert "no row has finished" in "".join(parsed.text)
 
 
-def test_one_run_without_anything_beside_it(tmp_path: Path, catalog: Catalog) -> None:
+def test_render_single_run_shows_its_accuracy(tmp_path: Path, catalog: Catalog) -> None:
     row = Row(title="alone", record={"history": None, "parameters": None, "fast_path": None})
     html = render(build_page(make_figures(tmp_path, [row], baselines=()), catalog, None))
     text = "".join(Parsed(html).text)
-    assert "row 1 (alone): 95.00 %" in text
-    assert "The corpus was not at hand" in text
+    assert "Row 1 (alone): 95.00 %" in text
+    assert "The corpus was not available" in text
 
 
-def test_many_classes_show_their_frequent_mistakes(tmp_path: Path, catalog: Catalog) -> None:
+def test_render_many_classes_shows_the_most_frequent_mistakes(
+    tmp_path: Path, catalog: Catalog
+) -> None:
     names = tuple(f"class {n}" for n in range(12))
     figures = make_figures(tmp_path, [Row(accuracy=0.5), Row()], class_names=names)
     text = "".join(Parsed(render(build_page(figures, catalog, None))).text)
-    assert "the most frequent mistakes" in text
+    assert "The most frequent mistakes" in text
     assert "12 classes" in text
 
 
@@ -181,7 +183,7 @@ def contrast(one: Sequence[float], other: Sequence[float]) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def test_confusion_cells_have_enough_contrast_in_both_themes(nineteen: str) -> None:
+def test_render_confusion_cells_have_enough_contrast_in_both_themes(nineteen: str) -> None:
     css = nineteen.partition("<style>")[2].partition("</style>")[0]
     shares = {n: float(a) for n, a in re.findall(r"\.shade(\d).*?/ ([\d.]+)\)", css)}
     assert sorted(shares) == [str(n) for n in range(10)]
@@ -200,7 +202,7 @@ BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 
 
 @pytest.mark.slow
-def test_in_a_browser(
+def test_page_in_a_browser_sorts_filters_prints_and_runs_no_foreign_script(
     nineteen: str, hostile: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = tmp_path / "report.html"
@@ -215,7 +217,7 @@ def test_in_a_browser(
         _turns_dark(page)
         for selector in ("#theme", "thead button", "input", "button.copy", "nav a", "summary"):
             _shows_focus(page, selector)
-        # What a page says, it says to everybody: the same without any script.
+        # Without scripts, the page shows the same content.
         page.call("Emulation.setScriptExecutionDisabled", value=True)
         page.open(file, 390, 844)
         assert page.evaluate("document.querySelectorAll('#rows-table tbody tr').length") == 21
@@ -233,7 +235,7 @@ def test_in_a_browser(
 CUT = """[...document.querySelectorAll('.scroll, pre, .confusion')]
     .filter((box) => box.scrollWidth > box.clientWidth)
     .map((box) => box.firstElementChild.id || box.className)"""
-"""Elements that are wider than their box and therefore partly hidden."""
+"""Elements that are wider than their box, and therefore partly hidden."""
 _PAPER_PIXELS = 703
 """The width of A4 between the margins."""
 
@@ -288,7 +290,7 @@ def _sorts_and_filters(page: Browser) -> None:
     page.click("#rows-table thead th:nth-child(1) button")
     assert page.evaluate(ORDER) == before
     page.click("#rows-table-filter")
-    page.type("WAY-7 training")
+    page.type("ROW-7 configuration")
     shown = "[...document.querySelectorAll('#rows-table tbody tr')].filter(r => !r.hidden).length"
     assert page.evaluate(shown) == 1
     assert page.evaluate("document.querySelector('.count').textContent") == "1 of 21 shown"
@@ -305,12 +307,12 @@ def _turns_dark(page: Browser) -> None:
     assert page.evaluate(BACKGROUND) == light
     page.evaluate("delete document.documentElement.dataset.theme")
     page.resize(1280, 900, dark=True)
-    assert page.evaluate(BACKGROUND) == dark, "as the system says"
+    assert page.evaluate(BACKGROUND) == dark, "the theme of the system"
     page.resize(1280, 900)
 
 
 def _shows_focus(page: Browser, selector: str) -> None:
-    page.press("Tab")  # from now on the keyboard is what is used
+    page.press("Tab")  # so that focus is shown as for a keyboard
     page.evaluate(f"document.querySelector('{selector}').focus()")
     style = f"getComputedStyle(document.querySelector('{selector}')).outlineStyle"
     assert page.evaluate(style) == "solid", selector

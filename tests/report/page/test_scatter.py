@@ -1,4 +1,4 @@
-"""Places, ticks and labels of the drawing of accuracy against time."""
+"""Positions, ticks and labels of the plot of accuracy against time."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ ROWS = [
 ]
 
 
-def test_the_front_holds_what_nothing_quicker_beats() -> None:
+def test_pareto_has_the_rows_that_no_faster_row_beats() -> None:
     assert pareto(ROWS) == [3, 2, 0]
     same = [DrawnRow(str(i), "", 1.0, 0.9, None, False) for i in range(3)]
-    assert pareto(same) == [0], "equals stand on it once"
+    assert pareto(same) == [0], "of equal rows, one"
     found = ROWS[0]._replace(seconds=0.001, prefix_found=True)
-    assert pareto([found, *ROWS]) == [4, 3, 1], "nobody knows what it takes alone"
+    assert pareto([found, *ROWS]) == [4, 3, 1], "its time from scratch is unknown"
     alone = scatter([found], 720, 430, 12)
     assert alone is not None
     assert alone.front == ""
 
 
-def test_a_logarithmic_axis_where_times_lie_far_apart() -> None:
+def test_scatter_time_axis_over_a_decade_is_logarithmic() -> None:
     drawn = scatter(ROWS, 720, 430, 12)
     assert drawn is not None
     assert drawn.log
@@ -54,7 +54,7 @@ def test_a_logarithmic_axis_where_times_lie_far_apart() -> None:
     assert near.x_ticks[0].text == "0"
 
 
-def test_what_is_far_below_is_marked_and_told() -> None:
+def test_scatter_point_below_the_axis_has_its_accuracy_in_the_label() -> None:
     drawn = scatter(ROWS, 720, 430, 12)
     assert drawn is not None
     below = [point for point in drawn.points if point.below]
@@ -62,7 +62,7 @@ def test_what_is_far_below_is_marked_and_told() -> None:
     assert "Row 1, slow and good: 97.00 %" in drawn.summary
 
 
-def test_every_point_is_inside_and_labels_do_not_overlap() -> None:
+def test_scatter_points_are_inside_and_labels_do_not_overlap() -> None:
     drawn = scatter(ROWS, 720, 430, 12)
     assert drawn is not None
     for point in drawn.points:
@@ -72,7 +72,7 @@ def test_every_point_is_inside_and_labels_do_not_overlap() -> None:
     assert all(a.overlap(b) == 0 for i, a in enumerate(boxes) for b in boxes[:i])
 
 
-def test_nothing_to_draw() -> None:
+def test_scatter_without_finite_values_is_none() -> None:
     assert scatter([], 720, 430, 12) is None
     assert scatter([ROWS[0]._replace(seconds=math.nan)], 720, 430, 12) is None
     one = scatter([ROWS[0]._replace(test_accuracy=1.0, interval=None, seconds=0.0)], 720, 430, 12)
@@ -84,7 +84,7 @@ places = st.floats(0, 400, allow_nan=False)
 
 
 @given(st.lists(st.tuples(places, places, st.text("abc", min_size=1, max_size=20)), max_size=21))
-def test_every_point_gets_a_label_inside_if_there_is_room(
+def test_place_labels_every_point(
     points: list[tuple[float, float, str]],
 ) -> None:
     wishes = [Wish(x, y, (text, text[0])) for x, y, text in points]
@@ -98,7 +98,7 @@ def test_every_point_gets_a_label_inside_if_there_is_room(
 
 
 @given(st.floats(1e-3, 1e6), st.floats(1.001, 1e6), st.integers(2, 12))
-def test_ticks_lie_between_the_ends(low: float, factor: float, most: int) -> None:
+def test_ticks_are_between_the_ends(low: float, factor: float, most: int) -> None:
     high = low * factor
     for ticks in (steps(low, high, most), decades(low, high, max(most, 5))):
         assert ticks == sorted(ticks)
@@ -106,14 +106,14 @@ def test_ticks_lie_between_the_ends(low: float, factor: float, most: int) -> Non
     assert len(steps(low, high, most)) <= most + 1
 
 
-def test_scales() -> None:
+def test_scale_maps_and_clips_values() -> None:
     assert Scale(0, 10, 100, 0).at(5) == 50
-    assert Scale(0, 10, 0, 100).at(99) == 100, "held at the end"
+    assert Scale(0, 10, 0, 100).at(99) == 100, "clipped to the end"
     assert Scale(1, 100, 0, 100, log=True).at(10) == 50
     assert Scale(3, 3, 0, 100).at(3) == 50
     assert spans_a_decade([1, 11])
     assert not spans_a_decade([0, 11])
 
 
-def test_wide_letters_take_more_room() -> None:
+def test_text_width_of_wide_letters_is_larger() -> None:
     assert text_width("漢字", 12) > text_width("ab", 12)

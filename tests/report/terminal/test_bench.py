@@ -1,4 +1,4 @@
-"""What a benchmark measured, on a terminal and as CSV."""
+"""The output of a benchmark on the terminal and as CSV."""
 
 from __future__ import annotations
 
@@ -106,5 +106,5 @@ def test_print_bench_without_measurements_prints_the_reasons_and_no_table() -> N
     assert not made.measured_anything()
     text = shown(made)
     assert "± 95 %" not in text
-    assert "train.lr = 2: prefix: not in this experiment: embeddings trains" in text
+    assert "train.lr = 2: prefix: does not apply: embeddings trains" in text
     assert not report(None, {"": [measurement("forward", None)]}).measured_anything()

@@ -46,12 +46,12 @@ def test_console_live_display_moves_the_cursor_and_escapes_text() -> None:
     assert "\x1b" not in STYLES.sub("", file.getvalue())
 
 
-def test_prose_is_broken_between_words_on_a_terminal_only() -> None:
-    text = "one alone is right on 95.67 % of the texts"
+def test_console_prose_is_wrapped_between_words_on_a_terminal_only() -> None:
+    text = "this row is correct on 95.67 % of the texts"
     file = io.StringIO()
     Console(file=file, force_terminal=True, width=28).prose(text, "dim")
     lines = STYLES.sub("", file.getvalue()).splitlines()
-    assert lines == ["one alone is right on", "95.67 % of the texts"]
+    assert lines == ["this row is correct on", "95.67 % of the texts"]
     file = io.StringIO()
     Console(file=file, width=28).prose(text)
     assert file.getvalue() == f"{text}\n"

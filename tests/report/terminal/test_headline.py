@@ -1,4 +1,4 @@
-"""The headline says what to use, baselines included, as far as the tests show."""
+"""The headline recommends a row or a baseline according to the tests."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def sentence(folder: Path, *accuracies: float, baselines: tuple[float, ...] = (0
         (
             (0.9, 0.6),
             (0.5, 0.91),
-            f"Use {TFIDF}: 91.00 % in 0.4 s; no fine-tuned row was shown to beat it.",
+            f"Use {TFIDF}: 91.00 % in 0.4 s; no fine-tuned row is significantly better.",
         ),
         (
             (0.9, 0.89),
             (0.5, 0.88),
-            f"Use {TFIDF}: 88.00 % in 0.4 s; no fine-tuned row was shown to beat it.",
+            f"Use {TFIDF}: 88.00 % in 0.4 s; no fine-tuned row is significantly better.",
         ),
         (
             (0.99, 0.6),
@@ -68,11 +68,11 @@ def sentence(folder: Path, *accuracies: float, baselines: tuple[float, ...] = (0
             (0.9, 0.6),
             (),
             "Use row 1 (t1): 90.00 %; it is significantly better than every other row; no baseline "
-            "was run beside it.",
+            "was run.",
         ),
     ],
 )
-def test_headline_says_what_to_use(
+def test_headline_recommends_what_the_tests_show(
     tmp_path: Path, accuracies: tuple[float, ...], baselines: tuple[float, ...], expected: str
 ) -> None:
     assert sentence(tmp_path, *accuracies, baselines=baselines) == expected
@@ -87,7 +87,7 @@ def test_headline_of_runs_single_experiment_is_named(tmp_path: Path) -> None:
 def test_headline_of_runs_without_baselines_gives_the_accuracy(tmp_path: Path) -> None:
     make_figures(tmp_path, [Row(accuracy=0.99)], baselines=())
     message = headline_of_runs(scan(tmp_path).runs).sentence
-    assert message == "Use gpt2-sms-spam: 99.00 %; no baseline was run beside it."
+    assert message == "Use gpt2-sms-spam: 99.00 %; no baseline was run."
 
 
 def test_compare_runs_baselines_that_differ_by_seed_are_compared_by_seed(tmp_path: Path) -> None:
@@ -96,10 +96,10 @@ def test_compare_runs_baselines_that_differ_by_seed_are_compared_by_seed(tmp_pat
     assert [each.seeds for each in baselines(figures.comparison)] == [(), ()]
     file = sorted(tmp_path.glob("*/baselines.csv"))[1]
     header, *lines = [line.split(",") for line in file.read_text().splitlines()]
-    for label in ("ham", "spam"):  # as many right as before, on other texts
+    for label in ("ham", "spam"):  # as many correct as before, on other texts
         those = [line for line in lines if line[2] == label]
-        called = [line[4] for line in those]
-        for line, other in zip(those, reversed(called), strict=True):
+        predicted = [line[4] for line in those]
+        for line, other in zip(those, reversed(predicted), strict=True):
             line[4] = other
     file.write_text("".join(",".join(line) + "\n" for line in [header, *lines]))
     comparison = compare_runs(scan(tmp_path).runs)

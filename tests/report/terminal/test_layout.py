@@ -28,7 +28,7 @@ def drawn(width: int, see: str = "--json") -> str:
 
 
 @given(st.text(st.characters(codec="utf-8")), st.integers(1, 40))
-def test_folded_lines_hold_the_whole_text(text: str, width: int) -> None:
+def test_folded_any_text_is_complete(text: str, width: int) -> None:
     lines = folded(text, width).split("\n")
     assert all(len(line) <= width for line in lines)
     assert "".join("".join(lines).split()) == "".join(text.split())
@@ -43,13 +43,15 @@ def test_folded_lines_hold_the_whole_text(text: str, width: int) -> None:
         ("abcdefg", 3, ["abc", "def", "g"]),
     ],
 )
-def test_texts_are_broken_behind_marks(text: str, width: int, lines: list[str] | None) -> None:
+def test_folded_text_breaks_after_punctuation(
+    text: str, width: int, lines: list[str] | None
+) -> None:
     expected = lines or ["20251121T101729Z-", "gpt2-sms-spam-", "1a2b3c4d"]
     assert folded(text, width).split("\n") == expected
 
 
 @pytest.mark.parametrize("width", [20, 30, 34, 36, 50, 60, 80, 200])
-def test_table_numbers_are_never_cut_at_any_width(width: int) -> None:
+def test_table_numbers_are_complete_at_every_width(width: int) -> None:
     text = drawn(width)
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
@@ -72,14 +74,14 @@ def test_table_without_room_leaves_out_columns_in_order_and_names_them() -> None
     assert "space: trained parameters; a terminal of 59 columns or --json shows it." in flat(50)
     assert "space: texts and trained parameters; a terminal of 59 columns" in flat(36)
     assert "Not shown" not in flat(59)
-    assert "trained parameters 198,786" in flat(24)  # a list, which leaves nothing out
+    assert "trained parameters 198,786" in flat(24)  # a list, which has every column
 
 
 def test_table_column_of_dashes_is_left_out() -> None:
     assert "published" not in drawn(200)
 
 
-def test_table_labels_break_behind_commas_before_hyphens() -> None:
+def test_table_label_breaks_after_a_comma_rather_than_a_hyphen() -> None:
     label = Text("last-token, last-blocks:n=1")
     file = io.StringIO()
     table = fitting_table("row", ["x" * 20], [[Row(label, ["1"])]], 46)

@@ -53,7 +53,7 @@ PLAN = RunPlan(
 
 
 def show(draw: Callable[[Console], None], width: int = 80) -> str:
-    """What a pipe gets: no colour, this width."""
+    """The output without colors at this width, as in a pipe."""
     file = io.StringIO()
     draw(Console(file=file, width=width))
     return file.getvalue()
@@ -64,7 +64,7 @@ def shown_run(record: RunRecord, width: int = 80, path: Path | None = PATH) -> s
 
 
 def flat(text: str) -> str:
-    """Without frames and line breaks, so that it can be searched whatever the width."""
+    """``text`` without frames and line breaks, so that it can be searched at any width."""
     return " ".join(re.sub(r"[━┏┓┗┛┃─]", " ", text).split())
 
 
@@ -92,26 +92,26 @@ def every_view() -> dict[str, Callable[[Console], None]]:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("view", list(every_view()))
-def test_every_view_keeps_to_the_width_and_cuts_nothing_off(view: str, width: int) -> None:
+def test_view_at_every_width_fits_and_is_complete(view: str, width: int) -> None:
     text = show(every_view()[view], width)
     assert text.strip()
     assert "\x1b" not in text
-    for line in text.partition("\nSpec\n")[0].splitlines():  # the spec can be copied as it is
+    for line in text.partition("\nSpec\n")[0].splitlines():  # the spec is not wrapped
         assert len(line) <= width, line
     assert "…" not in text
 
 
-def test_the_views_are_coloured_on_a_terminal_only() -> None:
+def test_view_on_a_terminal_is_colored() -> None:
     file = io.StringIO()
     every_view()["marked"](Console(file=file, width=80, force_terminal=True))
     assert "\x1b[" in file.getvalue()
 
 
-# --- the figures ----------------------------------------------------------------------------------
+# --- results --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_the_result_says_what_was_measured(width: int) -> None:
+def test_print_run_shows_the_recorded_values(width: int) -> None:
     record = make_record()
     assert record.metrics is not None
     text = flat(shown_run(record, width))
@@ -131,7 +131,7 @@ def test_the_result_says_what_was_measured(width: int) -> None:
         assert "Not shown for lack of space: " in text
         assert all(baseline in text for baseline in baselines)
     for expected in (
-        "13 of 149 validation and 37 of 300 test texts stand word for word in train",
+        "13 of 149 validation and 37 of 300 test texts occur word for word in the training split",
         "74.67 % of the training tokens are padding",
         "7,090,946 of 124,441,346 trained (5.70 %)",
         "3 min 14 s (assets 0.1, data 1.2, model 3.4, training 167.8, evaluation 21.0",
@@ -143,7 +143,7 @@ def test_the_result_says_what_was_measured(width: int) -> None:
     assert re.search(rf"ham {hams} \d+ spam \d+ {spams}", text)
 
 
-def test_paths_are_never_broken(tmp_path: Path) -> None:
+def test_print_run_paths_are_not_wrapped(tmp_path: Path) -> None:
     path = tmp_path / ("a long name " * 8)
     path.mkdir()
     (path / "loss.svg").touch()
@@ -175,7 +175,7 @@ def with_test_accuracy(correct: int) -> Metrics:
         (299, "99.67 % 95.67 % +4.00 pp outside"),
     ],
 )
-def test_published_figures_are_judged_by_the_interval(correct: int, verdict: str) -> None:
+def test_published_accuracy_is_within_or_outside_the_interval(correct: int, verdict: str) -> None:
     text = flat(shown_run(make_record(metrics=with_test_accuracy(correct))))
     assert f"test {verdict}" in text
     assert PUBLISHED.source in text
@@ -183,14 +183,14 @@ def test_published_figures_are_judged_by_the_interval(correct: int, verdict: str
     assert "unchanged experiment" not in text
     ours, _, theirs, _, difference, _, where = verdict.split()
     narrow = flat(shown_run(make_record(metrics=with_test_accuracy(correct)), 40))
-    said = (
+    expected = (
         f"measured {ours} % published {theirs} % difference {difference} pp 95 % interval {where}"
     )
-    assert said in narrow
+    assert expected in narrow
 
 
 @pytest.mark.parametrize("width", [40, 50])
-def test_published_losses_in_a_narrow_terminal(width: int) -> None:
+def test_published_losses_on_a_narrow_terminal_are_shown(width: int) -> None:
     record = make_record()
     text = flat(shown_run(record, width))
     for step, train, validation in PUBLISHED.losses:
@@ -198,7 +198,7 @@ def test_published_losses_in_a_narrow_terminal(width: int) -> None:
         assert re.search(rf" {step} \S+ \S+ {published}", text), step
 
 
-def test_published_losses_stand_beside_the_measured() -> None:
+def test_published_losses_are_in_the_row_of_their_step() -> None:
     record = make_record()
     assert record.history is not None
     text = flat(shown_run(record))
@@ -209,25 +209,25 @@ def test_published_losses_stand_beside_the_measured() -> None:
         assert f"{step} {entry.examples_seen:,} {row}" in text
 
 
-def test_a_changed_experiment_says_to_what_the_published_figures_belong() -> None:
+def test_published_results_of_a_modified_run_carry_a_warning() -> None:
     text = flat(shown_run(make_record(modified=True)))
-    assert "They belong to the unchanged experiment: this run changed it." in text
+    assert "These results are of the unchanged experiment; this run changed it." in text
     assert "gpt2-sms-spam (modified)" in text
 
 
-def test_stand_ins_are_loud_and_never_set_beside_published_figures() -> None:
-    record = make_record(stand_ins=STAND_INS)  # even were figures in the record
+def test_stand_ins_are_in_every_title_and_not_compared_with_published_results() -> None:
+    record = make_record(stand_ins=STAND_INS)  # which has published results
     assert comparable_figures(record) is None
     text = shown_run(record)
     assert text.index("STAND-INS") < 5
-    for table in ("Whole splits", "Mean loss over a few batches", "Test texts by class"):
+    for table in ("Metrics on whole splits", "Mean loss over a few batches", "Test texts by class"):
         assert re.search(rf"{table}.*\(STAND-INS: synthetic-sms, gpt2-nano\)", flat(text)), table
-    assert "ublished" not in text.replace("never set beside published ones", "")
+    assert "ublished" not in flat(text).replace("never compared with published results", "")
     assert "Raschka" not in text
     assert "offline, and not here: gpt2/model.safetensors" in flat(text)
 
 
-def test_losses_of_a_long_run_are_thinned_out_and_counted() -> None:
+def test_losses_of_a_long_run_are_evenly_spaced() -> None:
     record = make_record(history=make_history(epochs=40), published=None)
     assert record.history is not None
     text = shown_run(record)
@@ -240,7 +240,7 @@ def test_losses_of_a_long_run_are_thinned_out_and_counted() -> None:
     assert f"{left_out:,} more evaluation points are in the record" in text
 
 
-def test_of_a_long_run_the_published_points_are_shown() -> None:
+def test_losses_of_a_long_run_include_the_published_steps() -> None:
     record = make_record(history=make_history(epochs=40))
     text = flat(shown_run(record))
     for step, train, validation in PUBLISHED.losses:
@@ -248,7 +248,7 @@ def test_of_a_long_run_the_published_points_are_shown() -> None:
 
 
 @pytest.mark.parametrize("status", ["interrupted", "failed"])
-def test_a_run_that_ended_early_says_so_and_shows_what_there_is(status: str) -> None:
+def test_print_run_ended_early_shows_the_status_and_what_is_known(status: str) -> None:
     for changes in (
         {"metrics": None, "baselines": ()},
         {"metrics": None, "baselines": (), "history": None, "throughput": None, "data": None},
@@ -274,7 +274,7 @@ def many_classes(count: int) -> RunRecord:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("count", [3, 8, 9, 120])
-def test_many_classes_stay_readable(count: int, width: int) -> None:
+def test_confusion_of_many_classes_fits_the_width(count: int, width: int) -> None:
     text = shown_run(many_classes(count), width)
     assert all(len(line) <= width for line in text.splitlines() if "record.json" not in line)
     assert ("Most frequent mistakes" in text) == (count > 8 or (count == 8 and width < 80))
@@ -285,7 +285,7 @@ def test_many_classes_stay_readable(count: int, width: int) -> None:
             assert re.search(" +".join(map(str, row)), text)
 
 
-def test_run_shows_before_and_after_what_balancing_drops() -> None:
+def test_run_with_balancing_shows_the_dropped_texts() -> None:
     dropped = {"billing": 150, "technical": 60}
     record = make_record()
     assert record.data is not None
@@ -311,7 +311,7 @@ def test_dry_run_shows_the_warnings() -> None:
     assert "warning: the labels look odd" in show(lambda console: print_dry_run(console, record))
 
 
-def test_names_are_text_and_nothing_else() -> None:
+def test_names_with_markup_and_controls_are_escaped() -> None:
     record = make_record(
         experiment="[bold]a[/bold] \x1b[31m:smile: \r\n",
         error="[/nonsense]",
@@ -332,7 +332,7 @@ def test_names_are_text_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_the_banner_tells_the_plan(width: int) -> None:
+def test_banner_shows_the_plan(width: int) -> None:
     text = flat(show(lambda console: print_plan(console, PLAN), width))
     assert text.startswith("gpt2-sms-spam dataset sms-spam")
     for expected in (
@@ -344,7 +344,7 @@ def test_the_banner_tells_the_plan(width: int) -> None:
         assert expected in text
 
 
-def test_the_banner_begins_with_the_stand_ins() -> None:
+def test_banner_starts_with_the_stand_ins() -> None:
     marked = msgspec.structs.replace(PLAN, stand_ins=("gpt2-nano in place of gpt2",))
     text = show(lambda console: print_plan(console, marked))
     assert text.index("STAND-INS") < text.index("gpt2-nano in place of gpt2")
@@ -352,12 +352,13 @@ def test_the_banner_begins_with_the_stand_ins() -> None:
     assert "not the real experiment" in flat(text)
 
 
-def test_a_dry_run_shows_parameters_memory_data_and_the_spec() -> None:
+def test_dry_run_shows_parameters_memory_data_and_the_spec() -> None:
     record = make_record(status="planned", metrics=None, history=None)
     text = show(lambda console: print_dry_run(console, record), 60)
     assert "nothing is trained" in text
-    assert "about 1.23 GB of tensors at the peak of training; the process and its" in flat(text)
-    assert "libraries come on top" in flat(text)
+    assert (
+        "about 1.23 GB of tensors at the peak of training, plus the process and its libraries"
+    ) in flat(text)
     assert "1,045 train, 149 validation and 300 test" in flat(text)
     rows = [line.split() for line in text.splitlines()]
     assert ["embeddings", "39,383,808", "frozen"] in rows
@@ -368,7 +369,7 @@ def test_a_dry_run_shows_parameters_memory_data_and_the_spec() -> None:
     assert parse_toml(toml, "shown") == from_tree(record.spec, "record")
 
 
-def test_a_long_value_in_the_spec_is_not_broken() -> None:
+def test_dry_run_long_value_in_the_spec_is_not_wrapped() -> None:
     spec = {**make_spec(), "dataset": {"name": "csv", "path": "/a/very/long/path" * 9}}
     record = make_record(status="planned", spec=spec)
     text = show(lambda console: print_dry_run(console, record), 60)
@@ -376,13 +377,13 @@ def test_a_long_value_in_the_spec_is_not_broken() -> None:
     assert parse_toml(toml, "shown") == from_tree(spec, "record")
 
 
-def test_parameters_that_change_by_epoch_are_listed() -> None:
+def test_parameter_table_lists_counts_that_change_by_epoch() -> None:
     counts = msgspec.structs.replace(make_parameters(), trainable_by_epoch=(1_538, 7_090_946))
     text = show(lambda console: console.print(parameter_table(counts)))
     assert "trained by epoch: 1,538, 7,090,946" in text
 
 
-def test_stages_that_differ_keep_their_rows() -> None:
+def test_parameter_table_different_stages_have_rows_of_their_own() -> None:
     stages = [
         StageParameters(stage=name, total=total, trainable=trained)
         for name, total, trained in (
@@ -403,7 +404,7 @@ def test_stages_that_differ_keep_their_rows() -> None:
 # --- seeds ----------------------------------------------------------------------------------------
 
 
-def test_seeds_show_mean_and_spread() -> None:
+def test_seeds_table_shows_mean_and_deviation() -> None:
     records = [make_record(seed=s, metrics=make_metrics(0.9, seed=s)) for s in (123, 124)]
     failed = make_record(seed=125, status="failed", metrics=None)
     summary = summarise_seeds([*records, failed])
@@ -415,11 +416,11 @@ def test_seeds_show_mean_and_spread() -> None:
     assert f"test accuracy {100 * accuracy.mean:.2f} % ± {100 * accuracy.sd:.2f}" in text
 
     assert f"–{100 * accuracy.max:.1f} " in text
-    assert "of mean" not in text
+    assert "of mean" not in text, "two seeds give no interval"
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_seeds_are_readable_whatever_the_width(width: int) -> None:
+def test_seeds_table_is_complete_at_every_width(width: int) -> None:
     records = [make_record(seed=s, metrics=make_metrics(0.9, seed=s)) for s in range(3)]
     summary = summarise_seeds(records)
     accuracy = summary.splits["test"]["accuracy"]
@@ -427,13 +428,13 @@ def test_seeds_are_readable_whatever_the_width(width: int) -> None:
     assert accuracy.interval is not None
     assert accuracy.sd is not None
     text = flat(show(lambda console: print_seeds(console, summary), width))
-    text = text.replace("mean ± sd ", "")  # in a list before each mean
+    text = text.replace("mean ± sd ", "")  # the header, in a list
     assert f"test accuracy {100 * accuracy.mean:.2f} % ± {100 * accuracy.sd:.2f}" in text
     low, high = accuracy.interval
     assert f"{100 * low:.1f}–{100 * high:.1f}" in text
 
 
-def test_seeds_of_which_none_finished() -> None:
+def test_seeds_table_without_finished_runs_says_so() -> None:
     summary = summarise_seeds([make_record(status="failed", metrics=None, stand_ins=STAND_INS)])
     text = flat(show(lambda console: print_seeds(console, summary)))
     assert "0 of 1 seeds finished: none" in text
@@ -441,7 +442,7 @@ def test_seeds_of_which_none_finished() -> None:
 
 
 @pytest.mark.parametrize(
-    ("adapter", "stages", "said"),
+    ("adapter", "stages", "expected"),
     [
         (None, ("block.11", "head"), None),
         ("lora:r=8", ("adapter", "head"), None),
@@ -454,17 +455,17 @@ def test_seeds_of_which_none_finished() -> None:
     ],
 )
 def test_adapter_note_names_the_stages_that_train_beside_the_adapter(
-    adapter: str | None, stages: tuple[str, ...], said: str | None
+    adapter: str | None, stages: tuple[str, ...], expected: str | None
 ) -> None:
     note = adapter_note(adapter, stages)
-    assert note is None if said is None else note is not None and said in note
+    assert note is None if expected is None else note is not None and expected in note
 
 
 def test_plan_notes_that_the_backbone_trains_beside_an_adapter() -> None:
     parts = {**PLAN.components, "adapter": "lora:r=8,alpha=8.0"}
     stages = ("block.11", "final_norm", "adapter", "head")
     plan = msgspec.structs.replace(PLAN, components=parts, trained_stages=stages)
-    message = "besides the adapter lora, parameters of the backbone's block.11 and final_norm"
+    message = "in addition to the adapter lora, the backbone's block.11 and final_norm are trained"
     assert message in flat(show(lambda console: print_plan(console, plan)))
     alone = msgspec.structs.replace(plan, trained_stages=stages[2:])
-    assert "besides" not in flat(show(lambda console: print_plan(console, alone)))
+    assert "in addition" not in flat(show(lambda console: print_plan(console, alone)))

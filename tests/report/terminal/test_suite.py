@@ -1,4 +1,4 @@
-"""Suites and comparisons as terminals of different widths show them."""
+"""Suites and comparisons on terminals of different widths."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WIDTHS = (80, 100, 120, 200)
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> SuiteFigures:
     rows = [
-        Row(title=f"last block, the {word} way of them all", accuracy=share, published=0.95)
+        Row(title=f"last block, the {word} row of the suite", accuracy=share, published=0.95)
         for word, share in (("first", 0.95), ("second", 0.9), ("third", 0.7))
     ]
     return make_figures(tmp_path_factory.mktemp("store"), rows)
@@ -57,13 +57,13 @@ def test_output_keeps_words_and_numbers_whole(
     assert "…" not in "".join(lines)
     text = re.sub(r"Not shown for lack of space: .*? shows (it|them)\.", "", " ".join(lines))
     whole = set(" ".join(draw(figures, 1000)).split())
-    after_a_mark = re.compile(r"[,:;/=-]$")
+    after_punctuation = re.compile(r"[,:;/=-]$")
 
     def is_whole(word: str) -> bool:
-        """Or a part that begins and ends where labels may be broken."""
+        """Whether it is a word, or a part of a label that may be broken there."""
         return any(
-            (at == 0 or after_a_mark.search(long[:at]))
-            and (at + len(word) == len(long) or after_a_mark.search(word))
+            (at == 0 or after_punctuation.search(long[:at]))
+            and (at + len(word) == len(long) or after_punctuation.search(word))
             for long in whole
             for at in range(len(long))
             if long.startswith(word, at)
@@ -101,7 +101,7 @@ def test_comparison_has_headers_at_every_width(figures: SuiteFigures, width: int
     text = "\n".join(comparison_lines(figures, width))
     tables = [part.split() for part in re.split("─+", text)]
     assert {"300", "test", "accuracy", "95", "%", "rank"} <= set(tables[0])
-    assert {"second", "against", "first", "difference", "Holm"} <= set(tables[1])
+    assert {"second", "against", "first", "difference", "corrected"} <= set(tables[1])
 
 
 def test_timing_notes_different_numbers_of_threads_are_reported(

@@ -1,1 +1,1 @@
-"""The report: one HTML page of a suite or of any runs, worked out as values, then rendered."""
+"""The report page: its content is computed as plain values, then rendered as one HTML file."""

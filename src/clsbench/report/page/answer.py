@@ -1,4 +1,4 @@
-"""The answer in words: which row is best, what is shown of the others, and what it costs."""
+"""The answer in words: which row is best, which differences are significant, and the costs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clsbench.schema.quantities import duration_text
 
 
 class Card(NamedTuple):
-    """A number that answers a part of the question, and what it is."""
+    """A number with a label above and a detail below it."""
 
     label: str
     figure: str
@@ -23,28 +23,28 @@ class Card(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The question, the answer in one sentence, what belongs to it, and its numbers."""
+    """The question, the answer in one sentence, further sentences, and the main numbers."""
 
     question: str
     headline: str
     sentences: tuple[str, ...]
     cards: tuple[Card, ...]
-    alike: frozenset[str]
-    """The labels of the rows not significantly different from the best, itself included."""
+    tied: frozenset[str]
+    """The labels of the best row and of those not significantly different from it."""
 
 
 def answer(figures: SuiteFigures) -> Answer:
-    """What may be said of the rows of a suite, and no more."""
+    """The answer that the comparison of a suite's rows supports."""
     finished = [row for row in figures.rows if row.runs]
     if not finished:
         return Answer(
-            _question(figures, 0), "No row has finished yet: there is no answer.", (), (),
+            _question(figures, 0), "There are no results yet: no row has finished.", (), (),
             frozenset(),
         )  # fmt: skip
     comparison = figures.comparison
     if comparison is None:
-        return _of_one(figures, finished)
-    return _Told(figures, comparison).answer()
+        return _uncompared(figures, finished)
+    return _Sentences(figures, comparison).answer()
 
 
 def _question(figures: SuiteFigures, texts: int) -> str:
@@ -54,12 +54,11 @@ def _question(figures: SuiteFigures, texts: int) -> str:
         and (row.contender is not None or figures.comparison is None)
         for row in figures.rows
     )
-    names = _classes(figures)
-    whom = f"{texts:,} test texts" if texts else "the test texts"
-    what = f"sorts {whom} into {names}" if names else f"classifies {whom}"
+    what = f"{texts:,} test texts" if texts else "the test texts"
+    what += _classes(figures)
     if finished > 1:
-        return f"Which of {finished} ways of training {what} best, and what does it cost?"
-    return f"How well does it do when it {what}, and what does it cost?"
+        return f"Which of {finished} configurations best classifies {what}, and what does it cost?"
+    return f"How well does this configuration classify {what}, and what does it cost?"
 
 
 def _classes(figures: SuiteFigures) -> str:
@@ -67,30 +66,29 @@ def _classes(figures: SuiteFigures) -> str:
     if record is None or record.data is None:
         return ""
     names = record.data.class_names
-    return listed(list(names)) if len(names) <= 3 else f"{len(names)} classes"
+    return f" as {listed([*names], 'or')}" if len(names) <= 3 else f" into {len(names)} classes"
 
 
-def _of_one(figures: SuiteFigures, finished: list[RowFigures]) -> Answer:
-    """Rows that could not be compared are told one by one."""
+def _uncompared(figures: SuiteFigures, finished: list[RowFigures]) -> Answer:
+    """The accuracy of each row, if they could not be compared."""
     record = finished[0].record
     texts = record.metrics.test.n if record is not None and record.metrics is not None else 0
     parts = []
     for row in finished:
         if "test" in row.accuracy:
-            spread = f" (95 %: {percent_interval(row.interval)})" if row.interval else ""
-            parts.append(f"{row_name(row)}: {percent(row.accuracy['test'].mean)}{spread}")
+            interval = f" (95 % interval {percent_interval(row.interval)})" if row.interval else ""
+            accuracy = percent(row.accuracy["test"].mean)
+            parts.append(f"{_capital(row_name(row))}: {accuracy}{interval}.")
     several = len(finished) > 1
-    sentences = ["There was nothing to compare with, so no verdict is given."]
+    why = "There is nothing to compare it with, so no difference was tested."
     if several:
-        sentences = ["The rows could not be compared; the notes say why."]
-    headline = parts[0] if parts else "No row has figures on the test texts."
-    return Answer(
-        _question(figures, texts), headline + ".", (*parts[1:], *sentences), (), frozenset()
-    )
+        why = "The rows could not be compared; the notes under Conditions explain why."
+    headline, *rest = parts or ["No row has results on the test texts."]
+    return Answer(_question(figures, texts), headline, (*rest, why), (), frozenset())
 
 
-class _Told:
-    """The sentences about one comparison."""
+class _Sentences:
+    """Builds the answer from a comparison."""
 
     def __init__(self, figures: SuiteFigures, comparison: RunComparison) -> None:
         self.figures, self.comparison = figures, comparison
@@ -112,23 +110,23 @@ class _Told:
         ]
         others = self.ranked[1:]
         self.worse = [c for c in others if self._verdict(c) == "worse"]
-        self.alike = [c for c in others if self._verdict(c) != "worse"]
+        self.tied = [c for c in others if self._verdict(c) != "worse"]
 
     def answer(self) -> Answer:
-        same = [self.best, *self.alike]
+        tied = [self.best, *self.tied]
         return Answer(
             question=_question(self.figures, self.comparison.texts),
             headline=self.headline.sentence,
             sentences=tuple(
-                filter(None, (self._who(), self._baseline(), self._cost(), self._caution()))
+                filter(None, (self._rows(), self._baseline(), self._cost(), self._limits()))
             ),
             cards=tuple(self._cards()),
-            alike=frozenset(label for each in same for label in self._labels(each)),
+            tied=frozenset(label for each in tied for label in self._labels(each)),
         )
 
     # --- sentences ---
 
-    def _who(self) -> str:
+    def _rows(self) -> str:
         parts = []
         interval = percent_interval(self.best.interval)
         several = len(self.best.seeds) >= FEWEST_SEEDS
@@ -137,48 +135,48 @@ class _Told:
             name, accuracy = _capital(self._name(self.best)), percent(self.best.accuracy)
             parts.append(f"{name} has the highest accuracy of the rows, {accuracy}.")
         parts.append(f"Its 95 % interval {what} is {interval} %.")
-        if self.alike:
-            parts.append(f"Not significantly different from it: {self._listed(self.alike)}.")
+        if self.tied:
+            parts.append(f"Not significantly different from it: {self._listed(self.tied)}.")
         if self.worse:
             parts.append(f"Significantly worse: {self._listed(self.worse)}.")
         smallest = smallest_shown(self.comparison)
-        if self.alike and smallest is not None:
+        if self.tied and smallest is not None:
             parts.append(
-                "That does not mean equal: the smallest significant difference found on these "
-                f"texts is {points(smallest)[1:]}."
+                "That does not mean that they are equal: the smallest significant difference on "
+                f"these texts is {points(smallest)[1:]}."
             )
         return " ".join(parts)
 
     def _baseline(self) -> str:
         found = baselines(self.comparison)
         if not found:
-            return "No baseline was run beside them."
+            return "No baseline was run."
         top = found[0]
         seconds = top.baseline_seconds
         took = f" in {duration_text(seconds)}" if seconds is not None else ""
         name = f"{self._title(top)} ({percent(top.accuracy)}{took})"
         stands = self.against[top.name]
         beaten = [c for c in self.ranked if self._beats(c, top)]
-        count = f"{len(beaten)} of {len(self.ranked)} rows"
+        count = f"{len(beaten)} of {len(self.ranked)} rows" if beaten else "No row"
+        better = f"{count} {'are' if len(beaten) > 1 else 'is'} significantly better than it."
         if stands is None:
             return f"{name} could not be tested against {self._name(self.best)}."
         if stands.verdict == "better":
-            told = f"{name} is significantly better than the best row, by {_by(stands)}."
-            return f"A baseline wins: {told}"
+            wins = f"{name} is significantly better than the best row, by {_by(stands)}."
+            return f"A baseline wins: {wins}"
         if stands.verdict == "worse":
-            rest = "" if len(self.ranked) == 1 else f" {count} are significantly better than it."
-            told = f"{name} is significantly worse than the best row, by {_by(stands)}."
-            return f"Fine-tuning pays off: {told}{rest}"
-        told = f"{count if beaten else 'No rows'} are significantly better than it."
+            rest = "" if len(self.ranked) == 1 else f" {better}"
+            worse = f"{name} is significantly worse than the best row, by {_by(stands)}."
+            return f"Fine-tuning pays off: {worse}{rest}"
         if top.accuracy - self.best.accuracy > 0.5 / self.comparison.texts:  # half a text
-            ahead = (
-                f"{name} is {points(top.accuracy - self.best.accuracy)[1:]} ahead of the best row, "
-                "which is not significant."
+            ahead = points(top.accuracy - self.best.accuracy)[1:]
+            return (
+                f"A baseline may be better: {name} is {ahead} ahead of the best row, but the "
+                f"difference is not significant. {better}"
             )
-            return f"A baseline may do better: {ahead} {told}"
         return (
-            f"A baseline may do as well: {name} is not significantly different from the best row. "
-            f"{told}"
+            f"A baseline may be as good: {name} is not significantly different from the best row. "
+            f"{better}"
         )
 
     def _cost(self) -> str:
@@ -186,83 +184,88 @@ class _Told:
         if seconds is None:
             return ""
         trains = f"trains {parameters:,} parameters" if parameters is not None else "was trained"
-        told = f"{_capital(self._name(self.best))} {trains} in {duration_text(seconds)}."
-        quickest = self._quickest()
-        if quickest is not None:
-            less = quickest.prefix_and_training_seconds
+        text = f"{_capital(self._name(self.best))} {trains} in {duration_text(seconds)}."
+        fastest = self._fastest()
+        if fastest is not None:
+            less = fastest.prefix_and_training_seconds
             assert less is not None
-            count = quickest.trainable_parameters
-            what = f" and {count:,} parameters" if count is not None else ""
-            told += (
+            count = fastest.trainable_parameters
+            what = f" with {count:,} trained parameters" if count is not None else ""
+            text += (
                 " The fastest row that is not significantly different from it is "
-                f"{self._name(quickest)}: {percent(quickest.accuracy)} with {duration_text(less)}"
+                f"{self._name(fastest)}: {percent(fastest.accuracy)} in {duration_text(less)}"
                 f"{what}."
             )
         if self.best.prefix_found:
-            told += (
+            text += (
                 f" {_capital(self._listed([self.best]))} reused cached activations from an earlier "
                 "run; from scratch it takes longer."
             )
-        passed_by = [each for each in self.alike if each.prefix_found]
-        if passed_by:
-            told += (
-                f" The time of {self._listed(passed_by)} from scratch is not known, since cached "
+        unknown = [each for each in self.tied if each.prefix_found]
+        if unknown:
+            text += (
+                f" The time of {self._listed(unknown)} from scratch is unknown, because cached "
                 "activations were reused."
             )
-        return told
+        return text
 
-    def _caution(self) -> str:
-        told = []
+    def _limits(self) -> str:
+        parts = []
         if self.left_out:
             which = ("row " if len(self.left_out) == 1 else "rows ") + listed(self.left_out)
-            told.append(f"Not part of the comparison: {which}; the notes say why.")
+            parts.append(
+                f"Not part of the comparison: {which}; the notes under Conditions explain why."
+            )
         if len(self.ranked) > 1:
-            told.append(
+            parts.append(
                 f"The best of {len(self.ranked)} results is slightly optimistic; expect a little "
                 "less on new texts."
             )
         if all(len(each.seeds) < 2 for each in self.ranked):
-            told.append(
+            parts.append(
                 "Each row was trained with one seed, so the verdicts hold for these classifiers "
                 "only; another seed could change the order (check with --seeds 123,124,125)."
             )
-        return " ".join(told)
+        return " ".join(parts)
 
     def _cards(self) -> list[Card]:
         best = self.best
         highest = max((best, *baselines(self.comparison)), key=lambda each: each.accuracy)
         whose = self._name(best) if highest is best else self._title(highest)
-        interval = f", 95 % {percent_interval(highest.interval)}"
+        interval = f", 95 % interval {percent_interval(highest.interval)}"
         cards = [Card("highest accuracy", percent(highest.accuracy), whose + interval)]
         if self.ranked[1:]:
             cards.append(
                 Card(
                     "statistically tied with the best row",
-                    f"{len(self.alike)} of {len(self.ranked) - 1}",
+                    f"{len(self.tied)} of {len(self.ranked) - 1}",
                     "other rows, by paired tests with Holm’s correction",
                 )
             )
         for top in baselines(self.comparison)[:1]:
             seconds = top.baseline_seconds
             took = f" in {duration_text(seconds)}" if seconds is not None else ""
-            verdict = {None: "not tested", "no difference shown": "statistically tied"}
-            stands = self.against[top.name]
-            word = stands.verdict if stands is not None else None
-            shown = verdict.get(word, f"significantly {word}")
-            detail = f"{self._title(top)}{took}: {shown}"
+            results = {
+                None: "not tested against",
+                "no difference shown": "statistically tied with",
+                "better": "significantly better than",
+                "worse": "significantly worse than",
+            }
+            result = results[self._verdict(top)]
+            detail = f"{self._title(top)}{took}, {result} the best row"
             cards.append(Card("best baseline", percent(top.accuracy), detail))
-        quickest = self._quickest() or best
-        seconds = quickest.prefix_and_training_seconds
+        fastest = self._fastest() or best
+        seconds = fastest.prefix_and_training_seconds
         if seconds is not None:
-            what = (
-                "fastest of the tied rows" if quickest is not best else "training time of the best"
-            )
-            detail = f"{self._name(quickest)}, {percent(quickest.accuracy)}"
-            mark = FOUND if quickest.prefix_found else ""
+            what = "training time of the best row"
+            if fastest is not best:
+                what = "fastest of the tied rows"
+            detail = f"{self._name(fastest)}, {percent(fastest.accuracy)}"
+            mark = FOUND if fastest.prefix_found else ""
             cards.append(Card(what, duration_text(seconds) + mark, detail))
         return cards
 
-    # --- whom it is about ---
+    # --- contenders ---
 
     def _verdict(self, each: Contender) -> str | None:
         stands = self.against[each.name]
@@ -272,17 +275,17 @@ class _Told:
         stands = standing(self.comparison, each.name, baseline.name)
         return stands is not None and stands.verdict == "better"
 
-    def _quickest(self) -> Contender | None:
-        """Of those statistically tied with the best, unless the best itself is the quickest."""
+    def _fastest(self) -> Contender | None:
+        """The fastest contender tied with the best; ``None`` if that is the best itself."""
         timed = [
             (s, c)
-            for c in (self.best, *self.alike)
+            for c in (self.best, *self.tied)
             if (s := c.prefix_and_training_seconds) is not None and not c.prefix_found
         ]
         if not timed:
             return None
-        quickest = min(timed, key=lambda found: found[0])[1]
-        return quickest if quickest is not self.best else None
+        fastest = min(timed, key=lambda found: found[0])[1]
+        return fastest if fastest is not self.best else None
 
     def _name(self, each: Contender) -> str:
         row = self.rows.get(each.name)

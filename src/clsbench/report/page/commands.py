@@ -1,4 +1,4 @@
-"""What to type to have a row again."""
+"""The commands that repeat a row or a suite."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from clsbench.components.catalog import Catalog
 
 _OFF = "switched off by "
-"""How a record says which option kept a shortcut from being taken."""
+"""The start of a shortcut's detail in a record if an option disabled it."""
 
 _NOT_CHANGES = ("name", "description", "seed")
 
 
 def row_command(each: RowFigures, results: SuiteResults, catalog: Catalog) -> str | None:
-    """The command that does the runs of a row, ready for a POSIX shell; ``None`` without a run."""
+    """The command that repeats the runs of a row, for a POSIX shell; ``None`` without a run."""
     record = each.record
     if record is None:
         return None
@@ -47,7 +47,7 @@ def row_command(each: RowFigures, results: SuiteResults, catalog: Catalog) -> st
 
 
 def suite_command(figures: SuiteFigures) -> str | None:
-    """The command that runs these rows, ``None`` where they come from single runs."""
+    """The command that repeats these rows; ``None`` if they come from single runs."""
     results = figures.results
     if _from_runs(results):
         return None
@@ -59,7 +59,7 @@ def suite_command(figures: SuiteFigures) -> str | None:
 
 
 def differences(base: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
-    """What to change in one spec, by dotted key, to have another (both with all written out)."""
+    """The changes by dotted key that turn the spec ``base`` into ``tree``; both are complete."""
     without = {key: value for key, value in tree.items() if key not in _NOT_CHANGES}
     found = _nested_differences(base, without)
     return found | {key: None for key in COMPONENT_KEYS if key in base and key not in tree}
@@ -81,13 +81,13 @@ def _nested_differences(base: Mapping[str, Any], tree: Mapping[str, Any]) -> dic
 
 
 def shell_line(words: Sequence[str]) -> str:
-    """One line for a shell; what cannot be seen is written out."""
+    """A command as one line for a shell; characters that are not printable are escaped."""
     return " ".join(map(_quoted, words))
 
 
 def shell_lines(words: Sequence[str], width: int) -> str:
-    """As :func:`shell_line`, continued by backslashes in lines of at most ``width`` characters
-    where its words allow that."""
+    """As :func:`shell_line`, but continued with backslashes so that lines have at most ``width``
+    characters, unless a single word is longer."""
     lines = [""]
     for word in map(_quoted, words):
         if lines[-1] and len(lines[-1]) + len(word) + 3 > width:
@@ -98,12 +98,12 @@ def shell_lines(words: Sequence[str], width: int) -> str:
 
 
 def _from_runs(results: SuiteResults) -> bool:
-    """Rows that nobody planned (``rows_of_runs``) say nothing of how they differ from a base."""
+    """Whether the rows come from single runs (``rows_of_runs``), so that changes are unknown."""
     return not results.command
 
 
 def _plugins(command: Sequence[str]) -> list[str]:
-    """The options by which a suite's command loads plugins."""
+    """The options in a suite's command that load plugins."""
     found: list[str] = []
     for before, word in zip(("", *command), command, strict=False):
         if before == "--plugin":
@@ -168,7 +168,7 @@ def _before_stand_ins(record: RunRecord, catalog: Catalog) -> ExperimentSpec:
 
 
 def _from_file(spec: ExperimentSpec, each: RowFigures) -> str:
-    """The whole spec as a file to be written, then run."""
+    """Commands that write the whole spec to a file and run it."""
     content, end = format_toml(spec), "END"
     while end in content.splitlines():
         end += "_"

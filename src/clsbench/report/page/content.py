@@ -1,4 +1,4 @@
-"""Everything that the page shows, as values."""
+"""The content of the page as plain values."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from clsbench.report.page.details import (
 from clsbench.report.page.scatter import Scatter, scatter
 from clsbench.report.page.table import PageTable, page_table
 from clsbench.report.terminal.comparison import comparison_notes
+from clsbench.report.wording import points
 from clsbench.schema.record import RunRecord
 
 if TYPE_CHECKING:
@@ -34,15 +35,15 @@ if TYPE_CHECKING:
 
 
 class RowCommand(NamedTuple):
-    """A row, and what to type to have it again."""
+    """A row and the command that repeats it."""
 
     title: str
     command: str
 
 
 class Verdicts(NamedTuple):
-    """Which rows are significantly better than which: ``marks[i][j]`` is + if i is better than j,
-    − if worse, else ·, with their difference in words."""
+    """All pairwise tests: ``marks[i][j]`` is + if row i is significantly better than row j, − if it
+    is worse and · otherwise, with a text that describes the difference."""
 
     names: tuple[str, ...]
     titles: tuple[str, ...]
@@ -50,9 +51,9 @@ class Verdicts(NamedTuple):
 
 
 class Page(NamedTuple):
-    """The page from top to bottom; ``None`` or empty is what there is nothing to show of.
+    """The page from top to bottom; a part that is ``None`` or empty is not shown.
 
-    ``found``: some times leave out cached work.
+    ``found``: some times exclude cached work.
     """
 
     title: str
@@ -81,7 +82,7 @@ class Page(NamedTuple):
 
 
 def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str] | None) -> Page:
-    """Work out the page; ``texts`` are those of the corpus by row, ``None`` where not at hand."""
+    """Compute the page; ``texts`` are the corpus texts by row, ``None`` if they are unavailable."""
     # Matplotlib is slow to import, and other formats of the report do without it.
     from clsbench.report.page.curves import accuracy_panels, loss_panels, reliability_panels
 
@@ -91,28 +92,28 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
     first_record = records[0][1] if records else None
     names = first_record.data.class_names if first_record and first_record.data else ()
     reply = answer(figures)
-    points = [
+    drawn = [
         row
         for row in (*figures.rows, *figures.baselines)
         if row.row.same_as is None and (row.contender is not None or comparison is None)
-    ]  # of rows that are not compared, the test texts may be others
+    ]  # rows that are not compared may have other test texts
     notes = list(figure_notes(figures))
     if any(len(row.runs) > 1 for row in own):
         notes.append(
-            "Of a row with several seeds, the course of training, the confusions, the "
-            "misclassified texts, the reliability plot and the time by phase are those of its "
+            "For a row with several seeds, the training curves, the confusion matrix, the "
+            "misclassified texts, the calibration plot and the time by phase are those of its "
             "first seed, which is named."
         )
     return Page(
         title=results.name,
         description=results.description,
-        created=results.created,
+        created=f"{results.created[:16].replace('T', ' ')} UTC",
         stand_ins=stand_ins(figures),
         answer=reply,
-        wide=scatter(points, 720, 430, 12.5),
-        narrow=scatter(points, 360, 400, 11.5),
-        found=any(point.prefix_found for point in points),
-        table=page_table(figures, reply.alike),
+        wide=scatter(drawn, 720, 430, 12.5),
+        narrow=scatter(drawn, 360, 400, 11.5),
+        found=any(point.prefix_found for point in drawn),
+        table=page_table(figures, reply.tied),
         verdicts=_verdicts(figures, comparison) if comparison is not None else None,
         losses=loss_panels(records),
         accuracies=accuracy_panels(records),
@@ -131,7 +132,7 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
 
 
 def stand_ins(figures: SuiteFigures) -> tuple[str, ...]:
-    """Which stand-ins took part in place of what, in words."""
+    """Each stand-in and what it replaces."""
     return tuple(
         dict.fromkeys(
             f"{stand_in.by} in place of {stand_in.replaced}"
@@ -143,28 +144,28 @@ def stand_ins(figures: SuiteFigures) -> tuple[str, ...]:
 
 
 def figure_notes(figures: SuiteFigures) -> tuple[str, ...]:
-    """What belongs to the table: how it was tested, what was published, what is missing and why."""
+    """Notes on the table: the tests, published results, and rows that failed or are missing."""
     results, notes = figures.results, []
     if figures.comparison is not None:
         notes.append(
-            "The rows that are compared, and the baselines, answered the same "
-            f"{figures.comparison.texts:,} test texts. Two rows are compared text by text "
-            "(McNemar’s exact test for one seed; over several seeds a test in which texts and "
-            "seeds both vary), all pairs corrected by Holm’s method at 5 %."
+            "All compared rows and the baselines were evaluated on the same "
+            f"{figures.comparison.texts:,} test texts. Each pair is tested text by text "
+            "(McNemar’s exact test for one seed; for several seeds, a test in which texts and "
+            "seeds both vary), with Holm’s correction over all pairs at 5 %."
         )
         notes += comparison_notes(figures.comparison)
     published = any(row.row.published is not None for row in figures.rows)
     if published:
-        notes.append(f"Published figures: {results.origin}.")
+        notes.append(f"Published results: {results.origin}.")
     if published and any(row.row.modified and row.runs for row in figures.rows):
         notes.append(
-            "Rows that were changed, or in which stand-ins took part, are another experiment: no "
-            "difference from what was published is given for them."
+            "Rows that were changed or that use stand-ins are not the published experiment, so "
+            "they are not compared with published results."
         )
     for row in figures.rows:
         name = f"Row {row.row.label}"
         if row.row.published is not None and row.row.published.remark:
-            notes.append(f"{name}, published figures: {row.row.published.remark}.")
+            notes.append(f"{name}, published result: {row.row.published.remark}.")
         if row.row.not_applicable is not None:
             notes.append(f"{name} does not apply: {row.row.not_applicable}.")
         notes += [f"{name}: {error}" for error in row.row.errors]
@@ -176,7 +177,7 @@ def _title(row: RowFigures) -> str:
 
 
 def _title_of_one(row: RowFigures) -> str:
-    """That of the row, and of several seeds the first."""
+    """The title of the row, with the first seed if there are several."""
     title, record = _title(row), row.record
     return f"{title}, seed {record.spec['seed']}" if record and len(row.runs) > 1 else title
 
@@ -211,8 +212,8 @@ def _mark(pair: Pair) -> tuple[str, str]:
     p = f"p = {pair.p_corrected:.3f}" if pair.p_corrected >= 0.001 else "p < 0.001"
     return (
         {"better": "+", "worse": "−"}.get(pair.verdict, "·"),
-        f"{100 * found.difference:+.2f} points; alone right on {round(found.only_b, 1):g}, "
-        f"alone wrong on {round(found.only_a, 1):g} of {found.texts:,}; {p}",
+        f"{points(found.difference)}; of {found.texts:,} texts, only this row is right on "
+        f"{round(found.only_b, 1):g} and only the other on {round(found.only_a, 1):g}; {p}",
     )
 
 
@@ -233,14 +234,14 @@ def _wrong(
     texts: Mapping[int, str] | None,
     notes: list[str],
 ) -> WrongTexts | None:
-    """Of the rows that are compared: the answers of others are damaged, or of other texts."""
+    """Mistakes of the compared rows; others have damaged predictions or other test texts."""
     rows = [row for row in rows if row.contender is not None or not compared]
     if not rows:
         return None
     try:
         return wrong_texts(mistakes({r.row.label: r.runs[0] for r in rows}), texts)
     except UsageError as error:
-        notes.append(f"The misclassified texts are not known: {error}")
+        notes.append(f"The misclassified texts cannot be shown: {error}")
         return None
 
 

@@ -1,4 +1,4 @@
-"""What a row costs and how it errs: phases, confusions, misclassified texts, environment."""
+"""Details of rows: time by phase, confusion matrices, misclassified texts, environment."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from clsbench.schema.quantities import duration_text, size_text
 from clsbench.schema.record import ComponentIdentity, RunRecord
 
 MOST_TEXTS = 150
-"""So many misclassified texts are shown, those first that most rows get wrong."""
+"""At most so many misclassified texts are shown, those that most rows get wrong."""
 _TEXT_CHARACTERS = 320
 _WIDEST_MATRIX = 8
 _MOST_CONFUSIONS = 8
 
 
 class Slice(NamedTuple):
-    """A phase in a bar: where it begins and how long it is, in percent of the longest run."""
+    """A phase in a bar: its start and length in percent of the longest run."""
 
     phase: str
     start: float
@@ -27,7 +27,7 @@ class Slice(NamedTuple):
 
 
 class PhaseBar(NamedTuple):
-    """How long a row took, phase by phase."""
+    """The time of a row by phase."""
 
     title: str
     total: str
@@ -35,15 +35,17 @@ class PhaseBar(NamedTuple):
 
 
 class Phases(NamedTuple):
-    """The bars of all rows on one scale, and the phases in their order."""
+    """The bars of all rows on one scale, and the names of the phases in order."""
 
     names: tuple[str, ...]
     bars: tuple[PhaseBar, ...]
 
 
 class Confusion(NamedTuple):
-    """Test texts by class (down) and by what was called (across); ``counts`` is empty where the
-    classes are too many, and ``frequent`` holds the most frequent mistakes."""
+    """A confusion matrix; rows: true class, columns: predicted class.
+
+    With many classes ``counts`` is empty, and ``frequent`` holds the most frequent mistakes.
+    """
 
     title: str
     counts: tuple[tuple[int, ...], ...]
@@ -52,7 +54,7 @@ class Confusion(NamedTuple):
 
 
 class Wrong(NamedTuple):
-    """A misclassified text; ``text`` is ``None`` where the corpus is not at hand."""
+    """A misclassified text; ``text`` is ``None`` if the corpus is unavailable."""
 
     row: int
     label: str
@@ -60,12 +62,15 @@ class Wrong(NamedTuple):
     wrong: int
     rows: str
     baselines: str
-    called: str
+    predicted: str
 
 
 class WrongTexts(NamedTuple):
-    """The texts shown, out of ``total``; of ``texts``, ``never`` were called right by every row,
-    ``always`` wrong by every row."""
+    """The misclassified texts that are shown, out of ``total``.
+
+    Of all ``texts`` test texts, ``never`` are right in every row and ``always`` wrong in
+    every row.
+    """
 
     shown: tuple[Wrong, ...]
     total: int
@@ -77,14 +82,14 @@ class WrongTexts(NamedTuple):
 
 
 class Fact(NamedTuple):
-    """A line about the circumstances; ``several`` where rows differ in it."""
+    """A line of the conditions; several ``values`` if the rows differ."""
 
     name: str
     values: tuple[str, ...]
 
 
 def phases(rows: Sequence[tuple[str, RunRecord]]) -> Phases | None:
-    """A stacked bar a row."""
+    """One stacked bar per row."""
     rows = [(title, record) for title, record in rows if record.phases_seconds]
     longest = max((sum(r.phases_seconds.values()) for _, r in rows), default=0.0)
     if not longest:
@@ -109,7 +114,7 @@ def phases(rows: Sequence[tuple[str, RunRecord]]) -> Phases | None:
 
 
 def confusion(title: str, counts: Sequence[Sequence[int]], names: Sequence[str]) -> Confusion:
-    """A matrix with shades from 0 to 9 by the share in its class, or the frequent mistakes."""
+    """A matrix with shades from 0 to 9 by the share of the true class, or frequent mistakes."""
     if len(names) > _WIDEST_MATRIX:
         wrong = [
             (names[i], names[j], n)
@@ -124,7 +129,7 @@ def confusion(title: str, counts: Sequence[Sequence[int]], names: Sequence[str])
 
 
 def wrong_texts(found: Mistakes, texts: Mapping[int, str] | None) -> WrongTexts:
-    """The texts that most rows get wrong, and by whom."""
+    """The texts that most rows get wrong, and which rows do."""
     shown = []
     for each in found.found[:MOST_TEXTS]:
         text = texts.get(each.row) if texts is not None else None
@@ -136,36 +141,36 @@ def wrong_texts(found: Mistakes, texts: Mapping[int, str] | None) -> WrongTexts:
                 wrong=len(each.by_run),
                 rows=", ".join(each.by_run),
                 baselines=", ".join(name.partition(":")[0] for name in each.by_baseline),
-                called=_called(list(each.by_run.values())),
+                predicted=_predicted(list(each.by_run.values())),
             )
         )
-    everyone = sum(len(each.by_run) == len(found.names) for each in found.found)
+    always = sum(len(each.by_run) == len(found.names) for each in found.found)
     return WrongTexts(
         tuple(shown),
         len(found.found),
         found.texts,
         found.texts - len(found.found),
-        everyone,
+        always,
         len(found.names),
         texts is not None,
     )
 
 
-def _called(calls: Sequence[WrongCall]) -> str:
-    """``spam (62–99 % sure)``, by class."""
+def _predicted(mistakes: Sequence[WrongCall]) -> str:
+    """The predicted classes with confidence: ``spam (62–99 % confidence)``."""
     by_class: dict[str, list[float]] = {}
-    for call in calls:
+    for call in mistakes:
         if call.confidence is not None:
             by_class.setdefault(call.called, []).append(call.confidence)
-    told = []
-    for name, sure in by_class.items():
-        low, high = round(100 * min(sure)), round(100 * max(sure))
-        told.append(f"{name} ({low} % sure)" if low == high else f"{name} ({low}–{high} % sure)")
-    return "; ".join(told)
+    parts = []
+    for name, confidences in by_class.items():
+        low, high = round(100 * min(confidences)), round(100 * max(confidences))
+        parts.append(f"{name} ({low if low == high else f'{low}–{high}'} % confidence)")
+    return "; ".join(parts)
 
 
 def environment_facts(records: Sequence[RunRecord]) -> tuple[Fact, ...]:
-    """The circumstances; more than one value where the rows were not run alike."""
+    """The environment; several values if the rows were run in different ones."""
 
     def distinct(values: Sequence[str | None]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(value for value in values if value))
@@ -188,7 +193,7 @@ def environment_facts(records: Sequence[RunRecord]) -> tuple[Fact, ...]:
             "components from",
             [", ".join(dict.fromkeys(map(_origin, r.plugins))) for r in records],
         ),
-        ("begun", [_between([r.created for r in records])]),
+        ("started", [_between([r.created for r in records])]),
     ]
     return tuple(Fact(name, distinct(values)) for name, values in facts if distinct(values))
 
@@ -205,7 +210,7 @@ def _between(times: Sequence[str]) -> str:
 
 
 def data_facts(record: RunRecord) -> tuple[Fact, ...]:
-    """What the rows were trained and tested on."""
+    """The data that the rows were trained and tested on."""
     data = record.data
     if data is None:
         return ()
@@ -218,13 +223,13 @@ def data_facts(record: RunRecord) -> tuple[Fact, ...]:
             "test texts by class",
             (", ".join(f"{n:,} {name}" for name, n in data.class_counts.get("test", {}).items()),),
         ),
-        Fact("longest text", (f"{data.max_length:,} tokens",)),
+        Fact("maximum length", (f"{data.max_length:,} tokens per text",)),
         Fact("padding", (f"{percent(data.padding_fraction)} of the training tokens",)),
         Fact(
-            "also in the training split",
+            "leaked texts",
             (
                 f"{data.leaked.test:,} of the test texts and {data.leaked.validation:,} of the "
-                "validation texts, word for word",
+                "validation texts occur word for word in the training split",
             ),
         ),
         Fact("SHA-256 of the splits", (data.sha256,)),

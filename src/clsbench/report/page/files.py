@@ -1,4 +1,4 @@
-"""The report in each of its formats, and into a file in one go."""
+"""The report as HTML, Markdown, CSV, LaTeX or JSON, and writing it to a file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ENDINGS: Mapping[str, Format] = {
     ".tex": "latex",
     ".json": "json",
 }
-"""What a file's ending says of its format."""
+"""The format by the ending of the file."""
 
 
 def report_text(
@@ -42,7 +42,7 @@ def report_text(
     texts: Mapping[int, str] | None,
     guard_formulas: bool = False,
 ) -> str:
-    """The report as text; CSV holds every column in full, the others what people look at."""
+    """The report as text; CSV has all columns in full precision, Markdown and LaTeX are brief."""
     if form == "html":
         return render(build_page(figures, catalog, texts))
     if form == "json":
@@ -55,10 +55,10 @@ def report_text(
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a file in one go, over one that is there.
+    """Write a file, or replace it atomically.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: the file cannot be written.
     """
     try:
         replace_text(file, text)
@@ -67,12 +67,12 @@ def write_text(file: Path, text: str) -> None:
 
 
 def _markdown(figures: SuiteFigures, table: pd.DataFrame) -> str:
-    told = answer(figures)
-    parts = [f"# {markdown_text(figures.results.name)}", f"*{markdown_text(told.question)}*"]
+    reply = answer(figures)
+    parts = [f"# {markdown_text(figures.results.name)}", f"*{markdown_text(reply.question)}*"]
     if replaced := stand_ins(figures):
         listed = "; ".join(map(markdown_text, replaced))
-        parts.append(f"**STAND-INS took part: this is not the real experiment** ({listed}).")
-    parts += [f"**{markdown_text(told.headline)}**", *map(markdown_text, told.sentences)]
+        parts.append(f"**STAND-INS were used: this is not the real experiment** ({listed}).")
+    parts += [f"**{markdown_text(reply.headline)}**", *map(markdown_text, reply.sentences)]
     parts.append(to_markdown(table).rstrip("\n"))
     notes = figure_notes(figures)
     parts.append("\n".join(f"* {markdown_text(note)}" for note in notes))

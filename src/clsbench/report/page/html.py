@@ -1,4 +1,4 @@
-"""The page as one HTML file that needs nothing from outside."""
+"""The page as one HTML file without external resources."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from clsbench.system.printable import printable
 
 
 def render(page: Page) -> str:
-    """The HTML of a page: style, script and drawings in it, every text from outside escaped.
+    """The HTML of a page, with style, script and drawings inline and all text escaped.
 
-    The page's own policy lets no script run but the page's own, and nothing be fetched.
+    Its content security policy allows only the page's own script and no requests.
     """
     environment = Environment(
         loader=PackageLoader("clsbench.report.page"),
@@ -44,7 +44,7 @@ def _source(environment: Environment, name: str) -> str:
 
 
 def _visible(value: Any) -> Any:
-    """Text without characters that steer what shows it; markup of our own as it stands."""
+    """``value`` with control characters escaped if it is text; markup is returned unchanged."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return printable(value)

@@ -1,4 +1,4 @@
-"""Where the labels of points stand so that they cover neither each other nor the points."""
+"""Place the labels of points so that they cover neither each other nor the points."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 _LETTER = 0.63
-"""The width of a letter, in sizes of the font, rather too wide."""
+"""The width of a letter as a fraction of the font size, rounded up."""
 
 
 class Box(NamedTuple):
-    """A rectangle from its left upper corner."""
+    """A rectangle: its upper left corner and its size."""
 
     x: float
     y: float
@@ -25,12 +25,12 @@ class Box(NamedTuple):
         return max(wide, 0) * max(high, 0)
 
     def outside(self, frame: Box) -> float:
-        """The area of this that lies outside of ``frame``."""
+        """The area of this box outside ``frame``."""
         return self.width * self.height - self.overlap(frame)
 
 
 class Wish(NamedTuple):
-    """A point that wants a label: the texts that would do, the best first."""
+    """A point to label, with possible texts, the preferred one first."""
 
     x: float
     y: float
@@ -38,7 +38,7 @@ class Wish(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """A label: its text, where it begins on its baseline, and whether a line leads to it."""
+    """A label: its text, the start of its baseline, and the end of a line from the point to it."""
 
     text: str
     x: float
@@ -48,7 +48,7 @@ class Placed(NamedTuple):
 
 
 def text_width(text: str, size: float) -> float:
-    """About how wide ``text`` is in a font of this size."""
+    """The approximate width of ``text`` in a font of this size."""
     wide = sum(1.8 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
     return wide * size * _LETTER
 
@@ -56,10 +56,10 @@ def text_width(text: str, size: float) -> float:
 def place(
     wishes: Sequence[Wish], frame: Box, size: float, radius: float, taken: Sequence[Box] = ()
 ) -> list[Placed]:
-    """A label for each point, one after another: beside it if there is room, else further off.
+    """Label the points one after another: next to the point if there is room, else further away.
 
-    A shorter text beside its point comes before a longer one further off; where nothing is free,
-    the place is taken that covers least.
+    A shorter text next to the point is preferred to a longer one further away. If no place is
+    free, the label goes where it covers least.
     """
     points = [Box(w.x - radius, w.y - radius, 2 * radius, 2 * radius) for w in wishes]
     placed: list[Placed] = []
@@ -85,7 +85,7 @@ def _candidates(
     covered: Sequence[Box],
     distances: Sequence[float],
 ) -> list[tuple[float, Placed]]:
-    """The places around a point at some distances, each with the area that it would cover."""
+    """Possible places around a point, each with the area that the label would cover there."""
     width, gap = text_width(text, size), radius + 3
     found = []
     for far in distances:

@@ -1,4 +1,4 @@
-"""From values to places in a drawing, and the ticks between them."""
+"""Map values to positions in a drawing, and choose ticks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 
 class Tick(NamedTuple):
-    """A mark on an axis: where it stands in the drawing, and what it says."""
+    """A mark on an axis: its position in the drawing, and its text."""
 
     at: float
     text: str
 
 
 class Scale(NamedTuple):
-    """Values from ``low`` to ``high`` on the places from ``start`` to ``end``."""
+    """Maps values from ``low`` to ``high`` to positions from ``start`` to ``end``."""
 
     low: float
     high: float
@@ -24,7 +24,7 @@ class Scale(NamedTuple):
     log: bool = False
 
     def at(self, value: float) -> float:
-        """The place of a value, to a tenth; values beyond the ends stand at the ends."""
+        """The position of a value, rounded to a tenth; values outside are clipped to the ends."""
         low, high, value = self.low, self.high, min(max(value, self.low), self.high)
         if self.log:
             low, high, value = math.log(low), math.log(high), math.log(value)
@@ -44,7 +44,7 @@ def steps(low: float, high: float, most: int) -> list[float]:
 
 
 def decades(low: float, high: float, most: int) -> list[float]:
-    """1, 2, 5, 10 … from ``low`` to ``high``, or powers of ten alone where those are too many."""
+    """1, 2, 5, 10 … from ``low`` to ``high``, or only powers of ten if there are too many."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for factors, every in (((1, 2, 5), 1), ((1,), 1), ((1,), 2), ((1,), 3)):
         found = [
@@ -57,7 +57,7 @@ def decades(low: float, high: float, most: int) -> list[float]:
 
 
 def spans_a_decade(values: list[float]) -> bool:
-    """Whether positive values lie so far apart that a logarithmic axis shows them better."""
+    """Whether all values are positive and the largest is over ten times the smallest."""
     return bool(values) and min(values) > 0 and max(values) / min(values) > 10
 
 
@@ -65,9 +65,9 @@ _STRETCH = 4.0
 
 
 def readable_floor(accuracies: list[float]) -> float:
-    """The lowest accuracy that an axis should reach down to, so that the others stay told apart.
+    """The lower end of an accuracy axis on which the other values remain distinct.
 
-    What lies several times further below the middle than the best lies above it is left below.
+    Values that are several times further below the median than the best is above it are excluded.
     """
     best, middle = max(accuracies), median(accuracies)
     floor = middle - _STRETCH * max(best - middle, 0.02)

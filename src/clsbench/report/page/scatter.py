@@ -13,11 +13,11 @@ from clsbench.schema.quantities import duration_text
 
 _LONGEST_LABEL = 30
 _ROOMY = 500
-"""In a frame that is narrower, only the front and the baselines are labelled by their titles."""
+"""In a narrower frame, only the front and the baselines have titles in their labels."""
 
 
 class ScatterRow(Protocol):
-    """What is drawn of one row or baseline; accuracies are fractions.
+    """A row or baseline to draw; accuracies are fractions.
 
     ``prefix_found``: it reused cached activations of an earlier run; from scratch it takes longer.
     """
@@ -39,7 +39,7 @@ class ScatterRow(Protocol):
 
 
 class ScatterPoint(NamedTuple):
-    """A point in the drawing; ``below`` says that its accuracy lies under the axis."""
+    """A point in the drawing; ``below``: its accuracy is below the axis."""
 
     x: float
     y: float
@@ -53,7 +53,7 @@ class ScatterPoint(NamedTuple):
 
 
 class Scatter(NamedTuple):
-    """The drawing of one size; ``summary`` tells the front in words."""
+    """The drawing in one size; ``summary`` describes the front in words."""
 
     width: int
     height: int
@@ -91,9 +91,9 @@ def scatter(rows: Sequence[ScatterRow], width: int, height: int, size: float) ->
 
 
 def pareto(rows: Sequence[ScatterRow]) -> list[int]:
-    """Where the rows stand that no quicker or equally quick one beats, the quickest first.
+    """The indices of rows that no faster or equally fast row beats, the fastest first.
 
-    Those that reused cached activations take no part: their time from scratch is not known.
+    Rows that reused cached activations are excluded: their time from scratch is unknown.
     """
     known = [i for i, row in enumerate(rows) if not row.prefix_found]
     order = sorted(known, key=lambda i: (rows[i].seconds, -rows[i].test_accuracy))
@@ -125,7 +125,7 @@ def _y_scale(rows: Sequence[ScatterRow], frame: Box) -> Scale:
 def _points(
     rows: Sequence[ScatterRow], x: Scale, y: Scale, front: Sequence[int], frame: Box, size: float
 ) -> tuple[ScatterPoint, ...]:
-    # The front and the baselines first: they have the choice of places.
+    # The front and the baselines are labelled first, while most places are free.
     order = sorted(range(len(rows)), key=lambda i: (i not in front, not rows[i].baseline, i))
     roomy = frame.width > _ROOMY
     wishes = [
@@ -157,7 +157,7 @@ def _points(
 
 
 def _texts(row: ScatterRow, y: Scale, named: bool) -> tuple[str, ...]:
-    """The label with its title, and alone for where that is too long."""
+    """The label with its title, and as a shorter alternative without."""
     mark = FOUND if row.prefix_found else ""
     full = shortened(f"{row.label} {row.title}".strip(), _LONGEST_LABEL) + mark
     short = row.label + mark if row.label else full
@@ -169,14 +169,14 @@ def _texts(row: ScatterRow, y: Scale, named: bool) -> tuple[str, ...]:
 
 def _words(row: ScatterRow) -> str:
     name = row.title if row.baseline else f"Row {row.label}, {row.title}"
-    interval = f" (95 %: {percent_interval(row.interval)})" if row.interval else ""
+    interval = f" (95 % interval {percent_interval(row.interval)})" if row.interval else ""
     return f"{name}: {percent(row.test_accuracy)}{interval}, {duration_text(row.seconds)}" + (
         ", cached activations reused" if row.prefix_found else ""
     )
 
 
 def _staircase(front: Sequence[ScatterRow], x: Scale, y: Scale) -> str:
-    """The path along the front: what accuracy a given time buys; empty where there is none."""
+    """The SVG path of the front, a staircase; empty without a front."""
     if not front:
         return ""
     parts = []

@@ -14,7 +14,7 @@ from clsbench.report.page.scales import readable_floor
 
 class Heading(NamedTuple):
     """A column: its name, its meaning, whether it is in the second table (``further``), whether
-    lower values are better, and whether its cells have a whisker.
+    lower values are better, and whether its cells show an interval.
 
     The first table fits a window of 1,440 pixels, and both fit a printed page.
     """
@@ -27,7 +27,7 @@ class Heading(NamedTuple):
 
 
 class Whisker(NamedTuple):
-    """An accuracy with its interval in a strip of 100 units."""
+    """An accuracy with its interval, drawn in a strip of 100 units."""
 
     low: float
     at: float
@@ -35,20 +35,20 @@ class Whisker(NamedTuple):
 
 
 class TableRow(NamedTuple):
-    """A row or a baseline; ``alike``: not significantly different from the best row."""
+    """A row or a baseline; ``tied``: not significantly different from the best row."""
 
     label: str
     title: str
     marks: tuple[str, ...]
     baseline: bool
-    alike: bool
+    tied: bool
     whisker: Whisker | None
     cells: tuple[Cell, ...]
 
 
 class PageTable(NamedTuple):
-    """The table; ``line`` is where the best baseline stands in the strips of the intervals,
-    which reach over ``axis``."""
+    """The table; ``line`` is the position of the best baseline in the strips of the intervals,
+    and ``axis`` holds the ends of the strips."""
 
     headings: tuple[Heading, ...]
     rows: tuple[TableRow, ...]
@@ -57,8 +57,8 @@ class PageTable(NamedTuple):
     stand_ins: str
 
 
-def page_table(figures: SuiteFigures, alike: frozenset[str]) -> PageTable:
-    """The columns that hold something; ``alike`` are the labels of rows as good as the best."""
+def page_table(figures: SuiteFigures, tied: frozenset[str]) -> PageTable:
+    """The table without empty columns; ``tied`` are the labels of rows tied with the best."""
     rows = [*figures.rows, *figures.baselines]
     low, high = _limits(rows)
 
@@ -85,7 +85,7 @@ def page_table(figures: SuiteFigures, alike: frozenset[str]) -> PageTable:
                 title=row.title,
                 marks=_marks(row, all_stand_in),
                 baseline=row.baseline,
-                alike=bool(row.label) and row.label in alike,
+                tied=bool(row.label) and row.label in tied,
                 whisker=whisker,
                 cells=tuple(_on_the_page(column, row) for column in columns.values()),
             )
@@ -104,7 +104,7 @@ def page_table(figures: SuiteFigures, alike: frozenset[str]) -> PageTable:
         tuple(found),
         max((place(row.test_accuracy) for row in figures.baselines), default=None),
         (f"{100 * low:.0f} %", f"{100 * high:.0f} %"),
-        "STAND-INS in all rows." if all_stand_in else "STAND-INS in the rows so marked.",
+        "All rows use STAND-INS." if all_stand_in else "The marked rows use STAND-INS.",
     )
 
 
@@ -120,7 +120,7 @@ def _on_the_page(column: Column, row: RowFigures) -> Cell:
 
 
 def _limits(rows: Sequence[RowFigures]) -> tuple[float, float]:
-    """The ends of the strips: all intervals but those far below the middle."""
+    """The ends of the strips: all intervals except those far below the median."""
     known = [(row.test_accuracy, row.interval) for row in rows if row.interval is not None]
     if not known:
         return 0.0, 1.0

@@ -1,4 +1,4 @@
-"""How times grow with a setting, drawn: log against log, where the setting is a number."""
+"""A plot of time against a swept setting; both axes are logarithmic if the setting is a number."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 _FEWEST_POINTS = 3
 METADATA = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-"""Without a date the same figure is the same file."""
+"""No dates, so that equal figures give equal files."""
 
-# Told apart in black and white by their dashes, their markers and their lightness.
+# Dashes, markers and lightness differ, so that the curves are distinct in black and white too.
 STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#0b3c6f", "linestyle": "-", "marker": "o"},
     {"color": "#d9731a", "linestyle": "-.", "marker": "s"},
@@ -41,7 +41,7 @@ STYLES: tuple[dict[str, Any], ...] = (
 
 
 def save_growth(report: BenchReport, file: Path) -> None:
-    """Draw the median of every phase with its interval over the swept setting.
+    """Plot the median time of each phase with its interval against the swept setting.
 
     Raises:
         OSError: the file cannot be written.
@@ -52,7 +52,7 @@ def save_growth(report: BenchReport, file: Path) -> None:
 
 
 def growth_figure(report: BenchReport) -> Figure:
-    """The figure; the legend holds each phase's fitted exponent where there are enough points."""
+    """The figure; with at least three points the legend gives the fitted exponent of each phase."""
     figure = Figure(figsize=(7.2, 5.4), layout="constrained")
     axes = figure.add_subplot()
     numbers = _numbers([point.value for point in report.points])
@@ -72,11 +72,11 @@ def growth_figure(report: BenchReport) -> Figure:
         ]
         if found:
             found = sorted(found, key=lambda each: each[0])
-            if numbers is None:  # there is nothing between them
+            if numbers is None:  # categories are not joined by a line
                 style = {**style, "linestyle": "none"}
             _draw(axes, phase, found, style, fitted=numbers is not None)
     axes.set_yscale("log")
-    axes.set_ylabel("median time of a call (95 % interval)")
+    axes.set_ylabel("median time per call (95 % interval)")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration_text(value)))
     axes.yaxis.set_minor_formatter(FuncFormatter(minor_label(*axes.get_ylim())))
     axes.tick_params(axis="y", which="minor", labelsize=7)
@@ -92,7 +92,7 @@ def growth_figure(report: BenchReport) -> Figure:
 
 
 def fitted_exponent(numbers: list[float], seconds: list[float]) -> float | None:
-    """The slope of the line through the points in logarithms; ``None`` with fewer than three."""
+    """The slope of a line fitted to the logarithms; ``None`` with fewer than three points."""
     if len(numbers) < _FEWEST_POINTS:
         return None
     return float(np.polyfit(np.log(numbers), np.log(seconds), 1)[0])
@@ -117,7 +117,11 @@ def _draw(
 
 
 def minor_label(lowest: float, highest: float) -> Callable[[float, int | None], str]:
-    """Labels between powers of ten, where these are few: at two and at five times one, or more."""
+    """A formatter of minor ticks for an axis from ``lowest`` to ``highest``.
+
+    It labels every tick on a short axis, multiples of 2 and 5 on a longer one, and none on an axis
+    of more than two decades.
+    """
     wide = highest > 100 * lowest
     shown = (2, 5) if highest > 5 * lowest else range(1, 10)
 

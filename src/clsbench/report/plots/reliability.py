@@ -1,4 +1,4 @@
-"""How often classifiers are right when they say how sure they are, drawn."""
+"""Reliability diagrams: accuracy by confidence."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def save_reliability(comparison: RunComparison, file: Path) -> None:
-    """Draw accuracy over confidence in ten bins, with Wilson's 95 % intervals.
+    """Plot accuracy against confidence in ten bins, with Wilson's 95 % intervals.
 
     Raises:
-        UsageError: there are more contenders than can be told apart.
+        UsageError: there are more contenders than line styles.
         OSError: the file cannot be written.
     """
     with matplotlib.rc_context(SETTINGS):  # type: ignore[arg-type]
@@ -34,7 +34,7 @@ def save_reliability(comparison: RunComparison, file: Path) -> None:
 
 
 def reliability_figure(comparison: RunComparison) -> Figure:
-    """The figure; the legend holds each contender's calibration error."""
+    """The figure; the legend gives the calibration error of each contender."""
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     axes = figure.add_subplot()
     lowest = 1 / len(comparison.class_names)
@@ -42,8 +42,8 @@ def reliability_figure(comparison: RunComparison) -> Figure:
     drawn = [each for each in comparison.contenders if each.calibration is not None]
     if len(drawn) > len(STYLES):
         raise UsageError(
-            f"{len(drawn)} curves in one plot cannot be told apart, only {len(STYLES)}: name fewer "
-            "runs, or have each drawn by itself in a report (clsbench report)"
+            f"a plot holds at most {len(STYLES)} curves, but {len(drawn)} were requested: name "
+            "fewer runs, or use clsbench report, which plots each run separately"
         )
     for contender, style in zip(drawn, STYLES, strict=False):
         assert contender.calibration is not None
@@ -87,6 +87,6 @@ def draw_reliability(axes: Axes, calibration: Calibration, **style: Any) -> None
 
 
 def _name(contender: Contender) -> str:
-    """Of several seeds the first is drawn."""
+    """Its name, with the seed that is drawn if there are several."""
     several = len(contender.seeds) > 1
     return printable(f"{contender.name}, seed {contender.seeds[0]}" if several else contender.name)

@@ -1,4 +1,4 @@
-"""What a benchmark measured, on a terminal: a line a phase, and the conditions."""
+"""Terminal output of a benchmark: its conditions, and a table with one row per phase."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from clsbench.bench.sampling import Rules
 
 _HEADERS = (
-    "time a call",
+    "time per call",
     "± 95 %",
     "texts/s",
     "real tokens/s",
@@ -62,10 +62,10 @@ def print_bench(console: Console, report: BenchReport) -> None:
         console.print(fitting_table(name, _HEADERS, groups, console.width, _OPTIONAL, "--json"))
     for point in report.points:
         for measured in point.measurements:
-            for line in filter(None, (_unsettled(measured), _held_back(measured))):
+            for line in filter(None, (_unsettled(measured), _throttled(measured))):
                 console.prose(_of_point(report, point, line), "yellow")
         for left_out in point.left_out:
-            line = f"{left_out.phase}: not in this experiment: {left_out.reason}"
+            line = f"{left_out.phase}: does not apply: {left_out.reason}"
             console.prose(_of_point(report, point, line), "dim")
         for failed in point.failed:
             line = f"{failed.phase}: failed: {failed.reason}"
@@ -78,22 +78,22 @@ def _of_point(report: BenchReport, point: Point, line: str) -> str:
 
 
 _NOTICED = 2
-"""An interval that reaches so many times as far as what is never claimed is told of."""
-_COMPARED = ("A", "B", "B takes", "95 %", "A takes, of itself", "rounds", "verdict on B")
-_OPTIONAL_COMPARED = ("A takes, of itself", "rounds", "95 %")
+"""Intervals wider than so many times the smallest difference that is claimed get a warning."""
+_COMPARED = ("A", "B", "B / A", "95 %", "A / A (control)", "rounds", "verdict on B")
+_OPTIONAL_COMPARED = ("A / A (control)", "rounds", "95 %")
 
 
 def print_comparison(console: Console, report: ComparisonReport) -> None:
-    """Phase by phase, which of the two is faster, and how well that is known."""
+    """Print for each phase which of the two is faster, with its interval and a control."""
     environment = report.environment
     lines = (
         f"A: {report.a}",
         f"B: {report.b}",
         f"on {environment.device} ({environment.device_name}), {environment.precision}, "
         f"{threads_text(environment.threads)}, torch {environment.torch}; {report.date}; "
-        "turn by turn, rounds in which others used more than "
-        f"{report.rules.load_limit_cores:g} cores dropped, no difference below "
-        f"{report.nothing_below:.0%} claimed",
+        "interleaved; rounds in which other processes used more than "
+        f"{report.rules.load_limit_cores:g} cores are dropped; differences below "
+        f"{report.nothing_below:.0%} are not claimed",
     )
     for line in lines:
         console.prose(line, "dim")
@@ -106,8 +106,8 @@ def print_comparison(console: Console, report: ComparisonReport) -> None:
     for phase in report.phases:
         if phase.a_call != phase.b_call:
             line = (
-                f"{phase.phase}: times are of a call, which is {_call_text(phase.a_call)} of A, "
-                f"{_call_text(phase.b_call)} of B"
+                f"{phase.phase}: times are per call; a call of A has {_call_text(phase.a_call)}, "
+                f"a call of B has {_call_text(phase.b_call)}"
             )
             console.prose(line)
     for phase in report.phases:
@@ -116,8 +116,8 @@ def print_comparison(console: Console, report: ComparisonReport) -> None:
             continue
         if max(1 / low, high) - 1 > _NOTICED * report.nothing_below:
             line = (
-                f"{phase.phase}: anything from {low - 1:+.0%} to {high - 1:+.0%} is left open: "
-                "a larger --budget or a quieter machine tells more"
+                f"{phase.phase}: the difference may lie anywhere from {low - 1:+.0%} to "
+                f"{high - 1:+.0%}; a larger --budget or a quieter machine gives a narrower interval"
             )
             console.prose(line, "yellow")
     for left_out in report.left_out:
@@ -153,7 +153,7 @@ def _compared_row(phase: PhaseComparison) -> Row:
 
 
 def write_csv(report: BenchReport, file: Path) -> None:
-    """A line for each phase of each point, with times in seconds and memory in bytes.
+    """Write one line per phase and point, with times in seconds and memory in bytes.
 
     Raises:
         OSError: the file cannot be written.
@@ -213,15 +213,15 @@ def _conditions(report: BenchReport) -> Iterator[str]:
     sizes = dict.fromkeys(str(point.spec["train"]["batch_size"]) for point in report.points)
     widths = dict.fromkeys(f"{point.max_length:,}" for point in report.points)
     yield (
-        f"one batch of {listed([*sizes])} texts at {listed([*widths])} positions, "
-        "from the shortest training text to the longest (prefix: distinct ones, four times as "
-        f"many); samples in which others used more than {report.rules.load_limit_cores:g} cores "
-        "are dropped"
+        f"one batch of {listed([*sizes])} texts of {listed([*widths])} positions, "
+        "from the shortest to the longest training text (prefix: four times as many, distinct); "
+        "samples in which other processes used more than "
+        f"{report.rules.load_limit_cores:g} cores are dropped"
     )
 
 
 def circumstances_text(report: BenchReport) -> str:
-    """Devices, precisions and threads, as in ``cpu (AMD EPYC), fp32, 2 threads``."""
+    """Devices, precisions and threads: ``cpu (AMD EPYC), fp32, 2 threads``."""
     environments = [point.environment for point in report.points]
     parts = (
         [f"{each.device} ({each.device_name})" for each in environments],
@@ -232,21 +232,21 @@ def circumstances_text(report: BenchReport) -> str:
 
 
 def _one_peak(report: BenchReport) -> Limits | None:
-    """That of all points, if they have the same."""
+    """The limits of all points if they are equal."""
     limits = {point.limits for point in report.points}
     return limits.pop() if len(limits) == 1 else None
 
 
 def _peak(limits: Limits, rules: Rules) -> Iterator[str]:
     yield (
-        f"peak, measured here just now: {limits.flops_per_second / 1e9:,.0f} GFLOP/s in products "
-        f"of {limits.matrix_side:,} × {limits.matrix_side:,} matrices, "
-        f"{limits.bytes_per_second / 1e9:,.1f} GB/s copied"
+        f"measured peak: {limits.flops_per_second / 1e9:,.0f} GFLOP/s in "
+        f"products of {limits.matrix_side:,} × {limits.matrix_side:,} matrices, "
+        f"{limits.bytes_per_second / 1e9:,.1f} GB/s in copies"
     )
     if limits.foreign_cores > rules.load_limit_cores:
         yield (
-            f"others used {limits.foreign_cores:.1f} cores meanwhile: the true peak may be higher, "
-            "and the shares of it lower"
+            f"other processes used {limits.foreign_cores:.1f} cores meanwhile: the true peak may "
+            "be higher, and the shares of it lower"
         )
 
 
@@ -273,8 +273,10 @@ def _row(measured: Measurement, limits: Limits, label: str) -> Row:
 
 
 def _of_peak(measured: Measurement, limits: Limits) -> str:
-    """The share of the peak in products; of what makes none, that of the bandwidth in copying,
-    unless its tensors are reread sooner than they could be copied: from the caches."""
+    """The share of the peak FLOP/s; for a phase without matrix products, of the copy bandwidth.
+
+    A share of the bandwidth above 1 means that the tensors were read from the CPU's caches.
+    """
     if measured.flops:
         return f"{(measured.per_second(measured.flops) or 0) / limits.flops_per_second:.1%}"
     if measured.moved_bytes:
@@ -287,17 +289,17 @@ def _of_peak(measured: Measurement, limits: Limits) -> str:
 def _unsettled(measured: Measurement) -> str:
     if measured.timing.stable:
         return ""
-    return f"{measured.phase}: its times were still changing; a larger --budget gives them longer"
+    return f"{measured.phase}: the times were still changing at the end; use a larger --budget"
 
 
-def _held_back(measured: Measurement) -> str:
-    """On a GPU, what kept its clock down in how many samples."""
+def _throttled(measured: Measurement) -> str:
+    """For a GPU, why and in how many samples its clock was reduced."""
     samples = measured.timing.samples
     reasons = sorted({reason for sample in samples for reason in sample.held_back_by})
     if not reasons:
         return ""
     count = sum(bool(sample.held_back_by) for sample in samples)
     return (
-        f"{measured.phase}: the GPU was held back in {count} of {len(samples)} samples "
+        f"{measured.phase}: the GPU was throttled in {count} of {len(samples)} samples "
         f"({', '.join(reasons)})"
     )

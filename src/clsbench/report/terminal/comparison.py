@@ -1,4 +1,4 @@
-"""Runs compared, on a terminal: who is how good, what is shown of whom, and where they disagree."""
+"""Terminal output of a comparison: accuracies, pairwise tests, and texts with disagreement."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ if TYPE_CHECKING:
     from clsbench.analysis.paired import Difference
 
 _MOST_PAIRS = 10
-"""With more, only those against the first are shown."""
+"""With more pairs, only those with the first contender are shown."""
 _MOST_NAMES = 4
 _TEXT_CHARACTERS = 160
 
-_PAIRS = ("difference", "95 %", "p, after Holm", "only the first", "only the second")
-_OPTIONAL_IN_PAIRS = ("only the second", "only the first", "95 %")
+_PAIRS = ("difference", "95 % interval", "corrected p", "only first right", "only second right")
+_OPTIONAL_IN_PAIRS = ("only second right", "only first right", "95 % interval")
 
 
 def print_comparison(
     console: Console, comparison: RunComparison, texts: Mapping[int, str] | None, most_texts: int
 ) -> None:
-    """The contenders, the verdicts in words, and the first texts on which they disagree.
+    """Print the contenders, the result of each pairwise test, and texts on which they disagree.
 
-    ``texts`` holds the corpus by row, ``None`` where it is not at hand.
+    ``texts`` are the corpus texts by row, ``None`` if the corpus is unavailable. At most
+    ``most_texts`` disagreements are printed.
     """
     by_stand_in: dict[str, list[str]] = {}
     for contender in comparison.contenders:
         for stand_in in contender.stand_ins:
             by_stand_in.setdefault(stand_in, []).append(contender.name)
     for stand_in, names in by_stand_in.items():
-        whose = "all" if len(names) == len(comparison.contenders) else ", ".join(names)
+        whose = "all runs" if len(names) == len(comparison.contenders) else ", ".join(names)
         message = f"STAND-IN: {stand_in} in {whose}: not the real experiment"
         console.prose(message, "yellow")
     for note in (*training_notes(comparison), *timing_notes(comparison)):
@@ -60,7 +61,7 @@ def print_comparison(
         console.prose(verdict_text(pair))
     if len(pairs) < len(comparison.pairs):
         hidden = len(comparison.pairs) - len(pairs)
-        message = f"{hidden} more pairs are part of the correction; --json holds them"
+        message = f"Holm's correction includes {hidden} more pairs; --json shows them."
         console.prose(message, "dim")
     _print_disagreements(console, comparison, texts, most_texts)
     message = headline(comparison, lambda each: each.name).sentence
@@ -68,10 +69,10 @@ def print_comparison(
 
 
 def verdict_text(pair: Pair) -> str:
-    """What may be said of a pair, in a sentence."""
+    """The result of a pairwise test in words."""
     found = pair.found
     if found is None or pair.p_corrected is None:
-        return f"{pair.b} against {pair.a}: not compared, since they have no seed in common"
+        return f"{pair.b} against {pair.a}: not compared, because they have no seed in common."
     differing = found.only_a + found.only_b
     counts = f"Exactly one is right on {_texts(differing, found)} of {found.texts:,} texts"
     if found.seeds > 1:
@@ -136,22 +137,22 @@ def training_notes(comparison: RunComparison) -> list[str]:
 
 
 def _unpaired_notes(comparison: RunComparison) -> list[str]:
-    """That pairs were run with different seeds, if any were."""
+    """A note on pairs that were run with different seeds, if there are any."""
     found = [pair for pair in comparison.pairs if pair.unpaired_seeds and pair.found is not None]
     if not found:
         return []
     count = "1 pair is" if len(found) == 1 else f"{len(found)} pairs are"
     return [
-        f"{count} compared on the seeds alone that both were run with, such as "
-        f"{found[0].a} and {found[0].b} without {_unpaired_text(found[0])}: the difference is not "
-        "that of their accuracies."
+        f"{count} compared only on the seeds that both sides have, for example {found[0].a} and "
+        f"{found[0].b} without {_unpaired_text(found[0])}: such a difference is not the difference "
+        "of the accuracies shown."
     ]
 
 
 def _unpaired_text(pair: Pair) -> str:
-    """``seed 123, run with one of them alone``."""
+    """``seed 123, which only one of them has``."""
     seeds = [str(seed) for seed in pair.unpaired_seeds]
-    return f"seed{'s' if len(seeds) > 1 else ''} {listed(seeds)}, run with one of them alone"
+    return f"seed{'s' if len(seeds) > 1 else ''} {listed(seeds)}, which only one of them has"
 
 
 def _texts(count: float, found: Difference) -> str:
@@ -198,11 +199,10 @@ def _print_disagreements(
     if not shown:
         return
     console.print()
-    message = f"texts on which they disagree ({len(shown)} of {len(found)}):"
+    console.prose(f"Texts on which they disagree ({len(shown)} of {len(found)}):", "bold")
     if texts is None:
-        message = f"texts on which they disagree ({len(shown)} of {len(found)}; by row, since the "
-        message += "corpus is not at hand: --assets names where it lies):"
-    console.prose(message, "bold")
+        message = "The corpus is not available, so only the position of each text in it is shown "
+        console.prose(f"{message}(--assets DIR names its folder).", "yellow")
     for each in shown:
         _print_disagreement(console, each, texts)
 
@@ -214,7 +214,7 @@ def _print_disagreement(
     for name, called in each.called.items():
         by_class.setdefault(called, []).append(name)
     calls = "; ".join(f"{called} by {', '.join(names)}" for called, names in by_class.items())
-    console.prose(f"row {each.row}, {each.label}: predicted {calls}")
+    console.prose(f"text {each.row} ({each.label}): predicted {calls}")
     if texts is not None:
         text = printable(shortened(texts[each.row], _TEXT_CHARACTERS))
         console.prose(f"  {text}", "dim")

@@ -1,4 +1,4 @@
-"""The console for all output that people read."""
+"""The console that prints all terminal output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Console(rich.console.Console):
     """
 
     def prose(self, text: str, style: str = "") -> None:
-        """Print sentences, on a terminal wrapped between words, elsewhere with their own breaks."""
+        """Print sentences, wrapped between words if the output is a terminal."""
         text = printable(text, keep="\n")
         if self.is_terminal:
             text = wrapped(text, self.width)

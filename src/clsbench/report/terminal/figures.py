@@ -1,4 +1,4 @@
-"""The figures of a finished run as tables: beside the baselines, the published and by class."""
+"""Tables of a run's metrics: with baselines, with published results, and by class."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def metrics_table(record: RunRecord, width: int) -> RenderableType | None:
     optional = [metric.header for metric in sorted(SCORES, key=lambda metric: metric.drop)]
     optional.append("texts")
     table = fitting_table("split", headers, (splits, baselines), width, optional, "--json")
-    return _titled(record, "Whole splits", table)
+    return _titled(record, "Metrics on whole splits", table)
 
 
 def _titled(record: RunRecord, title: str, table: RenderableType) -> RenderableType:
-    """A table under its title, which says where stand-ins took part."""
+    """A table under its title; the title names the stand-ins."""
     text = Text(title, "bold")
     if record.stand_ins:
         names = ", ".join(stand_in.by.partition(":")[0] for stand_in in record.stand_ins)
@@ -70,12 +70,12 @@ def _row(label: Text, figures: SplitMetrics) -> Row:
 
 
 def comparable_figures(record: RunRecord) -> PublishedFigures | None:
-    """The published figures, unless stand-ins took part: those are never compared."""
+    """The published results; ``None`` for a run with stand-ins, which is never compared."""
     return None if record.stand_ins else record.published
 
 
 def published_table(record: RunRecord, width: int) -> RenderableType | None:
-    """Measured and published accuracy, the difference judged by the measured interval."""
+    """Measured and published accuracy, and whether the measured interval contains the latter."""
     published = comparable_figures(record)
     if published is None or record.metrics is None or not published.accuracy:
         return None
@@ -90,12 +90,12 @@ def published_table(record: RunRecord, width: int) -> RenderableType | None:
 
 
 def published_heading(record: RunRecord, published: PublishedFigures) -> Text:
-    """Where the figures come from, and whether they belong to this very experiment."""
+    """The source of the published results, with a warning if this run changed the experiment."""
     heading = Text("Published: ", "bold")
     heading.append_text(plain(f"{published.source} ({published.conditions})", "not bold"))
     if record.modified:
         heading.append(
-            "\nThey belong to the unchanged experiment: this run changed it.", "bold yellow"
+            "\nThese results are of the unchanged experiment; this run changed it.", "bold yellow"
         )
     return heading
 
@@ -110,7 +110,7 @@ def _judged(split: str, figures: SplitMetrics, published: float) -> Row:
 
 
 def before_table(record: RunRecord, width: int) -> RenderableType | None:
-    """The classifier as it was drawn, over a few batches, beside published figures."""
+    """Metrics before training, over a few batches, with published results if there are any."""
     before = record.history.before if record.history is not None else None
     if before is None:
         return None
@@ -132,11 +132,11 @@ def before_table(record: RunRecord, width: int) -> RenderableType | None:
     return _titled(record, "Before training, over a few batches", table)
 
 
-# --- the course of the loss -----------------------------------------------------------------------
+# --- loss by step ---------------------------------------------------------------------------------
 
 
 def loss_table(record: RunRecord, width: int) -> RenderableType | None:
-    """Training and validation loss at evaluation points, beside published ones where there are."""
+    """Training and validation loss at evaluation points, with published losses if there are any."""
     if record.history is None or not record.history.steps:
         return None
     published = comparable_figures(record)
@@ -168,7 +168,7 @@ def loss_table(record: RunRecord, width: int) -> RenderableType | None:
 def _chosen_steps(
     steps: Sequence[StepEntry], published: Mapping[int, Sequence[float]]
 ) -> list[StepEntry]:
-    """All if they are few, else those with published losses, else some at equal distances."""
+    """All steps if they are few, otherwise those with published losses, or evenly spaced ones."""
     if len(steps) <= _MOST_LOSSES:
         return list(steps)
     matching = [entry for entry in steps if entry.step in published]
@@ -182,12 +182,12 @@ def _chosen_steps(
 
 
 def confusion_table(record: RunRecord, width: int) -> RenderableType | None:
-    """Test texts by class and prediction; the most frequent mistakes where classes are many."""
+    """The confusion matrix of the test texts; with many classes, the most frequent mistakes."""
     if record.metrics is None or record.data is None:
         return None
     names = [plain(name).plain for name in record.data.class_names]
     counts = record.metrics.test.confusion
-    # What a name may take, so that all columns and twelve characters of label fit.
+    # The width left for each class name if all columns and a label of twelve characters fit.
     room = (min(width, _WIDEST_CONFUSION) - 1 - 14) // len(names) - 2
     digits = max(len(f"{n:,}") for row in counts for n in row)
     if len(names) > _WIDEST_MATRIX or room < max(digits, 5):

@@ -1,4 +1,4 @@
-"""The result of a comparison in one sentence: what to use, baselines included."""
+"""The result of a comparison in one sentence: which row or baseline to use."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Headline(NamedTuple):
 def headline(
     comparison: RunComparison, name: Callable[[Contender], str], incomplete: bool = False
 ) -> Headline:
-    """Which contender to use according to the tests of ``comparison``, and what they show.
+    """Which contender to use according to the tests of ``comparison``, and why.
 
-    ``name`` gives the display name of a fine-tuned contender. ``incomplete`` says that the
-    comparison lacks some rows.
+    ``name`` returns the display name of a fine-tuned contender. ``incomplete``: some finished rows
+    are not part of the comparison.
     """
     ranked = trained(comparison)
     best, top = ranked[0], next(iter(baselines(comparison)), None)
@@ -36,7 +36,7 @@ def headline(
         beaten.append("every other row compared" if incomplete else "every other row")
     accuracy, rest = percent(best.accuracy), ""
     if top is None:
-        rest = "; no baseline was run beside it"
+        rest = "; no baseline was run"
     else:
         verdicts = [_verdict(comparison, each, top) for each in ranked]
         if "better" not in verdicts:
@@ -48,7 +48,8 @@ def headline(
             beaten.append(baseline)
         else:
             count = verdicts.count("better")
-            rest = f"; {count} of {len(ranked)} rows are significantly better than {baseline}"
+            verb = "is" if count == 1 else "are"
+            rest = f"; {count} of {len(ranked)} rows {verb} significantly better than {baseline}"
     shown = f"; it is significantly better than {' and than '.join(beaten)}" if beaten else ""
     if not tied:
         return Headline(f"Use {name(best)}: {accuracy}{shown}{rest}.", best)
@@ -64,10 +65,10 @@ def headline(
 
 
 def _against_trained(verdicts: Sequence[str | None], all_rows: str) -> str:
-    """What the tests show about a baseline that no fine-tuned contender beats."""
+    """The test results of a baseline that no fine-tuned contender beats."""
     if all(verdict == "worse" for verdict in verdicts):
         return f"it is significantly better than {all_rows}"
-    shown = "no fine-tuned row was shown to beat it"
+    shown = "no fine-tuned row is significantly better"
     return f"{shown}, and not all could be tested against it" if None in verdicts else shown
 
 

@@ -23,7 +23,7 @@ _NOTHING = ("–", "-", "")
 
 
 class Row(NamedTuple):
-    """The label of a row, and its cells."""
+    """A row: its label and its cells."""
 
     label: Text
     cells: Sequence[str | Text] = ()
@@ -44,10 +44,10 @@ def fitting_table(
 ) -> RenderableType:
     """Labels on the left, cells right-aligned, in ``width`` characters.
 
-    Headers are wrapped between words only. A column that holds nothing but dashes is left out
-    without a note. If not all columns fit, those in ``optional`` are left out in order; a note
-    under the table names them, and ``see`` is the option or command that shows them. If the other
-    columns do not fit either, each row becomes a list.
+    Headers are wrapped between words only. A column of dashes is left out without a note. If not
+    all columns fit, those in ``optional`` are left out in order; a note under the table names them,
+    and ``see`` is the option or command that shows them. If the other columns do not fit either,
+    each row becomes a list.
     """
     rows = [row for group in groups for row in group]
     labels = [row.label.plain for row in rows]
@@ -96,7 +96,7 @@ class _Column(NamedTuple):
 
 
 def _columns(headers: Sequence[str], rows: Iterable[Row]) -> list[_Column]:
-    """Each header in lines no longer than the longest cell below it, or than its longest word."""
+    """The columns; a header is wrapped to its widest cell, but its words are kept whole."""
     columns = []
     for place, header in enumerate(headers):
         cells = [str(row.cells[place]) for row in rows if row.cells]

@@ -21,18 +21,18 @@ from clsbench.results.formats import (
     marked,
 )
 
-_STAND_IN_NOTE = "STAND-INS took part in the runs so marked: they are not the real experiment."
+_STAND_IN_NOTE = "The marked runs used STAND-INS: they are not the real experiment."
 _STAND_IN_STYLE = "yellow"
 
 
 def runs_table(
     table: pd.DataFrame, width: int | None = None, marks: bool = False
 ) -> RenderableType:
-    """One row a run, those with stand-ins in yellow and explained below.
+    """One row per run; runs with stand-ins are yellow, and a note explains them.
 
-    Lines of ``width`` characters are folded to fit; where even that does not help, each run has
-    one line for each of its values. Without a ``width`` lines are as long as it takes. With
-    ``marks`` a table of that width has a mark in place of the names of stand-ins.
+    Cells are wrapped to fit ``width`` characters. If the table does not fit even so, each run is
+    printed as a list of its values. Without a ``width``, lines may have any length. With ``marks``,
+    a table that fits has a mark instead of the names of stand-ins.
     """
     with_stand_ins = [bool(names) for names in table.get("stand_ins", [""] * len(table))]
     styles = [_STAND_IN_STYLE if some else "" for some in with_stand_ins]

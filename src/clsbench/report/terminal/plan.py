@@ -1,4 +1,4 @@
-"""What a run is about to do: the banner before it, and the view of a dry run."""
+"""The plan of a run: the banner printed before it, and the output of a dry run."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from clsbench.schema.record import (
 )
 
 _MOST_STAGES = 4
-"""The most stages that are listed one by one."""
+"""Longer lists of stages are abbreviated."""
 _STAND_IN_NOTE = (
-    "This is not the real experiment: the figures below say how the embedded stand-ins do, and "
-    "are never set beside published ones."
+    "This is not the real experiment: the results are those of embedded stand-ins and are never "
+    "compared with published results."
 )
 
 
 def plan_banner(plan: RunPlan) -> RenderableType:
-    """The plan of a run, its stand-ins first."""
+    """The plan of a run, preceded by its stand-ins."""
     batches = f"{plan.steps:,} batch{'' if plan.steps == 1 else 'es'}"
     epochs = f"{plan.epochs} epoch{'' if plan.epochs == 1 else 's'}"
     facts = [
@@ -57,7 +57,7 @@ def plan_banner(plan: RunPlan) -> RenderableType:
 
 
 def stand_in_panel(stand_ins: Sequence[StandIn]) -> RenderableType:
-    """What took the place of what, loudly."""
+    """A panel that names each stand-in and what it replaces."""
     return Group(*_stand_in_texts([stand_in_text(stand_in) for stand_in in stand_ins]))
 
 
@@ -82,7 +82,7 @@ def _stand_in_texts(texts: Sequence[str]) -> list[RenderableType]:
 
 
 def shortcut_facts(shortcuts: Iterable[Shortcut]) -> list[tuple[str, RenderableType]]:
-    """What need not be computed, and why the rest must be."""
+    """Each shortcut with what it saves, or with the reason why it is not used."""
     lines = [
         plain(f"{s.name}: {s.detail}") if s.taken else plain(f"no {s.name}: {s.detail}", "dim")
         for s in shortcuts
@@ -91,7 +91,7 @@ def shortcut_facts(shortcuts: Iterable[Shortcut]) -> list[tuple[str, RenderableT
 
 
 def fact_table(facts: Iterable[tuple[str, RenderableType]]) -> Table:
-    """Names on the left, what there is to say of each on the right."""
+    """A table of names and values."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -101,7 +101,7 @@ def fact_table(facts: Iterable[tuple[str, RenderableType]]) -> Table:
 
 
 def data_facts(data: DataFacts) -> list[tuple[str, RenderableType]]:
-    """Sizes, padding, cut texts and those that stand in the training split."""
+    """Sizes, classes, padding, truncated texts and leaked texts."""
     sizes = [f"{size:,} {name}" for name, size in data.sizes.items()]
     facts = [
         ("texts", Text(f"{listed(sizes)}, from a corpus of {data.corpus_texts:,}")),
@@ -117,7 +117,7 @@ def data_facts(data: DataFacts) -> list[tuple[str, RenderableType]]:
     ]
     cut = [f"{count:,} in {name}" for name, count in data.truncated.items() if count]
     if cut:
-        facts.append(("cut", Text(f"texts longer than that: {listed(cut)}")))
+        facts.append(("truncated", Text(f"longer texts: {listed(cut)}")))
     facts.append(("leaked", leaked_text(data)))
     return [*facts]
 
@@ -127,12 +127,12 @@ def _dropped_facts(dropped: Mapping[str, int]) -> list[tuple[str, RenderableType
 
 
 def leaked_text(data: DataFacts) -> Text:
-    """How many validation and test texts the training split holds word for word."""
+    """How many validation and test texts occur word for word in the training split."""
     counts = {"validation": data.leaked.validation, "test": data.leaked.test}
     parts = [f"{n:,} of {data.sizes[name]:,} {name}" for name, n in counts.items() if n]
     if not parts:
-        return Text("no validation or test text stands in train")
-    return Text(f"{listed(parts)} texts stand word for word in train")
+        return Text("no validation or test text occurs in the training split")
+    return Text(f"{listed(parts)} texts occur word for word in the training split")
 
 
 def _class_counts(data: DataFacts, most: int = 6) -> str:
@@ -157,7 +157,7 @@ def recorded_adapter_note(record: RunRecord) -> str | None:
 
 
 def adapter_note(adapter: str | None, trained_stages: Sequence[str]) -> str | None:
-    """A note on the backbone stages that train beside an adapter; ``None`` without any."""
+    """A note on backbone stages that are trained in addition to an adapter, if there are any."""
     stages = [stage for stage in trained_stages if stage not in NEW_STAGES]
     if adapter is None or not stages:
         return None
@@ -165,9 +165,10 @@ def adapter_note(adapter: str | None, trained_stages: Sequence[str]) -> str | No
         named = f"{stages[0]}, {stages[1]} … {stages[-1]} ({len(stages)} stages)"
     else:
         named = listed(stages)
+    verb = "is" if len(stages) == 1 else "are"
     return (
-        f"besides the adapter {adapter.partition(':')[0]}, parameters of the backbone's {named} are"
-        " trained; with --freezing head-only the backbone stays frozen"
+        f"in addition to the adapter {adapter.partition(':')[0]}, the backbone's {named} {verb} "
+        "trained; use --freezing head-only to keep the backbone frozen"
     )
 
 
@@ -179,7 +180,7 @@ def _adapter_facts(note: str | None) -> list[tuple[str, RenderableType]]:
 
 
 def dry_run_view(record: RunRecord) -> RenderableType:
-    """What a run would do: parameters of each stage, memory, data. The spec comes apart."""
+    """What a run would do: memory, data, shortcuts and the parameters of each stage."""
     parts: list[RenderableType] = [stand_in_panel(record.stand_ins)] if record.stand_ins else []
     environment = record.environment
     facts: list[tuple[str, RenderableType]] = [
@@ -190,14 +191,14 @@ def dry_run_view(record: RunRecord) -> RenderableType:
     ]
     if record.memory_bytes_expected is not None:
         expected = size_text(record.memory_bytes_expected)
-        tensors = f"about {expected} of tensors at the peak of training; "
-        facts.append(("memory", Text(tensors + "the process and its libraries come on top")))
+        tensors = f"about {expected} of tensors at the peak of training, "
+        facts.append(("memory", Text(f"{tensors}plus the process and its libraries")))
     if record.data is not None:
         facts += data_facts(record.data)
     facts += _adapter_facts(recorded_adapter_note(record))
     if record.fast_path is not None:
         facts += shortcut_facts(record.fast_path.shortcuts)
-    parts += [plain(f"{record.experiment}: a dry run, nothing is trained", "bold")]
+    parts += [plain(f"{record.experiment}: dry run, nothing is trained", "bold")]
     parts += [fact_table(facts)]
     if record.parameters is not None:
         parts.append(parameter_table(record.parameters))
@@ -206,7 +207,7 @@ def dry_run_view(record: RunRecord) -> RenderableType:
 
 
 def parameter_table(parameters: ParameterCounts) -> RenderableType:
-    """Parameters of each stage, trainable or frozen; blocks that are alike share a row."""
+    """Parameters of each stage, trained or frozen; equal consecutive blocks share a row."""
     table = Table(box=box.SIMPLE_HEAD, show_footer=True)
     table.add_column("stage", footer="all", overflow="fold")
     table.add_column("parameters", footer=f"{parameters.total:,}", justify="right", no_wrap=True)
@@ -222,7 +223,7 @@ def parameter_table(parameters: ParameterCounts) -> RenderableType:
 
 
 def _merged(stages: Iterable[StageParameters]) -> Iterable[tuple[str, StageParameters]]:
-    """``block.0`` to ``block.10`` in one row, where their counts are equal."""
+    """Merge consecutive blocks with equal counts: ``block.0 to block.10``."""
 
     def kind(stage: StageParameters) -> tuple[str, int, int]:
         name, _, number = stage.stage.rpartition(".")

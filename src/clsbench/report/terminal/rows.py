@@ -1,4 +1,4 @@
-"""The table of a suite's rows, or of compared runs, for a terminal."""
+"""The terminal's table of a suite's rows or of compared runs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ def rows_table(
     see: str,
     reference: str | None = None,
 ) -> RenderableType:
-    """Rows of a suite, baselines or contenders, each with its label; ``reference`` is the row the
-    others are set against."""
+    """A table of rows, baselines or contenders, each with its label.
+
+    ``reference`` is the label of the row that the others are compared with.
+    """
     columns = [column for column in COLUMNS if column.drop is not None]
     headers = {column: column.header.format(first=reference) for column in columns}
     optional = sorted((column for column in columns if column.drop), key=lambda c: c.drop or 0)

@@ -1,4 +1,4 @@
-"""What the command line shows of a run, printed to a console. Nothing here holds state."""
+"""Terminal output of a run: its plan, its results, a dry run, several seeds."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _PLOTS = ("loss.svg", "accuracy.svg")
 
 
 def print_plan(console: Console, plan: RunPlan) -> None:
-    """The plan of a run, before it begins."""
+    """Print the plan of a run before it starts."""
     console.print(plan_banner(plan), highlight=False)
 
 
 def print_run(console: Console, record: RunRecord, path: Path | None = None) -> None:
-    """Everything about a run that ended; ``path`` is its directory, ``None`` if it has none."""
+    """Print the results of a run that ended; ``path`` is its directory, if it was saved."""
 
     def show(part: RenderableType | None) -> None:
         if part is not None:
@@ -71,7 +71,7 @@ def print_run(console: Console, record: RunRecord, path: Path | None = None) -> 
 
 def _kept_text(kept: KeptActivations) -> str:
     """``1,388 distinct of 1,494 texts: 1,388 computed; 512 MB in memory, 512 MB on disk``."""
-    partly = f" ({kept.continued:,} from a kept earlier stage on)" if kept.continued else ""
+    partly = f" ({kept.continued:,} from a cached earlier stage)" if kept.continued else ""
     sources = [f"{kept.computed:,} computed{partly}"]
     if kept.found:
         sources.append(f"{kept.found:,} from earlier runs")
@@ -79,7 +79,7 @@ def _kept_text(kept: KeptActivations) -> str:
     if kept.disk_bytes:
         places.append(f"{size_text(kept.disk_bytes)} on disk")
     if kept.recomputed:
-        places.append(f"no room for all: computed again {kept.recomputed:,} times")
+        places.append(f"{kept.recomputed:,} recomputed for lack of space")
     return (
         f"{kept.distinct:,} distinct of {kept.texts:,} texts: {', '.join(sources)}; "
         f"{', '.join(places)}"
@@ -87,7 +87,7 @@ def _kept_text(kept: KeptActivations) -> str:
 
 
 def print_paths(console: Console, path: Path) -> None:
-    """Where the record and the plots of a run lie, unbroken so that they can be copied."""
+    """Print the paths of the record and the plots, unwrapped so that they can be copied."""
     plots = [path / name for name in _PLOTS if (path / name).is_file()]
     for name, file in [("record", path / "record.json"), *(("plot", plot) for plot in plots)]:
         line = Text.assemble((f"  {name:<8}", "dim"), plain(str(file)))
@@ -95,7 +95,7 @@ def print_paths(console: Console, path: Path) -> None:
 
 
 def print_dry_run(console: Console, record: RunRecord) -> None:
-    """What a run would do, and its spec as TOML that ``clsbench run`` accepts."""
+    """Print what a run would do, and its spec as TOML that ``clsbench run`` accepts."""
     console.print(dry_run_view(record), highlight=False)
     console.print(Text("Spec", "bold"))
     spec = format_toml(from_tree(record.spec, "the record"))
@@ -104,13 +104,13 @@ def print_dry_run(console: Console, record: RunRecord) -> None:
 
 
 def print_seeds(console: Console, summary: SeedSummary) -> None:
-    """Several seeds of one experiment: mean, spread and the interval of the mean."""
+    """Print the mean, spread and interval of the mean over several seeds of one experiment."""
     console.print(seeds_table(summary, console.width), highlight=False, crop=False)
 
 
 def seeds_table(summary: SeedSummary, width: int) -> RenderableType:
-    """One row per split and figure."""
-    seeds = ", ".join(map(str, summary.seeds)) or "none finished"
+    """One row per split and metric."""
+    seeds = ", ".join(map(str, summary.seeds)) or "none"
     title = Text(f"{len(summary.seeds)} of {summary.runs} seeds finished: {seeds}", "bold")
     if summary.stand_ins:
         title.append("\nSTAND-INS: ", "yellow")
@@ -124,8 +124,8 @@ def seeds_table(summary: SeedSummary, width: int) -> RenderableType:
         groups.append(
             [_spread_row(split, metric, each) for metric, each in spreads if each is not None]
         )
-    headers = ("mean ± sd", "range", "95 % of mean")
-    return Group(title, fitting_table("figure", headers, groups, width, ("range",), "--json"))
+    headers = ("mean ± sd", "range", "95 % interval of mean")
+    return Group(title, fitting_table("metric", headers, groups, width, ("range",), "--json"))
 
 
 def _spread_row(split: str, metric: Metric, spread: Spread) -> Row:
@@ -151,7 +151,7 @@ def _heading(record: RunRecord) -> Text:
 
 
 def _costs(record: RunRecord) -> list[tuple[str, RenderableType]]:
-    """Data, parameters, time, throughput and memory, as far as the run came."""
+    """Data, parameters, time, throughput and memory, as far as they are known."""
     facts: list[tuple[str, RenderableType]] = []
     if record.data is not None:
         facts += data_facts(record.data)
@@ -167,8 +167,8 @@ def _costs(record: RunRecord) -> list[tuple[str, RenderableType]]:
             (
                 "precision",
                 Text(
-                    f"a batch's loss differs from fp32 by up to {record.precision_deviation:.1e} "
-                    "(before training)"
+                    f"the loss of a batch before training differs from fp32 by up to "
+                    f"{record.precision_deviation:.1e}"
                 ),
             )
         )

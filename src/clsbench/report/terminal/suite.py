@@ -1,4 +1,4 @@
-"""A suite on a terminal: what it would run, and what its rows came to."""
+"""Terminal output of a suite: its plan and its results."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ if TYPE_CHECKING:
     from clsbench.results.suite_results import SuiteResults
     from clsbench.suites.plan import PlannedRow, SuitePlan
 
-_PLAN = ("runs", "in the store", "trained parameters", "memory", "prefix", "training", "a run")
+_PLAN = ("runs", "stored", "trained parameters", "memory", "prefix", "training", "each run")
 _OPTIONAL_IN_PLAN = ("prefix", "training", "trained parameters", "memory")
 
 
 def print_suite_plan(
     console: Console, plan: SuitePlan, stored: Collection[str], file: str = ""
 ) -> None:
-    """What each row would run; ``stored`` holds the keys of the runs that need not be, ``file`` is
-    what messages about a row begin with."""
+    """Print the plan of each row.
+
+    ``stored`` holds the keys of runs that are already stored. ``file`` is the prefix of messages
+    about a row.
+    """
     console.prose(f"{plan.suite.name}: {plan.suite.description}")
     rows = [_plan_row(row, stored) for row in plan.rows]
     table = fitting_table("row", _PLAN, [rows], console.width, _OPTIONAL_IN_PLAN, "--json")
@@ -80,22 +83,23 @@ def _estimated(row: PlannedRow) -> tuple[str, str, str]:
 
 
 def _plan_sums(plan: SuitePlan, stored: Collection[str]) -> str:
-    """What is left to be done, in all."""
+    """The number of runs to do, and an estimate of their time."""
     estimates = {
         run.key: row.estimate for row in plan.rows for run in row.runs if run.key not in stored
     }
     if not estimates:
-        return "Every run is in the store; nothing is left to run."
+        return "All runs are stored; nothing is left to run."
     known = [each.seconds for each in estimates.values() if each is not None]
-    message = f"{len(estimates)} runs to do, "
+    message = f"{len(estimates)} run{'' if len(estimates) == 1 else 's'} to do"
+    if not known:
+        return f"{message}; their time cannot be estimated."
+    message += f", about {duration_text(sum(known))} in total"
     if len(known) < len(estimates):
-        message += f"{len(estimates) - len(known)} of which cannot be estimated; the others take "
-    message += (
-        f"about {duration_text(sum(known))} in all: "
-        "counted operations at the speed that this machine has just shown. Loading comes on top; "
-        "a prefix that runs share, or that an earlier run has kept, is computed once."
+        message += f" without {len(estimates) - len(known)} that cannot be estimated"
+    return (
+        f"{message} (from operation counts and the measured speed of this machine). Loading takes "
+        "additional time; a prefix that is cached or shared by several runs is computed once."
     )
-    return message
 
 
 def print_suite(console: Console, results: SuiteResults, store: Path) -> SuiteFigures:
@@ -146,8 +150,8 @@ def _print_notes(console: Console, figures: SuiteFigures) -> None:
         notes.append(f"Published: {results.origin}.")
         if marked:
             notes.append(
-                "* another experiment than the suite means (changed by you, or a stand-in): what "
-                "was published does not belong to it."
+                "* changed by an option or a stand-in: not the published experiment, so the "
+                "published results do not apply."
             )
         notes += [
             f"Row {row.label}: {row.published.remark}"

@@ -2,24 +2,24 @@
 (() => {
   const reveal = (element) => { if (element) element.hidden = false; };
 
-  // Light or dark: as the system says, until the reader says otherwise.
+  // The theme of the system, unless the reader has chosen one.
   const root = document.documentElement;
   const button = document.getElementById("theme");
   const system = window.matchMedia("(prefers-color-scheme: dark)");
   const stored = () => { try { return localStorage.getItem("clsbench-theme"); } catch { return null; } };
   const dark = () => (root.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
-  const say = () => { button.textContent = dark() ? "Light mode" : "Dark mode"; };
+  const labelButton = () => { button.textContent = dark() ? "Light mode" : "Dark mode"; };
   if (["light", "dark"].includes(stored())) root.dataset.theme = stored();
   button.addEventListener("click", () => {
     root.dataset.theme = dark() ? "light" : "dark";
-    try { localStorage.setItem("clsbench-theme", root.dataset.theme); } catch { /* not kept */ }
-    say();
+    try { localStorage.setItem("clsbench-theme", root.dataset.theme); } catch { /* storage is disabled */ }
+    labelButton();
   });
-  system.addEventListener("change", say);
-  say();
+  system.addEventListener("change", labelButton);
+  labelButton();
   reveal(button);
 
-  // Sorting: by numbers where a cell has one, else by its text; what is missing stays last.
+  // Sort by the number of a cell if it has one, otherwise by its text. Missing values are last.
   const key = (cell) => {
     if (!cell.hasAttribute("data-v")) return cell.textContent.trim();
     return cell.dataset.v === "" ? null : Number(cell.dataset.v);
@@ -42,7 +42,7 @@
     [...table.tHead.rows[0].cells].forEach((head, column) => {
       head.querySelector("button").addEventListener("click", () => {
         const now = head.getAttribute("aria-sort");
-        // Numbers with the best first, texts from a on.
+        // The first click puts the best numbers first and sorts texts from A to Z.
         const descending = head.classList.contains("number") && !head.classList.contains("lower");
         const first = descending ? "descending" : "ascending";
         sort(table, column, now === "none" ? first === "ascending" : now === "descending");
@@ -50,7 +50,7 @@
     });
   }
 
-  // Filtering: every word must stand somewhere in the row, numbers aside.
+  // Filter: a row is shown if it contains every word, in cells other than numbers.
   const wordsOf = (row) => [...row.cells].filter((cell) => !cell.matches("td.number:not(.state)"))
     .map((cell) => cell.textContent.toLowerCase()).join(" ");
   for (const input of document.querySelectorAll("input[data-filters]")) {
@@ -76,14 +76,14 @@
   for (const copy of document.querySelectorAll("button.copy")) {
     copy.addEventListener("click", async () => {
       const code = copy.parentElement.querySelector("code");
-      let word = "Copied";
+      let label = "Copied";
       try {
         await navigator.clipboard.writeText(code.textContent);
       } catch {
         window.getSelection().selectAllChildren(code);
-        word = "Selected";
+        label = "Selected";
       }
-      copy.textContent = word;
+      copy.textContent = label;
       setTimeout(() => { copy.textContent = "Copy"; }, 1500);
     });
     reveal(copy);
