@@ -25,7 +25,6 @@ SIZE_INCHES = (6.4, 4.4)
 TRAIN: dict[str, Any] = {"color": "#0b3c6f", "linestyle": "-", "marker": "o"}
 VALIDATION: dict[str, Any] = {"color": "#d9731a", "linestyle": "-.", "marker": "s"}
 _LINES = (("train", "training", TRAIN), ("validation", "validation", VALIDATION))
-_MOST_MARKERS = 30
 
 
 def save_curves(record: RunRecord, directory: Path) -> tuple[Path, ...]:
@@ -57,7 +56,7 @@ def loss_figure(record: RunRecord) -> Figure:
     steps = record.history.steps
     figure, axes = _figure(record)
     _epochs_axis(axes, record, steps[-1].examples_seen)
-    draw_losses(axes, record)
+    draw_curves(axes, record, steps, "loss")
     axes.set_ylabel(f"mean cross-entropy over {_batches(record)} (nats)")
     axes.set_ylim(0, max(max(e.train_loss, e.validation_loss) for e in steps) * 1.06 or 1)
     axes.legend(frameon=False, handlelength=4)
@@ -70,7 +69,7 @@ def accuracy_figure(record: RunRecord) -> Figure:
     epochs = record.history.epochs
     figure, axes = _figure(record)
     _epochs_axis(axes, record, epochs[-1].examples_seen)
-    draw_accuracies(axes, record)
+    draw_curves(axes, record, epochs, "accuracy")
     axes.set_ylabel(f"accuracy over {_batches(record)} (%)")
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, symbol=None))
     lowest = min(min(e.train_accuracy, e.validation_accuracy) for e in epochs)
@@ -79,16 +78,22 @@ def accuracy_figure(record: RunRecord) -> Figure:
     return figure
 
 
-def draw_losses(axes: Axes, record: RunRecord, markers: int = _MOST_MARKERS) -> None:
-    """Draw the losses at the evaluation points over epochs (over examples if that is unknown)."""
-    assert record.history is not None
-    _draw(axes, record, record.history.steps, "loss", markers)
+def draw_curves(
+    axes: Axes,
+    record: RunRecord,
+    entries: Sequence[StepEntry] | Sequence[EpochEntry],
+    metric: str,
+    markers: int = 30,
+) -> None:
+    """Draw the ``loss`` or ``accuracy`` of train and validation over epochs.
 
-
-def draw_accuracies(axes: Axes, record: RunRecord, markers: int = _MOST_MARKERS) -> None:
-    """Draw the accuracies at the ends of epochs, over epochs."""
-    assert record.history is not None
-    _draw(axes, record, record.history.epochs, "accuracy", markers)
+    If the length of an epoch is unknown, they are drawn over training examples.
+    """
+    x = [entry.examples_seen / (_examples_per_epoch(record) or 1.0) for entry in entries]
+    spacing = max(1, math.ceil(len(x) / markers))
+    for split, label, style in _LINES:
+        y = [getattr(entry, f"{split}_{metric}") for entry in entries]
+        axes.plot(x, y, label=label, markevery=spacing, clip_on=False, **style)
 
 
 SETTINGS: dict[str, Any] = {
@@ -126,21 +131,6 @@ def _figure(record: RunRecord) -> tuple[Figure, Axes]:
     # A dollar sign in a name must not start a formula.
     figure.suptitle(printable(title, keep="\n"), fontsize=11, parse_math=False)
     return figure, figure.add_subplot()
-
-
-def _draw(
-    axes: Axes,
-    record: RunRecord,
-    entries: Sequence[StepEntry] | Sequence[EpochEntry],
-    metric: str,
-    markers: int,
-) -> None:
-    per_epoch = _examples_per_epoch(record) or 1.0
-    x = [entry.examples_seen / per_epoch for entry in entries]
-    spacing = max(1, math.ceil(len(x) / markers))
-    for split, label, style in _LINES:
-        y = [getattr(entry, f"{split}_{metric}") for entry in entries]
-        axes.plot(x, y, label=label, markevery=spacing, clip_on=False, **style)
 
 
 def _epochs_axis(axes: Axes, record: RunRecord, examples: int) -> None:

@@ -120,7 +120,7 @@ def test_reliability_panels_draw_a_point_for_each_bin() -> None:
     panels = reliability_panels([("<row>", found)], 2)
     assert panels is not None
     (panel,) = panels.panels
-    assert panel.words.count(" % right") == len(found.bins) > 3
+    assert panel.words.count(" texts: confidence ") == len(found.bins) > 3
     line = max(paths(panel.drawing), key=len)
     assert len(line) == len(found.bins)
     assert line[0][0] == pytest.approx(34 + 166 * (found.bins[0].confidence - 0.5) / 0.5, abs=0.2)

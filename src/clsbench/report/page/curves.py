@@ -11,7 +11,8 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 
 import matplotlib
@@ -26,20 +27,17 @@ from clsbench.results.curves import (
     SETTINGS,
     TRAIN,
     VALIDATION,
-    draw_accuracies,
-    draw_losses,
+    draw_curves,
 )
 from clsbench.schema.record import EpochEntry, History, RunRecord, StepEntry
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Values = TypeVar("Values")
-
 WIDTH, HEIGHT = 208, 132
 _FRAME = (34 / WIDTH, 22 / HEIGHT, 166 / WIDTH, 102 / HEIGHT)
 _MOST_POINTS, _MOST_MARKERS = 120, 8
-_AXES, _ROW = "axes_1", "row-"
+_AXES = "axes_1"
 _SVG, _HREF = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 _FAINT, _LINE = "#a2abb7", "#343b45"
 _PAGE_STYLE = {
@@ -53,16 +51,11 @@ _PAGE_STYLE = {
 
 _SETTINGS: dict[str, Any] = SETTINGS | {
     "svg.fonttype": "none",
-    "axes.facecolor": "none",
     "axes.grid.axis": "y",
     "font.size": 9.0,
     "lines.linewidth": 1.4,
     "lines.markersize": 3.0,
     "grid.color": _LINE,
-    "xtick.labelcolor": _FAINT,
-    "ytick.labelcolor": _FAINT,
-    **{f"axes.spines.{side}": False for side in ("left", "right", "top", "bottom")},
-    **{f"{axis}tick.major.size": 0 for axis in "xy"},
 }
 
 
@@ -85,132 +78,125 @@ class Panels(NamedTuple):
 
 def loss_panels(rows: Sequence[tuple[str, RunRecord]]) -> Panels | None:
     """Training and validation loss at the evaluation points, over epochs."""
-    drawn = []
-    for title, record in rows:
-        if record.history is not None and (steps := _thinned(record.history.steps)):
-            words = (
-                f"{title}: training loss from {steps[0].train_loss:.3f} to "
-                f"{steps[-1].train_loss:.3f}, validation loss from "
-                f"{steps[0].validation_loss:.3f} to {steps[-1].validation_loss:.3f}"
-            )
-            history = replace(record.history, steps=steps)
-            drawn.append((title, words, replace(record, history=history)))
+    drawn = [
+        _course(title, record, _thinned(record.history.steps), "loss", ".3f")
+        for title, record in rows
+        if record.history is not None and record.history.steps
+    ]
 
     def finish(axes: Axes) -> None:
         _epochs_axis(axes)
         axes.set_ylim(0, 1.05 * axes.dataLim.y1 or 1)
 
-    return _panels("losses", "Mean cross-entropy (nats)", drawn, draw_losses, finish)
+    return _panels("losses", "Mean cross-entropy (nats)", drawn, finish)
 
 
 def accuracy_panels(rows: Sequence[tuple[str, RunRecord]]) -> Panels | None:
     """Training and validation accuracy before training and at the ends of epochs."""
-    drawn = []
-    for title, record in rows:
-        if record.history is not None and record.history.epochs:
-            epochs = (*_before_training(record.history), *record.history.epochs)
-            words = (
-                f"{title}: training accuracy from {epochs[0].train_accuracy:.1%} to "
-                f"{epochs[-1].train_accuracy:.1%}, validation accuracy from "
-                f"{epochs[0].validation_accuracy:.1%} to {epochs[-1].validation_accuracy:.1%}"
-            )
-            history = replace(record.history, epochs=epochs)
-            drawn.append((title, words, replace(record, history=history)))
+    drawn = [
+        _course(title, record, _with_start(record.history), "accuracy", ".1%")
+        for title, record in rows
+        if record.history is not None and record.history.epochs
+    ]
 
     def finish(axes: Axes) -> None:
         _epochs_axis(axes)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=None))
         axes.set_ylim(min(axes.dataLim.y0, 0.9) - 0.02, 1)
 
-    return _panels("accuracies", "Accuracy (%)", drawn, draw_accuracies, finish)
+    return _panels("accuracies", "Accuracy (%)", drawn, finish)
 
 
 def reliability_panels(rows: Sequence[tuple[str, Calibration]], num_classes: int) -> Panels | None:
     """Accuracy over confidence in bins with their intervals."""
     drawn = []
-    for title, calibration in rows:
-        caption = f"{title} (ECE {calibration.ece:.3f}, Brier {calibration.brier:.3f})"
-        bins = (
-            f"{b.n:,} answers, {100 * b.confidence:.0f} % sure on average, "
-            f"{100 * b.accuracy:.0f} % right"
-            for b in calibration.bins
-        )
-        drawn.append((caption, "; ".join([caption, *bins]), calibration))
-
-    def draw(axes: Axes, calibration: Calibration, markers: int) -> None:
-        draw_reliability(axes, calibration, **TRAIN)
+    for title, each in rows:
+        caption = f"{title} (ECE {each.ece:.3f}, Brier {each.brier:.3f})"
+        bins = (f"{b.n:,} texts: confidence {b.confidence:.0%}, accuracy {b.accuracy:.0%}"
+                for b in each.bins)  # fmt: skip
+        draw = partial(draw_reliability, calibration=each, **TRAIN)
+        drawn.append(_Row(caption, "; ".join([caption, *bins]), draw))
 
     def finish(axes: Axes) -> None:
         lowest = 1 / num_classes
-        (diagonal,) = axes.plot([lowest, 1], [lowest, 1], color=_FAINT, linestyle=":", linewidth=1)
-        diagonal.set_clip_on(False)
-        axes.xaxis.set_major_locator(MaxNLocator(3))
-        axes.yaxis.set_major_locator(MaxNLocator(2))
-        for axis in (axes.xaxis, axes.yaxis):
+        axes.axline((0, 0), slope=1, color=_FAINT, linestyle=":", linewidth=1, clip_on=False)
+        axes.set(xlim=(lowest, 1), ylim=(0, 1))
+        for axis, ticks in ((axes.xaxis, 3), (axes.yaxis, 2)):
+            axis.set_major_locator(MaxNLocator(ticks))
             axis.set_major_formatter(PercentFormatter(1.0, symbol=None))
-        axes.set_xlim(lowest, 1)
-        axes.set_ylim(0, 1)
 
-    return _panels("reliabilities", "", drawn, draw, finish)
+    return _panels("reliabilities", "", drawn, finish)
+
+
+class _Row(NamedTuple):
+    title: str
+    words: str
+    draw: Callable[[Axes], None]
 
 
 def _panels(
-    id: str,
-    name: str,
-    rows: Sequence[tuple[str, str, Values]],
-    draw: Callable[[Axes, Values, int], None],
-    finish: Callable[[Axes], None],
+    id: str, name: str, rows: Sequence[_Row], finish: Callable[[Axes], None]
 ) -> Panels | None:
-    """Draw the title, words and values of each row; ``finish`` sets limits and ticks."""
+    """Draw the rows; ``finish`` sets limits and ticks."""
     if not rows:
         return None
     settings = _SETTINGS | {"svg.hashsalt": id}  # so that ids are unique on the page
     with matplotlib.rc_context(settings):  # type: ignore[arg-type]
         figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72))
-        axes = figure.add_axes(_FRAME)
+        axes = figure.add_axes(_FRAME, frameon=False)
+        axes.tick_params(length=0, labelcolor=_FAINT)
         axes.grid(axis="y", clip_on=False)
-        for number, (_, _, values) in enumerate(rows):
+        for number, row in enumerate(rows):
             others = set(axes.get_children())
-            draw(axes, values, _MOST_MARKERS)
+            row.draw(axes)
             for artist in set(axes.get_children()) - others:
-                artist.set_gid(f"{_ROW}{number}")
-                artist.set_clip_on(False)
+                artist.set(gid=f"row-{number}", clip_on=False)
         finish(axes)
         parts = _split(figure)
-    panels = (
-        Panel(title, words, parts[f"{_ROW}{number}"])
-        for number, (title, words, _) in enumerate(rows)
-    )
+    panels = [Panel(r.title, r.words, parts[f"row-{n}"]) for n, r in enumerate(rows)]
     return Panels(id, name, parts[_AXES], tuple(panels))
 
 
 def _split(figure: Figure) -> dict[str, Markup]:
-    """The SVG of the artists of each row, and that of all others."""
+    """The HTML of the artists of each row, and of all others, in the page's colors and font."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
     root = ElementTree.fromstring(file.getvalue())
     parts: dict[str, Markup] = defaultdict(Markup)
-    for group in next(g for g in root.iter(f"{_SVG}g") if g.get("id") == _AXES):
+    for group in next(each for each in root.iter(f"{_SVG}g") if each.get("id") == _AXES):
         name = group.get("id", "")
-        parts[name if name.startswith(_ROW) else _AXES] += _inline(group)
+        for element in group.iter():
+            element.tag = element.tag.removeprefix(_SVG)
+            if element.tag == "g":
+                element.attrib.pop("id", None)  # not unique on the page
+            elif element.tag == "use":
+                element.set("href", element.attrib.pop(_HREF))
+            elif element.tag == "text":
+                element.attrib.pop("transform", None)  # a rotation by 0
+        text = ElementTree.tostring(group, encoding="unicode")
+        text = re.sub(r"(\.\d)\d+", r"\1", re.sub(r"\s+", " ", text)).replace("> <", "><")
+        for original, replacement in _PAGE_STYLE.items():
+            text = text.replace(original, replacement)
+        parts[name if name.startswith("row-") else _AXES] += Markup(text)
     return parts
 
 
-def _inline(group: ElementTree.Element) -> Markup:
-    """The HTML of an SVG group: without namespaces, in the page's colors and font."""
-    for element in group.iter():
-        element.tag = element.tag.removeprefix(_SVG)
-        if element.tag == "g":
-            element.attrib.pop("id", None)  # of the whole figure, not unique on the page
-        elif element.tag == "use":
-            element.set("href", element.attrib.pop(_HREF))
-        elif element.tag == "text":
-            element.attrib.pop("transform", None)  # a rotation by 0
-    text = ElementTree.tostring(group, encoding="unicode")
-    text = re.sub(r"(\.\d)\d+", r"\1", re.sub(r"\s+", " ", text)).replace("> <", "><")
-    for color, name in _PAGE_STYLE.items():
-        text = text.replace(color, name)
-    return Markup(text)
+def _course(
+    title: str,
+    record: RunRecord,
+    entries: Sequence[StepEntry] | Sequence[EpochEntry],
+    metric: str,
+    form: str,
+) -> _Row:
+    words = ", ".join(
+        f"{label} {metric} from {getattr(entries[0], f'{split}_{metric}'):{form}} "
+        f"to {getattr(entries[-1], f'{split}_{metric}'):{form}}"
+        for split, label in (("train", "training"), ("validation", "validation"))
+    )
+    draw = partial(
+        draw_curves, record=record, entries=entries, metric=metric, markers=_MOST_MARKERS
+    )
+    return _Row(title, f"{title}: {words}", draw)
 
 
 def _epochs_axis(axes: Axes) -> None:
@@ -218,23 +204,19 @@ def _epochs_axis(axes: Axes) -> None:
     axes.set_xlim(0, max(1, math.ceil(round(axes.dataLim.x1, 6))))
 
 
-def _before_training(history: History) -> tuple[EpochEntry, ...]:
-    """The accuracies before training as those of an epoch 0."""
-    before = history.before
-    if before is None or not {"train", "validation"} <= before.accuracy.keys():
-        return ()
-    entry = replace(
+def _with_start(history: History) -> Sequence[EpochEntry]:
+    """The epochs, with the accuracies before training as those of an epoch 0."""
+    before = history.before.accuracy if history.before is not None else {}
+    if not {"train", "validation"} <= before.keys():
+        return history.epochs
+    start = replace(
         history.epochs[0],
-        epoch=0,
         examples_seen=0,
-        train_accuracy=before.accuracy["train"],
-        validation_accuracy=before.accuracy["validation"],
+        train_accuracy=before["train"],
+        validation_accuracy=before["validation"],
     )
-    return (entry,)
+    return (start, *history.epochs)
 
 
-def _thinned(entries: tuple[StepEntry, ...]) -> tuple[StepEntry, ...]:
-    if len(entries) <= _MOST_POINTS:
-        return entries
-    last = len(entries) - 1
-    return tuple(entries[round(i * last / (_MOST_POINTS - 1))] for i in range(_MOST_POINTS))
+def _thinned(entries: Sequence[StepEntry]) -> Sequence[StepEntry]:
+    return (*entries[: -1 : math.ceil(len(entries) / _MOST_POINTS)], entries[-1])
