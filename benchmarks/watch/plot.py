@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from clsbench.errors import UsageError
-from clsbench.report.plots.growth import METADATA, STYLES, minor_label
-from clsbench.results.curves import SETTINGS
+from clsbench.report.plots.growth import STYLES, minor_label
+from clsbench.results.curves import SETTINGS, save_figure
 from clsbench.schema.quantities import duration_text
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def save_history(
     """
     with matplotlib.rc_context(SETTINGS):  # type: ignore[arg-type]
         figure = history_figure(machines, names)
-        figure.savefig(file, metadata=METADATA.get(file.suffix, {}))
+        save_figure(figure, file)
 
 
 def history_figure(machines: Sequence[Sequence[BenchmarkRun]], names: Sequence[str]) -> Figure:

@@ -16,7 +16,7 @@ from clsbench.cli.predict_output import (
     as_json,
     check_output,
     file_lines,
-    write_file,
+    write_predictions,
 )
 from clsbench.components.values import TableFormat
 from clsbench.data.delimited import Table, TableRow, read_table
@@ -111,9 +111,9 @@ def test_write_file_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Pa
         return Predictions(("ham", "spam"), 7, rows(), None)
 
     with pytest.raises(UsageError, match="stopped"):
-        write_file(file, "csv", failing())
+        write_predictions(file, "csv", failing())
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
-    write_file(file, "csv", predictions(["é"]))
+    write_predictions(file, "csv", predictions(["é"]))
     assert file.read_text("utf-8").splitlines()[1] == "é,0.25,0.75,spam"
     with pytest.raises(UsageError, match=r"cannot be written"):
-        write_file(tmp_path / "none" / "a.csv", "csv", predictions(["a"]))
+        write_predictions(tmp_path / "none" / "a.csv", "csv", predictions(["a"]))

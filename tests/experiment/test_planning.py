@@ -208,7 +208,7 @@ def test_plan_with_a_stateful_component_takes_the_plain_path(tmp_path: Path) -> 
             "configured:known=false",
             "; not cached across runs: backbone.config is a Config object",
         ),
-        ("configured:known=true", "then kept ("),
+        ("configured:known=true", " and kept ("),
     ],
 )
 def test_plan_outside_the_contract_says_why_nothing_is_cached_across_runs(

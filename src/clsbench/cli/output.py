@@ -6,10 +6,12 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import rich_click as click
 
+from clsbench.errors import UsageError
 from clsbench.system.printable import printable, wrapped
 
 if TYPE_CHECKING:
@@ -39,6 +41,31 @@ def write_json(value: Any) -> None:
     import msgspec
 
     write_data(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+@contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """Report a file that cannot be written inside the block.
+
+    Raises:
+        UsageError: names the file and the reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror or error}") from None
+
+
+def write_file(file: Path, text: str) -> None:
+    """Write a text file, which appears complete or not at all.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    from clsbench.system.filesystem import replace_text
+
+    with writing(file):
+        replace_text(file, text)
 
 
 @contextmanager

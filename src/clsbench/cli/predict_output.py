@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from clsbench.cli.options import form_of_ending
-from clsbench.cli.output import write_data
+from clsbench.cli.output import write_data, write_file
 from clsbench.errors import UsageError
 from clsbench.results.csvtext import csv_line, unique_names
 
@@ -59,19 +59,13 @@ def check_output(file: Path, form: str | None, source: Path | None) -> str:
     return form
 
 
-def write_file(file: Path, form: str, predictions: Predictions, guard: bool = False) -> None:
+def write_predictions(file: Path, form: str, predictions: Predictions, guard: bool = False) -> None:
     """Write all predictions to a file, which appears complete or not at all.
 
     Raises:
         UsageError: the file cannot be written.
     """
-    from clsbench.system.filesystem import replace_text
-
-    text = "".join(file_lines(form, predictions, guard))
-    try:
-        replace_text(file, text)
-    except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror}") from None
+    write_file(file, "".join(file_lines(form, predictions, guard)))
 
 
 def write_lines(form: str, predictions: Predictions, guard: bool = False) -> None:

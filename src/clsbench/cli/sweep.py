@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-
 from clsbench.errors import UsageError
+from clsbench.schema.experiment import comma_separated
 
 SHORT_AXES = {"batch": "train.batch_size", "tokens": "data.padding"}
 """Short names of common settings."""
@@ -14,12 +13,11 @@ class Sweep:
     """A setting and its values."""
 
     def __init__(self, text: str) -> None:
-        name, equals, values = text.partition("=")
+        name, _, values = text.partition("=")
         self.name = name.strip()
         self.key = SHORT_AXES.get(self.name, self.name)
         # Values may be components with options: last-blocks:n=2, or "lora:r=8,alpha=8" in quotes.
-        rows = list(csv.reader([values], skipinitialspace=True)) if equals else []
-        self.values = [value for row in rows for value in row if value]
+        self.values = [value for value in comma_separated(values, f"--sweep {text!r}") if value]
         if not self.name or not self.values:
             raise UsageError(f"--sweep {text!r} is not KEY=A,B,C; example: --sweep batch=8,16,32")
         if len(set(self.values)) < len(self.values):

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from clsbench.schema.record import EpochEntry, RunRecord, StepEntry
+from clsbench.system.filesystem import replacing
 from clsbench.system.printable import printable
 
 if TYPE_CHECKING:
@@ -25,6 +26,19 @@ SIZE_INCHES = (6.4, 4.4)
 TRAIN: dict[str, Any] = {"color": "#0b3c6f", "linestyle": "-", "marker": "o"}
 VALIDATION: dict[str, Any] = {"color": "#d9731a", "linestyle": "-.", "marker": "s"}
 _LINES = (("train", "training", TRAIN), ("validation", "validation", VALIDATION))
+
+_WITHOUT_DATE = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+"""Metadata by extension: no dates, so that equal figures give equal files."""
+
+
+def save_figure(figure: Figure, file: Path) -> None:
+    """Write a figure, which appears complete or not at all; the extension selects the format.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with replacing(file) as temporary:
+        figure.savefig(temporary, metadata=_WITHOUT_DATE.get(file.suffix, {}))
 
 
 def save_curves(record: RunRecord, directory: Path) -> tuple[Path, ...]:
@@ -43,9 +57,9 @@ def save_curves(record: RunRecord, directory: Path) -> tuple[Path, ...]:
             figures["accuracy"] = accuracy_figure(record)
         written: list[Path] = []
         for name, figure in figures.items():
-            for suffix, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None})):
-                path = directory / f"{name}.{suffix}"
-                figure.savefig(path, metadata=metadata)
+            for suffix in _WITHOUT_DATE:
+                path = directory / f"{name}{suffix}"
+                save_figure(figure, path)
                 written.append(path)
     return tuple(written)
 

@@ -185,7 +185,7 @@ def parse_component(text: str) -> ComponentTable:
     table: ComponentTable = {"name": name.strip()}
     if not table["name"]:
         raise UsageError(f"component {text!r} has no name; write name or name:option=value,…")
-    for part in _parts(text, rest):
+    for part in comma_separated(rest, f"component {text!r}"):
         option, equals, value = part.partition("=")
         if not equals or not option.strip():
             raise UsageError(
@@ -199,11 +199,16 @@ def parse_component(text: str) -> ComponentTable:
     return table
 
 
-def _parts(text: str, options: str) -> list[str]:
+def comma_separated(values: str, source: str) -> list[str]:
+    """Split ``a=1,"b=2,3"`` at the commas that are not in double quotes.
+
+    Raises:
+        UsageError: it cannot be read; ``source`` names it.
+    """
     try:
-        return next(csv.reader([options], skipinitialspace=True), []) if options.strip() else []
+        return next(csv.reader([values], skipinitialspace=True), []) if values.strip() else []
     except csv.Error as error:
-        raise UsageError(f"component {text[:200]!r} cannot be read: {error}") from None
+        raise UsageError(f"{source[:200]} cannot be read: {error}") from None
 
 
 def format_component(table: ComponentTable) -> str:

@@ -1,10 +1,11 @@
-"""Messages for file system errors when storing a run."""
+"""Write files atomically; messages for file system errors when storing a run."""
 
 from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clsbench.errors import ClsbenchError
@@ -34,20 +35,37 @@ def concerns(error: BaseException, directory: Path) -> bool:
     return Path(os.fsdecode(error.filename)).is_relative_to(directory)
 
 
-def replace_text(file: Path, text: str) -> None:
-    """Write a file in one go, over one that is there; where that fails nothing is left behind.
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """A temporary path to write to; it replaces ``file`` when the block ends without an error.
+
+    After an interruption ``file`` is unchanged. A device or a pipe is written directly.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
-    with temporary_folder(file.absolute().parent, _TEMPORARY_PREFIX) as folder:
-        temporary = folder / "text"
-        with temporary.open(
-            "w", encoding="utf-8", errors="backslashreplace", newline="\n"
-        ) as opened:
-            opened.write(text)
+    if file.exists() and not file.is_file():
+        yield file
+        return
+    target = Path(os.path.realpath(file))
+    with temporary_folder(target.parent, _TEMPORARY_PREFIX) as folder:
+        temporary = folder / target.name
+        yield temporary
         give_usual_mode(temporary)
-        os.replace(temporary, file)
+        os.replace(temporary, target)
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Write a text file by :func:`replacing`.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with (
+        replacing(file) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as opened,
+    ):
+        opened.write(text)
 
 
 def give_usual_mode(file: Path) -> None:

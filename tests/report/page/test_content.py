@@ -13,10 +13,9 @@ from report_examples import TEXTS, Row, make_figures
 
 from clsbench.analysis.suite_figures import SuiteFigures
 from clsbench.components.catalog import Catalog, load_catalog
-from clsbench.errors import UsageError
 from clsbench.report.page.content import build_page
 from clsbench.report.page.details import data_facts
-from clsbench.report.page.files import report_text, write_text
+from clsbench.report.page.files import report_text
 
 
 @pytest.fixture(scope="module")
@@ -119,17 +118,6 @@ def test_markdown_and_latex_escape_special_characters(
     latex = report_text(figures, "latex", catalog, None)
     assert "\\toprule" in latex
     assert "test\\_accuracy" in latex
-
-
-def test_write_text_replaces_a_file_atomically(tmp_path: Path) -> None:
-    file = tmp_path / "report.html"
-    write_text(file, "old")
-    write_text(file, "new \udc80")
-    assert file.read_text() == "new \\udc80"
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
-    with pytest.raises(UsageError, match="cannot be written"):
-        write_text(tmp_path, "a folder")
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_page_shows_what_balancing_dropped() -> None:

@@ -24,7 +24,7 @@ from clsbench.cli.options import (
     run_options,
     spec_changes,
 )
-from clsbench.cli.output import only_results_on_stdout, write_message
+from clsbench.cli.output import only_results_on_stdout, write_file, write_message, writing
 from clsbench.cli.session import Session, chosen_run_options
 from clsbench.cli.sweep import SHORT_AXES, Sweep
 from clsbench.cli.termination import TERMINATED, handling_termination
@@ -303,28 +303,27 @@ def _show(
     csv_file: Path | None,
     plot_file: Path | None,
 ) -> None:
-    from clsbench.report.terminal.bench import print_bench, write_csv
+    from clsbench.report.terminal.bench import print_bench, to_csv
     from clsbench.report.terminal.console import Console
 
     # Files first, since the reader of the table may close the pipe. Failures are reported last.
     problem = None
-    file = csv_file
     try:
         if csv_file is not None:
-            write_csv(report, csv_file)
+            write_file(csv_file, to_csv(report))
         if plot_file is not None and report.measured_anything():
             from clsbench.report.plots.growth import save_growth
 
-            file = plot_file
-            save_growth(report, plot_file)
-    except OSError as error:
-        problem = f"{file} cannot be written: {error.strerror}"
+            with writing(plot_file):
+                save_growth(report, plot_file)
+    except UsageError as error:
+        problem = error
     if as_json:
         write_result(ctx, report)
     else:
         print_bench(Console(), report)
     if problem is not None:
-        raise UsageError(problem)
+        raise problem
 
 
 class _PhaseDisplay:

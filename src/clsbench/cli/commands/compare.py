@@ -12,8 +12,8 @@ import rich_click as click
 from clsbench.cli.completion import complete_run
 from clsbench.cli.json_command import JsonCommand, write_result
 from clsbench.cli.options import PlotType, panels, run_options
+from clsbench.cli.output import writing
 from clsbench.cli.session import Session, chosen_run_options
-from clsbench.errors import UsageError
 
 if TYPE_CHECKING:
     from clsbench.components.catalog import Catalog
@@ -98,10 +98,8 @@ def compare(
     if plot_file is not None:
         from clsbench.report.plots.reliability import save_reliability
 
-        try:
+        with writing(plot_file):
             save_reliability(comparison, plot_file)
-        except OSError as error:
-            raise UsageError(f"{plot_file} cannot be written: {error.strerror}") from None
 
 
 def finished_ones(runs: Sequence[StoredRun]) -> list[StoredRun]:

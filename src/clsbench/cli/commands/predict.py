@@ -183,7 +183,7 @@ def predict(
     if as_json:
         write_result(ctx, predict_output.as_json(predictions))
     elif file is not None and form is not None:
-        predict_output.write_file(file, form, predictions, guard_formulas)
+        predict_output.write_predictions(file, form, predictions, guard_formulas)
         logger.info("wrote %d predictions to %s", len(given.texts), file)
     elif form is not None:
         predict_output.write_lines(form, predictions, guard_formulas)

@@ -88,8 +88,8 @@ def report(
     session = ctx.find_object(Session) or Session()
 
     from clsbench.analysis.suite_figures import suite_figures
-    from clsbench.cli.output import only_results_on_stdout, write_data
-    from clsbench.report.page.files import report_text, write_text
+    from clsbench.cli.output import only_results_on_stdout, write_data, write_file
+    from clsbench.report.page.files import report_text
 
     results = _results(options.out, runs)
     figures = suite_figures(results, options.out)
@@ -107,7 +107,7 @@ def report(
     if file is None and chosen != "html":
         write_data(text)
         return
-    write_text(file or DEFAULT_FILE, text)
+    write_file(file or DEFAULT_FILE, text)
     _print_summary(file or DEFAULT_FILE, figures)
 
 

@@ -19,7 +19,7 @@ from clsbench.cli.options import (
     output_option,
     run_options,
 )
-from clsbench.cli.output import write_data, write_message
+from clsbench.cli.output import write_data, write_file, write_message
 from clsbench.cli.session import chosen_run_options
 
 if TYPE_CHECKING:
@@ -134,9 +134,7 @@ def results(
         if file is None:
             write_data(text)
         else:
-            from clsbench.report.page.files import write_text
-
-            write_text(file, text)
+            write_file(file, text)
 
 
 def _names(text: str) -> list[str]:

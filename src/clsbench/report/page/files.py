@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from clsbench.analysis.suite_figures import SuiteFigures
 from clsbench.analysis.suite_table import brief_table, plain_figures, suite_table
-from clsbench.errors import UsageError
 from clsbench.report.page.answer import answer
 from clsbench.report.page.content import build_page, figure_notes, stand_ins
 from clsbench.report.page.html import render
 from clsbench.results.formats import markdown_text, to_csv, to_latex, to_markdown
-from clsbench.system.filesystem import replace_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,18 +49,6 @@ def report_text(
         return to_csv(suite_table(figures), guard_formulas)
     shown = brief_table(figures)
     return to_latex(shown) if form == "latex" else _markdown(figures, shown)
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write a file, or replace it atomically.
-
-    Raises:
-        UsageError: the file cannot be written.
-    """
-    try:
-        replace_text(file, text)
-    except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror}") from None
 
 
 def _markdown(figures: SuiteFigures, table: pd.DataFrame) -> str:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from clsbench.report.terminal.bench import circumstances_text
-from clsbench.results.curves import SETTINGS
+from clsbench.results.curves import SETTINGS, save_figure
 from clsbench.schema.quantities import duration_text
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from clsbench.bench.sampling import Interval
 
 _FEWEST_POINTS = 3
-METADATA = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-"""No dates, so that equal figures give equal files."""
 
 # Dashes, markers and lightness differ, so that the curves are distinct in black and white too.
 STYLES: tuple[dict[str, Any], ...] = (
@@ -48,7 +46,7 @@ def save_growth(report: BenchReport, file: Path) -> None:
     """
     with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():  # type: ignore[arg-type]
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        growth_figure(report).savefig(file, metadata=METADATA.get(file.suffix, {}))
+        save_figure(growth_figure(report), file)
 
 
 def growth_figure(report: BenchReport) -> Figure:

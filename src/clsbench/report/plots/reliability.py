@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from clsbench.errors import UsageError
-from clsbench.report.plots.growth import METADATA, STYLES
-from clsbench.results.curves import SETTINGS
+from clsbench.report.plots.growth import STYLES
+from clsbench.results.curves import SETTINGS, save_figure
 from clsbench.system.printable import printable
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def save_reliability(comparison: RunComparison, file: Path) -> None:
         OSError: the file cannot be written.
     """
     with matplotlib.rc_context(SETTINGS):  # type: ignore[arg-type]
-        reliability_figure(comparison).savefig(file, metadata=METADATA.get(file.suffix, {}))
+        save_figure(reliability_figure(comparison), file)
 
 
 def reliability_figure(comparison: RunComparison) -> Figure:

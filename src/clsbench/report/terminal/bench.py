@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -12,6 +10,7 @@ from rich.text import Text
 from clsbench.report.terminal.console import Console
 from clsbench.report.terminal.layout import Row, fitting_table
 from clsbench.report.wording import listed, plain, rate, threads_text
+from clsbench.results.csvtext import csv_line
 from clsbench.schema.quantities import duration_text, size_text
 
 if TYPE_CHECKING:
@@ -152,29 +151,23 @@ def _compared_row(phase: PhaseComparison) -> Row:
     return Row(Text(phase.phase), cells)
 
 
-def write_csv(report: BenchReport, file: Path) -> None:
-    """Write one line per phase and point, with times in seconds and memory in bytes.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    with file.open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.writer(lines)
-        swept = report.swept if report.swept not in _CSV_COLUMNS else None
-        writer.writerow([swept or "setting", *_CSV_COLUMNS])
-        for point in report.points:
-            environment = point.environment
-            run = (
-                report.experiment,
-                " ".join(f"{each.by} for {each.replaced}" for each in point.stand_ins),
-                environment.device_name,
-                environment.precision,
-                environment.threads,
-                point.limits.flops_per_second,
-                point.limits.bytes_per_second,
-            )
-            for measured in point.measurements:
-                writer.writerow([point.value, *_csv_cells(measured), *run])
+def to_csv(report: BenchReport) -> str:
+    """One line per phase and point, with times in seconds and memory in bytes."""
+    swept = report.swept if report.swept not in _CSV_COLUMNS else None
+    lines: list[list[object]] = [[swept or "setting", *_CSV_COLUMNS]]
+    for point in report.points:
+        environment = point.environment
+        run = (
+            report.experiment,
+            " ".join(f"{each.by} for {each.replaced}" for each in point.stand_ins),
+            environment.device_name,
+            environment.precision,
+            environment.threads,
+            point.limits.flops_per_second,
+            point.limits.bytes_per_second,
+        )
+        lines += [[point.value, *_csv_cells(each), *run] for each in point.measurements]
+    return "".join(csv_line("" if cell is None else str(cell) for cell in line) for line in lines)
 
 
 _CSV_COLUMNS = (
