@@ -1,0 +1,67 @@
+"""``check_adapter``: what it accepts and refuses."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from tests.support.broken_components import complaint
+from torch import Tensor, nn
+
+import clsbench
+from clsbench import testing
+
+
+class Scaled(nn.Module):
+    def __init__(self, linear: nn.Linear, fault: str) -> None:
+        super().__init__()
+        self.fault = fault
+        self.scale = nn.Parameter(torch.ones(linear.out_features))
+        if fault == "renames":
+            self.inner = linear
+        else:
+            self.weight, self.bias = linear.weight, linear.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.fault == "renames":
+            return self.inner(x) * self.scale
+        if self.fault == "float32":
+            x = x + torch.tensor(0.1, dtype=torch.float32).expand_as(x) * (x.dtype == torch.float64)
+        if self.fault == "idle":
+            return nn.functional.linear(x, self.weight, self.bias)
+        return nn.functional.linear(x, self.weight, self.bias) * self.scale
+
+
+class AdapterUnderTest(clsbench.Adapter, frozen=True):
+    """Learns a factor for each logit, with one fault to choose."""
+
+    fault: str = ""
+
+    def apply(self, classifier: nn.Module) -> None:
+        head = classifier.out_head
+        assert isinstance(head, nn.Linear)
+        classifier.out_head = Scaled(head, self.fault)
+        if self.fault == "changes":
+            with torch.no_grad():
+                head.weight.mul_(2)
+        if self.fault == "unseeded":
+            nn.init.constant_(classifier.out_head.scale, random.random())
+
+
+def test_a_sound_adapter_passes() -> None:
+    testing.check_adapter(AdapterUnderTest())
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("renames", "out_head.weight is gone"),
+        ("changes", "out_head.weight changed"),
+        ("unseeded", "after the same seed differ"),
+        ("idle", "out_head.scale trains and has no gradient"),
+        ("float32", "in float64"),
+    ],
+)
+def test_a_broken_adapter_is_reported(fault: str, said: str) -> None:
+    assert said in complaint(AdapterUnderTest(fault))

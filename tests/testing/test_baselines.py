@@ -1,0 +1,81 @@
+"""``check_baseline``: what it accepts and refuses."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.support.broken_components import complaint
+
+import clsbench
+from clsbench import testing
+
+CALLS = itertools.count()
+
+
+class Estimator:
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+        self.label: Any = None
+
+    def fit(self, texts: Sequence[str], labels: Sequence[int]) -> None:
+        if self.fault == "one-class" and len(set(labels)) < 2:
+            raise ValueError("needs two classes")
+        self.label = 99 if self.fault == "unseen" else labels[0]
+        if self.fault == "random":
+            self.label = labels[next(CALLS) % len(labels)]
+        if self.fault == "seeded":
+            drawn = random.random(), np.random.rand(), float(torch.rand(()))
+            self.label = labels[int(1000 * sum(drawn)) % len(labels)]
+
+    def predict(self, texts: Sequence[str]) -> list[int]:
+        if self.fault == "drops-blank":
+            return [self.label for text in texts if text.strip()]
+        if self.fault == "batch" and len(texts) == 1:
+            return [self.label + 1]
+        return [self.label] * len(texts)
+
+
+class WithState(Estimator):
+    def state(self) -> dict[str, Any]:
+        return {"label": self if self.fault == "odd-state" else self.label}
+
+
+class BaselineUnderTest(clsbench.Baseline, frozen=True):
+    """Answers with the first label, with one fault to choose."""
+
+    fault: str = ""
+
+    def build(self, seed: int) -> Estimator:
+        return WithState(self.fault) if "state" in self.fault else Estimator(self.fault)
+
+    def from_state(self, state: Any) -> Estimator:
+        restored = WithState(self.fault)
+        restored.label = state["label"] + (self.fault == "other-state")
+        return restored
+
+
+@pytest.mark.parametrize("fault", ["", "seeded", "state"])
+def test_a_sound_baseline_passes(fault: str) -> None:
+    testing.check_baseline(BaselineUnderTest(fault))
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("one-class", "fails on one class"),
+        ("unseen", "no label of training"),
+        ("random", "answers differently"),
+        ("drops-blank", "answers to"),
+        ("batch", "to a text alone"),
+        ("odd-state", "a value that JSON cannot represent"),
+        ("other-state", "restored from its state, it predicts other classes"),
+    ],
+)
+def test_a_broken_baseline_is_reported(fault: str, said: str) -> None:
+    assert said in complaint(BaselineUnderTest(fault))
