@@ -1,4 +1,4 @@
-"""Plugin files and a folder of installed plugins."""
+"""The catalog, plugin files, and a folder of installed plugins."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from clsbench.components.catalog import Catalog, load_catalog
+
+
+@pytest.fixture(scope="session")
+def catalog() -> Catalog:
+    return load_catalog()
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
-"""From a spec to components: what can be known without assets is found here."""
+"""Specs resolved to components: defaults, overrides, methods, mistakes, stand-ins."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,7 +21,7 @@ from clsbench.builtin.lora import LoRA
 from clsbench.builtin.poolings import Mean
 from clsbench.components.catalog import Catalog, load_catalog
 from clsbench.components.identity import identify
-from clsbench.components.resolve import find_spec, find_suite, resolve, substitute
+from clsbench.components.resolve import find_spec, resolve, substitute
 from clsbench.errors import UsageError
 from clsbench.schema.experiment import (
     ExperimentSpec,
@@ -38,11 +37,6 @@ from clsbench.testing import MiniatureBackbone
 BASE = ExperimentSpec(name="mine", dataset="synthetic-sms", backbone="gpt2-nano")
 
 
-@pytest.fixture(scope="module")
-def catalog() -> Catalog:
-    return load_catalog()
-
-
 @pytest.fixture
 def complaint(catalog: Catalog) -> Callable[..., str]:
     def message(**changes: Any) -> str:
@@ -53,9 +47,6 @@ def complaint(catalog: Catalog) -> Callable[..., str]:
         return str(caught.value)
 
     return message
-
-
-# --- what is made -----------------------------------------------------------------------------
 
 
 def test_every_default_is_written_out(catalog: Catalog) -> None:
@@ -161,9 +152,6 @@ def test_resolve_writes_out_tree_and_labels_once(catalog: Catalog) -> None:
     assert "adapter" not in found
 
 
-# --- modified or not --------------------------------------------------------------------------
-
-
 def test_a_registered_experiment_is_itself_until_something_differs(catalog: Catalog) -> None:
     spec = catalog.experiment("gpt2-sms-spam")
     assert not resolve(spec, {}, catalog).modified
@@ -202,9 +190,6 @@ def test_ones_own_published_figures_belong_to_ones_own_file(catalog: Catalog) ->
     assert resolve(spec, {"train.epochs": 7}, catalog).modified
 
 
-# --- methods ------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("method", "freezing", "adapter"),
     [
@@ -232,9 +217,6 @@ def test_resolve_with_the_methods_own_experiment_is_unmodified(catalog: Catalog)
     gpt2 = find_spec("gpt2-sms-spam", catalog)
     assert not resolve(gpt2, {"method": "last-block"}, catalog).modified
     assert resolve(gpt2, {"method": "lora"}, catalog).modified
-
-
-# --- what is refused --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -305,77 +287,6 @@ def test_a_path_that_is_no_unicode_is_refused(complaint: Callable[..., str]) -> 
     assert "not text in UTF-8" in complaint(dataset="csv:path=caf\udce9.csv")
 
 
-# --- specs by name and file ---------------------------------------------------------------------
-
-
-def test_a_spec_by_name_or_file(tmp_path: Path, catalog: Catalog) -> None:
-    assert find_spec("gpt2-sms-spam", catalog).name == "gpt2-sms-spam"
-    file = tmp_path / "small one.toml"
-    file.write_text('dataset = "synthetic-sms"\nbackbone = "gpt2-nano"\n', encoding="utf-8")
-    assert find_spec(file, catalog).name == "small one"
-    bare = tmp_path / "spec"
-    bare.write_bytes(file.read_bytes())
-    assert find_spec(str(bare), catalog).name == "spec"
-
-
-def test_a_file_does_not_hide_a_registered_experiment(
-    tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("gpt2-sms-spam").write_text("notes, and no TOML", encoding="utf-8")
-    assert find_spec("gpt2-sms-spam", catalog) is catalog.experiment("gpt2-sms-spam")
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (None, "cannot be read"),
-        (b"\xff\xfe", "cannot be read"),
-        (b"dataset = [", "not valid TOML"),
-        (b'dataset = "x"', "backbone is required"),
-        (b"", "is required"),
-    ],
-)
-def test_a_bad_file_is_reported(
-    content: bytes | None, said: str, tmp_path: Path, catalog: Catalog
-) -> None:
-    path = tmp_path / "spec.toml"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(UsageError) as caught:
-        find_spec(path, catalog)
-    assert said in str(caught.value)
-    assert str(path) in str(caught.value)
-
-
-def test_find_suite_unknown_base_names_the_file(tmp_path: Path, catalog: Catalog) -> None:
-    path = tmp_path / "mine.toml"
-    path.write_text('base = "gpt2-smss"\n[[rows]]\nchanges = {freezing = "all"}\n')
-    with pytest.raises(UsageError) as caught:
-        find_suite(path, catalog)
-    assert str(caught.value).startswith(f"{path}: base = 'gpt2-smss': unknown experiment")
-
-
-def test_a_byte_order_mark_is_no_mistake(tmp_path: Path, catalog: Catalog) -> None:
-    path = tmp_path / "spec.toml"
-    path.write_text('dataset = "synthetic-sms"\nbackbone = "gpt2-nano"\n', encoding="utf-8-sig")
-    assert find_spec(path, catalog).name == "spec"
-
-
-@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "a\0b.toml", "x" * 5000 + ".toml", ""])
-def test_names_that_no_file_can_have(name: str, catalog: Catalog) -> None:
-    with pytest.raises(UsageError):
-        find_spec(name, catalog)
-
-
-def test_a_directory_is_no_spec(tmp_path: Path, catalog: Catalog) -> None:
-    with pytest.raises(UsageError):
-        find_spec(tmp_path, catalog)
-
-
-# --- stand-ins --------------------------------------------------------------------------------
-
-
 def test_a_substitute_stands_in_the_spec(catalog: Catalog) -> None:
     experiment = resolve(catalog.experiment("gpt2-sms-spam"), {}, catalog)
     substituted = substitute(experiment, "dataset", SyntheticSms(texts=50), catalog)
@@ -384,8 +295,6 @@ def test_a_substitute_stands_in_the_spec(catalog: Catalog) -> None:
     assert substituted.modified
     assert substituted.backbone == experiment.backbone
 
-
-# --- round trips ------------------------------------------------------------------------------
 
 words = st.text(st.characters(codec="utf-8"), min_size=1)
 

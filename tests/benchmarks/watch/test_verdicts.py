@@ -1,4 +1,4 @@
-"""Runs of the benchmarks, judged by earlier ones and in pairs."""
+"""Verdicts by earlier runs: false alarms, thresholds, steps of the code."""
 
 from __future__ import annotations
 
@@ -8,34 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.watch.history import BenchmarkRun, Result, Round
-from benchmarks.watch.verdicts import Thresholds, Verdict, judge, judge_pairs, more_pairs
+from benchmarks.watch.history import BenchmarkRun, Result
+from benchmarks.watch.verdicts import Thresholds, judge
 from scipy import stats
-
-FIVE_PERCENT = Thresholds(0.05)
-NAMES = [f"test_phases.py::test_freezing[{n}]" for n in "abcd"]
-
-
-def a_run(number: int, seconds: Sequence[float | None]) -> BenchmarkRun:
-    results = {n: Result("freezing", s) for n, s in zip(NAMES, seconds, strict=True)}
-    return BenchmarkRun(Path("x"), f"2026-01-01T00:00:{number:02}", "abc", "machine", results)
-
-
-def verdicts_of(
-    run: BenchmarkRun, earlier: Sequence[BenchmarkRun], thresholds: Thresholds
-) -> tuple[Verdict, ...]:
-    return judge(run, earlier, thresholds).verdicts
-
-
-def runs_like(
-    generator: np.random.Generator, count: int, spread: float, slower: float = 1.0
-) -> list[BenchmarkRun]:
-    """Runs whose medians of about 1, 2, 3 and 4 ms vary by ``spread`` from run to run."""
-    factors = slower * generator.lognormal(0.0, spread, size=(count, len(NAMES)))
-    return [
-        a_run(number, [0.001 * (n + 1) * f for n, f in enumerate(row)])
-        for number, row in enumerate(factors.tolist())
-    ]
+from tests.support.benchmark_runs import (
+    FIVE_PERCENT,
+    NAMES,
+    a_run,
+    changed_code,
+    on_a_machine,
+    runs_like,
+    verdicts_of,
+)
 
 
 @pytest.mark.parametrize("spread", [0.002, 0.01, 0.03])
@@ -157,260 +141,6 @@ def test_the_longest_fitting_threshold_counts() -> None:
     assert thresholds.of("x[all]", "pooling") == 0.3
 
 
-# --- two checkouts in turn ------------------------------------------------------------------------
-
-
-def pairs_of(
-    generator: np.random.Generator, count: int, spread: float, slower: float
-) -> list[tuple[BenchmarkRun, BenchmarkRun]]:
-    """The machine drifts from pair to pair, and both runs of a pair with it."""
-    pairs = []
-    for number in range(count):
-        drift = float(generator.lognormal(0.0, 0.2))
-        old, new = (
-            [drift * f * g for g in generator.lognormal(0.0, spread, size=len(NAMES)).tolist()]
-            for f in (1.0, slower)
-        )
-        pairs.append((a_run(number, old), a_run(number, new)))
-    return pairs
-
-
-def test_pairs_are_blind_to_drift_and_see_ten_percent() -> None:
-    generator = np.random.default_rng(3)
-    alarms = found = 0
-    for _ in range(200):
-        same = judge_pairs(pairs_of(generator, 8, 0.02, 1.0), FIVE_PERCENT)
-        alarms += any(verdict.outcome == "slower" for verdict in same)
-        slow = judge_pairs(pairs_of(generator, 8, 0.02, 1.1), FIVE_PERCENT)
-        found += all(verdict.outcome == "slower" for verdict in slow)
-    assert alarms == 0
-    assert found >= 195
-
-
-def test_pairs_that_could_not_be_measured_have_no_verdict() -> None:
-    pairs = [(a_run(n, [1.0, 1.0, 1.0, 1.0]), a_run(n, [1.0, 1.2, None, 0.8])) for n in range(6)]
-    verdicts = judge_pairs(pairs, FIVE_PERCENT)
-    assert [verdict.outcome for verdict in verdicts] == [
-        "no difference shown", "slower", "not measured", "faster",
-    ]  # fmt: skip
-
-
-def test_what_only_one_side_of_a_pair_has_is_no_silent_success() -> None:
-    pairs = []
-    for number in range(6):
-        old, new = a_run(number, [1.0, 1.0, 1.0, 1.0]), a_run(number, [1.0, 1.0, 1.0, 1.0])
-        gone, fresh = list(old.results)[2:]
-        left = {name: r for name, r in old.results.items() if name != fresh}
-        right = {name: r for name, r in new.results.items() if name != gone}
-        pairs.append((old._replace(results=left), new._replace(results=right)))
-    outcomes = {v.benchmark: (v.outcome, v.group) for v in judge_pairs(pairs, FIVE_PERCENT)}
-    assert outcomes[gone] == ("not measured", old.results[gone].group)
-    assert outcomes[fresh] == ("new", new.results[fresh].group)
-    assert not more_pairs(pairs, FIVE_PERCENT, 6), "more of them would not help"
-
-
-def test_pairs_that_were_disturbed_are_followed_by_others() -> None:
-    disturbed = (a_run(0, [1.0, 1.0, 1.0, 1.0]), a_run(1, [1.0, None, 1.0, 1.0]))
-    quiet = (a_run(0, [1.0, 1.0, 1.0, 1.0]), a_run(1, [1.0, 1.0, 1.0, 1.0]))
-    pairs = [disturbed] * 5
-    while more_pairs(pairs, FIVE_PERCENT, 5):
-        pairs.append(quiet)
-    assert len(pairs) == 10, "five informative ones for each"
-
-
-def test_a_load_that_stays_is_not_waited_for() -> None:
-    nothing = (a_run(0, [None] * 4), a_run(1, [None] * 4))
-    pairs = [nothing] * 4
-    while more_pairs(pairs, FIVE_PERCENT, 5):
-        pairs.append(nothing)
-    assert len(pairs) == 5
-    assert {v.outcome for v in judge_pairs(pairs, FIVE_PERCENT)} == {"not measured"}
-
-
-def test_what_always_fails_is_not_tried_more_often() -> None:
-    def broken(run: BenchmarkRun) -> BenchmarkRun:
-        nothing = Result("", None, failed="out of order")
-        return run._replace(results={**run.results, NAMES[0]: nothing})
-
-    good = a_run(0, [1.0, 1.0, 1.0, 1.0])
-    pairs = [(good, broken(good))] * 4
-    while more_pairs(pairs, FIVE_PERCENT, 5):
-        pairs.append((good, broken(good)))
-    assert len(pairs) == 5
-    verdict = judge_pairs(pairs, Thresholds(0.05, {"freezing": 0.1}))[0]
-    assert (verdict.benchmark, verdict.outcome) == (NAMES[0], "not measured")
-    assert (verdict.group, verdict.threshold) == ("freezing", 0.1), "as the side says that has it"
-    now_and_then = [(good, broken(good)), *[(good, good)] * 4]
-    assert more_pairs(now_and_then, FIVE_PERCENT, 5)
-
-
-def test_what_one_pair_alone_lacks_breaks_nothing() -> None:
-    whole = a_run(0, [1.0, 1.0, 1.0, 1.0])
-    old = whole._replace(results={n: r for n, r in whole.results.items() if n != NAMES[0]})
-    pairs = [(old, whole), (old, old), *[(old, whole)] * 4]
-    outcomes = {v.benchmark: v.outcome for v in judge_pairs(pairs, FIVE_PERCENT)}
-    assert outcomes[NAMES[0]] == "new"
-
-
-def rounds_in_turn(
-    generator: np.random.Generator, slower: float
-) -> tuple[tuple[Round, ...], tuple[Round, ...]]:
-    """The machine slows down to half its pace within one run, which both see."""
-    pace = np.linspace(1.0, 2.0, 40) * generator.lognormal(0.0, 0.01, size=40)
-    rounds = [Round(float(at), float(seconds)) for at, seconds in enumerate(pace)]
-    return tuple(rounds[::2]), tuple(r._replace(seconds=slower * r.seconds) for r in rounds[1::2])
-
-
-def test_noise_that_only_slows_favours_nobody() -> None:
-    """The middle of one round less a mean of two would be 2 % too fast here."""
-    generator = np.random.default_rng(11)
-    pairs = []
-    for _ in range(40):
-        noise = 1 + generator.exponential(0.2, size=400)
-        rounds = [Round(float(at), float(taken)) for at, taken in enumerate(noise)]
-        pairs.append(
-            tuple(
-                a_run(0, [1.0] * 4)._replace(
-                    results={name: Result("freezing", 1.0, None, tuple(side)) for name in NAMES}
-                )
-                for side in (rounds[::2], rounds[1::2])
-            )
-        )
-    verdict = judge_pairs(pairs, FIVE_PERCENT)[0]  # type: ignore[arg-type]
-    assert verdict.ratio == pytest.approx(1, abs=0.005)
-
-
-def test_rounds_that_were_not_in_turn_tell_nothing_of_a_pair() -> None:
-    """One side had ended before the other began: the hour would be compared."""
-    early = tuple(Round(float(at), 1.0) for at in range(10))
-    late = tuple(Round(float(at), 2.0) for at in range(20, 30))
-    pair = tuple(
-        a_run(0, [1.0] * 4)._replace(
-            results={name: Result("freezing", 1.0, None, side) for name in NAMES}
-        )
-        for side in (early, late)
-    )
-    verdicts = judge_pairs([pair] * 6, FIVE_PERCENT)  # type: ignore[list-item]
-    assert {(each.outcome, each.earlier_runs) for each in verdicts} == {("not measured", 0)}
-
-
-def test_rounds_in_turn_are_compared_with_their_neighbours() -> None:
-    """The medians would differ by what the machine did while one side was at work."""
-    generator = np.random.default_rng(5)
-    pairs = []
-    for number in range(6):
-        before, after = rounds_in_turn(generator, slower=1.06)
-        early, late = before[:12], after[8:]  # one began sooner, and ended sooner
-        pairs.append(
-            tuple(
-                BenchmarkRun(
-                    Path("x"), str(number), "abc", "machine",
-                    {"b": Result("", float(np.median([r.seconds for r in each])), rounds=each)},
-                )
-                for each in (early, late)
-            )
-        )  # fmt: skip
-    (verdict,) = judge_pairs([(old, new) for old, new in pairs], FIVE_PERCENT)
-    assert verdict.ratio == pytest.approx(1.06, abs=0.01)
-    assert pairs[0][1].results["b"].seconds > 1.2 * pairs[0][0].results["b"].seconds
-
-
-# --- the machine's own pace -----------------------------------------------------------------------
-
-
-def on_a_machine(
-    generator: np.random.Generator, number: int, pace: float, slower: float = 1.0
-) -> BenchmarkRun:
-    """A run whose times follow the pace of the machine, as the reference work does."""
-    factors = (slower * pace * generator.lognormal(0.0, 0.01, size=len(NAMES))).tolist()
-    reference = 0.005 * pace
-    run = a_run(number, factors)
-    results = {
-        name: result._replace(of_reference=(result.seconds or 0.0) / reference)
-        for name, result in run.results.items()
-    }
-    return run._replace(results=results, reference_seconds=reference)
-
-
-def test_a_machine_that_changes_its_pace_is_not_taken_for_a_change() -> None:
-    generator = np.random.default_rng(6)
-    alarms = found = 0
-    for _ in range(100):
-        earlier = [on_a_machine(generator, n, 1.3 ** (n % 2)) for n in range(8)]
-        alarms += any(
-            v.outcome != "no difference shown"
-            for v in judge(on_a_machine(generator, 9, 1.3), earlier, FIVE_PERCENT).verdicts
-        )
-        slow, machine = judge(on_a_machine(generator, 9, 1.15, 1.1), earlier, FIVE_PERCENT)
-        found += all(verdict.outcome == "slower" for verdict in slow)
-        assert machine is not None
-        assert machine.relative
-        assert machine.highest / machine.lowest == pytest.approx(1.3)
-    assert alarms <= 1
-    assert found >= 98
-
-
-def test_seconds_are_judged_where_the_reference_work_explains_nothing() -> None:
-    generator = np.random.default_rng(7)
-    earlier = [
-        run._replace(reference_seconds=0.005, results={
-            name: result._replace(of_reference=(result.seconds or 0.0) * (1 + 0.2 * (n % 2)))
-            for name, result in run.results.items()
-        })
-        for n, run in enumerate(runs_like(generator, 8, 0.01))
-    ]  # fmt: skip
-    (slow,) = runs_like(generator, 1, 0.01, slower=1.15)
-    verdicts, machine = judge(slow._replace(reference_seconds=0.005), earlier, FIVE_PERCENT)
-    assert machine is not None
-    assert not machine.relative
-    assert {verdict.outcome for verdict in verdicts} == {"slower"}
-
-
-@pytest.mark.parametrize("pace", [0.7, 1.6])
-def test_in_a_state_that_was_never_seen_nothing_is_measured(pace: float) -> None:
-    generator = np.random.default_rng(8)
-    earlier = [on_a_machine(generator, n, 1.0) for n in range(8)]
-    verdicts, machine = judge(on_a_machine(generator, 9, pace, 1.3), earlier, FIVE_PERCENT)
-    assert {verdict.outcome for verdict in verdicts} == {"not measured"}
-    assert machine is not None
-    assert machine.strange
-    assert machine.pace == pytest.approx(pace)
-
-
-@pytest.mark.parametrize(("pace", "outcome"), [(1.02, "slower"), (1.08, "not measured")])
-def test_a_machine_that_is_slower_than_ever_is_no_slow_down(pace: float, outcome: str) -> None:
-    """Where seconds are judged, all of it shows in them."""
-    earlier = [
-        on_a_machine(np.random.default_rng(n), n, 1.0)._replace(reference_seconds=0.005)
-        for n in range(20)
-    ]
-    generator = np.random.default_rng(12)
-    noisy = [
-        run._replace(results={
-            name: r._replace(of_reference=(r.of_reference or 0.0) * generator.lognormal(0.0, 0.03))
-            for name, r in run.results.items()
-        })
-        for run in earlier
-    ]  # fmt: skip
-    verdicts, machine = judge(on_a_machine(generator, 21, pace, 1.1), noisy, FIVE_PERCENT)
-    assert machine is not None
-    assert not machine.relative
-    assert {verdict.outcome for verdict in verdicts} == {outcome}
-
-
-def changed_code(
-    generator: np.random.Generator, speeds: Sequence[tuple[float, int]], reference: bool
-) -> list[BenchmarkRun]:
-    """So many runs at each speed, at a commit each; ``reference``: the machine does it."""
-    runs = []
-    for commit, (speed, count) in enumerate(speeds):
-        for _ in range(count):
-            pace, slower = (speed, 1.0) if reference else (1.0, speed)
-            run = on_a_machine(generator, len(runs), pace, slower)
-            runs.append(run._replace(commit=str(commit)))
-    return runs
-
-
 @pytest.mark.parametrize("speeds", [[(1.0, 8), (0.85, 12)], [(0.7, 6), (1.0, 8), (0.85, 5)]])
 def test_a_change_that_stays_is_what_later_runs_are_judged_by(
     speeds: list[tuple[float, int]],
@@ -427,32 +157,6 @@ def test_a_change_that_stays_is_what_later_runs_are_judged_by(
         assert verdicts[0].earlier_runs == speeds[-1][1]
     assert alarms <= 2
     assert found >= 48
-
-
-def test_a_step_of_the_machine_is_no_change_of_the_code() -> None:
-    generator = np.random.default_rng(14)
-    earlier = changed_code(generator, [(1.0, 8), (0.85, 12)], reference=True)
-    verdicts = verdicts_of(on_a_machine(generator, 50, 1.0), earlier, FIVE_PERCENT)
-    assert {v.outcome for v in verdicts} == {"no difference shown"}
-    assert verdicts[0].earlier_runs == 20
-
-
-def test_a_step_that_the_reference_work_makes_more_than_others_is_the_machines() -> None:
-    generator = np.random.default_rng(16)
-    earlier = [
-        run._replace(
-            reference_seconds=0.006 if number >= 8 else 0.005,
-            results={
-                name: r._replace(of_reference=(r.seconds or 0) / (0.006 if number >= 8 else 0.005))
-                for name, r in run.results.items()
-            },
-        )
-        for number, run in enumerate(
-            changed_code(generator, [(1.0, 8), (1.08, 12)], reference=False))
-    ]  # fmt: skip
-    verdicts = verdicts_of(on_a_machine(generator, 50, 1.0), earlier, FIVE_PERCENT)
-    assert verdicts[0].earlier_runs == 20
-    assert "slower" not in {v.outcome for v in verdicts}
 
 
 def test_no_step_is_seen_in_noise() -> None:
@@ -473,18 +177,6 @@ def test_runs_without_reference_work_are_judged_by_seconds() -> None:
     verdicts, machine = judge(on_a_machine(generator, 9, 3.0), earlier, FIVE_PERCENT)
     assert machine is None
     assert verdicts[0].outcome == "slower"
-
-
-@pytest.mark.parametrize(("spread", "wanted"), [(0.001, 5), (0.03, 7), (0.3, 25)])
-def test_pairs_that_differ_much_are_followed_by_more(spread: float, wanted: int) -> None:
-    """Whatever the ratio is."""
-    for slower in (1.0, 1.2):
-        pairs: list[tuple[BenchmarkRun, BenchmarkRun]] = []
-        while more_pairs(pairs, FIVE_PERCENT, 5):
-            noise = math.exp(spread if len(pairs) % 2 else -spread)
-            after = [slower * noise * time for time in (1.0, 2.0, 3.0, 4.0)]
-            pairs.append((a_run(0, [1.0, 2.0, 3.0, 4.0]), a_run(1, after)))
-        assert len(pairs) == wanted
 
 
 def test_benchmarks_borrow_no_more_than_the_others_know() -> None:

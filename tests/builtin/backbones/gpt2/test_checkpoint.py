@@ -1,4 +1,4 @@
-"""Whatever is wrong with a checkpoint is said; nothing wrong gets through."""
+"""GPT-2 checkpoints: accepted, refused with a reason, or read in shards."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from gpt2_checkpoints import (
-    MINIATURES,
     hub_tensors,
     language_model,
     tensor_shapes,
@@ -22,34 +20,13 @@ from gpt2_checkpoints import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from tests.support.gpt2_folders import SHAPE, assert_refused, edit_config
 
 from clsbench import AssetError, UsageError
 from clsbench.builtin.backbones.gpt2 import GPT2
 from clsbench.builtin.backbones.gpt2.checkpoint import load, read_shape
-from clsbench.builtin.backbones.gpt2.config import CheckpointError, read_config, unused_tokens
+from clsbench.builtin.backbones.gpt2.config import CheckpointError, unused_tokens
 from clsbench.builtin.backbones.gpt2.shape import SHAPES
-
-SHAPE = MINIATURES["small"]
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A good checkpoint directory."""
-    folder = tmp_path_factory.mktemp("checkpoint")
-    language_model(SHAPE).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def checkpoint(saved: Path, tmp_path: Path) -> Path:
-    """A copy of it to spoil."""
-    return Path(shutil.copytree(saved, tmp_path / "checkpoint"))
-
-
-def edit_config(checkpoint: Path, **changes: Any) -> None:
-    path = checkpoint / "config.json"
-    config = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps(config))
 
 
 def edit_tensors(checkpoint: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> None:
@@ -57,26 +34,6 @@ def edit_tensors(checkpoint: Path, edit: Callable[[dict[str, torch.Tensor]], obj
     tensors = load_file(path)
     edit(tensors)
     save_file(tensors, path)
-
-
-def assert_refused(path: Path | str, *parts: str) -> None:
-    """Refused early, by each method that a run calls before it trains, in the same words."""
-    backbone = GPT2(weights=str(path))
-    messages = set()
-    for method in (backbone.user_files, backbone.hidden_size, backbone.describe):
-        with pytest.raises(UsageError) as caught:
-            method()
-        messages.add(str(caught.value))
-        assert caught.value.exit_code == 2
-    with pytest.raises(UsageError) as caught:
-        backbone.build({})
-    (message,) = messages | {str(caught.value)}
-    assert str(path) in message
-    for part in parts:
-        assert part in message, message
-
-
-# --- what is passed over --------------------------------------------------------------------------
 
 
 def test_checkpoint_with_its_own_head_and_tokens_warns(checkpoint: Path) -> None:
@@ -98,9 +55,6 @@ def test_checkpoint_of_a_language_model_with_the_usual_padding_does_not_warn(
     edit_tensors(checkpoint, lambda t: t.update({"lm_head.weight": torch.zeros(211, 48)}))
     assert GPT2(weights=str(checkpoint)).user_file_warnings() == ()
     assert GPT2().user_file_warnings() == GPT2(weights="random").user_file_warnings() == ()
-
-
-# --- what is accepted -----------------------------------------------------------------------------
 
 
 def test_a_good_checkpoint_names_its_files_and_sizes(saved: Path) -> None:
@@ -141,21 +95,6 @@ def test_a_home_directory_is_expanded(saved: Path, monkeypatch: pytest.MonkeyPat
     assert GPT2(weights=f"~/{saved.name}").hidden_size() == SHAPE.width
 
 
-def test_dropout_in_the_config_has_no_part(checkpoint: Path) -> None:
-    edit_config(checkpoint, attn_pdrop=0.1, resid_pdrop=0.5, embd_pdrop=0.3)
-    module = GPT2(weights=str(checkpoint)).build({})
-    assert not [m for m in module.modules() if isinstance(m, torch.nn.Dropout)]
-
-
-@pytest.mark.parametrize("activation", ["gelu_new", "gelu_pytorch_tanh"])
-def test_both_names_of_the_tanh_form_are_accepted(activation: str, checkpoint: Path) -> None:
-    edit_config(checkpoint, activation_function=activation, n_inner=4 * SHAPE.width)
-    assert GPT2(weights=str(checkpoint)).hidden_size() == SHAPE.width
-
-
-# --- what is not there or no checkpoint -----------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("weights", "parts"),
     [
@@ -169,11 +108,6 @@ def test_both_names_of_the_tanh_form_are_accepted(activation: str, checkpoint: P
 )
 def test_no_such_path(weights: str, parts: list[str]) -> None:
     assert_refused(weights, *parts)
-
-
-def test_a_directory_without_config(checkpoint: Path) -> None:
-    (checkpoint / "config.json").unlink()
-    assert_refused(checkpoint, "has no config.json")
 
 
 def test_a_directory_without_weights(checkpoint: Path) -> None:
@@ -235,9 +169,6 @@ def test_a_damaged_file_is_refused_or_read_and_nothing_else(
     (folder / "model.safetensors").write_bytes(content)
     with contextlib.suppress(CheckpointError):
         assert load(folder, SHAPE, causal=True).hidden_size == SHAPE.width
-
-
-# --- tensors --------------------------------------------------------------------------------------
 
 
 def test_a_missing_tensor(checkpoint: Path) -> None:
@@ -309,9 +240,6 @@ def test_a_single_file_with_a_tensor_of_another_shape(tmp_path: Path) -> None:
     )
 
 
-# --- shards ---------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
     language_model(SHAPE).save_pretrained(tmp_path / "shards", max_shard_size="50KB")
@@ -338,75 +266,6 @@ def test_a_shard_elsewhere(shards: Path) -> None:
 def test_a_broken_index(text: str, shards: Path) -> None:
     (shards / "model.safetensors.index.json").write_text(text)
     assert_refused(shards, "model.safetensors.index.json is not an index of weight files")
-
-
-# --- config.json ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("model_type", "gpt_neo"),
-        ("model_type", None),
-        ("activation_function", "relu"),
-        ("activation_function", "gelu"),
-        ("layer_norm_epsilon", 1e-6),
-        ("n_inner", 100),
-        ("scale_attn_weights", False),
-        ("scale_attn_by_inverse_layer_idx", True),
-        ("reorder_and_upcast_attn", True),
-        ("add_cross_attention", True),
-        ("quantization_config", {"load_in_8bit": True}),
-    ],
-)
-def test_what_we_would_compute_otherwise_is_refused_by_name(
-    key: str, value: object, checkpoint: Path
-) -> None:
-    edit_config(checkpoint, **{key: value})
-    assert_refused(checkpoint, f"config.json: {key} = {json.dumps(value)}", "expected")
-
-
-@pytest.mark.parametrize("key", ["n_embd", "n_layer", "n_head", "n_positions", "vocab_size"])
-@pytest.mark.parametrize("value", [None, 0, -1, 2.5, "12", True])
-def test_sizes_are_whole_numbers(key: str, value: object, checkpoint: Path) -> None:
-    edit_config(checkpoint, **{key: value})
-    assert_refused(checkpoint, f"config.json: {key}", "a whole number of at least 1")
-
-
-def test_heads_divide_the_width(checkpoint: Path) -> None:
-    edit_config(checkpoint, n_head=5)
-    assert_refused(checkpoint, "n_embd = 48 is not a multiple of n_head = 5")
-
-
-@pytest.mark.parametrize("text", ["", "{", "[1]", "\ufeff\0", "nul"])
-def test_a_broken_config(text: str, checkpoint: Path) -> None:
-    (checkpoint / "config.json").write_text(text, encoding="utf-8")
-    assert_refused(checkpoint, "config.json")
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    changes=st.dictionaries(
-        st.sampled_from(["n_embd", "n_layer", "n_head", "n_positions", "n_inner", "model_type"]),
-        st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-            lambda inner: st.lists(inner, max_size=2),
-            max_leaves=3,
-        ),
-    )
-)
-def test_any_config_is_read_or_refused(changes: dict[str, Any], saved: Path) -> None:
-    config = json.loads((saved / "config.json").read_text())
-    path = saved / "changed.json"
-    path.write_text(json.dumps(config | changes))
-    try:
-        shape = read_config(path)
-    except CheckpointError:
-        return
-    assert shape.width % shape.attention_heads == 0
-
-
-# --- published weights ----------------------------------------------------------------------------
 
 
 def test_wrong_published_weights_are_an_asset_error_that_names_the_asset(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""Specs and suites found by name or file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clsbench.components.catalog import Catalog
+from clsbench.components.resolve import find_spec, find_suite
+from clsbench.errors import UsageError
+
+
+def test_a_spec_by_name_or_file(tmp_path: Path, catalog: Catalog) -> None:
+    assert find_spec("gpt2-sms-spam", catalog).name == "gpt2-sms-spam"
+    file = tmp_path / "small one.toml"
+    file.write_text('dataset = "synthetic-sms"\nbackbone = "gpt2-nano"\n', encoding="utf-8")
+    assert find_spec(file, catalog).name == "small one"
+    bare = tmp_path / "spec"
+    bare.write_bytes(file.read_bytes())
+    assert find_spec(str(bare), catalog).name == "spec"
+
+
+def test_a_file_does_not_hide_a_registered_experiment(
+    tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("gpt2-sms-spam").write_text("notes, and no TOML", encoding="utf-8")
+    assert find_spec("gpt2-sms-spam", catalog) is catalog.experiment("gpt2-sms-spam")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot be read"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"dataset = [", "not valid TOML"),
+        (b'dataset = "x"', "backbone is required"),
+        (b"", "is required"),
+    ],
+)
+def test_a_bad_file_is_reported(
+    content: bytes | None, said: str, tmp_path: Path, catalog: Catalog
+) -> None:
+    path = tmp_path / "spec.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError) as caught:
+        find_spec(path, catalog)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_find_suite_unknown_base_names_the_file(tmp_path: Path, catalog: Catalog) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "gpt2-smss"\n[[rows]]\nchanges = {freezing = "all"}\n')
+    with pytest.raises(UsageError) as caught:
+        find_suite(path, catalog)
+    assert str(caught.value).startswith(f"{path}: base = 'gpt2-smss': unknown experiment")
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path, catalog: Catalog) -> None:
+    path = tmp_path / "spec.toml"
+    path.write_text('dataset = "synthetic-sms"\nbackbone = "gpt2-nano"\n', encoding="utf-8-sig")
+    assert find_spec(path, catalog).name == "spec"
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "a\0b.toml", "x" * 5000 + ".toml", ""])
+def test_names_that_no_file_can_have(name: str, catalog: Catalog) -> None:
+    with pytest.raises(UsageError):
+        find_spec(name, catalog)
+
+
+def test_a_directory_is_no_spec(tmp_path: Path, catalog: Catalog) -> None:
+    with pytest.raises(UsageError):
+        find_spec(tmp_path, catalog)
