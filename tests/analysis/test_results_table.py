@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from record_examples import STAND_INS, make_metrics, make_record, make_spec
 
-from clsbench.analysis.results_table import load_results, results_table
+from clsbench.analysis.results_table import default_columns, load_results, results_table
 from clsbench.errors import UsageError
+from clsbench.results.formats import column_widths, marked
 from clsbench.results.store import StoredRun, run_directory, run_name, write_record
 from clsbench.schema.record import BaselineResult
 
@@ -182,3 +185,51 @@ def test_the_columns_do_not_depend_on_the_order_of_the_runs() -> None:
     a, b = make_record(seed=1), make_record(seed=2, phases_seconds={"other": 1.0})
     forth, back = results_table(runs(a, b)), results_table(runs(b, a))
     assert set(forth.columns) == set(back.columns)
+
+
+# --- default columns ------------------------------------------------------------------------------
+
+
+def freezing_table(*freezings: str, stand_ins: bool = False, **changes: object) -> pd.DataFrame:
+    records = [
+        make_record(
+            spec=make_spec(7, {"name": name}),
+            stand_ins=STAND_INS if stand_ins else (),
+            **changes,
+        )
+        for name in freezings
+    ]
+    name = "20251121T101729Z-gpt2-sms-spam-{:08d}"
+    return results_table(StoredRun(Path(name.format(i)), r) for i, r in enumerate(records))
+
+
+ACCURACIES = ["test_accuracy", "test_accuracy_low", "test_accuracy_high"]
+
+
+def test_default_columns_distinguish_the_runs() -> None:
+    table = freezing_table("all", "head-only")
+    costs = ["trainable_parameters", "total_seconds"]
+    everything = ["run", "freezing", *ACCURACIES, "baseline_tfidf_logreg", *costs]
+    assert default_columns(table) == default_columns(table, 120) == everything
+    assert default_columns(table, 80) == ["run", "freezing", *ACCURACIES]
+    assert default_columns(table, 40) == everything  # too narrow for a table: a line each
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_default_columns_with_stand_ins_and_failures_include_them(width: int) -> None:
+    table = freezing_table("head-only", "last-blocks-and-more", stand_ins=True, status="failed")
+    chosen = default_columns(table, width)
+    assert chosen[:4] == ["run", "status", "stand_ins", "freezing"]
+    assert column_widths(marked(table[chosen]), width) is not None
+    assert "seed" not in chosen
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.sampled_from(["all", "head-only", "x" * 60]), max_size=4),
+    st.booleans(),
+    st.integers(80, 200),
+)
+def test_default_columns_fit_into_the_width(names: list[str], stand_ins: bool, width: int) -> None:
+    table = freezing_table(*names, stand_ins=stand_ins)
+    assert column_widths(marked(table[default_columns(table, width)]), width) is not None

@@ -15,7 +15,6 @@ from clsbench.analysis.results_table import results_table
 from clsbench.results.formats import (
     cells,
     column_widths,
-    default_columns,
     format_cell,
     header_lines,
     markdown_text,
@@ -137,55 +136,10 @@ def test_header_lines_joined_are_the_name(name: str) -> None:
     assert all(line.endswith("_") for line in lines[:-1])
 
 
-def freezing_table(*freezings: str, stand_ins: bool = False, **changes: object) -> pd.DataFrame:
-    records = [
-        make_record(
-            spec=make_spec(7, {"name": name}),
-            stand_ins=STAND_INS if stand_ins else (),
-            **changes,
-        )
-        for name in freezings
-    ]
-    name = "20251121T101729Z-gpt2-sms-spam-{:08d}"
-    return results_table(StoredRun(Path(name.format(i)), r) for i, r in enumerate(records))
-
-
-ACCURACIES = ["test_accuracy", "test_accuracy_low", "test_accuracy_high"]
-
-
-def test_default_columns_distinguish_the_runs() -> None:
-    table = freezing_table("all", "head-only")
-    costs = ["trainable_parameters", "total_seconds"]
-    everything = ["run", "freezing", *ACCURACIES, "baseline_tfidf_logreg", *costs]
-    assert default_columns(table) == default_columns(table, 120) == everything
-    assert default_columns(table, 80) == ["run", "freezing", *ACCURACIES]
-    assert default_columns(table, 40) == everything  # too narrow for a table: a line each
-
-
-@pytest.mark.parametrize("width", [80, 100])
-def test_default_columns_with_stand_ins_and_failures_include_them(width: int) -> None:
-    table = freezing_table("head-only", "last-blocks-and-more", stand_ins=True, status="failed")
-    chosen = default_columns(table, width)
-    assert chosen[:4] == ["run", "status", "stand_ins", "freezing"]
-    assert column_widths(marked(table[chosen]), width) is not None
-    assert "seed" not in chosen
-
-
 def test_marked_replaces_the_names_of_stand_ins() -> None:
     table = make_table()[["run", "stand_ins"]]
     assert marked(table)["*"].tolist() == ["", "*"]
     assert list(marked(table[["run"]])) == ["run"]
-
-
-@settings(max_examples=30)
-@given(
-    st.lists(st.sampled_from(["all", "head-only", "x" * 60]), max_size=4),
-    st.booleans(),
-    st.integers(80, 200),
-)
-def test_default_columns_fit_into_the_width(names: list[str], stand_ins: bool, width: int) -> None:
-    table = freezing_table(*names, stand_ins=stand_ins)
-    assert column_widths(marked(table[default_columns(table, width)]), width) is not None
 
 
 @settings(max_examples=30)

@@ -13,9 +13,10 @@ import pandas as pd
 
 from clsbench.analysis.figures import ACCURACY, SCORES, WITHOUT_LEAKED
 from clsbench.errors import UsageError
+from clsbench.results.formats import line_width, marked
 from clsbench.results.store import StoredRun, scan
 from clsbench.schema.environment_variables import ENVIRONMENT
-from clsbench.schema.experiment import COMPONENT_KEYS, component_table, format_component
+from clsbench.schema.experiment import component_table, format_component
 from clsbench.schema.options import DEFAULT_STORE
 from clsbench.schema.record import RunRecord, SplitMetrics
 
@@ -26,9 +27,17 @@ _DTYPES: Mapping[Kind, str] = {"text": "str", "flag": "bool", "count": "Int64", 
 
 
 class _Column(NamedTuple):
+    """A column; ``shown``, given the column's values, decides whether it is a default column.
+
+    ``drop`` is the order in which a narrow terminal leaves default columns out, the lowest first; 0
+    is never left out.
+    """
+
     name: str
     kind: Kind
     value: Callable[[StoredRun], Any]
+    shown: Callable[[pd.Series[Any]], bool] | None = None
+    drop: int = 0
 
 
 def load_results(store: str | os.PathLike[str] | None = None) -> pd.DataFrame:
@@ -67,9 +76,7 @@ def results_table(runs: Iterable[StoredRun]) -> pd.DataFrame:
     """One row a run; see :func:`load_results`. All columns are there even without any run."""
     runs = list(runs)
     columns = [
-        *_IDENTITY,
-        *_SETTINGS,
-        *_FIGURES,
+        *_BEFORE_BASELINES,
         *_baseline_columns(runs),
         *_COSTS,
         *_phase_columns(runs),
@@ -83,6 +90,34 @@ def results_table(runs: Iterable[StoredRun]) -> pd.DataFrame:
     )
 
 
+def default_columns(table: pd.DataFrame, width: int | None = None) -> list[str]:
+    """The default columns of a :func:`results_table`, in the table's order.
+
+    These are the test accuracy with its interval, the best baseline's accuracy, the settings that
+    differ between the runs, and the costs. With a ``width`` in characters, the most important of
+    them that fit into a line are chosen; all, if not even the first differing setting fits.
+    """
+    shown = [each for each in _DECLARED if each.shown is not None and each.shown(table[each.name])]
+    chosen = {each.name for each in shown if not each.drop}
+    by_importance = sorted((each for each in shown if each.drop), key=lambda each: -each.drop)
+    differing = [each.name for each in by_importance if each.shown is _differs]
+    chosen |= {*differing[:1]}
+    rest = [*_best_baseline(table), *(each.name for each in by_importance)]
+    if width is None or line_width(marked(table[[*chosen]]), narrow=True) > width:
+        chosen |= {*rest}
+    else:
+        for name in rest:
+            if line_width(marked(table[[*{*chosen, name}]])) <= width:
+                chosen.add(name)
+    return [str(name) for name in table.columns if name in chosen]
+
+
+def _best_baseline(table: pd.DataFrame) -> list[str]:
+    """The column of the baseline with the highest mean accuracy, if there is one."""
+    means = table.filter(regex="^baseline_").mean().dropna()
+    return [str(means.idxmax())] if len(means) else []
+
+
 def typed_series(kind: Kind, values: Sequence[Any]) -> pd.Series[Any]:
     """A column of a table; ``None`` is missing."""
     if kind == "text":
@@ -92,6 +127,22 @@ def typed_series(kind: Kind, values: Sequence[Any]) -> pd.Series[Any]:
     elif kind == "flag":
         values = [bool(value) for value in values]
     return pd.Series(values, dtype=_DTYPES[kind])
+
+
+# --- when a column is shown by default -----------------------------------------------------------
+
+
+def _always(values: pd.Series[Any]) -> bool:
+    return True
+
+
+def _differs(values: pd.Series[Any]) -> bool:
+    return values.nunique(dropna=False) > 1
+
+
+def _unless(usual: str) -> Callable[[pd.Series[Any]], bool]:
+    """Unless all runs have the usual value."""
+    return lambda values: bool((values != usual).any())
 
 
 # --- where each value stands in a record ----------------------------------------------------------
@@ -148,13 +199,19 @@ def _split_columns(split: str) -> list[_Column]:
 
         return value
 
-    def number(name: str, read: Callable[[SplitMetrics], float | None]) -> _Column:
-        return _Column(f"{split}_{name}", "number", of_split(read))
+    shown = _always if split == "test" else None
+
+    def number(
+        name: str,
+        read: Callable[[SplitMetrics], float | None],
+        shown: Callable[[pd.Series[Any]], bool] | None = None,
+    ) -> _Column:
+        return _Column(f"{split}_{name}", "number", of_split(read), shown)
 
     return [
-        number(ACCURACY.name, ACCURACY.read),
-        number("accuracy_low", lambda found: found.interval[0]),
-        number("accuracy_high", lambda found: found.interval[1]),
+        number(ACCURACY.name, ACCURACY.read, shown),
+        number("accuracy_low", lambda found: found.interval[0], shown),
+        number("accuracy_high", lambda found: found.interval[1], shown),
         *(number(metric.name, metric.read) for metric in SCORES),
         _Column(f"{split}_n", "count", of_split(lambda found: found.n)),
         # Leaked texts come from the training split: in itself it has none.
@@ -162,33 +219,36 @@ def _split_columns(split: str) -> list[_Column]:
     ]
 
 
-_IDENTITY = (
-    _Column("run", "text", lambda run: run.path.name),
-    _Column("status", "text", _of_record("status")),
-    _Column("experiment", "text", _of_record("experiment")),
-    _Column("modified", "flag", _of_record("modified")),
-    _Column("stand_ins", "text", lambda run: stand_in_names(run.record)),
-)
-_SETTINGS = (
-    *(_Column(key, "text", _component(key)) for key in COMPONENT_KEYS),
-    _Column("seed", "count", _of_spec("seed")),
-    _Column("split", "text", _of_spec("data", "split", "name")),
-    _Column("balance", "flag", _of_spec("data", "balance")),
-    _Column("padding", "text", _of_spec("data", "padding")),
-    _Column("epochs", "count", _of_spec("train", "epochs")),
-    _Column("batch_size", "count", _of_spec("train", "batch_size")),
-    _Column("accumulation", "count", _of_spec("train", "accumulation")),
-    _Column("lr", "number", _of_spec("train", "lr")),
-    _Column("weight_decay", "number", _of_spec("train", "weight_decay")),
-)
-_FIGURES = (
+_BEFORE_BASELINES = (
+    _Column("run", "text", lambda run: run.path.name, _always),
+    _Column("status", "text", _of_record("status"), _unless("finished")),
+    _Column("experiment", "text", _of_record("experiment"), _differs, drop=100),
+    _Column("modified", "flag", _of_record("modified"), _differs, drop=38),
+    _Column("stand_ins", "text", lambda run: stand_in_names(run.record), _unless("")),
+    _Column("dataset", "text", _component("dataset"), _differs, drop=88),
+    _Column("backbone", "text", _component("backbone"), _differs, drop=96),
+    _Column("pooling", "text", _component("pooling"), _differs, drop=94),
+    _Column("head", "text", _component("head"), _differs, drop=92),
+    _Column("freezing", "text", _component("freezing"), _differs, drop=98),
+    _Column("adapter", "text", _component("adapter"), _differs, drop=90),
+    _Column("seed", "count", _of_spec("seed"), _differs, drop=86),
+    _Column("split", "text", _of_spec("data", "split", "name"), _differs, drop=60),
+    _Column("balance", "flag", _of_spec("data", "balance"), _differs, drop=56),
+    _Column("padding", "text", _of_spec("data", "padding"), _differs, drop=58),
+    _Column("epochs", "count", _of_spec("train", "epochs"), _differs, drop=54),
+    _Column("batch_size", "count", _of_spec("train", "batch_size"), _differs, drop=50),
+    _Column("accumulation", "count", _of_spec("train", "accumulation"), _differs, drop=46),
+    _Column("lr", "number", _of_spec("train", "lr"), _differs, drop=52),
+    _Column("weight_decay", "number", _of_spec("train", "weight_decay"), _differs, drop=48),
     *_split_columns("test"),
     *_split_columns("validation"),
     *_split_columns("train"),
     _Column("published_test_accuracy", "number", _published),
 )
 _COSTS = (
-    _Column("trainable_parameters", "count", _of_record("parameters", "trainable")),
+    _Column(
+        "trainable_parameters", "count", _of_record("parameters", "trainable"), _always, drop=78
+    ),
     _Column("total_parameters", "count", _of_record("parameters", "total")),
     _Column("examples_per_second", "number", _of_record("throughput", "examples_per_second")),
     _Column("real_tokens_per_second", "number", _of_record("throughput", "real_tokens_per_second")),
@@ -196,13 +256,19 @@ _COSTS = (
         "padded_tokens_per_second", "number", _of_record("throughput", "padded_tokens_per_second")
     ),
     _Column("peak_memory_bytes", "count", _of_record("peak_memory_bytes")),
-    _Column("total_seconds", "number", lambda run: sum(run.record.phases_seconds.values())),
+    _Column(
+        "total_seconds",
+        "number",
+        lambda run: sum(run.record.phases_seconds.values()),
+        _always,
+        drop=80,
+    ),
 )
 _CIRCUMSTANCES = (
-    _Column("device", "text", _of_record("environment", "device")),
+    _Column("device", "text", _of_record("environment", "device"), _differs, drop=42),
     _Column("device_name", "text", _of_record("environment", "device_name")),
-    _Column("precision", "text", _of_record("environment", "precision")),
-    _Column("threads", "count", _of_record("environment", "threads")),
+    _Column("precision", "text", _of_record("environment", "precision"), _differs, drop=44),
+    _Column("threads", "count", _of_record("environment", "threads"), _differs, drop=40),
     _Column("torch", "text", _of_record("environment", "torch")),
     _Column("clsbench", "text", _of_record("environment", "clsbench")),
     _Column("git_commit", "text", _of_record("environment", "git_commit")),
@@ -217,6 +283,8 @@ _CIRCUMSTANCES = (
     _Column("error", "text", _of_record("error")),
     _Column("path", "text", lambda run: run.path),
 )
+
+_DECLARED = (*_BEFORE_BASELINES, *_COSTS, *_CIRCUMSTANCES)
 
 _PHASES = ("assets", "data", "model", "training", "evaluation", "baselines")
 

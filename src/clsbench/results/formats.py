@@ -24,50 +24,6 @@ _NARROWEST_RUN = 17
 MARK = "*"
 """Marks a run with stand-ins in narrow tables, in place of their names."""
 
-_ALWAYS = ("run", "test_accuracy", "test_accuracy_low", "test_accuracy_high")
-_SHOWN_UNLESS = {"status": "finished", "stand_ins": ""}
-"""Columns on the validity of runs, which are shown unless all runs have this value."""
-
-_AXES = (
-    *("experiment", "freezing", "backbone", "pooling", "head", "adapter", "dataset", "seed"),
-    *("split", "padding", "balance", "epochs", "lr", "batch_size", "weight_decay"),
-    *("accumulation", "precision", "device", "threads", "modified"),
-)
-"""Settings by importance; those in which the runs agree are not shown."""
-
-_COSTS = ("total_seconds", "trainable_parameters")
-_BEFORE_COSTS = _AXES.index("seed") + 1
-
-
-def default_columns(table: pd.DataFrame, width: int | None = None) -> list[str]:
-    """The default columns, in the table's order.
-
-    These are the test accuracy with its interval, the best baseline's accuracy, the settings that
-    differ between the runs, and the costs. With a ``width`` in characters, the most important of
-    them that fit into a line are chosen; all, if not even the first differing setting fits.
-    """
-    unusual = [name for name, usual in _SHOWN_UNLESS.items() if (table[name] != usual).any()]
-    axes = [name for name in _AXES if table[name].nunique(dropna=False) > 1]
-    first, rest = axes[:1], axes[1:]
-    before_costs = [name for name in rest if _AXES.index(name) < _BEFORE_COSTS]
-    rest = list(dict.fromkeys([*_best_baseline(table), *before_costs, *_COSTS, *rest]))
-    chosen = {*_ALWAYS, *unusual, *first}
-    narrow = marked(table[[*chosen]])
-    if width is None or _line(column.least for column in _columns(narrow)) > width:
-        chosen |= {*rest}
-    else:
-        for name in rest:
-            with_it = _columns(marked(table[[*chosen, name]]))
-            if _line(column.comfortable for column in with_it) <= width:
-                chosen.add(name)
-    return [str(name) for name in table.columns if name in chosen]
-
-
-def _best_baseline(table: pd.DataFrame) -> list[str]:
-    """The column of the baseline with the highest mean accuracy, if there is one."""
-    means = table.filter(regex="^baseline_").mean().dropna()
-    return [str(means.idxmax())] if len(means) else []
-
 
 def marked(table: pd.DataFrame) -> pd.DataFrame:
     """The table with :data:`MARK` in place of the names of stand-ins."""
@@ -89,6 +45,15 @@ def column_widths(table: pd.DataFrame, width: int) -> list[int] | None:
         widths = _narrowed(widths, targets, _line(widths) - width)
     widths = _narrowed(widths, [c.least for c in columns], _line(widths) - width)
     return widths if _line(widths) <= width else None
+
+
+def line_width(table: pd.DataFrame, narrow: bool = False) -> int:
+    """The width in characters of a table in which long text is wrapped.
+
+    With ``narrow``, the columns are as narrow as :func:`column_widths` makes them.
+    """
+    columns = _columns(table)
+    return _line(column.least if narrow else column.comfortable for column in columns)
 
 
 def _columns(table: pd.DataFrame) -> list[_Column]:

@@ -88,9 +88,8 @@ def results(
     form = chosen_form(form, as_json, file, ENDINGS, "table")
     check_guard_formulas(guard_formulas, form)
 
-    from clsbench.analysis.results_table import load_runs, results_table
+    from clsbench.analysis.results_table import default_columns, load_runs, results_table
     from clsbench.report.terminal.layout import left_out_note
-    from clsbench.results.formats import default_columns
     from clsbench.results.query import choose_columns, sort_by
     from clsbench.results.query import where as rows_where
     from clsbench.results.store import collector_paused
