@@ -16,7 +16,6 @@ ALLOWED: tuple[tuple[str, str], ...] = (("tests/test_wording.py", ""),)
 TO_REWRITE = (
     "src/clsbench/analysis",
     "tests/analysis",
-    "tests/cli/commands",
 )
 """Folders and files that are not rewritten yet."""
 

@@ -173,8 +173,8 @@ def test_what_an_experiment_does_not_have_is_reported_with_the_reason() -> None:
     ready = subject(freezing="all", pooling="mean:include_padding=true")
     left_out = [w for w in phase_workloads(ready, list(PHASES)) if isinstance(w, NotApplicable)]
     assert [each.phase for each in left_out] == ["prefix", "cached train step"]
-    assert left_out[0].reason == "embeddings trains"
-    assert "prefix: embeddings trains" in left_out[1].reason
+    assert left_out[0].reason == "embeddings is trained"
+    assert "prefix: embeddings is trained" in left_out[1].reason
 
 
 def test_phases_by_name() -> None:

@@ -99,7 +99,7 @@ class Outcome(NamedTuple):
 
 
 class Command:
-    """Runs ``clsbench`` with the plugin in a process of its own."""
+    """Runs ``clsbench`` with the plugin in a separate process."""
 
     def __init__(self, plugin: Path) -> None:
         self._plugin = plugin
@@ -110,7 +110,7 @@ class Command:
         return Outcome(done.returncode, done.stdout, done.stderr)
 
     def line(self, *arguments: str | Path) -> list[str]:
-        """The command line, for tests that start it themselves."""
+        """The arguments of the process, for tests that start it themselves."""
         code = "from clsbench.cli.main import main; main()"
         named = [str(argument) for argument in arguments]
         return [sys.executable, "-c", code, "--plugin", str(self._plugin), "assets", *named]
@@ -124,7 +124,7 @@ class Command:
 
 @pytest.fixture
 def clsbench(hub: AssetServer, caches: Path, tmp_path: Path) -> Command:
-    """The command, with an experiment ``mini-exp`` whose files a local server has."""
+    """The command, with an experiment ``mini-exp`` whose files are on a local server."""
     url = hub.at("/corpus.zip", serves(zipped({"Corpus": CORPUS})))
     hub.at_hub("some-org/mini", "weights.bin", serves(WEIGHTS, **hub_headers(WEIGHTS)))
     text = PLUGIN.format(
@@ -137,7 +137,9 @@ def clsbench(hub: AssetServer, caches: Path, tmp_path: Path) -> Command:
     return Command(put(tmp_path / "mini_plugin.py", text.encode()))
 
 
-def test_fetch_verify_and_damage(clsbench: Command, hub: AssetServer, tmp_path: Path) -> None:
+def test_assets_fetch_and_verify_detect_damage(
+    clsbench: Command, hub: AssetServer, tmp_path: Path
+) -> None:
     folder = tmp_path / "carried"
     fetched = clsbench("fetch", folder, "mini-exp")
     assert fetched.code == 0, fetched.err
@@ -161,7 +163,7 @@ def test_fetch_verify_and_damage(clsbench: Command, hub: AssetServer, tmp_path: 
     assert len(hub.requests) == asked
 
 
-def test_list_says_where_what_is(clsbench: Command, hub: AssetServer, tmp_path: Path) -> None:
+def test_assets_list_shows_locations(clsbench: Command, hub: AssetServer, tmp_path: Path) -> None:
     put(tmp_path / "given" / "mini/Corpus", CORPUS)
     listed = clsbench.json("list", "mini-exp", "--assets", tmp_path / "given")
     corpus, weights = listed["assets"]
@@ -184,7 +186,7 @@ def test_list_says_where_what_is(clsbench: Command, hub: AssetServer, tmp_path: 
     assert "mini/weights.bin  missing" in plain.out
 
 
-def test_list_knows_every_experiment(clsbench: Command) -> None:
+def test_assets_list_accepts_all_experiments(clsbench: Command) -> None:
     listed = clsbench.json("list")["assets"]
     by_key = {asset["key"]: asset for asset in listed}
     assert by_key["mini/Corpus"]["needed_by"] == ["mini-exp"]
@@ -192,13 +194,15 @@ def test_list_knows_every_experiment(clsbench: Command) -> None:
     assert {"gpt2-sms-spam", "gpt2-imdb"} <= set(by_key["gpt2/model.safetensors"]["needed_by"])
 
 
-def test_the_changes_of_run_apply(clsbench: Command) -> None:
+def test_assets_list_accepts_the_options_of_run(clsbench: Command) -> None:
     listed = clsbench.json("list", "mini-exp", "--backbone", "gpt2:size=medium")["assets"]
     assert "gpt2-medium/model.safetensors" in [asset["key"] for asset in listed]
     assert "mini/weights.bin" not in [asset["key"] for asset in listed]
 
 
-def test_fetch_says_what_cannot_be_had(clsbench: Command, hub: AssetServer, tmp_path: Path) -> None:
+def test_assets_fetch_of_an_unavailable_file_exits_with_3(
+    clsbench: Command, hub: AssetServer, tmp_path: Path
+) -> None:
     hub.at("/corpus.zip", status(404))
     fetched = clsbench("fetch", tmp_path / "carried", "mini-exp")
     assert fetched.code == 3
@@ -206,7 +210,7 @@ def test_fetch_says_what_cannot_be_had(clsbench: Command, hub: AssetServer, tmp_
     assert files_below(tmp_path / "carried") == {"mini/weights.bin"}
 
 
-def test_an_interrupted_fetch_leaves_nothing_half(
+def test_assets_fetch_interrupted_leaves_no_partial_file(
     clsbench: Command, hub: AssetServer, tmp_path: Path
 ) -> None:
     hub.at_hub("some-org/mini", "weights.bin", stalls_half_way(WEIGHTS, **hub_headers(WEIGHTS)))
@@ -223,7 +227,9 @@ def test_an_interrupted_fetch_leaves_nothing_half(
     assert files_below(folder) <= {"mini/Corpus"}
 
 
-def test_a_terminal_shows_a_bar(clsbench: Command, hub: AssetServer, tmp_path: Path) -> None:
+def test_assets_fetch_in_a_terminal_shows_a_progress_bar(
+    clsbench: Command, hub: AssetServer, tmp_path: Path
+) -> None:
     hub.at_hub("some-org/mini", "weights.bin", serves(WEIGHTS, **hub_headers(WEIGHTS)))
     ours, theirs = os.openpty()
     process = subprocess.Popen(
@@ -233,7 +239,7 @@ def test_a_terminal_shows_a_bar(clsbench: Command, hub: AssetServer, tmp_path: P
     )
     os.close(theirs)
     shown = b""
-    with contextlib.suppress(OSError):  # its end of the terminal is closed
+    with contextlib.suppress(OSError):  # the process has closed the terminal
         while chunk := os.read(ours, 65536):
             shown += chunk
     os.close(ours)
@@ -244,7 +250,7 @@ def test_a_terminal_shows_a_bar(clsbench: Command, hub: AssetServer, tmp_path: P
     assert b"\x1b" not in out
 
 
-def test_numerics_say_whether_the_weights_agree(
+def test_assets_verify_numerics_reports_agreement(
     clsbench: Command, hub: AssetServer, tmp_path: Path
 ) -> None:
     missing = clsbench("verify", "--numerics", "mini")
@@ -273,7 +279,7 @@ def test_numerics_say_whether_the_weights_agree(
     assert len(hub.requests) == asked
 
 
-def test_the_real_backbone_without_its_weights_is_reported(clsbench: Command) -> None:
+def test_assets_verify_numerics_without_weights_exits_with_3(clsbench: Command) -> None:
     outcome = clsbench("verify", "--numerics", "gpt2")
     assert outcome.code == 3
     assert "gpt2/model.safetensors (missing)" in outcome.err
@@ -291,7 +297,7 @@ def test_the_real_backbone_without_its_weights_is_reported(clsbench: Command) ->
         (["list", "mini-exp", "--backbone", "mini:large=perhaps"], "large"),
     ],
 )
-def test_what_is_asked_wrongly_ends_with_two(
+def test_assets_with_invalid_arguments_exits_with_2(
     clsbench: Command, arguments: list[str], message: str
 ) -> None:
     outcome = clsbench(*arguments)
@@ -300,13 +306,13 @@ def test_what_is_asked_wrongly_ends_with_two(
     assert outcome.out == ""
 
 
-def test_an_experiment_may_stand_where_a_folder_could(clsbench: Command) -> None:
+def test_assets_verify_accepts_an_experiment(clsbench: Command) -> None:
     outcome = clsbench("verify", "mini-exp")
     assert outcome.code == 3
     assert "mini/Corpus (missing), mini/weights.bin (missing)" in outcome.err
 
 
-def test_listing_loads_nothing_heavy(clsbench: Command) -> None:
+def test_assets_list_does_not_import_torch(clsbench: Command) -> None:
     code = (
         "import sys\n"
         "from clsbench.cli.main import main\n"

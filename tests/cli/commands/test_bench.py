@@ -1,4 +1,4 @@
-"""``clsbench bench`` as one uses it: tables, JSON, CSV, plots, and what is refused."""
+"""``clsbench bench``: tables, JSON, CSV, plots and errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUICK = ("--budget", "0.3", "--load-limit", "100", "--threads", "1")
 
 
 @pytest.mark.slow
-def test_every_phase_in_a_table(clsbench: Command, spec_file: Path) -> None:
+def test_bench_prints_a_table_of_phases(clsbench: Command, spec_file: Path) -> None:
     done = clsbench("bench", spec_file, *QUICK, env={"COLUMNS": "150"})
     assert done.returncode == 0, done.stderr
     assert "phase" in done.stdout
@@ -35,7 +35,7 @@ def test_every_phase_in_a_table(clsbench: Command, spec_file: Path) -> None:
 
 
 @pytest.mark.slow
-def test_json_holds_every_sample(clsbench: Command, spec_file: Path) -> None:
+def test_bench_json_includes_all_samples(clsbench: Command, spec_file: Path) -> None:
     done = clsbench("bench", spec_file, *QUICK, "--phase", "forward", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -54,7 +54,7 @@ def test_json_holds_every_sample(clsbench: Command, spec_file: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_sweep_with_its_plot_and_table(
+def test_bench_sweep_writes_a_plot_and_a_table(
     clsbench: Command, spec_file: Path, tmp_path: Path
 ) -> None:
     plot, table = tmp_path / "growth.svg", tmp_path / "growth.csv"
@@ -83,7 +83,7 @@ def test_a_sweep_with_its_plot_and_table(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_file_that_cannot_be_written_takes_nothing_away(
+def test_bench_with_an_unwritable_output_prints_the_results(
     clsbench: Command, spec_file: Path
 ) -> None:
     done = clsbench("bench", spec_file, *QUICK, "--phase", "forward", "--output", "/dev/full")
@@ -93,10 +93,10 @@ def test_a_file_that_cannot_be_written_takes_nothing_away(
 
 
 @pytest.mark.slow
-def test_what_fails_at_one_value_leaves_the_others(
+def test_bench_sweep_with_a_failing_value_measures_the_others(
     clsbench: Command, spec_file: Path, tmp_path: Path
 ) -> None:
-    """Weights that a huge learning rate sends to infinity."""
+    """A huge learning rate makes weights infinite."""
     table = tmp_path / "sweep.csv"
     done = clsbench(
         "bench", spec_file, *QUICK, "--phase", "train step", "--phase", "tokenize",
@@ -131,7 +131,7 @@ def test_bench_without_measurements_draws_no_plot(
 
 
 @pytest.mark.slow
-def test_a_sweep_over_components(clsbench: Command, spec_file: Path) -> None:
+def test_bench_sweep_over_components_measures_each(clsbench: Command, spec_file: Path) -> None:
     done = clsbench(
         "bench", spec_file, *QUICK, "--phase", "prefix", "--sweep", "freezing=all,last-blocks:n=1",
         "--json",
@@ -139,13 +139,15 @@ def test_a_sweep_over_components(clsbench: Command, spec_file: Path) -> None:
     assert done.returncode == 0, done.stderr
     everything, last = json.loads(done.stdout)["points"]
     assert everything["measurements"] == []
-    assert everything["left_out"][0]["reason"] == "embeddings trains"
+    assert everything["left_out"][0]["reason"] == "embeddings is trained"
     assert last["value"] == "last-blocks:n=1"
     assert [measured["phase"] for measured in last["measurements"]] == ["prefix"]
 
 
 @pytest.mark.slow
-def test_a_sweep_over_the_circumstances(clsbench: Command, spec_file: Path, tmp_path: Path) -> None:
+def test_bench_sweep_over_run_options_measures_each(
+    clsbench: Command, spec_file: Path, tmp_path: Path
+) -> None:
     table, plot = tmp_path / "precisions.csv", tmp_path / "precisions.svg"
     done = clsbench(
         "bench", spec_file, *QUICK, "--phase", "forward", "--sweep", "precision=fp32,fp64",
@@ -173,8 +175,8 @@ def test_a_sweep_over_the_circumstances(clsbench: Command, spec_file: Path, tmp_
 
 
 @pytest.mark.slow
-def test_what_others_disturb_is_not_measured(clsbench: Command, spec_file: Path) -> None:
-    """On a machine where others do anything at all."""
+def test_bench_on_a_busy_machine_reports_no_measurement(clsbench: Command, spec_file: Path) -> None:
+    """With a load limit of 0, other processes always disturb."""
     done = clsbench(
         "bench", spec_file, "--phase", "forward", "--budget", "1", "--load-limit", "0",
         "--threads", "1",
@@ -207,7 +209,7 @@ def test_what_others_disturb_is_not_measured(clsbench: Command, spec_file: Path)
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_mistakes_are_reported_before_anything_is_measured(
+def test_bench_with_invalid_options_is_refused_before_measuring(
     clsbench: Command, spec_file: Path, arguments: list[str], message: str
 ) -> None:
     done = clsbench("bench", spec_file, *arguments)
@@ -217,7 +219,7 @@ def test_mistakes_are_reported_before_anything_is_measured(
     assert done.stdout == ""
 
 
-def test_without_a_name_it_is_the_books_experiment(clsbench: Command) -> None:
+def test_bench_without_a_name_uses_gpt2_sms_spam(clsbench: Command) -> None:
     done = clsbench("bench", "--phase", "foward")
     assert done.returncode == 2
     assert "unknown phase 'foward'" in done.stderr, "and no argument is missing"
@@ -242,7 +244,7 @@ def test_without_a_name_it_is_the_books_experiment(clsbench: Command) -> None:
     ],
     ids=["bench", "compare"],
 )
-def test_an_interruption_keeps_what_was_measured(
+def test_bench_interrupted_keeps_its_measurements(
     environment: dict[str, str],
     spec_file: Path,
     number: signal.Signals,
@@ -273,7 +275,7 @@ def test_an_interruption_keeps_what_was_measured(
 
 
 @pytest.mark.slow
-def test_two_variants_turn_by_turn(clsbench: Command, spec_file: Path) -> None:
+def test_bench_compare_interleaves_two_variants(clsbench: Command, spec_file: Path) -> None:
     done = clsbench(
         "bench", spec_file, *QUICK, "--budget", "4", "--phase", "forward", "--phase", "prefix",
         "--compare", "tokens=8", "tokens=128", "--json",
@@ -292,7 +294,9 @@ def test_two_variants_turn_by_turn(clsbench: Command, spec_file: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_cannot_be_compared_is_reported(clsbench: Command, spec_file: Path) -> None:
+def test_bench_compare_with_different_workloads_reports_it(
+    clsbench: Command, spec_file: Path
+) -> None:
     done = clsbench(
         "bench", spec_file, *QUICK, "--budget", "3", "--phase", "prefix", "--phase", "tokenize",
         "--compare", "freezing=all", "freezing=last-blocks", env={"COLUMNS": "140"},
@@ -303,8 +307,8 @@ def test_what_cannot_be_compared_is_reported(clsbench: Command, spec_file: Path)
         line for line in done.stdout.splitlines() if line.lstrip("│ ").startswith("tokenize ")
     )
     assert re.search(r"(µs|ms) .+ × .+–", line)
-    assert "times are per call" not in done.stdout, "which is the same of both"
-    assert "prefix: not compared: freezing=all: embeddings trains" in done.stdout
+    assert "times are per call" not in done.stdout, "both variants have the same phase"
+    assert "prefix: not compared: freezing=all: embeddings is trained" in done.stdout
     narrow = clsbench(
         "bench", spec_file, *QUICK, "--phase", "tokenize", "--compare", "pooling=mean",
         "pooling=max", env={"COLUMNS": "80"},

@@ -27,13 +27,13 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def command(clsbench: Command, folder: Path) -> Command:
-    """``clsbench cache`` with a cache of one's own."""
+    """``clsbench cache`` with a separate cache."""
     return partial(clsbench, "cache", env={"CLSBENCH_CACHE": str(folder.parent)})
 
 
 @pytest.fixture
 def filled(folder: Path) -> Path:
-    """Two entries, of which the second was last used 40 days ago."""
+    """A cache with two entries; the second was last used 40 days ago."""
     cache = DiskCache(folder, 10**9)
     keys = [hashlib.sha256(str(n).encode()).hexdigest() for n in range(1200)]
     about = {
@@ -55,7 +55,7 @@ def used_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def test_an_empty_cache_is_reported_kindly(command: Command, folder: Path) -> None:
+def test_cache_list_of_an_empty_cache_reports_it(command: Command, folder: Path) -> None:
     listed = command("list")
     assert (listed.returncode, listed.stdout) == (0, "")
     assert listed.stderr.startswith(f"the cache {folder} is empty: ")
@@ -66,7 +66,7 @@ def test_an_empty_cache_is_reported_kindly(command: Command, folder: Path) -> No
     assert not folder.exists()
 
 
-def test_the_table(command: Command, filled: Path) -> None:
+def test_cache_list_prints_a_table(command: Command, filled: Path) -> None:
     done = command("list")
     assert (done.returncode, done.stderr) == (0, "")
     lines = [line.split() for line in done.stdout.splitlines() if line.strip(" ─")]
@@ -80,7 +80,7 @@ def test_the_table(command: Command, filled: Path) -> None:
     assert done.stdout.rstrip().endswith(f", in {filled}")
 
 
-def test_the_table_fits_a_terminal(filled: Path) -> None:
+def test_cache_list_fits_the_terminal(filled: Path) -> None:
     code = "from clsbench.cli.main import main; main()"
     script = f"import pty, sys; pty.spawn([{sys.executable!r}, '-c', {code!r}, 'cache', 'list'])"
     environment = {**os.environ, "CLSBENCH_CACHE": str(filled.parent), "COLUMNS": "80"}
@@ -91,7 +91,7 @@ def test_the_table_fits_a_terminal(filled: Path) -> None:
     assert max(len(line) for line in table if "\x1b" not in line) <= 80
 
 
-def test_json(command: Command, filled: Path) -> None:
+def test_cache_list_json_is_one_object(command: Command, filled: Path) -> None:
     result = json.loads(command("list", "--json").stdout)
     assert result["folder"] == str(filled)
     assert result["limit_bytes"] == size_bytes(default_options({}).cache_disk)
@@ -103,7 +103,7 @@ def test_json(command: Command, filled: Path) -> None:
     assert second["last_used"] < first["last_used"]
 
 
-def test_clear_without_arguments_removes_everything(command: Command, filled: Path) -> None:
+def test_cache_clear_without_arguments_removes_everything(command: Command, filled: Path) -> None:
     before_bytes = used_bytes(filled)
     done = command("clear")
     assert (done.returncode, done.stderr) == (0, "")
@@ -111,7 +111,7 @@ def test_clear_without_arguments_removes_everything(command: Command, filled: Pa
     assert used_bytes(filled) == 0
 
 
-def test_clearing_some(command: Command, filled: Path) -> None:
+def test_cache_clear_by_digest_or_age_removes_these_entries(command: Command, filled: Path) -> None:
     done = command("clear", "--older-than", "50")
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == f"nothing to clear in {filled} that was unused for 50 days\n"
@@ -132,7 +132,7 @@ def test_clearing_some(command: Command, filled: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_what_is_asked_wrongly(
+def test_cache_with_invalid_arguments_is_refused(
     command: Command, filled: Path, arguments: list[str], said: str
 ) -> None:
     before_bytes = used_bytes(filled)
@@ -143,7 +143,7 @@ def test_what_is_asked_wrongly(
     assert used_bytes(filled) == before_bytes
 
 
-def test_a_cache_that_cannot_be_read(command: Command, folder: Path) -> None:
+def test_cache_of_an_unreadable_folder_is_refused(command: Command, folder: Path) -> None:
     folder.parent.write_text("in the way")
     for arguments in (["list"], ["clear"]):
         done = command(*arguments)
@@ -163,7 +163,7 @@ finally:
 """
 
 
-def test_listing_imports_nothing_heavy(filled: Path) -> None:
+def test_cache_list_does_not_import_torch(filled: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", MODULES],
         capture_output=True,
@@ -176,7 +176,7 @@ def test_listing_imports_nothing_heavy(filled: Path) -> None:
     assert not {"torch", "numpy", "pandas", "safetensors"} & loaded
 
 
-def test_list_damaged_file_is_named_in_a_warning(command: Command, filled: Path) -> None:
+def test_cache_list_with_a_damaged_file_warns(command: Command, filled: Path) -> None:
     (shard,) = (filled / FIRST).glob("*.safetensors")
     shard.write_bytes(b"\0" * 500)
     done = command("list", "--json")

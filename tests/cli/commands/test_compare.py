@@ -1,4 +1,4 @@
-"""``clsbench compare`` on runs that the command line made."""
+"""``clsbench compare`` on runs of the command line."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def names(store: Path, *parts: str) -> list[str]:
     return found
 
 
-def test_runs_and_baselines_side_by_side(clsbench: Command, store: Path, tmp_path: Path) -> None:
+def test_compare_shows_runs_and_baselines(clsbench: Command, store: Path, tmp_path: Path) -> None:
     runs = names(store, '"fruit"')
     assert len(runs) == 3
     plot = tmp_path / "reliability.svg"
@@ -64,7 +64,7 @@ def test_runs_and_baselines_side_by_side(clsbench: Command, store: Path, tmp_pat
         assert 1 <= best <= worst <= 4
 
 
-def test_what_a_pattern_finds_too_much_is_left_out_and_named(
+def test_compare_with_a_pattern_omits_and_names_unsuitable_runs(
     clsbench: Command, store: Path, tmp_path: Path
 ) -> None:
     store = shutil.copytree(store, tmp_path / "copy")
@@ -85,7 +85,7 @@ def test_what_a_pattern_finds_too_much_is_left_out_and_named(
     assert "is interrupted: only finished runs are compared" in nothing.stderr
 
 
-def test_texts_that_are_not_at_hand_are_named_by_row(
+def test_compare_without_the_texts_shows_row_numbers(
     clsbench: Command, store: Path, spec_file: Path
 ) -> None:
     data = spec_file.with_name("fruit.csv")
@@ -100,7 +100,9 @@ def test_texts_that_are_not_at_hand_are_named_by_row(
     assert "number" not in done.stdout.lower().replace("numbers", "")
 
 
-def test_what_cannot_be_compared(clsbench: Command, store: Path, tmp_path: Path) -> None:
+def test_compare_with_invalid_runs_is_refused(
+    clsbench: Command, store: Path, tmp_path: Path
+) -> None:
     store = shutil.copytree(store, tmp_path / "copy")
     mine, other = names(store, '"fruit"')[0], names(store, '"other"')[0]
     done = clsbench("compare", mine, other, "--out", store)

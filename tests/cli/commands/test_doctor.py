@@ -26,7 +26,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """The address of a server on this machine."""
+    """The address of a local server."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as found:
         found.asked_to_end = threading.Event()  # type: ignore[attr-defined]
         thread = threading.Thread(target=found.serve_forever)
@@ -41,7 +41,7 @@ def asset(*urls: str) -> Asset:
     return Asset(key="a", sources=tuple(WebFile(url) for url in urls), sha256=None)
 
 
-def test_what_servers_answer(server: str) -> None:
+def test_ask_servers_reports_each_response(server: str) -> None:
     there, missing, refused = f"{server}/there", f"{server}/missing", "http://127.0.0.1:9/x"
     answers = ask_servers([asset(there, missing), asset(refused), asset(there)], seconds=300)
     assert answers[there] == "answers (200)"
@@ -50,27 +50,31 @@ def test_what_servers_answer(server: str) -> None:
     assert len(answers) == 3
 
 
-def test_a_server_that_stalls_is_not_waited_for(server: str) -> None:
-    answers = ask_servers([asset(f"{server}/stalls")], seconds=0.3)  # else it waits for ever
+def test_ask_servers_with_a_stalled_server_times_out(server: str) -> None:
+    answers = ask_servers(
+        [asset(f"{server}/stalls")], seconds=0.3
+    )  # without a limit it would not return
     [answer] = answers.values()
     assert "answer" in answer or "timed out" in answer
 
 
-def test_the_hubs_endpoint_can_be_another(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ask_servers_uses_the_hub_endpoint_of_the_environment(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_ENDPOINT", server)
     file = HubFile("owner/model", "model.safetensors", "abc")
     answers = ask_servers([Asset(key="m", sources=(file,), sha256=None)])
     assert answers == {f"{server}/owner/model/resolve/abc/model.safetensors": "answers (200)"}
 
 
-def test_versions_of_what_is_required_and_of_no_extra() -> None:
+def test_versions_include_requirements_without_extras() -> None:
     found = versions()
     assert {"python", "clsbench", "torch", "msgspec", "rich-click"} <= found.keys()
     assert "pytest" not in found
     assert "not installed" not in found.values()
 
 
-def test_the_report(clsbench: Command, tmp_path: Path) -> None:
+def test_doctor_prints_a_report(clsbench: Command, tmp_path: Path) -> None:
     wrong = tmp_path / "assets" / "sms-spam" / "SMSSpamCollection"
     wrong.parent.mkdir(parents=True)
     wrong.write_text("not the corpus")
@@ -87,7 +91,7 @@ def test_the_report(clsbench: Command, tmp_path: Path) -> None:
     assert "http" not in done.stdout
 
 
-def test_json(clsbench: Command) -> None:
+def test_doctor_json_is_one_object(clsbench: Command) -> None:
     done = clsbench("doctor", "--offline", "--json", "--assets", "nowhere")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -99,8 +103,8 @@ def test_json(clsbench: Command) -> None:
     assert all(plugin["failure"] is None for plugin in report["plugins"])
 
 
-def test_an_installed_plugin_that_failed_is_reported(clsbench: Command, tmp_path: Path) -> None:
-    """An entry point is what makes a plugin installed: one line in a .dist-info folder."""
+def test_doctor_with_a_failing_installed_plugin_names_it(clsbench: Command, tmp_path: Path) -> None:
+    """A plugin counts as installed if a .dist-info folder has an entry point for it."""
     info = tmp_path / "site" / "broken_plugin-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-plugin\nVersion: 1.0\n")

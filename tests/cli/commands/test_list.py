@@ -34,7 +34,7 @@ def clsbench_register_freezing_strategies():
 '''
 
 
-def test_every_axis_and_component_is_shown(clsbench: Command) -> None:
+def test_list_shows_all_axes_and_components(clsbench: Command) -> None:
     done = clsbench("list")
     assert done.returncode == 0, done.stderr
     for axis in AXES:
@@ -56,7 +56,7 @@ def test_every_axis_and_component_is_shown(clsbench: Command) -> None:
         "Freezing-Strategies",
     ],
 )
-def test_axes_by_any_of_their_names(clsbench: Command, name: str) -> None:
+def test_list_accepts_singular_and_plural_axis_names(clsbench: Command, name: str) -> None:
     done = clsbench("list", name)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("freezing-strategies")
@@ -77,7 +77,7 @@ def test_list_methods_shows_the_parts_of_each(clsbench: Command) -> None:
     assert (last_block["freezing"], last_block["adapter"]) == ("last-blocks:n=1", None)
 
 
-def test_an_unknown_axis(clsbench: Command) -> None:
+def test_list_with_an_unknown_axis_suggests_one(clsbench: Command) -> None:
     done = clsbench("list", "frezing-strategies")
     assert done.returncode == 2
     assert done.stdout == ""
@@ -85,7 +85,7 @@ def test_an_unknown_axis(clsbench: Command) -> None:
     assert "did you mean 'freezing-strategies'?" in done.stderr
 
 
-def test_json_says_all_that_the_class_says(clsbench: Command, tmp_path: Path) -> None:
+def test_list_json_describes_components_completely(clsbench: Command, tmp_path: Path) -> None:
     plugin = tmp_path / "odd.py"
     plugin.write_text(PLUGIN)
     done = clsbench("--plugin", plugin, "list", "freezing", "--json")
@@ -119,13 +119,13 @@ def test_json_says_all_that_the_class_says(clsbench: Command, tmp_path: Path) ->
     assert components["last-blocks"]["distribution"] == "clsbench"
 
 
-def test_json_of_experiments_holds_their_specs(clsbench: Command) -> None:
+def test_list_json_of_experiments_includes_their_specs(clsbench: Command) -> None:
     done = clsbench("list", "experiments", "--json")
     experiments = {e["name"]: e for e in json.loads(done.stdout)["experiments"]}
     assert experiments["gpt2-sms-spam"]["spec"]["dataset"]["name"] == "sms-spam"
 
 
-def test_output_without_utf8_does_not_fail(clsbench: Command) -> None:
+def test_list_without_utf8_succeeds(clsbench: Command) -> None:
     done = clsbench("list", "freezing", env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
     assert done.returncode == 0, done.stderr
     assert "int ? 1" in done.stdout

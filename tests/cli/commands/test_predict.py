@@ -33,7 +33,7 @@ def probabilities(answer: str) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-def test_texts_from_arguments_stdin_and_csv_agree(
+def test_predict_texts_from_arguments_stdin_and_csv_agree(
     clsbench: Command, finished: dict[str, Any], tmp_path: Path
 ) -> None:
     run = finished["path"]
@@ -52,7 +52,7 @@ def test_texts_from_arguments_stdin_and_csv_agree(
 
 
 def baseline_answers(run: Path, baseline: str) -> dict[int, str]:
-    """What a baseline predicted in its run, by row of the corpus."""
+    """The predictions of a baseline in its run, by row of the corpus."""
     with (run / "baselines.csv").open() as lines:
         rows = csv.DictReader(lines)
         return {int(row["row"]): row[baseline] for row in rows}
@@ -89,7 +89,7 @@ def test_predict_with_an_unknown_baseline_lists_the_stored_ones(
     assert answer["predictions"] == [{"text": "x", "predicted": answer["class_names"][0]}]
 
 
-def test_a_table_by_the_runs_name(clsbench: Command, finished: dict[str, Any]) -> None:
+def test_predict_prints_a_table(clsbench: Command, finished: dict[str, Any]) -> None:
     run = Path(finished["path"])
     done = clsbench("predict", run.name, "pear", "apple " * 200, "--out", finished["store"])
     assert done.returncode == 0, done.stderr
@@ -137,11 +137,11 @@ def test_predict_option_with_an_invalid_value_exits_with_2(
     assert message in done.stderr
 
 
-# --- what predicts is what trained ----------------------------------------------------------------
+# --- predictions agree with the run ---------------------------------------------------------------
 
 
 def in_process(*arguments: str | Path, text_in: bytes = b"") -> Result:
-    """The command in this process; an error of clsbench is raised."""
+    """Run the command in this process; errors of clsbench are raised."""
     done = CliRunner().invoke(
         predict, [str(argument) for argument in arguments], input=text_in, obj=Session(quiet=True)
     )
@@ -161,14 +161,14 @@ def test_predict_in_another_precision_than_the_run_warns(
 
 
 class Trained(NamedTuple):
-    """A finished run, and the file that it was trained on."""
+    """A finished run and its training file."""
 
     run: str
     file: Path
 
 
 def train(folder: Path, content: bytes, name: str, quoting: str, **options: str) -> Trained:
-    """Train a head for one epoch on a file with these contents."""
+    """Train a head for one epoch on a file with this content."""
     file = folder / name
     file.write_bytes(content)
     spec = api.ExperimentSpec(
@@ -185,7 +185,7 @@ def train(folder: Path, content: bytes, name: str, quoting: str, **options: str)
 
 
 def stored_by_row(run: str) -> list[list[float]]:
-    """The probabilities in predictions.csv by the row of the corpus."""
+    """The probabilities in predictions.csv, by row of the corpus."""
     with (Path(run) / "predictions.csv").open(newline="") as lines:
         header, *rows = csv.reader(lines)
     assert header[:3] == ["split", "row", "label"]
@@ -206,14 +206,14 @@ def lines_of(delimiter: str, texts: list[str]) -> str:
 
 @pytest.fixture(scope="module")
 def quoted(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Quotes are part of the texts."""
+    """A run on a file in which quotes are part of the texts."""
     content = lines_of("\t", ROWS).encode()
     return train(tmp_path_factory.mktemp("quoted"), content, "t.tsv", "none")
 
 
 @pytest.fixture(scope="module")
 def semicolons(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Columns separated by semicolons, in Latin-1, in a file whose ending says something else."""
+    """A run on a Latin-1 file with semicolons and a misleading extension."""
     content = lines_of(";", ['"café; a\nb"', *PLAIN, *PLAIN[1:]]).encode("latin-1")
     options = {"format": "csv", "delimiter": ";", "encoding": "latin-1"}
     folder = tmp_path_factory.mktemp("semicolons")
@@ -240,7 +240,7 @@ def test_predict_of_the_training_file_agrees_with_predictions_csv_row_for_row(
 
 
 def as_stored_by_schema_1(run: Path) -> None:
-    """Rewrite a run: quoting was one of the data settings."""
+    """Rewrite a run in schema 1, in which quoting is a data setting."""
 
     def older(spec: dict[str, Any]) -> dict[str, Any]:
         dataset = {key: value for key, value in spec["dataset"].items() if key != "quoting"}
@@ -325,7 +325,7 @@ def test_predictions_of_many_texts_log_progress(
     quoted: Trained, caplog: pytest.LogCaptureFixture
 ) -> None:
     predictor = load_predictor(Path(quoted.run), api.RunOptions(threads=1), load_catalog())
-    minutes = iter(range(0, 600, 6))  # the clock goes on by six seconds each time it is read
+    minutes = iter(range(0, 600, 6))  # each reading of the clock is six seconds later
     with caplog.at_level(logging.INFO):
         found = list(predictions_of(predictor, Texts(["a"] * 1000), lambda: float(next(minutes))))
     assert len(found) == 1000
@@ -393,7 +393,7 @@ def clsbench_register_heads():
 
 
 class Changing(NamedTuple):
-    """A run whose head is a plugin, and the folder of its plugin ``turned.py``."""
+    """A run whose head is a plugin, and the folder of the plugin ``turned.py``."""
 
     run: str
     folder: Path
@@ -435,7 +435,7 @@ def library(version: str) -> str:
 
 @pytest.fixture
 def changing(trained_once: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Changing]:
-    """All files are put back afterwards."""
+    """Restore all files afterwards."""
     monkeypatch.syspath_prepend(trained_once)
     (record,) = trained_once.glob("runs/*/record.json")
     files = [p for p in trained_once.glob("*/*") if p.is_file()] + list(trained_once.glob("*.*"))

@@ -1,4 +1,4 @@
-"""``clsbench report`` as a user meets it."""
+"""``clsbench report`` on stored suites and runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def store(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_page_of_the_suite_run_last(clsbench: Command, store: Path, tmp_path: Path) -> None:
+def test_report_of_latest_writes_a_page_of_the_last_suite(
+    clsbench: Command, store: Path, tmp_path: Path
+) -> None:
     done = clsbench("report", "--out", store)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
@@ -40,7 +42,9 @@ def test_a_page_of_the_suite_run_last(clsbench: Command, store: Path, tmp_path: 
     assert "The corpus was not available" in page
 
 
-def test_formats_by_ending_and_by_name(clsbench: Command, store: Path, tmp_path: Path) -> None:
+def test_report_format_follows_the_extension_or_the_option(
+    clsbench: Command, store: Path, tmp_path: Path
+) -> None:
     to_stdout = clsbench("report", "a-suite", "--out", store, "--format", "csv")
     assert [row["title"] for row in csv.DictReader(io.StringIO(to_stdout.stdout))][:2] == (
         ["good", "bad"]
@@ -54,7 +58,9 @@ def test_formats_by_ending_and_by_name(clsbench: Command, store: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_chosen_runs(clsbench: Command, store: Path, tmp_path: Path) -> None:
+def test_report_of_chosen_runs_contains_only_these(
+    clsbench: Command, store: Path, tmp_path: Path
+) -> None:
     runs = sorted(path for path in store.iterdir() if path.name.startswith("2025"))
     done = clsbench("report", *runs, "-o", tmp_path / "runs.html", "--out", store)
     assert done.returncode == 0, done.stderr
@@ -65,7 +71,7 @@ def test_chosen_runs(clsbench: Command, store: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_damaged_runs_are_named_and_left_out(
+def test_report_with_damaged_runs_names_and_omits_them(
     clsbench: Command, store: Path, tmp_path: Path
 ) -> None:
     shutil.rmtree(store / "suites")
@@ -80,7 +86,7 @@ def test_damaged_runs_are_named_and_left_out(
     assert "Use row 1 (gpt2-sms-spam): 95.00 %" in done.stdout
 
 
-def test_damaged_predictions_in_a_suite_are_named(
+def test_report_with_damaged_predictions_names_them(
     store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = sorted(store.glob("2025*"))[1] / "predictions.csv"
@@ -91,7 +97,9 @@ def test_damaged_predictions_in_a_suite_are_named(
     assert f"row 2 is in no comparison: {file} is damaged" in caplog.text
 
 
-def test_what_cannot_be_reported(clsbench: Command, store: Path, tmp_path: Path) -> None:
+def test_report_with_invalid_arguments_is_refused(
+    clsbench: Command, store: Path, tmp_path: Path
+) -> None:
     empty = tmp_path / "empty"
     for arguments, expected in (
         (["--out", empty], "nothing to report"),
@@ -107,7 +115,7 @@ def test_what_cannot_be_reported(clsbench: Command, store: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_real_runs_with_their_texts(
+def test_report_of_real_runs_shows_their_texts(
     clsbench: Command, environment: dict[str, str], spec_file: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "runs"

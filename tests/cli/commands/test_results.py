@@ -35,7 +35,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_table_shows_every_run_and_names_the_damaged(clsbench: Command, store: Path) -> None:
+def test_results_lists_all_runs_and_names_damaged_ones(clsbench: Command, store: Path) -> None:
     ended = clsbench("results", "--out", store)
     assert ended.returncode == 0
     names = sorted(path.name for path in store.iterdir())
@@ -49,7 +49,7 @@ def test_the_table_shows_every_run_and_names_the_damaged(clsbench: Command, stor
     assert "STAND-INS" in ended.stdout
 
 
-def test_columns_rows_and_order(clsbench: Command, store: Path) -> None:
+def test_results_with_columns_where_and_sort_selects_them(clsbench: Command, store: Path) -> None:
     ended = clsbench(
         *("results", "--out", store, "--format", "csv", "--sort", "-test_accuracy"),
         *("--columns", "freezing, test_accuracy", "--where", "test_accuracy < 0.95"),
@@ -63,7 +63,7 @@ def test_columns_rows_and_order(clsbench: Command, store: Path) -> None:
     assert sorted(float(row[1]) for row in rows[1:]) == sorted(table["test_accuracy"])[:2]
 
 
-def test_json_is_one_array_with_every_column(clsbench: Command, store: Path) -> None:
+def test_results_json_is_an_array_with_all_columns(clsbench: Command, store: Path) -> None:
     ended = clsbench("results", "--json", env={"CLSBENCH_RUNS": str(store)})
     rows = json.loads(ended.stdout)
     assert len(rows) == 3
@@ -71,7 +71,9 @@ def test_json_is_one_array_with_every_column(clsbench: Command, store: Path) -> 
 
 
 @pytest.mark.parametrize(("form", "mark"), [("markdown", "| run "), ("latex", "\\begin{tabular}")])
-def test_other_formats(clsbench: Command, store: Path, form: str, mark: str) -> None:
+def test_results_in_other_formats_prints_them(
+    clsbench: Command, store: Path, form: str, mark: str
+) -> None:
     ended = clsbench("results", "--out", store, "--format", form)
     assert ended.returncode == 0
     assert mark in ended.stdout
@@ -95,7 +97,7 @@ def test_other_formats(clsbench: Command, store: Path, form: str, mark: str) -> 
         (["-o", "nowhere/runs.csv"], "nowhere does not exist"),
     ],
 )
-def test_what_is_wrong_is_reported(
+def test_results_with_invalid_options_explains_the_error(
     clsbench: Command, store: Path, arguments: list[str], message: str
 ) -> None:
     ended = clsbench("results", "--out", store, *arguments)
@@ -117,14 +119,16 @@ def test_results_with_output_write_the_form_of_the_ending(
     assert file.read_text() == clsbench("results", "--out", store, "--format", "csv").stdout
 
 
-def test_stores_without_runs(clsbench: Command, tmp_path: Path, store: Path) -> None:
+def test_results_without_runs_explains_the_cause(
+    clsbench: Command, tmp_path: Path, store: Path
+) -> None:
     default = clsbench("results")
     assert (default.returncode, default.stdout) == (0, "")
     assert "no runs in runs yet; create one with clsbench run" in default.stderr
     assert json.loads(clsbench("results", "--json").stdout) == []
     missing = clsbench("results", "--out", tmp_path / "gone")
     assert missing.returncode == 2
-    assert f"there is no store of runs {tmp_path / 'gone'}" in missing.stderr
+    assert f"no store of runs {tmp_path / 'gone'}" in missing.stderr
     (tmp_path / "file").touch()
     in_the_way = clsbench("results", "--out", tmp_path / "file")
     assert in_the_way.returncode == 2
@@ -135,7 +139,7 @@ def test_stores_without_runs(clsbench: Command, tmp_path: Path, store: Path) -> 
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
-def test_the_default_table_fits_the_terminal(store: Path, width: int) -> None:
+def test_results_default_table_fits_the_terminal(store: Path, width: int) -> None:
     lines = on_a_terminal(width, "-q", "results", "--out", store).text.splitlines()
     assert max(map(len, lines)) <= width
     words = " ".join(lines).split()
@@ -149,20 +153,20 @@ def test_the_default_table_fits_the_terminal(store: Path, width: int) -> None:
     assert sum(words.count(name) for name in ("*", "gpt2-nano")) >= 1
 
 
-def test_a_pipe_gets_one_line_a_run_with_all_that_differs(clsbench: Command, store: Path) -> None:
+def test_results_in_a_pipe_prints_one_line_per_run(clsbench: Command, store: Path) -> None:
     lines = clsbench("results", "--out", store, env={"COLUMNS": "40"}).stdout.splitlines()
     [line] = [line for line in lines if "last-blocks:n=2" in line]
     assert line.split()[0] in {path.name for path in store.iterdir()}
     assert len(line) > 100
 
 
-def test_columns_that_do_not_fit_are_shown_one_by_one(store: Path) -> None:
+def test_results_with_too_many_columns_prints_one_per_line(store: Path) -> None:
     text = on_a_terminal(80, "-q", "results", "--out", store, "--columns", "all").text
     assert ["freezing", "last-blocks:n=2"] in [line.split() for line in text.splitlines()]
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_a_limit_shows_the_last_or_the_best_and_says_so(clsbench: Command, store: Path) -> None:
+def test_results_with_a_limit_prints_the_last_or_best_runs(clsbench: Command, store: Path) -> None:
     names = [path.name for path in sorted(store.iterdir())][:3]
     last = clsbench("results", "--out", store, "--limit", "1")
     assert [name for name in names if name in last.stdout] == names[2:]

@@ -1,4 +1,4 @@
-"""``clsbench run`` from end to end, on a csv of eighty texts and the embedded backbone."""
+"""``clsbench run`` end to end, on a CSV file of eighty texts and the embedded backbone."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ FIXED_NAMES = {
 
 
 def refuse_constant(name: str) -> None:
-    """Python reads NaN and Infinity, which JSON does not have."""
+    """Refuse NaN and Infinity, which Python accepts but JSON does not have."""
     raise AssertionError(f"{name} is not JSON")
 
 
-def test_json_is_the_record_and_its_path(finished: dict[str, Any]) -> None:
+def test_run_json_is_the_record_and_its_path(finished: dict[str, Any]) -> None:
     assert finished.keys() >= FIXED_NAMES
     assert finished["status"] == "finished"
     assert finished["experiment"] == "fruit"
@@ -47,7 +47,7 @@ def test_json_is_the_record_and_its_path(finished: dict[str, Any]) -> None:
     assert {k: v for k, v in finished.items() if k not in ("path", "stderr", "store")} == stored
 
 
-def test_progress_goes_to_stderr_in_plain_lines(finished: dict[str, Any]) -> None:
+def test_run_progress_goes_to_stderr_in_plain_lines(finished: dict[str, Any]) -> None:
     lines = finished["stderr"].splitlines()
     assert "training …" in lines
     assert any(re.match(r"epoch 1/2 step 0/\d+: loss train \d", line) for line in lines)
@@ -55,12 +55,12 @@ def test_progress_goes_to_stderr_in_plain_lines(finished: dict[str, Any]) -> Non
     assert "\x1b" not in finished["stderr"]
 
 
-def test_what_plugins_print_does_not_spoil_the_json(finished: dict[str, Any]) -> None:
+def test_run_json_excludes_output_of_plugins(finished: dict[str, Any]) -> None:
     for noise in ("while the plugin is imported", "while it registers", "of an observer"):
         assert f"noise {noise}" in finished["stderr"]
 
 
-def test_the_result_is_a_table_on_stdout(clsbench: Command, spec_file: Path) -> None:
+def test_run_prints_a_table_to_stdout(clsbench: Command, spec_file: Path) -> None:
     done = clsbench("run", spec_file, "--set", "train.epochs=1", "--quiet")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -78,7 +78,7 @@ def test_the_result_is_a_table_on_stdout(clsbench: Command, spec_file: Path) -> 
 
 
 @pytest.mark.slow
-def test_several_seeds(clsbench: Command, spec_file: Path) -> None:
+def test_run_with_several_seeds_summarizes_them(clsbench: Command, spec_file: Path) -> None:
     done = clsbench("run", spec_file, "--seeds", "1,2", "--set", "train.epochs=1", "--json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout, parse_constant=refuse_constant)
@@ -102,11 +102,11 @@ def clsbench_phase_started(phase):
     if begun.count("model") == 2:
         raise KeyboardInterrupt
 """
-"""A plugin that acts as Ctrl-C would while the second run of a command makes its model."""
+"""A plugin that sends SIGINT while the second run of a command builds its model."""
 
 
 @pytest.mark.slow
-def test_an_interruption_between_two_seeds_keeps_and_tells_the_first(
+def test_run_interrupted_between_seeds_keeps_and_prints_the_first(
     clsbench: Command, spec_file: Path, tmp_path: Path
 ) -> None:
     plugin = tmp_path / "interrupting.py"
@@ -121,7 +121,7 @@ def test_an_interruption_between_two_seeds_keeps_and_tells_the_first(
     assert done.stderr.endswith("error: interrupted\n")
 
 
-def test_a_dry_run_trains_and_stores_nothing(
+def test_dry_run_trains_and_stores_nothing(
     clsbench: Command, spec_file: Path, finished: dict[str, Any], tmp_path: Path
 ) -> None:
     done = clsbench("run", spec_file, "--dry-run", "--json")
@@ -137,7 +137,7 @@ def test_a_dry_run_trains_and_stores_nothing(
     assert not (tmp_path / "cwd" / "runs").exists()
 
 
-def test_a_dry_run_shows_stages_and_the_spec(clsbench: Command, spec_file: Path) -> None:
+def test_dry_run_shows_stages_and_the_spec(clsbench: Command, spec_file: Path) -> None:
     done = clsbench("run", spec_file, "--dry-run", "--freezing", "last-blocks")
     assert done.returncode == 0, done.stderr
     for text in ("block.3", "frozen", "final_norm"):
@@ -147,7 +147,9 @@ def test_a_dry_run_shows_stages_and_the_spec(clsbench: Command, spec_file: Path)
     assert spec["backbone"]["name"] == "gpt2-nano"
 
 
-def test_the_store_by_the_environment(clsbench: Command, spec_file: Path, tmp_path: Path) -> None:
+def test_run_stores_in_the_folder_of_the_environment(
+    clsbench: Command, spec_file: Path, tmp_path: Path
+) -> None:
     file = tmp_path / "a-file"
     file.write_text("")
     done = clsbench("run", spec_file, env={"CLSBENCH_RUNS": str(file / "runs")})
@@ -156,7 +158,9 @@ def test_the_store_by_the_environment(clsbench: Command, spec_file: Path, tmp_pa
     assert f"runs cannot be stored in {file / 'runs'}" in done.stderr
 
 
-def test_a_device_that_is_not_there(clsbench: Command, spec_file: Path, tmp_path: Path) -> None:
+def test_run_on_a_missing_device_exits_with_2(
+    clsbench: Command, spec_file: Path, tmp_path: Path
+) -> None:
     done = clsbench("run", spec_file, "--device", "cuda:7", env={"CUDA_VISIBLE_DEVICES": ""})
     assert done.returncode == 2
     assert done.stdout == ""
@@ -164,7 +168,7 @@ def test_a_device_that_is_not_there(clsbench: Command, spec_file: Path, tmp_path
     assert not (tmp_path / "cwd" / "runs").exists()
 
 
-def test_a_loss_that_is_not_finite(clsbench: Command, spec_file: Path) -> None:
+def test_run_with_a_non_finite_loss_fails(clsbench: Command, spec_file: Path) -> None:
     done = clsbench("run", spec_file, "--set", "train.lr=1e38", "--json")
     assert done.returncode == 1
     record = json.loads(done.stdout, parse_constant=refuse_constant)
@@ -184,11 +188,11 @@ def clsbench_phase_started(phase):
     if phase == "baselines":
         Path(os.environ["IN_THE_WAY"]).write_text("")
 """
-"""A plugin that puts a file where the store of runs was to be made."""
+"""A plugin that creates a file at the path of the store of runs."""
 
 
 @pytest.mark.parametrize("as_json", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_a_run_that_cannot_be_stored_is_reported_whole(
+def test_run_that_cannot_be_stored_prints_its_record(
     clsbench: Command, spec_file: Path, tmp_path: Path, as_json: bool
 ) -> None:
     plugin, store = tmp_path / "in_the_way.py", tmp_path / "store"
@@ -212,10 +216,10 @@ def test_a_run_that_cannot_be_stored_is_reported_whole(
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="file sizes are limited by POSIX means")
-def test_a_full_disk_costs_no_figures(
+def test_run_on_a_full_disk_prints_its_record(
     environment: dict[str, str], spec_file: Path, tmp_path: Path
 ) -> None:
-    """A limit on the size of files stands in for the disk; the classifier is larger than it."""
+    """A file size limit below the size of the classifier simulates a full disk."""
     command = [sys.executable, "-m", "clsbench", "--quiet", "run", spec_file, "--json"]
     done = subprocess.run(
         ["bash", "-c", 'ulimit -f 200 && exec "$@"', "bash", *command, "--out", tmp_path / "runs"],
@@ -241,7 +245,7 @@ def test_a_full_disk_costs_no_figures(
         (["--assets", "{wrong}", "--offline"], 3, "expected 477,907"),
     ],
 )
-def test_a_refused_run_is_one_json_object_too(
+def test_run_json_of_a_refused_run_is_one_object(
     clsbench: Command, tmp_path: Path, arguments: list[str], code: int, said: str
 ) -> None:
     wrong = tmp_path / "assets" / "sms-spam" / "SMSSpamCollection"
@@ -266,7 +270,7 @@ def test_a_refused_run_is_one_json_object_too(
         pytest.param(signal.SIGHUP, 143, "terminated by SIGHUP", marks=pytest.mark.slow),
     ],
 )
-def test_a_signal_keeps_what_was_learned(
+def test_run_ended_by_a_signal_is_stored(
     environment: dict[str, str],
     spec_file: Path,
     tmp_path: Path,
@@ -281,7 +285,7 @@ def test_a_signal_keeps_what_was_learned(
         stderr=subprocess.PIPE,
         encoding="utf-8",
         env=environment,
-        # Under nohup the tests' own processes would ignore SIGHUP.
+        # Under nohup, child processes would ignore SIGHUP.
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     assert process.stderr is not None
@@ -309,11 +313,13 @@ def clsbench_phase_started(phase):
     if phase == "data":
         os.kill(os.getpid(), signal.SIGTERM)
 """
-"""A plugin that acts as a cluster would before anything is learned."""
+"""A plugin that sends SIGTERM before training, as a cluster does."""
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent by POSIX means")
-def test_a_termination_before_training(clsbench: Command, spec_file: Path, tmp_path: Path) -> None:
+def test_run_terminated_before_training_exits_with_the_signal(
+    clsbench: Command, spec_file: Path, tmp_path: Path
+) -> None:
     plugin = tmp_path / "terminating.py"
     plugin.write_text(TERMINATING)
     done = clsbench("--plugin", plugin, "run", spec_file, "--json")

@@ -23,7 +23,7 @@ CHANGES = [
 ]
 
 
-def test_every_default_is_written_out(clsbench: Command) -> None:
+def test_show_includes_all_defaults(clsbench: Command) -> None:
     done = clsbench("show", "gpt2-sms-spam")
     assert done.returncode == 0, done.stderr
     spec = tomllib.loads(done.stdout)
@@ -39,7 +39,7 @@ def test_every_default_is_written_out(clsbench: Command) -> None:
     assert spec["published"]["accuracy"]["test"] == 0.9567
 
 
-def test_the_same_changes_as_run(clsbench: Command) -> None:
+def test_show_accepts_the_options_of_run(clsbench: Command) -> None:
     done = clsbench("show", "gpt2-sms-spam", *CHANGES)
     assert done.returncode == 0, done.stderr
     spec = tomllib.loads(done.stdout)
@@ -53,25 +53,25 @@ def test_the_same_changes_as_run(clsbench: Command) -> None:
     assert spec["seed"] == 7
 
 
-def test_what_it_prints_reads_back_as_the_same(clsbench: Command, tmp_path: Path) -> None:
+def test_show_output_reads_back_as_the_same_experiment(clsbench: Command, tmp_path: Path) -> None:
     file = tmp_path / "gpt2-sms-spam.toml"
     first = clsbench("show", "gpt2-sms-spam", *CHANGES).stdout
     file.write_text(first, encoding="utf-8")
     assert clsbench("show", file).stdout == first
 
 
-def test_later_changes_refine_a_component(clsbench: Command) -> None:
+def test_show_with_set_refines_a_component(clsbench: Command) -> None:
     done = clsbench("show", "gpt2-sms-spam", "--freezing", "last-blocks", "--set", "freezing.n=3")
     assert tomllib.loads(done.stdout)["freezing"] == {"name": "last-blocks", "n": 3}
 
 
-def test_an_adapter_is_taken_away(clsbench: Command, tmp_path: Path) -> None:
+def test_show_with_adapter_none_removes_the_adapter(clsbench: Command, tmp_path: Path) -> None:
     file = tmp_path / "with-lora.toml"
     file.write_text(clsbench("show", "gpt2-sms-spam", "--adapter", "lora").stdout)
     assert "adapter" not in tomllib.loads(clsbench("show", file, "--adapter", "none").stdout)
 
 
-def test_options_that_hold_commas_and_quotes(clsbench: Command) -> None:
+def test_show_with_commas_and_quotes_in_options_preserves_them(clsbench: Command) -> None:
     done = clsbench("show", "gpt2-sms-spam", "--dataset", 'csv:"path=a,b.csv",text=body')
     dataset = tomllib.loads(done.stdout)["dataset"]
     assert dataset["path"] == "a,b.csv"

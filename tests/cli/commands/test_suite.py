@@ -1,4 +1,4 @@
-"""``clsbench suite`` as a user meets it: real processes, ended in every way."""
+"""``clsbench suite`` in real processes, including interruptions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def finished(store: Path) -> list[Path]:
     return sorted(store.glob("*/record.json"))
 
 
-def test_what_cannot_be_is_refused_at_once(clsbench: Command, tmp_path: Path) -> None:
+def test_suite_with_invalid_options_is_refused(clsbench: Command, tmp_path: Path) -> None:
     for arguments, expected in (
         (["no-such"], "unknown suite 'no-such'"),
         (["gpt2-sms-spam"], "is an experiment, not a suite"),
@@ -114,7 +114,9 @@ def test_suite_with_an_edited_helper_of_a_plugin_runs_its_rows_again(
 
 
 @pytest.mark.slow
-def test_a_suite_from_a_file(clsbench: Command, suite_file: Path, tmp_path: Path) -> None:
+def test_suite_from_a_file_runs_its_rows(
+    clsbench: Command, suite_file: Path, tmp_path: Path
+) -> None:
     store = tmp_path / "runs"
     planned = clsbench("suite", suite_file, "--out", store, "--dry-run", "--json")
     rows = json.loads(planned.stdout)["rows"]
@@ -152,7 +154,7 @@ def test_a_suite_from_a_file(clsbench: Command, suite_file: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_row_that_fails_is_reported_and_the_rest_goes_on(
+def test_suite_with_a_failing_row_runs_the_others(
     clsbench: Command, spec_file: Path, tmp_path: Path
 ) -> None:
     done = clsbench(
@@ -166,7 +168,7 @@ def test_a_row_that_fails_is_reported_and_the_rest_goes_on(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_suite_that_was_ended_goes_on_where_it_was(
+def test_suite_after_an_interruption_resumes(
     end: signal.Signals, environment: dict[str, str], suite_file: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "runs"
@@ -194,7 +196,7 @@ def test_a_suite_that_was_ended_goes_on_where_it_was(
 
 
 @pytest.mark.slow
-def test_two_invocations_do_nothing_twice(
+def test_suite_in_two_processes_runs_each_row_once(
     environment: dict[str, str], spec_file: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "runs"
@@ -217,7 +219,7 @@ def test_two_invocations_do_nothing_twice(
 
 
 def _has_loaded_libraries(pid: int) -> None:
-    """Wait until the process is about to train, or trains."""
+    """Wait until the process starts training."""
     while "libtorch" not in Path(f"/proc/{pid}/maps").read_text():
         time.sleep(0.1)
 
@@ -228,7 +230,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _runs(pid: int) -> bool:
-    """Whether the process is alive a little later."""
+    """Whether the process still runs after a moment."""
     for _ in range(1200):
         try:
             os.kill(pid, 0)
