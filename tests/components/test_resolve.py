@@ -19,7 +19,7 @@ from clsbench.builtin.freezing_strategies import Gradual, HeadOnly, LastBlocks
 from clsbench.builtin.heads import Linear, Mlp
 from clsbench.builtin.lora import LoRA
 from clsbench.builtin.poolings import Mean
-from clsbench.components.catalog import Catalog, load_catalog
+from clsbench.components.catalog import Catalog
 from clsbench.components.identity import identify
 from clsbench.components.resolve import find_spec, resolve, substitute
 from clsbench.errors import UsageError
@@ -301,9 +301,8 @@ words = st.text(st.characters(codec="utf-8"), min_size=1)
 
 @given(path=words, text=words, label=words, split=st.none() | words)
 def test_any_text_survives_the_command_line_and_toml(
-    path: str, text: str, label: str, split: str | None
+    catalog: Catalog, path: str, text: str, label: str, split: str | None
 ) -> None:
-    catalog = load_catalog()
     component = DelimitedFile(path=path, text=text, label=label, split=split)
     [table] = [
         each.table

@@ -34,15 +34,19 @@ def convert(value: Any, kind: type[T], where: str) -> T:
 
 def _read_arrays(value: Any, kind: Any) -> Any:
     """Parse text that begins like a TOML array or table if the struct expects no text."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or not any(map(_looks_like_toml, value.values())):
         return value
-    described = inspect.type_info(kind)
+    described = inspect.type_info(kind)  # slow, and needed for such text only
     fields = described.fields if isinstance(described, inspect.StructType) else ()
     no_text = {field.encode_name for field in fields if _is_collection(field.type)}
     return {
-        key: parse_value(item) if key in no_text and isinstance(item, str) else item
+        key: parse_value(item) if key in no_text and _looks_like_toml(item) else item
         for key, item in value.items()
     }
+
+
+def _looks_like_toml(value: Any) -> bool:
+    return isinstance(value, str) and value.lstrip().startswith(("[", "{"))
 
 
 def _is_collection(described: inspect.Type) -> bool:
@@ -85,7 +89,7 @@ def parse_value(text: str) -> Any:
     Raises:
         UsageError: it begins like an array or a table but is not valid.
     """
-    if not text.lstrip().startswith(("[", "{")):
+    if not _looks_like_toml(text):
         return text
     try:
         return decode_toml(f"value = {text}")["value"]
