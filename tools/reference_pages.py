@@ -16,10 +16,11 @@ import msgspec
 import rich_click as click
 
 import clsbench
-from clsbench import executors, testing
+from clsbench import data, executors, testing
 from clsbench.analysis.figures import METRICS
 from clsbench.cli.fields import Field, fields_of, value_text
 from clsbench.cli.main import COMMANDS, app, load_command
+from clsbench.components import axes
 from clsbench.components.axes import AXES, Axis
 from clsbench.components.catalog import Entry, load_catalog
 from clsbench.components.hookspecs import LifecycleHooks, RegistrationHooks
@@ -71,6 +72,7 @@ def pages() -> dict[str, list[str]]:
         "metrics": list(_metrics()),
         "api": list(_api()),
         "executors": list(_executors()),
+        "data": list(_data()),
         "testing": list(_testing()),
     }
 
@@ -335,8 +337,16 @@ def _executors() -> Iterator[str]:
     yield ""
     yield "The public names of `clsbench.executors`, for authors of an executor."
     yield from _documented(
-        (name, (job if hasattr(job, name) else worker).__name__) for name in executors.__all__
+        (name, next(home.__name__ for home in (job, axes, worker) if hasattr(home, name)))
+        for name in executors.__all__
     )
+
+
+def _data() -> Iterator[str]:
+    yield "# Read files"
+    yield ""
+    yield "The public names of `clsbench.data`, for components that read a user's files."
+    yield from _documented((name, getattr(data, name).__module__) for name in data.__all__)
 
 
 def _documented(homes: Iterable[tuple[str, str]]) -> Iterator[str]:

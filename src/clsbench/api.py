@@ -41,9 +41,9 @@ def run(
     stands for ``freezing`` and ``adapter`` together; ``settings`` holds anything else in the spec
     by dotted key (``{"train.lr": 1e-4}``). An instance of a class that no plugin registers is named
     after its class (``MyDataset`` is ``my-dataset``); ``clsbench predict`` on such a run needs a
-    plugin that registers the class under that name. ``options`` are the fields of
-    :class:`clsbench.RunOptions` (``device="cpu"``, ``offline=True`` …); their defaults are those of
-    the command line, environment variables included.
+    plugin that registers the class under that name. ``options`` are the run
+    options of the command line (``device="cpu"``, ``offline=True`` …) with their defaults,
+    environment variables included.
 
     Raises:
         RunFailedError: training or what follows it failed; what was done is stored.

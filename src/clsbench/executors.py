@@ -1,15 +1,17 @@
-"""The public names for authors of executors, beside :class:`clsbench.Executor`."""
+"""The public names for authors of executors."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from clsbench.components.axes import Executor
 from clsbench.schema.job import Job, JobEnd, JobNote, JobProgress, JobResult, Message, Scheduler
 
 if TYPE_CHECKING:
     from clsbench.suites.worker import portable_job, run_job, run_job_remote, store_result
 
 __all__ = [
+    "Executor",
     "Job",
     "JobEnd",
     "JobNote",

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 import clsbench
-from clsbench import executors, testing
+from clsbench import data, executors, testing
 from clsbench.analysis.figures import METRICS
 from clsbench.cli.main import COMMANDS
 from clsbench.components.axes import AXES
@@ -85,3 +85,4 @@ def test_api_pages_have_every_public_name(pages: dict[str, str]) -> None:
     )
     assert not missing([f".{name}\n" for name in testing.__all__], pages["testing"] + "\n")
     assert not missing([f".{name}\n" for name in executors.__all__], pages["executors"] + "\n")
+    assert not missing([f".{name}\n" for name in data.__all__], pages["data"] + "\n")

@@ -13,10 +13,9 @@ import msgspec
 import pytest
 from tests.support.suites import SMALL, SUITE, Here, Watching, plan, run
 
-from clsbench import Executor
 from clsbench.analysis.suite_figures import suite_figures
 from clsbench.components.catalog import Catalog
-from clsbench.executors import Job, JobEnd, JobProgress, Scheduler, run_job
+from clsbench.executors import Executor, Job, JobEnd, JobProgress, Scheduler, run_job
 from clsbench.report.page.commands import suite_command
 from clsbench.results.store import read_record
 from clsbench.results.suite_results import SuiteResults, read_suite_results

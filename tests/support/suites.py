@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from clsbench import Executor
 from clsbench.components.catalog import Catalog
-from clsbench.executors import Job, Message, Scheduler, run_job
+from clsbench.executors import Executor, Job, Message, Scheduler, run_job
 from clsbench.results.suite_results import SuiteResults
 from clsbench.schema.options import RunOptions
 from clsbench.schema.suite import SuiteRow, SuiteSpec

@@ -12,6 +12,7 @@ from tests.support.broken_components import complaint
 import clsbench
 from clsbench import testing
 from clsbench.builtin.datasets.delimited_file import DelimitedFile
+from clsbench.data import TableFormat
 
 
 class DatasetUnderTest(clsbench.Dataset, frozen=True):
@@ -71,8 +72,8 @@ class FileUnderTest(DelimitedFile, frozen=True):
 
     other: str = ""
 
-    def table_format(self) -> clsbench.TableFormat:
-        return clsbench.TableFormat(text=self.other) if self.other else "csv"  # type: ignore
+    def table_format(self) -> TableFormat:
+        return TableFormat(text=self.other) if self.other else "csv"  # type: ignore
 
     def load(self, files: clsbench.Files) -> clsbench.Corpus:
         return DelimitedFile(path=self.path).load(files)
@@ -81,7 +82,7 @@ class FileUnderTest(DelimitedFile, frozen=True):
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ("", "returns str, expected a clsbench.TableFormat"),
+        ("", "returns str, expected a clsbench.data.TableFormat"),
         ("id", "holds other texts than load"),
         ("body", "column 'body' not found"),
     ],

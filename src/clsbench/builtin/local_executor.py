@@ -16,7 +16,7 @@ from typing import IO
 import msgspec
 
 import clsbench
-from clsbench.executors import Job, JobEnd, JobNote, JobProgress, Scheduler
+from clsbench.executors import Executor, Job, JobEnd, JobNote, JobProgress, Scheduler
 
 _Messages = queue.SimpleQueue[tuple["_Worker", JobProgress | JobNote | None]]
 _MESSAGES = msgspec.json.Decoder(JobProgress | JobNote | JobEnd)
@@ -27,7 +27,7 @@ _GRACE_SECONDS = 60.0
 """How long an interrupted job may take to store its partial results."""
 
 
-class Local(clsbench.Executor, frozen=True):
+class Local(Executor, frozen=True):
     """Processes on this machine, one per job."""
 
     def execute(self, jobs: Sequence[Job], at_once: int | None, scheduler: Scheduler) -> None:
@@ -120,6 +120,6 @@ class _Worker:
 
 
 @clsbench.hookimpl
-def clsbench_register_executors() -> Mapping[str, type[clsbench.Executor]]:
+def clsbench_register_executors() -> Mapping[str, type[Executor]]:
     """Register ``local``."""
     return {"local": Local}

@@ -58,7 +58,7 @@ def format_of_run(record: RunRecord, catalog: Catalog) -> TableFormat:
     if not isinstance(format, TableFormat):
         raise PluginError(
             f"dataset {type(experiment.dataset).__name__}: table_format() returns "
-            f"{type(format).__name__}, expected a clsbench.TableFormat"
+            f"{type(format).__name__}, expected a clsbench.data.TableFormat"
         )
     return format
 

@@ -1,1 +1,15 @@
-"""From a corpus to splits of token rows."""
+"""From a data set to rows of token ids; also the public functions that read a user's files."""
+
+from clsbench.components.values import TableFormat
+from clsbench.data.delimited import Table, TableRow, read_table
+from clsbench.schema.decoding import DecodingError, decode_json, read_bytes
+
+__all__ = [
+    "DecodingError",
+    "Table",
+    "TableFormat",
+    "TableRow",
+    "decode_json",
+    "read_bytes",
+    "read_table",
+]

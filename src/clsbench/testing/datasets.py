@@ -72,7 +72,7 @@ def _check_format(dataset: Dataset, corpus: Corpus) -> None:
     require(
         isinstance(format, TableFormat),
         dataset,
-        f"table_format() returns {type(format).__name__}, expected a clsbench.TableFormat",
+        f"table_format() returns {type(format).__name__}, expected a clsbench.data.TableFormat",
     )
     files = dataset.user_files()
     if type(dataset).table_format is Dataset.table_format or len(files) != 1:

@@ -17,7 +17,7 @@ from msgspec import Meta
 
 import clsbench
 from clsbench import executors
-from clsbench.executors import Job, JobEnd, JobNote, JobResult, Message, Scheduler
+from clsbench.executors import Executor, Job, JobEnd, JobNote, JobResult, Message, Scheduler
 from clsbench_ray.connection import joined
 
 _POLL_SECONDS = 0.2
@@ -28,7 +28,7 @@ _GRACE_SECONDS = 60.0
 """How long an interrupted job may take to return its partial results."""
 
 
-class Ray(clsbench.Executor, frozen=True):
+class Ray(Executor, frozen=True):
     """Tasks of a Ray cluster, each with the CPUs and GPUs that it needs.
 
     If a worker or a node dies, its jobs run again on another one. Every machine of the cluster
@@ -275,6 +275,6 @@ def _stored(job: Job, host: str, result: JobResult) -> JobEnd:
 
 
 @clsbench.hookimpl
-def clsbench_register_executors() -> Mapping[str, type[clsbench.Executor]]:
+def clsbench_register_executors() -> Mapping[str, type[Executor]]:
     """Register ``ray``."""
     return {"ray": Ray}

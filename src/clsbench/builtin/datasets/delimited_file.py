@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 import clsbench
+from clsbench.data import Table, TableFormat, read_table
+from clsbench.errors import closest_match_hint
 
 SPLIT_NAMES = {
     "train": "train",
@@ -90,9 +92,9 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
         """The file itself."""
         return (Path(os.path.expanduser(self.path)),)
 
-    def table_format(self) -> clsbench.TableFormat:
+    def table_format(self) -> TableFormat:
         """The format in which this file is read."""
-        return clsbench.TableFormat(
+        return TableFormat(
             format=self.format,
             delimiter=self.delimiter,
             quoting=self.quoting,
@@ -117,7 +119,7 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
             raise clsbench.UsageError(
                 f"{path} is a pipe; expected a regular file of labelled texts"
             )
-        table = clsbench.read_table(path, self.table_format())
+        table = read_table(path, self.table_format())
         if not table.rows:
             raise clsbench.UsageError(f"{path} has no rows")
         texts = table.texts()
@@ -134,7 +136,7 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
 # --- the rows ----------------------------------------------------------------------------------
 
 
-def _refuse_blanks(table: clsbench.Table, values: Sequence[str], what: str) -> None:
+def _refuse_blanks(table: Table, values: Sequence[str], what: str) -> None:
     rows = zip(table.rows, values, strict=True)
     lines = [row.line for row, value in rows if not value.strip()]
     if lines:
@@ -145,7 +147,7 @@ def _refuse_blanks(table: clsbench.Table, values: Sequence[str], what: str) -> N
         )
 
 
-def _classes(table: clsbench.Table, column: str) -> tuple[tuple[str, ...], list[int]]:
+def _classes(table: Table, column: str) -> tuple[tuple[str, ...], list[int]]:
     """The names of the classes in their order, and the index of each row's class."""
     path = table.source
     words = [value.strip() for value in table.values(column, "label")]
@@ -185,12 +187,12 @@ def _natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
     return key, name
 
 
-def _splits(table: clsbench.Table, column: str) -> list[str]:
+def _splits(table: Table, column: str) -> list[str]:
     splits = []
     for row, value in zip(table.rows, table.values(column, "split"), strict=True):
         name = SPLIT_NAMES.get(value.strip().lower())
         if name is None:
-            hint = clsbench.closest_match_hint(value, ("train", "validation", "test"))
+            hint = closest_match_hint(value, ("train", "validation", "test"))
             raise clsbench.UsageError(
                 f"{table.source}, line {row.line}: {value!r} in {column!r} is not a split{hint}"
             )

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 import clsbench
 from clsbench.builtin.backbones.gpt2.config import CheckpointError, read_config, unused_tokens
 from clsbench.builtin.backbones.gpt2.shape import SHAPES, GPT2Shape
+from clsbench.data import DecodingError, decode_json, read_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -301,9 +302,9 @@ def _diagnosis(path: Path) -> str:
 
 def _shards(path: Path) -> tuple[Path, ...]:
     try:
-        index = clsbench.decode_json(clsbench.read_bytes(path / INDEX))
+        index = decode_json(read_bytes(path / INDEX))
         names = sorted({str(name) for name in index["weight_map"].values()})
-    except (OSError, clsbench.DecodingError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, DecodingError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{INDEX} is not an index of weight files: {type(error).__name__}: {error}"
         ) from None

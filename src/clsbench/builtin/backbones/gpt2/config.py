@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import clsbench
 from clsbench.builtin.backbones.gpt2.shape import GPT2Shape
 from clsbench.builtin.backbones.gpt2.tokenizer import END_OF_TEXT_ID
+from clsbench.data import DecodingError, decode_json, read_bytes
 
 
 class CheckpointError(Exception):
@@ -93,10 +93,10 @@ def unused_tokens(path: Path) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        config = clsbench.decode_json(clsbench.read_bytes(path))
+        config = decode_json(read_bytes(path))
     except OSError as error:
         raise CheckpointError(f"{path.name} cannot be read: {error.strerror}") from None
-    except clsbench.DecodingError as error:
+    except DecodingError as error:
         raise CheckpointError(f"{path.name} is not valid JSON: {error}") from None
     if not isinstance(config, dict):
         raise CheckpointError(f"{path.name} contains {type(config).__name__}, expected an object")

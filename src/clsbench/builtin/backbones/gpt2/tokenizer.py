@@ -6,7 +6,8 @@ from pathlib import Path
 
 import tiktoken
 
-from clsbench import AssetError, DecodingError, decode_json, read_bytes
+from clsbench import AssetError
+from clsbench.data import DecodingError, decode_json, read_bytes
 
 END_OF_TEXT_ID = 50256
 
