@@ -10,7 +10,7 @@ from torch import nn
 from clsbench.bench.flops import count_flops
 
 
-def test_a_linear_layer_forward_and_backward() -> None:
+def test_count_flops_linear_layer_counts_forward_and_backward() -> None:
     layer, inputs = nn.Linear(24, 40), torch.rand(16, 24, requires_grad=True)
     product = 2 * 16 * 24 * 40
     assert count_flops(lambda: layer(inputs)) == product
@@ -20,7 +20,7 @@ def test_a_linear_layer_forward_and_backward() -> None:
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_attention_and_its_backward_pass(causal: bool) -> None:
+def test_count_flops_attention_counts_forward_and_backward(causal: bool) -> None:
     batch, heads, tokens, width = 2, 3, 32, 16
     query, key, value = (
         torch.rand(batch, heads, tokens, width, requires_grad=True) for _ in range(3)
@@ -31,18 +31,18 @@ def test_attention_and_its_backward_pass(causal: bool) -> None:
 
     product = 2 * batch * heads * tokens * tokens * width // (2 if causal else 1)
     assert count_flops(attend) == 2 * product
-    # Scores are computed anew, and four products give the gradients.
+    # The scores are recomputed, and the gradients take four products.
     assert count_flops(lambda: attend().sum().backward()) == (2 + 5) * product
 
 
-def test_what_works_element_by_element_does_not_count() -> None:
+def test_count_flops_elementwise_operations_are_zero() -> None:
     assert count_flops(lambda: torch.rand(64, 64).tanh() + 1) == 0
 
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("kind", ["flash", "efficient", "cudnn"])
-def test_attention_as_gpus_do_it(kind: str, causal: bool) -> None:
-    """Dispatched without a GPU: on the meta device there are shapes alone."""
+def test_count_flops_gpu_attention_kernels_are_counted(kind: str, causal: bool) -> None:
+    """Needs no GPU: the meta device has only shapes."""
     batch, heads, tokens, width = 2, 3, 32, 16
     query, key, value = (
         torch.empty(batch, heads, tokens, width, device="meta", dtype=torch.float16)

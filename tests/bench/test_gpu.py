@@ -1,4 +1,4 @@
-"""What a GPU says of itself, where there is one, and where NVML says little or nothing."""
+"""Readings of the GPU meter, also where NVML supports few or no queries."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from clsbench.bench.gpu import GpuMeter, GpuReading, gpu_meter
 pynvml = pytest.importorskip("pynvml", reason="pip install nvidia-ml-py")
 
 
-class NvmlThat:
-    """NVML's own constants and errors, with a device that answers so; ``None``: refuses."""
+class ScriptedNvml:
+    """NVML's constants and errors with a device that returns these values; ``None`` raises."""
 
     def __init__(self, clock: int | None, reasons: int | None, millijoules: int | None) -> None:
         self._answers = {
@@ -36,26 +36,26 @@ class NvmlThat:
         return answer
 
 
-def test_what_the_device_tells() -> None:
+def test_gpu_meter_reads_clock_reasons_and_energy() -> None:
     reasons = pynvml.nvmlClocksEventReasonSwPowerCap | pynvml.nvmlClocksEventReasonGpuIdle
-    reading = GpuMeter(NvmlThat(1980, reasons, 123_456), SimpleNamespace()).read()
+    reading = GpuMeter(ScriptedNvml(1980, reasons, 123_456), SimpleNamespace()).read()
     assert reading == GpuReading(1980, ("power cap",), 123.456)
 
 
-def test_what_the_device_does_not_tell_is_unknown() -> None:
-    assert GpuMeter(NvmlThat(None, None, None), SimpleNamespace()).read() == (None, (), None)
+def test_gpu_meter_unsupported_queries_read_none() -> None:
+    assert GpuMeter(ScriptedNvml(None, None, None), SimpleNamespace()).read() == (None, (), None)
 
 
-def test_the_cpu_has_no_meter() -> None:
+def test_gpu_meter_on_cpu_is_none() -> None:
     assert gpu_meter(torch.device("cpu")) is None
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_real_device() -> None:
+def test_gpu_meter_real_device_reads_plausible_values() -> None:
     meter = gpu_meter(torch.device("cuda"))
     if meter is None:
-        pytest.skip("NVML is not to be had here")
+        pytest.skip("NVML is not available")
     before = meter.read()
     left = torch.rand(4096, 4096, device="cuda")
     for _ in range(50):

@@ -1,4 +1,4 @@
-"""Timing side by side, on times that are known."""
+"""Interleaved timing of contenders, with a scripted clock."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def lasting(seconds: float) -> Callable[[Clock], None]:
     return call
 
 
-def test_contenders_take_turns_in_alternating_order() -> None:
+def test_race_contenders_alternate_their_order() -> None:
     seen: list[str] = []
 
     def noting(name: str) -> Callable[[Clock], None]:
@@ -72,7 +72,7 @@ def test_race_turn_lasts_long_enough_to_measure_the_load() -> None:
     assert all(sample.seconds == pytest.approx(0.002) for sample in result.samples)
 
 
-def test_race_slow_first_call_does_not_make_short_turns() -> None:
+def test_race_slow_first_call_does_not_shorten_turns() -> None:
     called = 0
 
     def slow_at_first(clock: Clock) -> None:
@@ -84,7 +84,7 @@ def test_race_slow_first_call_does_not_make_short_turns() -> None:
     assert all(sample.calls * sample.seconds >= 0.015 for sample in result.samples)
 
 
-def test_a_race_ends_with_its_budget() -> None:
+def test_race_ends_with_its_budget() -> None:
     result = timed_race({"a": lasting(0.01)}, RaceRules(10_000, 0.2, 0.1, 0.0))
     assert 6 <= result.rounds <= 20
 
@@ -97,17 +97,19 @@ def test_race_disturbed_turns_are_dropped_and_counted() -> None:
     assert (result.rounds, result.quiet_rounds, result.dropped) == (5, 4, 1)
 
 
-def test_the_ratio_is_the_median_of_those_of_quiet_rounds() -> None:
+def test_race_compare_ratio_is_the_median_of_quiet_rounds() -> None:
     quiet = [True, True, True, False, True, True, True, True]
     fast = samples("fast", [1.0, 2.0, 3.0, 99.0, 4.0, 5.0, 6.0, 7.0], quiet)
     slow = samples("slow", [10.0, 40.0, 60.0, 1.0, 20.0, 50.0, 90.0, 28.0])
     found = a_race(fast, slow).compare("fast", "slow")
     assert (found.pairs, found.fast_seconds, found.slow_seconds) == (7, 4, 40)
     assert found.ratio == pytest.approx(10)
-    assert (found.low, found.high) == (pytest.approx(4), pytest.approx(20)), "of seven, all"
+    assert (found.low, found.high) == (pytest.approx(4), pytest.approx(20)), (
+        "the range of all seven"
+    )
 
 
-def test_with_fewer_than_six_quiet_pairs_there_is_no_ratio() -> None:
+def test_race_compare_fewer_than_six_quiet_pairs_is_not_measured() -> None:
     quiet = [True] * 5 + [False]
     found = a_race(samples("a", [1.0] * 6, quiet), samples("b", [2.0] * 6)).compare("a", "b")
     assert (found.pairs, found.measured, found.ratio) == (5, False, None)
@@ -115,8 +117,8 @@ def test_with_fewer_than_six_quiet_pairs_there_is_no_ratio() -> None:
 
 
 @pytest.mark.parametrize("pairs", [6, 7, 9, 12, 30])
-def test_the_interval_of_a_ratio_covers_as_promised(pairs: int) -> None:
-    """Noise that only ever slows, as that of others is; 95 % but for the luck of 2,000 draws."""
+def test_ratio_interval_covers_the_true_ratio_at_95_percent(pairs: int) -> None:
+    """Noise only slows, as other processes do; 95 % less the sampling error of 2,000 draws."""
     draws = np.random.default_rng(pairs)
     covered = 0
     for _ in range(2_000):
@@ -130,12 +132,14 @@ def test_the_interval_of_a_ratio_covers_as_promised(pairs: int) -> None:
 @pytest.mark.parametrize(
     ("slow", "differs"), [(1.04, False), (1.06, True), (0.94, True), (0.96, False)]
 )
-def test_nothing_below_five_percent_is_claimed(slow: float, differs: bool) -> None:
+def test_race_compare_difference_below_five_percent_does_not_differ(
+    slow: float, differs: bool
+) -> None:
     found = a_race(samples("a", [1.0] * 6), samples("b", [slow] * 6)).compare("a", "b")
     assert found.differs is differs
 
 
-def test_the_control_compares_a_round_with_the_next() -> None:
+def test_race_control_compares_consecutive_rounds() -> None:
     found = a_race(samples("a", [1.0, 2.0] * 6)).control("a")
     assert (found.pairs, found.ratio) == (6, pytest.approx(2.0))
     quiet = [True] * 6 + [False] + [True] * 6
@@ -154,7 +158,7 @@ def test_the_control_compares_a_round_with_the_next() -> None:
         (Look(0.0, 1.0, 0.0), math.inf),
     ],
 )
-def test_load_meter_foreign_cores_are_those_used_by_others(after: Look, cores: float) -> None:
+def test_load_meter_foreign_cores_excludes_this_process(after: Look, cores: float) -> None:
     assert LoadMeter().foreign_cores(Look(0.0, 0.0, 0.0), after) == cores
 
 
@@ -165,7 +169,7 @@ def test_load_meter_counters_never_decrease() -> None:
     assert all(a >= b for a, b in zip(meter.look(), before, strict=True))
 
 
-def test_the_verdict_needs_a_control_that_does_not_differ() -> None:
+def test_verdict_on_differing_control_is_not_measured() -> None:
     def against(slow: float, again: float) -> str:
         race_ = a_race(
             samples("A", [1.0] * 6), samples("B", [slow] * 6), samples("again", [again] * 6)

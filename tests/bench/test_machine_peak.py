@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
-def test_the_best_of_several_measurements_is_kept(precision: str) -> None:
+def test_limits_meter_keeps_the_best_measurement(precision: str) -> None:
     meter = LimitsMeter(CPU, precision, matrix_side=128, copied_bytes=10**6, seconds=0.01)
     meter.measure()
     first = meter.best()
@@ -23,7 +23,7 @@ def test_the_best_of_several_measurements_is_kept(precision: str) -> None:
     assert second.foreign_cores <= first.foreign_cores
 
 
-def test_the_shortest_of_many_calls() -> None:
+def test_shortest_returns_the_fastest_call_after_warm_up() -> None:
     clock = Clock()
     times = iter([0.001, 0.03, 0.02, 0.002, 0.02])
 

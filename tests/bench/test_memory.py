@@ -17,7 +17,7 @@ def allocate(megabytes: int) -> torch.Tensor:
     return torch.ones(megabytes * MEGABYTE, dtype=torch.uint8)
 
 
-def test_what_is_there_at_a_time_counts() -> None:
+def test_peak_memory_counts_simultaneous_allocations() -> None:
     def one_after_another() -> None:
         for _ in range(3):
             allocate(40)
@@ -32,7 +32,7 @@ def test_what_is_there_at_a_time_counts() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can reset the peak")
-def test_resident_memory_is_that_of_the_call_alone() -> None:
+def test_peak_memory_resident_covers_only_the_call() -> None:
     large = peak_memory(lambda: allocate(300), CPU).resident
     small = peak_memory(lambda: allocate(1), CPU).resident
     assert large is not None
@@ -42,7 +42,7 @@ def test_resident_memory_is_that_of_the_call_alone() -> None:
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_the_allocator_of_a_gpu() -> None:
+def test_peak_memory_cuda_reports_allocated_bytes() -> None:
     device = torch.device("cuda")
     found = peak_memory(lambda: torch.ones(64 * 2**20, dtype=torch.uint8, device=device), device)
     assert found.allocated == 64 * 2**20

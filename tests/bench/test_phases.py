@@ -1,4 +1,4 @@
-"""The phases of an experiment: what a call of each does, counts, and leaves behind."""
+"""The phases of an experiment: what each call does and counts, and the state it restores."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ PAIRS = itertools.zip_longest(FREEZING, POOLINGS)
 @pytest.mark.parametrize(
     ("freezing", "pooling"), [(f or FREEZING[0], p or POOLINGS[0]) for f, p in PAIRS]
 )
-def test_every_phase_of_every_strategy_and_pooling(freezing: str, pooling: str) -> None:
-    """A component that is registered can be timed from that day on."""
+def test_phase_workloads_run_for_every_strategy_and_pooling(freezing: str, pooling: str) -> None:
+    """Every registered component can be timed."""
     ready = subject(freezing=freezing, pooling=pooling)
     for found in phase_workloads(ready, list(PHASES)):
         if isinstance(found, NotApplicable):
@@ -87,7 +87,7 @@ def test_every_phase_of_every_strategy_and_pooling(freezing: str, pooling: str) 
         assert 0 < found.real_tokens <= found.padded_tokens
 
 
-def test_the_batch_reaches_from_the_shortest_text_to_the_longest() -> None:
+def test_subject_batch_spans_shortest_to_longest_text() -> None:
     ready = subject()
     lengths = ready.rows.lengths.tolist()
     assert lengths == sorted(lengths)
@@ -100,7 +100,7 @@ def test_the_batch_reaches_from_the_shortest_text_to_the_longest() -> None:
     assert workload(ready, "tokenize").real_tokens == sum(encoded) == sum(lengths)
 
 
-def test_a_forward_pass_has_the_operations_of_the_closed_formula() -> None:
+def test_forward_phase_flops_equal_the_closed_formula() -> None:
     ready = subject(pooling="last-token")
     backbone = ready.classifier.backbone
     blocks, width = len(backbone.trf_blocks), ready.experiment.backbone.hidden_size()
@@ -113,7 +113,7 @@ def test_a_forward_pass_has_the_operations_of_the_closed_formula() -> None:
     assert count_flops(forward.call) == blocks * (linear + attention) + head
 
 
-def test_a_train_step_is_its_parts() -> None:
+def test_train_step_phase_flops_equal_the_sum_of_its_parts() -> None:
     ready = subject(freezing="all")
     counted, moved = {}, {}
     for phase in ("forward", "forward+backward", "optimizer step", "train step"):
@@ -130,7 +130,7 @@ def test_a_train_step_is_its_parts() -> None:
     assert 2.9 < counted["forward+backward"] / counted["forward"] < 3.4
 
 
-def test_a_step_trains_while_it_is_timed_and_leaves_the_classifier_as_it_was() -> None:
+def test_step_phases_restore_the_classifier_after_timing() -> None:
     ready = subject(freezing="all", pooling="last-real-token")
     before = {n: t.clone() for n, t in ready.classifier.state_dict().items()}
     for found in phase_workloads(ready, list(PHASES)):
@@ -149,7 +149,7 @@ def test_a_step_trains_while_it_is_timed_and_leaves_the_classifier_as_it_was() -
             assert all(p.grad is None for p in ready.classifier.parameters())
 
 
-def test_a_prefix_is_computed_of_distinct_texts() -> None:
+def test_prefix_phase_counts_distinct_texts_once() -> None:
     """Duplicates pass through the prefix only once, so they must not be counted."""
     ready = subject(**{"train.batch_size": 70, "dataset": "synthetic-sms:texts=500"})
     rows = {tuple(row) for row in ready.prefix_rows.input_ids.tolist()}
@@ -157,19 +157,19 @@ def test_a_prefix_is_computed_of_distinct_texts() -> None:
     assert prefix.examples == len(rows) == len(ready.prefix_rows) < 280
 
 
-def test_a_batch_larger_than_the_split_is_refused() -> None:
+def test_subject_batch_larger_than_the_split_is_refused() -> None:
     with pytest.raises(UsageError, match=r"batch_size = 5000 is larger than the training split"):
         subject(**{"train.batch_size": 5000})
 
 
-def test_the_fast_path_leaves_the_classifier_to_the_plain_one() -> None:
-    """Else what is measured next would be something else."""
+def test_cached_train_step_phase_restores_dense_embeddings() -> None:
+    """Otherwise the next phase would time another classifier."""
     ready = subject(freezing="all", pooling="last-real-token")
     run_twice(ready, "cached train step")
     assert not any(m.sparse for m in ready.classifier.modules() if isinstance(m, nn.Embedding))
 
 
-def test_what_an_experiment_does_not_have_is_reported_with_the_reason() -> None:
+def test_phase_workloads_inapplicable_phases_give_the_reason() -> None:
     ready = subject(freezing="all", pooling="mean:include_padding=true")
     left_out = [w for w in phase_workloads(ready, list(PHASES)) if isinstance(w, NotApplicable)]
     assert [each.phase for each in left_out] == ["prefix", "cached train step"]
@@ -177,7 +177,7 @@ def test_what_an_experiment_does_not_have_is_reported_with_the_reason() -> None:
     assert "prefix: embeddings is trained" in left_out[1].reason
 
 
-def test_phases_by_name() -> None:
+def test_chosen_phases_are_ordered_and_unknown_names_are_refused() -> None:
     assert chosen_phases(()) == tuple(PHASES)
     assert chosen_phases(("train step", "forward")) == ("forward", "train step")
     with pytest.raises(UsageError, match=r"unknown phase 'foward'.*forward"):

@@ -1,4 +1,4 @@
-"""Sampling on times that are known: when it ends, what it keeps, and what its interval promises."""
+"""Sampling of scripted times: when it ends, which samples it keeps, coverage of its interval."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from clsbench.bench.sampling import (
 
 
 class Scripted:
-    """A workload whose calls take the scripted seconds, the last again and again."""
+    """A workload whose calls take the scripted seconds; the last value repeats."""
 
     name, phase, device = "scripted", "forward", torch.device("cpu")
     examples, real_tokens, padded_tokens, moved_bytes = 8, 300, 960, 0
@@ -53,29 +53,29 @@ def sampled(
     return timing, workload
 
 
-def test_warming_up_ends_when_times_have_settled() -> None:
+def test_take_samples_warm_up_ends_when_times_settle() -> None:
     timing, workload = sampled([9, 8, 7, 3, 2, 1.5, 1, 1, 1], Rules(0.02, 10_000, 0.0))
     assert timing.stable
-    assert timing.warm_up_calls == 14, "most of the five before the last five are equal to them"
+    assert timing.warm_up_calls == 14, "the last five and most of the five before are equal"
     assert all(sample.seconds == 1 for sample in timing.samples)
     assert workload.calls == timing.warm_up_calls + 1 + len(timing.samples)
 
 
-def test_warming_up_takes_half_a_second_at_least() -> None:
-    """Many things get faster only after so many calls."""
+def test_take_samples_warm_up_takes_at_least_half_a_second() -> None:
+    """Some code gets faster only after a number of calls."""
     timing, _ = sampled([0.01] * 30 + [0.002], Rules(0.02, 10, 0.0))
     assert timing.warm_up_calls >= 30
     assert all(sample.seconds == pytest.approx(0.002) for sample in timing.samples)
 
 
-def test_times_that_go_on_changing_are_not_stable() -> None:
+def test_take_samples_changing_times_are_not_stable() -> None:
     timing, _ = sampled([1.0] * 16 + [1.3], Rules(0.02, 30, 0.0))
     assert not timing.stable
     timing, _ = sampled([1.0], Rules(0.02, 60, 0.0))
     assert timing.stable
 
 
-def test_of_calls_that_outlast_the_warm_up_the_samples_tell() -> None:
+def test_take_samples_long_calls_stability_is_judged_by_samples() -> None:
     timing, _ = sampled([10.0], Rules(0.02, 8, 0.0))
     assert timing.warm_up_calls == 1
     assert timing.stable, "the samples are alike"
@@ -83,19 +83,19 @@ def test_of_calls_that_outlast_the_warm_up_the_samples_tell() -> None:
     assert not timing.stable
 
 
-def test_a_slow_first_call_does_not_make_short_samples() -> None:
+def test_take_samples_slow_first_calls_do_not_shorten_samples() -> None:
     timing, _ = sampled([0.5] * 9 + [0.002], Rules(0.02, 20, 0.1))
     assert min(sample.calls * sample.seconds for sample in timing.samples) >= 0.05
 
 
-def test_warming_up_has_its_share_of_the_budget_alone() -> None:
+def test_take_samples_warm_up_is_limited_to_its_share_of_the_budget() -> None:
     falling = [100 * 0.9**n for n in range(200)]
     timing, _ = sampled(falling, Rules(0.02, 1000, 0.0))
     assert not timing.stable
-    assert timing.samples, "what there is, is measured all the same"
+    assert timing.samples, "unstable times are still measured"
 
 
-def test_it_ends_once_the_median_is_known_well() -> None:
+def test_take_samples_ends_when_the_median_is_precise() -> None:
     timing, _ = sampled([1.0], Rules(0.02, 10_000, 0.0, fewest_samples=10))
     assert len(timing.samples) == 10
     assert timing.seconds is not None
@@ -105,7 +105,7 @@ def test_it_ends_once_the_median_is_known_well() -> None:
     assert len(more.samples) > 20, "then the budget ends it"
 
 
-def test_disturbed_samples_are_kept_and_do_not_count() -> None:
+def test_take_samples_disturbed_samples_are_kept_but_excluded() -> None:
     cores = [0.0, 0.0, 2.0, 0.0, 2.0] + [0.0] * 100
     seconds = [1.0] * 11 + [1, 1, 50, 1, 50] + [1.0] * 100
     rules = Rules(0.02, 10_000, 0.0, load_limit_cores=0.15, fewest_samples=10)
@@ -117,13 +117,13 @@ def test_disturbed_samples_are_kept_and_do_not_count() -> None:
     assert timing.seconds.high == 1
 
 
-def test_too_few_undisturbed_samples_are_no_measurement() -> None:
+def test_take_samples_too_few_quiet_samples_give_no_interval() -> None:
     timing, _ = sampled([1.0], Rules(0.02, 30, 0.0), cores=[1.5])
     assert timing.seconds is None
     assert timing.dropped == len(timing.samples) > FEWEST_SAMPLES
 
 
-def test_a_sample_lasts_long_enough_to_tell_the_load() -> None:
+def test_take_samples_sample_lasts_long_enough_to_measure_the_load() -> None:
     timing, _ = sampled([0.003], Rules(0.02, 10_000, 0.1))
     assert {sample.calls for sample in timing.samples} == {34}
     assert calls_for(0.1, [5.0]) == 1
@@ -134,7 +134,7 @@ def test_a_sample_lasts_long_enough_to_tell_the_load() -> None:
 
 
 @given(st.lists(st.floats(1e-6, 1e3), max_size=60))
-def test_the_interval_encloses_the_median_and_is_wider_in_order(seconds: list[float]) -> None:
+def test_median_interval_encloses_median_and_is_wider_if_sorted(seconds: list[float]) -> None:
     found = median_interval(seconds)
     if len(seconds) < FEWEST_SAMPLES:
         assert found is None
@@ -149,9 +149,9 @@ def test_the_interval_encloses_the_median_and_is_wider_in_order(seconds: list[fl
 
 
 @pytest.mark.parametrize(("count", "least"), [(20, 0.84), (60, 0.93), (200, 0.95)])
-def test_times_that_resemble_the_one_before_tell_less(count: int, least: float) -> None:
-    """A machine that is faster and slower by turns; taken for independent, they would cover the
-    true median in little more than half of the cases."""
+def test_median_interval_autocorrelated_times_keep_coverage(count: int, least: float) -> None:
+    """The machine's speed varies slowly. An interval that assumes independent times would cover
+    the true median in little more than half of the cases."""
     generator = np.random.default_rng(1)
     noise = generator.normal(size=(2000, count))
     for at in range(1, count):
@@ -162,8 +162,8 @@ def test_times_that_resemble_the_one_before_tell_less(count: int, least: float) 
 
 
 @pytest.mark.parametrize(("count", "most"), [(6, 0.985), (10, 0.99), (15, 0.985), (40, 0.985)])
-def test_the_interval_covers_the_true_median_as_often_as_it_says(count: int, most: float) -> None:
-    """Times have a long tail: here 5,000 experiments with lognormal ones, of median 1."""
+def test_median_interval_covers_the_true_median_at_95_percent(count: int, most: float) -> None:
+    """5,000 experiments with long-tailed times: lognormal with median 1."""
     drawn = np.random.default_rng(1).lognormal(0.0, 0.8, size=(5000, count))
     found = [median_interval(row) for row in drawn.tolist()]
     covered = np.mean([i.low <= 1.0 <= i.high for i in found if i is not None])
@@ -173,8 +173,8 @@ def test_the_interval_covers_the_true_median_as_often_as_it_says(count: int, mos
 @pytest.mark.parametrize(
     ("name", "truth"), [("exponential", 1 + 0.05 * np.log(2)), ("normal", 1.0), ("two speeds", 1.0)]
 )
-def test_ending_when_the_median_is_known_well_costs_no_coverage(name: str, truth: float) -> None:
-    """600 times each, by the rule of the sampler; 95 % but for their luck."""
+def test_take_samples_early_end_keeps_coverage(name: str, truth: float) -> None:
+    """The sampler decides when to end; 95 % less the sampling error of 600 experiments."""
     draws = np.random.default_rng(5)
 
     def sample() -> float:

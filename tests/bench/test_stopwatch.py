@@ -1,4 +1,4 @@
-"""Stopwatches, on a clock that is known, a device that works behind one's back, and real sleeps."""
+"""Stopwatches with a scripted clock, an asynchronous device and real sleeps."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Device:
         self._free_at_seconds = 0.0
 
     def launch(self, seconds: float) -> None:
-        """Have the device work for so long, behind whatever it has to do."""
+        """Append work of so many seconds to the queue."""
         self._free_at_seconds = max(self._free_at_seconds, self.now_seconds) + seconds
 
     def synchronise(self) -> None:
-        """Wait until it has done all."""
+        """Wait until the queue is empty."""
         self.now_seconds = max(self.now_seconds, self._free_at_seconds)
 
     def clock(self) -> float:
@@ -35,7 +35,7 @@ class Device:
         return self.now_seconds
 
 
-def test_calls_in_a_row_are_added_up() -> None:
+def test_stopwatch_several_calls_are_summed() -> None:
     device = Device()
 
     def work() -> None:
@@ -46,19 +46,19 @@ def test_calls_in_a_row_are_added_up() -> None:
     assert QueueStopwatch(device.synchronise, device.clock).seconds(work, 4) == pytest.approx(1.0)
 
 
-def test_work_from_before_does_not_count() -> None:
+def test_queue_stopwatch_earlier_work_is_not_measured() -> None:
     device = Device()
     device.launch(3.0)
     watch = QueueStopwatch(device.synchronise, device.clock)
     assert watch.seconds(device.synchronise, 1) == 0.0
 
 
-def test_a_backward_pass_that_nobody_waited_for_is_caught() -> None:
+def test_queue_stopwatch_unsynchronised_call_is_refused() -> None:
     device = Device()
 
     def forward_and_backward() -> None:
         device.launch(0.1)
-        device.synchronise()  # the loss is looked at
+        device.synchronise()  # the loss is read
         device.launch(0.2)  # the call does not wait for the gradients
 
     watch = QueueStopwatch(device.synchronise, device.clock)
@@ -73,7 +73,7 @@ def test_stopwatch_sleep_is_never_measured_as_shorter() -> None:
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_kernel_of_known_cost_and_one_that_nobody_waited_for() -> None:
+def test_stopwatch_cuda_measures_kernels_and_refuses_unsynchronised() -> None:
     device = torch.device("cuda")
     watch = stopwatch(device)
     cycles = 20_000_000

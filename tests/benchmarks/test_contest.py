@@ -1,4 +1,4 @@
-"""Who may be raced: peers that do the same."""
+"""Only peers whose losses equal the book's are raced."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ BOOK = Equality(ours=[0.7, 0.6], book=[0.7, 0.6], our_trainable=1, book_trainabl
 
 
 @pytest.mark.parametrize("losses", [[0.7, 0.7], [math.nan, 0.6], [0.7, math.nan]])
-def test_a_peer_with_other_losses_is_not_raced(losses: list[float]) -> None:
+def test_check_equivalence_different_losses_are_reported(losses: list[float]) -> None:
     steps = iter(losses)
     expected = check_equivalence(FAST_BOOK, lambda: next(steps), BOOK)
     assert expected is not None
     assert expected.startswith(f"losses of {FAST_BOOK} differ by ")
 
 
-def test_one_with_the_same_is() -> None:
+def test_check_equivalence_equal_losses_return_none() -> None:
     steps = iter([0.7001, 0.5999])
     assert check_equivalence(FAST_BOOK, lambda: next(steps), BOOK) is None
 
 
 @pytest.mark.slow
-def test_every_peer_does_what_the_book_does(assets_dir: Path, tmp_path: Path) -> None:
-    """Nearer than the race asks: what differs here is rounding."""
+def test_peers_losses_equal_the_books(assets_dir: Path, tmp_path: Path) -> None:
+    """The tolerance is tighter than the race's: only rounding may differ."""
     pytest.importorskip("transformers")
     workload = prepare(SETTING, "tiny", assets_dir, threads=1, batches=4)
     seed = workload.experiment.spec.seed

@@ -1,4 +1,4 @@
-"""The benchmark of the fast path, on a toy: what it says, not how fast anything is."""
+"""The benchmark of the fast path on a tiny model: what it reports, not how fast it is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ANY_LOAD = "1000"
 def run(
     arguments: list[str], assets_dir: Path, folder: Path, timeout: float = 300
 ) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
-    """The command in a process of its own; what it says and what it wrote."""
+    """Run the command in a subprocess; return its output and the JSON that it wrote."""
     written = folder / "race.json"
     command = [
         sys.executable, str(REPOSITORY / "benchmarks" / "fast_path.py"), *arguments,
@@ -53,7 +53,7 @@ def raced(
 
 
 def middle_of_ratios(race: dict[str, Any], step: dict[str, Any]) -> float:
-    """Of the rounds in which both sides were quiet, from the samples."""
+    """The median ratio over rounds in which both sides were quiet, computed from the samples."""
     seconds = {(s["contender"], s["round"]): s["seconds"] for s in race["samples"] if s["quiet"]}
     logs = [
         math.log(taken / seconds[step["fast"], number])
@@ -64,7 +64,7 @@ def middle_of_ratios(race: dict[str, Any], step: dict[str, Any]) -> float:
 
 
 @pytest.mark.slow
-def test_a_race_measures_what_it_promises(
+def test_fast_path_report_is_consistent_with_its_samples(
     raced: tuple[subprocess.CompletedProcess[str], dict[str, Any]],
 ) -> None:
     done, report = raced
@@ -94,7 +94,7 @@ def test_a_race_measures_what_it_promises(
         assert result["ours_over_bound"] == pytest.approx(step["fast_seconds"] / bound["seconds"])
         assert result["peak_memory_bytes"] > 10**8
         assert result["whole"]["cold"]["ratio"] > 0
-    # The frozen prefix is there to be kept only where something is frozen.
+    # The prefix can be cached only if layers are frozen.
     assert set(first["shortcuts"]) == {"prefix", "position"}
     assert set(second["shortcuts"]) == {"position", "packing"}
     assert first["whole"]["kept"]["ratio"] > 0
@@ -102,12 +102,12 @@ def test_a_race_measures_what_it_promises(
     assert first["hugging_face"]["ratio"] > 0
     assert second["hugging_face"] is None
     assert first["fast_book"]["ratio"] > 0 < second["fast_book"]["ratio"]
-    # The last block does less than everything does.
+    # Training the last block takes less work than training everything.
     assert first["needs"]["flops"] < second["needs"]["flops"] / 2
 
 
 @pytest.mark.slow
-def test_a_whole_run_counts_what_the_book_does(
+def test_fast_path_whole_run_counts_the_same_work_as_the_book(
     raced: tuple[subprocess.CompletedProcess[str], dict[str, Any]],
 ) -> None:
     whole = raced[1]["results"][0]["whole"]
@@ -124,9 +124,7 @@ def test_a_whole_run_counts_what_the_book_does(
 
 
 @pytest.mark.slow
-def test_a_side_that_does_something_else_is_reported_and_not_timed(
-    assets_dir: Path, tmp_path: Path
-) -> None:
+def test_fast_path_unequal_losses_fail_without_timing(assets_dir: Path, tmp_path: Path) -> None:
     done, report = run(["head-only", "--break-equality"], assets_dir, tmp_path)
     assert done.returncode == 1
     (result,) = report["results"]
@@ -137,7 +135,7 @@ def test_a_side_that_does_something_else_is_reported_and_not_timed(
 
 
 @pytest.mark.slow
-def test_nothing_is_said_where_others_were_always_busy(assets_dir: Path, tmp_path: Path) -> None:
+def test_fast_path_constant_load_is_not_measured(assets_dir: Path, tmp_path: Path) -> None:
     # No load is below zero: every sample is dropped.
     arguments = ["last-block", "--rounds", "5", "--budget", "1", "--load-limit", "-1"]
     done, report = run(arguments, assets_dir, tmp_path)
@@ -153,7 +151,9 @@ def test_nothing_is_said_where_others_were_always_busy(assets_dir: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_unknown_settings_are_refused_and_help_teaches(assets_dir: Path, tmp_path: Path) -> None:
+def test_fast_path_unknown_setting_is_refused_and_help_lists_settings(
+    assets_dir: Path, tmp_path: Path
+) -> None:
     done, report = run(["last-blok"], assets_dir, tmp_path)
     assert done.returncode == 2
     assert not report
@@ -164,7 +164,7 @@ def test_unknown_settings_are_refused_and_help_teaches(assets_dir: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_row_1_runs_whole_on_both_sides(assets_dir: Path, tmp_path: Path) -> None:
+def test_fast_path_whole_run_losses_equal_the_books(assets_dir: Path, tmp_path: Path) -> None:
     done, report = run(["--whole"], assets_dir, tmp_path, timeout=900)
     assert done.returncode == 0, done.stderr
     assert report["results"] == []

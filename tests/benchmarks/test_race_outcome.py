@@ -1,4 +1,4 @@
-"""The words for what came of a race."""
+"""The verdict on a race."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def step(ratio: float, low: float, high: float) -> Comparison:
         (equality(trainable=11, double=(3.0, 3.0)), False),
     ],
 )
-def test_equal_are_equal_losses_of_as_many_parameters(given: Equality, holds: bool) -> None:
+def test_equality_requires_equal_losses_and_parameter_counts(given: Equality, holds: bool) -> None:
     assert given.holds is holds
     assert verdict(given, None, None).startswith("failed") is not holds
 
@@ -60,7 +60,7 @@ def test_equal_are_equal_losses_of_as_many_parameters(given: Equality, holds: bo
         (step(80.0, 70, 90), 60, "reaches 60×"),
     ],
 )
-def test_the_verdict_says_no_more_than_was_measured(
+def test_verdict_depends_on_the_interval_and_the_promised_ratio(
     found: Comparison | None, promised: float | None, words: str
 ) -> None:
     assert verdict(equality(), found, promised) == words

@@ -1,4 +1,4 @@
-"""Where a round is timed, and what is recorded of it."""
+"""Timing of rounds: the core they run on and what is recorded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def same_threads() -> Iterator[None]:
 
 
 @chooses_cores
-def test_one_thread_stays_on_the_same_core_for_a_while() -> None:
+def test_on_one_core_single_thread_is_pinned_and_released() -> None:
     torch.set_num_threads(1)
     before = os.sched_getaffinity(0)
 
@@ -41,7 +41,7 @@ def test_one_thread_stays_on_the_same_core_for_a_while() -> None:
 
 
 @chooses_cores
-def test_several_threads_go_where_they_will() -> None:
+def test_on_one_core_several_threads_are_not_pinned() -> None:
     torch.set_num_threads(2)
     before = os.sched_getaffinity(0)
     with on_one_core():
@@ -49,8 +49,8 @@ def test_several_threads_go_where_they_will() -> None:
 
 
 class CountedSeconds(LoadMeter):
-    """A machine on which a round lasts ``lasting`` seconds, and others keep a core busy in all
-    but the first few."""
+    """A machine on which a round lasts ``lasting`` seconds; after ``undisturbed`` rounds, other
+    processes keep one core busy."""
 
     def __init__(self, lasting: float, undisturbed: int) -> None:
         self.lasting, self.undisturbed, self.looks = lasting, undisturbed, 0
@@ -63,7 +63,7 @@ class CountedSeconds(LoadMeter):
 
 
 class Notes(Turn):
-    """Turns of which notes are made."""
+    """A turn that records its calls."""
 
     def __init__(self, notes: list[str]) -> None:
         self._notes = notes
@@ -76,13 +76,13 @@ class Notes(Turn):
 
 
 def watched(timer: RoundTimer, count: int) -> list[float]:
-    """The load of others in each of so many rounds."""
+    """The foreign load of each of ``count`` rounds."""
     for _ in range(count):
         assert timer() < timer()
     return [round(each.foreign_cores, 6) for each in timer.rounds]
 
 
-def test_alone_each_round_tells_the_load_and_the_reference_work() -> None:
+def test_round_timer_alone_records_load_and_reference_work_per_round() -> None:
     timer = RoundTimer()
     timer._meter = CountedSeconds(0.1, undisturbed=2)
     assert timer.round_seconds == 0.1
@@ -92,8 +92,8 @@ def test_alone_each_round_tells_the_load_and_the_reference_work() -> None:
     assert timer.rounds == []
 
 
-def test_in_turn_short_rounds_tell_the_load_together() -> None:
-    """Ten milliseconds hold no more than one tick of the system's clock."""
+def test_round_timer_in_turn_pools_the_load_of_short_rounds() -> None:
+    """A round of ten milliseconds is one tick of the system's clock."""
     notes: list[str] = []
     timer = RoundTimer()
     timer._meter, timer.turn = CountedSeconds(0.01, undisturbed=30), Notes(notes)

@@ -1,4 +1,4 @@
-"""The benchmark of start-up: commands in processes of their own, and ratios to a reference."""
+"""The benchmark of start-up: commands in subprocesses, and ratios to a reference."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from start_up import Goal, goals, run_command, table, time_commands
 EVERY_ROUND = RaceRules(FEWEST_PAIRS, 60.0, load_limit_cores=1000.0, sample_seconds=0.0)
 
 
-def test_table_shows_the_ratio_to_the_reference_and_whether_the_goal_is_reached() -> None:
+def test_table_shows_ratios_and_whether_goals_are_reached() -> None:
     quick = (sys.executable, "-c", "pass")
     slow = (sys.executable, "-c", "import time; time.sleep(0.2)")
     found = time_commands({"quick": quick, "slow": slow}, EVERY_ROUND)

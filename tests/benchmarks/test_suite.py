@@ -1,4 +1,4 @@
-"""``pytest benchmarks/``: what it times and keeps, and that a slow-down is found."""
+"""``pytest benchmarks/``: what it times and stores."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CATALOG = load_catalog()
 
 
 def environment() -> dict[str, str]:
-    """As from a shell, not from a worker of these tests: there nothing would be timed."""
+    """The environment of a shell: in a worker of pytest-xdist, nothing would be timed."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
     path = os.pathsep.join([str(REPOSITORY / "src"), os.environ.get("PYTHONPATH", "")])
     return {**kept, "PYTHONPATH": path}
 
 
 def run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
-    """The suite in a process of its own, and what it stored."""
+    """Run the suite in a subprocess; return its output and the stored results."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "benchmarks/", "-q", f"--benchmark-storage=file://{folder}",
          "--threads", "1", "--seconds", "0.3", "--load-limit", "1000", *arguments],
@@ -37,7 +37,7 @@ def run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str]
 
 
 @pytest.mark.slow
-def test_every_round_is_kept_with_what_is_known_of_it(tmp_path: Path) -> None:
+def test_benchmark_suite_stores_every_round_with_its_conditions(tmp_path: Path) -> None:
     done, stored = run(tmp_path, "-k", "test_freezing and head-only and cpu")
     assert done.returncode == 0, done.stdout
     assert len(stored["benchmarks"]) == 4
@@ -90,7 +90,7 @@ def clsbench_register_freezing_strategies():
 
 
 @pytest.mark.slow
-def test_plugins_are_timed_where_they_need_no_option(
+def test_benchmark_suite_skips_plugins_with_required_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugin = tmp_path / "requiring.py"
@@ -106,8 +106,8 @@ def test_plugins_are_timed_where_they_need_no_option(
 
 
 @pytest.mark.slow
-def test_the_commit_is_that_of_what_is_timed(tmp_path: Path) -> None:
-    """Not of where one stands."""
+def test_benchmark_suite_records_the_commit_of_the_timed_sources(tmp_path: Path) -> None:
+    """Not of the current directory's repository."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     here = ["git", "-C", str(elsewhere), "-c", "user.name=x", "-c", "user.email=x@x"]
@@ -129,10 +129,10 @@ def test_the_commit_is_that_of_what_is_timed(tmp_path: Path) -> None:
         stored = json.loads(file.read_text())
         assert stored["commit_info"]["id"] == expected
         selections.add(stored["machine_info"]["selection"])
-    assert len(selections) == 1, "the same was asked for"
+    assert len(selections) == 1, "both runs select the same benchmarks"
 
 
-def test_every_component_is_timed_from_the_day_it_is_registered() -> None:
+def test_benchmark_suite_collects_every_registered_component() -> None:
     listed = subprocess.run(
         [sys.executable, "-m", "pytest", "benchmarks/", "--collect-only", "-q"],
         capture_output=True, text=True, cwd=REPOSITORY, env=environment(),

@@ -14,7 +14,7 @@ ABSENT = "raise ModuleNotFoundError(\"No module named 'llms_from_scratch'\")\n"
 
 
 @pytest.mark.slow
-def test_help_needs_no_peer_and_a_race_says_that_it_does(tmp_path: Path) -> None:
+def test_fast_path_without_peer_shows_help_and_refuses_to_race(tmp_path: Path) -> None:
     (tmp_path / "llms_from_scratch.py").write_text(ABSENT)
     path = os.pathsep.join([str(tmp_path), str(SCRIPT.parents[1] / "src")])
     asked, raced = (

@@ -1,4 +1,4 @@
-"""The conformance kit first, then what each strategy is for."""
+"""The strategies of the example plugin: conformance, chosen parameters and errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from clsbench.testing import MiniatureBackbone, check_freezing_strategy
     ],
     ids=repr,
 )
-def test_the_strategy_keeps_its_promises(strategy: clsbench.FreezingStrategy) -> None:
+def test_strategies_pass_the_conformance_kit(strategy: clsbench.FreezingStrategy) -> None:
     check_freezing_strategy(strategy)
 
 
@@ -50,7 +50,7 @@ def parameters(*sizes: int) -> list[clsbench.ParameterInfo]:
         (100, ["p2", "p3", "p1", "p4", "p0"]),
     ],
 )
-def test_the_largest_tensors_come_first_and_then_the_later_ones(k: float, names: list[str]) -> None:
+def test_top_k_parameters_equal_sizes_prefers_later_tensors(k: float, names: list[str]) -> None:
     assert TopKParameters(k=k).trainable(parameters(1, 5, 7, 5, 2)) == names
 
 
@@ -65,12 +65,14 @@ def stages(strategy: Surgical, blocks: int) -> list[str]:
 @pytest.mark.parametrize(
     ("blocks", "first", "last"), [(12, 4, 7), (4, 1, 2), (3, 1, 1), (2, 0, 1), (1, 0, 0)]
 )
-def test_the_middle_third_is_the_default(blocks: int, first: int, last: int) -> None:
+def test_surgical_default_trains_the_middle_third_of_blocks(
+    blocks: int, first: int, last: int
+) -> None:
     expected = [f"block.{number}" for number in range(first, last + 1)]
     assert stages(Surgical(), blocks) == expected
 
 
-def test_the_range_includes_both_ends() -> None:
+def test_surgical_range_includes_both_ends() -> None:
     assert stages(Surgical(first=1, last=3), 6) == ["block.1", "block.2", "block.3"]
     assert stages(Surgical(first=5), 6) == ["block.5"]
 
@@ -83,14 +85,14 @@ def test_the_range_includes_both_ends() -> None:
         (Surgical(), 0, "the backbone has no blocks"),
     ],
 )
-def test_blocks_that_do_not_exist_are_the_users_mistake(
+def test_surgical_missing_blocks_raise_usage_error(
     strategy: Surgical, blocks: int, said: str
 ) -> None:
     with pytest.raises(clsbench.UsageError, match=said):
         strategy.trainable(MiniatureBackbone(blocks=blocks).describe())
 
 
-def test_a_range_that_runs_backwards_is_refused() -> None:
+def test_surgical_reversed_range_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError, match="last=1 comes before first=2"):
         msgspec.convert({"first": 2, "last": 1}, Surgical)
 
@@ -105,7 +107,7 @@ epochs = 1
 
 
 @pytest.mark.parametrize("choice", ["surgical:first=0,last=1", "top-k-parameters:k=5"])
-def test_the_installed_plugin_is_at_work_in_a_run(choice: str, tmp_path: Path) -> None:
+def test_run_with_installed_strategy_records_the_plugin(choice: str, tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(SPEC)
     command = f"run small.toml --offline --device cpu --threads 1 --freezing {choice} --json"
     done = subprocess.run(

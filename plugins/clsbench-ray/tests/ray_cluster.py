@@ -121,6 +121,6 @@ def status(process: psutil.Process) -> str:
 
 
 def without_authentication_settings(environment: dict[str, str], home: Path) -> dict[str, str]:
-    """The environment of a user who has never set up Ray."""
+    """The environment of a user without any settings of Ray."""
     kept = {k: v for k, v in environment.items() if not k.startswith("RAY_")}
     return {**kept, "HOME": os.fspath(home)}

@@ -107,7 +107,7 @@ def make_job(store: Path, key: str = "job", threads: int = 1, **changes: Any) ->
 # --- without a cluster ----------------------------------------------------------------------------
 
 
-def test_ray_cannot_be_imported_error_names_the_package(tmp_path: Path) -> None:
+def test_ray_not_installed_error_names_the_package(tmp_path: Path) -> None:
     code = """
 import sys
 sys.modules["ray"] = None  # as if it were not installed
@@ -137,7 +137,7 @@ def test_ray_address_accepts_auto_or_host_and_port() -> None:
             make_component({"name": "ray", "address": wrong}, "executors", catalog)
 
 
-def test_ray_cluster_does_not_answer_error_at_once(tmp_path: Path) -> None:
+def test_ray_unreachable_cluster_raises_at_once(tmp_path: Path) -> None:
     scheduler = RecordingScheduler()
     with pytest.raises(UsageError, match=r"no Ray cluster answers at 127\.0\.0\.1:1: "):
         Ray(address="127.0.0.1:1").execute([make_job(tmp_path)], None, scheduler)
@@ -182,7 +182,7 @@ def losses(history: Any) -> Any:
     return tree
 
 
-def test_ray_node_dies_run_repeats_on_the_other_node(cluster: TwoNodes, tmp_path: Path) -> None:
+def test_ray_node_dies_run_is_repeated_on_the_other_node(cluster: TwoNodes, tmp_path: Path) -> None:
     """The results equal those of ``local`` bit by bit."""
     catalog = load_catalog()
     options = RunOptions(out=tmp_path / "ray", device="cpu", threads=1, offline=True)
@@ -215,7 +215,7 @@ def test_ray_node_dies_run_repeats_on_the_other_node(cluster: TwoNodes, tmp_path
     cluster.replace_second()
 
 
-def test_ray_job_kills_its_worker_repeats_and_job_that_fails_does_not(
+def test_ray_job_is_retried_if_its_worker_dies_not_if_it_fails(
     cluster: TwoNodes, tmp_path: Path
 ) -> None:
     """The plugin is a file that is sent with the job."""

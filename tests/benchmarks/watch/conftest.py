@@ -1,4 +1,4 @@
-"""``python -m benchmarks.watch`` as a developer runs it: a process of its own."""
+"""``python -m benchmarks.watch`` in a subprocess, as a developer runs it."""
 
 from __future__ import annotations
 

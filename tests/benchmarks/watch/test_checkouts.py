@@ -1,4 +1,4 @@
-"""Two checkouts whose benchmarks take turns: a real repository, real processes."""
+"""Benchmarks of two checkouts run in turn, with a real repository and real processes."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment() -> dict[str, str]:
-    """As from a shell, not from a worker of these tests: there nothing would be timed."""
+    """The environment of a shell: in a worker of pytest-xdist, nothing would be timed."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
     path = os.pathsep.join(
         [str(REPOSITORY / "src"), str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
@@ -99,10 +99,10 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_both_checkouts_are_compared_in_pairs(
+def test_check_against_revision_compares_checkouts_in_pairs(
     repository: Path, environment: dict[str, str]
 ) -> None:
-    """Does not claim which is faster: benchmarks/false_alarms.py does; here the load varies."""
+    """Does not check which is faster, since the load varies; benchmarks/false_alarms.py does."""
     command = [
         sys.executable, "-m", "benchmarks.watch", "check", "--json", "--pairs", "5",
         "--select", "test_waiting and not again and not last", "--threads", "1",
@@ -116,10 +116,12 @@ def test_both_checkouts_are_compared_in_pairs(
     (verdict,) = json.loads(done.stdout)["verdicts"]
     assert verdict["group"] == "waiting"
     assert done.stderr.splitlines()[0] == "pair 1 of 5 …"
-    assert git(repository, "worktree", "list").count("\n") == 0, "git knows of one tree alone"
+    assert git(repository, "worktree", "list").count("\n") == 0, "the other worktree is removed"
 
 
-def test_a_checkout_that_is_none_is_refused(repository: Path, tmp_path: Path) -> None:
+def test_runs_in_pairs_invalid_checkout_or_revision_is_refused(
+    repository: Path, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match="is not a checkout with benchmarks/"):
         runs_in_pairs(tmp_path, "HEAD", [], lambda done: True)
     for revision in ("nowhere", "-f", ""):
@@ -136,7 +138,7 @@ def test_a_checkout_that_is_none_is_refused(repository: Path, tmp_path: Path) ->
         (["--no-such-option"], NotMeasuredError, "the benchmarks of .+ end with exit code 4"),
     ],
 )
-def test_benchmarks_that_do_not_run_are_no_regression(
+def test_runs_in_pairs_benchmarks_that_do_not_run_raise_an_error(
     repository: Path,
     environment: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
@@ -147,11 +149,11 @@ def test_benchmarks_that_do_not_run_are_no_regression(
     monkeypatch.setattr(os, "environ", environment)
     with pytest.raises(error, match=expected) as raised:
         runs_in_pairs(repository, "old", arguments, lambda done: True)
-    assert raised.value.exit_code != 1, "which means: slower"
+    assert raised.value.exit_code != 1, "exit code 1 means slower"
 
 
 @pytest.mark.slow
-def test_what_only_one_side_times_shifts_nothing(
+def test_runs_in_pairs_benchmark_on_one_side_keeps_the_others_in_turn(
     repository: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "environ", environment)
@@ -169,13 +171,13 @@ def test_what_only_one_side_times_shifts_nothing(
 
 
 @pytest.mark.slow
-def test_a_benchmark_that_fails_in_its_rounds_stops_nobody(
+def test_runs_in_pairs_failing_benchmark_does_not_stop_the_others(
     repository: Path,
     environment: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Neither the other side, nor the benchmarks behind it."""
+    """The other side and the following benchmarks go on."""
     environment["FORCE_COLOR"] = "1"
     environment["PYTEST_ADDOPTS"] = "-rN"
     monkeypatch.setattr(os, "environ", environment)
@@ -195,7 +197,7 @@ def test_a_benchmark_that_fails_in_its_rounds_stops_nobody(
 
 
 @pytest.mark.slow
-def test_where_all_fail_the_reason_is_reported(
+def test_runs_in_pairs_all_benchmarks_fail_the_reason_is_reported(
     repository: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "environ", environment)
@@ -206,7 +208,7 @@ def test_where_all_fail_the_reason_is_reported(
 
 
 @pytest.mark.slow
-def test_a_new_benchmark_that_fails_is_no_silent_success(
+def test_runs_in_pairs_failing_new_benchmark_is_not_measured(
     repository: Path,
     environment: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,

@@ -53,14 +53,14 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_run_like_the_others_passes(watch: Command, folder: Path) -> None:
+def test_check_unchanged_run_passes(watch: Command, folder: Path) -> None:
     done = watch("check", "--from", folder, env={"COLUMNS": "140"})
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("no difference shown") == 2
     assert "test_head[linear]" in done.stdout
 
 
-def test_a_slow_down_fails_and_names_the_benchmark(watch: Command, folder: Path) -> None:
+def test_check_slower_run_fails_and_names_the_benchmark(watch: Command, folder: Path) -> None:
     store(folder, 9, [0.0202, 0.00045])
     done = watch("check", "--from", folder, "--json")
     assert done.returncode == 1
@@ -72,7 +72,7 @@ def test_a_slow_down_fails_and_names_the_benchmark(watch: Command, folder: Path)
     assert tolerant.returncode == 0
 
 
-def test_a_slow_run_does_not_excuse_the_next_of_its_commit(watch: Command, folder: Path) -> None:
+def test_check_ignores_earlier_runs_of_the_same_commit(watch: Command, folder: Path) -> None:
     for number in (8, 9):
         store(folder, number, [0.026, 0.0004], commit=9)
         done = watch("check", "--from", folder, "--json")
@@ -80,7 +80,7 @@ def test_a_slow_run_does_not_excuse_the_next_of_its_commit(watch: Command, folde
         assert "of other commits" in json.loads(done.stdout)["judged_by"]
 
 
-def test_what_was_disturbed_or_is_new_has_no_verdict(watch: Command, folder: Path) -> None:
+def test_check_disturbed_or_new_benchmarks_exit_with_4(watch: Command, folder: Path) -> None:
     store(folder, 9, [None, 0.0004])
     done = watch("check", "--from", folder, env={"COLUMNS": "140"})
     assert done.returncode == 4
@@ -88,10 +88,10 @@ def test_what_was_disturbed_or_is_new_has_no_verdict(watch: Command, folder: Pat
     store(folder, 10, [0.02, 0.0004], threads=1)
     done = watch("check", "--from", folder, env={"COLUMNS": "140"})
     assert done.returncode == 4
-    assert done.stdout.count("too few runs") == 2, "no earlier run is on a like machine"
+    assert done.stdout.count("too few runs") == 2, "earlier runs are on another machine"
 
 
-def test_a_baseline_is_made_on_purpose_and_judges(watch: Command, folder: Path) -> None:
+def test_baseline_is_stored_and_used_by_check(watch: Command, folder: Path) -> None:
     for number, factor in enumerate((1.5, 1.503, 1.498, 1.501, 1.5, 1.497), 10):
         store(folder, number, [0.020 * factor, 0.0004 * factor], commit=7)
     baseline = folder.parent / "baseline"
@@ -99,8 +99,7 @@ def test_a_baseline_is_made_on_purpose_and_judges(watch: Command, folder: Path) 
     made = watch(*arguments)
     assert (made.returncode, made.stderr) == (0, "")
     assert made.stdout.startswith(f"6 runs of {commit_id(7)[:10]}, ")
-    # Against all before, it would be no slower than the latest of them; the other machine is not
-    # part of it.
+    # Compared with all earlier runs, the new run would not be slower than the latest of them.
     store(folder, 20, [0.032, 0.0006], commit=8)
     by = watch("check", "--from", folder, "--by", baseline, "--json")
     verdicts = {v["benchmark"]: v for v in json.loads(by.stdout)["verdicts"]}
@@ -111,10 +110,10 @@ def test_a_baseline_is_made_on_purpose_and_judges(watch: Command, folder: Path) 
     again = watch(*arguments)
     assert again.returncode == 2
     assert "there are 1: run pytest benchmarks/ 4 more times" in again.stderr
-    assert len(list(baseline.rglob("*.json"))) == 6, "a refusal takes nothing away"
+    assert len(list(baseline.rglob("*.json"))) == 6, "the stored baseline is kept"
 
 
-def test_the_baseline_of_this_checkout_is_found(watch: Command, folder: Path) -> None:
+def test_check_uses_the_baseline_of_the_checkout(watch: Command, folder: Path) -> None:
     for number in range(10, 16):
         store(folder, number, [0.01, 0.0002], commit=7)
     assert watch("baseline", "--from", folder).returncode == 0
@@ -127,7 +126,7 @@ def test_the_baseline_of_this_checkout_is_found(watch: Command, folder: Path) ->
     assert "judged by 0 earlier runs on a like machine" in watch(*check).stdout
 
 
-def test_sources_that_were_not_committed_are_no_baseline(watch: Command, folder: Path) -> None:
+def test_baseline_of_uncommitted_sources_is_refused(watch: Command, folder: Path) -> None:
     store(folder, 9, [0.02, 0.0004], dirty=True)
     done = watch("baseline", "--from", folder)
     assert done.returncode == 2
@@ -135,7 +134,9 @@ def test_sources_that_were_not_committed_are_no_baseline(watch: Command, folder:
     assert not (folder.parent / "cwd" / "benchmarks").exists()
 
 
-def test_the_history_by_machine_with_its_plot(watch: Command, folder: Path, tmp_path: Path) -> None:
+def test_history_groups_runs_by_machine_and_draws_a_plot(
+    watch: Command, folder: Path, tmp_path: Path
+) -> None:
     store(folder, 9, [0.04, 0.0004], threads=1)
     (folder / "broken.json").write_text("{")
     plot = tmp_path / "history.svg"
@@ -151,13 +152,13 @@ def test_the_history_by_machine_with_its_plot(watch: Command, folder: Path, tmp_
     assert [list(run["seconds"]) for run in runs] == [[NAMES[1]]] * 7
 
 
-def test_a_line_holds_as_many_runs_as_fit(watch: Command, folder: Path) -> None:
+def test_history_shows_as_many_runs_as_fit_the_line(watch: Command, folder: Path) -> None:
     done = watch("history", "--from", folder, env={"COLUMNS": "80"})
     (line,) = (line for line in done.stdout.splitlines() if "20.02 ms" in line or "20 ms" in line)
     assert line.count(" ms") == 3
 
 
-def test_a_run_from_the_future_is_not_the_latest(watch: Command, folder: Path) -> None:
+def test_check_run_dated_in_the_future_is_refused(watch: Command, folder: Path) -> None:
     file = folder / "0009_20991231_120000.json"
     file.write_text((folder / "0006.json").read_text().replace("2026-02-06", "2099-12-31"))
     done = watch("check", "--from", folder)
@@ -166,9 +167,7 @@ def test_a_run_from_the_future_is_not_the_latest(watch: Command, folder: Path) -
     assert "remove it" in done.stderr
 
 
-def test_no_older_run_is_judged_in_place_of_one_that_cannot_be_read(
-    watch: Command, folder: Path
-) -> None:
+def test_check_unreadable_latest_run_is_an_error(watch: Command, folder: Path) -> None:
     os.utime(folder / "0006.json", (1, 1))
     latest = folder / "0007.json"
     latest.write_text("{")
@@ -179,7 +178,7 @@ def test_no_older_run_is_judged_in_place_of_one_that_cannot_be_read(
     assert done.stdout == ""
     os.utime(latest, (0, 0))
     assert watch("check", "--from", folder).returncode == 0
-    # What was written when stands in the names that pytest-benchmark gives, even for copies.
+    # The names that pytest-benchmark gives hold the time of writing, also for copies.
     (folder / "0006.json").rename(folder / "0006_abc_20260206_100000.json")
     old = latest.rename(folder / "0005_abc_20260205_100000.json")
     os.utime(old)
@@ -188,7 +187,7 @@ def test_no_older_run_is_judged_in_place_of_one_that_cannot_be_read(
     assert watch("check", "--from", folder).returncode == 4
 
 
-def test_a_damaged_baseline_is_no_baseline(watch: Command, folder: Path, tmp_path: Path) -> None:
+def test_check_damaged_baseline_is_refused(watch: Command, folder: Path, tmp_path: Path) -> None:
     baseline = tmp_path / "cwd" / "benchmarks" / "baseline"
     baseline.mkdir(parents=True)
     empty = watch("check", "--from", folder, "--by", baseline)
@@ -201,7 +200,9 @@ def test_a_damaged_baseline_is_no_baseline(watch: Command, folder: Path, tmp_pat
         assert "what runs are judged by must be whole" in done.stderr
 
 
-def test_a_threshold_for_nothing_is_a_mistake(watch: Command, folder: Path) -> None:
+def test_check_threshold_without_matching_benchmark_is_refused(
+    watch: Command, folder: Path
+) -> None:
     done = watch("check", "--from", folder, "--threshold", "no such=0.5")
     assert done.returncode == 2
     assert "--threshold no such=…: no benchmark here has that in its name" in done.stderr
@@ -227,7 +228,9 @@ def test_a_threshold_for_nothing_is_a_mistake(watch: Command, folder: Path) -> N
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_are_reported(watch: Command, arguments: list[str], message: str) -> None:
+def test_watch_invalid_arguments_are_refused(
+    watch: Command, arguments: list[str], message: str
+) -> None:
     done = watch(*arguments)
     assert done.returncode == 2
     assert message in done.stderr

@@ -40,7 +40,7 @@ def written(folder: Path, number: int, **changes: Any) -> Path:
     return file
 
 
-def test_runs_are_read_in_the_order_of_time(tmp_path: Path) -> None:
+def test_read_history_sorts_runs_by_time(tmp_path: Path) -> None:
     for number in (3, 1, 2):
         written(tmp_path, number)
     history = read_history(tmp_path)
@@ -50,7 +50,7 @@ def test_runs_are_read_in_the_order_of_time(tmp_path: Path) -> None:
     assert read_history(tmp_path / "nowhere").runs == ()
 
 
-def test_only_like_machines_are_compared(tmp_path: Path) -> None:
+def test_like_runs_returns_runs_on_the_same_kind_of_machine(tmp_path: Path) -> None:
     written(tmp_path, 1)
     written(tmp_path, 2, machine_info={"clsbench": {"cpu": "A", "threads": 1}})
     written(tmp_path, 3, machine_info={"clsbench": {"threads": 2, "cpu": "A"}, "node": "other"})
@@ -59,7 +59,7 @@ def test_only_like_machines_are_compared(tmp_path: Path) -> None:
     assert like_runs(history, history.runs[1]) == ()
 
 
-def test_files_that_are_no_runs_are_named_and_skipped(tmp_path: Path) -> None:
+def test_read_history_invalid_files_are_named_and_skipped(tmp_path: Path) -> None:
     written(tmp_path, 1)
     written(tmp_path, 2).write_text("{")
     written(tmp_path, 3, machine_info={"node": "x"})
@@ -76,15 +76,15 @@ def test_files_that_are_no_runs_are_named_and_skipped(tmp_path: Path) -> None:
         )
 
 
-def test_what_was_not_finished_is_not_read(tmp_path: Path) -> None:
+def test_read_history_skips_unfinished_folders(tmp_path: Path) -> None:
     folder = tmp_path / ".a-unfinished"
     folder.mkdir()
     written(folder, 1)
     assert read_history(tmp_path) == ((), ())
-    assert len(read_history(folder).runs) == 1, "it is about what lies below the folder"
+    assert len(read_history(folder).runs) == 1, "only folders below the given one are skipped"
 
 
-def test_what_is_known_of_the_rounds_is_read_but_for_those_that_others_disturbed(
+def test_read_history_reads_rounds_except_disturbed_ones(
     tmp_path: Path,
 ) -> None:
     written(tmp_path, 1)
@@ -94,7 +94,7 @@ def test_what_is_known_of_the_rounds_is_read_but_for_those_that_others_disturbed
     assert run.reference_seconds == 0.01
 
 
-def test_a_run_without_reference_work_is_read(tmp_path: Path) -> None:
+def test_read_history_accepts_runs_without_reference_work(tmp_path: Path) -> None:
     plain = {"fullname": NAME, "extra_info": {"quiet_median_seconds": 1.0}}
     written(tmp_path, 1, benchmarks=[plain])
     (run,) = read_history(tmp_path).runs

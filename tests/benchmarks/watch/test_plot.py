@@ -1,4 +1,4 @@
-"""The history of the benchmarks, drawn."""
+"""Plots of the benchmarks' history."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def whole_suites(groups: int, members: int, runs: int) -> list[BenchmarkRun]:
     return made
 
 
-def test_the_history_of_a_whole_suite_is_legible() -> None:
+def test_history_figure_of_a_whole_suite_does_not_overlap() -> None:
     runs = whole_suites(4, 12, 40)
     names = list(runs[0].results)
     figure = history_figure([runs], names)
@@ -53,13 +53,13 @@ def test_the_history_of_a_whole_suite_is_legible() -> None:
     assert sorted(shown) == sorted(name.partition("::")[2] for name in names)
 
 
-def test_what_was_never_measured_is_not_drawn() -> None:
+def test_history_figure_without_measurements_is_refused() -> None:
     run = BenchmarkRun(Path("x"), "2026-01-01", "abc", "machine", {"a": Result("group", None)})
     with pytest.raises(UsageError, match="none of the chosen benchmarks was measured"):
         history_figure([[run]], ["a"])
 
 
-def test_more_than_fits_a_figure_is_refused() -> None:
+def test_history_figure_with_too_many_panels_is_refused() -> None:
     runs = whole_suites(50, 1, 2)
     with pytest.raises(UsageError, match=r"50 panels, more than 40: choose some by --only"):
         history_figure([runs], list(runs[0].results))

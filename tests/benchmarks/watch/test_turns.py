@@ -1,4 +1,4 @@
-"""Turns, given to real processes."""
+"""Turns of real processes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ for each in plan:
 
 
 class Timed(msgspec.Struct, kw_only=True):
-    """What a process does at a benchmark: ``prepares`` are seconds before each round."""
+    """What a process does in a benchmark; ``prepares`` is in seconds, before each round."""
 
     benchmark: str = "x"
     rounds: int = 4
@@ -65,7 +65,7 @@ class Timed(msgspec.Struct, kw_only=True):
 
 
 class Note(NamedTuple):
-    """What a process noted."""
+    """An event that a process recorded."""
 
     name: str
     what: str
@@ -74,7 +74,7 @@ class Note(NamedTuple):
 
 
 def take_turns(file: Path, **plans: list[Timed]) -> list[Note]:
-    """What the processes noted, by name of each what it times."""
+    """Run one process per plan and return the recorded events."""
     with closing(Turns()) as turns:
         running = [
             subprocess.Popen(
@@ -106,28 +106,28 @@ def take_turns(file: Path, **plans: list[Timed]) -> list[Note]:
 
 
 def rounds(notes: list[Note], benchmark: str = "x") -> str:
-    """Who timed its rounds, in order."""
+    """The names of the processes in the order of their rounds."""
     return "".join(n.name for n in notes if (n.what, n.benchmark) == ("begins", benchmark))
 
 
-def test_rounds_alternate_however_long_each_side_prepares(tmp_path: Path) -> None:
+def test_turns_rounds_alternate_if_one_side_prepares_longer(tmp_path: Path) -> None:
     notes = take_turns(tmp_path / "notes", a=[Timed(rounds=6)], b=[Timed(rounds=6, prepares=0.02)])
     assert rounds(notes) in ("ab" * 6, "ba" * 6)
 
 
-def test_three_go_round(tmp_path: Path) -> None:
+def test_turns_three_processes_rotate(tmp_path: Path) -> None:
     order = rounds(take_turns(tmp_path / "notes", a=[Timed()], b=[Timed()], c=[Timed()]))
     assert len(set(order[:3])) == 3
     assert order == order[:3] * 4
 
 
-def test_all_reckon_with_the_shortest_time(tmp_path: Path) -> None:
+def test_turns_all_processes_agree_on_the_shortest_time(tmp_path: Path) -> None:
     notes = take_turns(tmp_path / "notes", a=[Timed(seconds=0.02)], b=[Timed(seconds=0.03)])
     assert [note.agreed for note in notes if note.what == "agrees"] == [0.02, 0.02]
 
 
-def test_who_is_left_goes_on_and_nobody_leaves_before(tmp_path: Path) -> None:
-    """What follows a benchmark would disturb the others' last rounds."""
+def test_turns_processes_leave_together_after_the_last_round(tmp_path: Path) -> None:
+    """A process that goes on to other work would disturb the last rounds of the others."""
     notes = take_turns(tmp_path / "notes", a=[Timed(rounds=5)], b=[Timed(rounds=2)])
     assert sorted(rounds(notes)) == list("aaaaabb")
     last = max(place for place, note in enumerate(notes) if note.what == "ends")
@@ -135,8 +135,10 @@ def test_who_is_left_goes_on_and_nobody_leaves_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("skipped", [False, True])
-def test_what_one_side_lacks_shifts_nothing(tmp_path: Path, skipped: bool) -> None:
-    """It has not got it, or skips it only when it comes there."""
+def test_turns_missing_benchmark_keeps_the_others_alternating(
+    tmp_path: Path, skipped: bool
+) -> None:
+    """One process does not have the benchmark, or skips it when it is reached."""
     lacking = [Timed(benchmark=name) for name in "xz"]
     if skipped:
         lacking.insert(1, Timed(benchmark="y", skipped=True))
@@ -147,7 +149,7 @@ def test_what_one_side_lacks_shifts_nothing(tmp_path: Path, skipped: bool) -> No
     assert rounds(notes, "y") == "bbbb"
 
 
-def test_each_may_have_something_of_its_own(tmp_path: Path) -> None:
+def test_turns_benchmarks_of_one_process_run_alone(tmp_path: Path) -> None:
     a = [Timed(benchmark=name) for name in ("mine", "x")]
     b = [Timed(benchmark=name) for name in ("x", "yours")]
     notes = take_turns(tmp_path / "notes", a=a, b=b)
@@ -155,7 +157,7 @@ def test_each_may_have_something_of_its_own(tmp_path: Path) -> None:
     assert rounds(notes) in ("ab" * 4, "ba" * 4)
 
 
-def test_another_order_does_not_stop_them(tmp_path: Path) -> None:
+def test_turns_different_order_does_not_deadlock(tmp_path: Path) -> None:
     notes = take_turns(
         tmp_path / "notes",
         a=[Timed(benchmark=name) for name in "xy"],
@@ -164,7 +166,7 @@ def test_another_order_does_not_stop_them(tmp_path: Path) -> None:
     assert [sorted(rounds(notes, name)) for name in "xy"] == [list("aaaabbbb")] * 2
 
 
-def test_a_call_that_fails_in_its_round_keeps_nobody_waiting(tmp_path: Path) -> None:
+def test_turns_failing_call_does_not_block_the_other_process(tmp_path: Path) -> None:
     a = [Timed(benchmark="x", fails=True), Timed(benchmark="y")]
     b = [Timed(benchmark="x"), Timed(benchmark="y")]
     notes = take_turns(tmp_path / "notes", a=a, b=b)
@@ -172,12 +174,12 @@ def test_a_call_that_fails_in_its_round_keeps_nobody_waiting(tmp_path: Path) -> 
     assert rounds(notes, "y") in ("ab" * 4, "ba" * 4)
 
 
-def test_where_one_fails_nobody_waits_for_the_others(tmp_path: Path) -> None:
+def test_turns_process_that_dies_ends_the_benchmark(tmp_path: Path) -> None:
     order = rounds(take_turns(tmp_path / "notes", a=[Timed(rounds=1000)], b=[Timed(dies=True)]))
     assert order.count("b") == 1
     assert order.count("a") < 1000
 
 
-def test_a_process_that_never_asks_keeps_nobody_waiting_once_it_has_ended(tmp_path: Path) -> None:
+def test_turns_process_that_ends_without_rounds_does_not_block(tmp_path: Path) -> None:
     notes = take_turns(tmp_path / "notes", a=[Timed(rounds=2)], b=[])
     assert rounds(notes) == "aa"

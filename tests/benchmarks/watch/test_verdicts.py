@@ -23,7 +23,7 @@ from tests.support.benchmark_runs import (
 
 
 @pytest.mark.parametrize("spread", [0.002, 0.01, 0.03])
-def test_false_alarms_are_as_rare_as_promised(spread: float) -> None:
+def test_judge_false_alarms_are_at_most_one_in_two_hundred(spread: float) -> None:
     generator = np.random.default_rng(1)
     alarms = checks = 0
     for _ in range(500):
@@ -32,7 +32,7 @@ def test_false_alarms_are_as_rare_as_promised(spread: float) -> None:
         alarms += any(verdict.outcome == "slower" for verdict in verdicts)
         checks += 1
     assert checks == 500
-    assert alarms <= 8, "one run in two hundred is promised: 2.5 are expected"
+    assert alarms <= 8, "2.5 are expected at one run in two hundred"
 
 
 def spread_by_benchmark(
@@ -50,7 +50,7 @@ def spread_by_benchmark(
 
 
 @pytest.mark.parametrize("spreads", [[0.005] * 39 + [0.1], [0.01] * 35 + [0.15] * 5, [0.02] * 40])
-def test_a_noisy_benchmark_neither_cries_wolf_nor_hides_the_quiet_ones(
+def test_judge_noisy_benchmark_does_not_affect_quiet_ones(
     spreads: list[float],
 ) -> None:
     generator = np.random.default_rng(4)
@@ -65,7 +65,7 @@ def test_a_noisy_benchmark_neither_cries_wolf_nor_hides_the_quiet_ones(
     assert found >= 140
 
 
-def test_a_benchmark_that_is_gone_is_not_measured() -> None:
+def test_judge_removed_benchmark_is_not_measured() -> None:
     earlier = [a_run(n, [1.0, 2.0, 3.0, 4.0]) for n in range(6)]
     new = a_run(9, [1.0, 2.0, 3.0, 4.0])
     less = new._replace(results={n: r for n, r in new.results.items() if n != NAMES[1]})
@@ -73,10 +73,10 @@ def test_a_benchmark_that_is_gone_is_not_measured() -> None:
         name: "not measured" if name == NAMES[1] else "no difference shown" for name in NAMES
     }
     chosen = less._replace(selection="only a few")
-    assert len(verdicts_of(chosen, earlier, FIVE_PERCENT)) == 3, "it was not asked for"
+    assert len(verdicts_of(chosen, earlier, FIVE_PERCENT)) == 3, "it was not selected"
 
 
-def test_a_slow_down_of_ten_percent_is_found_where_runs_differ_by_one() -> None:
+def test_judge_ten_percent_slower_is_found_at_one_percent_noise() -> None:
     generator = np.random.default_rng(2)
     found = 0
     for _ in range(200):
@@ -95,7 +95,7 @@ def test_a_slow_down_of_ten_percent_is_found_where_runs_differ_by_one() -> None:
         (0.8, "faster"),
     ],
 )
-def test_what_is_below_the_threshold_does_not_matter(slower: float, outcome: str) -> None:
+def test_judge_difference_below_the_threshold_is_ignored(slower: float, outcome: str) -> None:
     earlier = [a_run(n, [1.0, 2.0, 3.0, 4.0]) for n in range(6)]
     new = a_run(9, [slower, 2 * slower, 3 * slower, 4 * slower])
     for verdict in verdicts_of(new, earlier, FIVE_PERCENT):
@@ -103,7 +103,7 @@ def test_what_is_below_the_threshold_does_not_matter(slower: float, outcome: str
         assert verdict.ratio == pytest.approx(slower)
 
 
-def test_noise_between_runs_forbids_small_claims() -> None:
+def test_judge_noisy_runs_raise_the_limit() -> None:
     earlier = [a_run(n, [1.0 + 0.2 * (n % 2), 2, 3, 4]) for n in range(8)]
     verdicts = verdicts_of(a_run(9, [1.25, 2, 3, 4]), earlier, FIVE_PERCENT)
     outcomes = [verdict.outcome for verdict in verdicts]
@@ -114,14 +114,14 @@ def test_noise_between_runs_forbids_small_claims() -> None:
     assert verdicts[0].outcome == "slower", "whatever the noise"
 
 
-def test_what_an_earlier_run_took_without_a_change_is_not_slower() -> None:
-    """A benchmark with two speeds, of which the other is rare."""
+def test_judge_time_within_earlier_range_is_not_slower() -> None:
+    """The benchmark has two speeds; the slow one is rare."""
     earlier = [a_run(n, [1.08 if n == 2 else 1.0, 2, 3, 4]) for n in range(12)]
     verdicts = verdicts_of(a_run(13, [1.08, 2.16, 3, 4]), earlier, FIVE_PERCENT)
     assert [verdict.outcome for verdict in verdicts[:2]] == ["no difference shown", "slower"]
 
 
-def test_without_enough_there_is_no_verdict() -> None:
+def test_judge_too_few_runs_or_missing_times_give_no_verdict() -> None:
     earlier = [a_run(n, [1.0, 2.0, None if n else 3.0, 4.0]) for n in range(5)]
     verdicts = verdicts_of(a_run(9, [1.0, None, 3.0, 9.0]), earlier, FIVE_PERCENT)
     assert [verdict.outcome for verdict in verdicts] == [
@@ -132,7 +132,7 @@ def test_without_enough_there_is_no_verdict() -> None:
     ] * 4
 
 
-def test_the_longest_fitting_threshold_counts() -> None:
+def test_thresholds_longest_matching_name_applies() -> None:
     thresholds = Thresholds(0.05, {"freezing": 0.1, "freezing: train": 0.2, "[all]": 0.3})
     assert thresholds.of("x[last]", "pooling: forward") == 0.05
     assert thresholds.of("x[last]", "freezing: forward") == 0.1
@@ -142,7 +142,7 @@ def test_the_longest_fitting_threshold_counts() -> None:
 
 
 @pytest.mark.parametrize("speeds", [[(1.0, 8), (0.85, 12)], [(0.7, 6), (1.0, 8), (0.85, 5)]])
-def test_a_change_that_stays_is_what_later_runs_are_judged_by(
+def test_judge_lasting_change_becomes_the_reference(
     speeds: list[tuple[float, int]],
 ) -> None:
     generator = np.random.default_rng(13)
@@ -159,7 +159,7 @@ def test_a_change_that_stays_is_what_later_runs_are_judged_by(
     assert found >= 48
 
 
-def test_no_step_is_seen_in_noise() -> None:
+def test_judge_noise_is_not_taken_for_a_step() -> None:
     generator = np.random.default_rng(15)
     cut = 0
     for _ in range(200):
@@ -170,7 +170,7 @@ def test_no_step_is_seen_in_noise() -> None:
     assert cut <= 2, "of 800"
 
 
-def test_runs_without_reference_work_are_judged_by_seconds() -> None:
+def test_judge_without_reference_work_uses_seconds() -> None:
     generator = np.random.default_rng(9)
     earlier = [on_a_machine(generator, n, 1) for n in range(8)]
     earlier[0] = earlier[0]._replace(reference_seconds=None)
@@ -179,9 +179,8 @@ def test_runs_without_reference_work_are_judged_by_seconds() -> None:
     assert verdicts[0].outcome == "slower"
 
 
-def test_benchmarks_borrow_no_more_than_the_others_know() -> None:
-    """Four that vary alike: four times the degrees of freedom of one, and not as many as one
-    likes."""
+def test_judge_pools_degrees_of_freedom_with_a_bound() -> None:
+    """Four benchmarks of equal spread have four times the degrees of freedom of one."""
     times = [1.0, 1.03, 0.98, 1.01, 0.97, 1.02, 1.0, 0.99]
     earlier = [a_run(n, [time, 2 * time, time, time]) for n, time in enumerate(times)]
     verdict = verdicts_of(a_run(9, [1.0, 2.0, 1.0, 1.0]), earlier, FIVE_PERCENT)[0]

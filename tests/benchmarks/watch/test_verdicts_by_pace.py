@@ -1,4 +1,4 @@
-"""Verdicts where the machine itself changes its pace."""
+"""Verdicts on a machine whose speed changes between runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.benchmark_runs import (
 )
 
 
-def test_a_machine_that_changes_its_pace_is_not_taken_for_a_change() -> None:
+def test_judge_varying_machine_pace_is_not_a_change() -> None:
     generator = np.random.default_rng(6)
     alarms = found = 0
     for _ in range(100):
@@ -32,7 +32,7 @@ def test_a_machine_that_changes_its_pace_is_not_taken_for_a_change() -> None:
     assert found >= 98
 
 
-def test_seconds_are_judged_where_the_reference_work_explains_nothing() -> None:
+def test_judge_uninformative_reference_work_uses_seconds() -> None:
     generator = np.random.default_rng(7)
     earlier = [
         run._replace(reference_seconds=0.005, results={
@@ -49,7 +49,7 @@ def test_seconds_are_judged_where_the_reference_work_explains_nothing() -> None:
 
 
 @pytest.mark.parametrize("pace", [0.7, 1.6])
-def test_in_a_state_that_was_never_seen_nothing_is_measured(pace: float) -> None:
+def test_judge_unknown_machine_pace_is_not_measured(pace: float) -> None:
     generator = np.random.default_rng(8)
     earlier = [on_a_machine(generator, n, 1.0) for n in range(8)]
     verdicts, machine = judge(on_a_machine(generator, 9, pace, 1.3), earlier, FIVE_PERCENT)
@@ -60,8 +60,8 @@ def test_in_a_state_that_was_never_seen_nothing_is_measured(pace: float) -> None
 
 
 @pytest.mark.parametrize(("pace", "outcome"), [(1.02, "slower"), (1.08, "not measured")])
-def test_a_machine_that_is_slower_than_ever_is_no_slow_down(pace: float, outcome: str) -> None:
-    """Where seconds are judged, all of it shows in them."""
+def test_judge_slower_machine_pace_is_not_a_regression(pace: float, outcome: str) -> None:
+    """If seconds are compared, a slower machine shows in them fully."""
     earlier = [
         on_a_machine(np.random.default_rng(n), n, 1.0)._replace(reference_seconds=0.005)
         for n in range(20)
@@ -80,7 +80,7 @@ def test_a_machine_that_is_slower_than_ever_is_no_slow_down(pace: float, outcome
     assert {verdict.outcome for verdict in verdicts} == {outcome}
 
 
-def test_a_step_of_the_machine_is_no_change_of_the_code() -> None:
+def test_judge_step_of_the_machine_is_not_a_code_change() -> None:
     generator = np.random.default_rng(14)
     earlier = changed_code(generator, [(1.0, 8), (0.85, 12)], reference=True)
     verdicts = verdicts_of(on_a_machine(generator, 50, 1.0), earlier, FIVE_PERCENT)
@@ -88,7 +88,7 @@ def test_a_step_of_the_machine_is_no_change_of_the_code() -> None:
     assert verdicts[0].earlier_runs == 20
 
 
-def test_a_step_that_the_reference_work_makes_more_than_others_is_the_machines() -> None:
+def test_judge_step_larger_in_reference_work_is_the_machines() -> None:
     generator = np.random.default_rng(16)
     earlier = [
         run._replace(

@@ -19,7 +19,7 @@ from tests.support.benchmark_runs import (
 def pairs_of(
     generator: np.random.Generator, count: int, spread: float, slower: float
 ) -> list[tuple[BenchmarkRun, BenchmarkRun]]:
-    """The machine drifts from pair to pair, and both runs of a pair with it."""
+    """Pairs of runs: the machine's speed drifts from pair to pair, equally for both runs."""
     pairs = []
     for number in range(count):
         drift = float(generator.lognormal(0.0, 0.2))
@@ -31,7 +31,7 @@ def pairs_of(
     return pairs
 
 
-def test_pairs_are_blind_to_drift_and_see_ten_percent() -> None:
+def test_judge_pairs_drift_is_ignored_and_ten_percent_found() -> None:
     generator = np.random.default_rng(3)
     alarms = found = 0
     for _ in range(200):
@@ -43,7 +43,7 @@ def test_pairs_are_blind_to_drift_and_see_ten_percent() -> None:
     assert found >= 195
 
 
-def test_pairs_that_could_not_be_measured_have_no_verdict() -> None:
+def test_judge_pairs_unmeasured_benchmark_has_no_verdict() -> None:
     pairs = [(a_run(n, [1.0, 1.0, 1.0, 1.0]), a_run(n, [1.0, 1.2, None, 0.8])) for n in range(6)]
     verdicts = judge_pairs(pairs, FIVE_PERCENT)
     assert [verdict.outcome for verdict in verdicts] == [
@@ -51,7 +51,7 @@ def test_pairs_that_could_not_be_measured_have_no_verdict() -> None:
     ]  # fmt: skip
 
 
-def test_what_only_one_side_of_a_pair_has_is_no_silent_success() -> None:
+def test_judge_pairs_benchmark_on_one_side_is_new_or_not_measured() -> None:
     pairs = []
     for number in range(6):
         old, new = a_run(number, [1.0, 1.0, 1.0, 1.0]), a_run(number, [1.0, 1.0, 1.0, 1.0])
@@ -62,19 +62,19 @@ def test_what_only_one_side_of_a_pair_has_is_no_silent_success() -> None:
     outcomes = {v.benchmark: (v.outcome, v.group) for v in judge_pairs(pairs, FIVE_PERCENT)}
     assert outcomes[gone] == ("not measured", old.results[gone].group)
     assert outcomes[fresh] == ("new", new.results[fresh].group)
-    assert not more_pairs(pairs, FIVE_PERCENT, 6), "more of them would not help"
+    assert not more_pairs(pairs, FIVE_PERCENT, 6), "more pairs would not help"
 
 
-def test_pairs_that_were_disturbed_are_followed_by_others() -> None:
+def test_more_pairs_disturbed_pairs_are_repeated() -> None:
     disturbed = (a_run(0, [1.0, 1.0, 1.0, 1.0]), a_run(1, [1.0, None, 1.0, 1.0]))
     quiet = (a_run(0, [1.0, 1.0, 1.0, 1.0]), a_run(1, [1.0, 1.0, 1.0, 1.0]))
     pairs = [disturbed] * 5
     while more_pairs(pairs, FIVE_PERCENT, 5):
         pairs.append(quiet)
-    assert len(pairs) == 10, "five informative ones for each"
+    assert len(pairs) == 10, "five informative pairs for each benchmark"
 
 
-def test_a_load_that_stays_is_not_waited_for() -> None:
+def test_more_pairs_constant_load_stops_at_the_minimum() -> None:
     nothing = (a_run(0, [None] * 4), a_run(1, [None] * 4))
     pairs = [nothing] * 4
     while more_pairs(pairs, FIVE_PERCENT, 5):
@@ -83,7 +83,7 @@ def test_a_load_that_stays_is_not_waited_for() -> None:
     assert {v.outcome for v in judge_pairs(pairs, FIVE_PERCENT)} == {"not measured"}
 
 
-def test_what_always_fails_is_not_tried_more_often() -> None:
+def test_more_pairs_constant_failure_stops_at_the_minimum() -> None:
     def broken(run: BenchmarkRun) -> BenchmarkRun:
         nothing = Result("", None, failed="out of order")
         return run._replace(results={**run.results, NAMES[0]: nothing})
@@ -95,12 +95,14 @@ def test_what_always_fails_is_not_tried_more_often() -> None:
     assert len(pairs) == 5
     verdict = judge_pairs(pairs, Thresholds(0.05, {"freezing": 0.1}))[0]
     assert (verdict.benchmark, verdict.outcome) == (NAMES[0], "not measured")
-    assert (verdict.group, verdict.threshold) == ("freezing", 0.1), "as the side says that has it"
+    assert (verdict.group, verdict.threshold) == ("freezing", 0.1), (
+        "the group of the side that has it"
+    )
     now_and_then = [(good, broken(good)), *[(good, good)] * 4]
     assert more_pairs(now_and_then, FIVE_PERCENT, 5)
 
 
-def test_what_one_pair_alone_lacks_breaks_nothing() -> None:
+def test_judge_pairs_benchmark_missing_in_one_pair_is_new() -> None:
     whole = a_run(0, [1.0, 1.0, 1.0, 1.0])
     old = whole._replace(results={n: r for n, r in whole.results.items() if n != NAMES[0]})
     pairs = [(old, whole), (old, old), *[(old, whole)] * 4]
@@ -111,14 +113,14 @@ def test_what_one_pair_alone_lacks_breaks_nothing() -> None:
 def rounds_in_turn(
     generator: np.random.Generator, slower: float
 ) -> tuple[tuple[Round, ...], tuple[Round, ...]]:
-    """The machine slows down to half its pace within one run, which both see."""
+    """Rounds of both sides while the machine slows down to half its speed."""
     pace = np.linspace(1.0, 2.0, 40) * generator.lognormal(0.0, 0.01, size=40)
     rounds = [Round(float(at), float(seconds)) for at, seconds in enumerate(pace)]
     return tuple(rounds[::2]), tuple(r._replace(seconds=slower * r.seconds) for r in rounds[1::2])
 
 
-def test_noise_that_only_slows_favours_nobody() -> None:
-    """The middle of one round less a mean of two would be 2 % too fast here."""
+def test_judge_pairs_one_sided_noise_gives_unbiased_ratio() -> None:
+    """Comparing one round with the mean of its two neighbours would give 2 % too fast here."""
     generator = np.random.default_rng(11)
     pairs = []
     for _ in range(40):
@@ -136,8 +138,8 @@ def test_noise_that_only_slows_favours_nobody() -> None:
     assert verdict.ratio == pytest.approx(1, abs=0.005)
 
 
-def test_rounds_that_were_not_in_turn_tell_nothing_of_a_pair() -> None:
-    """One side had ended before the other began: the hour would be compared."""
+def test_judge_pairs_rounds_not_in_turn_are_not_measured() -> None:
+    """One side had ended before the other began, so the machine's state may differ."""
     early = tuple(Round(float(at), 1.0) for at in range(10))
     late = tuple(Round(float(at), 2.0) for at in range(20, 30))
     pair = tuple(
@@ -150,13 +152,13 @@ def test_rounds_that_were_not_in_turn_tell_nothing_of_a_pair() -> None:
     assert {(each.outcome, each.earlier_runs) for each in verdicts} == {("not measured", 0)}
 
 
-def test_rounds_in_turn_are_compared_with_their_neighbours() -> None:
-    """The medians would differ by what the machine did while one side was at work."""
+def test_judge_pairs_compares_neighbouring_rounds() -> None:
+    """The medians would differ by the machine's drift while only one side was running."""
     generator = np.random.default_rng(5)
     pairs = []
     for number in range(6):
         before, after = rounds_in_turn(generator, slower=1.06)
-        early, late = before[:12], after[8:]  # one began sooner, and ended sooner
+        early, late = before[:12], after[8:]  # one side began and ended earlier
         pairs.append(
             tuple(
                 BenchmarkRun(
@@ -172,8 +174,8 @@ def test_rounds_in_turn_are_compared_with_their_neighbours() -> None:
 
 
 @pytest.mark.parametrize(("spread", "wanted"), [(0.001, 5), (0.03, 7), (0.3, 25)])
-def test_pairs_that_differ_much_are_followed_by_more(spread: float, wanted: int) -> None:
-    """Whatever the ratio is."""
+def test_more_pairs_number_of_pairs_grows_with_noise(spread: float, wanted: int) -> None:
+    """The number of pairs does not depend on the ratio."""
     for slower in (1.0, 1.2):
         pairs: list[tuple[BenchmarkRun, BenchmarkRun]] = []
         while more_pairs(pairs, FIVE_PERCENT, 5):
