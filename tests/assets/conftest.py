@@ -1,4 +1,4 @@
-"""Every test of assets has caches of its own, and may have a server."""
+"""Separate caches for each test of assets; a server on demand."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ from asset_server import server as server
 
 @pytest.fixture(autouse=True)
 def _isolated(caches: Path) -> None:
-    """No test sees the user's caches."""
+    """Hide the user's caches."""

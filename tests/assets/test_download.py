@@ -48,7 +48,7 @@ CONTENT = bytes(range(256)) * 500
 NO_SERVER = "http://127.0.0.1:9/file"
 
 
-def test_a_file_is_downloaded_once_and_then_found(server: AssetServer, caches: Path) -> None:
+def test_obtain_of_a_missing_file_downloads_it_once(server: AssetServer, caches: Path) -> None:
     asset = web_asset(CONTENT, server.at("/file", serves(CONTENT)))
     watcher = Watcher()
     first = obtain([asset], folder=None, offline=False, progress=watcher, limits=PATIENT)
@@ -66,7 +66,7 @@ def test_a_file_is_downloaded_once_and_then_found(server: AssetServer, caches: P
     assert files_below(caches / "own") == {asset.key}
 
 
-def test_several_files_keep_their_order(server: AssetServer) -> None:
+def test_obtain_of_several_files_keeps_their_order(server: AssetServer) -> None:
     contents = {f"set/{n}": os.urandom(1000 + n) for n in range(6)}
     assets = [
         web_asset(content, server.at(f"/{key}", serves(content)), key=key)
@@ -92,7 +92,7 @@ def test_several_files_keep_their_order(server: AssetServer) -> None:
         pytest.param(sends_without_end, id="endless"),
     ],
 )
-def test_the_mirror_serves_where_the_first_source_fails(
+def test_obtain_with_a_failing_first_source_uses_the_mirror(
     server: AssetServer, caches: Path, first: Behaviour
 ) -> None:
     asset = web_asset(
@@ -116,7 +116,9 @@ def test_the_mirror_serves_where_the_first_source_fails(
         pytest.param(stalls_half_way(CONTENT), id="stalls-half-way", marks=pytest.mark.slow),
     ],
 )
-def test_a_source_that_recovers_is_asked_again(server: AssetServer, once: Behaviour) -> None:
+def test_obtain_from_a_source_that_recovers_tries_again(
+    server: AssetServer, once: Behaviour
+) -> None:
     asset = web_asset(CONTENT, server.at("/file", in_turn(once, serves(CONTENT))))
     clock = StallClock(server)
     obtained = obtain([asset], folder=None, offline=False, limits=PATIENT, clock=clock)
@@ -141,7 +143,7 @@ def test_a_source_that_recovers_is_asked_again(server: AssetServer, once: Behavi
         ),
     ],
 )
-def test_what_cannot_be_had_is_reported_with_what_was_tried(
+def test_obtain_without_a_working_source_reports_what_was_tried(
     server: AssetServer,
     tmp_path: Path,
     caches: Path,
@@ -167,18 +169,18 @@ def test_what_cannot_be_had_is_reported_with_what_was_tried(
     assert files_below(caches) == set()
 
 
-def test_a_name_that_does_not_exist_is_reported(caches: Path) -> None:
+def test_obtain_from_an_unknown_host_reports_the_name(caches: Path) -> None:
     asset = web_asset(CONTENT, "http://no-such-host.invalid/file")
     with pytest.raises(AssetError, match="cannot be resolved"):
         obtain([asset], folder=None, offline=False, limits=PATIENT)
 
 
-def test_download_that_progresses_longer_than_every_limit_is_not_cut_off(
+def test_download_that_progresses_longer_than_every_limit_completes(
     server: AssetServer,
 ) -> None:
     source = Slow()
     asset = web_asset(source.content, server.at("/file", source.serves()))
-    limits = Limits(startup_seconds=1e6, stall_seconds=90.0, silence_seconds=90.0, rounds=1)
+    limits = Limits(stall_seconds=90.0, silence_seconds=90.0, rounds=1)
     obtained = obtain(
         [asset], folder=None, offline=False, progress=source, limits=limits, clock=source.clock
     )
@@ -190,14 +192,16 @@ def test_download_that_progresses_longer_than_every_limit_is_not_cut_off(
     assert totals == {len(source.content)}
 
 
-def test_when_nothing_answers_all_ends_together(server: AssetServer, caches: Path) -> None:
+def test_obtain_without_any_response_ends_all_downloads_together(
+    server: AssetServer, caches: Path
+) -> None:
     for n in range(6):
         server.at(f"/{n}", stalls if n % 2 else stalls_half_way(CONTENT))
     assets = [
         web_asset(CONTENT, f"{server.url}/{n}", f"{server.url}/{5 - n}", key=f"set/{n}")
         for n in range(3)
     ]
-    limits = Limits(startup_seconds=1e6, stall_seconds=1.5, silence_seconds=6.0, rounds=100)
+    limits = Limits(stall_seconds=1.5, silence_seconds=6.0, rounds=100)
     clock = StallClock(server, step=0.1)
     with pytest.raises(AssetError) as caught:
         obtain(assets, folder=None, offline=False, limits=limits, clock=clock)
@@ -207,7 +211,7 @@ def test_when_nothing_answers_all_ends_together(server: AssetServer, caches: Pat
 
 
 @pytest.mark.slow
-def test_when_nothing_answers_it_is_said_within_thirty_seconds(hub: AssetServer) -> None:
+def test_obtain_without_any_response_fails_within_thirty_seconds(hub: AssetServer) -> None:
     from clsbench.components.catalog import load_catalog
     from clsbench.components.resolve import find_spec, resolve
 
@@ -225,7 +229,7 @@ def test_when_nothing_answers_it_is_said_within_thirty_seconds(hub: AssetServer)
     assert clock.now_seconds < 30
 
 
-def test_offline_touches_no_network(hub: AssetServer, tmp_path: Path) -> None:
+def test_obtain_offline_makes_no_connection(hub: AssetServer, tmp_path: Path) -> None:
     present = web_asset(CONTENT, hub.at("/present", serves(CONTENT)), key="present")
     absent = web_asset(CONTENT, hub.at("/absent", serves(CONTENT)), key="absent")
     put(tmp_path / "present", CONTENT)
@@ -237,7 +241,7 @@ def test_offline_touches_no_network(hub: AssetServer, tmp_path: Path) -> None:
     assert hub.connections == 0
 
 
-def test_a_bad_file_in_the_assets_folder_ends_it_even_offline(
+def test_obtain_with_a_wrong_file_in_the_assets_folder_fails_even_offline(
     server: AssetServer, tmp_path: Path
 ) -> None:
     asset = web_asset(CONTENT, server.at("/file", serves(CONTENT)))
@@ -248,7 +252,9 @@ def test_a_bad_file_in_the_assets_folder_ends_it_even_offline(
     assert server.connections == 0
 
 
-def test_a_bad_file_in_the_cache_is_replaced(server: AssetServer, caches: Path) -> None:
+def test_obtain_with_a_wrong_file_in_the_cache_replaces_it(
+    server: AssetServer, caches: Path
+) -> None:
     asset = web_asset(CONTENT, server.at("/file", serves(CONTENT)))
     put(cache_folder() / asset.key, damaged(CONTENT))
     obtained = obtain([asset], folder=None, offline=False, limits=PATIENT)
@@ -256,12 +262,12 @@ def test_a_bad_file_in_the_cache_is_replaced(server: AssetServer, caches: Path) 
     assert (cache_folder() / asset.key).read_bytes() == CONTENT
 
 
-def test_an_assets_folder_that_is_none_is_the_users_mistake(tmp_path: Path) -> None:
+def test_obtain_with_a_missing_assets_folder_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere"):
         obtain([], folder=tmp_path / "nowhere", offline=True)
 
 
-def test_two_assets_cannot_share_a_key() -> None:
+def test_obtain_of_two_assets_with_one_key_is_a_plugin_error() -> None:
     with pytest.raises(PluginError, match=r"key 'data/file\.bin'"):
         obtain(
             [web_asset(b"one", NO_SERVER), web_asset(b"two", NO_SERVER)],
@@ -270,7 +276,7 @@ def test_two_assets_cannot_share_a_key() -> None:
         )
 
 
-def test_a_cache_that_cannot_be_made_is_reported(
+def test_obtain_with_an_unwritable_cache_reports_it(
     server: AssetServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLSBENCH_CACHE", str(put(tmp_path / "a-file", b"") / "cache"))
@@ -282,7 +288,7 @@ def test_a_cache_that_cannot_be_made_is_reported(
 # --- archives ------------------------------------------------------------------------------------
 
 
-def test_one_member_is_taken_from_an_archive_and_nothing_else(
+def test_obtain_of_an_archive_extracts_one_member_only(
     server: AssetServer, tmp_path: Path, caches: Path
 ) -> None:
     archive = zipped(
@@ -302,7 +308,7 @@ def test_one_member_is_taken_from_an_archive_and_nothing_else(
     assert not Path("/evil").exists()
 
 
-def test_a_member_that_climbs_out_lands_at_its_key(
+def test_obtain_of_a_member_with_a_path_outside_stores_it_at_its_key(
     server: AssetServer, tmp_path: Path, caches: Path
 ) -> None:
     archive = zipped({"../../evil": CONTENT})
@@ -322,7 +328,7 @@ def test_a_member_that_climbs_out_lands_at_its_key(
         pytest.param(zipped({"Collection": CONTENT})[:-30], "not a valid zip", id="cut-archive"),
     ],
 )
-def test_an_unfit_archive_gives_way_to_the_mirror(
+def test_obtain_with_an_unusable_archive_uses_the_mirror(
     server: AssetServer, caches: Path, archive: bytes, reason: str
 ) -> None:
     first = server.at("/zip", serves(archive))
@@ -370,7 +376,7 @@ from clsbench import Asset, WebFile
 from clsbench.assets import Limits, obtain
 url, sha256 = sys.argv[1:]
 asset = Asset(key="data/file.bin", sources=(WebFile(url),), sha256=sha256)
-limits = Limits(startup_seconds=1e4, stall_seconds=1e4, silence_seconds=1e4)
+limits = Limits(stall_seconds=1e4, silence_seconds=1e4)
 print(obtain([asset], folder=None, offline=False, limits=limits).sha256[asset.key])
 """
 
@@ -385,12 +391,12 @@ def start_obtaining(url: str, content: bytes) -> subprocess.Popen[str]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Without a limit of its own: pytest's ends a test that hangs."""
+    """Wait without a time limit; pytest ends a test that hangs."""
     while not condition():
         time.sleep(0.02)
 
 
-def test_processes_that_fetch_at_once_do_each_other_no_harm(
+def test_obtain_in_several_processes_at_once_succeeds_in_each(
     server: AssetServer, caches: Path
 ) -> None:
     content = os.urandom(1_000_000)
@@ -404,7 +410,7 @@ def test_processes_that_fetch_at_once_do_each_other_no_harm(
     assert files_below(caches / "own") == {"data/file.bin"}
 
 
-def test_a_process_that_is_killed_leaves_nothing_in_its_place(
+def test_obtain_in_a_killed_process_leaves_no_file_in_place(
     server: AssetServer, caches: Path
 ) -> None:
     content = os.urandom(1_000_000)
@@ -419,7 +425,7 @@ def test_a_process_that_is_killed_leaves_nothing_in_its_place(
     assert obtained.files[asset.key].read_bytes() == content
 
 
-def test_an_interrupted_download_cleans_up(server: AssetServer, caches: Path) -> None:
+def test_obtain_when_interrupted_removes_partial_files(server: AssetServer, caches: Path) -> None:
     content = os.urandom(1_000_000)
     process = start_obtaining(server.at("/file", stalls_half_way(content)), content)
     wait_until(lambda: something_arrived(caches))
@@ -430,7 +436,7 @@ def test_an_interrupted_download_cleans_up(server: AssetServer, caches: Path) ->
     assert files_below(caches) == set()
 
 
-def test_download_removes_what_a_killed_process_left_behind(server: AssetServer) -> None:
+def test_download_removes_partial_files_of_a_killed_process(server: AssetServer) -> None:
     left, busy = (cache_folder() / f".clsbench-partial-{name}" for name in ("left", "busy"))
     for folder in (left, busy):
         put(folder / "files" / "download", b"half")
@@ -441,7 +447,7 @@ def test_download_removes_what_a_killed_process_left_behind(server: AssetServer)
     assert busy.exists()
 
 
-# --- whatever the server does --------------------------------------------------------------------
+# --- any behaviour of the server ------------------------------------------------------------------
 
 ANYTHING = st.one_of(
     st.just(serves(CONTENT)),
@@ -458,24 +464,24 @@ ANYTHING = st.one_of(
 @pytest.mark.slow
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ANYTHING, min_size=1, max_size=3), st.lists(ANYTHING, min_size=1, max_size=2))
-def test_the_cache_never_holds_a_wrong_file(
+def test_cache_with_any_server_never_holds_a_wrong_file(
     caches: Path, first: list[Behaviour], second: list[Behaviour]
 ) -> None:
     place = cache_folder() / "data/file.bin"
     place.unlink(missing_ok=True)
     stop, wrong = threading.Event(), []
 
-    def look_on() -> None:
+    def watch() -> None:
         while not stop.wait(0.005):
             if place.exists() and place.read_bytes() != CONTENT:
                 wrong.append(place.read_bytes())
 
-    onlooker = threading.Thread(target=look_on)
+    watcher = threading.Thread(target=watch)
     with running_server() as server:
         asset = web_asset(
             CONTENT, server.at("/1", in_turn(*first)), server.at("/2", in_turn(*second))
         )
-        onlooker.start()
+        watcher.start()
         try:
             clock = StallClock(server)
             obtained = obtain([asset], folder=None, offline=False, limits=PATIENT, clock=clock)
@@ -484,6 +490,6 @@ def test_the_cache_never_holds_a_wrong_file(
             assert not place.exists()
         finally:
             stop.set()
-            onlooker.join()
+            watcher.join()
     assert not wrong
     assert files_below(cache_folder()) <= {asset.key}

@@ -19,14 +19,14 @@ from asset_server import (
 )
 
 from clsbench import Asset, AssetError, HubFile, UsageError
-from clsbench.assets import cache_folder, fetch_folder, find, obtain, verify_folder
+from clsbench.assets import cache_folder, fetch_folder, find, obtain
 
 CORPUS, WEIGHTS = b"ham\thello\n" * 100, bytes(range(256)) * 300
 
 
 @pytest.fixture
 def assets(hub: AssetServer) -> tuple[Asset, Asset]:
-    """A corpus in an archive, and weights on the hub that only the revision pins."""
+    """A corpus in an archive, and weights on the hub without a known hash."""
     corpus = hub.at("/corpus.zip", serves(zipped({"Corpus": CORPUS})))
     hub.at_hub("some-org/gpt2", "model.safetensors", serves(WEIGHTS, **hub_headers(WEIGHTS)))
     return (
@@ -39,7 +39,7 @@ def assets(hub: AssetServer) -> tuple[Asset, Asset]:
     )
 
 
-def test_a_filled_folder_serves_a_machine_without_a_network(
+def test_fetch_folder_fills_a_folder_for_offline_use(
     hub: AssetServer, assets: tuple[Asset, Asset], tmp_path: Path, caches: Path
 ) -> None:
     folder = tmp_path / "new" / "folder"
@@ -52,7 +52,7 @@ def test_a_filled_folder_serves_a_machine_without_a_network(
     }
     assert files_below(caches) == set()  # no second copy
     asked = len(hub.requests)
-    assert [s.state for s in verify_folder(assets, folder)] == ["found", "found"]
+    assert [s.state for s in find(assets, folder, caches=False)] == ["found", "found"]
     obtained = obtain(assets, folder=folder, offline=True)
     assert obtained.files["corpus/Corpus"].read_bytes() == CORPUS
     assert obtained.sha256["gpt2/model.safetensors"] == sha256(WEIGHTS)
@@ -60,7 +60,7 @@ def test_a_filled_folder_serves_a_machine_without_a_network(
     assert len(hub.requests) == asked
 
 
-def test_what_a_cache_holds_is_copied(
+def test_fetch_folder_copies_cached_files(
     hub: AssetServer, assets: tuple[Asset, Asset], tmp_path: Path
 ) -> None:
     obtain(assets, folder=None, offline=False, limits=PATIENT)
@@ -75,14 +75,12 @@ def test_what_a_cache_holds_is_copied(
     assert copy.read_bytes() == WEIGHTS
     assert not copy.is_symlink()
     put(copy, damaged(WEIGHTS))
-    assert [s.state for s in verify_folder(assets, tmp_path / "folder")] == ["found", "wrong"]
+    assert [s.state for s in find(assets, tmp_path / "folder", caches=False)] == ["found", "wrong"]
 
 
-def test_a_bad_file_in_the_folder_is_replaced_when_it_is_filled(
-    assets: tuple[Asset, Asset], tmp_path: Path
-) -> None:
+def test_fetch_folder_replaces_a_wrong_file(assets: tuple[Asset, Asset], tmp_path: Path) -> None:
     put(tmp_path / "corpus/Corpus", damaged(CORPUS))
-    (state, missing) = verify_folder(assets, tmp_path)
+    (state, missing) = find(assets, tmp_path, caches=False)
     assert (state.state, state.path) == ("wrong", tmp_path / "corpus/Corpus")
     assert "SHA-256" in state.detail
     assert missing.state == "missing"
@@ -90,7 +88,7 @@ def test_a_bad_file_in_the_folder_is_replaced_when_it_is_filled(
     assert (tmp_path / "corpus/Corpus").read_bytes() == CORPUS
 
 
-def test_what_can_be_had_is_in_the_folder_when_the_rest_cannot(
+def test_fetch_folder_with_an_unavailable_file_keeps_the_others(
     hub: AssetServer, assets: tuple[Asset, Asset], tmp_path: Path
 ) -> None:
     hub.at_hub("some-org/gpt2", "model.safetensors", status(404))
@@ -102,15 +100,17 @@ def test_what_can_be_had_is_in_the_folder_when_the_rest_cannot(
     assert files_below(tmp_path / "folder") == {"corpus/Corpus"}
 
 
-def test_a_folder_is_verified_by_itself_alone(assets: tuple[Asset, Asset], tmp_path: Path) -> None:
+def test_find_without_caches_searches_the_folder_only(
+    assets: tuple[Asset, Asset], tmp_path: Path
+) -> None:
     put(cache_folder() / "corpus/Corpus", CORPUS)
-    assert [s.state for s in verify_folder(assets, tmp_path)] == ["missing", "missing"]
+    assert [s.state for s in find(assets, tmp_path, caches=False)] == ["missing", "missing"]
     assert [s.state for s in find(assets, tmp_path)] == ["found", "missing"]
     assert [s.state for s in find(assets, None)] == ["found", "missing"]
 
 
-def test_a_folder_that_is_none_is_the_users_mistake(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_used_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere"):
-        verify_folder([], tmp_path / "nowhere")
+        find([], tmp_path / "nowhere", caches=False)
     with pytest.raises(UsageError, match="cannot be created"):
         fetch_folder([], put(tmp_path / "file", b"") / "folder")

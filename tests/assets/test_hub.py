@@ -48,7 +48,7 @@ def hub_file(caches: Path) -> Path:
     return repository / "snapshots" / REVISION / FILENAME
 
 
-def test_weights_go_where_the_users_other_tools_find_them(hub: AssetServer, caches: Path) -> None:
+def test_hub_file_is_stored_in_the_hugging_face_cache(hub: AssetServer, caches: Path) -> None:
     hub.at_hub(REPOSITORY, FILENAME, serves(WEIGHTS, **HEADERS))
     obtained = obtain([ASSET], folder=None, offline=False, limits=PATIENT)
     assert obtained.files == {ASSET.key: hub_file(caches)}
@@ -95,7 +95,7 @@ def test_weights_go_where_the_users_other_tools_find_them(hub: AssetServer, cach
         ),
     ],
 )
-def test_a_hub_that_fails_leaves_the_users_cache_alone(
+def test_hub_that_fails_leaves_the_hugging_face_cache_unchanged(
     hub: AssetServer, caches: Path, behaviour: Behaviour, reason: str
 ) -> None:
     hub.at_hub(REPOSITORY, FILENAME, behaviour)
@@ -108,7 +108,7 @@ def test_a_hub_that_fails_leaves_the_users_cache_alone(
     assert files_below(caches) == set()
 
 
-def test_a_hub_that_breaks_off_every_time_stalls(hub: AssetServer, caches: Path) -> None:
+def test_hub_that_always_disconnects_counts_as_stalled(hub: AssetServer, caches: Path) -> None:
     hub.at_hub(REPOSITORY, FILENAME, breaks_off(WEIGHTS, **HEADERS))
     now_seconds = 0.0
 
@@ -123,13 +123,13 @@ def test_a_hub_that_breaks_off_every_time_stalls(hub: AssetServer, caches: Path)
     assert files_below(caches) == set()
 
 
-def test_a_hub_that_recovers_is_asked_again(hub: AssetServer, caches: Path) -> None:
+def test_hub_that_recovers_is_tried_again(hub: AssetServer, caches: Path) -> None:
     hub.at_hub(REPOSITORY, FILENAME, in_turn(status(503), serves(WEIGHTS, **HEADERS)))
     obtain([ASSET], folder=None, offline=False, limits=PATIENT)
     assert hub_file(caches).read_bytes() == WEIGHTS
 
 
-def test_a_slow_hub_is_waited_for(hub: AssetServer, caches: Path) -> None:
+def test_hub_that_is_slow_completes(hub: AssetServer, caches: Path) -> None:
     source = Slow()
     hub.at_hub(REPOSITORY, FILENAME, source.serves(**hub_headers(source.content)))
     asset = Asset(key="x", sources=ASSET.sources, sha256=sha256(source.content))
@@ -140,14 +140,14 @@ def test_a_slow_hub_is_waited_for(hub: AssetServer, caches: Path) -> None:
     assert source.now_seconds == 20 * 60.0
 
 
-def test_a_web_mirror_serves_where_the_hub_does_not(hub: AssetServer, caches: Path) -> None:
+def test_hub_that_fails_is_replaced_by_the_web_mirror(hub: AssetServer, caches: Path) -> None:
     mirror = WebFile(hub.at("/mirror", serves(WEIGHTS)))
     asset = Asset(key="x/y", sources=(*ASSET.sources, mirror), sha256=sha256(WEIGHTS))
     obtained = obtain([asset], folder=None, offline=False, limits=ONCE)
     assert obtained.files == {"x/y": cache_folder() / "x/y"}
 
 
-def test_a_bad_file_in_the_users_cache_is_reported_and_made_good(
+def test_hub_cache_with_a_wrong_file_is_repaired_with_a_warning(
     hub: AssetServer, caches: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     hub.at_hub(REPOSITORY, FILENAME, serves(WEIGHTS, **HEADERS))
@@ -159,7 +159,9 @@ def test_a_bad_file_in_the_users_cache_is_reported_and_made_good(
     assert obtained.files[ASSET.key].read_bytes() == WEIGHTS
 
 
-def test_without_a_hash_of_ours_the_hubs_own_counts(hub: AssetServer, caches: Path) -> None:
+def test_hub_file_without_a_known_hash_is_verified_by_the_hubs(
+    hub: AssetServer, caches: Path
+) -> None:
     hub.at_hub(REPOSITORY, FILENAME, serves(damaged(WEIGHTS), **HEADERS))
     with pytest.raises(AssetError, match="SHA-256"):
         obtain([UNPINNED], folder=None, offline=False, limits=ONCE)
@@ -169,7 +171,7 @@ def test_without_a_hash_of_ours_the_hubs_own_counts(hub: AssetServer, caches: Pa
     assert obtained.sha256 == {ASSET.key: sha256(WEIGHTS)}
 
 
-def test_a_hub_cache_that_cannot_be_written_gives_way_to_our_own(
+def test_hub_cache_that_is_unwritable_is_replaced_by_our_cache(
     hub: AssetServer, caches: Path
 ) -> None:
     put(caches / "hf" / "hub", b"a file where a folder should be")
@@ -182,7 +184,7 @@ def test_a_hub_cache_that_cannot_be_written_gives_way_to_our_own(
     assert obtain([UNPINNED], folder=None, offline=True).files == {}
 
 
-def test_the_hubs_own_offline_switch_is_honoured(
+def test_hub_with_hf_hub_offline_makes_no_connection(
     hub: AssetServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

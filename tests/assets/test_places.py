@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,7 @@ VOCABULARY = web_asset(CONTENT, VOCABULARY_URL, key="gpt2-tokenizer/vocab.bpe")
 
 
 def in_hub_cache(caches: Path, content: bytes, name: str | None = None) -> Path:
-    """Lay a file into the Hugging Face cache as the library does."""
+    """Store a file in the Hugging Face cache as the library does."""
     repository = caches / "hf" / "hub" / "models--some-org--gpt2"
     blob = put(repository / "blobs" / (name or sha256(content)), content)
     pointer = repository / "snapshots" / REVISION / "model.safetensors"
@@ -39,26 +41,28 @@ def in_tiktoken_cache(caches: Path, content: bytes) -> Path:
     return put(caches / "tiktoken" / hashlib.sha1(VOCABULARY_URL.encode()).hexdigest(), content)
 
 
-def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:
+def test_locate_without_any_file_returns_none(tmp_path: Path) -> None:
     assert locate(ASSET, tmp_path) is None
     assert locate(WEIGHTS, None) is None
     assert locate(VOCABULARY, None) is None
 
 
-def test_the_assets_folder_comes_before_the_cache(tmp_path: Path) -> None:
+def test_locate_prefers_the_assets_folder_to_the_cache(tmp_path: Path) -> None:
     cached = put(cache_folder() / ASSET.key, CONTENT)
     assert locate(ASSET, tmp_path) == (cached, sha256(CONTENT), "cache")
     given_file = put(tmp_path / ASSET.key, CONTENT)
     assert locate(ASSET, tmp_path) == (given_file, sha256(CONTENT), "assets folder")
 
 
-def test_the_cache_is_where_the_environment_says(caches: Path) -> None:
+def test_cache_folder_follows_the_environment_variable(caches: Path) -> None:
     assert cache_folder() == caches / "own"
 
 
 @pytest.mark.parametrize("content", [damaged(CONTENT), CONTENT[:-1], b"", CONTENT + b"\n"])
-def test_a_bad_file_in_the_assets_folder_is_an_error(tmp_path: Path, content: bytes) -> None:
-    put(cache_folder() / ASSET.key, CONTENT)  # a good one elsewhere does not excuse it
+def test_locate_with_a_wrong_file_in_the_assets_folder_fails(
+    tmp_path: Path, content: bytes
+) -> None:
+    put(cache_folder() / ASSET.key, CONTENT)  # a correct copy elsewhere does not help
     bad = put(tmp_path / ASSET.key, content)
     with pytest.raises(AssetError) as caught:
         locate(ASSET, tmp_path)
@@ -67,13 +71,13 @@ def test_a_bad_file_in_the_assets_folder_is_an_error(tmp_path: Path, content: by
     assert "clsbench assets fetch" in str(caught.value)
 
 
-def test_a_folder_in_the_place_of_a_file_is_an_error(tmp_path: Path) -> None:
+def test_locate_with_a_folder_in_place_of_a_file_fails(tmp_path: Path) -> None:
     (tmp_path / ASSET.key).mkdir(parents=True)
     with pytest.raises(AssetError, match="it is a folder"):
         locate(ASSET, tmp_path)
 
 
-def test_a_bad_file_in_a_cache_is_passed_over_with_a_warning(
+def test_look_with_a_wrong_file_in_a_cache_ignores_it_with_a_warning(
     caches: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     bad = [
@@ -89,14 +93,26 @@ def test_a_bad_file_in_a_cache_is_passed_over_with_a_warning(
         assert path.read_bytes() == damaged(CONTENT)
 
 
-def test_the_users_hugging_face_cache_serves_at_the_pinned_revision(caches: Path) -> None:
+def test_locate_finds_the_pinned_revision_in_the_hugging_face_cache(caches: Path) -> None:
     pointer = in_hub_cache(caches, CONTENT)
     assert locate(WEIGHTS, None) == (pointer, sha256(CONTENT), "Hugging Face cache")
     other = HubFile("some-org/gpt2", "model.safetensors", REVISION[::-1])
     assert locate(Asset(key="x", sources=(other,), sha256=sha256(CONTENT)), None) is None
 
 
-def test_where_only_the_revision_pins_a_file_the_hubs_own_hash_counts(caches: Path) -> None:
+def test_locate_without_the_model_in_the_hugging_face_cache_does_not_import_its_library() -> None:
+    script = (
+        "import sys\n"
+        "from clsbench import Asset, HubFile\n"
+        "from clsbench.assets import locate\n"
+        "source = HubFile('some-org/gpt2', 'model.safetensors', '0' * 40)\n"
+        "assert locate(Asset(key='x', sources=(source,), sha256=None), None) is None\n"
+        "assert 'huggingface_hub.file_download' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_locate_without_a_known_hash_uses_the_hubs(caches: Path) -> None:
     unpinned = Asset(key=WEIGHTS.key, sources=WEIGHTS.sources, sha256=None)
     pointer = in_hub_cache(caches, damaged(CONTENT), name=sha256(CONTENT))
     assert locate(unpinned, None) is None
@@ -106,7 +122,7 @@ def test_where_only_the_revision_pins_a_file_the_hubs_own_hash_counts(caches: Pa
     assert located.sha256 == sha256(CONTENT)
 
 
-def test_a_note_beside_a_file_is_held_against_it(tmp_path: Path) -> None:
+def test_locate_compares_a_file_with_the_hash_stored_beside_it(tmp_path: Path) -> None:
     unpinned = Asset(key="model.bin", sources=WEIGHTS.sources, sha256=None)
     put(tmp_path / "model.bin", CONTENT)
     assert locate(unpinned, tmp_path) is not None
@@ -115,20 +131,22 @@ def test_a_note_beside_a_file_is_held_against_it(tmp_path: Path) -> None:
         locate(unpinned, tmp_path)
 
 
-def test_tiktokens_cache_serves_its_own_files(caches: Path) -> None:
+def test_locate_finds_vocabularies_in_the_tiktoken_cache(caches: Path) -> None:
     kept = in_tiktoken_cache(caches, CONTENT)
     assert locate(VOCABULARY, None) == (kept, sha256(CONTENT), "tiktoken cache")
     kept.write_bytes(damaged(CONTENT))
     assert locate(VOCABULARY, None) is None
 
 
-def test_tiktokens_cache_can_be_switched_off(caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locate_with_the_tiktoken_cache_disabled_ignores_it(
+    caches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     in_tiktoken_cache(caches, CONTENT)
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")
     assert locate(VOCABULARY, None) is None
 
 
-def test_the_real_files_are_what_the_built_ins_say(assets_dir: Path) -> None:
+def test_locate_verifies_the_real_files_of_the_built_ins(assets_dir: Path) -> None:
     from clsbench.components.catalog import load_catalog
     from clsbench.components.resolve import find_spec, resolve
 
@@ -147,13 +165,13 @@ def test_the_real_files_are_what_the_built_ins_say(assets_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "/etc/passwd", "../x", "a/../../x", "a\\b", "C:/x"])
-def test_a_key_stays_below_its_folder(tmp_path: Path, key: str) -> None:
+def test_locate_with_a_key_outside_its_folder_fails(tmp_path: Path, key: str) -> None:
     with pytest.raises(PluginError, match="asset key"):
         locate(Asset(key=key, sources=(WebFile("http://x.invalid"),), sha256="0" * 64), tmp_path)
 
 
 @given(st.text(alphabet="./\\:ab", max_size=12))
-def test_no_key_leads_out_of_its_folder(key: str) -> None:
+def test_path_below_with_any_key_stays_below_its_folder(key: str) -> None:
     folder = Path("/somewhere/assets")
     try:
         path = path_below(folder, key)

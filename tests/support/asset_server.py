@@ -24,19 +24,18 @@ from clsbench.assets import Limits
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 PATIENT = Limits(
-    startup_seconds=1000.0,
     stall_seconds=90.0,
     silence_seconds=10_000.0,
     rounds=2,
     backoff_seconds=0.05,
 )
-"""Longer than any test: a source stalls by a :class:`StallClock` alone."""
+"""Longer than any test: only a :class:`StallClock` makes a source stall."""
 
 
 class StallClock:
-    """Time that passes only while the server says nothing, however busy the machine is.
+    """Time that passes only while the server sends nothing, however busy the machine is.
 
-    ``arrived``: nor does it before what was sent has arrived.
+    It also stands still until ``arrived`` returns true.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class StallClock:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers by the behaviour that the test put at the path."""
+    """Responds with the behaviour that the test has set for the path."""
 
     server: AssetServer
     protocol_version = "HTTP/1.1"
@@ -69,7 +68,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = _answer  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def begin(self, code: int, length: int | None, **headers: str) -> None:
         self.send_response(code)
@@ -86,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
 
     def hang(self) -> None:
-        """Send nothing more until the client is gone or the test is over."""
+        """Send nothing more until the client disconnects or the test ends."""
         self.server.hanging.append(self)
         try:
             while not self.server.closing.wait(0.01):
@@ -120,14 +119,14 @@ class AssetServer(ThreadingHTTPServer):
         return super().get_request()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that are killed are part of the game."""
+        """Ignore errors: tests kill clients."""
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def at(self, path: str, behaviour: Behaviour) -> str:
-        """Put a behaviour at a path; its URL."""
+        """Set the behaviour for a path; returns its URL."""
         self.routes[path] = behaviour
         return self.url + path
 
@@ -165,7 +164,7 @@ def status(code: int) -> Behaviour:
 
 
 def stalls(handler: Handler) -> None:
-    """Accepts and says nothing."""
+    """Accepts the connection and sends nothing."""
     handler.hang()
 
 
@@ -180,7 +179,7 @@ def stalls_half_way(content: bytes, **headers: str) -> Behaviour:
 
 
 def breaks_off(content: bytes, **headers: str) -> Behaviour:
-    """Content-Length promises all of it, half of it comes."""
+    """Sends half of the content, with the Content-Length of all."""
 
     def behave(handler: Handler) -> None:
         handler.begin(200, len(content), **headers)
@@ -190,7 +189,7 @@ def breaks_off(content: bytes, **headers: str) -> Behaviour:
 
 
 def breaks_off_silently(content: bytes) -> Behaviour:
-    """Half of it, as if that were all."""
+    """Sends half of the content without a Content-Length."""
     return serves_without_length(content[: len(content) // 2])
 
 
@@ -226,9 +225,9 @@ class Watcher:
 
 
 class Slow(Watcher):
-    """A source that sends each of twenty pieces a minute after the one before has arrived.
+    """A source that sends each of twenty pieces a minute after the previous one has arrived.
 
-    It is the clock as well, and the display of progress by which it sees what has arrived.
+    It is also the clock, and the progress observer by which it sees what has arrived.
     """
 
     PIECE_BYTES = 65_536
@@ -259,7 +258,7 @@ class Slow(Watcher):
 
 
 def something_arrived(folder: Path) -> bool:
-    """Whether a part of a file lies where it is downloaded to."""
+    """Whether a partial file exists in a staging folder."""
     for parent, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(FileNotFoundError):
@@ -276,7 +275,7 @@ def sends_without_end(handler: Handler) -> None:
 
 
 def in_turn(*behaviours: Behaviour) -> Behaviour:
-    """Each request meets the next behaviour; the last one stays."""
+    """Each request gets the next behaviour; the last one stays."""
     lock = threading.Lock()
     left = list(behaviours)
 
@@ -289,12 +288,12 @@ def in_turn(*behaviours: Behaviour) -> Behaviour:
 
 
 def damaged(content: bytes) -> bytes:
-    """As long as ``content``, one bit wrong."""
+    """``content`` with one bit flipped."""
     return content[:-1] + bytes([content[-1] ^ 1])
 
 
 def hub_headers(content: bytes) -> dict[str, str]:
-    """What the hub says of a large file: the hash of its content, and the commit."""
+    """The hub's headers for a large file: the hash of its content, and the commit."""
     return {"ETag": f'"{sha256(content)}"', "X_Repo_Commit": REVISION}
 
 
@@ -360,7 +359,7 @@ def server() -> Iterator[AssetServer]:
 
 @pytest.fixture
 def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Caches of the test's own: ``own``, ``hf/hub`` and ``tiktoken`` below this folder."""
+    """A folder with separate caches for the test: ``own``, ``hf/hub`` and ``tiktoken``."""
     from huggingface_hub import constants
 
     folder = tmp_path / "caches"
@@ -378,6 +377,6 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def hub(server: AssetServer, caches: Path, monkeypatch: pytest.MonkeyPatch) -> AssetServer:
-    """The same server as the Hugging Face hub."""
+    """The same server in the role of the Hugging Face hub."""
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     return server

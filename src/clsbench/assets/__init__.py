@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from clsbench.assets.attempt import source_url
 from clsbench.assets.download import DownloadProgress, Limits
-from clsbench.assets.folders import FileState, fetch_folder, find, verify_folder
+from clsbench.assets.folders import FileState, fetch_folder, find
 from clsbench.assets.obtaining import Missing, Obtained, obtain
 from clsbench.assets.places import Located, cache_folder, locate
 
@@ -24,5 +24,4 @@ __all__ = [
     "locate",
     "obtain",
     "source_url",
-    "verify_folder",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,25 +25,28 @@ POLL_SECONDS = 0.05
 
 
 class AttemptFailedError(Exception):
-    """The reason why a download attempt failed."""
+    """The reason why a download attempt failed.
 
-    def __init__(self, reason: str, *, permanent: bool = False) -> None:
-        """``permanent`` means that retrying the same source is pointless."""
+    ``permanent`` means that retrying the same source is pointless. ``idle_seconds`` is how long
+    the attempt had waited for data when it was ended.
+    """
+
+    def __init__(self, reason: str, *, permanent: bool = False, idle_seconds: float = 0.0) -> None:
         super().__init__(reason)
         self.permanent = permanent
+        self.idle_seconds = idle_seconds
 
 
 class StallTimeout:
     """Time limit without new data from any source, shared by all downloads of one request."""
 
     def __init__(self, limit_seconds: float, clock: Clock = time.monotonic) -> None:
-        """Start the clock."""
         self.limit_seconds = limit_seconds
         self.clock = clock
-        self._last_data = clock()
+        self.restart()
 
-    def data_arrived(self) -> None:
-        """Restart the clock."""
+    def restart(self) -> None:
+        """Restart the clock, since data has arrived."""
         self._last_data = self.clock()
 
     @property
@@ -50,38 +55,14 @@ class StallTimeout:
         return self.clock() - self._last_data > self.limit_seconds
 
 
-class RetryBudget:
-    """The remaining time to wait for one file. Idle time adds up over failed attempts.
+class Bounds(NamedTuple):
+    """What ends an attempt early; ``received`` is called with its size when it has grown."""
 
-    Otherwise a source that repeatedly sends the same partial file would never time out.
-    """
-
-    def __init__(self, timeout: StallTimeout) -> None:
-        """The limit for one file is that for all files together."""
-        self._timeout = timeout
-        self.clock = timeout.clock
-        self._spent_seconds = 0.0
-        self._last_data = self.clock()
-
-    def attempt_started(self) -> None:
-        """Record the start of an attempt."""
-        self._last_data = self.clock()
-
-    def data_arrived(self) -> None:
-        """Record that the file has grown."""
-        self._last_data = self.clock()
-        self._timeout.data_arrived()
-
-    def attempt_failed(self) -> None:
-        """Record a failed attempt; its idle time at the end is spent."""
-        self._spent_seconds += self.clock() - self._last_data
-        self._last_data = self.clock()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the time is used up."""
-        idle_seconds = self._spent_seconds + self.clock() - self._last_data
-        return idle_seconds > self._timeout.limit_seconds or self._timeout.is_over
+    limit_bytes: int
+    stall_seconds: float
+    timeout: StallTimeout
+    stopped: threading.Event
+    received: Callable[[int], None]
 
 
 def source_url(source: WebFile | HubFile) -> str:
@@ -92,24 +73,11 @@ def source_url(source: WebFile | HubFile) -> str:
     return f"{endpoint}/{source.repository}/resolve/{source.revision}/{source.filename}"
 
 
-def transfer(
-    source: WebFile | HubFile,
-    staging: Path,
-    *,
-    limit_bytes: int,
-    startup_seconds: float,
-    stall_seconds: float,
-    budget: RetryBudget,
-    stopped: threading.Event,
-    received: Callable[[int], None],
-) -> Path:
+def transfer(source: WebFile | HubFile, staging: Path, bounds: Bounds) -> Path:
     """Fetch the file of ``source`` into the empty folder ``staging``, without verifying it.
 
-    The download counts as stalled if the size on disk has not exceeded its maximum for
-    ``stall_seconds``, so a server that repeatedly sends the same partial file stalls too.
-
     Raises:
-        AttemptFailedError: no response, an invalid response, or ``stopped``.
+        AttemptFailedError: no response, an invalid response, or out of bounds.
     """
     folder, ready = staging / "files", staging / "ready"
     folder.mkdir()
@@ -117,7 +85,7 @@ def transfer(
         **msgspec.to_builtins(source),
         "folder": str(folder),
         "ready": str(ready),
-        "connect_seconds": stall_seconds / 3,
+        "connect_seconds": bounds.stall_seconds / 3,
     }
     environment = {
         **os.environ,
@@ -146,17 +114,7 @@ def transfer(
     try:
         process.stdin.write(json.dumps(order).encode() + b"\n")
         process.stdin.flush()
-        _watch(
-            process,
-            folder,
-            ready,
-            limit_bytes,
-            startup_seconds,
-            stall_seconds,
-            budget,
-            stopped,
-            received,
-        )
+        _watch(process, folder, ready, bounds)
         outcome = process.stdout.read()
     except BrokenPipeError:
         outcome = b""
@@ -168,42 +126,35 @@ def transfer(
     return _read_outcome(outcome, staging)
 
 
-def _watch(
-    process: subprocess.Popen[bytes],
-    folder: Path,
-    ready: Path,
-    limit_bytes: int,
-    startup_seconds: float,
-    stall_seconds: float,
-    budget: RetryBudget,
-    stopped: threading.Event,
-    received: Callable[[int], None],
-) -> None:
-    largest_bytes = 0
-    last_data, allowed_seconds = budget.clock(), startup_seconds
-    started = False
+def _watch(process: subprocess.Popen[bytes], folder: Path, ready: Path, bounds: Bounds) -> None:
+    """Wait until the process ends.
+
+    A download counts as stalled if the size on disk has not exceeded its maximum for
+    ``stall_seconds``, so a server that repeatedly sends the same partial file stalls too.
+    """
+    largest_bytes, last_data = 0, bounds.timeout.clock()
     while process.poll() is None:
-        now = budget.clock()
-        if not started and ready.exists():
-            started, last_data, allowed_seconds = True, now, stall_seconds
-        size_bytes = _bytes_below(folder)
+        now, size_bytes = bounds.timeout.clock(), _bytes_below(folder)
         if size_bytes > largest_bytes:
             largest_bytes, last_data = size_bytes, now
-            budget.data_arrived()
-            received(size_bytes)
-        if size_bytes > limit_bytes:
+            bounds.timeout.restart()
+            bounds.received(size_bytes)
+        elif not ready.exists():  # still importing
+            last_data = now
+        if size_bytes > bounds.limit_bytes:
             raise AttemptFailedError(
-                f"it sends more than the allowed {limit_bytes:,} bytes", permanent=True
+                f"it sends more than the allowed {bounds.limit_bytes:,} bytes", permanent=True
             )
-        waited_seconds = now - last_data
-        if waited_seconds > allowed_seconds or budget.is_over:
-            waited = f"{min(waited_seconds, allowed_seconds):.2g} s"
-            if largest_bytes:
-                raise AttemptFailedError(
-                    f"it stalled after {largest_bytes:,} bytes: no new data for {waited}"
-                )
-            raise AttemptFailedError(f"no answer within {waited}")
-        if stopped.wait(POLL_SECONDS):
+        idle_seconds = now - last_data
+        if idle_seconds > bounds.stall_seconds or bounds.timeout.is_over:
+            waited = f"{min(idle_seconds, bounds.stall_seconds):.2g} s"
+            raise AttemptFailedError(
+                f"it stalled after {largest_bytes:,} bytes: no new data for {waited}"
+                if largest_bytes
+                else f"no answer within {waited}",
+                idle_seconds=idle_seconds,
+            )
+        if bounds.stopped.wait(POLL_SECONDS):
             raise AttemptFailedError("interrupted", permanent=True)
 
 
@@ -236,25 +187,17 @@ def extract_member(archive: Path, member: str, asset: Asset, target: Path) -> No
     """Copy one member of a zip archive, by its exact name, to ``target`` and nowhere else.
 
     Raises:
-        AttemptFailedError: not a zip archive, or the member is missing or cannot be unpacked.
+        AttemptFailedError: not a zip archive, or the member is missing, too large or damaged.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
-            size_bytes = opened.getinfo(member).file_size
-            if asset.size_bytes is not None and size_bytes != asset.size_bytes:
+            size_bytes = opened.getinfo(member).file_size  # unpacking stops there
+            if size_bytes > (asset.size_bytes or asset.largest_bytes):
                 raise AttemptFailedError(
-                    f"its member {member} has {size_bytes:,} bytes, expected {asset.size_bytes:,}",
-                    permanent=True,
+                    f"its member {member} is larger than it should be", permanent=True
                 )
-            left_bytes = size_bytes if asset.size_bytes is not None else asset.largest_bytes
             with opened.open(member) as packed, target.open("wb") as unpacked:
-                while chunk := packed.read(1 << 20):
-                    left_bytes -= len(chunk)
-                    if left_bytes < 0:
-                        raise AttemptFailedError(
-                            f"its member {member} is larger than it should be", permanent=True
-                        )
-                    unpacked.write(chunk)
+                shutil.copyfileobj(packed, unpacked)
     except KeyError:
         raise AttemptFailedError(f"the archive has no member {member!r}", permanent=True) from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:

@@ -15,8 +15,8 @@ import msgspec
 
 from clsbench.assets.attempt import (
     AttemptFailedError,
+    Bounds,
     Clock,
-    RetryBudget,
     StallTimeout,
     extract_member,
     source_url,
@@ -47,15 +47,13 @@ SLACK_BYTES = 1 << 20
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Time limits of downloads; the total time is not limited while data arrives.
 
-    ``startup_seconds``: limit for starting the process of a download. ``stall_seconds``: limit
-    without new data from a source. ``silence_seconds``: limit without new data from any source;
-    then all downloads stop. ``rounds``: how often each source is tried; the pause between two
-    rounds is ``backoff_seconds`` at first, then doubles.
+    ``stall_seconds``: limit without new data from a source. ``silence_seconds``: limit without new
+    data from any source; also limits the sum of the stalls of one file. ``rounds``: how often each
+    source is tried; the pause between rounds is ``backoff_seconds`` at first, then doubles.
     """
 
     stall_seconds: float = 8.0
     silence_seconds: float = 25.0
-    startup_seconds: float = 20.0
     rounds: int = 3
     backoff_seconds: float = 0.5
 
@@ -128,18 +126,21 @@ def download(
 def _download_one(asset: Asset, request: _Request) -> Located | Failed:
     """Try the sources in order, round after round, until one succeeds or all have failed."""
     progress = request.progress
-    budget = RetryBudget(request.timeout)
+    left_seconds = request.limits.silence_seconds
     reasons: dict[WebFile | HubFile, list[str]] = {source: [] for source in asset.sources}
     remaining = list(asset.sources)
     located: Located | None = None
-    for source in _attempts(remaining, request, budget):
+    for source in _attempts(remaining, request):
+        if left_seconds <= 0 or request.timeout.is_over or request.stopped.is_set():
+            break
         if progress is not None:
             progress.started(asset.key, source_url(source))
         try:
-            located = _ask(source, asset, request, budget)
+            located = _ask(source, asset, request, left_seconds)
             break
         except AttemptFailedError as error:
             reasons[source].append(str(error))
+            left_seconds -= error.idle_seconds
             if error.permanent:
                 remaining.remove(source)
     if progress is not None:
@@ -150,7 +151,7 @@ def _download_one(asset: Asset, request: _Request) -> Located | Failed:
 
 
 def _attempts(
-    remaining: Sequence[WebFile | HubFile], request: _Request, budget: RetryBudget
+    remaining: Sequence[WebFile | HubFile], request: _Request
 ) -> Iterator[WebFile | HubFile]:
     """The sources in order, round after round; the caller may shorten ``remaining``."""
     pause_seconds = request.limits.backoff_seconds
@@ -158,48 +159,39 @@ def _attempts(
         if turn and remaining:
             request.stopped.wait(pause_seconds)
             pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
-        for source in tuple(remaining):
-            if budget.is_over or request.stopped.is_set():
-                return
-            yield source
+        yield from tuple(remaining)
 
 
 def _ask(
-    source: WebFile | HubFile, asset: Asset, request: _Request, budget: RetryBudget
+    source: WebFile | HubFile, asset: Asset, request: _Request, left_seconds: float
 ) -> Located:
     """Download from one source, verify, and move the file into place.
 
     Raises:
         AttemptFailedError: any of these failed.
     """
+    total_bytes = None if _is_archive(source) else asset.size_bytes
 
     def received(size_bytes: int) -> None:
         if request.progress is not None:
-            total_bytes = None if _is_archive(source) else asset.size_bytes
             size_bytes = min(size_bytes, total_bytes or size_bytes)
             request.progress.received(asset.key, size_bytes, total_bytes)
 
     home = request.home or _cache_of(source)
-    budget.attempt_started()
+    bounds = Bounds(
+        limit_bytes=(total_bytes or asset.largest_bytes) + SLACK_BYTES,
+        stall_seconds=min(request.limits.stall_seconds, left_seconds),
+        timeout=request.timeout,
+        stopped=request.stopped,
+        received=received,
+    )
     try:
         with staging_in(home.root) as staging:
-            fetched = transfer(
-                source,
-                staging,
-                limit_bytes=_limit_bytes(asset, source),
-                startup_seconds=request.limits.startup_seconds,
-                stall_seconds=request.limits.stall_seconds,
-                budget=budget,
-                stopped=request.stopped,
-                received=received,
-            )
+            fetched = transfer(source, staging, bounds)
             located = _verify_and_place(fetched, source, asset, home, staging)
-    except AttemptFailedError:
-        budget.attempt_failed()
-        raise
     except OSError as error:
         raise AttemptFailedError(f"it cannot be stored: {error}", permanent=True) from None
-    budget.data_arrived()
+    request.timeout.restart()
     return located
 
 
@@ -209,11 +201,6 @@ def _summary(reasons: Sequence[str]) -> str:
     kinds = list(dict.fromkeys(reasons))
     times = f" (tried {len(reasons)} times)" if len(reasons) > 1 else ""
     return "; then ".join(kinds) + times
-
-
-def _limit_bytes(asset: Asset, source: WebFile | HubFile) -> int:
-    known = None if _is_archive(source) else asset.size_bytes
-    return (asset.largest_bytes if known is None else known) + SLACK_BYTES
 
 
 def _is_archive(source: WebFile | HubFile) -> bool:

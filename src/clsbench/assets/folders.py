@@ -42,22 +42,15 @@ class FileState(NamedTuple):
 def find(
     assets: Sequence[Asset], folder: Path | None, *, caches: bool = True
 ) -> tuple[FileState, ...]:
-    """Find each asset on this machine, in the places that a run searches.
+    """Find each asset on this machine, in the places that a run searches, and verify it.
+
+    Without ``caches``, only ``folder`` is searched.
 
     Raises:
         UsageError: ``folder`` is not a folder.
     """
     require_folder(folder)
     return tuple(_find_one(asset, folder, caches) for asset in by_key(assets).values())
-
-
-def verify_folder(assets: Sequence[Asset], folder: Path) -> tuple[FileState, ...]:
-    """Check each asset in ``folder`` alone.
-
-    Raises:
-        UsageError: ``folder`` is not a folder.
-    """
-    return find(assets, folder, caches=False)
 
 
 def fetch_folder(

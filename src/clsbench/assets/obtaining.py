@@ -88,14 +88,14 @@ def obtain(
         if missing:
             raise AssetError(missing_text(missing))
         downloaded = {k: o for k, o in outcomes.items() if isinstance(o, Located)}
-    everything = {key: {**found, **downloaded}.get(key) for key in wanted}
-    located_by_key = {key: located for key, located in everything.items() if located}
+    available = found | downloaded
+    in_order = {key: available[key] for key in wanted if key in available}
     return Obtained(
-        files={key: located.path for key, located in located_by_key.items()},
+        files={key: located.path for key, located in in_order.items()},
         missing=missing,
-        sha256={key: located.sha256 for key, located in located_by_key.items()},
+        sha256={key: located.sha256 for key, located in in_order.items()},
         downloaded=frozenset(downloaded),
-        places={key: located.place for key, located in located_by_key.items()},
+        places={key: located.place for key, located in in_order.items()},
     )
 
 

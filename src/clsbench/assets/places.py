@@ -172,16 +172,18 @@ def _note_of(path: Path) -> Path:
 
 
 def _in_hub_cache(source: HubFile) -> Path:
-    from huggingface_hub import try_to_load_from_cache
-
+    """The path of the file in the Hugging Face cache, whether it exists or not."""
     root = hub_cache_folder()
-    found = try_to_load_from_cache(
-        source.repository, source.filename, cache_dir=root, revision=source.revision
-    )
-    if isinstance(found, str):
-        return Path(found)
-    repository = "models--" + source.repository.replace("/", "--")
-    return root / repository / "snapshots" / source.revision / source.filename
+    repository = root / f"models--{source.repository.replace('/', '--')}"
+    if repository.is_dir():
+        from huggingface_hub import try_to_load_from_cache  # slow to import
+
+        found = try_to_load_from_cache(
+            source.repository, source.filename, cache_dir=root, revision=source.revision
+        )
+        if isinstance(found, str):
+            return Path(found)
+    return repository / "snapshots" / source.revision / source.filename
 
 
 def _tiktoken_cache_folder() -> Path | None:

@@ -134,7 +134,7 @@ def verify_assets(
 
     Does not access the network.
     """
-    from clsbench.assets import find, verify_folder
+    from clsbench.assets import find
 
     catalog = (ctx.find_object(Session) or Session()).catalog()
     folder, experiments = _folder_and_experiments(targets, catalog)
@@ -144,9 +144,7 @@ def verify_assets(
         users = needs[asset.key].experiments if asset.key in needs else ()
         needs[asset.key] = Need(asset, (*users, f"backbone {numerics}"))
     wanted = [need.asset for need in needs.values()]
-    states = (
-        verify_folder(wanted, folder) if folder else find(wanted, chosen_run_options(ctx).assets)
-    )
+    states = find(wanted, folder or chosen_run_options(ctx).assets, caches=folder is None)
     bad = [state for state in states if state.state != "found"]
     checks: tuple[NumericalCheck, ...] | None = None
     if backbone is not None and not bad:
