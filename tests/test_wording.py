@@ -13,12 +13,6 @@ AVOIDED = re.compile(r"\b(tells?|told|telling|nobody|whoever|somebody|is\s+no)\b
 ALLOWED: tuple[tuple[str, str], ...] = (("tests/test_wording.py", ""),)
 """Lines that may contain such a word: a file, and a part of the line."""
 
-TO_REWRITE = (
-    "src/clsbench/analysis",
-    "tests/analysis",
-)
-"""Folders and files that are not rewritten yet."""
-
 
 def occurrences() -> Iterator[tuple[str, int, str]]:
     """The file, number and text of each line with an avoided word, allowed lines excepted."""
@@ -35,21 +29,6 @@ def occurrences() -> Iterator[tuple[str, int, str]]:
                     yield path, number, line
 
 
-def is_in(path: str, place: str) -> bool:
-    """Whether a file is the place, or in that folder."""
-    return path == place or path.startswith(f"{place}/")
-
-
-def test_texts_of_rewritten_parts_avoid_unclear_words() -> None:
-    found = [
-        f"{path}:{number}: {line.strip()}"
-        for path, number, line in occurrences()
-        if not any(is_in(path, place) for place in TO_REWRITE)
-    ]
+def test_texts_avoid_unclear_words() -> None:
+    found = [f"{path}:{number}: {line.strip()}" for path, number, line in occurrences()]
     assert not found, "\n".join(found)
-
-
-def test_texts_parts_to_rewrite_still_contain_unclear_words() -> None:
-    paths = {path for path, _, _ in occurrences()}
-    rewritten = [place for place in TO_REWRITE if not any(is_in(p, place) for p in paths)]
-    assert not rewritten, "these are rewritten: remove them from TO_REWRITE"

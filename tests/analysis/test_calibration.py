@@ -1,4 +1,4 @@
-"""Calibration: against scikit-learn, by hand, and by simulation."""
+"""Calibration, compared with scikit-learn, by hand and by simulation."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from sklearn.metrics import brier_score_loss
 from clsbench.analysis.calibration import calibration
 
 
-def test_by_hand() -> None:
-    """Two answers at 0.9, one of them right; two at 0.6, both right."""
+def test_calibration_of_four_texts_agrees_with_a_calculation_by_hand() -> None:
+    """Two texts at 0.9, one of them correct; two at 0.6, both correct."""
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
     found = calibration(np.array([0, 1, 1, 1]), probabilities)
     assert found.ece == pytest.approx(0.5 * 0.4 + 0.5 * 0.4)
@@ -23,12 +23,12 @@ def test_by_hand() -> None:
     ]
 
 
-def test_two_classes_as_scikit_learn_has_them() -> None:
+def test_calibration_of_two_classes_agrees_with_scikit_learn() -> None:
     generator = np.random.default_rng(0)
     spam = generator.uniform(0, 1, 500)
     labels = (generator.uniform(0, 1, 500) < spam**2).astype(int)
     found = calibration(labels, np.column_stack([1 - spam, spam]))
-    # Scikit-learn's score counts one of the two classes.
+    # Scikit-learn's score includes one of the two classes only.
     assert found.brier == pytest.approx(2 * brier_score_loss(labels, spam))
     confidence = np.maximum(spam, 1 - spam)
     right = (spam > 0.5) == labels
@@ -37,8 +37,8 @@ def test_two_classes_as_scikit_learn_has_them() -> None:
     assert [b.confidence for b in found.bins] == pytest.approx(list(confidences))
 
 
-def test_a_classifier_that_is_right_as_often_as_it_says() -> None:
-    """Its error shrinks with the number of texts, and each bin's interval holds its confidence."""
+def test_calibration_of_a_calibrated_classifier_has_a_small_error() -> None:
+    """The error shrinks with the number of texts, and the intervals contain the confidence."""
     generator = np.random.default_rng(1)
     errors = []
     for n in (300, 30_000):
@@ -52,6 +52,6 @@ def test_a_classifier_that_is_right_as_often_as_it_says() -> None:
     assert errors[1] < 0.01
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_calibration_mismatched_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="must be"):
         calibration(np.array([0, 1]), np.array([[0.5, 0.5]]))

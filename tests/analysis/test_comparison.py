@@ -1,4 +1,4 @@
-"""Runs compared: who takes part, what is refused, and what is said of whom."""
+"""Comparisons of runs: contenders, verdicts, and what is refused."""
 
 from __future__ import annotations
 
@@ -51,21 +51,21 @@ def stored(
     seed: int = 123,
     **changes: Any,
 ) -> StoredRun:
-    """A finished run that calls the ``wrong`` test texts wrongly."""
+    """A finished run that misclassifies the ``wrong`` test texts."""
     made = texts or splits()
     path = folder / name
     path.mkdir()
 
-    def called(wrong: range) -> np.ndarray:
+    def predicted(wrong: range) -> np.ndarray:
         labels = np.array(made.test.labels)
         labels[list(wrong)] = 1 - labels[list(wrong)]
         return labels
 
     def metrics(wrong: range) -> Metrics:
-        test = split_metrics(np.array(made.test.labels), called(wrong), 2)
+        test = split_metrics(np.array(made.test.labels), predicted(wrong), 2)
         return Metrics(train=test, validation=test, test=test)
 
-    sure = np.where(np.eye(2, dtype=bool)[called(wrong)], 0.9, 0.1)
+    sure = np.where(np.eye(2, dtype=bool)[predicted(wrong)], 0.9, 0.1)
     write_predictions(path, made, {"test": sure})
     baselines: tuple[BaselineResult, ...] = ()
     if baseline_wrong is not None:
@@ -73,7 +73,7 @@ def stored(
             BaselineResult(component="majority", metrics=metrics(baseline_wrong), seconds=0.1),
         )
         answers = {s.name: np.array(s.labels) for s in made.all()} | {
-            "test": called(baseline_wrong)
+            "test": predicted(baseline_wrong)
         }
         write_baseline_predictions(path, made, {"majority": answers})
     spec = make_spec(seed, {"name": freezing})
@@ -81,7 +81,7 @@ def stored(
     return StoredRun(path, make_record(spec=spec, **(fitting | changes)))
 
 
-def test_a_difference_that_is_shown_and_one_that_is_not(tmp_path: Path) -> None:
+def test_compare_runs_reports_significant_differences_only(tmp_path: Path) -> None:
     one = stored(tmp_path, "one", range(30), fingerprint="1", freezing="all")
     two = stored(tmp_path, "two", range(5), fingerprint="2", freezing="head-only")
     three = stored(tmp_path, "three", range(2, 8), fingerprint="3", freezing="bias-only")
@@ -102,13 +102,17 @@ def test_a_difference_that_is_shown_and_one_that_is_not(tmp_path: Path) -> None:
     assert (pair.found.only_a, pair.found.only_b, pair.found.seeds) == (0, 25, 1)
     assert found.contenders[0].calibration is not None
     assert found.contenders[0].calibration.ece == pytest.approx(0.05)
-    # Those that most got wrong come first.
+    # Texts that most runs misclassify come first.
     assert [each.row for each in found.disagreements[:4]] == [0, 1, 5, 6]
-    assert found.disagreements[0].called == {"all": "spam", "head-only": "spam", "bias-only": "ham"}
+    assert found.disagreements[0].predicted == {
+        "all": "spam",
+        "head-only": "spam",
+        "bias-only": "ham",
+    }
     assert len(found.disagreements) == 30 - 3
 
 
-def test_seeds_of_one_experiment_are_one_contender(tmp_path: Path) -> None:
+def test_compare_runs_seeds_of_one_experiment_are_one_contender(tmp_path: Path) -> None:
     runs = [
         stored(tmp_path, f"{freezing}-{seed}", range(seed, seed + count), range(20),
                fingerprint=freezing, freezing=freezing, seed=seed)
@@ -119,15 +123,17 @@ def test_seeds_of_one_experiment_are_one_contender(tmp_path: Path) -> None:
     found = compare_runs([*runs, again])
     first, second, baseline = found.contenders
     assert (first.seeds, second.seeds, baseline.seeds) == ((1, 2, 3), (1, 2, 3), ())
-    assert first.accuracy == pytest.approx(1 - 12 / TEXTS), "what was repeated says nothing new"
-    assert first.interval == wilson_interval(TEXTS - 12, TEXTS), "no narrower than that of one run"
+    assert first.accuracy == pytest.approx(1 - 12 / TEXTS), "the repeated run does not count"
+    assert first.interval == wilson_interval(TEXTS - 12, TEXTS), (
+        "at least as wide as that of one run"
+    )
     assert baseline.name == "baseline majority"
     assert baseline.accuracy == 0.9
     assert baseline.calibration is None
     assert all(pair.found is not None and pair.found.seeds == 3 for pair in found.pairs)
 
 
-def test_a_run_against_its_baselines_and_alone(tmp_path: Path) -> None:
+def test_compare_runs_single_run_needs_a_baseline(tmp_path: Path) -> None:
     run = stored(tmp_path, "run", range(10), range(40))
     found = compare_runs([run])
     (pair,) = found.pairs
@@ -137,7 +143,7 @@ def test_a_run_against_its_baselines_and_alone(tmp_path: Path) -> None:
         compare_runs([stored(tmp_path, "alone", range(10))])
 
 
-def test_without_a_common_seed_there_is_no_pair(tmp_path: Path) -> None:
+def test_compare_runs_without_a_common_seed_has_no_test(tmp_path: Path) -> None:
     one = stored(tmp_path, "one", range(3), fingerprint="1", freezing="all", seed=1)
     two = stored(tmp_path, "two", range(90), fingerprint="2", freezing="bias-only", seed=2)
     found = compare_runs([one, two])
@@ -145,7 +151,7 @@ def test_without_a_common_seed_there_is_no_pair(tmp_path: Path) -> None:
     assert [tuple(each.ranks) for each in found.contenders] == [(1, 2), (1, 2)]
 
 
-def test_seeds_of_one_side_alone_take_no_part_and_are_told(tmp_path: Path) -> None:
+def test_compare_runs_seeds_of_one_side_only_are_left_out_and_named(tmp_path: Path) -> None:
     runs = [
         stored(tmp_path, f"all-{seed}", range(seed), fingerprint="1", freezing="all", seed=seed)
         for seed in (1, 2, 3)
@@ -164,7 +170,7 @@ def test_seeds_of_one_side_alone_take_no_part_and_are_told(tmp_path: Path) -> No
     )
 
 
-def test_runs_on_other_texts_are_refused(tmp_path: Path) -> None:
+def test_compare_runs_different_test_texts_are_refused(tmp_path: Path) -> None:
     one = stored(tmp_path, "one", range(3), fingerprint="1")
     other = stored(tmp_path, "other", range(3), texts=splits(50), fingerprint="2")
     with pytest.raises(UsageError, match="they were evaluated on different test texts"):
@@ -175,7 +181,7 @@ def test_runs_on_other_texts_are_refused(tmp_path: Path) -> None:
         compare_runs([one, changed])
 
 
-def test_compare_runs_with_the_same_test_and_other_training_texts_are_compared(
+def test_compare_runs_different_training_texts_are_compared(
     tmp_path: Path,
 ) -> None:
     data = make_record().data
@@ -205,7 +211,7 @@ def test_compare_runs_with_the_same_test_and_other_training_texts_are_compared(
     assert mistakes({"1": first, "3": other}).texts == TEXTS
 
 
-def test_texts_keys_older_run_shares_its_key_with_runs_of_the_same_splits(
+def test_texts_keys_older_run_matches_runs_with_the_same_splits(
     tmp_path: Path,
 ) -> None:
     old = stored(tmp_path, "old", range(3), fingerprint="old")
@@ -223,14 +229,14 @@ def test_texts_keys_older_run_shares_its_key_with_runs_of_the_same_splits(
         compare_runs([old, other])
 
 
-def test_a_run_that_did_not_finish_is_refused(tmp_path: Path) -> None:
+def test_compare_runs_unfinished_run_is_refused(tmp_path: Path) -> None:
     one = stored(tmp_path, "one", range(3))
     failed = one._replace(record=msgspec.structs.replace(one.record, status="interrupted"))
     with pytest.raises(UsageError, match="one is interrupted: only finished runs are compared"):
         compare_runs([failed])
 
 
-def test_contenders_that_differ_in_nothing_told_have_their_runs_names(tmp_path: Path) -> None:
+def test_compare_runs_equal_choices_are_named_by_directory(tmp_path: Path) -> None:
     one = stored(tmp_path, "one", range(3), fingerprint="1")
     two = stored(tmp_path, "two", range(3), fingerprint="2")
     assert [each.name for each in compare_runs([one, two]).contenders] == ["one", "two"]

@@ -17,7 +17,7 @@ def test_metric_of_every_split_is_within_its_limits(metric: Metric) -> None:
         assert value is None or low <= value <= high
 
 
-def test_metrics_have_names_headers_and_columns_of_their_own() -> None:
+def test_metrics_have_unique_names_headers_and_columns() -> None:
     for values in (
         [metric.name for metric in METRICS],
         [metric.header for metric in METRICS],
@@ -41,7 +41,7 @@ def test_metric_missing_in_an_older_record_is_none() -> None:
     assert {read[name] for name in ("ece", "brier", *COMPUTED)} == {None}
 
 
-def test_mean_scores_leaves_out_what_no_seed_has() -> None:
+def test_mean_scores_leaves_out_metrics_without_values() -> None:
     splits = [make_metrics(0.9, seed=seed).test for seed in (1, 2)]
     found = mean_scores(splits)
     assert found["macro_f1"] == pytest.approx((splits[0].macro_f1 + splits[1].macro_f1) / 2)

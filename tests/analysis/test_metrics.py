@@ -22,7 +22,7 @@ def wilson_by_hand(correct: int, n: int) -> tuple[float, float]:
 
 
 @given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_interval_is_the_closed_form(counts: tuple[int, int]) -> None:
+def test_wilson_interval_agrees_with_the_closed_form_and_scipy(counts: tuple[int, int]) -> None:
     correct, n = counts
     low, high = wilson_interval(correct, n)
     assert (low, high) == pytest.approx(wilson_by_hand(correct, n), abs=1e-12)
@@ -31,19 +31,19 @@ def test_wilson_interval_is_the_closed_form(counts: tuple[int, int]) -> None:
     assert 0 <= low <= correct / n <= high <= 1
 
 
-def test_the_interval_of_the_published_test_accuracy() -> None:
+def test_wilson_interval_of_the_published_test_accuracy() -> None:
     low, high = wilson_interval(287, 300)  # 95.67 %
     assert (round(low, 3), round(high, 3)) == (0.927, 0.975)
 
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 0), (3, 2), (-1, 2)])
-def test_impossible_counts_have_no_interval(correct: int, n: int) -> None:
+def test_wilson_interval_impossible_counts_are_refused(correct: int, n: int) -> None:
     with pytest.raises(ValueError, match="no interval"):
         wilson_interval(correct, n)
 
 
 @st.composite
-def calls(draw: st.DrawFn) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+def labels_and_predictions(draw: st.DrawFn) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
     num_classes = draw(st.integers(2, 5))
     n = draw(st.integers(1, 60))
     classes = st.lists(st.integers(0, num_classes - 1), min_size=n, max_size=n)
@@ -51,7 +51,7 @@ def calls(draw: st.DrawFn) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
     return num_classes, np.array(draw(classes)), np.array(draw(classes)), np.array(draw(flags))
 
 
-@given(calls())
+@given(labels_and_predictions())
 def test_split_metrics_agree_with_counting_by_hand(
     case: tuple[int, np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
@@ -75,18 +75,18 @@ def test_split_metrics_agree_with_counting_by_hand(
 def macro_f1_by_hand(confusion: tuple[tuple[int, ...], ...]) -> float:
     scores = []
     for i, row in enumerate(confusion):
-        called = sum(other[i] for other in confusion)
+        predicted = sum(other[i] for other in confusion)
         if sum(row):
-            scores.append(2 * row[i] / (sum(row) + called))
+            scores.append(2 * row[i] / (sum(row) + predicted))
     return sum(scores) / len(scores)
 
 
-def test_macro_f1_ignores_classes_without_texts() -> None:
+def test_split_metrics_macro_f1_ignores_classes_without_texts() -> None:
     labels = np.array([0, 0, 1, 1])
     figures = split_metrics(labels, labels, 3)
     assert figures.macro_f1 == 1.0
     assert len(figures.confusion) == 3
-    # A text of another class that is taken for it is a mistake all the same.
+    # A text that is misclassified as such a class still counts as a mistake.
     figures = split_metrics(labels, np.array([0, 0, 1, 2]), 3)
     assert figures.macro_f1 == pytest.approx((1 + 2 / 3) / 2)
 
@@ -97,19 +97,19 @@ def test_macro_f1_ignores_classes_without_texts() -> None:
         ([0, 1, 0, 1], [0, 1, 0, 1], 1.0),
         ([0, 1, 0, 1], [1, 0, 1, 0], -1.0),
         ([0, 0, 0, 1, 1], [0, 0, 1, 0, 1], (2 * 1 - 1 * 1) / math.sqrt(3 * 2 * 3 * 2)),
-        ([0, 1, 2], [0, 2, 1], 0.0),  # as many right as by chance
+        ([0, 1, 2], [0, 2, 1], 0.0),  # no better than chance
         ([1, 1, 1], [1, 1, 1], 0.0),  # undefined
         ([0, 1, 1], [1, 1, 1], 0.0),
     ],
 )
-def test_mcc_of_small_cases_is_the_closed_form(
+def test_split_metrics_mcc_of_small_cases_agrees_with_the_closed_form(
     labels: list[int], predicted: list[int], expected: float
 ) -> None:
     figures = split_metrics(np.array(labels), np.array(predicted), 3)
     assert figures.scores["mcc"] == pytest.approx(expected, abs=1e-12)
 
 
-def test_without_leak_flags_nothing_is_set_apart() -> None:
+def test_split_metrics_without_leak_flags_has_no_separate_metrics() -> None:
     assert split_metrics(np.array([0, 1]), np.array([0, 1]), 2).without_leaked is None
 
 
@@ -123,7 +123,7 @@ def test_without_leak_flags_nothing_is_set_apart() -> None:
         ([0, 1], [0, 1], [True]),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(
+def test_split_metrics_mismatched_arrays_are_refused(
     labels: list[int], predicted: list[int], leaked: list[bool] | None
 ) -> None:
     flags = None if leaked is None else np.array(leaked)

@@ -1,4 +1,4 @@
-"""Paired comparisons: against closed forms, against scipy, and by simulation."""
+"""Paired comparisons, checked with closed forms, with scipy and by simulation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from clsbench.analysis.paired import (
 
 
 def one_run(both: int, only_a: int, only_b: int, neither: int) -> tuple[Correct, Correct]:
-    """A and B by how many texts both, one or none of them call right."""
+    """A and B, given how many texts both, only one or neither classifies correctly."""
     kinds = [(1, 1)] * both + [(1, 0)] * only_a + [(0, 1)] * only_b + [(0, 0)] * neither
     a, b = np.array(kinds, dtype=bool).T
     return a[None], b[None]
@@ -33,7 +33,7 @@ def one_run(both: int, only_a: int, only_b: int, neither: int) -> tuple[Correct,
 @given(
     only_a=st.integers(0, 40), only_b=st.integers(0, 40), both=st.integers(1, 200)
 )  # fmt: skip
-def test_mcnemar_is_the_sum_of_binomials(only_a: int, only_b: int, both: int) -> None:
+def test_compare_correct_one_seed_p_is_mcnemars(only_a: int, only_b: int, both: int) -> None:
     found = compare_correct(*one_run(both, only_a, only_b, 7))
     n, few = only_a + only_b, min(only_a, only_b)
     tail = sum(math.comb(n, k) for k in range(few + 1)) / 2**n
@@ -44,7 +44,7 @@ def test_mcnemar_is_the_sum_of_binomials(only_a: int, only_b: int, both: int) ->
     assert found.difference - 1e-12 <= found.interval[1]
 
 
-def test_one_runs_interval_is_that_of_a_bootstrap_of_scipy() -> None:
+def test_compare_correct_one_seed_interval_agrees_with_scipys_bootstrap() -> None:
     a, b = one_run(250, 10, 25, 15)
     steps = b[0].astype(float) - a[0]
     found = compare_correct(a, b)
@@ -54,25 +54,25 @@ def test_one_runs_interval_is_that_of_a_bootstrap_of_scipy() -> None:
     assert found.interval == pytest.approx((reference.low, reference.high), abs=0.004)
 
 
-def test_the_interval_over_texts_is_that_of_the_score_test() -> None:
-    """Where few texts differ: at its ends the test of just that difference has p = 5 %, the
-    other proportions being as likely as they can be."""
+def test_score_interval_ends_have_a_p_of_5_percent() -> None:
+    """At the ends of the interval, the score test of that difference has p = 5 %; the other
+    proportions have their maximum likelihood values."""
     only_a, only_b, texts = 1, 9, 300
     low, high = _score_interval(_Discordant(only_b, only_a, 1.0), texts)
     found = (only_b - only_a) / texts
 
     def z(difference: float) -> float:
-        def surprise(share_of_a: float) -> float:
+        def negative_likelihood(share_of_a: float) -> float:
             shares = (share_of_a + difference, share_of_a, 1 - difference - 2 * share_of_a)
             counts = (only_b, only_a, texts - only_a - only_b)
             return -sum(n * math.log(max(p, 1e-300)) for n, p in zip(counts, shares, strict=True))
 
         least = max(0.0, -difference)
         most = (1 - difference) / 2
-        likeliest = optimize.minimize_scalar(
-            surprise, bounds=(least, most), method="bounded", options={"xatol": 1e-12}
+        best_share = optimize.minimize_scalar(
+            negative_likelihood, bounds=(least, most), method="bounded", options={"xatol": 1e-12}
         ).x
-        variance = (2 * likeliest + difference - difference**2) / texts
+        variance = (2 * best_share + difference - difference**2) / texts
         return float((found - difference) / math.sqrt(variance))
 
     assert z(low) == pytest.approx(1.96, abs=0.001)
@@ -82,14 +82,16 @@ def test_the_interval_over_texts_is_that_of_the_score_test() -> None:
 
 
 @given(only_b=st.integers(0, 8), only_a=st.integers(0, 8), seeds=st.integers(1, 3))
-def test_interval_and_verdict_never_contradict(only_b: int, only_a: int, seeds: int) -> None:
+def test_compare_correct_interval_without_significance_contains_zero(
+    only_b: int, only_a: int, seeds: int
+) -> None:
     a, b = (np.repeat(side, seeds, axis=0) for side in one_run(100, only_a, only_b, 2))
     found = compare_correct(a, b)
     assert (found.interval[0] <= 0 <= found.interval[1]) or found.p <= 0.05
 
 
-def test_where_texts_agree_seeds_decide_about_as_in_students_test() -> None:
-    """Every text gives the same difference within a seed: nearly all that varies are the seeds."""
+def test_compare_correct_variation_between_seeds_only_agrees_with_students_test() -> None:
+    """Within a seed, all texts have the same difference: nearly all variation is between seeds."""
     a = np.array([[0] * 400, [0] * 400, [1] * 400, [0] * 400, [1] * 400], dtype=bool)
     b = np.ones_like(a)
     found = compare_correct(a, b)
@@ -102,7 +104,7 @@ def test_where_texts_agree_seeds_decide_about_as_in_students_test() -> None:
 
 
 @pytest.mark.parametrize(("only_a", "only_b"), [(20, 40), (0, 4), (0, 1)])
-def test_seeds_that_add_nothing_strengthen_no_verdict(only_a: int, only_b: int) -> None:
+def test_compare_correct_repeated_seeds_do_not_change_the_result(only_a: int, only_b: int) -> None:
     one = one_run(200, only_a, only_b, 40)
     alone, repeated = (
         compare_correct(*(np.repeat(side, seeds, axis=0) for side in one)) for seeds in (1, 3)
@@ -112,12 +114,12 @@ def test_seeds_that_add_nothing_strengthen_no_verdict(only_a: int, only_b: int) 
     assert (repeated.seeds, repeated.only_a, repeated.only_b) == (3, only_a, only_b)
 
 
-def test_one_text_shows_nothing_however_many_seeds() -> None:
+def test_compare_correct_one_text_is_never_significant() -> None:
     found = compare_correct(np.zeros((5, 1), dtype=bool), np.ones((5, 1), dtype=bool))
     assert found.p == 1.0
 
 
-def test_what_is_equal_may_differ_by_as_much_as_so_many_texts_cannot_show() -> None:
+def test_compare_correct_equal_predictions_have_an_interval_around_zero() -> None:
     a, _ = one_run(5, 0, 0, 2)
     for seeds in (1, 2):
         same = np.repeat(a, seeds, axis=0)
@@ -130,8 +132,8 @@ def test_what_is_equal_may_differ_by_as_much_as_so_many_texts_cannot_show() -> N
 
 
 @pytest.mark.parametrize("better", [0.003, 0.01, 0.03])
-def test_a_small_difference_lies_in_the_interval(better: float) -> None:
-    """B is always right, A nearly: the bootstrap alone would cover 60 % of the first."""
+def test_compare_correct_interval_covers_a_small_difference(better: float) -> None:
+    """B is always correct, A almost always: the bootstrap alone covers 60 % in the first case."""
     generator = np.random.default_rng(3)
     b = np.ones((1, 300), dtype=bool)
     covered = 0
@@ -144,12 +146,12 @@ def test_a_small_difference_lies_in_the_interval(better: float) -> None:
 def classifiers(
     generator: np.random.Generator, seeds: int, by_seed: float, better: float
 ) -> tuple[Correct, Correct]:
-    """Two on 300 texts of different difficulty; a run's luck has the deviation ``by_seed``."""
+    """Two classifiers on 300 texts of varying difficulty; seeds vary with deviation ``by_seed``."""
     easy = generator.normal(2.5, 2.0, 300)
 
     def side(shift: float) -> Correct:
-        luck = generator.normal(0, by_seed, (seeds, 1))
-        return np.asarray(easy + shift + luck + generator.normal(0, 1, (seeds, 300)) > 0)
+        of_seeds = generator.normal(0, by_seed, (seeds, 1))
+        return np.asarray(easy + shift + of_seeds + generator.normal(0, 1, (seeds, 300)) > 0)
 
     return side(0.0), side(better)
 
@@ -163,25 +165,28 @@ def classifiers(
         pytest.param(5, 1.0, marks=pytest.mark.slow),
     ],
 )
-def test_equal_classifiers_are_rarely_told_apart(seeds: int, by_seed: float) -> None:
-    """At most one pair in twenty, and as many again by chance of the simulation."""
+def test_compare_correct_equal_classifiers_are_rarely_significant(
+    seeds: int, by_seed: float
+) -> None:
+    """At most one pair in twenty, up to the random variation of the simulation."""
     generator = np.random.default_rng(7)
     found = [compare_correct(*classifiers(generator, seeds, by_seed, 0.0)) for _ in range(200)]
-    told = sum(verdict_on(each.difference, each.p) != "no difference shown" for each in found)
-    assert told <= stats.binom.isf(0.01, 200, 0.05)
+    verdicts = [verdict_on(each.difference, each.p) for each in found]
+    significant = sum(verdict != "no difference shown" for verdict in verdicts)
+    assert significant <= stats.binom.isf(0.01, 200, 0.05)
     covering = sum(low <= 0 <= high for low, high in (each.interval for each in found))
     assert covering >= stats.binom.ppf(0.001, 200, 0.95)
 
 
 @pytest.mark.slow
-def test_a_better_classifier_is_found() -> None:
+def test_compare_correct_better_classifier_is_significant() -> None:
     generator = np.random.default_rng(8)
     found = [compare_correct(*classifiers(generator, 5, 0.1, 1.0)) for _ in range(50)]
     assert sum(verdict_on(each.difference, each.p) == "better" for each in found) >= 48
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
-def test_holm_is_the_closed_test_of_bonferroni(p_values: list[float]) -> None:
+def test_holm_agrees_with_the_closed_test_of_bonferroni(p_values: list[float]) -> None:
     everything = range(len(p_values))
     subsets = [
         s for size in range(1, len(p_values) + 1) for s in itertools.combinations(everything, size)
@@ -191,7 +196,7 @@ def test_holm_is_the_closed_test_of_bonferroni(p_values: list[float]) -> None:
         assert corrected == pytest.approx(min(max(within), 1.0))
 
 
-def test_ranks_are_left_open_by_what_is_not_shown() -> None:
+def test_rank_ranges_without_significance_include_both_orders() -> None:
     same = "no difference shown"
     assert rank_ranges([[None, same], [same, None]]) == (RankRange(1, 2), RankRange(1, 2))
     verdicts = [

@@ -22,7 +22,7 @@ def runs(*records: object) -> list[StoredRun]:
     return [StoredRun(Path(f"/store/run-{i}"), r) for i, r in enumerate(records)]  # type: ignore[arg-type]
 
 
-def test_a_row_says_what_the_record_says() -> None:
+def test_results_table_row_agrees_with_the_record() -> None:
     record = make_record(stand_ins=STAND_INS, modified=True)
     row = results_table(runs(record)).iloc[0]
     assert record.metrics is not None
@@ -70,7 +70,7 @@ def test_a_row_says_what_the_record_says() -> None:
     assert "train_accuracy_without_leaked" not in row
 
 
-def test_what_a_run_did_not_come_to_is_missing() -> None:
+def test_results_table_values_of_a_failed_run_are_missing() -> None:
     failed = make_record(
         status="failed",
         metrics=None,
@@ -91,7 +91,7 @@ def test_what_a_run_did_not_come_to_is_missing() -> None:
     assert table["trainable_parameters"].tolist()[1] == 7_090_946
 
 
-def test_an_empty_table_has_its_columns_and_types() -> None:
+def test_results_table_without_runs_has_columns_and_types() -> None:
     empty, full = results_table([]), results_table(runs(make_record()))
     assert list(empty.columns) == [c for c in full.columns if not c.startswith("baseline_")]
     for name in empty.columns:
@@ -99,7 +99,7 @@ def test_an_empty_table_has_its_columns_and_types() -> None:
     assert len(empty) == 0
 
 
-def test_every_column_can_stand_in_an_expression() -> None:
+def test_results_table_columns_are_identifiers() -> None:
     record = make_record(phases_seconds={"my-phase 1": 2.0, "training": 1.0})
     table = results_table(runs(record))
     assert all(name.isidentifier() for name in table.columns)
@@ -107,7 +107,7 @@ def test_every_column_can_stand_in_an_expression() -> None:
     assert table.columns.is_unique
 
 
-def test_two_baselines_of_one_name_are_told_apart() -> None:
+def test_results_table_baselines_of_one_name_have_different_columns() -> None:
     def result(component: str, accuracy: float) -> BaselineResult:
         metrics = make_metrics(accuracy, seed=9, with_loss=False)
         return BaselineResult(component=component, metrics=metrics, seconds=1.0)
@@ -118,7 +118,7 @@ def test_two_baselines_of_one_name_are_told_apart() -> None:
     assert table["baseline_tfidf_n_2"].tolist() == [second.metrics.test.accuracy]
 
 
-def test_a_spec_of_another_form_does_not_break_the_table() -> None:
+def test_results_table_unusual_spec_is_read() -> None:
     spec = {**make_spec(), "data": "odd", "adapter": "lora:r=16", "freezing": {"name": "all"}}
     del spec["train"]
     row = results_table(runs(make_record(spec=spec))).iloc[0]
@@ -136,7 +136,7 @@ def fill(store: Path) -> None:
             write_record(directory, record)
 
 
-def test_the_store_is_the_one_named_or_that_of_the_environment_or_runs(
+def test_load_results_reads_the_given_store_or_that_of_the_environment_or_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -149,14 +149,14 @@ def test_the_store_is_the_one_named_or_that_of_the_environment_or_runs(
     monkeypatch.setenv("CLSBENCH_RUNS", str(tmp_path / "empty"))
     assert len(load_results()) == 0
     assert len(load_results(tmp_path / "runs")) == 2
-    with pytest.raises(UsageError, match=r"no store of runs .*gone"):
+    with pytest.raises(UsageError, match=r"the folder of runs .*gone does not exist"):
         load_results(tmp_path / "gone")
     monkeypatch.setenv("CLSBENCH_RUNS", str(tmp_path / "gone"))
-    with pytest.raises(UsageError, match=r"no store of runs .*gone"):
+    with pytest.raises(UsageError, match=r"the folder of runs .*gone does not exist"):
         load_results()
 
 
-def test_damaged_runs_are_named_and_left_out(
+def test_load_results_damaged_runs_are_left_out_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(tmp_path)
@@ -170,7 +170,7 @@ def test_damaged_runs_are_named_and_left_out(
     ]
 
 
-def test_no_torch_is_needed_to_read_results(tmp_path: Path) -> None:
+def test_load_results_does_not_import_torch(tmp_path: Path) -> None:
     fill(tmp_path)
     script = (
         "import sys\nfrom clsbench.analysis.results_table import load_results\n"
@@ -181,7 +181,7 @@ def test_no_torch_is_needed_to_read_results(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
 
-def test_the_columns_do_not_depend_on_the_order_of_the_runs() -> None:
+def test_results_table_columns_do_not_depend_on_the_order_of_runs() -> None:
     a, b = make_record(seed=1), make_record(seed=2, phases_seconds={"other": 1.0})
     forth, back = results_table(runs(a, b)), results_table(runs(b, a))
     assert set(forth.columns) == set(back.columns)

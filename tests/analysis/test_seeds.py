@@ -17,7 +17,7 @@ from clsbench.analysis.seeds import (
     SeedSummary,
     accuracy_interval,
     spread,
-    summarise_seeds,
+    summarize_seeds,
 )
 
 UNLIMITED = (-math.inf, math.inf)
@@ -39,14 +39,14 @@ def test_spread_agrees_with_scipy(values: list[float]) -> None:
     assert low <= found.mean <= high
 
 
-def test_one_value_has_no_spread_and_none_nothing() -> None:
+def test_spread_of_one_value_has_no_deviation() -> None:
     single = spread([0.5], FRACTION)
     assert single is not None
     assert (single.mean, single.sd, single.interval) == (0.5, None, None)
     assert spread([], FRACTION) is None
 
 
-def test_two_values_have_a_spread_and_no_interval() -> None:
+def test_spread_of_two_values_has_no_interval() -> None:
     pair = spread([0.4, 0.5], FRACTION)
     assert pair is not None
     assert pair.sd == pytest.approx(statistics.stdev([0.4, 0.5]))
@@ -55,19 +55,19 @@ def test_two_values_have_a_spread_and_no_interval() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=3, max_size=6))
-def test_no_interval_goes_beyond_what_a_fraction_can_be(values: list[float]) -> None:
+def test_spread_of_fractions_is_within_0_and_1(values: list[float]) -> None:
     found = spread(values, FRACTION)
     assert found is not None
     low, high = found.interval or (found.mean, found.mean)
     assert 0 <= low <= found.mean <= high <= 1
 
 
-def test_the_intervals_of_a_split_keep_to_their_limits() -> None:
+def test_summarize_seeds_intervals_are_within_the_limits_of_their_metric() -> None:
     records = [
         make_record(seed=seed, metrics=make_metrics(accuracy, seed=seed))
         for seed, accuracy in enumerate((0.05, 0.5, 0.99))
     ]
-    found = summarise_seeds(records).splits["test"]
+    found = summarize_seeds(records).splits["test"]
     for name in ("accuracy", "macro_f1", "accuracy_without_leaked"):
         figure = found[name]
         assert figure is not None
@@ -79,20 +79,20 @@ def test_the_intervals_of_a_split_keep_to_their_limits() -> None:
     assert loss.interval[1] > 1
 
 
-def test_equal_values_have_no_interval() -> None:
+def test_spread_of_equal_values_has_no_interval() -> None:
     found = spread([0.25, 0.25, 0.25], FRACTION)
     assert found is not None
-    assert found.interval is None, "others may differ"
+    assert found.interval is None, "another seed may differ"
 
 
-def test_seeds_are_summed_up_by_split() -> None:
+def test_summarize_seeds_has_the_metrics_of_each_split() -> None:
     accuracies = (0.9, 0.93, 0.96)
     records = [
         make_record(seed=seed, metrics=make_metrics(accuracy, seed=seed))
         for seed, accuracy in enumerate(accuracies, 123)
     ]
     failed = make_record(seed=126, status="failed", metrics=None)
-    summary = summarise_seeds([*records, failed])
+    summary = summarize_seeds([*records, failed])
     assert (summary.seeds, summary.runs) == ((123, 124, 125), 4)
     assert set(summary.splits) == {"train", "validation", "test"}
     measured = [r.metrics.test.accuracy for r in records if r.metrics]
@@ -111,7 +111,7 @@ def test_seeds_are_summed_up_by_split() -> None:
     st.integers(20, 400),
     st.lists(st.floats(0, 1), min_size=1, max_size=8),
 )
-def test_the_interval_over_texts_and_seeds_is_no_narrower_than_either(
+def test_accuracy_interval_is_at_least_as_wide_as_over_texts_or_seeds(
     texts: int, shares: list[float]
 ) -> None:
     accuracies = [round(share * texts) / texts for share in shares]
@@ -128,36 +128,36 @@ def test_the_interval_over_texts_and_seeds_is_no_narrower_than_either(
 
 
 @pytest.mark.parametrize("seeds", [1, 3, 5])
-def test_that_interval_covers_where_texts_and_seeds_vary(seeds: int) -> None:
-    """1,000 simulated rows: texts differ in how hard they are, seeds in how good they are."""
+def test_accuracy_interval_covers_the_truth_in_simulations(seeds: int) -> None:
+    """In 1,000 simulated rows, texts differ in difficulty and seeds in accuracy."""
     draws = np.random.default_rng(seeds)
     many = 1_000_000
     of_seeds = draws.normal(0, 0.02, size=many) if seeds > 1 else 0.0
     truth = float(np.clip(draws.beta(9, 1, size=many) + of_seeds, 0, 1).mean())
     texts, covered, rows = 300, 0, 1_000
     for _ in range(rows):
-        hard = draws.beta(9, 1, size=texts)
-        good = draws.normal(0, 0.02, size=(seeds, 1)) if seeds > 1 else np.zeros((1, 1))
-        right = draws.random((seeds, texts)) < np.clip(hard + good, 0, 1)
+        of_texts = draws.beta(9, 1, size=texts)
+        by_seed = draws.normal(0, 0.02, size=(seeds, 1)) if seeds > 1 else np.zeros((1, 1))
+        right = draws.random((seeds, texts)) < np.clip(of_texts + by_seed, 0, 1)
         low, high = accuracy_interval([float(each.mean()) for each in right], texts)
         covered += low <= truth <= high
     assert covered >= 0.93 * rows
 
 
-def test_the_summary_is_json() -> None:
-    summary = summarise_seeds([make_record(seed=s, stand_ins=STAND_INS) for s in (1, 2)])
+def test_seed_summary_as_json_reads_back() -> None:
+    summary = summarize_seeds([make_record(seed=s, stand_ins=STAND_INS) for s in (1, 2)])
     encoded = msgspec.json.encode(summary)
     assert msgspec.json.decode(encoded, type=SeedSummary) == summary
     assert summary.stand_ins == ("synthetic-sms:texts=1494", "gpt2-nano")
 
 
-def test_interrupted_runs_do_not_count() -> None:
-    # One that was interrupted after evaluation has metrics, yet of a shorter training.
+def test_summarize_seeds_interrupted_runs_do_not_count() -> None:
+    # A run that was interrupted after evaluation has metrics, but of a shorter training.
     records = [make_record(seed=1), make_record(seed=2, status="interrupted")]
-    assert summarise_seeds(records).seeds == (1,)
-    assert summarise_seeds(records[1:]).splits == {}
+    assert summarize_seeds(records).seeds == (1,)
+    assert summarize_seeds(records[1:]).splits == {}
 
 
-def test_no_runs_cannot_be_summed_up() -> None:
+def test_summarize_seeds_without_runs_is_refused() -> None:
     with pytest.raises(ValueError, match="no runs"):
-        summarise_seeds([])
+        summarize_seeds([])

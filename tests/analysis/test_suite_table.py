@@ -1,4 +1,4 @@
-"""The rows of a suite as a table of values, and whatever else a report reads from runs."""
+"""The rows of a suite as a table of values, and other results that reports read from runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clsbench.analysis.comparison import compare_runs, training_cost
 from clsbench.analysis.mistakes import mistakes
 from clsbench.analysis.run_rows import rows_of_runs
 from clsbench.analysis.shared_texts import sharing_texts
-from clsbench.analysis.standing import baselines, smallest_shown, standing, trained
+from clsbench.analysis.standing import baselines, smallest_significant, standing, trained
 from clsbench.analysis.suite_figures import suite_figures
 from clsbench.analysis.suite_table import COLUMNS, VALUES, brief_table, suite_table
 from clsbench.errors import UsageError
@@ -35,7 +35,7 @@ KEPT = KeptActivations(
 )
 
 
-def test_rows_and_baselines_in_one_table(tmp_path: Path) -> None:
+def test_suite_table_has_rows_and_baselines(tmp_path: Path) -> None:
     rows = [
         Row(title="one", accuracy=0.95, published=0.94),
         Row(title="two", accuracy=0.6, record={"fast_path": FastPath(shortcuts=(), kept=KEPT)}),
@@ -61,14 +61,14 @@ def test_rows_and_baselines_in_one_table(tmp_path: Path) -> None:
     assert one["prefix_and_training_seconds"] == 10
 
 
-def test_columns_have_names_and_headers_of_their_own() -> None:
+def test_columns_have_unique_names_and_headers() -> None:
     for values in (NAMES, [column.header for column in COLUMNS if column.header]):
         assert len(set(values)) == len(values)
     orders = [column.drop for column in COLUMNS if column.drop]
     assert len(set(orders)) == len(orders)
 
 
-def test_scores_of_a_row_are_means_over_its_seeds_compared_or_not(tmp_path: Path) -> None:
+def test_row_figures_scores_are_means_over_seeds(tmp_path: Path) -> None:
     figures = make_figures(tmp_path, [Row(seeds=(1, 2), less_by_seed=0.1), Row()])
     row = figures.rows[0]
     scores = [run.record.metrics.test.macro_f1 for run in row.runs if run.record.metrics]
@@ -79,14 +79,14 @@ def test_scores_of_a_row_are_means_over_its_seeds_compared_or_not(tmp_path: Path
     assert suite_table(alone)["test_macro_f1"].isna().all()
 
 
-def test_brief_table_leaves_out_what_says_nothing(tmp_path: Path) -> None:
+def test_brief_table_leaves_out_columns_of_usual_values(tmp_path: Path) -> None:
     table = brief_table(make_figures(tmp_path, [Row(title="a"), Row(title="b", accuracy=0.9)]))
     assert {"row", "title", "test_accuracy", "rank_best", "brier"} <= set(table.columns)
     assert not {"state", "seeds", "stand_ins", "baseline", "prefix_found"} & set(table.columns)
 
 
-def test_what_a_row_costs_is_told_by_the_runs_that_did_all_of_it(tmp_path: Path) -> None:
-    """With several seeds the first computes the frozen layers, and the others find them."""
+def test_training_cost_prefix_is_that_of_runs_that_computed_it(tmp_path: Path) -> None:
+    """With several seeds, the first run computes the frozen layers and the others reuse them."""
     figures = make_figures(tmp_path, [Row(seeds=(1, 2, 3)), Row(seeds=(4,))])
     runs = []
     for number, run in enumerate(figures.rows[0].runs):
@@ -100,7 +100,7 @@ def test_what_a_row_costs_is_told_by_the_runs_that_did_all_of_it(tmp_path: Path)
     assert training_cost(runs[1:]) == (12.5, True)
 
 
-def test_rows_on_other_texts_have_their_figures_all_the_same(tmp_path: Path) -> None:
+def test_suite_figures_rows_with_other_test_texts_are_not_compared(tmp_path: Path) -> None:
     rows = [Row(title="a"), Row(title="b", accuracy=0.9), Row(title="other")]
     figures = make_figures(tmp_path, rows)
     (run,) = figures.rows[2].runs
@@ -110,9 +110,7 @@ def test_rows_on_other_texts_have_their_figures_all_the_same(tmp_path: Path) -> 
     figures = suite_figures(figures.results, tmp_path)
     assert figures.comparison is not None
     assert len([each for each in figures.comparison.contenders if each.runs]) == 2
-    assert figures.problems == (
-        "row 3 is in no comparison: it answered other texts than the rows compared",
-    )
+    assert figures.problems == ("row 3 is not compared: it was evaluated on different test texts",)
     table = suite_table(figures)
     assert list(table["title"])[3:] == ["baseline majority", "baseline tfidf-logreg:ngrams=1,c=1.0"]
     other = table.to_dict("records")[2]
@@ -120,7 +118,7 @@ def test_rows_on_other_texts_have_their_figures_all_the_same(tmp_path: Path) -> 
         (0.919, 0.969), abs=0.001
     )
     assert np.isnan(other["against_first"])
-    # Where it is the first that is left out, the others are set against the next.
+    # If the first row is left out, the others are compared with the next one.
     (run,) = figures.rows[0].runs
     write_record(run.path, msgspec.structs.replace(run.record, data=data))
     (run,) = figures.rows[2].runs
@@ -136,7 +134,7 @@ def test_rows_on_other_texts_have_their_figures_all_the_same(tmp_path: Path) -> 
     assert "Not part of the comparison: row 1" in " ".join(reply.sentences)
 
 
-def test_a_sweep_of_one_row_many_seeds_outvotes_nobody(tmp_path: Path) -> None:
+def test_sharing_texts_many_seeds_count_as_one_experiment(tmp_path: Path) -> None:
     rows = [Row(seeds=(1, 2, 3, 4, 5)), Row(), Row()]
     figures = make_figures(tmp_path, rows)
     runs = []
@@ -148,11 +146,11 @@ def test_a_sweep_of_one_row_many_seeds_outvotes_nobody(tmp_path: Path) -> None:
     assert sharing_texts([*runs, *others]) == others
 
 
-def test_an_empty_suite_has_all_columns(tmp_path: Path) -> None:
+def test_suite_table_without_rows_has_all_columns(tmp_path: Path) -> None:
     assert list(suite_table(make_figures(tmp_path, [])).columns) == NAMES
 
 
-def test_standings_have_two_sides(tmp_path: Path) -> None:
+def test_standing_of_both_orders_is_symmetric(tmp_path: Path) -> None:
     rows = [Row(accuracy=0.95), Row(accuracy=0.6), Row(accuracy=0.95, seeds=(9,))]
     comparison = make_figures(tmp_path, rows).comparison
     assert comparison is not None
@@ -172,10 +170,10 @@ def test_standings_have_two_sides(tmp_path: Path) -> None:
     assert standing(comparison, names[0], names[2]) is None, "no seed in common"
     assert [each.accuracy for each in trained(comparison)] == [0.95, 0.95, 0.6]
     assert [round(each.accuracy, 2) for each in baselines(comparison)] == [0.9, 0.5]
-    assert smallest_shown(comparison) == pytest.approx(0.3)
+    assert smallest_significant(comparison) == pytest.approx(0.3)
 
 
-def test_mistakes_are_counted_by_text(tmp_path: Path) -> None:
+def test_mistakes_are_sorted_by_number_of_runs(tmp_path: Path) -> None:
     figures = make_figures(tmp_path, [Row(accuracy=0.9), Row(accuracy=0.5)])
     found = mistakes({row.row.label: row.runs[0] for row in figures.rows})
     assert found.texts == TEXTS
@@ -184,15 +182,15 @@ def test_mistakes_are_counted_by_text(tmp_path: Path) -> None:
     counts = [len(each.by_run) for each in found.found]
     assert counts == sorted(counts, reverse=True)
     for each in found.found:
-        for call in each.by_run.values():
-            assert call.called != each.label
-            assert call.confidence == pytest.approx(0.8)
-        assert all(call.called != each.label for call in each.by_baseline.values())
+        for wrong in each.by_run.values():
+            assert wrong.predicted != each.label
+            assert wrong.confidence == pytest.approx(0.8)
+        assert all(wrong.predicted != each.label for wrong in each.by_baseline.values())
     with pytest.raises(UsageError):
         mistakes({})
 
 
-def test_any_runs_as_rows(tmp_path: Path) -> None:
+def test_rows_of_runs_has_one_row_per_experiment(tmp_path: Path) -> None:
     make_figures(tmp_path, [Row(accuracy=0.9, seeds=(1, 2)), Row(accuracy=0.5)])
     runs = scan(tmp_path).runs
     results = rows_of_runs(runs)
@@ -204,11 +202,11 @@ def test_any_runs_as_rows(tmp_path: Path) -> None:
     failed = StoredRun(runs[0].path, msgspec.structs.replace(runs[0].record, status="failed"))
     with pytest.raises(UsageError, match="is failed: only finished runs are reported"):
         rows_of_runs([failed, *runs[1:]])
-    with pytest.raises(UsageError, match="no run to report"):
+    with pytest.raises(UsageError, match="no runs to report"):
         rows_of_runs([])
 
 
-def test_rows_are_called_by_what_tells_them_from_most(tmp_path: Path) -> None:
+def test_rows_of_runs_are_named_by_the_choices_that_distinguish_them(tmp_path: Path) -> None:
     specs = [make_spec(), make_spec(freezing={"name": "all"}), make_spec()]
     specs[2]["train"]["lr"] = 0.1
     make_figures(tmp_path, [Row(record={"spec": spec}) for spec in specs])
@@ -218,7 +216,7 @@ def test_rows_are_called_by_what_tells_them_from_most(tmp_path: Path) -> None:
     assert two == ["last-blocks:n=1", "all"]
 
 
-def test_names_of_modified_rows_are_their_choices(tmp_path: Path) -> None:
+def test_rows_of_runs_modified_rows_are_named_by_their_choices(tmp_path: Path) -> None:
     head_only = {"name": "head-only"}
     specs = [
         make_spec(),
@@ -234,14 +232,14 @@ def test_names_of_modified_rows_are_their_choices(tmp_path: Path) -> None:
     assert [each.name for each in compare_runs(runs).contenders if each.runs] == titles
 
 
-def test_one_experiment_without_baselines_is_reported_alone(tmp_path: Path) -> None:
+def test_rows_of_runs_one_experiment_without_baselines_is_one_row(tmp_path: Path) -> None:
     make_figures(tmp_path, [Row(accuracy=0.9)], baselines=())
     results = rows_of_runs(scan(tmp_path).runs)
     assert [row.title for row in results.rows] == ["gpt2-sms-spam"]
     assert suite_figures(results, tmp_path).comparison is None
 
 
-def test_runs_on_other_texts_are_refused_and_the_most_common_chosen(tmp_path: Path) -> None:
+def test_rows_of_runs_different_test_texts_are_refused(tmp_path: Path) -> None:
     make_figures(tmp_path, [Row(), Row(), Row()])
     runs = list(scan(tmp_path).runs)
     record = runs[0].record
@@ -254,7 +252,9 @@ def test_runs_on_other_texts_are_refused_and_the_most_common_chosen(tmp_path: Pa
     assert sharing_texts([]) == []
 
 
-def test_the_suite_run_last(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_latest_suite_ignores_damaged_files(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     assert latest_suite(tmp_path) is None
     first = make_figures(tmp_path, [Row()]).results
     later = msgspec.structs.replace(first, name="later", created="2026-01-01T00:00:00+00:00")
@@ -278,12 +278,12 @@ def test_write_suite_results_replaces_a_damaged_file(tmp_path: Path, content: by
     assert read_suite_results(tmp_path, results.name) == results
 
 
-def test_the_example_store_reads_back(tmp_path: Path) -> None:
+def test_example_store_reads_back(tmp_path: Path) -> None:
     run = make_figures(tmp_path, [Row()]).rows[0].runs[0]
     assert read_record(run.path) == run.record
 
 
-def test_damaged_answers_keep_their_row_alone_from_the_comparison(tmp_path: Path) -> None:
+def test_suite_figures_row_with_damaged_predictions_is_not_compared(tmp_path: Path) -> None:
     rows = [Row(accuracy=0.95), Row(accuracy=0.6), Row(accuracy=0.9)]
     results = make_figures(tmp_path, rows).results
     file = tmp_path / results.rows[1].runs[0] / "predictions.csv"
@@ -292,11 +292,11 @@ def test_damaged_answers_keep_their_row_alone_from_the_comparison(tmp_path: Path
     assert figures.comparison is not None
     assert [row.contender is not None for row in figures.rows] == [True, False, True]
     (problem,) = figures.problems
-    assert problem.startswith("row 2 is in no comparison:")
-    assert figures.rows[1].record is not None, "its record is as good as before"
+    assert problem.startswith("row 2 is not compared:")
+    assert figures.rows[1].record is not None, "its record is still used"
 
 
-def test_a_row_of_which_seeds_are_missing_says_so(tmp_path: Path) -> None:
+def test_suite_figures_row_with_missing_seeds_is_in_part(tmp_path: Path) -> None:
     results = make_figures(tmp_path, [Row(seeds=(1, 2)), Row()]).results
     waits = msgspec.structs.replace(results.rows[0], waiting=3)
     figures = suite_figures(
@@ -304,12 +304,11 @@ def test_a_row_of_which_seeds_are_missing_says_so(tmp_path: Path) -> None:
     )
     assert list(suite_table(figures)["state"])[:2] == ["in part", "finished"]
     assert figures.missing_in_words() == [
-        "Row 1: 3 of 5 runs are not done; what stands here is of the others."
+        "Row 1: 3 of 5 runs have not finished; the results are those of the others."
     ]
 
 
-def test_of_equals_the_quickest_is_best_and_the_prefix_counts(tmp_path: Path) -> None:
-    """In the headline and in the table."""
+def test_trained_equally_accurate_rows_are_sorted_by_time_with_prefix(tmp_path: Path) -> None:
     slow = {"phases_seconds": {"prefix": 30.0, "training": 10.0}}
     figures = make_figures(tmp_path, [Row(seconds=10), Row(seconds=20)])
     run, other = (row.runs[0] for row in figures.rows)
@@ -325,17 +324,17 @@ def test_of_equals_the_quickest_is_best_and_the_prefix_counts(tmp_path: Path) ->
     ]
 
 
-def test_calibration_is_that_of_all_seeds(tmp_path: Path) -> None:
+def test_compare_runs_calibration_error_is_a_mean_over_seeds(tmp_path: Path) -> None:
     comparison = make_figures(tmp_path, [Row(accuracy=0.9, seeds=(1, 2)), Row()]).comparison
     assert comparison is not None
     several = comparison.contenders[0]
     assert several.calibration is not None
-    assert several.calibration_error == pytest.approx(0.1), "said 0.8, right in 0.9"
+    assert several.calibration_error == pytest.approx(0.1), "confidence 0.8, accuracy 0.9"
     assert several.brier == pytest.approx(several.calibration.brier)
 
 
-def test_going_on_from_an_earlier_runs_layers_is_finding_them(tmp_path: Path) -> None:
-    went_on = msgspec.structs.replace(KEPT, found=0, computed=10, continued=10)
-    rows = [Row(record={"fast_path": FastPath(shortcuts=(), kept=went_on)}), Row()]
+def test_prefix_found_run_that_continued_cached_layers_is_marked(tmp_path: Path) -> None:
+    continued = msgspec.structs.replace(KEPT, found=0, computed=10, continued=10)
+    rows = [Row(record={"fast_path": FastPath(shortcuts=(), kept=continued)}), Row()]
     table = suite_table(make_figures(tmp_path, rows, baselines=()))
     assert list(table["prefix_found"]) == [True, False]

@@ -1,8 +1,8 @@
-"""Whether a classifier is right as often as it says.
+"""Calibration: how well a classifier's confidence matches its accuracy.
 
-The confidence of an answer is the probability of the class that is called. Source: Guo et al., On
-Calibration of Modern Neural Networks (2017), for the expected calibration error; Brier, Monthly
-Weather Review 78 (1950), whose score runs over all classes, from 0 to 2.
+The confidence is the probability of the predicted class. Source: Guo et al., On Calibration of
+Modern Neural Networks (2017), for the expected calibration error; Brier, Monthly Weather Review 78
+(1950), for the score, which is summed over all classes and ranges from 0 to 2.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from clsbench.analysis.metrics import wilson_interval
 
 BINS = 10
-"""Of equal width in confidence."""
+"""The number of bins, of equal width in confidence."""
 
 
 class ReliabilityBin(NamedTuple):
-    """The answers with a confidence in (``low``, ``high``]: how many, how sure on average, and how
-    many were right, as fractions; ``interval`` is Wilson's of ``accuracy``."""
+    """The ``n`` texts with a confidence in (``low``, ``high``].
+
+    ``confidence`` is their mean, ``accuracy`` the fraction classified correctly, and ``interval``
+    Wilson's interval of the accuracy.
+    """
 
     low: float
     high: float
@@ -32,10 +35,10 @@ class ReliabilityBin(NamedTuple):
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """Expected calibration error and Brier score (0 is best for both), and the bins with answers.
+    """Expected calibration error and Brier score (0 is best for both), and the bins with texts.
 
-    ``ece`` is the mean distance of confidence and accuracy over ten bins of equal width, weighted
-    by their answers; with few texts it is above 0 even for a perfect classifier.
+    ``ece`` is the mean absolute difference between confidence and accuracy over ten bins of equal
+    width, weighted by their texts. With few texts it is above 0 even for a calibrated classifier.
     """
 
     n: int
@@ -45,10 +48,10 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def calibration(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> Calibration:
-    """Calibration of ``probabilities`` (N, C), rows of sum 1, for ``labels`` (N,).
+    """Calibration of ``probabilities`` (N, C), whose rows sum to 1, for ``labels`` (N,).
 
     Raises:
-        ValueError: the shapes do not fit, or there is no text.
+        ValueError: the shapes do not match, or there are no texts.
     """
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not labels.size:
         raise ValueError(

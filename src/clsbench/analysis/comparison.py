@@ -1,4 +1,4 @@
-"""Runs that answered the same texts, compared: which is better, if any is shown to be."""
+"""Compare runs with the same test texts: accuracies, pairwise tests, ranks, disagreements."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ BASELINE = "baseline "
 class Contender(msgspec.Struct, frozen=True, kw_only=True):
     """Runs of one experiment that differ in their seed, or a baseline.
 
-    ``accuracy`` is the mean over ``seeds`` (none for a baseline); ``interval`` that of
+    ``accuracy`` is the mean over ``seeds`` (empty for most baselines); ``interval`` is that of
     :func:`~clsbench.analysis.seeds.accuracy_interval`. ``calibration_error`` and ``brier`` are
-    means over the seeds, ``calibration`` is that of the first. With ``prefix_found`` the seconds
-    hold only what was left of the prefix to be computed: :func:`training_cost`.
-    ``stand_ins`` names what took the place of missing assets. ``title`` and ``baseline_seconds``,
+    means over the seeds, ``calibration`` is that of the first. With ``prefix_found``, the seconds
+    exclude the cached part of the frozen prefix (:func:`training_cost`).
+    ``stand_ins`` names the replacements of missing assets. ``title`` and ``baseline_seconds``,
     the mean time of fitting and predicting, are set for baselines only. ``timed_on`` names the
     devices of the runs, with the threads of a CPU: times measured elsewhere are not comparable.
     ``scores`` are the test split's other metrics by name, means over the seeds.
@@ -75,8 +75,8 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """``b`` against ``a``, with Holm's correction over all pairs in ``p_corrected``.
 
-    ``found`` is ``None``, and ``verdict`` too, where they share no seed to be paired by; where they
-    share some, ``unpaired_seeds`` are those that one alone was run with, which take no part.
+    ``found`` and ``verdict`` are ``None`` if the sides have no seed in common. ``unpaired_seeds``
+    are the seeds that only one side has; they are not part of the test.
     """
 
     a: str
@@ -99,19 +99,19 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
-    """A text on which contenders disagree: its row in the corpus, its class, and what each called
-    it (in the first run)."""
+    """A text on which contenders disagree: its row in the corpus, its class, and the class that
+    each contender predicted in its first run."""
 
     row: int
     label: str
-    called: dict[str, str]
+    predicted: dict[str, str]
 
 
 class RunComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """Contenders on the same ``texts`` test texts (``test_sha256``), by name.
+    """Contenders and pairs on the same ``texts`` test texts, whose hash is ``test_sha256``.
 
-    ``differing_splits`` lists which of train and validation differ; the baselines are then those
-    fitted on the first run's training texts.
+    ``differing_splits`` lists which of train and validation differ; if train does, the baselines
+    are those fitted on the training texts of the first run.
     """
 
     texts: int
@@ -126,9 +126,9 @@ class RunComparison(msgspec.Struct, frozen=True, kw_only=True):
 class _Side(NamedTuple):
     name: str
     runs: tuple[StoredRun, ...]
-    answers: Mapping[int | None, Predictions]
-    called: Mapping[int | None, np.ndarray]
-    """By seed; that of a baseline is ``None``."""
+    predictions: Mapping[int | None, Predictions]
+    predicted: Mapping[int | None, np.ndarray]
+    """By seed; ``None`` for a baseline with equal predictions for every seed."""
 
 
 def compare_runs(
@@ -136,25 +136,25 @@ def compare_runs(
 ) -> RunComparison:
     """Compare finished runs; those of one experiment are one contender with several seeds.
 
-    The baselines of the runs take part, too. ``names`` says what to call the runs, by their
-    directories; otherwise they are named by the choices that distinguish them. ``alone`` allows a
-    single contender.
+    The baselines of the runs are contenders too. ``names`` gives a name for each run by directory
+    name; by default, runs are named by the choices that distinguish them. ``alone`` allows a single
+    contender.
 
     Raises:
-        UsageError: there are fewer than two contenders, a run did not finish, or the runs did not
-            answer the same texts.
+        UsageError: there are fewer than two contenders, a run did not finish, or the test texts
+            differ.
     """
-    answers = [(run, _answers_of(run)) for run in runs]
-    refuse_other_texts(answers)
-    first = answers[0][1]
-    sides = [*_sides(answers, names), *_baselines(answers)]
+    predictions = [(run, _predictions_of(run)) for run in runs]
+    refuse_other_texts(predictions)
+    first = predictions[0][1]
+    sides = [*_sides(predictions, names), *_baselines(predictions)]
     if len(sides) < 2 and not alone:
         raise UsageError(
-            "there is nothing to compare: the runs named are one experiment, and no baselines were "
-            "kept with them"
+            "there is nothing to compare: the runs are of one experiment and have no baselines; "
+            "name runs of another experiment, too"
         )
     correct = {
-        side.name: {seed: called == first.labels for seed, called in side.called.items()}
+        side.name: {seed: predicted == first.labels for seed, predicted in side.predicted.items()}
         for side in sides
     }
     places = list(itertools.combinations(range(len(sides)), 2))
@@ -181,10 +181,10 @@ def compare_runs(
     )
 
 
-# --- who takes part -------------------------------------------------------------------------------
+# --- contenders -----------------------------------------------------------------------------------
 
 
-def _answers_of(run: StoredRun) -> Predictions:
+def _predictions_of(run: StoredRun) -> Predictions:
     if run.record.status != "finished" or run.record.data is None:
         raise UsageError(
             f"the run {run.path.name} is {run.record.status}: only finished runs are compared"
@@ -193,14 +193,14 @@ def _answers_of(run: StoredRun) -> Predictions:
 
 
 def _sides(
-    answers: Sequence[tuple[StoredRun, Predictions]], given: Mapping[str, str] | None
+    predictions: Sequence[tuple[StoredRun, Predictions]], given: Mapping[str, str] | None
 ) -> list[_Side]:
     groups: dict[str, dict[int, tuple[StoredRun, Predictions]]] = {}
-    for run, each in answers:
+    for run, each in predictions:
         environment = run.record.environment
         key = f"{run.record.fingerprint} {environment.device.partition(':')[0]} "
         key += environment.precision
-        # A run that was repeated says nothing new.
+        # Repeated runs of one seed are not independent: the first one counts.
         groups.setdefault(key, {}).setdefault(int(run.record.spec["seed"]), (run, each))
     firsts = [next(iter(group.values()))[0] for group in groups.values()]
     names = names_of(firsts) if given is None else [given[run.path.name] for run in firsts]
@@ -215,30 +215,34 @@ def _sides(
     ]
 
 
-def _baselines(answers: Sequence[tuple[StoredRun, Predictions]]) -> list[_Side]:
+def _baselines(predictions: Sequence[tuple[StoredRun, Predictions]]) -> list[_Side]:
     """Each baseline with its predictions by seed, or once if they are the same for every seed."""
     found: dict[str, dict[int, tuple[StoredRun, np.ndarray]]] = {}
-    first, _ = answers[0]
-    for run, each in answers:
+    first, _ = predictions[0]
+    for run, each in predictions:
         for name, answer in each.baselines.items() if trained_alike(first, run) else ():
             found.setdefault(name, {}).setdefault(int(run.record.spec["seed"]), (run, answer))
     sides = []
     for name, by_seed in found.items():
-        called: dict[int | None, np.ndarray] = {seed: each for seed, (_, each) in by_seed.items()}
-        one, *others = called.values()
+        predicted: dict[int | None, np.ndarray] = {
+            seed: each for seed, (_, each) in by_seed.items()
+        }
+        one, *others = predicted.values()
         if all(np.array_equal(one, other) for other in others):
-            called = {None: one}
-        sides.append(_Side(f"{BASELINE}{name}", tuple(r for r, _ in by_seed.values()), {}, called))
+            predicted = {None: one}
+        sides.append(
+            _Side(f"{BASELINE}{name}", tuple(r for r, _ in by_seed.values()), {}, predicted)
+        )
     return sides
 
 
-# --- how they compare -----------------------------------------------------------------------------
+# --- pairs ----------------------------------------------------------------------------------------
 
 
 def _paired(
     a: Mapping[int | None, np.ndarray], b: Mapping[int | None, np.ndarray]
 ) -> Difference | None:
-    """B against A on the seeds of both; a baseline stands beside every seed."""
+    """B against A on their common seeds; a baseline without seeds is paired with every seed."""
     seeds = [seed for seed in a if seed in b]
     if None in a or None in b:
         seeds = list(a if None in b else b)
@@ -257,8 +261,8 @@ def _pair(one: _Side, other: _Side, found: Difference | None, corrected: Any) ->
         return Pair(a=a, b=b, found=None, p_corrected=None, verdict=None)
     p = next(corrected)
     unpaired: set[int | None] = set()
-    if None not in one.called and None not in other.called:
-        unpaired = one.called.keys() ^ other.called.keys()
+    if None not in one.predicted and None not in other.predicted:
+        unpaired = one.predicted.keys() ^ other.predicted.keys()
     return Pair(
         a=a,
         b=b,
@@ -275,7 +279,7 @@ def _contender(
     accuracies = [float(each.mean()) for each in correct.values()]
     texts = len(next(iter(correct.values())))
     cost = training_cost(side.runs)
-    calibrations = [calibration(a.labels, a.probabilities) for a in side.answers.values()]
+    calibrations = [calibration(a.labels, a.probabilities) for a in side.predictions.values()]
     record = side.runs[0].record
     trained = bool(calibrations)
     results = [] if trained else _baseline_results(side)
@@ -283,12 +287,12 @@ def _contender(
                               *(each.metrics for each in results)) if m is not None]  # fmt: skip
     ece = _mean([each.ece for each in calibrations])
     brier = _mean([each.brier for each in calibrations])
-    # Older records lack the calibration, which the stored predictions give.
+    # Older records lack these metrics, so they are computed from the stored predictions.
     known = {name: value for name, value in (("ece", ece), ("brier", brier)) if value is not None}
     return Contender(
         name=side.name,
         runs=tuple(run.path.name for run in side.runs) if trained else (),
-        seeds=tuple(seed for seed in side.called if seed is not None),
+        seeds=tuple(seed for seed in side.predicted if seed is not None),
         accuracy=fmean(accuracies),
         interval=accuracy_interval(accuracies, texts),
         accuracy_without_leaked=_mean([WITHOUT_LEAKED.read(each) for each in tests]),
@@ -317,29 +321,29 @@ def _timed_on(run: StoredRun) -> str:
 
 
 class Cost(NamedTuple):
-    """What a trained classifier takes; ``prefix_found``: other runs had computed frozen layers of
-    it, so that alone it takes longer."""
+    """The training time of a classifier; ``prefix_found``: it excludes frozen layers that were
+    cached, so from scratch it takes longer."""
 
     seconds: float | None
     prefix_found: bool
 
 
 def training_cost(runs: Sequence[StoredRun]) -> Cost:
-    """The frozen prefix and the training, on average over runs of one experiment.
+    """The mean time of the frozen prefix and the training over runs of one experiment.
 
-    Where some of them computed the whole prefix themselves, the prefix is that of these.
+    If some of the runs computed the whole prefix, its time is the mean over those.
     """
     phases = [run.record.phases_seconds for run in runs]
     training = _mean([each.get("training") for each in phases])
-    alone = [run for run in runs if not found_prefix(run)]
-    prefix = [run.record.phases_seconds.get("prefix", 0.0) for run in alone or runs]
+    complete = [run for run in runs if not found_prefix(run)]
+    prefix = [run.record.phases_seconds.get("prefix", 0.0) for run in complete or runs]
     if training is None:
-        return Cost(None, prefix_found=not alone)
-    return Cost(training + fmean(prefix), prefix_found=not alone)
+        return Cost(None, prefix_found=not complete)
+    return Cost(training + fmean(prefix), prefix_found=not complete)
 
 
 def found_prefix(run: StoredRun) -> bool:
-    """Whether it found frozen layers that an earlier run had computed, or went on from some."""
+    """Whether the run reused cached activations of an earlier run."""
     kept = run.record.fast_path.kept if run.record.fast_path is not None else None
     return kept is not None and kept.found + kept.continued > 0
 
@@ -350,21 +354,21 @@ def _baseline_results(side: _Side) -> list[BaselineResult]:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    there = [value for value in values if value is not None]
-    return sum(there) / len(there) if there else None
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _disagreements(sides: Sequence[_Side], first: Predictions) -> tuple[Disagreement, ...]:
-    """In the order of how many called the text wrongly."""
-    called = np.stack([next(iter(side.called.values())) for side in sides])
-    wrong = (called != first.labels).sum(axis=0)
-    differing = np.flatnonzero((called != called[0]).any(axis=0))
+    """Texts on which sides disagree, those that most sides misclassify first."""
+    predicted = np.stack([next(iter(side.predicted.values())) for side in sides])
+    wrong = (predicted != first.labels).sum(axis=0)
+    differing = np.flatnonzero((predicted != predicted[0]).any(axis=0))
     return tuple(
         Disagreement(
             row=int(first.rows[text]),
             label=first.class_names[first.labels[text]],
-            called={
-                side.name: first.class_names[called[place, text]]
+            predicted={
+                side.name: first.class_names[predicted[place, text]]
                 for place, side in enumerate(sides)
             },
         )

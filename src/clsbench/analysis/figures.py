@@ -1,6 +1,6 @@
-"""The metrics: what each means, where a record holds it and how it is written.
+"""The metrics: their meaning, how they are read from a record, and their format.
 
-Every table, on a terminal, on the page and in CSV, Markdown, LaTeX or JSON, iterates these lists.
+Every table, on the terminal, on the page and in CSV, Markdown, LaTeX or JSON, iterates these lists.
 To add a metric, compute it in :mod:`clsbench.analysis.metrics` and describe it in :data:`SCORES`.
 """
 
@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from clsbench.schema.record import SplitMetrics
 
 Direction = Literal["higher", "lower"]
-"""Which values are better."""
+"""Whether higher or lower values are better."""
 
 
 class Metric(NamedTuple):
@@ -22,9 +22,9 @@ class Metric(NamedTuple):
 
     ``name`` follows the split in CSV and JSON (``test_loss``). ``column`` is its name in the tables
     of suites, by default that of the test split. ``limits`` are the lowest and highest possible
-    values. With the unit ``%`` a fraction is written in percent. ``drop`` is the order in which a
-    narrow terminal leaves columns out, the lowest first. ``summary``: the terminal's tables of
-    suites and comparisons show it too.
+    values. With the unit ``%``, a fraction is written in percent. On a narrow terminal, columns
+    with the lowest ``drop`` are left out first. ``summary``: the terminal's tables of suites and
+    comparisons show it too.
     """
 
     name: str
@@ -52,7 +52,7 @@ ACCURACY = Metric(
 WITHOUT_LEAKED = Metric(
     name="accuracy_without_leaked",
     header="not in train",
-    meaning="Accuracy on the texts that do not stand word for word in the training split.",
+    meaning="Accuracy on the texts that do not occur word for word in the training split.",
     better="higher",
     read=lambda split: split.without_leaked.accuracy if split.without_leaked else None,
     unit="%",
@@ -80,7 +80,7 @@ SCORES = (
     Metric(
         name="mcc",
         header="MCC",
-        meaning="Matthews correlation of classes and predictions (1 is perfect, 0 is chance).",
+        meaning="Matthews correlation coefficient (1 is perfect, 0 is chance, -1 is the opposite).",
         better="higher",
         read=lambda split: split.scores.get("mcc"),
         limits=(-1.0, 1.0),
@@ -89,7 +89,8 @@ SCORES = (
     Metric(
         name="ece",
         header="calibration error",
-        meaning="Mean distance of confidence from accuracy (ECE, ten bins; 0 is best).",
+        meaning="Expected calibration error: mean absolute difference between confidence and "
+        "accuracy in ten bins (0 is best).",
         better="lower",
         read=lambda split: split.ece,
         decimals=3,
@@ -100,7 +101,8 @@ SCORES = (
     Metric(
         name="brier",
         header="Brier",
-        meaning="Mean squared distance of the probabilities from the truth (0 is best, 2 worst).",
+        meaning="Mean squared difference between the probabilities and the true class, summed over "
+        "the classes (0 is best, 2 is worst).",
         better="lower",
         read=lambda split: split.brier,
         limits=(0.0, 2.0),

@@ -1,4 +1,4 @@
-"""A classifier's metrics on one whole split, and the interval of its accuracy."""
+"""The metrics of a classifier on a whole split, and the interval of its accuracy."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ SCORES: Mapping[str, Callable[[Labels, Labels], float]] = {"mcc": matthews}
 def wilson_interval(correct: float, n: int) -> tuple[float, float]:
     """Wilson's 95 % interval of an accuracy, as fractions ``(low, high)``.
 
-    ``correct`` of ``n``; of several runs on the same texts it is a mean.
+    ``correct`` of ``n`` texts are classified correctly; for several runs, ``correct`` is their
+    mean.
 
     Source: Wilson, Journal of the American Statistical Association 22 (1927), 209.
 
@@ -50,7 +51,7 @@ def wilson_interval(correct: float, n: int) -> tuple[float, float]:
     squared = float(ndtri((1 + CONFIDENCE) / 2)) ** 2
     middle = (correct + squared / 2) / (n + squared)
     half = math.sqrt(squared * (correct * (n - correct) / n + squared / 4)) / (n + squared)
-    share = correct / n  # at the ends rounding would leave it outside
+    share = correct / n  # which rounding could leave outside at 0 and 1
     return max(min(middle - half, share), 0.0), min(max(middle + half, share), 1.0)
 
 
@@ -65,9 +66,9 @@ def split_metrics(
     """The metrics of a classifier with these true and ``predicted`` labels.
 
     Both are integers below ``num_classes``. Macro F1 is the mean over the classes that ``labels``
-    contains. ``leaked`` (N,) bool marks the texts that stand in the training split: if some do and
-    some do not, ``without_leaked`` holds the metrics on the others (without the loss, which is
-    known for the whole split only).
+    contains. ``leaked`` (N,) bool marks the texts that occur in the training split. If it marks
+    some but not all, ``without_leaked`` holds the metrics on the others, except the loss, which is
+    known for the whole split only.
 
     Raises:
         ValueError: the arrays are empty, differ in length or hold classes that do not exist.

@@ -1,4 +1,4 @@
-"""Which test texts are called wrongly, and by whom."""
+"""Misclassified test texts, and which runs misclassify them."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from clsbench.results.predictions import read_predictions
 from clsbench.results.store import StoredRun
 
 
-class WrongCall(NamedTuple):
-    """The class that was called, and how sure the classifier was (``None`` for a baseline)."""
+class WrongPrediction(NamedTuple):
+    """The predicted class and its probability (``None`` for a baseline)."""
 
-    called: str
+    predicted: str
     confidence: float | None
 
 
 class Mistake(NamedTuple):
-    """A text that some run called wrongly: its row in the corpus, its class, and who called it
-    what; a run and a baseline that were right are not in them."""
+    """A text that at least one run misclassifies: its row in the corpus and its class.
+
+    ``by_run`` and ``by_baseline`` hold the wrong predictions by name.
+    """
 
     row: int
     label: str
-    by_run: Mapping[str, WrongCall]
-    by_baseline: Mapping[str, WrongCall]
+    by_run: Mapping[str, WrongPrediction]
+    by_baseline: Mapping[str, WrongPrediction]
 
 
 class Mistakes(NamedTuple):
-    """What ``names`` got wrong of ``texts`` test texts, the texts that most got wrong first."""
+    """The mistakes of the runs ``names`` on ``texts`` test texts, the most frequent ones first."""
 
     texts: int
     names: tuple[str, ...]
@@ -38,40 +40,42 @@ class Mistakes(NamedTuple):
 
 
 def mistakes(runs: Mapping[str, StoredRun]) -> Mistakes:
-    """The mistakes of stored runs that answered the same texts, by name.
+    """The mistakes of stored runs with the same test texts; ``runs`` maps names to runs.
 
     Raises:
-        UsageError: there is no run, its answers are damaged, or the texts differ.
+        UsageError: ``runs`` is empty, predictions are damaged, or the test texts differ.
     """
     if not runs:
-        raise UsageError("there is no run whose mistakes could be listed")
-    answers = {name: read_predictions(run) for name, run in runs.items()}
-    first = next(iter(answers.values()))
+        raise UsageError("no runs were given to list the mistakes of")
+    predictions = {name: read_predictions(run) for name, run in runs.items()}
+    first = next(iter(predictions.values()))
     class_names = first.class_names
     wrong = np.zeros(len(first.rows), dtype=int)
     baselines: dict[str, np.ndarray] = {}
-    for name, each in answers.items():
+    for name, each in predictions.items():
         if not np.array_equal(each.labels, first.labels):
-            raise UsageError(f"{name} did not answer the same test texts")
+            raise UsageError(
+                f"{name} was evaluated on other test texts than {next(iter(predictions))}"
+            )
         wrong += each.predicted != first.labels
-        for baseline, called in each.baselines.items():
-            baselines.setdefault(baseline, called)
+        for baseline, predicted in each.baselines.items():
+            baselines.setdefault(baseline, predicted)
     order = sorted(np.flatnonzero(wrong), key=lambda text: (-wrong[text], first.rows[text]))
     found = []
     for text in order:
         label = first.labels[text]
         by_run = {
-            name: WrongCall(
+            name: WrongPrediction(
                 class_names[each.predicted[text]],
                 float(each.probabilities[text, each.predicted[text]]),
             )
-            for name, each in answers.items()
+            for name, each in predictions.items()
             if each.predicted[text] != label
         }
         by_baseline = {
-            name: WrongCall(class_names[called[text]], None)
-            for name, called in baselines.items()
-            if called[text] != label
+            name: WrongPrediction(class_names[predicted[text]], None)
+            for name, predicted in baselines.items()
+            if predicted[text] != label
         }
         found.append(Mistake(int(first.rows[text]), class_names[label], by_run, by_baseline))
-    return Mistakes(len(first.rows), tuple(answers), tuple(found))
+    return Mistakes(len(first.rows), tuple(predictions), tuple(found))

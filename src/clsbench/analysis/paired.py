@@ -1,11 +1,11 @@
-"""Two classifiers on the same texts: how far apart they are, and whether that is more than chance.
+"""Compare two classifiers on the same texts: the difference in accuracy, its interval, and a test.
 
-With one run a side the test is McNemar's in its exact form, over the texts that only one of the two
-calls right; it speaks of these two trained classifiers, since one run cannot tell what another seed
-would give. With several seeds both texts and seeds count as drawn by chance: the half-widths of an
-interval for either are squared and added up. Over texts that interval is the bootstrap's, but no
-narrower than the score interval, since where few texts differ the bootstrap draws hardly any that
-do; over seeds it is Student's.
+With one run per side, the test is McNemar's exact test over the texts that only one side classifies
+correctly. Its result holds for these two trained classifiers, not for other seeds. With several
+seeds, both texts and seeds are treated as random samples: the interval combines the half-widths of
+an interval over texts and one over seeds by the root of their sum of squares. The interval over
+texts is the bootstrap's, widened to the score interval, because the bootstrap is too narrow if few
+texts differ. The interval over seeds is Student's.
 
 Source: McNemar, Psychometrika 12 (1947); Tango, Statistics in Medicine 17 (1998), 891, for the
 score interval; Zou and Donner, Statistics in Medicine 27 (2008), for the sum of intervals; Holm,
@@ -26,23 +26,23 @@ from clsbench.analysis.metrics import CONFIDENCE
 
 _DRAWS = 5_000
 _SEED = 20_251_121
-"""Of the bootstrap: the same runs give the same interval."""
+"""The seed of the bootstrap, so that the same runs give the same interval."""
 
 _LOG_SMALLEST = math.log(1e-12)
-"""No p value is told to be smaller."""
+"""The logarithm of the smallest p value that is reported."""
 
 Verdict = Literal["better", "worse", "no difference shown"]
 
 Correct = NDArray[np.bool_]
-"""(S, N): whether the run with each of S seeds called each of N texts right."""
+"""(S, N): whether the run with each of S seeds classifies each of N texts correctly."""
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """B against A on ``texts`` texts over ``seeds`` seeds each.
 
-    ``only_a`` and ``only_b`` count the texts that one side alone calls right, a mean over seeds;
-    ``difference`` is the accuracy of B less that of A, as a fraction, with its 95 % ``interval``,
-    which holds 0 as long as ``p``, two-sided, of no difference, is not below 5 %.
+    ``only_a`` and ``only_b`` count the texts that only that side classifies correctly, as means
+    over seeds. ``difference`` is the accuracy of B minus that of A, as a fraction, with its 95 %
+    ``interval``. ``p`` is two-sided; if it is above 5 %, the interval contains 0.
     """
 
     texts: int
@@ -66,10 +66,10 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare_correct(a: Correct, b: Correct) -> Difference:
-    """Compare what A and B call right, both (S, N) with the same seeds and texts in order.
+    """Compare the correct predictions of A and B, both (S, N) with the same seeds and texts.
 
     Raises:
-        ValueError: the shapes differ, or there is no text.
+        ValueError: the shapes differ, or there are no texts.
     """
     if a.ndim != 2 or a.shape != b.shape or not a.size:
         raise ValueError(f"A {a.shape} and B {b.shape} must be equal in shape, (seeds, texts)")
@@ -78,7 +78,7 @@ def compare_correct(a: Correct, b: Correct) -> Difference:
     only_a, only_b = (float((steps == sign).sum() / seeds) for sign in (-1, 1))
     p = _p_of_no_difference(steps)
     low, high = _interval(steps)
-    if p > 1 - CONFIDENCE:  # the exact test is the more careful one where few texts differ
+    if p > 1 - CONFIDENCE:  # with few differing texts the exact test is stricter
         low, high = min(low, 0.0), max(high, 0.0)
     return Difference(
         texts=texts,
@@ -92,7 +92,7 @@ def compare_correct(a: Correct, b: Correct) -> Difference:
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Holm's correction: each p value raised so that one level holds for all of them together."""
+    """P values after Holm's correction, which controls the family-wise error rate."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     corrected = [1.0] * len(p_values)
     highest = 0.0
@@ -103,24 +103,24 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def verdict_on(difference: float, p: float) -> Verdict:
-    """What may be said of B, given its corrected ``p``."""
+    """The verdict on B, given the difference and the corrected ``p``."""
     if p > 1 - CONFIDENCE or difference == 0:
         return "no difference shown"
     return "better" if difference > 0 else "worse"
 
 
 class RankRange(NamedTuple):
-    """The ranks, 1 the best, that a classifier may have."""
+    """The best and the worst rank that a classifier may have; 1 is the best."""
 
     best: int
     worst: int
 
 
 def rank_ranges(verdicts: Sequence[Sequence[Verdict | None]]) -> tuple[RankRange, ...]:
-    """The ranks that the pairwise verdicts leave open; ``verdicts[i][j]`` is of i against j.
+    """The ranks consistent with the pairwise verdicts; ``verdicts[i][j]`` is that of i against j.
 
-    With verdicts corrected over all pairs, the true ranks lie in all ranges together with the level
-    of the correction. ``None`` is a pair that could not be compared: it leaves either order open.
+    With verdicts corrected over all pairs, the ranges contain all true ranks simultaneously at the
+    level of the correction. ``None`` is a pair that could not be compared; it permits either order.
     """
     count = len(verdicts)
     return tuple(
@@ -130,10 +130,10 @@ def rank_ranges(verdicts: Sequence[Sequence[Verdict | None]]) -> tuple[RankRange
 
 
 class _Discordant(NamedTuple):
-    """So many texts that B alone calls right, and A alone, each by a whole ``step``.
+    """Effective numbers of texts that only B, or only A, classifies correctly.
 
-    Where seeds do not agree on a text, it counts as a part of one: as many as make the same sum,
-    with the same variance if neither side were better.
+    If seeds disagree on a text, it counts as a fraction of one. Each effective text changes the sum
+    by ``step``; sum and variance (under no difference) are those of the data.
     """
 
     only_b: float
@@ -152,8 +152,10 @@ def _discordant(steps: NDArray[np.int8]) -> _Discordant:
 
 
 def _p_of_no_difference(steps: NDArray[np.int8]) -> float:
-    """The level at which the half-widths of texts and of seeds, squared and added up, just reach
-    the difference; texts alone would give McNemar's exact p."""
+    """The level at which the combined half-width over texts and seeds equals the difference.
+
+    Without variation between seeds it is McNemar's exact p.
+    """
     from scipy.special import ndtri, stdtrit
 
     squared = float(steps.mean()) ** 2
@@ -176,7 +178,7 @@ def _p_of_no_difference(steps: NDArray[np.int8]) -> float:
 
 
 def _mcnemar(texts: _Discordant) -> float:
-    """Twice the binomial tail, as the incomplete beta function continues it between counts."""
+    """Twice the binomial tail, extended to non-integer counts by the incomplete beta function."""
     from scipy.special import betainc  # slow to load
 
     fewer, more = sorted(texts[:2])
@@ -184,15 +186,15 @@ def _mcnemar(texts: _Discordant) -> float:
 
 
 def _variance_by_seed(steps: NDArray[np.int8]) -> float:
-    """What seeds contribute to that of the mean difference."""
+    """The variance of the mean difference that is due to seeds."""
     seeds = len(steps)
     return float(steps.mean(axis=1).var(ddof=1)) / seeds if seeds > 1 else 0.0
 
 
 def _interval(steps: NDArray[np.int8]) -> tuple[float, float]:
-    """Of the mean difference: that over texts, widened by what seeds add.
+    """The interval of the mean difference over texts and seeds.
 
-    Seeds are too few to be drawn again: Student's t stands for them.
+    Seeds are too few for a bootstrap, so their half-width is that of Student's t.
     """
     from scipy.special import stdtrit  # slow to load
 
@@ -209,7 +211,7 @@ def _interval(steps: NDArray[np.int8]) -> tuple[float, float]:
 
 
 def _bootstrap_interval(steps: NDArray[np.int8]) -> tuple[float, float]:
-    """Percentiles of the mean difference over texts drawn again."""
+    """Percentiles of the mean difference over bootstrap samples of the texts."""
     texts = steps.shape[1]
     patterns, counts = np.unique(steps, axis=1, return_counts=True)
     drawn = np.random.default_rng(_SEED).multinomial(texts, counts / texts, _DRAWS)
@@ -220,7 +222,7 @@ def _bootstrap_interval(steps: NDArray[np.int8]) -> tuple[float, float]:
 
 
 def _score_interval(discordant: _Discordant, texts: int) -> tuple[float, float]:
-    """The differences at which the score test of just that difference does not reject."""
+    """The differences that the score test does not reject (Tango 1998)."""
     from scipy.optimize import brentq  # slow to load
     from scipy.special import ndtri
 
@@ -229,8 +231,8 @@ def _score_interval(discordant: _Discordant, texts: int) -> tuple[float, float]:
     squared_quantile = float(ndtri((1 - CONFIDENCE) / 2)) ** 2
 
     def beyond(difference: float) -> float:
-        """How far the squared distance exceeds what the test allows for."""
-        # The share of A alone that is likeliest, given the difference, solves a quadratic.
+        """Positive if the test rejects ``difference``."""
+        # The maximum likelihood share of ``only_a``, given the difference, solves a quadratic.
         linear = (2 * texts - only_b + only_a) * difference - only_b - only_a
         constant = -only_a * difference * (1 - difference)
         root = math.sqrt(max(linear**2 - 8 * texts * constant, 0.0))
@@ -239,7 +241,7 @@ def _score_interval(discordant: _Discordant, texts: int) -> tuple[float, float]:
         return (found - difference) ** 2 * texts - squared_quantile * variance
 
     def limit(end: float) -> float:
-        beside = found + 1e-9 * (end - found)  # at what was found nothing may vary at all
+        beside = found + 1e-9 * (end - found)  # at ``found`` itself the variance may be 0
         return float(brentq(beyond, beside, end)) if beyond(beside) < 0 < beyond(end) else end
 
     return limit(-1.0) * step, limit(1.0) * step

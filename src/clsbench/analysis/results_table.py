@@ -1,4 +1,4 @@
-"""Stored runs as one flat table, a row a run."""
+"""Stored runs as a table with one row per run."""
 
 from __future__ import annotations
 
@@ -41,29 +41,29 @@ class _Column(NamedTuple):
 
 
 def load_results(store: str | os.PathLike[str] | None = None) -> pd.DataFrame:
-    """Every stored run as a table, a row a run, in the order in which they were begun.
+    """All stored runs as a table with one row per run, in the order in which they were started.
 
-    ``store`` is the folder of runs (default: the environment variable ``CLSBENCH_RUNS``, else
-    ``./runs``). Accuracies are fractions with the ends of their 95 % interval beside them; what a
-    run did not come to is missing. Damaged runs are named in a warning and left out.
+    ``store`` is the folder of runs (default: the environment variable ``CLSBENCH_RUNS``, otherwise
+    ``./runs``). Accuracies are fractions, followed by the ends of their 95 % interval. Values that
+    a run does not have are missing. Damaged runs are left out with a warning.
 
     Raises:
-        UsageError: the store that was named does not exist or is no folder.
+        UsageError: the given store does not exist or is not a folder.
     """
     return results_table(load_runs(store))
 
 
 def load_runs(store: str | os.PathLike[str] | None = None) -> tuple[StoredRun, ...]:
-    """The stored runs themselves, as :func:`load_results` finds them.
+    """The stored runs that :func:`load_results` tabulates.
 
     Raises:
-        UsageError: the store that was named does not exist or is no folder.
+        UsageError: the given store does not exist or is not a folder.
     """
     named = os.fspath(store) if store is not None else os.environ.get(ENVIRONMENT["out"])
     path = Path(named) if named else DEFAULT_STORE
     if named and not path.exists():
         raise UsageError(
-            f"there is no store of runs {path}; it is made by the first run "
+            f"the folder of runs {path} does not exist; the first run creates it "
             f"(clsbench run EXPERIMENT --out {path})"
         )
     found = scan(path)
@@ -73,7 +73,7 @@ def load_runs(store: str | os.PathLike[str] | None = None) -> tuple[StoredRun, .
 
 
 def results_table(runs: Iterable[StoredRun]) -> pd.DataFrame:
-    """One row a run; see :func:`load_results`. All columns are there even without any run."""
+    """One row per run; see :func:`load_results`. Without runs, the table has its columns too."""
     runs = list(runs)
     columns = [
         *_BEFORE_BASELINES,
@@ -119,7 +119,7 @@ def _best_baseline(table: pd.DataFrame) -> list[str]:
 
 
 def typed_series(kind: Kind, values: Sequence[Any]) -> pd.Series[Any]:
-    """A column of a table; ``None`` is missing."""
+    """A column of a table; ``None`` becomes a missing value."""
     if kind == "text":
         values = ["" if value is None else str(value) for value in values]
     elif kind == "number":
@@ -145,11 +145,11 @@ def _unless(usual: str) -> Callable[[pd.Series[Any]], bool]:
     return lambda values: bool((values != usual).any())
 
 
-# --- where each value stands in a record ----------------------------------------------------------
+# --- reading values from a record -----------------------------------------------------------------
 
 
 def _of_record(*path: str) -> Callable[[StoredRun], Any]:
-    """Follow attributes; ``None`` where the run did not come to it."""
+    """Follow attributes; ``None`` if one of them is ``None``."""
 
     def value(run: StoredRun) -> Any:
         found: Any = run.record
@@ -179,12 +179,12 @@ def _component(key: str) -> Callable[[StoredRun], str]:
 
 
 def stand_in_names(record: RunRecord) -> str:
-    """The stand-ins of a run by name, ``""`` where there are none: ``synthetic-sms, gpt2-nano``."""
+    """The names of a run's stand-ins, or ``""``: ``synthetic-sms, gpt2-nano``."""
     return ", ".join(stand_in.by.partition(":")[0] for stand_in in record.stand_ins)
 
 
 def _published(run: StoredRun) -> float | None:
-    """The published test accuracy, where it belongs to this very experiment."""
+    """The published test accuracy; ``None`` if the run changed the published experiment."""
     record = run.record
     if record.published is None or record.modified or record.stand_ins:
         return None
@@ -214,7 +214,7 @@ def _split_columns(split: str) -> list[_Column]:
         number("accuracy_high", lambda found: found.interval[1], shown),
         *(number(metric.name, metric.read) for metric in SCORES),
         _Column(f"{split}_n", "count", of_split(lambda found: found.n)),
-        # Leaked texts come from the training split: in itself it has none.
+        # Leaked texts are those that occur in the training split.
         *([number(WITHOUT_LEAKED.name, WITHOUT_LEAKED.read)] if split != "train" else []),
     ]
 
@@ -299,9 +299,9 @@ def _phase_columns(runs: Iterable[StoredRun]) -> list[_Column]:
 
 
 def _baseline_columns(runs: Iterable[StoredRun]) -> list[_Column]:
-    """The baselines' test accuracy: ``baseline_majority`` …, by name.
+    """The test accuracy of baselines by name: ``baseline_majority`` ….
 
-    Where one run has several of one name, the others' columns carry their options too.
+    If a run has several baselines of one name, the columns of the others include their options.
     """
     columns: dict[str, _Column] = {}
     for run in runs:
@@ -328,5 +328,5 @@ def _baselines(record: RunRecord) -> dict[str, SplitMetrics]:
 
 
 def _identifier(text: str) -> str:
-    """Letters, digits and underscores only, so that a column can stand in an expression."""
+    """Only letters, digits and underscores, so that a column can be used in an expression."""
     return re.sub(r"\W+", "_", text).strip("_")

@@ -1,4 +1,4 @@
-"""Any runs that share their test texts as the rows of a suite that nobody planned."""
+"""Arrange any runs with the same test texts as the rows of a suite."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ logger = logging.getLogger(__name__)
 
 
 def rows_of_runs(runs: Sequence[StoredRun]) -> SuiteResults:
-    """Each experiment among finished runs becomes a row, called by what tells it from the others.
+    """One row per experiment among finished runs, named by the choices that distinguish it.
 
-    ``runs`` in the rows are absolute paths; ``command`` is empty, since no command did them all.
+    The rows have absolute paths in ``runs``. ``command`` is empty, because the runs are of
+    different commands.
 
     Raises:
-        UsageError: a run did not finish, or they did not answer the same texts.
+        UsageError: there are no runs, a run did not finish, or the test texts differ.
     """
     if not runs:
-        raise UsageError("there is no run to report")
+        raise UsageError("no runs to report were found")
     groups = _groups(runs)
     records = [run.record for run in runs]
     experiments = list(dict.fromkeys(record.experiment for record in records))
@@ -46,8 +47,8 @@ def rows_of_runs(runs: Sequence[StoredRun]) -> SuiteResults:
     )
 
 
-def with_answers(runs: Sequence[StoredRun]) -> list[StoredRun]:
-    """The finished runs whose answers can be read; the others are named in a warning."""
+def with_predictions(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """The runs whose predictions can be read; the others are named in a warning."""
     found = []
     for run in runs:
         try:
@@ -71,7 +72,7 @@ def _groups(runs: Sequence[StoredRun]) -> list[tuple[str, list[StoredRun]]]:
     except UsageError:
         if len({run.record.fingerprint for run in runs}) > 1:
             raise
-        # One experiment without baselines: nothing to compare, but all the rest to report.
+        # One experiment without baselines cannot be compared, but it can be reported.
         return [(runs[0].record.experiment, list(runs))]
     contenders = [each for each in comparison.contenders if each.runs]
     return [(each.name, [by_name[name] for name in each.runs]) for each in contenders]

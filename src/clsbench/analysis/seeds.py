@@ -16,12 +16,12 @@ SPLITS = ("train", "validation", "test")
 
 
 class Spread(msgspec.Struct, frozen=True, kw_only=True):
-    """One figure over ``n`` seeds.
+    """A metric over ``n`` seeds.
 
     ``sd`` is the sample standard deviation, ``None`` for a single seed. ``interval`` is Student's
-    95 % interval of the mean over seeds, cut to the values that are possible (no accuracy exceeds
-    1); ``None`` for fewer than three seeds and if all values are equal. It reflects the variation
-    between seeds, not between sets of test texts.
+    95 % interval of the mean over seeds, clipped to possible values; ``None`` for fewer than three
+    seeds and if all values are equal. It reflects the variation between seeds, not between sets of
+    test texts.
     """
 
     n: int
@@ -33,9 +33,9 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SeedSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """An experiment over several seeds: those of the runs that finished.
+    """The finished runs of an experiment with several seeds.
 
-    ``splits`` holds each metric of each split by name, ``None`` where no run has it.
+    ``splits`` holds each metric by split and name, ``None`` if no run has it.
     """
 
     experiment: str
@@ -46,13 +46,13 @@ class SeedSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 FEWEST_SEEDS = 3
-"""Fewer seeds get no interval: that of two is 18 standard deviations wide."""
+"""The fewest seeds with an interval; with two it would be 18 standard deviations wide."""
 
 
 def spread(values: Sequence[float], limits: tuple[float, float]) -> Spread | None:
-    """Mean, sample deviation, range and t-interval of ``values``; ``None`` where there are none.
+    """Mean, standard deviation, range and t interval of ``values``; ``None`` without values.
 
-    ``limits`` are the lowest and the highest value that the figure can take.
+    ``limits`` are the lowest and the highest possible value of the metric.
     """
     if not values:
         return None
@@ -67,10 +67,11 @@ def spread(values: Sequence[float], limits: tuple[float, float]) -> Spread | Non
 
 
 def accuracy_interval(accuracies: Sequence[float], texts: int) -> tuple[float, float]:
-    """The 95 % interval of the mean accuracy of runs that answered the same ``texts``.
+    """The 95 % interval of the mean accuracy of runs on the same test texts, ``texts`` of them.
 
-    Wilson's, over texts. From three seeds on it is widened by Student's over seeds: half-widths are
-    squared and added up, so it is never narrower than that of a single run of this accuracy.
+    It is Wilson's interval over texts. From three seeds on, it is widened by Student's interval
+    over seeds: the half-width is the root of the sum of both squares, so the interval is never
+    narrower than that of a single run with this accuracy.
     """
     mean = fmean(accuracies)
     low, high = wilson_interval(min(mean * texts, texts), texts)
@@ -88,11 +89,11 @@ def _half_width(sd: float, n: int) -> float:
     return float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * sd / math.sqrt(n)
 
 
-def summarise_seeds(records: Iterable[RunRecord]) -> SeedSummary:
+def summarize_seeds(records: Iterable[RunRecord]) -> SeedSummary:
     """Summarize runs of one experiment that differ in their seed; ``runs`` counts failed ones too.
 
     Raises:
-        ValueError: there is no run.
+        ValueError: ``records`` is empty.
     """
     records = list(records)
     if not records:

@@ -1,4 +1,4 @@
-"""Which runs can be compared: those evaluated on the same test texts, whatever they trained on."""
+"""Find runs that can be compared: those evaluated on the same test texts."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def trained_alike(one: StoredRun, other: StoredRun) -> bool:
     return hashes[0] is not None and hashes[0] == hashes[1]
 
 
-def refuse_other_texts(answers: Sequence[tuple[StoredRun, Predictions]]) -> None:
+def refuse_other_texts(predictions: Sequence[tuple[StoredRun, Predictions]]) -> None:
     """Check that all runs were evaluated on the test texts of the first.
 
     Raises:
         UsageError: one was not.
     """
-    (first_run, first), *others = answers
-    first_texts, *texts = texts_keys([run for run, _ in answers])
+    (first_run, first), *others = predictions
+    first_texts, *texts = texts_keys([run for run, _ in predictions])
     for (run, other), key in zip(others, texts, strict=True):
         same = key == first_texts and np.array_equal(first.labels, other.labels)
         if _sha256(run) == _sha256(first_run):

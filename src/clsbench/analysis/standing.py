@@ -1,4 +1,4 @@
-"""Where a contender stands in a comparison: against another one, and against the best."""
+"""Look up pairs in a comparison, and sort its contenders."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from clsbench.analysis.comparison import BASELINE, Contender, Pair, RunCompariso
 
 
 def standing(comparison: RunComparison, name: str, against: str) -> Pair | None:
-    """``name`` against ``against``; ``None`` if they are the same or could not be compared."""
+    """The pair ``name`` against ``against``; ``None`` if they are equal or were not compared."""
     for pair in comparison.pairs:
         if {pair.a, pair.b} == {name, against} and pair.found is not None:
             return pair if pair.b == name else pair.reversed()
@@ -14,8 +14,11 @@ def standing(comparison: RunComparison, name: str, against: str) -> Pair | None:
 
 
 def trained(comparison: RunComparison) -> list[Contender]:
-    """The contenders other than baselines, the most accurate first, then the quickest; those that
-    reused cached activations behind those whose whole cost is known."""
+    """The contenders other than baselines, the most accurate first.
+
+    Of equally accurate ones, the fastest comes first; those that reused cached activations are
+    last.
+    """
     found = [each for each in comparison.contenders if each.runs]
     return sorted(
         found,
@@ -33,14 +36,14 @@ def baselines(comparison: RunComparison) -> list[Contender]:
     return sorted(found, key=lambda each: -each.accuracy)
 
 
-def smallest_shown(comparison: RunComparison) -> float | None:
-    """The smallest difference, as a fraction, that is more than chance; ``None`` if none is."""
-    shown = [
+def smallest_significant(comparison: RunComparison) -> float | None:
+    """The smallest significant difference, as a fraction; ``None`` without any."""
+    found = [
         abs(pair.found.difference)
         for pair in comparison.pairs
         if pair.found is not None and pair.verdict in ("better", "worse")
     ]
-    return min(shown, default=None)
+    return min(found, default=None)
 
 
 def baseline_title(comparison: RunComparison, baseline: Contender) -> str:
@@ -51,5 +54,5 @@ def baseline_title(comparison: RunComparison, baseline: Contender) -> str:
 
 
 def _title(baseline: Contender) -> str:
-    """Its own, else its name without options."""
+    """Its title, or its name without options."""
     return baseline.title or baseline.name.removeprefix(BASELINE).partition(":")[0]

@@ -1,4 +1,4 @@
-"""The figures of a suite's rows: accuracies over seeds, published ones, and paired tests."""
+"""The results of a suite's rows: accuracies over seeds, published ones, and paired tests."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ from clsbench.results.suite_results import RowResult, SuiteResults
 from clsbench.schema.record import RunRecord, SplitMetrics
 
 _MUCH_MEMORY = 2 * 10**9
-"""Bytes; less is dominated by what the libraries take."""
+"""Bytes. Lower estimates are dominated by the memory of the libraries."""
 
 
 class RowFigures(NamedTuple):
-    """A row of a suite with its finished runs that could be read, or a baseline beside them.
+    """A row of a suite with its finished runs that could be read, or a baseline.
 
-    ``row`` of a baseline holds its name only; ``title`` is what people read. ``accuracy`` by split
-    over the seeds; ``interval`` of the test accuracy as
-    :func:`~clsbench.analysis.seeds.accuracy_interval` gives it; ``tests`` are the metrics on the
-    test texts, by seed. ``against_first`` compares it with the first row in the comparison,
-    ``against_best`` with the most accurate. Everything but the row itself is empty without a run.
+    The ``row`` of a baseline has only a name; ``title`` is for display. ``accuracy`` holds the
+    accuracy over seeds by split, ``interval`` is that of the test accuracy
+    (:func:`~clsbench.analysis.seeds.accuracy_interval`), and ``tests`` has the metrics on the test
+    texts by seed. ``against_first`` compares it with the first row in the comparison,
+    ``against_best`` with the most accurate. Without runs, all fields but ``row`` and ``title`` are
+    empty.
     """
 
     row: RowResult
@@ -54,7 +55,7 @@ class RowFigures(NamedTuple):
 
     @property
     def label(self) -> str:
-        """How ``--rows`` names it; empty for a baseline."""
+        """The label for ``--rows``; empty for a baseline."""
         return self.row.label
 
     @property
@@ -78,7 +79,7 @@ class RowFigures(NamedTuple):
 
     @property
     def test_accuracy(self) -> float:
-        """The mean over seeds; not a number without a run."""
+        """The mean over seeds; NaN without a run."""
         if "test" in self.accuracy:
             return self.accuracy["test"].mean
         return self.contender.accuracy if self.contender is not None else math.nan
@@ -98,7 +99,7 @@ class RowFigures(NamedTuple):
 
     @property
     def cost(self) -> Cost:
-        """The time to compute the frozen layers and to train; of a baseline, its whole time."""
+        """The time to compute the frozen layers and to train; for a baseline, its total time."""
         if self.runs or self.contender is None:
             return training_cost(self.runs) if self.runs else Cost(None, False)
         if self.contender.baseline_seconds is not None:
@@ -107,22 +108,24 @@ class RowFigures(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """That of ``cost``; not a number if it is unknown."""
+        """The seconds of ``cost``; NaN if they are unknown."""
         return math.nan if self.cost.seconds is None else self.cost.seconds
 
     @property
     def prefix_found(self) -> bool:
-        """Whether every run reused frozen layers: from scratch it takes longer."""
+        """Whether every run reused cached activations; from scratch it takes longer."""
         return self.cost.prefix_found
 
     def mean_seconds(self) -> float | None:
-        """What all phases took together, on average over the runs."""
+        """The total time of all phases, a mean over the runs."""
         sums = [sum(run.record.phases_seconds.values()) for run in self.runs]
         return sum(sums) / len(sums) if sums else None
 
     def seconds_over_estimate(self) -> float | None:
-        """The time of the runs just done over its estimate: training, evaluation and, if it was not
-        cached, the frozen prefix."""
+        """The time of the new runs divided by its estimate.
+
+        It includes training, evaluation and, if it was not cached, the frozen prefix.
+        """
         estimate = self.row.estimate
         fresh = [run for run in self.runs if run.path.name not in self.row.stored]
         if estimate is None or not fresh or self.row.same_as is not None:
@@ -136,8 +139,7 @@ class RowFigures(NamedTuple):
         return sum(taken) / len(fresh) / expected if expected else None
 
     def memory_over_estimate(self) -> float | None:
-        """The peak memory of the runs just done over its estimate; ``None`` if that is small beside
-        what the libraries take."""
+        """The peak memory of the new runs divided by its estimate; ``None`` for small estimates."""
         ratios = []
         for run in self.runs:
             peak, expected = run.record.peak_memory_bytes, run.record.memory_bytes_expected
@@ -146,7 +148,7 @@ class RowFigures(NamedTuple):
         return max(ratios, default=None) if self.row.same_as is None else None
 
     def difference_from_published(self, split: str) -> float | None:
-        """Measured minus published accuracy, where there are both and of one experiment."""
+        """Measured minus published accuracy; ``None`` for a modified row or without either."""
         published = self.row.published
         if (
             self.row.modified
@@ -159,11 +161,11 @@ class RowFigures(NamedTuple):
 
 
 class SuiteFigures(NamedTuple):
-    """The rows of a suite and the baselines; ``comparison`` compares all that have runs.
+    """The rows of a suite, the baselines, and their comparison.
 
-    ``comparison`` is ``None`` where fewer than two can be compared, and ``problems`` says why, and
-    which runs could not be read. ``reference`` is the label of the row the others are set against,
-    ``best`` that of the most accurate row in the comparison.
+    ``comparison`` is ``None`` if fewer than two can be compared. ``problems`` lists the reasons,
+    and runs that could not be read. ``reference`` is the label of the row that the others are
+    compared with, ``best`` that of the most accurate row in the comparison.
     """
 
     results: SuiteResults
@@ -175,24 +177,24 @@ class SuiteFigures(NamedTuple):
     problems: tuple[str, ...]
 
     def estimates_in_words(self) -> str | None:
-        """How far off the estimates were for the runs just done; ``None`` without such runs."""
+        """How the new runs compare with their estimates; ``None`` without new runs."""
         times = [t for row in self.rows if (t := row.seconds_over_estimate()) is not None]
         if not times:
             return None
         text = (
-            f"The runs took {_middle_and_range(times)} times as long as estimated (training and "
-            "evaluation, and frozen layers where they had to be computed)"
+            f"The new runs took {_middle_and_range(times)} times the estimated time (training, "
+            "evaluation and frozen layers that were not cached)"
         )
         memory = [m for row in self.rows if (m := row.memory_over_estimate()) is not None]
         if memory:
-            text += f", and {_middle_and_range(memory)} times the memory"
+            text += f" and {_middle_and_range(memory)} times the estimated memory"
         return text + "."
 
     def missing_in_words(self) -> list[str]:
-        """Notes on the rows of which some seeds have not finished."""
+        """Notes on rows with seeds that have not finished."""
         return [
             f"Row {row.row.label}: {row.row.waiting} of {len(row.row.runs) + row.row.waiting} runs "
-            "are not done; what stands here is of the others."
+            "have not finished; the results are those of the others."
             for row in self.rows
             if row.row.waiting and row.row.runs
         ]
@@ -204,7 +206,7 @@ def _middle_and_range(ratios: Sequence[float]) -> str:
 
 
 def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
-    """Read the runs of every row, and compare them."""
+    """Read the runs of every row and compare them."""
     problems: list[str] = []
     runs = {row.label: _read(row, store, problems) for row in results.rows}
     names: dict[str, str] = {}
@@ -216,14 +218,14 @@ def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
         run.path: run
         for row in results.rows
         for run in runs[row.label]
-        if _answered(row, run, problems)
+        if _has_predictions(row, run, problems)
     }
     comparison: RunComparison | None = None
     shared = sharing_texts(list(everything.values()))
     if shared:
         within = {run.path for run in shared}
         problems += [
-            f"row {row.label} is in no comparison: it answered other texts than the rows compared"
+            f"row {row.label} is not compared: it was evaluated on different test texts"
             for row in results.rows
             if any(run.path in everything.keys() - within for run in runs[row.label])
         ]
@@ -277,7 +279,7 @@ def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
 
 
 def contender_figures(each: Contender, **known: Any) -> RowFigures:
-    """A contender that is not a row of a suite."""
+    """The results of a contender that is not a row of a suite."""
     row = RowResult(label="", title=each.name, changes={}, published=None)
     figures = RowFigures(row, each.name, interval=each.interval, contender=each)
     return figures._replace(**known)
@@ -304,12 +306,12 @@ def _read(row: RowResult, store: Path, problems: list[str]) -> tuple[StoredRun, 
     return tuple(found)
 
 
-def _answered(row: RowResult, run: StoredRun, problems: list[str]) -> bool:
-    """Whether the run's predictions are usable; otherwise it is not compared."""
+def _has_predictions(row: RowResult, run: StoredRun, problems: list[str]) -> bool:
+    """Whether the run's predictions can be read; if not, the reason is added to ``problems``."""
     try:
         read_predictions(run)
     except UsageError as error:
-        problem = f"row {row.label} is in no comparison: {error}"
+        problem = f"row {row.label} is not compared: {error}"
         if problem not in problems:
             problems.append(problem)
         return False

@@ -1,7 +1,7 @@
-"""The columns of a suite's rows and of the baselines beside them.
+"""The columns of tables of a suite's rows and baselines.
 
-The tables on a terminal and on the page show the columns with a header; CSV, Markdown, LaTeX and
-JSON hold the values of all of them, one by one.
+Tables on the terminal and on the page show the columns with a header. CSV, Markdown, LaTeX and JSON
+have one column per value.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Form = Literal[
     "accuracy", "interval", "rank", "difference", "points", "metric", "published", "minutes",
     "count", "seconds", "bytes",
 ]  # fmt: skip
-"""How the values of a column are written together."""
+"""The format of the values of a column in one cell."""
 
 
 class Value(NamedTuple):
-    """A value of a row; ``brief``: Markdown and LaTeX contain it too."""
+    """A value of a row; ``brief``: Markdown and LaTeX contain it."""
 
     name: str
     kind: Kind
@@ -35,12 +35,12 @@ class Value(NamedTuple):
 
 
 class Column(NamedTuple):
-    """Values that belong together, in one cell where people read them.
+    """Values that belong together and share a cell on the terminal and on the page.
 
-    Without a ``header``, no cell shows them. ``{first}`` and ``{best}`` in the header stand for the
-    labels of those rows. ``drop`` is the order in which a narrow terminal leaves columns out, the
-    lowest first; 0 is never left out and ``None`` never shown there. ``page`` is the table of the
-    page that has the column: the first fits a window of 1,440 pixels.
+    A column without a ``header`` is not shown there. ``{first}`` and ``{best}`` in the header are
+    replaced by the labels of those rows. On a narrow terminal, columns with the lowest ``drop`` are
+    left out first; 0 is never left out, and ``None`` is never shown. ``page`` is the table of the
+    page that has the column; the first table fits a window of 1,440 pixels.
     """
 
     values: tuple[Value, ...]
@@ -53,7 +53,7 @@ class Column(NamedTuple):
     page: Literal["first", "further", ""] = ""
 
 
-# --- where the values stand -----------------------------------------------------------------------
+# --- reading values of a row ----------------------------------------------------------------------
 
 
 def _row(name: str) -> Callable[[RowFigures], Any]:
@@ -165,7 +165,7 @@ COLUMNS: tuple[Column, ...] = (
         ),
         "95 % interval",
         "Wilson’s interval over texts; from three seeds on, widened by Student’s over seeds. The "
-        "dashed line is the best baseline.",
+        "dashed line marks the best baseline.",
         "interval",
         better="higher",
         drop=90,
@@ -186,7 +186,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         _against("first"),
         "against row {first}",
-        "Accuracy less that of row {first}, in percentage points; † is significant at 5 % (paired "
+        "Accuracy minus that of row {first}, in percentage points; †: significant at 5 % (paired "
         "test on the same texts, Holm’s correction over all pairs).",
         "difference",
         better="higher",
@@ -196,7 +196,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         _against("best"),
         "against row {best}",
-        "The same against row {best}, the most accurate.",
+        "Accuracy minus that of row {best}, the most accurate, in percentage points.",
         "difference",
         better="higher",
         page="first",
@@ -209,7 +209,7 @@ COLUMNS: tuple[Column, ...] = (
             Value("without_leaked_high", "number", _leaked_interval(1), brief=False),
         ),
         WITHOUT_LEAKED.header,
-        "Accuracy on the test texts that do not stand word for word in the training split, with "
+        "Accuracy on the test texts that do not occur word for word in the training split, with "
         "its 95 % interval.",
         metric=WITHOUT_LEAKED,
         better="higher",
@@ -229,7 +229,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         (Value("published_test_accuracy", "number", _published_accuracy),),
         "published",
-        "The published test accuracy of the row as the suite means it.",
+        "The published test accuracy of the suite’s row.",
         "published",
         better="higher",
         drop=60,
@@ -241,8 +241,8 @@ COLUMNS: tuple[Column, ...] = (
                   lambda each: each.difference_from_published("test")),
         ),
         "against published",
-        "Measured less published test accuracy; left out if a change or a stand-in makes the row "
-        "another experiment.",
+        "Measured minus published test accuracy, in percentage points; missing for rows that were "
+        "changed or use stand-ins.",
         "points",
         better="higher",
         drop=80,
@@ -254,7 +254,7 @@ COLUMNS: tuple[Column, ...] = (
                   lambda each: each.row.published.minutes if each.row.published else None),
         ),
         "published minutes",
-        "The published training time; the notes say on what.",
+        "The published training time; the notes name the hardware.",
         "minutes",
         better="lower",
         page="further",
@@ -263,7 +263,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         (Value("trainable_parameters", "count", _trainable),),
         "trained parameters",
-        "Parameters that train.",
+        "Number of parameters that are trained.",
         "count",
         better="lower",
         drop=35,
@@ -276,9 +276,9 @@ COLUMNS: tuple[Column, ...] = (
             Value("prefix_found", "flag", lambda each: each.prefix_found),
         ),
         "training time",
-        "Computing the frozen layers once and training, without loading and evaluating; of a "
-        "baseline all of it. ° marks rows that reused cached activations from an earlier run; from "
-        "scratch they take longer.",
+        "Time to compute the frozen layers once and to train, without loading and evaluation; for "
+        "a baseline, the total time. ° marks rows that reused cached activations from an earlier "
+        "run; from scratch they take longer.",
         "seconds",
         better="lower",
         drop=0,
@@ -287,7 +287,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         (Value("total_seconds", "number", lambda each: each.mean_seconds()),),
         "whole run",
-        "All phases together.",
+        "Time of all phases.",
         "seconds",
         better="lower",
         drop=5,
@@ -302,20 +302,20 @@ COLUMNS: tuple[Column, ...] = (
         page="further",
     ),
 )  # fmt: skip
-"""Every column, in the order of every table."""
+"""All columns, in the order of all tables."""
 
 VALUES = tuple(value for column in COLUMNS for value in column.values)
 
 HAVING_RUNS = ("finished", "in part")
-"""The states of rows that have figures."""
+"""The states of rows that have results."""
 
 
 def suite_table(figures: SuiteFigures) -> pd.DataFrame:
-    """A row for each row of the suite and each baseline; what is not known is missing.
+    """One row for each row of the suite and each baseline; unknown values are missing.
 
-    Accuracies and differences are fractions. ``prefix_found`` says that an earlier run had kept
-    some of the frozen prefix for every run of the row, which alone takes longer. ``against_first``
-    is against the first row that is compared, ``against_best`` against the most accurate.
+    Accuracies and differences are fractions. ``prefix_found``: every run of the row reused cached
+    activations, so from scratch it takes longer. ``against_first`` is the difference from the first
+    row in the comparison, ``against_best`` from the most accurate.
     """
     rows = [*figures.rows, *figures.baselines]
     return pd.DataFrame(
@@ -324,7 +324,7 @@ def suite_table(figures: SuiteFigures) -> pd.DataFrame:
 
 
 def brief_table(figures: SuiteFigures) -> pd.DataFrame:
-    """The table for Markdown and LaTeX: without details, and without columns that say nothing."""
+    """The table for Markdown and LaTeX: without details and without columns of usual values."""
     table = suite_table(figures)
     usual = {"state": "finished", "seeds": 1, "prefix_found": False}
     chosen = []

@@ -37,7 +37,7 @@ def missing(value: Any) -> bool:
 
 
 def _state(row: RowFigures) -> Cell:
-    return Cell("no figures" if row.state in HAVING_RUNS else row.state, None, "state")
+    return Cell("no results" if row.state in HAVING_RUNS else row.state, None, "state")
 
 
 def _accuracy(values: list[Any], column: Column, row: RowFigures) -> Cell:

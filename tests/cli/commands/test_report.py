@@ -94,7 +94,7 @@ def test_report_with_damaged_predictions_names_them(
     page = tmp_path / "page.html"
     done = CliRunner().invoke(report, ["--out", str(store), "-o", str(page)], obj=Session())
     assert done.exit_code == 0
-    assert f"row 2 is in no comparison: {file} is damaged" in caplog.text
+    assert f"row 2 is not compared: {file} is damaged" in caplog.text
 
 
 def test_report_with_invalid_arguments_is_refused(

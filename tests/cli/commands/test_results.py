@@ -128,7 +128,7 @@ def test_results_without_runs_explains_the_cause(
     assert json.loads(clsbench("results", "--json").stdout) == []
     missing = clsbench("results", "--out", tmp_path / "gone")
     assert missing.returncode == 2
-    assert f"no store of runs {tmp_path / 'gone'}" in missing.stderr
+    assert f"the folder of runs {tmp_path / 'gone'} does not exist" in missing.stderr
     (tmp_path / "file").touch()
     in_the_way = clsbench("results", "--out", tmp_path / "file")
     assert in_the_way.returncode == 2

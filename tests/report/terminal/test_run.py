@@ -19,7 +19,7 @@ from record_examples import (
 from rich.console import Console
 
 from clsbench.analysis.results_table import results_table
-from clsbench.analysis.seeds import summarise_seeds
+from clsbench.analysis.seeds import summarize_seeds
 from clsbench.components.values import RunPlan
 from clsbench.report.terminal.figures import comparable_figures
 from clsbench.report.terminal.listing import runs_table
@@ -85,7 +85,7 @@ def every_view() -> dict[str, Callable[[Console], None]]:
         "marked": lambda c: print_run(c, marked),
         "failed": lambda c: print_run(c, failed),
         "dry": lambda c: print_dry_run(c, make_record(status="planned")),
-        "seeds": lambda c: print_seeds(c, summarise_seeds(seeds)),
+        "seeds": lambda c: print_seeds(c, summarize_seeds(seeds)),
         "listing": lambda c: c.print(runs_table(shown), highlight=False),
     }
 
@@ -407,7 +407,7 @@ def test_parameter_table_different_stages_have_rows_of_their_own() -> None:
 def test_seeds_table_shows_mean_and_deviation() -> None:
     records = [make_record(seed=s, metrics=make_metrics(0.9, seed=s)) for s in (123, 124)]
     failed = make_record(seed=125, status="failed", metrics=None)
-    summary = summarise_seeds([*records, failed])
+    summary = summarize_seeds([*records, failed])
     text = flat(show(lambda console: print_seeds(console, summary)))
     assert "2 of 3 seeds finished: 123, 124" in text
     accuracy = summary.splits["test"]["accuracy"]
@@ -422,7 +422,7 @@ def test_seeds_table_shows_mean_and_deviation() -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_seeds_table_is_complete_at_every_width(width: int) -> None:
     records = [make_record(seed=s, metrics=make_metrics(0.9, seed=s)) for s in range(3)]
-    summary = summarise_seeds(records)
+    summary = summarize_seeds(records)
     accuracy = summary.splits["test"]["accuracy"]
     assert accuracy is not None
     assert accuracy.interval is not None
@@ -435,7 +435,7 @@ def test_seeds_table_is_complete_at_every_width(width: int) -> None:
 
 
 def test_seeds_table_without_finished_runs_says_so() -> None:
-    summary = summarise_seeds([make_record(status="failed", metrics=None, stand_ins=STAND_INS)])
+    summary = summarize_seeds([make_record(status="failed", metrics=None, stand_ins=STAND_INS)])
     text = flat(show(lambda console: print_seeds(console, summary)))
     assert "0 of 1 seeds finished: none" in text
     assert "STAND-INS: synthetic-sms:texts=1494, gpt2-nano" in text

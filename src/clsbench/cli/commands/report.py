@@ -112,7 +112,7 @@ def report(
 
 
 def _results(store: Path, names: Sequence[str]) -> SuiteResults:
-    from clsbench.analysis.run_rows import rows_of_runs, with_answers
+    from clsbench.analysis.run_rows import rows_of_runs, with_predictions
     from clsbench.analysis.shared_texts import sharing_texts
     from clsbench.results.store import StoredRun, find_run, read_record, scan
     from clsbench.results.suite_results import latest_suite, read_suite_results, suites_of
@@ -134,7 +134,7 @@ def _results(store: Path, names: Sequence[str]) -> SuiteResults:
     found = scan(store)
     for directory, reason in found.damaged:
         logger.warning("left out %s: %s", directory, reason)
-    shared = with_answers(sharing_texts(found.runs))
+    shared = with_predictions(sharing_texts(found.runs))
     if not shared:
         raise UsageError(
             f"nothing to report: {store} contains no suite and no finished run; create one with "

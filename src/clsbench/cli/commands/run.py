@@ -150,9 +150,9 @@ def _print_next_steps(ctx: click.Context, finished: Sequence[FinishedRun]) -> No
 
 
 def _summary(finished: Sequence[FinishedRun]) -> SeedSummary:
-    from clsbench.analysis.seeds import summarise_seeds  # brings scipy
+    from clsbench.analysis.seeds import summarize_seeds  # brings scipy
 
-    return summarise_seeds([run.record for run in finished])
+    return summarize_seeds([run.record for run in finished])
 
 
 def _plain(run: FinishedRun) -> dict[str, Any]:

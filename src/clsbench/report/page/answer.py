@@ -6,7 +6,13 @@ from typing import NamedTuple
 
 from clsbench.analysis.comparison import Contender, Pair, RunComparison
 from clsbench.analysis.seeds import FEWEST_SEEDS
-from clsbench.analysis.standing import baseline_title, baselines, smallest_shown, standing, trained
+from clsbench.analysis.standing import (
+    baseline_title,
+    baselines,
+    smallest_significant,
+    standing,
+    trained,
+)
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
 from clsbench.report.terminal.comparison import difference_text
 from clsbench.report.terminal.headline import row_name, suite_headline
@@ -139,7 +145,7 @@ class _Sentences:
             parts.append(f"Not significantly different from it: {self._listed(self.tied)}.")
         if self.worse:
             parts.append(f"Significantly worse: {self._listed(self.worse)}.")
-        smallest = smallest_shown(self.comparison)
+        smallest = smallest_significant(self.comparison)
         if self.tied and smallest is not None:
             parts.append(
                 "That does not mean that they are equal: the smallest significant difference on "

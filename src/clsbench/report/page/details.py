@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from clsbench.analysis.mistakes import Mistakes, WrongCall
+from clsbench.analysis.mistakes import Mistakes, WrongPrediction
 from clsbench.report.wording import dropped_text, percent, shortened
 from clsbench.schema.quantities import duration_text, size_text
 from clsbench.schema.record import ComponentIdentity, RunRecord
@@ -156,12 +156,12 @@ def wrong_texts(found: Mistakes, texts: Mapping[int, str] | None) -> WrongTexts:
     )
 
 
-def _predicted(mistakes: Sequence[WrongCall]) -> str:
+def _predicted(mistakes: Sequence[WrongPrediction]) -> str:
     """The predicted classes with confidence: ``spam (62–99 % confidence)``."""
     by_class: dict[str, list[float]] = {}
-    for call in mistakes:
-        if call.confidence is not None:
-            by_class.setdefault(call.called, []).append(call.confidence)
+    for each in mistakes:
+        if each.confidence is not None:
+            by_class.setdefault(each.predicted, []).append(each.confidence)
     parts = []
     for name, confidences in by_class.items():
         low, high = round(100 * min(confidences)), round(100 * max(confidences))

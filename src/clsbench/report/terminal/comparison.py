@@ -211,10 +211,12 @@ def _print_disagreement(
     console: Console, each: Disagreement, texts: Mapping[int, str] | None
 ) -> None:
     by_class: dict[str, list[str]] = {}
-    for name, called in each.called.items():
-        by_class.setdefault(called, []).append(name)
-    calls = "; ".join(f"{called} by {', '.join(names)}" for called, names in by_class.items())
-    console.prose(f"text {each.row} ({each.label}): predicted {calls}")
+    for name, predicted in each.predicted.items():
+        by_class.setdefault(predicted, []).append(name)
+    predictions = "; ".join(
+        f"{predicted} by {', '.join(names)}" for predicted, names in by_class.items()
+    )
+    console.prose(f"text {each.row} ({each.label}): predicted {predictions}")
     if texts is not None:
         text = printable(shortened(texts[each.row], _TEXT_CHARACTERS))
         console.prose(f"  {text}", "dim")
