@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from fake_clock import Clock, ScriptedLoad, ScriptedWatch
 
-from clsbench.bench.interleaving import Race, RaceRules, Turn, race, ratio_interval
+from clsbench.bench.interleaving import InterleavedSample, Race, RaceRules, race, ratio_interval
 from clsbench.bench.load import LoadMeter, Look
 from clsbench.bench.run import verdict_on
 
 
-def samples(contender: str, seconds: list[float], quiet: list[bool] | None = None) -> list[Turn]:
+def samples(
+    contender: str, seconds: list[float], quiet: list[bool] | None = None
+) -> list[InterleavedSample]:
     return [
-        Turn(
+        InterleavedSample(
             contender=contender,
             round=number,
             calls=1,
@@ -29,7 +31,7 @@ def samples(contender: str, seconds: list[float], quiet: list[bool] | None = Non
     ]
 
 
-def a_race(*parts: list[Turn]) -> Race:
+def a_race(*parts: list[InterleavedSample]) -> Race:
     every = [sample for part in parts for sample in part]
     return Race(samples=every, rounds=0, quiet_rounds=0, dropped=0, load_limit_cores=0.1)
 

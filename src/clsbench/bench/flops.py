@@ -1,4 +1,4 @@
-"""Floating-point operations of a call: of its matrix products, as torch dispatches them."""
+"""Count the floating-point operations of a call's matrix products, as torch dispatches them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sd
 
 
 def count_flops(call: Callable[[], object]) -> int:
-    """The operations of one call, forward and backward; a multiplication with its addition is two.
+    """Count the operations of one call, forward and backward; a multiply-add counts as two.
 
-    Products of matrices count, attention among them (a causal one needs half of its products);
-    what works element by element does not.
+    Matrix products are counted, including attention (half of the products if it is causal);
+    elementwise operations are not.
 
-    Source: ``torch.utils.flop_counter``, which leaves out attention on CPUs, and does not look
-    whether it is causal.
+    Source: ``torch.utils.flop_counter``, which omits attention on CPUs and ignores causality.
     """
     with OperationCounter() as counter:
         call()
@@ -27,7 +26,7 @@ def count_flops(call: Callable[[], object]) -> int:
 
 
 class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the operations in its block as (FLOPs, bytes moved); a view does neither."""
+    """Counts the operations in its block as (FLOPs, bytes moved); views count as zero."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -46,7 +45,7 @@ class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         elif formula := flop_registry.get(func.overloadpacket):
             flops = float(formula(*args, **(kwargs or {}), out_val=result))
         written = _bytes(result)
-        # A look-up reads as much as it gives, not the whole table.
+        # A lookup reads only the rows that it returns, not the whole table.
         read = written if func.overloadpacket in _LOOK_UPS else _bytes((args, kwargs))
         self.operations.append((flops, read + written))
         return result
@@ -61,13 +60,13 @@ _LOOK_UPS = (
 
 
 def _bytes(values: Any) -> float:
-    """Of dense tensors; a sparse gradient is small beside them and has no ``nbytes``."""
+    """The size of dense tensors in bytes; sparse gradients, which have no ``nbytes``, are small."""
     tensors = [v for v in tree_leaves(values) if isinstance(v, Tensor)]
     return float(sum(tensor.nbytes for tensor in tensors if tensor.layout == torch.strided))
 
 
 def _causal_halved(operation: Any, backward: bool) -> Callable[..., int]:
-    """The formula of an attention; it is handed shapes in place of tensors."""
+    """The FLOPs of attention, given shapes instead of tensors."""
     names = [argument.name for argument in operation.default._schema.arguments]
     place = names.index("is_causal")
     count = cast(Callable[..., int], sdpa_backward_flop_count if backward else sdpa_flop_count)

@@ -13,12 +13,15 @@ _HELD_BACK = {
     "nvmlClocksEventReasonHwPowerBrakeSlowdown": "power brake",
     "nvmlClocksEventReasonHwSlowdown": "hardware slow-down",
 }
-"""The reasons for throttling, by their names in NVML."""
+"""The reasons for throttling, by their NVML names."""
 
 
 class GpuReading(NamedTuple):
     """The clock of the multiprocessors, the reasons for throttling, and the energy used since the
-    driver was loaded. Values that the GPU does not report are ``None``."""
+    driver was loaded.
+
+    Values that the GPU does not report are ``None``.
+    """
 
     clock_mhz: int | None
     held_back_by: tuple[str, ...]

@@ -31,11 +31,11 @@ NOTHING_BELOW = 0.05
 """The smallest difference that is reported, as a fraction."""
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """One turn: ``calls`` calls in a row, ``seconds`` for each of them.
+class InterleavedSample(msgspec.Struct, frozen=True, kw_only=True):
+    """A timed sample of ``calls`` consecutive calls, with ``seconds`` per call.
 
-    ``foreign_cores`` is how many cores other processes kept busy meanwhile; the sample is ``quiet``
-    if that is not above the limit.
+    ``foreign_cores`` is the number of cores that other processes used meanwhile; the sample is
+    ``quiet`` if that is within the limit.
     """
 
     contender: str
@@ -47,10 +47,10 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """``slow`` against ``fast``: the median of their ratios by round, with its 95 % interval.
+    """``slow`` relative to ``fast``: the median ratio per round, with its 95 % interval.
 
-    Over ``pairs`` quiet rounds (of a contender against itself: pairs of them); with fewer than
-    :data:`FEWEST_PAIRS` the ratio is ``None``.
+    ``pairs`` is the number of quiet rounds (of quiet pairs of samples, for a contender against
+    itself). With fewer than :data:`FEWEST_PAIRS`, the ratio is ``None``.
     """
 
     fast: str
@@ -64,32 +64,32 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def measured(self) -> bool:
-        """Whether there were enough quiet rounds to say anything."""
+        """Whether there were enough quiet rounds for a result."""
         return self.ratio is not None
 
     @property
     def differs(self) -> bool:
-        """Whether the whole interval lies beyond what is claimed at all."""
+        """Whether the whole interval is outside the range of differences that are not reported."""
         if self.low is None or self.high is None:
             return False
         return self.low > 1 + NOTHING_BELOW or self.high < 1 / (1 + NOTHING_BELOW)
 
 
 class Race(msgspec.Struct, frozen=True, kw_only=True):
-    """All samples of a race, the dropped ones too; ``calls`` by contender."""
+    """All samples, including dropped ones."""
 
-    samples: list[Turn]
+    samples: list[InterleavedSample]
     rounds: int
     quiet_rounds: int
     dropped: int
     load_limit_cores: float
 
     def quiet_seconds(self, contender: str) -> list[float]:
-        """Seconds per call of every quiet sample."""
+        """Seconds per call of all quiet samples."""
         return [s.seconds for s in self.samples if s.contender == contender and s.quiet]
 
     def compare(self, fast: str, slow: str) -> Comparison:
-        """The two in the rounds in which both were quiet."""
+        """Compare two contenders over the rounds in which both were quiet."""
         by_round: dict[int, dict[str, float]] = {}
         for sample in self.samples:
             if sample.quiet:
@@ -98,17 +98,18 @@ class Race(msgspec.Struct, frozen=True, kw_only=True):
         return _compared(fast, slow, pairs)
 
     def control(self, contender: str) -> Comparison:
-        """The contender against itself: of its quiet samples the first against the second, the
-        third against the fourth, and so on."""
+        """Compare a contender with itself: its first quiet sample with the second, the third with
+        the fourth, and so on."""
         seconds = self.quiet_seconds(contender)
         return _compared(contender, contender, [*zip(seconds[::2], seconds[1::2], strict=False)])
 
 
 class RaceRules(NamedTuple):
-    """How long and how strictly: ``rounds`` quiet rounds are wanted, within ``budget_seconds``, of
-    which up to a quarter warms up (but no fewer rounds than a comparison takes).
+    """The rules of interleaved timing.
 
-    A turn lasts ``sample_seconds``, so that the load of other processes can be measured.
+    ``rounds`` is the target number of quiet rounds within ``budget_seconds``; up to a quarter of
+    the budget is used for warm-up. The minimum number of rounds is run in any case. A sample lasts
+    ``sample_seconds``, so that the load of other processes can be measured.
     """
 
     rounds: int
@@ -124,13 +125,13 @@ def race(
     meter: LoadMeter | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Race:
-    """Let the contenders take turns until there are enough quiet rounds, or time is up.
+    """Time the contenders alternately until there are enough quiet rounds, or the budget is spent.
 
-    Each is warmed up first until its times settle; how often one is called in a turn follows from
-    that. ``watch`` is for a device other than the CPU.
+    Each contender is warmed up until its times are stable, which also determines the calls per
+    sample. ``watch`` is for devices other than the CPU.
 
     Raises:
-        UnsynchronisedError: a call leaves work behind on the device.
+        UnsynchronisedError: a call returns before its work on the device is done.
     """
     started = clock()
     watch = watch or HostStopwatch()
@@ -140,12 +141,14 @@ def race(
         warm = warm_up(call, watch, share, clock)
         calls[name] = calls_in_a_row(call, watch, rules.sample_seconds, warm.seconds)
     meter = meter or LoadMeter()
-    samples: list[Turn] = []
+    samples: list[InterleavedSample] = []
     number = quiet_rounds = 0
     while quiet_rounds < rules.rounds:
         names = list(contenders)[:: 1 if number % 2 == 0 else -1]
         for name in names:
-            samples.append(_turn(name, contenders[name], calls[name], number, watch, meter, rules))
+            samples.append(
+                _timed_sample(name, contenders[name], calls[name], number, watch, meter, rules)
+            )
         quiet_rounds += all(sample.quiet for sample in samples[-len(names) :])
         number += 1
         if number >= FEWEST_PAIRS and clock() - started > rules.budget_seconds:
@@ -159,7 +162,7 @@ def race(
     )
 
 
-def _turn(
+def _timed_sample(
     name: str,
     call: Callable[[], object],
     calls: int,
@@ -167,13 +170,13 @@ def _turn(
     watch: Stopwatch,
     meter: LoadMeter,
     rules: RaceRules,
-) -> Turn:
-    if calls > 1:  # what others left in the caches is none of its time
+) -> InterleavedSample:
+    if calls > 1:  # a warm-up call, since other contenders have replaced the cached data
         watch.seconds(call, 1)
     before = meter.look()
     seconds = watch.seconds(call, calls)
     load = meter.foreign_cores(before, meter.look())
-    return Turn(
+    return InterleavedSample(
         contender=name,
         round=number,
         calls=calls,
@@ -184,7 +187,7 @@ def _turn(
 
 
 def _compared(fast: str, slow: str, pairs: Sequence[tuple[float, float]]) -> Comparison:
-    """``pairs`` are seconds of the fast and the slow side, in the order of time."""
+    """Compare ``pairs`` of seconds of the fast and the slow side, in order of time."""
     found = ratio_interval(pairs)
     if found is None:
         return Comparison(fast=fast, slow=slow, pairs=len(pairs))
@@ -201,9 +204,10 @@ def _compared(fast: str, slow: str, pairs: Sequence[tuple[float, float]]) -> Com
 
 
 def ratio_interval(pairs: Sequence[tuple[float, float]]) -> Interval | None:
-    """The median of how many times as long the second of a pair takes as the first.
+    """The median ratio of the second to the first of each pair; ``None`` for fewer than
+    :data:`FEWEST_PAIRS`.
 
-    What slows a round as a whole is in neither. ``None`` for fewer than :data:`FEWEST_PAIRS`.
+    A disturbance that slows down a whole round cancels out.
     """
     found = median_interval([math.log(slow / fast) for fast, slow in pairs])
     if found is None:
@@ -216,8 +220,10 @@ def ratio_interval(pairs: Sequence[tuple[float, float]]) -> Interval | None:
 def interval(
     statistic: Callable[..., np.ndarray], samples: Sequence[Sequence[float]]
 ) -> tuple[float, float]:
-    """The 95 % interval of a statistic of these samples, by the bootstrap (percentiles): an
-    approximation, for what has no order statistics."""
+    """The bootstrap (percentile) 95 % interval of a statistic of these samples.
+
+    Approximate; for statistics without an exact interval from order statistics.
+    """
     from scipy import stats  # slow to load
 
     found = stats.bootstrap(
@@ -226,6 +232,6 @@ def interval(
         vectorized=True,
         method="percentile",
         n_resamples=5000,
-        random_state=np.random.default_rng(0),  # scipy from 1.15 on calls it rng as well
+        random_state=np.random.default_rng(0),  # called rng since scipy 1.15
     )
     return float(found.confidence_interval.low), float(found.confidence_interval.high)

@@ -1,4 +1,4 @@
-"""The load that other processes put on this machine while something is timed."""
+"""Measure the CPU load of other processes during timing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psutil
 
 
 class Look(NamedTuple):
-    """The state of the processors at one moment: seconds of CPU, of everybody and of ourselves."""
+    """Processor times at one moment: CPU seconds of all processes, and of this one."""
 
     at_seconds: float
     busy_seconds: float
@@ -19,15 +19,16 @@ class Look(NamedTuple):
 
 
 class LoadMeter:
-    """How many cores other processes keep busy between two looks.
+    """Measures the number of cores that other processes use between two snapshots.
 
-    A child counts as this process once it has ended and was waited for, before that as another.
+    A child process counts as this process once it has ended and was waited for, before that as
+    another.
     """
 
     def look(self) -> Look:
-        """The state of the processors now."""
+        """The current state of the processors."""
         everybody = psutil.cpu_times()._asdict()
-        # Guests are counted as users already; stolen time is that of other machines.
+        # Guest time is included in user time; stolen time belongs to other machines.
         idle = ("idle", "iowait", "guest", "guest_nice")
         busy = sum(seconds for name, seconds in everybody.items() if name not in idle)
         ended = os.times()
@@ -35,6 +36,6 @@ class LoadMeter:
         return Look(time.perf_counter(), busy, own)
 
     def foreign_cores(self, before: Look, after: Look) -> float:
-        """Cores of others, never negative: the system counts in steps of 10 ms."""
+        """Cores used by others; at least 0, since the system counts in steps of 10 ms."""
         wall, busy, own = (b - a for a, b in zip(before, after, strict=True))
         return max(0.0, (busy - own) / wall) if wall > 0 else math.inf

@@ -1,4 +1,4 @@
-"""What this machine can do at best, measured here and now: a matrix product, and a copy."""
+"""Measure the machine's peak performance: a matrix product and a memory copy."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """The best that a device showed, with the threads and in the precision of the run.
+    """The peak of a device with the threads and in the precision of the run.
 
-    ``flops_per_second`` in a product of two square matrices with ``matrix_side`` rows;
-    ``bytes_per_second``, read and written, in a copy of ``copied_bytes``. ``foreign_cores``: what
-    others used at the quietest measurement.
+    ``flops_per_second`` is that of a product of two square matrices with ``matrix_side`` rows;
+    ``bytes_per_second``, read and written, that of a copy of ``copied_bytes``. ``foreign_cores`` is
+    the lowest load by other processes during a measurement.
     """
 
     flops_per_second: float
@@ -31,7 +31,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LimitsMeter:
-    """Measures a device now and then, and keeps the best: a peak seen under load is none."""
+    """Measures a device repeatedly and keeps the best values, since load lowers single
+    measurements."""
 
     def __init__(
         self,
@@ -44,14 +45,14 @@ class LimitsMeter:
         self._device = device
         self._dtype = _DTYPES[precision]
         on_cpu = device.type == "cpu"
-        self._side = matrix_side or (2048 if on_cpu else 8192)  # what keeps the device busy
+        self._side = matrix_side or (2048 if on_cpu else 8192)  # work that keeps the device busy
         self._copied_bytes = copied_bytes or (2**28 if on_cpu else 2**31)
         self._seconds = seconds
         self._watch = stopwatch(device)
         self._matrix_seconds = self._copy_seconds = self._foreign_cores = float("inf")
 
     def measure(self) -> None:
-        """Measure once more; the memory that takes is free again afterwards."""
+        """Measure once more; the memory is freed afterwards."""
         left, right, out = (
             torch.rand(self._side, self._side, device=self._device).to(self._dtype)
             for _ in range(3)
@@ -67,7 +68,7 @@ class LimitsMeter:
         self._copy_seconds = min(self._copy_seconds, copying)
 
     def best(self) -> Limits:
-        """The best so far."""
+        """The best values so far."""
         return Limits(
             flops_per_second=2 * self._side**3 / self._matrix_seconds,
             bytes_per_second=2 * self._copied_bytes / self._copy_seconds,
@@ -77,7 +78,7 @@ class LimitsMeter:
         )
 
     def _best(self, call: Callable[[], Any]) -> float:
-        """The shortest of many calls, in seconds."""
+        """The time of the fastest of many calls, in seconds."""
 
         def done() -> None:
             call()
@@ -92,7 +93,7 @@ def shortest(
     watch: Stopwatch,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """The shortest of the calls that fit into ``seconds``, after one to warm up."""
+    """The time of the fastest call within ``seconds``, after one warm-up call."""
     call()
     best, end = float("inf"), clock() + seconds
     while clock() < end or best == float("inf"):

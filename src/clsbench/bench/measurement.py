@@ -1,4 +1,4 @@
-"""A workload, measured: its time, its memory, its arithmetic, and what that makes a second."""
+"""Measure a workload: time, memory, arithmetic and throughput."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from clsbench.bench.sampling import Rules, Timing, Workload, take_samples
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
-    """One workload on one device.
+    """The measurement of one workload on one device.
 
-    ``examples``, ``real_tokens`` and ``padded_tokens`` (all positions that are fed, padding among
-    them), ``flops`` (of matrix products) and ``moved_bytes`` (read and written in memory, 0 where
-    that is not known) are those of one call.
+    ``examples``, ``real_tokens``, ``padded_tokens`` (all positions, including padding), ``flops``
+    (of matrix products) and ``moved_bytes`` (read and written in memory, 0 if unknown) are per
+    call.
     """
 
     name: str
@@ -30,19 +30,20 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def seconds(self) -> float | None:
-        """The median of a call, ``None`` if it could not be measured."""
+        """The median time of a call in seconds; ``None`` if it could not be measured."""
         return self.timing.seconds.median if self.timing.seconds is not None else None
 
     def per_second(self, amount: float) -> float | None:
-        """How much of something a second, of which a call does ``amount``."""
+        """The rate per second, if a call processes ``amount``."""
         return amount / self.seconds if self.seconds else None
 
 
 def measure(workload: Workload, rules: Rules) -> Measurement:
-    """Set a workload up, time it by the rules, count and watch one call more, and tear it down.
+    """Set a workload up, time it, measure one further call's memory and operations, and tear it
+    down.
 
     Raises:
-        UnsynchronisedError: its call leaves work behind on the device.
+        UnsynchronisedError: its call returns before its work on the device is done.
     """
     try:
         workload.setup()

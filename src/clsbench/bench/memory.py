@@ -1,4 +1,4 @@
-"""The most memory that a call takes: of torch's tensors, and of the whole process."""
+"""Measure the peak memory of a call: of torch's tensors and of the process."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _CLEAR_PEAK = "5"  # proc(5): resets the high-water mark of resident memory
 
 
 class PeakMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes at the peak of one call.
+    """Peak bytes of one call.
 
-    ``allocated``: what torch's allocator of the device handed out during the call, at most at a
-    time, beyond what it had handed out before. ``resident``: of the whole process, on the host;
-    ``None`` if the system cannot measure it per call.
+    ``allocated``: the peak of torch's allocator during the call, minus what was allocated before.
+    ``resident``: the peak resident memory of the process on the host; ``None`` if the system cannot
+    measure it per call.
     """
 
     allocated: int
@@ -28,7 +28,7 @@ class PeakMemory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def peak_memory(call: Callable[[], object], device: torch.device) -> PeakMemory:
-    """Do the call once more, and watch."""
+    """Run the call once more and measure its memory."""
     resets = reset_resident_peak()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -44,7 +44,7 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> PeakMemory:
 
 
 def _allocated_on_host(call: Callable[[], object]) -> int:
-    """Every allocation of the host's allocator, added up in the order of time."""
+    """The peak of the host allocator, from its recorded allocations and releases."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
         call()
     events = watched.profiler.kineto_results.events()
@@ -57,7 +57,7 @@ def _allocated_on_host(call: Callable[[], object]) -> int:
 
 
 def reset_resident_peak() -> bool:
-    """Have :func:`resident_peak` begin anew, where the system can."""
+    """Reset the high-water mark that :func:`resident_peak` reads, if the system supports it."""
     if sys.platform != "linux":
         return False
     with contextlib.suppress(OSError):
@@ -67,7 +67,7 @@ def reset_resident_peak() -> bool:
 
 
 def resident_peak() -> int | None:
-    """Bytes of the process's resident memory, at most since it was reset."""
+    """The peak resident memory of the process since the reset, in bytes."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -1,4 +1,4 @@
-"""The phases of an experiment as workloads: from text to token ids, forwards, backwards, and on."""
+"""The phases of an experiment as workloads, from tokenization to evaluation."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PHASES = {
 
 @dataclass(kw_only=True)
 class PhaseWorkload:
-    """A phase of an experiment on one batch; ``call`` ends when the device has done its work."""
+    """A phase of an experiment on one batch; ``call`` returns when the device has finished."""
 
     name: str
     phase: str
@@ -57,29 +57,29 @@ class PhaseWorkload:
     _until_teardown: ExitStack = field(default_factory=ExitStack)
 
     def setup(self) -> None:
-        """Have everything ready."""
+        """Prepare the classifier."""
         self.prepare(self._until_teardown)
         synchronise(self.device)
 
     def call(self) -> None:
-        """Do it once."""
+        """Run the phase once."""
         self.do()
         synchronise(self.device)
 
     def teardown(self) -> None:
-        """Leave the classifier to the next workload."""
+        """Restore the classifier for the next workload."""
         self._until_teardown.close()
 
 
 class NotApplicable(msgspec.Struct, frozen=True):
-    """A phase that this experiment does not have, and why."""
+    """A phase that this experiment does not have, and the reason."""
 
     phase: str
     reason: str
 
 
 def chosen_phases(names: Sequence[str]) -> tuple[str, ...]:
-    """The phases of these names in their order; without names all.
+    """The phases with these names, in their order; all phases without names.
 
     Raises:
         UsageError: a phase does not exist.
@@ -94,7 +94,7 @@ def chosen_phases(names: Sequence[str]) -> tuple[str, ...]:
 def phase_workloads(
     subject: Subject, phases: Sequence[str]
 ) -> Iterator[PhaseWorkload | NotApplicable]:
-    """The workload of each phase, to be measured before the next is asked for."""
+    """Yield the workload of each phase; measure it before requesting the next."""
     makers = {
         "tokenize": _tokenize,
         "forward": _forward,
@@ -189,7 +189,7 @@ def _prefix(subject: Subject) -> PhaseWorkload | NotApplicable:
 def _cached_train_step(subject: Subject) -> PhaseWorkload | NotApplicable:
     if not any(shortcut.taken for shortcut in subject.plan.shortcuts):
         reasons = "; ".join(f"{s.name}: {s.detail}" for s in subject.plan.shortcuts)
-        return NotApplicable("cached train step", f"no shortcut is taken ({reasons})")
+        return NotApplicable("cached train step", f"all shortcuts are disabled ({reasons})")
     return _training_workload(subject, "cached train step", _fast(subject, subject.rows))
 
 
@@ -259,7 +259,7 @@ def _plain(subject: Subject) -> Forward:
 
 
 def _fast(subject: Subject, rows: TokenRows) -> Forward:
-    room = Room(memory_bytes=2**62, disk=None)  # of one batch all is kept
+    room = Room(memory_bytes=2**62, disk=None)  # one batch always fits
     shortcuts = Shortcuts(subject.plan, subject.experiment.pooling, room, lambda cut: None)
     return FastForward(
         subject.classifier, {"train": rows}, subject.device, subject.precision, shortcuts
@@ -267,7 +267,7 @@ def _fast(subject: Subject, rows: TokenRows) -> Forward:
 
 
 def _training(subject: Subject) -> None:
-    """As in the first epoch."""
+    """The trained parameters, as in the first epoch."""
     subject.freezing.apply(subject.classifier, subject.freezing.by_epoch[0])
     subject.classifier.train()
     for parameter in subject.classifier.parameters():
@@ -275,7 +275,7 @@ def _training(subject: Subject) -> None:
 
 
 def _keep_weights(subject: Subject, stack: ExitStack) -> None:
-    """Have weights and buffers, changed by steps, come back when ``stack`` is closed."""
+    """Restore weights and buffers that steps change when ``stack`` is closed."""
     tensors = [*_trained(subject), *subject.classifier.buffers()]
     before = [tensor.detach().clone() for tensor in tensors]
 

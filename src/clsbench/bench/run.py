@@ -1,4 +1,4 @@
-"""The phases of one experiment, or of several that differ in one setting, measured one by one."""
+"""Measure the phases of an experiment, or of several that differ in one setting."""
 
 from __future__ import annotations
 
@@ -38,8 +38,7 @@ from clsbench.system.environment import choose_device, circumstances, describe_e
 
 
 class Variant(NamedTuple):
-    """An experiment to be measured, where and how, and the value of the setting by which it
-    differs."""
+    """An experiment to measure, with its run options and the value of the swept setting."""
 
     value: str
     experiment: Experiment
@@ -47,18 +46,19 @@ class Variant(NamedTuple):
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """A phase that could not be done, and why."""
+    """A phase that failed, and the reason."""
 
     phase: str
     reason: str
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """One experiment: what it was in full, on which machine, and its phases, raw samples included.
+    """The measured phases of one experiment.
 
-    ``value`` is that of the setting that is swept over, empty where there is none. ``limits`` are
-    the best that was seen in the whole run under the same circumstances. ``left_out`` holds the
-    phases that the experiment does not have, ``failed`` those that did not work.
+    Includes its spec, the machine and the raw samples. ``value`` is that of the swept setting,
+    empty without a sweep. ``limits`` is the machine's peak over the whole run under the same
+    circumstances. ``left_out`` lists phases that the experiment does not have, ``failed`` those
+    that failed.
     """
 
     value: str
@@ -74,11 +74,11 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was measured, and by which rules.
+    """All measurements and their rules.
 
-    ``swept`` is the setting in which the points differ, a key of the spec, ``device``,
-    ``precision`` or ``threads``; ``None`` for one point. ``status`` is ``finished`` or
-    ``interrupted``: then the points are those until then.
+    ``swept`` is the setting in which the points differ: a key of the spec, ``device``,
+    ``precision`` or ``threads``; ``None`` for one point. ``status`` is ``finished``, or
+    ``interrupted`` if points are missing.
     """
 
     status: str
@@ -89,12 +89,12 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
     points: tuple[Point, ...]
 
     def measured_anything(self) -> bool:
-        """Whether any phase of any point has a time."""
+        """Whether at least one phase has a time."""
         return any(m.seconds is not None for p in self.points for m in p.measurements)
 
 
 OnPhase = Callable[[str, str], None]
-"""Called with the value of the variant and the phase before each measurement."""
+"""Receives the value of the variant and the phase before each measurement."""
 
 
 def bench(
@@ -105,14 +105,16 @@ def bench(
     catalog: Catalog,
     on_phase: OnPhase,
 ) -> BenchReport:
-    """Measure the phases of every variant; what was measured before an interruption is kept, and
-    where memory does not suffice, or a loss is not finite, the rest is.
+    """Measure the phases of every variant.
+
+    Completed measurements are kept after an interruption. A phase that runs out of memory, or has a
+    loss that is not finite, does not stop the others.
 
     Raises:
         UsageError: the request is invalid.
         AssetError: data or weights are unavailable.
     """
-    # Prepare all first, so that an error in the last is found before an hour of measuring.
+    # Prepare all variants first, so that errors are found before the long measurements.
     devices = [choose_device(each.options.device, each.options.precision) for each in variants]
     planned = []
     for variant, device in zip(variants, devices, strict=True):
@@ -137,7 +139,7 @@ def bench(
                         environment = describe_environment(device, variant.options)
                         made = functools.partial(_point, variant.value, plan, found, environment)
                         points.append((variant.options, made))
-                gc.collect()  # a classifier and what keeps its activations refer to each other
+                gc.collect()  # the classifier and its activations form reference cycles
                 if device.type == "cuda":
                     torch.cuda.empty_cache()
                 meter.measure()
@@ -164,7 +166,7 @@ def _measure_phases(
     on_phase: OnPhase,
     found: list[Measurement | NotApplicable | Failed],
 ) -> None:
-    """Add to ``found`` what becomes of each phase; the classifier is gone afterwards."""
+    """Measure the phases of one variant and add them to ``found``; then free the classifier."""
     subject: Subject | None = None
     for phase in phases:
         on_phase(variant.value, phase)
@@ -179,7 +181,7 @@ def _measure_phases(
 
 @contextlib.contextmanager
 def _failing(phase: str, found: list[Any]) -> Iterator[None]:
-    """Add a phase to ``found`` as failed, where that is to be expected of some settings."""
+    """Add a phase to ``found`` as failed if the error is expected for some settings."""
     try:
         yield
     except (UsageError, AssetError):
@@ -193,7 +195,7 @@ def _failing(phase: str, found: list[Any]) -> Iterator[None]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """On the CPU torch raises a RuntimeError like any other."""
+    """Whether memory ran out, for which torch raises a plain RuntimeError on the CPU."""
     by_type = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return by_type or "can't allocate memory" in str(error)
 
@@ -228,7 +230,7 @@ _AGAIN = "A again"
 
 
 class Amounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a call does."""
+    """A description of one call."""
 
     examples: int
     real_tokens: int
@@ -236,11 +238,11 @@ class Amounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PhaseComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """A phase of two experiments, timed turn by turn; ``control`` is A against itself, and
-    ``a_call`` what is done in a call of A.
+    """A phase of two experiments, timed alternately.
 
-    ``verdict`` is what is to be said of B: ``faster``, ``slower``, ``no difference shown`` or
-    ``not measured`` (too few undisturbed rounds, or a control that differs).
+    ``control`` is A against itself; ``a_call`` describes a call of A. ``verdict`` on B is
+    ``faster``, ``slower``, ``no difference shown``, or ``not measured`` (too few undisturbed
+    rounds, or a control that differs).
     """
 
     phase: str
@@ -253,10 +255,10 @@ class PhaseComparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Two experiments, phase by phase, with all samples.
+    """The comparison of two experiments by phase, with all samples.
 
-    ``left_out`` holds the phases that one of the two does not have, ``failed`` those that did not
-    work; no difference below ``nothing_below`` (a fraction) is claimed.
+    ``left_out`` lists phases that one of the two does not have, ``failed`` those that failed.
+    Differences below ``nothing_below`` (a fraction) are not reported.
     """
 
     status: str
@@ -281,8 +283,9 @@ def compare(
     catalog: Catalog,
     on_phase: OnPhase,
 ) -> ComparisonReport:
-    """Let the phases of two experiments take turns, under the circumstances of the first; what was
-    measured before an interruption is kept.
+    """Time the phases of two experiments alternately, with the run options of the first.
+
+    Completed measurements are kept after an interruption.
 
     Raises:
         UsageError: the request is invalid.
@@ -366,7 +369,7 @@ def _amounts(workload: PhaseWorkload) -> Amounts:
 
 
 def verdict_on(b_over_a: Comparison, control: Comparison) -> str:
-    """What is to be said of B, given B against A and A against itself."""
+    """The verdict on B, from B against A and A against itself."""
     if not b_over_a.measured or not control.measured or control.differs:
         return "not measured"
     if not b_over_a.differs or b_over_a.ratio is None:

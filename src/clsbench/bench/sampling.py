@@ -17,7 +17,7 @@ from clsbench.bench.load import LoadMeter
 from clsbench.bench.stopwatch import Stopwatch, stopwatch
 
 FEWEST_SAMPLES = 6
-"""With fewer no order statistics enclose the median with 95 % confidence."""
+"""The minimum for a 95 % interval of the median from order statistics."""
 
 _CONFIDENCE = 0.95
 _WARM_UP_WINDOW = 5
@@ -26,12 +26,12 @@ _DRIFT = 0.05
 
 
 class Workload(Protocol):
-    """Something to be timed: what it is, how much of it a call does, and how to do it.
+    """A workload to time.
 
-    ``examples`` texts go through a call, with ``real_tokens`` tokens of their own and
-    ``padded_tokens`` positions in all. ``moved_bytes`` is what a call reads and writes in memory at
-    least, 0 where that is not known. :meth:`setup` is called once before everything, :meth:`call`
-    again and again, both ending with the device's work done; :meth:`teardown` at last.
+    A call processes ``examples`` texts with ``real_tokens`` tokens and ``padded_tokens`` positions
+    in total. ``moved_bytes`` is the minimum memory traffic of a call, 0 if unknown. :meth:`setup`
+    is called once before timing, :meth:`call` repeatedly, :meth:`teardown` at the end. Setup and
+    calls return when the device has finished.
     """
 
     name: str
@@ -43,27 +43,26 @@ class Workload(Protocol):
     moved_bytes: int
 
     def setup(self) -> None:
-        """Have everything ready."""
+        """Prepare the workload."""
         ...
 
     def call(self) -> None:
-        """Do it once."""
+        """Run the workload once."""
         ...
 
     def teardown(self) -> None:
-        """Leave everything as it was."""
+        """Restore the previous state."""
         ...
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """When it is enough, and what counts.
+    """When to stop sampling, and which samples count.
 
-    Samples are taken until the 95 % interval of their median is within ``precision``
-    (a fraction of it) on either side and ``fewest_samples`` are there (what lasts has had time to
-    change), or ``budget_seconds`` are spent, warm-up included, but never fewer than
-    :data:`FEWEST_SAMPLES`. A sample lasts ``sample_seconds`` at least, in as many calls
-    as that takes, so that the load of other processes can be measured; it is dropped if they used
-    more than ``load_limit_cores``.
+    Sampling stops when the 95 % interval of the median is within ``precision`` (a fraction of the
+    median) on either side and there are ``fewest_samples``, or when ``budget_seconds``, warm-up
+    included, are spent; but not before :data:`FEWEST_SAMPLES`. A sample consists of as many calls
+    as fill ``sample_seconds``, so that the load of other processes can be measured; it is dropped
+    if they used more than ``load_limit_cores``.
     """
 
     precision: float = 0.02
@@ -74,11 +73,11 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """``calls`` calls in a row, ``seconds`` for each.
+    """A sample of ``calls`` consecutive calls, with ``seconds`` per call.
 
-    ``foreign_cores`` is how many cores other processes kept busy meanwhile; the sample is ``quiet``
-    if that is not above the limit. On a GPU, if reported: ``joules`` for each call, its clock
-    afterwards, and what held it back.
+    ``foreign_cores`` is the number of cores that other processes used meanwhile; the sample is
+    ``quiet`` if that is within the limit. On a GPU, if reported: ``joules`` per call, the clock
+    afterwards, and the reasons for throttling.
     """
 
     calls: int
@@ -91,7 +90,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Interval(msgspec.Struct, frozen=True, kw_only=True):
-    """The median of seconds per call with its 95 % interval."""
+    """The median of seconds per call, with its 95 % interval."""
 
     median: float
     low: float
@@ -99,17 +98,18 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def half_width_fraction(self) -> float:
-        """How far the interval reaches to the farther side, as a fraction of the median."""
+        """The larger distance from the median to an end of the interval, as a fraction of the
+        median."""
         if self.median <= 0:
             return math.inf
         return max(self.high - self.median, self.median - self.low) / self.median
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """All samples in the order in which they were taken, the dropped ones too.
+    """All samples in order of time, including dropped ones.
 
-    ``seconds`` is ``None`` where fewer than :data:`FEWEST_SAMPLES` were quiet: not measured.
-    ``stable``: whether times had settled when warming up ended, and stayed so.
+    ``seconds`` is ``None`` (not measured) if fewer than :data:`FEWEST_SAMPLES` were quiet.
+    ``stable``: whether times were stable at the end of the warm-up and stayed so.
     """
 
     samples: tuple[Sample, ...]
@@ -119,12 +119,12 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def counted(self) -> int:
-        """The number of samples in the median: those without interference."""
+        """The number of undisturbed samples, which the median uses."""
         return len(self.samples) - self.dropped
 
     @property
     def dropped(self) -> int:
-        """How many samples others disturbed."""
+        """The number of disturbed samples."""
         return sum(not sample.quiet for sample in self.samples)
 
 
@@ -135,10 +135,10 @@ def take_samples(
     load: LoadMeter | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Timing:
-    """Warm a workload up that is set up, and time it by the rules.
+    """Warm up a workload that has been set up, and time it.
 
     Raises:
-        UnsynchronisedError: its call leaves work behind on the device.
+        UnsynchronisedError: its call returns before its work on the device is done.
     """
     watch = watch or stopwatch(workload.device)
     load = load or LoadMeter()
@@ -180,7 +180,7 @@ def median_interval(seconds: Sequence[float]) -> Interval | None:
         return None
     ordered = np.sort(np.asarray(seconds))
     outside = (1 - _CONFIDENCE) / 2
-    at_most = bdtr(np.arange(count), count, 0.5)  # how often so many samples lie below the median
+    at_most = bdtr(np.arange(count), count, 0.5)  # the number of samples below the median
     rank = int(np.searchsorted(at_most, outside, side="right")) - 1
     middle = (count - 1) / 2
     rank = max(math.floor(middle - (middle - rank) * _widening(np.asarray(seconds))), 0)
@@ -190,24 +190,22 @@ def median_interval(seconds: Sequence[float]) -> Interval | None:
 
 
 def _widening(seconds: np.ndarray) -> float:
-    """How many times as far the ranks must reach, since neighbours are alike; 1 where they
-    are not.
+    """The factor by which autocorrelation widens the range of ranks; 1 without it.
 
-    Source: the bias of a correlation between neighbours, -(1 + 3ρ)/n, after Kendall, Biometrika 41
-    (1954), 403.
+    Source: the bias of an autocorrelation, -(1 + 3ρ)/n, after Kendall, Biometrika 41 (1954), 403.
     """
     sides = np.sign(seconds - np.median(seconds))
     alike = float((sides[1:] * sides[:-1]).sum() / max((sides**2).sum(), 1))
     alike += (1 + 3 * max(alike, 0.0)) / len(seconds)
     if alike <= 0:
         return 1.0
-    # Of the same sides as often as neighbours of this correlation are (Gaussian).
+    # The correlation of signs corresponds to this correlation of Gaussian values.
     correlation = min(math.sin(min(alike, 1.0) * math.pi / 2), 0.95)
     return math.sqrt((1 + correlation) / (1 - correlation))
 
 
 def calls_for(sample_seconds: float, seconds: Sequence[float]) -> int:
-    """How many calls make a sample that is long enough, given the ``seconds`` of some calls."""
+    """The number of calls that fill a sample, given the ``seconds`` of some calls."""
     latest = float(np.median(seconds[-_WARM_UP_WINDOW:]))
     return max(math.ceil(sample_seconds / max(latest, 1e-8)), 1)
 
@@ -224,8 +222,10 @@ def _drifts(seconds: Sequence[float]) -> bool:
 def calls_in_a_row(
     call: Callable[[], object], watch: Stopwatch, sample_seconds: float, seconds: Sequence[float]
 ) -> int:
-    """How many calls make a sample that is long enough, tried: what is slow alone (``seconds`` of
-    some calls) may be fast in a row."""
+    """The number of calls that fill a sample, found by trying.
+
+    Consecutive calls may be faster than the single ones that took ``seconds``.
+    """
     calls = calls_for(sample_seconds, seconds)
     while True:
         taken = watch.seconds(call, calls)
@@ -235,8 +235,7 @@ def calls_in_a_row(
 
 
 class WarmUp(NamedTuple):
-    """The seconds of each call, and whether they are stable; for a single call that is unknown and
-    left to the samples."""
+    """The seconds of each call, and whether they are stable (assumed for a single call)."""
 
     seconds: list[float]
     settled: bool
@@ -248,8 +247,8 @@ def warm_up(
     most_seconds: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> WarmUp:
-    """Call for half a second at least, until the last few times are no shorter than the few before
-    them, or time is up."""
+    """Call for at least half a second, until the last times are not shorter than those before, or
+    the time is up."""
     started = clock()
     seconds: list[float] = []
     while True:
@@ -259,7 +258,7 @@ def warm_up(
             before = np.median(seconds[-2 * _WARM_UP_WINDOW : -_WARM_UP_WINDOW])
             if now >= 0.95 * before:
                 return WarmUp(seconds, settled=True)
-        if clock() - started >= most_seconds:  # long calls are few: use the last two
+        if clock() - started >= most_seconds:  # with few, long calls, use the last two
             return WarmUp(seconds, len(seconds) == 1 or seconds[-1] >= 0.95 * seconds[-2])
 
 

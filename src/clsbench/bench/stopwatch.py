@@ -1,4 +1,4 @@
-"""Seconds that a call takes on its device, the work that it leaves behind included."""
+"""Measure the time of a call, including the work that it leaves on its device."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from clsbench.errors import ClsbenchError
 
 _LEFT_SECONDS = 1e-4
 _LEFT_FRACTION = 0.05
-"""What waiting for an empty queue may take."""
+"""The time that waiting for an empty queue may take."""
 
 
 class UnsynchronisedError(ClsbenchError):
-    """A call returned while its device was still at work: its time would be too short."""
+    """A call returned before its device had finished, so its time would be too short."""
 
 
 class Stopwatch(Protocol):
     """Times calls on one device."""
 
     def seconds(self, call: Callable[[], object], calls: int) -> float:
-        """Seconds that ``calls`` calls in a row take.
+        """The time of ``calls`` consecutive calls, in seconds.
 
         Raises:
-            UnsynchronisedError: the last of them returned before its work was done.
+            UnsynchronisedError: the last call returned before its work was done.
         """
         ...
 
 
 class HostStopwatch:
-    """For the CPU, where a call that returns has done its work: a monotonic clock."""
+    """A monotonic clock, for the CPU, where calls return when their work is done."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
 
     def seconds(self, call: Callable[[], object], calls: int) -> float:
-        """Seconds of ``calls`` calls in a row."""
+        """The time of ``calls`` consecutive calls, in seconds."""
         started = self._clock()
         for _ in range(calls):
             call()
@@ -46,13 +46,13 @@ class HostStopwatch:
 
 
 class CudaStopwatch:
-    """For a GPU: the time between two events in its own queue of work."""
+    """CUDA events in the device's queue, for GPUs."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
     def seconds(self, call: Callable[[], object], calls: int) -> float:
-        """Seconds of ``calls`` calls in a row, by CUDA events."""
+        """The time of ``calls`` consecutive calls by CUDA events, in seconds."""
         torch.cuda.synchronize(self._device)
         stream = torch.cuda.current_stream(self._device)
         before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
@@ -66,7 +66,7 @@ class CudaStopwatch:
 
 
 class QueueStopwatch:
-    """For devices with a queue of work but no events of ours (MPS): wait, and look at the clock."""
+    """A monotonic clock that waits for the device, for devices with a queue but no events (MPS)."""
 
     def __init__(
         self, synchronise: Callable[[], object], clock: Callable[[], float] = time.perf_counter
@@ -75,7 +75,7 @@ class QueueStopwatch:
         self._clock = clock
 
     def seconds(self, call: Callable[[], object], calls: int) -> float:
-        """Seconds of ``calls`` calls in a row, until the queue is empty."""
+        """The time of ``calls`` consecutive calls until the queue is empty, in seconds."""
         self._synchronise()
         started = self._clock()
         for _ in range(calls):
@@ -88,7 +88,7 @@ class QueueStopwatch:
 
 
 def _refuse(left_behind: bool) -> None:
-    """Refuse a call that leaves work on the device."""
+    """Raise an error if a call has left work on the device."""
     if left_behind:
         raise UnsynchronisedError(
             "a workload returned while its device was still busy, so its time would be too short; "

@@ -1,4 +1,4 @@
-"""An experiment made ready to be timed: its parts, and one batch that stands for all."""
+"""Prepare an experiment for timing: its parts, and one representative batch."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ _BATCHES_OF_PREFIX = 4
 
 
 class Subject(NamedTuple):
-    """An experiment, ready to be timed: its parts, and one batch that stands for all.
+    """An experiment that is ready for timing: its parts, and one representative batch.
 
-    ``rows`` holds the batch, from the shortest text of the training split to the longest at even
-    distances, as the split ``train``; ``texts`` are its texts. ``record`` says what it is and what
-    trains.
+    ``rows`` holds the batch as the split ``train``: training texts from the shortest to the longest
+    in even steps; ``texts`` are these texts. ``record`` describes the experiment and what trains.
     """
 
     experiment: Experiment
@@ -46,7 +45,7 @@ class Subject(NamedTuple):
 
 
 class PlannedSubject(NamedTuple):
-    """An experiment of which all is known but the weights."""
+    """An experiment whose weights are not built yet."""
 
     files: PreparedFiles
     data: PreparedData
@@ -56,7 +55,7 @@ class PlannedSubject(NamedTuple):
 def plan_subject(
     experiment: Experiment, options: RunOptions, device: torch.device, catalog: Catalog
 ) -> PlannedSubject:
-    """Find files, load data, make the plan: whatever could be wrong comes out now.
+    """Find files, load data and make the plan, so that errors are raised before timing.
 
     Raises:
         UsageError: the request is invalid.
@@ -70,7 +69,7 @@ def plan_subject(
 
 
 def build_subject(subject: PlannedSubject, options: RunOptions, device: torch.device) -> Subject:
-    """Build the classifier and choose the texts; stands inside ``circumstances(options)``."""
+    """Build the classifier and choose the texts; call it inside ``circumstances(options)``."""
     files, data, planned = subject
     experiment = files.experiment
     classifier = build_classifier(
@@ -103,7 +102,7 @@ def build_subject(subject: PlannedSubject, options: RunOptions, device: torch.de
 def prepare_subject(
     experiment: Experiment, options: RunOptions, device: torch.device, catalog: Catalog
 ) -> Subject:
-    """Plan and build; stands inside ``circumstances(options)``.
+    """Plan and build; call it inside ``circumstances(options)``.
 
     Raises:
         UsageError: the request is invalid.
@@ -113,7 +112,7 @@ def prepare_subject(
 
 
 def _spread(texts: Sequence[int], lengths: Tensor, count: int) -> list[int]:
-    """``count`` of the texts, from the shortest to the longest at even distances."""
+    """``count`` of the texts, from the shortest to the longest in even steps."""
     order = sorted(texts, key=lambda text: int(lengths[text]))
     return [order[place] for place in torch.linspace(0, len(order) - 1, count).round().int()]
 
