@@ -31,7 +31,7 @@ def catalog() -> Catalog:
 
 
 def resolved(catalog: Catalog, name: str) -> Experiment:
-    return resolve(catalog.experiment(name), {}, catalog)
+    return resolve(catalog.spec(ExperimentSpec, name), {}, catalog)
 
 
 def test_gpt2_sms_spam_is_chapter_6(catalog: Catalog) -> None:
@@ -60,7 +60,7 @@ def test_gpt2_sms_spam_is_chapter_6(catalog: Catalog) -> None:
 
 
 def test_gpt2_sms_spam_holds_the_published_figures(catalog: Catalog) -> None:
-    published = catalog.experiment("gpt2-sms-spam").published
+    published = catalog.spec(ExperimentSpec, "gpt2-sms-spam").published
     assert published is not None
     assert published.accuracy == {"train": 0.9721, "validation": 0.9732, "test": 0.9567}
     assert published.accuracy_before == {"train": 0.4625, "validation": 0.45, "test": 0.4875}
@@ -102,7 +102,7 @@ def test_gpt2_imdb_is_the_bonus_script(catalog: Catalog) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_has_a_line_for_the_list_and_survives_toml(name: str, catalog: Catalog) -> None:
-    spec = catalog.experiment(name)
+    spec = catalog.spec(ExperimentSpec, name)
     assert isinstance(spec, ExperimentSpec)
     assert spec.name == name
     assert 20 < len(spec.description) < 120
@@ -154,7 +154,7 @@ def test_named_experiments_split_and_balance_are_those_of_the_book(
 
 def test_ablation_split_and_balance_are_those_of_the_book(catalog: Catalog) -> None:
     suite = find_suite("gpt2-sms-spam-ablation", catalog)
-    base = catalog.experiment(suite.base)
+    base = catalog.spec(ExperimentSpec, suite.base)
     rows = {row.label: resolve(base, suite.changes_of(row, {}), catalog) for row in suite.rows}
     assert {label: data_of(experiment) for label, experiment in rows.items()} == ROWS
     replaced = {label: data_of(with_stand_ins(each, catalog)) for label, each in rows.items()}
@@ -177,17 +177,17 @@ def test_ablation_split_and_balance_are_those_of_the_book(catalog: Catalog) -> N
 def test_resolve_other_data_set_uses_its_default_split_unless_one_is_set(
     changes: dict[str, object], split: str, balance: bool, catalog: Catalog
 ) -> None:
-    data = resolve(catalog.experiment("gpt2-sms-spam"), changes, catalog).spec.data
+    data = resolve(catalog.spec(ExperimentSpec, "gpt2-sms-spam"), changes, catalog).spec.data
     assert (data.split.name, data.balance) == (split, balance)
 
 
 def test_resolve_explicit_split_is_kept_with_another_data_set(catalog: Catalog) -> None:
     mine = {"dataset": "csv:path=mine.csv"}
-    data = resolve(catalog.experiment("gpt2-imdb"), mine, catalog).spec.data
+    data = resolve(catalog.spec(ExperimentSpec, "gpt2-imdb"), mine, catalog).spec.data
     assert (data.split.name, data.balance) == ("book-ablation", False)
     suite = find_suite("gpt2-sms-spam-ablation", catalog)
     changes = suite.changes_of(suite.rows[0], mine)
-    data = resolve(catalog.experiment(suite.base), changes, catalog).spec.data
+    data = resolve(catalog.spec(ExperimentSpec, suite.base), changes, catalog).spec.data
     assert (data.split.name, data.balance) == ("book-ablation", False)
     written_out = resolved(catalog, "gpt2-sms-spam").spec
     data = resolve(written_out, mine, catalog).spec.data

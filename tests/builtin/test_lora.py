@@ -21,6 +21,7 @@ from clsbench.components.resolve import resolve
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan, plan_freezing
 from clsbench.model.parameters import describe_parameters
+from clsbench.schema.experiment import ExperimentSpec
 
 SHAPE = GPT2Shape(width=24, blocks=3, attention_heads=4, context_length=16, vocabulary_size=97)
 LINEARS = [
@@ -167,7 +168,7 @@ def test_head_only_with_lora_trains_the_head_and_what_is_new() -> None:
     """Row 11 of the ablation, as the command line asks for it."""
     catalog = load_catalog()
     changes = {"adapter": "lora:r=16,alpha=16", "freezing": "head-only"}
-    experiment = resolve(catalog.experiment("gpt2-sms-spam"), changes, catalog)
+    experiment = resolve(catalog.spec(ExperimentSpec, "gpt2-sms-spam"), changes, catalog)
     assert experiment.adapter == LoRA(r=16, alpha=16)
     model = classifier()
     experiment.adapter.apply(model)

@@ -68,7 +68,7 @@ def test_an_experiment_gets_the_name_it_is_registered_by(write: Callable[..., st
         "clsbench_register_experiments",
         '{"mine": clsbench.ExperimentSpec(dataset="synthetic-sms", backbone="gpt2-nano")}',
     )
-    spec = load_catalog([write(source)]).experiment("mine")
+    spec = load_catalog([write(source)]).spec(ExperimentSpec, "mine")
     assert isinstance(spec, ExperimentSpec)
     assert spec.name == "mine"
 

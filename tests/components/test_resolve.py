@@ -153,7 +153,7 @@ def test_resolve_writes_out_tree_and_labels_once(catalog: Catalog) -> None:
 
 
 def test_a_registered_experiment_is_itself_until_something_differs(catalog: Catalog) -> None:
-    spec = catalog.experiment("gpt2-sms-spam")
+    spec = catalog.spec(ExperimentSpec, "gpt2-sms-spam")
     assert not resolve(spec, {}, catalog).modified
     assert not resolve(spec, {"freezing": "last-blocks:n=1"}, catalog).modified
     assert not resolve(spec, {"train.epochs": 5, "head": Linear()}, catalog).modified
@@ -163,7 +163,7 @@ def test_a_registered_experiment_is_itself_until_something_differs(catalog: Cata
 
 def test_an_edited_copy_of_a_registered_experiment_is_modified(catalog: Catalog) -> None:
     """A file made by ``show`` keeps the name, and with it the published figures."""
-    shown = format_toml(resolve(catalog.experiment("gpt2-sms-spam"), {}, catalog).spec)
+    shown = format_toml(resolve(catalog.spec(ExperimentSpec, "gpt2-sms-spam"), {}, catalog).spec)
     assert not resolve(parse_toml(shown, "mine.toml"), {}, catalog).modified
     edited = shown.replace("epochs = 5", "epochs = 7")
     assert edited != shown
@@ -173,7 +173,7 @@ def test_an_edited_copy_of_a_registered_experiment_is_modified(catalog: Catalog)
 def test_published_figures_under_a_new_name_are_modified_where_anything_differs(
     catalog: Catalog,
 ) -> None:
-    spec = resolve(catalog.experiment("gpt2-sms-spam"), {}, catalog).spec
+    spec = resolve(catalog.spec(ExperimentSpec, "gpt2-sms-spam"), {}, catalog).spec
     shown = format_toml(msgspec.structs.replace(spec, name="mine"))
     assert not resolve(parse_toml(shown, "mine.toml"), {}, catalog).modified
     assert resolve(parse_toml(shown, "mine.toml"), {"train.lr": 1}, catalog).modified
@@ -288,7 +288,7 @@ def test_a_path_that_is_no_unicode_is_refused(complaint: Callable[..., str]) -> 
 
 
 def test_a_substitute_stands_in_the_spec(catalog: Catalog) -> None:
-    experiment = resolve(catalog.experiment("gpt2-sms-spam"), {}, catalog)
+    experiment = resolve(catalog.spec(ExperimentSpec, "gpt2-sms-spam"), {}, catalog)
     substituted = substitute(experiment, "dataset", SyntheticSms(texts=50), catalog)
     assert substituted.dataset == SyntheticSms(texts=50)
     assert substituted.spec.dataset == {"name": "synthetic-sms", "texts": 50}

@@ -9,6 +9,7 @@ import pytest
 from clsbench.components.catalog import Catalog
 from clsbench.components.resolve import find_spec, find_suite
 from clsbench.errors import UsageError
+from clsbench.schema.experiment import ExperimentSpec
 
 
 def test_a_spec_by_name_or_file(tmp_path: Path, catalog: Catalog) -> None:
@@ -26,7 +27,7 @@ def test_a_file_does_not_hide_a_registered_experiment(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("gpt2-sms-spam").write_text("notes, and no TOML", encoding="utf-8")
-    assert find_spec("gpt2-sms-spam", catalog) is catalog.experiment("gpt2-sms-spam")
+    assert find_spec("gpt2-sms-spam", catalog) is catalog.spec(ExperimentSpec, "gpt2-sms-spam")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import rich_click as click
 from click.shell_completion import CompletionItem
@@ -17,22 +17,17 @@ if TYPE_CHECKING:
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
-def complete_experiment(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Registered experiments, then files."""
-    entries = _catalog(ctx).entries["experiments"]
-    names = _items({name: entry.summary for name, entry in entries.items()}.items(), incomplete)
-    return names or [CompletionItem(incomplete, type="file")]
+def complete_spec(axis_name: Literal["experiments", "suites"]) -> Completer:
+    """Registered experiments or suites, then files."""
 
+    def complete(
+        ctx: click.Context, parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        entries = _catalog(ctx).entries[axis_name]
+        names = _items(((name, entry.summary) for name, entry in entries.items()), incomplete)
+        return names or [CompletionItem(incomplete, type="file")]
 
-def complete_suite(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Registered suites, then files."""
-    entries = _catalog(ctx).entries["suites"]
-    names = _items({name: entry.summary for name, entry in entries.items()}.items(), incomplete)
-    return names or [CompletionItem(incomplete, type="file")]
+    return complete
 
 
 def complete_axis(

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import rich_click as click
 from msgspec import inspect
 
-from clsbench.cli.completion import complete_component, complete_experiment
+from clsbench.cli.completion import complete_component, complete_spec
 from clsbench.cli.fields import Field, fields_of
 from clsbench.cli.session import RUN_OPTIONS
 from clsbench.components.axes import AXES
@@ -246,7 +246,7 @@ def experiment_argument(default: str | None = None) -> Callable[[F], F]:
         "experiment",
         metavar="[EXPERIMENT|FILE.toml]" if default else "EXPERIMENT|FILE.toml",
         **optional,
-        shell_complete=complete_experiment,
+        shell_complete=complete_spec("experiments"),
         help="A registered experiment (clsbench list experiments) or a TOML file"
         + (f" [default: {default}]" if default else "."),
     )

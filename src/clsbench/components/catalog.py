@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import pluggy
@@ -71,6 +71,9 @@ class _Source(NamedTuple):
     version: str | None
 
 
+_Spec = TypeVar("_Spec", ExperimentSpec, SuiteSpec, Method)
+
+
 class Catalog(NamedTuple):
     """All components by axis and name, the plugins in use, and the plugins that failed."""
 
@@ -100,35 +103,16 @@ class Catalog(NamedTuple):
             raise UsageError(f"unknown {_singular(axis)} {name!r}{hint}{failed}")
         return known[name]
 
-    def experiment(self, name: str) -> ExperimentSpec:
-        """The experiment registered as ``name``.
+    def spec(self, kind: type[_Spec], name: str) -> _Spec:
+        """The experiment, suite or method registered as ``name``, by its class ``kind``.
 
         Raises:
             UsageError: it is not registered.
         """
-        spec = self.entry("experiments", name).component
-        assert isinstance(spec, ExperimentSpec)
+        axis = next(axis for axis in AXES if axis.kind is kind)
+        spec = self.entry(axis.name, name).component
+        assert isinstance(spec, kind)
         return spec
-
-    def suite(self, name: str) -> SuiteSpec:
-        """The suite registered as ``name``.
-
-        Raises:
-            UsageError: it is not registered.
-        """
-        spec = self.entry("suites", name).component
-        assert isinstance(spec, SuiteSpec)
-        return spec
-
-    def method(self, name: str) -> Method:
-        """The registered method ``name``.
-
-        Raises:
-            UsageError: it is not registered.
-        """
-        method = self.entry("methods", name).component
-        assert isinstance(method, Method)
-        return method
 
     def lifecycle(self, observers: Iterable[object] = ()) -> HookCaller:
         """The caller of the lifecycle hooks of all plugins and ``observers``.

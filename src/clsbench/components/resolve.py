@@ -35,6 +35,7 @@ from clsbench.schema.experiment import (
     COMPONENT_KEYS,
     ComponentTable,
     ExperimentSpec,
+    Method,
     component_table,
     format_component,
     from_tree,
@@ -105,7 +106,7 @@ def find_spec(name_or_file: str | Path, catalog: Catalog) -> ExperimentSpec:
     text = _file_text(name_or_file, "experiments", catalog)
     if text is not None:
         return parse_toml(text, str(name_or_file))
-    return catalog.experiment(str(name_or_file))
+    return catalog.spec(ExperimentSpec, str(name_or_file))
 
 
 def find_suite(name_or_file: str | Path, catalog: Catalog) -> SuiteSpec:
@@ -122,7 +123,7 @@ def find_suite(name_or_file: str | Path, catalog: Catalog) -> SuiteSpec:
         except UsageError as error:
             raise UsageError(f"{name_or_file}: base = {suite.base!r}: {error}") from None
         return suite
-    return catalog.suite(str(name_or_file))
+    return catalog.spec(SuiteSpec, str(name_or_file))
 
 
 def _file_text(name_or_file: str | Path, axis: str, catalog: Catalog) -> str | None:
@@ -168,7 +169,7 @@ def expand_method(changes: Mapping[str, Any], catalog: Catalog) -> Mapping[str, 
     if not isinstance(name, str):
         raise UsageError(f"method = {name!r}: expected a name (clsbench list methods)")
     plain_name, colon, _ = name.partition(":")
-    method = catalog.method(plain_name)
+    method = catalog.spec(Method, plain_name)
     parts = {key: component_table(choice) for key, choice in method.changes().items()}
     meant = " ".join(f"--{key} {format_component(table)}" for key, table in parts.items())
     if colon:
@@ -276,7 +277,7 @@ def _references(
     of_the_figures = [s for s in specs if spec.published and s.published == spec.published]
     if of_the_figures:
         return of_the_figures
-    return [catalog.experiment(spec.name) if spec.name in registered else base]
+    return [catalog.spec(ExperimentSpec, spec.name) if spec.name in registered else base]
 
 
 def _build(spec: ExperimentSpec, catalog: Catalog) -> Experiment:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import rich_click as click
 
-from clsbench.cli.completion import complete_component, complete_experiment
+from clsbench.cli.completion import complete_component, complete_spec
 from clsbench.cli.json_command import JsonCommand, write_result
 from clsbench.cli.options import (
     chosen_changes,
@@ -54,7 +54,9 @@ def assets() -> None:
 
 @assets.command("list", cls=JsonCommand)
 @panels
-@click.argument("experiments", nargs=-1, shell_complete=complete_experiment, help=_EXPERIMENTS)
+@click.argument(
+    "experiments", nargs=-1, shell_complete=complete_spec("experiments"), help=_EXPERIMENTS
+)
 @run_options("assets")
 @spec_changes
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
@@ -77,7 +79,9 @@ def list_assets(ctx: click.Context, experiments: tuple[str, ...], as_json: bool)
 @click.argument(
     "folder", metavar="DIR", type=click.Path(path_type=Path), help="Created if it does not exist."
 )
-@click.argument("experiments", nargs=-1, shell_complete=complete_experiment, help=_EXPERIMENTS)
+@click.argument(
+    "experiments", nargs=-1, shell_complete=complete_spec("experiments"), help=_EXPERIMENTS
+)
 @spec_changes
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_context
@@ -108,7 +112,7 @@ def fetch_assets(
     "targets",
     metavar="[DIR] [EXPERIMENT]...",
     nargs=-1,
-    shell_complete=complete_experiment,
+    shell_complete=complete_spec("experiments"),
     help="A folder that must hold every file (default: the places that run searches), then "
     "experiments or TOML files (default: all registered experiments).",
 )

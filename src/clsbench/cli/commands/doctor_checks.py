@@ -191,11 +191,12 @@ def assets(options: RunOptions, catalog: Catalog) -> tuple[AssetState, ...]:
 def needed_assets(catalog: Catalog) -> dict[str, tuple[Asset, tuple[str, ...]]]:
     """The assets by key, with the experiments and components that need them."""
     from clsbench.components.resolve import resolve
+    from clsbench.schema.experiment import ExperimentSpec
 
     users: list[tuple[str, Component]] = []
     for name in catalog.entries["experiments"]:
         try:
-            resolved = resolve(catalog.experiment(name), {}, catalog)
+            resolved = resolve(catalog.spec(ExperimentSpec, name), {}, catalog)
         except ClsbenchError:  # it needs a plugin that failed; the plugins section reports that
             continue
         users += [(name, resolved.dataset), (name, resolved.backbone)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from clsbench.cli.completion import complete_suite
+from clsbench.cli.completion import complete_spec
 from clsbench.cli.errors import INTERRUPTED, report_error
 from clsbench.cli.json_command import JsonCommand, write_result
 from clsbench.cli.next_steps import write_next_steps
@@ -78,7 +78,7 @@ class _SeedsType(click.ParamType["int | tuple[int, ...]"]):
 @click.argument(
     "suite",
     metavar="SUITE|FILE.toml",
-    shell_complete=complete_suite,
+    shell_complete=complete_spec("suites"),
     help="A registered suite (clsbench list suites) or a TOML file with [[rows]]; with --sweep, "
     "the experiment to vary.",
 )
