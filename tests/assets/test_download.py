@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -208,6 +209,13 @@ def test_obtain_without_any_response_ends_all_downloads_together(
     assert clock.now_seconds < 20
     assert all(f"set/{n}" in str(caught.value) for n in range(3))
     assert files_below(caches) == set()
+
+
+def test_obtain_without_data_from_any_source_in_time_fails(server: AssetServer) -> None:
+    asset = web_asset(CONTENT, server.at("/file", stalls))
+    limits = Limits(stall_seconds=1000.0, silence_seconds=5.0)
+    with pytest.raises(AssetError, match="no data from any source for 5 s"):
+        obtain([asset], folder=None, offline=False, limits=limits, clock=itertools.count().__next__)
 
 
 @pytest.mark.slow

@@ -145,15 +145,15 @@ def _watch(process: subprocess.Popen[bytes], folder: Path, ready: Path, bounds: 
             raise AttemptFailedError(
                 f"it sends more than the allowed {bounds.limit_bytes:,} bytes", permanent=True
             )
-        idle_seconds = now - last_data
-        if idle_seconds > bounds.stall_seconds or bounds.timeout.is_over:
-            waited = f"{min(idle_seconds, bounds.stall_seconds):.2g} s"
+        if (idle_seconds := now - last_data) > bounds.stall_seconds:
+            stalled = f"it stalled after {largest_bytes:,} bytes: no new data for"
+            what = stalled if largest_bytes else "no answer within"
             raise AttemptFailedError(
-                f"it stalled after {largest_bytes:,} bytes: no new data for {waited}"
-                if largest_bytes
-                else f"no answer within {waited}",
-                idle_seconds=idle_seconds,
+                f"{what} {bounds.stall_seconds:.2g} s", idle_seconds=idle_seconds
             )
+        if bounds.timeout.is_over:
+            limit = f"{bounds.timeout.limit_seconds:.2g} s"
+            raise AttemptFailedError(f"no data from any source for {limit}")
         if bounds.stopped.wait(POLL_SECONDS):
             raise AttemptFailedError("interrupted", permanent=True)
 
