@@ -223,7 +223,9 @@ def test_a_shortcut_that_a_component_cannot_do_with_costs_no_other(
 
 
 def test_what_could_not_be_stored_is_not_trained(tmp_path: Path) -> None:
-    with pytest.raises(clsbench.PluginError, match=r"holds backbone.extra._extra_state, a str and"):
+    with pytest.raises(
+        clsbench.PluginError, match=r"contains backbone.extra._extra_state, a str, but"
+    ):
         run_with_plugin(tmp_path, adapter="own-state")
 
 

@@ -213,7 +213,7 @@ def test_run_state_that_cannot_be_stored_is_refused_before_training(
 
 
 def test_run_state_that_is_not_a_tensor_is_refused_before_training() -> None:
-    with pytest.raises(PluginError, match="holds _extra_state, a str and no tensor"):
+    with pytest.raises(PluginError, match="contains _extra_state, a str, but only"):
         refuse_what_cannot_be_stored(OwnState(), frozenset())
 
 

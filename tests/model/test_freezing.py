@@ -81,5 +81,5 @@ def test_nothing_at_all_to_train_is_refused() -> None:
     model = Classifier(nn.Linear(2, 2), nn.Identity(), nn.Identity())
     plan = plan_freezing(Answering([[]]), PARAMETERS, 1, "answering")
     plan.apply(model, plan.ever())
-    with pytest.raises(UsageError, match="answering leaves nothing at all to train"):
+    with pytest.raises(UsageError, match="answering selects no parameter"):
         refuse_nothing_to_train(model, "answering")

@@ -27,7 +27,7 @@ def apply_adapter(adapter: Adapter, classifier: nn.Module) -> None:
     lost = [
         name.removeprefix(BACKBONE_PREFIX)
         for name, parameter in before.items()
-        # A different parameter has the name and this one still exists: it was renamed.
+        # The name belongs to another parameter, and the original still exists: it was renamed.
         if name not in after or (after[name] is not parameter and id(parameter) in present)
     ]
     if lost:

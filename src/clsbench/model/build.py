@@ -1,4 +1,4 @@
-"""A classifier with its weights, from the components of an experiment."""
+"""Build a classifier with its weights from the components of an experiment."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ def build_classifier(
     seed: int,
     precision: str,
 ) -> Classifier:
-    """Backbone, head, pooling and adapter on the CPU, drawn as the book draws them.
+    """Build backbone, head, pooling and adapter on the CPU, with random weights drawn as in the
+    book.
 
     The generator is seeded before a (random) backbone and again before the head; pooling and
-    adapter go on from there. In fp64 what was drawn in float32 is cast.
+    adapter continue from there. In fp64, float32 weights are drawn and then cast.
 
     Raises:
         PluginError: the adapter renames parameters of the backbone.

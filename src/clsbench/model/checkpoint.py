@@ -1,4 +1,4 @@
-"""A trained classifier on disk: what was trained, and how to make the rest again. No pickle."""
+"""Store a trained classifier: its trained tensors, and facts to rebuild the rest. No pickle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from clsbench.schema.record import RunRecord
 CLASSIFIER_FILE = "classifier.safetensors"
 _METADATA_KEY = "clsbench"
 _CAST = frozenset({torch.float32, torch.float64})
-"""The dtypes between which a change of precision moves a stored tensor."""
+"""The dtypes that a stored tensor may be converted between if the precision changes."""
 _SHOWN = 3
 
 
@@ -54,23 +54,22 @@ class _Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def refuse_what_cannot_be_stored(classifier: nn.Module, trained: frozenset[str]) -> None:
-    """Serialize what would be stored, tensor by tensor, so that errors occur before training.
+    """Serialize the tensors that would be stored, so that errors occur before training.
 
     Raises:
-        PluginError: a module's state holds something that cannot be stored.
+        PluginError: a module's state contains something that cannot be stored.
     """
     for name, value in classifier.state_dict().items():
         if not isinstance(value, Tensor):
             raise PluginError(
-                f"the classifier's state holds {name}, a {type(value).__name__} and no tensor, "
-                "which could not be stored: one of its modules has its own kind of state (as "
-                "those that torch has quantised, or get_extra_state()); keep it in a buffer or an "
-                "attribute"
+                f"the classifier's state contains {name}, a {type(value).__name__}, but only "
+                "tensors can be stored: a module has another kind of state (as quantized modules "
+                "or those with get_extra_state()); keep it in a buffer or an attribute"
             )
     for name, tensor in _to_store(classifier, trained).items():
         try:
             save({name: _plain(tensor)})
-        except Exception as error:  # whatever torch or safetensors raise for this kind of tensor
+        except Exception as error:  # any exception of torch or safetensors for this kind of tensor
             raise PluginError(
                 f"{name} in the classifier's state, a {type(tensor).__name__} of {tensor.dtype} "
                 f"({tensor.layout}), cannot be stored: {type(error).__name__}: {error}; keep it in "
@@ -79,10 +78,10 @@ def refuse_what_cannot_be_stored(classifier: nn.Module, trained: frozenset[str])
 
 
 def stored_state(classifier: nn.Module, trained: frozenset[str]) -> dict[str, Tensor]:
-    """The parameters named in ``trained`` and every buffer, on the CPU.
+    """The parameters named in ``trained`` and all buffers, on the CPU.
 
     A tensor with several names (a tied parameter, a shared buffer) is stored once, under the first
-    name; views of one storage become separate tensors.
+    name. Views of one storage become separate tensors.
     """
     found = {}
     storages = set[int]()
@@ -97,8 +96,8 @@ def stored_state(classifier: nn.Module, trained: frozenset[str]) -> dict[str, Te
 
 
 def frozen_sha256(classifier: nn.Module, stored: Set[str]) -> str:
-    """A hash of the names and float32 values of all parameters but those in ``stored``, and those
-    that are the same memory as one of these."""
+    """A hash of the names and float32 values of all parameters, except those in ``stored`` and
+    those that share memory with them."""
     state = classifier.state_dict()
     places = {_place(tensor) for name, tensor in state.items() if name in stored} - {None}
     digest = hashlib.sha256()
@@ -112,7 +111,7 @@ def frozen_sha256(classifier: nn.Module, stored: Set[str]) -> str:
 def save_classifier(
     classifier: nn.Module, trained: frozenset[str], facts: ClassifierFacts, directory: Path
 ) -> None:
-    """Write ``classifier.safetensors``, with the facts that the record beside it must confirm."""
+    """Write ``classifier.safetensors``, including the facts that must agree with the record."""
     state = stored_state(classifier, trained)
     metadata = _Metadata(frozen_sha256=frozen_sha256(classifier, state.keys()), **facts._asdict())
     save_file(
@@ -123,7 +122,7 @@ def save_classifier(
 
 
 def _to_store(classifier: nn.Module, trained: frozenset[str]) -> dict[str, Tensor]:
-    """The classifier's own tensors that are stored, each under its first name only."""
+    """The tensors of the classifier that are stored, each under its first name."""
     parameters = {name for name, _ in classifier.named_parameters(remove_duplicate=False)}
     first: dict[object, str] = {}
     found = {}
@@ -136,7 +135,8 @@ def _to_store(classifier: nn.Module, trained: frozenset[str]) -> dict[str, Tenso
 
 
 def _place(tensor: Tensor) -> object:
-    """A key equal for tensors with the same memory, dtype, shape and strides; ``None``: unknown."""
+    """A key that is equal for tensors with the same memory, dtype, shape and strides; ``None`` if
+    unknown."""
     if type(tensor) is not Tensor or tensor.layout != torch.strided or not tensor.numel():
         return None
     return tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
@@ -150,13 +150,13 @@ def _plain(tensor: Tensor) -> Tensor:
 
 
 def stored_facts(record: RunRecord) -> ClassifierFacts:
-    """The facts about the classifier that the run of ``record`` stored.
+    """The facts about the classifier of a stored run.
 
     Raises:
-        UsageError: the run ended before it had data.
+        UsageError: the run ended before its data was loaded.
     """
     if record.data is None:
-        raise UsageError("the run has no classifier: it ended before it had read its data")
+        raise UsageError("the run has no classifier: it ended before its data was loaded")
     return ClassifierFacts(
         spec=record.spec,
         class_names=record.data.class_names,
@@ -166,11 +166,12 @@ def stored_facts(record: RunRecord) -> ClassifierFacts:
 
 
 def restore(classifier: nn.Module, facts: ClassifierFacts, directory: Path) -> None:
-    """Load the stored parameters into a classifier that was built anew, in place.
+    """Load the stored parameters into a rebuilt classifier, in place.
 
     Raises:
-        UsageError: the run holds no classifier; its file is damaged, belongs to another run or does
-            not fit; weights are not finite; or the frozen ones came out differently.
+        UsageError: the run has no classifier; its file is damaged, belongs to another run or does
+            not match; weights are not finite; or the frozen parameters differ from those of the
+            run.
     """
     path = directory / CLASSIFIER_FILE
     metadata = _read_metadata(path, facts)
@@ -208,8 +209,8 @@ def _read_metadata(path: Path, facts: ClassifierFacts) -> _Metadata:
 def _load(classifier: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     """Copy the stored values into the classifier's tensors, so that shared memory stays shared.
 
-    Tensors that already have their value are left alone: an expanded mask, for example, cannot be
-    written to.
+    Tensors that already have their value are not written, since some cannot be: an expanded mask,
+    for example.
     """
     own = classifier.state_dict()
     _refuse_misfits(own, _to_store(classifier, frozenset(state)).keys(), state, path)
@@ -262,7 +263,7 @@ def _listed(texts: list[str]) -> str:
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:
-    """Whether all values are the same, NaN being equal to itself."""
+    """Whether all values are equal; NaN equals itself."""
     other = other.to(one.device)
     return torch.equal(one, other) or (
         one.is_floating_point() and torch.allclose(one, other, 0.0, 0.0, equal_nan=True)

@@ -10,7 +10,7 @@ from clsbench.components.axes import BackboneModule
 
 
 class Classifier(nn.Module):
-    """Token ids to class logits. ``out_head`` is called so in the book."""
+    """Maps token ids to class logits. The name ``out_head`` is that of the book."""
 
     def __init__(self, backbone: nn.Module, pooling: nn.Module, out_head: nn.Module) -> None:
         super().__init__()

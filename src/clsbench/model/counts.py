@@ -1,4 +1,4 @@
-"""How many parameters a classifier has and trains, and the memory that training it will take."""
+"""Count the parameters of a classifier, and estimate the memory that training it takes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def outline_classifier(
     adapter: Adapter | None,
     parameters: tuple[ParameterInfo, ...],
 ) -> ClassifierOutline:
-    """Put modules from the meta device together; parameters the adapter adds get its own stage.
+    """Assemble modules on the meta device; parameters that the adapter adds form a stage.
 
     Raises:
         PluginError: the adapter renames parameters of the backbone.
@@ -84,10 +84,10 @@ def _is_backbone(outline: ClassifierOutline, name: str) -> bool:
 def expected_memory_bytes(
     outline: ClassifierOutline, plan: FreezingPlan, batch_size: int, length: int, precision: str
 ) -> int:
-    """Weights, gradients, AdamW's states and what autograd keeps of one batch, in bytes.
+    """Estimate the bytes of weights, gradients, AdamW's states and one batch's saved activations.
 
-    What autograd keeps is measured on a forward pass on the meta device, so that it is right for
-    any component. The process' own libraries come on top.
+    The activations that autograd saves are measured in a forward pass on the meta device, so the
+    estimate holds for any component. The memory of the process itself is not included.
     """
     classifier = outline.classifier
     plan.apply(classifier, plan.ever())
@@ -99,7 +99,7 @@ def expected_memory_bytes(
 
 
 def _saved_bytes(classifier: nn.Module, batch_size: int, length: int) -> int:
-    """The storage that autograd keeps for the backward pass of one batch, in float32."""
+    """The storage that autograd saves for the backward pass of one batch, in float32."""
     own = {p.untyped_storage()._cdata for p in classifier.parameters()}
     kept: dict[int, Tensor] = {}
 
@@ -114,7 +114,7 @@ def _saved_bytes(classifier: nn.Module, batch_size: int, length: int) -> int:
         lengths = torch.full((batch_size,), length, dtype=torch.int64)
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             logits = classifier(input_ids, lengths)
-            # Holding the loss keeps the graph, and so the storages counted, alive.
+            # The loss keeps the graph, and so the counted storages, alive.
             loss = F.cross_entropy(logits, torch.zeros(batch_size, dtype=torch.int64))
     found = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     del loss

@@ -1,4 +1,4 @@
-"""From a freezing strategy to ``requires_grad``: what trains in which epoch."""
+"""Apply a freezing strategy: which parameters train in which epoch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ BACKBONE_PREFIX = "backbone."
 
 
 class FreezingPlan(NamedTuple):
-    """The names of the backbone's parameters that train, epoch by epoch.
+    """The names of the backbone's parameters that train, by epoch.
 
-    ``backbone`` holds all of the backbone's parameter names: whatever else a classifier has is
-    newly initialised and always trains.
+    ``backbone`` holds the names of all parameters of the backbone. All other parameters of the
+    classifier are new and always train.
     """
 
     backbone: frozenset[str]
@@ -29,7 +29,7 @@ class FreezingPlan(NamedTuple):
         return frozenset().union(*self.by_epoch)
 
     def trains(self, name: str, names: frozenset[str]) -> bool:
-        """Whether the classifier's parameter ``name`` trains where ``names`` of the backbone do."""
+        """Whether the classifier's parameter ``name`` trains if the backbone's ``names`` do."""
         own = name.removeprefix(BACKBONE_PREFIX)
         return own not in self.backbone or own == name or own in names
 
@@ -42,11 +42,11 @@ class FreezingPlan(NamedTuple):
 def plan_freezing(
     strategy: FreezingStrategy, parameters: Sequence[ParameterInfo], epochs: int, label: str
 ) -> FreezingPlan:
-    """Ask the strategy for every epoch and check what it says. ``label`` names it in errors.
+    """Call the strategy for every epoch and check its results. ``label`` names it in errors.
 
     Raises:
         UsageError: it names a parameter that does not exist, or refuses this backbone.
-        PluginError: it fails, or returns no names.
+        PluginError: it fails, or does not return names.
     """
     known = frozenset(parameter.name for parameter in parameters)
     by_epoch = []
@@ -55,7 +55,7 @@ def plan_freezing(
             answer = strategy.trainable_at(parameters, epoch)
             listed = isinstance(answer, Iterable) and not isinstance(answer, str)
             names = frozenset(answer) if listed else None
-        except UsageError:  # the strategy itself says what does not fit
+        except UsageError:  # the strategy's own message
             raise
         except Exception as error:
             raise PluginError(
@@ -73,15 +73,15 @@ def plan_freezing(
 
 
 def refuse_nothing_to_train(classifier: nn.Module, label: str) -> None:
-    """Check that some parameter trains.
+    """Check that at least one parameter trains.
 
     Raises:
-        UsageError: none does.
+        UsageError: no parameter does.
     """
     if not any(parameter.requires_grad for parameter in classifier.parameters()):
         raise UsageError(
-            f"freezing strategy {label} leaves nothing at all to train: the head, the pooling and "
-            "the adapter have no parameters either"
+            f"freezing strategy {label} selects no parameter, and the head, the pooling and the "
+            "adapter have none to train"
         )
 
 

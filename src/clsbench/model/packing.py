@@ -1,4 +1,4 @@
-"""Texts laid one after another without padding, and back."""
+"""Concatenate texts without padding, and convert them back."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Packing:
-    """Where the tokens of B texts lie when only real tokens are kept, (N, …), N their number.
+    """The positions of the N tokens of B texts in a packed tensor (N, …).
 
     ``lengths`` (B,) are at least 1: a text without tokens keeps one padding token. ``positions``
-    (N,) int64 is the position of each token in its text, ``starts`` (B,) int64 the place of each
-    text's first token, ``padded_places`` (N,) int64 the place of each token in a padded batch
-    (B · widest, …).
+    (N,) int64 is the position of each token in its text, ``starts`` (B,) int64 the index of each
+    text's first token, ``padded_places`` (N,) int64 the index of each token in a padded batch (B ·
+    widest, …).
     """
 
     lengths: tuple[int, ...]
@@ -36,28 +36,28 @@ class Packing:
         return cls(kept, positions, starts, texts * widest + positions)
 
     def to(self, device: torch.device) -> Packing:
-        """The same on another device."""
+        """The packing on another device."""
         places = (self.positions, self.starts, self.padded_places)
         return Packing(self.lengths, *(tensor.to(device, non_blocking=True) for tensor in places))
 
     @property
     def widest(self) -> int:
-        """The longest text, in tokens."""
+        """The length of the longest text, in tokens."""
         return max(self.lengths)
 
     def pack(self, padded: Tensor) -> Tensor:
-        """(B, T, …) → (N, …), T at least :attr:`widest`."""
+        """Pack (B, T, …) → (N, …); T is at least :attr:`widest`."""
         narrow = padded[:, : self.widest].flatten(0, 1)
         return narrow.index_select(0, self.padded_places)
 
     def pad(self, packed: Tensor) -> Tensor:
-        """(N, …) → (B, widest, …), zeros where a text has ended."""
+        """Pad (N, …) → (B, widest, …) with zeros."""
         shape = (len(self.lengths), self.widest, *packed.shape[1:])
         empty = packed.new_zeros(shape[0] * shape[1], *shape[2:])
         return empty.index_copy(0, self.padded_places, packed).view(shape)
 
     def split(self, packed: Tensor) -> tuple[Tensor, ...]:
-        """(N, …) → one tensor (length, …) for each text."""
+        """Split (N, …) → one tensor (length, …) per text."""
         parts: tuple[Tensor, ...] = packed.split_with_sizes(self.lengths)
         return parts
 

@@ -19,8 +19,7 @@ def describe_parameters(
 ) -> tuple[ParameterInfo, ...]:
     """List the parameters of ``module`` in its own order, tied ones once.
 
-    ``stage_of`` gives the stage that a parameter name belongs to. A module on the meta device,
-    which holds shapes and no data, will do.
+    ``stage_of`` returns the stage of a parameter name. The module may be on the meta device.
     """
     infos = []
     for name, parameter in module.named_parameters():
@@ -48,7 +47,7 @@ def refuse_non_finite(module: nn.Module, consequence: str) -> None:
         # torch does not implement isfinite for 8-bit floats.
         if not values.is_floating_point() or values.element_size() == 1:
             continue
-        if values.sum().isfinite():  # ten times faster; the sum of finite numbers may overflow
+        if values.sum().isfinite():  # ten times faster, but the sum of finite numbers may overflow
             continue
         bad = int((~values.isfinite()).sum())
         if bad:
@@ -59,13 +58,15 @@ def refuse_non_finite(module: nn.Module, consequence: str) -> None:
 
 @contextmanager
 def without_weights() -> Iterator[None]:
-    """Modules made inside lie on the meta device: they have shapes, and nothing is drawn."""
+    """Create modules on the meta device inside the block: they have shapes, and no numbers are
+    drawn."""
     with torch.device("meta"), _WithoutInitialisation():
         yield
 
 
 class _WithoutInitialisation(TorchFunctionMode):
-    """Drawing on the meta device has no effect, and the first such draw takes seconds."""
+    """Skip initialization on the meta device, which has no effect but takes seconds the first
+    time."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

@@ -1,4 +1,4 @@
-"""Evaluation while training: the few-batch means that the book watches."""
+"""Evaluation during training: means over a few batches, as in the book."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def mean_batch_loss(forward: Forward, split: str, batches: Sequence[Sequence[int
 
 
 def deviation_from_fp32(forward: Forward, split: str, batches: Sequence[Sequence[int]]) -> float:
-    """The largest difference of a batch's loss from what fp32 gives, no shortcut taken."""
+    """The largest difference of a batch's loss from that in fp32, computed without shortcuts."""
     exact = PlainForward(forward.classifier, forward.splits, forward.device, "fp32")
     labels = forward.splits[split].labels
     largest = 0.0

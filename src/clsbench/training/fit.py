@@ -28,7 +28,7 @@ class NonFiniteLossError(ClsbenchError):
 
 
 class TrainingLog:
-    """What training has shown so far; whole at any moment: an interruption loses nothing."""
+    """The progress of training; it is consistent at any moment, so interruptions lose nothing."""
 
     def __init__(self) -> None:
         self.before: BeforeTraining | None = None
@@ -41,11 +41,12 @@ class TrainingLog:
         self._started = time.perf_counter()
 
     def begin(self, forward: Forward) -> None:
-        """The classifier of ``forward`` is trained from now on."""
+        """Start training the classifier of ``forward``."""
         self._started = _seconds_without_prefix(forward)
 
     def seconds(self, forward: Forward) -> float:
-        """Seconds since training began, evaluations included, but not what a prefix took."""
+        """Seconds since training began, including evaluations, without the time of a frozen
+        prefix."""
         return _seconds_without_prefix(forward) - self._started
 
     def history(self) -> History:
@@ -53,7 +54,8 @@ class TrainingLog:
         return History(before=self.before, steps=tuple(self.steps), epochs=tuple(self.epochs))
 
     def throughput(self) -> Throughput | None:
-        """Texts and tokens per second of training proper, ``None`` before the first batch."""
+        """Texts and tokens per second of training, without evaluations; ``None`` before the first
+        batch."""
         if self.train_seconds <= 0:
             return None
         return Throughput(
@@ -64,15 +66,15 @@ class TrainingLog:
 
 
 def _seconds_without_prefix(forward: Forward) -> float:
-    """A clock that stands still while a frozen prefix is computed."""
+    """A clock that does not count the time spent on a frozen prefix."""
     return time.perf_counter() - forward.prefix_seconds
 
 
 def measure_before(forward: Forward, batches: Beforehand) -> BeforeTraining:
-    """Accuracy and loss of the classifier as it was drawn.
+    """Accuracy and loss of the untrained classifier.
 
     Raises:
-        NonFiniteLossError: before anything is trained.
+        NonFiniteLossError: a loss is not finite.
     """
     before = BeforeTraining(
         accuracy={
@@ -100,14 +102,14 @@ def fit(
     log: TrainingLog,
     hook: Any,
 ) -> None:
-    """Train the classifier of ``forward`` in place along ``events``; ``log`` fills as it goes.
+    """Train the classifier of ``forward`` in place along ``events``, and record it in ``log``.
 
-    ``hook`` relays the lifecycle hooks. Parameters that train in no epoch never reach the
-    optimizer; one that is frozen again keeps its weights, since it has no gradient.
+    ``hook`` calls the lifecycle hooks. The optimizer holds only parameters that train in some
+    epoch; a parameter that is frozen again keeps its value, since it has no gradient.
 
     Raises:
-        NonFiniteLossError: naming the step; the weights are those from before it.
-        PrefixChangedError: something changes stages that are frozen.
+        NonFiniteLossError: names the step; the weights are those before it.
+        PrefixChangedError: frozen stages have changed.
     """
     classifier = forward.classifier
     freezing.apply(classifier, freezing.ever())
@@ -160,14 +162,14 @@ def fit(
 
 
 OPTIMIZER_PASSES = 7
-"""How often a step of AdamW goes through memory for each trained parameter: it reads the parameter,
-its gradient and two moments, and writes all but the gradient."""
+"""Memory passes of an AdamW step over each trained parameter: it reads the parameter, its gradient
+and two moments, and writes all but the gradient."""
 
 
 def make_optimizer(
     parameters: Iterable[nn.Parameter], settings: TrainSettings, device: torch.device
 ) -> torch.optim.Optimizer:
-    """AdamW with the spec's settings, in one kernel where the device has one."""
+    """AdamW with the spec's settings, as a fused kernel if the device has one."""
     return torch.optim.AdamW(
         parameters,
         lr=settings.lr,
@@ -186,11 +188,11 @@ def prefix_progress(hook: Any) -> Progress:
 
 
 class BatchTraining:
-    """Trains batch after batch without ever waiting for the device; :meth:`settle` waits.
+    """Trains batch after batch without waiting for the device; :meth:`settle` waits.
 
-    Where a loss is not finite, the device itself skips the optimizer's step, that one and every
-    one behind it, so that the weights stay those from before it until the loss is checked. Batches
-    of which ``train.ignore_index`` leaves out every text have the loss 0 and make no step.
+    If a loss is not finite, the device itself skips this optimizer step and all later ones, so the
+    weights are those before it when the loss is checked. Batches whose texts are all excluded by
+    ``train.ignore_index`` have the loss 0 and do not cause a step.
     """
 
     def __init__(
@@ -212,21 +214,21 @@ class BatchTraining:
         self._losses: list[tuple[int, Tensor]] = []
         self._step_due = False
         self._since: float | None = None
-        # On the CPU there is nothing to wait for, on MPS no step that could be skipped.
+        # The CPU needs no waiting, and MPS cannot skip steps.
         self._looks_later = forward.device.type == "cuda"
         if optimizer.defaults["fused"]:
-            # What a fused step reads to be skipped on the device, as gradient scaling does.
+            # A fused step reads this and skips itself on the device, as with gradient scaling.
             optimizer.grad_scale = None  # type: ignore[attr-defined]
             optimizer.found_inf = self._broken  # type: ignore[attr-defined]
 
     def train(self, event: TrainBatch) -> StepReport:
-        """One batch, and an optimizer step where it is due."""
+        """Train on one batch, and take an optimizer step if it is due."""
         if self._since is None:
             self._since = _seconds_without_prefix(self._forward)
         index = torch.tensor(event.indices, dtype=torch.int64)
         logits = self._forward.logits("train", event.indices)
         ignored = self._settings.ignore_index
-        # The mean over no text is NaN; the sum is 0.
+        # The mean over no texts is NaN, the sum is 0.
         counts = bool((self._rows.labels[index] != ignored).any())
         with autocast(self._forward.device, self._forward.precision):
             labels = self._labels[index.to(self._forward.device, non_blocking=True)]
@@ -262,7 +264,7 @@ class BatchTraining:
         )
 
     def settle(self) -> None:
-        """Wait for the device, see that every loss was finite, and count the time until now."""
+        """Wait for the device, check that all losses are finite, and update the training time."""
         if self._since is None:
             return
         self._check()

@@ -1,9 +1,9 @@
-"""Which texts go through the model when: the order of batches and evaluations, book-exact.
+"""The order of training batches and evaluations, exactly as in the book.
 
-In the book, evaluating draws from the global generator too (every ``iter()`` of a loader draws a
-base seed, a shuffled one a second), so evaluations change the order of later batches. Therefore
-the order comes from real ``DataLoader``s over indices, iterated just as the book iterates them;
-the model has no part in it, so the whole schedule is known before training starts.
+In the book, evaluation draws from the global generator too (each ``iter()`` of a loader draws a
+base seed, a shuffled one a second), so evaluations change the order of later batches. Therefore the
+order comes from real ``DataLoader``s over indices, iterated as in the book. It does not depend on
+the model, so the whole schedule is known before training starts.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class EpochEnd(NamedTuple):
 
 
 class Beforehand(NamedTuple):
-    """The batches on which the untrained classifier is measured, by split."""
+    """The batches on which the untrained classifier is evaluated, by split."""
 
     accuracy: dict[str, tuple[Indices, ...]]
     loss: dict[str, tuple[Indices, ...]]
@@ -56,11 +56,12 @@ Event = TrainBatch | Evaluation | EpochEnd
 
 
 def beforehand(texts: Mapping[str, int], settings: TrainSettings) -> Beforehand:
-    """The batches of the book's look at the untrained classifier, from torch's global generator.
+    """The batches on which the book evaluates the untrained classifier, from torch's global
+    generator.
 
-    ``texts`` holds the size of each split by name. The accuracy is taken over twice
-    ``settings.eval_batches`` batches of each split (10 in the book), then the loss over as many as
-    while training (5).
+    ``texts`` holds the size of each split by name. The accuracy uses twice
+    ``settings.eval_batches`` batches of each split (10 in the book), the loss as many as during
+    training (5).
 
     Source: *LLMs-from-scratch*, ``ch06.ipynb``, the cells before ``train_classifier_simple``.
     """
@@ -78,13 +79,13 @@ def beforehand(texts: Mapping[str, int], settings: TrainSettings) -> Beforehand:
 def book_schedule(
     train_texts: int, validation_texts: int, settings: TrainSettings
 ) -> Iterator[Event]:
-    """Every event of a training run in its order, drawn from torch's global generator.
+    """All events of a training run in order, drawn from torch's global generator.
 
     Steps count batches (optimizer steps, unless gradients are accumulated). The last, incomplete
-    batch of an epoch is dropped, its texts are not trained on in that epoch.
+    batch of an epoch is dropped; its texts are not used in that epoch.
 
     Source: ``train_classifier_simple`` in *LLMs-from-scratch*, ``ch06.ipynb``; with accumulation,
-    its namesake in ``additional_experiments.py``.
+    the function of the same name in ``additional_experiments.py``.
     """
     train: DataLoader[int] = _loader(train_texts, settings.batch_size, shuffled=True)
     validation: DataLoader[int] = _loader(validation_texts, settings.batch_size, shuffled=False)

@@ -1,4 +1,4 @@
-"""The final figures: the classifier and the baselines on the whole of every split."""
+"""The final metrics: evaluate the classifier and the baselines on all splits."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from clsbench.system.seeding import torch_seeded
 _REMEDY = "try a smaller learning rate (--set train.lr=…) or --precision fp32"
 
 _MOST_RESTORED = 1_000
-"""Test texts, evenly spaced, on which a baseline restored from its state has to answer alike."""
+"""The maximum number of test texts on which a restored baseline is compared with the original."""
 
 Leaks = Mapping[str, Sequence[bool]]
-"""Per split name, which of its texts stand in the training split."""
+"""By split name, whether each text also occurs in the training split."""
 
 
 def import_libraries() -> None:
-    """Import what the scores need, so that no timed phase includes it and a dry run skips it."""
+    """Import the libraries for the scores, so that timed phases and dry runs do not include it."""
     import sklearn.metrics  # noqa: F401
 
 
 class Scores(NamedTuple):
-    """Class probabilities (N, C) float64 and figures per split."""
+    """Class probabilities (N, C) float64 and metrics, by split."""
 
     probabilities: dict[str, np.ndarray]
     metrics: Metrics
 
 
 def score_classifier(forward: Forward, leaks: Leaks, num_classes: int, batch_size: int) -> Scores:
-    """Classify every text of every split once.
+    """Classify all texts of all splits once.
 
     Raises:
         ClsbenchError: the classifier's parameters or logits are not finite.
@@ -76,7 +76,7 @@ def score_classifier(forward: Forward, leaks: Leaks, num_classes: int, batch_siz
 
 
 class ScoredBaseline(NamedTuple):
-    """A baseline's figures, and the class it predicted for each text: (N,) int64 per split name.
+    """A baseline's metrics, and its predicted class for each text: (N,) int64 by split name.
 
     ``state`` is the state of its estimator, ``None`` if it is not stored; ``state_problem`` is a
     message if it cannot be stored.
@@ -94,7 +94,7 @@ def score_baseline(
     """Fit a baseline on the training texts and classify all three splits.
 
     Raises:
-        PluginError: it fails, or does not answer each text with a label.
+        PluginError: the baseline fails, or does not return one label per text.
     """
     problem = signature_problem(type(baseline))
     if problem is not None:
@@ -148,7 +148,7 @@ def score_baseline(
 
 
 def predict_labels(estimator: Any, texts: Sequence[str], seed: int) -> np.ndarray:
-    """What a baseline predicts, seeded as in its run, without any checks."""
+    """A baseline's predictions, seeded as in its run, without checks."""
     with torch_seeded(seed):
         return np.asarray(estimator.predict(list(texts)))
 
