@@ -330,5 +330,5 @@ def test_stored_facts_are_those_of_the_record() -> None:
     facts = stored_facts(make_record())
     assert facts.class_names == ("ham", "spam")
     assert (facts.max_length, facts.padded) == (120, True)
-    with pytest.raises(UsageError, match="before it had read its data"):
+    with pytest.raises(UsageError, match="before its data was loaded"):
         stored_facts(make_record(data=None))
