@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -83,7 +84,10 @@ class Line(NamedTuple):
 
 
 def print_lines(lines: Iterable[Line]) -> None:
-    """Print lines: wrapped on a terminal, unwrapped in a pipe."""
+    """Print lines: in a pipe unwrapped, on a terminal wrapped between words.
+
+    A path that is wider than the terminal is not broken, so that it can be copied.
+    """
     from rich.text import Text
 
     from clsbench.report.terminal.console import Console
@@ -94,6 +98,18 @@ def print_lines(lines: Iterable[Line]) -> None:
         if not console.is_terminal:
             console.print(line.beginning + line.body, soft_wrap=True)
             continue
-        wrapped = line.body.wrap(console, max(console.width - hang, 20)) or [Text()]
-        for number, part in enumerate(wrapped):
-            console.print((Text(" " * hang) if number else line.beginning) + part)
+        for number, part in enumerate(_wrapped(line.body, max(console.width - hang, 20))):
+            console.print((Text(" " * hang) if number else line.beginning) + part, soft_wrap=True)
+
+
+def _wrapped(body: Text, width: int) -> Iterator[Text]:
+    """Lines of at most ``width`` characters; a longer word has a line of its own."""
+    from rich.cells import cell_len
+
+    for line in body.split("\n", allow_blank=True):
+        text, starts = line.plain, [0]
+        for word in re.finditer(r"\S+", text):
+            before = text[starts[-1] : word.start()]
+            if before.strip() and cell_len(before + word[0]) > width:
+                starts.append(word.start())
+        yield from line.divide(starts[1:])

@@ -46,6 +46,15 @@ def comparison_lines(figures: SuiteFigures, width: int) -> list[str]:
     return STYLES.sub("", file.getvalue()).splitlines()
 
 
+def test_print_comparison_of_many_pairs_reports_which_are_hidden(tmp_path: Path) -> None:
+    figures = make_figures(tmp_path, [Row(title=f"row {n}", accuracy=0.9) for n in range(4)])
+    text = " ".join(comparison_lines(figures, 200))
+    assert figures.comparison is not None
+    assert len(figures.comparison.pairs) == 15
+    first = figures.comparison.contenders[0].name
+    assert f"Only pairs with {first} are shown. Holm's correction includes 10 more pairs;" in text
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("draw", [suite_lines, comparison_lines])
 def test_output_keeps_words_and_numbers_whole(

@@ -61,7 +61,11 @@ def print_comparison(
         console.prose(verdict_text(pair))
     if len(pairs) < len(comparison.pairs):
         hidden = len(comparison.pairs) - len(pairs)
-        message = f"Holm's correction includes {hidden} more pairs; --json shows them."
+        first = comparison.contenders[0].name
+        message = (
+            f"Only pairs with {first} are shown. Holm's correction includes {hidden} more pairs; "
+        )
+        message += "--json shows them."
         console.prose(message, "dim")
     _print_disagreements(console, comparison, texts, most_texts)
     message = headline(comparison, lambda each: each.name).sentence
