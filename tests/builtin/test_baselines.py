@@ -64,7 +64,7 @@ def test_tfidf_on_sms_is_not_significantly_worse_than_words_alone(
     assert after.mean() >= 0.96
 
 
-def test_the_options_change_the_model() -> None:
+def test_tfidf_options_change_the_predictions() -> None:
     splits = split(SyntheticSms(texts=1500).load({}), "book")
     plain, pairs, strict = (
         predictions(baseline, splits)
@@ -195,7 +195,7 @@ def test_tfidf_many_classes_of_two_texts_does_not_warn() -> None:
     ("features_per_text", "classes", "texts"),
     [(200, 2, 2_000), (1_000, 2, 2_000), (200, 12, 2_000), (1_000, 20, 500), (1_000, 500, 100)],
 )
-def test_tfidf_cross_validates_on_fewer_texts_where_they_are_long_and_of_many_classes(
+def test_validated_texts_decrease_with_text_length_and_classes(
     features_per_text: int, classes: int, texts: int
 ) -> None:
     assert validated_texts(features_per_text, classes) == texts

@@ -1,4 +1,4 @@
-"""The named experiments say what the book says."""
+"""The named experiments have the book's settings and figures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def resolved(catalog: Catalog, name: str) -> Experiment:
     return resolve(catalog.spec(ExperimentSpec, name), {}, catalog)
 
 
-def test_gpt2_sms_spam_is_chapter_6(catalog: Catalog) -> None:
+def test_gpt2_sms_spam_settings_equal_chapter_6(catalog: Catalog) -> None:
     experiment = resolved(catalog, "gpt2-sms-spam")
     assert experiment.dataset == SmsSpam(quoting="default")
     assert experiment.backbone == GPT2(size="small", weights="pretrained", causal=True)
@@ -59,7 +59,7 @@ def test_gpt2_sms_spam_is_chapter_6(catalog: Catalog) -> None:
     )
 
 
-def test_gpt2_sms_spam_holds_the_published_figures(catalog: Catalog) -> None:
+def test_gpt2_sms_spam_published_figures_equal_the_books(catalog: Catalog) -> None:
     published = catalog.spec(ExperimentSpec, "gpt2-sms-spam").published
     assert published is not None
     assert published.accuracy == {"train": 0.9721, "validation": 0.9732, "test": 0.9567}
@@ -68,7 +68,7 @@ def test_gpt2_sms_spam_holds_the_published_figures(catalog: Catalog) -> None:
     assert [step for step, *_ in published.losses] == list(range(0, 650, 50))
     assert published.losses[0] == (0, 2.153, 2.392)
     assert published.losses[-1] == (600, 0.083, 0.074)
-    # What the figures are accuracies of: 1,040, 149 and 300 texts; 10 batches of 8.
+    # The accuracies are over 1,040, 149 and 300 texts; before training, over 10 batches of 8.
     for figures, sizes in (
         (published.accuracy, {"train": 1040, "validation": 149, "test": 300}),
         (published.accuracy_before, dict.fromkeys(("train", "validation", "test"), 80)),
@@ -78,7 +78,7 @@ def test_gpt2_sms_spam_holds_the_published_figures(catalog: Catalog) -> None:
             assert round(correct / size, 4) == figures[split], split
 
 
-def test_gpt2_imdb_is_the_bonus_script(catalog: Catalog) -> None:
+def test_gpt2_imdb_settings_equal_the_bonus_script(catalog: Catalog) -> None:
     experiment = resolved(catalog, "gpt2-imdb")
     assert experiment.dataset == Imdb()
     assert experiment.backbone == GPT2()
@@ -87,7 +87,7 @@ def test_gpt2_imdb_is_the_bonus_script(catalog: Catalog) -> None:
     spec = experiment.spec
     assert spec.data.padding == 256
     assert not spec.data.balance
-    # 50,000 reviews: 35,000 to train on, 5,000 to watch, 10,000 to test, shuffled twice.
+    # 50,000 reviews, shuffled twice: 35,000 train, 5,000 validation, 10,000 test.
     assert spec.data.split.name == "book-ablation"
     train_end = int(50_000 * spec.data.split.train)
     assert (train_end, int(50_000 * spec.data.split.validation)) == (35_000, 5_000)
@@ -101,7 +101,7 @@ def test_gpt2_imdb_is_the_bonus_script(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_has_a_line_for_the_list_and_survives_toml(name: str, catalog: Catalog) -> None:
+def test_named_experiments_have_a_summary_and_survive_toml(name: str, catalog: Catalog) -> None:
     spec = catalog.spec(ExperimentSpec, name)
     assert isinstance(spec, ExperimentSpec)
     assert spec.name == name
@@ -143,16 +143,14 @@ def with_stand_ins(experiment: Experiment, catalog: Catalog) -> Experiment:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_named_experiments_split_and_balance_are_those_of_the_book(
-    name: str, catalog: Catalog
-) -> None:
+def test_named_experiments_split_and_balance_equal_the_books(name: str, catalog: Catalog) -> None:
     experiment = resolved(catalog, name)
     assert data_of(experiment) == EXPERIMENTS[name]
     assert data_of(with_stand_ins(experiment, catalog)) == EXPERIMENTS[name]
     assert not experiment.modified
 
 
-def test_ablation_split_and_balance_are_those_of_the_book(catalog: Catalog) -> None:
+def test_ablation_split_and_balance_equal_the_books(catalog: Catalog) -> None:
     suite = find_suite("gpt2-sms-spam-ablation", catalog)
     base = catalog.spec(ExperimentSpec, suite.base)
     rows = {row.label: resolve(base, suite.changes_of(row, {}), catalog) for row in suite.rows}

@@ -20,7 +20,7 @@ from clsbench.builtin.freezing_strategies import (
 from clsbench.testing import MiniatureBackbone
 
 HEAD = 768 * 2 + 2
-"""Parameters of the book's head, which trains whatever the strategy says."""
+"""Parameters of the book's head, which always trains."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def count(parameters: Iterable[clsbench.ParameterInfo], names: Iterable[str]) ->
         (All(), 124_441_346),
     ],
 )
-def test_gpt2_small_trains_as_many_parameters_as_the_book_says(
+def test_strategies_on_gpt2_small_train_the_books_parameter_counts(
     strategy: clsbench.FreezingStrategy,
     trainable: int,
     gpt2_small: tuple[clsbench.ParameterInfo, ...],
@@ -51,7 +51,7 @@ def test_gpt2_small_trains_as_many_parameters_as_the_book_says(
     assert count(gpt2_small, strategy.trainable(gpt2_small)) + HEAD == trainable
 
 
-def test_last_blocks_are_the_last_ones_and_the_final_norm() -> None:
+def test_last_blocks_trains_the_last_blocks_and_the_final_norm() -> None:
     parameters = MiniatureBackbone(blocks=12).describe()
     names = set(LastBlocks(n=3).trainable(parameters))
     stages = {p.stage for p in parameters if p.name in names}
@@ -59,7 +59,7 @@ def test_last_blocks_are_the_last_ones_and_the_final_norm() -> None:
     assert names == {p.name for p in parameters if p.stage in stages}
 
 
-def test_as_many_last_blocks_as_there_are() -> None:
+def test_last_blocks_n_equal_to_all_blocks_excludes_embeddings() -> None:
     parameters = MiniatureBackbone(blocks=2).describe()
     names = set(LastBlocks(n=2).trainable(parameters))
     assert names == {p.name for p in parameters if p.stage != "embeddings"}
@@ -73,24 +73,28 @@ def test_as_many_last_blocks_as_there_are() -> None:
         (0, "n=9, but the backbone has no blocks; 'head-only' trains the head alone"),
     ],
 )
-def test_more_last_blocks_than_there_are_is_the_users_mistake(blocks: int, said: str) -> None:
+def test_last_blocks_n_above_the_number_of_blocks_is_refused(blocks: int, said: str) -> None:
     with pytest.raises(clsbench.UsageError, match=said):
         LastBlocks(n=9).trainable(MiniatureBackbone(blocks=blocks).describe())
 
 
 @pytest.mark.parametrize("n", [0, -1, 1.5, "two"])
-def test_a_senseless_number_of_blocks_is_refused(n: object) -> None:
+def test_last_blocks_invalid_n_is_refused(n: object) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"n": n}, LastBlocks)
 
 
-def test_none_but_norms_of_gpt2(gpt2_small: tuple[clsbench.ParameterInfo, ...]) -> None:
+def test_none_but_norms_on_gpt2_trains_scales_and_shifts(
+    gpt2_small: tuple[clsbench.ParameterInfo, ...],
+) -> None:
     names = NoneButNorms().trainable(gpt2_small)
     assert len(names) == (12 * 2 + 1) * 2
     assert all(name.rpartition(".")[2] in ("scale", "shift") for name in names)
 
 
-def test_bias_only_of_gpt2(gpt2_small: tuple[clsbench.ParameterInfo, ...]) -> None:
+def test_bias_only_on_gpt2_trains_biases_and_shifts(
+    gpt2_small: tuple[clsbench.ParameterInfo, ...],
+) -> None:
     names = BiasOnly().trainable(gpt2_small)
     # Each block: q, k, v, out_proj, two of the feed-forward network, two shifts.
     assert len(names) == 12 * 8 + 1
@@ -98,7 +102,7 @@ def test_bias_only_of_gpt2(gpt2_small: tuple[clsbench.ParameterInfo, ...]) -> No
     assert all(name.rpartition(".")[2] in ("bias", "shift") for name in names)
 
 
-def test_bias_only_of_a_backbone_with_torch_norms() -> None:
+def test_bias_only_with_torch_norms_trains_their_biases() -> None:
     names = BiasOnly().trainable(MiniatureBackbone(blocks=1).describe())
     assert names == [
         "blocks.0.norm.bias",
@@ -108,7 +112,7 @@ def test_bias_only_of_a_backbone_with_torch_norms() -> None:
     ]
 
 
-def test_gradual_unfreezes_one_block_an_epoch_from_the_top() -> None:
+def test_gradual_unfreezes_one_block_per_epoch_from_the_top() -> None:
     parameters = MiniatureBackbone(blocks=3).describe()
     stages = [
         {p.stage for p in parameters if p.name in set(Gradual().trainable_at(parameters, epoch))}
@@ -124,13 +128,13 @@ def test_gradual_unfreezes_one_block_an_epoch_from_the_top() -> None:
     ]
 
 
-def test_gradual_waits_as_long_as_it_is_reported() -> None:
+def test_gradual_epochs_per_block_delays_unfreezing() -> None:
     parameters = MiniatureBackbone(blocks=3).describe()
     sizes = [len(Gradual(epochs_per_block=2).trainable_at(parameters, e)) for e in range(8)]
     assert sizes[0] == sizes[1] == 0 < sizes[2] == sizes[3] < sizes[4] == sizes[5] < sizes[6]
 
 
-def test_the_strategies_need_no_torch() -> None:
+def test_strategies_import_no_torch() -> None:
     code = """
 import sys
 from clsbench import ParameterInfo

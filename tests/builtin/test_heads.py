@@ -8,7 +8,7 @@ from torch import nn
 from clsbench.builtin.heads import Linear, Mlp
 
 
-def test_linear_is_drawn_as_the_book_draws_it() -> None:
+def test_linear_seeded_weights_equal_torch_linear() -> None:
     torch.manual_seed(123)
     expected = nn.Linear(768, 2)
     torch.manual_seed(123)
@@ -19,21 +19,21 @@ def test_linear_is_drawn_as_the_book_draws_it() -> None:
     assert sum(p.numel() for p in head.parameters()) == 1_538
 
 
-def test_mlp_is_as_wide_as_the_backbone_unless_told() -> None:
+def test_mlp_width_defaults_to_the_backbones() -> None:
     shapes = [tuple(p.shape) for p in Mlp().build(6, 3).parameters()]
     assert shapes == [(6, 6), (6,), (3, 6), (3,)]
     shapes = [tuple(p.shape) for p in Mlp(width=2).build(6, 3).parameters()]
     assert shapes == [(2, 6), (2,), (3, 2), (3,)]
 
 
-def test_mlp_is_not_linear() -> None:
+def test_mlp_is_nonlinear() -> None:
     head = Mlp().build(4, 2)
     x = torch.eye(4)
     bias = head(torch.zeros(1, 4))
     assert not torch.allclose(head(2 * x) - bias, 2 * (head(x) - bias), atol=1e-4)
 
 
-def test_dropout_acts_in_training_alone() -> None:
+def test_mlp_dropout_acts_only_in_training() -> None:
     torch.manual_seed(0)
     head = Mlp(width=64, dropout=0.5).build(8, 2)
     x = torch.ones(1, 8)
@@ -42,6 +42,6 @@ def test_dropout_acts_in_training_alone() -> None:
 
 
 @pytest.mark.parametrize("options", [{"dropout": 1.0}, {"dropout": -0.1}, {"width": 0}])
-def test_senseless_options_are_refused(options: dict[str, float]) -> None:
+def test_mlp_invalid_options_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(options, Mlp)

@@ -1,4 +1,4 @@
-"""LoRA is the book's: its draws, its arithmetic, its training."""
+"""LoRA equals the book's in its random draws, arithmetic and training."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LINEARS = [
 
 
 def classifier(head: nn.Module | None = None) -> Classifier:
-    """As a run makes it: seeded before the backbone and before the head."""
+    """A classifier built as in a run: seeded before the backbone and before the head."""
     torch.manual_seed(123)
     backbone = GPT2Module(SHAPE)
     torch.manual_seed(123)
@@ -72,7 +72,7 @@ def train(model: nn.Module, logits: Any, count: int) -> list[float]:
     return losses
 
 
-def test_what_existed_keeps_its_names_and_is_the_same() -> None:
+def test_lora_existing_parameters_keep_name_and_identity() -> None:
     model = classifier()
     before = dict(model.named_parameters())
     LoRA(r=4).apply(model)
@@ -84,7 +84,7 @@ def test_what_existed_keeps_its_names_and_is_the_same() -> None:
         assert not isinstance(module, nn.Linear) or isinstance(module, LoRALinear)
 
 
-def test_a_is_drawn_in_the_order_of_the_children_and_b_is_zero() -> None:
+def test_lora_a_is_drawn_in_module_order_and_b_is_zero() -> None:
     model = classifier()
     features = {name: model.get_submodule(name).in_features for name in LINEARS}
     state = torch.get_rng_state()
@@ -92,7 +92,7 @@ def test_a_is_drawn_in_the_order_of_the_children_and_b_is_zero() -> None:
     after = torch.get_rng_state()
     torch.set_rng_state(state)
     for name in LINEARS:
-        # Kaiming's uniform with a = √5 on an (in, r) tensor takes r, its columns, for the fan.
+        # Kaiming's uniform with a = √5 takes the columns of the (in, r) tensor, r, as the fan.
         bound = math.sqrt(6 / (1 + 5) / 4)
         expected = torch.empty(features[name], 4).uniform_(-bound, bound)
         assert torch.equal(model.get_parameter(f"{name}.lora_A"), expected), name
@@ -100,7 +100,7 @@ def test_a_is_drawn_in_the_order_of_the_children_and_b_is_zero() -> None:
     assert torch.equal(torch.get_rng_state(), after)
 
 
-def test_at_first_nothing_changes() -> None:
+def test_lora_initial_outputs_are_unchanged() -> None:
     model = classifier()
     ids, _ = batches(1)[0]
     lengths = torch.full((8,), 16)
@@ -109,7 +109,7 @@ def test_at_first_nothing_changes() -> None:
     assert torch.equal(model(ids, lengths), before)
 
 
-def test_the_scale_is_alpha_not_divided_by_the_rank() -> None:
+def test_lora_scale_is_alpha_not_divided_by_the_rank() -> None:
     torch.manual_seed(0)
     linear = nn.Linear(5, 3)
     adapted = LoRALinear(linear, rank=4, alpha=2.5)
@@ -121,7 +121,7 @@ def test_the_scale_is_alpha_not_divided_by_the_rank() -> None:
         torch.testing.assert_close(adapted(x), expected)
 
 
-def test_a_layer_without_bias_stays_without() -> None:
+def test_lora_layer_without_bias_gets_no_bias() -> None:
     linear = nn.Linear(5, 3, bias=False)
     adapted = LoRALinear(linear, rank=2, alpha=1.0)
     assert [name for name, _ in adapted.named_parameters()] == ["weight", "lora_A", "lora_B"]
@@ -129,7 +129,7 @@ def test_a_layer_without_bias_stays_without() -> None:
     assert torch.equal(adapted(x), linear(x))
 
 
-def test_every_linear_layer_of_head_and_pooling_too() -> None:
+def test_lora_adapts_linear_layers_of_head_and_pooling() -> None:
     class LinearPooling(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -141,7 +141,7 @@ def test_every_linear_layer_of_head_and_pooling_too() -> None:
     assert new[-3:] == ["pooling.score.lora_A", "out_head.0.lora_A", "out_head.3.lora_A"]
 
 
-def test_the_number_of_parameters_is_the_books() -> None:
+def test_lora_parameter_count_equals_the_books() -> None:
     with torch.device("meta"):
         head = nn.Linear(768, 2)
         model = Classifier(GPT2(weights="random").skeleton(), LastToken().build(768), head)
@@ -153,7 +153,7 @@ def test_the_number_of_parameters_is_the_books() -> None:
     assert sum(p.numel() for p in added) == 2_666_528
 
 
-def test_precision_and_mode_are_those_of_the_layer() -> None:
+def test_lora_keeps_dtype_and_mode_of_the_layer() -> None:
     linear = nn.Linear(4, 2).eval()
     torch.manual_seed(1)
     single = LoRALinear(linear, rank=3, alpha=1.0)
@@ -164,8 +164,8 @@ def test_precision_and_mode_are_those_of_the_layer() -> None:
     assert not double.training
 
 
-def test_head_only_with_lora_trains_the_head_and_what_is_new() -> None:
-    """Row 11 of the ablation, as the command line asks for it."""
+def test_lora_with_head_only_trains_the_head_and_new_parameters() -> None:
+    """Row 11 of the ablation, with the changes of the command line."""
     catalog = load_catalog()
     changes = {"adapter": "lora:r=16,alpha=16", "freezing": "head-only"}
     experiment = resolve(catalog.spec(ExperimentSpec, "gpt2-sms-spam"), changes, catalog)
@@ -180,8 +180,8 @@ def test_head_only_with_lora_trains_the_head_and_what_is_new() -> None:
     assert trained == new | {"out_head.weight", "out_head.bias"}
 
 
-def test_training_equals_an_implementation_by_matrices() -> None:
-    """The same first losses where each layer is replaced by x W' + b + α (x A B), written out."""
+def test_lora_training_equals_explicit_matrix_products() -> None:
+    """The first losses are those of layers that compute x W' + b + α (x A B) explicitly."""
     ours = classifier()
     LoRA(r=4, alpha=3).apply(ours)
     plan = head_only(ours)
@@ -214,8 +214,8 @@ def test_training_equals_an_implementation_by_matrices() -> None:
     assert len(set(expected)) == 12
 
 
-def test_training_equals_the_books() -> None:
-    """Row 11's recipe in the peer, from the same seeds: equal draws, equal first losses."""
+def test_lora_training_equals_the_books() -> None:
+    """Row 11 in the peer, from the same seeds: equal draws and equal first losses."""
     reason = "the peer is absent: pip install --no-deps llms-from-scratch==1.0.19"
     ch04 = pytest.importorskip("llms_from_scratch.ch04", reason=reason)
     appendix_e = pytest.importorskip("llms_from_scratch.appendix_e", reason=reason)

@@ -55,17 +55,17 @@ def hidden() -> Tensor:
         (Mean(include_padding=True), [[24.75, 21.5], [38.25, 29.0]]),
         (Max(), [[6.0, 5.0], [3.0, -4.0]]),
         (Max(include_padding=True), [[90.0, 80.0], [70.0, 60.0]]),
-        (Attention(), [[3.0, 2.0], [3.0, -4.0]]),  # untrained it is the mean
+        (Attention(), [[3.0, 2.0], [3.0, -4.0]]),  # untrained, it equals the mean
     ],
 )
-def test_what_each_pooling_gives(
+def test_pooling_values_equal_hand_computed_ones(
     pooling: clsbench.Pooling, expected: list[list[float]], hidden: Tensor
 ) -> None:
     torch.testing.assert_close(pool(pooling, hidden, [3, 1]), torch.tensor(expected))
 
 
 @pytest.mark.parametrize("pooling", ALL, ids=repr)
-def test_a_text_without_tokens_is_read_at_its_first_position(
+def test_pooling_text_without_tokens_uses_the_first_position(
     pooling: clsbench.Pooling, hidden: Tensor
 ) -> None:
     torch.testing.assert_close(pool(pooling, hidden, [3, 0]), pool(pooling, hidden, [3, 1]))
@@ -73,7 +73,7 @@ def test_a_text_without_tokens_is_read_at_its_first_position(
 
 @pytest.mark.parametrize("pooling", ALL, ids=repr)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_any_floating_dtype_goes_through(pooling: clsbench.Pooling, dtype: torch.dtype) -> None:
+def test_pooling_keeps_any_floating_dtype(pooling: clsbench.Pooling, dtype: torch.dtype) -> None:
     pooled = pool(pooling, torch.ones(2, 3, 4, dtype=dtype), [3, 1])
     assert pooled.dtype == dtype
     torch.testing.assert_close(pooled, torch.ones(2, 4, dtype=dtype))
@@ -83,7 +83,7 @@ def test_any_floating_dtype_goes_through(pooling: clsbench.Pooling, dtype: torch
     "pooling", [p for p in ALL if not p.reads_padding()], ids=lambda p: repr(p)
 )
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
-def test_not_even_broken_padding_comes_through(
+def test_pooling_ignores_nan_and_inf_in_padding(
     pooling: clsbench.Pooling, poison: float, hidden: Tensor
 ) -> None:
     clean = pool(pooling, hidden, [3, 1])
@@ -92,7 +92,7 @@ def test_not_even_broken_padding_comes_through(
     torch.testing.assert_close(pool(pooling, hidden, [3, 1]), clean)
 
 
-def test_attention_follows_its_scores(hidden: Tensor) -> None:
+def test_attention_pooling_weights_follow_its_scores(hidden: Tensor) -> None:
     module = Attention().build(2)
     with torch.no_grad():
         module.score.copy_(torch.tensor([10.0, 0.0]))  # type: ignore[union-attr]
@@ -101,7 +101,7 @@ def test_attention_follows_its_scores(hidden: Tensor) -> None:
     assert [tuple(p.shape) for p in module.parameters()] == [(2,)]
 
 
-def test_attention_stays_finite_with_large_scores() -> None:
+def test_attention_pooling_large_scores_stay_finite() -> None:
     module = Attention().build(2)
     hidden = torch.full((1, 3, 2), 1e4, requires_grad=True)
     with torch.no_grad():
@@ -112,12 +112,12 @@ def test_attention_stays_finite_with_large_scores() -> None:
     assert module.score.grad.isfinite().all()  # type: ignore[union-attr]
 
 
-def test_only_attention_has_parameters_and_none_draws_any() -> None:
+def test_pooling_parameters_draw_no_random_numbers() -> None:
     torch.manual_seed(1)
     state = torch.random.get_rng_state()
     counts = {type(p).__name__: sum(x.numel() for x in p.build(8).parameters()) for p in ALL}
     assert {name: n for name, n in counts.items() if n} == {"Attention": 8}
-    assert torch.equal(torch.random.get_rng_state(), state)  # the head's draw stays the book's
+    assert torch.equal(torch.random.get_rng_state(), state)  # so the head's weights are the book's
 
 
 @given(
@@ -125,10 +125,10 @@ def test_only_attention_has_parameters_and_none_draws_any() -> None:
     extra=st.integers(0, 5),
     data=st.data(),
 )
-def test_poolings_agree_with_a_text_taken_alone(
+def test_pooling_padded_batch_equals_single_texts(
     lengths: list[int], extra: int, data: st.DataObject
 ) -> None:
-    """What padding-blind poolings make of a padded batch is what they make of each bare text."""
+    """Poolings that ignore padding give the same for a padded batch and for each text alone."""
     pooling = data.draw(st.sampled_from([p for p in ALL if not p.reads_padding()]))
     padded_length = max(*lengths, 1) + extra
     generator = torch.Generator().manual_seed(7)
@@ -142,7 +142,7 @@ def test_poolings_agree_with_a_text_taken_alone(
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("pooling", ALL, ids=repr)
-def test_the_kit_on_cuda(pooling: clsbench.Pooling) -> None:
+def test_pooling_passes_the_conformance_kit_on_cuda(pooling: clsbench.Pooling) -> None:
     from clsbench.testing import check_pooling
 
     check_pooling(pooling, device="cuda")

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: a process of its own."""
+"""The command line in a subprocess, as a user runs it."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def clsbench_register_heads():
 def clsbench_epoch_finished(entry):
     print("noise of an observer")
 """
-"""A plugin that prints where only results may stand."""
+"""A plugin that prints to stdout, which is reserved for results."""
 
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A user's environment with nothing set and nothing cached."""
+    """An environment without settings and with empty caches."""
     return clean_environment(tmp_path_factory.mktemp("caches"))
 
 
@@ -56,7 +56,7 @@ def clsbench(environment: dict[str, str], tmp_path: Path) -> Command:
 
 @pytest.fixture(scope="session")
 def spec_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small experiment of two seconds: an easy csv, the embedded backbone."""
+    """An experiment of two seconds: an easy CSV file and the embedded backbone."""
     folder = tmp_path_factory.mktemp("experiment")
     data = folder / "fruit.csv"
     lines = [f"{word} number {n},{word}" for n in range(40) for word in ("apple", "pear")]

@@ -1,4 +1,4 @@
-"""Completion as bash asks for it, and once by bash itself."""
+"""Completion by the protocol of bash, and once in bash."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from command_line import Command
 
 
 def completions(clsbench: Command, *words: str, env: dict[str, str] | None = None) -> list[str]:
-    """What bash is offered for the last of the words."""
+    """The completions of the last word."""
     done = clsbench(
         env={
             **(env or {}),
@@ -40,11 +40,13 @@ def completions(clsbench: Command, *words: str, env: dict[str, str] | None = Non
         (["run", "gpt2-sms-spam", "--dry"], ["--dry-run"]),
     ],
 )
-def test_names_are_completed(clsbench: Command, words: list[str], expected: list[str]) -> None:
+def test_completion_of_names_and_options(
+    clsbench: Command, words: list[str], expected: list[str]
+) -> None:
     assert completions(clsbench, *words) == expected
 
 
-def test_plugins_named_so_far_are_known(clsbench: Command, tmp_path: Path) -> None:
+def test_completion_includes_named_plugins(clsbench: Command, tmp_path: Path) -> None:
     plugin = tmp_path / "mine.py"
     plugin.write_text(
         "import clsbench\n"
@@ -56,12 +58,12 @@ def test_plugins_named_so_far_are_known(clsbench: Command, tmp_path: Path) -> No
     assert completions(clsbench, *words[2:], env={"CLSBENCH_PLUGINS": str(plugin)}) == ["mine"]
 
 
-def test_a_broken_plugin_does_not_disturb(clsbench: Command, tmp_path: Path) -> None:
+def test_completion_with_broken_plugin_still_works(clsbench: Command, tmp_path: Path) -> None:
     words = ["--plugin", str(tmp_path / "none.py"), "run", "gpt2-sms-s"]
     assert completions(clsbench, *words) == ["gpt2-sms-spam"]
 
 
-def test_stored_runs_are_completed(clsbench: Command, tmp_path: Path) -> None:
+def test_completion_of_stored_runs(clsbench: Command, tmp_path: Path) -> None:
     for name in ("20261121T000000Z-a-1", "20261122T000000Z-b-2"):
         (tmp_path / "store" / name).mkdir(parents=True)
         (tmp_path / "store" / name / "record.json").write_text("{}")
@@ -71,8 +73,8 @@ def test_stored_runs_are_completed(clsbench: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
-def test_bash_itself_completes(tmp_path: Path) -> None:
-    """The script that ``--help`` names, sourced by bash, with a command of that name on PATH."""
+def test_completion_in_bash_works(tmp_path: Path) -> None:
+    """bash sources the script that ``--help`` names, with ``clsbench`` on PATH."""
     command = tmp_path / "clsbench"
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m clsbench "$@"\n')
     command.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Bad input: the exit code, and a text that says what is wrong, where, and what to do."""
+"""Invalid input: the exit code, and an error that says what is wrong, where, and how to fix it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clsbench.cli.main import app
 
 
 def refused(done: subprocess.CompletedProcess[str], *texts: str, code: int = 2) -> None:
-    """Nothing on stdout, no traceback, no box, and the texts on stderr."""
+    """Assert that stderr holds the texts without traceback or box, and that stdout is empty."""
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
@@ -87,7 +87,7 @@ def refused(done: subprocess.CompletedProcess[str], *texts: str, code: int = 2) 
     ],
     ids=lambda value: ascii(" ".join(value))[:60] if isinstance(value, list) else None,
 )
-def test_what_the_user_asked_is_wrong(
+def test_run_and_show_invalid_arguments_are_refused(
     clsbench: Command, command: str, arguments: list[str], texts: list[str]
 ) -> None:
     refused(clsbench(command, *arguments), *texts)
@@ -113,11 +113,13 @@ def test_what_the_user_asked_is_wrong(
     ],
     ids=" ".join,
 )
-def test_where_and_how_is_wrong(clsbench: Command, arguments: list[str], texts: list[str]) -> None:
+def test_run_invalid_options_are_refused(
+    clsbench: Command, arguments: list[str], texts: list[str]
+) -> None:
     refused(clsbench("run", "gpt2-sms-spam", *arguments), *texts)
 
 
-def test_toml_with_a_syntax_error_shows_the_line(clsbench: Command, tmp_path: Path) -> None:
+def test_run_toml_syntax_error_shows_the_line(clsbench: Command, tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('dataset = "sms-spam"\nbackbone = gpt2\n')
     refused(
@@ -138,7 +140,7 @@ def test_toml_with_a_syntax_error_shows_the_line(clsbench: Command, tmp_path: Pa
         (b"\xff\xfe", "cannot be read"),
     ],
 )
-def test_toml_with_wrong_content(
+def test_run_toml_with_wrong_content_is_refused(
     clsbench: Command, tmp_path: Path, text: str | bytes, message: str
 ) -> None:
     file = tmp_path / "mine.toml"
@@ -146,7 +148,7 @@ def test_toml_with_wrong_content(
     refused(clsbench("run", file), str(file), message)
 
 
-def test_a_mistake_on_the_command_line_is_not_the_files(clsbench: Command, tmp_path: Path) -> None:
+def test_run_command_line_error_does_not_name_the_file(clsbench: Command, tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('dataset = "synthetic-sms"\nbackbone = "gpt2-nano"\n')
     done = clsbench("run", file, "--pooling", "sum")
@@ -157,7 +159,7 @@ def test_a_mistake_on_the_command_line_is_not_the_files(clsbench: Command, tmp_p
 # --- files ----------------------------------------------------------------------------------------
 
 
-def test_a_wrong_file_in_the_assets_folder(clsbench: Command, tmp_path: Path) -> None:
+def test_run_wrong_file_in_assets_folder_exits_with_3(clsbench: Command, tmp_path: Path) -> None:
     wrong = tmp_path / "assets" / "sms-spam" / "SMSSpamCollection"
     wrong.parent.mkdir(parents=True)
     wrong.write_text("ham\tnot the corpus\n")
@@ -165,7 +167,7 @@ def test_a_wrong_file_in_the_assets_folder(clsbench: Command, tmp_path: Path) ->
     refused(done, str(wrong), "expected 477,907", code=3)
 
 
-def test_a_file_that_the_user_named_is_never_replaced(clsbench: Command) -> None:
+def test_run_missing_user_file_gets_no_stand_in(clsbench: Command) -> None:
     done = clsbench(
         "--quiet", "run", "gpt2-sms-spam", "--offline", "--dataset", "csv:path=nowhere.csv"
     )
@@ -198,7 +200,7 @@ def test_a_file_that_the_user_named_is_never_replaced(clsbench: Command) -> None
         ),
     ],
 )
-def test_a_named_plugin_that_cannot_be_used(
+def test_named_plugin_that_fails_is_refused(
     clsbench: Command, tmp_path: Path, through: str, source: str | None, message: str
 ) -> None:
     file = tmp_path / "mine.py"
@@ -225,7 +227,7 @@ def commands(group: click.Group, path: str = "clsbench") -> Iterator[tuple[str, 
 # --- the group ------------------------------------------------------------------------------------
 
 
-def test_an_unknown_command(clsbench: Command) -> None:
+def test_unknown_command_is_refused_with_close_match(clsbench: Command) -> None:
     refused(clsbench("rum"), "unknown command 'rum'; did you mean 'run'?")
 
 
@@ -238,7 +240,7 @@ def test_verbose_and_quiet_before_or_after_the_command_are_refused(
     refused(clsbench(*words.split()), "cannot be combined")
 
 
-def test_every_command_takes_the_global_options() -> None:
+def test_commands_all_accept_the_global_options() -> None:
     missing = {
         path: names
         for path, command in commands(app)
@@ -247,7 +249,7 @@ def test_every_command_takes_the_global_options() -> None:
     assert not missing
 
 
-def test_options_have_the_same_name_in_every_command() -> None:
+def test_commands_use_the_same_option_names() -> None:
     options = {
         path: {option for each in command.params for option in each.opts}
         for path, command in commands(app)
@@ -264,7 +266,7 @@ def test_options_have_the_same_name_in_every_command() -> None:
     assert not [path for path, choices in forms.items() if "json" in choices]
 
 
-def test_plugins_before_and_after_the_command_are_both_loaded(
+def test_plugin_option_before_and_after_the_command_loads_both(
     clsbench: Command, tmp_path: Path
 ) -> None:
     for name in ("one", "two"):
@@ -281,7 +283,7 @@ def test_plugins_before_and_after_the_command_are_both_loaded(
     assert "two  " in done.stdout
 
 
-def test_a_closed_pipe_is_quiet() -> None:
+def test_list_with_closed_pipe_prints_no_error() -> None:
     done = subprocess.run(
         f"{sys.executable} -m clsbench list | head -n 1",
         shell=True,
@@ -294,7 +296,7 @@ def test_a_closed_pipe_is_quiet() -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="a POSIX shell closes the streams")
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_are_no_bug(closed: str, tmp_path: Path) -> None:
+def test_command_with_closed_streams_exits_normally(closed: str, tmp_path: Path) -> None:
     def ran(arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             f"{sys.executable} -m clsbench {arguments} {closed}",
@@ -309,10 +311,10 @@ def test_closed_streams_are_no_bug(closed: str, tmp_path: Path) -> None:
     assert listed.stdout.startswith("heads") == (closed == "2>&-")
     assert refusing.returncode == 2
     assert refusing.stderr.startswith("error: unknown axis") == (closed == ">&-")
-    assert not list(tmp_path.iterdir())  # no traceback of a bug is kept there
+    assert not list(tmp_path.iterdir())  # no traceback is stored there
 
 
-# --- the unforeseen -------------------------------------------------------------------------------
+# --- unexpected errors ----------------------------------------------------------------------------
 
 BUGGY = """
 import clsbench
@@ -329,7 +331,9 @@ def clsbench_register_datasets():
 """
 
 
-def test_a_bug_is_one_line_and_a_kept_traceback(clsbench: Command, tmp_path: Path) -> None:
+def test_unexpected_error_is_one_line_and_a_stored_traceback(
+    clsbench: Command, tmp_path: Path
+) -> None:
     plugin = tmp_path / "buggy.py"
     plugin.write_text(BUGGY)
     done = clsbench(
@@ -348,7 +352,9 @@ def test_a_bug_is_one_line_and_a_kept_traceback(clsbench: Command, tmp_path: Pat
     assert "Traceback" in kept.read_text()
 
 
-def test_a_bug_with_verbose_shows_the_traceback(clsbench: Command, tmp_path: Path) -> None:
+def test_unexpected_error_with_verbose_shows_the_traceback(
+    clsbench: Command, tmp_path: Path
+) -> None:
     plugin = tmp_path / "buggy.py"
     plugin.write_text(BUGGY)
     done = clsbench("--verbose", "--plugin", plugin, "show", "gpt2-sms-spam", "--dataset", "buggy")
@@ -357,7 +363,7 @@ def test_a_bug_with_verbose_shows_the_traceback(clsbench: Command, tmp_path: Pat
     assert "traceback is above" in done.stderr
 
 
-def test_verbose_shows_what_a_plugin_raised(clsbench: Command, tmp_path: Path) -> None:
+def test_plugin_error_with_verbose_shows_the_traceback(clsbench: Command, tmp_path: Path) -> None:
     plugin = tmp_path / "failing.py"
     plugin.write_text("raise ValueError('by itself')\n")
     done = clsbench("--verbose", "--plugin", plugin, "list")
@@ -367,12 +373,14 @@ def test_verbose_shows_what_a_plugin_raised(clsbench: Command, tmp_path: Path) -
     assert "Traceback" not in clsbench("--plugin", plugin, "list").stderr
 
 
-def test_what_is_the_machines_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_unexpected_os_error_is_shown_as_plain_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     report_unexpected(OSError(28, "No space left on device", "runs/x"), verbose=False)
     assert capsys.readouterr().err == "error: [Errno 28] No space left on device: 'runs/x'\n"
 
 
-def test_an_error_is_not_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_error_does_not_wrap_lines(capsys: pytest.CaptureFixture[str]) -> None:
     report_error("word " * 100 + "end\n  line 2: x = [", "see clsbench --help")
     assert capsys.readouterr().err.splitlines() == [
         "error: " + "word " * 100 + "end",

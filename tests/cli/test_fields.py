@@ -26,7 +26,7 @@ class Options(msgspec.Struct, frozen=True):
     renamed: str = msgspec.field(default="x", name="other")
 
 
-def test_fields_in_words() -> None:
+def test_fields_of_describes_every_kind_of_option() -> None:
     described = {
         field.name: (field.type, field.default_text, field.description)
         for field in fields_of(Options)
@@ -46,7 +46,7 @@ def test_fields_in_words() -> None:
     assert [field.name for field in fields_of(Options) if field.required] == ["required"]
 
 
-def test_values_as_one_writes_them() -> None:
+def test_value_text_formats_values_as_in_toml() -> None:
     assert value_text(False) == "false"
     assert value_text(None) == "none"
     assert value_text((1, True)) == "[1, true]"

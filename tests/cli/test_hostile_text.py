@@ -1,4 +1,4 @@
-"""Texts, labels and names with invisible characters: no command shows them as they are."""
+"""Texts, labels and names with invisible characters are escaped by every command."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ eval_every = 4
 
 
 def nothing_hidden(shown: Shown, code: int = 0) -> str:
-    """The text on the terminal, in which nothing is hidden and every escape is visible."""
+    """Assert that the terminal's text holds only printable characters; return it."""
     assert shown.code == code, shown.text
     assert printable(shown.text, keep="\n\t\r") == shown.text
     return shown.text
@@ -84,12 +84,12 @@ def test_comparison_hostile_classes_and_texts_are_escaped(figures: SuiteFigures)
     assert printable(file.getvalue(), keep="\n") == file.getvalue()
 
 
-def test_error_and_hint_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_error_message_and_hint_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     report_error(f"no file {HOSTILE}\nsecond line", hint=HOSTILE)
     assert capsys.readouterr().err == f"error: no file {SHOWN}\nsecond line\n{SHOWN}\n"
 
 
-def test_warning_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+def test_diagnostics_warning_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     handler = diagnostics_handler(verbose=False)
     handler.handle(logging.makeLogRecord({"msg": f"skipped {HOSTILE}", "levelno": logging.WARNING,
                                           "levelname": "WARNING"}))  # fmt: skip
@@ -97,12 +97,12 @@ def test_warning_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("form", ["html", "markdown", "latex"])
-def test_document_for_people_is_escaped(figures: SuiteFigures, form: Format) -> None:
+def test_report_text_hostile_names_are_escaped(figures: SuiteFigures, form: Format) -> None:
     text = report_text(figures, form, load_catalog(), None)
     assert printable(text, keep="\n") == text
 
 
-def test_csv_document_is_unchanged_and_guarded_by_option(figures: SuiteFigures) -> None:
+def test_report_csv_is_unchanged_unless_formulas_are_guarded(figures: SuiteFigures) -> None:
     plain = read_csv(report_text(figures, "csv", load_catalog(), None))
     titles = [row["title"] for row in plain]
     assert titles[:3] == [f"one {HOSTILE}", f"two {HOSTILE}", FORMULA]
@@ -112,7 +112,9 @@ def test_csv_document_is_unchanged_and_guarded_by_option(figures: SuiteFigures) 
     assert float(guarded[2]["against_first"]) < 0
 
 
-def test_guard_formulas_in_results(clsbench: Command, figures: SuiteFigures) -> None:
+def test_results_guard_formulas_applies_to_csv_only(
+    clsbench: Command, figures: SuiteFigures
+) -> None:
     words = ("results", "--out", store_of(figures), "--guard-formulas")
     found = [row["experiment"] for row in read_csv(clsbench(*words, "--format", "csv").stdout)]
     assert found[2] == f"'{FORMULA}{HOSTILE}"

@@ -1,4 +1,4 @@
-"""Options of a run whose text has a form: what has another is refused before anything is made."""
+"""Options of a run with a text format: invalid text is refused before anything is created."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ from command_line import Command
     ],
     ids=lambda text: ascii(text[:14]),
 )
-def test_text_of_another_form_is_refused_politely(
-    clsbench: Command, option: str, text: str
-) -> None:
+def test_run_options_invalid_text_is_refused(clsbench: Command, option: str, text: str) -> None:
     done = clsbench("run", "gpt2-sms-spam", "--offline", "--dry-run", option, text)
     assert (done.returncode, done.stdout) == (2, "")
     assert option in done.stderr

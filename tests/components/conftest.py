@@ -18,7 +18,7 @@ def catalog() -> Catalog:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Iterator[Callable[[str, str], str]]:
-    """Writes a plugin file; what was imported from there is forgotten afterwards."""
+    """Writes a plugin file; modules imported from it are removed afterwards."""
     before = set(sys.modules)
 
     def make(source: str, name: str = "my_plugin.py") -> str:
@@ -34,7 +34,7 @@ def write(tmp_path: Path) -> Iterator[Callable[[str, str], str]]:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on ``sys.path`` to install into; its modules are forgotten afterwards."""
+    """A folder on ``sys.path`` to install into; its modules are removed afterwards."""
     folder = tmp_path / "site"
     folder.mkdir()
     before = set(sys.modules)

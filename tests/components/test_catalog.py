@@ -16,7 +16,7 @@ from clsbench.errors import UsageError
 from clsbench.schema.experiment import ExperimentSpec
 
 
-def test_built_ins_come_in_by_entry_points() -> None:
+def test_load_catalog_contains_built_ins() -> None:
     catalog = load_catalog()
     assert catalog.failures == ()
     assert set(catalog.entries) == {axis.name for axis in AXES}
@@ -28,7 +28,7 @@ def test_built_ins_come_in_by_entry_points() -> None:
     )
 
 
-def test_a_plugin_file_brings_its_components(write: Callable[..., str]) -> None:
+def test_load_catalog_plugin_file_adds_its_components(write: Callable[..., str]) -> None:
     path = write(GOOD, "my-plugin.py")
     catalog = load_catalog([path])
     entry = catalog.entry("freezing_strategies", "attention-only")
@@ -40,14 +40,16 @@ def test_a_plugin_file_brings_its_components(write: Callable[..., str]) -> None:
     assert "attention-only" not in load_catalog().entries["freezing_strategies"]
 
 
-def test_a_plugin_may_be_named_twice(write: Callable[..., str], tmp_path: Path) -> None:
+def test_load_catalog_plugin_named_twice_is_loaded_once(
+    write: Callable[..., str], tmp_path: Path
+) -> None:
     path = write(GOOD)
     other_spelling = str(tmp_path / ".." / tmp_path.name / "my_plugin.py")
     catalog = load_catalog([path, path, other_spelling])
     assert "attention-only" in catalog.entries["freezing_strategies"]
 
 
-def test_two_files_of_the_same_name_are_two_plugins(tmp_path: Path) -> None:
+def test_load_catalog_files_of_the_same_name_are_separate_plugins(tmp_path: Path) -> None:
     for folder, name in (("a", "head-a"), ("b", "head-b")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "plugin.py").write_text(plugin(HEADS, f'{{"{name}": Wide}}'))
@@ -55,7 +57,9 @@ def test_two_files_of_the_same_name_are_two_plugins(tmp_path: Path) -> None:
     assert {"head-a", "head-b"} <= set(catalog.entries["heads"])
 
 
-def test_a_module_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_catalog_module_name_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "named_plugin.py").write_text(GOOD)
     monkeypatch.syspath_prepend(tmp_path)
     catalog = load_catalog(["named_plugin"])
@@ -63,7 +67,7 @@ def test_a_module_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert catalog.entry("freezing_strategies", "attention-only").distribution == "named_plugin"
 
 
-def test_an_experiment_gets_the_name_it_is_registered_by(write: Callable[..., str]) -> None:
+def test_load_catalog_experiment_gets_its_registered_name(write: Callable[..., str]) -> None:
     source = plugin(
         "clsbench_register_experiments",
         '{"mine": clsbench.ExperimentSpec(dataset="synthetic-sms", backbone="gpt2-nano")}',
@@ -73,7 +77,7 @@ def test_an_experiment_gets_the_name_it_is_registered_by(write: Callable[..., st
     assert spec.name == "mine"
 
 
-def test_the_catalog_cannot_be_changed() -> None:
+def test_catalog_entries_are_read_only() -> None:
     catalog = load_catalog()
     with pytest.raises(TypeError):
         catalog.entries["heads"] = {}  # type: ignore[index]
@@ -82,15 +86,17 @@ def test_the_catalog_cannot_be_changed() -> None:
 
 
 @pytest.mark.parametrize("name", ["nowhere.py", "no/such/place", "./nowhere"])
-def test_a_plugin_file_that_is_not_there(name: str) -> None:
+def test_load_catalog_missing_plugin_file_is_refused(name: str) -> None:
     assert "file not found" in complaint(name)
 
 
-def test_a_file_that_is_no_python(write: Callable[..., str]) -> None:
+def test_load_catalog_file_that_is_not_python_is_refused(write: Callable[..., str]) -> None:
     assert "not a Python file" in complaint(write("hello", "notes.txt"))
 
 
-def test_a_module_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_catalog_missing_module_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert "No module named 'nowhere_at_all'" in complaint("nowhere_at_all")
     (tmp_path / "nowhere_at_all.py").write_text(GOOD)
@@ -100,11 +106,11 @@ def test_a_module_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     "name", ["freezing_strategies", "freezing-strategy", "Freezing-Strategies", "freezing"]
 )
-def test_an_axis_has_several_names(name: str) -> None:
+def test_axis_named_accepts_spellings_of_the_axis(name: str) -> None:
     assert axis_named(name).name == "freezing_strategies"
 
 
-def test_an_unknown_axis_is_reported_with_the_close_match() -> None:
+def test_axis_named_unknown_axis_error_has_a_close_match() -> None:
     with pytest.raises(UsageError, match="did you mean 'poolings'"):
         axis_named("polings")
 
@@ -117,21 +123,19 @@ def test_an_unknown_axis_is_reported_with_the_close_match() -> None:
         ("experiments", "gpt2-sms-span", "did you mean 'gpt2-sms-spam'?"),
     ],
 )
-def test_an_unknown_component_is_reported_with_the_close_match(
-    axis: str, name: str, said: str
-) -> None:
+def test_catalog_unknown_component_error_has_a_close_match(axis: str, name: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         load_catalog().entry(axis, name)
     assert said in str(caught.value)
 
 
-def test_catalog_component_of_a_distribution_not_installed_error_names_it() -> None:
+def test_catalog_component_not_installed_error_names_its_package() -> None:
     without = Catalog(entries={"executors": {}}, plugins={}, failures=())
     with pytest.raises(UsageError, match=r"'ray'; install it: pip install clsbench-ray$"):
         without.entry("executors", "ray")
 
 
-def test_loading_the_catalog_imports_nothing_heavy() -> None:
+def test_load_catalog_imports_no_heavy_libraries() -> None:
     code = (
         "import sys; from clsbench.components.catalog import load_catalog; "
         "catalog = load_catalog(); "
@@ -142,7 +146,7 @@ def test_loading_the_catalog_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_component_class_is_what_its_author_wrote(write: Callable[..., str]) -> None:
+def test_load_catalog_component_class_is_unchanged(write: Callable[..., str]) -> None:
     entry = load_catalog([write(plugin(HEADS, '{"wide": Wide}'))]).entry("heads", "wide")
     assert isinstance(entry.component, type)
     assert issubclass(entry.component, Head)

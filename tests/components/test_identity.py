@@ -1,4 +1,4 @@
-"""What identifies a run: code, libraries, options, and the content of the user's files."""
+"""The identity of a run: code, libraries, options, and the content of the user's files."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_fingerprint_ignores_store_and_working_directory(
     assert one.spec_fingerprint != two.spec_fingerprint
 
 
-def test_identify_files_of_two_options_are_not_confused(tmp_path: Path) -> None:
+def test_identify_files_of_two_options_are_kept_apart(tmp_path: Path) -> None:
     catalog = plugin(tmp_path)
     one, two = tmp_path / "one.txt", tmp_path / "two.txt"
     one.write_text("1")
@@ -257,7 +257,7 @@ def test_identify_missing_library_is_named(tmp_path: Path) -> None:
         clsbench.run(BASE, head="own", dry_run=True, plugins=[str(tmp_path / "plugin.py")])
 
 
-def test_files_that_an_older_run_did_not_record_are_not_said_to_have_changed() -> None:
+def test_changes_since_files_not_recorded_are_not_reported_as_changed() -> None:
     now = ComponentIdentity(
         axis="backbone", component="own", distribution="own", version="1", files={"a": "12"}
     )
@@ -271,7 +271,7 @@ def test_files_that_an_older_run_did_not_record_are_not_said_to_have_changed() -
     assert "the content of a has changed" in change.text
 
 
-def test_source_of_a_plugin_is_in_its_identity_and_in_the_fingerprint(tmp_path: Path) -> None:
+def test_fingerprint_contains_the_source_of_a_plugin(tmp_path: Path) -> None:
     catalog = plugin(tmp_path)
     before = fingerprint_of({"head": "own"}, catalog)
     identities = identify(resolve(BASE, {"head": "own"}, catalog))

@@ -18,7 +18,7 @@ from clsbench.errors import PluginError, UsageError
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def test_an_installed_plugin_is_found(site: Path) -> None:
+def test_load_catalog_finds_installed_plugins(site: Path) -> None:
     install(site, "dist-good", {"dist_good.py": GOOD}, {"good": "dist_good"})
     importlib.invalidate_caches()
     catalog = load_catalog()
@@ -30,7 +30,7 @@ def test_an_installed_plugin_is_found(site: Path) -> None:
     assert "attention-only" in again.entries["freezing_strategies"]
 
 
-def test_an_installed_plugin_that_fails_is_skipped(site: Path) -> None:
+def test_load_catalog_failing_installed_plugin_is_skipped(site: Path) -> None:
     install(site, "dist-bad", {"dist_bad.py": "import missing_thing"}, {"bad": "dist_bad"})
     install(site, "dist-good", {"dist_good.py": GOOD}, {"good": "dist_good"})
     catalog = load_catalog()
@@ -40,10 +40,10 @@ def test_an_installed_plugin_that_fails_is_skipped(site: Path) -> None:
     assert "No module named 'missing_thing'" in failure.reason
     with pytest.raises(UsageError) as caught:
         catalog.entry("heads", "unknown-head")
-    assert "bad (dist-bad)" in str(caught.value)  # it may have been the one that was wanted
+    assert "bad (dist-bad)" in str(caught.value)  # the skipped plugin may provide it
 
 
-def test_what_a_skipped_plugin_claims_is_an_error_when_used(site: Path) -> None:
+def test_catalog_component_of_skipped_plugin_is_refused(site: Path) -> None:
     source = plugin(HEADS, '{"wide": Wide, "wrong": int}')
     install(site, "dist-claims", {"dist_claims.py": source}, {"claims": "dist_claims"})
     catalog = load_catalog()
@@ -55,7 +55,7 @@ def test_what_a_skipped_plugin_claims_is_an_error_when_used(site: Path) -> None:
     assert catalog.entry("heads", "linear")
 
 
-def test_a_name_is_taken_by_the_first_plugin_and_clsbench_comes_first(site: Path) -> None:
+def test_load_catalog_name_of_a_built_in_is_refused(site: Path) -> None:
     source = plugin(HEADS, '{"linear": Wide}')
     install(site, "aaa-first", {"dist_taken.py": source}, {"taken": "dist_taken"})
     catalog = load_catalog()
@@ -64,7 +64,7 @@ def test_a_name_is_taken_by_the_first_plugin_and_clsbench_comes_first(site: Path
     assert "already taken by clsbench" in failure.reason
 
 
-def test_the_example_plugin_as_it_is_packaged(site: Path) -> None:
+def test_example_plugin_entry_points_register_its_strategies(site: Path) -> None:
     folder = REPOSITORY / "plugins" / "clsbench-example-freezing"
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     files = {
@@ -80,7 +80,7 @@ def test_the_example_plugin_as_it_is_packaged(site: Path) -> None:
         assert entry.version == "1.2.3" or entry.version == project["version"]
 
 
-def test_a_bad_plugin_named_ends_the_command_with_2(write: Callable[..., str]) -> None:
+def test_list_bad_named_plugin_exits_with_2(write: Callable[..., str]) -> None:
     path = write("import missing_thing")
     done = clsbench("--plugin", path, "list", "heads")
     assert done.returncode == 2
@@ -90,7 +90,7 @@ def test_a_bad_plugin_named_ends_the_command_with_2(write: Callable[..., str]) -
     assert done.stdout == ""
 
 
-def test_a_bad_plugin_installed_is_a_warning(site: Path) -> None:
+def test_list_bad_installed_plugin_warns(site: Path) -> None:
     source = plugin(HEADS, '{"wide": Wide, "wrong": int}')
     install(site, "dist-claims", {"dist_claims.py": source}, {"claims": "dist_claims"})
     done = clsbench("list", "heads", site=site)
@@ -103,7 +103,7 @@ def test_a_bad_plugin_installed_is_a_warning(site: Path) -> None:
     assert "Traceback" not in named.stderr
 
 
-def test_a_plugin_file_is_listed_and_shown(write: Callable[..., str]) -> None:
+def test_list_and_show_include_a_plugin_file(write: Callable[..., str]) -> None:
     path = write(GOOD)
     done = clsbench("--plugin", path, "list", "freezing-strategies", "--json")
     assert done.returncode == 0, done.stderr

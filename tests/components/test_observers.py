@@ -1,4 +1,4 @@
-"""Observers: hooks called, state kept apart, mistakes refused."""
+"""Observers: their hooks are called, their state is separate, invalid ones are refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clsbench.components.hookspecs import hookimpl
 from clsbench.errors import PluginError, UsageError
 
 
-def test_an_observer_alone_is_a_plugin(write: Callable[..., str]) -> None:
+def test_plugin_with_only_an_observer_is_called(write: Callable[..., str]) -> None:
     source = "import clsbench\nseen = []\n@clsbench.hookimpl\ndef clsbench_phase_started(phase):\n"
     catalog = load_catalog([write(source + "    seen.append(phase)\n")])
     catalog.lifecycle().clsbench_phase_started(phase="data")
@@ -22,7 +22,7 @@ def test_an_observer_alone_is_a_plugin(write: Callable[..., str]) -> None:
     assert module.seen == ["data"]
 
 
-def test_an_observer_that_fails_is_named(write: Callable[..., str]) -> None:
+def test_lifecycle_failing_observer_is_named(write: Callable[..., str]) -> None:
     source = "import clsbench\n@clsbench.hookimpl\ndef clsbench_phase_started(phase):\n    1 / 0\n"
     catalog = load_catalog([write(source)])
     with pytest.raises(
@@ -64,13 +64,13 @@ class Undecorated:
 class Defaulting:
     @hookimpl
     def clsbench_epoch_finished(self, entry: object = None) -> None:
-        """Never handed an entry."""
+        """Never called with an entry."""
 
 
 class Asking:
     @hookimpl
     def clsbench_epoch_finished(self, epoch: int) -> None:
-        """Never handed what the hook does not have."""
+        """Never called: the hook has no such argument."""
 
 
 class Watching:
@@ -95,12 +95,12 @@ class Watching:
         (Watching, r"observer Watching is a class; .* Watching\(\)"),
     ],
 )
-def test_an_observer_that_would_observe_nothing_is_refused(observer: object, said: str) -> None:
+def test_lifecycle_observer_without_valid_hooks_is_refused(observer: object, said: str) -> None:
     with pytest.raises(PluginError, match=f"(?s){said}"):
         load_catalog().lifecycle([observer])
 
 
-def test_an_observer_that_is_sound_is_called_and_refused_twice_over() -> None:
+def test_lifecycle_observer_given_twice_is_refused() -> None:
     observer = Watching()
     with pytest.raises(PluginError, match=r"Watching at .* failed in clsbench_epoch_finished"):
         load_catalog().lifecycle([observer]).clsbench_epoch_finished(entry=None)
@@ -110,7 +110,7 @@ def test_an_observer_that_is_sound_is_called_and_refused_twice_over() -> None:
 
 @dataclass
 class Counting:
-    """Unhashable, and equal to any other of its kind."""
+    """Unhashable, and equal to every other instance with the same state."""
 
     seen: list[object] = field(default_factory=list)
 
@@ -133,7 +133,7 @@ class Incomparable(Counting):
 
 
 class WithSlots:
-    """Has an attribute that cannot be read yet."""
+    """Has a slot without a value."""
 
     __slots__ = ("seen", "started")
 
@@ -146,7 +146,7 @@ class WithSlots:
 
 
 class WithClient(Counting):
-    """Holds an object that answers every question with an error, and a hook made for it alone."""
+    """Holds an object whose attributes all raise, and a hook set on the instance."""
 
     class Client:
         def __getattr__(self, name: str) -> object:
@@ -166,7 +166,7 @@ class WithClient(Counting):
     [Counting, CountingStruct, Incomparable, WithSlots, WithClient],
     ids=lambda k: k.__name__,
 )
-def test_relay_observers_with_state_are_called_separately(kind: type[Counting]) -> None:
+def test_lifecycle_observers_with_state_are_called_separately(kind: type[Counting]) -> None:
     first, second = kind(), kind()
     load_catalog().lifecycle([first, second]).clsbench_epoch_finished(entry=1)
     assert first.seen == second.seen == [1]
@@ -178,11 +178,11 @@ class Flagged(Counting):
         self.clsbench_epoch_finished = False  # type: ignore[method-assign,assignment]
 
 
-def test_observer_attribute_with_the_name_of_a_hook_is_refused() -> None:
+def test_lifecycle_attribute_named_like_a_hook_is_refused() -> None:
     with pytest.raises(PluginError, match="clsbench_epoch_finished is the name of a hook, but"):
         load_catalog().lifecycle([Flagged()])
 
 
-def test_relay_observer_outside_a_list_is_refused() -> None:
+def test_lifecycle_observer_outside_a_list_is_refused() -> None:
     with pytest.raises(PluginError, match=r"observers is of type Counting, expected a list"):
         load_catalog().lifecycle(Counting())  # type: ignore[arg-type]

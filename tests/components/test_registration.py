@@ -1,4 +1,4 @@
-"""Registration: every mistake of a plugin is an error that names it."""
+"""Registration: every invalid registration of a plugin is an error that names the plugin."""
 
 from __future__ import annotations
 
@@ -121,19 +121,19 @@ from clsbench.components.catalog import load_catalog
         ),
     ],
 )
-def test_a_bad_plugin_that_is_named_is_an_error(
+def test_load_catalog_bad_named_plugin_is_refused(
     source: str, said: str, write: Callable[..., str]
 ) -> None:
     assert said in complaint(write(source))
 
 
-def test_every_problem_of_a_plugin_is_reported_at_once(write: Callable[..., str]) -> None:
+def test_load_catalog_reports_all_problems_of_a_plugin(write: Callable[..., str]) -> None:
     message = complaint(write(plugin(HEADS, '{"a b": Wide, "c": int}')))
     assert "a name is text" in message
     assert "got the class int" in message
 
 
-def test_a_plugin_that_failed_leaves_nothing_behind(write: Callable[..., str]) -> None:
+def test_load_catalog_failed_plugin_is_removed_from_modules(write: Callable[..., str]) -> None:
     modules = set(sys.modules)
     complaint(write("import clsbench\nraise RuntimeError"))
     assert set(sys.modules) == modules

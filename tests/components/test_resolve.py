@@ -1,4 +1,4 @@
-"""Specs resolved to components: defaults, overrides, methods, mistakes, stand-ins."""
+"""Specs resolved to components: defaults, overrides, methods, invalid values, stand-ins."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def complaint(catalog: Catalog) -> Callable[..., str]:
     return message
 
 
-def test_every_default_is_written_out(catalog: Catalog) -> None:
+def test_resolve_writes_out_every_default(catalog: Catalog) -> None:
     experiment = resolve(BASE, {}, catalog)
     assert experiment.spec.freezing == {"name": "last-blocks", "n": 1}
     assert experiment.spec.head == {"name": "linear"}
@@ -63,7 +63,7 @@ def test_every_default_is_written_out(catalog: Catalog) -> None:
     assert not experiment.modified
 
 
-def test_the_text_of_options_becomes_what_the_component_wants(catalog: Catalog) -> None:
+def test_resolve_option_texts_are_converted(catalog: Catalog) -> None:
     changes = {
         "freezing": "last-blocks:n=3",
         "pooling": "mean:include_padding=true",
@@ -82,7 +82,7 @@ def test_the_text_of_options_becomes_what_the_component_wants(catalog: Catalog) 
     assert experiment.modified
 
 
-def test_components_from_python(catalog: Catalog) -> None:
+def test_resolve_accepts_component_objects(catalog: Catalog) -> None:
     changes = {
         "freezing": HeadOnly(final_norm=True),
         "adapter": LoRA(r=4),
@@ -95,27 +95,27 @@ def test_components_from_python(catalog: Catalog) -> None:
     assert experiment.baselines == (TfidfLogreg(ngrams=2), Majority())
 
 
-def test_an_option_that_is_none_is_left_to_its_default(catalog: Catalog) -> None:
+def test_resolve_option_none_keeps_its_default(catalog: Catalog) -> None:
     experiment = resolve(BASE, {"head": Mlp()}, catalog)
     assert experiment.head == Mlp(width=None)
     assert resolve(experiment.spec, {}, catalog).head == Mlp(width=None)
 
 
-def test_the_adapter_can_be_removed(catalog: Catalog) -> None:
+def test_resolve_adapter_none_removes_it(catalog: Catalog) -> None:
     with_lora = resolve(BASE, {"adapter": "lora"}, catalog).spec
     assert resolve(with_lora, {"adapter": "none"}, catalog).adapter is None
     assert resolve(with_lora, {"adapter": None}, catalog).adapter is None
     assert resolve(with_lora, {"adapter.r": 2}, catalog).adapter == LoRA(r=2)
 
 
-def test_a_component_named_anew_starts_from_its_defaults(catalog: Catalog) -> None:
+def test_resolve_component_named_again_starts_from_its_defaults(catalog: Catalog) -> None:
     spec = resolve(BASE, {"freezing": "last-blocks:n=3"}, catalog).spec
     assert resolve(spec, {"freezing": "last-blocks"}, catalog).freezing == LastBlocks(n=1)
     assert resolve(spec, {"freezing": "gradual"}, catalog).freezing == Gradual()
     assert resolve(spec, {"freezing.n": 4}, catalog).freezing == LastBlocks(n=4)
 
 
-def test_an_option_and_its_component_stand_in_any_order(catalog: Catalog) -> None:
+def test_resolve_order_of_changes_does_not_matter(catalog: Catalog) -> None:
     pairs = [("freezing.n", 3), ("freezing", "last-blocks"), ("data.split.seed", 5)]
     pairs += [("data.split", "book-ablation:train=0.6")]
     for order in (pairs, pairs[::-1]):
@@ -140,7 +140,7 @@ def test_identify_names_the_origin_of_every_component(catalog: Catalog) -> None:
     assert {p.distribution for p in plugins} == {"clsbench"}
 
 
-def test_resolve_writes_out_tree_and_labels_once(catalog: Catalog) -> None:
+def test_resolve_stores_tree_and_labels_of_components(catalog: Catalog) -> None:
     changes = {"freezing": "last-blocks:n=2", "baselines": ["majority"]}
     experiment = resolve(BASE, changes, catalog)
     assert experiment.tree == to_tree(experiment.spec)
@@ -152,7 +152,7 @@ def test_resolve_writes_out_tree_and_labels_once(catalog: Catalog) -> None:
     assert "adapter" not in found
 
 
-def test_a_registered_experiment_is_itself_until_something_differs(catalog: Catalog) -> None:
+def test_resolve_registered_experiment_is_modified_if_changed(catalog: Catalog) -> None:
     spec = catalog.spec(ExperimentSpec, "gpt2-sms-spam")
     assert not resolve(spec, {}, catalog).modified
     assert not resolve(spec, {"freezing": "last-blocks:n=1"}, catalog).modified
@@ -161,7 +161,7 @@ def test_a_registered_experiment_is_itself_until_something_differs(catalog: Cata
         assert resolve(spec, changes, catalog).modified
 
 
-def test_an_edited_copy_of_a_registered_experiment_is_modified(catalog: Catalog) -> None:
+def test_resolve_edited_copy_of_registered_experiment_is_modified(catalog: Catalog) -> None:
     """A file made by ``show`` keeps the name, and with it the published figures."""
     shown = format_toml(resolve(catalog.spec(ExperimentSpec, "gpt2-sms-spam"), {}, catalog).spec)
     assert not resolve(parse_toml(shown, "mine.toml"), {}, catalog).modified
@@ -170,7 +170,7 @@ def test_an_edited_copy_of_a_registered_experiment_is_modified(catalog: Catalog)
     assert resolve(parse_toml(edited, "mine.toml"), {}, catalog).modified
 
 
-def test_published_figures_under_a_new_name_are_modified_where_anything_differs(
+def test_resolve_renamed_copy_with_published_figures_is_modified_if_changed(
     catalog: Catalog,
 ) -> None:
     spec = resolve(catalog.spec(ExperimentSpec, "gpt2-sms-spam"), {}, catalog).spec
@@ -183,7 +183,7 @@ def test_published_figures_under_a_new_name_are_modified_where_anything_differs(
     assert resolve(edited, {}, catalog).modified
 
 
-def test_ones_own_published_figures_belong_to_ones_own_file(catalog: Catalog) -> None:
+def test_resolve_own_published_figures_are_unmodified_unless_changed(catalog: Catalog) -> None:
     figures = PublishedFigures(source="our paper", conditions="as here", accuracy={"test": 0.9})
     spec = msgspec.structs.replace(BASE, published=figures)
     assert not resolve(spec, {}, catalog).modified
@@ -252,7 +252,7 @@ def test_resolve_with_the_methods_own_experiment_is_unmodified(catalog: Catalog)
         ({"method": "lora", "adapter__r": 4}, "adapter.r cannot be combined with method"),
     ],
 )
-def test_mistakes_are_reported(
+def test_resolve_invalid_changes_are_refused(
     changes: dict[str, Any], said: str, complaint: Callable[..., str]
 ) -> None:
     assert said in complaint(**changes)
@@ -269,25 +269,27 @@ def test_mistakes_are_reported(
         (Mlp(dropout=float("nan")), "dropout"),
     ],
 )
-def test_components_from_python_are_validated_too(
+def test_resolve_component_objects_are_validated(
     component: Any, said: str, complaint: Callable[..., str]
 ) -> None:
     axis = "head" if isinstance(component, Mlp) else "freezing"
     assert said in complaint(**{axis: component})
 
 
-def test_a_component_on_the_wrong_axis_or_from_no_plugin(complaint: Callable[..., str]) -> None:
+def test_resolve_component_on_wrong_axis_or_unregistered_is_refused(
+    complaint: Callable[..., str],
+) -> None:
     assert "not registered on the axis heads" in complaint(head=Mean())
     assert "clsbench_register_backbones" in complaint(backbone=MiniatureBackbone())
     assert "train.lr does not hold a component" in complaint(train__lr=Mean())
 
 
-def test_a_path_that_is_no_unicode_is_refused(complaint: Callable[..., str]) -> None:
-    """Such bytes come from the command line as lone surrogates, and no record could hold them."""
+def test_resolve_path_with_lone_surrogates_is_refused(complaint: Callable[..., str]) -> None:
+    """Bytes of the command line that are not UTF-8 arrive as lone surrogates."""
     assert "not text in UTF-8" in complaint(dataset="csv:path=caf\udce9.csv")
 
 
-def test_a_substitute_stands_in_the_spec(catalog: Catalog) -> None:
+def test_substitute_replaces_the_component_in_the_spec(catalog: Catalog) -> None:
     experiment = resolve(catalog.spec(ExperimentSpec, "gpt2-sms-spam"), {}, catalog)
     substituted = substitute(experiment, "dataset", SyntheticSms(texts=50), catalog)
     assert substituted.dataset == SyntheticSms(texts=50)
@@ -300,7 +302,7 @@ words = st.text(st.characters(codec="utf-8"), min_size=1)
 
 
 @given(path=words, text=words, label=words, split=st.none() | words)
-def test_any_text_survives_the_command_line_and_toml(
+def test_resolve_any_text_survives_command_line_and_toml(
     catalog: Catalog, path: str, text: str, label: str, split: str | None
 ) -> None:
     component = DelimitedFile(path=path, text=text, label=label, split=split)
@@ -323,7 +325,7 @@ def test_any_text_survives_the_command_line_and_toml(
     )
 
 
-def test_resolving_imports_nothing_heavy() -> None:
+def test_resolve_imports_no_heavy_libraries() -> None:
     code = (
         "import sys; from clsbench.components.catalog import load_catalog; "
         "from clsbench.components.resolve import *; "

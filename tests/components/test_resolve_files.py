@@ -12,7 +12,7 @@ from clsbench.errors import UsageError
 from clsbench.schema.experiment import ExperimentSpec
 
 
-def test_a_spec_by_name_or_file(tmp_path: Path, catalog: Catalog) -> None:
+def test_find_spec_finds_names_and_files(tmp_path: Path, catalog: Catalog) -> None:
     assert find_spec("gpt2-sms-spam", catalog).name == "gpt2-sms-spam"
     file = tmp_path / "small one.toml"
     file.write_text('dataset = "synthetic-sms"\nbackbone = "gpt2-nano"\n', encoding="utf-8")
@@ -22,7 +22,7 @@ def test_a_spec_by_name_or_file(tmp_path: Path, catalog: Catalog) -> None:
     assert find_spec(str(bare), catalog).name == "spec"
 
 
-def test_a_file_does_not_hide_a_registered_experiment(
+def test_find_spec_registered_name_precedes_a_file(
     tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -40,7 +40,7 @@ def test_a_file_does_not_hide_a_registered_experiment(
         (b"", "is required"),
     ],
 )
-def test_a_bad_file_is_reported(
+def test_find_spec_bad_file_is_refused(
     content: bytes | None, said: str, tmp_path: Path, catalog: Catalog
 ) -> None:
     path = tmp_path / "spec.toml"
@@ -60,18 +60,18 @@ def test_find_suite_unknown_base_names_the_file(tmp_path: Path, catalog: Catalog
     assert str(caught.value).startswith(f"{path}: base = 'gpt2-smss': unknown experiment")
 
 
-def test_a_byte_order_mark_is_no_mistake(tmp_path: Path, catalog: Catalog) -> None:
+def test_find_spec_byte_order_mark_is_accepted(tmp_path: Path, catalog: Catalog) -> None:
     path = tmp_path / "spec.toml"
     path.write_text('dataset = "synthetic-sms"\nbackbone = "gpt2-nano"\n', encoding="utf-8-sig")
     assert find_spec(path, catalog).name == "spec"
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "a\0b.toml", "x" * 5000 + ".toml", ""])
-def test_names_that_no_file_can_have(name: str, catalog: Catalog) -> None:
+def test_find_spec_invalid_file_names_are_refused(name: str, catalog: Catalog) -> None:
     with pytest.raises(UsageError):
         find_spec(name, catalog)
 
 
-def test_a_directory_is_no_spec(tmp_path: Path, catalog: Catalog) -> None:
+def test_find_spec_directory_is_refused(tmp_path: Path, catalog: Catalog) -> None:
     with pytest.raises(UsageError):
         find_spec(tmp_path, catalog)

@@ -50,7 +50,7 @@ def complaint(path: Path, **options: Any) -> str:
 # --- what is read ---------------------------------------------------------------------------------
 
 
-def test_a_plain_file(write: Write) -> None:
+def test_csv_plain_file_is_read(write: Write) -> None:
     path = write("text,label\nwin now,spam\nsee you,ham\nwin,spam\n")
     corpus = load(path)
     assert corpus.class_names == ("ham", "spam")
@@ -60,7 +60,7 @@ def test_a_plain_file(write: Write) -> None:
     check_dataset(DelimitedFile(path=str(path)))
 
 
-def test_columns_have_any_place_and_name(write: Write) -> None:
+def test_csv_columns_are_found_by_name(write: Write) -> None:
     path = write("id,class,body,other\n1,b,x,\n2,a,y,\n3,a,z,\n")
     corpus = load(path, text="body", label="class")
     assert (corpus.texts, corpus.labels) == (["x", "y", "z"], [1, 0, 0])
@@ -81,7 +81,7 @@ def test_columns_have_any_place_and_name(write: Write) -> None:
         (["a" + "9" * 5000, "a" + "1" * 5001, "a"] * 2, ("a", "a" + "9" * 5000, "a" + "1" * 5001)),
     ],
 )
-def test_classes_stand_in_numeric_or_else_alphabetical_order(
+def test_csv_classes_are_sorted_naturally(
     labels: list[str], class_names: tuple[str, ...], write: Write
 ) -> None:
     corpus = load(write("text,label\n" + "".join(f"t,{label}\n" for label in labels)))
@@ -90,12 +90,12 @@ def test_classes_stand_in_numeric_or_else_alphabetical_order(
 
 
 @pytest.mark.parametrize("name", ["texts.tsv", "texts.TAB"])
-def test_tab_separated_by_extension(name: str, write: Write) -> None:
+def test_csv_extension_tsv_is_tab_separated(name: str, write: Write) -> None:
     corpus = load(write("text\tlabel\na, b\tx\nc\ty\nd\ty\n", name))
     assert corpus.texts == ["a, b", "c", "d"]
 
 
-def test_format_and_delimiter_by_option(write: Write) -> None:
+def test_csv_format_and_delimiter_options_apply(write: Write) -> None:
     assert load(write("text\tlabel\na\tx\nb\ty\nc\ty\n", "f.txt"), format="tsv").labels == [0, 1, 1]
     assert load(write("text;label\na;x\nb;y\nc;y\n"), delimiter=";").labels == [0, 1, 1]
     lines = '{"text": "a", "label": 1}\n{"text": "b", "label": 2}\n'
@@ -103,7 +103,7 @@ def test_format_and_delimiter_by_option(write: Write) -> None:
 
 
 @pytest.mark.parametrize("name", ["t.jsonl", "t.ndjson", "t.json"])
-def test_json_lines(name: str, write: Write) -> None:
+def test_csv_json_lines_are_read(name: str, write: Write) -> None:
     rows = [
         {"text": "a\nb \u2028 \U0001f600", "label": "x", "more": [1]},
         {"text": "c", "label": "y"},
@@ -123,14 +123,14 @@ def test_json_lines(name: str, write: Write) -> None:
         ([1, "1", 2], ("1", "2")),
     ],
 )
-def test_json_labels_of_other_types(
+def test_csv_json_labels_of_other_types_become_text(
     labels: list[Any], class_names: tuple[str, ...], write: Write
 ) -> None:
     lines = "\n".join(json.dumps({"text": "t", "label": label}) for label in labels)
     assert load(write(lines, "t.jsonl")).class_names == class_names
 
 
-def test_quotes_as_the_spec_says(write: Write) -> None:
+def test_csv_quoting_option_decides_how_quotes_are_read(write: Write) -> None:
     path = write('text\tlabel\n"a\tb"\tx\nhe said "c"\ty\n"d""e"\ty\n', "t.tsv")
     assert load(path).texts == ["a\tb", 'he said "c"', 'd"e']
     plain = write('text\tlabel\n"a\tx\nhe said "c"\ty\n"d""e"\ty\n', "u.tsv")
@@ -138,12 +138,12 @@ def test_quotes_as_the_spec_says(write: Write) -> None:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_every_line_end_and_blank_lines_and_a_byte_order_mark(end: str, write: Write) -> None:
+def test_csv_line_ends_blank_lines_and_byte_order_mark_are_accepted(end: str, write: Write) -> None:
     content = end.join(["\ufefftext,label", "", "a,x", "", '"b', 'c",y', "d,y"])
     assert load(write(content)).texts == ["a", f"b{end}c", "d"]
 
 
-def test_a_text_of_a_million_characters(write: Write) -> None:
+def test_csv_text_of_a_million_characters_is_read(write: Write) -> None:
     before = csv.field_size_limit()
     long = "x" * 1_000_000
     quoted = '"' + "y\n" * 500_000 + '"'
@@ -154,19 +154,19 @@ def test_a_text_of_a_million_characters(write: Write) -> None:
     assert load(write(json_line + '\n{"text":"b","label":2}', "t.jsonl")).texts[0] == long
 
 
-def test_special_tokens_and_markup_are_text(write: Write) -> None:
+def test_csv_special_tokens_and_missing_value_words_are_text(write: Write) -> None:
     corpus = load(write("text,label\n<|endoftext|>,x\nNA,y\nnull,y\n  padded ,y\n"))
     assert corpus.texts == ["<|endoftext|>", "NA", "null", "  padded "]
 
 
-def test_predefined_splits(write: Write) -> None:
+def test_csv_split_column_gives_predefined_splits(write: Write) -> None:
     path = write("text,label,part\na,x,train\nb,y,Train\nc,x,dev\nd,y, test \ne,x,val\n")
     corpus = load(path, split="part")
     assert corpus.splits == ["train", "train", "validation", "test", "validation"]
     check_dataset(DelimitedFile(path=str(path), split="part"))
 
 
-def test_paths_from_here_and_from_home(
+def test_csv_relative_and_home_paths_are_found(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("text,label\na,x\nb,y\nc,y\n", "mine.csv")
@@ -184,7 +184,7 @@ words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 
 
 @given(st.lists(st.tuples(words, st.sampled_from(["ham", "spam"])), min_size=3))
-def test_whatever_the_standard_library_writes_is_read_back(rows: list[tuple[str, str]]) -> None:
+def test_csv_any_file_of_the_csv_and_json_modules_is_read_back(rows: list[tuple[str, str]]) -> None:
     if len({label for _, label in rows}) < 2:
         rows = [*rows, ("x", "ham"), ("y", "spam")]
     with tempfile.TemporaryDirectory() as folder:
@@ -209,8 +209,8 @@ def test_whatever_the_standard_library_writes_is_read_back(rows: list[tuple[str,
         max_size=4,
     )
 )
-def test_loose_quotes_are_read_as_pandas_reads_them(cells: list[str]) -> None:
-    """Default quoting is pandas' default; what pandas refuses, or fills up, is refused here."""
+def test_csv_loose_quotes_are_read_as_by_pandas(cells: list[str]) -> None:
+    """Default quoting equals pandas'; files that pandas refuses or pads are refused."""
     content = "text,label\nfirst,x\nsecond,y\n" + "".join(f"{cell},x\n" for cell in cells)
     try:
         table = pd.read_csv(io.StringIO(content), dtype=str, keep_default_na=False)
@@ -262,7 +262,9 @@ HEADER = "text,label\n"
         ((HEADER + "a,b\n").encode("utf-16"), "UTF-16"),
     ],
 )
-def test_a_bad_csv_is_reported_with_its_line(content: str | bytes, said: str, write: Write) -> None:
+def test_csv_bad_content_is_reported_with_its_line(
+    content: str | bytes, said: str, write: Write
+) -> None:
     assert said in complaint(write(content))
 
 
@@ -288,28 +290,30 @@ def test_a_bad_csv_is_reported_with_its_line(content: str | bytes, said: str, wr
         ('{"text": "a"', "line 1: not valid JSON"),
     ],
 )
-def test_bad_json_lines_are_reported_with_their_line(content: str, said: str, write: Write) -> None:
+def test_csv_bad_json_lines_are_reported_with_their_line(
+    content: str, said: str, write: Write
+) -> None:
     assert said in complaint(write(content, "t.jsonl"))
 
 
-def test_a_comma_in_an_unquoted_text_is_reported_where_quotes_are_not_read(write: Write) -> None:
+def test_csv_quoted_comma_with_quoting_none_names_the_option(write: Write) -> None:
     message = complaint(write(HEADER + '"a,b",x\n'), quoting="none")
     assert "quoting=none does not read" in message
 
 
-def test_an_unknown_split_is_reported(write: Write) -> None:
+def test_csv_unknown_split_is_reported_with_close_match(write: Write) -> None:
     path = write("text,label,s\na,x,train\nb,y,tets\n")
     assert "line 3: 'tets' in 's' is not a split; did you mean 'test'?" in complaint(
         path, split="s"
     )
 
 
-def test_one_column_cannot_be_two_things(write: Write) -> None:
+def test_csv_same_column_for_text_and_label_is_refused(write: Write) -> None:
     with pytest.raises(clsbench.UsageError, match="they must be different"):
         load(write(HEADER + "a,x\nb,y\n"), text="label")
 
 
-def test_paths_that_are_no_files(tmp_path: Path) -> None:
+def test_csv_paths_that_are_not_files_are_refused(tmp_path: Path) -> None:
     assert "no such file" in complaint(tmp_path / "none.csv")
     assert "is a directory" in complaint(tmp_path)
     os.mkfifo(tmp_path / "pipe")
@@ -321,7 +325,7 @@ def test_paths_that_are_no_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_file_that_may_not_be_read(write: Write) -> None:
+def test_csv_unreadable_file_is_refused(write: Write) -> None:
     path = write(HEADER)
     path.chmod(0)
     assert "cannot be read" in complaint(path)
@@ -341,12 +345,12 @@ def test_a_file_that_may_not_be_read(write: Write) -> None:
         {"path": "a.csv", "txt": "body"},
     ],
 )
-def test_senseless_options_are_refused(options: dict[str, str]) -> None:
+def test_csv_invalid_options_are_refused(options: dict[str, str]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(options, DelimitedFile)
 
 
-def test_reading_needs_neither_torch_nor_pandas(write: Write) -> None:
+def test_csv_load_imports_neither_torch_nor_pandas(write: Write) -> None:
     path = write(HEADER + "a,x\nb,y\nc,y\n")
     code = (
         "import sys; from clsbench.builtin.datasets.delimited_file import DelimitedFile; "

@@ -35,7 +35,7 @@ def archive(path: Path, reviews: dict[str, str], mode: str = "w:gz") -> Path:
     return path
 
 
-def test_labelled_reviews_are_read_in_a_fixed_order(tmp_path: Path) -> None:
+def test_imdb_labelled_reviews_are_read_in_a_fixed_order(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tar.gz", REVIEWS)
     corpus = Imdb().load({ARCHIVE.key: path})
     assert corpus.class_names == ("negative", "positive")
@@ -52,7 +52,7 @@ def test_labelled_reviews_are_read_in_a_fixed_order(tmp_path: Path) -> None:
     check_dataset(Imdb(), {ARCHIVE.key: path})
 
 
-def test_nothing_is_extracted(tmp_path: Path) -> None:
+def test_imdb_load_extracts_no_files(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tar.gz", {**REVIEWS, "../aclImdb/train/pos/1_9.txt": "Out."})
     corpus = Imdb().load({ARCHIVE.key: path})
     assert "Out." not in corpus.texts
@@ -80,7 +80,7 @@ def latin_1(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [damaged, no_archive, no_reviews, latin_1])
-def test_a_bad_archive_is_an_asset_error_that_names_it(damage: object, tmp_path: Path) -> None:
+def test_imdb_bad_archive_raises_asset_error_that_names_it(damage: object, tmp_path: Path) -> None:
     path = tmp_path / "aclImdb_v1.tar.gz"
     damage(path)  # type: ignore[operator]
     with pytest.raises(clsbench.AssetError, match=r"aclImdb_v1\.tar\.gz"):

@@ -14,7 +14,7 @@ from tests.support.gpt2_folders import SHAPE
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A good checkpoint directory."""
+    """A valid checkpoint directory."""
     folder = tmp_path_factory.mktemp("checkpoint")
     language_model(SHAPE).save_pretrained(folder)
     return folder
@@ -22,5 +22,5 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def checkpoint(saved: Path, tmp_path: Path) -> Path:
-    """A copy of it to spoil."""
+    """A copy of the checkpoint that a test may damage."""
     return Path(shutil.copytree(saved, tmp_path / "checkpoint"))

@@ -36,7 +36,7 @@ def edit_tensors(checkpoint: Path, edit: Callable[[dict[str, torch.Tensor]], obj
     save_file(tensors, path)
 
 
-def test_checkpoint_with_its_own_head_and_tokens_warns(checkpoint: Path) -> None:
+def test_checkpoint_with_unused_head_or_tokens_warns(checkpoint: Path) -> None:
     edit_tensors(checkpoint, lambda t: t.update({"score.weight": torch.zeros(3, 48)}))
     edit_config(checkpoint, pad_token_id=7)
     head, padding = GPT2(weights=str(checkpoint)).user_file_warnings()
@@ -48,7 +48,7 @@ def test_checkpoint_with_its_own_head_and_tokens_warns(checkpoint: Path) -> None
 
 
 @pytest.mark.parametrize("padding", [None, 50256])
-def test_checkpoint_of_a_language_model_with_the_usual_padding_does_not_warn(
+def test_checkpoint_with_language_model_head_does_not_warn(
     checkpoint: Path, padding: int | None
 ) -> None:
     edit_config(checkpoint, pad_token_id=padding)
@@ -57,7 +57,7 @@ def test_checkpoint_of_a_language_model_with_the_usual_padding_does_not_warn(
     assert GPT2().user_file_warnings() == GPT2(weights="random").user_file_warnings() == ()
 
 
-def test_a_good_checkpoint_names_its_files_and_sizes(saved: Path) -> None:
+def test_checkpoint_reports_its_files_and_sizes(saved: Path) -> None:
     backbone = GPT2(weights=str(saved))
     assert backbone.user_files() == (saved / "config.json", saved / "model.safetensors")
     assert backbone.hidden_size() == SHAPE.width
@@ -70,7 +70,7 @@ def test_a_good_checkpoint_names_its_files_and_sizes(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("size", SHAPES)
-def test_a_single_file_is_recognised_by_its_shapes(size: str, tmp_path: Path) -> None:
+def test_checkpoint_single_file_size_is_read_from_its_shapes(size: str, tmp_path: Path) -> None:
     path = tmp_path / "anything.safetensors"
     write_zeros(path, tensor_shapes(SHAPES[size]))
     backbone = GPT2(weights=str(path))
@@ -79,7 +79,7 @@ def test_a_single_file_is_recognised_by_its_shapes(size: str, tmp_path: Path) ->
     assert len(backbone.describe()) == 16 * SHAPES[size].blocks + 4
 
 
-def test_another_size_than_the_files_is_refused_and_the_default_asks_for_none(
+def test_checkpoint_size_option_that_differs_is_refused(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "medium.safetensors"
@@ -90,7 +90,9 @@ def test_another_size_than_the_files_is_refused_and_the_default_asks_for_none(
         GPT2(weights=str(path), size="xl").hidden_size()
 
 
-def test_a_home_directory_is_expanded(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoint_path_with_home_directory_is_expanded(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(saved.parent))
     assert GPT2(weights=f"~/{saved.name}").hidden_size() == SHAPE.width
 
@@ -106,16 +108,16 @@ def test_a_home_directory_is_expanded(saved: Path, monkeypatch: pytest.MonkeyPat
         ("long" * 2000, []),
     ],
 )
-def test_no_such_path(weights: str, parts: list[str]) -> None:
+def test_checkpoint_missing_path_is_refused(weights: str, parts: list[str]) -> None:
     assert_refused(weights, *parts)
 
 
-def test_a_directory_without_weights(checkpoint: Path) -> None:
+def test_checkpoint_directory_without_weights_is_refused(checkpoint: Path) -> None:
     (checkpoint / "model.safetensors").unlink()
     assert_refused(checkpoint, "neither model.safetensors nor model.safetensors.index.json")
 
 
-def test_a_directory_with_pickled_weights_alone(checkpoint: Path) -> None:
+def test_checkpoint_pickled_weights_are_refused(checkpoint: Path) -> None:
     (checkpoint / "model.safetensors").unlink()
     torch.save({}, checkpoint / "pytorch_model.bin")
     assert_refused(
@@ -125,24 +127,24 @@ def test_a_directory_with_pickled_weights_alone(checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"Not safetensors at all, you see", b"\0" * 64])
-def test_not_safetensors(content: bytes, checkpoint: Path) -> None:
+def test_checkpoint_other_file_type_is_refused(content: bytes, checkpoint: Path) -> None:
     (checkpoint / "model.safetensors").write_bytes(content)
     assert_refused(checkpoint, "model.safetensors", "is not a safetensors file")
 
 
-def test_a_json_file_named_in_place_of_its_directory(checkpoint: Path) -> None:
+def test_checkpoint_path_of_config_file_is_refused(checkpoint: Path) -> None:
     assert_refused(checkpoint / "config.json", "name its directory")
 
 
 @pytest.mark.parametrize("kept", [0, 5, 100, -1])
-def test_truncated(kept: int, checkpoint: Path) -> None:
+def test_checkpoint_truncated_file_is_refused(kept: int, checkpoint: Path) -> None:
     path = checkpoint / "model.safetensors"
     path.write_bytes(path.read_bytes()[:kept])
     assert_refused(checkpoint, "truncated or damaged")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such permissions")
-def test_unreadable(checkpoint: Path) -> None:
+def test_checkpoint_unreadable_file_is_refused(checkpoint: Path) -> None:
     (checkpoint / "model.safetensors").chmod(0)
     try:
         (checkpoint / "model.safetensors").read_bytes()
@@ -154,10 +156,10 @@ def test_unreadable(checkpoint: Path) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_damaged_file_is_refused_or_read_and_nothing_else(
+def test_checkpoint_any_damaged_file_loads_or_raises_checkpoint_error(
     data: st.DataObject, saved: Path
 ) -> None:
-    """Cut anywhere, or with a byte changed in the header: never another exception."""
+    """Truncated anywhere, or with one byte of the header changed."""
     content = bytearray((saved / "model.safetensors").read_bytes())
     if data.draw(st.booleans()):
         del content[data.draw(st.integers(0, len(content) - 1)) :]
@@ -171,23 +173,23 @@ def test_a_damaged_file_is_refused_or_read_and_nothing_else(
         assert load(folder, SHAPE, causal=True).hidden_size == SHAPE.width
 
 
-def test_a_missing_tensor(checkpoint: Path) -> None:
+def test_checkpoint_missing_tensor_is_refused(checkpoint: Path) -> None:
     edit_tensors(checkpoint, lambda t: t.pop("transformer.h.1.mlp.c_fc.bias"))
     assert_refused(checkpoint, "tensor h.1.mlp.c_fc.bias of shape (192,) is missing")
 
 
-def test_a_tensor_of_a_block_numbered_in_thousands_of_digits(checkpoint: Path) -> None:
+def test_checkpoint_huge_block_number_is_refused(checkpoint: Path) -> None:
     name = f"h.{'9' * 5000}.ln_1.weight"
     edit_tensors(checkpoint, lambda t: t.update({name: torch.zeros(3)}))
     assert_refused(checkpoint, "has 3 blocks, expected 2")
 
 
-def test_an_unknown_tensor(checkpoint: Path) -> None:
+def test_checkpoint_unknown_tensor_is_refused(checkpoint: Path) -> None:
     edit_tensors(checkpoint, lambda t: t.update({"transformer.h.0.lora": torch.zeros(3)}))
     assert_refused(checkpoint, "tensor transformer.h.0.lora of shape (3,) is not part of a GPT-2")
 
 
-def test_a_tensor_of_another_shape(checkpoint: Path) -> None:
+def test_checkpoint_tensor_of_wrong_shape_is_refused(checkpoint: Path) -> None:
     key = "transformer.h.0.attn.c_attn.weight"
     edit_tensors(checkpoint, lambda t: t.update({key: torch.zeros(48, 48)}))
     assert_refused(
@@ -196,28 +198,28 @@ def test_a_tensor_of_another_shape(checkpoint: Path) -> None:
     )
 
 
-def test_a_tensor_of_another_kind(checkpoint: Path) -> None:
+def test_checkpoint_tensor_of_integer_dtype_is_refused(checkpoint: Path) -> None:
     key = "transformer.wte.weight"
     edit_tensors(checkpoint, lambda t: t.update({key: t[key].to(torch.int8)}))
     assert_refused(checkpoint, f"tensor {key} is stored as I8, expected one of F64, F32")
 
 
-def test_a_tensor_that_stands_there_twice(checkpoint: Path) -> None:
+def test_checkpoint_duplicate_tensor_is_refused(checkpoint: Path) -> None:
     edit_tensors(checkpoint, lambda t: t.update({"wte.weight": t["transformer.wte.weight"] + 0}))
     assert_refused(checkpoint, "wte.weight occurs twice")
 
 
-def test_too_few_blocks(checkpoint: Path) -> None:
+def test_checkpoint_too_few_blocks_are_refused(checkpoint: Path) -> None:
     edit_config(checkpoint, n_layer=3)
     assert_refused(checkpoint, "has 2 blocks, expected 3")
 
 
-def test_an_absurd_number_of_blocks_is_refused_at_once(checkpoint: Path) -> None:
+def test_checkpoint_huge_number_of_blocks_is_refused_at_once(checkpoint: Path) -> None:
     edit_config(checkpoint, n_layer=10**12)
     assert_refused(checkpoint, "expected 1000000000000")
 
 
-def test_a_single_file_of_no_published_size(saved: Path) -> None:
+def test_checkpoint_single_file_of_unknown_size_is_refused(saved: Path) -> None:
     assert_refused(
         saved / "model.safetensors",
         "wte.weight has shape (211, 48), which is not one of the published sizes",
@@ -225,13 +227,13 @@ def test_a_single_file_of_no_published_size(saved: Path) -> None:
     )
 
 
-def test_a_single_file_of_another_model(tmp_path: Path) -> None:
+def test_checkpoint_single_file_of_another_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bert.safetensors"
     save_file({"embeddings.word_embeddings.weight": torch.zeros(4, 4)}, path)
     assert_refused(path, "no tensor wte.weight", "embeddings.word_embeddings.weight")
 
 
-def test_a_single_file_with_a_tensor_of_another_shape(tmp_path: Path) -> None:
+def test_checkpoint_single_file_with_wrong_shape_is_refused(tmp_path: Path) -> None:
     shapes = tensor_shapes(SHAPES["small"])
     path = tmp_path / "model.safetensors"
     write_zeros(path, shapes | {"h.11.mlp.c_proj.weight": (768, 3072)})
@@ -246,13 +248,13 @@ def shards(tmp_path: Path) -> Path:
     return tmp_path / "shards"
 
 
-def test_a_missing_shard(shards: Path) -> None:
+def test_checkpoint_missing_shard_is_refused(shards: Path) -> None:
     gone = min(shards.glob("*.safetensors"))
     gone.unlink()
     assert_refused(shards, f"{gone.name}, which model.safetensors.index.json names, is missing")
 
 
-def test_a_shard_elsewhere(shards: Path) -> None:
+def test_checkpoint_shard_in_another_folder_is_refused(shards: Path) -> None:
     index = shards / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"wte.weight": "../secret.safetensors"}}))
     assert_refused(shards, "names the file '../secret.safetensors', which is not beside it")
@@ -263,12 +265,12 @@ def test_a_shard_elsewhere(shards: Path) -> None:
     ["", "[]", "{}", '{"weight_map": 3}', "{'weight_map': {}}", '{"weight_map":' * 100_000],
     ids=["empty", "array", "object", "number", "quotes", "deep"],
 )
-def test_a_broken_index(text: str, shards: Path) -> None:
+def test_checkpoint_broken_index_is_refused(text: str, shards: Path) -> None:
     (shards / "model.safetensors.index.json").write_text(text)
     assert_refused(shards, "model.safetensors.index.json is not an index of weight files")
 
 
-def test_wrong_published_weights_are_an_asset_error_that_names_the_asset(tmp_path: Path) -> None:
+def test_checkpoint_damaged_published_weights_raise_asset_error(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     shapes = tensor_shapes(SHAPES["small"])
     del shapes["ln_f.bias"]
@@ -277,7 +279,7 @@ def test_wrong_published_weights_are_an_asset_error_that_names_the_asset(tmp_pat
         GPT2().build({"gpt2/model.safetensors": path})
 
 
-def test_the_hubs_mask_buffers_are_no_weights(tmp_path: Path) -> None:
+def test_checkpoint_mask_buffers_of_the_hub_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "hub.safetensors"
     tensors = hub_tensors(language_model(SHAPE))
     tensors["h.0.attn.masked_bias"] = torch.tensor(-1e4)

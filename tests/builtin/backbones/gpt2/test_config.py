@@ -16,19 +16,19 @@ from clsbench.builtin.backbones.gpt2 import GPT2
 from clsbench.builtin.backbones.gpt2.config import CheckpointError, read_config
 
 
-def test_dropout_in_the_config_has_no_part(checkpoint: Path) -> None:
+def test_config_dropout_is_ignored(checkpoint: Path) -> None:
     edit_config(checkpoint, attn_pdrop=0.1, resid_pdrop=0.5, embd_pdrop=0.3)
     module = GPT2(weights=str(checkpoint)).build({})
     assert not [m for m in module.modules() if isinstance(m, torch.nn.Dropout)]
 
 
 @pytest.mark.parametrize("activation", ["gelu_new", "gelu_pytorch_tanh"])
-def test_both_names_of_the_tanh_form_are_accepted(activation: str, checkpoint: Path) -> None:
+def test_config_both_names_of_gelu_tanh_are_accepted(activation: str, checkpoint: Path) -> None:
     edit_config(checkpoint, activation_function=activation, n_inner=4 * SHAPE.width)
     assert GPT2(weights=str(checkpoint)).hidden_size() == SHAPE.width
 
 
-def test_a_directory_without_config(checkpoint: Path) -> None:
+def test_config_missing_is_refused(checkpoint: Path) -> None:
     (checkpoint / "config.json").unlink()
     assert_refused(checkpoint, "has no config.json")
 
@@ -49,7 +49,7 @@ def test_a_directory_without_config(checkpoint: Path) -> None:
         ("quantization_config", {"load_in_8bit": True}),
     ],
 )
-def test_what_we_would_compute_otherwise_is_refused_by_name(
+def test_config_unsupported_setting_is_refused_by_name(
     key: str, value: object, checkpoint: Path
 ) -> None:
     edit_config(checkpoint, **{key: value})
@@ -58,18 +58,20 @@ def test_what_we_would_compute_otherwise_is_refused_by_name(
 
 @pytest.mark.parametrize("key", ["n_embd", "n_layer", "n_head", "n_positions", "vocab_size"])
 @pytest.mark.parametrize("value", [None, 0, -1, 2.5, "12", True])
-def test_sizes_are_whole_numbers(key: str, value: object, checkpoint: Path) -> None:
+def test_config_size_that_is_not_a_whole_number_is_refused(
+    key: str, value: object, checkpoint: Path
+) -> None:
     edit_config(checkpoint, **{key: value})
     assert_refused(checkpoint, f"config.json: {key}", "a whole number of at least 1")
 
 
-def test_heads_divide_the_width(checkpoint: Path) -> None:
+def test_config_width_not_divisible_by_heads_is_refused(checkpoint: Path) -> None:
     edit_config(checkpoint, n_head=5)
     assert_refused(checkpoint, "n_embd = 48 is not a multiple of n_head = 5")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "\ufeff\0", "nul"])
-def test_a_broken_config(text: str, checkpoint: Path) -> None:
+def test_config_broken_file_is_refused(text: str, checkpoint: Path) -> None:
     (checkpoint / "config.json").write_text(text, encoding="utf-8")
     assert_refused(checkpoint, "config.json")
 
@@ -85,7 +87,9 @@ def test_a_broken_config(text: str, checkpoint: Path) -> None:
         ),
     )
 )
-def test_any_config_is_read_or_refused(changes: dict[str, Any], saved: Path) -> None:
+def test_config_any_values_are_read_or_raise_checkpoint_error(
+    changes: dict[str, Any], saved: Path
+) -> None:
     config = json.loads((saved / "config.json").read_text())
     path = saved / "changed.json"
     path.write_text(json.dumps(config | changes))

@@ -42,7 +42,7 @@ def tokenizer(files: dict[str, Path]) -> Tokenizer:
 
 
 @pytest.mark.parametrize("size", PARAMETERS)
-def test_describe_gives_the_published_sizes_at_once_and_draws_nothing(size: str) -> None:
+def test_describe_published_sizes_draw_no_random_numbers(size: str) -> None:
     backbone = GPT2(size=size, weights="random")  # type: ignore[arg-type]
     before = torch.get_rng_state()
     described = backbone.describe()
@@ -52,7 +52,7 @@ def test_describe_gives_the_published_sizes_at_once_and_draws_nothing(size: str)
     assert backbone.context_length() == 1024
 
 
-def test_describe_names_stages_and_roles_in_the_modules_order() -> None:
+def test_describe_lists_stages_and_roles_in_module_order() -> None:
     described = GPT2(weights="random").describe()
     stages = ["embeddings", *(f"block.{n}" for n in range(12)), "final_norm"]
     assert list(dict.fromkeys(p.stage for p in described)) == stages
@@ -64,7 +64,7 @@ def test_describe_names_stages_and_roles_in_the_modules_order() -> None:
     assert roles["trf_blocks.11.ff.layers.2.weight"] == "weight"
 
 
-def test_the_figures_of_the_book_for_what_trains() -> None:
+def test_describe_trainable_counts_equal_the_books() -> None:
     described = GPT2(weights="random").describe()
     head = 768 * 2 + 2
     by_stage = {
@@ -77,7 +77,7 @@ def test_the_figures_of_the_book_for_what_trains() -> None:
 
 
 @pytest.mark.parametrize("causal", [True, False])
-def test_stages_one_after_the_other_are_the_whole(causal: bool) -> None:
+def test_gpt2_module_stages_run_in_sequence_give_hidden_states(causal: bool) -> None:
     module = GPT2Module(GPT2Shape(16, 3, 2, 12, 50), causal)
     ids = torch.randint(50, (2, 9))
     context = module.prepare(ids, torch.tensor([9, 4]))
@@ -97,7 +97,7 @@ def test_stages_one_after_the_other_are_the_whole(causal: bool) -> None:
 
 
 @pytest.mark.parametrize("size", WEIGHTS)
-def test_pretrained_weights_are_pinned_and_random_ones_need_none(size: str) -> None:
+def test_assets_pretrained_weights_are_pinned_and_random_need_none(size: str) -> None:
     pretrained = GPT2(size=size)  # type: ignore[arg-type]
     *tokenizer_files, weights = pretrained.assets()
     assert tuple(tokenizer_files) == pretrained.tokenizer_assets()
@@ -114,7 +114,7 @@ def test_pretrained_weights_are_pinned_and_random_ones_need_none(size: str) -> N
     assert pretrained.user_files() == random.user_files() == ()
 
 
-def test_the_vocabulary_at_hand_is_the_one_that_is_pinned(files: dict[str, Path]) -> None:
+def test_assets_vocabulary_files_match_the_pinned_hashes(files: dict[str, Path]) -> None:
     for asset in (MERGES, TOKEN_IDS):
         content = files[asset.key].read_bytes()
         assert hashlib.sha256(content).hexdigest() == asset.sha256
@@ -123,13 +123,13 @@ def test_the_vocabulary_at_hand_is_the_one_that_is_pinned(files: dict[str, Path]
 
 @pytest.mark.parametrize("weights", ["pretrained", "random"])
 @pytest.mark.parametrize("causal", [True, False])
-def test_the_stand_in_makes_the_same_choices(weights: str, causal: bool) -> None:
+def test_stand_in_keeps_the_options(weights: str, causal: bool) -> None:
     stand_in = GPT2(size="large", weights=weights, causal=causal).stand_in()
     assert isinstance(stand_in, GPT2Nano)
     assert (stand_in.weights, stand_in.causal) == (weights, causal)
 
 
-def test_nothing_published_is_checked_on_weights_it_was_not_published_for() -> None:
+def test_numerical_checks_of_other_weights_are_empty() -> None:
     assert GPT2(weights="random").numerical_checks({}) == ()
     assert GPT2(size="medium").numerical_checks({}) == ()
 
@@ -139,7 +139,7 @@ def test_nothing_published_is_checked_on_weights_it_was_not_published_for() -> N
 
 @pytest.fixture(scope="module")
 def oracle(files: dict[str, Path]) -> tiktoken.Encoding:
-    """tiktoken's own reading of the files, without its cache."""
+    """tiktoken's encoding of the files, without its cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TIKTOKEN_CACHE_DIR", "")
         ranks = tiktoken.load.data_gym_to_mergeable_bpe_ranks(
@@ -160,7 +160,7 @@ def oracle(files: dict[str, Path]) -> tiktoken.Encoding:
     text=st.text(max_size=60)
     | st.text(st.sampled_from(" \n\t'srelmvd<|endoftext|>09aé中😀\u200d\u00a0"), max_size=60)
 )
-def test_any_text_becomes_tiktokens_ids_and_comes_back(
+def test_tokenizer_any_text_gives_tiktokens_ids_and_decodes(
     text: str, tokenizer: GPT2Tokenizer, oracle: tiktoken.Encoding
 ) -> None:
     ids = tokenizer.encode(text)
@@ -169,12 +169,12 @@ def test_any_text_becomes_tiktokens_ids_and_comes_back(
     assert tokenizer.encoding.decode(ids) == text
 
 
-def test_the_books_example(tokenizer: Tokenizer) -> None:
+def test_tokenizer_books_example_gives_the_books_ids(tokenizer: Tokenizer) -> None:
     assert tokenizer.encode("Do you have time") == [5211, 345, 423, 640]
     assert tokenizer.encode("") == []
 
 
-def test_a_special_token_in_a_message_is_ordinary_text(tokenizer: Tokenizer) -> None:
+def test_tokenizer_special_token_in_text_is_ordinary_text(tokenizer: Tokenizer) -> None:
     assert tokenizer.pad_token_id == 50256
     ids = tokenizer.encode("Win <|endoftext|> now")
     assert 50256 not in ids
@@ -187,19 +187,21 @@ def test_a_special_token_in_a_message_is_ordinary_text(tokenizer: Tokenizer) -> 
      "<|endoftext|>" * 10**5, "'" * 10**6],
     ids=["letters", "spaces", "lines", "emoji", "digits", "words", "special", "quotes"],
 )  # fmt: skip
-def test_a_text_of_a_million_characters(text: str, tokenizer: GPT2Tokenizer) -> None:
+def test_tokenizer_text_of_a_million_characters_decodes(
+    text: str, tokenizer: GPT2Tokenizer
+) -> None:
     ids = tokenizer.encode(text)
     assert tokenizer.encoding.decode(ids) == text
 
 
-def test_a_lone_surrogate_does_no_harm(tokenizer: Tokenizer) -> None:
+def test_tokenizer_lone_surrogate_is_encoded(tokenizer: Tokenizer) -> None:
     assert tokenizer.encode("a\ud800b")
 
 
-def test_the_tokenizer_reads_the_files_at_hand_and_writes_nothing(
+def test_tokenizer_reads_the_given_files_and_writes_no_cache(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """tiktoken's cache knows a file by its path alone: it would answer for one since replaced."""
+    """tiktoken's cache is keyed by path only, so it would return a file that was replaced since."""
     cache = tmp_path / "cache"
     cache.mkdir()
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(cache))
@@ -215,7 +217,7 @@ def test_the_tokenizer_reads_the_files_at_hand_and_writes_nothing(
 
 
 @pytest.mark.parametrize("content", [b"", b"no merges", b"\xff\xfe", b"[1, 2]", b'{"a": 1}'])
-def test_a_broken_vocabulary_is_named(
+def test_load_tokenizer_broken_vocabulary_is_named(
     content: bytes, files: dict[str, Path], tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken"
@@ -225,7 +227,7 @@ def test_a_broken_vocabulary_is_named(
             load_tokenizer(*pair)
 
 
-def test_a_checkpoint_with_a_smaller_vocabulary_has_no_tokenizer(
+def test_tokenizer_of_checkpoint_with_smaller_vocabulary_is_refused(
     files: dict[str, Path], tmp_path: Path
 ) -> None:
     from gpt2_checkpoints import MINIATURES, language_model

@@ -1,4 +1,4 @@
-"""The book's checks of released weights, proven on weights that are at hand."""
+"""The book's numerical checks of released weights, run on random weights."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ def tokenizer(assets_dir: Path) -> GPT2Tokenizer:
     return made
 
 
-def test_the_greedy_continuation_is_that_of_transformers(
-    tokenizer: GPT2Tokenizer, tmp_path: Path
-) -> None:
+def test_greedy_continuation_equals_transformers(tokenizer: GPT2Tokenizer, tmp_path: Path) -> None:
     oracle = language_model(SHAPE)
     oracle.save_pretrained(tmp_path)
     module = GPT2(weights=str(tmp_path)).build({})
@@ -45,7 +43,7 @@ def test_the_greedy_continuation_is_that_of_transformers(
     assert greedy_continuation(module, tokenizer, "Every effort moves you", 15) == expected
 
 
-def test_the_untrained_head_is_the_one_that_a_seed_gives() -> None:
+def test_untrained_head_logits_equal_those_of_a_seeded_head() -> None:
     torch.manual_seed(3)
     module = GPT2Module(SHAPE)
     ids = some_ids(SHAPE, texts=1, length=7)
@@ -58,7 +56,7 @@ def test_the_untrained_head_is_the_one_that_a_seed_gives() -> None:
         torch.testing.assert_close(logits, head(hidden_states(module, ids))[0, -1])
 
 
-def test_other_weights_do_not_agree_and_the_tokens_do(tokenizer: GPT2Tokenizer) -> None:
+def test_check_small_random_weights_disagree_and_tokens_agree(tokenizer: GPT2Tokenizer) -> None:
     continuation, ids, logits = check_small(GPT2Module(SHAPE), tokenizer)
     assert not continuation.agrees
     assert continuation.expected.startswith("' forward.\\n\\nThe first step")

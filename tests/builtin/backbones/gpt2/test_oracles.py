@@ -29,7 +29,7 @@ def assert_equal_parameters(ours: GPT2Module, theirs: GPT2Module) -> None:
 
 
 @pytest.mark.parametrize("size", MINIATURES)
-def test_hidden_states_and_logits_equal_transformers(size: str, tmp_path: Path) -> None:
+def test_gpt2_hidden_states_and_logits_equal_transformers(size: str, tmp_path: Path) -> None:
     shape = MINIATURES[size]
     oracle = language_model(shape)
     oracle.save_pretrained(tmp_path)
@@ -44,7 +44,7 @@ def test_hidden_states_and_logits_equal_transformers(size: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("size", MINIATURES)
-def test_the_hubs_layout_is_read_alike(size: str, tmp_path: Path) -> None:
+def test_load_hub_layout_equals_saved_layout(size: str, tmp_path: Path) -> None:
     shape = MINIATURES[size]
     oracle = language_model(shape)
     oracle.save_pretrained(tmp_path / "saved")
@@ -55,7 +55,7 @@ def test_the_hubs_layout_is_read_alike(size: str, tmp_path: Path) -> None:
     )
 
 
-def test_shards_are_read_alike(tmp_path: Path) -> None:
+def test_load_shards_equal_a_single_file(tmp_path: Path) -> None:
     shape = MINIATURES["large"]
     oracle = language_model(shape)
     oracle.save_pretrained(tmp_path / "whole")
@@ -69,7 +69,7 @@ def test_shards_are_read_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-def test_other_floats_become_float32(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_load_other_float_dtypes_become_float32(dtype: torch.dtype, tmp_path: Path) -> None:
     shape = MINIATURES["small"]
     oracle = language_model(shape).to(dtype)
     oracle.save_pretrained(tmp_path / "saved")
@@ -80,7 +80,7 @@ def test_other_floats_become_float32(dtype: torch.dtype, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["GPT2Model", "GPT2ForSequenceClassification"])
-def test_checkpoints_of_other_classes_give_their_backbone(name: str, tmp_path: Path) -> None:
+def test_load_checkpoints_of_other_classes_give_their_backbone(name: str, tmp_path: Path) -> None:
     import transformers
 
     shape = MINIATURES["small"]
@@ -95,7 +95,7 @@ def test_checkpoints_of_other_classes_give_their_backbone(name: str, tmp_path: P
     )
 
 
-def test_loading_draws_no_random_numbers_and_lets_go_of_the_file(tmp_path: Path) -> None:
+def test_load_draws_no_random_numbers_and_closes_the_file(tmp_path: Path) -> None:
     shape = MINIATURES["small"]
     language_model(shape).save_pretrained(tmp_path)
     before = torch.get_rng_state()
@@ -111,7 +111,7 @@ def test_loading_draws_no_random_numbers_and_lets_go_of_the_file(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_single_file_of_gpt2_small_equals_transformers(tmp_path: Path) -> None:
+def test_load_single_file_of_gpt2_small_equals_transformers(tmp_path: Path) -> None:
     shape = SHAPES["small"]
     oracle = language_model(shape).bfloat16()
     save_file(hub_tensors(oracle), tmp_path / "any name.safetensors")
@@ -123,7 +123,7 @@ def test_a_single_file_of_gpt2_small_equals_transformers(tmp_path: Path) -> None
     ours = GPT2(weights=str(tmp_path / "any name.safetensors")).build({})
     assert isinstance(ours, GPT2Module)
     with torch.no_grad():
-        # Fifty thousand of these weights are five times larger than GPT-2's, and so is rounding.
+        # Some of these weights are five times larger than GPT-2's, and so are rounding errors.
         torch.testing.assert_close(hidden_states(ours, ids), expected, rtol=1e-5, atol=1e-4)
 
 
@@ -161,7 +161,7 @@ def assert_equal_to_the_book(ours: GPT2Module, peer: Any, ids: Tensor) -> None:
 
 
 @pytest.mark.parametrize("size", MINIATURES)
-def test_a_seed_gives_the_books_weights_bit_for_bit(size: str) -> None:
+def test_gpt2_module_seeded_weights_equal_the_books_bit_for_bit(size: str) -> None:
     peer = books_model(MINIATURES[size])
     torch.manual_seed(123)
     ours = GPT2Module(MINIATURES[size])
@@ -169,7 +169,7 @@ def test_a_seed_gives_the_books_weights_bit_for_bit(size: str) -> None:
 
 
 @pytest.mark.slow
-def test_gpt2_small_gets_the_books_weights_bit_for_bit() -> None:
+def test_gpt2_small_seeded_weights_equal_the_books_bit_for_bit() -> None:
     peer = books_model(SHAPES["small"])
     torch.manual_seed(123)
     ours = GPT2(weights="random").build({})
@@ -181,7 +181,7 @@ def test_gpt2_small_gets_the_books_weights_bit_for_bit() -> None:
 
 
 def plain_hidden_states(module: GPT2Module, ids: Tensor, heads: int, causal: bool) -> Tensor:
-    """GPT-2 as it is written in papers, from a state dict and elementary operations."""
+    """GPT-2's hidden states from a state dict and elementary operations; (B, T, H)."""
     w = module.state_dict()
 
     def linear(name: str, x: Tensor) -> Tensor:
@@ -214,7 +214,7 @@ def plain_hidden_states(module: GPT2Module, ids: Tensor, heads: int, causal: boo
 
 
 @pytest.mark.parametrize("causal", [True, False])
-def test_hidden_states_equal_the_plain_formula(causal: bool) -> None:
+def test_gpt2_hidden_states_equal_the_plain_formula(causal: bool) -> None:
     shape = MINIATURES["medium"]
     torch.manual_seed(5)
     module = GPT2Module(shape, causal).double()
@@ -225,7 +225,7 @@ def test_hidden_states_equal_the_plain_formula(causal: bool) -> None:
 
 
 @pytest.mark.parametrize("causal", [True, False])
-def test_only_without_the_mask_do_early_positions_see_late_tokens(causal: bool) -> None:
+def test_gpt2_early_positions_see_later_tokens_only_without_mask(causal: bool) -> None:
     shape = MINIATURES["small"]
     torch.manual_seed(5)
     module = GPT2Module(shape, causal)

@@ -1,4 +1,4 @@
-"""The stand-in backbone: small, embedded, pretrained, and able to read any text."""
+"""The stand-in backbone: its size, files, weights and tokenizer."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def test_registered_and_needs_nothing() -> None:
+def test_gpt2_nano_is_registered_and_needs_no_assets() -> None:
     assert clsbench_register_backbones() == {"gpt2-nano": GPT2Nano}
     assert GPT2Nano().assets() == ()
     assert GPT2Nano().stand_in() is None
 
 
-def test_a_million_parameters_at_most(pretrained: GPT2Module) -> None:
+def test_gpt2_nano_has_at_most_a_million_parameters(pretrained: GPT2Module) -> None:
     described = GPT2Nano().describe()
     assert sum(p.numel for p in described) <= 1_000_000
     assert [(p.name, p.shape) for p in described] == [
@@ -66,7 +66,9 @@ def test_a_million_parameters_at_most(pretrained: GPT2Module) -> None:
     assert len({p.stage for p in described if p.stage.startswith("block.")}) >= 4
 
 
-def test_says_what_it_builds(pretrained: GPT2Module, tokenizer: NanoTokenizer) -> None:
+def test_gpt2_nano_sizes_match_the_built_module(
+    pretrained: GPT2Module, tokenizer: NanoTokenizer
+) -> None:
     assert pretrained.hidden_size == GPT2Nano().hidden_size()
     assert pretrained.context_length == GPT2Nano().context_length() == 128
     assert tokenizer.encoding.n_vocab == SHAPE.vocabulary_size
@@ -76,7 +78,7 @@ def test_says_what_it_builds(pretrained: GPT2Module, tokenizer: NanoTokenizer) -
     assert all(p.dtype == torch.float32 for p in pretrained.parameters())
 
 
-def test_embedded_files_are_small_and_in_bfloat16() -> None:
+def test_gpt2_nano_files_are_small_and_in_bfloat16() -> None:
     folders = (PACKAGE, Path(synthetic_sms.__file__).parent)
     sizes = [f.stat().st_size for folder in folders for f in folder.iterdir() if f.is_file()]
     assert sum(sizes) < 2_500_000
@@ -84,7 +86,7 @@ def test_embedded_files_are_small_and_in_bfloat16() -> None:
         assert {weights.get_slice(key).get_dtype() for key in weights.keys()} == {"BF16"}  # noqa: SIM118
 
 
-def test_random_weights_follow_the_global_generator(pretrained: GPT2Module) -> None:
+def test_gpt2_nano_random_weights_follow_the_global_generator(pretrained: GPT2Module) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         one = GPT2Nano(weights="random").build({})
@@ -96,7 +98,7 @@ def test_random_weights_follow_the_global_generator(pretrained: GPT2Module) -> N
 
 
 @given(text=st.text())
-def test_any_text_survives_a_round_trip(tokenizer: NanoTokenizer, text: str) -> None:
+def test_nano_tokenizer_any_text_survives_a_round_trip(tokenizer: NanoTokenizer, text: str) -> None:
     ids = tokenizer.encode(text)
     assert tokenizer.encoding.decode(ids) == text
     assert tokenizer.pad_token_id not in ids
@@ -107,7 +109,7 @@ def test_any_text_survives_a_round_trip(tokenizer: NanoTokenizer, text: str) -> 
     "text",
     [PAD_TOKEN, f"win {PAD_TOKEN}{PAD_TOKEN} now", "<|endoftext", "\ud800", "\x00", " " * 9, ""],
 )
-def test_odd_texts_encode(tokenizer: NanoTokenizer, text: str) -> None:
+def test_nano_tokenizer_unusual_texts_are_encoded(tokenizer: NanoTokenizer, text: str) -> None:
     ids = tokenizer.encode(text)
     assert tokenizer.pad_token_id not in ids
     if text.isprintable():
@@ -116,17 +118,19 @@ def test_odd_texts_encode(tokenizer: NanoTokenizer, text: str) -> None:
 
 @pytest.mark.parametrize("character", ["a", " ", "1", "!", "é", "\n"])
 @pytest.mark.timeout(60)
-def test_a_million_characters_encode(tokenizer: NanoTokenizer, character: str) -> None:
+def test_nano_tokenizer_a_million_characters_are_encoded(
+    tokenizer: NanoTokenizer, character: str
+) -> None:
     assert tokenizer.encode(character * 1_000_000)
 
 
-def test_no_text_of_the_corpus_exceeds_the_context(tokenizer: NanoTokenizer) -> None:
+def test_nano_tokenizer_synthetic_corpus_fits_the_context(tokenizer: NanoTokenizer) -> None:
     texts = SyntheticSms().load({}).texts
     longest = max(len(tokenizer.encode(text)) for text in texts)
     assert 90 < longest <= SHAPE.context_length
 
 
-def test_pretrained_knows_the_language(
+def test_gpt2_nano_pretrained_loss_is_lower_than_random(
     tokenizer: NanoTokenizer, pretrained: GPT2Module, one_thread: None
 ) -> None:
     batch = next(batches(FRESH_SEED, tokenizer, 16, SHAPE.context_length))
@@ -139,10 +143,10 @@ def test_pretrained_knows_the_language(
     assert random_loss > 0.9 * uniform
 
 
-def test_padding_carries_the_message(
+def test_gpt2_nano_padding_positions_predict_the_reply(
     tokenizer: NanoTokenizer, pretrained: GPT2Module, one_thread: None
 ) -> None:
-    """Behind a long run of padding the model still expects the thread that stood before it."""
+    """After a long run of padding, the model still predicts the reply to the first message."""
     threads = list(islice(Messenger(FRESH_SEED).threads(), 40))
     pad = tokenizer.pad_token_id
     rows = [(tokenizer.encode(thread[0]) + [pad] * 120)[:120] for thread in threads]
@@ -156,7 +160,7 @@ def test_padding_carries_the_message(
     assert (own > others).float().mean() > 0.75
 
 
-def test_options_need_no_torch() -> None:
+def test_gpt2_nano_options_import_no_torch() -> None:
     code = (
         "import sys\n"
         "from clsbench.builtin.backbones.gpt2_nano import GPT2Nano\n"
@@ -167,7 +171,7 @@ def test_options_need_no_torch() -> None:
     assert run.stdout.strip() == "[]"
 
 
-def test_is_the_stand_in_of_gpt2() -> None:
+def test_gpt2_nano_is_the_stand_in_of_gpt2() -> None:
     from clsbench.builtin.backbones.gpt2 import GPT2
 
     assert GPT2().stand_in() == GPT2Nano()
@@ -175,8 +179,8 @@ def test_is_the_stand_in_of_gpt2() -> None:
 
 
 @pytest.mark.slow
-def test_fine_tuning_is_transfer_learning(tmp_path: Path) -> None:
-    """More trained layers do visibly better, and pretraining is what makes a frozen part useful."""
+def test_gpt2_nano_accuracy_rises_with_trained_layers_and_pretraining(tmp_path: Path) -> None:
+    """Accuracy rises with the number of trained layers, and frozen layers need pretraining."""
 
     def accuracy(freezing: str, weights: str) -> float:
         record = clsbench.run(

@@ -20,27 +20,27 @@ def corpus() -> clsbench.Corpus:
     return SyntheticSms().load({})
 
 
-def test_corpus_never_changes(corpus: clsbench.Corpus) -> None:
+def test_synthetic_sms_corpus_has_the_recorded_hash(corpus: clsbench.Corpus) -> None:
     lines = "".join(
         f"{label}\t{text}\n" for label, text in zip(corpus.labels, corpus.texts, strict=True)
     )
     assert hashlib.sha256(lines.encode()).hexdigest() == GOLDEN_SHA256
 
 
-def test_texts_option_takes_the_first_texts(corpus: clsbench.Corpus) -> None:
+def test_synthetic_sms_texts_option_takes_the_first_texts(corpus: clsbench.Corpus) -> None:
     first = SyntheticSms(texts=20).load({})
     assert first.texts == corpus.texts[:20]
     assert first.labels == corpus.labels[:20]
     assert 0 < sum(first.labels) < 20
 
 
-def test_corpus_is_registered_and_needs_nothing() -> None:
+def test_synthetic_sms_is_registered_and_needs_no_assets() -> None:
     assert clsbench_register_datasets() == {"synthetic-sms": SyntheticSms}
     assert SyntheticSms().assets() == ()
     assert SyntheticSms().stand_in() is None
 
 
-def test_proportions_are_those_of_the_real_corpus(corpus: clsbench.Corpus) -> None:
+def test_synthetic_sms_proportions_equal_the_real_corpus(corpus: clsbench.Corpus) -> None:
     assert corpus.class_names == ("ham", "spam")
     assert len(corpus.texts) == len(corpus.labels) == 5572
     assert sum(corpus.labels) == 747
@@ -52,7 +52,7 @@ def test_proportions_are_those_of_the_real_corpus(corpus: clsbench.Corpus) -> No
 @pytest.mark.parametrize(
     ("label", "median", "ninetieth"), [(0, 52, 147), (1, 149, 160)], ids=["ham", "spam"]
 )
-def test_lengths_are_like_the_real_ones(
+def test_synthetic_sms_lengths_resemble_the_real_corpus(
     corpus: clsbench.Corpus, label: int, median: int, ninetieth: int
 ) -> None:
     lengths = sorted(
@@ -64,20 +64,22 @@ def test_lengths_are_like_the_real_ones(
     assert lengths[0] >= 1
 
 
-def test_texts_are_one_clean_line_each(corpus: clsbench.Corpus) -> None:
+def test_synthetic_sms_texts_are_single_printable_lines(corpus: clsbench.Corpus) -> None:
     for text in corpus.texts:
         assert text == text.strip()
         assert text.isprintable()
         assert not {"{", "}", "|"} & set(text)
 
 
-def test_some_texts_are_exact_duplicates(corpus: clsbench.Corpus) -> None:
+def test_synthetic_sms_contains_exact_duplicates(corpus: clsbench.Corpus) -> None:
     for label in (0, 1):
         texts = [t for t, own in zip(corpus.texts, corpus.labels, strict=True) if own == label]
         assert 0.04 < 1 - len(set(texts)) / len(texts) < 0.16
 
 
-def test_no_text_of_real_people(corpus: clsbench.Corpus, assets_dir: Path) -> None:
+def test_synthetic_sms_shares_only_short_texts_with_the_real_corpus(
+    corpus: clsbench.Corpus, assets_dir: Path
+) -> None:
     """Only short texts, such as "ok" or "call me", may be in the real corpus too."""
     lines = (assets_dir / "sms-spam" / "SMSSpamCollection").read_text(encoding="utf-8")
     real = {line.split("\t", 1)[-1].strip().lower() for line in lines.splitlines()}
@@ -85,7 +87,7 @@ def test_no_text_of_real_people(corpus: clsbench.Corpus, assets_dir: Path) -> No
     assert max(map(len, shared), default=0) <= 30
 
 
-def test_ham_and_spam_overlap_but_can_be_distinguished(corpus: clsbench.Corpus) -> None:
+def test_synthetic_sms_classes_are_separable_with_errors(corpus: clsbench.Corpus) -> None:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -103,7 +105,7 @@ def test_ham_and_spam_overlap_but_can_be_distinguished(corpus: clsbench.Corpus) 
     assert 0.90 < accuracy < 0.985
 
 
-def test_load_needs_only_the_standard_library() -> None:
+def test_synthetic_sms_load_imports_only_the_standard_library() -> None:
     code = (
         "import sys\n"
         "from clsbench.builtin.datasets.synthetic_sms import SyntheticSms\n"
