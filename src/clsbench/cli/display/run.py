@@ -20,7 +20,6 @@ from clsbench.cli.display.downloads import DownloadBars, DownloadLines
 from clsbench.cli.display.pace import TrainingProgress, duration, prefix_progress, update_prefix
 from clsbench.components.hookspecs import hookimpl
 from clsbench.report.terminal.console import Console
-from clsbench.report.terminal.run import print_plan
 
 if TYPE_CHECKING:
     from clsbench.assets import DownloadProgress
@@ -86,7 +85,7 @@ class PlainDisplay:
         """Show the plan."""
         self._training = TrainingProgress(plan, self._clock)
         if self._show_plan:
-            print_plan(Console(stderr=True), plan)
+            _print_plan(Console(stderr=True), plan)
 
     @hookimpl
     def clsbench_phase_started(self, phase: str) -> None:
@@ -163,7 +162,7 @@ class LiveDisplay:
         self._training = TrainingProgress(plan, self._clock)
         self._loss = self._validation_loss = None
         if self._show_plan:
-            print_plan(self._console, plan)
+            _print_plan(self._console, plan)
 
     @hookimpl
     def clsbench_phase_started(self, phase: str) -> None:
@@ -230,6 +229,12 @@ class LiveDisplay:
             return self._training.bars
         elapsed = duration(self._clock() - self._phase_began)
         return Text.assemble((self._phase, "bold"), f" … {elapsed}")
+
+
+def _print_plan(console: Console, plan: RunPlan) -> None:
+    from clsbench.report.terminal.run import print_plan  # slow to import
+
+    print_plan(console, plan)
 
 
 def _pause(training: TrainingProgress | None) -> None:
