@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# How long an example takes says how busy the machine is, and nothing else.
+# The time of an example depends on the machine's load, so it must not fail a test.
 settings.register_profile("clsbench", deadline=None)
 settings.load_profile("clsbench")
 
-# Tests compute little at a time: one thread each, in subprocesses too, is faster than several.
+# Tests compute little at a time, so one thread is faster than several, also in subprocesses.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A job that a script starts in the background ignores Ctrl-C, and hands that on to its children.
+# A job that a script starts in the background ignores Ctrl-C, and so do its child processes.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that computes with all cores needs the machine for itself."""
+    """Mark tests that compute with all cores as ``alone``."""
     for item in items:
         if "all_cores" in getattr(item, "fixturenames", ()):
             item.add_marker("alone")
@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing is kept in the user's own cache, nor found there."""
+    """A cache for the tests; the user's cache is neither read nor written."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLSBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -41,7 +41,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def all_cores() -> Iterator[None]:
-    """For a test that computes much: as many threads as there are cores."""
+    """One thread per core, for a test that computes much."""
     import torch
 
     before = torch.get_num_threads()

@@ -38,7 +38,7 @@ def head(imports: str = "", within: str = "pass") -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on the path, whose modules are forgotten afterwards."""
+    """A folder on the path; its modules are removed from ``sys.modules`` afterwards."""
     folder = tmp_path / "plugins"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
@@ -96,7 +96,7 @@ FILES = {
         ("my_unrelated.py", False),
     ],
 )
-def test_source_of_an_edited_module_differs_where_the_plugin_imports_it(
+def test_source_hash_changes_with_imported_modules_only(
     folder: Path, by: str, edited: str, counts: bool
 ) -> None:
     write(folder, FILES)
@@ -156,15 +156,15 @@ def test_source_of_a_class_defined_elsewhere_includes_the_plugin(folder: Path) -
     assert source_of("my_plugin") != before
 
 
-def test_source_does_not_depend_on_the_place_of_a_file(folder: Path) -> None:
+def test_source_does_not_depend_on_the_path_of_a_file(folder: Path) -> None:
     for place in ("one/my_plugin.py", "two/renamed.py"):
         write(folder, {place: head("import my_helper"), "my_helper.py": ""})
     found = {source_of(str(folder / p)) for p in ("one/my_plugin.py", "two/renamed.py")}
     assert len(found) == 1
 
 
-def test_source_of_a_plugin_leaves_out_installed_modules(folder: Path, tmp_path: Path) -> None:
-    """A library in the folder that a distribution put there, and one installed from a project."""
+def test_source_of_a_plugin_excludes_installed_modules(folder: Path, tmp_path: Path) -> None:
+    """One library is a file of a distribution in the folder, the other an editable install."""
     write(folder, {"my_plugin.py": head("import dist_lib\nimport my_edited"), "dist_lib.py": ""})
     project = tmp_path / "project"
     write(project, {"my_edited.py": ""})
@@ -195,7 +195,7 @@ def distribution(site: Path, name: str, files: list[str], project: Path | None =
     write(site / info, contents)
 
 
-def test_source_of_an_installed_plugin_is_its_version(folder: Path) -> None:
+def test_source_of_an_installed_plugin_is_not_hashed(folder: Path) -> None:
     write(folder, {"dist_own.py": head()})
     distribution(folder, "dist-own", ["dist_own.py"])
     entry = entry_of()
@@ -219,7 +219,7 @@ def test_source_of_an_editable_install_is_part_of_its_identity(
     assert source_of() != before.source_sha256
 
 
-def test_source_that_changed_since_its_import_is_refused_until_it_is_reloaded(
+def test_source_changed_since_import_is_refused_until_reloaded(
     folder: Path,
 ) -> None:
     write(folder, {"my_plugin.py": head("from my_helper import a"), "my_helper.py": "a = 1\n"})
@@ -227,14 +227,14 @@ def test_source_that_changed_since_its_import_is_refused_until_it_is_reloaded(
     write(folder, {"my_helper.py": "a = 22\n"})
     with pytest.raises(PluginError, match="the source of my_helper has changed since this process"):
         load_catalog(["my_plugin"])
-    importlib.reload(sys.modules["my_helper"])  # the plugin still has what it took from it before
+    importlib.reload(sys.modules["my_helper"])  # the plugin still holds the old objects
     with pytest.raises(PluginError, match=r"imported my_plugin.* reload my_helper, then my_plugin"):
         load_catalog(["my_plugin"])
     importlib.reload(sys.modules["my_plugin"])
     assert load_catalog(["my_plugin"]).entry("heads", "own").source_sha256 == source_of("my_plugin")
 
 
-def test_identify_built_ins_by_version() -> None:
+def test_load_catalog_built_ins_have_a_version_and_no_hash() -> None:
     for entries in load_catalog().entries.values():
         for entry in entries.values():
             if entry.distribution == "clsbench":
@@ -252,7 +252,7 @@ def test_plugin_without_source_is_refused(folder: Path, monkeypatch: pytest.Monk
         load_catalog(["my_maker"])
 
 
-def test_source_is_the_same_in_a_worker_process(
+def test_source_hash_is_the_same_in_a_worker_process(
     folder: Path, python: Callable[..., str], tmp_path: Path
 ) -> None:
     write(folder, FILES)

@@ -1,4 +1,4 @@
-"""Every component of the catalog keeps its promises, from the day it is registered."""
+"""Every component of the catalog passes the conformance check of its axis."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def imdb_archive(folder: Path) -> Path:
 def files_of(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> Callable[[Component], dict[str, Path]]:
-    """Where the assets of a component lie; small ones of the same form where they are large."""
+    """The files of a component's assets; a small archive in place of the large one."""
 
     def find(component: Component) -> dict[str, Path]:
         keys = [asset.key for asset in component.assets()]
@@ -74,7 +74,7 @@ def files_of(
         for key in keys:
             files[key] = request.getfixturevalue("assets_dir") / key
             if not files[key].is_file():
-                pytest.skip(f"the asset {key} is not at hand")
+                pytest.skip(f"the asset {key} is not available")
         return files
 
     return find
@@ -84,12 +84,12 @@ def files_of(
     ("entry", "options"),
     entries("poolings", "heads", "freezing_strategies", "adapters", "baselines"),
 )
-def test_the_component_passes_the_kit(entry: Entry, options: dict[str, Any]) -> None:
+def test_component_passes_its_check(entry: Entry, options: dict[str, Any]) -> None:
     CHECKS[entry.axis](make(entry, options))
 
 
 @pytest.mark.parametrize(("entry", "options"), entries(*WITH_FILES))
-def test_the_component_with_files_passes_the_kit(
+def test_component_with_files_passes_its_check(
     entry: Entry,
     options: dict[str, Any],
     tmp_path: Path,
@@ -104,12 +104,12 @@ def test_the_component_with_files_passes_the_kit(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("entry", "options"), entries("executors"))
-def test_the_executor_passes_the_kit(entry: Entry, options: dict[str, Any]) -> None:
+def test_executor_passes_its_check(entry: Entry, options: dict[str, Any]) -> None:
     CHECKS[entry.axis](make(entry, options))
 
 
 @pytest.mark.parametrize("name", sorted(CATALOG.entries["suites"]))
-def test_every_row_of_the_suite_resolves(name: str) -> None:
+def test_suite_every_row_resolves(name: str) -> None:
     suite = CATALOG.suite(name)
     assert suite.description
     base = resolve(find_spec(suite.base, CATALOG), {}, CATALOG).spec
@@ -119,29 +119,29 @@ def test_every_row_of_the_suite_resolves(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_gpt2_small_passes_the_kit(files_of: Callable[[Component], dict[str, Path]]) -> None:
+def test_gpt2_small_passes_check_backbone(files_of: Callable[[Component], dict[str, Path]]) -> None:
     component = make(CATALOG.entries["backbones"]["gpt2"], {"weights": "random"})
     testing.check_backbone(component, files_of(component))
 
 
-def test_every_installed_plugin_of_ours_loads() -> None:
+def test_catalog_built_ins_load_and_fill_every_axis() -> None:
     ours = [failure for failure in CATALOG.failures if "(clsbench)" in failure.plugin]
     assert not ours
     axes_without = [axis for axis, found in CATALOG.entries.items() if not found]
     assert not axes_without
 
 
-def test_every_axis_of_components_is_checked() -> None:
+def test_checks_cover_every_axis_of_components() -> None:
     assert set(CHECKS) | SPECS == set(CATALOG.entries)
 
 
-def test_every_variant_is_of_a_component_that_exists() -> None:
+def test_variants_belong_to_registered_components() -> None:
     known = {(axis, name) for axis, found in CATALOG.entries.items() for name in found}
     assert set(VARIANTS) <= known
 
 
 @pytest.mark.parametrize("name", sorted(CATALOG.entries["experiments"]))
-def test_the_experiment_resolves_and_survives_toml(name: str) -> None:
+def test_experiment_resolves_and_survives_toml(name: str) -> None:
     spec = CATALOG.experiment(name)
     assert spec.description
     experiment = resolve(spec, {}, CATALOG)
@@ -180,18 +180,18 @@ def options_of(entry: Entry) -> list[msgspec.inspect.Field]:
         if axis not in SPECS
     ],
 )
-def test_the_help_text_says_what_the_component_is(entry: Entry) -> None:
+def test_component_and_its_options_are_documented(entry: Entry) -> None:
     assert entry.summary.endswith(".")
     assert 20 <= len(entry.summary) <= 100
     assert entry.distribution
     assert entry.name == entry.name.lower().replace("_", "-")
     for field in options_of(entry):
         in_text = field.name in str(entry.component.__doc__)
-        assert in_text or is_described(field.type), f"nothing says what {field.name} is"
+        assert in_text or is_described(field.type), f"{field.name} is not documented"
 
 
-def test_components_made_in_python_are_validated_all_the_same() -> None:
-    """Constructors of structs do not validate; resolving does."""
+def test_resolve_component_object_with_invalid_option_is_refused() -> None:
+    """Constructors of structs do not validate options; ``resolve`` does."""
     spec = ExperimentSpec(dataset="synthetic-sms", backbone="gpt2-nano")
     for axis, key in (("freezing_strategies", "freezing"), ("heads", "head")):
         for entry in CATALOG.entries[axis].values():

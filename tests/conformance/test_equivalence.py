@@ -1,4 +1,4 @@
-"""The fast path gives the results of the plain one: for everything in the catalog, in miniature."""
+"""The fast path gives the results of the plain path, for miniatures of all of the catalog."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BACKBONES = {
 
 
 def fits(strategy: clsbench.FreezingStrategy) -> bool:
-    """Whether the strategy does not refuse a backbone of three blocks."""
+    """Whether the strategy accepts a backbone of three blocks."""
     try:
         list(strategy.trainable(TinyGPT2().describe()))
     except clsbench.UsageError:
@@ -55,14 +55,14 @@ def compare(plain: Outcome, fast: Outcome, losses: float) -> None:
 
 
 def compare_exactly(plain: Outcome, fast: Outcome) -> None:
-    """In float64; in float32 rounding alone moves weights whose gradient is truly zero."""
+    """Compare in float64; in float32, rounding alone moves weights whose gradient is zero."""
     compare(plain, fast, losses=1e-9)
     for name, weight in plain.weights.items():
         if not name.endswith("W_key.bias"):
             torch.testing.assert_close(fast.weights[name], weight, rtol=0, atol=1e-8, msg=name)
 
 
-COMBINATIONS = [  # the other backbones meet adapters in the property below
+COMBINATIONS = [  # the property test below combines the other backbones with adapters
     *itertools.product(BACKBONES.values(), POOLINGS, [None]),
     *itertools.product([BACKBONES["gpt2"]], POOLINGS, ADAPTERS[1:]),
 ]
@@ -80,7 +80,7 @@ def compare_in_float64(
 
 
 @pytest.mark.parametrize("freezing", FREEZING, ids=repr)
-def test_every_backbone_pooling_and_adapter_with_one_of_the_strategies(
+def test_fast_path_each_combination_with_one_strategy_equals_plain(
     freezing: clsbench.FreezingStrategy,
 ) -> None:
     compare_in_float64(freezing, COMBINATIONS[FREEZING.index(freezing) :: len(FREEZING)])
@@ -88,7 +88,7 @@ def test_every_backbone_pooling_and_adapter_with_one_of_the_strategies(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("freezing", FREEZING, ids=repr)
-def test_every_backbone_pooling_and_adapter_with_all_other_strategies(
+def test_fast_path_each_combination_with_other_strategies_equals_plain(
     freezing: clsbench.FreezingStrategy,
 ) -> None:
     first = FREEZING.index(freezing)
@@ -109,7 +109,7 @@ def test_every_backbone_pooling_and_adapter_with_all_other_strategies(
     accumulation=st.integers(1, 2),
     seed=st.integers(0, 1000),
 )
-def test_any_texts_in_any_batches(
+def test_fast_path_any_texts_in_any_batches_equal_plain(
     backbone: str,
     freezing: clsbench.FreezingStrategy,
     pooling: clsbench.Pooling,
@@ -134,21 +134,21 @@ def test_any_texts_in_any_batches(
 
 
 class AnyParameters(clsbench.FreezingStrategy):
-    """In every epoch the parameters that a random number has a bit for."""
+    """Trains in each epoch the parameters whose bit is set in a random number."""
 
     bits: tuple[int, ...]
 
     def trainable(self, parameters: Sequence[clsbench.ParameterInfo]) -> list[str]:
-        """As in the first epoch."""
+        """The parameters of the first epoch."""
         return self.trainable_at(parameters, 0)
 
     def trainable_at(self, parameters: Sequence[clsbench.ParameterInfo], epoch: int) -> list[str]:
-        """Those of the epoch."""
+        """The parameters of ``epoch``."""
         return [p.name for n, p in enumerate(parameters) if self.bits[epoch] >> n & 1]
 
 
 def few_parameters(draw: st.DrawFn) -> int:
-    """Bits for a few parameters, late ones rather than early ones."""
+    """Bits for a few parameters, more often late than early ones."""
     count = len(TinyGPT2().describe())
     chosen = draw(st.lists(st.integers(0, count - 1), max_size=3))
     return sum({1 << (count - 1 - n * n // count) for n in chosen})
@@ -156,8 +156,8 @@ def few_parameters(draw: st.DrawFn) -> int:
 
 @settings(max_examples=12)
 @given(data=st.data())
-def test_any_parameters_in_any_epoch_with_any_room(data: st.DataObject) -> None:
-    """Frozen, trained and frozen again, whatever fits into memory and wherever the rest goes."""
+def test_fast_path_any_parameters_by_epoch_in_any_memory_equal_plain(data: st.DataObject) -> None:
+    """Parameters are frozen, trained and frozen again; memory holds all or part of the cache."""
     epochs = data.draw(st.integers(1, 4))
     bits = tuple(data.draw(st.composite(few_parameters)()) for _ in range(epochs))
     pooling = data.draw(st.sampled_from(POOLINGS))
@@ -185,7 +185,7 @@ def compare_in_float32(
     pooling: clsbench.Pooling,
     adapter: clsbench.Adapter | None,
 ) -> None:
-    """With an adapter, of texts of several tokens: see below."""
+    """With an adapter, every text has several tokens: see the test of zero gradients below."""
     few = [1, 0] if adapter is None else [6, 2]
     lengths = [9, 4, *few, 9, 5, 5, 7, 3, 8] * 2
     splits = random_splits(5, lengths, WIDTH_TOKENS, VOCABULARY)
@@ -197,23 +197,25 @@ def compare_in_float32(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("freezing", FREEZING, ids=repr)
-def test_float32_over_50_steps(freezing: clsbench.FreezingStrategy) -> None:
-    """Every pooling, causal or not, with an adapter or none, each with one of the strategies."""
+def test_fast_path_float32_over_50_steps_equals_plain(freezing: clsbench.FreezingStrategy) -> None:
+    """Every pooling, causal or not, with and without an adapter, each with one strategy."""
     for backbone, pooling, adapter in IN_FLOAT32[FREEZING.index(freezing) :: len(FREEZING)]:
         compare_in_float32(backbone, freezing, pooling, adapter)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("freezing", FREEZING, ids=repr)
-def test_float32_over_50_steps_with_all_others(freezing: clsbench.FreezingStrategy) -> None:
+def test_fast_path_float32_over_50_steps_with_others_equals_plain(
+    freezing: clsbench.FreezingStrategy,
+) -> None:
     for number, (backbone, pooling, adapter) in enumerate(IN_FLOAT32):
         if number % len(FREEZING) != FREEZING.index(freezing):
             compare_in_float32(backbone, freezing, pooling, adapter)
 
 
-def test_where_gradients_are_truly_zero_the_fast_path_is_nearer_to_the_truth() -> None:
-    """A text of one token attends to itself alone: its queries and keys have no gradient. Of the
-    padding behind it the plain path makes rounding noise, which AdamW turns into steps."""
+def test_fast_path_float32_with_zero_gradients_is_closer_to_float64() -> None:
+    """A text of one token attends only to itself, so its queries and keys have zero gradient. On
+    the plain path, padding adds rounding noise, which AdamW turns into steps."""
     splits = random_splits(5, [9, 4, 1, 0, 9, 5, 5, 7, 3, 8], WIDTH_TOKENS, VOCABULARY)
     setup = Setup(TinyGPT2(), LastRealToken(), HEADS[0], FREEZING[0], ADAPTERS[-1], FIFTY_STEPS)
     plain, fast = run_both(setup, splits, torch.float32)

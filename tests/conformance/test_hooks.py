@@ -1,4 +1,4 @@
-"""Every hook is documented, and at work: registering ones in the built-ins, the others in a run."""
+"""Every hook is documented; built-ins use the registration hooks, a run calls the others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REGISTRATION = [name for name in vars(RegistrationHooks) if name.startswith("cls
 LIFECYCLE = [name for name in vars(LifecycleHooks) if name.startswith("clsbench_")]
 
 OBSERVER = '''
-"""Writes down every hook that is called, with the types of what it is given."""
+"""Logs every hook that is called, with the types of its arguments."""
 import json, os
 import clsbench
 
@@ -91,21 +91,21 @@ eval_batches = 1
     ],
     ids=lambda hook: hook.__name__,
 )
-def test_every_hook_is_documented(hook: object) -> None:
+def test_hook_has_a_docstring(hook: object) -> None:
     assert inspect.getdoc(hook)
 
 
-def test_every_axis_has_its_hook() -> None:
+def test_axes_have_one_registration_hook_each() -> None:
     assert sorted(axis.hook for axis in AXES) == sorted(REGISTRATION)
 
 
 @pytest.mark.parametrize("hook", REGISTRATION)
-def test_every_registering_hook_is_used_by_a_built_in(hook: str) -> None:
+def test_registration_hook_is_used_by_a_built_in(hook: str) -> None:
     plugins = load_catalog().plugins
     assert [label for label, module in plugins.items() if hasattr(module, hook)]
 
 
-def test_every_observing_hook_is_called_in_a_run(tmp_path: Path) -> None:
+def test_run_calls_every_lifecycle_hook(tmp_path: Path) -> None:
     (tmp_path / "observer.py").write_text(OBSERVER)
     (tmp_path / "small.toml").write_text(SPEC)
     command = "--plugin observer.py run small.toml --offline --device cpu --threads 1 --json"

@@ -87,7 +87,7 @@ def test_read_table_damaged_file_is_refused_with_line_and_setting(
         ('{"text": "a", "n": ' + "[" * 100_000, "line 1: not valid JSON"),
     ],
 )
-def test_damaged_json_lines_are_refused_with_their_line(
+def test_read_table_damaged_json_lines_are_refused_with_their_line(
     content: str, said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=said):

@@ -1,4 +1,4 @@
-"""Balancing and splitting: the book's rows, and what must hold for any corpus."""
+"""Balancing and splitting: the book's rows, and properties of any corpus."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GOLDEN = {
     "book": "9789031706043680da71ffa7de31591690c3a73630649caa62ca6015990b0947",
     "book-ablation": "c13ea29b9a887b220f19a47a7173d3af6da962b64dbc0f643cbc0dba66c1d3dc",
 }
-"""Hashes of all three splits of the real corpus: rows, labels and texts in their order."""
+"""Hashes of the three splits of the real corpus: rows, labels and texts in order."""
 
 
 def settings(name: str = "book", balance: bool = True, **split: float) -> DataSettings:
@@ -43,18 +43,18 @@ def corpus(assets_dir: Path) -> Corpus:
 
 
 @pytest.mark.parametrize("name", ["book", "book-ablation"])
-def test_golden_splits_of_the_real_corpus(corpus: Corpus, name: str) -> None:
+def test_split_corpus_real_corpus_has_the_recorded_hash(corpus: Corpus, name: str) -> None:
     splits = split_corpus(corpus, settings(name))
     assert [len(split) for split in splits.all()] == [1045, 149, 300]
     assert splits_sha256(splits) == GOLDEN[name]
 
 
-def test_the_two_variants_share_only_66_distinct_test_texts(corpus: Corpus) -> None:
+def test_split_corpus_book_variants_share_66_test_texts(corpus: Corpus) -> None:
     book, ablation = (split_corpus(corpus, settings(n)) for n in ("book", "book-ablation"))
     assert len(set(book.test.texts) & set(ablation.test.texts)) == 66
 
 
-def test_leaks_of_the_book_split(corpus: Corpus) -> None:
+def test_count_leaked_of_the_book_split_equals_recorded_counts(corpus: Corpus) -> None:
     flags = leaked(split_corpus(corpus, settings()))
     counts = count_leaked(flags)
     assert (counts.validation, counts.test) == (13, 37)
@@ -70,7 +70,7 @@ corpora = st.lists(st.integers(1, 40), min_size=3, max_size=3).map(
 
 
 @given(corpora, st.booleans(), st.sampled_from(NAMES), st.integers(0, 2**32 - 1))
-def test_any_split_is_a_partition_of_what_balancing_left(
+def test_split_corpus_any_split_is_a_partition_of_the_balanced_corpus(
     rows: list[tuple[str, int]], balance: bool, name: str, seed: int
 ) -> None:
     corpus = Corpus(
@@ -81,7 +81,7 @@ def test_any_split_is_a_partition_of_what_balancing_left(
     chosen = settings(name, balance, train=0.5, validation=0.25, seed=seed)
     try:
         splits = split_corpus(corpus, chosen)
-    except UsageError:  # a small split may miss a class, and says so
+    except UsageError:  # a small split may lack a class
         with pytest.raises(UsageError, match="has no text"):
             split_corpus(corpus, chosen)
         return
@@ -97,7 +97,7 @@ def test_any_split_is_a_partition_of_what_balancing_left(
         assert list(split.labels) == [corpus.labels[row] for row in split.rows]
 
 
-def test_the_split_depends_on_its_own_seed(corpus: Corpus) -> None:
+def test_split_corpus_depends_on_the_split_seed(corpus: Corpus) -> None:
     first, again, other = (
         splits_sha256(split_corpus(corpus, settings(seed=seed))) for seed in (123, 123, 124)
     )
@@ -132,7 +132,7 @@ def predefined(splits: list[str] | None) -> Corpus:
     )
 
 
-def test_predefined_splits_keep_the_test_split_and_cut_validation_from_train() -> None:
+def test_split_corpus_predefined_test_is_kept_validation_cut_from_train() -> None:
     corpus = predefined(["train"] * 30 + ["test"] * 10)
     splits = split_corpus(corpus, settings("predefined", validation=0.2))
     assert sorted(splits.test.rows) == list(range(30, 40))
@@ -140,13 +140,13 @@ def test_predefined_splits_keep_the_test_split_and_cut_validation_from_train() -
     assert sorted(splits.train.rows + splits.validation.rows) == list(range(30))
 
 
-def test_a_predefined_validation_split_is_used() -> None:
+def test_split_corpus_predefined_validation_split_is_used() -> None:
     corpus = predefined(["train"] * 20 + ["validation"] * 10 + ["test"] * 10)
     splits = split_corpus(corpus, settings("predefined"))
     assert sorted(splits.validation.rows) == list(range(20, 30))
 
 
-def test_predefined_needs_a_corpus_that_has_splits() -> None:
+def test_split_corpus_predefined_without_splits_in_corpus_is_refused() -> None:
     with pytest.raises(UsageError, match="without predefined splits"):
         split_corpus(predefined(None), settings("predefined"))
 
@@ -159,19 +159,19 @@ def test_predefined_needs_a_corpus_that_has_splits() -> None:
         ([0] * 39 + [1], "the train split .* has no text of class 'b': use data.split=stratified"),
     ],
 )
-def test_what_cannot_be_split_is_refused(labels: list[int], match: str) -> None:
+def test_split_corpus_too_few_classes_or_texts_is_refused(labels: list[int], match: str) -> None:
     corpus = Corpus(class_names=("a", "b"), texts=["x"] * len(labels), labels=labels)
     with pytest.raises(UsageError, match=match):
         split_corpus(corpus, settings(balance=False, seed=2))
 
 
-def test_an_empty_test_split_is_refused() -> None:
+def test_split_corpus_empty_test_split_is_refused() -> None:
     with pytest.raises(UsageError, match="test split"):
         split_corpus(predefined(None), settings(train=0.8, validation=0.2))
 
 
 @pytest.mark.parametrize("name", ["book", "book-ablation", "predefined"])
-def test_split_errors_advice_for_a_missing_class_helps(name: str) -> None:
+def test_split_corpus_missing_class_advice_is_valid(name: str) -> None:
     corpus = Corpus(
         class_names=("a", "b", "c"),
         texts=[f"text {i}" for i in range(60)],
@@ -192,7 +192,7 @@ def test_split_errors_advice_for_a_missing_class_helps(name: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_stratified_divides_twelve_classes_of_twenty_texts(seed: int) -> None:
+def test_split_corpus_stratified_divides_twelve_classes_evenly(seed: int) -> None:
     corpus = Corpus(
         class_names=tuple(f"class {n}" for n in range(12)),
         texts=[f"text {i}" for i in range(240)],
@@ -209,7 +209,7 @@ def test_stratified_divides_twelve_classes_of_twenty_texts(seed: int) -> None:
 
 
 @pytest.mark.parametrize("balance", [False, True])
-def test_stratified_does_not_depend_on_the_order_of_the_class_names(balance: bool) -> None:
+def test_split_corpus_stratified_ignores_the_order_of_class_names(balance: bool) -> None:
     labels = [i % 2 + (i % 7 == 0) for i in range(100)]
     texts = [f"text {i}" for i in range(100)]
     one = Corpus(class_names=("a", "b", "c"), texts=texts, labels=labels)
@@ -225,7 +225,7 @@ def test_split_corpus_settings_without_a_split_name_are_refused() -> None:
         split_corpus(predefined(None), DataSettings())
 
 
-def test_predefined_validation_cut_from_train_leaves_every_class_a_training_text() -> None:
+def test_split_corpus_predefined_validation_leaves_all_classes_in_train() -> None:
     names = ["train"] * 40 + ["test"] * 10
     labels = [i % 2 for i in range(38)] + [2, 3] + [i % 4 for i in range(10)]
     corpus = Corpus(
@@ -288,7 +288,7 @@ def test_split_warnings_balancing_to_a_very_rare_class_is_reported() -> None:
     assert "cuts every class to the size of 'tiny', which has 4 of 124 texts" in warning
 
 
-def test_split_errors_long_class_names_are_truncated() -> None:
+def test_split_corpus_long_class_names_are_truncated_in_errors() -> None:
     names = ("a" * 5000, "b" * 5000, "c" * 5000)
     labels = [i % 2 for i in range(59)] + [2]
     corpus = Corpus(class_names=names, texts=["x"] * 60, labels=labels)

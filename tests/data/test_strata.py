@@ -1,4 +1,4 @@
-"""The split ``stratified``: how many texts of each class go where, and which."""
+"""The split ``stratified``: how many and which texts of each class each part gets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ shares = st.tuples(st.integers(1, 98), st.integers(1, 98)).filter(lambda s: sum(
         (747, [523, 75, 149]),
     ],
 )
-def test_class_sizes_of_the_default_shares(texts: int, sizes: list[int]) -> None:
+def test_class_sizes_default_shares_give_expected_counts(texts: int, sizes: list[int]) -> None:
     assert class_sizes(texts, 0.7, 0.1) == sizes
 
 

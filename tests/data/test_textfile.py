@@ -65,7 +65,7 @@ def test_decode_text_gives_the_text_without_a_byte_order_mark(encoding: str, dat
     ],
     ids=lambda value: "content" if isinstance(value, bytes) else None,  # archives hold the time
 )
-def test_decode_text_names_what_is_not_text_and_what_to_do(
+def test_decode_text_invalid_content_error_says_how_to_fix_it(
     data: bytes, encoding: str, said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
@@ -77,7 +77,7 @@ def test_decode_text_accepts_text_that_begins_almost_like_another_format(data: b
     assert decode(data) == data.decode()
 
 
-def test_decode_text_warns_where_latin_1_is_likely_utf_8(caplog: pytest.LogCaptureFixture) -> None:
+def test_decode_text_latin_1_that_is_likely_utf_8_warns(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert decode("é".encode(), "latin-1") == "Ã©"
     assert "t.csv is valid UTF-8 but is read as latin-1" in caplog.text

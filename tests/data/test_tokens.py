@@ -1,4 +1,4 @@
-"""Padding and cutting."""
+"""Padding and truncation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAD = 99
 
 
 class OneTokenPerCharacter:
-    """A tokenizer whose results can be read off."""
+    """A tokenizer with predictable ids."""
 
     pad_token_id = PAD
 
@@ -40,7 +40,7 @@ def tokenized(padding: int | str, context: int = 10, longest: str = "abcde") -> 
     return tokenize_splits(splits, OneTokenPerCharacter(), padding, context)
 
 
-def test_longest_train_cuts_the_other_splits() -> None:
+def test_tokenize_splits_longest_train_truncates_other_splits() -> None:
     data = tokenized("longest-train")
     assert data.max_length == 5
     assert data.validation.truncated == 1
@@ -49,20 +49,22 @@ def test_longest_train_cuts_the_other_splits() -> None:
     assert data.padding_fraction() == pytest.approx(3 / 10)
 
 
-def test_longest_train_never_exceeds_the_context() -> None:
+def test_tokenize_splits_longest_train_is_limited_to_the_context() -> None:
     data = tokenized("longest-train", longest="x" * 40)
     assert data.max_length == 10
     assert data.train.truncated == 1
 
 
 @pytest.mark.parametrize(("padding", "expected"), [("context", 10), (3, 3)])
-def test_other_paddings(padding: int | str, expected: int) -> None:
+def test_tokenize_splits_context_or_number_sets_the_length(
+    padding: int | str, expected: int
+) -> None:
     data = tokenized(padding)
     assert data.max_length == expected
     assert data.train.input_ids.shape == (2, expected)
 
 
-def test_without_padding_a_batch_is_as_wide_as_its_text() -> None:
+def test_tokenize_splits_padding_none_keeps_text_lengths() -> None:
     data = tokenized("none")
     assert data.max_length == 7
     assert data.padding_fraction() == 0
@@ -70,7 +72,7 @@ def test_without_padding_a_batch_is_as_wide_as_its_text() -> None:
     assert data.test.batch([0]).input_ids.tolist() == [[PAD]]  # an empty text still has a row
 
 
-def test_padding_beyond_the_context_is_refused() -> None:
+def test_tokenize_splits_padding_beyond_the_context_is_refused() -> None:
     with pytest.raises(UsageError, match=r"data.padding = 11 is longer than .* 10 tokens"):
         tokenized(11)
 
@@ -78,7 +80,7 @@ def test_padding_beyond_the_context_is_refused() -> None:
 @given(
     st.lists(st.lists(st.integers(0, 90), max_size=12), min_size=1, max_size=8), st.integers(1, 9)
 )
-def test_rows_hold_the_text_then_padding(encoded: list[list[int]], length: int) -> None:
+def test_pad_rows_fills_up_with_padding(encoded: list[list[int]], length: int) -> None:
     input_ids, lengths = pad_rows(encoded, length, PAD)
     assert input_ids.dtype == lengths.dtype == torch.int64
     for row, n, ids in zip(input_ids.tolist(), lengths.tolist(), encoded, strict=True):

@@ -1,4 +1,4 @@
-"""The complete examples of the documentation: each loads as a plugin and passes the kit or runs."""
+"""The examples of the documentation load as plugins, pass their checks and run."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def registered(plugin: Path) -> list[Entry]:
-    """What the plugin brings into the catalog."""
+    """The components that the plugin registers."""
     own = load_catalog([str(plugin)]).entries
     built_in = load_catalog().entries
     return [
@@ -74,13 +74,13 @@ def registered(plugin: Path) -> list[Entry]:
     ]
 
 
-def test_every_axis_has_a_complete_example() -> None:
+def test_docs_have_a_complete_example_for_every_axis() -> None:
     hooks = {hook for source in PLUGINS.values() for hook in re.findall(r"def (\w+)", source)}
     assert {axis.hook for axis in AXES} <= hooks
 
 
 @pytest.mark.parametrize("name", PLUGINS)
-def test_complete_example_loads_and_keeps_the_promises_of_its_axis(
+def test_docs_complete_example_loads_and_passes_its_check(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
@@ -93,14 +93,14 @@ def test_complete_example_loads_and_keeps_the_promises_of_its_axis(
     assert entries or "clsbench_run_finished" in PLUGINS[name]
 
 
-def test_commands_are_understood(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_docs_commands_are_parsed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     for page in PAGES:
         for command in [*commands(page), *shell_commands(page)]:
             parse(command)
 
 
-def test_links_and_pictures_are_there() -> None:
+def test_docs_links_and_pictures_exist() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
@@ -122,7 +122,7 @@ for command in sys.argv[1:]:
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if p.parent.name != "plugins"], ids=lambda p: p.stem
 )
-def test_commands_of_a_page_run_in_order(page: Path, folder: Path) -> None:
+def test_docs_commands_of_a_page_run_in_order(page: Path, folder: Path) -> None:
     found = commands(page)
     done = run_python(folder, "-c", DRIVER, *found)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -132,7 +132,7 @@ def test_commands_of_a_page_run_in_order(page: Path, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_commands_with_plugins_run(folder: Path) -> None:
+def test_docs_commands_with_plugins_run(folder: Path) -> None:
     found = [command for page in PAGES for command in commands(page) if "--plugin" in command]
     done = run_python(folder, "-c", DRIVER, *found)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -140,7 +140,7 @@ def test_commands_with_plugins_run(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_pieces_of_python_run(folder: Path) -> None:
+def test_docs_python_snippets_run(folder: Path) -> None:
     for page in PAGES:
         for block in blocks(page, "python"):
             is_complete = re.search(r"^(import|from) ", block, flags=re.MULTILINE)
@@ -153,7 +153,7 @@ def run_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        # Their times are not read: do not wait for a quiet machine.
+        # Their times are not checked, so do not wait for a quiet machine.
         env={**os.environ, "OMP_NUM_THREADS": "1", "CLSBENCH_LOAD_LIMIT": "1000"},
         capture_output=True,
         encoding="utf-8",
@@ -162,7 +162,7 @@ def run_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.slow
-def test_executor_example_runs_jobs_as_the_kit_expects(folder: Path) -> None:
+def test_docs_executor_example_passes_check_executor(folder: Path) -> None:
     code = "import clsbench.testing, pool\nif __name__ == '__main__':\n"
     code += "    clsbench.testing.check_executor(pool.Pool())\n"
     (folder / "check_pool.py").write_text(code, encoding="utf-8")
@@ -170,6 +170,6 @@ def test_executor_example_runs_jobs_as_the_kit_expects(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_python_api_of_the_examples_is_public() -> None:
+def test_docs_examples_use_only_public_names() -> None:
     used = {name for source in PLUGINS.values() for name in re.findall(r"clsbench\.(\w+)", source)}
     assert used - {"data", "errors", "executors"} <= set(dir(clsbench))

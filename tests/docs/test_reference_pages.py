@@ -1,4 +1,4 @@
-"""The generated reference names everything that can be chosen, called or read."""
+"""The generated reference lists every component, option, hook, command, key and public name."""
 
 from __future__ import annotations
 

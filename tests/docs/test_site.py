@@ -42,7 +42,7 @@ def test_site_loads_nothing_from_other_servers(site: Path) -> None:
     assert [p.name for p in pages if external.search(p.read_text(encoding="utf-8"))] == []
 
 
-def test_search_works_on_pages_read_from_disk(site: Path, tmp_path: Path) -> None:
+def test_site_search_works_on_pages_read_from_disk(site: Path, tmp_path: Path) -> None:
     with browser(tmp_path / "profile") as page:
         page.open(site / "index.html", 1200, 900)
         page.evaluate("document.querySelector('input.md-search__input').focus()")

@@ -1,4 +1,4 @@
-"""What stands before training: a plugin whose module cannot be planned is named."""
+"""Planning before training: errors of modules, shortcuts, expected memory."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def plan(tmp_path: Path, **choice: str) -> clsbench.RunRecord:
 
 
 @pytest.mark.parametrize(("axis", "name"), [("pooling", "looping"), ("head", "narrow")])
-def test_a_module_that_cannot_be_planned_is_the_plugins_fault(
+def test_plan_module_that_fails_on_meta_device_raises_plugin_error(
     tmp_path: Path, axis: str, name: str
 ) -> None:
     with pytest.raises(clsbench.PluginError, match=rf"{axis} '{name}'.* meta device") as caught:
@@ -80,13 +80,13 @@ def test_a_module_that_cannot_be_planned_is_the_plugins_fault(
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
-def test_an_epoch_in_which_nothing_trains_is_refused(tmp_path: Path) -> None:
-    """``gradual`` begins with the head alone; this one has no parameters."""
+def test_plan_epoch_without_trainable_parameters_is_refused(tmp_path: Path) -> None:
+    """``gradual`` trains only the head in the first epoch, and this head has no parameters."""
     with pytest.raises(clsbench.UsageError, match=r"gradual.* selects no parameter"):
         plan(tmp_path, head="fixed", freezing="gradual")
 
 
-def test_shortcuts_are_no_part_of_the_experiment() -> None:
+def test_plan_shortcuts_do_not_change_the_fingerprint() -> None:
     plans = [
         clsbench.run("gpt2-sms-spam", offline=True, dry_run=True, device="cpu", **options)  # type: ignore[arg-type]
         for options in ({}, {"plain": True}, {"no_fast": ["position"]}, {"cache_memory": "1MB"})
@@ -101,7 +101,7 @@ def test_shortcuts_are_no_part_of_the_experiment() -> None:
     assert taken == [("prefix", "position"), (), ("prefix",), ("prefix", "position")]
 
 
-def test_what_is_kept_takes_memory_as_far_as_it_may() -> None:
+def test_plan_expected_memory_includes_cached_activations() -> None:
     def planned(**options: object) -> clsbench.RunRecord:
         return clsbench.run(
             "gpt2-sms-spam",
@@ -211,7 +211,7 @@ def test_plan_with_a_stateful_component_takes_the_plain_path(tmp_path: Path) -> 
         ("configured:known=true", " and kept ("),
     ],
 )
-def test_plan_outside_the_contract_says_why_nothing_is_cached_across_runs(
+def test_plan_uncacheable_adapter_gives_the_reason(
     tmp_path: Path, adapter: str, reason: str
 ) -> None:
     planned = shortcuts(with_adapter(tmp_path, adapter, dry_run=True))
@@ -222,7 +222,7 @@ def test_plan_outside_the_contract_says_why_nothing_is_cached_across_runs(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("adapter", "found"), [("hooked", False), ("configured:known=true", True)])
-def test_second_run_finds_activations_only_within_the_contract(
+def test_run_reuses_cached_activations_if_the_adapter_allows_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter: str, found: bool
 ) -> None:
     monkeypatch.setenv("CLSBENCH_CACHE", str(tmp_path / "cache"))

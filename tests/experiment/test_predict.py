@@ -21,7 +21,7 @@ from clsbench.results.store import StoredRun, write_record
 from clsbench.schema.options import RunOptions
 
 
-def test_the_stored_classifier_predicts_what_the_run_saw(finished: FinishedRun) -> None:
+def test_load_predictor_predictions_equal_those_of_the_run(finished: FinishedRun) -> None:
     options = RunOptions(device="cpu", threads=1, offline=True)
     catalog = load_catalog()
     predictor = load_predictor(stored(finished), options, catalog)
@@ -74,10 +74,10 @@ def test_load_predictor_record_with_an_impossible_length_is_damaged(
         load_predictor(path, RunOptions(threads=1, offline=True), load_catalog())
 
 
-def test_read_answers_run_without_file_hashes_is_read(
+def test_load_predictor_run_without_file_hashes_is_read(
     finished: FinishedRun, tmp_path: Path
 ) -> None:
-    """As earlier versions stored it."""
+    """Earlier versions stored no hashes."""
     path = shutil.copytree(stored(finished), tmp_path / "run")
     record = msgspec.structs.replace(finished.record, files_sha256={})
     write_record(path, record)

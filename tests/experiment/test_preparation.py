@@ -16,7 +16,7 @@ from clsbench.schema.options import RunOptions
 from clsbench.schema.record import ComponentIdentity
 
 
-def test_a_file_that_is_not_there_is_reported_with_its_component(tmp_path: Path) -> None:
+def test_run_missing_user_file_error_names_the_component(tmp_path: Path) -> None:
     missing = tmp_path / "missing.csv"
     with pytest.raises(clsbench.UsageError, match=r"^dataset 'csv': no such file: .*missing"):
         clsbench.run(
@@ -28,7 +28,7 @@ PLUGIN = """
 import clsbench
 
 class Loose(clsbench.Dataset):
-    "A data set that keeps no promise."
+    "A data set with a fault to choose."
 
     fault: str = ""
 
@@ -60,7 +60,7 @@ class Loose(clsbench.Dataset):
         return ("its second column is not used",) if self.fault == "column" else ()
 
 class Unwritten(clsbench.Dataset):
-    "A data set whose author forgot to load it."
+    "A data set without load()."
 
 @clsbench.hookimpl
 def clsbench_register_datasets():
@@ -82,7 +82,7 @@ def prepare(folder: Path, dataset: str) -> clsbench.RunRecord:
     )
 
 
-def test_a_sound_dataset_of_a_plugin_is_taken(tmp_path: Path) -> None:
+def test_run_valid_plugin_dataset_is_loaded(tmp_path: Path) -> None:
     data = prepare(tmp_path, "loose").data
     assert data is not None
     assert data.corpus_texts == 300
@@ -113,7 +113,7 @@ def test_run_unused_content_of_a_user_file_is_recorded_and_logged(
         ("strange", "splits holds ['dev'], expected train, validation, test"),
     ],
 )
-def test_a_dataset_that_breaks_its_promise_is_named(tmp_path: Path, fault: str, said: str) -> None:
+def test_run_invalid_plugin_dataset_is_named(tmp_path: Path, fault: str, said: str) -> None:
     with pytest.raises(clsbench.PluginError) as caught:
         prepare(tmp_path, f"loose:fault={fault}")
     assert f"dataset loose:fault={fault}" in str(caught.value)
@@ -121,12 +121,12 @@ def test_a_dataset_that_breaks_its_promise_is_named(tmp_path: Path, fault: str, 
     assert caught.value.exit_code == 2
 
 
-def test_a_dataset_that_cannot_load_at_all_is_reported_which_method(tmp_path: Path) -> None:
+def test_run_plugin_dataset_without_load_is_refused(tmp_path: Path) -> None:
     with pytest.raises(clsbench.PluginError, match=r"class Unwritten has no method load\(\)"):
         prepare(tmp_path, "unwritten")
 
 
-def test_what_a_dataset_says_itself_is_left_alone(tmp_path: Path) -> None:
+def test_run_usage_error_of_a_plugin_dataset_is_unchanged(tmp_path: Path) -> None:
     with pytest.raises(clsbench.UsageError, match=r"^the words of the plugin$"):
         prepare(tmp_path, "loose:fault=refuses")
 
@@ -146,7 +146,7 @@ def own_file(folder: Path, counts: dict[str, int], **settings: object) -> clsben
     )
 
 
-def test_dropped_texts_counts_by_class_what_balancing_drops(tmp_path: Path) -> None:
+def test_run_balancing_records_dropped_texts_by_class(tmp_path: Path) -> None:
     counts = {"billing": 60, "other": 25, "technical": 40}
     data = own_file(tmp_path, counts).data
     assert data is not None
@@ -156,7 +156,7 @@ def test_dropped_texts_counts_by_class_what_balancing_drops(tmp_path: Path) -> N
     assert (data.dropped, sum(data.sizes.values())) == ({"billing": 35, "technical": 15}, 75)
 
 
-def test_a_batch_larger_than_the_training_split_is_refused_naming_what_balancing_left_out(
+def test_run_batch_larger_than_balanced_train_split_is_refused(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(
@@ -186,13 +186,11 @@ def test_run_data_warnings_are_recorded_and_logged(
 
 
 @pytest.mark.parametrize("index", [-100, 2, 50256])
-def test_run_with_an_ignored_index_beyond_the_classes_does_not_warn(
-    tmp_path: Path, index: int
-) -> None:
+def test_run_ignore_index_beyond_the_classes_does_not_warn(tmp_path: Path, index: int) -> None:
     assert own_file(tmp_path, {"a": 30, "b": 30}, train__ignore_index=index).warnings == ()
 
 
-def test_stored_spec_resolves_relative_paths_from_the_working_directory_of_the_run(
+def test_stored_spec_relative_paths_use_the_runs_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("one", "other"):
@@ -209,7 +207,7 @@ def test_stored_spec_resolves_relative_paths_from_the_working_directory_of_the_r
     monkeypatch.chdir(tmp_path / "other")
     assert texts is not None
     assert texts_of(record, RunOptions(), load_catalog()) == texts
-    # A file of that name that happens to lie here is not the run's.
+    # A file of the same name in the current directory is not the run's.
     (tmp_path / "other" / "own.csv").write_text("text,label\na,b\nc,d\n")
     assert texts_of(record, RunOptions(), load_catalog()) == texts
     (tmp_path / "other" / "own.csv").unlink()
@@ -223,7 +221,7 @@ def test_stored_spec_resolves_relative_paths_from_the_working_directory_of_the_r
     assert texts_of(record, RunOptions(), load_catalog()) == texts
 
 
-def test_texts_of_a_run_need_only_the_files_of_its_data_set(tmp_path: Path) -> None:
+def test_texts_of_run_needs_only_files_of_the_dataset(tmp_path: Path) -> None:
     record = own_file(tmp_path, {"a": 30, "b": 30})
     gpt2 = {"name": "gpt2", "size": "small", "weights": str(tmp_path / "gone"), "causal": True}
     record = msgspec.structs.replace(record, spec={**record.spec, "backbone": gpt2})
@@ -242,7 +240,7 @@ def test_texts_of_run_with_changed_data_is_none_and_logged(
     assert "its data set has changed since" in caplog.text
 
 
-def test_stored_spec_makes_only_paths_of_user_files_absolute(
+def test_stored_spec_only_user_file_paths_become_absolute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("checkpoint", "linear", "small"):

@@ -29,7 +29,7 @@ from clsbench.results.store import StoredRun, read_record
 from clsbench.schema.options import RunOptions
 
 
-def test_a_run_leaves_everything_behind(finished: FinishedRun) -> None:
+def test_run_stores_all_files_and_its_record(finished: FinishedRun) -> None:
     path = stored(finished)
     assert sorted(file.name for file in path.iterdir()) == [
         "accuracy.pdf",
@@ -52,7 +52,7 @@ def test_a_run_leaves_everything_behind(finished: FinishedRun) -> None:
         assert name in names
 
 
-def test_the_record_says_how_well_it_is_calibrated(finished: FinishedRun) -> None:
+def test_run_record_holds_brier_and_ece(finished: FinishedRun) -> None:
     metrics = finished.record.metrics
     assert metrics is not None
     lines = (stored(finished) / "predictions.csv").read_text().splitlines()
@@ -68,7 +68,7 @@ def test_the_record_says_how_well_it_is_calibrated(finished: FinishedRun) -> Non
     assert finished.record.baselines[0].metrics.test.brier is None
 
 
-def test_history_has_one_entry_per_evaluation_point(finished: FinishedRun) -> None:
+def test_run_history_has_one_entry_per_evaluation(finished: FinishedRun) -> None:
     record = finished.record
     assert record.history is not None
     assert record.history.before is not None
@@ -90,7 +90,7 @@ FEW = {
 }
 
 
-def test_what_is_computed_again_is_time_of_the_prefix(
+def test_run_recomputed_activations_count_as_prefix_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compute = FastForward._prefix
@@ -130,7 +130,9 @@ class Phases:
 @pytest.mark.parametrize(
     "given", [{"plain": True}, {"cache_memory": "0", "cache_disk": "0"}], ids=["plain", "no room"]
 )
-def test_without_a_prefix_none_is_timed(tmp_path: Path, given: dict[str, Any]) -> None:
+def test_run_without_cached_prefix_records_no_activations(
+    tmp_path: Path, given: dict[str, Any]
+) -> None:
     phases = Phases()
     record = run_small(tmp_path, [phases], given=given, **FEW).record
     assert record.fast_path is not None
@@ -141,7 +143,7 @@ def test_without_a_prefix_none_is_timed(tmp_path: Path, given: dict[str, Any]) -
     )
 
 
-def test_what_goes_wrong_with_the_cache_stands_in_the_record(
+def test_run_failing_cache_is_recorded_as_warnings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
@@ -154,7 +156,7 @@ def test_what_goes_wrong_with_the_cache_stands_in_the_record(
         assert warning.endswith(f"{tmp_path / 'file'} is not a folder")
 
 
-def test_metrics_agree_with_the_stored_predictions(finished: FinishedRun) -> None:
+def test_run_metrics_equal_those_of_the_stored_predictions(finished: FinishedRun) -> None:
     metrics = finished.record.metrics
     assert metrics is not None
     with (stored(finished) / "predictions.csv").open(newline="") as file:
@@ -173,12 +175,12 @@ def test_metrics_agree_with_the_stored_predictions(finished: FinishedRun) -> Non
         assert figures.loss == pytest.approx(-np.log(of_label).mean(), rel=1e-6)
 
 
-def test_baselines_stand_beside_the_model(finished: FinishedRun) -> None:
+def test_run_record_lists_the_baselines(finished: FinishedRun) -> None:
     names = [baseline.component.partition(":")[0] for baseline in finished.record.baselines]
     assert names == ["majority", "tfidf-logreg"]
 
 
-def test_the_same_seed_gives_the_same_run(finished: FinishedRun, tmp_path: Path) -> None:
+def test_run_same_seed_gives_identical_results(finished: FinishedRun, tmp_path: Path) -> None:
     again = run_small(tmp_path)
     assert again.record.metrics == finished.record.metrics
     assert again.record.run_key == finished.record.run_key
@@ -192,7 +194,7 @@ def test_the_same_seed_gives_the_same_run(finished: FinishedRun, tmp_path: Path)
     assert predictions[0] == predictions[1]
 
 
-def test_another_seed_is_the_same_experiment_but_another_run(
+def test_run_other_seed_keeps_the_split_and_changes_the_run_key(
     finished: FinishedRun, tmp_path: Path
 ) -> None:
     other = run_small(tmp_path, seed=124, train__epochs=1).record
@@ -202,7 +204,7 @@ def test_another_seed_is_the_same_experiment_but_another_run(
     assert dry.data == finished.record.data  # a seed never changes the split
 
 
-def test_a_dry_run_counts_and_trains_nothing(finished: FinishedRun, tmp_path: Path) -> None:
+def test_run_dry_run_plans_without_training(finished: FinishedRun, tmp_path: Path) -> None:
     dry = run_small(tmp_path / "none", dry_run=True)
     assert dry.path is None
     assert not (tmp_path / "none").exists()
@@ -213,7 +215,7 @@ def test_a_dry_run_counts_and_trains_nothing(finished: FinishedRun, tmp_path: Pa
     assert dry.record.memory_bytes_expected is not None
 
 
-def test_the_states_of_all_global_generators_are_restored(tmp_path: Path) -> None:
+def test_run_restores_global_random_states(tmp_path: Path) -> None:
     def states() -> tuple[Any, ...]:
         numpy_state = np.random.get_state(legacy=False)
         return (torch.get_rng_state().tolist(), random.getstate(), str(numpy_state))
@@ -225,14 +227,14 @@ def test_the_states_of_all_global_generators_are_restored(tmp_path: Path) -> Non
     assert torch.get_default_dtype() == torch.float32
 
 
-def test_only_trained_parameters_are_stored_and_the_rest_is_proven(finished: FinishedRun) -> None:
+def test_run_stores_only_trained_parameters(finished: FinishedRun) -> None:
     with safe_open(stored(finished) / "classifier.safetensors", framework="pt") as file:
         names = set(file.keys())
     assert {name.split(".")[0] for name in names} == {"backbone", "out_head"}
     assert all(".trf_blocks.3." in n or "final_norm" in n or "out_head" in n for n in names)
 
 
-def test_stand_ins_are_marked_and_never_compared(tmp_path: Path) -> None:
+def test_run_with_stand_ins_drops_published_figures(tmp_path: Path) -> None:
     record = clsbench.run(
         "gpt2-sms-spam", offline=True, out=tmp_path, device="cpu", dry_run=True,
         assets=tmp_path,
@@ -242,7 +244,7 @@ def test_stand_ins_are_marked_and_never_compared(tmp_path: Path) -> None:
     assert record.modified
 
 
-def test_an_instance_and_its_text_form_are_the_same_experiment(tmp_path: Path) -> None:
+def test_run_component_object_and_text_give_the_same_fingerprint(tmp_path: Path) -> None:
     from clsbench.builtin.freezing_strategies import LastBlocks
 
     by_text, by_instance = (
@@ -264,12 +266,12 @@ def test_an_instance_and_its_text_form_are_the_same_experiment(tmp_path: Path) -
         ("all", "mean"),
     ],
 )
-def test_other_components_run_to_the_end(tmp_path: Path, freezing: str, pooling: str) -> None:
+def test_run_with_other_components_finishes(tmp_path: Path, freezing: str, pooling: str) -> None:
     record = run_small(tmp_path, pooling=pooling, freezing=freezing, data__padding=16).record
     assert record.status == "finished"
 
 
-def test_accumulated_batches_of_one_equal_a_batch_of_eight_in_steps(tmp_path: Path) -> None:
+def test_run_with_accumulation_of_single_texts_finishes(tmp_path: Path) -> None:
     record = run_small(
         tmp_path, data__padding="none", train__batch_size=1, train__accumulation=8, train__epochs=1
     ).record
@@ -278,7 +280,7 @@ def test_accumulated_batches_of_one_equal_a_batch_of_eight_in_steps(tmp_path: Pa
     assert record.data.padding_fraction == 0
 
 
-def test_split_corpus_classes_missing_from_validation_and_test_are_only_warnings(
+def test_run_classes_missing_from_validation_and_test_only_warn(
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "tickets.csv"
@@ -311,7 +313,7 @@ def test_run_with_an_ignored_class_warns_and_finishes(tmp_path: Path) -> None:
     assert "train.ignore_index=1 leaves class 'spam' (" in warning
 
 
-def test_gradual_unfreezing_trains_more_every_epoch(tmp_path: Path) -> None:
+def test_run_gradual_unfreezing_trains_more_parameters_each_epoch(tmp_path: Path) -> None:
     record = run_small(tmp_path, freezing="gradual", train__epochs=3).record
     assert record.history is not None
     assert record.parameters is not None
@@ -320,7 +322,7 @@ def test_gradual_unfreezing_trains_more_every_epoch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp64", "bf16"])
-def test_other_precisions_run(tmp_path: Path, precision: str) -> None:
+def test_run_other_precisions_finish(tmp_path: Path, precision: str) -> None:
     catalog = load_catalog()
     spec = resolve(find_spec("gpt2-sms-spam", catalog), SMALL | {"train.epochs": 1}, catalog)
     options = RunOptions(out=tmp_path, device="cpu", threads=1, precision=precision)  # type: ignore[arg-type]
@@ -329,7 +331,7 @@ def test_other_precisions_run(tmp_path: Path, precision: str) -> None:
     assert record.environment.precision == precision
 
 
-def test_cuda_where_there_is_none_is_refused(tmp_path: Path) -> None:
+def test_run_cuda_without_a_device_is_refused(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
     with pytest.raises(clsbench.UsageError, match="finds no CUDA device"):

@@ -35,7 +35,9 @@ class Stopping:
 @pytest.mark.parametrize(
     ("error", "status"), [(KeyboardInterrupt(), "interrupted"), (RuntimeError("boom"), "failed")]
 )
-def test_a_run_that_ends_early_is_whole(tmp_path: Path, error: BaseException, status: str) -> None:
+def test_run_that_ends_early_is_stored_and_loadable(
+    tmp_path: Path, error: BaseException, status: str
+) -> None:
     observer = Stopping(error)
     run = run_small(tmp_path, [observer])
     assert run.record.status == status
@@ -47,7 +49,7 @@ def test_a_run_that_ends_early_is_whole(tmp_path: Path, error: BaseException, st
     load_predictor(stored(run), RunOptions(offline=True), load_catalog())
 
 
-def test_a_loss_that_is_not_finite_names_the_step_and_keeps_what_was_learned(
+def test_run_non_finite_loss_names_the_step_and_keeps_the_history(
     tmp_path: Path,
 ) -> None:
     run = run_small(tmp_path, train__lr=1e30)
@@ -69,14 +71,14 @@ def test_a_loss_that_is_not_finite_names_the_step_and_keeps_what_was_learned(
 
 
 class Finishing:
-    """An observer that fails when everything is done."""
+    """An observer that fails after the run has finished."""
 
     @clsbench.hookimpl
     def clsbench_run_finished(self, record: RunRecord) -> None:
         raise RuntimeError("the tracker is out of reach")
 
 
-def test_an_observer_that_fails_at_the_end_hides_no_run(
+def test_run_finished_observer_that_fails_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = run_small(tmp_path, [Finishing()], train__epochs=1)
@@ -87,7 +89,7 @@ def test_an_observer_that_fails_at_the_end_hides_no_run(
 
 
 class InTheWay:
-    """An observer that puts a file where the store of runs was to be made."""
+    """An observer that creates a file at the path of the store."""
 
     def __init__(self, store: Path) -> None:
         self.store = store
@@ -98,7 +100,7 @@ class InTheWay:
             self.store.write_text("")
 
 
-def test_a_run_that_cannot_be_stored_hands_over_what_it_measured(tmp_path: Path) -> None:
+def test_run_not_stored_error_holds_the_record(tmp_path: Path) -> None:
     out = tmp_path / "runs"
     with pytest.raises(clsbench.RunNotStoredError, match=f"not be stored in {out}") as caught:
         run_small(out, [InTheWay(out)], train__epochs=1)
@@ -109,7 +111,7 @@ def test_a_run_that_cannot_be_stored_hands_over_what_it_measured(tmp_path: Path)
     assert caught.value.exit_code == 1
 
 
-def test_curves_that_cannot_be_drawn_cost_no_run(
+def test_run_failing_curves_are_logged_and_the_run_is_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def half_drawn(record: RunRecord, directory: Path) -> None:

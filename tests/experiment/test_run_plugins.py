@@ -1,4 +1,4 @@
-"""Runs with plugins that fail, or keep what a run cannot use."""
+"""Runs with plugins that fail or hold state that a run cannot use."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Faulty(clsbench.Baseline):
         return Estimator(self.fault)
 
 class NotANumber(clsbench.Pooling):
-    "A pooling that divides by nothing."
+    "A pooling that returns nan."
 
     def build(self, hidden_size):
         import torch
@@ -69,7 +69,7 @@ class NotANumber(clsbench.Pooling):
 TABLES = {}
 
 class KeepsATable(clsbench.Pooling):
-    "A pooling that keeps a table for all of the process."
+    "A pooling that keeps a table in its module."
 
     def build(self, hidden_size):
         import torch
@@ -96,7 +96,7 @@ class ThreeAxes(clsbench.Adapter):
         classifier.backbone.trf_blocks[-1].ff.register_forward_hook(scale)
 
 class FixedWidth(clsbench.Adapter):
-    "Knows texts of the padded length alone."
+    "Accepts only texts of the padded length."
 
     def apply(self, classifier):
         def check(module, inputs, out):
@@ -181,7 +181,7 @@ def finish_with_plugin(
     return run_experiment(spec, options, catalog), catalog
 
 
-def test_a_baseline_that_fails_is_named_and_costs_no_run(tmp_path: Path) -> None:
+def test_run_failing_baseline_is_recorded_as_warning(tmp_path: Path) -> None:
     said = {
         "build": "failed: KeyError: 'option'",
         "fit": "failed: ValueError: no vocabulary",
@@ -206,7 +206,7 @@ def test_a_baseline_that_fails_is_named_and_costs_no_run(tmp_path: Path) -> None
     ("adapter", "shown"),
     [("three-axes", "not enough values to unpack"), ("fixed-width", "expected 24 positions")],
 )
-def test_a_shortcut_that_a_component_cannot_do_with_costs_no_other(
+def test_run_incompatible_adapter_disables_only_packing(
     tmp_path: Path, adapter: str, shown: str
 ) -> None:
     record = run_with_plugin(tmp_path, adapter=adapter, pooling="last-real-token")
@@ -222,7 +222,7 @@ def test_a_shortcut_that_a_component_cannot_do_with_costs_no_other(
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-def test_what_could_not_be_stored_is_not_trained(tmp_path: Path) -> None:
+def test_run_state_that_cannot_be_stored_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         clsbench.PluginError, match=r"contains backbone.extra._extra_state, a str, but"
     ):
@@ -236,14 +236,14 @@ def test_run_buffer_shared_by_every_block_is_stored_and_predicts(tmp_path: Path)
     assert_predicts_what_is_stored(predictor, run)
 
 
-def test_run_weights_that_are_not_finite_are_refused_before_training(tmp_path: Path) -> None:
+def test_run_non_finite_weights_are_refused_before_training(tmp_path: Path) -> None:
     message = r"cannot be trained; .*: 3 of the 179,200 values of backbone\.tok_emb\.weight are not"
     with pytest.raises(clsbench.UsageError, match=message):
         run_with_plugin(tmp_path, adapter="not-finite")
     assert not (tmp_path / "runs").exists()
 
 
-def test_run_trained_weights_that_are_not_finite_fail_the_run_and_are_not_loaded(
+def test_run_non_finite_trained_weights_fail_the_run_and_are_not_loaded(
     tmp_path: Path,
 ) -> None:
     run, catalog = finish_with_plugin(tmp_path, adapter="not-finite:where=training")
@@ -254,7 +254,7 @@ def test_run_trained_weights_that_are_not_finite_fail_the_run_and_are_not_loaded
         load_predictor(stored(run), RunOptions(threads=1, offline=True), catalog)
 
 
-def test_what_a_plugin_keeps_from_planning_is_explained(tmp_path: Path) -> None:
+def test_run_meta_tensor_kept_by_a_plugin_is_explained(tmp_path: Path) -> None:
     record = run_with_plugin(tmp_path, pooling="keeps-a-table")
     assert record.status == "failed"
     assert record.error is not None
@@ -262,7 +262,7 @@ def test_what_a_plugin_keeps_from_planning_is_explained(tmp_path: Path) -> None:
     assert "keep it in an attribute of the module" in record.error
 
 
-def test_a_plugin_that_gives_nan_is_not_blamed_on_the_backbone_alone(tmp_path: Path) -> None:
+def test_run_nan_before_training_names_all_possible_components(tmp_path: Path) -> None:
     record = run_with_plugin(tmp_path, pooling="not-a-number")
     assert record.status == "failed"
     assert record.error is not None

@@ -52,7 +52,7 @@ class Wraps(clsbench.Adapter, frozen=True):
 
 
 class Removes(clsbench.Adapter, frozen=True):
-    """Take the last norm away."""
+    """Remove the final norm."""
 
     def apply(self, classifier: nn.Module) -> None:
         """Replace it in place."""

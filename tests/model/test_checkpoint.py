@@ -41,7 +41,9 @@ class Tied(nn.Module):
 
 
 @pytest.mark.parametrize("trained", [{"embedding.weight"}, set()])
-def test_tied_parameters_are_stored_once_or_not_at_all(tmp_path: Path, trained: set[str]) -> None:
+def test_save_classifier_tied_parameters_are_stored_at_most_once(
+    tmp_path: Path, trained: set[str]
+) -> None:
     module, names = Tied(1), frozenset(trained)
     buffers = {name for name, _ in module.named_buffers()}
     assert stored_state(module, names).keys() == trained | buffers
@@ -135,7 +137,7 @@ def test_restore_tensors_that_share_memory_stay_shared(
 
 
 class SameMemory(nn.Module):
-    """A trained weight whose memory a buffer has, or another parameter."""
+    """A trained weight that shares memory with a buffer or another parameter."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -150,9 +152,7 @@ class SameMemory(nn.Module):
 
 
 @pytest.mark.parametrize("kind", ["buffer", "frozen buffer", "parameter"])
-def test_a_parameter_that_is_the_memory_of_another_tensor_is_restored(
-    tmp_path: Path, kind: str
-) -> None:
+def test_restore_parameter_sharing_memory_with_another_tensor(tmp_path: Path, kind: str) -> None:
     module, again = SameMemory(kind), SameMemory(kind)
     with torch.no_grad():
         module.second.weight += 1
@@ -169,7 +169,7 @@ def test_stored_state_buffer_shared_by_two_modules_is_stored_once(tmp_path: Path
 
 
 def test_restore_buffers_no_longer_shared_are_stored_and_loaded(tmp_path: Path) -> None:
-    """A move to another device or dtype copies a shared buffer once for each module."""
+    """Moving to another device or dtype gives each module its own copy of a shared buffer."""
     module = TwoBlocks(shared).double()
     save_classifier(module, frozenset(), FACTS, tmp_path)
     assert {"first.mask", "second.mask"} < load_file(tmp_path / CLASSIFIER_FILE).keys()
@@ -203,7 +203,7 @@ def quantized() -> Tensor:
         (quantized, r"torch\.qint8 .*cannot be stored"),
     ],
 )
-def test_run_state_that_cannot_be_stored_is_refused_before_training(
+def test_refuse_what_cannot_be_stored_unsupported_tensor_is_refused(
     make: Callable[[], Tensor], message: str
 ) -> None:
     module = nn.Linear(2, 2)
@@ -212,12 +212,12 @@ def test_run_state_that_cannot_be_stored_is_refused_before_training(
         refuse_what_cannot_be_stored(module, frozenset())
 
 
-def test_run_state_that_is_not_a_tensor_is_refused_before_training() -> None:
+def test_refuse_what_cannot_be_stored_state_without_tensor_is_refused() -> None:
     with pytest.raises(PluginError, match="contains _extra_state, a str, but only"):
         refuse_what_cannot_be_stored(OwnState(), frozenset())
 
 
-# --- files that are not believed ------------------------------------------------------------------
+# --- damaged and edited files ---------------------------------------------------------------------
 
 
 def classifier(seed: int = 1) -> nn.Sequential:
@@ -326,7 +326,7 @@ def test_restore_other_file_is_refused_by_name(tmp_path: Path, content: bytes | 
         restore(classifier(), FACTS, tmp_path)
 
 
-def test_stored_facts_are_those_of_the_record() -> None:
+def test_stored_facts_equal_those_of_the_record() -> None:
     facts = stored_facts(make_record())
     assert facts.class_names == ("ham", "spam")
     assert (facts.max_length, facts.padded) == (120, True)

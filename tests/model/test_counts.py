@@ -36,7 +36,7 @@ def outline(adapter: clsbench.Adapter | None = None) -> ClassifierOutline:
     ],
     ids=str,
 )
-def test_gpt2_small_trains_as_many_parameters_as_in_the_book(
+def test_count_parameters_of_gpt2_small_equal_the_books(
     strategy: clsbench.FreezingStrategy, trainable: int
 ) -> None:
     plan = plan_freezing(strategy, GPT2(weights="random").describe(), 2, "under test")
@@ -47,7 +47,7 @@ def test_gpt2_small_trains_as_many_parameters_as_in_the_book(
     assert sum(stage.total for stage in counts.stages) == counts.total
 
 
-def test_lora_adds_a_stage_of_its_own() -> None:
+def test_count_parameters_with_lora_adds_an_adapter_stage() -> None:
     plan = plan_freezing(HeadOnly(), GPT2(weights="random").describe(), 1, "under test")
     counts = count_parameters(outline(LoRA(r=16, alpha=16)), plan)
     stages = {stage.stage: stage for stage in counts.stages}
@@ -56,7 +56,7 @@ def test_lora_adds_a_stage_of_its_own() -> None:
     assert counts.trainable == 2_666_528 + 1_538
 
 
-def test_expected_memory_grows_with_what_is_trained() -> None:
+def test_expected_memory_grows_with_trained_parameters() -> None:
     parameters = GPT2(weights="random").describe()
     plans = [plan_freezing(s, parameters, 1, "t") for s in (HeadOnly(), LastBlocks(), All())]
     head, block, everything = (
@@ -65,9 +65,9 @@ def test_expected_memory_grows_with_what_is_trained() -> None:
     weights = 4 * 124_441_346
     hidden = 4 * 8 * 120 * 768
     assert head < block < everything
-    # Frozen ground keeps nothing but the head's own input, a view of the last hidden states.
+    # With a frozen backbone, autograd keeps only the head's input, a view of the hidden states.
     head_only = 4 * 3 * 1_538
     assert weights + head_only < head <= weights + head_only + hidden + 1024
-    # Training all: gradients, AdamW's two moments, and what autograd keeps of 12 blocks, of which
-    # the MLP's two wide activations alone are eight times the hidden states.
+    # Training all: gradients, AdamW's two moments, and the activations of 12 blocks, of which the
+    # MLP's two wide ones are eight times the hidden states.
     assert everything > 4 * weights + 12 * 8 * hidden

@@ -1,4 +1,4 @@
-"""From a strategy's answer to what trains."""
+"""Freezing plans from the names that a strategy returns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARAMETERS = [
 
 
 class Answering(clsbench.FreezingStrategy, frozen=True):
-    """Answers what the test wants."""
+    """Returns the given answers."""
 
     answers: Any
 
@@ -40,7 +40,7 @@ def classifier() -> Classifier:
     return Classifier(nn.Linear(2, 2), nn.Identity(), nn.Linear(2, 2))
 
 
-def test_what_is_new_always_trains_and_the_backbone_as_told() -> None:
+def test_freezing_plan_head_always_trains_and_backbone_by_epoch() -> None:
     plan = plan_freezing(Answering([[], ["bias"]]), PARAMETERS, 2, "answering")
     assert plan.ever() == {"bias"}
     model = classifier()
@@ -61,7 +61,7 @@ def test_what_is_new_always_trains_and_the_backbone_as_told() -> None:
         (RuntimeError("boom"), PluginError, "failed in epoch 0: RuntimeError: boom"),
     ],
 )
-def test_a_wrong_answer_is_reported_by_the_strategys_name(
+def test_plan_freezing_invalid_result_names_the_strategy(
     answer: Any, error: type[Exception], match: str
 ) -> None:
     with pytest.raises(error, match=f"(?s)answering.*{match}"):
@@ -69,15 +69,15 @@ def test_a_wrong_answer_is_reported_by_the_strategys_name(
 
 
 class Unwritten(clsbench.FreezingStrategy, frozen=True):
-    """Its author forgot the one method."""
+    """Has no ``trainable``."""
 
 
-def test_a_strategy_without_its_method_is_reported_which() -> None:
+def test_plan_freezing_strategy_without_trainable_is_refused() -> None:
     with pytest.raises(PluginError, match=r"unwritten failed .*class Unwritten has no .*trainable"):
         plan_freezing(Unwritten(), PARAMETERS, 1, "unwritten")
 
 
-def test_nothing_at_all_to_train_is_refused() -> None:
+def test_refuse_nothing_to_train_without_parameters_is_refused() -> None:
     model = Classifier(nn.Linear(2, 2), nn.Identity(), nn.Identity())
     plan = plan_freezing(Answering([[]]), PARAMETERS, 1, "answering")
     plan.apply(model, plan.ever())

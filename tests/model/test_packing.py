@@ -1,4 +1,4 @@
-"""Texts without padding, and back."""
+"""Packing of texts without padding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=5)
 
 
 @given(lengths=LENGTHS, extra=st.integers(0, 2))
-def test_what_is_packed_comes_back(lengths: list[int], extra: int) -> None:
+def test_packing_pack_and_pad_round_trip(lengths: list[int], extra: int) -> None:
     packing = Packing.of(lengths)
     padded = torch.randn(len(lengths), max(lengths) + extra, 3)
     packed = packing.pack(padded)
@@ -26,7 +26,7 @@ def test_what_is_packed_comes_back(lengths: list[int], extra: int) -> None:
 
 
 @given(lengths=LENGTHS, data=st.data())
-def test_positions_are_counted_within_each_text(lengths: list[int], data: st.DataObject) -> None:
+def test_select_positions_counts_within_each_text(lengths: list[int], data: st.DataObject) -> None:
     packing = Packing.of(lengths)
     padded = torch.randn(len(lengths), max(lengths), 3)
     positions = torch.tensor([data.draw(st.integers(0, length - 1)) for length in lengths])
@@ -37,7 +37,7 @@ def test_positions_are_counted_within_each_text(lengths: list[int], data: st.Dat
     assert torch.equal(packing.positions[packing.starts + positions], positions)
 
 
-def test_gradients_reach_every_token_once() -> None:
+def test_packing_gradients_reach_every_token_once() -> None:
     packing = Packing.of([2, 3])
     packed = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
     packing.pack(packing.pad(packed) * 2).sum().backward()

@@ -1,4 +1,4 @@
-"""Parameters as values, and modules that have shapes alone."""
+"""Descriptions of parameters, modules without weights, and checks for finite values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Tied(nn.Module):
         self.out.weight = self.embedding.weight
 
 
-def test_tied_parameters_are_listed_once() -> None:
+def test_describe_parameters_tied_parameters_are_listed_once() -> None:
     infos = describe_parameters(Tied(), lambda name: name.partition(".")[0])
     assert [(info.name, info.stage, info.role, info.shape) for info in infos] == [
         ("embedding.weight", "embedding", "embedding", (5, 3)),
@@ -34,7 +34,7 @@ def test_tied_parameters_are_listed_once() -> None:
     ]
 
 
-def test_modules_without_weights_have_shapes_and_draw_nothing() -> None:
+def test_without_weights_keeps_shapes_and_draws_no_random_numbers() -> None:
     state = torch.get_rng_state()
     with without_weights():
         module = nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 2), nn.MultiheadAttention(4, 2))
@@ -49,7 +49,7 @@ def test_modules_without_weights_have_shapes_and_draw_nothing() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_making_one_does_not_load_the_compiler() -> None:
+def test_without_weights_does_not_import_dynamo() -> None:
     code = (
         "import sys, clsbench; from torch import nn\n"
         "with clsbench.without_weights(): nn.Linear(3, 3); nn.Embedding(3, 3)\n"

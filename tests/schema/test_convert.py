@@ -39,7 +39,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ({"path": Path("x")}, Options(path=Path("x"))),
     ],
 )
-def test_text_becomes_what_the_struct_wants(given_: dict[str, Any], expected: Options) -> None:
+def test_convert_text_to_the_types_of_the_struct(given_: dict[str, Any], expected: Options) -> None:
     assert convert(given_, Options, "here") == expected
 
 
@@ -62,13 +62,13 @@ def test_text_becomes_what_the_struct_wants(given_: dict[str, Any], expected: Op
         ("nothing", "here: value = 'nothing': expected table, got str"),
     ],
 )
-def test_what_does_not_fit_is_reported(given_: Any, said: str) -> None:
+def test_convert_invalid_value_is_refused_with_its_key(given_: Any, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         convert(given_, Options, "here")
     assert said in str(caught.value)
 
 
-def test_a_long_value_is_not_told_at_length() -> None:
+def test_convert_long_value_is_truncated_in_the_error() -> None:
     with pytest.raises(UsageError) as caught:
         convert({"count": "x" * 100_000}, Options, "here")
     assert len(str(caught.value)) < 400
@@ -84,12 +84,12 @@ def test_a_long_value_is_not_told_at_length() -> None:
         ("{a = 1, b = 'x'}", {"a": 1, "b": "x"}),
     ],
 )
-def test_a_value_from_the_command_line(text: str, value: object) -> None:
+def test_parse_value_parses_arrays_and_tables(text: str, value: object) -> None:
     assert parse_value(text) == value
 
 
 @given(st.text())
-def test_any_other_text_is_itself_or_told(text: str) -> None:
+def test_parse_value_any_text_is_kept_or_refused(text: str) -> None:
     try:
         value = parse_value(text)
     except UsageError:

@@ -59,7 +59,7 @@ def tables(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
         ("csv:split=", {"name": "csv", "split": ""}),
     ],
 )
-def test_a_component_in_text(text: str, table: dict[str, str]) -> None:
+def test_parse_component_text_gives_name_and_options(text: str, table: dict[str, str]) -> None:
     assert parse_component(text) == table
     assert parse_component(format_component(table)) == table
 
@@ -79,7 +79,7 @@ def test_a_component_in_text(text: str, table: dict[str, str]) -> None:
         ("a:n=" + "x" * 200_000, "cannot be read"),
     ],
 )
-def test_a_bad_component_is_reported(text: str, said: str) -> None:
+def test_parse_component_invalid_text_is_refused(text: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_component(text)
     assert said in str(caught.value)
@@ -87,12 +87,12 @@ def test_a_bad_component_is_reported(text: str, said: str) -> None:
 
 
 @given(tables(any_text))
-def test_any_text_survives_the_command_line(table: dict[str, str]) -> None:
+def test_format_component_any_text_round_trips(table: dict[str, str]) -> None:
     assert parse_component(format_component(table)) == table
 
 
 @given(tables(st.booleans() | integers | finite))
-def test_numbers_and_truths_are_written_so_that_they_read_back(table: dict[str, Any]) -> None:
+def test_format_component_numbers_and_booleans_round_trip(table: dict[str, Any]) -> None:
     read = parse_component(format_component(table))
     for option, value in table.items():
         if option == "name":
@@ -111,12 +111,12 @@ nested = st.recursive(
 
 
 @given(st.lists(nested, max_size=4) | st.dictionaries(any_text, nested, max_size=3))
-def test_arrays_and_tables_stand_in_text_as_in_toml(value: Any) -> None:
+def test_format_component_arrays_and_tables_are_toml(value: Any) -> None:
     text = parse_component(format_component({"name": "x", "option": value}))["option"]
     assert tomllib.loads(f"value = {text}")["value"] == value
 
 
-def test_an_option_that_is_none_is_left_out() -> None:
+def test_format_component_option_none_is_omitted() -> None:
     assert format_component({"name": "mlp", "width": None, "dropout": 0.5}) == "mlp:dropout=0.5"
 
 
@@ -158,13 +158,13 @@ specs = st.builds(
 
 
 @given(specs)
-def test_a_spec_survives_toml(spec: ExperimentSpec) -> None:
+def test_format_toml_any_spec_round_trips(spec: ExperimentSpec) -> None:
     again = parse_toml(format_toml(spec), "spec.toml")
     assert to_tree(again) == to_tree(spec)
     assert fingerprint(again.identity()) == fingerprint(spec.identity())
 
 
-def test_a_file_names_the_experiment_that_does_not_name_itself() -> None:
+def test_parse_toml_name_defaults_to_the_file_name() -> None:
     text = 'dataset = "a"\nbackbone = "b"\n'
     assert parse_toml(text, "/some/where/my-spec.toml").name == "my-spec"
     assert parse_toml(f'name = "other"\n{text}', "my-spec.toml").name == "other"
@@ -193,7 +193,7 @@ def test_override_key_of_many_parts_is_refused() -> None:
         ('x = "a\u2028b"\r\ny = \r\n', "line 2: y ="),
     ],
 )
-def test_a_syntax_error_shows_the_line(text: str, line: str) -> None:
+def test_parse_toml_syntax_error_shows_the_line(text: str, line: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_toml(text, "my.toml")
     assert str(caught.value).startswith("my.toml is not valid TOML: ")
@@ -221,7 +221,7 @@ def test_a_syntax_error_shows_the_line(text: str, line: str) -> None:
         ("dataset = { name = 'csv', x = [1, nan] }", "dataset.x.1 = nan"),
     ],
 )
-def test_a_spec_that_does_not_fit_is_reported(text: str, said: str) -> None:
+def test_parse_toml_invalid_value_is_refused_with_its_key(text: str, said: str) -> None:
     required = "".join(
         f"{key} = 'x'\n" for key in ("dataset", "backbone") if not text.startswith(key)
     )
@@ -231,13 +231,13 @@ def test_a_spec_that_does_not_fit_is_reported(text: str, said: str) -> None:
     assert said in str(caught.value)
 
 
-def test_what_is_missing_is_reported() -> None:
+def test_parse_toml_missing_key_is_named() -> None:
     with pytest.raises(UsageError, match="backbone is required and was not given"):
         parse_toml("dataset = 'x'", "my.toml")
 
 
 @given(any_text)
-def test_no_text_crashes_the_reader(text: str) -> None:
+def test_parse_toml_any_text_is_read_or_raises_usage_error(text: str) -> None:
     try:
         spec = parse_toml(text, "any.toml")
     except UsageError:
@@ -248,7 +248,7 @@ def test_no_text_crashes_the_reader(text: str) -> None:
 # --- overrides --------------------------------------------------------------------------------
 
 
-def test_overrides_set_what_they_name() -> None:
+def test_override_sets_the_named_keys() -> None:
     changed = override(
         SPEC,
         {
@@ -269,10 +269,10 @@ def test_overrides_set_what_they_name() -> None:
     assert changed.backbone == {"name": "gpt2", "size": "medium"}
     assert changed.adapter == {"name": "lora"}
     assert changed.seed == 7
-    assert SPEC.train == TrainSettings()  # untouched
+    assert SPEC.train == TrainSettings()  # unchanged
 
 
-def test_a_split_can_be_named_in_a_word() -> None:
+def test_override_split_accepts_a_name() -> None:
     assert override(SPEC, {"data.split": "book-ablation"}).data.split.name == "book-ablation"
     changed = override(SPEC, {"data.split": "book:train=0.5,seed=1"})
     assert changed.data.split == SplitSettings(name="book", train=0.5, seed=1)
@@ -299,14 +299,14 @@ def test_a_split_can_be_named_in_a_word() -> None:
         ("name", "caf\udce9", "not text in UTF-8"),
     ],
 )
-def test_a_bad_override_is_reported(key: str, value: Any, said: str) -> None:
+def test_override_invalid_key_or_value_is_refused(key: str, value: Any, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         override(SPEC, {key: value})
     assert said in str(caught.value)
     assert len(str(caught.value)) < 1000
 
 
-def test_a_number_that_python_cannot_write_is_reported() -> None:
+def test_override_number_too_long_to_show_is_refused() -> None:
     with pytest.raises(UsageError, match=r"train\.epochs = a number too long to show"):
         override(SPEC, {"train.epochs": 10**5000})
 
@@ -319,7 +319,7 @@ def test_a_number_that_python_cannot_write_is_reported() -> None:
         max_size=3,
     )
 )
-def test_an_override_fits_or_is_the_users_mistake(changes: dict[str, Any]) -> None:
+def test_override_any_changes_are_applied_or_raise_usage_error(changes: dict[str, Any]) -> None:
     try:
         changed = override(SPEC, changes)
     except UsageError:
@@ -330,7 +330,7 @@ def test_an_override_fits_or_is_the_users_mistake(changes: dict[str, Any]) -> No
 # --- identity ---------------------------------------------------------------------------------
 
 
-def test_names_and_published_figures_do_not_decide_the_result() -> None:
+def test_identity_excludes_name_and_published_figures() -> None:
     figures = PublishedFigures(source="a", conditions="b", accuracy={"test": 0.9})
     renamed = override(SPEC, {"name": "other", "description": "the same"})
     assert renamed.identity() == SPEC.identity()
@@ -342,17 +342,17 @@ def test_names_and_published_figures_do_not_decide_the_result() -> None:
 @pytest.mark.parametrize(
     "changes", [{"seed": 1}, {"train.lr": 1e-3}, {"head": "mlp"}, {"data.split.seed": 5}]
 )
-def test_everything_else_does(changes: dict[str, Any]) -> None:
+def test_identity_changes_with_every_other_setting(changes: dict[str, Any]) -> None:
     assert override(SPEC, changes).identity() != SPEC.identity()
 
 
-def test_a_fingerprint_is_short_stable_and_blind_to_order() -> None:
+def test_fingerprint_is_short_stable_and_independent_of_key_order() -> None:
     assert fingerprint({"a": 1, "b": [1.5, "x"]}) == fingerprint({"b": [1.5, "x"], "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
     digest = hashlib.sha256(b'{"a":1,"b":[1.5,"x"]}').hexdigest()
     assert fingerprint({"a": 1, "b": [1.5, "x"]}) == digest[:16]
 
 
-def test_both_forms_of_a_component_are_one_table() -> None:
+def test_component_table_accepts_text_and_table() -> None:
     assert component_table("mlp:width=3") == {"name": "mlp", "width": "3"}
     assert component_table({"name": "mlp", "width": 3}) == {"name": "mlp", "width": 3}

@@ -10,7 +10,7 @@ from clsbench.cli.display.downloads import DownloadBars, DownloadLines
 from clsbench.report.terminal.console import Console
 
 
-def test_download_lines_come_every_ten_seconds(caplog: pytest.LogCaptureFixture) -> None:
+def test_download_lines_are_logged_every_ten_seconds(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "clsbench")
     clock = Clock()
     lines = DownloadLines(clock)

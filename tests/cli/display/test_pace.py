@@ -8,7 +8,7 @@ from run_events import PLAN, step_report
 from clsbench.cli.display.pace import TrainingProgress, duration, prefix_progress, update_prefix
 
 
-def test_training_progress_with_evaluations_slows_the_time_left_and_not_the_throughput() -> None:
+def test_training_progress_evaluations_count_for_time_left_only() -> None:
     clock = Clock()
     training = TrainingProgress(PLAN, clock)
     assert training.rate_text() == training.left_text() == ""
@@ -25,7 +25,7 @@ def test_training_progress_with_evaluations_slows_the_time_left_and_not_the_thro
     assert training.left_text() == "0:38 left"
 
 
-def test_training_progress_after_a_slow_first_step_and_evaluation_leaves_both_out() -> None:
+def test_training_progress_excludes_first_step_and_its_evaluation() -> None:
     clock = Clock()
     training = TrainingProgress(PLAN, clock)
     clock.now_seconds += 60
@@ -40,7 +40,7 @@ def test_training_progress_after_a_slow_first_step_and_evaluation_leaves_both_ou
     assert training.left_text() == "0:34 left"
 
 
-def test_training_progress_with_gradual_unfreezing_estimates_to_the_next_change() -> None:
+def test_training_progress_gradual_unfreezing_estimates_to_next_change() -> None:
     clock = Clock()
     plan = msgspec.structs.replace(PLAN, epochs=4, steps=40, trainable_by_epoch=(5, 5, 9, 9))
     training = TrainingProgress(plan, clock)
@@ -64,7 +64,7 @@ def test_duration_of_seconds_is_formatted(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_prefix_progress_that_starts_again_estimates_anew() -> None:
+def test_prefix_progress_restart_resets_the_estimate() -> None:
     clock = Clock()
     prefix = prefix_progress(clock)
     for total in (1000, 1000, 500):
