@@ -1,1 +1,1 @@
-"""One experiment from spec to stored record."""
+"""Run one experiment, from spec to stored record."""

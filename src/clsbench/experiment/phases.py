@@ -1,4 +1,4 @@
-"""The phases of a run, timed."""
+"""Time the phases of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from clsbench.fastpath.forward import Forward
 
 
 class Phases:
-    """Seconds per phase; entering one notifies the observers."""
+    """Seconds by phase; entering a phase notifies the observers."""
 
     def __init__(self, hook: Any) -> None:
         self.seconds: dict[str, float] = {}
@@ -29,7 +29,8 @@ class Phases:
 
     @contextmanager
     def without_prefix(self, name: str, forward: Forward) -> Iterator[None]:
-        """Time the block as ``name``, but what is computed of a frozen prefix in it as that."""
+        """Time the block as ``name``, except the time spent on a frozen prefix, which counts as
+        that."""
         before = forward.prefix_seconds
         try:
             with self(name):

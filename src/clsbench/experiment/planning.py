@@ -1,4 +1,4 @@
-"""What a run is about to do, as values: parameters, memory, keys, the record's first half."""
+"""Plan a run: parameters, memory, shortcuts, keys, and the first half of the record."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ from clsbench.system.seeding import seeded
 
 
 class Limits(NamedTuple):
-    """What decides how much of a frozen prefix can be kept.
+    """The limits for the kept activations of a frozen prefix.
 
-    ``lengths`` are those of the texts in tokens, ``width`` the features of a position; ``room`` is
-    in bytes of memory and of disk.
+    ``lengths`` are those of the texts in tokens, ``width`` is the number of features per position,
+    ``room`` is in bytes of memory and of disk.
     """
 
     lengths: tuple[int, ...]
@@ -56,7 +56,7 @@ class Limits(NamedTuple):
     room: tuple[int, int]
 
     def apply(self, plan: FastPlan) -> tuple[FastPlan, int]:
-        """The plan in view of the room, and the bytes of memory that its prefix takes at most."""
+        """The plan within the limits, and the maximum memory of its prefix in bytes."""
         most_bytes, least_bytes = (
             kept_bytes(plan, some, self.padded_length, self.width, self.precision)
             for some in (self.lengths, [min(self.lengths)])
@@ -66,10 +66,10 @@ class Limits(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """What trains in which epoch, what need not be computed, and the record before training.
+    """A planned run: what trains in which epoch, the shortcuts, and the record before training.
 
-    ``fast`` is ``unlimited`` in view of the ``limits``. ``working_bytes``: the memory that weights,
-    gradients, optimizer and a batch are expected to take, without the frozen prefix.
+    ``fast`` is ``unlimited`` within the ``limits``. ``working_bytes`` is the estimated memory of
+    weights, gradients, optimizer and a batch, without the frozen prefix.
     """
 
     freezing: FreezingPlan
@@ -80,7 +80,7 @@ class Planned(NamedTuple):
     working_bytes: int
 
     def without(self, names: Collection[str], reason: str) -> Planned:
-        """The same without the shortcuts ``names``, for this reason."""
+        """The plan with the shortcuts ``names`` disabled for this reason."""
         unlimited = self.unlimited.without(names, reason)
         fast, memory_bytes = self.limits.apply(unlimited)
         record = replace(
@@ -133,18 +133,18 @@ def plan_run(
     data: PreparedData,
     record: RunRecord,
 ) -> Planned:
-    """Ask the freezing strategy, count parameters, estimate memory; no weights are needed.
+    """Call the freezing strategy, count parameters and estimate memory; weights are not needed.
 
     ``record`` is the record from :func:`identify_run`; the plan's record adds to it.
 
     Raises:
-        UsageError: the strategy names a parameter that does not exist, or nothing at all trains in
-            some epoch.
-        PluginError: the strategy fails, or the classifier cannot be made on the meta device.
+        UsageError: the strategy names a parameter that does not exist, or an epoch trains no
+            parameter.
+        PluginError: the strategy fails, or the classifier cannot be built on the meta device.
     """
     spec = experiment.spec
     strategy = experiment.label("freezing")
-    with _blaming_the_components(experiment):
+    with _naming_components(experiment):
         outline = outline_experiment(experiment, len(data.facts.class_names))
     parameters = experiment.backbone.describe()
     with seeded(spec.seed):
@@ -152,7 +152,7 @@ def plan_run(
     for names in set(freezing.by_epoch):
         freezing.apply(outline.classifier, names)
         refuse_nothing_to_train(outline.classifier, strategy)
-    with _blaming_the_components(experiment):
+    with _naming_components(experiment):
         working_bytes = expected_memory_bytes(
             outline, freezing, spec.train.batch_size, data.facts.max_length, options.precision
         )
@@ -182,12 +182,12 @@ def plan_run(
 
 
 def run_key(experiment_fingerprint: str, device_kind: str, precision: str, seed: int) -> str:
-    """By which a finished run is found again, and not run twice."""
+    """The key by which finished runs are found, so that they are not repeated."""
     return fingerprint([experiment_fingerprint, device_kind, precision, seed])
 
 
 def _forbidden(experiment: Experiment, options: RunOptions) -> dict[str, str]:
-    """The shortcuts that the user or a component rules out, each with the reason."""
+    """The shortcuts that the user or a component disables, with the reasons."""
     if options.plain:
         return dict.fromkeys(SHORTCUTS, "switched off by --plain")
     for each in experiment.components:
@@ -199,7 +199,7 @@ def _forbidden(experiment: Experiment, options: RunOptions) -> dict[str, str]:
 
 
 def announcement(record: RunRecord) -> RunPlan:
-    """The plan in the words that observers get."""
+    """The plan as passed to observers."""
     assert record.parameters is not None
     assert record.data is not None
     train = record.spec["train"]
@@ -226,8 +226,8 @@ def announcement(record: RunRecord) -> RunPlan:
 
 
 @contextmanager
-def _blaming_the_components(experiment: Experiment) -> Iterator[None]:
-    """What a classifier without data raises comes from one of its components: name them."""
+def _naming_components(experiment: Experiment) -> Iterator[None]:
+    """Convert an error of a classifier without data, which a component has caused."""
     try:
         yield
     except ClsbenchError:
@@ -239,7 +239,7 @@ def _blaming_the_components(experiment: Experiment) -> Iterator[None]:
         raise PluginError(
             f"the classifier of {named} cannot be made or run on torch's meta device, where every "
             f"run counts parameters and memory first: {type(error).__name__}: {error}; a plugin's "
-            "module must fit the shapes it is given and ask for no tensor's values (.item(), "
+            "module must accept the given shapes and must not read tensor values (.item(), "
             ".tolist()); clsbench.testing checks both"
         ) from error
 

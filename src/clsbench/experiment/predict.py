@@ -1,4 +1,4 @@
-"""Class probabilities for new texts, from the classifier that a run stored."""
+"""Predict class probabilities of new texts with the classifier of a stored run."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Predictor:
         self._options = options
 
     def truncated(self, texts: Sequence[str]) -> int:
-        """How many of the texts are longer than ``max_length`` tokens, so that their end is cut."""
+        """The number of texts longer than ``max_length`` tokens, which are truncated."""
         return sum(len(self._tokenizer.encode(text)) > self.max_length for text in texts)
 
     def predict(self, texts: Sequence[str], first: int = 1) -> np.ndarray:
@@ -104,7 +104,7 @@ class Predictor:
 
 
 class BaselinePredictor:
-    """A stored baseline, ready to classify texts; it gives no probabilities."""
+    """A stored baseline, ready to classify texts; it does not return probabilities."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ def load_baseline(
     """Restore the baseline ``name`` of a run; the backbone's assets are not needed.
 
     Raises:
-        UsageError: its state is not stored, or damaged; or its source has changed since training
+        UsageError: its state is not stored, or is damaged; or its source has changed since training
             and ``allow_changed`` is not set.
         PluginError: it cannot be restored from its state.
     """
@@ -177,13 +177,13 @@ def load_predictor(
 ) -> Predictor:
     """Rebuild the classifier that the run in directory ``run`` stored.
 
-    Components with another version than in training are named in a warning; so are those with
-    other source or files if ``allow_changed`` is set.
+    A warning names components with another version than in training and, if ``allow_changed`` is
+    set, those with other source or files.
 
     Raises:
-        UsageError: the run holds no classifier; or the source of a component, or a file of the
-            user that it reads, has changed since training and ``allow_changed`` is not set.
-        AssetError: the backbone's weights or tokenizer are not at hand.
+        UsageError: the run has no classifier; or the source of a component, or a user file that it
+            reads, has changed since training and ``allow_changed`` is not set.
+        AssetError: the backbone's weights or tokenizer are not available.
     """
     record = read_record(run)
     check_file(run, CLASSIFIER_FILE, record)

@@ -1,4 +1,4 @@
-"""Before any model is made: the files, the stand-ins for what is missing, and the data."""
+"""Prepare a run before a model is built: files, stand-ins for missing files, and data."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ _WITH_ASSETS = ("dataset", "backbone")
 
 
 class PreparedFiles(NamedTuple):
-    """The experiment after any substitution, and where its files lie.
+    """The experiment after any substitution, and the locations of its files.
 
-    ``sha256`` holds the verified content hash of every asset; ``downloaded`` the keys that were
-    fetched just now; ``absent`` the assets that a dry run could do without. ``warnings`` describe
-    content of the user's files that is not used.
+    ``sha256`` holds the verified hash of every asset; ``downloaded`` the keys of assets that were
+    just fetched; ``absent`` the assets that a dry run does not need. ``warnings`` describe unused
+    content of the user's files.
     """
 
     experiment: Experiment
@@ -69,9 +69,9 @@ class PreparedFiles(NamedTuple):
 
 
 class PreparedData(NamedTuple):
-    """The splits as texts and as token rows; ``leaked`` flags texts that are also in train.
+    """The splits as texts and as token rows; ``leaked`` marks texts that also occur in train.
 
-    ``warnings`` describe what may be wrong with the labels or the splits.
+    ``warnings`` describe possible problems of labels and splits.
     """
 
     splits: Splits
@@ -88,13 +88,13 @@ def prepare_files(
     dry_run: bool = False,
     progress: DownloadProgress | None = None,
 ) -> PreparedFiles:
-    """Check the files that the user named, then find or fetch the assets of data and backbone.
+    """Check the user's files, then find or fetch the assets of data and backbone.
 
-    With ``options.offline`` a component whose assets are missing is replaced by its stand-in. A
-    dry run without it fetches what the data needs and only looks for the weights.
+    With ``options.offline``, a component whose assets are missing is replaced by its stand-in.
+    Without it, a dry run fetches the data, but only looks for the weights.
 
     Raises:
-        UsageError: a file that the user named is missing.
+        UsageError: a user file is missing.
         PluginError: a library that a component declares is not installed.
         AssetError: an asset is unavailable, or has the wrong hash.
     """
@@ -141,9 +141,9 @@ def prepare_files(
 
 
 def texts_of(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mapping[int, str] | None:
-    """The texts that a run saw, by their row in the corpus; ``None`` where they are not at hand.
+    """The texts of a run by row of the corpus; ``None`` if they are not available.
 
-    Nothing is fetched, and nothing but the very same texts is taken for them.
+    Nothing is fetched, and texts that differ from those of the run are not used.
     """
     try:
         experiment = stored_experiment(record, catalog)
@@ -152,7 +152,7 @@ def texts_of(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mappin
         obtained.require()
         _, splits = _load_splits(experiment, obtained.files)
     except ClsbenchError as error:
-        logger.info("the texts of the run are not at hand: %s", error)
+        logger.info("the texts of the run are not available: %s", error)
         return None
     if record.data is None or splits_sha256(splits) != record.data.sha256:
         logger.info("the texts of the run are not available: its data set has changed since")
@@ -199,7 +199,8 @@ def stored_spec(record: RunRecord) -> ExperimentSpec:
 
 
 def _place_of(file: str, record: RunRecord) -> str:
-    """The path that the run used; as written if that leads to the same file, or the only one."""
+    """The path that the run used, or ``path`` as written if that is the same or the only existing
+    one."""
     written = os.path.expanduser(file)
     place = os.path.join(record.working_directory or "", written)
     if os.path.exists(written) and (not os.path.exists(place) or os.path.samefile(written, place)):
@@ -208,11 +209,11 @@ def _place_of(file: str, record: RunRecord) -> str:
 
 
 def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedData:
-    """Load the corpus, balance and split it, and turn the texts into token rows.
+    """Load the corpus, balance and split it, and convert the texts to token rows.
 
     Raises:
-        UsageError: the corpus, the split, the padding or the batch size does not work out.
-        PluginError: the data set fails, or it loads an invalid corpus.
+        UsageError: the corpus does not allow the split, padding or batch size.
+        PluginError: the data set fails, or loads an invalid corpus.
     """
     settings = experiment.spec.data
     corpus, splits = _load_splits(experiment, files)
@@ -278,7 +279,9 @@ def _refuse_large_batch(batch_size: int, facts: DataFacts) -> None:
 
 def _load_splits(experiment: Experiment, files: Files) -> tuple[Corpus, Splits]:
     settings = experiment.spec.data
-    with seeded(settings.split.seed):  # not the run's seed: all seeds share one split
+    with seeded(
+        settings.split.seed
+    ):  # seeded independently of the run, so that all seeds share one split
         corpus = _load(experiment.dataset, files, experiment.label("dataset"))
     try:
         return corpus, split_corpus(corpus, settings)
@@ -302,7 +305,7 @@ def _load(dataset: Dataset, files: Files, label: str) -> Corpus:
     try:
         corpus = dataset.load(files)
         problem = corpus_problem(corpus)
-    except ClsbenchError:  # the data set itself says what does not fit
+    except ClsbenchError:  # the data set's own message
         raise
     except Exception as error:
         raise PluginError(
@@ -316,7 +319,8 @@ def _load(dataset: Dataset, files: Files, label: str) -> Corpus:
 def experiment_fingerprint(
     experiment: Experiment, identities: tuple[ComponentIdentity, ...], data: PreparedData
 ) -> str:
-    """By which runs are compared across devices and seeds: all that decides what is learned."""
+    """The identity by which runs are compared across devices and seeds: all settings that affect
+    learning."""
     spec = spec_by_content(experiment, identities)
     return fingerprint(
         {
@@ -329,7 +333,8 @@ def experiment_fingerprint(
 
 
 def _assets(component: Component, options: RunOptions, dry_run: bool) -> tuple[Asset, ...]:
-    """What to have at hand; a dry run fetches no weights, but offline it decides on stand-ins."""
+    """The assets to obtain. A dry run does not fetch weights, but offline it chooses the
+    stand-ins."""
     if dry_run and not options.offline and isinstance(component, Backbone):
         return component.tokenizer_assets()
     return component.assets()
@@ -352,6 +357,6 @@ def _replace(
 
 
 def _pin(asset: Asset) -> str:
-    """What fixes the content of an asset: its hash, else the revision of its repository."""
+    """The identity of an asset's content: its hash, or the revision of its repository."""
     revisions = [source.revision for source in asset.sources if isinstance(source, HubFile)]
     return asset.sha256 or next(iter(revisions), "")

@@ -1,4 +1,4 @@
-"""One experiment from start to end, in a straight line."""
+"""Run one experiment from start to end."""
 
 from __future__ import annotations
 
@@ -89,16 +89,16 @@ def run_experiment(
     dry_run: bool = False,
     progress: DownloadProgress | None = None,
 ) -> FinishedRun:
-    """Run the experiment with its spec's seed and store what came of it.
+    """Run the experiment with its spec's seed and store the result.
 
-    A run that is interrupted or fails once training has begun is stored too, with that status, and
-    returned. A dry run prepares the data, counts parameters, and neither trains nor stores.
+    A run that is interrupted or fails after training has begun is stored with that status and
+    returned. A dry run prepares the data and counts parameters, but neither trains nor stores.
 
     Raises:
-        UsageError: what was asked for is wrong or missing; nothing is stored.
-        AssetError: data or weights cannot be had; nothing is stored.
-        PluginError: the classifier cannot be made, planned, or stored.
-        RunNotStoredError: the run ended and could not be stored; the error holds its record.
+        UsageError: the request is invalid; nothing is stored.
+        AssetError: data or weights are unavailable; nothing is stored.
+        PluginError: the classifier cannot be built, planned, or stored.
+        RunNotStoredError: the run ended but could not be stored; the error holds its record.
     """
     device = choose_device(options.device, options.precision)
     if not dry_run:
@@ -126,7 +126,7 @@ def run_experiment(
             import_libraries()
             classifier = _build(experiment, files, data, options, device)
             refuse_what_cannot_be_stored(classifier, _trained(classifier, freezing))
-            # As in the first epoch, for all that is computed before it.
+            # The flags of the first epoch, for everything that is computed before it.
             freezing.apply(classifier, freezing.by_epoch[0])
             checks = _numerical_checks(experiment, files)
             follow = partial(_forward, classifier, experiment, options, device, data)
@@ -185,15 +185,15 @@ def run_experiment(
 
 
 def _announce_end(hook: Any, record: RunRecord, path: Path) -> None:
-    """Call the observers; their errors do not undo what is stored."""
+    """Call the observers; their errors do not affect the stored run."""
     try:
         hook.clsbench_run_finished(record=record, path=path)
     except Exception as problem:
-        logger.warning("%s; the run is stored all the same", problem)
+        logger.warning("%s; the run is stored nevertheless", problem)
 
 
 def _schedule(spec: ExperimentSpec, data: PreparedData) -> tuple[Beforehand, tuple[Event, ...]]:
-    """The batches of the evaluation before training, and all that follows, each drawn anew."""
+    """The batches of the evaluation before training, and those of training, each from the seed."""
     torch.manual_seed(spec.seed)
     first_look = beforehand(data.facts.sizes, spec.train)
     torch.manual_seed(spec.seed)
@@ -208,7 +208,7 @@ def _build(
     options: RunOptions,
     device: torch.device,
 ) -> Classifier:
-    """The classifier on the device, its weights finite."""
+    """Build the classifier on the device and check that its weights are finite."""
     classes = len(data.facts.class_names)
     seed = experiment.spec.seed
     classifier = build_classifier(experiment, files.files, classes, seed, options.precision)
@@ -228,7 +228,7 @@ def _forward(
     data: PreparedData,
     planned: Planned,
 ) -> Forward:
-    """The forward pass of the plan, with its shortcuts if it takes any."""
+    """The forward pass of the plan, with its enabled shortcuts."""
     shortcuts = make_shortcuts(
         classifier,
         planned.fast,
@@ -264,7 +264,7 @@ def _scored_baselines(
 
 
 def _reason(failure: Exception) -> str:
-    """The failure as the record states it."""
+    """The error as stated in the record."""
     if isinstance(failure, ClsbenchError):
         return str(failure)
     text = f"{type(failure).__name__}: {failure}"
@@ -324,7 +324,7 @@ def _store(
     scores: Scores | None,
     baselines: Sequence[ScoredBaseline],
 ) -> tuple[Path, RunRecord]:
-    """Store the run; its directory, and its record with the hashes of the other files there.
+    """Store the run; return its directory, and its record with the hashes of the other files there.
 
     Raises:
         RunNotStoredError: the run cannot be stored.
@@ -359,7 +359,7 @@ def _write(
         record = replace(record, files_sha256=files_sha256(directory))
         write_record(directory, record)
     path = final_path(directory)
-    _draw(record, path)  # the run is stored already, so it survives if this is killed
+    _draw(record, path)  # the run is stored already, so it is not lost if this is killed
     return path, record
 
 
@@ -370,7 +370,7 @@ def _trained(classifier: nn.Module, freezing: FreezingPlan) -> frozenset[str]:
 
 
 def _draw(record: RunRecord, directory: Path) -> None:
-    """The curves, drawn last: whatever goes wrong with them, the figures are kept."""
+    """Draw the curves last, so that errors do not affect the other results."""
     before = set(directory.iterdir())
     try:
         from clsbench.results.curves import save_curves  # matplotlib is slow to load

@@ -1,1 +1,1 @@
-"""Many experiments that share what they can."""
+"""Plan and run suites of experiments that share runs and cached activations."""

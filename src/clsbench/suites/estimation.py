@@ -1,8 +1,8 @@
-"""How long a run will take, before it is run: its work counted without weights, and this machine's
-speed measured for a moment.
+"""Estimate the duration of a run from its counted operations and this machine's measured speed.
 
-Every operation of a batch is counted on torch's meta device, along the stages that the fast path
-leaves; each takes the longer of its arithmetic and its memory traffic, and something for itself.
+The operations of a batch are counted on torch's meta device, stage by stage, with the shortcuts of
+the plan. Each operation takes the longer of its arithmetic and its memory traffic, plus a constant
+overhead.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _COPIED_BYTES = 2**26
 
 
 class Speed(NamedTuple):
-    """What a device does in a second, and what every operation takes however small it is."""
+    """The speed of a device: FLOPs and bytes per second, and the overhead of an operation."""
 
     flops_per_second: float
     bytes_per_second: float
@@ -48,7 +48,7 @@ class Work(NamedTuple):
     operations: tuple[tuple[float, float], ...] = ()
 
     def seconds(self, speed: Speed) -> float:
-        """How long it takes at that speed."""
+        """The estimated seconds at this speed."""
         return sum(
             max(flops / speed.flops_per_second, moved / speed.bytes_per_second)
             + speed.seconds_per_operation
@@ -60,9 +60,9 @@ class Work(NamedTuple):
 
 
 def measure_speed(device: torch.device, precision: str) -> Speed:
-    """A matrix product, a copy, and a small network's step: about a second and a half in all.
+    """Measure a matrix product, a copy and a small network's step, in about 1.5 s in total.
 
-    Other processes that are at work meanwhile make it slower, as they would the run.
+    Other processes slow it down, as they would the run.
     """
     meter = LimitsMeter(device, precision, _SIDE, _COPIED_BYTES, _CALIBRATION_SECONDS)
     meter.measure()
@@ -90,7 +90,7 @@ def measure_speed(device: torch.device, precision: str) -> Speed:
 def estimate_run(
     experiment: Experiment, planned: Planned, data: PreparedData, speed: Speed
 ) -> Estimate:
-    """What the run would take at that speed, nothing kept from earlier runs."""
+    """Estimate the seconds of the run by phase, without activations of earlier runs."""
     train = experiment.spec.train
     outline = outline_experiment(experiment, len(data.facts.class_names)).classifier
     passes = _Passes(outline, planned.freezing, planned.fast, data, train.batch_size)
@@ -118,7 +118,7 @@ def estimate_run(
 
 
 class _Passes:
-    """The work of one batch in each role, counted once for each kind of epoch."""
+    """The operations of one batch in each role, counted once per distinct epoch."""
 
     def __init__(
         self,
@@ -136,7 +136,8 @@ class _Passes:
         splits = data.tokens.by_name().values()
         lengths = torch.cat([rows.lengths for rows in splits]).clamp(min=1)
         self._texts = len({key for rows in splits for key in row_keys(rows)})
-        # Packed texts take as much as their mean length; narrowed ones as the widest of a batch.
+        # Packed texts cost as much as texts of mean length, narrowed ones as the longest of a
+        # batch.
         self._width = data.facts.max_length
         if plan.unpadded or not data.tokens.train.padded:
             self._width = max(round(float(lengths.double().mean())), 1)
@@ -146,7 +147,8 @@ class _Passes:
             self._forward(0, len(self._chain))
 
     def prefix_seconds(self, speed: Speed) -> float:
-        """Every distinct text through the deepest frozen prefix, once for each time it changes."""
+        """The operations for computing the deepest frozen prefix of all distinct texts, once per
+        change."""
         cut = max(cut for cut, _ in self._plan.epochs)
         if not cut:
             return 0.0
@@ -160,7 +162,8 @@ class _Passes:
         return times * self._texts / self._batch_size * work.seconds(speed)
 
     def step(self, epoch: int) -> Work:
-        """A batch forward and backward behind the cut, and an optimizer step."""
+        """The operations of a batch forward and backward after the cut, and of an optimizer
+        step."""
         trained = self._freezing.by_epoch[epoch]
         cut = self._plan.epochs[epoch].cut
 
@@ -175,7 +178,7 @@ class _Passes:
         return Work((*work.operations, (0.0, 4.0 * OPTIMIZER_PASSES * sum(sizes))))
 
     def evaluation(self, epoch: int) -> Work:
-        """A batch forward behind the cut."""
+        """The operations of a batch forward after the cut."""
         cut = self._plan.epochs[epoch].cut
 
         def evaluate() -> None:

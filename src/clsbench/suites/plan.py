@@ -1,6 +1,6 @@
-"""The plan of a suite: every row's experiment and runs, and what each new run would cost.
+"""Plan a suite: the experiment and runs of every row, and the estimated cost of new runs.
 
-suite + the user's changes → experiments → runs identified → those not stored planned
+suite + the user's changes → experiments → identified runs → plans of those that are not stored
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class PlannedRun(NamedTuple):
-    """One run of a row: the experiment before any stand-in, and the record that it would have."""
+    """A run of a row: the experiment before any substitution, and the record that it would have."""
 
     spec: dict[str, Any]
     record: RunRecord
@@ -49,12 +49,12 @@ class PlannedRun(NamedTuple):
 
 
 class PlannedRow(NamedTuple):
-    """A row and its runs, one a seed, planned but not run.
+    """A row and its runs, one per seed, planned but not run.
 
-    ``problem`` is the reason why it cannot be run, ``invalid`` whether the row itself is wrong,
-    ``not_applicable`` the reason why it does not apply here; then ``runs`` is empty. ``changes``
-    are its differences from the base, including the user's own changes; ``modified`` says that
-    these, or a stand-in, make it another experiment, to which no published figures belong.
+    ``problem`` is the reason why the row cannot be run, ``invalid`` whether the row itself is
+    wrong, ``not_applicable`` the reason why it does not apply; ``runs`` is then empty. ``changes``
+    are its differences from the base, including the user's changes. ``modified``: these or a
+    stand-in make it a different experiment, so the published figures do not apply.
     """
 
     row: SuiteRow
@@ -68,9 +68,9 @@ class PlannedRow(NamedTuple):
 
 
 class SuitePlan(NamedTuple):
-    """The chosen rows of a suite, planned.
+    """The selected rows of a suite, planned.
 
-    ``seeds`` are those asked for, or how many, counted up from each row's own.
+    ``seeds`` are the requested seeds, or their number, counted up from each row's own.
     """
 
     suite: SuiteSpec
@@ -79,13 +79,13 @@ class SuitePlan(NamedTuple):
     rows: tuple[PlannedRow, ...]
 
     def warnings(self) -> list[str]:
-        """What every run would warn of, such as weights that are not here yet; each once."""
+        """The warnings of all runs, such as about missing weights, without duplicates."""
         return list(dict.fromkeys(
             warning for row in self.rows for run in row.runs for warning in run.record.warnings
         ))  # fmt: skip
 
     def runs(self) -> dict[str, PlannedRun]:
-        """Every run once, by its key, in the order of the rows."""
+        """All distinct runs by key, in the order of the rows."""
         return {run.key: run for row in self.rows for run in row.runs}
 
 
@@ -100,10 +100,10 @@ def plan_suite(
     file: str = "",
     force: bool = False,
 ) -> SuitePlan:
-    """Every row with what it would run; a row that cannot be run says why.
+    """Plan all rows; a row that cannot be run has the reason.
 
-    ``file`` is what errors about the suite begin with, such as ``mine.toml: ``. A row whose runs
-    are all finished in the store has no estimate, unless ``force`` runs them again.
+    ``file`` is the prefix of errors about the suite, such as ``mine.toml: ``. Rows whose runs have
+    all finished have no estimate, unless ``force`` repeats them.
 
     Raises:
         UsageError: the base does not exist, the changes for all rows fit no row, a row is invalid
@@ -155,7 +155,8 @@ def _refuse_mistakes(
 ) -> None:
     """Refuse a row that cannot be resolved, such as one with a misspelt key.
 
-    A row that is valid without the user's changes for all rows is kept: other rows may fit these.
+    A row that is valid without the user's changes for all rows is kept, since other rows may accept
+    them.
     """
     try:
         resolve(base, suite.changes_of(row, for_all), catalog)
@@ -167,8 +168,8 @@ def _refuse_mistakes(
 
 
 class _PlanContext(NamedTuple):
-    """What all rows have in common; ``unreachable`` holds sets of assets that could not all be had,
-    and why."""
+    """State that all rows share; ``unreachable`` holds sets of assets that could not be fetched,
+    with reasons."""
 
     suite: SuiteSpec
     base: ExperimentSpec
@@ -190,10 +191,10 @@ def _plan_row(row: SuiteRow, context: _PlanContext) -> PlannedRow:
         meant = resolve(context.base, context.suite.changes_of(row, {}), context.catalog)
         components = (experiment.dataset, experiment.backbone)
         wanted = frozenset(asset.key for each in components for asset in each.assets())
-        if wanted in context.unreachable:  # another row has waited for them in vain
+        if wanted in context.unreachable:  # an earlier row has tried to fetch them
             return PlannedRow(row, changes, problem=context.unreachable[wanted])
         files = prepare_files(experiment, context.options, context.catalog, dry_run=True)
-        lacking = _what_a_stand_in_lacks(row, experiment, files)
+        lacking = _unsupported_by_stand_ins(row, experiment, files)
         if lacking is not None:
             return PlannedRow(row, changes, not_applicable=lacking)
         data = prepare_data(files.experiment, files.files)
@@ -211,14 +212,16 @@ def _plan_row(row: SuiteRow, context: _PlanContext) -> PlannedRow:
     except ClsbenchError as error:
         invalid = isinstance(error, UsageError)
         return PlannedRow(row, changes, problem=str(error), invalid=invalid)
-    except Exception as error:  # of a component: a row that fails leaves the others alone
+    except Exception as error:  # an error of a component must not stop the other rows
         return PlannedRow(row, changes, problem=f"{type(error).__name__}: {error}")
     estimate = None
     try:
         if planned is not None:
             estimate = estimate_run(files.experiment, planned, data, context.speed())
-    except Exception as error:  # of a component without a shape on the meta device: it may run yet
-        logger.warning("row %s: how long it takes cannot be estimated: %s", row.label, error)
+    except (
+        Exception
+    ) as error:  # a component may run even if it cannot be estimated on the meta device
+        logger.warning("row %s: its duration cannot be estimated: %s", row.label, error)
     return PlannedRow(
         row,
         changes,
@@ -231,9 +234,10 @@ def _plan_row(row: SuiteRow, context: _PlanContext) -> PlannedRow:
 def _stored_counts(
     record: RunRecord, experiment: Experiment, context: _PlanContext
 ) -> dict[str, Any] | None:
-    """What a stored run of the row counted, if all its runs are stored.
+    """The counts of parameters, memory and shortcuts from a stored run, if all the row's runs are
+    stored.
 
-    Then the row does not have to be planned, except with ``force``.
+    The row then does not have to be planned, except with ``force``.
     """
     keys = [run.key for run in _runs(experiment, record, context.seeds)]
     stored = [finished_run(context.options.out, key) for key in keys]
@@ -244,28 +248,28 @@ def _stored_counts(
     return {name: getattr(first.record, name) for name in counted}
 
 
-def _what_a_stand_in_lacks(
+def _unsupported_by_stand_ins(
     row: SuiteRow, experiment: Experiment, files: PreparedFiles
 ) -> str | None:
-    """Why the row does not mean with the stand-ins what it means without."""
+    """Why the row does not apply with the stand-ins; ``None`` if it does."""
     for stand_in in files.stand_ins:
-        who = f"{stand_in.by} stands in for {stand_in.replaced} and has no"
+        who = f"{stand_in.by} stands in for {stand_in.replaced}, but"
         for key in row.changes:
             axis, _, option = key.partition(".")
             if axis == stand_in.axis and option and option not in files.experiment.tree[axis]:
-                return f"{who} {option}"
+                return f"{who} has no {option}"
         padding = experiment.spec.data.padding
         if stand_in.axis == "backbone" and isinstance(padding, int):
             context = files.experiment.backbone.context_length()
             if experiment.backbone.context_length() >= padding > context:
-                return f"{who} room for {padding:,} tokens, only for {context:,}"
+                return f"{who} its context has {context:,} tokens, not {padding:,}"
     return None
 
 
 def _runs(
     experiment: Experiment, record: RunRecord, seeds: Sequence[int] | int
 ) -> tuple[PlannedRun, ...]:
-    """A run for each seed; nothing else that is planned depends on it."""
+    """One run per seed; the rest of the plan does not depend on the seed."""
     if isinstance(seeds, int):
         seeds = range(experiment.spec.seed, experiment.spec.seed + seeds)
     kind, precision = record.environment.device.partition(":")[0], record.environment.precision

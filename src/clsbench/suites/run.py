@@ -1,6 +1,6 @@
-"""A planned suite run: stored runs taken, the others performed by an executor, and the results.
+"""Run a planned suite: take stored runs, let an executor perform the others, and collect results.
 
-A row is only a label: what is run, kept and found again is the run, by its run key.
+Rows are only labels. Runs are identified by their run keys.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ def run_suite(
     command: Sequence[str] = (),
     force: bool = False,
 ) -> SuiteResults:
-    """Do every run of the rows once, even if several rows share it, and return the results.
+    """Perform every run once, even if several rows share it, and return the results.
 
-    Finished runs are taken from the store. With ``force`` they are repeated; until a repetition
-    has finished, the results show the stored run. A run that another invocation is doing is waited
-    for. A failed run does not stop the others. The suite's file in the store, which includes
-    ``command``, is updated after every run.
+    Finished runs are taken from the store. With ``force``, they are repeated; until a repetition
+    has finished, the results show the stored run. Runs of other invocations are waited for. A
+    failed run does not stop the others. The suite's file in the store, which includes ``command``,
+    is updated after every run.
 
     Raises:
         UsageError: the store cannot be written.
-        KeyboardInterrupt: raised after every running job has stored its partial results.
+        KeyboardInterrupt: after all running jobs have stored their partial results.
     """
     store = options.out.absolute()
     check_store_writable(store)
@@ -108,7 +108,7 @@ def _results(
 def _row_result(
     row: PlannedRow, plan: SuitePlan, states: Mapping[str, RunState], before: Mapping[str, str]
 ) -> RowResult:
-    """``before`` are runs that stand for those to be done until they are."""
+    """``before`` holds stored runs, which are shown until their repetitions have finished."""
     keys = [run.key for run in row.runs]
     there = {key: states[key] for key in keys if key in states}
     failed = {key: state.error for key, state in there.items() if state.status == "failed"}
@@ -137,7 +137,7 @@ def _row_result(
 
 
 def _job(run: PlannedRun, options: RunOptions, at_once: int | None) -> Job:
-    """The run for a process elsewhere: absolute paths, and as many threads as it may use."""
+    """The job for a separate process, with absolute paths and its number of threads."""
     threads = options.threads or max(torch.get_num_threads() // (at_once or 1), 1)
     plugins = tuple(str(Path(p).absolute()) if Path(p).is_file() else p for p in options.plugins)
     there = msgspec.structs.replace(

@@ -1,6 +1,6 @@
-"""Which run is free, running here, running elsewhere or done.
+"""Determine which runs are free, running, or finished, by file locks.
 
-Several invocations may work on one store: each holds a file lock for every run that it does.
+Several invocations may share a store: each holds a file lock for every run that it performs.
 """
 
 from __future__ import annotations
