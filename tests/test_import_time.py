@@ -56,6 +56,12 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     assert not HEAVY & modules_of(*arguments)
 
 
+def test_prediction_does_not_import_pandas() -> None:
+    code = "import clsbench.experiment.predict, sys; print('pandas' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_a_command_does_not_import_the_others() -> None:
     loaded = {m for m in modules_of("list") if m.startswith("clsbench.cli.")}
     assert "clsbench.cli.commands.list" in loaded

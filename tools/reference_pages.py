@@ -28,7 +28,6 @@ from clsbench.schema import job
 from clsbench.schema.experiment import (
     ExperimentSpec,
     Method,
-    component_table,
     format_component,
     to_tree,
 )
@@ -146,7 +145,7 @@ def _entry(entry: Entry) -> Iterator[str]:
 
 
 def _written(choice: Any) -> str:
-    return format_component(component_table(choice))
+    return format_component(choice)
 
 
 # --- options, record -----------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from clsbench.errors import UsageError
 from clsbench.results.formats import line_width, marked
 from clsbench.results.store import StoredRun, scan
 from clsbench.schema.environment_variables import ENVIRONMENT
-from clsbench.schema.experiment import component_table, format_component
+from clsbench.schema.experiment import format_component
 from clsbench.schema.options import DEFAULT_STORE
 from clsbench.schema.record import RunRecord, SplitMetrics
 
@@ -173,7 +173,7 @@ def _of_spec(*path: str) -> Callable[[StoredRun], Any]:
 def _component(key: str) -> Callable[[StoredRun], str]:
     def value(run: StoredRun) -> str:
         choice = run.record.spec.get(key)
-        return format_component(component_table(choice)) if choice else "none"
+        return format_component(choice) if choice else "none"
 
     return value
 

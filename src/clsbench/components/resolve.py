@@ -170,8 +170,8 @@ def expand_method(changes: Mapping[str, Any], catalog: Catalog) -> Mapping[str, 
         raise UsageError(f"method = {name!r}: expected a name (clsbench list methods)")
     plain_name, colon, _ = name.partition(":")
     method = catalog.spec(Method, plain_name)
-    parts = {key: component_table(choice) for key, choice in method.changes().items()}
-    meant = " ".join(f"--{key} {format_component(table)}" for key, table in parts.items())
+    parts = method.changes()
+    meant = " ".join(f"--{key} {format_component(choice)}" for key, choice in parts.items())
     if colon:
         raise UsageError(
             f"method {name!r}: a method has no options; set those of its parts: {meant}"
@@ -183,7 +183,7 @@ def expand_method(changes: Mapping[str, Any], catalog: Catalog) -> Mapping[str, 
                 f"{key} cannot be combined with method = {name!r}, which stands for {meant}: use "
                 "either the method or its parts"
             )
-    return {**rest, **method.changes()}
+    return {**rest, **parts}
 
 
 def expand_methods(suite: SuiteSpec, catalog: Catalog) -> SuiteSpec:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
-import pandas as pd
 
 from clsbench.components.values import Corpus, Split, Splits
 from clsbench.data.labels import MOST_RARE, named
@@ -15,6 +15,9 @@ from clsbench.data.strata import stratified
 from clsbench.errors import UsageError
 from clsbench.schema.experiment import DataSettings, SplitSettings
 from clsbench.schema.record import Leaked
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHUFFLES = {"book": 1, "book-ablation": 2}
 """How often each variant shuffles before it cuts; the bonus script does it twice."""
@@ -30,6 +33,8 @@ def split_corpus(corpus: Corpus, settings: DataSettings) -> Splits:
         UsageError: fewer than two classes, an empty split, or a class without training texts.
         ValueError: the settings are not those of a resolved spec.
     """
+    import pandas as pd  # prediction needs this module, but no splits
+
     if settings.split.name is None or settings.balance is None:
         raise ValueError("data.split.name and data.balance must be set; resolve the spec first")
     counts = Counter(corpus.labels)
@@ -113,6 +118,8 @@ def texts_sha256(splits: Splits) -> dict[str, str]:
 
 def _balanced(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Every class sampled down to the smallest, which is kept whole; classes in their order."""
+    import pandas as pd
+
     groups = [group for _, group in frame.groupby("label")]
     fewest = min(len(group) for group in groups)
     smallest = max(i for i, group in enumerate(groups) if len(group) == fewest)

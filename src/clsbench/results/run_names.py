@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clsbench.results.store import StoredRun
-from clsbench.schema.experiment import COMPONENT_KEYS, component_table, format_component
+from clsbench.schema.experiment import COMPONENT_KEYS, format_component
 
 _NOT_IN_NAMES = ("seed", "name", "description", "published", "baselines")
 
@@ -56,7 +56,7 @@ def _flat_settings(spec: Mapping[str, Any]) -> dict[str, str]:
         if key in _NOT_IN_NAMES or value is None:
             continue
         if key in COMPONENT_KEYS:
-            found[key] = format_component(component_table(value))
+            found[key] = format_component(value)
         elif isinstance(value, Mapping):
             found |= {f"{key}.{inner}": str(each) for inner, each in value.items()}
         else:

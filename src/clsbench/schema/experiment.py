@@ -211,8 +211,9 @@ def comma_separated(values: str, source: str) -> list[str]:
         raise UsageError(f"{source[:200]} cannot be read: {error}") from None
 
 
-def format_component(table: ComponentTable) -> str:
-    """The inverse of :func:`parse_component`; an array or a table stands as in TOML."""
+def format_component(choice: str | ComponentTable) -> str:
+    """A component as text, ``name:option=value,…``; an array or a table is written as in TOML."""
+    table = component_table(choice)
 
     def part(option: str, value: Any) -> str:
         text = f"{option}={value if isinstance(value, str) else inline_toml(value)}"

@@ -116,21 +116,20 @@ def _option_lines(entry: Entry) -> Iterator[Line]:
     from rich.text import Text
 
     from clsbench.cli.fields import fields_of
-    from clsbench.schema.experiment import ExperimentSpec, Method, component_table, format_component
+    from clsbench.schema.experiment import ExperimentSpec, Method, format_component
     from clsbench.schema.suite import SuiteSpec
 
     if isinstance(entry.component, ExperimentSpec):
         spec = entry.component
         parts = (spec.dataset, spec.backbone, spec.pooling, spec.head, spec.freezing, spec.adapter)
-        named = [format_component(component_table(part)) for part in parts if part is not None]
+        named = [format_component(part) for part in parts if part is not None]
         yield Line(Text("      "), Text(" · ".join(named), "dim"))
         return
     if isinstance(entry.component, Method):
         method = entry.component
-        freezing, adapter = component_table(method.freezing), method.adapter
-        words = f"freezing {format_component(freezing)}"
-        if adapter is not None:
-            words += f" · adapter {format_component(component_table(adapter))}"
+        words = f"freezing {format_component(method.freezing)}"
+        if method.adapter is not None:
+            words += f" · adapter {format_component(method.adapter)}"
         yield Line(Text("      "), Text(words, "dim"))
         return
     if isinstance(entry.component, SuiteSpec):

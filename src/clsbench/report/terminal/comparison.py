@@ -60,12 +60,9 @@ def print_comparison(
     for pair in pairs:
         console.prose(verdict_text(pair))
     if len(pairs) < len(comparison.pairs):
-        hidden = len(comparison.pairs) - len(pairs)
-        first = comparison.contenders[0].name
-        message = (
-            f"Only pairs with {first} are shown. Holm's correction includes {hidden} more pairs; "
-        )
-        message += "--json shows them."
+        first, hidden = comparison.contenders[0].name, len(comparison.pairs) - len(pairs)
+        shown = f"Only pairs with {first} are shown"
+        message = f"{shown}. Holm's correction includes {hidden} more pairs; --json shows them."
         console.prose(message, "dim")
     _print_disagreements(console, comparison, texts, most_texts)
     message = headline(comparison, lambda each: each.name).sentence
