@@ -17,7 +17,7 @@ from clsbench.components.catalog import load_catalog
 from clsbench.components.resolve import with_instances
 
 
-def test_an_installed_plugin_that_fails_is_reported(
+def test_run_failing_installed_plugin_warns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     information = tmp_path / "broken-1.0.dist-info"
@@ -33,7 +33,7 @@ def test_an_installed_plugin_that_fails_is_reported(
     assert "skipped an installed plugin: plugin broken (broken) cannot be imported" in caplog.text
 
 
-def test_a_failed_run_says_where_what_was_done_is_kept(tmp_path: Path) -> None:
+def test_run_failed_error_names_the_stored_run(tmp_path: Path) -> None:
     with pytest.raises(clsbench.RunFailedError, match=r"loss is .* at step .* kept in") as caught:
         clsbench.run(
             "gpt2-sms-spam",
@@ -59,7 +59,7 @@ class Majority(clsbench.Baseline, frozen=True):
     pass
 
 
-def test_run_with_an_instance_of_an_unregistered_class_names_it_after_the_class() -> None:
+def test_run_unregistered_component_is_named_after_its_class() -> None:
     record = dry_run(dataset=FruitTexts(count=80), settings={"data.split": "stratified"})
     assert record.spec["dataset"] == {"name": "fruit-texts", "count": 80}
     dataset = record.plugins[0]
@@ -69,7 +69,7 @@ def test_run_with_an_instance_of_an_unregistered_class_names_it_after_the_class(
     assert dataset.source_sha256 is not None
 
 
-def test_run_with_an_unregistered_class_of_a_taken_name_is_refused() -> None:
+def test_run_unregistered_component_with_a_taken_name_is_refused() -> None:
     with pytest.raises(clsbench.UsageError, match="class Majority, and its name 'majority' is"):
         dry_run(settings={"baselines": [Majority()]})
 
@@ -81,7 +81,7 @@ def test_run_with_an_unregistered_class_of_a_taken_name_is_refused() -> None:
         (FruitTexts(count="x"), "count = 'x'"),  # type: ignore[arg-type]
     ],
 )
-def test_run_with_an_instance_that_does_not_fit_is_refused(component: Any, message: str) -> None:
+def test_run_invalid_component_object_is_refused(component: Any, message: str) -> None:
     with pytest.raises(clsbench.UsageError, match=message):
         dry_run(dataset=component)
 
@@ -123,7 +123,7 @@ def test_source_of_a_notebook_class_is_that_of_its_cell() -> None:
     assert sources[0] == sources[1] != sources[2]
 
 
-def test_a_refused_run_leaves_nothing(tmp_path: Path) -> None:
+def test_run_refused_writes_no_files(tmp_path: Path) -> None:
     with pytest.raises(clsbench.UsageError):
         clsbench.run("gpt2-sms-spam", device="cuda:99", out=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
@@ -133,12 +133,12 @@ def dry_run(**arguments: Any) -> clsbench.RunRecord:
     return clsbench.run("gpt2-sms-spam", offline=True, device="cpu", dry_run=True, **arguments)
 
 
-def test_settings_reach_into_a_component_that_is_named_beside_them() -> None:
+def test_run_settings_change_options_of_a_named_component() -> None:
     record = dry_run(freezing="last-blocks", settings={"freezing.n": 2})
     assert record.spec["freezing"] == {"name": "last-blocks", "n": 2}
 
 
-def test_run_with_a_method_records_its_parts_alone() -> None:
+def test_run_with_a_method_records_only_its_parts() -> None:
     record = dry_run(method="lora")
     assert record.spec["freezing"]["name"] == "head-only"
     assert record.spec["adapter"]["name"] == "lora"
@@ -161,12 +161,12 @@ def test_run_with_a_method_records_its_parts_alone() -> None:
         ({"threads": 99_999}, r"threads = 99999: \d+ at most; there are \d+ processors"),
     ],
 )
-def test_what_is_asked_for_wrongly_is_reported(arguments: dict[str, Any], said: str) -> None:
+def test_run_invalid_arguments_are_refused(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(clsbench.UsageError, match=said):
         dry_run(**arguments)
 
 
-def test_a_caller_who_only_warned_of_nondeterminism_is_left_as_it_was() -> None:
+def test_run_deterministic_restores_the_callers_warn_only_setting() -> None:
     import torch
 
     torch.use_deterministic_algorithms(True, warn_only=True)

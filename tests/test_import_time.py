@@ -1,4 +1,4 @@
-"""``import clsbench`` and the light commands stay light, so that they feel instant."""
+"""``import clsbench`` and the light commands load no heavy libraries, so that they are fast."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def modules_of(*arguments: str) -> set[str]:
     return set(json.loads(done.stderr.rpartition("MODULES ")[2]))
 
 
-def test_importing_the_package_imports_nothing_heavy() -> None:
+def test_import_clsbench_loads_no_heavy_libraries() -> None:
     code = "import clsbench, clsbench.cli.main, sys, json; print(json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert not HEAVY & set(json.loads(done.stdout))
@@ -52,7 +52,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     ],
     ids=" ".join,
 )
-def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
+def test_light_commands_load_no_heavy_libraries(arguments: list[str]) -> None:
     assert not HEAVY & modules_of(*arguments)
 
 
@@ -62,7 +62,7 @@ def test_prediction_does_not_import_pandas() -> None:
     assert done.stdout == "False\n"
 
 
-def test_a_command_does_not_import_the_others() -> None:
+def test_list_command_does_not_import_other_commands() -> None:
     loaded = {m for m in modules_of("list") if m.startswith("clsbench.cli.")}
     assert "clsbench.cli.commands.list" in loaded
     assert not loaded & {

@@ -1,4 +1,4 @@
-"""Every command and every piece of code in the README and in help does what it says it does."""
+"""Every command and code block in the README and in help texts is valid and runs."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def help_examples() -> list[str]:
     return list(dict.fromkeys(e for e in examples if e.startswith("clsbench ")))
 
 
-# --- fast: every example is understood ------------------------------------------------------------
+# --- fast: every example is parsed ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "example", dict.fromkeys([*commands(README), *shell_commands(README), *help_examples()])
 )
-def test_example_is_understood(
+def test_examples_of_readme_and_help_are_parsed(
     example: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     parse(example)
 
 
-# --- slow: every example does what it says --------------------------------------------------------
+# --- slow: every example runs ---------------------------------------------------------------------
 
 ELSEWHERE = re.compile(r"clsbench (assets (fetch|verify)|bench (history|check|baseline))\b")
 """These need a network, whole weights, or the history that ``pytest benchmarks/`` makes."""
@@ -67,7 +67,7 @@ SUITE = 'base = "gpt2-sms-spam"\n[[rows]]\ntitle = "head"\nchanges = {freezing =
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the README's plugin in it; commands follow one another in it."""
+    """A folder with the README's plugin, in which the commands run in order."""
     path = tmp_path_factory.mktemp("reader")
     (path / "my_strategy.py").write_text(PLUGIN, encoding="utf-8")
     return path
@@ -78,7 +78,7 @@ def in_folder(
 ) -> subprocess.CompletedProcess[str]:
     scripts = Path(sys.executable).parent
     environment = {k: v for k, v in os.environ.items() if not k.startswith("CLSBENCH_")}
-    environment["CLSBENCH_LOAD_LIMIT"] = "1000"  # the times are not read here
+    environment["CLSBENCH_LOAD_LIMIT"] = "1000"  # the times are not checked
     environment["CLSBENCH_CACHE"] = str(folder / "cache")
     environment["PATH"] = f"{scripts}{os.pathsep}{environment.get('PATH', '')}"
     return subprocess.run(
@@ -94,7 +94,7 @@ def in_folder(
 
 
 @pytest.mark.slow
-def test_every_command_runs_in_the_readers_order(folder: Path) -> None:
+def test_readme_commands_run_in_order(folder: Path) -> None:
     found = commands(README)
     assert {shlex.split(command)[0] for command in found} == {"clsbench"}
     for command in found:
@@ -138,7 +138,7 @@ def test_help_example_runs_on_the_stand_ins(example: str, prepared: Path) -> Non
 
 
 def affordable(example: str, folder: Path) -> str:
-    """The example on the stand-ins and the CPU, without what takes minutes of training."""
+    """The example with stand-ins, on the CPU, and without long training."""
     command = example.replace("--device cuda:1", "--device cpu")
     words = command.split()
     if words[1] in ("run", "suite"):
@@ -155,18 +155,18 @@ def affordable(example: str, folder: Path) -> str:
 
 
 @pytest.mark.slow
-def test_every_piece_of_python_runs(folder: Path) -> None:
+def test_readme_python_blocks_run(folder: Path) -> None:
     for block in blocks(README, "python"):
         result = in_folder([sys.executable, "-c", block], folder)
         assert result.returncode == 0, f"{block}\n{result.stderr}"
 
 
-def test_the_plugin_is_short() -> None:
+def test_readme_plugin_has_at_most_ten_lines() -> None:
     code = [line for line in PLUGIN.splitlines() if line.strip() and not line.startswith("#")]
     assert len(code) <= 10
 
 
-def test_the_two_commands_stand_first() -> None:
+def test_readme_first_block_has_run_and_test_commands() -> None:
     first, *_ = blocks(README, "sh")
     run, test = first.splitlines()
     assert run.endswith("clsbench run gpt2-sms-spam --offline")
@@ -179,7 +179,7 @@ def test_start_page_mentions_every_command() -> None:
         assert f"`clsbench {name}`" in text
 
 
-def test_every_link_and_picture_is_there() -> None:
+def test_readme_links_and_pictures_exist() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
         if "://" not in target:
             assert (README.parent / target).exists(), target

@@ -28,7 +28,7 @@ def suite(*labels: str) -> SuiteSpec:
         (" 1 , 2 ", ["1", "2"]),
     ],
 )
-def test_rows_are_chosen_by_label_and_by_range(text: str, expected: list[str]) -> None:
+def test_suite_chosen_selects_labels_and_ranges(text: str, expected: list[str]) -> None:
     chosen = suite("1", "2", "3", "b-c").chosen(text)
     assert [row.label for row in chosen] == expected
 
@@ -37,13 +37,13 @@ def test_rows_are_chosen_by_label_and_by_range(text: str, expected: list[str]) -
     ("text", "message"),
     [("9", "no row '9'"), ("1-9", "no row '1-9'"), ("3-1", "comes after"), (",", "selects no row")],
 )
-def test_a_row_that_does_not_exist_is_named(text: str, message: str) -> None:
+def test_suite_chosen_unknown_row_is_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         suite("1", "2", "3").chosen(text)
 
 
 @given(before=CHANGES, later=CHANGES)
-def test_later_changes_win_and_a_component_named_anew_starts_afresh(
+def test_with_changes_later_changes_win_and_component_options_reset(
     before: dict[str, int], later: dict[str, int]
 ) -> None:
     merged = with_changes(before, later)
@@ -55,7 +55,7 @@ def test_later_changes_win_and_a_component_named_anew_starts_afresh(
     assert {key: merged[key] for key in kept} == {key: before[key] for key in kept}
 
 
-def test_a_row_has_the_last_word() -> None:
+def test_suite_changes_of_row_take_precedence() -> None:
     row = SuiteRow(label="1", changes={"freezing": "all"})
     spec = SuiteSpec(base="b", rows=(row,), changes={"train.lr": 1, "freezing.n": 3})
     assert spec.changes_of(row, {"train.lr": 2, "freezing": "head-only"}) == {
@@ -64,7 +64,7 @@ def test_a_row_has_the_last_word() -> None:
     }
 
 
-def test_a_sweep_has_a_row_for_every_combination() -> None:
+def test_sweep_makes_a_row_for_every_combination() -> None:
     made = sweep("gpt2-sms-spam", [("freezing", ["all", "head-only"]), ("train.lr", ["1", "2"])])
     assert [row.changes for row in made.rows] == [
         {"freezing": "all", "train.lr": "1"},
@@ -89,7 +89,7 @@ def test_sweep_with_other_values_or_another_file_has_another_name() -> None:
     assert names == [sweep(base, axes).name for base, axes in sweeps]
 
 
-def test_seeds_are_no_rows() -> None:
+def test_sweep_and_check_suite_rows_that_change_the_seed_are_refused() -> None:
     with pytest.raises(UsageError, match=r"rows cannot differ in the seed; use --seeds 1,2,3"):
         sweep("gpt2-sms-spam", [("seed", [1, 2])])
     row = SuiteRow(label="b", changes={"seed": 2})
@@ -97,12 +97,12 @@ def test_seeds_are_no_rows() -> None:
         check_suite(SuiteSpec(base="a", name="s", rows=(row,)), "there")
 
 
-def test_a_sweep_over_one_axis_twice_is_refused() -> None:
+def test_sweep_over_one_key_twice_is_refused() -> None:
     with pytest.raises(UsageError, match="given twice"):
         sweep("x", [("freezing", ["all"]), ("freezing", ["head-only"])])
 
 
-def test_toml_rows_without_a_label_are_numbered() -> None:
+def test_parse_suite_rows_without_a_label_are_numbered() -> None:
     text = """
     base = "gpt2-sms-spam"
     [[rows]]
@@ -152,13 +152,13 @@ def test_sweep_titles_write_values_as_toml_does(value: object, title: str) -> No
         ('base = "b"\n[[rows]]\npublished = {accuracy = {}, minutes = -3}', "minutes"),
     ],
 )
-def test_a_file_that_is_not_a_suite_is_refused(text: str, message: str) -> None:
+def test_parse_suite_invalid_file_is_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as error:
         parse_suite(text, "mine.toml")
     assert "mine.toml" in str(error.value)
 
 
-def test_labels_are_unique() -> None:
+def test_check_suite_duplicate_labels_are_refused() -> None:
     check_suite(suite("1", "2"), "here")
     with pytest.raises(UsageError, match="here: two rows"):
         check_suite(suite("1", "1"), "here")

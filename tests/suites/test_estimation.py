@@ -1,4 +1,4 @@
-"""The work of a run counted without weights, against what torch counts on real ones."""
+"""Estimates of a run's time without weights, compared with FLOPs counted by torch on weights."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def case(plain: bool = False, **changes: Any) -> Case:
     return Case(experiment, plan_run(experiment, options, CPU, data, record), data)
 
 
-def test_the_arithmetic_of_a_plain_run_is_that_of_its_real_steps() -> None:
-    """Every batch, forward and backward, and every evaluation, as torch counts them on weights."""
+def test_estimate_run_plain_run_equals_counted_flops() -> None:
+    """Training batches, forward and backward, and evaluations."""
     found = case(plain=True, freezing="all")
     classifier = build_classifier(found.experiment, {}, 2, 123, "fp32")
     found.planned.freezing.apply(classifier, found.planned.freezing.ever())
@@ -69,17 +69,17 @@ def test_the_arithmetic_of_a_plain_run_is_that_of_its_real_steps() -> None:
     estimate = found.estimate()
     sizes = found.data.facts.sizes
     steps = 2 * (sizes["train"] // 8)
-    # Before training 10 and 5 batches a split, then 5 at steps 0 and 50 and at epochs' ends.
+    # 10 and 5 batches per split before training, then 5 at steps 0 and 50 and after each epoch.
     few = {name: min(5, -(-size // 8)) for name, size in sizes.items()}
     before = sum(min(10, -(-size // 8)) for size in sizes.values()) + sum(few.values())
     looks = (1 + steps // 50 + 2) * (few["train"] + few["validation"])
     expected = steps * count_flops(step) + (before + looks) * count_flops(evaluate)
-    # Attention without a kernel of its own counts the half that the causal mask takes away.
+    # Attention without a fused kernel also counts the half that the causal mask discards.
     assert estimate.training_seconds == pytest.approx(expected, rel=0.02)
     assert estimate.prefix_seconds == 0
 
 
-def test_shortcuts_take_work_away() -> None:
+def test_estimate_run_shortcuts_reduce_the_time() -> None:
     whole = case(plain=True).estimate()
     cached = case().estimate()
     assert cached.prefix_seconds > 0
@@ -90,24 +90,24 @@ def test_shortcuts_take_work_away() -> None:
     assert moving.training_seconds < case(plain=True, freezing="all").estimate().training_seconds
 
 
-def test_more_epochs_take_longer_but_share_the_prefix() -> None:
+def test_estimate_run_more_epochs_share_the_prefix() -> None:
     two, four = case().estimate(), case(**{"train.epochs": 4}).estimate()
     assert four.prefix_seconds == two.prefix_seconds
     assert 1.5 < four.training_seconds / two.training_seconds < 2.1
 
 
-def test_an_operation_takes_the_longer_of_computing_and_moving() -> None:
+def test_work_seconds_are_the_maximum_of_compute_and_memory_time() -> None:
     work = Work(((100.0, 10.0), (0.0, 40.0)))
     assert work.seconds(Speed(10.0, 10.0, 0.5)) == 10 + 4 + 2 * 0.5
 
 
-def test_this_machine_has_a_speed() -> None:
+def test_measure_speed_is_positive_and_finite() -> None:
     speed = measure_speed(CPU, "fp32")
     for figure in (speed.flops_per_second, speed.bytes_per_second, speed.seconds_per_operation):
         assert 0 < figure < math.inf
 
 
-def test_counting_draws_nothing_and_needs_no_weights(tmp_path: Path) -> None:
+def test_estimate_run_draws_no_random_numbers(tmp_path: Path) -> None:
     state = torch.random.get_rng_state()
     large = case(backbone="gpt2-nano:weights=random", **{"data.padding": 128})
     assert large.estimate().seconds > case().estimate().seconds

@@ -1,4 +1,4 @@
-"""Suites planned: rows resolved, mistakes refused, stored runs recognized."""
+"""Plans of suites: rows are resolved, invalid rows refused, stored runs recognized."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_expand_methods_replaces_methods_and_rows_take_precedence(
     assert planned.for_all == {"freezing": "last-blocks:n=1", "adapter": "none"}
 
 
-def test_expand_methods_method_beside_its_parts_is_refused_naming_the_row(
+def test_expand_methods_method_with_its_parts_is_refused(
     options: RunOptions, catalog: Catalog
 ) -> None:
     rows = (SuiteRow(label="bad", changes={"method": "lora", "freezing": "all"}),)
@@ -63,7 +63,7 @@ def test_expand_methods_method_beside_its_parts_is_refused_naming_the_row(
         ),
     ],
 )
-def test_plan_suite_with_a_mistake_in_a_row_refuses_the_suite(
+def test_plan_suite_with_an_invalid_row_is_refused(
     changes: dict[str, Any],
     for_all: dict[str, Any],
     said: str,
@@ -75,7 +75,7 @@ def test_plan_suite_with_a_mistake_in_a_row_refuses_the_suite(
         plan_suite(spec, spec.rows, for_all, 1, options, catalog, file="mine.toml: ")
 
 
-def test_plan_suite_where_the_users_backbone_lacks_a_rows_option_keeps_the_other_rows(
+def test_plan_suite_row_that_does_not_fit_the_backbone_is_marked_invalid(
     options: RunOptions, catalog: Catalog
 ) -> None:
     rows = (
@@ -106,7 +106,7 @@ def test_plan_suite_without_an_estimate_keeps_the_row(
 def test_plan_suite_requests_a_missing_asset_once(
     catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows of one data set do not wait one after another for a host that does not answer."""
+    """Rows of one data set share one attempt to reach a host that does not answer."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("CLSBENCH_CACHE", str(tmp_path / "cache"))
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{silent.getsockname()[1]}")
@@ -147,10 +147,10 @@ def test_plan_suite_with_changes_for_all_rows_marks_them_modified(
 
 
 @pytest.mark.slow
-def test_plan_suite_ablation_offline_names_the_rows_that_do_not_apply(
+def test_plan_suite_ablation_offline_names_rows_that_do_not_apply(
     options: RunOptions, catalog: Catalog
 ) -> None:
-    """Every row is plain changes; those that the stand-ins cannot show say so."""
+    """Rows that the stand-ins do not support are marked with a reason."""
     planned = plan(options, catalog, GPT2_SMS_SPAM_ABLATION)
     rows = {row.row.label: row for row in planned.rows}
     assert len(rows) == 19
@@ -183,7 +183,7 @@ def test_plan_suite_with_random_weights_rows_5_and_10_share_a_run(
     assert parameters.trainable == 124_441_346
 
 
-def test_plan_suite_with_stored_rows_takes_their_counts_without_planning(
+def test_plan_suite_with_stored_rows_does_not_plan_them_again(
     options: RunOptions, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = plan(options, catalog)

@@ -1,4 +1,4 @@
-"""Planned suites run: shared, stored, repeated, interrupted and failed runs."""
+"""Runs of planned suites: shared, stored, repeated, interrupted and failed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from clsbench.suites.run import run_suite
 from clsbench.suites.run_locks import LOCKS
 
 
-def test_run_suite_rows_with_one_experiment_share_its_run_which_is_not_repeated(
+def test_run_suite_rows_of_one_experiment_share_a_stored_run(
     options: RunOptions, catalog: Catalog
 ) -> None:
     planned = plan(options, catalog)
@@ -50,7 +50,7 @@ def test_run_suite_rows_with_one_experiment_share_its_run_which_is_not_repeated(
 
 
 class Elsewhere(Here, frozen=True):
-    """Another version of things: what it runs is not what it was asked for."""
+    """Runs another experiment than the requested one."""
 
     def execute(self, jobs: Sequence[Job], at_once: int | None, scheduler: Scheduler) -> None:
         for job in jobs:
@@ -60,7 +60,7 @@ class Elsewhere(Here, frozen=True):
                 scheduler.end(job, run_job(other, partial(scheduler.report, job)))
 
 
-def test_run_suite_a_run_of_another_experiment_is_not_a_result_of_the_row(
+def test_run_suite_run_of_another_experiment_fails_the_row(
     options: RunOptions, catalog: Catalog
 ) -> None:
     spec = SuiteSpec(name="small", base="gpt2-sms-spam", changes=SMALL, rows=SUITE.rows[:1])
@@ -73,7 +73,7 @@ def test_run_suite_a_run_of_another_experiment_is_not_a_result_of_the_row(
 
 
 class Unreadable(Here, frozen=True):
-    """What it says has finished cannot be read."""
+    """Reports finished runs whose records cannot be read."""
 
     def execute(self, jobs: Sequence[Job], at_once: int | None, scheduler: Scheduler) -> None:
         for job in jobs:
@@ -101,7 +101,7 @@ def test_run_suite_with_force_repeats_stored_runs(options: RunOptions, catalog: 
 
 
 class Stopped(Executor, frozen=True):
-    """Does nothing, and ends at once or, where ``claims``, with its first job, as Ctrl-C does."""
+    """Is interrupted at once, or after claiming its first job if ``claims``."""
 
     claims: bool = True
 
@@ -153,7 +153,7 @@ def test_run_suite_rows_run_separately_form_one_table(
     assert {c.name for c in figures.comparison.contenders} >= {"row 1 = 3", "row 2"}
     again = done("3", force=True)
     assert again.rows[2].runs != whole.rows[2].runs
-    assert again.rows[0].runs == again.rows[2].runs, "what they share was done again for both"
+    assert again.rows[0].runs == again.rows[2].runs, "both rows use the repeated run"
     assert [row.same_as for row in again.rows] == [None, None, "1"]
     elsewhere = msgspec.structs.replace(options, precision="fp64")
     assert [row.label for row in done("1", where=elsewhere).rows] == ["1"], "another table"
@@ -202,7 +202,7 @@ def test_run_suite_with_a_failing_row_finishes_the_others(
 def test_run_suite_waits_for_a_run_of_another_invocation(
     options: RunOptions, catalog: Catalog
 ) -> None:
-    """Two invocations at once: every run is done by one of them, and both know all."""
+    """Of two simultaneous invocations, one does each run and both have all results."""
     planned = plan(options, catalog)
     found: list[tuple[SuiteResults, Watching]] = []
     threads = [
@@ -236,7 +236,7 @@ class FailsWhileAnotherWaits(Executor, frozen=True):
 ANOTHER_WAITS = threading.Event()
 
 
-def test_run_suite_a_run_that_fails_elsewhere_is_not_retried(
+def test_run_suite_run_that_fails_elsewhere_is_not_retried(
     options: RunOptions, catalog: Catalog
 ) -> None:
     spec = SuiteSpec(name="small", base="gpt2-sms-spam", changes=SMALL, rows=SUITE.rows[:1])
@@ -259,7 +259,7 @@ def test_run_suite_a_run_that_fails_elsewhere_is_not_retried(
     assert [results.rows[0].errors for results in found] == [("no luck",)] * 2
     statuses = sorted(each.statuses() for each in watching)
     assert statuses == [["elsewhere", "failed"], ["running", "failed"]]
-    # The next invocation begins anew.
+    # The next invocation repeats the run.
     _, again = run(planned, options)
     assert again.statuses() == ["running", "finished"]
 
@@ -271,11 +271,11 @@ def test_run_suite_interrupted_stores_results_and_resumes(
     with pytest.raises(KeyboardInterrupt):
         run_suite(plan(options, catalog), Stopped(), options, None, Watching())
     results = read_suite_results(options.out, "small")
-    assert not any(row.errors for row in results.rows), "it did not fail"
+    assert not any(row.errors for row in results.rows), "an interrupt is not an error"
     assert [row.waiting for row in results.rows] == [1, 1, 1]
     _, watching = run(plan(options, catalog), options)
     assert watching.statuses() == ["running", "finished"] * 2
-    # The first is lost: the results of the others are shown, whatever ends the suite.
+    # The first run is deleted; the results of the other rows are kept.
     finished = read_suite_results(options.out, "small")
     shutil.rmtree(options.out / finished.rows[0].runs[0])
     with pytest.raises(KeyboardInterrupt):

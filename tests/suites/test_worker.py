@@ -1,4 +1,4 @@
-"""A job done where its store is out of reach: all that it would have stored comes back."""
+"""Jobs on another machine: the files of the run are returned and stored by the caller."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ import clsbench
 from torch import nn
 
 class Plain(clsbench.Head, frozen=True):
-    '''Nothing but a linear layer.'''
+    '''A linear layer.'''
 
     def build(self, hidden_size, num_classes):
         return nn.Linear(hidden_size, num_classes)
@@ -50,7 +50,7 @@ def make_job(store: Path, plugins: tuple[str, ...] = (), **changes: Any) -> Job:
     return Job(key="key", spec=spec, options=plain_options(options), cpus=1, gpus=0)
 
 
-def test_a_run_comes_back_whole_with_the_plugin_file_that_it_needed(tmp_path: Path) -> None:
+def test_run_job_remote_with_plugin_file_returns_all_files(tmp_path: Path) -> None:
     plugin = tmp_path / "plain_head.py"
     plugin.write_text(PLUGIN)
     store = tmp_path / "runs"
@@ -71,19 +71,19 @@ def test_a_run_comes_back_whole_with_the_plugin_file_that_it_needed(tmp_path: Pa
     assert here.run is not None
     assert end.run is not None
     there, record = read_record(store / end.run), read_record(tmp_path / "here" / here.run)
-    # The plugin lay elsewhere, and is the same by name and content.
+    # The plugin's path differs; its name and content are the same.
     assert there.run_key == record.run_key
     assert there.plugins == record.plugins
     assert there.metrics == record.metrics
     names = {file.name for file in (tmp_path / "here" / here.run).iterdir()}
     assert {file.name for file in (store / end.run).iterdir()} == names == set(result.files)
-    # The name is taken now: the second has one of its own.
+    # The name is taken, so the second run gets another.
     again = store_result(job, result)
     assert again.run == f"{end.run}-2"
     assert len(scan(store).runs) == 2
 
 
-def test_a_run_that_cannot_begin_brings_nothing(tmp_path: Path) -> None:
+def test_run_job_remote_invalid_job_returns_no_files(tmp_path: Path) -> None:
     job = make_job(tmp_path / "runs", pooling={"name": "no-such-pooling"})
     result = run_job_remote(job, lambda _: None)
     assert result.end.status == "failed"
@@ -93,7 +93,7 @@ def test_a_run_that_cannot_begin_brings_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_what_cannot_be_stored_is_a_failure(tmp_path: Path) -> None:
+def test_store_result_that_cannot_be_stored_fails(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file where the store should be")
     end = JobEnd(status="finished", run="20251121T101729Z-away-00000000")
     end_stored = store_result(make_job(tmp_path / "runs"), JobResult(end=end, files={}))
@@ -102,7 +102,7 @@ def test_what_cannot_be_stored_is_a_failure(tmp_path: Path) -> None:
     assert "runs" in str(end_stored.error)
 
 
-def test_a_plugin_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
+def test_portable_job_unreadable_plugin_file_is_refused(tmp_path: Path) -> None:
     plugin = tmp_path / "secret.py"
     plugin.write_text(PLUGIN)
     plugin.chmod(0)
@@ -117,8 +117,8 @@ def test_a_plugin_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent")
-def test_a_process_begun_with_interrupts_ignored_can_be_interrupted() -> None:
-    """As every process in the background of a shell without a terminal."""
+def test_worker_started_with_sigint_ignored_can_be_interrupted() -> None:
+    """Processes in the background of a non-interactive shell ignore SIGINT."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         worker = subprocess.Popen(
@@ -128,7 +128,7 @@ def test_a_process_begun_with_interrupts_ignored_can_be_interrupted() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     try:
-        for _ in range(600):  # until it is up
+        for _ in range(600):  # until it has started
             worker.send_signal(signal.SIGINT)
             try:
                 assert worker.wait(0.1) != 0
@@ -136,7 +136,7 @@ def test_a_process_begun_with_interrupts_ignored_can_be_interrupted() -> None:
             except subprocess.TimeoutExpired:
                 continue
         else:
-            pytest.fail("it went on")
+            pytest.fail("the worker did not stop")
     finally:
         worker.kill()
         worker.communicate()

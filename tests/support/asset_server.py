@@ -194,7 +194,7 @@ def breaks_off_silently(content: bytes) -> Behaviour:
 
 
 def in_pieces(content: bytes, before_each: Callable[[int], object], **headers: str) -> Behaviour:
-    """The content in twenty pieces; ``before_each`` is called with the number of each, from 0."""
+    """Sends twenty pieces; ``before_each`` is called with the number of each piece, from 0."""
 
     def behave(handler: Handler) -> None:
         handler.begin(200, len(content), **headers)

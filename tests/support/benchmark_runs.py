@@ -1,4 +1,4 @@
-"""Made-up runs of benchmarks, and verdicts on them."""
+"""Generated runs of benchmarks, and verdicts on them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def on_a_machine(
 def changed_code(
     generator: np.random.Generator, speeds: Sequence[tuple[float, int]], reference: bool
 ) -> list[BenchmarkRun]:
-    """So many runs at each speed, at a commit each; ``reference``: the machine does it."""
+    """Runs at several speeds, one commit per speed; ``reference``: the machine's speed changes."""
     runs = []
     for commit, (speed, count) in enumerate(speeds):
         for _ in range(count):

@@ -1,4 +1,4 @@
-"""The book's own code (the PyPI package ``llms-from-scratch``) as a peer to be equal to."""
+"""The book's own code (the PyPI package ``llms-from-scratch``) as a reference."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PeerLoaders(NamedTuple):
 
 
 def peer_frames(corpus: Path, shuffles: int = 1) -> tuple[pd.DataFrame, ...]:
-    """Train, validation and test as the book's code makes them; two shuffles: the bonus script."""
+    """The book's train, validation and test frames; the bonus script shuffles twice."""
     frame = pd.read_csv(corpus, sep="\t", header=None, names=["Label", "Text"])
     balanced = ch06.create_balanced_dataset(frame)
     balanced["Label"] = balanced["Label"].map({"ham": 0, "spam": 1})
@@ -38,7 +38,7 @@ def peer_frames(corpus: Path, shuffles: int = 1) -> tuple[pd.DataFrame, ...]:
 def peer_loaders(
     corpus: Path, tokenizer: Any, folder: Path, shuffles: int = 1, texts: int | None = None
 ) -> PeerLoaders:
-    """The book's loaders; ``texts`` keeps only the first so many of each split."""
+    """The book's loaders; ``texts`` is the number of texts to keep of each split."""
     for name, frame in zip(
         ("train", "validation", "test"), peer_frames(corpus, shuffles), strict=True
     ):

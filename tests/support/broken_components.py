@@ -1,4 +1,4 @@
-"""Checks by axis, and what they complain of."""
+"""Checks by axis, and their error messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHECKS: dict[type[Any], Callable[[Any], None]] = {
 
 
 def complaint(component: object) -> str:
-    """What the kit says of a component that breaks a promise."""
+    """The message of the failing check of a broken component."""
     check = next(check for kind, check in CHECKS.items() if isinstance(component, kind))
     with pytest.raises(AssertionError) as caught:
         check(component)

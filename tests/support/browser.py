@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-# Without these Chromium calls home, which a closed network answers slowly.
+# Without these flags Chromium makes network requests, which are slow on a closed network.
 _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -31,7 +31,7 @@ _PATIENCE_SECONDS = 60.0
 
 
 class Browser:
-    """One page in a browser; ``problems`` collects what the page complains of."""
+    """One page in a browser; ``problems`` collects its errors and console messages."""
 
     def __init__(self, to: int, back: int) -> None:
         self._to, self._back = to, back
@@ -104,11 +104,11 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 
     def type(self, text: str) -> None:
-        """Type into what has the focus."""
+        """Type into the focused element."""
         self.call("Input.insertText", text=text)
 
     def screenshot(self, file: Path, whole: bool = False) -> None:
-        """Write what is seen, or the whole page, as PNG."""
+        """Write the visible part, or the whole page, as PNG."""
         parameters: dict[str, Any] = {"format": "png"}
         if whole:
             size = self.call("Page.getLayoutMetrics")["cssContentSize"]
@@ -143,7 +143,7 @@ class Browser:
 
 @contextmanager
 def browser(profile: Path) -> Iterator[Browser]:
-    """A browser with a new profile; skips the test where none is installed."""
+    """A browser with a new profile; skips the test if no browser is installed."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("no browser: apt-get install chromium")

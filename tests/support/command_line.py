@@ -1,4 +1,4 @@
-"""The command lines under test, each call a process of its own."""
+"""The command lines under test, each call in a subprocess."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Command = Callable[..., CompletedProcess[str]]
 
 
 def clean_environment(caches: Path) -> dict[str, str]:
-    """The environment of a user who has set nothing and cached nothing."""
+    """An environment without settings and with empty caches."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("CLSBENCH_", "_CLSBENCH_"))}
     return {
         **kept,

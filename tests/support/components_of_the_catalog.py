@@ -1,4 +1,4 @@
-"""Every component of the catalog, with the options that it is tried with."""
+"""Every component of the catalog, with the options that it is tested with."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ VARIANTS: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("adapters", "lora"): [{}, {"r": 16, "alpha": 16.0}],
     ("baselines", "tfidf-logreg"): [{}, {"ngrams": 3, "c": 10.0}],
 }
-"""The options each component is tried with where that is not its defaults alone."""
+"""The options of components that are not tested only with their defaults."""
 
 
 def entries(*axes: str) -> list[Any]:
@@ -56,4 +56,4 @@ def make(entry: Entry, options: dict[str, Any], folder: Path | None = None) -> A
     try:
         return msgspec.convert(filled, entry.component)
     except msgspec.ValidationError as error:
-        pytest.fail(f"{entry.name} needs options to be tried with; add them to VARIANTS: {error}")
+        pytest.fail(f"{entry.name} needs options; add them to VARIANTS: {error}")

@@ -32,7 +32,7 @@ MINIATURES = {
 
 
 def language_model(shape: GPT2Shape, seed: int = 0, **options: Any) -> Any:
-    """transformers' model with every parameter drawn, biases and norms too, so that all count."""
+    """transformers' model with random values in all parameters, also in biases and norms."""
     config = transformers.GPT2Config(
         n_embd=shape.width,
         n_layer=shape.blocks,

@@ -24,7 +24,7 @@ def edit_config(checkpoint: Path, **changes: Any) -> None:
 
 
 def assert_refused(path: Path | str, *parts: str) -> None:
-    """Refused early, by each method that a run calls before it trains, in the same words."""
+    """Assert that each method that a run calls before training raises the same error."""
     backbone = GPT2(weights=str(path))
     messages = set()
     for method in (backbone.user_files, backbone.hidden_size, backbone.describe):

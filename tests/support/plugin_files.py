@@ -61,7 +61,7 @@ HEADS = "clsbench_register_heads"
 
 
 def complaint(path: str) -> str:
-    """What loading the plugin by name ends in; the message names it."""
+    """The error of loading the plugin by name; it names the plugin."""
     with pytest.raises(PluginError) as caught:
         load_catalog([path])
     assert caught.value.exit_code == 2

@@ -1,4 +1,4 @@
-"""Distributions with entry points, installed by pip as a user's would be, without any network."""
+"""Distributions with entry points, installed by pip without a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store with the runs of a suite as real runs leave them, without training anything."""
+"""A store with the files of a suite's runs, made without training."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ TITLES = {BASELINES[0]: "the most frequent class", BASELINES[1]: "TF-IDF + logis
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A row to be made: how often it is right, by how much less with each further seed, and how
-    long it trained."""
+    """A row to make: its accuracy, the decrease with each further seed, and its training time."""
 
     title: str = "a row"
     accuracy: float = 0.95
@@ -99,7 +98,7 @@ def _write_run(
         numbers = map(str, probabilities[text])
         lines.append(csv_line(["test", str(text), class_names[labels[text]], *numbers]))
     (directory / "predictions.csv").write_text("".join(lines), encoding="utf-8")
-    # The baselines answer alike beside every run.
+    # The baselines have the same predictions in every run.
     fixed = np.random.default_rng(7)
     by_baseline = [_answers(labels, share, len(class_names), fixed) for share in baselines]
     names = BASELINES[: len(baselines)]

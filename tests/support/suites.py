@@ -47,7 +47,7 @@ class Here(Executor, frozen=True):
 
 
 class Watching:
-    """Keeps what it sees."""
+    """Records states and messages."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []

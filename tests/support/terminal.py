@@ -1,4 +1,4 @@
-"""A command as a terminal of some width shows it."""
+"""The output of a command on a terminal of a given width."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STYLES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Shown(NamedTuple):
-    """What a terminal received: all of it, and without colors and movements of the cursor."""
+    """The output on a terminal: raw, and without colors and cursor movements."""
 
     received: str
     text: str

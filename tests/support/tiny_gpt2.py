@@ -1,4 +1,4 @@
-"""GPT-2's own module, small enough to train in milliseconds."""
+"""A GPT-2 module that is small enough to train in milliseconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals while a run is written."""
+"""Handling of signals, also while a run is written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clsbench.system.signals import deferring_interrupts
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are sent by POSIX means")
 
 
-def test_ctrl_c_passes_unheard_and_sigterm_waits() -> None:
+def test_deferring_interrupts_ignores_sigint_and_delays_sigterm() -> None:
     done = []
 
     def write() -> None:
@@ -30,7 +30,7 @@ def test_ctrl_c_passes_unheard_and_sigterm_waits() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_only_the_first_sigterm_ends_anything() -> None:
+def test_handling_termination_only_the_first_sigterm_raises() -> None:
     with handling_termination() as received:
         with pytest.raises(Terminated):
             os.kill(os.getpid(), signal.SIGTERM)
@@ -40,7 +40,7 @@ def test_only_the_first_sigterm_ends_anything() -> None:
     assert received == [signal.SIGTERM] * 3
 
 
-def test_whoever_handles_sigterm_goes_on_doing_so() -> None:
+def test_handling_termination_keeps_an_existing_handler() -> None:
     seen: list[int] = []
     former = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
     try:

@@ -41,7 +41,7 @@ def test_replacing_interrupted_keeps_the_old_file(tmp_path: Path) -> None:
     assert names(tmp_path) == ["plot.svg"]
 
 
-def test_replacing_a_link_writes_the_file_that_it_names(tmp_path: Path) -> None:
+def test_replace_text_of_a_link_writes_its_target(tmp_path: Path) -> None:
     (tmp_path / "link.csv").symlink_to(tmp_path / "file.csv")
     replace_text(tmp_path / "link.csv", "text")
     assert (tmp_path / "link.csv").is_symlink()

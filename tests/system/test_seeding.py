@@ -27,7 +27,7 @@ def seed_all(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 123, 2**32 - 1])
-def test_seeded_block_draws_the_same_and_leaves_the_generators_alone(seed: int) -> None:
+def test_seeded_repeats_draws_and_restores_the_generators(seed: int) -> None:
     seed_all(1)
     untouched = draw()
     found = []
@@ -40,7 +40,7 @@ def test_seeded_block_draws_the_same_and_leaves_the_generators_alone(seed: int) 
     assert found[0] == found[1]
 
 
-def test_seeded_leaves_torch_alone_and_torch_seeded_restores_it() -> None:
+def test_seeded_ignores_torch_and_torch_seeded_restores_it() -> None:
     seed_all(1)
     untouched = draw()
     seed_all(1)
@@ -53,7 +53,7 @@ def test_seeded_leaves_torch_alone_and_torch_seeded_restores_it() -> None:
         assert draw() == first
 
 
-def test_seeded_restores_the_generators_after_an_error() -> None:
+def test_torch_seeded_restores_the_generators_after_an_error() -> None:
     seed_all(1)
     untouched = draw()
     seed_all(1)
@@ -106,7 +106,7 @@ def planned(folder: Path, **changes: Any) -> RunRecord:
     return run_experiment(experiment, options, catalog, dry_run=True).record
 
 
-def test_planning_again_gives_the_same_data_and_the_same_parameters(tmp_path: Path) -> None:
+def test_dry_run_with_drawing_plugins_depends_only_on_the_seed(tmp_path: Path) -> None:
     found = []
     for number in (1, 2):
         seed_all(number)

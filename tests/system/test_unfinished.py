@@ -34,7 +34,7 @@ def unfinished(place: Path) -> list[str]:
     return sorted(path.name for path in place.iterdir() if "unfinished" in path.name)
 
 
-def test_sweep_leftovers_of_a_killed_process_are_removed_by_the_next_writer(tmp_path: Path) -> None:
+def test_sweep_removes_folders_of_a_killed_process(tmp_path: Path) -> None:
     writer = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
@@ -43,7 +43,7 @@ def test_sweep_leftovers_of_a_killed_process_are_removed_by_the_next_writer(tmp_
     with run_directory(tmp_path, "other") as directory:
         write_record(directory, make_record())
     replace_text(tmp_path / "report.html", "text")
-    assert len(unfinished(tmp_path)) == 2, "of a process that is alive"
+    assert len(unfinished(tmp_path)) == 2, "the writer is alive"
     writer.kill()
     writer.wait()
     assert len(unfinished(tmp_path)) == 2
@@ -56,7 +56,7 @@ def test_sweep_leftovers_of_a_killed_process_are_removed_by_the_next_writer(tmp_
     assert not (tmp_path / "a-run" / "weights").exists()
 
 
-def test_sweep_other_names_and_held_folders_are_left(tmp_path: Path) -> None:
+def test_sweep_keeps_other_names_and_held_folders(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / ".x-file").write_text("left")
     (tmp_path / ".x-link").symlink_to(tmp_path / "mine")
@@ -68,6 +68,6 @@ def test_sweep_other_names_and_held_folders_are_left(tmp_path: Path) -> None:
     assert (tmp_path / "mine").is_dir()
 
 
-def test_held_folder_swept_before_it_was_held_is_reported(tmp_path: Path) -> None:
+def test_held_missing_folder_gives_false(tmp_path: Path) -> None:
     with held(tmp_path / "gone") as there:
         assert not there

@@ -49,7 +49,7 @@ class AdapterUnderTest(clsbench.Adapter, frozen=True):
             nn.init.constant_(classifier.out_head.scale, random.random())
 
 
-def test_a_sound_adapter_passes() -> None:
+def test_check_adapter_valid_adapter_passes() -> None:
     testing.check_adapter(AdapterUnderTest())
 
 
@@ -63,5 +63,5 @@ def test_a_sound_adapter_passes() -> None:
         ("float32", "in float64"),
     ],
 )
-def test_a_broken_adapter_is_reported(fault: str, said: str) -> None:
+def test_check_adapter_broken_adapter_fails(fault: str, said: str) -> None:
     assert said in complaint(AdapterUnderTest(fault))

@@ -63,7 +63,7 @@ class BackboneModule(MiniatureTransformer):
 
 
 class CarelessPacking(BackboneModule):
-    """Lays texts one after another and lets each attend to those before it."""
+    """Packs texts and lets each attend to those before it."""
 
     def prepare_packed(self, input_ids: Tensor, packing: clsbench.Packing) -> Any:
         return packing, input_ids
@@ -158,7 +158,7 @@ class BackboneUnderTest(testing.MiniatureBackbone, frozen=True):
         return module.double() if self.fault == "float64" else module
 
 
-def test_a_sound_backbone_passes() -> None:
+def test_check_backbone_valid_backbone_passes() -> None:
     testing.check_backbone(BackboneUnderTest())
     testing.check_backbone(BackboneUnderTest(fault="words"))
     testing.check_backbone(testing.MiniatureBackbone(causal=False))
@@ -166,7 +166,7 @@ def test_a_sound_backbone_passes() -> None:
 
 
 class LongContext(testing.MiniatureBackbone, frozen=True):
-    """A context too long to be tried in full."""
+    """A context too long to be tested in full."""
 
     def context_length(self) -> int:
         return 200_000
@@ -220,5 +220,5 @@ def test_check_backbone_long_context_is_tried_in_part() -> None:
         ("constant", "different texts the same ids"),
     ],
 )
-def test_a_broken_backbone_is_reported(fault: str, said: str) -> None:
+def test_check_backbone_broken_backbone_fails(fault: str, said: str) -> None:
     assert said in complaint(BackboneUnderTest(fault=fault))

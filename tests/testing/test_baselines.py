@@ -61,7 +61,7 @@ class BaselineUnderTest(clsbench.Baseline, frozen=True):
 
 
 @pytest.mark.parametrize("fault", ["", "seeded", "state"])
-def test_a_sound_baseline_passes(fault: str) -> None:
+def test_check_baseline_valid_baseline_passes(fault: str) -> None:
     testing.check_baseline(BaselineUnderTest(fault))
 
 
@@ -77,5 +77,5 @@ def test_a_sound_baseline_passes(fault: str) -> None:
         ("other-state", "restored from its state, it predicts other classes"),
     ],
 )
-def test_a_broken_baseline_is_reported(fault: str, said: str) -> None:
+def test_check_baseline_broken_baseline_fails(fault: str, said: str) -> None:
     assert said in complaint(BaselineUnderTest(fault))

@@ -63,7 +63,7 @@ class DatasetUnderTest(clsbench.Dataset, frozen=True):
         return clsbench.Corpus(**{**plain, **corpora.get(self.fault, {})})
 
 
-def test_a_sound_dataset_passes() -> None:
+def test_check_dataset_valid_dataset_passes() -> None:
     testing.check_dataset(DatasetUnderTest())
 
 
@@ -122,5 +122,5 @@ def test_check_dataset_with_a_format_of_another_file_fails(
         ("stand-in", "needs assets itself"),
     ],
 )
-def test_a_broken_dataset_is_reported(fault: str, said: str) -> None:
+def test_check_dataset_broken_dataset_fails(fault: str, said: str) -> None:
     assert said in complaint(DatasetUnderTest(fault))

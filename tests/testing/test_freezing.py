@@ -1,4 +1,4 @@
-"""``check_freezing``: what it accepts and refuses."""
+"""``check_freezing_strategy``: what it accepts and refuses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Strategy(clsbench.FreezingStrategy, frozen=True):
 
 
 @pytest.mark.parametrize("fault", ["", "refuses-shallow"])
-def test_a_sound_strategy_passes(fault: str) -> None:
+def test_check_freezing_strategy_valid_strategy_passes(fault: str) -> None:
     testing.check_freezing_strategy(Strategy(fault))
 
 
@@ -59,11 +59,11 @@ def test_a_sound_strategy_passes(fault: str) -> None:
         ("refuses", "all of them"),
     ],
 )
-def test_a_broken_strategy_is_reported(fault: str, said: str) -> None:
+def test_check_freezing_strategy_broken_strategy_fails(fault: str, said: str) -> None:
     assert said in complaint(Strategy(fault))
 
 
-def test_a_strategy_must_accept_the_parameters_given() -> None:
+def test_check_freezing_strategy_refusing_given_parameters_fails() -> None:
     deep = testing.MiniatureBackbone(blocks=6).describe()
     testing.check_freezing_strategy(Strategy("refuses-shallow"), deep)
     with pytest.raises(AssertionError, match="refuses the parameters given"):

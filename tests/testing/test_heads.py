@@ -46,7 +46,7 @@ class HeadUnderTest(clsbench.Head, frozen=True):
         return HeadModule(hidden_size, num_classes, self.fault)
 
 
-def test_a_sound_head_passes() -> None:
+def test_check_head_valid_head_passes() -> None:
     testing.check_head(HeadUnderTest())
 
 
@@ -62,5 +62,5 @@ def test_a_sound_head_passes() -> None:
         ("training", "expected (4, 2)"),
     ],
 )
-def test_a_broken_head_is_reported(fault: str, said: str) -> None:
+def test_check_head_broken_head_fails(fault: str, said: str) -> None:
     assert said in complaint(HeadUnderTest(fault))

@@ -76,7 +76,7 @@ class PoolingUnderTest(clsbench.Pooling, frozen=True):
         return False
 
 
-def test_a_sound_pooling_passes() -> None:
+def test_check_pooling_valid_pooling_passes() -> None:
     testing.check_pooling(PoolingUnderTest())
     testing.check_pooling(PoolingUnderTest(single=False))
 
@@ -102,5 +102,5 @@ def test_a_sound_pooling_passes() -> None:
         (PoolingUnderTest("positions-padding"), "names padding"),
     ],
 )
-def test_a_broken_pooling_is_reported(pooling: clsbench.Pooling, said: str) -> None:
+def test_check_pooling_broken_pooling_fails(pooling: clsbench.Pooling, said: str) -> None:
     assert said in complaint(pooling)

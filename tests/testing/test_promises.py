@@ -1,4 +1,4 @@
-"""What every component must keep to, whatever its axis."""
+"""Checks that apply to components of every axis."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Undocumented.__doc__ = None
 
 
 class LosesNone(clsbench.Head, frozen=True):
-    """Text has no word for an option that is None while the default is not."""
+    """Has an option that may be None with another default, which text cannot express."""
 
     width: int | None = 4
 
@@ -30,21 +30,21 @@ class LosesNone(clsbench.Head, frozen=True):
         return nn.Linear(hidden_size, num_classes)
 
 
-def test_options_must_be_documented() -> None:
+def test_check_head_undocumented_component_fails() -> None:
     assert "docstring" in complaint(Undocumented())
 
 
-def test_options_must_survive_the_command_line() -> None:
+def test_check_head_options_that_do_not_round_trip_fail() -> None:
     testing.check_head(LosesNone())
     assert "reads back as LosesNone(width=4)" in complaint(LosesNone(width=None))
 
 
-def test_importing_the_kit_imports_no_torch() -> None:
+def test_testing_import_does_not_load_torch() -> None:
     code = "import sys, clsbench.testing; assert 'torch' not in sys.modules, 'torch'"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_every_public_name_resolves_and_is_documented() -> None:
+def test_testing_public_names_are_documented() -> None:
     for name in testing.__all__:
         assert getattr(testing, name).__doc__, name
     with pytest.raises(AttributeError, match="no_such_check"):

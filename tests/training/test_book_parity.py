@@ -1,4 +1,4 @@
-"""Equal to the book in training: split, batch order, losses, accuracies."""
+"""Training equals the book's code: splits, batch order, losses and accuracies."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def train_ours(
     shape: GPT2Shape,
     fast: bool,
 ) -> History:
-    """Train along the book's schedule, with every shortcut or with none."""
+    """Train with the book's schedule, with all shortcuts or without any."""
     torch.manual_seed(123)
     events = list(book_schedule(len(data.train), len(data.validation), settings))
     parameters = clsbench.describe_parameters(classifier.backbone, stage_of)
@@ -100,7 +100,7 @@ def train_ours(
 
 
 def first_texts(data: TokenizedSplits, texts: int, max_length: int) -> TokenizedSplits:
-    """Only the first so many texts of each split, padded to ``max_length``."""
+    """The first ``texts`` texts of each split, padded to ``max_length``."""
     parts = [
         TokenRows(
             rows.input_ids[:texts, :max_length],
@@ -115,7 +115,7 @@ def first_texts(data: TokenizedSplits, texts: int, max_length: int) -> Tokenized
 
 
 @pytest.mark.parametrize(("variant", "shuffles"), [("book", 1), ("book-ablation", 2)])
-def test_splits_equal_the_books_row_for_row(
+def test_split_corpus_rows_equal_the_books(
     files: dict[str, Path], variant: str, shuffles: int
 ) -> None:
     frames = peer_frames(files["sms-spam/SMSSpamCollection"], shuffles)
@@ -124,7 +124,7 @@ def test_splits_equal_the_books_row_for_row(
         assert list(split.labels) == frame["Label"].tolist()
 
 
-def test_batch_order_equals_the_books(
+def test_book_schedule_batch_order_equals_the_books(
     files: dict[str, Path], tokenizer: Any, tmp_path: Path
 ) -> None:
     data = our_data(files, tokenizer)
@@ -132,7 +132,7 @@ def test_batch_order_equals_the_books(
     seen: list[torch.Tensor] = []
 
     class Watching(torch.nn.Module):
-        """Keeps what the book's loop trains on."""
+        """Records the batches of the book's training loop."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -161,7 +161,7 @@ def test_batch_order_equals_the_books(
         assert torch.equal(data.train.batch(event.indices).input_ids, batch)
 
 
-def test_the_look_before_training_equals_the_books(
+def test_measure_before_equals_the_books(
     files: dict[str, Path], tokenizer: Any, tmp_path: Path
 ) -> None:
     width, blocks, heads = 48, 2, 4
@@ -188,7 +188,7 @@ _RUN_SHAPE = GPT2Shape(*_RUN_SIZES)
 
 
 class BooksRun(NamedTuple):
-    """What a complete run of the book's code gave, and how near to it ours must come."""
+    """The results of a complete run of the book's code, and the tolerance for ours."""
 
     dtype: torch.dtype
     tolerance: float
@@ -219,7 +219,7 @@ def books_run(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fast", [False, True], ids=["plain", "fast"])
-def test_a_complete_run_equals_the_books(
+def test_fit_complete_run_equals_the_books(
     books_run: BooksRun, files: dict[str, Path], tokenizer: Any, fast: bool
 ) -> None:
     dtype, tolerance, figures = books_run
@@ -241,11 +241,11 @@ def test_a_complete_run_equals_the_books(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("all_cores")
-def test_gpt2_small_on_the_fast_path_equals_the_book_for_50_steps(
+def test_fit_gpt2_small_on_the_fast_path_equals_the_book_for_50_steps(
     files: dict[str, Path], tokenizer: Any, tmp_path: Path
 ) -> None:
-    """Random weights, float32, real texts, few of them so that they come again: the losses after
-    every fifth step (the book's evaluations take longer than its steps)."""
+    """Compares the losses after every fifth step, in float32 with random weights. There are few
+    texts, so that every text is seen several times."""
     epochs, texts, every = 5, 80, 5
     loaders = peer_loaders(files["sms-spam/SMSSpamCollection"], tokenizer, tmp_path, texts=texts)
     data = first_texts(our_data(files, tokenizer), texts, loaders.train.dataset.max_length)

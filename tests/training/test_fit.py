@@ -1,4 +1,4 @@
-"""The loop that trains: losses that are not finite, and batches that are left out."""
+"""The training loop: losses that are not finite, and ignored labels."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from clsbench.training.schedule import TrainBatch
 
 
 @pytest.mark.parametrize("looks_later", [False, True])
-def test_the_weights_stay_those_from_before_the_loss_that_is_not_finite(looks_later: bool) -> None:
-    """Also if the loss is read later, as on CUDA."""
+def test_fit_non_finite_loss_keeps_the_weights_before_the_step(looks_later: bool) -> None:
+    """``looks_later``: the loss is read later, as on CUDA."""
     torch.manual_seed(1)
     classifier = Classifier(TinyGPT2().build({}), LastToken().build(12), torch.nn.Linear(12, 3))
     splits = random_splits(2, [9] * 6, WIDTH_TOKENS, VOCABULARY)
@@ -50,7 +50,7 @@ def test_the_weights_stay_those_from_before_the_loss_that_is_not_finite(looks_la
 def train_batches(
     batches: list[tuple[int, ...]], ignore_index: int = -100, accumulation: int = 1
 ) -> tuple[list[torch.Tensor], list[float]]:
-    """The weights after training on the batches, labels being 0, 1, 2, 0, 1, 2; and the losses."""
+    """The weights after training on the batches, and the losses; labels are 0, 1, 2, 0, 1, 2."""
     torch.manual_seed(1)
     classifier = Classifier(TinyGPT2().build({}), LastToken().build(12), torch.nn.Linear(12, 3))
     splits = random_splits(2, [9] * 6, WIDTH_TOKENS, VOCABULARY)
@@ -72,7 +72,7 @@ def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
     return all(map(torch.equal, one, other))
 
 
-def test_fit_wholly_ignored_batch_has_loss_0_and_makes_no_step() -> None:
+def test_fit_batch_of_ignored_labels_has_loss_0_and_makes_no_step() -> None:
     weights, losses = train_batches([(0, 1), (2, 5), (3, 4), (2, 5)], ignore_index=2)
     assert losses[1] == losses[3] == 0.0
     assert min(losses[0], losses[2]) > 0
@@ -85,7 +85,7 @@ def test_fit_accumulation_window_with_one_counted_batch_makes_a_step() -> None:
     assert losses[1:5] == [0.0] * 4
     before, _ = train_batches([])
     assert not same(weights, before)
-    # The window in the middle does nothing.
+    # The window in the middle makes no step.
     assert same(weights, train_batches(batches[:2] + batches[4:], 2, accumulation=2)[0])
 
 

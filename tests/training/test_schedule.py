@@ -20,14 +20,14 @@ def schedule(
         return list(book_schedule(train, validation, train_settings))
 
 
-def test_the_books_run_has_650_batches_and_13_evaluations() -> None:
+def test_book_schedule_of_the_book_has_650_batches_and_13_evaluations() -> None:
     events = schedule(1045, 149, TrainSettings())
     kinds = Counter(type(event) for event in events)
     assert kinds == {TrainBatch: 650, Evaluation: 13, EpochEnd: 5}
     assert [e.step for e in events if isinstance(e, Evaluation)] == list(range(0, 650, 50))
 
 
-def test_evaluating_changes_the_order_of_later_batches_as_in_the_book() -> None:
+def test_book_schedule_evaluations_change_later_batch_order() -> None:
     often, never = (
         [
             e.indices
@@ -53,7 +53,9 @@ def test_evaluating_changes_the_order_of_later_batches_as_in_the_book() -> None:
         eval_batches=st.integers(1, 4),
     ),
 )
-def test_any_schedule(train: int, validation: int, train_settings: TrainSettings) -> None:
+def test_book_schedule_any_settings_cover_each_epoch_once(
+    train: int, validation: int, train_settings: TrainSettings
+) -> None:
     assume(train >= train_settings.batch_size)
     events = schedule(train, validation, train_settings)
     batches = [event for event in events if isinstance(event, TrainBatch)]
@@ -63,16 +65,16 @@ def test_any_schedule(train: int, validation: int, train_settings: TrainSettings
         own = [batch for batch in batches if batch.epoch == epoch]
         indices = [index for batch in own for index in batch.indices]
         assert len(indices) == len(set(indices)) == per_epoch * train_settings.batch_size
-        assert own[-1].update  # nothing accumulated is left over at the end of an epoch
+        assert own[-1].update  # the last batch of an epoch completes its update
         updates = -(-per_epoch // train_settings.accumulation)
         assert sum(batch.update for batch in own) == updates
     for event in events:
         if not isinstance(event, TrainBatch):
             assert len(event.train) == min(train_settings.eval_batches, per_epoch)
-            assert event.validation[0][0] == 0  # validation is read in its own order
+            assert event.validation[0][0] == 0  # validation texts are not shuffled
     assert sum(isinstance(event, EpochEnd) for event in events) == train_settings.epochs
 
 
-def test_the_same_seed_gives_the_same_schedule() -> None:
+def test_book_schedule_same_seed_gives_the_same_schedule() -> None:
     one, two, other = (schedule(40, 10, TrainSettings(epochs=1), seed) for seed in (1, 1, 2))
     assert one == two != other

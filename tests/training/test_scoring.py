@@ -144,7 +144,7 @@ def test_score_baseline_state_that_does_not_restore_is_not_stored(
     assert scored.result.metrics.test.n == 64
 
 
-def test_run_stores_only_baselines_with_a_state() -> None:
+def test_score_baseline_state_is_stored_only_if_defined() -> None:
     assert score(Storing(), 1).state == {"value": 1}
     without = score(Drawing(), 1)
     assert without.state is None

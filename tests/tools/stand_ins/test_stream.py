@@ -10,7 +10,7 @@ from clsbench.builtin.backbones.gpt2_nano.shape import SHAPE
 from clsbench.builtin.backbones.gpt2_nano.tokenizer import load_tokenizer
 
 
-def test_windows_start_with_a_message_and_padding_predicts_what_follows() -> None:
+def test_windows_start_with_a_message_and_padding_targets_the_next_one() -> None:
     tokenizer = load_tokenizer(Path(gpt2_nano.__file__).parent)
     pad = tokenizer.pad_token_id
     runs = 0
