@@ -185,11 +185,11 @@ def test_run_failing_baseline_is_recorded_as_warning(tmp_path: Path) -> None:
     said = {
         "build": "failed: KeyError: 'option'",
         "fit": "failed: ValueError: no vocabulary",
-        "words": "predict() answers 'ham', expected labels as numbers",
-        "short": "predict() answers with the shape (279,) to 280 texts",
-        "range": "predict() answers the label 2, expected 0 to 1",
-        "half": "predict() answers the label 0.5, expected 0 to 1",
-        "nothing": "predict() answers with the shape () to 280 texts",
+        "words": "predict() returns 'ham', expected labels as numbers",
+        "short": "predict() returns the shape (279,) for 280 texts",
+        "range": "predict() returns the label 2, expected 0 to 1",
+        "half": "predict() returns the label 0.5, expected 0 to 1",
+        "nothing": "predict() returns the shape () for 280 texts",
     }
     faulty = tuple(f"faulty:fault={fault}" for fault in said)
     record = run_with_plugin(tmp_path, baselines=("majority", *faulty, "faulty"))

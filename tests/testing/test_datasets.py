@@ -83,7 +83,7 @@ class FileUnderTest(DelimitedFile, frozen=True):
     ("other", "said"),
     [
         ("", "returns str, expected a clsbench.data.TableFormat"),
-        ("id", "holds other texts than load"),
+        ("id", "contains different texts than load"),
         ("body", "column 'body' not found"),
     ],
 )
@@ -113,7 +113,7 @@ def test_check_dataset_with_a_format_of_another_file_fails(
         ("label", "label 2 is 2"),
         ("splits", "held-out"),
         ("few-splits", "another length"),
-        ("changing", "other texts"),
+        ("changing", "different texts"),
         ("unpinned", "no sha256"),
         ("hash", "not a hexadecimal SHA-256"),
         ("climbs", "not a relative path"),

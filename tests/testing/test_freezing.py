@@ -54,7 +54,7 @@ def test_check_freezing_strategy_valid_strategy_passes(fault: str) -> None:
         ("text", "returns text, expected names"),
         ("number", "returns int, expected parameter names"),
         ("infos", "expected names of parameters"),
-        ("order", "answers differently when asked again"),
+        ("order", "returns different names when called again"),
         ("late", "names what trainable() does not"),
         ("refuses", "all of them"),
     ],

@@ -86,7 +86,7 @@ def test_check_pooling_valid_pooling_passes() -> None:
     [
         (PoolingUnderTest("shape"), "expected (4, 8)"),
         (PoolingUnderTest("dtype"), "the dtype must stay"),
-        (PoolingUnderTest("none"), "forward gives NoneType"),
+        (PoolingUnderTest("none"), "forward returns NoneType"),
         (PoolingUnderTest("nan", single=False), "not finite"),
         (PoolingUnderTest("batch"), "other texts of its batch"),
         (PoolingUnderTest("counter"), "a second call"),

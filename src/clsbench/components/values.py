@@ -1,4 +1,4 @@
-"""The values that flow from one stage of a run to the next. No torch, no pandas."""
+"""The values passed between the stages of a run. Does not import torch or pandas."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Files = Mapping[str, Path]
-"""Where each asset of a component lies, by :attr:`Asset.key`; complete when a component sees it."""
+"""The paths of a component's assets by :attr:`Asset.key`; complete when they are passed to it."""
 
 
 class WebFile(msgspec.Struct, frozen=True):
-    """A file behind a URL, or one member of the zip archive behind it."""
+    """A file at a URL, or a member of the zip archive at the URL."""
 
     url: str
     member: str | None = None
@@ -34,12 +34,12 @@ class HubFile(msgspec.Struct, frozen=True):
 
 
 class Asset(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that a component needs and that is published somewhere.
+    """A published file that a component needs.
 
-    ``key`` is also its place in an assets folder (``sms-spam/SMSSpamCollection``). ``sources`` are
+    ``key`` is also its path in an assets folder (``sms-spam/SMSSpamCollection``). ``sources`` are
     tried in order. ``sha256`` is that of the content (of the member, not of the archive); ``None``
-    only where a pinned hub revision fixes the content. Where ``size_bytes`` is not known, and for
-    an archive, no more than ``largest_bytes`` are downloaded or unpacked.
+    only if a pinned hub revision identifies the content. If ``size_bytes`` is unknown, and for
+    archives, at most ``largest_bytes`` are downloaded or unpacked.
     """
 
     key: str
@@ -50,10 +50,10 @@ class Asset(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NumericalCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """One published figure of pretrained weights, measured again on the files at hand.
+    """A published figure of pretrained weights, measured on the local files.
 
-    ``expected`` and ``measured`` are text to be read side by side; ``agrees`` is the verdict,
-    within the tolerance that ``name`` or ``expected`` states.
+    ``expected`` and ``measured`` are texts for display; ``agrees`` is whether they agree within the
+    tolerance that ``name`` or ``expected`` states.
     """
 
     name: str
@@ -63,10 +63,10 @@ class NumericalCheck(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Corpus(msgspec.Struct, frozen=True, kw_only=True):
-    """Labelled texts as a data set hands them over.
+    """Labelled texts, as a data set loads them.
 
-    ``labels[i]`` is an index into ``class_names``. ``splits[i]``, where the corpus comes with
-    predefined splits, is ``"train"``, ``"validation"`` or ``"test"``.
+    ``labels[i]`` is an index into ``class_names``. ``splits[i]``, for a corpus with predefined
+    splits, is ``"train"``, ``"validation"`` or ``"test"``.
     """
 
     class_names: tuple[str, ...]
@@ -97,7 +97,7 @@ class TableFormat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):
-    """The texts of one split, with the row each had in the corpus."""
+    """The texts of one split, with their rows in the corpus."""
 
     name: str
     rows: tuple[int, ...]
@@ -140,14 +140,14 @@ class Stage(NamedTuple):
     """One step of a backbone: ``run(hidden, context) -> hidden``, both (B, T, H).
 
     The first stage receives ``None`` for ``hidden`` and reads the token ids from the context. A
-    stage sees nothing but its arguments, and leaves the context as it is: those before it may not
-    have run for this batch, since what is frozen is computed once. State lives in parameters (which
-    only the optimizer writes), buffers and attributes of the modules, nowhere else.
+    stage reads only its arguments and does not change the context: earlier stages may not have run
+    for this batch, since frozen stages are computed once. State is kept only in parameters (which
+    only the optimizer changes), buffers and attributes of the modules.
 
-    Two things a stage may say of itself, so that less need be computed. ``positionwise``: what it
-    gives at a position depends on its input at that position alone, so that it takes any choice of
-    positions (a norm, an MLP). ``at_positions(hidden, context, positions (B,)) -> (B, 1, H)``:
-    what ``run`` gives at one position of each text, for less than all of them.
+    Two optional declarations allow computing less. ``positionwise``: the output at a position
+    depends only on the input at that position, so the stage accepts any subset of positions (a
+    norm, an MLP). ``at_positions(hidden, context, positions (B,)) -> (B, 1, H)``: returns what
+    ``run`` returns at one position of each text, at lower cost.
     """
 
     name: str
@@ -157,10 +157,12 @@ class Stage(NamedTuple):
 
 
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is about to do, for those who watch it. ``steps`` counts batches;
-    ``trainable_by_epoch`` is empty if it was not counted; ``trained_stages`` names the stages (of
-    the backbone, ``pooling``, ``adapter``, ``head``) that train in some epoch; ``dropped`` counts
-    by class the texts that ``data.balance`` leaves out."""
+    """The plan of a run, for observers.
+
+    ``steps`` counts batches; ``trainable_by_epoch`` is empty if it was not counted;
+    ``trained_stages`` names the stages (of the backbone, ``pooling``, ``adapter``, ``head``) that
+    train in some epoch; ``dropped`` counts by class the texts that ``data.balance`` leaves out.
+    """
 
     experiment: str
     stand_ins: tuple[str, ...]

@@ -18,7 +18,7 @@ def corpus_problem(corpus: object) -> str | None:
     names that differ, and every text can be written in UTF-8.
     """
     if not isinstance(corpus, Corpus):
-        return f"load() gives {type(corpus).__name__}, expected a clsbench.Corpus"
+        return f"load() returns {type(corpus).__name__}, expected a clsbench.Corpus"
     for field in ("class_names", "texts", "labels", "splits"):
         value = getattr(corpus, field)
         if not _is_list(value) and not (field == "splits" and value is None):

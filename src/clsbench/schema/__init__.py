@@ -1,1 +1,2 @@
-"""Plain structs: experiments, suites, options, records, jobs, read from and written to text."""
+"""The plain data structures: experiments, suites, options, records and jobs, and their text
+forms."""

@@ -249,7 +249,8 @@ COMPONENT_KEYS = ("dataset", "backbone", "pooling", "head", "freezing", "adapter
 
 
 def to_tree(spec: ExperimentSpec) -> dict[str, Any]:
-    """The spec as plain values, components as tables, nothing that TOML could not hold."""
+    """The spec as plain values, with components as tables, without values that TOML cannot
+    represent."""
     tree: dict[str, Any] = msgspec.to_builtins(spec)
     for key in COMPONENT_KEYS:
         if tree[key] is not None:

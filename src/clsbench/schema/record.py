@@ -15,11 +15,12 @@ from clsbench.schema.experiment import PublishedFigures
 SCHEMA_VERSION = 2
 
 NEW_STAGES = ("pooling", "adapter", "head")
-"""The stages of a classifier, besides those of its backbone, whose parameters are new."""
+"""The stages of a classifier with new parameters, besides those of its backbone."""
 
 
 class Shortcut(msgspec.Struct, frozen=True, kw_only=True):
-    """A way to compute less for the same result: what it does in this run, or why it cannot."""
+    """A way to compute less for the same result: what it does in this run, or why it is
+    disabled."""
 
     name: str
     taken: bool
@@ -27,7 +28,7 @@ class Shortcut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds by phase, as far as they grow with the work; loading and plots come on top."""
+    """Estimated seconds by phase that grow with the amount of work, without loading and plots."""
 
     prefix_seconds: float
     training_seconds: float
@@ -40,7 +41,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StandIn(msgspec.Struct, frozen=True, kw_only=True):
-    """An embedded component that took the place of one whose assets were not at hand."""
+    """An embedded component that replaced one whose assets were unavailable."""
 
     axis: str
     replaced: str
@@ -177,7 +178,7 @@ class BaselineResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Throughput(msgspec.Struct, frozen=True, kw_only=True):
-    """Training throughput, evaluations not counted; tokens are real ones, padding apart."""
+    """Training throughput, without evaluations; real tokens exclude padding."""
 
     examples_per_second: float
     real_tokens_per_second: float
@@ -185,11 +186,11 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeptActivations(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the frozen prefix: distinct texts, and where their activations came from.
+    """Facts about the frozen prefix: the distinct texts and the sources of their activations.
 
-    ``computed`` went through the prefix in this run, ``continued`` of them, then or once more, only
-    through its end, from what was kept at an earlier stage; ``found`` lay in the cache of earlier
-    runs; ``recomputed`` counts how often a text went through it again because it could not be kept.
+    ``computed`` texts were computed in this run, ``continued`` of them from kept activations of an
+    earlier stage. ``found`` texts were in the cache of earlier runs. ``recomputed`` counts repeated
+    computations of texts that could not be kept.
     """
 
     texts: int
@@ -203,7 +204,8 @@ class KeptActivations(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FastPath(msgspec.Struct, frozen=True, kw_only=True):
-    """Every shortcut, taken or not, and what was kept (``None`` before the run, or if nothing)."""
+    """All shortcuts, enabled or not, and facts about kept activations (``None`` before the run, or
+    if there are none)."""
 
     shortcuts: tuple[Shortcut, ...]
     kept: KeptActivations | None = None
@@ -290,7 +292,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunNotStoredError(ClsbenchError):
-    """A run ended and could not be stored. ``record`` holds all that it measured."""
+    """A run ended but could not be stored. ``record`` holds its results."""
 
     def __init__(self, reason: str, record: RunRecord) -> None:
         super().__init__(reason)

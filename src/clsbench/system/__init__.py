@@ -1,1 +1,1 @@
-"""The machine underneath: device and threads, files, random number generators."""
+"""The system: device and threads, files, random number generators, signals."""

@@ -101,13 +101,13 @@ def circumstances(options: RunOptions) -> Iterator[None]:
 
 
 def _refuse_too_many_threads(threads: int | None) -> None:
-    """Thousands of threads bring a machine to a standstill, and none of them is any faster."""
+    """Refuse a number of threads that would bring the machine to a standstill."""
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     most = max(64, 4 * usable)
     if threads is not None and threads > most:
         raise UsageError(
-            f"threads = {threads}: {most} at most; there are {usable} processors to use here, and "
-            "more threads than that make nothing faster"
+            f"threads = {threads}: expected at most {most}; this machine has {usable} usable "
+            "processors, and more threads are not faster"
         )
 
 

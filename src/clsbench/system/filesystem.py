@@ -100,10 +100,12 @@ def storing_error(error: BaseException, store: Path) -> ClsbenchError:
     """The message for a run that could not be stored."""
     if means_full_disk(error):
         return ClsbenchError(
-            f"the disk is full: the run could not be stored in {store}, and nothing half-written "
-            "was left there; make room or name a folder on another disk by --out"
+            f"the disk is full: the run could not be stored in {store}, and partial files were "
+            "removed; free space or select a folder on another disk with --out"
         )
-    return ClsbenchError(f"the run could not be stored in {store}: {error}; nothing was kept of it")
+    return ClsbenchError(
+        f"the run could not be stored in {store}: {error}; partial files were removed"
+    )
 
 
 def folder_reason(error: OSError, folder: Path) -> str:

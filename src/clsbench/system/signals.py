@@ -1,4 +1,4 @@
-"""The signals that end a run, and holding them back while a result is written."""
+"""The signals that end a run, and a block that defers them while a result is written."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ TERMINATING_SIGNALS = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIG
 
 @contextmanager
 def deferring_interrupts() -> Iterator[None]:
-    """Let Ctrl-C pass unheard while the block writes what was learned; it takes a moment only.
+    """Ignore Ctrl-C in the block, which writes results and takes only a moment.
 
-    A SIGTERM or SIGHUP waits for the end of the block.
+    A SIGTERM or SIGHUP takes effect at the end of the block.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread is interrupted
@@ -25,7 +25,10 @@ def deferring_interrupts() -> Iterator[None]:
     former = {number: signal.getsignal(number) for number in numbers}
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in TERMINATING_SIGNALS:
-        if former[number] not in (None, signal.SIG_IGN):  # None: not Python's to put back
+        if former[number] not in (
+            None,
+            signal.SIG_IGN,
+        ):  # None: not set by Python, so it cannot be restored
             signal.signal(number, lambda number, frame: terminations.append(number))
     try:
         yield

@@ -1,7 +1,7 @@
-"""The conformance kit for plugin authors: what every component promises, as tests.
+"""The conformance kit for plugin authors: the contracts of components, as tests.
 
-Each check takes a component, exercises it the way a run does, and raises ``AssertionError`` naming
-the component and the promise that it breaks. ``clsbench`` runs the same checks over its catalog.
+Each check uses a component as a run does, and raises ``AssertionError`` if it breaks its contract;
+the message names the component and the problem. ``clsbench`` runs the same checks over its catalog.
 
     def test_my_strategy():
         clsbench.testing.check_freezing_strategy(MyStrategy(blocks=2))

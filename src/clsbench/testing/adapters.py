@@ -1,4 +1,5 @@
-"""What an adapter promises: existing parameters keep names and values, new ones can be trained."""
+"""The contract of an adapter: existing parameters keep names and values, new ones can be
+trained."""
 
 from __future__ import annotations
 
@@ -15,12 +16,13 @@ from clsbench.testing.tensors import SEED, check_built_alike, check_outline, che
 def check_adapter(adapter: Adapter) -> None:
     """Check an adapter on a miniature classifier.
 
-    Every parameter keeps its name, shape and value; a seed decides the new ones; a step of AdamW
-    leaves the frozen backbone the same bit for bit and gives the new parameters finite gradients;
-    a stored state, loaded into another classifier with the same adapter, gives the same logits.
+    All existing parameters keep their names, shapes and values, and the new ones depend on the seed
+    only. A step of AdamW leaves the frozen backbone bitwise unchanged and gives the new parameters
+    finite gradients. A stored state, loaded into another classifier with the same adapter, returns
+    the same logits.
 
     Raises:
-        AssertionError: a promise is broken.
+        AssertionError: the contract is broken.
     """
     check_options(adapter)
     for blocks in (3, 1):
@@ -52,7 +54,7 @@ def _check_on(adapter: Adapter, blocks: int) -> None:
     require(
         torch.allclose(doubled, logits.double(), atol=1e-4),
         adapter,
-        "in float64 its classifier gives other logits than in float32",
+        "in float64 its classifier returns different logits than in float32",
     )
 
 
@@ -63,7 +65,7 @@ def _logits(adapter: Adapter, classifier: nn.Module) -> Tensor:
     with torch.no_grad():
         logits = check_output(adapter, classifier.eval()(input_ids, lengths), shape, like)
         again = classifier(input_ids, lengths)
-    require(torch.equal(again, logits), adapter, "a second call gives another result")
+    require(torch.equal(again, logits), adapter, "a second call returns a different result")
     return logits
 
 
@@ -101,5 +103,5 @@ def _check_stored(adapter: Adapter, classifier: nn.Module, blocks: int) -> None:
     require(
         torch.equal(_logits(adapter, other), _logits(adapter, classifier)),
         adapter,
-        "its state, loaded into another classifier, gives other logits",
+        "its state, loaded into another classifier, returns different logits",
     )

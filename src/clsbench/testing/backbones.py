@@ -1,4 +1,4 @@
-"""What a backbone promises: described before it is built, stage by stage, each text by itself."""
+"""The contract of a backbone: its description, tokenizer, stages and packing."""
 
 from __future__ import annotations
 
@@ -19,28 +19,29 @@ ROLES = frozenset({"weight", "bias", "norm", "embedding"})
 TEXTS = ("Do you have time", "", "You are a winner", "1", "<|endoftext|> \U0001f600 naïve \x00\n")
 MOST_TOKENS = 12
 LONGEST_TRIED = 1024
-"""The most positions of a text that are tried, even if the backbone's context is longer."""
+"""The maximum number of positions that are tried, even if the backbone's context is longer."""
 LOOK_ALIKES = (
     *("<|endoftext|>", "<|im_start|>", "<|padding|>", "<|begin_of_text|>"),
     *("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"),
     *("<s>", "</s>", "<pad>", "<mask>", "<unk>", "<bos>", "<eos>"),
 )
-"""Names of special tokens, which must be ordinary text if they occur in a text."""
+"""Names of special tokens, which must be treated as ordinary text."""
 
 
 def check_backbone(backbone: Backbone, files: Files | None = None) -> None:
-    """Check a backbone and its tokenizer; ``files`` says where its assets lie.
+    """Check a backbone and its tokenizer; ``files`` holds the paths of its assets.
 
-    ``describe()`` and ``skeleton()`` match what ``build()`` makes; the tokenizer accepts any text,
-    and reads names of special tokens in it as ordinary text; the stages are named ``embeddings``,
-    ``block.0`` …, and optionally ``final_norm``; they turn token ids into finite hidden states
-    (B, T, H), up to :data:`LONGEST_TRIED` positions, the same every time, each text by itself; no
-    stage depends on parameters of a later one (or a frozen prefix could not be kept);
-    padding matters only where ``attends_to_padding`` says so; single positions and packed texts
-    come out as whole batches do; every parameter has a finite gradient.
+    ``describe()`` and ``skeleton()`` match the module that ``build()`` returns. The tokenizer
+    accepts any text, and reads names of special tokens as ordinary text. The stages are named
+    ``embeddings``, ``block.0`` …, and optionally ``final_norm``. They map token ids to finite
+    hidden states (B, T, H) of up to :data:`LONGEST_TRIED` positions, deterministically and
+    independently for each text. No stage depends on parameters of a later one, since a frozen
+    prefix could not be cached otherwise. Padding matters only if ``attends_to_padding`` is true.
+    Single positions and packed texts give the same results as whole batches. All parameters have
+    finite gradients.
 
     Raises:
-        AssertionError: a promise is broken.
+        AssertionError: the contract is broken.
     """
     check_options(backbone)
     check_assets(backbone)
@@ -89,7 +90,7 @@ def _check_tokenizer(backbone: Backbone, tokenizer: Tokenizer) -> list[list[int]
         require(
             isinstance(ids, list) and all(isinstance(i, int) and i >= 0 for i in ids),
             backbone,
-            f"encode({text!r}) gives {ids!r}, expected a list of token ids",
+            f"encode({text!r}) returns {ids!r}, expected a list of token ids",
         )
         require(ids == tokenizer.encode(text), backbone, f"encode({text!r}) differs when repeated")
         rows.append(ids[: min(MOST_TOKENS, backbone.context_length())])
@@ -98,7 +99,7 @@ def _check_tokenizer(backbone: Backbone, tokenizer: Tokenizer) -> list[list[int]
         require(
             not _is_special(tokenizer, text),
             backbone,
-            f"its tokenizer reads {text!r} in a text as a special token (encode gives "
+            f"its tokenizer reads {text!r} in a text as a special token (encode returns "
             f"{tokenizer.encode(text)}), expected ordinary text (transformers: "
             "split_special_tokens=True)",
         )
@@ -174,7 +175,7 @@ def _check_description(backbone: Backbone, module: nn.Module) -> None:
         require(
             found == expected,
             backbone,
-            f"{attribute} of the module is {found!r}, {attribute}() gives {expected}",
+            f"{attribute} of the module is {found!r}, {attribute}() returns {expected}",
         )
 
 
@@ -239,7 +240,7 @@ def _check_stages(
         require(
             torch.equal(hidden, _hidden(backbone, module, input_ids, lengths)),
             backbone,
-            "a second call gives another result",
+            "a second call returns a different result",
         )
     states = _states(module, input_ids, lengths)
     order = list(states)
@@ -298,7 +299,7 @@ def _check_single_positions(
                         stage.at_positions(before, context, positions), wanted, rtol=1e-6, atol=1e-8
                     ),
                     backbone,
-                    f"{stage.name}: at_positions gives other hidden states than run",
+                    f"{stage.name}: at_positions returns different hidden states than run",
                 )
             if stage.positionwise:
                 require(before is not None, backbone, f"{stage.name}: the first reads tokens")
@@ -346,7 +347,7 @@ def _check_packing(
             require(
                 torch.allclose(packed, packing.pack(padded), rtol=1e-6, atol=1e-8),
                 backbone,
-                f"{stage.name} gives other hidden states when texts are packed",
+                f"{stage.name} returns different hidden states when texts are packed",
             )
 
 

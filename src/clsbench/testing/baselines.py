@@ -1,4 +1,4 @@
-"""What a baseline promises: it can be fitted to any texts, and always answers the same."""
+"""The contract of a baseline: it can be fitted to any texts, and is deterministic."""
 
 from __future__ import annotations
 
@@ -28,26 +28,28 @@ UNSEEN = ["win the apple", "unheard", "", " ", "\n", "<|endoftext|>", "😀"]
 
 
 def check_baseline(baseline: Baseline) -> None:
-    """Check a baseline on ordinary corpora and on odd ones: blank texts, one class, no words.
+    """Check a baseline on ordinary and unusual corpora: blank texts, one class, no words.
 
-    ``fit(texts, labels)`` and ``predict(texts)`` give one label a text, each seen in training, the
-    same from two estimators and for a text alone. As in a run, the global generators are seeded
-    before each call. An estimator with a method ``state()`` can be restored with ``from_state``.
+    ``fit(texts, labels)`` and ``predict(texts)`` return one training label per text, the same for
+    two estimators and for each text alone. As in a run, the global generators are seeded before
+    each call. An estimator with a method ``state()`` can be restored with ``from_state``.
 
     Raises:
-        AssertionError: a promise is broken.
+        AssertionError: the contract is broken.
     """
     check_options(baseline)
     for name, (texts, labels) in CORPORA.items():
-        answers = _answers(baseline, texts, labels, name)
+        predicted = _fit_and_predict(baseline, texts, labels, name)
         require(
-            answers == _answers(baseline, texts, labels, name),
+            predicted == _fit_and_predict(baseline, texts, labels, name),
             baseline,
-            f"fitted twice on the same texts ({name}), it answers differently",
+            f"it predicts different labels when fitted twice on the same texts ({name})",
         )
 
 
-def _answers(baseline: Baseline, texts: list[str], labels: list[int], name: str) -> list[int]:
+def _fit_and_predict(
+    baseline: Baseline, texts: list[str], labels: list[int], name: str
+) -> list[int]:
     with torch_seeded(SEED):
         estimator = baseline.build(SEED)
     asked = [*texts, *UNSEEN]
@@ -69,14 +71,16 @@ def _answers(baseline: Baseline, texts: list[str], labels: list[int], name: str)
     require(
         len(together) == len(asked),
         baseline,
-        f"predict() gives {len(together)} answers to {len(asked)} texts ({name})",
+        f"predict() returns {len(together)} labels for {len(asked)} texts ({name})",
     )
-    strange = [answer for answer in together if answer not in labels]
-    require(not strange, baseline, f"predict() gives {strange[:1]}, no label of training ({name})")
+    strange = [label for label in together if label not in labels]
     require(
-        apart == [[answer] for answer in together],
+        not strange, baseline, f"predict() returns {strange[:1]}, not a training label ({name})"
+    )
+    require(
+        apart == [[label] for label in together],
         baseline,
-        f"it answers differently to a text alone ({name})",
+        f"it predicts a different label for a text alone ({name})",
     )
     require(problem is None, baseline, f"{problem} ({name})")
     require(
@@ -84,7 +88,7 @@ def _answers(baseline: Baseline, texts: list[str], labels: list[int], name: str)
         baseline,
         f"restored from its state, it predicts other classes ({name})",
     )
-    return [int(answer) for answer in together]
+    return [int(label) for label in together]
 
 
 def _predicted(estimator: Any, texts: list[str]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What a data set promises: non-empty labelled texts, the same ones every time."""
+"""The contract of a data set: non-empty labelled texts, loaded deterministically."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SEED = 123
 def check_dataset(dataset: Dataset, files: Files | None = None) -> None:
     """Check a data set; ``files`` maps the keys of its assets to paths.
 
-    It loads as many texts as labels, no text blank, every label an index into two or more class
-    names, every class used, the splits, where it has any, known, the split and the balancing that
-    it suggests possible; and the same again when asked again. A data set with a ``table_format()``
-    of its own that reads one file of the user reads there the same texts in that format.
+    It loads as many texts as labels, without blank texts. Labels are indices into two or more class
+    names, all of which are used. Splits, if any, have known names, and the default split and
+    balancing are possible. Loading again returns the same. A data set with its own
+    ``table_format()`` that reads one user file reads the same texts from it in that format.
 
     Raises:
-        AssertionError: a promise is broken.
+        AssertionError: the contract is broken.
     """
     check_options(dataset)
     check_assets(dataset)
@@ -45,7 +45,9 @@ def check_dataset(dataset: Dataset, files: Files | None = None) -> None:
     _check_defaults(dataset, corpus)
     with seeded(SEED):
         again = dataset.load(given)
-    require(_content(corpus) == _content(again), dataset, "loaded again, it gives other texts")
+    require(
+        _content(corpus) == _content(again), dataset, "it loads different texts when called again"
+    )
     _check_format(dataset, corpus)
 
 
@@ -84,7 +86,7 @@ def _check_format(dataset: Dataset, corpus: Corpus) -> None:
     require(
         texts == list(corpus.texts),
         dataset,
-        "its file, read in its table_format(), holds other texts than load() returns",
+        "its file, read in its table_format(), contains different texts than load() returns",
     )
 
 

@@ -1,4 +1,5 @@
-"""What a freezing strategy promises: known names, the same ones every time, and that it holds."""
+"""The contract of a freezing strategy: valid names, returned deterministically, and their
+effect."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from clsbench.testing.tensors import seeded
 
 EPOCHS = 6
 DEPTHS = (3, 12, 48, 1, 0)
-"""Blocks of the backbones tried. The deepest published GPT-2 has 48."""
+"""Numbers of blocks of the tried backbones. The deepest published GPT-2 has 48."""
 
 
 def check_freezing_strategy(
@@ -26,13 +27,13 @@ def check_freezing_strategy(
 ) -> None:
     """Check a freezing strategy on backbones of several depths, and on ``parameters`` if given.
 
-    It names parameters that exist, always the same ones; what trains in an epoch is among what
-    trains at all; its options survive the command line and TOML; and after a real step of AdamW
-    the frozen parameters are the same bit for bit, while the others changed by finite gradients.
-    It may refuse a backbone that it does not fit with a ``UsageError``, but not all of them.
+    It returns names of existing parameters, always the same ones. The names of an epoch are among
+    all trainable names. Its options survive the command line and TOML. After a step of AdamW,
+    frozen parameters are bitwise unchanged, and the others have changed by finite gradients. It may
+    refuse a backbone with a ``UsageError``, but not all of them.
 
     Raises:
-        AssertionError: a promise is broken.
+        AssertionError: the contract is broken.
     """
     check_options(strategy)
     backbones = [MiniatureBackbone(blocks=blocks) for blocks in DEPTHS]
@@ -52,7 +53,7 @@ def check_freezing_strategy(
 def _check_names(
     strategy: FreezingStrategy, parameters: Sequence[ParameterInfo], where: str
 ) -> bool:
-    """Check what the strategy says; whether it accepts this backbone at all."""
+    """Check the strategy's results; return whether it accepts this backbone at all."""
     known = {parameter.name for parameter in parameters}
     given = tuple(parameters)
     try:
@@ -68,13 +69,17 @@ def _check_names(
         late = sorted(names - ever)
         require(not late, strategy, f"{call} names what trainable() does not: {late[:3]}")
         by_epoch.append(names)
-    # Asked again, backwards and with a list: a pure function answers the same.
+    # A pure function returns the same when called again, in reverse order and with a list.
     for epoch in reversed(range(EPOCHS)):
         call = f"trainable_at({where}, epoch={epoch})"
         again = _names(strategy, strategy.trainable_at(list(given), epoch), call)
-        require(again == by_epoch[epoch], strategy, f"{call} answers differently when asked again")
+        require(
+            again == by_epoch[epoch], strategy, f"{call} returns different names when called again"
+        )
     again = _names(strategy, strategy.trainable(list(given)), f"trainable({where})")
-    require(again == ever, strategy, f"trainable({where}) answers differently when asked again")
+    require(
+        again == ever, strategy, f"trainable({where}) returns different names when called again"
+    )
     return True
 
 

@@ -1,4 +1,4 @@
-"""What a head promises: logits for any number of classes, each text by itself."""
+"""The contract of a head: logits for any number of classes, independent for each text."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ WIDTH = 8
 def check_head(head: Head, device: str = "cpu") -> None:
     """Check a head with two classes and more, on batches of several sizes.
 
-    (B, H) becomes (B, C) in the same dtype, finite, with finite gradients, the same every time
-    once in evaluation mode, each text by itself; a seed decides its weights.
+    It maps (B, H) to finite (B, C) in the same dtype, with finite gradients. In evaluation mode it
+    is deterministic and independent for each text. The seed determines its weights.
 
     Raises:
-        AssertionError: a promise is broken.
+        AssertionError: the contract is broken.
     """
     check_options(head)
     for num_classes in (2, 3, 20):
@@ -39,7 +39,9 @@ def check_head(head: Head, device: str = "cpu") -> None:
                 pooled = normal(texts, WIDTH, dtype=dtype).to(device).requires_grad_()
                 logits = check_output(head, module(pooled), (texts, num_classes), pooled)
                 require(
-                    torch.equal(module(pooled), logits), head, "a second call gives another result"
+                    torch.equal(module(pooled), logits),
+                    head,
+                    "a second call returns a different result",
                 )
                 if texts:
                     check_gradients(head, module, logits, pooled)

@@ -1,4 +1,4 @@
-"""What a pooling promises: one vector a text, from the positions that it says it reads."""
+"""The contract of a pooling: one vector per text, from the positions that it declares."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ LENGTHS = ((5, 3, 1, 4), (5,), (1,), (1, 1), (2, 7), (0, 3), (0,), ())
 
 
 def check_pooling(pooling: Pooling, device: str = "cpu") -> None:
-    """Check a pooling on batches of many shapes, texts without any token among them.
+    """Check a pooling on batches of many shapes, including texts without tokens.
 
-    (B, T, H) becomes (B, H) in the same dtype, finite, with finite gradients, the same every time,
-    each text by itself. Where :meth:`~clsbench.Pooling.positions` names one position, nothing else
-    is read, not even a length; where ``reads_padding()`` says no, neither the values nor the amount
-    of padding matter.
+    It maps (B, T, H) to finite (B, H) in the same dtype, with finite gradients, deterministically
+    and independently for each text. If :meth:`~clsbench.Pooling.positions` returns one position, it
+    reads nothing else, not even lengths. If ``reads_padding()`` returns false, neither the values
+    nor the amount of padding matter.
 
     Raises:
-        AssertionError: a promise is broken.
+        AssertionError: the contract is broken.
     """
     check_options(pooling)
     lengths = torch.tensor([5, 3, 0])
@@ -52,7 +52,9 @@ def _check_batch(pooling: Pooling, module: nn.Module, hidden: Tensor, lengths: T
     hidden = hidden.clone().requires_grad_()
     output = check_output(pooling, module(hidden, lengths), (len(lengths), WIDTH), hidden)
     require(
-        torch.equal(module(hidden, lengths), output), pooling, "a second call gives another result"
+        torch.equal(module(hidden, lengths), output),
+        pooling,
+        "a second call returns a different result",
     )
     if not len(lengths):
         return
@@ -85,12 +87,12 @@ def _check_positions(
     require(
         positions.shape == lengths.shape and positions.dtype == torch.int64,
         pooling,
-        f"positions() gives {positions.dtype} {tuple(positions.shape)}, expected one int64 a text",
+        f"positions() returns {positions.dtype} {tuple(positions.shape)}, expected one int64 each",
     )
     require(
         bool(((positions >= 0) & (positions < padded_length)).all()),
         pooling,
-        f"positions() gives {positions.tolist()}, outside a text of {padded_length} positions",
+        f"positions() returns {positions.tolist()}, outside a text of {padded_length} positions",
     )
     beyond = bool((positions >= lengths.clamp(min=1)).any())
     require(
@@ -110,8 +112,8 @@ def _check_positions(
     require(
         torch.allclose(alone, output, rtol=1e-5, atol=1e-6),
         pooling,
-        "handed the one position that positions() names, it gives another result: the length of "
-        "the text or of the batch must not matter",
+        "given only the position that positions() names, it returns a different result: the length "
+        "of the text or of the batch must not matter",
     )
     there = hidden.clone()
     there[rows, positions] = hidden[rows, positions] * -3 + 1

@@ -1,4 +1,5 @@
-"""What all components promise: documented, frozen, and whole after a trip through text."""
+"""The contract of all components: documented, frozen, and equal after conversion to text and
+back."""
 
 from __future__ import annotations
 
@@ -33,12 +34,12 @@ def require(condition: bool, component: object, promise: str) -> None:
 
 
 def check_options(component: Component) -> None:
-    """Check that the component is documented, frozen, and equal to itself written and read again.
+    """Check that the component is documented, frozen, and equal after conversion to text and back.
 
-    Both forms of text are tried: that of the command line and TOML.
+    Both text forms are tried: the command line and TOML.
 
     Raises:
-        AssertionError: a promise is broken.
+        AssertionError: the contract is broken.
     """
     require(
         bool((type(component).__doc__ or "").strip()),
@@ -65,10 +66,10 @@ def check_options(component: Component) -> None:
 
 
 def check_assets(component: Component) -> None:
-    """Check that every asset is pinned and named once, and that a stand-in needs none.
+    """Check that every asset is pinned and named once, and that a stand-in needs no assets.
 
     Raises:
-        AssertionError: a promise is broken.
+        AssertionError: the contract is broken.
     """
     keys = [asset.key for asset in component.assets()]
     require(len(set(keys)) == len(keys), component, f"two of its assets share a key: {keys}")
@@ -99,7 +100,7 @@ def check_assets(component: Component) -> None:
     )
     paths = component.user_files()
     require(
-        all(isinstance(path, Path) for path in paths), component, f"user_files() gives {paths!r}"
+        all(isinstance(path, Path) for path in paths), component, f"user_files() returns {paths!r}"
     )
 
 

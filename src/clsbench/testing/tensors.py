@@ -37,7 +37,7 @@ def normal(*shape: int, dtype: torch.dtype = torch.float32, seed: int = SEED) ->
 def check_built_alike(component: object, build: Callable[[], nn.Module]) -> nn.Module:
     """Check that a seed decides the whole state of the module; return one, in evaluation mode."""
     module = seeded(build)
-    require(isinstance(module, nn.Module), component, f"build() gives {type(module).__name__}")
+    require(isinstance(module, nn.Module), component, f"build() returns {type(module).__name__}")
     require(
         same_state(module, seeded(build)),
         component,
@@ -97,21 +97,21 @@ def check_outline(component: object, build: Callable[[], nn.Module], *inputs: Te
 
 def check_output(component: object, output: object, shape: tuple[int, ...], like: Tensor) -> Tensor:
     """Check type, shape, dtype and finiteness of a module's output, and give it back."""
-    require(isinstance(output, Tensor), component, f"forward gives {type(output).__name__}")
+    require(isinstance(output, Tensor), component, f"forward returns {type(output).__name__}")
     assert isinstance(output, Tensor)
     require(
         tuple(output.shape) == shape,
         component,
-        f"forward gives shape {tuple(output.shape)}, expected {shape}",
+        f"forward returns shape {tuple(output.shape)}, expected {shape}",
     )
     require(
         output.dtype == like.dtype,
         component,
-        f"forward gives {output.dtype} from {like.dtype}; the dtype must stay",
+        f"forward returns {output.dtype} from {like.dtype}; the dtype must stay",
     )
     require(
         bool(output.isfinite().all()),
         component,
-        f"forward gives numbers that are not finite ({shape})",
+        f"forward returns numbers that are not finite ({shape})",
     )
     return output

@@ -160,15 +160,15 @@ def checked_labels(answers: np.ndarray, texts: int, num_classes: int, where: str
         PluginError: they are not valid labels; ``where`` names the baseline and the texts.
     """
     if answers.shape != (texts,):
-        problem = f"with the shape {answers.shape} to {texts} texts, expected one label each"
+        problem = f"the shape {answers.shape} for {texts} texts, expected one label each"
     elif answers.dtype.kind not in "biuf":
-        problem = f"{answers.tolist()[0]!r}, expected labels as numbers, as fit() is given them"
+        problem = f"{answers.tolist()[0]!r}, expected labels as numbers, as passed to fit()"
     elif not np.isin(answers, np.arange(num_classes)).all():
         strange = answers[~np.isin(answers, np.arange(num_classes))].tolist()[0]
         problem = f"the label {strange!r}, expected 0 to {num_classes - 1}"
     else:
         return answers.astype(np.int64)
-    raise PluginError(f"baseline {where}: predict() answers {problem}")
+    raise PluginError(f"baseline {where}: predict() returns {problem}")
 
 
 def _mask(leaks: Leaks, name: str) -> np.ndarray | None:
