@@ -87,7 +87,7 @@ def test_run_invalid_component_object_is_refused(component: Any, message: str) -
 
 
 def typed_in(code: str, name: str, cell: str) -> Any:
-    """An instance of a class that was typed into a session, as Python keeps its lines."""
+    """An instance of a class that was typed into an interactive session."""
     names: dict[str, Any] = {"__name__": "typed_in"}
     sys.modules["typed_in"] = types.ModuleType("typed_in")
     exec(compile(code, cell, "exec"), names)

@@ -113,7 +113,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "messages.csv").write_text("body,n\nsee you at seven,1\n", encoding="utf-8")
     (path / "DIR").mkdir()
     small = "--offline --threads 1 --dataset synthetic-sms:texts=800 --set train.epochs=1"
-    same_texts = f"{small} --set data.split=book-ablation"  # as the suite's rows have them
+    same_texts = f"{small} --set data.split=book-ablation"  # the same split as in the suite's rows
     done = in_folder(
         f"clsbench show gpt2-sms-spam > mine.toml && "
         f"clsbench run gpt2-sms-spam {same_texts} --pooling mean && "

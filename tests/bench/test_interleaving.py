@@ -62,7 +62,7 @@ def test_race_contenders_alternate_their_order() -> None:
 
     result = timed_race({"a": noting("a"), "b": noting("b")}, RaceRules(4, 60, 0.1, 0.0))
     warmed_up, timed = "".join(seen[:-8]), "".join(seen[-8:])
-    assert set(warmed_up.rstrip("b")) == {"a"}, "one after the other"
+    assert set(warmed_up.rstrip("b")) == {"a"}, "contenders warm up one after the other"
     assert timed == "ab" + "ba" + "ab" + "ba"
     assert [sample.contender for sample in result.samples] == list("abbaabba")
     assert (result.rounds, result.quiet_rounds, result.dropped) == (4, 4, 0)

@@ -1,4 +1,4 @@
-"""The machine's limits, measured."""
+"""Measurements of the machine's limits."""
 
 from __future__ import annotations
 

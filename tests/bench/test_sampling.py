@@ -102,7 +102,7 @@ def test_take_samples_ends_when_the_median_is_precise() -> None:
     assert (timing.seconds.low, timing.seconds.median, timing.seconds.high) == (1, 1, 1)
     noisy = [1.0] * 11 + [1.0, 1.3] * 500
     more, _ = sampled(noisy, Rules(0.02, 100, 0.0))
-    assert len(more.samples) > 20, "then the budget ends it"
+    assert len(more.samples) > 20, "sampling ends with the budget"
 
 
 def test_take_samples_disturbed_samples_are_kept_but_excluded() -> None:
@@ -127,7 +127,7 @@ def test_take_samples_sample_lasts_long_enough_to_measure_the_load() -> None:
     timing, _ = sampled([0.003], Rules(0.02, 10_000, 0.1))
     assert {sample.calls for sample in timing.samples} == {34}
     assert calls_for(0.1, [5.0]) == 1
-    assert calls_for(0.1, [1e-6]) >= 100_000, "however short a call is"
+    assert calls_for(0.1, [1e-6]) >= 100_000, "also for very short calls"
 
 
 # --- the interval of a median ---------------------------------------------------------------------

@@ -136,7 +136,7 @@ def test_fast_path_unequal_losses_fail_without_timing(assets_dir: Path, tmp_path
 
 @pytest.mark.slow
 def test_fast_path_constant_load_is_not_measured(assets_dir: Path, tmp_path: Path) -> None:
-    # No load is below zero: every sample is dropped.
+    # Every load is above -1, so every sample is dropped.
     arguments = ["last-block", "--rounds", "5", "--budget", "1", "--load-limit", "-1"]
     done, report = run(arguments, assets_dir, tmp_path)
     assert done.returncode == 0, done.stderr

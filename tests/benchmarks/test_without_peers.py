@@ -1,4 +1,4 @@
-"""The benchmark of the fast path where the book's code is not installed."""
+"""The benchmark of the fast path if the book's code is not installed."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def predictions(baseline: clsbench.Baseline, splits: Splits, seed: int = SEED) -
 
 
 @pytest.mark.parametrize("name", ["book", "book-ablation"])
-def test_tfidf_on_sms_is_not_significantly_worse_than_words_alone(
+def test_tfidf_on_sms_is_not_significantly_worse_than_word_features(
     corpus: Corpus, name: str
 ) -> None:
     splits = split(corpus, name)
@@ -146,7 +146,7 @@ def test_tfidf_learns_the_same_with_any_number_of_threads() -> None:
             estimator = TfidfLogreg(c=10.0, ngrams=4).build(SEED)
             estimator.fit(corpus.texts, corpus.labels)
             learned.append(estimator._coefficients)
-    assert learned[0].size > 10_000  # fewer are added up by one thread anyway
+    assert learned[0].size > 10_000  # BLAS adds up fewer with one thread
     assert np.array_equal(*learned)
 
 
@@ -207,7 +207,7 @@ def test_majority_predicts_the_most_frequent_class() -> None:
     assert predictions(Majority(), splits) == [0] * len(splits.test)
 
 
-def test_majority_prefers_the_first_class_at_a_tie() -> None:
+def test_majority_tie_gives_the_first_class() -> None:
     estimator = Majority().build(SEED).fit(["a", "b", "c", "d"], [1, 0, 1, 0])
     assert list(estimator.predict(["x", "y"])) == [0, 0]
 
@@ -225,7 +225,7 @@ def test_majority_prefers_the_first_class_at_a_tie() -> None:
         (["a", "b"], [0, 1]),
     ],
 )
-def test_from_state_restored_baseline_predicts_as_the_fitted_one(
+def test_from_state_restored_baseline_predicts_like_the_fitted_one(
     tmp_path: Path, baseline: clsbench.Baseline, texts: list[str], labels: list[int]
 ) -> None:
     fitted = baseline.build(SEED).fit(texts, labels)

@@ -234,7 +234,7 @@ def test_unknown_command_is_refused_with_close_match(clsbench: Command) -> None:
 @pytest.mark.parametrize(
     "words", ["--verbose --quiet list", "-v list -q", "list -v -q", "cache -v list -q"]
 )
-def test_verbose_and_quiet_before_or_after_the_command_are_refused(
+def test_verbose_with_quiet_before_or_after_the_command_is_refused(
     words: str, clsbench: Command
 ) -> None:
     refused(clsbench(*words.split()), "cannot be combined")

@@ -24,7 +24,7 @@ from clsbench.report.terminal.console import Console
 from clsbench.system.printable import printable
 
 HOSTILE = "\x1b]0;title\x07\x1b[31m\u202e\u200b\x9b\x7f"
-"""Sets a terminal's title, colors it, reverses text, hides between letters."""
+"""Sets a terminal's title and color, reverses text, and holds invisible characters."""
 SHOWN = printable(HOSTILE)
 FORMULA = "=1+1"
 
@@ -39,7 +39,7 @@ eval_every = 4
 """
 
 
-def nothing_hidden(shown: Shown, code: int = 0) -> str:
+def assert_printable(shown: Shown, code: int = 0) -> str:
     """Assert that the terminal's text holds only printable characters; return it."""
     assert shown.code == code, shown.text
     assert printable(shown.text, keep="\n\t\r") == shown.text
@@ -71,10 +71,10 @@ def test_terminal_hostile_names_are_escaped(
     environment: dict[str, str], figures: SuiteFigures, arguments: list[str]
 ) -> None:
     shown = on_a_terminal(120, *arguments, "--out", store_of(figures), env=environment)
-    assert r"\x1b]0;" in nothing_hidden(shown)
+    assert r"\x1b]0;" in assert_printable(shown)
 
 
-def test_comparison_hostile_classes_and_texts_are_escaped(figures: SuiteFigures) -> None:
+def test_print_comparison_hostile_classes_and_texts_are_escaped(figures: SuiteFigures) -> None:
     assert figures.comparison is not None
     file = io.StringIO()
     texts = dict.fromkeys(range(TEXTS), f"{HOSTILE}!")
@@ -153,7 +153,7 @@ def test_terminal_hostile_corpus_is_escaped_by_every_command(
     def shown(*arguments: object, text_in: str = "", code: int = 0) -> str:
         words = [*arguments, "--out", tmp_path / "runs"]
         done = on_a_terminal(100, *words, env=environment, text_in=text_in)
-        return nothing_hidden(done, code)
+        return assert_printable(done, code)
 
     spec: Any = corpus
     assert SHOWN in shown("run", spec, "--dry-run").replace("\n", "")
@@ -169,4 +169,4 @@ def test_terminal_hostile_corpus_is_escaped_by_every_command(
     shown("predict", "latest", HOSTILE, "--format", "jsonl")
     shown("predict", "latest", "--csv", tmp_path / f"none{HOSTILE}.csv", code=2)
     environment_only = on_a_terminal(100, "show", spec, env=environment)
-    nothing_hidden(environment_only)
+    assert_printable(environment_only)

@@ -13,7 +13,7 @@ from clsbench.cli.main import COMMANDS, app, load_command
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_command_help_begins_with_its_line_in_the_list(name: str) -> None:
+def test_command_help_begins_with_its_summary(name: str) -> None:
     command = load_command(name)
     assert command.name == name
     assert (command.help or "").partition("\n")[0] == COMMANDS[name].summary

@@ -59,7 +59,7 @@ def tables(draw: st.DrawFn) -> tuple[list[str], dict[str, Any], bytes]:
 
 @given(tables())
 @settings(max_examples=100, deadline=None)
-def test_texts_of_file_in_any_dialect_are_those_of_the_data_set_row_for_row(
+def test_texts_of_file_in_any_dialect_equal_the_datasets(
     table: tuple[list[str], dict[str, Any], bytes],
 ) -> None:
     texts, options, content = table
@@ -76,7 +76,7 @@ def test_texts_of_file_in_any_dialect_are_those_of_the_data_set_row_for_row(
 
 @given(st.binary(max_size=60), st.sampled_from(["default", "none"]), st.booleans())
 @settings(max_examples=100, deadline=None)
-def test_texts_of_file_accept_every_row_that_the_data_set_reads(
+def test_texts_of_file_accepts_every_row_that_the_dataset_reads(
     content: bytes, quoting: Literal["default", "none"], is_jsonl: bool
 ) -> None:
     """For any content after three valid rows, both read the same texts or both refuse."""

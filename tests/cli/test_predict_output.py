@@ -93,13 +93,13 @@ def test_as_json_with_two_columns_of_one_name_keeps_both() -> None:
         ("a", "tsv", "tsv"),
     ],
 )
-def test_check_output_gives_the_format(
+def test_check_output_format_is_that_of_the_option_or_extension(
     name: str, form: str | None, expected: str, tmp_path: Path
 ) -> None:
     assert check_output(tmp_path / name, form, None) == expected
 
 
-def test_write_file_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_write_predictions_failure_keeps_the_old_file(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     file.write_text("old")
 

@@ -166,7 +166,7 @@ def test_identify_files_of_two_options_are_kept_apart(tmp_path: Path) -> None:
     assert head.files.keys() == {str(one)}
 
 
-def test_identify_files_of_a_folder_by_their_names_in_it(tmp_path: Path) -> None:
+def test_identify_folder_hash_depends_on_relative_file_names(tmp_path: Path) -> None:
     catalog = plugin(tmp_path)
 
     def of(folder: Path) -> str:

@@ -67,7 +67,7 @@ class Defaulting:
         """Never called with an entry."""
 
 
-class Asking:
+class UnknownParameter:
     @hookimpl
     def clsbench_epoch_finished(self, epoch: int) -> None:
         """Never called: the hook has no such argument."""
@@ -91,7 +91,7 @@ class Watching:
         (Misspelt(), "Misspelt at .*unknown hook .* did you mean 'clsbench_epoch_finished'"),
         (Undecorated(), "clsbench_epoch_finished lacks the decorator @clsbench.hookimpl"),
         (Defaulting(), "gives its parameter 'entry' a default"),
-        (Asking(), "epoch"),
+        (UnknownParameter(), "epoch"),
         (Watching, r"observer Watching is a class; .* Watching\(\)"),
     ],
 )

@@ -242,7 +242,9 @@ def test_load_catalog_built_ins_have_a_version_and_no_hash() -> None:
                 assert entry.source_sha256 is None
 
 
-def test_plugin_without_source_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_catalog_plugin_without_source_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(folder, {"my_maker.py": head()})
     module = importlib.import_module("my_maker")
     monkeypatch.delattr(module, "__file__")

@@ -63,7 +63,9 @@ def test_decode_text_gives_the_text_without_a_byte_order_mark(encoding: str, dat
         (b"<!DOCTYPE html>\n<html>", "utf-8", r"is an HTML page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "utf-8", r"is a Git LFS pointer"),
     ],
-    ids=lambda value: "content" if isinstance(value, bytes) else None,  # archives hold the time
+    ids=lambda value: (
+        "content" if isinstance(value, bytes) else None
+    ),  # archives contain the time, so they are not stable ids
 )
 def test_decode_text_invalid_content_error_says_how_to_fix_it(
     data: bytes, encoding: str, said: str
@@ -73,7 +75,7 @@ def test_decode_text_invalid_content_error_says_how_to_fix_it(
 
 
 @pytest.mark.parametrize("data", [b"PAR1", b"PAR1\ntext", b"BZh9,label\n", b"PK,b\n", b"%PDF,b\n"])
-def test_decode_text_accepts_text_that_begins_almost_like_another_format(data: bytes) -> None:
+def test_decode_text_resembling_another_format_is_accepted(data: bytes) -> None:
     assert decode(data) == data.decode()
 
 
@@ -92,7 +94,7 @@ def test_read_text_refuses_devices_and_folders(tmp_path: Path) -> None:
 def test_read_text_of_a_file_larger_than_memory_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "t.csv"
     with file.open("wb") as opened:
-        opened.truncate(4 << 30)  # takes up no space
+        opened.truncate(4 << 30)  # a sparse file takes no disk space
     code = (
         "import resource, sys; from pathlib import Path; "
         "resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30)); "

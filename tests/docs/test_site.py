@@ -1,4 +1,4 @@
-"""The built site: no warnings, nothing from other servers, and a search that works from disk."""
+"""The built site: no warnings, no requests to other servers, and a search that works offline."""
 
 from __future__ import annotations
 

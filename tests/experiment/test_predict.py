@@ -31,7 +31,7 @@ def test_load_predictor_predictions_equal_those_of_the_run(finished: FinishedRun
     assert odd.sum(axis=1) == pytest.approx(1)
 
 
-def test_predict_logits_that_are_not_finite_are_refused_by_text(finished: FinishedRun) -> None:
+def test_predict_non_finite_logits_are_refused_with_the_text(finished: FinishedRun) -> None:
     options = RunOptions(device="cpu", threads=1, offline=True)
     predictor = load_predictor(stored(finished), options, load_catalog())
     tokenizer = GPT2Nano().tokenizer({})
@@ -45,7 +45,9 @@ def test_predict_logits_that_are_not_finite_are_refused_by_text(finished: Finish
         predictor.predict(["see you", "win a prize", "win"], first=11)
 
 
-def test_predict_changed_classifier_file_is_damaged(finished: FinishedRun, tmp_path: Path) -> None:
+def test_load_predictor_changed_classifier_file_is_refused(
+    finished: FinishedRun, tmp_path: Path
+) -> None:
     options = RunOptions(device="cpu", threads=1, offline=True)
     path = shutil.copytree(stored(finished), tmp_path / "run")
     file = path / "classifier.safetensors"
@@ -62,7 +64,7 @@ def test_predict_changed_classifier_file_is_damaged(finished: FinishedRun, tmp_p
 
 
 @pytest.mark.parametrize("length", [0, -1, 129, 10**9])
-def test_load_predictor_record_with_an_impossible_length_is_damaged(
+def test_load_predictor_invalid_max_length_is_refused(
     finished: FinishedRun, tmp_path: Path, length: int
 ) -> None:
     path = shutil.copytree(stored(finished), tmp_path / "run")

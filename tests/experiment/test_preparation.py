@@ -263,7 +263,7 @@ def test_stored_spec_only_user_file_paths_become_absolute(
     changed = {**table, "weights": str(tmp_path / "checkpoint")}
     assert stored_spec(record).backbone == changed
     assert stored_spec(record).head == record.spec["head"]
-    same_text = {**table, "weights": "small"}  # as another option has it
+    same_text = {**table, "weights": "small"}  # equals the value of another option
     in_small = msgspec.structs.replace(identity, files={"small": "ab" * 32})
     with monkeypatch.context() as patch:
         patch.chdir(tmp_path)

@@ -15,7 +15,7 @@ from clsbench.schema.options import RunOptions
 from clsbench.schema.record import RunRecord
 
 
-class Stopping:
+class StopsInThirdBatch:
     """An observer that ends the run in its third batch."""
 
     def __init__(self, error: BaseException) -> None:
@@ -38,7 +38,7 @@ class Stopping:
 def test_run_that_ends_early_is_stored_and_loadable(
     tmp_path: Path, error: BaseException, status: str
 ) -> None:
-    observer = Stopping(error)
+    observer = StopsInThirdBatch(error)
     run = run_small(tmp_path, [observer])
     assert run.record.status == status
     assert run.record.history is not None
@@ -70,7 +70,7 @@ def test_run_non_finite_loss_names_the_step_and_keeps_the_history(
         )
 
 
-class Finishing:
+class FailsAtTheEnd:
     """An observer that fails after the run has finished."""
 
     @clsbench.hookimpl
@@ -81,14 +81,14 @@ class Finishing:
 def test_run_finished_observer_that_fails_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = run_small(tmp_path, [Finishing()], train__epochs=1)
+    run = run_small(tmp_path, [FailsAtTheEnd()], train__epochs=1)
     assert run.record.status == "finished"
     assert read_record(stored(run)) == run.record
-    assert "Finishing at" in caplog.text
+    assert "FailsAtTheEnd at" in caplog.text
     assert "failed in clsbench_run_finished: RuntimeError: the tracker is out of" in caplog.text
 
 
-class InTheWay:
+class BlocksStore:
     """An observer that creates a file at the path of the store."""
 
     def __init__(self, store: Path) -> None:
@@ -103,7 +103,7 @@ class InTheWay:
 def test_run_not_stored_error_holds_the_record(tmp_path: Path) -> None:
     out = tmp_path / "runs"
     with pytest.raises(clsbench.RunNotStoredError, match=f"not be stored in {out}") as caught:
-        run_small(out, [InTheWay(out)], train__epochs=1)
+        run_small(out, [BlocksStore(out)], train__epochs=1)
     record = caught.value.record
     assert record.status == "finished"
     assert record.metrics is not None

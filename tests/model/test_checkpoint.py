@@ -264,7 +264,7 @@ def test_restore_tensors_that_do_not_fit_are_refused_by_name(
         restore(classifier(), FACTS, tmp_path)
 
 
-def test_restore_in_another_precision_casts(tmp_path: Path) -> None:
+def test_restore_in_another_precision_casts_the_weights(tmp_path: Path) -> None:
     rewrite(tmp_path, _2__weight=torch.full((2, 3), 0.1, dtype=torch.float64))
     again = classifier()
     restore(again, FACTS, tmp_path)

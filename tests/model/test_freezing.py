@@ -19,7 +19,7 @@ PARAMETERS = [
 ]
 
 
-class Answering(clsbench.FreezingStrategy, frozen=True):
+class ScriptedStrategy(clsbench.FreezingStrategy, frozen=True):
     """Returns the given answers."""
 
     answers: Any
@@ -41,7 +41,7 @@ def classifier() -> Classifier:
 
 
 def test_freezing_plan_head_always_trains_and_backbone_by_epoch() -> None:
-    plan = plan_freezing(Answering([[], ["bias"]]), PARAMETERS, 2, "answering")
+    plan = plan_freezing(ScriptedStrategy([[], ["bias"]]), PARAMETERS, 2, "answering")
     assert plan.ever() == {"bias"}
     model = classifier()
     for names, expected in zip(plan.by_epoch, (set(), {"backbone.bias"}), strict=True):
@@ -65,7 +65,7 @@ def test_plan_freezing_invalid_result_names_the_strategy(
     answer: Any, error: type[Exception], match: str
 ) -> None:
     with pytest.raises(error, match=f"(?s)answering.*{match}"):
-        plan_freezing(Answering([answer]), PARAMETERS, 1, "answering")
+        plan_freezing(ScriptedStrategy([answer]), PARAMETERS, 1, "answering")
 
 
 class Unwritten(clsbench.FreezingStrategy, frozen=True):
@@ -79,7 +79,7 @@ def test_plan_freezing_strategy_without_trainable_is_refused() -> None:
 
 def test_refuse_nothing_to_train_without_parameters_is_refused() -> None:
     model = Classifier(nn.Linear(2, 2), nn.Identity(), nn.Identity())
-    plan = plan_freezing(Answering([[]]), PARAMETERS, 1, "answering")
+    plan = plan_freezing(ScriptedStrategy([[]]), PARAMETERS, 1, "answering")
     plan.apply(model, plan.ever())
     with pytest.raises(UsageError, match="answering selects no parameter"):
         refuse_nothing_to_train(model, "answering")

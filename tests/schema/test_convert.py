@@ -1,4 +1,4 @@
-"""From plain values to structs."""
+"""Conversion of plain values to structs."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_decode_utf8_latin_1_raises_decoding_error_with_the_byte() -> None:
 def test_read_bytes_file_over_the_limit_raises_decoding_error(tmp_path: Path) -> None:
     file = tmp_path / "large"
     with file.open("wb") as opened:
-        opened.truncate(1 << 40)  # a hole: no disk is used
+        opened.truncate(1 << 40)  # a sparse file takes no disk space
     with pytest.raises(DecodingError, match=r"more than 1,000 bytes"):
         read_bytes(file, 1000)
 

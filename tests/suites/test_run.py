@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.support.suites import SMALL, SUITE, Here, Watching, plan, run
+from tests.support.suites import SMALL, SUITE, InProcess, RecordingObserver, plan, run
 
 from clsbench.analysis.suite_figures import suite_figures
 from clsbench.components.catalog import Catalog
@@ -30,8 +30,8 @@ def test_run_suite_rows_of_one_experiment_share_a_stored_run(
     options: RunOptions, catalog: Catalog
 ) -> None:
     planned = plan(options, catalog)
-    results, watching = run(planned, options)
-    assert watching.statuses() == ["running", "finished"] * 2
+    results, observer = run(planned, options)
+    assert observer.statuses() == ["running", "finished"] * 2
     first, second, third = results.rows
     assert first.runs == third.runs != second.runs
     assert third.same_as == "1"
@@ -40,16 +40,16 @@ def test_run_suite_rows_of_one_experiment_share_a_stored_run(
     keys = set(planned.runs())
     names = {name for row in results.rows for name in row.runs}
     assert {read_record(options.out / name).run_key for name in names} == keys
-    phases = [m.phase for m in watching.said_by[next(iter(keys))] if isinstance(m, JobProgress)]
+    phases = [m.phase for m in observer.messages[next(iter(keys))] if isinstance(m, JobProgress)]
     assert "training" in phases
 
-    again, watching = run(plan(options, catalog), options)
-    assert watching.statuses() == ["stored"] * 2
+    again, observer = run(plan(options, catalog), options)
+    assert observer.statuses() == ["stored"] * 2
     assert [row.runs for row in again.rows] == [row.runs for row in results.rows]
     assert again.rows[0].stored == first.runs
 
 
-class Elsewhere(Here, frozen=True):
+class RunsAnotherExperiment(InProcess, frozen=True):
     """Runs another experiment than the requested one."""
 
     def execute(self, jobs: Sequence[Job], at_once: int | None, scheduler: Scheduler) -> None:
@@ -65,14 +65,16 @@ def test_run_suite_run_of_another_experiment_fails_the_row(
 ) -> None:
     spec = SuiteSpec(name="small", base="gpt2-sms-spam", changes=SMALL, rows=SUITE.rows[:1])
     planned = plan(options, catalog, spec)
-    results = run_suite(planned, Elsewhere(), options, None, Watching(), [], False)
+    results = run_suite(
+        planned, RunsAnotherExperiment(), options, None, RecordingObserver(), [], False
+    )
     (row,) = results.rows
     assert not row.runs
     assert "differs from the planned experiment" in row.errors[0]
     assert "-gpt2-sms-spam-" in row.errors[0], "where it is stored"
 
 
-class Unreadable(Here, frozen=True):
+class Unreadable(InProcess, frozen=True):
     """Reports finished runs whose records cannot be read."""
 
     def execute(self, jobs: Sequence[Job], at_once: int | None, scheduler: Scheduler) -> None:
@@ -87,7 +89,9 @@ class Unreadable(Here, frozen=True):
 def test_run_suite_with_a_damaged_result_fails_the_row(
     options: RunOptions, catalog: Catalog
 ) -> None:
-    results = run_suite(plan(options, catalog), Unreadable(), options, None, Watching(), [], False)
+    results = run_suite(
+        plan(options, catalog), Unreadable(), options, None, RecordingObserver(), [], False
+    )
     assert not any(row.runs for row in results.rows)
     assert all("damaged-" in row.errors[0] for row in results.rows)
 
@@ -95,8 +99,8 @@ def test_run_suite_with_a_damaged_result_fails_the_row(
 @pytest.mark.slow
 def test_run_suite_with_force_repeats_stored_runs(options: RunOptions, catalog: Catalog) -> None:
     first, _ = run(plan(options, catalog), options)
-    forced, watching = run(plan(options, catalog), options, force=True)
-    assert watching.statuses() == ["running", "finished"] * 2
+    forced, observer = run(plan(options, catalog), options, force=True)
+    assert observer.statuses() == ["running", "finished"] * 2
     assert forced.rows[0].runs != first.rows[0].runs
 
 
@@ -119,7 +123,9 @@ def test_run_suite_with_force_interrupted_keeps_the_stored_runs(
 ) -> None:
     first, _ = run(plan(options, catalog), options)
     with pytest.raises(KeyboardInterrupt):
-        run_suite(plan(options, catalog), Stopped(claims), options, None, Watching(), force=True)
+        run_suite(
+            plan(options, catalog), Stopped(claims), options, None, RecordingObserver(), force=True
+        )
     kept = read_suite_results(options.out, "small")
     assert [row.runs for row in kept.rows] == [row.runs for row in first.rows]
     assert [row.stored for row in kept.rows] == [row.runs for row in first.rows]
@@ -136,7 +142,7 @@ def test_run_suite_rows_run_separately_form_one_table(
         rows = [row for row in SUITE.rows if row.label in labels]
         planned = plan_suite(SUITE, rows, for_all, 1, where, catalog)
         command = ["clsbench", "suite", "small", "--offline"]
-        run_suite(planned, Here(), where, None, Watching(), command, force)
+        run_suite(planned, InProcess(), where, None, RecordingObserver(), command, force)
         return read_suite_results(options.out, "small")
 
     assert [row.label for row in done("2").rows] == ["2"]
@@ -194,8 +200,8 @@ def test_run_suite_with_a_failing_row_finishes_the_others(
     assert good.runs
     assert not good.errors
     # A failed run is not a result: it is run again next time.
-    _, watching = run(plan(options, catalog, spec), options)
-    assert sorted(watching.statuses()) == ["failed", "running", "stored"]
+    _, observer = run(plan(options, catalog, spec), options)
+    assert sorted(observer.statuses()) == ["failed", "running", "stored"]
 
 
 @pytest.mark.slow
@@ -204,7 +210,7 @@ def test_run_suite_waits_for_a_run_of_another_invocation(
 ) -> None:
     """Of two simultaneous invocations, one does each run and both have all results."""
     planned = plan(options, catalog)
-    found: list[tuple[SuiteResults, Watching]] = []
+    found: list[tuple[SuiteResults, RecordingObserver]] = []
     threads = [
         threading.Thread(target=lambda: found.append(run(planned, options))) for _ in range(2)
     ]
@@ -212,7 +218,7 @@ def test_run_suite_waits_for_a_run_of_another_invocation(
         thread.start()
     for thread in threads:
         thread.join()
-    statuses = [status for _, watching in found for status in watching.statuses()]
+    statuses = [status for _, observer in found for status in observer.statuses()]
     assert statuses.count("finished") == 2
     assert statuses.count("stored") == 2
     (one, _), (other, _) = found
@@ -241,7 +247,7 @@ def test_run_suite_run_that_fails_elsewhere_is_not_retried(
 ) -> None:
     spec = SuiteSpec(name="small", base="gpt2-sms-spam", changes=SMALL, rows=SUITE.rows[:1])
     planned = plan(options, catalog, spec)
-    watching = [Watching(), Watching()]
+    observers = [RecordingObserver(), RecordingObserver()]
     ANOTHER_WAITS.clear()
     found: list[SuiteResults] = []
     threads = [
@@ -250,14 +256,14 @@ def test_run_suite_run_that_fails_elsewhere_is_not_retried(
                 run_suite(planned, FailsWhileAnotherWaits(), options, None, w)
             )
         )
-        for each in watching
+        for each in observers
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert [results.rows[0].errors for results in found] == [("no luck",)] * 2
-    statuses = sorted(each.statuses() for each in watching)
+    statuses = sorted(each.statuses() for each in observers)
     assert statuses == [["elsewhere", "failed"], ["running", "failed"]]
     # The next invocation repeats the run.
     _, again = run(planned, options)
@@ -269,17 +275,17 @@ def test_run_suite_interrupted_stores_results_and_resumes(
     options: RunOptions, catalog: Catalog
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run_suite(plan(options, catalog), Stopped(), options, None, Watching())
+        run_suite(plan(options, catalog), Stopped(), options, None, RecordingObserver())
     results = read_suite_results(options.out, "small")
     assert not any(row.errors for row in results.rows), "an interrupt is not an error"
     assert [row.waiting for row in results.rows] == [1, 1, 1]
-    _, watching = run(plan(options, catalog), options)
-    assert watching.statuses() == ["running", "finished"] * 2
+    _, observer = run(plan(options, catalog), options)
+    assert observer.statuses() == ["running", "finished"] * 2
     # The first run is deleted; the results of the other rows are kept.
     finished = read_suite_results(options.out, "small")
     shutil.rmtree(options.out / finished.rows[0].runs[0])
     with pytest.raises(KeyboardInterrupt):
-        run_suite(plan(options, catalog), Stopped(), options, None, Watching())
+        run_suite(plan(options, catalog), Stopped(), options, None, RecordingObserver())
     results = read_suite_results(options.out, "small")
     assert [row.runs for row in results.rows] == [(), finished.rows[1].runs, ()]
     assert [row.waiting for row in results.rows] == [1, 0, 1]

@@ -17,7 +17,7 @@ ch06 = pytest.importorskip("llms_from_scratch.ch06")
 
 
 class PeerLoaders(NamedTuple):
-    """The book's loaders over its own three data sets."""
+    """The book's loaders of its three data sets."""
 
     train: Any
     validation: Any
@@ -55,7 +55,7 @@ def peer_loaders(
 
 
 def peer_classifier(width: int, blocks: int, heads: int, context: int, seed: int = 123) -> Any:
-    """The book's classifier, random weights, last block, final norm and head trainable."""
+    """The book's classifier with random weights; the last block, final norm and head train."""
     torch.manual_seed(seed)
     model = ch04.GPTModel(
         {

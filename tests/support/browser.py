@@ -1,6 +1,6 @@
 """A real browser for tests: headless Chromium, driven through its DevTools protocol by a pipe.
 
-Nothing but the browser itself is needed, and no port is opened.
+It needs only the browser, and opens no port.
 """
 
 from __future__ import annotations

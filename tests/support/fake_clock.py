@@ -32,7 +32,7 @@ class ScriptedWatch:
 
 
 class ScriptedLoad(LoadMeter):
-    """Others use these numbers of cores, one per sample; the last is repeated."""
+    """Cores used by other processes, one number per sample; the last is repeated."""
 
     def __init__(self, cores: Sequence[float]) -> None:
         self._cores = list(cores)

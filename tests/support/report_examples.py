@@ -87,11 +87,11 @@ def _write_run(
     generator = np.random.default_rng(number * 1000 + seed)
     labels = np.arange(TEXTS) % len(class_names)
     accuracy = row.accuracy - row.less_by_seed * row.seeds.index(seed)
-    called = _answers(labels, accuracy, len(class_names), generator)
+    predicted = _predictions(labels, accuracy, len(class_names), generator)
     directory = store / f"20251121T1017{number:02}Z-example-{number:03}{seed:05}"
     directory.mkdir(parents=True)
     probabilities = np.full((TEXTS, len(class_names)), 0.2 / max(len(class_names) - 1, 1))
-    probabilities[np.arange(TEXTS), called] = 0.8
+    probabilities[np.arange(TEXTS), predicted] = 0.8
     header = ["split", "row", "label", *(f"probability_{name}" for name in class_names)]
     lines = [csv_line(header)]
     for text in range(TEXTS):
@@ -100,7 +100,7 @@ def _write_run(
     (directory / "predictions.csv").write_text("".join(lines), encoding="utf-8")
     # The baselines have the same predictions in every run.
     fixed = np.random.default_rng(7)
-    by_baseline = [_answers(labels, share, len(class_names), fixed) for share in baselines]
+    by_baseline = [_predictions(labels, share, len(class_names), fixed) for share in baselines]
     names = BASELINES[: len(baselines)]
     lines = [csv_line(["split", "row", "label", *names])]
     for text in range(TEXTS):
@@ -108,7 +108,7 @@ def _write_run(
         lines.append(csv_line(["test", str(text), class_names[labels[text]], *classes]))
     if baselines:
         (directory / "baselines.csv").write_text("".join(lines), encoding="utf-8")
-    test = _metrics(labels, called, len(class_names), 0.3)
+    test = _metrics(labels, predicted, len(class_names), 0.3)
     write_record(
         directory,
         msgspec.structs.replace(
@@ -117,7 +117,7 @@ def _write_run(
             baselines=tuple(
                 BaselineResult(
                     component=name,
-                    metrics=_three(labels, each, class_names),
+                    metrics=_equal_metrics(labels, each, class_names),
                     seconds=seconds,
                     title=TITLES.get(name, ""),
                 )
@@ -147,24 +147,26 @@ def _record(number: int, seed: int, row: Row, class_names: tuple[str, ...]) -> R
     return msgspec.structs.replace(record, **changes)
 
 
-def _three(labels: np.ndarray, called: np.ndarray, class_names: tuple[str, ...]) -> Metrics:
-    test = _metrics(labels, called, len(class_names), None)
+def _equal_metrics(
+    labels: np.ndarray, predicted: np.ndarray, class_names: tuple[str, ...]
+) -> Metrics:
+    test = _metrics(labels, predicted, len(class_names), None)
     return Metrics(train=test, validation=test, test=test)
 
 
 def _metrics(
-    labels: np.ndarray, called: np.ndarray, classes: int, loss: float | None
+    labels: np.ndarray, predicted: np.ndarray, classes: int, loss: float | None
 ) -> SplitMetrics:
     leaked = np.zeros(TEXTS, dtype=bool)
     leaked[:37] = True
-    return split_metrics(labels, called, classes, loss=loss, leaked=leaked)
+    return split_metrics(labels, predicted, classes, loss=loss, leaked=leaked)
 
 
-def _answers(
+def _predictions(
     labels: np.ndarray, accuracy: float, classes: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Answers of which exactly this share is right."""
+    """Predictions with exactly this accuracy."""
     wrong = generator.permutation(TEXTS)[: round(TEXTS * (1 - accuracy))]
-    called = labels.copy()
-    called[wrong] = (called[wrong] + 1) % classes
-    return called
+    predicted = labels.copy()
+    predicted[wrong] = (predicted[wrong] + 1) % classes
+    return predicted

@@ -1,4 +1,4 @@
-"""Events of a run, for tests of what observes them."""
+"""Events of a run, for tests of observers."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ SUITE = SuiteSpec(
 )
 
 
-class Here(Executor, frozen=True):
+class InProcess(Executor, frozen=True):
     """Runs every job in this process."""
 
     def execute(self, jobs: Sequence[Job], at_once: int | None, scheduler: Scheduler) -> None:
@@ -46,18 +46,18 @@ class Here(Executor, frozen=True):
                 scheduler.end(job, run_job(job, partial(scheduler.report, job)))
 
 
-class Watching:
+class RecordingObserver:
     """Records states and messages."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
-        self.said_by: dict[str, list[Message]] = {}
+        self.messages: dict[str, list[Message]] = {}
 
     def changed(self, key: str, state: RunState) -> None:
         self.seen.append((key, state.status))
 
     def received(self, key: str, message: Message) -> None:
-        self.said_by.setdefault(key, []).append(message)
+        self.messages.setdefault(key, []).append(message)
 
     def statuses(self) -> list[str]:
         return [status for _, status in self.seen]
@@ -75,6 +75,6 @@ def plan(
 
 def run(
     planned: SuitePlan, options: RunOptions, force: bool = False
-) -> tuple[SuiteResults, Watching]:
-    watching = Watching()
-    return run_suite(planned, Here(), options, None, watching, ["again"], force), watching
+) -> tuple[SuiteResults, RecordingObserver]:
+    observer = RecordingObserver()
+    return run_suite(planned, InProcess(), options, None, observer, ["again"], force), observer

@@ -65,7 +65,7 @@ def test_handling_termination_sighup_is_handled_like_sigterm() -> None:
 
 
 def test_handling_termination_ignored_sighup_stays_ignored() -> None:
-    """As under ``nohup``."""
+    """``nohup`` starts processes with SIGHUP ignored."""
     former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with handling_termination() as received, deferring_interrupts():

@@ -185,7 +185,7 @@ class Measuring(MiniatureTransformer):
         return super().prepare(input_ids, lengths)
 
 
-def test_check_backbone_long_context_is_tried_in_part() -> None:
+def test_check_backbone_long_context_is_tested_up_to_1024_positions() -> None:
     Measuring.longest = 0
     testing.check_backbone(LongContext(blocks=1))
     assert Measuring.longest == 1024

@@ -47,7 +47,7 @@ class WithState(Estimator):
 
 
 class BaselineUnderTest(clsbench.Baseline, frozen=True):
-    """Answers with the first label, with one fault to choose."""
+    """Predicts the first label, with one fault to choose."""
 
     fault: str = ""
 

@@ -87,9 +87,7 @@ class FileUnderTest(DelimitedFile, frozen=True):
         ("body", "column 'body' not found"),
     ],
 )
-def test_check_dataset_with_a_format_of_another_file_fails(
-    other: str, said: str, tmp_path: Path
-) -> None:
+def test_check_dataset_wrong_table_format_fails(other: str, said: str, tmp_path: Path) -> None:
     file = tmp_path / "t.csv"
     file.write_text("id,text,label\n1,a,x\n2,b,y\n3,c,y\n")
     testing.check_dataset(DelimitedFile(path=str(file)))

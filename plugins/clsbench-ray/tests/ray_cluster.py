@@ -16,7 +16,7 @@ import psutil
 
 STARTED = "Ray runtime started."
 
-SOON_DEAD = {
+HEALTH_CHECKS = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "2000",
@@ -38,7 +38,7 @@ class Node:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, **SOON_DEAD},
+            env={**os.environ, **HEALTH_CHECKS},
         )
         assert self.process.stdout is not None
         output = []
@@ -48,7 +48,7 @@ class Node:
                 return
         raise RuntimeError("".join(output))
 
-    def does(self, name: str) -> list[psutil.Process]:
+    def workers(self, name: str) -> list[psutil.Process]:
         """Its processes that run a task whose name starts with ``name``."""
         return [p for p in self.processes() if title(p).startswith(f"ray::{name}")]
 

@@ -168,7 +168,7 @@ class KillsSecond:
         if isinstance(message, JobNote):
             self.notes.append(message.text)
         elif message.phase == "training" and message.done and not self.killed:
-            if self._cluster.second.does(f"clsbench {key}"):
+            if self._cluster.second.workers(f"clsbench {key}"):
                 self._cluster.second.kill()
                 self.killed.append(key)
         elif isinstance(message, JobProgress) and key in self.killed:
@@ -273,7 +273,7 @@ def test_ray_job_larger_than_every_node_waits(cluster: TwoNodes, tmp_path: Path)
 def test_ray_interrupted_stores_partial_results(cluster: TwoNodes, tmp_path: Path) -> None:
     class InterruptingInTraining(RecordingScheduler):
         def report(self, job: Job, message: Message) -> None:
-            # After the first evaluation: before it there is nothing to store.
+            # Before the first evaluation there are no results to store.
             training = isinstance(message, JobProgress) and message.phase == "training"
             if training and message.done > 4:
                 raise KeyboardInterrupt
@@ -293,7 +293,7 @@ def test_ray_interrupted_stores_partial_results(cluster: TwoNodes, tmp_path: Pat
     assert all(record.status == "interrupted" for record in records)
     assert any(record.history.steps for record in records)
     assert not ray_cluster.survivors(
-        [*cluster.head.does("clsbench "), *cluster.second.does("clsbench ")]
+        [*cluster.head.workers("clsbench "), *cluster.second.workers("clsbench ")]
     )
 
 

@@ -170,7 +170,7 @@ def wait_for_work(process: subprocess.Popen[str], cluster: TwoNodes | None) -> l
     while True:  # until the test's time limit
         assert process.poll() is None, process.communicate()
         if cluster is not None:
-            doing = [*cluster.head.does("clsbench "), *cluster.second.does("clsbench ")]
+            doing = [*cluster.head.workers("clsbench "), *cluster.second.workers("clsbench ")]
             found = doing
         else:
             found = psutil.Process(process.pid).children(recursive=True)

@@ -1,4 +1,4 @@
-"""Runs of the benchmarks over time: read, and separated by machine."""
+"""Reading runs of the benchmarks, and finding those of similar machines."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_history_figure_of_a_whole_suite_does_not_overlap() -> None:
         assert len(axes.lines) <= 8, "as many as can be distinguished"
         places = [each.get_window_extent() for each in axes.get_xticklabels()]
         assert all(left.x1 < right.x0 for left, right in itertools.pairwise(places))
-        assert axes.get_xticks()[-1] == 39, "the last run in any case"
+        assert axes.get_xticks()[-1] == 39, "the last run is labelled"
         legend = axes.get_legend()
         assert legend is not None
         assert figure.bbox.contains(*legend.get_window_extent().max)
@@ -49,7 +49,9 @@ def test_history_figure_of_a_whole_suite_does_not_overlap() -> None:
         assert len(texts) == len(axes.lines)
         shown += texts
         ticks = [*axes.get_yticklabels(), *axes.get_yticklabels(minor=True)]
-        assert sum(bool(tick.get_text()) for tick in ticks) >= 2, "a scale, not a number"
+        assert sum(bool(tick.get_text()) for tick in ticks) >= 2, (
+            "the scale has at least two labels"
+        )
     assert sorted(shown) == sorted(name.partition("::")[2] for name in names)
 
 

@@ -111,7 +111,7 @@ def test_judge_noisy_runs_raise_the_limit() -> None:
     assert verdicts[0].limit is not None
     assert verdicts[0].limit > 1.14
     verdicts = verdicts_of(a_run(9, [2.0, 2, 3, 4]), earlier, FIVE_PERCENT)
-    assert verdicts[0].outcome == "slower", "whatever the noise"
+    assert verdicts[0].outcome == "slower", "a large difference exceeds the noise"
 
 
 def test_judge_time_within_earlier_range_is_not_slower() -> None:
@@ -167,7 +167,7 @@ def test_judge_noise_is_not_taken_for_a_step() -> None:
             changed_code(generator, [(1.0, 20)], reference=False))]  # fmt: skip
         new = on_a_machine(generator, 50, 1.0)
         cut += sum(v.earlier_runs < 20 for v in verdicts_of(new, earlier, FIVE_PERCENT))
-    assert cut <= 2, "of 800"
+    assert cut <= 2, "2 of 800 verdicts"
 
 
 def test_judge_without_reference_work_uses_seconds() -> None:
@@ -185,6 +185,6 @@ def test_judge_pools_degrees_of_freedom_with_a_bound() -> None:
     earlier = [a_run(n, [time, 2 * time, time, time]) for n, time in enumerate(times)]
     verdict = verdicts_of(a_run(9, [1.0, 2.0, 1.0, 1.0]), earlier, FIVE_PERCENT)[0]
     deviation = float(np.std(np.log(times), ddof=1))
-    # Four comparisons at one in two hundred; the variance of one and of a middle of eight.
+    # Four comparisons at one in two hundred; the variances of one run and of a median of eight.
     far = float(stats.t.isf(0.005 / 4, 28)) * deviation * math.sqrt(1 + math.pi / 16)
     assert verdict.limit == pytest.approx(math.exp(far), rel=0.01)

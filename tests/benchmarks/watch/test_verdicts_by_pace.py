@@ -61,7 +61,7 @@ def test_judge_unknown_machine_pace_is_not_measured(pace: float) -> None:
 
 @pytest.mark.parametrize(("pace", "outcome"), [(1.02, "slower"), (1.08, "not measured")])
 def test_judge_slower_machine_pace_is_not_a_regression(pace: float, outcome: str) -> None:
-    """If seconds are compared, a slower machine shows in them fully."""
+    """If seconds are compared, they include the slow-down of the machine."""
     earlier = [
         on_a_machine(np.random.default_rng(n), n, 1.0)._replace(reference_seconds=0.005)
         for n in range(20)

@@ -39,7 +39,7 @@ def load(path: Path, **options: Any) -> clsbench.Corpus:
 
 
 def complaint(path: Path, **options: Any) -> str:
-    """The message of the error that loading ends in; it names the file."""
+    """The message of the error from loading; it names the file."""
     with pytest.raises(clsbench.UsageError) as caught:
         load(path, **options)
     message = str(caught.value)
@@ -47,7 +47,7 @@ def complaint(path: Path, **options: Any) -> str:
     return message
 
 
-# --- what is read ---------------------------------------------------------------------------------
+# --- accepted files -------------------------------------------------------------------------------
 
 
 def test_csv_plain_file_is_read(write: Write) -> None:
@@ -227,7 +227,7 @@ def test_csv_loose_quotes_are_read_as_by_pandas(cells: list[str]) -> None:
     assert list(corpus.texts) == table["text"].tolist()
 
 
-# --- what is refused --------------------------------------------------------------------------
+# --- refused files and options --------------------------------------------------------------------
 
 
 HEADER = "text,label\n"

@@ -77,4 +77,4 @@ def test_prefix_progress_restart_resets_the_estimate() -> None:
         update_prefix(prefix, total, total)
         assert prefix.finished
     update_prefix(prefix, 0, 0)
-    assert prefix.finished, "all of it is cached"
+    assert prefix.finished, "the whole prefix is cached"

@@ -153,7 +153,7 @@ def test_gpt2_nano_padding_positions_predict_the_reply(
     with torch.no_grad():
         scores = language_model_logits(pretrained, torch.tensor(rows))[:, -1].log_softmax(-1)
     following = [tokenizer.encode(" " + thread[1]) for thread in threads]
-    # (40, 40): how well the padding behind one thread predicts the words of each.
+    # (40, 40): how well the padding after one thread predicts the words of each reply.
     fit = torch.stack([scores[:, words].mean(1) for words in following], dim=1)
     own = fit.diagonal()
     others = (fit.sum(1) - own) / (len(threads) - 1)
