@@ -107,8 +107,8 @@ def _entry(entry: Entry) -> Iterator[str]:
     if isinstance(component, Method):
         yield component.description
         yield ""
-        yield f"Freezing strategy `{_written(component.freezing)}`" + (
-            f", adapter `{_written(component.adapter)}`." if component.adapter else "."
+        yield f"Freezing strategy `{format_component(component.freezing)}`" + (
+            f", adapter `{format_component(component.adapter)}`." if component.adapter else "."
         )
     elif isinstance(component, ExperimentSpec):
         yield component.description
@@ -117,7 +117,7 @@ def _entry(entry: Entry) -> Iterator[str]:
         yield from _table(
             ("key", "value"),
             (
-                (f"`{key}`", f"`{_written(tree[key])}`")
+                (f"`{key}`", f"`{format_component(tree[key])}`")
                 for key in ("dataset", "backbone", "pooling", "head", "freezing", "adapter")
                 if tree.get(key)
             ),
@@ -142,10 +142,6 @@ def _entry(entry: Entry) -> Iterator[str]:
         if fields:
             yield ""
             yield from _field_table(fields)
-
-
-def _written(choice: Any) -> str:
-    return format_component(choice)
 
 
 # --- options, record -----------------------------------------------------------------------------
