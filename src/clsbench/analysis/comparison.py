@@ -132,13 +132,13 @@ class _Side(NamedTuple):
 
 
 def compare_runs(
-    runs: Sequence[StoredRun], names: Mapping[str, str] | None = None, alone: bool = False
+    runs: Sequence[StoredRun], names: Mapping[str, str] | None = None, allow_single: bool = False
 ) -> RunComparison:
     """Compare finished runs; those of one experiment are one contender with several seeds.
 
     The baselines of the runs are contenders too. ``names`` gives a name for each run by directory
-    name; by default, runs are named by the choices that distinguish them. ``alone`` allows a single
-    contender.
+    name; by default, runs are named by the choices that distinguish them. ``allow_single``
+    permits a comparison of a single contender.
 
     Raises:
         UsageError: there are fewer than two contenders, a run did not finish, or the test texts
@@ -148,7 +148,7 @@ def compare_runs(
     refuse_other_texts(predictions)
     first = predictions[0][1]
     sides = [*_sides(predictions, names), *_baselines(predictions)]
-    if len(sides) < 2 and not alone:
+    if len(sides) < 2 and not allow_single:
         raise UsageError(
             "there is nothing to compare: the runs are of one experiment and have no baselines; "
             "name runs of another experiment, too"

@@ -43,7 +43,7 @@ def test_answer_tied_rows_names_no_winner(tmp_path: Path) -> None:
     ]
     reply = answer(make_figures(tmp_path, rows, baselines=(0.5, 0.943)))
     assert reply.headline == (
-        "Use TF-IDF + logistic regression: 94.33 % in 0.4 s; no fine-tuned row is significantly "
+        "Use TF-IDF + logistic regression: 94.33 % in 0.4 s; no fine-tuned model is significantly "
         "better."
     )
     assert reply.cards[0].figure == "95.00 %"
@@ -74,7 +74,7 @@ def test_answer_baseline_significantly_better_wins(tmp_path: Path) -> None:
     reply = answer(make_figures(tmp_path, rows, baselines=(0.5, 0.99)))
     assert reply.headline == (
         "Use TF-IDF + logistic regression: 99.00 % in 0.4 s; it is significantly better than "
-        "every fine-tuned row."
+        "every fine-tuned model."
     )
     text = " ".join(reply.sentences)
     assert (

@@ -28,17 +28,18 @@ def sentence(folder: Path, *accuracies: float, baselines: tuple[float, ...] = (0
         (
             (0.8, 0.79),
             (0.5, 0.99),
-            f"Use {TFIDF}: 99.00 % in 0.4 s; it is significantly better than every fine-tuned row.",
+            f"Use {TFIDF}: 99.00 % in 0.4 s; it is significantly better than every fine-tuned "
+            "model.",
         ),
         (
             (0.9, 0.6),
             (0.5, 0.91),
-            f"Use {TFIDF}: 91.00 % in 0.4 s; no fine-tuned row is significantly better.",
+            f"Use {TFIDF}: 91.00 % in 0.4 s; no fine-tuned model is significantly better.",
         ),
         (
             (0.9, 0.89),
             (0.5, 0.88),
-            f"Use {TFIDF}: 88.00 % in 0.4 s; no fine-tuned row is significantly better.",
+            f"Use {TFIDF}: 88.00 % in 0.4 s; no fine-tuned model is significantly better.",
         ),
         (
             (0.99, 0.6),

@@ -110,7 +110,7 @@ def test_comparison_has_headers_at_every_width(figures: SuiteFigures, width: int
     text = "\n".join(comparison_lines(figures, width))
     tables = [part.split() for part in re.split("─+", text)]
     assert {"300", "test", "accuracy", "95", "%", "rank"} <= set(tables[0])
-    assert {"second", "against", "first", "difference", "corrected"} <= set(tables[1])
+    assert {"first", "–", "second", "difference", "corrected"} <= set(tables[1])
 
 
 def test_timing_notes_different_numbers_of_threads_are_reported(

@@ -161,18 +161,18 @@ class _Sentences:
         seconds = top.baseline_seconds
         took = f" in {duration_text(seconds)}" if seconds is not None else ""
         name = f"{self._title(top)} ({percent(top.accuracy)}{took})"
-        stands = self.against[top.name]
+        pair = self.against[top.name]
         beaten = [c for c in self.ranked if self._beats(c, top)]
         count = f"{len(beaten)} of {len(self.ranked)} rows" if beaten else "No row"
         better = f"{count} {'are' if len(beaten) > 1 else 'is'} significantly better than it."
-        if stands is None:
+        if pair is None:
             return f"{name} could not be tested against {self._name(self.best)}."
-        if stands.verdict == "better":
-            wins = f"{name} is significantly better than the best row, by {_by(stands)}."
+        if pair.verdict == "better":
+            wins = f"{name} is significantly better than the best row, by {_by(pair)}."
             return f"A baseline wins: {wins}"
-        if stands.verdict == "worse":
+        if pair.verdict == "worse":
             rest = "" if len(self.ranked) == 1 else f" {better}"
-            worse = f"{name} is significantly worse than the best row, by {_by(stands)}."
+            worse = f"{name} is significantly worse than the best row, by {_by(pair)}."
             return f"Fine-tuning pays off: {worse}{rest}"
         if top.accuracy - self.best.accuracy > 0.5 / self.comparison.texts:  # half a text
             ahead = points(top.accuracy - self.best.accuracy)[1:]
@@ -274,12 +274,12 @@ class _Sentences:
     # --- contenders ---
 
     def _verdict(self, each: Contender) -> str | None:
-        stands = self.against[each.name]
-        return stands.verdict if stands is not None else None
+        pair = self.against[each.name]
+        return pair.verdict if pair is not None else None
 
     def _beats(self, each: Contender, baseline: Contender) -> bool:
-        stands = standing(self.comparison, each.name, baseline.name)
-        return stands is not None and stands.verdict == "better"
+        pair = standing(self.comparison, each.name, baseline.name)
+        return pair is not None and pair.verdict == "better"
 
     def _fastest(self) -> Contender | None:
         """The fastest contender tied with the best; ``None`` if that is the best itself."""

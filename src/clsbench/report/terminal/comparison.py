@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _MOST_PAIRS = 10
 """With more pairs, only those with the first contender are shown."""
 _MOST_NAMES = 4
+_ONE_SEED = (
+    "Tests with one seed are valid for these trained classifiers only; use several seeds to "
+    "generalize."
+)
 _TEXT_CHARACTERS = 160
 
 _PAIRS = ("difference", "95 % interval", "corrected p", "only first right", "only second right")
@@ -48,17 +52,19 @@ def print_comparison(
     for note in (*training_notes(comparison), *timing_notes(comparison)):
         console.prose(note, "yellow")
     found = [(_label(each), contender_figures(each)) for each in _best_first(comparison)]
-    title = f"{comparison.texts:,} texts"
+    title = f"{comparison.texts:,} test texts"
     width = console.width
     console.print(rows_table(title, [found], width, "--json"))
     if any(each.prefix_found for each in comparison.contenders):
         console.prose(REUSED, "dim")
     pairs = _shown_pairs(comparison)
     rows = [_pair_row(pair) for pair in pairs]
-    title = "second against first"
+    title = "first – second"
     console.print(fitting_table(title, _PAIRS, [rows], width, _OPTIONAL_IN_PAIRS, "--json"))
     for pair in pairs:
         console.prose(verdict_text(pair))
+    if any(map(_of_one_seed, pairs)):
+        console.prose(_ONE_SEED, "dim")
     if len(pairs) < len(comparison.pairs):
         first, hidden = comparison.contenders[0].name, len(comparison.pairs) - len(pairs)
         shown = f"Only pairs with {first} are shown"
@@ -81,15 +87,18 @@ def verdict_text(pair: Pair) -> str:
     if pair.unpaired_seeds:
         counts += f" (without {_unpaired_text(pair)})"
     if differing:
-        counts += f": {pair.b} on {_texts(found.only_b, found)}, "
-        counts += f"{pair.a} on {_texts(found.only_a, found)}"
+        counts += f": the first on {_texts(found.only_b, found)}, "
+        counts += f"the second on {_texts(found.only_a, found)}"
     if pair.verdict == "no difference shown":
         return f"{pair.b} against {pair.a}: no significant difference. {counts}."
     by = difference_text(found)
-    message = f"{pair.b} is significantly {pair.verdict} than {pair.a}, by {by}. {counts}."
-    if found.seeds == 1 and not (pair.a.startswith(BASELINE) and pair.b.startswith(BASELINE)):
-        message += " Valid for these two classifiers only; use several seeds to generalize."
-    return message
+    return f"{pair.b} is significantly {pair.verdict} than {pair.a}, by {by}. {counts}."
+
+
+def _of_one_seed(pair: Pair) -> bool:
+    """Whether the test is of a single trained classifier, not of several seeds."""
+    trained = not (pair.a.startswith(BASELINE) and pair.b.startswith(BASELINE))
+    return trained and pair.found is not None and pair.found.seeds == 1
 
 
 def difference_text(found: Difference) -> str:
@@ -186,8 +195,8 @@ def _pair_row(pair: Pair) -> Row:
         points(found.difference),
         f"{low:+.1f} to {high:+.1f}",
         f"{pair.p_corrected:.3f}" if pair.p_corrected >= 0.001 else "< 0.001",
-        _texts(found.only_a, found),
         _texts(found.only_b, found),
+        _texts(found.only_a, found),
     )
     return Row(label, cells)
 
@@ -214,10 +223,9 @@ def _print_disagreement(
     by_class: dict[str, list[str]] = {}
     for name, predicted in each.predicted.items():
         by_class.setdefault(predicted, []).append(name)
-    predictions = "; ".join(
-        f"{predicted} by {', '.join(names)}" for predicted, names in by_class.items()
-    )
-    console.prose(f"text {each.row} ({each.label}): predicted {predictions}")
+    console.prose(f"text {each.row} ({each.label})")
     if texts is not None:
         text = printable(shortened(texts[each.row], _TEXT_CHARACTERS))
         console.prose(f"  {text}", "dim")
+    for predicted, names in by_class.items():
+        console.prose(f"  predicted {predicted}: {'; '.join(names)}")

@@ -40,7 +40,7 @@ def headline(
     else:
         verdicts = [_verdict(comparison, each, top) for each in ranked]
         if "better" not in verdicts:
-            only = name(best) if len(ranked) == 1 else "every fine-tuned row"
+            only = name(best) if len(ranked) == 1 else "every fine-tuned model"
             shown = _against_trained(verdicts, only)
             return Headline(f"Use {baseline_title(comparison, top)}: {_cost(top)}; {shown}.", top)
         baseline = f"{baseline_title(comparison, top)} ({_cost(top)})"
@@ -56,7 +56,7 @@ def headline(
     others = "1 other row is" if tied == 1 else f"{tied} other rows are"
     highest = "the highest accuracy"
     if any(each.accuracy > best.accuracy for each in comparison.contenders):
-        highest += " of the fine-tuned rows"
+        highest += " of the fine-tuned models"
     return Headline(
         f"No single row wins: {name(best)} has {highest}, {accuracy}, but {others} not "
         f"significantly worse{shown}{rest}.",
@@ -68,7 +68,7 @@ def _against_trained(verdicts: Sequence[str | None], all_rows: str) -> str:
     """The test results of a baseline that no fine-tuned contender beats."""
     if all(verdict == "worse" for verdict in verdicts):
         return f"it is significantly better than {all_rows}"
-    shown = "no fine-tuned row is significantly better"
+    shown = "no fine-tuned model is significantly better"
     return f"{shown}, and not all could be tested against it" if None in verdicts else shown
 
 
@@ -78,7 +78,7 @@ def headline_of_runs(runs: Sequence[StoredRun]) -> Headline:
     Raises:
         UsageError: their predictions are damaged.
     """
-    comparison = compare_runs(runs, alone=True)
+    comparison = compare_runs(runs, allow_single=True)
     experiments = {run.record.experiment for run in runs}
 
     def name(each: Contender) -> str:

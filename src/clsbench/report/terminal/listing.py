@@ -21,7 +21,7 @@ from clsbench.results.formats import (
     marked,
 )
 
-_STAND_IN_NOTE = "The marked runs used STAND-INS: they are not the real experiment."
+_STAND_IN_NOTE = "Runs with STAND-INS are not the real experiment."
 _STAND_IN_STYLE = "yellow"
 
 

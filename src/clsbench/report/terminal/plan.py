@@ -229,8 +229,8 @@ def _merged(stages: Iterable[StageParameters]) -> Iterable[tuple[str, StageParam
         name, _, number = stage.stage.rpartition(".")
         return (name if number.isdigit() else stage.stage, stage.total, stage.trainable)
 
-    for _, alike in groupby(stages, key=kind):
-        group = list(alike)
+    for _, merged in groupby(stages, key=kind):
+        group = list(merged)
         first, last, n = group[0], group[-1], len(group)
         if n == 1:
             yield first.stage, first
