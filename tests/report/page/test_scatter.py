@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clsbench.report.page.labels import Box, Wish, place, text_width
-from clsbench.report.page.scales import Scale, decades, spans_a_decade, steps
+from clsbench.report.page.scales import Scale, spans_a_decade, steps, time_ticks
 from clsbench.report.page.scatter import pareto, scatter
+from clsbench.schema.quantities import duration_text
 
 
 class DrawnRow(NamedTuple):
@@ -100,10 +101,15 @@ def test_place_labels_every_point(
 @given(st.floats(1e-3, 1e6), st.floats(1.001, 1e6), st.integers(2, 12))
 def test_ticks_are_between_the_ends(low: float, factor: float, most: int) -> None:
     high = low * factor
-    for ticks in (steps(low, high, most), decades(low, high, max(most, 5))):
+    for ticks in (steps(low, high, most), time_ticks(low, high, max(most, 5))):
         assert ticks == sorted(ticks)
         assert all(low * 0.99 <= tick <= high * 1.01 for tick in ticks)
     assert len(steps(low, high, most)) <= most + 1
+
+
+def test_time_ticks_are_round_in_seconds_minutes_and_hours() -> None:
+    ticks = [duration_text(tick) for tick in time_ticks(4, 4000, 12)]
+    assert ticks == ["5 s", "10 s", "20 s", "60 s", "2 min", "5 min", "10 min", "20 min", "1 h"]
 
 
 def test_scale_maps_and_clips_values() -> None:

@@ -310,9 +310,8 @@ def _write_results(
         figures = print_suite(Console(), results, options.out)
         more = len(read_suite_results(options.out, results.name).rows) - len(results.rows)
         if more > 0:
-            write_message(
-                f"{more} more rows were run earlier; clsbench report {results.name} shows all"
-            )
+            rows = "1 more row was" if more == 1 else f"{more} more rows were"
+            write_message(f"{rows} run earlier; clsbench report {results.name} shows all")
         found = suite_headline(figures)
         runs = [run for row in figures.rows for run in row.runs]
         best = found.contender if found is not None else None

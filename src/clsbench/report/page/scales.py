@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from statistics import median
 from typing import NamedTuple
 
@@ -43,12 +44,25 @@ def steps(low: float, high: float, most: int) -> list[float]:
     return [round(n * step, 10) for n in range(first, last + 1)]
 
 
-def decades(low: float, high: float, most: int) -> list[float]:
-    """1, 2, 5, 10 … from ``low`` to ``high``, or only powers of ten if there are too many."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+_TIME_UNITS = (
+    *(10.0**power for power in range(-9, 2)),
+    *(60.0, 600.0),
+    *(3600 * 10.0**power for power in range(10)),
+)
+"""Powers of ten of seconds, minutes and hours, in seconds."""
+
+
+def time_ticks(low: float, high: float, most: int) -> list[float]:
+    """Round times on a logarithmic axis of seconds: 1 s, 2 s, 5 s … 1 min, 2 min … 1 h.
+
+    If these are more than ``most``, only powers of ten of a unit are returned, or some of them.
+    """
     for factors, every in (((1, 2, 5), 1), ((1,), 1), ((1,), 2), ((1,), 3)):
         found = [
-            factor * 10.0**power for power in range(first, last + 1, every) for factor in factors
+            factor * unit
+            for unit, following in pairwise(_TIME_UNITS[::every])
+            for factor in factors
+            if 1.5 * factor * unit < following
         ]
         inside = [value for value in found if low * 0.999 <= value <= high * 1.001]
         if len(inside) <= most:

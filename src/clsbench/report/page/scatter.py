@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from clsbench.report.page.labels import Box, Placed, Wish, place
-from clsbench.report.page.scales import Scale, Tick, decades, readable_floor, spans_a_decade, steps
+from clsbench.report.page.scales import (
+    Scale,
+    Tick,
+    readable_floor,
+    spans_a_decade,
+    steps,
+    time_ticks,
+)
 from clsbench.report.wording import FOUND, percent, percent_interval, shortened
 from clsbench.schema.quantities import duration_text
 
@@ -76,7 +83,7 @@ def scatter(rows: Sequence[ScatterRow], width: int, height: int, size: float) ->
     x, y = _x_scale(rows, frame, log), _y_scale(rows, frame)
     front = pareto(rows)
     points = _points(rows, x, y, front, frame, size)
-    x_values = decades(x.low, x.high, width // 60) if log else steps(x.low, x.high, width // 90)
+    x_values = time_ticks(x.low, x.high, width // 60) if log else steps(x.low, x.high, width // 90)
     return Scatter(
         width,
         height,
