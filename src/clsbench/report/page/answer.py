@@ -143,14 +143,14 @@ class _Sentences:
         parts.append(f"Its 95 % interval {what} is {interval} %.")
         if self.tied:
             parts.append(f"Not significantly different from it: {self._listed(self.tied)}.")
-        if self.worse:
-            parts.append(f"Significantly worse: {self._listed(self.worse)}.")
         smallest = smallest_significant(self.comparison)
         if self.tied and smallest is not None:
             parts.append(
                 "That does not mean that they are equal: the smallest significant difference on "
                 f"these texts is {points(smallest)[1:]}."
             )
+        if self.worse:
+            parts.append(f"Significantly worse: {self._listed(self.worse)}.")
         return " ".join(parts)
 
     def _baseline(self) -> str:
