@@ -1,9 +1,10 @@
+"""The store: atomic writes, names, reading and finding runs."""
+
 from __future__ import annotations
 
 import json
 import os
 import re
-import shutil
 import signal
 import stat
 import subprocess
@@ -17,13 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from record_examples import STAND_INS, make_history, make_record
 from safetensors.numpy import save_file
+from tests.support.stored_runs import NAME, entries, store_run
 
 from clsbench.errors import ClsbenchError, UsageError
 from clsbench.results.store import (
     adopt_run,
-    check_store_writable,
     final_path,
-    find_run,
     read_record,
     run_directory,
     run_files,
@@ -33,21 +33,6 @@ from clsbench.results.store import (
 )
 from clsbench.schema.record import RunRecord
 from clsbench.system.filesystem import replace_text
-
-NAME = "20251121T101729Z-gpt2-sms-spam-1a2b3c4d"
-
-
-def store_run(store: Path, record: RunRecord, name: str = NAME) -> Path:
-    with run_directory(store, name) as directory:
-        write_record(directory, record)
-    return final_path(directory)
-
-
-def entries(store: Path) -> list[str]:
-    return sorted(os.listdir(store))
-
-
-# --- atomic writes --------------------------------------------------------------------------------
 
 
 def test_record_written_and_read_is_equal(tmp_path: Path) -> None:
@@ -223,157 +208,6 @@ def test_run_directory_of_an_interrupted_process_is_removed(
     assert len(scan(tmp_path).runs) == 1
 
 
-# --- storage errors -------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_run_directory_on_a_full_disk_raises_and_is_removed(tmp_path: Path) -> None:
-    def fill(directory: Path) -> None:
-        write_record(directory, make_record())
-        (directory / "classifier.safetensors").symlink_to("/dev/full")
-        (directory / "classifier.safetensors").write_bytes(b"0" * 100_000)
-
-    with (
-        pytest.raises(ClsbenchError, match="the disk is full") as caught,
-        run_directory(tmp_path, NAME) as directory,
-    ):
-        fill(directory)
-    assert caught.value.exit_code == 1
-    assert str(tmp_path) in str(caught.value)
-    assert entries(tmp_path) == []
-
-
-FILLING = """
-import sys, resource
-from pathlib import Path
-from clsbench.errors import ClsbenchError
-from clsbench.results.store import check_store_writable, run_directory
-store = Path(sys.argv[1])
-limit = int(sys.argv[2])
-if limit:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-check_store_writable(store)
-try:
-    with run_directory(store, "20251121T101729Z-run-00000000") as directory:
-        if sys.argv[3] == "safetensors":
-            import numpy
-            from safetensors.numpy import save_file
-            save_file({"a": numpy.zeros(150_000)}, directory / "classifier.safetensors")
-        else:
-            with open(directory / "classifier.safetensors", "wb") as file:
-                for _ in range(64):
-                    file.write(bytes(16384))
-except ClsbenchError as error:
-    print(error)
-    sys.exit(error.exit_code if not list(store.iterdir()) else 77)
-"""
-
-
-@pytest.mark.parametrize("writer", ["python", "safetensors"])
-def test_write_beyond_a_file_size_limit_reports_a_full_disk(tmp_path: Path, writer: str) -> None:
-    command = [sys.executable, "-c", FILLING, str(tmp_path), "65536", writer]
-    ended = subprocess.run(command, capture_output=True, text=True)
-    assert (ended.returncode, ended.stderr) == (1, "")
-    assert "the disk is full" in ended.stdout
-
-
-@pytest.mark.parametrize("writer", ["python", "safetensors"])
-def test_write_on_a_disk_that_fills_up_reports_it(tmp_path: Path, writer: str) -> None:
-    script = tmp_path / "filling.py"
-    script.write_text(FILLING)
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = f"mount -t tmpfs -o size=256k tmpfs {disk}"
-    unshare = shutil.which("unshare")
-    if unshare is None or subprocess.run([unshare, "-m", "sh", "-c", mount]).returncode:
-        pytest.skip("no tmpfs of one's own can be mounted here")
-    command = f"{mount} && {sys.executable} {script} {disk} 0 {writer}"
-    ended = subprocess.run([unshare, "-m", "sh", "-c", command], capture_output=True, text=True)
-    assert (ended.returncode, ended.stderr) == (1, "")
-    assert "the disk is full" in ended.stdout
-
-
-def test_check_store_writable_leaves_a_writable_store_unchanged(tmp_path: Path) -> None:
-    check_store_writable(tmp_path / "deep" / "store")
-    check_store_writable(tmp_path)
-    assert entries(tmp_path) == []
-
-
-def test_check_store_writable_accepts_a_relative_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    check_store_writable(Path("runs"))
-    assert entries(tmp_path) == []
-
-
-def test_scan_with_a_recursive_link_reads_the_other_runs(tmp_path: Path) -> None:
-    for name in ("loop", "20260101T000000Z-loop-12345678"):
-        (tmp_path / name).symlink_to(tmp_path / name)
-    store_run(tmp_path, make_record())
-    found = scan(tmp_path)
-    assert len(found.runs) == 1
-    ((path, reason),) = found.damaged
-    assert path.name == "20260101T000000Z-loop-12345678"
-    assert "symbolic links" in reason
-
-
-def unwritable_stores() -> list[str]:
-    return ["{tmp}/file", "{tmp}/file/store", "{tmp}/dangling", "/proc/store", "/dev/full"]
-
-
-@pytest.mark.parametrize("template", unwritable_stores())
-def test_check_store_writable_with_an_unwritable_store_raises(
-    tmp_path: Path, template: str
-) -> None:
-    (tmp_path / "file").write_text("in the way")
-    (tmp_path / "dangling").symlink_to(tmp_path / "gone")
-    store = Path(template.format(tmp=tmp_path))
-    with pytest.raises(UsageError, match="cannot be stored in") as caught:
-        check_store_writable(store)
-    assert str(store) in str(caught.value)
-    assert "--out" in str(caught.value)
-    if "file" in template:
-        assert f"{tmp_path / 'file'} is not a folder" in str(caught.value)
-
-
-def test_check_store_writable_on_a_read_only_file_system_raises(tmp_path: Path) -> None:
-    script = tmp_path / "check.py"
-    script.write_text(
-        "import sys\nfrom pathlib import Path\n"
-        "from clsbench.results.store import check_store_writable\n"
-        "from clsbench.errors import UsageError\n"
-        "try:\n    check_store_writable(Path(sys.argv[1]))\n"
-        "except UsageError as error:\n    print(error); sys.exit(error.exit_code)\n"
-    )
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = f"mount -t tmpfs -o size=64k,ro tmpfs {disk}"
-    unshare = shutil.which("unshare")
-    if unshare is None or subprocess.run([unshare, "-m", "sh", "-c", mount]).returncode:
-        pytest.skip("no tmpfs of one's own can be mounted here")
-    command = f"{mount} && {sys.executable} {script} {disk}"
-    ended = subprocess.run([unshare, "-m", "sh", "-c", command], capture_output=True, text=True)
-    assert ended.returncode == 2
-    assert "read-only file system" in ended.stdout
-
-
-def test_write_record_with_a_non_finite_value_names_it(tmp_path: Path) -> None:
-    record = make_record()
-    assert record.history is not None
-    entry = msgspec.structs.replace(record.history.steps[0], train_loss=float("nan"))
-    history = msgspec.structs.replace(record.history, steps=(entry,))
-    with (
-        pytest.raises(ClsbenchError, match=r"train_loss|history\.steps"),
-        run_directory(tmp_path, NAME) as directory,
-    ):
-        write_record(directory, msgspec.structs.replace(record, history=history))
-    assert entries(tmp_path) == []
-
-
-# --- names ----------------------------------------------------------------------------------------
-
-
 @given(st.text(max_size=100))
 def test_run_name_of_any_experiment_is_a_valid_file_name(experiment: str) -> None:
     name = run_name(make_record(experiment=experiment, run_key="0123456789abcdef"))
@@ -384,9 +218,6 @@ def test_run_name_of_any_experiment_is_a_valid_file_name(experiment: str) -> Non
 def test_run_name_has_the_time_in_utc() -> None:
     record = make_record(created="2025-11-21T23:30:00+05:30", run_key="0123456789abcdef")
     assert run_name(record) == "20251121T180000Z-gpt2-sms-spam-01234567"
-
-
-# --- reading --------------------------------------------------------------------------------------
 
 
 def test_scan_of_a_missing_store_is_empty(tmp_path: Path) -> None:
@@ -488,86 +319,3 @@ def test_record_without_new_fields_is_read_with_defaults(tmp_path: Path) -> None
     assert record.working_directory is None
     assert record.data is not None
     assert record.data.dropped == {}
-
-
-# --- finding a run --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def three_runs(tmp_path: Path) -> Path:
-    store = tmp_path / "store"
-    names = {
-        "20251121T090000Z-gpt2-sms-spam-aaaaaaaa": "2025-11-21T09:00:00.5+00:00",
-        "20251121T100000Z-gpt2-sms-spam-bbbbbbbb": "2025-11-21T10:00:00.9+00:00",
-        "20251121T100000Z-gpt2-sms-spam-cccccccc": "2025-11-21T10:00:00.1+00:00",
-    }
-    for name, created in names.items():
-        store_run(store, make_record(created=created), name)
-    return store
-
-
-def test_find_run_accepts_name_prefix_path_and_latest(three_runs: Path) -> None:
-    first = three_runs / "20251121T090000Z-gpt2-sms-spam-aaaaaaaa"
-    assert find_run(three_runs, first.name) == first
-    assert find_run(three_runs, first.name + "/") == first
-    assert find_run(three_runs, "20251121T09") == first
-    assert find_run(three_runs, str(first)) == first
-    assert find_run(three_runs, first) == first
-    assert find_run(three_runs, first / "record.json") == first
-    latest = three_runs / "20251121T100000Z-gpt2-sms-spam-bbbbbbbb"
-    assert find_run(three_runs, "latest") == latest
-
-
-def test_find_run_latest_skips_runs_without_a_record(three_runs: Path) -> None:
-    (three_runs / "20261121T100000Z-gpt2-sms-spam-dddddddd").mkdir()
-    assert find_run(three_runs, "latest").name.endswith("bbbbbbbb")
-
-
-def test_find_run_latest_skips_a_damaged_record(
-    three_runs: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    damaged = three_runs / "20261121T100000Z-gpt2-sms-spam-dddddddd"
-    damaged.mkdir()
-    (damaged / "record.json").write_text('{"schema_version": 1, "created": "2026-11-21T10:00:00Z"}')
-    assert find_run(three_runs, "latest").name.endswith("bbbbbbbb")
-    assert f"left out {damaged}: damaged" in caplog.text
-
-
-def test_find_run_latest_with_only_damaged_runs_raises(tmp_path: Path) -> None:
-    damaged = tmp_path / "20261121T100000Z-gpt2-sms-spam-dddddddd"
-    damaged.mkdir()
-    (damaged / "record.json").write_bytes(b'{"a":' * 100_000)
-    with pytest.raises(UsageError, match=r"every record in .* is damaged"):
-        find_run(tmp_path, "latest")
-
-
-def test_find_run_outside_the_store_is_found_by_path(tmp_path: Path, three_runs: Path) -> None:
-    other = store_run(tmp_path / "other", make_record())
-    assert find_run(three_runs, other) == other
-
-
-@pytest.mark.parametrize(
-    ("reference", "expected"),
-    [
-        ("20251121T10", "ambiguous.*2 match: .*bbbbbbbb, .*cccccccc"),
-        ("20251121T090000Z-gpt2-sms-spam-aaaaaaab", "did you mean 20251121T090000Z.*aaaaaaaa"),
-        ("zzz", "no run 'zzz'.*latest runs: .*aaaaaaaa.*cccccccc"),
-        ("", "no run ''"),
-    ],
-)
-def test_find_run_with_an_unknown_name_suggests_runs(
-    three_runs: Path, reference: str, expected: str
-) -> None:
-    with pytest.raises(UsageError, match=expected):
-        find_run(three_runs, reference)
-
-
-def test_find_run_of_a_folder_without_a_record_raises(tmp_path: Path, three_runs: Path) -> None:
-    with pytest.raises(UsageError, match=r"is not a run: it has no record\.json"):
-        find_run(three_runs, tmp_path)
-
-
-@pytest.mark.parametrize("reference", ["latest", "20251121"])
-def test_find_run_in_an_empty_store_raises(tmp_path: Path, reference: str) -> None:
-    with pytest.raises(UsageError, match="contains no runs"):
-        find_run(tmp_path / "none", reference)

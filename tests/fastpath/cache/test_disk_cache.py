@@ -1,17 +1,11 @@
+"""The disk cache: store, load, memory mapping and the limit."""
+
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import logging
 import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import activation_rows
 import msgspec
 import pytest
 import torch
@@ -28,35 +22,13 @@ from activation_rows import (
     sizes,
     store,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors import safe_open
+from tests.support.cached_rows import load, warnings_in
 from torch import Tensor
 
 from clsbench.fastpath.cache.cache_files import clear
 from clsbench.fastpath.cache.disk_cache import DiskCache, PrefixKey
 from clsbench.schema.quantities import size_text
-
-
-def load(directory: Path, rows: dict[str, Tensor], key: PrefixKey = KEY) -> dict[str, Tensor]:
-    """Load the rows as a later run would."""
-    return DiskCache(directory, PLENTY).load(key, list(rows))
-
-
-def unfinished(directory: Path) -> list[Path]:
-    return list(directory.glob("**/.unfinished-*"))
-
-
-def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
-
-
-@pytest.fixture(autouse=True)
-def everything_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, logger="clsbench")
-
-
-# --- store and load -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -174,9 +146,6 @@ def test_store_with_an_invalid_digest_raises(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-# --- memory mapping -------------------------------------------------------------------------------
-
-
 def anonymous_bytes() -> int:
     """Memory of this process that is not backed by a file."""
     status = Path("/proc/self/status").read_text().splitlines()
@@ -200,133 +169,6 @@ def test_load_of_a_large_shard_maps_it(tmp_path: Path) -> None:
     assert str(path) in Path("/proc/self/maps").read_text()
     del kept, found, views
     assert str(path) not in Path("/proc/self/maps").read_text()
-
-
-# --- damage ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, bytes]:
-    """A cache with one small shard, that shard, and its content."""
-    directory = tmp_path_factory.mktemp("small")
-    path = store(directory, make_rows(range(3), (2, 3)))
-    return directory, path, path.read_bytes()
-
-
-def restore(small: tuple[Path, Path, bytes], content: bytes) -> dict[str, Tensor]:
-    """The rows that a run finds if the cache contains only ``content``."""
-    directory, path, _ = small
-    for other in shards(directory):
-        other.unlink()
-    path.write_bytes(content)
-    return load(directory, make_rows(range(3), (2, 3)))
-
-
-def test_load_with_any_flipped_byte_detects_it(small: tuple[Path, Path, bytes]) -> None:
-    directory, path, content = small
-    rows = make_rows(range(3), (2, 3))
-    assert_same(restore(small, content), rows)
-    assert shards(directory) == [path]
-    data_start = len(content) - 3 * 24
-    for position in range(len(content)):
-        flipped = bytearray(content)
-        flipped[position] ^= 1 << position % 8
-        found = restore(small, bytes(flipped))
-        if position < data_start:
-            assert found == {}
-            assert shards(directory) == []
-        else:
-            assert len(found) == 2  # the intact rows are stored in a new shard
-            assert_same(found, {key: rows[key] for key in found})
-            assert path not in shards(directory)
-            assert_same(load(directory, rows), found)
-
-
-@settings(max_examples=150)
-@given(st.data())
-def test_load_with_any_damage_detects_it(
-    small: tuple[Path, Path, bytes], data: st.DataObject
-) -> None:
-    content = bytearray(small[2])
-    for _ in range(data.draw(st.integers(1, 3))):
-        start = data.draw(st.integers(0, len(content)))
-        content[start : start + data.draw(st.integers(0, 90))] = data.draw(st.binary(max_size=40))
-    rows = make_rows(range(3), (2, 3))
-    found = restore(small, bytes(content))
-    assert_same(found, {key: rows[key] for key in found})
-    if bytes(content) != small[2]:
-        assert len(found) < 3
-
-
-@pytest.mark.parametrize("length", [0, 1, 8, 300, -1])
-def test_load_of_a_truncated_shard_removes_it(tmp_path: Path, length: int) -> None:
-    rows = make_rows(range(3))
-    path = store(tmp_path, rows)
-    path.write_bytes(path.read_bytes()[:length])
-    assert load(tmp_path, rows) == {}
-    assert not path.exists()
-    assert_same(DiskCache(tmp_path, PLENTY).store(KEY, rows), rows)
-    assert_same(load(tmp_path, rows), rows)
-
-
-def test_load_of_an_extended_shard_removes_it(tmp_path: Path) -> None:
-    rows = make_rows(range(3))
-    path = store(tmp_path, rows)
-    path.write_bytes(path.read_bytes() + b"\0")
-    assert load(tmp_path, rows) == {}
-    assert not path.exists()
-
-
-def test_load_with_an_absurd_header_length_allocates_nothing(tmp_path: Path) -> None:
-    path = store(tmp_path, make_rows(range(3)))
-    path.write_bytes(b"\xff" * 7 + b"\x7f" + path.read_bytes()[8:])
-    assert load(tmp_path, make_rows(range(3))) == {}
-    assert not path.exists()
-
-
-def test_load_with_a_damaged_row_logs_it_and_keeps_the_others(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    rows = make_rows(range(5))
-    path = store(tmp_path, rows)
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    found = load(tmp_path, rows)
-    assert len(found) == 4
-    (message,) = (r.getMessage() for r in caplog.records if r.levelno == logging.INFO)
-    assert str(path) in message
-    assert "1 rows do not match their hashes; 4 others are intact" in message
-    caplog.clear()
-    assert_same(load(tmp_path, rows), found)
-    assert caplog.records == []
-
-
-def test_load_of_a_renamed_shard_ignores_it(tmp_path: Path) -> None:
-    rows = make_rows(range(2))
-    path = store(tmp_path, rows)
-    renamed = path.with_name("0" * 32 + ".safetensors")
-    path.rename(renamed)
-    assert load(tmp_path, rows) == {}
-    path = store(tmp_path, rows)
-    moved = tmp_path / OTHER.digest / path.name
-    moved.parent.mkdir()
-    path.rename(moved)
-    assert load(tmp_path, rows, OTHER) == {}
-    assert shards(tmp_path) == []
-
-
-def test_load_of_an_unreadable_shard_keeps_it(tmp_path: Path) -> None:
-    """A folder in its place causes an OSError, like a failing disk."""
-    rows = make_rows(range(2))
-    path = store(tmp_path, rows)
-    path.unlink()
-    path.mkdir()
-    assert load(tmp_path, rows) == {}
-    assert path.is_dir()
-
-
-# --- the limit ------------------------------------------------------------------------------------
 
 
 def test_store_beyond_the_limit_evicts_the_least_recently_used(tmp_path: Path) -> None:
@@ -434,232 +276,3 @@ def test_load_with_a_named_pipe_does_not_block(tmp_path: Path) -> None:
     path = store(tmp_path, make_rows(range(2)))
     os.mkfifo(path.with_stem("0" * 32))
     assert len(DiskCache(tmp_path, 10**9).load(KEY, list(make_rows(range(2))))) == 2
-
-
-# --- several processes ----------------------------------------------------------------------------
-
-SHARED = f"""
-import sys, time, logging, torch
-from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).resolve().parents[2] / "support")!r})
-from activation_rows import KEY, PLENTY, assert_same, make_rows
-from clsbench.fastpath.cache.disk_cache import DiskCache
-logging.basicConfig(level=logging.WARNING, format="%(message)s")
-directory = Path(sys.argv[1])
-"""
-
-WRITER = (
-    SHARED
-    + """
-print("ready", flush=True)
-sys.stdin.readline()
-cache = DiskCache(directory, PLENTY)
-for start in range(0, 120, 4):
-    rows = make_rows(range(start, start + 4), (16, 16))
-    assert_same(cache.store(KEY, rows), rows)
-rows = make_rows(range(120), (16, 16))
-assert_same(cache.load(KEY, list(rows)), rows)
-"""
-)
-
-ENDLESS_WRITER = (
-    SHARED
-    + """
-cache = DiskCache(directory, PLENTY)
-for start in range(10_000):
-    cache.store(KEY, make_rows(range(4 * start, 4 * start + 4), (1024, 1024)))
-"""
-)
-
-
-WITH_HELPERS = {**os.environ, "PYTHONPATH": str(Path(activation_rows.__file__).parent)}
-
-
-def start(script: str, *arguments: Path) -> subprocess.Popen[str]:
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        stdin=pipe,
-        stdout=pipe,
-        stderr=pipe,
-        text=True,
-        env=WITH_HELPERS,
-    )
-
-
-def test_store_of_the_same_rows_by_several_processes_succeeds(tmp_path: Path) -> None:
-    writers = [start(WRITER, tmp_path) for _ in range(2)]
-    for writer in writers:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "ready\n"
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write("go\n")
-        writer.stdin.flush()
-    rows = make_rows(range(120), (16, 16))
-    while any(writer.poll() is None for writer in writers):
-        found = load(tmp_path, rows)
-        assert_same(found, {key: rows[key] for key in found})
-        time.sleep(0.01)
-    for writer in writers:
-        assert (writer.communicate()[1], writer.returncode) == ("", 0)
-    assert_same(load(tmp_path, rows), rows)
-    assert len(shards(tmp_path)) == 30
-    assert unfinished(tmp_path) == []
-
-
-@pytest.mark.skipif(os.name == "nt", reason="a process cannot be stopped in the middle there")
-def test_store_after_a_killed_writer_removes_its_file(tmp_path: Path) -> None:
-    def half_written() -> list[Path]:
-        found = []
-        for file in unfinished(tmp_path):
-            with contextlib.suppress(FileNotFoundError):  # renamed meanwhile
-                found += [file] if file.stat().st_size else []
-        return found
-
-    writer = start(ENDLESS_WRITER, tmp_path)
-    try:
-        while not (shards(tmp_path) and half_written()):
-            writer.send_signal(signal.SIGCONT)
-            time.sleep(0.001)
-            writer.send_signal(signal.SIGSTOP)
-            os.waitpid(writer.pid, os.WUNTRACED)  # until it has stopped
-        DiskCache(tmp_path, PLENTY).store(OTHER, make_rows(range(1, 2)))
-        (left,) = unfinished(tmp_path)  # its writer is alive
-    finally:
-        writer.kill()
-        writer.communicate()
-    assert unfinished(tmp_path) == [left]
-    complete = list((tmp_path / KEY.digest).glob("*.safetensors"))
-    rows = make_rows(range(4 * len(complete) + 4), (1024, 1024))
-    found = load(tmp_path, rows)
-    assert_same(found, dict(list(rows.items())[: 4 * len(complete)]))
-    few = make_rows(range(1))
-    assert_same(DiskCache(tmp_path, PLENTY).store(OTHER, few), few)
-    assert unfinished(tmp_path) == []
-
-
-CLEARER = """
-import sys, threading
-from pathlib import Path
-from clsbench.fastpath.cache.cache_files import clear
-done = threading.Event()
-threading.Thread(target=lambda: (sys.stdin.readline(), done.set()), daemon=True).start()
-print("ready", flush=True)
-freed = 0
-while not done.is_set():
-    freed += clear(Path(sys.argv[1])).freed_bytes
-print(freed)
-"""
-
-
-@pytest.mark.skipif(os.name == "nt", reason="an open file cannot be removed there")
-def test_store_and_load_while_another_process_clears_succeed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    clearer = start(CLEARER, tmp_path)
-    assert clearer.stdout is not None
-    assert clearer.stdout.readline() == "ready\n"
-    cache = DiskCache(tmp_path, PLENTY)
-    kept_at_all = 0
-    try:
-        for number in range(150):
-            rows = make_rows(range(number, number + 2), (16, 16))
-            kept = cache.store(KEY, rows)
-            assert_same(kept, {key: rows[key] for key in kept})
-            kept_at_all += bool(kept)
-            found = cache.load(KEY, list(rows))
-            assert_same(found, {key: rows[key] for key in found})
-    finally:
-        out, err = clearer.communicate("stop\n")
-    assert (clearer.returncode, err) == (0, "")
-    assert int(out) > 0
-    assert kept_at_all > 0
-    assert warnings_in(caplog) == []
-
-
-# --- disks that cannot be written -----------------------------------------------------------------
-
-SMALL_DISK = (
-    SHARED
-    + """
-import os, subprocess
-cache = DiskCache(directory, PLENTY)
-stored = {}
-outcomes = []
-for start in range(0, 8, 2):
-    rows = make_rows(range(start, start + 2), (200, 200))
-    kept = cache.store(KEY, rows)
-    outcomes.append(len(kept))
-    stored |= {key: rows[key] for key in kept}
-print(outcomes, [name for name in os.listdir(directory) if name.startswith(".")])
-sys.stderr.write("---\\n")
-sys.stderr.flush()
-subprocess.run(["mount", "-o", "remount,ro", str(directory)], check=True)
-cache = DiskCache(directory, PLENTY)
-assert_same(cache.load(KEY, list(stored)), stored)
-print([len(cache.store(KEY, make_rows(range(20, 22)))) for _ in range(2)])
-"""
-)
-
-
-def test_store_on_a_full_or_read_only_disk_warns(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    script = tmp_path / "script.py"
-    script.write_text(SMALL_DISK)
-    mount = f"mount -t tmpfs -o size=800k,mode=700 tmpfs {disk}"
-    unshare = shutil.which("unshare")
-    if unshare is None or subprocess.run([unshare, "-m", "sh", "-c", mount]).returncode:
-        pytest.skip("a tmpfs cannot be mounted here")
-    command = f"{mount} && {sys.executable} {script} {disk}"
-    ended = subprocess.run(
-        [unshare, "-m", "sh", "-c", command], capture_output=True, text=True, env=WITH_HELPERS
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.splitlines() == ["[2, 2, 0, 0] []", "[0, 0]"]
-    full, _, read_only = ended.stderr.partition("---\n")
-    not_cached = "some activations of the frozen prefix are not cached for later runs in"
-    assert full == f"{not_cached} {disk}: the disk is full\n"
-    # Stored rows were found before.
-    assert read_only == f"{not_cached} {disk}: read-only file system\n"
-
-
-@pytest.mark.parametrize("template", ["{tmp}/file", "{tmp}/file/deep", "/proc/cache", "/dev/full"])
-def test_store_in_a_folder_that_cannot_be_made_warns_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, template: str
-) -> None:
-    (tmp_path / "file").write_text("in the way")
-    directory = Path(template.format(tmp=tmp_path))
-    cache = DiskCache(directory, PLENTY)
-    rows = make_rows(range(2))
-    for _ in range(2):
-        assert cache.load(KEY, list(rows)) == {}
-        assert cache.store(KEY, rows) == {}
-    (warning,) = warnings_in(caplog)
-    assert str(directory) in warning
-
-
-@pytest.mark.skipif(os.name == "nt", reason="no such names there")
-def test_store_in_a_folder_that_torch_cannot_open_returns_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # pytest-xdist cannot transfer a log record with this name.
-    monkeypatch.setattr(logging.getLogger("clsbench.fastpath.cache.disk_cache"), "disabled", True)
-    directory = tmp_path / os.fsdecode(b"caf\xe9")
-    rows = make_rows(range(2))
-    cache = DiskCache(directory, PLENTY)
-    for views in (cache.store(KEY, rows), cache.load(KEY, list(rows))):
-        assert views == {}
-
-
-def test_cache_in_a_relative_folder_ignores_later_chdir(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    cache = DiskCache(Path("cache"), PLENTY)
-    rows = make_rows(range(2))
-    cache.store(KEY, rows)
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir("elsewhere")
-    assert_same(cache.load(KEY, list(rows)), rows)

@@ -1,0 +1,94 @@
+"""Runs found by name, prefix, path or ``latest``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from record_examples import make_record
+from tests.support.stored_runs import store_run
+
+from clsbench.errors import UsageError
+from clsbench.results.store import (
+    find_run,
+)
+
+
+@pytest.fixture
+def three_runs(tmp_path: Path) -> Path:
+    store = tmp_path / "store"
+    names = {
+        "20251121T090000Z-gpt2-sms-spam-aaaaaaaa": "2025-11-21T09:00:00.5+00:00",
+        "20251121T100000Z-gpt2-sms-spam-bbbbbbbb": "2025-11-21T10:00:00.9+00:00",
+        "20251121T100000Z-gpt2-sms-spam-cccccccc": "2025-11-21T10:00:00.1+00:00",
+    }
+    for name, created in names.items():
+        store_run(store, make_record(created=created), name)
+    return store
+
+
+def test_find_run_accepts_name_prefix_path_and_latest(three_runs: Path) -> None:
+    first = three_runs / "20251121T090000Z-gpt2-sms-spam-aaaaaaaa"
+    assert find_run(three_runs, first.name) == first
+    assert find_run(three_runs, first.name + "/") == first
+    assert find_run(three_runs, "20251121T09") == first
+    assert find_run(three_runs, str(first)) == first
+    assert find_run(three_runs, first) == first
+    assert find_run(three_runs, first / "record.json") == first
+    latest = three_runs / "20251121T100000Z-gpt2-sms-spam-bbbbbbbb"
+    assert find_run(three_runs, "latest") == latest
+
+
+def test_find_run_latest_skips_runs_without_a_record(three_runs: Path) -> None:
+    (three_runs / "20261121T100000Z-gpt2-sms-spam-dddddddd").mkdir()
+    assert find_run(three_runs, "latest").name.endswith("bbbbbbbb")
+
+
+def test_find_run_latest_skips_a_damaged_record(
+    three_runs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = three_runs / "20261121T100000Z-gpt2-sms-spam-dddddddd"
+    damaged.mkdir()
+    (damaged / "record.json").write_text('{"schema_version": 1, "created": "2026-11-21T10:00:00Z"}')
+    assert find_run(three_runs, "latest").name.endswith("bbbbbbbb")
+    assert f"left out {damaged}: damaged" in caplog.text
+
+
+def test_find_run_latest_with_only_damaged_runs_raises(tmp_path: Path) -> None:
+    damaged = tmp_path / "20261121T100000Z-gpt2-sms-spam-dddddddd"
+    damaged.mkdir()
+    (damaged / "record.json").write_bytes(b'{"a":' * 100_000)
+    with pytest.raises(UsageError, match=r"every record in .* is damaged"):
+        find_run(tmp_path, "latest")
+
+
+def test_find_run_outside_the_store_is_found_by_path(tmp_path: Path, three_runs: Path) -> None:
+    other = store_run(tmp_path / "other", make_record())
+    assert find_run(three_runs, other) == other
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("20251121T10", "ambiguous.*2 match: .*bbbbbbbb, .*cccccccc"),
+        ("20251121T090000Z-gpt2-sms-spam-aaaaaaab", "did you mean 20251121T090000Z.*aaaaaaaa"),
+        ("zzz", "no run 'zzz'.*latest runs: .*aaaaaaaa.*cccccccc"),
+        ("", "no run ''"),
+    ],
+)
+def test_find_run_with_an_unknown_name_suggests_runs(
+    three_runs: Path, reference: str, expected: str
+) -> None:
+    with pytest.raises(UsageError, match=expected):
+        find_run(three_runs, reference)
+
+
+def test_find_run_of_a_folder_without_a_record_raises(tmp_path: Path, three_runs: Path) -> None:
+    with pytest.raises(UsageError, match=r"is not a run: it has no record\.json"):
+        find_run(three_runs, tmp_path)
+
+
+@pytest.mark.parametrize("reference", ["latest", "20251121"])
+def test_find_run_in_an_empty_store_raises(tmp_path: Path, reference: str) -> None:
+    with pytest.raises(UsageError, match="contains no runs"):
+        find_run(tmp_path / "none", reference)
