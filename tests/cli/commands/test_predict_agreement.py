@@ -23,6 +23,7 @@ from clsbench.cli.predict_input import Texts
 from clsbench.components.catalog import load_catalog
 from clsbench.errors import ClsbenchError
 from clsbench.experiment.predict import load_predictor
+from clsbench.schema.options import RunOptions
 
 
 def test_predict_in_another_precision_than_the_run_warns(
@@ -204,7 +205,7 @@ def test_predict_blank_line_of_stdin_gets_a_prediction_as_in_a_file_of_one_colum
 def test_predictions_of_many_texts_log_progress(
     quoted: Trained, caplog: pytest.LogCaptureFixture
 ) -> None:
-    predictor = load_predictor(Path(quoted.run), api.RunOptions(threads=1), load_catalog())
+    predictor = load_predictor(Path(quoted.run), RunOptions(threads=1), load_catalog())
     minutes = iter(range(0, 600, 6))  # each reading of the clock is six seconds later
     with caplog.at_level(logging.INFO):
         found = list(predictions_of(predictor, Texts(["a"] * 1000), lambda: float(next(minutes))))
