@@ -202,16 +202,10 @@ class _Subset:
     ) -> None:
         kept = list(dict.fromkeys([*singly, *(index for batch in batches for index in batch)]))
         self._places = {index: place for place, index in enumerate(kept)}
-        self.rows = _take(rows, kept)
+        self.rows = rows.take(kept)
 
     def places(self, indices: Sequence[int]) -> tuple[int, ...]:
         return tuple(self._places[index] for index in indices)
-
-
-def _take(rows: TokenRows, indices: Sequence[int]) -> TokenRows:
-    index = torch.tensor(indices, dtype=torch.int64)
-    tensors = (rows.input_ids[index], rows.lengths[index], rows.labels[index])
-    return TokenRows(*tensors, truncated=0, padded=rows.padded)
 
 
 def _sample(data: PreparedData, distinct: DistinctRows, count: int) -> TokenRows:

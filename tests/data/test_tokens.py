@@ -30,6 +30,15 @@ def split(name: str, *texts: str) -> Split:
     )
 
 
+def test_take_keeps_the_given_order() -> None:
+    train = tokenized(10, longest="abcdef").train
+    taken = train.take([1, 0, 1])
+    assert len(taken) == 3
+    assert torch.equal(taken.input_ids, train.input_ids[[1, 0, 1]])
+    assert taken.lengths.tolist() == [6, 2, 6]
+    assert (taken.padded, taken.truncated) == (train.padded, 0)
+
+
 def tokenized(padding: int | str, context: int = 10, longest: str = "abcde") -> TokenizedSplits:
     splits = Splits(
         class_names=("a", "b"),

@@ -92,8 +92,8 @@ def build_subject(subject: PlannedSubject, options: RunOptions, device: torch.de
         tokenizer=experiment.backbone.tokenizer(files.files),
         freezing=planned.freezing,
         plan=planned.fast,
-        rows=_take(data, indices),
-        prefix_rows=_take(data, more),
+        rows=train.take(indices),
+        prefix_rows=train.take(more),
         texts=tuple(data.splits.train.texts[index] for index in indices),
         record=planned.record,
     )
@@ -123,10 +123,3 @@ def _distinct(rows: TokenRows) -> list[int]:
     for text, key in enumerate(row_keys(rows)):
         first.setdefault(key, text)
     return list(first.values())
-
-
-def _take(data: PreparedData, indices: Sequence[int]) -> TokenRows:
-    rows = data.tokens.train
-    index = torch.tensor(indices, dtype=torch.int64)
-    tensors = (rows.input_ids[index], rows.lengths[index], rows.labels[index])
-    return TokenRows(*tensors, truncated=0, padded=rows.padded)

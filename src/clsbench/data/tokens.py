@@ -49,6 +49,12 @@ class TokenRows:
             input_ids = input_ids[:, : max(int(lengths.max()), 1)]
         return Batch(input_ids, lengths, self.labels[index])
 
+    def take(self, indices: Sequence[int]) -> TokenRows:
+        """The rows at ``indices`` as rows of their own, in that order."""
+        index = torch.tensor(indices, dtype=torch.int64)
+        tensors = (self.input_ids[index], self.lengths[index], self.labels[index])
+        return TokenRows(*tensors, truncated=0, padded=self.padded)
+
     def __len__(self) -> int:
         """The number of texts, N."""
         return len(self.labels)

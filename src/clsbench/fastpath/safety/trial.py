@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -187,10 +186,10 @@ class _Trial:
             room=room, key=_no_key, prefix_tokens=prefix_tokens
         )
         self._rows = {
-            "train": _take(texts, chosen),
-            "test": _take(texts, [order[-1], order[0], order[-1]]),
+            "train": texts.take(chosen),
+            "test": texts.take([order[-1], order[0], order[-1]]),
         }
-        self._few = _take(texts, order[: min(2, batch_size)])
+        self._few = texts.take(order[: min(2, batch_size)])
         self._moves = True
 
     def probe(self, epoch: int) -> None:
@@ -350,12 +349,6 @@ def _others_first(rows: TokenRows, order: Sequence[int]) -> list[int]:
     ids = rows.input_ids
     others = (text for text in order if not torch.equal(ids[text], ids[first]))
     return [first, next(others, order[min(1, len(order) - 1)])]
-
-
-def _take(rows: TokenRows, texts: Sequence[int]) -> TokenRows:
-    index = torch.tensor(texts)
-    parts = {name: getattr(rows, name)[index] for name in ("input_ids", "lengths", "labels")}
-    return replace(rows, **parts)
 
 
 def _size(tensor: Tensor) -> float:
