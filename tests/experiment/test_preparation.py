@@ -100,8 +100,8 @@ def test_run_unused_content_of_a_user_file_is_recorded_and_logged(
     ("fault", "said"),
     [
         ("raises", "failed to load: KeyError: 'column'"),
-        ("none", "load() gives NoneType, expected a clsbench.Corpus"),
-        ("short", "300 texts stand against 290 labels"),
+        ("none", "load() returns NoneType, expected a clsbench.Corpus"),
+        ("short", "300 texts but 290 labels"),
         ("label", "label 299 is 7, expected an index into ('ham', 'spam')"),
         ("words", "label 0 is 'ham', expected an index"),
         ("text", "text 299 is int"),
@@ -109,8 +109,8 @@ def test_run_unused_content_of_a_user_file_is_recorded_and_logged(
         ("surrogate", "text 299 cannot be written in UTF-8"),
         ("names", "two classes share a name"),
         ("numbers", "the class name 0 is int"),
-        ("splits", "splits has another length than texts: 290, 300"),
-        ("strange", "splits holds ['dev'], expected train, validation, test"),
+        ("splits", "300 texts but 290 splits"),
+        ("strange", "splits contains ['dev'], expected train, validation, test"),
     ],
 )
 def test_run_invalid_plugin_dataset_is_named(tmp_path: Path, fault: str, said: str) -> None:

@@ -1,1 +1,1 @@
-"""The built-in plugins. They use the public API alone, and nothing imports them by name."""
+"""The built-in plugins. They use only the public API, and no module imports them by name."""

@@ -31,7 +31,7 @@ class MajorityClassifier:
     """A scikit-learn style estimator that predicts one class."""
 
     def __init__(self, label: int | None = None) -> None:
-        """Start with a known class, or with none before ``fit``."""
+        """Start with a known class, or without one before ``fit``."""
         self.label = label
 
     def fit(self, texts: Sequence[str], labels: Sequence[int]) -> MajorityClassifier:
@@ -41,7 +41,7 @@ class MajorityClassifier:
         return self
 
     def predict(self, texts: Sequence[str]) -> list[int | None]:
-        """The class, once for each text."""
+        """The class, repeated for each text."""
         return [self.label] * len(texts)
 
     def state(self) -> dict[str, int | None]:

@@ -48,8 +48,8 @@ GPT2_IMDB = ExperimentSpec(
     pooling="last-token",
     head="linear",
     freezing="all",
-    # The bonus script puts the corpus' own halves together and divides them anew, 35,000 texts to
-    # train on, 5,000 to watch, 10,000 to test; it shuffles twice.
+    # The bonus script joins the corpus' two halves and splits them again: 35,000 texts for
+    # training, 5,000 for validation, 10,000 for testing. It shuffles twice.
     data=DataSettings(
         split=SplitSettings(name="book-ablation", train=0.7, validation=0.1),
         balance=False,

@@ -1,4 +1,4 @@
-"""Freezing strategies: which parameters of the backbone are trained. Without torch."""
+"""Freezing strategies: which parameters of the backbone are trained. Does not import torch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class HeadOnly(clsbench.FreezingStrategy, frozen=True):
     final_norm: Annotated[bool, Meta(description="train the final norm as well")] = False
 
     def trainable(self, parameters: Sequence[clsbench.ParameterInfo]) -> list[str]:
-        """Nothing of the backbone, or its final norm."""
+        """No parameter of the backbone, or only its final norm."""
         return _in_stages(parameters, {FINAL_NORM} if self.final_norm else ())
 
 
@@ -68,7 +68,7 @@ class BiasOnly(clsbench.FreezingStrategy, frozen=True):
     """
 
     def trainable(self, parameters: Sequence[clsbench.ParameterInfo]) -> list[str]:
-        """Every bias, and what a norm adds (``shift`` or ``bias``)."""
+        """All biases, including those of norms (``shift`` or ``bias``)."""
         return [p.name for p in parameters if _is_bias(p)]
 
 
@@ -86,16 +86,17 @@ class Gradual(clsbench.FreezingStrategy, frozen=True):
     ] = 1
 
     def trainable(self, parameters: Sequence[clsbench.ParameterInfo]) -> list[str]:
-        """Every parameter: given epochs enough, all of them train."""
+        """All parameters, which train if there are enough epochs."""
         return [p.name for p in parameters]
 
     def trainable_at(self, parameters: Sequence[clsbench.ParameterInfo], epoch: int) -> list[str]:
-        """What is unfrozen in ``epoch``, counted from 0; never less than in the epoch before."""
+        """The parameters that are unfrozen in ``epoch``, counted from 0; a superset of the previous
+        epoch's."""
         unfrozen = epoch // self.epochs_per_block
         if unfrozen < 1:
             return []
         blocks = clsbench.last_blocks(parameters, unfrozen)
-        if unfrozen > len(blocks):  # the blocks are used up
+        if unfrozen > len(blocks):  # all blocks are unfrozen
             return self.trainable(parameters)
         return _in_stages(parameters, blocks | {FINAL_NORM})
 

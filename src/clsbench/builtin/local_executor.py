@@ -31,7 +31,7 @@ class Local(Executor, frozen=True):
     """Processes on this machine, one per job."""
 
     def execute(self, jobs: Sequence[Job], at_once: int | None, scheduler: Scheduler) -> None:
-        """Run the jobs in order, ``at_once`` (by default one) side by side."""
+        """Run the jobs in order, ``at_once`` (by default one) concurrently."""
         waiting = deque(jobs)
         running: set[_Worker] = set()
         messages: _Messages = queue.SimpleQueue()

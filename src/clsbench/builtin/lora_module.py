@@ -34,9 +34,9 @@ class LoRALinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """(…, in) → (…, out)."""
         rows = input.reshape(-1, self.in_features)
-        # Scaled and added within the product: nothing else as large as the output is made.
+        # Scaled and added within the product, to avoid further tensors of the output's size.
         out = super().forward(rows)
-        lora_b = self.lora_B.to(out.dtype)  # autocast does not reach what works in place
+        lora_b = self.lora_B.to(out.dtype)  # autocast does not affect in-place operations
         out.addmm_(rows @ self.lora_A, lora_b, alpha=self.alpha)
         return out.view(*input.shape[:-1], self.out_features)
 

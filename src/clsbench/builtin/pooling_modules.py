@@ -1,6 +1,6 @@
 """The torch modules of the poolings: (hidden (B, T, H), lengths (B,) int64) → (B, H).
 
-A text without tokens is read as if it had one, so that no mean divides by zero.
+A text without tokens is treated as having one, so that means do not divide by zero.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class AttentionOverPositions(nn.Module):
     def forward(self, hidden: Tensor, lengths: Tensor) -> Tensor:
         """Weigh and add. (B, T, H) → (B, H)."""
         padding = _is_padding(hidden, lengths)
-        # Padding is emptied as well: a weight of zero would not cancel an infinity there.
+        # Padding is set to zero as well, since a weight of zero would not cancel an infinity.
         hidden = hidden.masked_fill(padding, 0.0)
         scores = (hidden @ self.score.to(hidden.dtype)).unsqueeze(-1)  # (B, T, 1)
         weights = scores.masked_fill(padding, float("-inf")).softmax(dim=1)
@@ -81,6 +81,6 @@ class AttentionOverPositions(nn.Module):
 
 
 def _is_padding(hidden: Tensor, lengths: Tensor) -> Tensor:
-    """Which positions are padding, (B, T, 1) bool; the first never is."""
+    """Which positions are padding, (B, T, 1) bool; the first position never counts as padding."""
     positions = torch.arange(hidden.shape[1], device=hidden.device)
     return (positions >= lengths.clamp(min=1).unsqueeze(-1)).unsqueeze(-1)

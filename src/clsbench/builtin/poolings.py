@@ -31,7 +31,7 @@ class LastToken(clsbench.Pooling, frozen=True):
         return lengths.new_full(lengths.shape, padded_length - 1)
 
     def reads_padding(self) -> bool:
-        """The last position of a short text is padding."""
+        """The last position of a short text is padding, so padding is read."""
         return True
 
 

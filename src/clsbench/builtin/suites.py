@@ -1,4 +1,4 @@
-"""The table of the book's bonus experiments as a suite."""
+"""The book's bonus experiments as a suite."""
 
 from __future__ import annotations
 

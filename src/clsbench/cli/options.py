@@ -62,7 +62,7 @@ def run_options(*names: str) -> Callable[[F], F]:
 def _run_option(field: Field) -> Callable[[F], F]:
     is_flag = isinstance(field.kind, inspect.BoolType)
     several = isinstance(field.kind, inspect.VarTupleType)
-    begins_with_a_value = isinstance(field.kind, inspect.StrType | inspect.LiteralType)
+    begins_with_a_value = bool(field.default) and field.description.startswith(str(field.default))
     first = field.description[0] if begins_with_a_value else field.description[0].upper()
     return click.option(
         f"--{field.name.replace('_', '-')}",

@@ -80,7 +80,7 @@ class TableFormat(msgspec.Struct, frozen=True, kw_only=True):
 
     format: Annotated[
         Literal["csv", "tsv", "jsonl"] | None,
-        Meta(description="csv, tsv or jsonl (default: by the file's ending)"),
+        Meta(description="csv, tsv or jsonl (default: from the file's extension)"),
     ] = None
     delimiter: Annotated[
         Annotated[str, Meta(pattern=r'^[^"\r\n\x00]$')] | None,
@@ -88,7 +88,7 @@ class TableFormat(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     quoting: Annotated[
         Literal["default", "none"],
-        Meta(description="default: double quotes enclose a field; none: they are part of it"),
+        Meta(description="default: double quotes enclose a field; none: quotes are ordinary text"),
     ] = "default"
     encoding: Annotated[
         str, Meta(min_length=1, description="the character encoding, such as utf-16 or latin-1")

@@ -1,4 +1,4 @@
-"""What is wrong with a corpus that a data set hands over."""
+"""Check a corpus that a data set has loaded."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ SPLIT_NAMES = ("train", "validation", "test")
 
 
 def corpus_problem(corpus: object) -> str | None:
-    """What makes ``corpus`` unusable, in words, or ``None``.
+    """The reason why ``corpus`` is not usable, or ``None``.
 
-    Its texts, labels (and splits) are equally long, every label is an index into class
-    names that differ, and every text can be written in UTF-8.
+    Texts, labels (and splits) must have equal length, labels must be indices into distinct class
+    names, and texts must be valid in UTF-8.
     """
     if not isinstance(corpus, Corpus):
         return f"load() returns {type(corpus).__name__}, expected a clsbench.Corpus"
@@ -25,12 +25,12 @@ def corpus_problem(corpus: object) -> str | None:
             return f"its {field} are {type(value).__name__}, expected a list"
     sizes = len(corpus.texts), len(corpus.labels)
     if sizes[0] != sizes[1]:
-        return f"{sizes[0]} texts stand against {sizes[1]} labels"
+        return f"it has {sizes[0]} texts but {sizes[1]} labels"
     return _names_problem(corpus.class_names) or _rows_problem(corpus) or _splits_problem(corpus)
 
 
 def _is_list(value: object) -> bool:
-    """Whether it has a length and places; an array will do, text and tables will not."""
+    """Whether a value has a length and indices; arrays qualify, text and mappings do not."""
     plain = hasattr(value, "__len__") and hasattr(value, "__getitem__")
     return plain and not isinstance(value, str | bytes | Mapping)
 
@@ -57,13 +57,13 @@ def _splits_problem(corpus: Corpus) -> str | None:
     if corpus.splits is None:
         return None
     if len(corpus.splits) != len(corpus.texts):
-        return f"splits has another length than texts: {len(corpus.splits)}, {len(corpus.texts)}"
+        return f"it has {len(corpus.texts)} texts but {len(corpus.splits)} splits"
     strange = sorted({str(name) for name in corpus.splits} - set(SPLIT_NAMES))
-    return f"splits holds {strange}, expected {', '.join(SPLIT_NAMES)}" if strange else None
+    return f"splits contains {strange}, expected {', '.join(SPLIT_NAMES)}" if strange else None
 
 
 def _index(label: object) -> int:
-    """The label as an index, NumPy's integers included; -1 for what is none."""
+    """The label as an index, including NumPy's integers; -1 if it is not an integer."""
     try:
         return operator.index(label)  # type: ignore[arg-type]
     except TypeError:

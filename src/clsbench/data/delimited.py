@@ -19,7 +19,7 @@ from clsbench.errors import UsageError, closest_match_hint
 from clsbench.schema.decoding import DecodingError, decode_json
 
 FORMATS = {".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
-"""The format of a file by its ending; csv for any other ending."""
+"""The format of a file by its extension; csv for any other extension."""
 
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")

@@ -1,4 +1,4 @@
-"""Balancing and splitting a corpus: row for row as the book does, or class by class."""
+"""Balance and split a corpus: exactly as in the book, or stratified by class."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHUFFLES = {"book": 1, "book-ablation": 2}
-"""How often each variant shuffles before it cuts; the bonus script does it twice."""
+"""The number of shuffles before splitting; the bonus script shuffles twice."""
 
 
 def split_corpus(corpus: Corpus, settings: DataSettings) -> Splits:
@@ -90,7 +90,7 @@ def dropped_texts(corpus: Corpus, splits: Splits) -> dict[str, int]:
 
 
 def leaked(splits: Splits) -> dict[str, list[bool]]:
-    """For validation and test: which texts stand word for word in the training split."""
+    """For validation and test: which texts also occur in the training split."""
     seen = set(splits.train.texts)
     return {s.name: [text in seen for text in s.texts] for s in (splits.validation, splits.test)}
 
@@ -107,7 +107,7 @@ def splits_sha256(splits: Splits) -> str:
 
 
 def texts_sha256(splits: Splits) -> dict[str, str]:
-    """By split, a hash of its texts and classes in order, independent of places in the corpus."""
+    """A hash of each split's texts and classes in order, independent of indices into the corpus."""
     return {
         split.name: hashlib.sha256(
             msgspec.json.encode([splits.class_names, split.labels, split.texts])
@@ -117,7 +117,7 @@ def texts_sha256(splits: Splits) -> dict[str, str]:
 
 
 def _balanced(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Every class sampled down to the smallest, which is kept whole; classes in their order."""
+    """Sample every class down to the size of the smallest; classes are in their order."""
     import pandas as pd
 
     groups = [group for _, group in frame.groupby("label")]
@@ -134,7 +134,7 @@ def _shuffled(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def _stratified(frame: pd.DataFrame, settings: SplitSettings) -> list[Sequence[int]]:
-    """Every class divided by the shares; the order of the classes has no influence."""
+    """Divide every class by the shares; the order of the classes does not matter."""
     frame = _shuffled(frame.sort_values("row"), settings.seed)
     parts = stratified(frame["label"].tolist(), settings.train, settings.validation)
     rows = frame["row"].tolist()
@@ -149,7 +149,7 @@ def _cut(frame: pd.DataFrame, settings: SplitSettings) -> list[Sequence[int]]:
 
 
 def _predefined(corpus: Corpus, frame: pd.DataFrame, settings: DataSettings) -> list[Sequence[int]]:
-    """The corpus' own splits; a validation split that it lacks is cut from its training split."""
+    """Use the corpus' own splits; a missing validation split is cut from the training split."""
     if corpus.splits is None:
         raise UsageError(
             "data.split=predefined: this corpus comes without predefined splits; use "
@@ -169,7 +169,7 @@ def _predefined(corpus: Corpus, frame: pd.DataFrame, settings: DataSettings) -> 
 
 
 def _held_out(labels: Sequence[int], share: float) -> list[int]:
-    """The first places, up to the share, that leave every class at least one training text."""
+    """The first indices, up to the share, such that every class keeps a training text."""
     left = Counter(labels)
     places: list[int] = []
     for place, label in enumerate(labels):
@@ -189,7 +189,7 @@ def _gather(name: str, corpus: Corpus, rows: Sequence[int]) -> Split:
 
 
 def _advice(corpus: Corpus, settings: DataSettings) -> dict[str, str]:
-    """What helps where a split comes out empty or lacks a class, by the split's name."""
+    """Advice for a split that is empty or lacks a class, by split name."""
     names = ("train", "validation", "test")
     more = "set data.balance=false, which keeps all texts, or" if settings.balance else "or"
     larger = (
@@ -227,6 +227,6 @@ def _refuse_unusable(splits: Splits, advice: Mapping[str, str]) -> None:
 
 
 def _absent(split: Split, splits: Splits) -> tuple[str, ...]:
-    """The classes that other splits have and this one lacks."""
+    """The classes of other splits that this split lacks."""
     used = {label for each in splits.all() for label in each.labels}
     return tuple(splits.class_names[label] for label in sorted(used.difference(split.labels)))

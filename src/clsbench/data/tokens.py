@@ -1,4 +1,4 @@
-"""From texts to rows of token ids, padded and cut to one length."""
+"""Convert texts to rows of token ids, padded and truncated to one length."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class TokenizedSplits(NamedTuple):
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def padding_fraction(self) -> float:
-        """The share of the training split's positions that is padding."""
+        """The fraction of the training split's positions that is padding."""
         if not self.train.padded:
             return 0.0
         return 1 - self.train.lengths.sum().item() / self.train.input_ids.numel()
@@ -112,7 +112,7 @@ def tokenize_splits(
 def token_rows(
     encoded: Sequence[Sequence[int]], split: Split, length: int, pad_token_id: int, padded: bool
 ) -> TokenRows:
-    """Right-pad and cut the encoded texts of a split to ``length`` tokens."""
+    """Right-pad and truncate the encoded texts of a split to ``length`` tokens."""
     input_ids, lengths = pad_rows(encoded, length, pad_token_id)
     return TokenRows(
         input_ids=input_ids,

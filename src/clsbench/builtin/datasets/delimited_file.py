@@ -73,7 +73,7 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
     ) = None
     quoting: Annotated[
         Literal["default", "none"],
-        Meta(description="default: double quotes enclose a field; none: they are part of it"),
+        Meta(description="default: double quotes enclose a field; none: quotes are ordinary text"),
     ] = "default"
     encoding: Annotated[
         str,

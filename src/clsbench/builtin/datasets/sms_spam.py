@@ -42,7 +42,7 @@ class SmsSpam(clsbench.Dataset, frozen=True):
 
     quoting: Annotated[
         Literal["default", "none"],
-        Meta(description="default: quotes enclose a text, as in pandas; none: they are part of it"),
+        Meta(description="default: quotes enclose a text, as in pandas; none: quotes are text"),
     ] = "default"
 
     def assets(self) -> tuple[clsbench.Asset, ...]:

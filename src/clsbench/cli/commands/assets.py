@@ -131,12 +131,12 @@ def verify_assets(
 ) -> None:
     """Check the hash of every file; exit code 3 if a file is missing or wrong.
 
+    Does not access the network.
+
     \b
     clsbench assets verify DIR                 all files of a folder
     clsbench assets verify DIR gpt2-sms-spam   the files of one experiment
     clsbench assets verify --numerics gpt2     the weights that run would use
-
-    Does not access the network.
     """
     from clsbench.assets import find
 

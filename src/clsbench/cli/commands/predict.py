@@ -66,7 +66,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 @click.option(
     "--input-format",
     type=click.Choice(["csv", "tsv", "jsonl"]),
-    help="Format of --csv. [default: as in training, else by its ending]",
+    help="Format of --csv. [default: as in training, else from its extension]",
 )
 @click.option(
     "--delimiter",
@@ -89,7 +89,8 @@ _SECONDS_BETWEEN_LINES = 10.0
     "--format",
     "form",
     type=click.Choice(predict_output.FORMATS),
-    help="File format; without --output the file is printed. [default: by the ending of --output]",
+    help="File format; without --output the file is printed. "
+    "[default: from the extension of --output]",
 )
 @click.option(
     "--allow-changed",

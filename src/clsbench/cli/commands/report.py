@@ -44,16 +44,16 @@ _MOST_RUNS = 60
     nargs=-1,
     metavar="[SUITE|RUN]…",
     shell_complete=complete_report,
-    help="A suite with stored results, or stored runs as in clsbench compare (default: the suite "
-    "run last, else the finished runs that share the most common test texts).",
+    help="A suite with stored results, or stored runs as in clsbench compare (default: the "
+    "most recent suite, else the finished runs that share the most common test texts).",
 )
 @output_option(f"File to write (default: {DEFAULT_FILE}; formats other than html: stdout).")
 @click.option(
     "--format",
     "form",
     type=click.Choice(FORMATS),
-    help="html: the whole report; markdown: the answer and the table; csv (numbers in full) and "
-    "latex: the table (default: by the ending of --output, else html).",
+    help="html: the whole report; markdown: the answer and the table; csv (full precision) and "
+    "latex: the table (default: from the extension of --output, else html).",
 )
 @json_option
 @guard_formulas_option
@@ -74,7 +74,7 @@ def report(
     confusion matrices, misclassified texts, calibration, times, and the command for each row.
 
     \b
-    clsbench report                                     the suite run last
+    clsbench report                                     the most recent suite
     clsbench report gpt2-sms-spam-ablation -o ablation.html
     clsbench report runs/*-gpt2-sms-spam-* --format markdown
     clsbench report --output table.tex

@@ -29,7 +29,7 @@ ENDINGS: Mapping[str, Format] = {
     ".tex": "latex",
     ".json": "json",
 }
-"""The format by the ending of the file."""
+"""The format by the extension of the file."""
 
 
 def report_text(

@@ -1,9 +1,9 @@
-"""Reading GPT-2 checkpoints: the Hugging Face hub's files and what transformers saves.
+"""Read GPT-2 checkpoints: files of the Hugging Face hub, and those that transformers saves.
 
-Both keep the linear layers transposed (as ``Conv1D``) with query, key and value fused. The hub's
-files name the tensors plainly (``h.0.ln_1.weight``) and hold the causal masks as well;
-``save_pretrained`` writes the prefix ``transformer.``, a head, and more than one file where it is
-large. Headers are checked for completeness before any weights are read.
+Both store linear layers transposed (as ``Conv1D``), with query, key and value fused. The hub's
+files use plain tensor names (``h.0.ln_1.weight``) and include the causal masks; ``save_pretrained``
+adds the prefix ``transformer.`` and a head, and writes several files for large models. Headers are
+checked for completeness before any weights are read.
 """
 
 from __future__ import annotations

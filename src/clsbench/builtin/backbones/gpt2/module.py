@@ -14,9 +14,9 @@ from clsbench.builtin.backbones.gpt2.shape import GPT2Shape as GPT2Shape
 
 @dataclass(frozen=True)
 class GPT2Context:
-    """What every stage may read beside the hidden states.
+    """The context of the stages.
 
-    ``input_ids`` (B, T) int64, or (N,) where ``packing`` says how texts lie one after another.
+    ``input_ids`` (B, T) int64, or (N,) for packed texts, described by ``packing``.
     """
 
     input_ids: Tensor
@@ -36,12 +36,12 @@ class LayerNorm(nn.Module):
         return F.layer_norm(hidden, self.scale.shape, self.scale, self.shift, eps=1e-5)
 
     def normalise(self, hidden: Tensor) -> Tensor:
-        """The same before scale and shift: mean 0 and variance 1 at every position."""
+        """Normalize without scale and shift: mean 0 and variance 1 at every position."""
         return F.layer_norm(hidden, self.scale.shape, eps=1e-5)
 
 
 class MultiHeadAttention(nn.Module):
-    """Scaled dot-product attention of a text over itself, causal or not. (B, T, H) → (B, T, H)."""
+    """Scaled dot-product self-attention, optionally causal. (B, T, H) → (B, T, H)."""
 
     def __init__(self, width: int, attention_heads: int, causal: bool) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class MultiHeadAttention(nn.Module):
         if packing is None:
             mixed = self._mix(*projected)
         elif hidden.device.type == "cpu":
-            # Small products are cheap to start here, and none of them touches padding.
+            # Small products are fast to start here, and none of them includes padding.
             texts = zip(*(packing.split(tensor) for tensor in projected), strict=True)
             mixed = torch.cat([self._mix(*text) for text in texts])
         else:
@@ -68,9 +68,9 @@ class MultiHeadAttention(nn.Module):
         return out
 
     def _mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Attention proper, each (…, T, H) → (…, T, H)."""
+        """The attention of query, key and value, each (…, T, H) → (…, T, H)."""
         query, key, value = (self._by_head(tensor) for tensor in (query, key, value))
-        if query.dim() == 3:  # a single text: the fused kernels want a batch
+        if query.dim() == 3:  # a single text: the fused kernels need a batch dimension
             mixed = F.scaled_dot_product_attention(
                 query[None], key[None], value[None], is_causal=self.causal
             )[0]
@@ -80,13 +80,13 @@ class MultiHeadAttention(nn.Module):
         return joined
 
     def _by_head(self, tensor: Tensor) -> Tensor:
-        """(…, T, H) → (…, attention_heads, T, d), d being H / attention_heads."""
+        """(…, T, H) → (…, attention_heads, T, d) with d = H / attention_heads."""
         return tensor.view(*tensor.shape[:-1], self.attention_heads, -1).transpose(-3, -2)
 
     def at_positions(
         self, hidden: Tensor, norm: LayerNorm, positions: Tensor, packing: Packing | None
     ) -> Tensor:
-        """What ``forward(norm(hidden))`` gives at one position of each text: (B, 1, H)."""
+        """``forward(norm(hidden))`` at one position of each text: (B, 1, H)."""
         here = norm(select_positions(hidden, positions, packing))
         query = self._by_head(self.W_query(here))
         visible = None
@@ -111,17 +111,17 @@ class MultiHeadAttention(nn.Module):
     def _mix_absorbed(
         self, query: Tensor, hidden: Tensor, norm: LayerNorm, visible: Tensor | None
     ) -> Tensor:
-        """Attention of one query to all positions without ever forming keys and values.
+        """Attention of one query to all positions without computing keys and values.
 
-        Keys and values are linear in n, the hidden states with mean 0 and variance 1, and so they
-        move to the side of the single query: with x = γ n + β, a score q · (W_k x + b_k) is
-        (γ q W_k) · n and a constant, which softmax does not see; a weighted sum of values is
-        W_v (γ Σ a n + β) + b_v, since the weights a add up to one. Nothing as large as n has a
-        gradient then, unless ``hidden`` itself has one. Of the constant the term q · b_k stays, so
-        that the key bias remains a part of the graph and weight decay acts on it.
+        Keys and values are linear in n, the hidden states with mean 0 and variance 1, so their
+        weights can be applied to the single query instead. With x = γ n + β, a score q · (W_k x +
+        b_k) is (γ q W_k) · n plus a constant, to which softmax is invariant; a weighted sum of
+        values is W_v (γ Σ a n + β) + b_v, since the weights a sum to one. No tensor of the size of
+        n then has a gradient, unless ``hidden`` itself has one. The constant term q · b_k is kept,
+        so that the key bias remains in the graph and weight decay applies to it.
 
-        ``query`` (B, heads, 1, d), ``hidden`` (B, T, H), ``visible`` (B, 1, 1, T) bool or ``None``
-        for all; → (B, heads, 1, d).
+        ``query`` (B, heads, 1, d), ``hidden`` (B, T, H), ``visible`` (B, 1, 1, T) bool, or ``None``
+        for all positions; → (B, heads, 1, d).
         """
         heads, width = self.attention_heads, hidden.shape[-1]
         normalised = norm.normalise(hidden)
@@ -145,7 +145,7 @@ class MultiHeadAttention(nn.Module):
 
 
 def _is_plain(module: object, kind: type[nn.Module]) -> bool:
-    """Whether no adapter has made something else of the module, and no hook listens to it."""
+    """Whether the module is unchanged by adapters and has no hooks."""
     if type(module) is not kind:
         return False
     assert isinstance(module, nn.Module)
@@ -159,7 +159,7 @@ def _is_plain(module: object, kind: type[nn.Module]) -> bool:
 
 
 class FeedForward(nn.Module):
-    """The position-wise network of a block, with GPT-2's tanh form of GELU."""
+    """The MLP of a block, with GPT-2's tanh approximation of GELU."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -185,13 +185,14 @@ class TransformerBlock(nn.Module):
 
     def forward(self, hidden: Tensor, packing: Packing | None = None) -> Tensor:
         """(B, T, H) → (B, T, H); with ``packing``, (N, H) → (N, H)."""
-        # By name, so that a hook that replaces the hidden states leaves the packing alone.
+        # Passed by name, so that a hook that replaces the hidden states does not affect the
+        # packing.
         hidden = hidden + self.att(self.norm1(hidden), packing=packing)
         out: Tensor = hidden + self.ff(self.norm2(hidden))
         return out
 
     def at_positions(self, hidden: Tensor, positions: Tensor, packing: Packing | None) -> Tensor:
-        """What :meth:`forward` gives at one position of each text: (B, 1, H)."""
+        """:meth:`forward` at one position of each text: (B, 1, H)."""
         attended = self.att.at_positions(hidden, self.norm1, positions, packing)
         here = select_positions(hidden, positions, packing) + attended
         out: Tensor = here + self.ff(self.norm2(here))
@@ -201,8 +202,8 @@ class TransformerBlock(nn.Module):
 class GPT2Module(nn.Module):
     """GPT-2 without its language-model head, as the stages embeddings, block.0 …, final_norm.
 
-    Drawn from PyTorch's global generator in the book's order (its defaults for Embedding and
-    Linear), so that a seed gives the book's weights bit for bit.
+    Weights are drawn from PyTorch's global generator in the book's order (with the defaults of
+    Embedding and Linear), so that a seed gives the book's weights bit for bit.
 
     Source: Radford et al. 2019; *Build a Large Language Model (From Scratch)*, chapters 3 and 4.
     """
@@ -221,15 +222,15 @@ class GPT2Module(nn.Module):
 
     @property
     def attends_to_padding(self) -> bool:
-        """Padding stands behind the text: only without a causal mask do real tokens see it."""
+        """Padding follows the text, so real tokens attend to it only without a causal mask."""
         return not self.causal
 
     def prepare(self, input_ids: Tensor, lengths: Tensor) -> GPT2Context:
-        """Gather what the stages need. ``input_ids`` (B, T) int64, ``lengths`` (B,) int64."""
+        """Make the context of the stages. ``input_ids`` (B, T) int64, ``lengths`` (B,) int64."""
         return GPT2Context(input_ids)
 
     def prepare_packed(self, input_ids: Tensor, packing: Packing) -> GPT2Context:
-        """The same for texts one after another, ``input_ids`` (N,) int64."""
+        """Make the context for packed texts, ``input_ids`` (N,) int64."""
         return GPT2Context(input_ids, packing)
 
     def stages(self) -> tuple[Stage, ...]:
@@ -244,7 +245,7 @@ class GPT2Module(nn.Module):
         return self.embed(context)
 
     def embed(self, context: GPT2Context) -> Tensor:
-        """Token and position embeddings, added: (B, T, H), or (N, H)."""
+        """The sum of token and position embeddings: (B, T, H), or (N, H)."""
         if context.packing is None:
             positions = torch.arange(context.input_ids.shape[1], device=context.input_ids.device)
         else:
@@ -288,7 +289,7 @@ def stage_of(parameter_name: str) -> str:
 
 
 def hidden_states(module: GPT2Module, input_ids: Tensor) -> Tensor:
-    """What all stages make of texts without padding: ids (B, T) int64 → (B, T, H)."""
+    """Run all stages on texts without padding: ids (B, T) int64 → (B, T, H)."""
     lengths = torch.full((len(input_ids),), input_ids.shape[1], device=input_ids.device)
     context = module.prepare(input_ids, lengths)
     hidden = module.embed(context)
@@ -298,5 +299,5 @@ def hidden_states(module: GPT2Module, input_ids: Tensor) -> Tensor:
 
 
 def language_model_logits(module: GPT2Module, input_ids: Tensor) -> Tensor:
-    """Next-token logits (B, T, V), the output layer tied to the token embedding as in GPT-2."""
+    """Next-token logits (B, T, V); the output layer is tied to the token embedding, as in GPT-2."""
     return F.linear(hidden_states(module, input_ids), module.tok_emb.weight)

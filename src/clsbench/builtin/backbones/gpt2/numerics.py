@@ -1,4 +1,4 @@
-"""The book's own checks of GPT-2's released weights, to be repeated on a user's download.
+"""The book's checks of GPT-2's released weights, repeated on the local files.
 
 Source: *LLMs-from-scratch*, ``ch06/01_main-chapter-code/ch06.ipynb``, sections 6.4 and 6.5.
 """
@@ -20,11 +20,11 @@ QUESTION = "Do you have time"
 QUESTION_IDS = [5211, 345, 423, 640]
 QUESTION_LOGITS = (-3.5983, 3.9902)
 TOLERANCE = 1e-2
-"""On the logits, which were published to four places as computed on another kind of device."""
+"""The tolerance for logits, which were published with four decimals from another device."""
 
 
 def check_small(module: GPT2Module, tokenizer: GPT2Tokenizer) -> tuple[NumericalCheck, ...]:
-    """Measure again what the book prints for the pretrained weights of the size small."""
+    """Measure the figures that the book prints for the pretrained weights of size small."""
     continuation = greedy_continuation(module, tokenizer, PROMPT, 15)
     ids = tokenizer.encode(QUESTION)
     logits = untrained_head_logits(module, ids, seed=123)
@@ -58,7 +58,7 @@ def check_small(module: GPT2Module, tokenizer: GPT2Tokenizer) -> tuple[Numerical
 def greedy_continuation(
     module: GPT2Module, tokenizer: GPT2Tokenizer, text: str, tokens: int
 ) -> str:
-    """What the language model writes after ``text``, the likeliest token each time."""
+    """The greedy continuation of ``text`` by the language model."""
     ids = tokenizer.encode(text)
     start = len(ids)
     for _ in range(tokens):
@@ -69,9 +69,9 @@ def greedy_continuation(
 
 @torch.no_grad()
 def untrained_head_logits(module: GPT2Module, ids: list[int], seed: int) -> Tensor:
-    """The two logits (2,) at the last token, of a linear head as it is drawn after ``seed``.
+    """The two logits (2,) at the last token, of an untrained linear head drawn after ``seed``.
 
-    Drawn as ``nn.Linear`` draws, from a generator of its own.
+    Drawn as by ``nn.Linear``, but from a separate generator.
     """
     generator = torch.Generator().manual_seed(seed)
     weight = torch.empty(2, module.hidden_size)

@@ -1,4 +1,4 @@
-"""The numbers that fix a GPT-2, and those of its four published sizes. No torch."""
+"""The shape of a GPT-2, and the shapes of its four published sizes. Does not import torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class GPT2Shape:
-    """The numbers that fix a GPT-2: sizes in tokens, features, blocks and heads."""
+    """The shape of a GPT-2: sizes in tokens, features, blocks and heads."""
 
     width: int
     blocks: int

@@ -12,11 +12,16 @@ from clsbench.data import DecodingError, decode_json, read_bytes
 END_OF_TEXT_ID = 50256
 
 _SPLIT_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"
-"""GPT-2's pattern as tiktoken writes it. Source: tiktoken, ``openai_public.r50k_pat_str``."""
+"""GPT-2's pattern, as written in tiktoken.
+
+Source: tiktoken, ``openai_public.r50k_pat_str``.
+"""
 
 
 class GPT2Tokenizer:
-    """Turns any text into GPT-2's token ids; ``<|endoftext|>`` in a text is ordinary text."""
+    """Converts any text to GPT-2's token ids; ``<
+    endoftext
+    >`` in a text is ordinary text."""
 
     pad_token_id = END_OF_TEXT_ID
 
@@ -24,7 +29,7 @@ class GPT2Tokenizer:
         self.encoding = encoding
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of ``text``; nothing is added, nothing cut."""
+        """The token ids of ``text``, without added tokens or truncation."""
         return self.encoding.encode_ordinary(text)
 
 

@@ -28,9 +28,7 @@ class GPT2Nano(clsbench.Backbone, frozen=True):
         Literal["pretrained", "random"],
         Meta(description="pretrained (embedded in the package) or random"),
     ] = "pretrained"
-    causal: Annotated[
-        bool, Meta(description="each position sees itself and what stands before it only")
-    ] = True
+    causal: Annotated[bool, Meta(description="mask later positions in attention")] = True
 
     def tokenizer(self, files: clsbench.Files) -> clsbench.Tokenizer:
         """A byte-level BPE of 1,400 tokens."""

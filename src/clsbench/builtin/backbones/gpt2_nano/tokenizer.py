@@ -35,7 +35,7 @@ class NanoTokenizer:
 
 
 def make_encoding(ranks: Mapping[bytes, int]) -> tiktoken.Encoding:
-    """The encoding of ``ranks`` with the padding token behind them."""
+    """The encoding of ``ranks``, followed by the padding token."""
     return tiktoken.Encoding(
         "gpt2-nano",
         pat_str=PATTERN,

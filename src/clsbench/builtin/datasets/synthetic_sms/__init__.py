@@ -22,7 +22,7 @@ class SyntheticSms(clsbench.Dataset, frozen=True):
     """
 
     texts: Annotated[
-        int, Meta(ge=20, le=CORPUS_TEXTS, description="read this many texts, from the first")
+        int, Meta(ge=20, le=CORPUS_TEXTS, description="number of texts, from the first")
     ] = CORPUS_TEXTS
 
     def default_split(self) -> clsbench.SplitName:
