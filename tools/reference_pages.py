@@ -10,6 +10,7 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -308,46 +309,41 @@ def _command(command: click.Command, path: str, parent: click.Context) -> Iterat
 
 
 def _api() -> Iterator[str]:
-    yield "# Python API"
-    yield ""
-    yield "The public names of `clsbench`."
-    yield from _documented(_public_names(_STUB))
+    text = "The public names of `clsbench`."
+    yield from _documented("Python API", text, _public_names(_STUB))
 
 
 def _testing() -> Iterator[str]:
-    yield "# Conformance kit"
-    yield ""
-    yield _markdown(inspect.cleandoc(testing.__doc__ or "").partition("\n\n")[0])
-    yield ""
-    yield (
+    text = (
+        f"{_markdown(inspect.cleandoc(testing.__doc__ or '').partition(chr(10) * 2)[0])}\n\n"
         "Each check takes a component, uses it as a run does, and raises `AssertionError` with the "
         "component and the promise that it breaks."
     )
-    homes = ((name, getattr(testing, name).__module__) for name in testing.__all__)
-    yield from _documented(homes)
+    yield from _documented("Conformance kit", text, _homes(testing))
 
 
 def _executors() -> Iterator[str]:
-    yield "# For executors"
-    yield ""
-    yield "The public names of `clsbench.executors`, for authors of an executor."
-    yield from _documented(
+    text = "The public names of `clsbench.executors`, for authors of an executor."
+    homes = (
         (name, next(home.__name__ for home in (job, axes, worker) if hasattr(home, name)))
         for name in executors.__all__
     )
+    yield from _documented("For executors", text, homes)
 
 
 def _data() -> Iterator[str]:
-    yield "# Read files"
-    yield ""
-    yield "The public names of `clsbench.data`, for components that read a user's files."
-    yield from _documented((name, getattr(data, name).__module__) for name in data.__all__)
+    text = "The public names of `clsbench.data`, for components that read a user's files."
+    yield from _documented("Read files", text, _homes(data))
 
 
-def _documented(homes: Iterable[tuple[str, str]]) -> Iterator[str]:
+def _homes(module: ModuleType) -> Iterator[tuple[str, str]]:
+    return ((name, getattr(module, name).__module__) for name in module.__all__)
+
+
+def _documented(title: str, text: str, homes: Iterable[tuple[str, str]]) -> Iterator[str]:
+    yield from (f"# {title}", "", text)
     for name, module in homes:
-        yield ""
-        yield f"::: {module}.{name}"
+        yield from ("", f"::: {module}.{name}")
 
 
 def _public_names(stub: Path) -> Iterator[tuple[str, str]]:
