@@ -117,7 +117,8 @@ def data_facts(data: DataFacts) -> list[tuple[str, RenderableType]]:
     ]
     cut = [f"{count:,} in {name}" for name, count in data.truncated.items() if count]
     if cut:
-        facts.append(("truncated", Text(f"longer texts: {listed(cut)}")))
+        text = f"{listed(cut)}, to {data.max_length:,} tokens"
+        facts.append(("truncated", Text(text)))
     facts.append(("leaked", leaked_text(data)))
     return [*facts]
 
