@@ -15,6 +15,7 @@ from clsbench.schema.decoding import (
     decode_json,
     decode_toml,
     decode_utf8,
+    json_text,
     read_bytes,
     tensor_metadata,
 )
@@ -139,3 +140,8 @@ def test_tensor_metadata_whole_file_is_read(tmp_path: Path) -> None:
     file = tmp_path / "a.safetensors"
     file.write_bytes(_tensors(_header({"a": "b"})))
     assert tensor_metadata(file) == {"a": "b"}
+
+
+def test_json_text_is_indented_and_reads_back() -> None:
+    assert json_text({"a": [1, "ü"]}) == '{\n  "a": [\n    1,\n    "ü"\n  ]\n}\n'
+    assert decode_json(json_text({"loss": float("nan"), "b": 0.1})) == {"loss": None, "b": 0.1}

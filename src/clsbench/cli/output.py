@@ -39,9 +39,9 @@ def write_data(text: str) -> None:
 
 def write_json(value: Any) -> None:
     """Write ``value`` to stdout as strict JSON (NaN and infinity become null)."""
-    import msgspec
+    from clsbench.schema.decoding import json_text
 
-    write_data(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    write_data(json_text(value))
 
 
 @contextmanager

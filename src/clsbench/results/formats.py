@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
 import pandas as pd
 
 from clsbench.results.csvtext import csv_line
+from clsbench.schema.decoding import json_text
 from clsbench.system.printable import printable
 
 _GAP = 2
@@ -148,7 +148,7 @@ def to_json(table: pd.DataFrame) -> str:
     """A JSON array with one object per run; numbers in full precision, missing values ``null``."""
     names = [str(name) for name in table.columns]
     rows = [dict(zip(names, row, strict=True)) for row in _values(table)]
-    return msgspec.json.format(msgspec.json.encode(rows), indent=2).decode() + "\n"
+    return json_text(rows)
 
 
 def _values(table: pd.DataFrame) -> list[tuple[Any, ...]]:

@@ -15,10 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-import msgspec
-
 from clsbench.errors import ClsbenchError, UsageError
 from clsbench.results.record_file import RECORD_FILE, created_in, decode_record, record_or_reason
+from clsbench.schema.decoding import json_text
 from clsbench.schema.record import RunRecord
 from clsbench.system.filesystem import (
     concerns,
@@ -162,14 +161,14 @@ def write_record(directory: Path, record: RunRecord) -> None:
     Raises:
         ClsbenchError: the record could not be read back, for example because of a NaN.
     """
-    encoded = msgspec.json.encode(record)
-    read_back = decode_record(encoded)
+    content = json_text(record).encode()
+    read_back = decode_record(content)
     if isinstance(read_back, str):
         raise ClsbenchError(
             f"the record of {record.experiment} cannot be stored: {read_back}; a value in it is "
             "not finite or has the wrong type"
         )
-    (directory / RECORD_FILE).write_bytes(msgspec.json.format(encoded, indent=2) + b"\n")
+    (directory / RECORD_FILE).write_bytes(content)
 
 
 def _reserve(store: Path, name: str) -> Path:

@@ -12,7 +12,7 @@ import filelock
 import msgspec
 
 from clsbench.errors import UsageError
-from clsbench.schema.decoding import DecodingError, decode_json, read_bytes
+from clsbench.schema.decoding import DecodingError, decode_json, json_text, read_bytes
 from clsbench.schema.record import Estimate
 from clsbench.schema.suite import PublishedRow
 from clsbench.system.filesystem import OF_ALL_USERS, replace_text, storing_error
@@ -104,8 +104,7 @@ def write_suite_results(
         # Two invocations may run different rows of the suite.
         with filelock.FileLock(folder / f".{results.name}.lock", mode=OF_ALL_USERS):
             together = _with_earlier_rows(store, results, all_rows or {}, anew or {})
-            content = msgspec.json.format(msgspec.json.encode(together), indent=2)
-            replace_text(target, content.decode() + "\n")
+            replace_text(target, json_text(together))
     except OSError as error:
         raise storing_error(error, store) from error
     return target

@@ -1,7 +1,7 @@
 """Decode text, JSON, TOML and safetensors headers from files that may be damaged or hostile.
 
 Every failure is a :class:`DecodingError`, whose text says what is wrong with the content. The
-caller adds the name of the file.
+caller adds the name of the file. :func:`json_text` is the one writer of JSON files.
 """
 
 from __future__ import annotations
@@ -81,6 +81,11 @@ def decode_json(content: bytes | str, kind: Any = Any) -> Any:
         if _is_deep(encoded):
             raise RecursionError
         return msgspec.json.decode(encoded, type=kind)
+
+
+def json_text(value: Any) -> str:
+    """``value`` as indented JSON with a final line break; NaN and infinity become ``null``."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
 
 
 def decode_toml(text: str) -> dict[str, Any]:

@@ -19,12 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, NamedTuple
 
-import msgspec
-
 from clsbench.errors import ClsbenchError, UsageError, closest_match_hint
 from clsbench.fastpath.cache.ownership import FOLDER_MODE, create_file, make_folder
 from clsbench.fastpath.cache.shard import SUFFIX, DamagedShardError, read_header
-from clsbench.schema.decoding import DecodingError, decode_json, read_bytes
+from clsbench.schema.decoding import DecodingError, decode_json, json_text, read_bytes
 from clsbench.system.filesystem import folder_reason
 from clsbench.system.unfinished import held, sweep
 
@@ -192,8 +190,8 @@ def place_about(directory: Path, digest: str, about: Mapping[str, str]) -> None:
         OSError: it cannot be written.
     """
     if about and _about(directory / digest) != about:
-        text = msgspec.json.format(msgspec.json.encode(about), indent=2)
-        place(directory, Path(digest, ABOUT_FILE), lambda file: file.write(text + b"\n"))
+        content = json_text(about).encode()
+        place(directory, Path(digest, ABOUT_FILE), lambda file: file.write(content))
 
 
 # --- remove ---------------------------------------------------------------------------------------

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
-
 from clsbench.analysis.suite_figures import SuiteFigures
 from clsbench.analysis.suite_table import brief_table, plain_figures, suite_table
 from clsbench.report.page.answer import answer
 from clsbench.report.page.content import build_page, figure_notes, stand_ins
 from clsbench.report.page.html import render
 from clsbench.results.formats import markdown_text, to_csv, to_latex, to_markdown
+from clsbench.schema.decoding import json_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +42,7 @@ def report_text(
     if form == "html":
         return render(build_page(figures, catalog, texts))
     if form == "json":
-        encoded = msgspec.json.encode(plain_figures(figures))
-        return msgspec.json.format(encoded, indent=2).decode() + "\n"
+        return json_text(plain_figures(figures))
     if form == "csv":
         return to_csv(suite_table(figures), guard_formulas)
     shown = brief_table(figures)
