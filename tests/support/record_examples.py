@@ -58,13 +58,13 @@ STAND_INS = (
         axis="dataset",
         replaced="sms-spam",
         by="synthetic-sms:texts=1494",
-        reason="offline, and not here: sms-spam/SMSSpamCollection",
+        reason="offline, and not found: sms-spam/SMSSpamCollection",
     ),
     StandIn(
         axis="backbone",
         replaced="gpt2:size=small,weights=pretrained,causal=true",
         by="gpt2-nano",
-        reason="offline, and not here: gpt2/model.safetensors",
+        reason="offline, and not found: gpt2/model.safetensors",
     ),
 )
 

@@ -352,7 +352,7 @@ def _replace(
             "leave out --offline, or name a folder that has it by --assets DIR"
         )
     changed = substitute(experiment, axis, stand_in, catalog)
-    reason = f"offline, and not here: {missing}"
+    reason = f"offline, and not found: {missing}"
     return changed, StandIn(axis=axis, replaced=replaced, by=changed.label(axis), reason=reason)
 
 

@@ -187,7 +187,7 @@ def test_stand_ins_are_in_every_title_and_not_compared_with_published_results() 
         assert re.search(rf"{table}.*\(STAND-INS: synthetic-sms, gpt2-nano\)", flat(text)), table
     assert "ublished" not in flat(text).replace("never compared with published results", "")
     assert "Raschka" not in text
-    assert "offline, and not here: gpt2/model.safetensors" in flat(text)
+    assert "offline, and not found: gpt2/model.safetensors" in flat(text)
 
 
 def test_losses_of_a_long_run_are_evenly_spaced() -> None:
