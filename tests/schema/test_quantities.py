@@ -6,7 +6,7 @@ import pytest
 
 from clsbench.errors import UsageError
 from clsbench.schema.options import default_options
-from clsbench.schema.quantities import duration_text, size_bytes, size_text
+from clsbench.schema.quantities import clock_text, duration_text, size_bytes, size_text
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,14 @@ from clsbench.schema.quantities import duration_text, size_bytes, size_text
 )
 def test_duration_text_chooses_a_fitting_unit(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (7.4, "0:07"), (59.6, "1:00"), (754, "12:34"), (3723, "1:02:03")],
+)
+def test_clock_text_has_minutes_and_seconds(seconds: float, text: str) -> None:
+    assert clock_text(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -41,3 +41,10 @@ def duration_text(seconds: float) -> str:
     units = (("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
     unit, size = next((each for each in units if seconds >= 0.9995 * each[1]), units[-1])
     return f"{seconds / size:.3g} {unit}"
+
+
+def clock_text(seconds: float) -> str:
+    """A running time as a clock shows it: ``0:07``, ``12:34``, ``1:02:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

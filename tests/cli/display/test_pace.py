@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import msgspec
-import pytest
 from fake_clock import Clock
 from run_events import PLAN, step_report
 
-from clsbench.cli.display.pace import TrainingProgress, duration, prefix_progress, update_prefix
+from clsbench.cli.display.pace import TrainingProgress, prefix_progress, update_prefix
 
 
 def test_training_progress_evaluations_count_for_time_left_only() -> None:
@@ -54,14 +53,6 @@ def test_training_progress_gradual_unfreezing_estimates_to_next_change() -> None
     assert texts[20] == ""
     assert texts[29] == "0:30 left"
     assert texts[39] == "0:00 left"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0:00"), (7.4, "0:07"), (59.6, "1:00"), (754, "12:34"), (3723, "1:02:03")],
-)
-def test_duration_of_seconds_is_formatted(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_prefix_progress_restart_resets_the_estimate() -> None:

@@ -16,6 +16,7 @@ from rich.table import Column
 
 from clsbench.components.values import RunPlan, StepReport
 from clsbench.report.wording import rate
+from clsbench.schema.quantities import clock_text
 
 WINDOW_SECONDS = 60.0
 """Estimates are averages over this time."""
@@ -98,7 +99,7 @@ class TrainingProgress:
     def left_text(self) -> str:
         """``2:41 left``, or ``0:35 left in epoch 2`` if the estimate is valid only until then."""
         left = self.steps.time_remaining
-        return "" if left is None else f"{duration(left)} left{self.steps.fields['until']}"
+        return "" if left is None else f"{clock_text(left)} left{self.steps.fields['until']}"
 
     def _last_alike(self, epoch: int) -> int:
         """The number of the last epoch in which as many parameters train as in ``epoch``."""
@@ -127,10 +128,3 @@ def update_prefix(prefix: Progress, done: int, total: int) -> None:
             prefix.remove_task(task)
         prefix.add_task("", total=total)
     prefix.update(prefix.task_ids[0], completed=done)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as ``0:07``, ``12:34`` or ``1:02:03``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -17,9 +17,10 @@ from rich.progress import Progress
 from rich.text import Text
 
 from clsbench.cli.display.downloads import DownloadBars, DownloadLines
-from clsbench.cli.display.pace import TrainingProgress, duration, prefix_progress, update_prefix
+from clsbench.cli.display.pace import TrainingProgress, prefix_progress, update_prefix
 from clsbench.components.hookspecs import hookimpl
 from clsbench.report.terminal.console import Console
+from clsbench.schema.quantities import clock_text
 
 if TYPE_CHECKING:
     from clsbench.assets import DownloadProgress
@@ -104,7 +105,7 @@ class PlainDisplay:
         elif done < total and now - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = now
             left = self._prefix.tasks[0].time_remaining
-            more = "" if left is None else f", {duration(left)} left"
+            more = "" if left is None else f", {clock_text(left)} left"
             logger.info("frozen prefix: %s of %s tokens%s", f"{done:,}", f"{total:,}", more)
 
     @hookimpl
@@ -227,7 +228,7 @@ class LiveDisplay:
             return self._prefix
         if self._phase == "training" and self._training is not None and self._training.steps.total:
             return self._training.bars
-        elapsed = duration(self._clock() - self._phase_began)
+        elapsed = clock_text(self._clock() - self._phase_began)
         return Text.assemble((self._phase, "bold"), f" … {elapsed}")
 
 
@@ -257,5 +258,5 @@ def epoch_line(entry: EpochEntry, epochs: int) -> str:
     return (
         f"epoch {entry.epoch}/{epochs} done: accuracy over a few batches "
         f"train {entry.train_accuracy:.1%} validation {entry.validation_accuracy:.1%} "
-        f"({duration(entry.seconds)})"
+        f"({clock_text(entry.seconds)})"
     )

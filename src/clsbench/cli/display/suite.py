@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from clsbench.cli.display.pace import duration
+from clsbench.schema.quantities import clock_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -147,12 +147,12 @@ class SuiteLines(SuiteDisplay):
             "running": "begins",
             "elsewhere": "is running in another invocation; waiting for it",
             "stored": "has already finished",
-            "finished": f"finished in {duration(self.seconds.get(key, 0.0))}",
+            "finished": f"finished in {clock_text(self.seconds.get(key, 0.0))}",
             "failed": f"FAILED: {state.error}",
             "interrupted": "interrupted",
         }
         left = self.seconds_left()
-        more = f", about {duration(left)} left" if left and state.status == "finished" else ""
+        more = f", about {clock_text(left)} left" if left and state.status == "finished" else ""
         logger.info("%s %s (%s%s)", self.title(key), words[state.status], count, more)
         self._last_line = self._clock()
 
@@ -205,7 +205,9 @@ class LiveSuite(SuiteDisplay):
             table.add_row(*self._cells(key))
         runs = len(self.plan.runs())
         left = self.seconds_left()
-        more = f", about {duration(left)} left" if left is not None and self.ended() < runs else ""
+        more = (
+            f", about {clock_text(left)} left" if left is not None and self.ended() < runs else ""
+        )
         return Group(table, Text(f"{self.ended()} of {runs} runs done{more}", "bold"))
 
     def _shown(self) -> list[str]:
@@ -232,12 +234,12 @@ class LiveSuite(SuiteDisplay):
         if state.status == "running":
             progress = self.progress.get(key)
             shown = progress_text(progress) if progress is not None else "starting"
-            elapsed = duration(self._clock() - self.began[key])
+            elapsed = clock_text(self._clock() - self.began[key])
             return plain(self.title(key), "bold"), title, Text(shown, "cyan"), elapsed
         styles = {"finished": "green", "stored": "green", "failed": "bold red"}
         words = {"stored": "in the store", "elsewhere": "runs in another invocation"}
         shown = words.get(state.status, state.status)
-        seconds = duration(self.seconds[key]) if key in self.seconds else ""
+        seconds = clock_text(self.seconds[key]) if key in self.seconds else ""
         return (
             plain(self.title(key)),
             title,
