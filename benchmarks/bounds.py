@@ -1,4 +1,4 @@
-"""What the machine cannot beat: the arithmetic and the memory traffic that a step must have."""
+"""Lower bounds for the time of a step, from its arithmetic and its memory traffic."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from workload import Workload
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True):
-    """What a step needs: floating-point operations, forward and backward, and bytes to move."""
+    """The requirements of a step: floating-point operations, forward and backward, and bytes to
+    move."""
 
     flops: float
     moved_bytes: int
 
 
 class Bound(msgspec.Struct, frozen=True, kw_only=True):
-    """A step cannot take less than ``seconds``: the longer of computing and moving.
+    """The minimum ``seconds`` of a step: the longer of computing and moving.
 
-    As if nothing stayed in the processor's caches from one step to the next; where the trained
-    weights fit into them, the true bound lies lower.
+    Assumes that no data stays in the processor's caches between steps; if the trained weights fit
+    into them, the true bound is lower.
     """
 
     compute_seconds: float
@@ -39,7 +40,7 @@ def bound(needs: Needs, limits: Limits) -> Bound:
 
 
 def needs_of_a_step(ours: OurSide, workload: Workload) -> Needs:
-    """Counted over one pass through the workload's batches, which are trained on; the mean."""
+    """The mean over the workload's batches, counted while training on them."""
 
     def every_batch() -> None:
         for _ in workload.batches:
@@ -50,9 +51,10 @@ def needs_of_a_step(ours: OurSide, workload: Workload) -> Needs:
 
 
 def _moved_bytes(ours: OurSide, workload: Workload) -> int:
-    """Weights behind the cut, forward and backward; gradients, written; AdamW; kept activations.
+    """The bytes of weights after the cut, forward and backward, of gradients, AdamW and kept
+    activations.
 
-    Of the embedding tables a step reads few rows, so that only their training counts.
+    Of the embedding tables, a step reads few rows, so only their training counts.
     """
     stages = workload.plan.stages
     read = 0

@@ -1,4 +1,4 @@
-"""What is in the catalog, and which of it can be timed: components as they are by default."""
+"""The components of the catalog that can be timed with their default options."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ CATALOG = load_catalog(default_options({}).plugins)
 
 
 def names(axis: str) -> list[str]:
-    """Those of an axis; each is timed from the day on which it is registered."""
+    """The components of an axis; each is timed once it is registered."""
     return list(CATALOG.entries[axis])
 
 
 def component(axis: str, name: str) -> Any:
-    """The component with its defaults; skips what has none for some of its options."""
+    """The component with its defaults; skips the benchmark if an option has no default."""
     kind = CATALOG.entries[axis][name].component
     lacking = [field.name for field in msgspec.structs.fields(kind) if field.required]
     if lacking:

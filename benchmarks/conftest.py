@@ -1,4 +1,4 @@
-"""How ``pytest benchmarks/`` times a workload, and where it keeps what it found."""
+"""Timing and storage of the workloads of ``pytest benchmarks/``."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from clsbench.components.resolve import find_spec, resolve
 from clsbench.errors import AssetError, ClsbenchError
 from clsbench.schema.options import RunOptions, default_options
 from clsbench.system.environment import circumstances, cpu_name, git_commit
+from round_client import RoundClient
 from rounds import METHOD, RoundTimer, on_one_core
-from turn import Turn
 
 HERE = Path(__file__).parent
 HISTORY = HERE / ".history"
-FEWEST_ROUNDS = FEWEST_SAMPLES + 2  # others may disturb some
+FEWEST_ROUNDS = FEWEST_SAMPLES + 2  # other processes may disturb some
 MOST_ROUNDS = 300
 EXPERIMENT = {"dataset": "synthetic-sms", "data.padding": 64}
-"""What is embedded: the benchmarks need no file."""
+"""The embedded components, so that the benchmarks need no files."""
 
 
 TIMER = RoundTimer()
@@ -48,44 +48,44 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--backbone",
         default="gpt2-nano:weights=random",
-        help="The backbone that is timed (default: %(default)s); the real size is "
-        "gpt2:size=small,weights=random, with --assets for its vocabulary.",
+        help="Backbone to time (default: %(default)s); for the full size use "
+        "gpt2:size=small,weights=random with --assets for its vocabulary.",
     )
-    group.addoption("--assets", help="A folder with data and weights, as clsbench run takes it.")
+    group.addoption("--assets", help="Folder with data and weights, as for clsbench run.")
     group.addoption("--threads", type=int, help="CPU threads used by torch (default: torch's own).")
     group.addoption(
-        "--seconds", type=float, default=1.0, help="Timing of a benchmark (default: %(default)s)."
+        "--seconds", type=float, default=1.0, help="Seconds per benchmark (default: %(default)s)."
     )
     group.addoption(
         "--load-limit",
         type=float,
         default=os.environ.get("CLSBENCH_LOAD_LIMIT", "0.15"),
-        help="Cores that others may use in a round that counts (default: %(default)s; "
-        "CLSBENCH_LOAD_LIMIT sets another).",
+        help="Drop rounds in which other processes use more cores (default: %(default)s, or "
+        "CLSBENCH_LOAD_LIMIT).",
     )
     group.addoption(
         "--slow-down",
         type=float,
         default=0.0,
-        help="Make every call longer by this fraction, to see whether it is found.",
+        help="Make every call longer by this fraction, to test whether it is detected.",
     )
     group.addoption(
         "--turns",
         metavar="HOST:PORT",
-        help="Time rounds in turn with other processes, as the watch's check --against does.",
+        help="Address of the server of check --against, which alternates rounds of processes.",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("benchmark_storage") == "file://./.benchmarks":  # the default
         config.option.benchmark_storage = f"file://{HISTORY}"
-    if turns := config.getoption("--turns"):
-        TIMER.turn = Turn(turns)
+    if address := config.getoption("--turns"):
+        TIMER.client = RoundClient(address)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    if TIMER.turn is not None:
-        TIMER.turn.will([item.nodeid for item in session.items])
+    if TIMER.client is not None:
+        TIMER.client.will([item.nodeid for item in session.items])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -155,7 +155,7 @@ def _in_these_circumstances(options: RunOptions) -> Iterator[None]:
 def make_subject(
     options: RunOptions, pytestconfig: pytest.Config
 ) -> Callable[[torch.device, dict[str, Any]], Subject]:
-    """The embedded experiment with some changes, on a device."""
+    """The embedded experiment with changes, on a device."""
     catalog = load_catalog(options.plugins)
     base = find_spec("gpt2-sms-spam", catalog)
     latest: dict[str, Subject] = {}
@@ -163,13 +163,13 @@ def make_subject(
     def make(device: torch.device, changes: dict[str, Any]) -> Subject:
         key = f"{device} {changes}"
         if key not in latest:
-            latest.clear()  # large ones do not all fit
+            latest.clear()  # not all large ones fit into memory
             spec = {**EXPERIMENT, "backbone": pytestconfig.getoption("--backbone"), **changes}
             try:
                 latest[key] = prepare_subject(
                     resolve(base, spec, catalog), options, device, catalog
                 )
-            except AssetError as error:  # of the backbone: no benchmark can be done
+            except AssetError as error:  # an error of the backbone: no benchmark can run
                 pytest.exit(str(error), returncode=error.exit_code)
             except (
                 ClsbenchError
@@ -191,7 +191,7 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 def timed(
     benchmark: Any, request: pytest.FixtureRequest, pytestconfig: pytest.Config
 ) -> Callable[[Workload], None]:
-    """Times a workload; what is known of it and of every round goes into ``extra_info``."""
+    """Times a workload; facts about it and about each round are stored in ``extra_info``."""
     seconds = pytestconfig.getoption("--seconds")
     limit_cores = pytestconfig.getoption("--load-limit")
     slow_down = pytestconfig.getoption("--slow-down")
@@ -252,7 +252,7 @@ def timed(
 
 
 def slowed(call: Callable[[], object], fraction: float) -> Callable[[], None]:
-    """The call, and after it as long again as ``fraction`` of it."""
+    """Run the call, then wait for ``fraction`` of its time."""
 
     def slower() -> None:
         started = time.perf_counter()
@@ -270,7 +270,7 @@ def timed_phase(
     make_subject: Callable[[torch.device, dict[str, Any]], Subject],
     timed: Callable[[Workload], None],
 ) -> Callable[[torch.device, str, dict[str, Any]], None]:
-    """Times a phase of the embedded experiment with some changes."""
+    """Times a phase of the embedded experiment with changes."""
 
     def time_phase(device: torch.device, phase: str, changes: dict[str, Any]) -> None:
         (workload,) = phase_workloads(make_subject(device, changes), [phase])

@@ -1,4 +1,4 @@
-"""One setting: do both sides do the same, and how fast is either?"""
+"""Compare both sides of one setting: check that they compute the same, then time them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HUGGING_FACE = "Hugging Face"
 FAST_BOOK = "book, GPTModelFast"
 _CHECKED_STEPS = 4
 _PEER_TOLERANCE = 1e-3  # in float32; AdamW magnifies rounding
-_STEP_SHARE = 0.5  # of a setting's budget; the parts of a whole run have the rest
+_STEP_SHARE = 0.5  # of a setting's budget; the parts of a whole run take the rest
 
 
 def run_setting(
@@ -68,7 +68,7 @@ def run_setting(
     share = rules._replace(budget_seconds=rules.budget_seconds * _STEP_SHARE)
     steps = race(contenders, share)
     rest = rules._replace(
-        rounds=min(rules.rounds, FEWEST_PAIRS + 1),  # no control, and no round is short
+        rounds=min(rules.rounds, FEWEST_PAIRS + 1),  # without control, and no round is short
         budget_seconds=rules.budget_seconds * (1 - _STEP_SHARE),
     )
     parts = race_parts(ours, book, rest)
@@ -89,7 +89,7 @@ def run_setting(
 
 
 def check_equality(ours: OurSide, book: BookSide) -> Equality:
-    """The first steps of both sides, on the same texts."""
+    """The losses of the first steps of both sides, on the same texts."""
     return Equality(
         ours=[ours.step() for _ in range(_CHECKED_STEPS)],
         book=[book.step() for _ in range(_CHECKED_STEPS)],
@@ -99,8 +99,8 @@ def check_equality(ours: OurSide, book: BookSide) -> Equality:
 
 
 def check_equivalence(name: str, step: Callable[[], float], equality: Equality) -> str | None:
-    """The first steps of another peer on the same texts, against the book's; ``None`` if it has
-    their losses."""
+    """The problem of another peer in the first steps, compared with the book; ``None`` if the
+    losses agree."""
     differences = (abs(theirs - step()) for theirs in equality.book)
     worst = max(differences, key=lambda each: math.inf if math.isnan(each) else each)
     if worst <= _PEER_TOLERANCE:
@@ -109,10 +109,10 @@ def check_equivalence(name: str, step: Callable[[], float], equality: Equality) 
 
 
 def check_in_double(equality: Equality, workload: Workload, folder: Path, seed: int) -> Equality:
-    """The same steps in float64: what differs by rounding alone agrees there."""
+    """Run the same steps in float64, in which rounding errors vanish."""
     default = torch.get_default_dtype()
     ours = OurSide(workload, folder, "fp64")
-    # The book's GELU makes a constant of the default kind in every call.
+    # The book's GELU creates a constant of the default dtype in every call.
     torch.set_default_dtype(torch.float64)
     try:
         book = BookSide(workload, folder, seed, torch.float64)

@@ -1,4 +1,4 @@
-"""How often ``benchmarks.watch check`` cries wolf, and how often it misses; ``--help`` explains."""
+"""Measure false alarms and missed slow-downs of ``benchmarks.watch check``; see ``--help``."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ HERE = Path(__file__).parent
 @click.option("--repeats", type=click.IntRange(min=1), default=40, show_default=True,
               help="Runs for each slow-down.")  # fmt: skip
 @click.option("--baseline", type=click.IntRange(min=5), default=BASELINE, show_default=True,
-              help="Earlier runs that each is judged by.")  # fmt: skip
+              help="Number of earlier runs for comparison.")  # fmt: skip
 @click.option("--slow-down", "slow_downs", type=float, multiple=True, default=SLOW_DOWNS,
-              show_default=True, help="How much longer every call is made, as a fraction; "
-              "repeatable.")  # fmt: skip
-@click.option("--pairs", type=click.IntRange(min=5), help="Judge as --against does instead: by at "
-              "least so many sets of processes that take turns, one for each slow-down, and one "
-              "unchanged that all are compared with.")  # fmt: skip
-@click.option("--load", is_flag=True, help="Keep one core busy with something else all the while.")
+              show_default=True,
+              help="Make every call longer by this fraction; repeatable.")  # fmt: skip
+@click.option("--pairs", type=click.IntRange(min=5), help="Judge as --against does: by at least "
+              "this number of sets of alternating processes, one per slow-down and an unchanged "
+              "one for comparison.")  # fmt: skip
+@click.option("--load", is_flag=True, help="Keep one core busy during the runs.")
 @click.option("--threshold", type=float, default=0.05, show_default=True,
               help="The smallest slow-down that matters.")  # fmt: skip
 @click.option("--select", default=SUBSET, show_default=True, help="The benchmarks, for pytest -k.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False),
-              help="Write every verdict there; if it exists, go on where it ends.")  # fmt: skip
+              help="File for the verdicts; if it exists, it is continued.")  # fmt: skip
 def main(
     repeats: int,
     baseline: int,
@@ -56,7 +56,7 @@ def main(
     select: str,
     json_file: Path | None,
 ) -> None:
-    """Run a few benchmarks again and again, unchanged and made slower on purpose, and judge each.
+    """Run a few benchmarks repeatedly, unchanged and slowed down, and judge each run.
 
     Every run is a process of its own, judged by the BASELINE unchanged runs before the repeats as
     python -m benchmarks.watch check judges; with --pairs each repeat is a verdict of its own. An
@@ -88,7 +88,7 @@ def main(
                     {v.benchmark: [v.outcome, v.ratio, v.limit, v.earlier_runs] for v in verdicts}
                 )
             progress.print(f"{number + 1} of {repeats}")
-            if json_file is not None:  # an interruption loses nothing
+            if json_file is not None:  # an interruption keeps all verdicts
                 kept = [
                     [slow_down, outcomes_of_run] for slow_down, outcomes_of_run in outcomes.items()
                 ]
@@ -99,14 +99,14 @@ def main(
 def earlier_verdicts(
     file: Path | None, conditions: dict[str, Any], slow_downs: Sequence[float]
 ) -> dict[float, list[dict[str, Any]]]:
-    """The verdicts that are there already, under the same conditions."""
+    """The verdicts in the file, which must be under the same conditions."""
     if file is None or not file.exists():
         return {slow_down: [] for slow_down in slow_downs}
     kept = json.loads(file.read_text())
     found = dict(kept.pop("verdicts"))
     if kept != conditions or list(found) != list(slow_downs):
         raise click.UsageError(f"{file} holds verdicts under other conditions: {kept}")
-    fewest = min(map(len, found.values()))  # it may have been ended between two
+    fewest = min(map(len, found.values()))  # the process may have ended while it wrote
     return {slow_down: outcomes_of_run[:fewest] for slow_down, outcomes_of_run in found.items()}
 
 
@@ -129,7 +129,7 @@ def _in_turn(
     places = range(1, len(slow_downs) + 1)
     while any(more_pairs(of(place), thresholds, pairs) for place in places):
         sides = [0.0, *slow_downs]
-        if len(sets) % 2:  # now one begins, now another
+        if len(sets) % 2:  # alternate which side starts
             sets.append(_run(select, sides[::-1])[::-1])
         else:
             sets.append(_run(select, sides))

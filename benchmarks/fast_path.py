@@ -39,23 +39,22 @@ _LIMITS: dict[str, dict[str, Any]] = {
 
 _NOTES = [
     "Losses: the largest difference between the two sides in the first steps. Beyond "
-    f"{TOLERANCE:g} the same is done in float64, where they must agree to {DOUBLE_TOLERANCE:g} of "
-    "their size (float32 rounding, which AdamW can magnify, does not explain more); else nothing "
-    "is timed.",
-    "Times sooner: the book's median over ours in the rounds in which both were quiet, with a 95 % "
+    f"{TOLERANCE:g}, the steps are repeated in float64, where the relative difference must not "
+    f"exceed {DOUBLE_TOLERANCE:g} (AdamW can magnify float32 rounding); else nothing is timed.",
+    "Times faster: the book's median over ours in the rounds in which both were quiet, with a 95 % "
     "interval (order statistics of the rounds' ratios; of whole runs, a bootstrap of the parts' "
-    "samples). ours/ours and book/book compare a side with itself, a round with the next: what "
-    "they show beside 1 is noise. Below 5 % nothing is claimed.",
+    "samples). ours/ours and book/book compare consecutive rounds of one side, so deviations from "
+    "1 are noise. Differences below 5 % are not reported.",
     "Quiet rounds: those without a sample during which other processes used more processor than "
     "allowed; the others are dropped.",
     "Bound: the step's floating-point operations (forward and backward) over the measured peak, or "
-    "the bytes it must move over the measured bandwidth, whichever is longer; as if nothing stayed "
-    "in the processor's caches. Peak and bandwidth are the best of several measurements during the "
-    "race; without a quiet one no bound is shown.",
-    "Whole runs: the book's and our own count the same steps, evaluations while training, and the "
-    "final scoring (the book's loader drops its last training batch); the look before training and "
-    "the building of the model, which both have, are counted on neither side. Prefix, scoring and "
-    "loading are measured on a sample of the distinct rows and scaled by token positions.",
+    "the bytes it must move over the measured bandwidth, whichever is longer; no data is assumed "
+    "to stay in the processor's caches. Peak and bandwidth are the best of several measurements; "
+    "without a quiet one, no bound is shown.",
+    "Whole runs: both sides count the same steps, evaluations during training, and the final "
+    "scoring (the book's loader drops its last training batch), but not the evaluation before "
+    "training and building the model. Prefix, scoring and loading are measured on a sample of the "
+    "distinct rows and scaled by token positions.",
     "Other peers: the book's GPTModelFast, and Hugging Face's GPT2ForSequenceClassification with "
     "fused attention and fused AdamW. Both have the same weights and freezing, and are timed only "
     "if their losses agree with the book's to 1e-3 in the first steps.",
@@ -68,29 +67,29 @@ _NOTES = [
     "--assets",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     envvar="CLSBENCH_ASSETS",
-    help="Folder with the SMS corpus and GPT-2's vocabulary, as "
-    "clsbench assets fetch fills it; what it lacks is downloaded.",
+    help="Folder with the SMS corpus and GPT-2's vocabulary, as filled by "
+    "clsbench assets fetch; missing files are downloaded.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
     default=2,
     show_default=True,
-    help="CPU threads of torch, for every side.",
+    help="CPU threads used by torch on each side.",
 )
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),
     default=12,
     show_default=True,
-    help="Quiet rounds wanted; the control needs 12, a ratio 6.",
+    help="Number of quiet rounds; a ratio needs 6, the control 12.",
 )
 @click.option(
     "--budget",
     type=click.FloatRange(min=0),
     default=300.0,
     show_default=True,
-    help="Seconds of timing for each setting; then it ends with what it has.",
+    help="Maximum seconds per setting.",
 )
 @click.option(
     "--size",
@@ -103,36 +102,36 @@ _NOTES = [
     "--json",
     "json_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write everything there, raw samples included.",
+    help="File for all results, including raw samples.",
 )
 @click.option(
     "--whole",
     "whole_run",
     is_flag=True,
-    help="Run row 1 whole instead, on both sides (size small: half an hour).",
+    help="Run row 1 completely on both sides instead (size small: half an hour).",
 )
 @click.option(
     "--load-limit",
     type=float,
     default=0.12,
     show_default=True,
-    help="Cores that other processes may use during a sample that is kept.",
+    help="Drop samples during which other processes use more CPU cores than this.",
 )
 @click.option(
     "--break-equality",
     is_flag=True,
-    help="Give the book other weights, to see that the check of the losses works.",
+    help="Give the book other weights, to test the check of the losses.",
 )
 def main(
     settings: tuple[str, ...], assets: Path | None, threads: int, rounds: int, budget: float,
     size: str, json_file: Path | None, whole_run: bool, load_limit: float, break_equality: bool,
 ) -> None:  # fmt: skip
-    """Race clsbench's fast path against the code of the book it reproduces.
+    """Compare the speed of clsbench's fast path and the book's own code.
 
     SETTINGS are rows of the table, all by default. Both sides train on the same texts of the SMS
-    corpus, in the same order, from the same random weights; only if their losses agree are they
-    timed: turn by turn in one process, in alternating order, each also against itself. Samples
-    taken while other processes were busy are dropped and counted, so run it on a quiet machine.
+    corpus, in the same order, from the same random weights. If their losses agree, they are timed
+    alternately in one process; each side is also compared with itself. Samples taken while other
+    processes were busy are dropped and counted, so run it on a quiet machine.
 
     A first try (seconds): python benchmarks/fast_path.py last-block --size tiny --assets DIR
 

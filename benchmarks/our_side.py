@@ -1,4 +1,4 @@
-"""Our side: real training steps, evaluations and scoring along the fast path."""
+"""Our side: training steps, evaluations and scoring on the fast path."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _DISK_BYTES = 8 * 10**9
 
 
 class OurSide:
-    """clsbench's classifier with every shortcut that its plan finds.
+    """clsbench's classifier with all shortcuts of its plan.
 
-    The prefix of the texts that are measured is computed here, once, unless there is none.
+    The prefix of the measured texts is computed here, once, if there is one.
     """
 
     def __init__(self, workload: Workload, folder: Path, precision: str = "fp32") -> None:
@@ -63,11 +63,11 @@ class OurSide:
     # --- what is timed ----------------------------------------------------------------------------
 
     def step(self) -> float:
-        """One training step; its loss."""
+        """Run one training step; return its loss."""
         return self._steps.train(next(self._batches)).loss()
 
     def evaluation(self) -> float:
-        """One evaluation: the loss on five batches of either split."""
+        """Run one evaluation: the loss on five batches of both splits."""
         look = self._workload.evaluation
         return mean_batch_loss(self.forward, "train", look.train) + mean_batch_loss(
             self.forward, "validation", look.validation
@@ -78,31 +78,32 @@ class OurSide:
         return self.forward.all_logits("sample", self._workload.experiment.spec.train.batch_size)
 
     def cold_prefix(self) -> None:
-        """The prefix of the sample, computed and written down for later runs."""
+        """Compute the prefix of the sample and write it to disk for later runs."""
         with tempfile.TemporaryDirectory(dir=self._folder) as empty:
             room = DiskCache(Path(empty), _DISK_BYTES)
             self._forward(self._sample(), room, self._known).prepare()
 
     def keys(self) -> PrefixKeys:
-        """The keys of the prefix and of what could be gone on from: each run hashes its weights."""
+        """Compute the keys of the prefix and of lower cuts; each run hashes its weights for
+        them."""
         keys = self._keys()
         for cut in range(1, self.cut + 1):
             keys.at(cut)
         return keys
 
     def trial(self) -> None:
-        """The few texts on which each run tries the fast path beside the plain one."""
+        """Run the trial of the fast path, as each run does."""
         workload = self._workload
         settings = workload.experiment.spec.train
         tried = self._forward(workload.rows, None, None)
         assert check_equivalence(tried, workload.freezing, settings.batch_size) is None
 
     def single_row(self) -> None:
-        """The prefix of one row: what a later run tries before it trusts what was kept."""
+        """Compute the prefix of one row, as a later run does to check cached rows."""
         self._forward(self._one_row(), None, None).prepare()
 
     def kept_prefix(self) -> None:
-        """Load what :meth:`keep` kept of the sample, every byte checked."""
+        """Load what :meth:`keep` has written for the sample, checking every byte."""
         found = DiskCache(self._folder / "kept", _DISK_BYTES).load(
             self._known.at(self.cut), self._row_keys
         )
@@ -111,7 +112,7 @@ class OurSide:
     # --- before that ------------------------------------------------------------------------------
 
     def keep(self) -> None:
-        """Write the sample's prefix down, for :meth:`kept_prefix`."""
+        """Write the sample's prefix for :meth:`kept_prefix`."""
         self._known = self.keys()
         room = DiskCache(self._folder / "kept", _DISK_BYTES)
         self._forward(self._sample(), room, self._known).prepare()
@@ -119,7 +120,7 @@ class OurSide:
         self._row_keys = DistinctRows(self._sample(), pooling, plan.unpadded).keys
 
     def kept_bytes(self) -> int:
-        """Bytes of activations that a step reads on average."""
+        """The bytes of activations that a step reads on average."""
         if not self.cut:
             return 0
         facts = self.forward.kept()
@@ -148,4 +149,4 @@ class OurSide:
 
 
 def _kept_by_nobody(cut: int) -> None:
-    """No key: nothing comes from the disk or goes there."""
+    """No key: nothing is read from or written to the disk."""

@@ -1,4 +1,4 @@
-"""The other sides: the book's own code (``llms-from-scratch``), and Hugging Face."""
+"""The other implementations: the book's own code (``llms-from-scratch``), and Hugging Face."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _NO_TOKEN = -1
 
 
 def make_book_model(workload: Workload, seed: int) -> nn.Module:
-    """The book's classifier with random weights, frozen as the setting has it.
+    """The book's classifier with random weights, frozen according to the setting.
 
-    LoRA is appendix E's, which adds alpha · (x A B) without dividing by the rank.
+    LoRA is that of appendix E, which adds alpha · (x A B) without dividing by the rank.
     """
     setting, backbone = workload.setting, workload.experiment.backbone
     default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)  # drawn in it always, as ours
+    torch.set_default_dtype(torch.float32)  # always drawn, as on our side
     torch.manual_seed(seed)
     model: nn.Module = ch04.GPTModel(_book_config(workload))
     _freeze(model, list(model.trf_blocks), model.final_norm, setting)
@@ -46,8 +46,11 @@ def make_book_model(workload: Workload, seed: int) -> nn.Module:
 
 
 def make_fast_book_model(workload: Workload, seed: int) -> nn.Module:
-    """The book's ``GPTModelFast`` (fused attention, norms and GELU) with the same weights, frozen
-    the same way; without LoRA, which would change other layers here."""
+    """The book's ``GPTModelFast`` (fused attention, norms and GELU) with the same weights and
+    freezing.
+
+    Without LoRA, which would change other layers here.
+    """
     setting, plain = workload.setting, make_book_model(workload, seed)
     assert not setting.lora
     model: nn.Module = ch04.GPTModelFast(_book_config(workload))
@@ -93,7 +96,7 @@ def _book_config(workload: Workload) -> dict[str, Any]:
 class BookSide:
     """The book's classifier, its loaders and its optimizer; a call is one batch of 8 texts.
 
-    ``make`` makes the model: the book's usual one, or its faster variant.
+    ``make`` creates the model: the book's usual one, or its faster variant.
     """
 
     def __init__(
@@ -124,7 +127,7 @@ class BookSide:
         )
 
     def step(self) -> float:
-        """One training step as in ``train_classifier_simple``; its loss."""
+        """Run one training step as in ``train_classifier_simple``; return its loss."""
         self.model.train()
         input_batch, target_batch = next(self._batches)
         self.optimizer.zero_grad()
@@ -142,16 +145,16 @@ class BookSide:
 
 
 class HuggingFaceSide:
-    """``GPT2ForSequenceClassification`` with the same weights, frozen the same way.
+    """``GPT2ForSequenceClassification`` with the same weights and freezing.
 
-    Its attention is fused, and its AdamW, as its own trainer uses.
+    Attention and AdamW are fused, as in its own trainer.
     """
 
     def __init__(self, workload: Workload, seed: int) -> None:
         from transformers import GPT2Config, GPT2ForSequenceClassification
         from transformers.utils import logging
 
-        logging.set_verbosity_error()  # it warns that no mask is given: the book has none either
+        logging.set_verbosity_error()  # it warns of the missing mask
         backbone = workload.experiment.backbone
         shape = backbone.skeleton()
         config = GPT2Config(
@@ -168,7 +171,7 @@ class HuggingFaceSide:
             attn_implementation="sdpa",
         )
         self.model = GPT2ForSequenceClassification(config).train()
-        # It reads the last token that is not padding. In the book padding is text like any other.
+        # It reads the last token that is not padding. In the book, padding is ordinary text.
         self.model.config.pad_token_id = _NO_TOKEN
         transformer = self.model.transformer
         _fill_hugging_face(self.model, make_book_model(workload, seed))
@@ -183,7 +186,7 @@ class HuggingFaceSide:
         self._batches = itertools.cycle([rows.batch(event.indices) for event in workload.batches])
 
     def step(self) -> float:
-        """One training step; its loss."""
+        """Run one training step; return its loss."""
         batch = next(self._batches)
         self._optimizer.zero_grad()
         loss = self.model(input_ids=batch.input_ids, labels=batch.labels).loss
@@ -193,7 +196,8 @@ class HuggingFaceSide:
 
 
 def _fill_hugging_face(model: Any, book: Any) -> None:
-    """The book's weights in Hugging Face's names; the head whole, whose bias that lacks."""
+    """The book's weights under Hugging Face's names; its head has no bias, so the whole head is
+    replaced."""
     transformer = model.transformer
     with torch.no_grad():
         transformer.wte.weight.copy_(book.tok_emb.weight)
@@ -241,7 +245,7 @@ def book_loaders(workload: Workload, folder: Path) -> dict[str, Any]:
 def _loss_at_the_last_real_token(
     input_batch: Tensor, target_batch: Tensor, model: nn.Module, device: torch.device
 ) -> Tensor:
-    """What the book's bonus experiments do: all positions through the head, one kept."""
+    """The head of the book's bonus experiments: it processes all positions and keeps one."""
     input_batch, target_batch = input_batch.to(device), target_batch.to(device)
     last = (input_batch != 50256).sum(dim=1) - 1
     logits = model(input_batch)
@@ -251,7 +255,7 @@ def _loss_at_the_last_real_token(
 def _freeze(
     model: nn.Module, blocks: list[nn.Module], final_norm: nn.Module, setting: Setting
 ) -> None:
-    """The top ``setting.blocks`` blocks train, and with any of them the final norm."""
+    """Train the top ``setting.blocks`` blocks and, with any of them, the final norm."""
     everything = setting.blocks is None
     model.requires_grad_(everything)
     if setting.blocks:

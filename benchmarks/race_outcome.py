@@ -1,4 +1,4 @@
-"""What came of a race, as values that JSON holds."""
+"""The results of the comparison, as values for JSON."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from clsbench.bench.interleaving import Comparison, Race
 from clsbench.bench.machine_peak import Limits
 
 TOLERANCE = 1e-5
-"""By how much a loss may differ between the two sides in float32."""
+"""The allowed difference of a loss between the two sides in float32."""
 
 DOUBLE_TOLERANCE = 1e-9
-"""By which fraction in float64, where it differs by more than that in float32."""
+"""The allowed relative difference in float64, if float32 differs by more than that."""
 
 
 class Equality(msgspec.Struct, frozen=True, kw_only=True):
-    """The losses of the first steps on either side, and how many parameters train.
+    """The losses of the first steps on both sides, and the numbers of trained parameters.
 
-    Where AdamW makes much of little gradients, the book itself differs by more than the tolerance
-    when it runs on another number of threads. So beyond it the same steps are done in float64,
-    ``double_ours`` and ``double_book``, which distinguishes rounding from a different computation.
+    AdamW can magnify rounding errors of small gradients; the book itself differs by more than the
+    tolerance with another number of threads. Beyond the tolerance, the same steps are therefore run
+    in float64 (``double_ours`` and ``double_book``), which distinguishes rounding from a different
+    computation.
     """
 
     ours: list[float]
@@ -39,7 +40,7 @@ class Equality(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def double_difference(self) -> float | None:
-        """The same in float64 as a fraction, if that was needed."""
+        """The largest relative difference in float64, if it was needed."""
         if not self.double_book:
             return None
         book = np.asarray(self.double_book)
@@ -55,8 +56,8 @@ class Equality(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """A measured part of a whole run: the median of its quiet ``samples``, and ``times`` it is done
-    (a fraction, where it was measured on some of the texts only)."""
+    """A measured part of a whole run: the median of its quiet ``samples``, and the number of
+    ``times`` that it is run (a fraction if it was measured on some texts only)."""
 
     side: str
     name: str
@@ -70,9 +71,9 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Whole(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole run put together from its parts, ``cold`` and with the prefix ``kept``.
+    """A whole run composed of its parts, ``cold`` and with the prefix ``kept``.
 
-    Each comparison has the seconds of either side; ``kept`` is ``None`` where nothing is kept.
+    Each comparison has the seconds of both sides; ``kept`` is ``None`` if nothing is kept.
     """
 
     cold: Comparison
@@ -82,9 +83,9 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WholeRun(msgspec.Struct, frozen=True, kw_only=True):
-    """Row 1 run whole, once, on both sides; what others did meanwhile was not filtered out.
+    """Row 1, run completely once on both sides, without removing the effect of other processes.
 
-    Losses are those of the evaluations while training, train and validation in turn.
+    Losses are those of the evaluations during training, alternately train and validation.
     """
 
     book_seconds: float
@@ -105,9 +106,10 @@ class WholeRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the table. Without ``race`` a side does something else, and nothing was timed.
+    """One row of the table.
 
-    ``bound`` is there if the machine's limits were measured without foreign load.
+    Without ``race``, the sides compute different results, and nothing was timed. ``bound`` is set
+    if the machine's limits were measured without foreign load.
     """
 
     setting: str
@@ -132,7 +134,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was measured, and where."""
+    """All measurements and their conditions."""
 
     date: str
     size: str
@@ -147,7 +149,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def verdict(equality: Equality, step: Comparison | None, promised: float | None) -> str:
-    """The outcome in words: of the equality, then of the step."""
+    """The result in words: first of the equality, then of the step."""
     if equality.our_trainable != equality.book_trainable:
         return (
             f"failed: {equality.our_trainable:,} parameters train, {equality.book_trainable:,} in "

@@ -1,4 +1,4 @@
-"""The report for people: tables, and what they mean."""
+"""Print the report: tables with explanations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from race_outcome import Equality, Report, Result, WholeRun
 
 
 def show(report: Report, console: Console) -> None:
-    """Print every table and note."""
+    """Print all tables and notes."""
     machine = report.machine
     console.print(
         f"{machine['cpu']}, {machine['cores']} cores, {report.threads} threads; torch "
@@ -35,7 +35,7 @@ def show(report: Report, console: Console) -> None:
 
 def _steps(results: list[Result]) -> Table:
     table = Table(title="One training step: clsbench against the book's code", title_justify="left")
-    for heading in ("setting", "losses ±", "ours", "book", "times sooner", "quiet rounds"):
+    for heading in ("setting", "losses ±", "ours", "book", "times faster", "quiet rounds"):
         table.add_column(heading)
     for heading in ("ours/ours", "book/book", "bound", "ours/bound", "verdict"):
         table.add_column(heading)
@@ -66,9 +66,9 @@ def _wholes(results: list[Result]) -> Table:
         title="A whole run with its evaluations, put together from measured parts",
         title_justify="left",
     )
-    for heading in ("setting", "book", "ours, cold", "times sooner", "promised"):
+    for heading in ("setting", "book", "ours, cold", "times faster", "target"):
         table.add_column(heading)
-    for heading in ("ours, kept", "times sooner", "promised", "peak memory, all sides"):
+    for heading in ("ours, kept", "times faster", "target", "peak memory, all sides"):
         table.add_column(heading)
     for result in results:
         cold = result.whole.cold if result.whole else None
@@ -98,14 +98,14 @@ def _show_parts(results: list[Result], console: Console) -> None:
             if peer is not None:
                 console.print(
                     f"{result.setting}, {name}: {_time(peer.slow_seconds)}, ours {_ratio(peer)} "
-                    "times sooner"
+                    "times faster"
                 )
         if result.whole is None or not result.whole.cold.measured:
             continue
         parts = [
             f"{part.side} {part.name}: {part.times:,.4g} × {_time(part.seconds)}"
             for part in dict.fromkeys(
-                [*result.whole.cold_parts, *result.whole.kept_parts]  # those in both once
+                [*result.whole.cold_parts, *result.whole.kept_parts]  # those of both sides once
             )
         ]
         console.print(f"{result.setting}: " + "; ".join(parts), style="dim")
@@ -113,7 +113,7 @@ def _show_parts(results: list[Result], console: Console) -> None:
 
 def _show_whole_run(run: WholeRun, console: Console) -> None:
     table = Table(title="Row 1 run whole, once", title_justify="left")
-    for heading in ("", "time", "times sooner", "others used"):
+    for heading in ("", "time", "times faster", "others used"):
         table.add_column(heading)
     table.add_row("book", _time(run.book_seconds), "", f"{run.book_foreign_cores:.2f} cores")
     for name, seconds, load in (

@@ -1,4 +1,4 @@
-"""What is done around each round of pytest-benchmark, outside of what is timed."""
+"""The timer of pytest-benchmark, and what is done around each round outside of the timing."""
 
 from __future__ import annotations
 
@@ -13,25 +13,29 @@ import torch
 import torch.nn.functional as F
 
 from clsbench.bench.load import LoadMeter, Look
-from turn import Turn
+from round_client import RoundClient
 
 METHOD = 2
-"""What is timed otherwise is another machine: more by one whenever the way of timing changes."""
+"""The version of the timing method; increase it when the method changes, since times then
+differ."""
 
 ROUND_SECONDS = 0.1
-"""Long enough to measure the load of other processes in each round."""
+"""The duration of a round, long enough to measure the load of other processes."""
 
-_SECONDS_OF_A_TURN = 0.01
-"""On a shared machine a core is slower for some tens of milliseconds and fast again: the shorter
-the rounds, the more alike are those of two sides that follow one another."""
+_INTERLEAVED_ROUND_SECONDS = 0.01
+"""The duration of an interleaved round.
 
-_SECONDS_TO_TELL_LOAD = 0.25
-"""The load in shorter rounds is measured over as many in a row as last that long together."""
+On a shared machine, the speed of a core varies over some tens of milliseconds. Short rounds make
+those of two alternating sides more alike.
+"""
+
+_LOAD_WINDOW_SECONDS = 0.25
+"""The load during shorter rounds is measured over consecutive rounds of this total duration."""
 
 
 class Round(NamedTuple):
-    """When a round began (seconds of the machine's monotonic clock), how many cores others kept
-    busy meanwhile, and how long the reference work took right after it, if it was done."""
+    """The start of a round (seconds of the monotonic clock), the number of cores that other
+    processes used, and the time of the reference work after it, if it was done."""
 
     started_seconds: float
     foreign_cores: float
@@ -39,7 +43,7 @@ class Round(NamedTuple):
 
 
 class _Watched(NamedTuple):
-    """A round, and what was used while it lasted."""
+    """A round, and the processor use during it."""
 
     started_seconds: float
     used: Look
@@ -47,12 +51,12 @@ class _Watched(NamedTuple):
 
 
 class RoundTimer:
-    """pytest-benchmark's timer, asked at either end of a round.
+    """The timer of pytest-benchmark, called at the start and the end of each round.
 
-    It watches what others do meanwhile, and times the reference work afterwards: always the same,
-    so that how fast the machine is itself is known for each round. Where there are others to take
-    turns with, it waits for its turn before a round instead, and lets something be done untimed
-    first: what the others left in the caches is none of its time.
+    It measures the load of other processes during the round, and times the reference work
+    afterwards, so that the speed of the machine itself is known for each round. If other processes
+    time the same benchmarks, it requests each round from the server instead, and runs a function
+    untimed first, since the other processes have replaced the cached data.
     """
 
     def __init__(self) -> None:
@@ -61,17 +65,17 @@ class RoundTimer:
         self._started = 0.0
         self._first: Callable[[], object] | None = None
         self._watched: list[_Watched] = []
-        self.turn: Turn | None = None
+        self.client: RoundClient | None = None
 
     @property
     def round_seconds(self) -> float:
-        """How long a round is to last, at least."""
-        return ROUND_SECONDS if self.turn is None else _SECONDS_OF_A_TURN
+        """The minimum duration of a round in seconds."""
+        return ROUND_SECONDS if self.client is None else _INTERLEAVED_ROUND_SECONDS
 
     @property
     def rounds(self) -> list[Round]:
-        """All since the last :meth:`reset`."""
-        shortest = 0.0 if self.turn is None else _SECONDS_TO_TELL_LOAD
+        """All rounds since the last :meth:`reset`."""
+        shortest = 0.0 if self.client is None else _LOAD_WINDOW_SECONDS
         return [
             Round(each.started_seconds, cores, each.reference_seconds)
             for window in _windows(self._watched, shortest)
@@ -81,24 +85,23 @@ class RoundTimer:
 
     @contextlib.contextmanager
     def together(self, benchmark: str, seconds: float) -> Iterator[float]:
-        """Be at a benchmark with the others, if there are any: what all take a call to last, so
-        that they time as many in as many rounds."""
-        if self.turn is None:
+        """Time a benchmark together with other processes, if there are any; yields the seconds per
+        call that all assume, so that they time the same number of calls."""
+        if self.client is None:
             yield seconds
         else:
-            with self.turn.at(benchmark, seconds) as agreed:
+            with self.client.at(benchmark, seconds) as agreed:
                 yield agreed
 
     def reset(self, first: Callable[[], object] | None = None) -> None:
-        """Begin with a round, whatever became of the last; ``first`` is done in every turn before
-        it is timed."""
+        """Start with a new round; ``first`` is run untimed before each round."""
         self._before, self._first = None, first
         self._watched.clear()
 
     def __call__(self) -> float:
         if self._before is None:
-            if self.turn is not None:
-                self.turn.begin()
+            if self.client is not None:
+                self.client.begin()
                 if self._first is not None:
                     self._first()
             self._before = self._meter.look()
@@ -107,9 +110,9 @@ class RoundTimer:
         now = time.perf_counter()
         used = Look(*(b - a for a, b in zip(self._before, self._meter.look(), strict=True)))
         self._before = None
-        if self.turn is not None:
-            self.turn.end()
-        reference = reference_seconds() if self.turn is None else None
+        if self.client is not None:
+            self.client.end()
+        reference = reference_seconds() if self.client is None else None
         self._watched.append(_Watched(self._started, used, reference))
         return now
 
@@ -119,7 +122,7 @@ class RoundTimer:
 
 
 def _windows(rounds: Sequence[_Watched], shortest_seconds: float) -> list[list[_Watched]]:
-    """The rounds in a row, as many in each as last so long together, and the rest in the last."""
+    """Groups of consecutive rounds that last so long together; the last group includes the rest."""
     windows: list[list[_Watched]] = []
     lasting = math.inf
     for each in rounds:
@@ -136,8 +139,7 @@ def _windows(rounds: Sequence[_Watched], shortest_seconds: float) -> list[list[_
 
 @contextlib.contextmanager
 def on_one_core() -> Iterator[None]:
-    """Where torch computes with one thread, always on the same core: on a shared machine cores are
-    not alike, and each process would time its own."""
+    """If torch uses one thread, keep it on one core, since the cores of a shared machine differ."""
     if not hasattr(os, "sched_setaffinity") or torch.get_num_threads() > 1:
         yield
         return
@@ -150,10 +152,10 @@ def on_one_core() -> Iterator[None]:
 
 
 def reference_seconds() -> float:
-    """Do the reference work: what the interpreter does, and what torch does with small matrices.
+    """Run the reference work: interpreted Python, and small matrix products in torch.
 
     Returns:
-        The geometric mean of the two times, so that both weigh the same.
+        The geometric mean of the two times, which weighs both equally.
     """
     interpreting, multiplying = _seconds(_interpret), _seconds(_multiply)
     return (interpreting * multiplying) ** 0.5

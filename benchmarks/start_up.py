@@ -1,4 +1,4 @@
-"""How long commands take to start, relative to ``import torch``; ``--help`` explains."""
+"""Time the start of commands relative to ``import torch``; see ``--help``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLSBENCH = [sys.executable, "-m", "clsbench"]
 
 
 class Goal(NamedTuple):
-    """A command and how many times as long as ``reference`` it may take."""
+    """A command and its goal, as a multiple of the time of ``reference``."""
 
     command: tuple[str, ...]
     reference: str
@@ -57,7 +57,7 @@ def run_command(command: Sequence[str]) -> None:
 
 
 def time_commands(commands: Mapping[str, Sequence[str]], rules: RaceRules) -> Race:
-    """Run the commands in turn, each in a process of its own."""
+    """Time the commands alternately, each in a separate process."""
     return race({name: partial(run_command, command) for name, command in commands.items()}, rules)
 
 

@@ -1,4 +1,4 @@
-"""Poolings, heads and tokenizers by themselves, on activations of GPT-2 small's shape."""
+"""Poolings, heads and tokenizers alone, on activations of GPT-2 small's shape."""
 
 from __future__ import annotations
 

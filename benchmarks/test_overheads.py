@@ -1,4 +1,4 @@
-"""What the framework costs beside the work: its start, its loop, and its measuring."""
+"""The overhead of the framework: its start, its training loop, and its measurements."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from clsbench.fastpath.embedding_gradients import RowGradients, rows_of_gradient
 
 CPU = torch.device("cpu")
 ROUNDS = 60
-"""Wanted; the budget may end it before."""
+"""The target number of rounds; the budget may end earlier."""
 
 
 def workload(name: str, do: Callable[[], object]) -> PhaseWorkload:
@@ -88,9 +88,9 @@ def test_loop_against_bare_torch(
     timed: Callable[[Workload], None],
     pytestconfig: pytest.Config,
 ) -> None:
-    """A train step of the framework without shortcuts beside the same step written out in torch.
+    """A train step of the framework without shortcuts, compared with the same step in plain torch.
 
-    The ratio, raced turn by turn on equal classifiers, stands in ``extra_info``.
+    The ratio, measured by interleaved timing on equal classifiers, is stored in ``extra_info``.
     """
     other = make_subject(CPU, {"freezing": "all", "seed": 124})  # a classifier each
     (ours,) = phase_workloads(make_subject(CPU, {"freezing": "all"}), ["train step"])
@@ -124,7 +124,7 @@ def _bare_step(subject: Subject, gradients: RowGradients) -> Callable[[], torch.
     def step() -> torch.Tensor:
         loss = F.cross_entropy(classifier(input_ids, lengths), labels)
         loss.backward()
-        gradients.spread()  # the embedding's are kept by rows on both sides
+        gradients.spread()  # both sides have row-sparse embedding gradients
         optimizer.step()
         optimizer.zero_grad()
         return loss.detach()
@@ -134,18 +134,18 @@ def _bare_step(subject: Subject, gradients: RowGradients) -> Callable[[], torch.
 
 @pytest.mark.benchmark(group="cost of measuring")
 def test_a_look_at_the_load(timed: Callable[[Workload], None]) -> None:
-    """Two of them stand around every sample, outside of what is timed."""
+    """Measured twice per sample, outside of the timing."""
     timed(workload("look", LoadMeter().look))
 
 
 @pytest.mark.benchmark(group="cost of measuring")
 def test_a_look_at_the_clock(timed: Callable[[Workload], None]) -> None:
-    """Two of them stand within every sample."""
+    """Measured twice per sample, within the timing."""
     timed(workload("clock", time.perf_counter))
 
 
 def test_a_sample_is_long_beside_what_measuring_it_costs() -> None:
-    """Nothing of the sampler is in the time of a call: a known sleep comes out as it is."""
+    """The sampler adds nothing to the time of a call: a known sleep is measured correctly."""
     from clsbench.bench.sampling import Rules, take_samples
 
     seconds = 0.004

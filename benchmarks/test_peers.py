@@ -1,8 +1,8 @@
-"""The fast path against its peers: the book's code, its GPTModelFast, and Hugging Face.
+"""The fast path compared with its peers: the book's code, its GPTModelFast, and Hugging Face.
 
-On a toy by default, which shows that they do the same and not how fast anything is; ``-m slow``
-races them at GPT-2 small's size for the table of the fast path's targets (half an hour). Both
-write the table of ``python benchmarks/fast_path.py``, where more can be chosen.
+By default on a toy model, which shows that results agree, not the speed. ``-m slow`` compares them
+at GPT-2 small's size for the table of the fast path's targets (half an hour). Both write the table
+of ``python benchmarks/fast_path.py``, which has more options.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def assets(pytestconfig: pytest.Config) -> Path:
 
 
 def race(assets: Path, written: Path, setting: str, *arguments: str) -> dict[str, Any]:
-    """What came of the setting; its table is printed."""
+    """Check the result of the setting; its table is printed."""
     command = [sys.executable, str(HERE / "fast_path.py"), setting, "--assets", str(assets)]
     done = subprocess.run(
         [*command, "--json", str(written), *arguments], capture_output=True, text=True
@@ -62,7 +62,7 @@ def test_the_same_work_on_a_toy(assets: Path, setting: str, tmp_path: Path) -> N
 def test_the_targets_of_the_fast_path(
     assets: Path, setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where others disturb too much, or the target lies within the interval, nothing is said."""
+    """Skip the check if other processes disturb too much, or the interval contains the target."""
     with capsys.disabled():
         result = race(assets, tmp_path / "race.json", setting)
     step, promised = result["step"], result["promised_step"]

@@ -1,7 +1,6 @@
-"""Forward, backward and train step of every freezing strategy and pooling in the catalog.
+"""Forward, backward and train step of all freezing strategies and poolings in the catalog.
 
-A component is timed from the day on which it is registered: with its defaults, the other axes at
-theirs.
+A component is timed once it is registered: with its defaults, and the defaults of the other axes.
 """
 
 from __future__ import annotations

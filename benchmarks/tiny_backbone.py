@@ -1,4 +1,4 @@
-"""A plugin: ``gpt2-tiny``, which goes through everything that GPT-2 does, in milliseconds."""
+"""A plugin with ``gpt2-tiny``, which runs the same code as GPT-2 in milliseconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Whole runs of five epochs with their evaluations: put together from parts, or done."""
+"""Whole runs of five epochs with their evaluations: composed of measured parts, or run
+completely."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ _NAMES = {
 
 
 def race_parts(ours: OurSide, book: BookSide, rules: RaceRules) -> Race:
-    """Time what a whole run has beside its steps, on a sample of the texts."""
+    """Time the parts of a whole run besides its steps, on a sample of the texts."""
     calls = {
         "book evaluation": book.evaluation_batch,
         "evaluation": ours.evaluation,
@@ -59,7 +60,7 @@ def race_parts(ours: OurSide, book: BookSide, rules: RaceRules) -> Race:
 
 
 def put_together(steps: Race, parts: Race, workload: Workload) -> Whole:
-    """The whole run from the medians of its parts, each so often as the schedule has it."""
+    """Compose the whole run from the medians of its parts and their numbers in the schedule."""
     amounts = workload.amounts
     share = amounts.prefix_positions / workload.sample_positions
     ours = {
@@ -74,7 +75,7 @@ def put_together(steps: Race, parts: Race, workload: Workload) -> Whole:
     }
     cold, kept = ours, None
     if workload.plan.epochs[0].cut:
-        # While training, a row after the first step and after every epoch.
+        # During training, a row after the first step and after every epoch.
         again = 1 + workload.experiment.spec.train.epochs
         cold = {**ours, "keys": 1, "prefix": share, "single row": again}
         kept = {**ours, "keys": 1, "single row": ROWS_TRIED + again, "load": share}
@@ -115,7 +116,7 @@ class _Sums(NamedTuple):
         return found
 
     def compare(self, ours: dict[str, float], book: dict[str, float]) -> Comparison:
-        """The book's sum against ours, with the interval that the parts' samples give."""
+        """The ratio of the book's sum to ours, with an interval from the parts' samples."""
         samples = [self.samples(OURS, n) for n in ours] + [self.samples(BOOK, n) for n in book]
         fewest = min(map(len, samples))
         if fewest < FEWEST_PAIRS:
@@ -150,7 +151,8 @@ class _Sums(NamedTuple):
 
 
 def run_whole(workload: Workload, folder: Path) -> WholeRun:
-    """Our run with nothing kept, again with the prefix that it left, then the book's."""
+    """Run ours without a kept prefix, again with the prefix that the first run kept, then the
+    book's."""
     meter = LoadMeter()
     records: list[tuple[RunRecord, float]] = []
     catalog = load_catalog(list(workload.options.plugins))
@@ -191,12 +193,12 @@ def run_whole(workload: Workload, folder: Path) -> WholeRun:
 
 
 def _compared_seconds(record: RunRecord) -> float:
-    """What the book's loop and its final accuracies stand against."""
+    """The work of the book's training loop and its final accuracies."""
     return sum(record.phases_seconds[name] for name in ("prefix", "training", "evaluation"))
 
 
 def _run_book(workload: Workload, folder: Path) -> tuple[list[float], dict[str, float]]:
-    """The book's training loop and its accuracies over all of its loaders."""
+    """Run the book's training loop and compute its accuracies over all of its loaders."""
     spec = workload.experiment.spec
     model = make_book_model(workload, spec.seed)
     loaders = book_loaders(workload, folder)
@@ -215,7 +217,7 @@ def _run_book(workload: Workload, folder: Path) -> tuple[list[float], dict[str, 
 
 @contextlib.contextmanager
 def _cache_in(folder: Path) -> Iterator[None]:
-    """Keep activations in ``folder`` instead of the user's own cache."""
+    """Use ``folder`` for activations instead of the user's cache."""
     before = os.environ.get("CLSBENCH_CACHE")
     os.environ["CLSBENCH_CACHE"] = str(folder)
     try:

@@ -1,4 +1,4 @@
-"""What is raced: the rows of the table, and the texts on which each is measured."""
+"""The compared settings: the rows of the table, and the texts on which each is measured."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from clsbench.schema.options import RunOptions
 from clsbench.training.schedule import Evaluation, TrainBatch, book_schedule
 
 BACKBONES = {"small": "gpt2:size=small,weights=random", "tiny": "gpt2-tiny"}
-"""By size. Random weights cost what trained ones cost, and everybody has them."""
+"""The backbones by size, with random weights, which cost the same as trained ones."""
 
 _PLUGIN = Path(__file__).with_name("tiny_backbone.py")
 _SAMPLE_ROWS = {"small": 64, "tiny": 16}
-"""Distinct rows on which the prefix and the final scoring are timed."""
+"""The number of distinct rows on which the prefix and the final scoring are timed."""
 
 
 class Promise(NamedTuple):
-    """How many times sooner than the book's code clsbench means to be, at least (size small, two
-    threads); ``None`` where nothing is promised."""
+    """The target speed-up over the book's code (size small, two threads); ``None`` without a
+    target."""
 
     step: float
     cold: float
@@ -37,7 +37,7 @@ class Promise(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """One row of the table. ``blocks`` train, counted from the top, ``None`` for everything."""
+    """One row of the table. ``blocks`` train, counted from the top; ``None``: everything trains."""
 
     name: str
     about: str
@@ -87,18 +87,18 @@ SETTINGS = {
 
 
 class Lora(NamedTuple):
-    """The size of LoRA's additions."""
+    """The rank and the scale of LoRA."""
 
     rank: int = _LORA_RANK
     alpha: int = _LORA_ALPHA
 
 
 class Amounts(NamedTuple):
-    """How much of everything a whole run of 5 epochs does, counted from its schedule.
+    """The work of a whole run of 5 epochs, counted from its schedule.
 
     ``book_scoring_batches``: those of the book's final accuracies, whose training loader drops its
     last batch. ``*_positions`` count token positions: of the distinct rows of all splits together
-    (``prefix``), and of those of each split by itself, added up (``scoring``).
+    (``prefix``), and of those of each split separately, added up (``scoring``).
     """
 
     steps: int
@@ -111,10 +111,10 @@ class Amounts(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """One setting, ready to be raced.
+    """One setting, ready to be timed.
 
-    ``rows`` are the texts that are measured, by split; ``batches`` those that train and
-    ``evaluation`` those of one evaluation, all as places in ``rows``. ``train_indices`` are the
+    ``rows`` are the measured texts by split; ``batches`` are the training batches and
+    ``evaluation`` those of one evaluation, as indices into ``rows``. ``train_indices`` are the
     batches' texts in the whole training split. ``sample`` in ``rows`` holds distinct rows of every
     width, from all splits.
     """
@@ -195,7 +195,7 @@ def prepare(
 
 
 class _Subset:
-    """Some texts of a split, each once, and where they stand now."""
+    """Some texts of a split without duplicates, and their new indices."""
 
     def __init__(
         self, rows: TokenRows, singly: Sequence[int], batches: Iterable[Sequence[int]]
@@ -209,14 +209,14 @@ class _Subset:
 
 
 def _sample(data: PreparedData, distinct: DistinctRows, count: int) -> TokenRows:
-    """``count`` distinct rows, from the narrowest to the widest at even distances."""
+    """``count`` distinct rows, from the narrowest to the widest in even steps."""
     by_width = distinct.widths.argsort(stable=True)
     places = torch.linspace(0, len(by_width) - 1, min(count, len(by_width))).round().long()
     wanted = by_width[places]
     return TokenRows(
         distinct.input_ids[wanted],
         distinct.lengths[wanted],
-        torch.zeros(len(wanted), dtype=torch.int64),  # nothing is learned from them
+        torch.zeros(len(wanted), dtype=torch.int64),  # nothing is trained on them
         truncated=0,
         padded=data.tokens.train.padded,
     )

@@ -1,7 +1,7 @@
-"""Runs of the benchmarks that are kept on purpose, to be committed: what later ones are judged by.
+"""The committed baseline: stored runs of the benchmarks with which later runs are compared.
 
-A file a run in the form of pytest-benchmark's storage, without what no verdict needs (samples, the
-machine's name), in a folder for each kind of machine.
+One file per run in the format of pytest-benchmark's storage, without samples and the machine's
+name, in one folder per kind of machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DIGEST = 10
 
 
 def runs_for_baseline(history: History, most: int) -> tuple[BenchmarkRun, ...]:
-    """The latest runs of the latest run's commit on its kind of machine, ``most`` at the most.
+    """The latest runs of the latest run's commit on its kind of machine, at most ``most``.
 
     Raises:
         UsageError: the sources were not committed, or there are too few such runs.
@@ -52,7 +52,7 @@ def runs_for_baseline(history: History, most: int) -> tuple[BenchmarkRun, ...]:
 
 
 def save_baseline(runs: Sequence[BenchmarkRun], folder: Path) -> Path:
-    """Write like runs below ``folder``, in place of the former ones of this kind of machine.
+    """Write similar runs below ``folder``, replacing the former ones of this kind of machine.
 
     Returns:
         The machine's folder.

@@ -37,42 +37,42 @@ _LEAST_THRESHOLD = 0.01
     metavar="[NAME=]FRACTION",
     default=("0.05",),
     show_default=True,
-    help="The smallest slow-down that matters, as a fraction; with NAME= for the benchmarks whose "
-    "group begins so or whose name holds it; repeatable, the longest NAME that fits counts.",
+    help="The smallest slow-down that matters, as a fraction; with NAME=, for benchmarks whose "
+    "group begins with NAME or whose name contains it; repeatable, the longest match applies.",
 )
 @click.option(
     "--by",
     "judges",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help=f"Judge by the runs there [default: {DEFAULT_BASELINE}, which the command baseline makes, "
-    "if it holds runs on a like machine; else the earlier runs]",
+    help=f"Folder of runs for comparison [default: {DEFAULT_BASELINE}, written by the command "
+    "baseline, if it contains runs on a similar machine; else the earlier runs]",
 )
 @click.option(
     "--against",
     metavar="REV",
     help="Compare the sources here with those of a git revision instead: runs of both at the same "
-    "time, round by round in turn, which is what a shared machine needs.",
+    "time, with alternating rounds, which a shared machine requires.",
 )
 @click.option(
     "--pairs",
     type=click.IntRange(min=5),
     default=5,
     show_default=True,
-    help="Runs of either side for --against, at least: up to five times as many are made where "
-    "they vary too much to detect the threshold.",
+    help="Minimum number of runs per side for --against; up to five times as many if they vary too "
+    "much to detect the threshold.",
 )
 @click.option(
     "--select",
     metavar="EXPRESSION",
     default="",
-    help="Only these benchmarks for --against, as pytest -k takes them.",
+    help="Run only these benchmarks for --against (expression of pytest -k).",
 )
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="CPU threads of torch for --against (default: torch's choice). What one thread does is "
-    "timed on one core, always the same, and so measured most precisely.",
+    help="CPU threads of torch for --against (default: torch's own). One thread is most precise, "
+    "since it stays on one core.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_context
@@ -155,7 +155,7 @@ def check(
             "machine": msgspec.json.decode(runs[0][1].machine),
         }
         titles = [
-            f"the sources here against {against}, {len(runs)} runs of each, round by round in turn"
+            f"the sources here against {against}, {len(runs)} runs of each, with alternating rounds"
         ]
     else:
         history = history_in(folder)
@@ -188,24 +188,22 @@ def check(
 
 
 def _refuse_options_of_the_other_way(ctx: click.Context, making: bool) -> None:
-    """Runs are either made, for --against, or there."""
+    """Refuse options that apply only with, or only without, ``--against``."""
     others = {"judges": "--by", "folder": "--from"} if making else {
         name: f"--{name}" for name in ("pairs", "select", "threads")}  # fmt: skip
     for name, option in others.items():
         if ctx.get_parameter_source(name) is ParameterSource.DEFAULT:
             continue
         if making:
-            raise UsageError(f"{option} is of runs that are there, and --against makes its own")
-        raise UsageError(
-            f"{option} goes with --against REV: without it runs are judged that are there"
-        )
+            raise UsageError(f"{option} selects stored runs, but --against makes new ones")
+        raise UsageError(f"{option} requires --against REV")
 
 
 def _latest(history: History) -> BenchmarkRun:
     """The run to be judged.
 
     Raises:
-        NotMeasuredError: a later one was kept, but cannot be read.
+        NotMeasuredError: a later run is stored, but cannot be read.
     """
     latest = history.runs[-1]
     for problem in history.problems:
@@ -218,7 +216,7 @@ def _latest(history: History) -> BenchmarkRun:
 
 
 def _written(file: Path) -> str:
-    """When pytest-benchmark wrote a run, by its name or else by the file's time (UTC)."""
+    """The time when pytest-benchmark wrote a run, from its name or else the file's time (UTC)."""
     named = re.search(r"_(\d{8}_\d{6})", file.name)
     if named is not None:
         return named[1]
@@ -228,14 +226,14 @@ def _written(file: Path) -> str:
 def _to_judge_by(
     history: History, latest: BenchmarkRun, folder: Path | None
 ) -> tuple[Sequence[BenchmarkRun], str]:
-    """The runs on a like machine that ``latest`` is judged by, and what they are in words."""
+    """The runs on a similar machine with which ``latest`` is compared, and their description."""
     from benchmarks.watch.history import FEWEST_RUNS, like_runs, read_history
 
     baseline = read_history(folder or DEFAULT_BASELINE)
     if baseline.problems:
         raise UsageError(
-            f"{baseline.problems[0].text}; what runs are judged by must be whole: clsbench bench "
-            "baseline makes it anew"
+            f"{baseline.problems[0].text}; restore the file, or replace the baseline with "
+            "python -m benchmarks.watch baseline"
         )
     if folder is not None and not baseline.runs:
         raise UsageError(f"no benchmark runs in {folder}; select another folder with --by")
@@ -251,7 +249,7 @@ def _to_judge_by(
 
 
 def _machine_text(machine: Machine) -> str:
-    """What the reference work shows, in words."""
+    """A description of the machine's state according to the reference work."""
     pace = (
         f"the reference work took {machine.pace:.0%} of its usual time; in the runs it is judged "
         f"by, {machine.lowest:.0%} to {machine.highest:.0%}"

@@ -1,7 +1,7 @@
-"""The benchmarks of two checkouts side by side, each run in a process of its own.
+"""Run the benchmarks of two checkouts side by side, each in a separate process.
 
-A machine that others use drifts: what was fast a minute ago is slow now, whatever changed. So the
-two processes of a pair take turns, round by round.
+The speed of a shared machine drifts, even if the code does not change. Therefore the two processes
+of a pair time their rounds alternately.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from benchmarks.watch.history import BenchmarkRun, Result, read_history
-from benchmarks.watch.turns import SOME_FAILED, Turns
+from benchmarks.watch.round_server import SOME_FAILED, RoundServer
 
 from clsbench.errors import NotMeasuredError, UsageError
 from clsbench.system.unfinished import temporary_folder
@@ -28,7 +28,7 @@ from clsbench.system.unfinished import temporary_folder
 logger = logging.getLogger(__name__)
 
 _NOTHING_SELECTED = 5
-"""Pytest's exit code."""
+"""Pytest's exit code if no test is selected."""
 
 _FAILED = re.compile(r"(FAILED|ERROR) .*?(?P<name>\w+\.py::.+?)( - (?P<why>.*))?$")
 """A line of pytest's summary."""
@@ -36,18 +36,18 @@ _FAILED = re.compile(r"(FAILED|ERROR) .*?(?P<name>\w+\.py::.+?)( - (?P<why>.*))?
 _NOT_SOURCES = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*", "baseline")
 
 Pair = tuple[BenchmarkRun, BenchmarkRun]
-"""A run of the old sources, and one of the new."""
+"""A run of the old sources, and one of the new sources."""
 
 
 def runs_in_pairs(
     repository: Path, revision: str, arguments: Sequence[str], more: Callable[[list[Pair]], bool]
 ) -> list[Pair]:
-    """Runs of the sources at ``revision`` and of those in ``repository``, as long as ``more`` of
-    them are wanted.
+    """Run the sources at ``revision`` and those in ``repository``, as long as ``more`` pairs are
+    needed.
 
-    Both are timed by the benchmarks of ``repository``; ``arguments`` are pytest's. What these
-    import, the making of the phases among it, comes from the sources of either side. All lie in a
-    temporary folder meanwhile, of which git knows nothing, as they are at the beginning.
+    Both are timed by the benchmarks of ``repository``; ``arguments`` are pytest's. Everything that
+    the benchmarks import comes from the sources of either side. The sources are copied to a
+    temporary folder at the beginning, which git does not see.
 
     Raises:
         UsageError: ``repository`` is not a checkout with benchmarks, or lacks the revision; no
@@ -81,7 +81,7 @@ def runs_in_pairs(
 
 
 def _report_failures(pairs: Sequence[Pair], revision: str) -> None:
-    """Those of the last pair that have not failed before."""
+    """The failures of the last pair that have not occurred before."""
     for name, runs in zip((revision, "the working tree"), zip(*pairs, strict=True), strict=True):
         *earlier, last = (
             {test: r.failed for test, r in run.results.items() if r.failed} for run in runs
@@ -92,7 +92,7 @@ def _report_failures(pairs: Sequence[Pair], revision: str) -> None:
 
 
 class Side(NamedTuple):
-    """Sources, what they are called, and pytest's arguments with which they are timed."""
+    """Sources, their name in messages, and pytest's arguments for timing them."""
 
     name: str
     sources: Path
@@ -102,31 +102,31 @@ class Side(NamedTuple):
 def runs_in_turn(
     repository: Path, sides: Sequence[Side], benchmarks: Path | None = None
 ) -> list[BenchmarkRun]:
-    """A run of the benchmarks of ``repository`` (or of the copy ``benchmarks``) for each side, all
-    at once, round by round. A benchmark that fails has no time in it.
+    """Run the benchmarks of ``repository`` (or of the copy ``benchmarks``) for all sides at once,
+    round by round. Failed benchmarks have no times.
 
     Raises:
         UsageError: no benchmark is selected.
-        NotMeasuredError: those of a side cannot be run (the others are stopped then), or all fail.
+        NotMeasuredError: those of a side cannot be run (the others are then stopped), or all fail.
     """
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(
             temporary_folder(Path(tempfile.gettempdir()), "clsbench-turns-")
         )
-        turns = stack.enter_context(contextlib.closing(Turns()))
+        server = stack.enter_context(contextlib.closing(RoundServer()))
         processes = []
         for number, side in enumerate(sides):
             output = stack.enter_context((folder / f"{number}.txt").open("wb"))
             process = _start(
                 repository, benchmarks or repository / "benchmarks", side, folder / str(number),
-                turns.address, output,
+                server.address, output,
             )  # fmt: skip
             stack.callback(_end, process)
             processes.append(process)
-        turns.attend(processes)
+        server.attend(processes)
         failures: list[dict[str, str]] = []
         for number, (side, process) in enumerate(zip(sides, processes, strict=True)):
-            code = process.poll()  # None: it was stopped by turns, since another one failed
+            code = process.poll()  # None: stopped, since another one failed
             if code == _NOTHING_SELECTED:
                 raise UsageError(
                     f"no benchmark of {side.name} is selected by {' '.join(side.arguments)!r}"
@@ -162,7 +162,7 @@ def runs_in_turn(
 
 
 def _failed(output: Sequence[str]) -> dict[str, str]:
-    """The benchmarks that pytest says have failed, by their names in a run, and why."""
+    """The failed benchmarks in pytest's output, by their names in a run, with reasons."""
     found = (_FAILED.match(line) for line in output)
     return {each["name"]: each["why"] or "pytest says no more" for each in found if each}
 
@@ -198,7 +198,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def commit_of(repository: Path, revision: str) -> str:
-    """The number of the commit that ``revision`` names.
+    """The hash of the commit that ``revision`` names.
 
     Raises:
         UsageError: the revision does not exist.
@@ -211,7 +211,7 @@ def commit_of(repository: Path, revision: str) -> str:
 
 
 def _unpack(repository: Path, commit: str, folder: Path) -> None:
-    """The commit's ``src`` below ``folder``."""
+    """Extract the commit's ``src`` below ``folder``."""
     folder.mkdir()
     packed = folder / "src.tar"
     _git(repository, "archive", "--format=tar", f"--output={packed}", commit, "src")
@@ -220,7 +220,7 @@ def _unpack(repository: Path, commit: str, folder: Path) -> None:
 
 
 def _git(repository: Path, *arguments: str) -> str:
-    """What it answers."""
+    """Run git and return its output."""
     try:
         done = subprocess.run(
             ["git", "-C", str(repository), *arguments], capture_output=True, text=True, check=True

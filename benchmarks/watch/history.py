@@ -1,6 +1,6 @@
-"""Earlier runs of the benchmarks, as pytest-benchmark stores them.
+"""Read earlier runs of the benchmarks, as stored by pytest-benchmark.
 
-A folder for each kind of machine, a file a run.
+One folder per kind of machine, one file per run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 from clsbench.schema.decoding import DecodingError, decode_json, read_bytes
 
 FEWEST_RUNS = 5
-"""With fewer earlier runs nothing is known of how runs differ by themselves."""
+"""The minimum number of runs for estimating how runs vary."""
 
 _CLOCKS_DIFFER = timedelta(days=1)
 
@@ -62,17 +62,20 @@ class _File(msgspec.Struct):
 
 
 class Round(NamedTuple):
-    """An undisturbed round: when it began (seconds, comparable between processes of one machine
-    since it was started), and the seconds of a call."""
+    """An undisturbed round: its start (seconds, comparable between processes since the machine was
+    started), and the seconds per call."""
 
     started: float
     seconds: float
 
 
 class Result(NamedTuple):
-    """One benchmark in one run: its group, its median in seconds over undisturbed rounds, if there
-    were enough, and that of each round over the reference work next to it; the rounds, too, if
-    they were kept. One that ``failed`` has nothing but the reason."""
+    """One benchmark in one run.
+
+    Its group, its median in seconds over undisturbed rounds if there were enough, the median of
+    each round relative to the reference work next to it, and the rounds if they were stored. A
+    benchmark that ``failed`` has only the reason.
+    """
 
     group: str
     seconds: float | None
@@ -82,9 +85,12 @@ class Result(NamedTuple):
 
 
 class BenchmarkRun(NamedTuple):
-    """One run of the benchmarks; ``machine`` is equal for like machines under like conditions,
-    ``selection`` for runs that were to hold the same benchmarks; ``reference_seconds`` is how long
-    the reference work took in it, if it was done."""
+    """One run of the benchmarks.
+
+    ``machine`` is equal for similar machines under similar conditions, ``selection`` for runs with
+    the same selection of benchmarks; ``reference_seconds`` is the time of the reference work, if it
+    was done.
+    """
 
     file: Path
     date: str
@@ -96,21 +102,21 @@ class BenchmarkRun(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """A file that could not be read, and why, in words that name it."""
+    """A file that cannot be read, and the message that names it."""
 
     file: Path
     text: str
 
 
 class History(NamedTuple):
-    """Every run that could be read, the oldest first, and what is wrong with other files."""
+    """All readable runs, oldest first, and the problems of other files."""
 
     runs: tuple[BenchmarkRun, ...]
     problems: tuple[Problem, ...]
 
 
 def read_history(folder: Path) -> History:
-    """Every run in pytest-benchmark's storage; a folder that does not exist holds none."""
+    """All runs in pytest-benchmark's storage; empty if the folder does not exist."""
     runs, problems = [], []
     latest = (datetime.now(UTC) + _CLOCKS_DIFFER).isoformat()
     for file in sorted(folder.rglob("*.json")):
@@ -122,7 +128,7 @@ def read_history(folder: Path) -> History:
             text = f"{file} is not a run of these benchmarks: {error}"
             problems.append(Problem(file, text))
             continue
-        if found.datetime[:19] > latest[:19]:  # it would be the latest for ever
+        if found.datetime[:19] > latest[:19]:  # it would always be the latest
             text = f"{file} is dated {found.datetime[:10]}: the clock was wrong"
             problems.append(Problem(file, text))
             continue
@@ -156,5 +162,5 @@ def _result(benchmark: _Benchmark) -> Result:
 
 
 def like_runs(history: History, run: BenchmarkRun) -> tuple[BenchmarkRun, ...]:
-    """The runs before ``run`` on a like machine."""
+    """The runs before ``run`` on a similar machine."""
     return tuple(r for r in history.runs if r.machine == run.machine and r.date < run.date)

@@ -1,4 +1,4 @@
-"""``benchmarks.watch baseline``: keep runs of the benchmarks; later ones are judged by them."""
+"""``benchmarks.watch baseline``: store runs with which later ones are compared."""
 
 from __future__ import annotations
 

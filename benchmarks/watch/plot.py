@@ -1,4 +1,4 @@
-"""The medians of all benchmarks over the runs, drawn: a panel for each group on each machine."""
+"""Plot the medians of all benchmarks over the runs, with a panel per group and machine."""
 
 from __future__ import annotations
 
@@ -87,14 +87,14 @@ def _draw_history(axes: Axes, runs: Sequence[BenchmarkRun], names: Sequence[str]
         label = name.partition("::")[2] or name
         axes.plot(places, seconds, label=label, markersize=4, **style)
     lowest, highest = axes.get_ylim()
-    if highest > 2 * lowest:  # else there would hardly be a tick
+    if highest > 2 * lowest:  # otherwise there would hardly be a tick
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(FuncFormatter(minor_label(*axes.get_ylim())))
     axes.set_ylabel("median time of a call", fontsize=8)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration_text(value)))
     axes.tick_params(axis="y", which="both", labelsize=7)
     step = math.ceil(len(runs) / _MOST_DATES)
-    shown = range((len(runs) - 1) % step, len(runs), step)  # the last in any case
+    shown = range((len(runs) - 1) % step, len(runs), step)  # always label the last
     ticks = [f"{runs[place].date[5:16]}\n{runs[place].commit[:8]}" for place in shown]
     axes.set_xticks(list(shown), ticks, fontsize=7)
     axes.set_xlabel("run (date, commit)", fontsize=8)

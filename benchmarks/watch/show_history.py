@@ -1,4 +1,4 @@
-"""``benchmarks.watch history``: every run of the benchmarks, over commits and machines."""
+"""``benchmarks.watch history``: list all runs of the benchmarks, by commit and machine."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ DEFAULT_FOLDER = Path("benchmarks", ".history")
 DEFAULT_BASELINE = Path("benchmarks", "baseline")
 _SHORT = 8
 _LABEL, _TIME, _CHANGE = 28, 12, 14
-"""Characters of a line: what a benchmark's name may be folded to, a run's time, and the change."""
+"""Widths in characters: a benchmark's name, a run's time, and the change."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def folder_option(function: F) -> F:
-    """Where the runs lie."""
+    """The folder of the stored runs."""
     return click.option(
         "--from",
         "folder",
@@ -41,10 +41,10 @@ def folder_option(function: F) -> F:
 
 
 def history_in(folder: Path) -> History:
-    """The runs in ``folder``; what cannot be read is named.
+    """The runs in ``folder``; warns of files that cannot be read.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there are no runs.
     """
     from benchmarks.watch.history import read_history
 

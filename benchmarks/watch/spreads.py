@@ -13,10 +13,10 @@ from scipy.optimize import brentq
 from scipy.special import digamma, polygamma
 
 LEAST_SPREAD = 0.003
-"""Runs that happen to agree better do not prove that all will."""
+"""The smallest assumed spread, since a few runs may agree by chance."""
 
 _FALSE_ALARMS = 0.005
-"""The share of runs without a change of which any benchmark is called slower."""
+"""The fraction of unchanged runs in which some benchmark is reported as slower."""
 
 
 class Spread(NamedTuple):
@@ -26,8 +26,7 @@ class Spread(NamedTuple):
     freedom: float
 
     def limit(self, variances: float, comparisons: int) -> float:
-        """The largest ratio to be expected of so many times the variance, in so many
-        comparisons."""
+        """The largest expected ratio for a multiple of the variance, in that many comparisons."""
         quantile = float(stats.t.isf(_FALSE_ALARMS / comparisons, self.freedom))
         return math.exp(quantile * self.deviation * math.sqrt(variances))
 
@@ -35,7 +34,7 @@ class Spread(NamedTuple):
 def spreads(groups: Mapping[str, Sequence[float]]) -> dict[str, Spread]:
     """The variance of each benchmark, shrunk towards the usual one.
 
-    A few runs give a poor estimate of a variance. The more alike the variances of all benchmarks
+    A few runs give a poor estimate of a variance. The more similar the variances of all benchmarks
     are, the more each estimate is drawn towards their mean.
 
     Source: Smyth, Statistical Applications in Genetics and Molecular Biology 3 (2004), section 6.2.

@@ -1,7 +1,7 @@
-"""Whether a run of the benchmarks is slower than earlier ones, or one checkout than another.
+"""Judge whether a run of the benchmarks is slower than earlier ones, or one checkout than another.
 
-The unit is the run: samples within a process share its memory layout, its caches and the hour, so
-that many of them say little about the next process. What is compared is one figure a run.
+The unit of comparison is the run: samples within a process share its memory layout, caches and time
+of day, so they say little about the next process. Each run contributes one value.
 """
 
 from __future__ import annotations
@@ -16,33 +16,34 @@ from benchmarks.watch.history import FEWEST_RUNS, BenchmarkRun, Result, Round
 from benchmarks.watch.spreads import LEAST_SPREAD, spreads
 
 _FEWEST_IN_TURN = 3
-"""Rounds from which neighbouring rounds give more information than the two medians."""
+"""The number of rounds from which neighbouring rounds give more information than two medians."""
 
 _DETECTABLE = 2.0
 """If unchanged runs vary so much that a slow-down of this many thresholds could not be detected,
 the benchmark counts as not measured."""
 
 MOST_TIMES = 5
-"""How many times as many pairs as are asked for there may be, where they differ much."""
+"""The maximum number of pairs, as a multiple of the requested number, if pairs vary much."""
 
 _OTHER_STATE = 0.1
-"""How far beyond all earlier runs the machine may be, as a fraction, by the reference work."""
+"""The allowed deviation of the machine from all earlier runs by the reference work, as a
+fraction."""
 
 _OTHER_STATE_FOR_SECONDS = 0.03
-"""The same where seconds are judged, in which all of it shows."""
+"""The allowed deviation if seconds are judged, which it affects directly."""
 
 _STEP = 5.0
-"""How many standard deviations apart runs before and behind a change of the code lie that is to be
-seen by them."""
+"""The number of standard deviations between runs before and after a change of the code for it to
+count."""
 
 Outcome = Literal["slower", "faster", "no difference shown", "not measured", "too few runs", "new"]
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """One benchmark of a run against earlier runs on a like machine.
+    """One benchmark of a run compared with earlier runs on a similar machine.
 
-    ``ratio``: its time over the middle of the earlier ones; ``limit``: the largest ratio that runs
-    without any change are expected to show; ``threshold``: the smallest slow-down that matters, as
+    ``ratio``: its time relative to the centre of the earlier ones. ``limit``: the largest ratio
+    that unchanged runs are expected to show. ``threshold``: the smallest slow-down that matters, as
     a fraction.
     """
 
@@ -57,11 +58,11 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """What the reference work shows of the machine.
+    """The state of the machine according to the reference work.
 
-    ``pace``: how long it took in a run, over the middle of the earlier ones; ``lowest`` and
-    ``highest``: what those themselves were; ``relative``: whether the times of benchmarks were
-    judged as multiples of it, since the earlier runs agree better in these.
+    ``pace``: its time in a run, relative to the centre of the earlier runs; ``lowest`` and
+    ``highest``: the range of those; ``relative``: whether benchmarks were judged as multiples of
+    it, because earlier runs agree better in these.
     """
 
     pace: float
@@ -71,13 +72,13 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def strange(self) -> bool:
-        """Whether it is in another state than in any of the earlier runs."""
+        """Whether the machine is in another state than in all earlier runs."""
         beyond = 1 + (_OTHER_STATE if self.relative else _OTHER_STATE_FOR_SECONDS)
         return not self.lowest / beyond <= self.pace <= self.highest * beyond
 
 
 class Judgement(NamedTuple):
-    """The verdicts, and what the reference work shows, where it was done in all runs."""
+    """The verdicts, and the state of the machine if all runs include the reference work."""
 
     verdicts: tuple[Verdict, ...]
     machine: Machine | None
@@ -86,7 +87,7 @@ class Judgement(NamedTuple):
 class Thresholds(NamedTuple):
     """The smallest slow-down that matters, as a fraction: in general, and for names or groups.
 
-    ``special`` holds beginnings of groups, or parts of names; the longest that fits counts.
+    ``special`` holds beginnings of groups, or parts of names; the longest match applies.
     """
 
     general: float
@@ -94,7 +95,7 @@ class Thresholds(NamedTuple):
 
     @staticmethod
     def fits(key: str, name: str, group: str) -> bool:
-        """Whether ``key`` is meant for a benchmark."""
+        """Whether ``key`` matches a benchmark."""
         return group.startswith(key) or key in name
 
     def of(self, name: str, group: str) -> float:
@@ -104,13 +105,13 @@ class Thresholds(NamedTuple):
 
 
 def judge(run: BenchmarkRun, earlier: Sequence[BenchmarkRun], thresholds: Thresholds) -> Judgement:
-    """Every benchmark of ``run`` against the earlier runs, and those that it lacks.
+    """Judge all benchmarks of ``run`` against the earlier runs, and list those that it lacks.
 
-    Slower is what exceeds the threshold, every earlier run, and what runs without a change show: a
-    prediction interval on the logarithms of the medians, of seconds or of multiples of the
-    reference work, whichever the earlier runs agree in better. Nothing is measured where the
-    machine is in another state than in any of them, or where they differ too much. Runs before a
-    change of the code that changed a benchmark's speed for good do not count for it.
+    A benchmark is slower if it exceeds the threshold, all earlier runs, and the range of unchanged
+    runs: a prediction interval on the logarithms of the medians, in seconds or in multiples of the
+    reference work, whichever agrees better in the earlier runs. It is not measured if the machine
+    is in another state than in all of them, or if they vary too much. Runs before a lasting change
+    of a benchmark's speed do not count for it.
     """
     names = dict.fromkeys([*run.results, *_vanished(run, earlier)])
     since = {name: _since_the_last_change(name, earlier) for name in names}
@@ -136,7 +137,7 @@ def judge(run: BenchmarkRun, earlier: Sequence[BenchmarkRun], thresholds: Thresh
         elif now is not None and (machine is None or not machine.strange):
             middle = float(np.median(logs))
             ratio = now / math.exp(middle)
-            # The middle of n varies by π/2n of the variance of one.
+            # The variance of the median of n values is π/2n of that of one.
             limit = varying[name].limit(1 + math.pi / 2 / len(logs), len(varying))
             verdict = msgspec.structs.replace(
                 verdict,
@@ -157,11 +158,12 @@ def judge(run: BenchmarkRun, earlier: Sequence[BenchmarkRun], thresholds: Thresh
 def judge_pairs(
     pairs: Sequence[tuple[BenchmarkRun, BenchmarkRun]], thresholds: Thresholds
 ) -> tuple[Verdict, ...]:
-    """Every benchmark of runs of one checkout against those of another, taken in pairs.
+    """Judge all benchmarks of one checkout against those of another, from pairs of runs.
 
-    ``pairs`` hold the run of the old and that of the new checkout. Slower is what exceeds both the
-    threshold and what no difference would show: an interval of the mean logarithm of the ratios.
-    What only the old one has is not measured, what only the new one has is new.
+    ``pairs`` hold the runs of the old and the new checkout. A benchmark is slower if it exceeds the
+    threshold and the range of no difference: an interval of the mean logarithm of the ratios.
+    Benchmarks that only the old checkout has are not measured; those that only the new one has are
+    new.
     """
     names = list(dict.fromkeys(
         name for pair in pairs for run in reversed(pair) for name in run.results
@@ -202,13 +204,13 @@ def judge_pairs(
 def more_pairs(
     pairs: Sequence[tuple[BenchmarkRun, BenchmarkRun]], thresholds: Thresholds, fewest: int
 ) -> bool:
-    """Whether more pairs are needed to detect each benchmark's threshold, since they vary too much
-    or were disturbed, or ``fewest`` are not there yet; :data:`MOST_TIMES` as many are enough in any
-    case.
+    """Whether more pairs are needed to detect the threshold of each benchmark.
 
-    How much they differ by themselves decides, and not by how much one side is slower: so a verdict
-    is not looked for until it is found. Where nothing at all is undisturbed in the first
-    ``fewest``, the load is one that stays, and there are no more; nor for what always fails.
+    They are if pairs vary too much or were disturbed, or if there are fewer than ``fewest``; but at
+    most :data:`MOST_TIMES` as many are run. This depends on the variation of the pairs, not on the
+    difference between the sides, so that runs do not continue until a difference is found. If no
+    round of the first ``fewest`` is undisturbed, the load is permanent and no more are run, nor for
+    benchmarks that always fail.
     """
     if len(pairs) < fewest:
         return True
@@ -222,7 +224,7 @@ def more_pairs(
 
 
 def _always_fails(name: str, pairs: Sequence[tuple[BenchmarkRun, BenchmarkRun]]) -> bool:
-    """Whether it has failed in every pair on one side."""
+    """Whether the benchmark has failed in all pairs on one side."""
     return any(
         all(name in run.results and run.results[name].failed for run in runs)
         for runs in zip(*pairs, strict=True)
@@ -232,7 +234,7 @@ def _always_fails(name: str, pairs: Sequence[tuple[BenchmarkRun, BenchmarkRun]])
 def _outcome(
     ratio: float, limit: float, threshold: float, highest: float = 0.0, lowest: float = math.inf
 ) -> Outcome:
-    """``highest`` and ``lowest`` are ratios that were there without any change."""
+    """``highest`` and ``lowest`` are ratios of unchanged runs."""
     least = max(limit, 1 + threshold)
     if ratio > max(least, highest):
         return "slower"
@@ -253,8 +255,8 @@ def _multiple(result: Result) -> float | None:
 
 
 def _since_the_last_change(name: str, runs: Sequence[BenchmarkRun]) -> Sequence[BenchmarkRun]:
-    """The runs behind the last step between two commits, in seconds and in multiples of the
-    reference work alike: what shows in these alone is the machine's."""
+    """The runs after the last step between two commits that shows in seconds and in multiples of
+    the reference work; a step in only one of them is due to the machine."""
     known = [
         (place, run.results[name])
         for place, run in enumerate(runs)
@@ -268,14 +270,14 @@ def _since_the_last_change(name: str, runs: Sequence[BenchmarkRun]) -> Sequence[
         place, before = known[at][0], known[at - 1][0]
         if runs[place].commit != runs[before].commit:
             seconds, multiples = (_step(logs, at) for logs in measured)
-            if seconds * multiples > 0:  # the same way
+            if seconds * multiples > 0:  # in the same direction
                 return runs[place:]
     return runs
 
 
 def _step(logs: Sequence[float], at: int) -> float:
-    """How far all from ``at`` on lie on one side of the few before; 0 where they do not, or not
-    far."""
+    """The distance by which all values from ``at`` on lie on one side of the few before; 0 if they
+    do not, or if it is small."""
     before, after = logs[at - FEWEST_RUNS : at], logs[at:]
     if max(before) >= min(after) and max(after) >= min(before):
         return 0.0
@@ -289,7 +291,7 @@ def _machine(
     earlier: Sequence[BenchmarkRun],
     since: Mapping[str, Sequence[BenchmarkRun]],
 ) -> Machine | None:
-    # Of a state of the machine that was there before a step alone nothing is known any more.
+    # Nothing is known any more about a state of the machine that occurred only before a step.
     counting = min(since.values(), key=len, default=earlier)
     references = [before.reference_seconds for before in counting]
     known = [taken for taken in references if taken is not None]
@@ -331,10 +333,11 @@ def _log_ratios(name: str, pairs: Iterable[tuple[BenchmarkRun, BenchmarkRun]]) -
 
 
 def _log_ratio_in_turn(before: Sequence[Round], after: Sequence[Round]) -> list[float]:
-    """The logarithm of how much longer the rounds of one side take than those around them of the
-    other; none where too few have one before and one behind.
+    """The logarithm of the ratio of one side's rounds to the surrounding rounds of the other side;
+    empty if too few have a round before and after.
 
-    Both ways, since noise that only ever slows would favour the side whose rounds stand alone.
+    Computed in both directions, since noise that only slows down would favour the side with
+    isolated rounds.
     """
     longer, shorter = _against_neighbours(after, before), _against_neighbours(before, after)
     if min(len(longer), len(shorter)) < _FEWEST_IN_TURN:
@@ -354,7 +357,7 @@ def _against_neighbours(rounds: Sequence[Round], others: Sequence[Round]) -> lis
 
 
 def _vanished(run: BenchmarkRun, earlier: Sequence[BenchmarkRun]) -> list[str]:
-    """Benchmarks that earlier runs of the same selection have, and this one has not."""
+    """Benchmarks that earlier runs of the same selection have, but this one lacks."""
     like = [before for before in earlier if before.selection == run.selection]
     names = dict.fromkeys(name for before in like for name in before.results)
     return [
@@ -366,4 +369,4 @@ def _vanished(run: BenchmarkRun, earlier: Sequence[BenchmarkRun]) -> list[str]:
 
 def _group(name: str, runs: Iterable[BenchmarkRun]) -> str:
     groups = (run.results[name].group for run in runs if name in run.results)
-    return next(filter(None, groups), "")  # a failed one may not have reported it
+    return next(filter(None, groups), "")  # a failed benchmark may not be reported

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from clsbench.bench.load import LoadMeter, Look
+from round_client import RoundClient
 from rounds import RoundTimer, on_one_core
-from turn import Turn
 
 chooses_cores = pytest.mark.skipif(
     not hasattr(os, "sched_setaffinity"), reason="this system chooses cores by itself"
@@ -62,7 +62,7 @@ class CountedSeconds(LoadMeter):
         return Look(*(self.lasting * each for each in (ended, ended + foreign, ended)))
 
 
-class Notes(Turn):
+class Notes(RoundClient):
     """A turn that records its calls."""
 
     def __init__(self, notes: list[str]) -> None:
@@ -96,7 +96,7 @@ def test_round_timer_in_turn_pools_the_load_of_short_rounds() -> None:
     """A round of ten milliseconds is one tick of the system's clock."""
     notes: list[str] = []
     timer = RoundTimer()
-    timer._meter, timer.turn = CountedSeconds(0.01, undisturbed=30), Notes(notes)
+    timer._meter, timer.client = CountedSeconds(0.01, undisturbed=30), Notes(notes)
     assert timer.round_seconds == 0.01
     timer.reset(first=lambda: notes.append("untimed"))
     loads = watched(timer, 60)

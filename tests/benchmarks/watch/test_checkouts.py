@@ -76,7 +76,7 @@ def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "repository"
     (folder / "benchmarks").mkdir(parents=True)
     (folder / "src").mkdir()
-    for name in ("conftest.py", "rounds.py", "turn.py", "pytest.ini"):
+    for name in ("conftest.py", "rounds.py", "round_client.py", "pytest.ini"):
         shutil.copy(REPOSITORY / "benchmarks" / name, folder / "benchmarks" / name)
     (folder / "benchmarks" / "test_thing.py").write_text(BENCHMARK)
     (folder / "src" / "thing.py").write_text("SECONDS = 0.004\n")

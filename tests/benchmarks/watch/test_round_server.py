@@ -1,4 +1,4 @@
-"""Turns of real processes."""
+"""The round server with real processes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
-from benchmarks.watch.turns import Turns
+from benchmarks.watch.round_server import RoundServer
 
 BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
 
 TAKES_TURNS = """
 import json, sys, time
-from turn import Turn
+from round_client import RoundClient
 
 address, file, name, plan = sys.argv[1:]
 plan = json.loads(plan)
-turn = Turn(address)
-turn.will([each["benchmark"] for each in plan])
+client = RoundClient(address)
+client.will([each["benchmark"] for each in plan])
 
 def note(*words):
     with open(file, "a") as notes:
@@ -33,17 +33,17 @@ for each in plan:
         continue
     time.sleep(each["prepares"])
     try:
-        with turn.at(each["benchmark"], each["seconds"]) as agreed:
+        with client.at(each["benchmark"], each["seconds"]) as agreed:
             note(name, "agrees", each["benchmark"], agreed)
             for number in range(each["rounds"]):
                 time.sleep(each["prepares"])
-                turn.begin()
+                client.begin()
                 note(name, "begins", each["benchmark"])
                 time.sleep(0.005)
                 if each["fails"]:
                     raise RuntimeError
                 note(name, "ends", each["benchmark"])
-                turn.end()
+                client.end()
                 if each["dies"]:
                     sys.exit(3)
     except RuntimeError:
@@ -75,14 +75,14 @@ class Note(NamedTuple):
 
 def take_turns(file: Path, **plans: list[Timed]) -> list[Note]:
     """Run one process per plan and return the recorded events."""
-    with closing(Turns()) as turns:
+    with closing(RoundServer()) as server:
         running = [
             subprocess.Popen(
                 [
                     sys.executable,
                     "-c",
                     TAKES_TURNS,
-                    turns.address,
+                    server.address,
                     file,
                     name,
                     msgspec.json.encode(plan).decode(),
@@ -93,7 +93,7 @@ def take_turns(file: Path, **plans: list[Timed]) -> list[Note]:
             for name, plan in plans.items()
         ]
         try:
-            turns.attend(running)
+            server.attend(running)
         finally:
             for process in running:
                 process.kill()

@@ -1,12 +1,13 @@
-"""Processes that take turns: one times a round while the others wait.
+"""Let processes time their rounds alternately: one times a round while the others wait.
 
-Slow phases of the machine thus affect all of them alike.
+Slow phases of the machine then affect all of them alike.
 
 The protocol, one JSON object per line: a process announces the benchmarks that it will time
-(``will``), and for each its arrival and the time of a call (``at``, ``seconds``); it is answered
-once all processes that time it have arrived, with the shortest of their times. It requests each
-round (``round``), is answered, and reports its end (``over``). It leaves the benchmark (``leave``)
-and is answered once all have. ``benchmarks/turn.py`` is the other end.
+(``will``). For each it reports its arrival and the time of a call (``at``, ``seconds``), and
+receives the shortest time of all processes once all that time this benchmark have arrived. It
+requests each round (``round``), receives a reply, and reports its end (``over``). It leaves the
+benchmark (``leave``) and receives a reply once all have. The client is
+``benchmarks/round_client.py``.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from typing import Literal
 import msgspec
 
 SOME_FAILED = 1
-"""Pytest's exit code where some of its tests fail, and the others are done."""
+"""Pytest's exit code if some tests failed."""
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 
 
-class _Said(msgspec.Struct):
-    """What a process says."""
+class _Message(msgspec.Struct):
+    """A message of a client."""
 
     what: Literal["will", "at", "round", "over", "leave"]
     benchmarks: list[str] = []
@@ -34,11 +35,11 @@ class _Said(msgspec.Struct):
     seconds: float = 0.0
 
 
-_SAID = msgspec.json.Decoder(_Said)
+_MESSAGES = msgspec.json.Decoder(_Message)
 
 
-class _Side:
-    """A process at the other end: where it is, and what it waits for."""
+class _Client:
+    """A connected process: its benchmark and the request that it waits for."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -50,8 +51,8 @@ class _Side:
         self.asked = 0
         self._heard = b""
 
-    def hear(self) -> list[_Said] | None:
-        """What it has said; ``None`` once it has hung up."""
+    def hear(self) -> list[_Message] | None:
+        """The messages received; ``None`` if the connection is closed."""
         try:
             heard = self.connection.recv(65_536)
         except ConnectionError:
@@ -59,27 +60,27 @@ class _Side:
         if not heard:
             return None
         *lines, self._heard = (self._heard + heard).split(b"\n")
-        return [_SAID.decode(line) for line in lines]
+        return [_MESSAGES.decode(line) for line in lines]
 
     def send(self, seconds: float = 0.0) -> None:
-        """Let it go on."""
+        """Reply to the pending request."""
         self.waits_for = ""
         try:
             self.connection.sendall(msgspec.json.encode({"seconds": seconds}) + b"\n")
-        except ConnectionError:  # it has just ended, which is heard next
+        except ConnectionError:  # the process has ended, which is detected next
             return
 
     def comes_to(self, benchmark: str) -> bool:
-        """Whether it is going to time it yet, or is just there."""
+        """Whether the process is at this benchmark or will still reach it."""
         return self.places is None or self.places.get(benchmark, -1) >= self.place
 
 
-class Turns:
+class RoundServer:
     """Lets processes that connect to ``address`` time their rounds one after the other.
 
-    They go through their benchmarks together; one that some of them do not have is timed by the
-    others. A round begins only when every process that times the same wants to begin one, and
-    no process prepares the next one, so that no preparation disturbs a round.
+    The processes go through their benchmarks together; a benchmark that some of them do not have is
+    timed by the others. A round begins only when all processes at the same benchmark have requested
+    one and none of them is preparing a round, so that preparations do not disturb rounds.
     """
 
     def __init__(self) -> None:
@@ -87,21 +88,21 @@ class Turns:
         self.address = "{}:{}".format(*self._server.getsockname())
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._server, selectors.EVENT_READ)
-        self._sides: dict[socket.socket, _Side] = {}
-        self._members: list[_Side] = []
-        """Those that time the benchmark under way."""
-        self._timing: _Side | None = None
+        self._sides: dict[socket.socket, _Client] = {}
+        self._members: list[_Client] = []
+        """The processes that time the current benchmark."""
+        self._timing: _Client | None = None
         self._asked = 0
 
     def close(self) -> None:
-        """Hang up on everybody."""
+        """Close all connections."""
         for key in list(self._selector.get_map().values()):
             assert isinstance(key.fileobj, socket.socket)
             key.fileobj.close()
         self._selector.close()
 
     def attend(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
-        """Give turns until all processes have ended, or one has failed as a whole."""
+        """Grant rounds until all processes have ended, or one has failed completely."""
         while running := sum(process.poll() is None for process in processes):
             if any(process.poll() not in (None, 0, SOME_FAILED) for process in processes):
                 return
@@ -111,13 +112,13 @@ class Turns:
                     connection = self._server.accept()[0]
                     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     self._selector.register(connection, selectors.EVENT_READ)
-                    self._sides[connection] = _Side(connection)
+                    self._sides[connection] = _Client(connection)
                 else:
                     self._hear(self._sides[key.fileobj])
             if self._timing is None:
                 self._go_on(running)
 
-    def _hear(self, side: _Side) -> None:
+    def _hear(self, side: _Client) -> None:
         said = side.hear()
         if said is None:
             self._forget(side)
@@ -131,11 +132,11 @@ class Turns:
                 self._asked += 1
                 side.waits_for, side.asked = each.what, self._asked
                 if each.what == "at":
-                    if side in self._members:  # it failed where it was
+                    if side in self._members:  # the benchmark failed
                         self._members.remove(side)
                     side.benchmark, side.seconds = each.benchmark, each.seconds
                     side.place = (side.places or {}).get(each.benchmark, side.place)
-                if self._timing is side:  # a call failed: its round has no end
+                if self._timing is side:  # a call failed, so its round has no end
                     self._timing = None
 
     def _go_on(self, running: int) -> None:
@@ -146,7 +147,7 @@ class Turns:
                 self._timing = min(waiting, key=lambda side: side.asked)
                 self._timing.send()
             elif all(side.waits_for in ("round", "leave") for side in self._members):
-                if waiting:  # the others have done all their rounds
+                if waiting:  # the others have finished their rounds
                     self._timing = min(waiting, key=lambda side: side.asked)
                     self._timing.send()
                 else:
@@ -156,7 +157,7 @@ class Turns:
             return
         sides = list(self._sides.values())
         if len(sides) < running or not all(side.waits_for == "at" for side in sides):
-            return  # a process is on its way
+            return  # a process has not arrived yet
         if not sides:
             return
         first = min(sides, key=lambda side: side.asked)
@@ -168,13 +169,13 @@ class Turns:
             side.send(seconds)
 
     def _awaited(self, benchmark: str) -> bool:
-        """Whether another process will come to it."""
+        """Whether another process will reach this benchmark."""
         return any(
             side.benchmark != benchmark and side.comes_to(benchmark)
             for side in self._sides.values()
         )
 
-    def _forget(self, side: _Side) -> None:
+    def _forget(self, side: _Client) -> None:
         if side is self._timing:
             self._timing = None
         if side in self._members:
