@@ -11,9 +11,9 @@ from asset_server import (
     PATIENT,
     AssetServer,
     Behaviour,
+    RecordingObserver,
     Slow,
     StallClock,
-    Watcher,
     breaks_off,
     breaks_off_silently,
     damaged,
@@ -40,7 +40,7 @@ NO_SERVER = "http://127.0.0.1:9/file"
 
 def test_obtain_of_a_missing_file_downloads_it_once(server: AssetServer, caches: Path) -> None:
     asset = web_asset(CONTENT, server.at("/file", serves(CONTENT)))
-    watcher = Watcher()
+    watcher = RecordingObserver()
     first = obtain([asset], folder=None, offline=False, progress=watcher, limits=PATIENT)
     assert first.files == {asset.key: caches / "own" / asset.key}
     assert first.files[asset.key].read_bytes() == CONTENT

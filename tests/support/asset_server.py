@@ -208,7 +208,7 @@ def in_pieces(content: bytes, before_each: Callable[[int], object], **headers: s
     return behave
 
 
-class Watcher:
+class RecordingObserver:
     """Records what a progress display receives."""
 
     def __init__(self) -> None:
@@ -224,7 +224,7 @@ class Watcher:
         self.events.append(("finished", key, succeeded))
 
 
-class Slow(Watcher):
+class Slow(RecordingObserver):
     """A source that sends each of twenty pieces a minute after the previous one has arrived.
 
     It is also the clock, and the progress observer by which it sees what has arrived.

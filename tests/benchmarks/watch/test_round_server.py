@@ -73,7 +73,7 @@ class Note(NamedTuple):
     agreed: float = 0.0
 
 
-def take_turns(file: Path, **plans: list[Timed]) -> list[Note]:
+def alternate(file: Path, **plans: list[Timed]) -> list[Note]:
     """Run one process per plan and return the recorded events."""
     with closing(RoundServer()) as server:
         running = [
@@ -110,32 +110,32 @@ def rounds(notes: list[Note], benchmark: str = "x") -> str:
     return "".join(n.name for n in notes if (n.what, n.benchmark) == ("begins", benchmark))
 
 
-def test_turns_rounds_alternate_if_one_side_prepares_longer(tmp_path: Path) -> None:
-    notes = take_turns(tmp_path / "notes", a=[Timed(rounds=6)], b=[Timed(rounds=6, prepares=0.02)])
+def test_round_server_rounds_alternate_if_one_side_prepares_longer(tmp_path: Path) -> None:
+    notes = alternate(tmp_path / "notes", a=[Timed(rounds=6)], b=[Timed(rounds=6, prepares=0.02)])
     assert rounds(notes) in ("ab" * 6, "ba" * 6)
 
 
-def test_turns_three_processes_rotate(tmp_path: Path) -> None:
-    order = rounds(take_turns(tmp_path / "notes", a=[Timed()], b=[Timed()], c=[Timed()]))
+def test_round_server_three_processes_rotate(tmp_path: Path) -> None:
+    order = rounds(alternate(tmp_path / "notes", a=[Timed()], b=[Timed()], c=[Timed()]))
     assert len(set(order[:3])) == 3
     assert order == order[:3] * 4
 
 
-def test_turns_all_processes_agree_on_the_shortest_time(tmp_path: Path) -> None:
-    notes = take_turns(tmp_path / "notes", a=[Timed(seconds=0.02)], b=[Timed(seconds=0.03)])
+def test_round_server_all_processes_agree_on_the_shortest_time(tmp_path: Path) -> None:
+    notes = alternate(tmp_path / "notes", a=[Timed(seconds=0.02)], b=[Timed(seconds=0.03)])
     assert [note.agreed for note in notes if note.what == "agrees"] == [0.02, 0.02]
 
 
-def test_turns_processes_leave_together_after_the_last_round(tmp_path: Path) -> None:
+def test_round_server_processes_leave_together_after_the_last_round(tmp_path: Path) -> None:
     """A process that goes on to other work would disturb the last rounds of the others."""
-    notes = take_turns(tmp_path / "notes", a=[Timed(rounds=5)], b=[Timed(rounds=2)])
+    notes = alternate(tmp_path / "notes", a=[Timed(rounds=5)], b=[Timed(rounds=2)])
     assert sorted(rounds(notes)) == list("aaaaabb")
     last = max(place for place, note in enumerate(notes) if note.what == "ends")
     assert [note.what for note in notes[last + 1 :]] == ["leaves", "leaves"]
 
 
 @pytest.mark.parametrize("skipped", [False, True])
-def test_turns_missing_benchmark_keeps_the_others_alternating(
+def test_round_server_missing_benchmark_keeps_the_others_alternating(
     tmp_path: Path, skipped: bool
 ) -> None:
     """One process does not have the benchmark, or skips it when it is reached."""
@@ -143,22 +143,22 @@ def test_turns_missing_benchmark_keeps_the_others_alternating(
     if skipped:
         lacking.insert(1, Timed(benchmark="y", skipped=True))
     whole = [Timed(benchmark=name) for name in "xyz"]
-    notes = take_turns(tmp_path / "notes", a=lacking, b=whole)
+    notes = alternate(tmp_path / "notes", a=lacking, b=whole)
     for name in "xz":
         assert rounds(notes, name) in ("ab" * 4, "ba" * 4)
     assert rounds(notes, "y") == "bbbb"
 
 
-def test_turns_benchmarks_of_one_process_run_alone(tmp_path: Path) -> None:
+def test_round_server_benchmarks_of_one_process_run_alone(tmp_path: Path) -> None:
     a = [Timed(benchmark=name) for name in ("mine", "x")]
     b = [Timed(benchmark=name) for name in ("x", "yours")]
-    notes = take_turns(tmp_path / "notes", a=a, b=b)
+    notes = alternate(tmp_path / "notes", a=a, b=b)
     assert (rounds(notes, "mine"), rounds(notes, "yours")) == ("aaaa", "bbbb")
     assert rounds(notes) in ("ab" * 4, "ba" * 4)
 
 
-def test_turns_different_order_does_not_deadlock(tmp_path: Path) -> None:
-    notes = take_turns(
+def test_round_server_different_order_does_not_deadlock(tmp_path: Path) -> None:
+    notes = alternate(
         tmp_path / "notes",
         a=[Timed(benchmark=name) for name in "xy"],
         b=[Timed(benchmark=name) for name in "yx"],
@@ -166,20 +166,20 @@ def test_turns_different_order_does_not_deadlock(tmp_path: Path) -> None:
     assert [sorted(rounds(notes, name)) for name in "xy"] == [list("aaaabbbb")] * 2
 
 
-def test_turns_failing_call_does_not_block_the_other_process(tmp_path: Path) -> None:
+def test_round_server_failing_call_does_not_block_the_other_process(tmp_path: Path) -> None:
     a = [Timed(benchmark="x", fails=True), Timed(benchmark="y")]
     b = [Timed(benchmark="x"), Timed(benchmark="y")]
-    notes = take_turns(tmp_path / "notes", a=a, b=b)
+    notes = alternate(tmp_path / "notes", a=a, b=b)
     assert rounds(notes, "x").count("b") == 4
     assert rounds(notes, "y") in ("ab" * 4, "ba" * 4)
 
 
-def test_turns_process_that_dies_ends_the_benchmark(tmp_path: Path) -> None:
-    order = rounds(take_turns(tmp_path / "notes", a=[Timed(rounds=1000)], b=[Timed(dies=True)]))
+def test_round_server_process_that_dies_ends_the_benchmark(tmp_path: Path) -> None:
+    order = rounds(alternate(tmp_path / "notes", a=[Timed(rounds=1000)], b=[Timed(dies=True)]))
     assert order.count("b") == 1
     assert order.count("a") < 1000
 
 
-def test_turns_process_that_ends_without_rounds_does_not_block(tmp_path: Path) -> None:
-    notes = take_turns(tmp_path / "notes", a=[Timed(rounds=2)], b=[])
+def test_round_server_process_that_ends_without_rounds_does_not_block(tmp_path: Path) -> None:
+    notes = alternate(tmp_path / "notes", a=[Timed(rounds=2)], b=[])
     assert rounds(notes) == "aa"
