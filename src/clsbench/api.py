@@ -37,19 +37,18 @@ def run(
 ) -> RunRecord:
     """Run an experiment (a name, a TOML file or a spec) and return its record.
 
-    Components are given as text (``"last-blocks:n=2"``), tables or instances; ``method="lora"``
-    stands for ``freezing`` and ``adapter`` together; ``settings`` holds anything else in the spec
-    by dotted key (``{"train.lr": 1e-4}``). An instance of a class that no plugin registers is named
-    after its class (``MyDataset`` is ``my-dataset``); ``clsbench predict`` on such a run needs a
-    plugin that registers the class under that name. ``options`` are the run
-    options of the command line (``device="cpu"``, ``offline=True`` …) with their defaults,
-    environment variables included.
+    Components are text (``"last-blocks:n=2"``), tables or instances. ``method="lora"`` sets
+    ``freezing`` and ``adapter`` together. ``settings`` holds other keys of the spec, with dots
+    (``{"train.lr": 1e-4}``). An instance of a class that no plugin registers is named after its
+    class (``MyDataset`` is ``my-dataset``); ``clsbench predict`` on such a run needs a plugin that
+    registers the class under that name. ``options`` are the run options of the command line
+    (``device="cpu"``, ``offline=True`` …) with the same defaults, including environment variables.
 
     Raises:
-        RunFailedError: training or what follows it failed; what was done is stored.
-        RunNotStoredError: the run ended and could not be stored; the error holds its record.
-        ClsbenchError: what was asked for is wrong or missing; nothing is stored.
-        KeyboardInterrupt: the run was interrupted; what was done is stored.
+        RunFailedError: the run failed after training had begun; partial results are stored.
+        RunNotStoredError: the run ended but could not be stored; the error holds its record.
+        ClsbenchError: the request is invalid, or a file is unavailable; nothing is stored.
+        KeyboardInterrupt: the run was interrupted; partial results are stored.
     """
     chosen = (dataset, backbone, pooling, head, freezing, adapter, method, seed)
     named = zip((*COMPONENT_KEYS, METHOD, "seed"), chosen, strict=True)
@@ -67,6 +66,6 @@ def run(
     record, path = run_experiment(resolved, chosen_options, catalog, observers, dry_run)
     if path is not None and record.error is not None:
         if record.status == "interrupted":
-            raise KeyboardInterrupt(f"what was done is kept in {path}")
+            raise KeyboardInterrupt(f"partial results are kept in {path}")
         raise RunFailedError(record.error, path)
     return record

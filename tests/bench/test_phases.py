@@ -173,8 +173,8 @@ def test_phase_workloads_inapplicable_phases_give_the_reason() -> None:
     ready = subject(freezing="all", pooling="mean:include_padding=true")
     left_out = [w for w in phase_workloads(ready, list(PHASES)) if isinstance(w, NotApplicable)]
     assert [each.phase for each in left_out] == ["prefix", "cached train step"]
-    assert left_out[0].reason == "embeddings is trained"
-    assert "prefix: embeddings is trained" in left_out[1].reason
+    assert left_out[0].reason == "the first stage (embeddings) is trained"
+    assert "prefix: the first stage (embeddings) is trained" in left_out[1].reason
 
 
 def test_chosen_phases_are_ordered_and_unknown_names_are_refused() -> None:

@@ -68,7 +68,7 @@ def test_plan_with_trained_layers_ends_the_prefix_at_the_first(
     assert found.stages == STAGES
     assert found.epochs == (EpochCut(cut, -1),)
     if cut == 0:
-        assert reason(found, "prefix") == "embeddings is trained"
+        assert reason(found, "prefix") == "the first stage (embeddings) is trained"
 
 
 def test_plan_with_a_trained_pooling_ends_the_prefix_before_it() -> None:

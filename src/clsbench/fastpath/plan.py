@@ -364,7 +364,7 @@ def _plan_prefix(
                 f"{names[end]} {does}{part}; the stages before it ({_stages_text(names, end)}) "
                 "only look up values, so caching would not be faster"
             )
-        return no(f"{names[0]} {does}")
+        return no(f"the first stage ({names[0]}) {does}")
     first_trained = [probe.first_trained for probe in probes]
     epochs = tuple(
         EpochCut(cut, _last_trained(first_trained[:epoch], cut)) for epoch, cut in enumerate(cuts)

@@ -86,13 +86,13 @@ def write_suite_results(
     store: Path,
     results: SuiteResults,
     all_rows: Mapping[str, Mapping[str, Any]] | None = None,
-    anew: Mapping[str, str | None] | None = None,
+    replacements: Mapping[str, str | None] | None = None,
 ) -> Path:
     """Replace the file of a suite atomically.
 
     Rows of the previous file that were not selected now are kept if the suite was run with the same
-    options. ``all_rows`` maps the labels of all rows to their changes. ``anew`` maps repeated runs
-    to the new ones, which replace them in all rows.
+    options. ``all_rows`` maps the labels of all rows to their changes. ``replacements`` maps
+    repeated runs to the new ones, in all rows.
 
     Raises:
         ClsbenchError: the disk is full, or the store cannot be written.
@@ -103,7 +103,7 @@ def write_suite_results(
         target = folder / f"{results.name}.json"
         # Two invocations may run different rows of the suite.
         with filelock.FileLock(folder / f".{results.name}.lock", mode=OF_ALL_USERS):
-            together = _with_earlier_rows(store, results, all_rows or {}, anew or {})
+            together = _with_earlier_rows(store, results, all_rows or {}, replacements or {})
             replace_text(target, json_text(together))
     except OSError as error:
         raise storing_error(error, store) from error
@@ -114,7 +114,7 @@ def _with_earlier_rows(
     store: Path,
     results: SuiteResults,
     all_rows: Mapping[str, Mapping[str, Any]],
-    anew: Mapping[str, str | None],
+    replacements: Mapping[str, str | None],
 ) -> SuiteResults:
     try:
         before = read_suite_results(store, results.name)
@@ -127,8 +127,8 @@ def _with_earlier_rows(
     kept = {
         row.label: msgspec.structs.replace(
             row,
-            runs=tuple(anew.get(run) or run for run in row.runs),
-            stored=tuple(run for run in row.stored if run not in anew),
+            runs=tuple(replacements.get(run) or run for run in row.runs),
+            stored=tuple(run for run in row.stored if run not in replacements),
         )
         for row in before.rows
         if changes.get(row.label) == row.changes

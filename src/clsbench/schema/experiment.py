@@ -320,8 +320,8 @@ def format_toml(spec: ExperimentSpec) -> str:
 def override(spec: ExperimentSpec, changes: Mapping[str, Any]) -> ExperimentSpec:
     """The spec with dotted keys set: ``{"train.lr": 1e-4, "freezing": "last-blocks:n=2"}``.
 
-    A component named anew starts from its own defaults, and then takes the options set for it, in
-    whatever order they stand; ``adapter=none`` removes the adapter.
+    A replaced component starts from its own defaults; its options are set afterwards, independent
+    of their order. ``adapter=none`` removes the adapter.
 
     Raises:
         UsageError: an unknown key or an invalid value.

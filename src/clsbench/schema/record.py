@@ -1,4 +1,4 @@
-"""The record of one run: what was done, under which circumstances, and what came of it.
+"""The record of one run: what was run, under which circumstances, and the results.
 
 Accuracies are fractions, losses mean cross-entropy in nats, times seconds, sizes bytes.
 """

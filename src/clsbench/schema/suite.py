@@ -70,10 +70,10 @@ class SuiteSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     conditions: str = ""
 
     def changes_of(self, row: SuiteRow, for_all: Mapping[str, Change]) -> dict[str, Change]:
-        """What ``row`` changes in the base where the user changes ``for_all``.
+        """The changes of ``row`` to the base, including the user's changes ``for_all``.
 
-        The row's own changes come last. A component that the row names anew takes none of the
-        options that others set for the one it replaces.
+        The row's own changes take precedence. A component that the row replaces does not inherit
+        options that were set for the previous one.
         """
         merged: dict[str, Change] = {}
         for changes in (self.changes, for_all, row.changes):

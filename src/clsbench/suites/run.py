@@ -60,12 +60,12 @@ def run_suite(
         return _results(plan, rows, where, command, created)
 
     def keep(states: Mapping[str, RunState]) -> None:
-        anew = {
+        replacements = {
             before: states[key].run
             for key, before in locks.before.items()
             if key in states and states[key].status == "finished"
         }
-        write_suite_results(store, results(states), all_rows, anew)
+        write_suite_results(store, results(states), all_rows, replacements)
 
     locks = RunLocks(store, observer, force, keep)
     pending = locks.without_stored(pending)

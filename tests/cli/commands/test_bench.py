@@ -139,7 +139,7 @@ def test_bench_sweep_over_components_measures_each(clsbench: Command, spec_file:
     assert done.returncode == 0, done.stderr
     everything, last = json.loads(done.stdout)["points"]
     assert everything["measurements"] == []
-    assert everything["left_out"][0]["reason"] == "embeddings is trained"
+    assert everything["left_out"][0]["reason"] == "the first stage (embeddings) is trained"
     assert last["value"] == "last-blocks:n=1"
     assert [measured["phase"] for measured in last["measurements"]] == ["prefix"]
 
@@ -308,7 +308,9 @@ def test_bench_compare_with_different_workloads_reports_it(
     )
     assert re.search(r"(µs|ms) .+ × .+–", line)
     assert "times are per call" not in done.stdout, "both variants have the same phase"
-    assert "prefix: not compared: freezing=all: embeddings is trained" in done.stdout
+    assert (
+        "prefix: not compared: freezing=all: the first stage (embeddings) is trained" in done.stdout
+    )
     narrow = clsbench(
         "bench", spec_file, *QUICK, "--phase", "tokenize", "--compare", "pooling=mean",
         "pooling=max", env={"COLUMNS": "80"},
