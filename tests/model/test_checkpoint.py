@@ -17,8 +17,8 @@ from clsbench.errors import PluginError, UsageError
 from clsbench.model.checkpoint import (
     CLASSIFIER_FILE,
     ClassifierFacts,
+    check_storable,
     frozen_sha256,
-    refuse_what_cannot_be_stored,
     restore,
     save_classifier,
     stored_facts,
@@ -119,7 +119,7 @@ def test_restore_tensors_that_share_memory_stay_shared(
 ) -> None:
     module = TwoBlocks(make)
     trained = frozenset({"second.weight", "second.bias"})
-    refuse_what_cannot_be_stored(module, trained)
+    check_storable(module, trained)
     with torch.no_grad():
         module.second.weight += 1
         for name, buffer in module.named_buffers():
@@ -203,18 +203,18 @@ def quantized() -> Tensor:
         (quantized, r"torch\.qint8 .*cannot be stored"),
     ],
 )
-def test_refuse_what_cannot_be_stored_unsupported_tensor_is_refused(
+def test_check_storable_unsupported_tensor_is_refused(
     make: Callable[[], Tensor], message: str
 ) -> None:
     module = nn.Linear(2, 2)
     module.register_buffer("buffer", make())
     with pytest.raises(PluginError, match=message):
-        refuse_what_cannot_be_stored(module, frozenset())
+        check_storable(module, frozenset())
 
 
-def test_refuse_what_cannot_be_stored_state_without_tensor_is_refused() -> None:
+def test_check_storable_state_without_tensor_is_refused() -> None:
     with pytest.raises(PluginError, match="contains _extra_state, a str, but only"):
-        refuse_what_cannot_be_stored(OwnState(), frozenset())
+        check_storable(OwnState(), frozenset())
 
 
 # --- damaged and edited files ---------------------------------------------------------------------

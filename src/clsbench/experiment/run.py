@@ -27,7 +27,7 @@ from clsbench.fastpath.safety.trial import check_equivalence
 from clsbench.fastpath.shortcuts import make_shortcuts
 from clsbench.model.build import build_classifier
 from clsbench.model.checkpoint import (
-    refuse_what_cannot_be_stored,
+    check_storable,
     save_classifier,
     stored_facts,
 )
@@ -125,7 +125,7 @@ def run_experiment(
                 return FinishedRun(replace(record, phases_seconds=dict(phases.seconds)), None)
             import_libraries()
             classifier = _build(experiment, files, data, options, device)
-            refuse_what_cannot_be_stored(classifier, _trained(classifier, freezing))
+            check_storable(classifier, _trained(classifier, freezing))
             # The flags of the first epoch, for everything that is computed before it.
             freezing.apply(classifier, freezing.by_epoch[0])
             checks = _numerical_checks(experiment, files)

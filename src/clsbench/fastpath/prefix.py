@@ -146,7 +146,7 @@ class PrefixStore:
                     for cut, rows in self._compute(slots, cuts, start).items():
                         waiting[cut].update(zip(slots.tolist(), rows, strict=True))
                     self._computed |= set(slots.tolist())
-                    full |= self._keep_what_is_due(keys, waiting)
+                    full |= self._keep_full_portions(keys, waiting)
                 done += int(self._rows.widths[slots].sum())
                 progress(done, total)
         finally:  # an interrupted run keeps its activations for the next run
@@ -275,7 +275,7 @@ class PrefixStore:
         places = {last * part // (ROWS_TRIED - 1) for part in range(ROWS_TRIED)}
         return (there[place] for place in sorted(places))
 
-    def _keep_what_is_due(
+    def _keep_full_portions(
         self, keys: Mapping[int, PrefixKey | None], waiting: dict[int, dict[int, Tensor]]
     ) -> set[int]:
         """Keep the rows of cuts that have reached a portion; return the cuts that are full.

@@ -53,7 +53,7 @@ class _Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 # --- storing --------------------------------------------------------------------------------------
 
 
-def refuse_what_cannot_be_stored(classifier: nn.Module, trained: frozenset[str]) -> None:
+def check_storable(classifier: nn.Module, trained: frozenset[str]) -> None:
     """Serialize the tensors that would be stored, so that errors occur before training.
 
     Raises:
