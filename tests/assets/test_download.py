@@ -123,7 +123,7 @@ def test_obtain_from_a_source_that_recovers_tries_again(
         pytest.param(status(503), "HTTP status 503 (tried 2 times)", 2, id="503"),
         pytest.param(serves(damaged(CONTENT)), "SHA-256", 1, id="corrupt"),
         pytest.param(serves(b"short"), "5 bytes, expected 128,000", 2, id="short"),
-        pytest.param(stalls, "no answer within 90 s (tried 2 times)", 2, id="stalls"),
+        pytest.param(stalls, "no data within 90 s (tried 2 times)", 2, id="stalls"),
         pytest.param(
             stalls_half_way(CONTENT),
             "stalled after",

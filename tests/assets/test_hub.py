@@ -86,7 +86,7 @@ def test_hub_file_is_stored_in_the_hugging_face_cache(hub: AssetServer, caches: 
         pytest.param(status(503), "HTTP status 503", id="503"),
         pytest.param(serves(damaged(WEIGHTS), **HEADERS), "SHA-256", id="corrupt"),
         pytest.param(serves(WEIGHTS), "X-Repo-Commit", id="no-hub-at-all"),
-        pytest.param(stalls, "no answer within 90 s", id="stalls"),
+        pytest.param(stalls, "no data within 90 s", id="stalls"),
         pytest.param(
             stalls_half_way(WEIGHTS, **HEADERS),
             "stalled after",

@@ -64,7 +64,11 @@ def refused(done: subprocess.CompletedProcess[str], *texts: str, code: int = 2) 
         (["gpt2-sms-spam", "--set", "train.lr"], ["'train.lr' is not KEY=VALUE"]),
         (["gpt2-sms-spam", "--set", "name="], ["name = '': an experiment's name cannot be empty"]),
         (["gpt2-sms-spam", "--set", "seed.x=1"], ["seed.x cannot be set"]),
-        (["gpt2-sms-spam", "--set", "data.split={train=1"], ["is not a valid TOML value"]),
+        (
+            ["gpt2-sms-spam", "--set", "data.split={train=1"],
+            ["data.split.name = '{train=1'", "is not a valid TOML value"],
+        ),
+        (["gpt2-sms-spam", "--set", "trian.epochs=[1,2"], ["did you mean 'train'?"]),
         (
             ["gpt2-sms-spam", "--freezing", "all", "--set", "freezing=head-only"],
             ["freezing is set twice: to 'all' and to 'head-only'"],

@@ -29,3 +29,8 @@ def test_csv_line_with_guard_quotes_and_comes_back() -> None:
 
 def test_csv_line_without_guard_is_unchanged() -> None:
     assert csv_line(["=1+1", "-x"]) == "=1+1,-x\n"
+
+
+def test_csv_line_of_one_empty_field_is_not_a_blank_line() -> None:
+    assert csv_line([""]) == '""\n'
+    assert csv_line(["", ""]) == ",\n"

@@ -48,7 +48,7 @@ def test_convert_text_to_the_types_of_the_struct(given_: dict[str, Any], expecte
     [
         ({"cuont": 1}, "here: unknown key 'cuont'; did you mean 'count'?"),
         ({"count": 0}, "here: count = 0: expected int >= 1"),
-        ({"words": "[a"}, "'[a' is not a valid TOML value"),
+        ({"words": "[a"}, "here: words = '[a': expected array, got str; it is not a valid TOML"),
         ({"words": "a"}, "here: words = 'a': expected array, got str"),
         ({"words": ["a", 1]}, "here: words.1 = 1: expected str, got int"),
         ({"by_name": {"a": "x"}}, "by_name"),
@@ -96,3 +96,9 @@ def test_parse_value_any_text_is_kept_or_refused(text: str) -> None:
         assert text.lstrip().startswith(("[", "{"))
         return
     assert value == text or text.lstrip().startswith(("[", "{"))
+
+
+def test_parse_value_that_is_not_valid_toml_is_text() -> None:
+    assert parse_value("[1, 2]") == [1, 2]
+    assert parse_value("[old] reviews.csv") == "[old] reviews.csv"
+    assert parse_value("{") == "{"

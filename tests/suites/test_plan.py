@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from clsbench.builtin.suites import GPT2_SMS_SPAM_ABLATION
 from clsbench.components.catalog import Catalog
 from clsbench.errors import UsageError
 from clsbench.model.classifier import Classifier
+from clsbench.report.terminal.console import Console
+from clsbench.report.terminal.suite import print_suite_plan
 from clsbench.schema.options import RunOptions
 from clsbench.schema.suite import SuiteRow
 from clsbench.suites import estimation
@@ -206,3 +209,11 @@ def test_plan_suite_with_stored_rows_does_not_plan_them_again(
     forced = plan_suite(SUITE, SUITE.rows, {}, 1, options, catalog, force=True)
     assert len(planned) == 6
     assert all(row.estimate is not None for row in forced.rows)
+
+    def printed(force: bool) -> str:
+        console = Console(file=io.StringIO(), width=200)
+        print_suite_plan(console, forced, set(forced.runs()), force=force)
+        return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+    assert "nothing is left to run" in printed(force=False)
+    assert "2 runs to do" in printed(force=True)

@@ -147,7 +147,7 @@ def _watch(process: subprocess.Popen[bytes], folder: Path, ready: Path, bounds: 
             )
         if (idle_seconds := now - last_data) > bounds.stall_seconds:
             stalled = f"it stalled after {largest_bytes:,} bytes: no new data for"
-            what = stalled if largest_bytes else "no answer within"
+            what = stalled if largest_bytes else "no data within"
             raise AttemptFailedError(
                 f"{what} {bounds.stall_seconds:.2g} s", idle_seconds=idle_seconds
             )

@@ -21,7 +21,8 @@ def csv_line(fields: Iterable[str], guard_formulas: bool = False, delimiter: str
     if guard_formulas:
         fields = map(guarded_formula, fields)
     special = _SPECIAL | {delimiter}
-    return delimiter.join(_field(field, special) for field in fields) + "\n"
+    line = delimiter.join(_field(field, special) for field in fields)
+    return (line or '""') + "\n"  # readers skip a blank line
 
 
 def guarded_formula(text: str) -> str:

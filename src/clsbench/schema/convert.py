@@ -84,17 +84,24 @@ def _refuse_unstorable(value: Any, where: str, keys: tuple[str, ...]) -> None:
 
 
 def parse_value(text: str) -> Any:
-    """A value from the command line: TOML where it is an array or a table, else text.
-
-    Raises:
-        UsageError: it begins like an array or a table but is not valid.
-    """
+    """A value from the command line: a TOML array or table if it is a valid one, else text."""
     if not _looks_like_toml(text):
         return text
     try:
         return decode_toml(f"value = {text}")["value"]
+    except DecodingError:
+        return text
+
+
+def _toml_problem(value: Any) -> str:
+    """Why text that begins like a TOML array or table is not one."""
+    if not _looks_like_toml(value):
+        return ""
+    try:
+        decode_toml(f"value = {value}")
     except DecodingError as error:
-        raise UsageError(f"{_shortened(text)} is not a valid TOML value: {error}") from None
+        return f"; it is not a valid TOML value: {error}"
+    return ""
 
 
 # --- the message ---------------------------------------------------------------------------------
@@ -123,7 +130,8 @@ def _explain(message: str, value: Any, kind: Any) -> str:
     what = what.replace("`", "").replace(" | null", "")  # text and TOML have no null
     expected = what[0].lower() + re.sub(r"\bobject\b", "table", what[1:])
     allowed = _allowed_values(kind, keys)
-    return f"{'.'.join(keys) or 'value'} = {_shortened(given)}: {expected}{allowed}"
+    problem = _toml_problem(given)
+    return f"{'.'.join(keys) or 'value'} = {_shortened(given)}: {expected}{allowed}{problem}"
 
 
 def _shortened(value: Any) -> str:

@@ -15,6 +15,7 @@ OF_ALL_USERS = 0o666
 """The mode of a lock's file: a store may be several people's."""
 
 _TEMPORARY_PREFIX = ".clsbench-unfinished-"
+_OPEN_FILES = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
 _FULL_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -42,14 +43,18 @@ def replacing(file: Path) -> Iterator[Path]:
     After an interruption ``file`` is unchanged. A device or a pipe is written directly.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: the file cannot be written, or it is an open file named by its descriptor, such as
+            ``/dev/stdout`` redirected to a file.
     """
     if file.exists() and not file.is_file():
         yield file
         return
+    if os.path.abspath(file).startswith(_OPEN_FILES):
+        reason = "it leads to a file that is already open; name that file instead"
+        raise OSError(errno.EBUSY, reason, str(file))
     target = Path(os.path.realpath(file))
     with temporary_folder(target.parent, _TEMPORARY_PREFIX) as folder:
-        temporary = folder / target.name
+        temporary = folder / file.name  # its extension, not that of a link's target
         yield temporary
         give_usual_mode(temporary)
         os.replace(temporary, target)

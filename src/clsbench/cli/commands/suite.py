@@ -206,7 +206,7 @@ def suite(
                 those = tuple(each for each in kept.rows if each.label in rows_chosen)
                 results = msgspec.structs.replace(kept, rows=those)
     if dry_run:
-        _write_plan(ctx, plan, options, as_json, file)
+        _write_plan(ctx, plan, options, as_json, file, force)
         ctx.exit(1 if any(row.problem for row in plan.rows) else 0)
     _write_results(ctx, results, options, as_json, file)
     if interrupted:
@@ -245,7 +245,12 @@ def _suite(name: str, sweeps: tuple[str, ...], catalog: Catalog) -> SuiteSpec:
 
 
 def _write_plan(
-    ctx: click.Context, plan: SuitePlan, options: RunOptions, as_json: bool, file: str
+    ctx: click.Context,
+    plan: SuitePlan,
+    options: RunOptions,
+    as_json: bool,
+    file: str,
+    force: bool,
 ) -> None:
     from clsbench.results.store import finished_run
 
@@ -284,7 +289,7 @@ def _write_plan(
     from clsbench.report.terminal.console import Console
     from clsbench.report.terminal.suite import print_suite_plan
 
-    print_suite_plan(Console(), plan, stored, file)
+    print_suite_plan(Console(), plan, stored, file, force)
 
 
 def _file_of(name: str, sweeps: tuple[str, ...], catalog: Catalog) -> str:

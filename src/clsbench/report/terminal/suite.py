@@ -27,12 +27,16 @@ _OPTIONAL_IN_PLAN = ("prefix", "training", "trained parameters", "memory")
 
 
 def print_suite_plan(
-    console: Console, plan: SuitePlan, stored: Collection[str], file: str = ""
+    console: Console,
+    plan: SuitePlan,
+    stored: Collection[str],
+    file: str = "",
+    force: bool = False,
 ) -> None:
     """Print the plan of each row.
 
-    ``stored`` holds the keys of runs that are already stored. ``file`` is the prefix of messages
-    about a row.
+    ``stored`` holds the keys of runs that are already stored, which ``force`` repeats. ``file`` is
+    the prefix of messages about a row.
     """
     console.prose(f"{plan.suite.name}: {plan.suite.description}")
     rows = [_plan_row(row, stored) for row in plan.rows]
@@ -48,7 +52,7 @@ def print_suite_plan(
         elif row.runs and (note := recorded_adapter_note(row.runs[0].record)) is not None:
             console.prose(f"{file}row {row.row.label}: {note}", "yellow")
     if plan.rows:
-        console.prose(_plan_sums(plan, stored))
+        console.prose(_plan_sums(plan, () if force else stored))
     for warning in plan.warnings():
         console.prose(warning, "yellow")
 
