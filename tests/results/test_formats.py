@@ -121,6 +121,7 @@ def test_to_latex_escapes_special_characters() -> None:
         ("batch_size", 8, "8"),
         ("lr", 5e-5, "5e-05"),
         ("total_seconds", 12345.67, "12,345.7"),
+        ("total_seconds", 0.0391, "0.0391"),
         ("modified", True, "yes"),
         ("status", "failed", "failed"),
     ],

@@ -117,7 +117,7 @@ def format_cell(name: str, value: Any) -> str:
     if math.isnan(number):
         return "-"
     if name.endswith(("_seconds", "_per_second")):
-        return f"{number:,.1f}"
+        return f"{number:,.1f}" if number >= 10 else f"{number:.3g}"
     if name in ("lr", "weight_decay"):
         return f"{number:g}"
     return f"{number:.4f}"
