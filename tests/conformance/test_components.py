@@ -110,7 +110,7 @@ def test_executor_passes_its_check(entry: Entry, options: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("name", sorted(CATALOG.entries["suites"]))
 def test_suite_every_row_resolves(name: str) -> None:
-    suite = CATALOG.suite(name)
+    suite = CATALOG.spec(clsbench.SuiteSpec, name)
     assert suite.description
     base = resolve(find_spec(suite.base, CATALOG), {}, CATALOG).spec
     for row in suite.rows:
@@ -142,7 +142,7 @@ def test_variants_belong_to_registered_components() -> None:
 
 @pytest.mark.parametrize("name", sorted(CATALOG.entries["experiments"]))
 def test_experiment_resolves_and_survives_toml(name: str) -> None:
-    spec = CATALOG.experiment(name)
+    spec = CATALOG.spec(clsbench.ExperimentSpec, name)
     assert spec.description
     experiment = resolve(spec, {}, CATALOG)
     assert not experiment.modified
@@ -153,7 +153,7 @@ def test_experiment_resolves_and_survives_toml(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(CATALOG.entries["methods"]))
 def test_method_resolves(name: str) -> None:
-    assert CATALOG.method(name).description.endswith(".")
+    assert CATALOG.spec(clsbench.Method, name).description.endswith(".")
     spec = ExperimentSpec(dataset="synthetic-sms", backbone="gpt2-nano")
     assert resolve(spec, {"method": name}, CATALOG)
 
