@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Command, clean_environment, command
+from command_line import Command, clean_environment, command, command_in_process
+
+from clsbench.cli.main import main
 
 SPEC = """
 dataset = {{name = "csv", path = "{path}"}}
@@ -52,6 +54,14 @@ def clsbench(environment: dict[str, str], tmp_path: Path) -> Command:
     folder = tmp_path / "cwd"
     folder.mkdir()
     return command("clsbench", environment, folder)
+
+
+@pytest.fixture
+def in_process(environment: dict[str, str], tmp_path: Path) -> Command:
+    """Runs the command line in this process, in an empty folder; faster than ``clsbench``."""
+    folder = tmp_path / "cwd"
+    folder.mkdir(exist_ok=True)
+    return command_in_process(main, environment, folder)
 
 
 @pytest.fixture(scope="session")

@@ -92,9 +92,9 @@ def refused(done: subprocess.CompletedProcess[str], *texts: str, code: int = 2) 
     ids=lambda value: ascii(" ".join(value))[:60] if isinstance(value, list) else None,
 )
 def test_run_and_show_invalid_arguments_are_refused(
-    clsbench: Command, command: str, arguments: list[str], texts: list[str]
+    in_process: Command, command: str, arguments: list[str], texts: list[str]
 ) -> None:
-    refused(clsbench(command, *arguments), *texts)
+    refused(in_process(command, *arguments), *texts)
 
 
 @pytest.mark.parametrize(
@@ -118,16 +118,16 @@ def test_run_and_show_invalid_arguments_are_refused(
     ids=" ".join,
 )
 def test_run_invalid_options_are_refused(
-    clsbench: Command, arguments: list[str], texts: list[str]
+    in_process: Command, arguments: list[str], texts: list[str]
 ) -> None:
-    refused(clsbench("run", "gpt2-sms-spam", *arguments), *texts)
+    refused(in_process("run", "gpt2-sms-spam", *arguments), *texts)
 
 
-def test_run_toml_syntax_error_shows_the_line(clsbench: Command, tmp_path: Path) -> None:
+def test_run_toml_syntax_error_shows_the_line(in_process: Command, tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('dataset = "sms-spam"\nbackbone = gpt2\n')
     refused(
-        clsbench("run", file),
+        in_process("run", file),
         f"{file} is not valid TOML: ",
         "\n  line 2: backbone = gpt2\n",
     )
@@ -145,17 +145,17 @@ def test_run_toml_syntax_error_shows_the_line(clsbench: Command, tmp_path: Path)
     ],
 )
 def test_run_toml_with_wrong_content_is_refused(
-    clsbench: Command, tmp_path: Path, text: str | bytes, message: str
+    in_process: Command, tmp_path: Path, text: str | bytes, message: str
 ) -> None:
     file = tmp_path / "mine.toml"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    refused(clsbench("run", file), str(file), message)
+    refused(in_process("run", file), str(file), message)
 
 
-def test_run_command_line_error_does_not_name_the_file(clsbench: Command, tmp_path: Path) -> None:
+def test_run_command_line_error_does_not_name_the_file(in_process: Command, tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('dataset = "synthetic-sms"\nbackbone = "gpt2-nano"\n')
-    done = clsbench("run", file, "--pooling", "sum")
+    done = in_process("run", file, "--pooling", "sum")
     refused(done, "unknown pooling 'sum'")
     assert str(file) not in done.stderr
 
@@ -205,15 +205,15 @@ def test_run_missing_user_file_gets_no_stand_in(clsbench: Command) -> None:
     ],
 )
 def test_named_plugin_that_fails_is_refused(
-    clsbench: Command, tmp_path: Path, through: str, source: str | None, message: str
+    in_process: Command, tmp_path: Path, through: str, source: str | None, message: str
 ) -> None:
     file = tmp_path / "mine.py"
     if source is not None:
         file.write_text(source)
     if through == "option":
-        done = clsbench("--plugin", file, "list")
+        done = in_process("--plugin", file, "list")
     else:
-        done = clsbench("list", env={"CLSBENCH_PLUGINS": f"{os.pathsep}{file}"})
+        done = in_process("list", env={"CLSBENCH_PLUGINS": f"{os.pathsep}{file}"})
     refused(done, f"plugin {file}", message)
 
 
@@ -231,17 +231,17 @@ def commands(group: click.Group, path: str = "clsbench") -> Iterator[tuple[str, 
 # --- the group ------------------------------------------------------------------------------------
 
 
-def test_unknown_command_is_refused_with_close_match(clsbench: Command) -> None:
-    refused(clsbench("rum"), "unknown command 'rum'; did you mean 'run'?")
+def test_unknown_command_is_refused_with_close_match(in_process: Command) -> None:
+    refused(in_process("rum"), "unknown command 'rum'; did you mean 'run'?")
 
 
 @pytest.mark.parametrize(
     "words", ["--verbose --quiet list", "-v list -q", "list -v -q", "cache -v list -q"]
 )
 def test_verbose_with_quiet_before_or_after_the_command_is_refused(
-    words: str, clsbench: Command
+    words: str, in_process: Command
 ) -> None:
-    refused(clsbench(*words.split()), "cannot be combined")
+    refused(in_process(*words.split()), "cannot be combined")
 
 
 def test_commands_all_accept_the_global_options() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
+
+import pytest
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -44,3 +49,53 @@ def command(module: str, environment: dict[str, str], folder: Path) -> Command:
         )
 
     return run
+
+
+def command_in_process(
+    main: Callable[[list[str]], object], environment: dict[str, str], folder: Path
+) -> Command:
+    """Calls of ``main`` in ``folder`` in this process, which saves the start of Python.
+
+    For commands that neither compute nor receive signals. Output is that of a pipe.
+    """
+
+    def run(
+        *arguments: str | Path,
+        env: dict[str, str] | None = None,
+        text_in: str = "",
+    ) -> CompletedProcess[str]:
+        words = [str(argument) for argument in arguments]
+        output, errors = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+        code: object = None
+        with pytest.MonkeyPatch.context() as patch, _logging_restored():
+            patch.chdir(folder)
+            for name in [name for name in os.environ if name not in environment]:
+                patch.delenv(name)
+            for name, value in {**environment, "COLUMNS": "80", **(env or {})}.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["clsbench", *words])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text_in.encode())))
+            patch.setattr(sys, "stdout", output)
+            patch.setattr(sys, "stderr", errors)
+            try:
+                main(words)
+            except SystemExit as ended:
+                code = ended.code
+        texts = [stream.seek(0) or stream.read() for stream in (output, errors)]
+        return CompletedProcess(words, code or 0, *texts)  # type: ignore[arg-type, call-overload, no-any-return]
+
+    return run
+
+
+@contextmanager
+def _logging_restored() -> Iterator[None]:
+    """Undo what a command sets for its process."""
+    root, own = logging.getLogger(), logging.getLogger("clsbench")
+    handlers, levels = root.handlers[:], (root.level, own.level)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.handlers[:] = handlers
+        root.setLevel(levels[0])
+        own.setLevel(levels[1])

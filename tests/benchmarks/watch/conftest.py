@@ -1,14 +1,15 @@
-"""``python -m benchmarks.watch`` in a subprocess, as a developer runs it."""
+"""``python -m benchmarks.watch``."""
 
 from __future__ import annotations
 
-import os
+from functools import partial
 from pathlib import Path
 
 import pytest
-from command_line import Command, clean_environment, command
+from benchmarks.watch.__main__ import watch as watch_group
+from command_line import Command, clean_environment, command_in_process
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+from clsbench.cli.main import main
 
 
 @pytest.fixture
@@ -16,6 +17,5 @@ def watch(tmp_path: Path) -> Command:
     """Runs ``python -m benchmarks.watch`` in an empty folder."""
     folder = tmp_path / "cwd"
     folder.mkdir()
-    path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
-    environment = {**clean_environment(tmp_path / "caches"), "PYTHONPATH": path}
-    return command("benchmarks.watch", environment, folder)
+    start = partial(main, group=watch_group, prog_name="python -m benchmarks.watch")
+    return command_in_process(start, clean_environment(tmp_path / "caches"), folder)

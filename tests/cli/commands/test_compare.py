@@ -43,11 +43,11 @@ def names(store: Path, *parts: str) -> list[str]:
     return found
 
 
-def test_compare_shows_runs_and_baselines(clsbench: Command, store: Path, tmp_path: Path) -> None:
+def test_compare_shows_runs_and_baselines(in_process: Command, store: Path, tmp_path: Path) -> None:
     runs = names(store, '"fruit"')
     assert len(runs) == 3
     plot = tmp_path / "reliability.svg"
-    done = clsbench("compare", *runs, "--out", store, "--plot", plot, env={"COLUMNS": "150"})
+    done = in_process("compare", *runs, "--out", store, "--plot", plot, env={"COLUMNS": "150"})
     assert (done.returncode, done.stderr) == (0, "")
     assert "head-only" in done.stdout
     assert "(2 seeds)" in done.stdout
@@ -56,7 +56,7 @@ def test_compare_shows_runs_and_baselines(clsbench: Command, store: Path, tmp_pa
     assert re.search("baseline majority (against|is significantly worse than) ", prose)
     assert "number" in done.stdout, "the texts themselves are shown"
     assert plot.read_text().count("<path") > 10
-    report = json.loads(clsbench("compare", *runs, "--out", store, "--json").stdout)
+    report = json.loads(in_process("compare", *runs, "--out", store, "--json").stdout)
     assert [each["seeds"] for each in report["contenders"]] == [[123], [123, 124], [], []]
     assert len(report["pairs"]) == 6
     for each in report["contenders"]:
@@ -65,34 +65,34 @@ def test_compare_shows_runs_and_baselines(clsbench: Command, store: Path, tmp_pa
 
 
 def test_compare_with_a_pattern_omits_and_names_unsuitable_runs(
-    clsbench: Command, store: Path, tmp_path: Path
+    in_process: Command, store: Path, tmp_path: Path
 ) -> None:
     store = shutil.copytree(store, tmp_path / "copy")
     first, second, third = names(store, '"fruit"')
     shutil.copytree(store / first, store / f"{first}-2")
     record = store / second / "record.json"
     record.write_text(record.read_text().replace('"finished"', '"interrupted"', 1))
-    done = clsbench("compare", first, f"{first}-2", second, third, third, "--out", store)
+    done = in_process("compare", first, f"{first}-2", second, third, third, "--out", store)
     assert done.returncode == 0, done.stderr
     assert f"left out {second}: it is interrupted" in done.stderr
     assert f"left out {first}-2: it repeats another run" in done.stderr
     assert "a run is named more than once" in done.stderr
-    reported = clsbench("report", first, second, third, "--out", store, "--format", "csv")
+    reported = in_process("report", first, second, third, "--out", store, "--format", "csv")
     assert reported.returncode == 0, reported.stderr
     assert f"left out {second}: it is interrupted" in reported.stderr
-    nothing = clsbench("compare", second, "--out", store)
+    nothing = in_process("compare", second, "--out", store)
     assert nothing.returncode == 2
     assert "is interrupted: only finished runs are compared" in nothing.stderr
 
 
 def test_compare_without_the_texts_shows_row_numbers(
-    clsbench: Command, store: Path, spec_file: Path
+    in_process: Command, store: Path, spec_file: Path
 ) -> None:
     data = spec_file.with_name("fruit.csv")
     content = data.read_text()
     try:
         data.write_text(content.replace("apple number 3,", "apple NUMBER 3,"))
-        done = clsbench("compare", *names(store, '"fruit"')[:1], "--out", store)
+        done = in_process("compare", *names(store, '"fruit"')[:1], "--out", store)
     finally:
         data.write_text(content)
     assert done.returncode == 0, done.stderr
@@ -101,18 +101,18 @@ def test_compare_without_the_texts_shows_row_numbers(
 
 
 def test_compare_with_invalid_runs_is_refused(
-    clsbench: Command, store: Path, tmp_path: Path
+    in_process: Command, store: Path, tmp_path: Path
 ) -> None:
     store = shutil.copytree(store, tmp_path / "copy")
     mine, other = names(store, '"fruit"')[0], names(store, '"other"')[0]
-    done = clsbench("compare", mine, other, "--out", store)
+    done = in_process("compare", mine, other, "--out", store)
     assert done.returncode == 2
     assert "cannot be compared: they were evaluated on different test texts" in done.stderr
     file = store / mine / "predictions.csv"
     header, *lines = [line.split(",") for line in file.read_text().splitlines()]
     reversed_columns = [header, *([*line[:-2], line[-1], line[-2]] for line in lines)]
     file.write_text("\n".join(map(",".join, reversed_columns)))
-    damaged = clsbench("compare", mine, "--out", store)
+    damaged = in_process("compare", mine, "--out", store)
     assert damaged.returncode == 2
     assert "predictions.csv is damaged" in damaged.stderr
     for arguments, message in (
@@ -120,7 +120,7 @@ def test_compare_with_invalid_runs_is_refused(
         ([mine, "--plot", "x.gif"], "expected .svg, .pdf or .png"),
         ([], "Missing argument"),
     ):
-        refused = clsbench("compare", *arguments, "--out", store)
+        refused = in_process("compare", *arguments, "--out", store)
         assert refused.returncode == 2
         assert message in refused.stderr
         assert "Traceback" not in refused.stderr

@@ -34,8 +34,8 @@ def clsbench_register_freezing_strategies():
 '''
 
 
-def test_list_shows_all_axes_and_components(clsbench: Command) -> None:
-    done = clsbench("list")
+def test_list_shows_all_axes_and_components(in_process: Command) -> None:
+    done = in_process("list")
     assert done.returncode == 0, done.stderr
     for axis in AXES:
         assert axis.name.replace("_", "-") in done.stdout
@@ -56,39 +56,39 @@ def test_list_shows_all_axes_and_components(clsbench: Command) -> None:
         "Freezing-Strategies",
     ],
 )
-def test_list_accepts_singular_and_plural_axis_names(clsbench: Command, name: str) -> None:
-    done = clsbench("list", name)
+def test_list_accepts_singular_and_plural_axis_names(in_process: Command, name: str) -> None:
+    done = in_process("list", name)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("freezing-strategies")
     assert "last-blocks" in done.stdout
     assert "gpt2" not in done.stdout
 
 
-def test_list_methods_shows_the_parts_of_each(clsbench: Command) -> None:
-    done = clsbench("list", "methods")
+def test_list_methods_shows_the_parts_of_each(in_process: Command) -> None:
+    done = in_process("list", "methods")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("methods  --method")
     assert "freezing head-only · adapter lora" in done.stdout
     [last_block] = [
         method
-        for method in json.loads(clsbench("list", "method", "--json").stdout)["methods"]
+        for method in json.loads(in_process("list", "method", "--json").stdout)["methods"]
         if method["name"] == "last-block"
     ]
     assert (last_block["freezing"], last_block["adapter"]) == ("last-blocks:n=1", None)
 
 
-def test_list_with_an_unknown_axis_suggests_one(clsbench: Command) -> None:
-    done = clsbench("list", "frezing-strategies")
+def test_list_with_an_unknown_axis_suggests_one(in_process: Command) -> None:
+    done = in_process("list", "frezing-strategies")
     assert done.returncode == 2
     assert done.stdout == ""
     assert "unknown axis 'frezing-strategies'" in done.stderr
     assert "did you mean 'freezing-strategies'?" in done.stderr
 
 
-def test_list_json_describes_components_completely(clsbench: Command, tmp_path: Path) -> None:
+def test_list_json_describes_components_completely(in_process: Command, tmp_path: Path) -> None:
     plugin = tmp_path / "odd.py"
     plugin.write_text(PLUGIN)
-    done = clsbench("--plugin", plugin, "list", "freezing", "--json")
+    done = in_process("--plugin", plugin, "list", "freezing", "--json")
     assert done.returncode == 0, done.stderr
     components = {c["name"]: c for c in json.loads(done.stdout)["freezing_strategies"]}
     assert components["odd"]["summary"] == "Train every other block."
@@ -119,8 +119,8 @@ def test_list_json_describes_components_completely(clsbench: Command, tmp_path: 
     assert components["last-blocks"]["distribution"] == "clsbench"
 
 
-def test_list_json_of_experiments_includes_their_specs(clsbench: Command) -> None:
-    done = clsbench("list", "experiments", "--json")
+def test_list_json_of_experiments_includes_their_specs(in_process: Command) -> None:
+    done = in_process("list", "experiments", "--json")
     experiments = {e["name"]: e for e in json.loads(done.stdout)["experiments"]}
     assert experiments["gpt2-sms-spam"]["spec"]["dataset"]["name"] == "sms-spam"
 

@@ -35,8 +35,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_results_lists_all_runs_and_names_damaged_ones(clsbench: Command, store: Path) -> None:
-    ended = clsbench("results", "--out", store)
+def test_results_lists_all_runs_and_names_damaged_ones(in_process: Command, store: Path) -> None:
+    ended = in_process("results", "--out", store)
     assert ended.returncode == 0
     names = sorted(path.name for path in store.iterdir())
     for name in names[:3]:
@@ -49,8 +49,8 @@ def test_results_lists_all_runs_and_names_damaged_ones(clsbench: Command, store:
     assert "STAND-INS" in ended.stdout
 
 
-def test_results_with_columns_where_and_sort_selects_them(clsbench: Command, store: Path) -> None:
-    ended = clsbench(
+def test_results_with_columns_where_and_sort_selects_them(in_process: Command, store: Path) -> None:
+    ended = in_process(
         *("results", "--out", store, "--format", "csv", "--sort", "-test_accuracy"),
         *("--columns", "freezing, test_accuracy", "--where", "test_accuracy < 0.95"),
     )
@@ -63,8 +63,8 @@ def test_results_with_columns_where_and_sort_selects_them(clsbench: Command, sto
     assert sorted(float(row[1]) for row in rows[1:]) == sorted(table["test_accuracy"])[:2]
 
 
-def test_results_json_is_an_array_with_all_columns(clsbench: Command, store: Path) -> None:
-    ended = clsbench("results", "--json", env={"CLSBENCH_RUNS": str(store)})
+def test_results_json_is_an_array_with_all_columns(in_process: Command, store: Path) -> None:
+    ended = in_process("results", "--json", env={"CLSBENCH_RUNS": str(store)})
     rows = json.loads(ended.stdout)
     assert len(rows) == 3
     assert list(rows[0]) == list(load_results(store).columns)
@@ -72,9 +72,9 @@ def test_results_json_is_an_array_with_all_columns(clsbench: Command, store: Pat
 
 @pytest.mark.parametrize(("form", "mark"), [("markdown", "| run "), ("latex", "\\begin{tabular}")])
 def test_results_in_other_formats_prints_them(
-    clsbench: Command, store: Path, form: str, mark: str
+    in_process: Command, store: Path, form: str, mark: str
 ) -> None:
-    ended = clsbench("results", "--out", store, "--format", form)
+    ended = in_process("results", "--out", store, "--format", form)
     assert ended.returncode == 0
     assert mark in ended.stdout
     assert "gpt2-nano" in ended.stdout
@@ -98,9 +98,9 @@ def test_results_in_other_formats_prints_them(
     ],
 )
 def test_results_with_invalid_options_explains_the_error(
-    clsbench: Command, store: Path, arguments: list[str], message: str
+    in_process: Command, store: Path, arguments: list[str], message: str
 ) -> None:
-    ended = clsbench("results", "--out", store, *arguments)
+    ended = in_process("results", "--out", store, *arguments)
     assert ended.returncode == 2
     if "--json" in arguments:
         assert message in json.loads(ended.stdout)["error"]
@@ -111,29 +111,29 @@ def test_results_with_invalid_options_explains_the_error(
 
 
 def test_results_with_output_write_the_form_of_the_ending(
-    clsbench: Command, store: Path, tmp_path: Path
+    in_process: Command, store: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "runs.csv"
-    ended = clsbench("results", "--out", store, "-o", file, "--columns", "all")
+    ended = in_process("results", "--out", store, "-o", file, "--columns", "all")
     assert (ended.returncode, ended.stdout) == (0, "")
-    assert file.read_text() == clsbench("results", "--out", store, "--format", "csv").stdout
+    assert file.read_text() == in_process("results", "--out", store, "--format", "csv").stdout
 
 
 def test_results_without_runs_explains_the_cause(
-    clsbench: Command, tmp_path: Path, store: Path
+    in_process: Command, tmp_path: Path, store: Path
 ) -> None:
-    default = clsbench("results")
+    default = in_process("results")
     assert (default.returncode, default.stdout) == (0, "")
     assert "no runs in runs yet; create one with clsbench run" in default.stderr
-    assert json.loads(clsbench("results", "--json").stdout) == []
-    missing = clsbench("results", "--out", tmp_path / "gone")
+    assert json.loads(in_process("results", "--json").stdout) == []
+    missing = in_process("results", "--out", tmp_path / "gone")
     assert missing.returncode == 2
     assert f"the folder of runs {tmp_path / 'gone'} does not exist" in missing.stderr
     (tmp_path / "file").touch()
-    in_the_way = clsbench("results", "--out", tmp_path / "file")
+    in_the_way = in_process("results", "--out", tmp_path / "file")
     assert in_the_way.returncode == 2
     assert "is not a folder" in in_the_way.stderr
-    nothing_fits = clsbench("results", "--out", store, "--where", "seed == 7")
+    nothing_fits = in_process("results", "--out", store, "--where", "seed == 7")
     assert nothing_fits.returncode == 0
     assert "matches --where (3 checked)" in nothing_fits.stderr
 
@@ -153,8 +153,8 @@ def test_results_default_table_fits_the_terminal(store: Path, width: int) -> Non
     assert sum(words.count(name) for name in ("*", "gpt2-nano")) >= 1
 
 
-def test_results_in_a_pipe_prints_one_line_per_run(clsbench: Command, store: Path) -> None:
-    lines = clsbench("results", "--out", store, env={"COLUMNS": "40"}).stdout.splitlines()
+def test_results_in_a_pipe_prints_one_line_per_run(in_process: Command, store: Path) -> None:
+    lines = in_process("results", "--out", store, env={"COLUMNS": "40"}).stdout.splitlines()
     [line] = [line for line in lines if "last-blocks:n=2" in line]
     assert line.split()[0] in {path.name for path in store.iterdir()}
     assert len(line) > 100
@@ -166,12 +166,14 @@ def test_results_with_too_many_columns_prints_one_per_line(store: Path) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_results_with_a_limit_prints_the_last_or_best_runs(clsbench: Command, store: Path) -> None:
+def test_results_with_a_limit_prints_the_last_or_best_runs(
+    in_process: Command, store: Path
+) -> None:
     names = [path.name for path in sorted(store.iterdir())][:3]
-    last = clsbench("results", "--out", store, "--limit", "1")
+    last = in_process("results", "--out", store, "--limit", "1")
     assert [name for name in names if name in last.stdout] == names[2:]
     assert "the last 1 of 3 runs; --limit 0 shows all" in last.stderr
-    best = clsbench("results", "--out", store, "--limit", "1", "--sort", "-test_accuracy")
+    best = in_process("results", "--out", store, "--limit", "1", "--sort", "-test_accuracy")
     assert [name for name in names if name in best.stdout] == names[:1]
     assert "the first 1 of 3" in best.stderr
-    assert clsbench("results", "--out", store, "--limit", "0").stdout.count("gpt2-sms-spam-") == 3
+    assert in_process("results", "--out", store, "--limit", "0").stdout.count("gpt2-sms-spam-") == 3

@@ -23,8 +23,8 @@ CHANGES = [
 ]
 
 
-def test_show_includes_all_defaults(clsbench: Command) -> None:
-    done = clsbench("show", "gpt2-sms-spam")
+def test_show_includes_all_defaults(in_process: Command) -> None:
+    done = in_process("show", "gpt2-sms-spam")
     assert done.returncode == 0, done.stderr
     spec = tomllib.loads(done.stdout)
     assert spec["backbone"] == {
@@ -39,8 +39,8 @@ def test_show_includes_all_defaults(clsbench: Command) -> None:
     assert spec["published"]["accuracy"]["test"] == 0.9567
 
 
-def test_show_accepts_the_options_of_run(clsbench: Command) -> None:
-    done = clsbench("show", "gpt2-sms-spam", *CHANGES)
+def test_show_accepts_the_options_of_run(in_process: Command) -> None:
+    done = in_process("show", "gpt2-sms-spam", *CHANGES)
     assert done.returncode == 0, done.stderr
     spec = tomllib.loads(done.stdout)
     assert spec["freezing"] == {"name": "last-blocks", "n": 2}
@@ -53,26 +53,26 @@ def test_show_accepts_the_options_of_run(clsbench: Command) -> None:
     assert spec["seed"] == 7
 
 
-def test_show_output_reads_back_as_the_same_experiment(clsbench: Command, tmp_path: Path) -> None:
+def test_show_output_reads_back_as_the_same_experiment(in_process: Command, tmp_path: Path) -> None:
     file = tmp_path / "gpt2-sms-spam.toml"
-    first = clsbench("show", "gpt2-sms-spam", *CHANGES).stdout
+    first = in_process("show", "gpt2-sms-spam", *CHANGES).stdout
     file.write_text(first, encoding="utf-8")
-    assert clsbench("show", file).stdout == first
+    assert in_process("show", file).stdout == first
 
 
-def test_show_with_set_refines_a_component(clsbench: Command) -> None:
-    done = clsbench("show", "gpt2-sms-spam", "--freezing", "last-blocks", "--set", "freezing.n=3")
+def test_show_with_set_refines_a_component(in_process: Command) -> None:
+    done = in_process("show", "gpt2-sms-spam", "--freezing", "last-blocks", "--set", "freezing.n=3")
     assert tomllib.loads(done.stdout)["freezing"] == {"name": "last-blocks", "n": 3}
 
 
-def test_show_with_adapter_none_removes_the_adapter(clsbench: Command, tmp_path: Path) -> None:
+def test_show_with_adapter_none_removes_the_adapter(in_process: Command, tmp_path: Path) -> None:
     file = tmp_path / "with-lora.toml"
-    file.write_text(clsbench("show", "gpt2-sms-spam", "--adapter", "lora").stdout)
-    assert "adapter" not in tomllib.loads(clsbench("show", file, "--adapter", "none").stdout)
+    file.write_text(in_process("show", "gpt2-sms-spam", "--adapter", "lora").stdout)
+    assert "adapter" not in tomllib.loads(in_process("show", file, "--adapter", "none").stdout)
 
 
-def test_show_with_commas_and_quotes_in_options_preserves_them(clsbench: Command) -> None:
-    done = clsbench("show", "gpt2-sms-spam", "--dataset", 'csv:"path=a,b.csv",text=body')
+def test_show_with_commas_and_quotes_in_options_preserves_them(in_process: Command) -> None:
+    done = in_process("show", "gpt2-sms-spam", "--dataset", 'csv:"path=a,b.csv",text=body')
     dataset = tomllib.loads(done.stdout)["dataset"]
     assert dataset["path"] == "a,b.csv"
     assert dataset["text"] == "body"
