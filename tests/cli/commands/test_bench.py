@@ -210,20 +210,20 @@ def test_bench_on_a_busy_machine_reports_no_measurement(clsbench: Command, spec_
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_bench_with_invalid_options_is_refused_before_measuring(
-    clsbench: Command, spec_file: Path, arguments: list[str], message: str
+    in_process: Command, spec_file: Path, arguments: list[str], message: str
 ) -> None:
-    done = clsbench("bench", spec_file, *arguments)
+    done = in_process("bench", spec_file, *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
 
-def test_bench_without_a_name_uses_gpt2_sms_spam(clsbench: Command) -> None:
-    done = clsbench("bench", "--phase", "foward")
+def test_bench_without_a_name_uses_gpt2_sms_spam(in_process: Command) -> None:
+    done = in_process("bench", "--phase", "foward")
     assert done.returncode == 2
     assert "unknown phase 'foward'" in done.stderr, "and no argument is missing"
-    helped = clsbench("bench", "--help", env={"COLUMNS": "120"})
+    helped = in_process("bench", "--help", env={"COLUMNS": "120"})
     assert "[OPTIONS] [EXPERIMENT|FILE.toml]" in helped.stdout
     assert "gpt2-sms-spam]" in helped.stdout, "which the usage shows"
 

@@ -27,9 +27,9 @@ def store(tmp_path: Path) -> Path:
 
 
 def test_report_of_latest_writes_a_page_of_the_last_suite(
-    clsbench: Command, store: Path, tmp_path: Path
+    in_process: Command, store: Path, tmp_path: Path
 ) -> None:
-    done = clsbench("report", "--out", store)
+    done = in_process("report", "--out", store)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "Use row 1 (good): 95.00 %; it is significantly better than every other row and than "
@@ -43,26 +43,26 @@ def test_report_of_latest_writes_a_page_of_the_last_suite(
 
 
 def test_report_format_follows_the_extension_or_the_option(
-    clsbench: Command, store: Path, tmp_path: Path
+    in_process: Command, store: Path, tmp_path: Path
 ) -> None:
-    to_stdout = clsbench("report", "a-suite", "--out", store, "--format", "csv")
+    to_stdout = in_process("report", "a-suite", "--out", store, "--format", "csv")
     assert [row["title"] for row in csv.DictReader(io.StringIO(to_stdout.stdout))][:2] == (
         ["good", "bad"]
     )
-    plain = json.loads(clsbench("report", "a-suite", "--out", store, "--json").stdout)
+    plain = json.loads(in_process("report", "a-suite", "--out", store, "--json").stdout)
     assert [row["title"] for row in plain["table"]][:2] == ["good", "bad"]
     assert plain["comparison"]["pairs"]
     file = tmp_path / "table.tex"
-    assert clsbench("report", "-o", file, "--out", store).returncode == 0
+    assert in_process("report", "-o", file, "--out", store).returncode == 0
     assert file.read_text(encoding="utf-8").startswith("% needs")
 
 
 @pytest.mark.slow
 def test_report_of_chosen_runs_contains_only_these(
-    clsbench: Command, store: Path, tmp_path: Path
+    in_process: Command, store: Path, tmp_path: Path
 ) -> None:
     runs = sorted(path for path in store.iterdir() if path.name.startswith("2025"))
-    done = clsbench("report", *runs, "-o", tmp_path / "runs.html", "--out", store)
+    done = in_process("report", *runs, "-o", tmp_path / "runs.html", "--out", store)
     assert done.returncode == 0, done.stderr
     assert ": 95.00 %; it is significantly better" in done.stdout
     page = (tmp_path / "runs.html").read_text(encoding="utf-8")
@@ -72,14 +72,14 @@ def test_report_of_chosen_runs_contains_only_these(
 
 @pytest.mark.slow
 def test_report_with_damaged_runs_names_and_omits_them(
-    clsbench: Command, store: Path, tmp_path: Path
+    in_process: Command, store: Path, tmp_path: Path
 ) -> None:
     shutil.rmtree(store / "suites")
     first, second = sorted(path for path in store.iterdir())
     shutil.copytree(first, store / "20251122T101701Z-copy-1")
     (store / "20251122T101701Z-copy-1" / "record.json").write_text("{")
     (second / "predictions.csv").write_text("nonsense\n")
-    done = clsbench("report", "--out", store)
+    done = in_process("report", "--out", store)
     assert done.returncode == 0, done.stderr
     assert f"left out {store / '20251122T101701Z-copy-1'}" in done.stderr
     assert f"left out {second}" in done.stderr
@@ -98,7 +98,7 @@ def test_report_with_damaged_predictions_names_them(
 
 
 def test_report_with_invalid_arguments_is_refused(
-    clsbench: Command, store: Path, tmp_path: Path
+    in_process: Command, store: Path, tmp_path: Path
 ) -> None:
     empty = tmp_path / "empty"
     for arguments, expected in (
@@ -108,7 +108,7 @@ def test_report_with_invalid_arguments_is_refused(
         (["--out", store, "-o", tmp_path / "no" / "x.html"], "does not exist"),
         (["--out", store, "-o", tmp_path], "is a directory"),
     ):
-        done = clsbench("report", *arguments)
+        done = in_process("report", *arguments)
         assert done.returncode == 2, done.stderr
         assert expected in " ".join(done.stderr.split())
         assert "Traceback" not in done.stderr

@@ -44,7 +44,7 @@ def finished(store: Path) -> list[Path]:
     return sorted(store.glob("*/record.json"))
 
 
-def test_suite_with_invalid_options_is_refused(clsbench: Command, tmp_path: Path) -> None:
+def test_suite_with_invalid_options_is_refused(in_process: Command, tmp_path: Path) -> None:
     for arguments, expected in (
         (["no-such"], "unknown suite 'no-such'"),
         (["gpt2-sms-spam"], "is an experiment, not a suite"),
@@ -61,7 +61,7 @@ def test_suite_with_invalid_options_is_refused(clsbench: Command, tmp_path: Path
         (["gpt2-sms-spam", "--sweep", "poling=mean,max"], "'poling'; did you mean 'pooling'?"),
         (["gpt2-sms-spam", "--sweep", "pooling=mean,mex"], "row 2 (pooling=mex): unknown pooling"),
     ):
-        done = clsbench("suite", *arguments)
+        done = in_process("suite", *arguments)
         assert done.returncode == 2, done.stderr
         assert expected in " ".join(done.stderr.split())
         assert not list((tmp_path / "cwd").iterdir()), "nothing is left behind"
