@@ -30,7 +30,7 @@ def test_bench_prints_a_table_of_phases(clsbench: Command, spec_file: Path) -> N
     assert "GFLOP/s in products of 2,048 × 2,048 matrices" in done.stdout
     line = next(line for line in done.stdout.splitlines() if "optimizer step" in line)
     assert re.search(r"\d%|in caches", line), "its traffic, not its products"
-    assert "one batch of 8 texts at" in done.stdout
+    assert "one batch of 8 texts of" in done.stdout
     assert "USDT" not in done.stderr
 
 
