@@ -32,12 +32,14 @@ def run_small(
     observers: Sequence[object] = (),
     dry_run: bool = False,
     given: Mapping[str, Any] = MappingProxyType({}),
+    plugins: Sequence[str] = (),
+    device: str = "cpu",
     **changes: Any,
 ) -> FinishedRun:
-    catalog = load_catalog()
+    catalog = load_catalog(plugins)
     changed = {key.replace("__", "."): value for key, value in changes.items()}
     spec = resolve(find_spec("gpt2-sms-spam", catalog), SMALL | changed, catalog)
-    options = RunOptions(out=out, device="cpu", threads=1, offline=True, **given)
+    options = RunOptions(out=out, device=device, threads=1, offline=True, **given)
     return run_experiment(spec, options, catalog, observers, dry_run)
 
 

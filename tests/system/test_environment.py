@@ -1,4 +1,4 @@
-"""Handling of signals, also while a run is written."""
+"""Devices that are not there or have failed; signals, also while a run is written."""
 
 from __future__ import annotations
 
@@ -6,13 +6,60 @@ import os
 import signal
 
 import pytest
+import torch
 
 from clsbench.cli.termination import Terminated, handling_termination
+from clsbench.errors import UsageError
+from clsbench.system.environment import choose_device, peak_memory_bytes
 from clsbench.system.signals import deferring_interrupts
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are sent by POSIX means")
+posix = pytest.mark.skipif(os.name == "nt", reason="signals are sent by POSIX means")
 
 
+@pytest.mark.parametrize(
+    ("built_for", "said"),
+    [
+        (None, "is a build without CUDA; install one with CUDA (https://pytorch.org/get-started"),
+        ("12.8", "finds no CUDA device here; check the driver (nvidia-smi) and CUDA_VISIBLE_DEV"),
+    ],
+)
+def test_choose_device_without_cuda_says_what_to_do(
+    built_for: str | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine is simulated: torch's kind of build, without a device."""
+    monkeypatch.setattr(torch.version, "cuda", built_for)
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError) as caught:
+        choose_device("cuda", "fp32")
+    assert str(caught.value).startswith(f"device cuda: torch {torch.__version__} {said}")
+    assert str(caught.value).endswith("; or use --device cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_choose_device_beyond_the_last_names_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``torch.cuda`` is simulated: two devices."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1", "fp32") == torch.device("cuda:1")
+    with pytest.raises(UsageError, match=r"device cuda:2: .* CUDA devices: cuda:0 to cuda:1"):
+        choose_device("cuda:2", "fp32")
+
+
+def test_peak_memory_of_a_lost_device_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``torch.cuda`` is simulated: the device is lost."""
+
+    def lost(device: torch.device) -> int:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lost)
+    assert peak_memory_bytes(torch.device("cuda")) is None
+
+
+# --- signals --------------------------------------------------------------------------------------
+
+
+@posix
 def test_deferring_interrupts_ignores_sigint_and_delays_sigterm() -> None:
     done = []
 
@@ -30,6 +77,7 @@ def test_deferring_interrupts_ignores_sigint_and_delays_sigterm() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@posix
 def test_handling_termination_only_the_first_sigterm_raises() -> None:
     with handling_termination() as received:
         with pytest.raises(Terminated):
@@ -40,6 +88,7 @@ def test_handling_termination_only_the_first_sigterm_raises() -> None:
     assert received == [signal.SIGTERM] * 3
 
 
+@posix
 def test_handling_termination_keeps_an_existing_handler() -> None:
     seen: list[int] = []
     former = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
@@ -53,6 +102,7 @@ def test_handling_termination_keeps_an_existing_handler() -> None:
         signal.signal(signal.SIGTERM, former)
 
 
+@posix
 def test_handling_termination_sighup_is_handled_like_sigterm() -> None:
     former = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     try:
@@ -64,6 +114,7 @@ def test_handling_termination_sighup_is_handled_like_sigterm() -> None:
         signal.signal(signal.SIGHUP, former)
 
 
+@posix
 def test_handling_termination_ignored_sighup_stays_ignored() -> None:
     """``nohup`` starts processes with SIGHUP ignored."""
     former = signal.signal(signal.SIGHUP, signal.SIG_IGN)

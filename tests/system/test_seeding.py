@@ -62,6 +62,26 @@ def test_torch_seeded_restores_the_generators_after_an_error() -> None:
     assert draw() == untouched
 
 
+def test_torch_seeded_on_a_lost_device_raises_the_blocks_own_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``torch.cuda`` is simulated: one device, which is lost in the block."""
+
+    def lost(*arguments: object) -> None:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: torch.zeros(16))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lost)
+    seed_all(1)
+    untouched = draw()
+    seed_all(1)
+    with pytest.raises(KeyError), torch_seeded(5):
+        raise KeyError
+    assert draw() == untouched
+
+
 # --- components that draw from the global generators ----------------------------------------------
 
 

@@ -34,6 +34,7 @@ from clsbench.components.resolve import Experiment
 from clsbench.errors import AssetError, ClsbenchError, UsageError
 from clsbench.schema.options import RunOptions
 from clsbench.schema.record import Environment, ParameterCounts, StandIn
+from clsbench.system.device_errors import is_out_of_memory
 from clsbench.system.environment import choose_device, circumstances, describe_environment
 
 
@@ -189,15 +190,9 @@ def _failing(phase: str, found: list[Any]) -> Iterator[None]:
     except ClsbenchError as error:
         found.append(Failed(phase, str(error)))
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         found.append(Failed(phase, "out of memory"))
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, for which torch raises a plain RuntimeError on the CPU."""
-    by_type = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return by_type or "can't allocate memory" in str(error)
 
 
 def _point(

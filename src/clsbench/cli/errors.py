@@ -8,6 +8,7 @@ import sys
 
 import rich_click as click
 
+from clsbench.system.device_errors import device_error, first_line, is_out_of_memory
 from clsbench.system.printable import printable, wrapped
 
 INTERRUPTED = 130
@@ -60,6 +61,9 @@ def report_unexpected(error: Exception, verbose: bool) -> int:
     if isinstance(error, OSError) and error.errno in _CIRCUMSTANCES:
         report_error(str(error))
         return 2 if error.errno == errno.ENAMETOOLONG else 1
+    if (problem := device_error(error)) is not None:
+        report_error(_device_text(problem))
+        return 1
     import traceback
 
     trace = "".join(traceback.format_exception(error))
@@ -75,6 +79,13 @@ def report_unexpected(error: Exception, verbose: bool) -> int:
         f"{what}{place}; this is a bug in clsbench or in a plugin; the traceback is {kept}"
     )
     return 1
+
+
+def _device_text(error: BaseException) -> str:
+    """An error of a device outside of a run, and what to try."""
+    if is_out_of_memory(error):
+        return f"out of memory: {first_line(error)}. Try --precision bf16 or a smaller batch"
+    return f"the device failed: {first_line(error)}. Check it, or choose another one (--device)"
 
 
 def _keep(trace: str) -> str:

@@ -15,11 +15,14 @@ class Phases:
 
     def __init__(self, hook: Any) -> None:
         self.seconds: dict[str, float] = {}
+        self.current = ""
+        """The phase that was entered last."""
         self._hook = hook
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Time the block as the phase ``name``."""
+        self.current = name
         self._hook.clsbench_phase_started(phase=name)
         started = time.perf_counter()
         try:

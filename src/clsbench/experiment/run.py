@@ -17,6 +17,12 @@ from clsbench.assets import DownloadProgress
 from clsbench.components.catalog import Catalog
 from clsbench.components.resolve import Experiment
 from clsbench.errors import ClsbenchError, PluginError
+from clsbench.experiment.failures import (
+    Progress,
+    reason_of,
+    refuse_device_error,
+    without_weights,
+)
 from clsbench.experiment.phases import Phases
 from clsbench.experiment.planning import Planned, announcement, identify_run, plan_run
 from clsbench.experiment.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
@@ -66,12 +72,6 @@ from clsbench.training.scoring import (
 )
 
 logger = logging.getLogger(__name__)
-
-_META_HINT = (
-    " (a backbone, pooling, head or adapter seems to keep a tensor in a global variable or under "
-    "functools.lru_cache: it was made while the run was planned, on the meta device, and has no "
-    "values; keep it in an attribute of the module instead)"
-)
 
 
 class FinishedRun(NamedTuple):
@@ -162,7 +162,9 @@ def run_experiment(
             status, error = "interrupted", str(interruption) or "interrupted by the user"
         except Exception as failure:
             logger.debug("the run failed", exc_info=True)
-            status, error = "failed", _reason(failure)
+            kept = forward.kept()
+            so_far = Progress(phases.current, log.examples, kept.memory_bytes if kept else 0)
+            status, error = "failed", reason_of(failure, record, spec.train, so_far)
         record = replace(
             record,
             status=status,
@@ -211,13 +213,17 @@ def _build(
     """Build the classifier on the device and check that its weights are finite."""
     classes = len(data.facts.class_names)
     seed = experiment.spec.seed
-    classifier = build_classifier(experiment, files.files, classes, seed, options.precision)
-    refuse_non_finite(
-        classifier,
-        "the classifier cannot be trained; check the backbone's weights, the pooling, the head and "
-        "the adapter",
-    )
-    return classifier.to(device)
+    try:
+        classifier = build_classifier(experiment, files.files, classes, seed, options.precision)
+        refuse_non_finite(
+            classifier,
+            "the classifier cannot be trained; check the backbone's weights, the pooling, the head "
+            "and the adapter",
+        )
+        return classifier.to(device)
+    except Exception as failure:
+        refuse_device_error(failure, device)
+        raise
 
 
 def _forward(
@@ -261,14 +267,6 @@ def _scored_baselines(
         if problem is not None:
             logger.warning("%s", problem)
         yield scored, problem
-
-
-def _reason(failure: Exception) -> str:
-    """The error as stated in the record."""
-    if isinstance(failure, ClsbenchError):
-        return str(failure)
-    text = f"{type(failure).__name__}: {failure}"
-    return text + _META_HINT if "meta tensor" in text else text
 
 
 def _as_far_as_it_works(
@@ -348,7 +346,11 @@ def _write(
     baselines: Sequence[ScoredBaseline],
 ) -> tuple[Path, RunRecord]:
     with run_directory(options.out, run_name(record)) as directory:
-        save_classifier(classifier, _trained(classifier, freezing), stored_facts(record), directory)
+        trained = _trained(classifier, freezing)
+        try:
+            save_classifier(classifier, trained, stored_facts(record), directory)
+        except Exception as failure:
+            record = without_weights(record, failure)
         if scores is not None:
             write_predictions(directory, data.splits, scores.probabilities)
         if baselines:

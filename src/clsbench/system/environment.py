@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import subprocess
@@ -15,9 +16,12 @@ from typing import TYPE_CHECKING
 from clsbench.errors import UsageError
 from clsbench.schema.options import RunOptions
 from clsbench.schema.record import Environment
+from clsbench.system.seeding import torch_generators_restored
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger(__name__)
 
 
 def choose_device(name: str, precision: str) -> torch.device:
@@ -40,12 +44,12 @@ def choose_device(name: str, precision: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:
-            raise UsageError(
-                f"device {name}: torch {torch.__version__} finds no CUDA device here; "
-                "use --device cpu or auto"
-            )
+            raise UsageError(f"device {name}: {no_cuda_device()}; or use --device cpu")
         if (device.index or 0) >= count:
-            raise UsageError(f"device {name}: there are {count} CUDA devices, cuda:0 is the first")
+            devices = "is one CUDA device: cuda:0"
+            if count > 1:
+                devices = f"are {count} CUDA devices: cuda:0 to cuda:{count - 1}"
+            raise UsageError(f"device {name}: there {devices}")
     if device.type == "mps":
         if not torch.backends.mps.is_available():
             raise UsageError(
@@ -54,6 +58,21 @@ def choose_device(name: str, precision: str) -> torch.device:
         if precision == "fp64":
             raise UsageError("device mps cannot compute in fp64; use --device cpu")
     return device
+
+
+def no_cuda_device() -> str:
+    """Why there is no CUDA device, and what to install or check."""
+    import torch
+
+    if torch.version.cuda is None and torch.version.hip is None:
+        return (
+            f"torch {torch.__version__} is a build without CUDA; install one with CUDA "
+            "(https://pytorch.org/get-started/locally)"
+        )
+    return (
+        f"torch {torch.__version__} finds no CUDA device here; check the driver (nvidia-smi) and "
+        "CUDA_VISIBLE_DEVICES"
+    )
 
 
 @contextmanager
@@ -78,8 +97,7 @@ def circumstances(options: RunOptions) -> Iterator[None]:
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
+    with torch_generators_restored():
         try:
             if options.threads is not None:
                 torch.set_num_threads(options.threads)
@@ -183,11 +201,18 @@ def free_memory_bytes(device: torch.device) -> int:
 
 
 def peak_memory_bytes(device: torch.device) -> int | None:
-    """Peak memory so far: of the allocator on CUDA, resident memory of the process elsewhere."""
+    """Peak memory so far: of the allocator on CUDA, resident memory of the process elsewhere.
+
+    ``None`` if it cannot be read, for example because the device has failed.
+    """
     import torch
 
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        try:
+            return torch.cuda.max_memory_allocated(device)
+        except RuntimeError as error:
+            logger.debug("the peak memory of %s cannot be read: %s", device, error)
+            return None
     if sys.platform == "win32":
         return None
     import resource

@@ -1,0 +1,111 @@
+"""The reason of a failed run, as its record states it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from msgspec.structs import replace
+
+from clsbench.errors import ClsbenchError
+from clsbench.schema.experiment import TrainSettings
+from clsbench.schema.quantities import size_text
+from clsbench.schema.record import RunRecord
+from clsbench.system.device_errors import device_error, first_line, is_out_of_memory
+from clsbench.system.environment import peak_memory_bytes
+
+_META_HINT = (
+    " (a backbone, pooling, head or adapter seems to keep a tensor in a global variable or under "
+    "functools.lru_cache: it was made while the run was planned, on the meta device, and has no "
+    "values; keep it in an attribute of the module instead)"
+)
+
+
+class Progress(NamedTuple):
+    """How far a run came: its last phase, the texts seen in training, the bytes of cached
+    activations in memory."""
+
+    phase: str
+    texts: int
+    cached_bytes: int
+
+
+def reason_of(failure: Exception, record: RunRecord, train: TrainSettings, so_far: Progress) -> str:
+    """The error as stated in the record; for errors of a device with what to try next."""
+    device = record.environment.device
+    place = f"in the phase {so_far.phase!r}, after {so_far.texts:,} training texts"
+    if (error := device_error(failure)) is not None:
+        if is_out_of_memory(error):
+            peak = _peak_text(device)
+            options = " or ".join(_smaller(record.environment.precision, train, so_far))
+            advice = options or "a smaller backbone"
+            return f"out of memory on {device} {place}{peak}: {first_line(error)}. Try {advice}"
+        return (
+            f"the device {device} ({record.environment.device_name}) failed {place}: "
+            f"{first_line(error)}. Check the device and run again; if it fails again, --device cpu "
+            "shows whether a component is the cause"
+        )
+    if isinstance(failure, ClsbenchError):
+        return str(failure)
+    text = f"{type(failure).__name__}: {failure}"
+    return text + _META_HINT if "meta tensor" in text else text
+
+
+def refuse_device_error(failure: Exception, device: torch.device) -> None:
+    """Raise an error of a device that occurs before training; return for other errors.
+
+    Raises:
+        ClsbenchError: names the device and says what to try.
+    """
+    error = device_error(failure)
+    if error is None:
+        return
+    if is_out_of_memory(error):
+        raise ClsbenchError(
+            f"the classifier does not fit into the memory of {device}{_peak_text(str(device))}: "
+            f"{first_line(error)}. Choose a smaller backbone or another device (--device)"
+        ) from failure
+    raise ClsbenchError(
+        f"the device {device} failed while the classifier was made: {first_line(error)}. Check the "
+        "device, or choose another one (--device)"
+    ) from failure
+
+
+def without_weights(record: RunRecord, failure: Exception) -> RunRecord:
+    """The record of a run whose weights cannot be stored because of an error of the device.
+
+    Raises:
+        Exception: ``failure``, if the device is not the cause.
+    """
+    error = device_error(failure)
+    if error is None:
+        raise failure
+    problem = (
+        f"the trained weights are not stored, since they could not be read from "
+        f"{record.environment.device}: {first_line(error)}"
+    )
+    status = "failed" if record.status == "finished" else record.status
+    warnings = (*record.warnings, problem)
+    return replace(record, status=status, error=record.error or problem, warnings=warnings)
+
+
+def _peak_text(device: str) -> str:
+    peak_bytes = peak_memory_bytes(torch.device(device))
+    return "" if peak_bytes is None else f" (peak {size_text(peak_bytes)})"
+
+
+def _smaller(precision: str, train: TrainSettings, so_far: Progress) -> list[str]:
+    """Options that need less memory and change the training least."""
+    options = ["--precision bf16"] if precision != "bf16" else []
+    size = train.batch_size
+    if size > 1:
+        parts = next(n for n in range(2, size + 1) if size % n == 0)
+        options.append(
+            f"smaller batches with accumulation (--set train.batch_size={size // parts} "
+            f"--set train.accumulation={train.accumulation * parts})"
+        )
+    if so_far.cached_bytes:
+        half = size_text(so_far.cached_bytes // 2).replace(" ", "")
+        took = size_text(so_far.cached_bytes)
+        options.append(f"less memory for cached activations (--cache-memory {half}; used: {took})")
+    return options
