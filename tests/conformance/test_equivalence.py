@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from components_of_the_catalog import entries, make
-from fast_and_plain import Outcome, Setup, random_splits, run_both, train
+from fast_and_plain import IN_FLOAT32, Outcome, Setup, random_splits, run_both, train
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
@@ -69,31 +69,34 @@ COMBINATIONS = [  # the property test below combines the other backbones with ad
 
 
 def compare_in_float64(
-    freezing: clsbench.FreezingStrategy, combinations: Sequence[tuple[Any, Any, Any]]
+    freezing: clsbench.FreezingStrategy,
+    combinations: Sequence[tuple[Any, Any, Any]],
+    device: torch.device,
 ) -> None:
     """Three epochs; the lengths hold equal, empty and full texts."""
     splits = random_splits(3, [9, 4, 1, 0, 9, 5, 5, 7], WIDTH_TOKENS, VOCABULARY)
     training = TrainSettings(epochs=3, batch_size=3, eval_every=2, eval_batches=2)
     for backbone, pooling, adapter in combinations:
-        setup = Setup(backbone, pooling, HEADS[0], freezing, adapter, training)
+        setup = Setup(backbone, pooling, HEADS[0], freezing, adapter, training, device=device)
         compare_exactly(*run_both(setup, splits, torch.float64))
 
 
 @pytest.mark.parametrize("freezing", FREEZING, ids=repr)
 def test_fast_path_each_combination_with_one_strategy_equals_plain(
-    freezing: clsbench.FreezingStrategy,
+    freezing: clsbench.FreezingStrategy, device: torch.device
 ) -> None:
-    compare_in_float64(freezing, COMBINATIONS[FREEZING.index(freezing) :: len(FREEZING)])
+    combinations = COMBINATIONS[FREEZING.index(freezing) :: len(FREEZING)]
+    compare_in_float64(freezing, combinations, device)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("freezing", FREEZING, ids=repr)
 def test_fast_path_each_combination_with_other_strategies_equals_plain(
-    freezing: clsbench.FreezingStrategy,
+    freezing: clsbench.FreezingStrategy, device: torch.device
 ) -> None:
     first = FREEZING.index(freezing)
     others = [c for n, c in enumerate(COMBINATIONS) if n % len(FREEZING) != first]
-    compare_in_float64(freezing, others)
+    compare_in_float64(freezing, others, device)
 
 
 @settings(max_examples=12)
@@ -120,6 +123,7 @@ def test_fast_path_any_texts_in_any_batches_equal_plain(
     padded: bool,
     accumulation: int,
     seed: int,
+    device: torch.device,
 ) -> None:
     training = TrainSettings(
         epochs=3,
@@ -128,7 +132,7 @@ def test_fast_path_any_texts_in_any_batches_equal_plain(
         eval_every=1,
         eval_batches=2,
     )
-    setup = Setup(BACKBONES[backbone], pooling, head, freezing, adapter, training, padded)
+    setup = Setup(BACKBONES[backbone], pooling, head, freezing, adapter, training, padded, device)
     splits = random_splits(seed, lengths, WIDTH_TOKENS, VOCABULARY, padded)
     compare_exactly(*run_both(setup, splits, torch.float64))
 
@@ -156,13 +160,16 @@ def few_parameters(draw: st.DrawFn) -> int:
 
 @settings(max_examples=12)
 @given(data=st.data())
-def test_fast_path_any_parameters_by_epoch_in_any_memory_equal_plain(data: st.DataObject) -> None:
+def test_fast_path_any_parameters_by_epoch_in_any_memory_equal_plain(
+    data: st.DataObject, device: torch.device
+) -> None:
     """Parameters are frozen, trained and frozen again; memory holds all or part of the cache."""
     epochs = data.draw(st.integers(1, 4))
     bits = tuple(data.draw(st.composite(few_parameters)()) for _ in range(epochs))
     pooling = data.draw(st.sampled_from(POOLINGS))
     settings_ = TrainSettings(epochs=epochs, batch_size=2, eval_every=2, eval_batches=1)
-    setup = Setup(TinyGPT2(), pooling, HEADS[0], AnyParameters(bits=bits), None, settings_)
+    freezing = AnyParameters(bits=bits)
+    setup = Setup(TinyGPT2(), pooling, HEADS[0], freezing, None, settings_, device=device)
     splits = random_splits(3, [9, 4, 1, 0, 9, 5, 5], WIDTH_TOKENS, VOCABULARY)
     room = Room(memory_bytes=data.draw(st.sampled_from([0, 1000, 5000, 2**30])), disk=None)
     plain = train(setup, splits, torch.float64, None)
@@ -172,7 +179,7 @@ def test_fast_path_any_parameters_by_epoch_in_any_memory_equal_plain(data: st.Da
 # --- float32 --------------------------------------------------------------------------------------
 
 FIFTY_STEPS = TrainSettings(epochs=5, batch_size=2, eval_every=25, eval_batches=1)
-IN_FLOAT32 = list(
+CASES_IN_FLOAT32 = list(
     itertools.product(
         [TinyGPT2(blocks=2), TinyGPT2(causal=False, blocks=2)], POOLINGS, [None, ADAPTERS[-1]]
     )
@@ -184,33 +191,36 @@ def compare_in_float32(
     freezing: clsbench.FreezingStrategy,
     pooling: clsbench.Pooling,
     adapter: clsbench.Adapter | None,
+    device: torch.device,
 ) -> None:
     """With an adapter, every text has several tokens: see the test of zero gradients below."""
     few = [1, 0] if adapter is None else [6, 2]
     lengths = [9, 4, *few, 9, 5, 5, 7, 3, 8] * 2
     splits = random_splits(5, lengths, WIDTH_TOKENS, VOCABULARY)
-    setup = Setup(backbone, pooling, HEADS[0], freezing, adapter, FIFTY_STEPS)
+    setup = Setup(backbone, pooling, HEADS[0], freezing, adapter, FIFTY_STEPS, device=device)
     plain, fast = run_both(setup, splits, torch.float32)
     assert len(plain.losses) == 50
-    compare(plain, fast, losses=1e-5)
+    compare(plain, fast, losses=IN_FLOAT32[device.type])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("freezing", FREEZING, ids=repr)
-def test_fast_path_float32_over_50_steps_equals_plain(freezing: clsbench.FreezingStrategy) -> None:
+def test_fast_path_float32_over_50_steps_equals_plain(
+    freezing: clsbench.FreezingStrategy, device: torch.device
+) -> None:
     """Every pooling, causal or not, with and without an adapter, each with one strategy."""
-    for backbone, pooling, adapter in IN_FLOAT32[FREEZING.index(freezing) :: len(FREEZING)]:
-        compare_in_float32(backbone, freezing, pooling, adapter)
+    for backbone, pooling, adapter in CASES_IN_FLOAT32[FREEZING.index(freezing) :: len(FREEZING)]:
+        compare_in_float32(backbone, freezing, pooling, adapter, device)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("freezing", FREEZING, ids=repr)
 def test_fast_path_float32_over_50_steps_with_others_equals_plain(
-    freezing: clsbench.FreezingStrategy,
+    freezing: clsbench.FreezingStrategy, device: torch.device
 ) -> None:
-    for number, (backbone, pooling, adapter) in enumerate(IN_FLOAT32):
+    for number, (backbone, pooling, adapter) in enumerate(CASES_IN_FLOAT32):
         if number % len(FREEZING) != FREEZING.index(freezing):
-            compare_in_float32(backbone, freezing, pooling, adapter)
+            compare_in_float32(backbone, freezing, pooling, adapter, device)
 
 
 def test_fast_path_float32_with_zero_gradients_is_closer_to_float64() -> None:

@@ -53,9 +53,9 @@ def temporary(directory: Path, limit_bytes: int = 10**9) -> DiskCache:
 
 @pytest.mark.parametrize("freezing", [LastBlocks(), Alternating()], ids=repr)
 def test_rows_without_a_key_are_kept_on_disk_until_the_run_ends(
-    tmp_path: Path, freezing: clsbench.FreezingStrategy
+    tmp_path: Path, freezing: clsbench.FreezingStrategy, device: torch.device
 ) -> None:
-    what = setup(freezing)
+    what = setup(freezing, device=device)
     folder = tmp_path / "cache"
     plain, fast = run(what, None), run(what, Room(2000, None, temporary(folder)))
     assert fast.losses == pytest.approx(plain.losses, rel=1e-9)
@@ -69,9 +69,9 @@ def test_rows_without_a_key_are_kept_on_disk_until_the_run_ends(
     assert list(folder.iterdir()) == []
 
 
-def test_close_frees_memory_immediately(tmp_path: Path) -> None:
+def test_close_frees_memory_immediately(tmp_path: Path, device: torch.device) -> None:
     """Without garbage collection."""
-    outcome = run(setup(LastBlocks()), Room(10**9, None))
+    outcome = run(setup(LastBlocks(), device=device), Room(10**9, None))
     gc.disable()
     try:
         assert isinstance(outcome.forward, FastForward)
@@ -85,9 +85,9 @@ def test_close_frees_memory_immediately(tmp_path: Path) -> None:
         gc.enable()
 
 
-def test_temporary_rows_equal_the_computed_rows(tmp_path: Path) -> None:
+def test_temporary_rows_equal_the_computed_rows(tmp_path: Path, device: torch.device) -> None:
     rows = rows_of()
-    compute = Prefix(rows)
+    compute = Prefix(rows, device=device)
     store = PrefixStore(rows, compute, Room(3 * ROW_BYTES, None, temporary(tmp_path)), WIDTH_TOKENS)
     fill(store, 2, POOLED_CUT)
     computed = len(compute.asked)
@@ -99,10 +99,10 @@ def test_temporary_rows_equal_the_computed_rows(tmp_path: Path) -> None:
 
 
 def test_temporary_rows_respect_the_limit_and_free_their_space(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, device: torch.device
 ) -> None:
     rows = rows_of()
-    compute = Prefix(rows)
+    compute = Prefix(rows, device=device)
     limit_bytes = 6 * ROW_BYTES
     store = PrefixStore(
         rows, compute, Room(0, None, temporary(tmp_path, limit_bytes)), WIDTH_TOKENS
@@ -127,9 +127,11 @@ def test_temporary_rows_respect_the_limit_and_free_their_space(
     assert store.problems() == (warning,)
 
 
-def test_temporary_rows_and_cached_rows_share_one_limit(tmp_path: Path) -> None:
+def test_temporary_rows_and_cached_rows_share_one_limit(
+    tmp_path: Path, device: torch.device
+) -> None:
     rows = rows_of()
-    compute = Prefix(rows)
+    compute = Prefix(rows, device=device)
     limit_bytes = 3 * len(rows) * ROW_BYTES // 2
     room = Room(0, DiskCache(tmp_path / "a", limit_bytes), temporary(tmp_path / "b", limit_bytes))
     store = PrefixStore(rows, compute, room, WIDTH_TOKENS)
@@ -175,9 +177,9 @@ def test_seconds_include_recomputed_rows() -> None:
     assert store.seconds >= 0.01 * len(compute.asked)
 
 
-def test_at_keeps_recomputed_rows_when_memory_is_freed() -> None:
+def test_at_keeps_recomputed_rows_when_memory_is_freed(device: torch.device) -> None:
     rows = rows_of()
-    compute = Prefix(rows)
+    compute = Prefix(rows, device=device)
     most_bytes = len(rows) * ROW_BYTES
     store = PrefixStore(rows, compute, Room(most_bytes, None), WIDTH_TOKENS)
     fill(store, 1, 2)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import torch
 from components_of_the_catalog import CATALOG
-from fast_and_plain import Outcome
+from fast_and_plain import CPU, Outcome
 from tests.support.prefix_rows import (
     Prefix,
     assert_all_there,
@@ -47,6 +47,7 @@ def try_kept(
     change: Callable[[int, Tensor], Tensor],
     unpadded: bool = False,
     dtype: torch.dtype = torch.float64,
+    device: torch.device = CPU,
 ) -> int:
     """The number of rows that are used if an earlier run has cached changed ones."""
 
@@ -55,9 +56,9 @@ def try_kept(
             return super().row(slot, cut).to(dtype)
 
     rows = rows_of(LastRealToken(), unpadded)
-    compute = InThisDtype(rows)
+    compute = InThisDtype(rows, device=device)
     cache = DiskCache(tmp_path, 10**9)
-    kept = {rows.keys[slot]: change(slot, compute.row(slot, 1)) for slot in range(len(rows))}
+    kept = {rows.keys[slot]: change(slot, compute.row(slot, 1)).cpu() for slot in range(len(rows))}
     assert cache.store(key_of("1"), kept)
     store = PrefixStore(rows, compute, Room(10**6, cache), WIDTH_TOKENS)
     fill(store, 1, keys={1: key_of("1")})
@@ -67,23 +68,25 @@ def try_kept(
     return facts.found
 
 
-def test_lookup_checks_the_longest_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_lookup_checks_the_longest_row(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, device: torch.device
+) -> None:
     """Short texts may agree where longer ones do not, as without a causal mask."""
 
     def longer_ones(slot: int, row: Tensor) -> Tensor:
         return row if len(row) < 4 else row + 1
 
-    assert try_kept(tmp_path, longer_ones, unpadded=True) == 0
+    assert try_kept(tmp_path, longer_ones, unpadded=True, device=device) == 0
     assert "differ from recomputed ones (by 1)" in caplog.text
 
 
-def test_lookup_checks_the_shortest_row(tmp_path: Path) -> None:
+def test_lookup_checks_the_shortest_row(tmp_path: Path, device: torch.device) -> None:
     """Longer texts may agree where a short one does not."""
 
     def shortest(slot: int, row: Tensor) -> Tensor:
         return row + 1 if len(row) == 1 else row
 
-    assert try_kept(tmp_path, shortest, unpadded=True) == 0
+    assert try_kept(tmp_path, shortest, unpadded=True, device=device) == 0
 
 
 @pytest.mark.parametrize(
@@ -92,14 +95,14 @@ def test_lookup_checks_the_shortest_row(tmp_path: Path) -> None:
     ids=str,
 )
 def test_lookup_tolerance_depends_on_the_precision(
-    tmp_path: Path, dtype: torch.dtype, same: float, other: float
+    tmp_path: Path, dtype: torch.dtype, same: float, other: float, device: torch.device
 ) -> None:
     for difference, found in ((same, len(rows_of())), (other, 0)):
 
         def change(slot: int, row: Tensor, difference: float = difference) -> Tensor:
             return row + difference * row.abs().max()
 
-        assert try_kept(tmp_path / str(difference), change, dtype=dtype) == found
+        assert try_kept(tmp_path / str(difference), change, dtype=dtype, device=device) == found
 
 
 @pytest.mark.parametrize(
@@ -117,8 +120,9 @@ def test_lookup_with_another_shape_dtype_or_nan_recomputes_rows(
     caplog: pytest.LogCaptureFixture,
     change: Callable[[int, Tensor], Tensor],
     said: str,
+    device: torch.device,
 ) -> None:
-    assert try_kept(tmp_path, change) == 0
+    assert try_kept(tmp_path, change, device=device) == 0
     assert f"differ from recomputed ones ({said}" in caplog.text
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from fast_and_plain import Outcome, Setup, random_splits, run_both
+from fast_and_plain import CPU, Outcome, Setup, random_splits, run_both
 from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
 from torch import nn
 
@@ -42,9 +42,11 @@ def both(
     trial: bool = False,
     batch_size: int = 3,
     dtype: torch.dtype = torch.float64,
+    device: torch.device = CPU,
 ) -> tuple[Outcome, Outcome]:
     settings = TrainSettings(epochs=epochs, batch_size=batch_size, eval_every=2, eval_batches=2)
-    setup = Setup(TinyGPT2(), pooling or LastToken(), Linear(), freezing, Alters(), settings)
+    parts = (TinyGPT2(), pooling or LastToken(), Linear(), freezing, Alters(), settings)
+    setup = Setup(*parts, device=device)
     splits = random_splits(1, LENGTHS, WIDTH_TOKENS, VOCABULARY)
     CHANGES.append(change)
     try:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from fast_and_plain import Outcome, Setup, random_splits, train
+from fast_and_plain import CPU, Outcome, Setup, random_splits, train
 from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
 from torch import Tensor
 
@@ -32,8 +32,11 @@ POOLED_CUT = 6
 class Prefix:
     """A prefix with distinct values for each row and cut, which records the calls."""
 
-    def __init__(self, rows: DistinctRows, features: int = FEATURES) -> None:
+    def __init__(
+        self, rows: DistinctRows, features: int = FEATURES, device: torch.device = CPU
+    ) -> None:
         self.rows = rows
+        self.device = device
         self.features = features
         self.asked: list[tuple[list[int], tuple[int, ...]]] = []
 
@@ -46,7 +49,7 @@ class Prefix:
     def row(self, slot: int, cut: int) -> Tensor:
         shape: tuple[int, ...] = (int(self.rows.widths[slot]), self.features)
         generator = torch.Generator().manual_seed(1000 * cut + slot)
-        row = torch.randn(shape, generator=generator, dtype=torch.float64)
+        row = torch.randn(shape, generator=generator, dtype=torch.float64).to(self.device)
         return row[0] if cut >= POOLED_CUT else row
 
     def computed(self, cut: int) -> int:
@@ -70,16 +73,21 @@ def fill(
 
 def assert_all_there(store: PrefixStore, compute: Prefix, cut: int) -> None:
     for slot, row in enumerate(store.at(cut, torch.arange(len(compute.rows)))):
-        assert torch.equal(row, compute.row(slot, cut))
+        assert torch.equal(row.cpu(), compute.row(slot, cut).cpu())
 
 
 def key_of(text: str) -> PrefixKey:
     return PrefixKey(hashlib.sha256(text.encode()).hexdigest(), {})
 
 
-def setup(freezing: clsbench.FreezingStrategy, pooling: clsbench.Pooling | None = None) -> Setup:
+def setup(
+    freezing: clsbench.FreezingStrategy,
+    pooling: clsbench.Pooling | None = None,
+    device: torch.device = CPU,
+) -> Setup:
     settings = TrainSettings(epochs=3, batch_size=3, eval_every=2, eval_batches=2)
-    return Setup(TinyGPT2(), pooling or LastToken(), Linear(), freezing, None, settings)
+    pooling = pooling or LastToken()
+    return Setup(TinyGPT2(), pooling, Linear(), freezing, None, settings, device=device)
 
 
 def run(what: Setup, room: Room | None) -> Outcome:

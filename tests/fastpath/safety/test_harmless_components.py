@@ -98,8 +98,8 @@ def scale_what_goes_in(classifier: Any) -> None:
         scale_what_goes_in,
     ],
 )
-def test_prefix_with_a_harmless_component_is_kept(change: Change) -> None:
-    plain, fast = both(change, LastBlocks(), trial=True)
+def test_prefix_with_a_harmless_component_is_kept(change: Change, device: torch.device) -> None:
+    plain, fast = both(change, LastBlocks(), trial=True, device=device)
     assert_same(plain, fast)
     assert fast.problem is None
     assert fast.plan is not None
@@ -107,21 +107,20 @@ def test_prefix_with_a_harmless_component_is_kept(change: Change) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_prefix_with_attention_of_torch_is_kept(batch_size: int) -> None:
+def test_prefix_with_attention_of_torch_is_kept(batch_size: int, device: torch.device) -> None:
     """Torch uses other kernels for a single text."""
 
     def attend(classifier: Any) -> None:
-        device = device_of(classifier)
         with torch.random.fork_rng():
             torch.manual_seed(1)
             layer = nn.TransformerEncoderLayer(
-                12, 2, 24, 0.0, batch_first=True, device=device, dtype=torch.float64
+                12, 2, 24, 0.0, batch_first=True, device=device_of(classifier), dtype=torch.float64
             )
         for parameter in layer.parameters():
             parameter.requires_grad_(False)
         block(classifier, 0).register_forward_hook(lambda m, inputs, out: layer(out))
 
-    plain, fast = both(attend, HeadOnly(), trial=True, batch_size=batch_size)
+    plain, fast = both(attend, HeadOnly(), trial=True, batch_size=batch_size, device=device)
     assert_same(plain, fast)
     assert fast.problem is None
     assert fast.plan is not None
@@ -129,7 +128,9 @@ def test_prefix_with_attention_of_torch_is_kept(batch_size: int) -> None:
 
 
 @pytest.mark.parametrize("index", [0, 2], ids=["frozen", "trained"])
-def test_packing_with_a_block_that_expects_three_axes_is_refused(index: int) -> None:
+def test_packing_with_a_block_that_expects_three_axes_is_refused(
+    index: int, device: torch.device
+) -> None:
     """Packed, several texts have two axes; a single text has three."""
 
     def expect_texts(classifier: Any) -> None:
@@ -140,7 +141,7 @@ def test_packing_with_a_block_that_expects_three_axes_is_refused(index: int) -> 
 
         block(classifier, index).ff.register_forward_hook(unpack)
 
-    plain, fast = both(expect_texts, LastBlocks(), LastRealToken(), trial=True)
+    plain, fast = both(expect_texts, LastBlocks(), LastRealToken(), trial=True, device=device)
     assert_same(plain, fast)
     assert fast.problem is not None
     assert fast.problem.startswith("the trial of the fast path failed: ValueError")
@@ -148,16 +149,16 @@ def test_packing_with_a_block_that_expects_three_axes_is_refused(index: int) -> 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
 def test_trial_of_batch_normalisation_makes_no_smaller_batch_than_training(
-    batch_size: int,
+    batch_size: int, device: torch.device
 ) -> None:
     def normalise(classifier: Any) -> None:
         classifier.out_head = nn.Sequential(nn.BatchNorm1d(12), classifier.out_head)
 
     if batch_size == 1:
         with pytest.raises(ValueError, match="more than 1 value"):
-            both(normalise, LastBlocks(), batch_size=1, trial=True)
+            both(normalise, LastBlocks(), batch_size=1, trial=True, device=device)
         return
-    plain, fast = both(normalise, LastBlocks(), batch_size=batch_size, trial=True)
+    plain, fast = both(normalise, LastBlocks(), batch_size=batch_size, trial=True, device=device)
     assert fast.problem is None
     # The bias before the normalisation has no effect, so only rounding errors change it.
     assert fast.losses == pytest.approx(plain.losses, rel=1e-6)

@@ -270,9 +270,12 @@ class AllThenLast(clsbench.FreezingStrategy):
     ],
 )
 def test_fast_path_with_a_hostile_component_gives_the_plain_numbers(
-    change: Change, freezing: clsbench.FreezingStrategy, pooling: clsbench.Pooling
+    change: Change,
+    freezing: clsbench.FreezingStrategy,
+    pooling: clsbench.Pooling,
+    device: torch.device,
 ) -> None:
-    plain, fast = both(change, freezing, pooling, epochs=3, trial=True)
+    plain, fast = both(change, freezing, pooling, epochs=3, trial=True, device=device)
     assert_same(plain, fast)
     for name, weights in plain.weights.items():
         if not name.endswith("W_key.bias"):  # its gradient is zero but for rounding
@@ -281,6 +284,6 @@ def test_fast_path_with_a_hostile_component_gives_the_plain_numbers(
         torch.testing.assert_close(fast.logits[split], logits, rtol=1e-9, atol=1e-9)
 
 
-def test_fast_path_with_a_mean_teacher_gives_the_plain_numbers() -> None:
+def test_fast_path_with_a_mean_teacher_gives_the_plain_numbers(device: torch.device) -> None:
     """The teacher is frozen; otherwise torch refuses its backward pass."""
-    assert_same(*both(follow_as_a_teacher, LastBlocks(), epochs=3, trial=True))
+    assert_same(*both(follow_as_a_teacher, LastBlocks(), epochs=3, trial=True, device=device))

@@ -50,15 +50,15 @@ def look_back(classifier: Any) -> None:
     ("freezing", "pooling"), [(LastBlocks(), LastToken()), (All(), LastRealToken())], ids=repr
 )
 def test_trial_with_a_position_that_reads_others_finds_a_difference(
-    freezing: clsbench.FreezingStrategy, pooling: clsbench.Pooling
+    freezing: clsbench.FreezingStrategy, pooling: clsbench.Pooling, device: torch.device
 ) -> None:
-    _, fast = both(look_back, freezing, pooling)
+    _, fast = both(look_back, freezing, pooling, device=device)
     problem = tried(fast, freezing)
     assert problem is not None
     assert "differ by" in problem or "failed" in problem
 
 
-def test_trial_with_a_component_of_fixed_width_fails() -> None:
+def test_trial_with_a_component_of_fixed_width_fails(device: torch.device) -> None:
     def insist(classifier: Any) -> None:
         def check(module: Any, inputs: Any) -> None:
             if inputs[0].dim() != 3 or inputs[0].shape[1] != WIDTH_TOKENS:
@@ -66,7 +66,7 @@ def test_trial_with_a_component_of_fixed_width_fails() -> None:
 
         block(classifier, 2).ff.layers.register_forward_pre_hook(check)
 
-    plain, fast = both(insist, LastBlocks(), trial=True)
+    plain, fast = both(insist, LastBlocks(), trial=True, device=device)
     assert_same(plain, fast)
     assert fast.problem == "the trial of the fast path failed: ValueError: nine positions, please"
 
@@ -92,24 +92,29 @@ class SumsOverTheWidth(clsbench.Pooling, frozen=True):
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_trial_with_a_pooling_that_depends_on_the_width_finds_a_difference(
-    batch_size: int,
+    batch_size: int, device: torch.device
 ) -> None:
     plain, fast = both(
-        lambda classifier: None, All(), SumsOverTheWidth(), trial=True, batch_size=batch_size
+        lambda classifier: None,
+        All(),
+        SumsOverTheWidth(),
+        trial=True,
+        batch_size=batch_size,
+        device=device,
     )
     assert_same(plain, fast)
     assert fast.problem is not None
     assert "plain path differ in the trial: logits in training differ" in fast.problem
 
 
-def test_trial_in_bf16_finds_differences_below_rounding() -> None:
+def test_trial_in_bf16_finds_differences_below_rounding(device: torch.device) -> None:
     def standardise(classifier: Any) -> None:
         block(classifier, 2).register_forward_hook(
             lambda module, inputs, out: out - 0.05 * out.mean(0, keepdim=True)
         )
 
     for change, found in ((standardise, True), (lambda classifier: None, False)):
-        _, fast = both(change, LastBlocks(), dtype=torch.float32)
+        _, fast = both(change, LastBlocks(), dtype=torch.float32, device=device)
         made = fast.forward
         assert isinstance(made, FastForward)
         half = FastForward(made.classifier, made.splits, made.device, "bf16", made.shortcuts)
@@ -127,7 +132,9 @@ def test_trial_with_a_part_that_cannot_be_copied_takes_the_plain_path() -> None:
     assert fast.problem.startswith("the trial could not be run: TypeError")
 
 
-def test_trial_with_a_hook_that_refers_to_the_original_takes_the_plain_path() -> None:
+def test_trial_with_a_hook_that_refers_to_the_original_takes_the_plain_path(
+    device: torch.device,
+) -> None:
     """Functions are not copied, so the hook of the copy trains the original's parameter."""
 
     def shift(classifier: Any) -> None:
@@ -135,7 +142,7 @@ def test_trial_with_a_hook_that_refers_to_the_original_takes_the_plain_path() ->
         head.shift = nn.Parameter(torch.zeros(3, device=device_of(classifier)))
         head.register_forward_hook(lambda module, inputs, out: out + head.shift)
 
-    plain, fast = both(shift, LastBlocks(), trial=True)
+    plain, fast = both(shift, LastBlocks(), trial=True, device=device)
     assert_same(plain, fast)
     assert fast.problem == (
         "the trial needs a copy of the classifier, but a copy shares out_head.shift with the "
@@ -143,7 +150,7 @@ def test_trial_with_a_hook_that_refers_to_the_original_takes_the_plain_path() ->
     )
 
 
-def test_trial_that_changes_the_original_raises() -> None:
+def test_trial_that_changes_the_original_raises(device: torch.device) -> None:
     """The plan does not find it, since it does not happen on the meta device."""
 
     def count(classifier: Any) -> None:
@@ -157,7 +164,7 @@ def test_trial_that_changes_the_original_raises() -> None:
         head.register_forward_hook(hook)
 
     with pytest.raises(ClsbenchError, match=r"a buffer or an attribute .* stateful = True"):
-        both(count, LastBlocks(), trial=True)
+        both(count, LastBlocks(), trial=True, device=device)
 
 
 def test_trial_with_a_weight_changed_through_numpy_raises() -> None:
@@ -186,12 +193,12 @@ def test_trial_with_a_weight_changed_through_numpy_raises() -> None:
     ids=repr,
 )
 def test_trial_restores_weights_flags_and_generators(
-    freezing: clsbench.FreezingStrategy, pooling: clsbench.Pooling
+    freezing: clsbench.FreezingStrategy, pooling: clsbench.Pooling, device: torch.device
 ) -> None:
     def dropout(classifier: Any) -> None:
         block(classifier, 2).ff.layers.append(nn.Dropout(0.2))
 
-    _, fast = both(dropout, freezing, pooling)
+    _, fast = both(dropout, freezing, pooling, device=device)
     classifier = fast.forward.classifier
     before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
     required = [p.requires_grad for p in classifier.parameters()]
@@ -237,7 +244,9 @@ def test_trial_restores_the_state_of_a_head() -> None:
 
 
 @pytest.mark.parametrize("what", ["buffer", "weight", "attribute"])
-def test_run_with_changed_frozen_stages_raises(what: str, removed_hooks: list[Any]) -> None:
+def test_run_with_changed_frozen_stages_raises(
+    what: str, removed_hooks: list[Any], device: torch.device
+) -> None:
     """Like a mean teacher, after each step of the optimizer."""
 
     def follow(classifier: Any) -> None:
@@ -261,11 +270,13 @@ def test_run_with_changed_frozen_stages_raises(what: str, removed_hooks: list[An
             removed_hooks.append(register_optimizer_step_post_hook(change))
 
     with pytest.raises(PrefixChangedError, match=r"no longer valid: .* run with --no-fast prefix"):
-        both(follow, LastBlocks(), trial=True)
+        both(follow, LastBlocks(), trial=True, device=device)
 
 
 @pytest.mark.parametrize("undone", [False, True])
-def test_run_with_a_changed_frozen_table_names_it(undone: bool, removed_hooks: list[Any]) -> None:
+def test_run_with_a_changed_frozen_table_names_it(
+    undone: bool, removed_hooks: list[Any], device: torch.device
+) -> None:
     """One row of a table, which few texts read, changes for good or temporarily."""
 
     def change(classifier: Any) -> None:
@@ -287,4 +298,4 @@ def test_run_with_a_changed_frozen_table_names_it(undone: bool, removed_hooks: l
     with pytest.raises(
         PrefixChangedError, match=r"tok_emb\.weight, which these stages read, has been"
     ):
-        both(change, LastBlocks(), trial=True)
+        both(change, LastBlocks(), trial=True, device=device)
