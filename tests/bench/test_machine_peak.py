@@ -8,12 +8,10 @@ from fake_clock import Clock, ScriptedWatch
 
 from clsbench.bench.machine_peak import LimitsMeter, shortest
 
-CPU = torch.device("cpu")
-
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
-def test_limits_meter_keeps_the_best_measurement(precision: str) -> None:
-    meter = LimitsMeter(CPU, precision, matrix_side=128, copied_bytes=10**6, seconds=0.01)
+def test_limits_meter_keeps_the_best_measurement(precision: str, device: torch.device) -> None:
+    meter = LimitsMeter(device, precision, matrix_side=128, copied_bytes=10**6, seconds=0.01)
     meter.measure()
     first = meter.best()
     meter.measure()

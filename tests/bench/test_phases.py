@@ -34,9 +34,9 @@ CHANGES = {
 }
 
 
-def subject(**changes: object) -> Subject:
-    spec = find_spec("gpt2-sms-spam", CATALOG)
-    return prepare_subject(resolve(spec, {**CHANGES, **changes}, CATALOG), OPTIONS, CPU, CATALOG)
+def subject(device: torch.device = CPU, **changes: object) -> Subject:
+    experiment = resolve(find_spec("gpt2-sms-spam", CATALOG), {**CHANGES, **changes}, CATALOG)
+    return prepare_subject(experiment, OPTIONS, device, CATALOG)
 
 
 @pytest.fixture(autouse=True)
@@ -70,9 +70,11 @@ PAIRS = itertools.zip_longest(FREEZING, POOLINGS)
 @pytest.mark.parametrize(
     ("freezing", "pooling"), [(f or FREEZING[0], p or POOLINGS[0]) for f, p in PAIRS]
 )
-def test_phase_workloads_run_for_every_strategy_and_pooling(freezing: str, pooling: str) -> None:
+def test_phase_workloads_run_for_every_strategy_and_pooling(
+    freezing: str, pooling: str, device: torch.device
+) -> None:
     """Every registered component can be timed."""
-    ready = subject(freezing=freezing, pooling=pooling)
+    ready = subject(device, freezing=freezing, pooling=pooling)
     for found in phase_workloads(ready, list(PHASES)):
         if isinstance(found, NotApplicable):
             assert found.phase in ("prefix", "cached train step")
@@ -130,8 +132,8 @@ def test_train_step_phase_flops_equal_the_sum_of_its_parts() -> None:
     assert 2.9 < counted["forward+backward"] / counted["forward"] < 3.4
 
 
-def test_step_phases_restore_the_classifier_after_timing() -> None:
-    ready = subject(freezing="all", pooling="last-real-token")
+def test_step_phases_restore_the_classifier_after_timing(device: torch.device) -> None:
+    ready = subject(device, freezing="all", pooling="last-real-token")
     before = {n: t.clone() for n, t in ready.classifier.state_dict().items()}
     for found in phase_workloads(ready, list(PHASES)):
         if isinstance(found, NotApplicable):
@@ -162,9 +164,9 @@ def test_subject_batch_larger_than_the_split_is_refused() -> None:
         subject(**{"train.batch_size": 5000})
 
 
-def test_cached_train_step_phase_restores_dense_embeddings() -> None:
+def test_cached_train_step_phase_restores_dense_embeddings(device: torch.device) -> None:
     """Otherwise the next phase would time another classifier."""
-    ready = subject(freezing="all", pooling="last-real-token")
+    ready = subject(device, freezing="all", pooling="last-real-token")
     run_twice(ready, "cached train step")
     assert not any(m.sparse for m in ready.classifier.modules() if isinstance(m, nn.Embedding))
 

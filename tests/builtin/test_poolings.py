@@ -137,12 +137,3 @@ def test_pooling_padded_batch_equals_single_texts(
     for row, length in enumerate(lengths):
         bare = hidden[row : row + 1, : max(length, 1)]
         torch.testing.assert_close(pool(pooling, bare, [max(length, 1)])[0], batch[row])
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("pooling", ALL, ids=repr)
-def test_pooling_passes_the_conformance_kit_on_cuda(pooling: clsbench.Pooling) -> None:
-    from clsbench.testing import check_pooling
-
-    check_pooling(pooling, device="cuda")

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import torch
 from components_of_the_catalog import CATALOG, VARIANTS, entries, make
 
 import clsbench
@@ -80,9 +81,15 @@ def files_of(
     return find
 
 
+@pytest.mark.parametrize(("entry", "options"), entries("poolings", "heads"))
+def test_component_passes_its_check_on_each_device(
+    entry: Entry, options: dict[str, Any], device: torch.device
+) -> None:
+    CHECKS[entry.axis](make(entry, options), device=str(device))
+
+
 @pytest.mark.parametrize(
-    ("entry", "options"),
-    entries("poolings", "heads", "freezing_strategies", "adapters", "baselines"),
+    ("entry", "options"), entries("freezing_strategies", "adapters", "baselines")
 )
 def test_component_passes_its_check(entry: Entry, options: dict[str, Any]) -> None:
     CHECKS[entry.axis](make(entry, options))

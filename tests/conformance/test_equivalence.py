@@ -232,3 +232,26 @@ def test_fast_path_float32_with_zero_gradients_is_closer_to_float64() -> None:
     truth = train(setup, splits, torch.float64, None)
     assert fast.losses == pytest.approx(truth.losses, rel=1e-5)
     assert plain.losses != pytest.approx(truth.losses, rel=1e-5)
+
+
+# --- bfloat16 -------------------------------------------------------------------------------------
+
+IN_BFLOAT16 = 1e-2
+"""Relative tolerance of losses; bfloat16 rounds to 2⁻⁹, at each of a dozen operations in a row."""
+
+
+@pytest.mark.parametrize("freezing", FREEZING, ids=repr)
+def test_fast_path_bf16_is_as_close_to_float32_as_plain(
+    freezing: clsbench.FreezingStrategy, device: torch.device
+) -> None:
+    """Each strategy with another pooling; kept activations are rounded once more."""
+    pooling = POOLINGS[FREEZING.index(freezing) % len(POOLINGS)]
+    splits = random_splits(5, [9, 4, 6, 2, 9, 5, 5, 7, 3, 8], WIDTH_TOKENS, VOCABULARY)
+    training = TrainSettings(epochs=3, batch_size=2, eval_every=5, eval_batches=1)
+    setup = Setup(TinyGPT2(), pooling, HEADS[0], freezing, None, training, device=device)
+    truth = train(setup, splits, torch.float32, None)
+    rounded = setup._replace(precision="bf16")
+    for outcome in run_both(rounded, splits, torch.float32, trial=True):
+        assert outcome.problem is None
+        assert outcome.losses == pytest.approx(truth.losses, rel=IN_BFLOAT16)
+        assert outcome.losses != truth.losses

@@ -13,16 +13,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from tests.support.small_runs import SMALL, run_small, stored
+from tests.support.small_runs import run_small, stored
 
 import clsbench
 from clsbench.analysis.comparison import compare_runs
 from clsbench.analysis.run_rows import rows_of_runs
 from clsbench.analysis.suite_figures import suite_figures
 from clsbench.components.catalog import load_catalog
-from clsbench.components.resolve import find_spec, resolve
 from clsbench.experiment.predict import load_predictor
-from clsbench.experiment.run import FinishedRun, run_experiment
+from clsbench.experiment.run import FinishedRun
 from clsbench.fastpath.fast_forward import FastForward
 from clsbench.report.page.files import report_text
 from clsbench.results.store import StoredRun, read_record
@@ -319,16 +318,6 @@ def test_run_gradual_unfreezing_trains_more_parameters_each_epoch(tmp_path: Path
     assert record.parameters is not None
     counts = [entry.trainable_parameters for entry in record.history.epochs]
     assert counts == sorted(set(counts)) == list(record.parameters.trainable_by_epoch)
-
-
-@pytest.mark.parametrize("precision", ["fp64", "bf16"])
-def test_run_other_precisions_finish(tmp_path: Path, precision: str) -> None:
-    catalog = load_catalog()
-    spec = resolve(find_spec("gpt2-sms-spam", catalog), SMALL | {"train.epochs": 1}, catalog)
-    options = RunOptions(out=tmp_path, device="cpu", threads=1, precision=precision)  # type: ignore[arg-type]
-    record = run_experiment(spec, options, catalog).record
-    assert record.status == "finished", record.error
-    assert record.environment.precision == precision
 
 
 def test_run_cuda_without_a_device_is_refused(tmp_path: Path) -> None:

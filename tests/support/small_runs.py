@@ -48,7 +48,9 @@ def stored(run: FinishedRun) -> Path:
     return run.path
 
 
-def assert_predicts_what_is_stored(predictor: Predictor, run: FinishedRun) -> None:
+def assert_predicts_what_is_stored(
+    predictor: Predictor, run: FinishedRun, tolerance: float = 1e-6
+) -> None:
     catalog = load_catalog()
     corpus = resolve(find_spec("gpt2-sms-spam", catalog), SMALL, catalog).dataset.load({})
     with (stored(run) / "predictions.csv").open(newline="") as file:
@@ -56,4 +58,4 @@ def assert_predicts_what_is_stored(predictor: Predictor, run: FinishedRun) -> No
     found = predictor.predict([corpus.texts[int(row["row"])] for row in rows])
     expected = [[float(row["probability_ham"]), float(row["probability_spam"])] for row in rows]
     assert predictor.class_names == ("ham", "spam")
-    assert found == pytest.approx(np.array(expected), abs=1e-6)
+    assert found == pytest.approx(np.array(expected), abs=tolerance)

@@ -17,12 +17,15 @@ from clsbench.training.schedule import TrainBatch
 
 
 @pytest.mark.parametrize("looks_later", [False, True])
-def test_fit_non_finite_loss_keeps_the_weights_before_the_step(looks_later: bool) -> None:
+def test_fit_non_finite_loss_keeps_the_weights_before_the_step(
+    looks_later: bool, device: torch.device
+) -> None:
     """``looks_later``: the loss is read later, as on CUDA."""
     torch.manual_seed(1)
     classifier = Classifier(TinyGPT2().build({}), LastToken().build(12), torch.nn.Linear(12, 3))
+    classifier = classifier.to(device)
     splits = random_splits(2, [9] * 6, WIDTH_TOKENS, VOCABULARY)
-    forward = PlainForward(classifier, splits.by_name(), torch.device("cpu"), "fp32")
+    forward = PlainForward(classifier, splits.by_name(), device, "fp32")
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=1e-3, fused=True)
     batches = BatchTraining(
         forward, optimizer, TrainSettings(batch_size=2), TrainingLog(), RowGradients()
@@ -48,14 +51,18 @@ def test_fit_non_finite_loss_keeps_the_weights_before_the_step(looks_later: bool
 
 
 def train_batches(
-    batches: list[tuple[int, ...]], ignore_index: int = -100, accumulation: int = 1
+    device: torch.device,
+    batches: list[tuple[int, ...]],
+    ignore_index: int = -100,
+    accumulation: int = 1,
 ) -> tuple[list[torch.Tensor], list[float]]:
     """The weights after training on the batches, and the losses; labels are 0, 1, 2, 0, 1, 2."""
     torch.manual_seed(1)
     classifier = Classifier(TinyGPT2().build({}), LastToken().build(12), torch.nn.Linear(12, 3))
+    classifier = classifier.to(device)
     splits = random_splits(2, [9] * 6, WIDTH_TOKENS, VOCABULARY)
     splits.train.labels[:] = torch.tensor([0, 1, 2, 0, 1, 2])
-    forward = PlainForward(classifier, splits.by_name(), torch.device("cpu"), "fp32")
+    forward = PlainForward(classifier, splits.by_name(), device, "fp32")
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=1e-2, fused=True)
     settings = TrainSettings(batch_size=2, ignore_index=ignore_index, accumulation=accumulation)
     training = BatchTraining(forward, optimizer, settings, TrainingLog(), RowGradients())
@@ -72,23 +79,25 @@ def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
     return all(map(torch.equal, one, other))
 
 
-def test_fit_batch_of_ignored_labels_has_loss_0_and_makes_no_step() -> None:
-    weights, losses = train_batches([(0, 1), (2, 5), (3, 4), (2, 5)], ignore_index=2)
+def test_fit_batch_of_ignored_labels_has_loss_0_and_makes_no_step(device: torch.device) -> None:
+    weights, losses = train_batches(device, [(0, 1), (2, 5), (3, 4), (2, 5)], ignore_index=2)
     assert losses[1] == losses[3] == 0.0
     assert min(losses[0], losses[2]) > 0
-    assert same(weights, train_batches([(0, 1), (3, 4)])[0])  # not even weight decay
+    assert same(weights, train_batches(device, [(0, 1), (3, 4)])[0])  # not even weight decay
 
 
-def test_fit_accumulation_window_with_one_counted_batch_makes_a_step() -> None:
+def test_fit_accumulation_window_with_one_counted_batch_makes_a_step(device: torch.device) -> None:
     batches = [(0, 1), (2, 5), (2, 5), (2, 5), (2, 5), (3, 4)]
-    weights, losses = train_batches(batches, ignore_index=2, accumulation=2)
+    weights, losses = train_batches(device, batches, ignore_index=2, accumulation=2)
     assert losses[1:5] == [0.0] * 4
-    before, _ = train_batches([])
+    before, _ = train_batches(device, [])
     assert not same(weights, before)
     # The window in the middle makes no step.
-    assert same(weights, train_batches(batches[:2] + batches[4:], 2, accumulation=2)[0])
+    assert same(weights, train_batches(device, batches[:2] + batches[4:], 2, accumulation=2)[0])
 
 
-def test_fit_ignored_index_beyond_the_classes_changes_nothing() -> None:
+def test_fit_ignored_index_beyond_the_classes_changes_nothing(device: torch.device) -> None:
     batches = [(0, 1), (2, 5), (3, 4)]
-    assert same(train_batches(batches)[0], train_batches(batches, ignore_index=50256)[0])
+    assert same(
+        train_batches(device, batches)[0], train_batches(device, batches, ignore_index=50256)[0]
+    )

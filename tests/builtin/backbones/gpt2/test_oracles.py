@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from fast_and_plain import IN_FLOAT32
 from gpt2_checkpoints import MINIATURES, hub_tensors, language_model, some_ids
 from safetensors.torch import save_file
 from torch import Tensor
@@ -29,18 +30,22 @@ def assert_equal_parameters(ours: GPT2Module, theirs: GPT2Module) -> None:
 
 
 @pytest.mark.parametrize("size", MINIATURES)
-def test_gpt2_hidden_states_and_logits_equal_transformers(size: str, tmp_path: Path) -> None:
+def test_gpt2_hidden_states_and_logits_equal_transformers(
+    size: str, tmp_path: Path, device: torch.device
+) -> None:
     shape = MINIATURES[size]
     oracle = language_model(shape)
     oracle.save_pretrained(tmp_path)
-    ids = some_ids(shape)
-    ours = GPT2(weights=str(tmp_path)).build({})
+    ids = some_ids(shape).to(device)
+    oracle = oracle.to(device)
+    ours = GPT2(weights=str(tmp_path)).build({}).to(device)
     assert isinstance(ours, GPT2Module)
+    atol = IN_FLOAT32[device.type]
     with torch.no_grad():
         hidden = oracle.transformer(ids).last_hidden_state
         logits = oracle(ids).logits
-        torch.testing.assert_close(hidden_states(ours, ids), hidden, rtol=0, atol=1e-5)
-        torch.testing.assert_close(language_model_logits(ours, ids), logits, rtol=0, atol=1e-5)
+        torch.testing.assert_close(hidden_states(ours, ids), hidden, rtol=0, atol=atol)
+        torch.testing.assert_close(language_model_logits(ours, ids), logits, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("size", MINIATURES)
