@@ -323,5 +323,5 @@ def test_run_gradual_unfreezing_trains_more_parameters_each_epoch(tmp_path: Path
 def test_run_cuda_without_a_device_is_refused(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
-    with pytest.raises(clsbench.UsageError, match=r"device cuda: torch .*; or use --device cpu"):
+    with pytest.raises(clsbench.UsageError, match=r"device cuda: torch .*, or use --device cpu"):
         clsbench.run("gpt2-sms-spam", device="cuda", out=tmp_path, offline=True)

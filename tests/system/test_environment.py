@@ -33,7 +33,7 @@ def test_choose_device_without_cuda_says_what_to_do(
     with pytest.raises(UsageError) as caught:
         choose_device("cuda", "fp32")
     assert str(caught.value).startswith(f"device cuda: torch {torch.__version__} {said}")
-    assert str(caught.value).endswith("; or use --device cpu")
+    assert str(caught.value).endswith(", or use --device cpu")
     assert "\n" not in str(caught.value)
 
 

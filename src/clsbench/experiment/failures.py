@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -10,7 +12,7 @@ from msgspec.structs import replace
 from clsbench.errors import ClsbenchError
 from clsbench.schema.experiment import TrainSettings
 from clsbench.schema.quantities import size_text
-from clsbench.schema.record import RunRecord
+from clsbench.schema.record import KeptActivations, RunRecord
 from clsbench.system.device_errors import device_error, first_line, is_out_of_memory
 from clsbench.system.environment import peak_memory_bytes
 
@@ -22,12 +24,11 @@ _META_HINT = (
 
 
 class Progress(NamedTuple):
-    """How far a run came: its last phase, the texts seen in training, the bytes of cached
-    activations in memory."""
+    """How far a run came: its last phase, the texts seen in training, the cached activations."""
 
     phase: str
     texts: int
-    cached_bytes: int
+    kept: KeptActivations | None
 
 
 def reason_of(failure: Exception, record: RunRecord, train: TrainSettings, so_far: Progress) -> str:
@@ -51,24 +52,29 @@ def reason_of(failure: Exception, record: RunRecord, train: TrainSettings, so_fa
     return text + _META_HINT if "meta tensor" in text else text
 
 
-def refuse_device_error(failure: Exception, device: torch.device) -> None:
-    """Raise an error of a device that occurs before training; return for other errors.
+@contextmanager
+def naming_the_device(device: torch.device) -> Iterator[None]:
+    """Convert an error of the device before training.
 
     Raises:
         ClsbenchError: names the device and says what to try.
     """
-    error = device_error(failure)
-    if error is None:
-        return
-    if is_out_of_memory(error):
+    try:
+        yield
+    except Exception as failure:
+        error = device_error(failure)
+        if error is None:
+            raise
+        if is_out_of_memory(error):
+            raise ClsbenchError(
+                f"the classifier does not fit into the memory of {device}"
+                f"{_peak_text(str(device))}: {first_line(error)}. Choose a smaller backbone or "
+                "another device (--device)"
+            ) from failure
         raise ClsbenchError(
-            f"the classifier does not fit into the memory of {device}{_peak_text(str(device))}: "
-            f"{first_line(error)}. Choose a smaller backbone or another device (--device)"
+            f"the device {device} failed while the classifier was made: {first_line(error)}. Check "
+            "the device, or choose another one (--device)"
         ) from failure
-    raise ClsbenchError(
-        f"the device {device} failed while the classifier was made: {first_line(error)}. Check the "
-        "device, or choose another one (--device)"
-    ) from failure
 
 
 def without_weights(record: RunRecord, failure: Exception) -> RunRecord:
@@ -104,8 +110,7 @@ def _smaller(precision: str, train: TrainSettings, so_far: Progress) -> list[str
             f"smaller batches with accumulation (--set train.batch_size={size // parts} "
             f"--set train.accumulation={train.accumulation * parts})"
         )
-    if so_far.cached_bytes:
-        half = size_text(so_far.cached_bytes // 2).replace(" ", "")
-        took = size_text(so_far.cached_bytes)
-        options.append(f"less memory for cached activations (--cache-memory {half}; used: {took})")
+    if so_far.kept is not None and (used_bytes := so_far.kept.memory_bytes):
+        half, used = size_text(used_bytes // 2).replace(" ", ""), size_text(used_bytes)
+        options.append(f"less memory for cached activations (--cache-memory {half}; used: {used})")
     return options

@@ -19,8 +19,8 @@ from clsbench.components.resolve import Experiment
 from clsbench.errors import ClsbenchError, PluginError
 from clsbench.experiment.failures import (
     Progress,
+    naming_the_device,
     reason_of,
-    refuse_device_error,
     without_weights,
 )
 from clsbench.experiment.phases import Phases
@@ -114,7 +114,7 @@ def run_experiment(
             data = prepare_data(experiment, files.files)
             for warning in files.warnings + data.warnings:
                 logger.warning("%s", warning)
-        with phases("model"):
+        with phases("model"), naming_the_device(device):
             identified = identify_run(experiment, options, device, files, data)
             planned = plan_run(experiment, options, device, data, identified)
             freezing, record = planned.freezing, planned.record
@@ -162,8 +162,7 @@ def run_experiment(
             status, error = "interrupted", str(interruption) or "interrupted by the user"
         except Exception as failure:
             logger.debug("the run failed", exc_info=True)
-            kept = forward.kept()
-            so_far = Progress(phases.current, log.examples, kept.memory_bytes if kept else 0)
+            so_far = Progress(phases.current, log.examples, forward.kept())
             status, error = "failed", reason_of(failure, record, spec.train, so_far)
         record = replace(
             record,
@@ -213,17 +212,13 @@ def _build(
     """Build the classifier on the device and check that its weights are finite."""
     classes = len(data.facts.class_names)
     seed = experiment.spec.seed
-    try:
-        classifier = build_classifier(experiment, files.files, classes, seed, options.precision)
-        refuse_non_finite(
-            classifier,
-            "the classifier cannot be trained; check the backbone's weights, the pooling, the head "
-            "and the adapter",
-        )
-        return classifier.to(device)
-    except Exception as failure:
-        refuse_device_error(failure, device)
-        raise
+    classifier = build_classifier(experiment, files.files, classes, seed, options.precision)
+    refuse_non_finite(
+        classifier,
+        "the classifier cannot be trained; check the backbone's weights, the pooling, the head and "
+        "the adapter",
+    )
+    return classifier.to(device)
 
 
 def _forward(

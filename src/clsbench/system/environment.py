@@ -44,7 +44,7 @@ def choose_device(name: str, precision: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:
-            raise UsageError(f"device {name}: {no_cuda_device()}; or use --device cpu")
+            raise UsageError(f"device {name}: {no_cuda_device()}, or use --device cpu")
         if (device.index or 0) >= count:
             devices = "is one CUDA device: cuda:0"
             if count > 1:

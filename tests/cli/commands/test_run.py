@@ -166,7 +166,7 @@ def test_run_on_a_missing_device_exits_with_2(
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: device cuda:7: torch ")
-    assert line.endswith("; or use --device cpu")
+    assert line.endswith(", or use --device cpu")
     assert not (tmp_path / "cwd" / "runs").exists()
 
 
