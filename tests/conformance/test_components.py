@@ -31,7 +31,6 @@ CHECKS: dict[str, Callable[..., None]] = {
     "executors": testing.check_executor,
 }
 SPECS = {"experiments", "methods", "suites"}
-WITH_FILES = ("datasets", "backbones")
 
 
 def texts_files(folder: Path) -> None:
@@ -81,32 +80,42 @@ def files_of(
     return find
 
 
-@pytest.mark.parametrize(("entry", "options"), entries("poolings", "heads"))
+@pytest.mark.parametrize(("entry", "options"), entries("poolings", "heads", "adapters"))
 def test_component_passes_its_check_on_each_device(
     entry: Entry, options: dict[str, Any], device: torch.device
 ) -> None:
     CHECKS[entry.axis](make(entry, options), device=str(device))
 
 
-@pytest.mark.parametrize(
-    ("entry", "options"), entries("freezing_strategies", "adapters", "baselines")
-)
+@pytest.mark.parametrize(("entry", "options"), entries("freezing_strategies", "baselines"))
 def test_component_passes_its_check(entry: Entry, options: dict[str, Any]) -> None:
     CHECKS[entry.axis](make(entry, options))
 
 
-@pytest.mark.parametrize(("entry", "options"), entries(*WITH_FILES))
-def test_component_with_files_passes_its_check(
+@pytest.mark.parametrize(("entry", "options"), entries("backbones"))
+def test_backbone_passes_its_check_on_each_device(
+    entry: Entry,
+    options: dict[str, Any],
+    tmp_path: Path,
+    files_of: Callable[[Component], dict[str, Path]],
+    device: torch.device,
+) -> None:
+    if entry.name == "gpt2":
+        checkpoint(tmp_path)
+    component = make(entry, options, tmp_path)
+    testing.check_backbone(component, files_of(component), str(device))
+
+
+@pytest.mark.parametrize(("entry", "options"), entries("datasets"))
+def test_dataset_passes_its_check(
     entry: Entry,
     options: dict[str, Any],
     tmp_path: Path,
     files_of: Callable[[Component], dict[str, Path]],
 ) -> None:
-    if entry.name == "gpt2":
-        checkpoint(tmp_path)
     texts_files(tmp_path)
     component = make(entry, options, tmp_path)
-    CHECKS[entry.axis](component, files_of(component))
+    testing.check_dataset(component, files_of(component))
 
 
 @pytest.mark.slow

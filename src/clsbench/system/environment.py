@@ -61,7 +61,7 @@ def choose_device(name: str, precision: str) -> torch.device:
 
 
 def no_cuda_device() -> str:
-    """Why there is no CUDA device, and what to install or check."""
+    """Why torch finds no CUDA device, and what to install or check."""
     import torch
 
     if torch.version.cuda is None and torch.version.hip is None:

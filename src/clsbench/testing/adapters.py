@@ -13,23 +13,23 @@ from clsbench.testing.promises import check_options, require
 from clsbench.testing.tensors import SEED, check_built_alike, check_outline, check_output, seeded
 
 
-def check_adapter(adapter: Adapter) -> None:
+def check_adapter(adapter: Adapter, device: str = "cpu") -> None:
     """Check an adapter on a miniature classifier.
 
     All existing parameters keep their names, shapes and values, and the new ones depend on the seed
     only. A step of AdamW leaves the frozen backbone bitwise unchanged and gives the new parameters
     finite gradients. A stored state, loaded into another classifier with the same adapter, returns
-    the same logits.
+    the same logits. The adapter is applied on the CPU; the classifier computes on ``device``.
 
     Raises:
         AssertionError: the contract is broken.
     """
     check_options(adapter)
     for blocks in (3, 1):
-        _check_on(adapter, blocks)
+        _check_on(adapter, blocks, device)
 
 
-def _check_on(adapter: Adapter, blocks: int) -> None:
+def _check_on(adapter: Adapter, blocks: int, device: str) -> None:
     def adapted() -> nn.Module:
         classifier = miniature_classifier(blocks)
         adapter.apply(classifier)
@@ -47,10 +47,11 @@ def _check_on(adapter: Adapter, blocks: int) -> None:
             f"the parameter {name} changed",
         )
     existing = {name for name, _ in plain.named_parameters()}
+    classifier = classifier.to(device)
     logits = _logits(adapter, classifier)
     _check_step(adapter, classifier, existing)
     _check_stored(adapter, classifier, blocks)
-    doubled = _logits(adapter, check_built_alike(adapter, adapted).double())
+    doubled = _logits(adapter, check_built_alike(adapter, adapted).to(device).double())
     require(
         torch.allclose(doubled, logits.double(), atol=1e-4),
         adapter,
@@ -59,8 +60,8 @@ def _check_on(adapter: Adapter, blocks: int) -> None:
 
 
 def _logits(adapter: Adapter, classifier: nn.Module) -> Tensor:
-    input_ids, lengths, _ = miniature_batch()
     like = next(classifier.parameters())
+    input_ids, lengths, _ = (tensor.to(like.device) for tensor in miniature_batch())
     shape = (len(lengths), NUM_CLASSES)
     with torch.no_grad():
         logits = check_output(adapter, classifier.eval()(input_ids, lengths), shape, like)
@@ -76,7 +77,8 @@ def _check_step(adapter: Adapter, classifier: nn.Module, existing: set[str]) -> 
     before = {name: p.detach().clone() for name, p in classifier.named_parameters()}
     trained = [p for p in classifier.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=0.01, weight_decay=0.1)
-    input_ids, lengths, labels = miniature_batch()
+    device = trained[0].device
+    input_ids, lengths, labels = (tensor.to(device) for tensor in miniature_batch())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         loss = F.cross_entropy(classifier.train()(input_ids, lengths), labels)
@@ -96,12 +98,13 @@ def _check_stored(adapter: Adapter, classifier: nn.Module, blocks: int) -> None:
         torch.manual_seed(SEED + 1)
         other = miniature_classifier(blocks)
         adapter.apply(other)
+    device = next(classifier.parameters()).device
     try:
         other.load_state_dict(classifier.state_dict())
     except RuntimeError as error:
         raise AssertionError(f"{adapter!r}: its state cannot be loaded again: {error}") from error
     require(
-        torch.equal(_logits(adapter, other), _logits(adapter, classifier)),
+        torch.equal(_logits(adapter, other.to(device)), _logits(adapter, classifier)),
         adapter,
         "its state, loaded into another classifier, returns different logits",
     )

@@ -28,7 +28,7 @@ LOOK_ALIKES = (
 """Names of special tokens, which must be treated as ordinary text."""
 
 
-def check_backbone(backbone: Backbone, files: Files | None = None) -> None:
+def check_backbone(backbone: Backbone, files: Files | None = None, device: str = "cpu") -> None:
     """Check a backbone and its tokenizer; ``files`` holds the paths of its assets.
 
     ``describe()`` and ``skeleton()`` match the module that ``build()`` returns. The tokenizer
@@ -38,7 +38,7 @@ def check_backbone(backbone: Backbone, files: Files | None = None) -> None:
     independently for each text. No stage depends on parameters of a later one, since a frozen
     prefix could not be cached otherwise. Padding matters only if ``attends_to_padding`` is true.
     Single positions and packed texts give the same results as whole batches. All parameters have
-    finite gradients.
+    finite gradients. The module is built on the CPU and computes on ``device``.
 
     Raises:
         AssertionError: the contract is broken.
@@ -58,10 +58,12 @@ def check_backbone(backbone: Backbone, files: Files | None = None) -> None:
     rows = _check_tokenizer(backbone, tokenizer)
     module = check_built_alike(backbone, lambda: backbone.build(given))
     _check_description(backbone, module)
-    input_ids, lengths = _batch(rows, tokenizer.pad_token_id)
+    module = module.to(device)
+    input_ids, lengths = (tensor.to(device) for tensor in _batch(rows, tokenizer.pad_token_id))
     _check_stages(backbone, module, input_ids, lengths)
     whole = min(backbone.context_length(), LONGEST_TRIED)
-    _hidden(backbone, module, input_ids[:1, :1].expand(1, whole), torch.tensor([whole]))
+    longest = torch.tensor([whole], device=device)
+    _hidden(backbone, module, input_ids[:1, :1].expand(1, whole), longest)
     # Comparisons in float64, where rounding cannot hide or feign a difference.
     module = module.double()
     hidden = _hidden(backbone, module, input_ids, lengths)
@@ -286,6 +288,7 @@ def _check_single_positions(
     context = cast(BackboneModule, module).prepare(input_ids, lengths)
     generator = torch.Generator().manual_seed(0)
     positions = (torch.rand(len(lengths), generator=generator) * input_ids.shape[1]).long()
+    positions = positions.to(lengths.device)
     before: Tensor | None = None
     with torch.no_grad():
         for stage in cast(BackboneModule, module).stages():
@@ -324,7 +327,7 @@ def _check_packing(
     assert isinstance(module, PackingBackboneModule)
     if module.attends_to_padding:
         return
-    packing = Packing.of(lengths.clamp(min=1).tolist())
+    packing = Packing.of(lengths.clamp(min=1).tolist()).to(lengths.device)
     padded_context = module.prepare(input_ids, lengths)
     packed_context = module.prepare_packed(packing.pack(input_ids), packing)
     last = lengths.clamp(min=1) - 1
@@ -355,7 +358,7 @@ def _check_padding(
     backbone: Backbone, module: nn.Module, input_ids: Tensor, lengths: Tensor, hidden: Tensor
 ) -> None:
     """Other padding, and less of it, must leave the real tokens as they are."""
-    places = torch.arange(input_ids.shape[1])
+    places = torch.arange(input_ids.shape[1], device=lengths.device)
     real = places < lengths.unsqueeze(-1)  # (B, T)
     other_ids = torch.where(real, input_ids, input_ids[0, 0])
     trimmed = int(lengths.max())

@@ -118,7 +118,9 @@ def test_prefix_with_attention_of_torch_is_kept(batch_size: int, device: torch.d
             )
         for parameter in layer.parameters():
             parameter.requires_grad_(False)
-        block(classifier, 0).register_forward_hook(lambda m, inputs, out: layer(out))
+        # The layer does not belong to the classifier, which is moved to its device later.
+        hook = block(classifier, 0).register_forward_hook
+        hook(lambda m, inputs, out: layer.to(out.device)(out))
 
     plain, fast = both(attend, HeadOnly(), trial=True, batch_size=batch_size, device=device)
     assert_same(plain, fast)
