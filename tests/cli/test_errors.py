@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import rich_click as click
 from command_line import Command
-from failing_devices import ASSERT, MEMORY
 
 from clsbench.cli.errors import LONGEST_MESSAGE, report_error, report_unexpected
 from clsbench.cli.main import app
@@ -383,26 +382,6 @@ def test_report_unexpected_os_error_is_shown_as_plain_error(
 ) -> None:
     report_unexpected(OSError(28, "No space left on device", "runs/x"), verbose=False)
     assert capsys.readouterr().err == "error: [Errno 28] No space left on device: 'runs/x'\n"
-
-
-@pytest.mark.parametrize(
-    ("error", "line"),
-    [
-        (
-            MEMORY,
-            "out of memory: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total",
-        ),
-        (ASSERT, "the device failed: CUDA error: device-side assert triggered. Check it, or choos"),
-    ],
-    ids=["memory", "failure"],
-)
-def test_report_unexpected_device_error_is_shown_as_one_line(
-    error: Exception, line: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert report_unexpected(error, verbose=False) == 1
-    (shown,) = capsys.readouterr().err.splitlines()
-    assert shown.startswith(f"error: {line}")
-    assert "bug" not in shown
 
 
 def test_report_error_does_not_wrap_lines(capsys: pytest.CaptureFixture[str]) -> None:
