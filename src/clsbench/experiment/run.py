@@ -108,15 +108,13 @@ def run_experiment(
     with circumstances(options):
         with phases("assets"):
             files = prepare_files(experiment, options, catalog, dry_run, progress)
-        experiment = files.experiment
-        spec = experiment.spec
+        experiment, spec = files.experiment, files.experiment.spec
         with phases("data"):
             data = prepare_data(experiment, files.files)
-            for warning in files.warnings + data.warnings:
-                logger.warning("%s", warning)
+            _log_warnings(files.warnings + data.warnings)
         with phases("model"), naming_the_device(device):
-            identified = identify_run(experiment, options, device, files, data)
-            planned = plan_run(experiment, options, device, data, identified)
+            record = identify_run(experiment, options, device, files, data)
+            planned = plan_run(experiment, options, device, data, record)
             freezing, record = planned.freezing, planned.record
             first_look, events = _schedule(spec, data)
             name = None if dry_run else run_name(record)
@@ -183,6 +181,11 @@ def run_experiment(
         path, record = _store(record, options, classifier, freezing, data, scores, baselines)
     _announce_end(hook, record, path)
     return FinishedRun(record, path)
+
+
+def _log_warnings(warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        logger.warning("%s", warning)
 
 
 def _announce_end(hook: Any, record: RunRecord, path: Path) -> None:
