@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-import torch
-
 from clsbench.data.tokens import TokenRows
 from clsbench.fastpath.cache.disk_cache import DiskCache
 from clsbench.fastpath.cache.keys import PrefixKeys
@@ -19,32 +17,37 @@ from clsbench.fastpath.kept_rows import Room
 from clsbench.fastpath.rows import DistinctRows
 from clsbench.fastpath.safety.trial import check_equivalence
 from clsbench.model.build import build_classifier
+from clsbench.model.classifier import Classifier
 from clsbench.training.evaluate import mean_batch_loss
 from clsbench.training.fit import BatchTraining, TrainingLog, make_optimizer
 from workload import Workload
 
-CPU = torch.device("cpu")
 _MEMORY_BYTES = 4 * 2**30
 _DISK_BYTES = 8 * 10**9
 
 
 class OurSide:
-    """clsbench's classifier with all shortcuts of its plan.
+    """clsbench's classifier with all shortcuts of its plan, on the workload's device.
 
-    The prefix of the measured texts is computed here, once, if there is one.
+    The prefix of the measured texts is computed here, once, if there is one. ``precision`` is that
+    of the workload unless given. A ``classifier`` that is given is trained instead of a new one.
     """
 
-    def __init__(self, workload: Workload, folder: Path, precision: str = "fp32") -> None:
+    forward_class = FastForward
+
+    def __init__(
+        self,
+        workload: Workload,
+        folder: Path,
+        precision: str | None = None,
+        classifier: Classifier | None = None,
+    ) -> None:
         self._workload = workload
         self._folder = folder
-        self._precision = precision
+        self._precision = precision or workload.options.precision
         experiment = workload.experiment
-        self.classifier = build_classifier(
-            experiment,
-            workload.files.files,
-            len(workload.data.facts.class_names),
-            experiment.spec.seed,
-            precision,
+        self.classifier = (classifier or make_classifier(workload, self._precision)).to(
+            workload.device
         )
         self.cut = workload.plan.epochs[0].cut
         self.forward = self._forward(workload.rows, None, None)
@@ -54,17 +57,34 @@ class OurSide:
         self.classifier.train()
         self.forward.begin_epoch(0)
         self.trained = [p for p in self.classifier.parameters() if p.requires_grad]
-        optimizer = make_optimizer(self.trained, settings, CPU)
+        optimizer = make_optimizer(self.trained, settings, workload.device)
         self._for_good = ExitStack()
         gradients = self._for_good.enter_context(rows_of_gradients(self.classifier))
         self._steps = BatchTraining(self.forward, optimizer, settings, TrainingLog(), gradients)
         self._batches = itertools.cycle(workload.batches)
+        self.optimizer = optimizer
 
     # --- what is timed ----------------------------------------------------------------------------
 
     def step(self) -> float:
         """Run one training step; return its loss."""
         return self._steps.train(next(self._batches)).loss()
+
+    def steps(self, wait: bool = True) -> None:
+        """Run a training step on each batch of the workload; wait for the device at the end."""
+        for _ in self._workload.batches:
+            self._steps.train(next(self._batches))
+        if wait:
+            self.settle()
+
+    def settle(self) -> None:
+        """Wait for the device."""
+        self._steps.settle()
+
+    def close(self) -> None:
+        """Free the prefix, so that another side can train the classifier."""
+        self._for_good.close()
+        self.forward.close()
 
     def evaluation(self) -> float:
         """Run one evaluation: the loss on five batches of both splits."""
@@ -129,7 +149,8 @@ class OurSide:
         return texts * (facts.memory_bytes + facts.disk_bytes) // facts.distinct
 
     def _keys(self) -> PrefixKeys:
-        circumstances = {"backbone": "benchmark", "precision": self._precision, "device": "cpu"}
+        circumstances = {"backbone": "benchmark", "precision": self._precision}
+        circumstances["device"] = self._workload.device.type
         return PrefixKeys(self.classifier, self._workload.plan, circumstances)
 
     def _sample(self) -> dict[str, TokenRows]:
@@ -145,7 +166,21 @@ class OurSide:
         plan, pooling = self._workload.plan, self._workload.experiment.pooling
         key = keys.at if keys is not None else _kept_by_nobody
         shortcuts = Shortcuts(plan, pooling, Room(_MEMORY_BYTES, disk), key)
-        return FastForward(self.classifier, rows, CPU, self._precision, shortcuts)
+        return self.forward_class(
+            self.classifier, rows, self._workload.device, self._precision, shortcuts
+        )
+
+
+def make_classifier(workload: Workload, precision: str) -> Classifier:
+    """Our classifier with random weights, on the CPU."""
+    experiment = workload.experiment
+    return build_classifier(
+        experiment,
+        workload.files.files,
+        len(workload.data.facts.class_names),
+        experiment.spec.seed,
+        precision,
+    )
 
 
 def _kept_by_nobody(cut: int) -> None:

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from clsbench.bench.stopwatch import synchronise
+from clsbench.fastpath.forward import autocast
 from workload import Lora, Setting, Workload
 
 try:
@@ -107,7 +109,8 @@ class BookSide:
         dtype: torch.dtype = torch.float32,
         make: Callable[[Workload, int], nn.Module] = make_book_model,
     ) -> None:
-        self.model = make(workload, seed).to(dtype)
+        self.device, self._precision = workload.device, workload.options.precision
+        self.model = make(workload, seed).to(self.device, dtype)
         self.loaders = book_loaders(workload, folder)
         self._loss: Callable[..., Tensor] = ch06.calc_loss_batch
         if workload.setting.real_token:
@@ -121,6 +124,7 @@ class BookSide:
             batch_size=settings.batch_size,
             sampler=[index for batch in workload.train_indices for index in batch],
         )
+        self._count = len(workload.batches)
         self._batches: Iterator[Any] = itertools.chain.from_iterable(itertools.repeat(first))
         self._looked_at = itertools.chain.from_iterable(
             itertools.repeat(self.loaders["validation"])
@@ -128,20 +132,33 @@ class BookSide:
 
     def step(self) -> float:
         """Run one training step as in ``train_classifier_simple``; return its loss."""
-        self.model.train()
-        input_batch, target_batch = next(self._batches)
-        self.optimizer.zero_grad()
-        loss = self._loss(input_batch, target_batch, self.model, CPU)
-        loss.backward()
-        self.optimizer.step()
-        return loss.item()
+        return self._train().item()
+
+    def steps(self) -> None:
+        """Run a training step on each batch of the workload; wait for the device at the end."""
+        for _ in range(self._count):
+            self._train()
+        synchronise(self.device)
 
     def evaluation_batch(self) -> float:
         """The loss of one batch as in ``evaluate_model``."""
         self.model.eval()
         with torch.no_grad():
             input_batch, target_batch = next(self._looked_at)
-            return self._loss(input_batch, target_batch, self.model, CPU).item()
+            return self._loss_of(input_batch, target_batch).item()
+
+    def _train(self) -> Tensor:
+        self.model.train()
+        input_batch, target_batch = next(self._batches)
+        self.optimizer.zero_grad()
+        loss = self._loss_of(input_batch, target_batch)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def _loss_of(self, input_batch: Tensor, target_batch: Tensor) -> Tensor:
+        with autocast(self.device, self._precision):
+            return self._loss(input_batch, target_batch, self.model, self.device)
 
 
 class HuggingFaceSide:

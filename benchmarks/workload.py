@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -133,20 +133,34 @@ class Workload(NamedTuple):
     amounts: Amounts
     sample_positions: int
 
+    @property
+    def device(self) -> torch.device:
+        """The device on which both sides compute."""
+        return torch.device(self.options.device)
+
 
 def prepare(
-    setting: Setting, size: str, assets: Path | None, threads: int, batches: int
+    setting: Setting,
+    size: str,
+    assets: Path | None,
+    threads: int | None,
+    batches: int,
+    device: str = "cpu",
+    precision: Literal["fp32", "bf16"] = "fp32",
 ) -> Workload:
     """The setting on the real corpus, with its first ``batches`` batches in the book's order."""
     catalog = load_catalog([str(_PLUGIN)])
-    options = RunOptions(device="cpu", threads=threads, assets=assets, plugins=(str(_PLUGIN),))
+    options = RunOptions(
+        device=device, precision=precision, threads=threads, assets=assets,
+        plugins=(str(_PLUGIN),),
+    )  # fmt: skip
     changes = {"backbone": BACKBONES[size], **setting.changes}
     experiment = resolve(find_spec("gpt2-sms-spam", catalog), changes, catalog)
     files = prepare_files(experiment, options, catalog)
     data = prepare_data(experiment, files.files)
-    device = torch.device("cpu")
-    record = identify_run(experiment, options, device, files, data)
-    planned = plan_run(experiment, options, device, data, record)
+    where = torch.device(device)
+    record = identify_run(experiment, options, where, files, data)
+    planned = plan_run(experiment, options, where, data, record)
     torch.manual_seed(experiment.spec.seed)
     events = list(
         book_schedule(len(data.tokens.train), len(data.tokens.validation), experiment.spec.train)

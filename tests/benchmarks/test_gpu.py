@@ -1,0 +1,247 @@
+"""``benchmarks/gpu.py``: it keeps what was measured, however it ends. No test needs a GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from bounded_parts import Part, PartReport, run_parts
+from gpu_page import REHEARSAL, Heading, page
+from gpu_parts import KINDS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, str(REPOSITORY / "benchmarks" / "gpu.py")]
+HEADING = Heading(
+    date="2026-01-01", versions={"torch": "2"}, device_name="a GPU", rehearse=True, minutes=8
+)
+WRITE = "import json, pathlib, sys; pathlib.Path(sys.argv[-1]).write_text(json.dumps({}));"
+
+
+def part(name: str, code: str, limit_seconds: float = 60) -> Part:
+    """A part whose process runs ``code``; its last argument is the file for its results."""
+    return Part(name, f"runs {name}", (sys.executable, "-c", code), limit_seconds)
+
+
+def writing(value: object) -> str:
+    return WRITE.replace("{}", repr(value))
+
+
+def ignore(reports: Sequence[PartReport]) -> None:
+    """No page."""
+
+
+def environment() -> dict[str, str]:
+    path = os.pathsep.join([str(REPOSITORY / "src"), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""}
+
+
+def test_run_parts_beyond_its_limit_is_killed_with_its_child_processes(tmp_path: Path) -> None:
+    ids = tmp_path / "child"
+    sleeping = (
+        "import subprocess, time;"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
+        f"pathlib.Path({str(ids)!r}).write_text(str(child.pid));"
+        "print('said before the end', flush=True); time.sleep(600)"
+    )
+    for limit_seconds in (2, 8, 32):  # until it is long enough for this machine
+        parts = [part("hangs", writing([1, 2]) + sleeping, limit_seconds)]
+        hangs, after = run_parts([*parts, part("next", writing(3))], tmp_path, 600, ignore)
+        if hangs.output:
+            break
+    assert (hangs.status, hangs.result) == ("ended at its limit", [1, 2])
+    assert "said before the end" in hangs.output
+    assert (after.status, after.result) == ("finished", 3)
+    assert json.loads((tmp_path / "hangs.json").read_text())["result"] == [1, 2]
+    assert not is_running(int(ids.read_text()))
+    assert {file.name for file in tmp_path.iterdir()} == {"hangs.json", "next.json", "child"}
+
+
+def is_running(process_id: int) -> bool:
+    """Whether the process runs; one that its new parent has not waited for yet does not."""
+    try:
+        state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"
+
+
+def test_run_parts_that_fails_leaves_the_results_of_the_others(tmp_path: Path) -> None:
+    parts = [
+        part("first", writing(1)),
+        part("fails", writing("half") + "sys.exit('no such device')"),
+        part("crashes", "import os; os.abort()"),
+        part("last", writing(2)),
+    ]
+    reports = run_parts(parts, tmp_path, 600, ignore)
+    assert [(each.status, each.reason, each.result) for each in reports] == [
+        ("finished", "", 1),
+        ("failed", "exit code 1", "half"),
+        ("failed", "ended by SIGABRT", None),
+        ("finished", "", 2),
+    ]
+    assert "no such device" in reports[1].output
+    for each in reports:
+        assert json.loads((tmp_path / f"{each.name}.json").read_text())["result"] == each.result
+
+
+def test_run_parts_without_time_for_a_part_skips_it(tmp_path: Path) -> None:
+    seen: list[list[str]] = []
+    parts = [part("long", writing(1), 31), part("short", writing(2), 20)]
+    reports = run_parts(
+        parts, tmp_path, 30, lambda reports: seen.append([each.status for each in reports])
+    )
+    assert [each.status for each in reports] == ["skipped", "finished"]
+    assert reports[0].reason == "may take 31 s, but 30 s are left"
+    assert seen == [["skipped", "not started"], ["skipped", "running"], ["skipped", "finished"]]
+    assert not (tmp_path / "long.json").exists()
+    assert reports[0].reason in page(HEADING, reports[:1], "Finished")
+
+
+def test_page_of_a_rehearsal_says_that_nothing_ran_on_a_gpu() -> None:
+    reports = [
+        PartReport(
+            name=name, about=kind.about, status="not started", limit_seconds=kind.limit_seconds
+        )
+        for name, kind in KINDS.items()
+    ]
+    assert REHEARSAL in page(HEADING, reports, "Not finished yet")
+    on_a_gpu = page(HEADING._replace(rehearse=False), reports, "Not finished yet")
+    assert REHEARSAL not in on_a_gpu
+    assert on_a_gpu.count("not measured") == 4, "one for each target"
+
+
+def test_page_with_results_that_it_cannot_show_names_their_file() -> None:
+    odd = PartReport(name="race", about="", status="finished", limit_seconds=1, result={"rows": 1})
+    assert "`race.json` cannot be shown here: KeyError" in page(HEADING, [odd], "Finished")
+
+
+def test_page_shows_the_output_of_a_part_that_failed() -> None:
+    failed = PartReport(
+        name="race", about="", status="failed", limit_seconds=1, output="a\nCUDA out of memory\n"
+    )
+    assert "    CUDA out of memory\n" in page(HEADING, [failed], "Finished")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "verdict"), [(0.5, "reached"), (5.0, "**not reached**")], ids=str
+)
+def test_page_judges_the_targets_by_what_was_measured(seconds: float, verdict: str) -> None:
+    phases = {"prefix": seconds, "training": 1.0, "evaluation": 0.25, "model": 100.0}
+    row = {
+        "name": "row 1, nothing kept", "exit_code": 0, "process_seconds": 9.0,
+        "record": {"status": "finished", "phases_seconds": phases},
+    }  # fmt: skip
+    whole = PartReport(name="whole", about="", status="finished", limit_seconds=1, result=[row])
+    text = page(HEADING._replace(rehearse=False), [whole], "Finished")
+    assert f"| {seconds + 1.25:g} s | {verdict} |" in text
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+def test_gpu_interrupted_keeps_the_page_of_what_was_done(
+    number: int, code: int, tmp_path: Path
+) -> None:
+    arguments = ["--rehearse", "--output", str(tmp_path), "--part", "doctor", "--part", "tests"]
+    with subprocess.Popen(
+        [*COMMAND, *arguments], stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("tests: running"):
+                break
+        assert "| tests | " in (tmp_path / "gpu.md").read_text()
+        log = tmp_path / "tests.log"
+        while not log.exists() or not log.stat().st_size:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        rest = process.stderr.read()
+    assert process.returncode == code
+    assert "tests: interrupted" in rest
+    text = (tmp_path / "gpu.md").read_text()
+    assert "Interrupted after" in text
+    rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if "|" in line}
+    assert "| finished |" in rows["doctor"]
+    assert "| interrupted" in rows["tests"]
+    assert "## Doctor" in text
+    assert json.loads((tmp_path / "doctor.json").read_text())["result"]["versions"]["torch"]
+    assert json.loads((tmp_path / "tests.json").read_text())["status"] == "interrupted"
+
+
+def test_gpu_without_one_says_what_to_do(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "--output", str(tmp_path / "out")],
+        capture_output=True, text=True, env=environment(),
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: torch ")
+    assert "--rehearse" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_gpu_requirements_lists_what_is_needed_beyond_torch() -> None:
+    done = subprocess.run(
+        [*COMMAND, "--requirements"], capture_output=True, text=True, check=True, env=environment()
+    )
+    listed = [line.partition("#")[0].strip() for line in done.stdout.splitlines()]
+    needed = {Requirement(line).name.lower(): Requirement(line) for line in listed if line}
+    assert all(len(each.specifier) == 1 for each in needed.values() if each.name != "tzdata")
+    assert {"msgspec", "rich-click", "pytest", "nvidia-ml-py", "llms-from-scratch"} <= set(needed)
+    for present in ("torch", "sympy", "networkx", "clsbench", "colorama", "tomli"):
+        assert present not in needed, "torch's own, this project, or for another system"
+    assert "MB installed" in done.stdout
+
+
+def test_requirements_of_the_project_allow_python_3_12_and_torch_2_11() -> None:
+    assert "3.12.3" in SpecifierSet(metadata.metadata("clsbench")["Requires-Python"])
+    stated = map(Requirement, metadata.requires("clsbench") or ())
+    (torch,) = [each.specifier for each in stated if each.name == "torch"]
+    assert "2.11.0+cu130" in torch
+
+
+@pytest.mark.slow
+def test_gpu_rehearsal_runs_every_part(assets_dir: Path, tmp_path: Path) -> None:
+    pytest.importorskip("llms_from_scratch", reason="the peer is absent")
+    started = time.monotonic()
+    done = subprocess.run(
+        [*COMMAND, "--rehearse", "--assets", str(assets_dir), "--output", str(tmp_path)],
+        capture_output=True, text=True, env=environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    print(f"{time.monotonic() - started:.0f} s")
+    text = (tmp_path / "gpu.md").read_text()
+    assert REHEARSAL in text
+    reports = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in KINDS}
+    assert {report["status"] for report in reports.values()} == {"finished"}
+    results = {name: report["result"] for name, report in reports.items()}
+    assert results["tests"]["by_file"]
+    assert results["tests"]["failed"] == []
+    raced = results["race"]["rows"]
+    assert {row["mode"] for row in raced} == {"fp32", "tf32", "bf16"}
+    assert [row["verdict"] for row in raced] == [""] * 6
+    for row in raced:
+        assert row["book"]["ratio"] > 0
+        assert row["fast_book"]["ratio"] > 0
+        assert row["ours_over_bound"] > 0
+    assert [row["record"]["status"] for row in results["whole"]] == ["finished"] * 2
+    for row in results["compile"]:
+        assert row["verdict"] == "" or row["verdict"].startswith("failed: "), row["verdict"]
+    assert results["trace"]["steps"] > 0
+    assert (tmp_path / results["trace"]["trace"]).stat().st_size > 0
+    assert {row["side"] for row in results["memory"]} == {"clsbench", "book", "GPTModelFast"}
+    assert all(row["held_bytes"] > 0 and row["step_bytes"] > 0 for row in results["memory"])
+    assert all(row["examples_per_second"] > 0 for row in results["freezing"])
