@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -133,6 +134,14 @@ def run_part(part: Part, folder: Path) -> PartReport:
         output=said,
         result=result,
     )
+
+
+def failure(error: Exception) -> str:
+    """A line on an error that must not end the measurements to come; its traceback goes to the
+    output."""
+    traceback.print_exception(error)
+    said = [line for line in str(error).splitlines() if line.strip()]
+    return f"failed: {type(error).__name__}: {said[0] if said else ''}"[:400]
 
 
 def write_json(file: Path, value: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from bounded_parts import failure
 from clsbench.bench.interleaving import Comparison, Race, race
 from clsbench.bench.stopwatch import stopwatch
 from clsbench.fastpath.chain import Inputs
@@ -102,7 +104,11 @@ def compile_all(
         for how, compile_mode in COMPILE_MODES.items():
             torch.compiler.reset()
             with arithmetic(mode), tempfile.TemporaryDirectory() as folder:
-                rows.append(_compare(workload, mode, how, compile_mode, scale, Path(folder)))
+                try:
+                    rows.append(_compare(workload, mode, how, compile_mode, scale, Path(folder)))
+                except Exception as error:  # the compilers raise errors of many types
+                    failed = Compiled(setting=setting.name, mode=mode.name, how=how, verdict="")
+                    rows.append(msgspec.structs.replace(failed, verdict=failure(error)))
             save(rows)
 
 
@@ -112,14 +118,9 @@ def _compare(
     made = Compiled(setting=workload.setting.name, mode=mode.name, how=how, verdict="")
     eager = OurSide(workload, folder)
     compiled = compiled_side(compile_mode)(workload, folder)
-    watch = stopwatch(workload.device)
-    losses: list[float] = []
-    try:
-        seconds = watch.seconds(
-            lambda: losses.extend(compiled.step() for _ in range(_CHECKED_STEPS)), 1
-        )
-    except Exception as error:  # the compilers raise errors of many types; the others go on
-        return msgspec.structs.replace(made, verdict=f"failed: {_short(error)}")
+    started = time.perf_counter()
+    losses = [compiled.step() for _ in range(_CHECKED_STEPS)]
+    seconds = time.perf_counter() - started
     expected = [eager.step() for _ in range(_CHECKED_STEPS)]
     difference = float(np.max(np.abs(np.subtract(losses, expected))))
     made = msgspec.structs.replace(
@@ -127,7 +128,7 @@ def _compare(
     )
     if not difference <= _ALLOWED[mode.name]:
         return msgspec.structs.replace(made, verdict=f"losses differ by {difference:.1e}")
-    found = race({how: compiled.steps, EAGER: eager.steps}, scale.rules, watch)
+    found = race({how: compiled.steps, EAGER: eager.steps}, scale.rules, stopwatch(workload.device))
     steps = len(workload.batches)
     against = found.compare(how, EAGER)
     if against.fast_seconds is not None and against.slow_seconds is not None:
@@ -143,11 +144,6 @@ def _compare(
         steps_in_a_call=steps,
         race=found,
     )
-
-
-def _short(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:400]
 
 
 # --- the trace of the loop ------------------------------------------------------------------------
@@ -185,7 +181,7 @@ def trace_loop(device: torch.device, assets: Path | None, scale: Scale, folder: 
         shutil.copyfileobj(plain, target)
     file.unlink()
     events = watched.events() or []
-    (loop,) = [e for e in events if e.name == _TRACED and e.device_type.name == "CPU"]
+    loop = next(e for e in events if e.name == _TRACED and e.device_type.name == "CPU")
     inside = [e.name for e in events if _within(e, loop) and is_wait(e.name)]
     return Traced(
         setting=workload.setting.name,

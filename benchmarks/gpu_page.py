@@ -281,8 +281,9 @@ def _memory(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from _table(
         ("setting", "mode", "side", "weights and optimizer", "peak of a step, beyond what is held"),
         (
-            (row["setting"], row["mode"], row["side"], size_text(row["held_bytes"]),
-             size_text(row["step_bytes"]))
+            (row["setting"], row["mode"], row["side"],
+             *((row["failed"], "–") if "failed" in row else
+               (size_text(row["held_bytes"]), size_text(row["step_bytes"]))))
             for row in rows
         ),
     )  # fmt: skip
@@ -292,8 +293,9 @@ def _freezing(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from _table(
         ("strategy", "precision", "phase", "per call", "texts/s", "real tokens/s"),
         (
-            (row["freezing"], row["precision"], row["phase"], _time(row["seconds"]),
-             _rate(row["examples_per_second"]), _rate(row["real_tokens_per_second"]))
+            (row["freezing"], row["precision"], row["phase"],
+             row.get("failed") or _time(row["seconds"]),
+             _rate(row.get("examples_per_second")), _rate(row.get("real_tokens_per_second")))
             for row in rows
         ),
     )  # fmt: skip

@@ -16,14 +16,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # all models are built from their configuration
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # silence the log of torch's profiler
 
 import msgspec
 
-from bounded_parts import Part, write_json
+from bounded_parts import Part, failure, write_json
+
+if TYPE_CHECKING:
+    from clsbench.bench.measurement import Measurement
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REHEARSED_TESTS = ("tests/fastpath/test_fast_forward.py",)
@@ -132,7 +135,8 @@ def _race(job: Job, save: Save) -> None:
     from gpu_race import FULL, MINIATURE, race_all
 
     scale = MINIATURE if job.rehearse else FULL
-    race_all(torch.device(job.device), job.assets_folder, scale, save)
+    rows = race_all(torch.device(job.device), job.assets_folder, scale, save)
+    sys.exit(int(any(row.verdict for row in rows)))
 
 
 def _compile(job: Job, save: Save) -> None:
@@ -209,7 +213,6 @@ def _memory(job: Job, save: Save) -> None:
     """Peak memory of a training step of each side, and what its model and optimizer hold."""
     import torch
 
-    from clsbench.bench.memory import peak_memory
     from gpu_race import FULL, MINIATURE, MODES
     from our_side import OurSide
     from peers import BookSide, make_fast_book_model
@@ -233,17 +236,23 @@ def _memory(job: Job, save: Save) -> None:
                     "book": book,
                     "GPTModelFast": partial(book, make=make_fast_book_model),
                 }
-                for side_name, make in makers.items():
-                    side = make()
-                    side.step()  # creates the optimizer's state
-                    peak = peak_memory(side.step, device)
-                    found.append(
-                        {"setting": setting, "mode": mode.name, "side": side_name,
-                         "held_bytes": _held_bytes(side), "step_bytes": peak.allocated}
-                    )  # fmt: skip
+                for side, make in makers.items():
+                    row = {"setting": setting, "mode": mode.name, "side": side}
+                    try:
+                        found.append({**row, **_memory_of(make(), device)})
+                    except Exception as error:
+                        found.append({**row, "failed": failure(error)})
                     save(found)
-                    del side
                     gc.collect()
+    sys.exit(int(any("failed" in row for row in found)))
+
+
+def _memory_of(side: Any, device: Any) -> dict[str, int]:
+    from clsbench.bench.memory import peak_memory
+
+    side.step()  # creates the optimizer's state
+    peak = peak_memory(side.step, device)
+    return {"held_bytes": _held_bytes(side), "step_bytes": peak.allocated}
 
 
 def _held_bytes(side: Any) -> int:
@@ -270,24 +279,37 @@ def _freezing(job: Job, save: Save) -> None:
     # Load by other processes is recorded, but drops no sample.
     rules = Rules(budget_seconds=0.3 if job.rehearse else 0.6, load_limit_cores=float("inf"))
     phases = ("train step", "cached train step")
-    found: list[Any] = []
+    found: list[dict[str, Any]] = []
     strategies = list(_freezing_strategies(catalog))
     for freezing in strategies[:_REHEARSED_STRATEGIES] if job.rehearse else strategies:
         for precision in ("fp32",) if job.rehearse else ("fp32", "bf16"):
             options = RunOptions(device=job.device, precision=precision, assets=job.assets_folder)  # type: ignore[arg-type]
             changes = {"backbone": backbone, "freezing": freezing}
             variant = Variant(freezing, resolve(spec, changes, catalog), options)
-            report = bench([variant], None, phases, rules, catalog, lambda value, phase: None)
-            (point,) = report.points
-            for each in point.measurements:
-                found.append(
-                    {"freezing": freezing, "precision": precision, "phase": each.phase,
-                     "seconds": each.seconds, "examples": each.examples,
-                     "examples_per_second": each.per_second(each.examples),
-                     "real_tokens_per_second": each.per_second(each.real_tokens),
-                     "measurement": each}
-                )  # fmt: skip
+            row = {"freezing": freezing, "precision": precision}
+            try:
+                report = bench([variant], None, phases, rules, catalog, lambda value, phase: None)
+            except Exception as error:
+                found.append({**row, "phase": "all", "failed": failure(error)})
+            else:
+                (point,) = report.points
+                found += [{**row, **_throughput(each)} for each in point.measurements]
+                found += [
+                    {**row, "phase": each.phase, "failed": f"failed: {each.reason}"}
+                    for each in point.failed
+                ]
             save(found)
+    sys.exit(int(any("failed" in row for row in found)))
+
+
+def _throughput(each: Measurement) -> dict[str, Any]:
+    return {
+        "phase": each.phase,
+        "seconds": each.seconds,
+        "examples_per_second": each.per_second(each.examples),
+        "real_tokens_per_second": each.per_second(each.real_tokens),
+        "measurement": each,
+    }
 
 
 def _freezing_strategies(catalog: Any) -> Iterator[str]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from bounded_parts import failure
 from bounds import Bound, bound, needs_of_a_step
 from clsbench.bench.interleaving import Comparison, Race, RaceRules, race
 from clsbench.bench.machine_peak import Limits, LimitsMeter
@@ -86,10 +87,10 @@ class Raced(msgspec.Struct, frozen=True, kw_only=True):
     about: str
     mode: str
     verdict: str
-    difference: float
-    allowed: float
-    double_difference: float | None
-    equality: Equality
+    difference: float | None = None
+    allowed: float | None = None
+    double_difference: float | None = None
+    equality: Equality | None = None
     steps_in_a_call: int = 0
     ours_seconds: float | None = None
     book: Comparison | None = None
@@ -109,8 +110,11 @@ class RaceResult(msgspec.Struct, frozen=True, kw_only=True):
 
 def race_all(
     device: torch.device, assets: Path | None, scale: Scale, save: Callable[[RaceResult], None]
-) -> None:
-    """Race all settings in all modes; ``save`` receives the results after each."""
+) -> list[Raced]:
+    """Race all settings in all modes; ``save`` receives the results after each.
+
+    An error in one of them is kept as its verdict.
+    """
     limits: dict[str, Limits] = {}
     for mode in MODES:
         with arithmetic(mode):
@@ -122,12 +126,19 @@ def race_all(
     rows: list[Raced] = []
     save(RaceResult(limits=limits, rows=rows))
     for name in scale.settings:
-        contenders = Contenders(SETTINGS[name], device, assets, scale)
+        contenders: Contenders | None = None
         for mode in MODES:
-            with arithmetic(mode), tempfile.TemporaryDirectory() as folder:
-                rows.append(contenders.race(mode, limits[mode.name], Path(folder)))
+            try:
+                contenders = contenders or Contenders(SETTINGS[name], device, assets, scale)
+                with arithmetic(mode), tempfile.TemporaryDirectory() as folder:
+                    rows.append(contenders.race(mode, limits[mode.name], Path(folder)))
+            except Exception as error:
+                about = SETTINGS[name].about
+                verdict = failure(error)
+                rows.append(Raced(setting=name, about=about, mode=mode.name, verdict=verdict))
             save(RaceResult(limits=limits, rows=rows))
             gc.collect()
+    return rows
 
 
 @contextmanager

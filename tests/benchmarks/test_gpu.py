@@ -43,7 +43,8 @@ def ignore(reports: Sequence[PartReport]) -> None:
 
 def environment() -> dict[str, str]:
     path = os.pathsep.join([str(REPOSITORY / "src"), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return {**kept, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""}
 
 
 def test_run_parts_beyond_its_limit_is_killed_with_its_child_processes(tmp_path: Path) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
 pytest.importorskip("llms_from_scratch", reason="the peer is absent")
 
+from bounded_parts import PartReport
 from gpu_compile import compiled_side, is_wait
-from gpu_race import MINIATURE, MODES, Contenders, Trained, arithmetic
+from gpu_page import Heading, page
+from gpu_race import MINIATURE, MODES, Contenders, Trained, arithmetic, race_all
 from our_side import OurSide
 from workload import SETTINGS, prepare
 
@@ -68,6 +71,19 @@ def test_contenders_with_other_weights_are_not_timed(assets_dir: Path, tmp_path:
     refused = contenders.race(bf16, limits, tmp_path)  # type: ignore[arg-type]
     assert refused.verdict.startswith("losses differ by ")
     assert 1e-2 <= refused.allowed < refused.difference
+
+
+def test_race_all_keeps_errors_as_verdicts_and_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    saved: list[int] = []
+    scale = MINIATURE._replace(settings=("head-only", "lora"), size="unknown")
+    rows = race_all(CPU, None, scale, lambda result: saved.append(len(result.rows)))
+    assert saved == list(range(7))
+    assert {row.verdict for row in rows} == {"failed: KeyError: 'unknown'"}
+    assert "Traceback" in capsys.readouterr().err
+    result = msgspec.to_builtins({"limits": {}, "rows": rows})
+    report = PartReport(name="race", about="", status="failed", limit_seconds=1, result=result)
+    heading = Heading(date="", versions={}, device_name="", rehearse=False, minutes=8)
+    assert page(heading, [report], "Finished").count("| failed: KeyError") == 6
 
 
 @pytest.mark.slow
