@@ -98,7 +98,7 @@ def _tests(job: Job, save: Save) -> None:
     """The tests marked ``cuda``, or in the rehearsal a few on the CPU, one after the other."""
     chosen = ["-m", "not slow and not cuda", *REHEARSED_TESTS]
     if not job.rehearse:
-        chosen = ["-m", "cuda", "--continue-on-collection-errors", "tests"]
+        chosen = ["-m", "cuda and not slow", "--continue-on-collection-errors", "tests"]
     # Without pytest-xdist, which the project's own options ask for.
     options = ["-o", "addopts=--import-mode=importlib", "-p", "no:cacheprovider", "-v", "-rfEs"]
     process = subprocess.Popen(
