@@ -160,9 +160,6 @@ def test_run_command_line_error_does_not_name_the_file(in_process: Command, tmp_
     assert str(file) not in done.stderr
 
 
-# --- files ----------------------------------------------------------------------------------------
-
-
 def test_run_wrong_file_in_assets_folder_exits_with_3(clsbench: Command, tmp_path: Path) -> None:
     wrong = tmp_path / "assets" / "sms-spam" / "SMSSpamCollection"
     wrong.parent.mkdir(parents=True)
