@@ -149,7 +149,11 @@ def test_page_judges_the_targets_by_what_was_measured(seconds: float, verdict: s
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, id="SIGINT"),
+        pytest.param(signal.SIGTERM, 143, id="SIGTERM", marks=pytest.mark.slow),
+    ],
 )
 def test_gpu_interrupted_keeps_the_page_of_what_was_done(
     number: int, code: int, tmp_path: Path

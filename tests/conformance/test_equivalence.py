@@ -99,7 +99,7 @@ def test_fast_path_each_combination_with_other_strategies_equals_plain(
     compare_in_float64(freezing, others, device)
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(
     backbone=st.sampled_from(sorted(BACKBONES)),
     freezing=st.sampled_from(FREEZING),
@@ -158,7 +158,7 @@ def few_parameters(draw: st.DrawFn) -> int:
     return sum({1 << (count - 1 - n * n // count) for n in chosen})
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_fast_path_any_parameters_by_epoch_in_any_memory_equal_plain(
     data: st.DataObject, device: torch.device

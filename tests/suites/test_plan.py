@@ -186,6 +186,7 @@ def test_plan_suite_with_random_weights_rows_5_and_10_share_a_run(
     assert parameters.trainable == 124_441_346
 
 
+@pytest.mark.slow
 def test_plan_suite_with_stored_rows_does_not_plan_them_again(
     options: RunOptions, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

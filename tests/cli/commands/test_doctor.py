@@ -74,11 +74,11 @@ def test_versions_include_requirements_without_extras() -> None:
     assert "not installed" not in found.values()
 
 
-def test_doctor_prints_a_report(clsbench: Command, tmp_path: Path) -> None:
+def test_doctor_prints_a_report(in_process: Command, tmp_path: Path) -> None:
     wrong = tmp_path / "assets" / "sms-spam" / "SMSSpamCollection"
     wrong.parent.mkdir(parents=True)
     wrong.write_text("not the corpus")
-    done = clsbench("doctor", "--offline", "--assets", tmp_path / "assets")
+    done = in_process("doctor", "--offline", "--assets", tmp_path / "assets")
     assert (done.returncode, done.stderr) == (1, "")
     for text in (
         "torch",
@@ -91,8 +91,8 @@ def test_doctor_prints_a_report(clsbench: Command, tmp_path: Path) -> None:
     assert "http" not in done.stdout
 
 
-def test_doctor_json_is_one_object(clsbench: Command) -> None:
-    done = clsbench("doctor", "--offline", "--json", "--assets", "nowhere")
+def test_doctor_json_is_one_object(in_process: Command) -> None:
+    done = in_process("doctor", "--offline", "--json", "--assets", "nowhere")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["devices"][0]["name"] == "cpu"
@@ -122,11 +122,11 @@ def test_doctor_with_a_failing_installed_plugin_names_it(clsbench: Command, tmp_
 @pytest.mark.parametrize("name", ["nope", "nowhere/nope.py"])
 @pytest.mark.parametrize("through", ["option", "environment"])
 def test_doctor_with_a_named_plugin_that_fails_lists_it_and_ends_with_1(
-    name: str, through: str, clsbench: Command
+    name: str, through: str, in_process: Command
 ) -> None:
     given = ["--plugin", name] if through == "option" else []
     env = {"CLSBENCH_PLUGINS": name} if through == "environment" else {}
-    done = clsbench("doctor", "--offline", "--json", *given, env=env)
+    done = in_process("doctor", "--offline", "--json", *given, env=env)
     assert (done.returncode, done.stderr) == (1, "")
     failed = [p for p in json.loads(done.stdout)["plugins"] if p["failure"] is not None]
     assert [plugin["plugin"] for plugin in failed] == [name]

@@ -60,8 +60,8 @@ def test_run_json_excludes_output_of_plugins(finished: dict[str, Any]) -> None:
         assert f"noise {noise}" in finished["stderr"]
 
 
-def test_run_prints_a_table_to_stdout(clsbench: Command, spec_file: Path) -> None:
-    done = clsbench("run", spec_file, "--set", "train.epochs=1", "--quiet")
+def test_run_prints_a_table_to_stdout(in_process: Command, spec_file: Path) -> None:
+    done = in_process("run", spec_file, "--set", "train.epochs=1", "--quiet")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     for text in ("fruit", "test", "tfidf-logreg", "runs/", "record.json"):
@@ -74,7 +74,7 @@ def test_run_prints_a_table_to_stdout(clsbench: Command, spec_file: Path) -> Non
     assert predict_words[3:] == ["--baseline", "tfidf-logreg", "a text"]
     assert report_words[1:] == ["report", predict_words[2]]
     for words in (predict_words, report_words):
-        assert clsbench(*words[1:]).returncode == 0
+        assert in_process(*words[1:]).returncode == 0
 
 
 @pytest.mark.slow
@@ -122,9 +122,9 @@ def test_run_interrupted_between_seeds_keeps_and_prints_the_first(
 
 
 def test_dry_run_trains_and_stores_nothing(
-    clsbench: Command, spec_file: Path, finished: dict[str, Any], tmp_path: Path
+    in_process: Command, spec_file: Path, finished: dict[str, Any], tmp_path: Path
 ) -> None:
-    done = clsbench("run", spec_file, "--dry-run", "--json")
+    done = in_process("run", spec_file, "--dry-run", "--json")
     assert done.returncode == 0, done.stderr
     planned = json.loads(done.stdout, parse_constant=refuse_constant)
     ours = finished.keys() - {"stderr", "store"}
@@ -137,8 +137,8 @@ def test_dry_run_trains_and_stores_nothing(
     assert not (tmp_path / "cwd" / "runs").exists()
 
 
-def test_dry_run_shows_stages_and_the_spec(clsbench: Command, spec_file: Path) -> None:
-    done = clsbench("run", spec_file, "--dry-run", "--freezing", "last-blocks")
+def test_dry_run_shows_stages_and_the_spec(in_process: Command, spec_file: Path) -> None:
+    done = in_process("run", spec_file, "--dry-run", "--freezing", "last-blocks")
     assert done.returncode == 0, done.stderr
     for text in ("block.3", "frozen", "final_norm"):
         assert text in done.stdout
@@ -159,9 +159,9 @@ def test_run_stores_in_the_folder_of_the_environment(
 
 
 def test_run_on_a_missing_device_exits_with_2(
-    clsbench: Command, spec_file: Path, tmp_path: Path
+    in_process: Command, spec_file: Path, tmp_path: Path
 ) -> None:
-    done = clsbench("run", spec_file, "--device", "cuda:7", env={"CUDA_VISIBLE_DEVICES": ""})
+    done = in_process("run", spec_file, "--device", "cuda:7", env={"CUDA_VISIBLE_DEVICES": ""})
     assert done.returncode == 2
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -170,6 +170,7 @@ def test_run_on_a_missing_device_exits_with_2(
     assert not (tmp_path / "cwd" / "runs").exists()
 
 
+@pytest.mark.slow
 def test_run_with_a_non_finite_loss_fails(clsbench: Command, spec_file: Path) -> None:
     done = clsbench("run", spec_file, "--set", "train.lr=1e38", "--json")
     assert done.returncode == 1
@@ -193,7 +194,8 @@ def clsbench_phase_started(phase):
 """A plugin that creates a file at the path of the store of runs."""
 
 
-@pytest.mark.parametrize("as_json", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("as_json", [True, False])
 def test_run_that_cannot_be_stored_prints_its_record(
     clsbench: Command, spec_file: Path, tmp_path: Path, as_json: bool
 ) -> None:
@@ -248,13 +250,13 @@ def test_run_on_a_full_disk_prints_its_record(
     ],
 )
 def test_run_json_of_a_refused_run_is_one_object(
-    clsbench: Command, tmp_path: Path, arguments: list[str], code: int, said: str
+    in_process: Command, tmp_path: Path, arguments: list[str], code: int, said: str
 ) -> None:
     wrong = tmp_path / "assets" / "sms-spam" / "SMSSpamCollection"
     wrong.parent.mkdir(parents=True)
     wrong.write_text("ham\tnot the corpus\n")
     arguments = [argument.format(wrong=tmp_path / "assets") for argument in arguments]
-    done = clsbench("--quiet", "run", "gpt2-sms-spam", "--json", *arguments)
+    done = in_process("--quiet", "run", "gpt2-sms-spam", "--json", *arguments)
     assert done.returncode == code
     answer = json.loads(done.stdout, parse_constant=refuse_constant)
     assert answer.keys() == {"status", "error", "exit_code", "path"}
@@ -263,13 +265,14 @@ def test_run_json_of_a_refused_run_is_one_object(
     assert f"error: {answer['error']}\n" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent by POSIX means")
 @pytest.mark.parametrize(
     ("number", "code", "said"),
     [
         (signal.SIGINT, 130, "interrupted by the user"),
-        pytest.param(signal.SIGTERM, 143, "terminated by SIGTERM", marks=pytest.mark.slow),
-        pytest.param(signal.SIGHUP, 143, "terminated by SIGHUP", marks=pytest.mark.slow),
+        (signal.SIGTERM, 143, "terminated by SIGTERM"),
+        (signal.SIGHUP, 143, "terminated by SIGHUP"),
     ],
 )
 def test_run_ended_by_a_signal_is_stored(
