@@ -30,7 +30,7 @@ from asset_server import (
     status,
     web_asset,
 )
-from tests.support.obtaining import CONTENT
+from obtaining import CONTENT
 
 from clsbench import AssetError, PluginError, UsageError
 from clsbench.assets import Limits, cache_folder, obtain

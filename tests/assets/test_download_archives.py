@@ -18,7 +18,7 @@ from asset_server import (
     web_asset,
     zipped,
 )
-from tests.support.obtaining import CONTENT
+from obtaining import CONTENT
 
 from clsbench import Asset, AssetError, WebFile
 from clsbench.assets import obtain

@@ -35,7 +35,7 @@ from asset_server import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.obtaining import CONTENT
+from obtaining import CONTENT
 
 from clsbench import AssetError
 from clsbench.assets import cache_folder, obtain

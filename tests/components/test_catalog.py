@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.plugin_files import GOOD, HEADS, complaint, plugin
+from plugin_files import GOOD, HEADS, complaint, plugin
 
 from clsbench.components.axes import AXES, Head
 from clsbench.components.catalog import Catalog, axis_named, load_catalog

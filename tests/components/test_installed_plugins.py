@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from plugin_files import GOOD, HEADS, clsbench, plugin
 from plugin_wheels import install
-from tests.support.plugin_files import GOOD, HEADS, clsbench, plugin
 
 from clsbench.components.catalog import load_catalog
 from clsbench.errors import PluginError, UsageError

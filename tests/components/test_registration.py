@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from tests.support.plugin_files import HEADS, complaint, plugin
+from plugin_files import HEADS, complaint, plugin
 
 from clsbench.components.catalog import load_catalog
 

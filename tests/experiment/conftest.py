@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.small_runs import run_small
+from small_runs import run_small
 
 from clsbench.experiment.run import FinishedRun
 

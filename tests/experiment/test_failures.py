@@ -10,7 +10,7 @@ from typing import Any
 
 import failing_devices
 import pytest
-from tests.support.small_runs import run_small, stored
+from small_runs import run_small, stored
 
 import clsbench
 from clsbench.components.catalog import load_catalog

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from tests.support.small_runs import assert_predicts_what_is_stored, stored
+from small_runs import assert_predicts_what_is_stored, stored
 
 import clsbench
 from clsbench.builtin.backbones.gpt2_nano import GPT2Nano

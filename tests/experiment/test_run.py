@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from tests.support.small_runs import run_small, stored
+from small_runs import run_small, stored
 
 import clsbench
 from clsbench.analysis.comparison import compare_runs

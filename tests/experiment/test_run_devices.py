@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.support.small_runs import assert_predicts_what_is_stored, run_small, stored
+from small_runs import assert_predicts_what_is_stored, run_small, stored
 
 from clsbench.components.catalog import load_catalog
 from clsbench.experiment.predict import load_predictor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.small_runs import SMALL, run_small, stored
+from small_runs import SMALL, run_small, stored
 
 import clsbench
 from clsbench.components.catalog import load_catalog

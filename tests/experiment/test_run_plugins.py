@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.small_runs import SMALL, assert_predicts_what_is_stored, stored
+from small_runs import SMALL, assert_predicts_what_is_stored, stored
 
 import clsbench
 from clsbench.components.catalog import Catalog, load_catalog

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.support.prefix_rows import (
+from prefix_rows import (
     FEATURES,
     POOLED_CUT,
     Prefix,

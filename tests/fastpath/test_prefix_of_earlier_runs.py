@@ -11,7 +11,7 @@ import pytest
 import torch
 from components_of_the_catalog import CATALOG
 from fast_and_plain import CPU, Outcome
-from tests.support.prefix_rows import (
+from prefix_rows import (
     Prefix,
     assert_all_there,
     fill,

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from record_examples import STAND_INS, make_history, make_record
 from safetensors.numpy import save_file
-from tests.support.stored_runs import NAME, entries, store_run
+from stored_runs import NAME, entries, store_run
 
 from clsbench.errors import ClsbenchError, UsageError
 from clsbench.results.store import (

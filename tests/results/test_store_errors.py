@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from record_examples import make_record
-from tests.support.stored_runs import NAME, entries, store_run
+from stored_runs import NAME, entries, store_run
 
 from clsbench.errors import ClsbenchError, UsageError
 from clsbench.results.store import (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from record_examples import make_record
-from tests.support.stored_runs import store_run
+from stored_runs import store_run
 
 from clsbench.errors import UsageError
 from clsbench.results.store import (

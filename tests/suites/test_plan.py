@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.support.suites import SMALL, SUITE, plan, run
 
 from clsbench.builtin.suites import GPT2_SMS_SPAM_ABLATION
 from clsbench.components.catalog import Catalog
@@ -22,6 +21,7 @@ from clsbench.schema.suite import SuiteRow
 from clsbench.suites import estimation
 from clsbench.suites import plan as suites
 from clsbench.suites.plan import plan_suite
+from suites import SMALL, SUITE, plan, run
 
 
 def test_expand_methods_replaces_methods_and_rows_take_precedence(

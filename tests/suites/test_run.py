@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.support.suites import SMALL, SUITE, InProcess, RecordingObserver, plan, run
 
 from clsbench.analysis.suite_figures import suite_figures
 from clsbench.components.catalog import Catalog
@@ -24,6 +23,7 @@ from clsbench.schema.suite import SuiteRow, SuiteSpec
 from clsbench.suites.plan import plan_suite
 from clsbench.suites.run import run_suite
 from clsbench.suites.run_locks import LOCKS
+from suites import SMALL, SUITE, InProcess, RecordingObserver, plan, run
 
 
 def test_run_suite_rows_of_one_experiment_share_a_stored_run(

@@ -6,7 +6,7 @@ import random
 
 import pytest
 import torch
-from tests.support.broken_components import complaint
+from broken_components import complaint
 from torch import Tensor, nn
 
 import clsbench

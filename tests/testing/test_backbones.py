@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.support.broken_components import complaint
+from broken_components import complaint
 from torch import Tensor, nn
 
 import clsbench

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.support.broken_components import complaint
+from broken_components import complaint
 
 import clsbench
 from clsbench import testing

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from tests.support.broken_components import complaint
+from broken_components import complaint
 
 import clsbench
 from clsbench import testing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.support.broken_components import complaint
+from broken_components import complaint
 from torch import Tensor, nn
 
 import clsbench

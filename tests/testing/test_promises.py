@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from tests.support.broken_components import complaint
+from broken_components import complaint
 from torch import nn
 
 import clsbench

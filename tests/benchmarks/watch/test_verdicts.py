@@ -8,10 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.watch.history import BenchmarkRun, Result
-from benchmarks.watch.verdicts import Thresholds, judge
-from scipy import stats
-from tests.support.benchmark_runs import (
+from benchmark_runs import (
     FIVE_PERCENT,
     NAMES,
     a_run,
@@ -20,6 +17,9 @@ from tests.support.benchmark_runs import (
     runs_like,
     verdicts_of,
 )
+from benchmarks.watch.history import BenchmarkRun, Result
+from benchmarks.watch.verdicts import Thresholds, judge
+from scipy import stats
 
 
 @pytest.mark.parametrize("spread", [0.002, 0.01, 0.03])

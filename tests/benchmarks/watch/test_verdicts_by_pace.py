@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.watch.verdicts import judge
-from tests.support.benchmark_runs import (
+from benchmark_runs import (
     FIVE_PERCENT,
     changed_code,
     on_a_machine,
     runs_like,
     verdicts_of,
 )
+from benchmarks.watch.verdicts import judge
 
 
 def test_judge_varying_machine_pace_is_not_a_change() -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.watch.history import BenchmarkRun, Result, Round
-from benchmarks.watch.verdicts import Thresholds, judge_pairs, more_pairs
-from tests.support.benchmark_runs import (
+from benchmark_runs import (
     FIVE_PERCENT,
     NAMES,
     a_run,
 )
+from benchmarks.watch.history import BenchmarkRun, Result, Round
+from benchmarks.watch.verdicts import Thresholds, judge_pairs, more_pairs
 
 
 def pairs_of(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from command_line import Command
-from tests.support.predicting import in_process, probabilities
+from predicting import in_process, probabilities
 
 from clsbench.errors import ClsbenchError
 

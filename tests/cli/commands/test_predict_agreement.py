@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import pytest
 from command_line import Command
+from predicting import in_process
 from safetensors import safe_open
 from safetensors.torch import save_file
-from tests.support.predicting import in_process
 
 import clsbench as api
 from clsbench.cli.commands.predict import predictions_of

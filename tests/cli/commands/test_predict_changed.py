@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.support.predicting import in_process
+from predicting import in_process
 
 import clsbench as api
 from clsbench.cli.commands.predict import predict

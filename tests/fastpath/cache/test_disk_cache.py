@@ -22,8 +22,8 @@ from activation_rows import (
     sizes,
     store,
 )
+from cached_rows import load, warnings_in
 from safetensors import safe_open
-from tests.support.cached_rows import load, warnings_in
 from torch import Tensor
 
 from clsbench.fastpath.cache.cache_files import clear

@@ -15,9 +15,9 @@ from activation_rows import (
     shards,
     store,
 )
+from cached_rows import load
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.cached_rows import load
 from torch import Tensor
 
 from clsbench.fastpath.cache.disk_cache import DiskCache

@@ -21,7 +21,7 @@ from activation_rows import (
     make_rows,
     shards,
 )
-from tests.support.cached_rows import WITH_HELPERS, load, start, warnings_in
+from cached_rows import WITH_HELPERS, load, start, warnings_in
 
 from clsbench.fastpath.cache.disk_cache import DiskCache
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 from altered_classifiers import Change, assert_same, block, both
-from tests.support.trial_components import (
+from torch import Tensor, nn
+from trial_components import (
     behind,
     device_of,
 )
-from torch import Tensor, nn
 
 from clsbench.builtin.freezing_strategies import HeadOnly, LastBlocks
 from clsbench.builtin.poolings import LastRealToken

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 from altered_classifiers import Change, assert_same, block, both
-from tests.support.trial_components import (
+from torch import Tensor, nn
+from trial_components import (
     FollowsInPlace,
     average_in_a_parameter,
     behind,
     device_of,
     initialise_by_the_first_batch,
 )
-from torch import Tensor, nn
 
 import clsbench
 from clsbench.builtin.freezing_strategies import All, LastBlocks

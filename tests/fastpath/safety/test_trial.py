@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 from altered_classifiers import assert_same, block, both, tried
-from tests.support.trial_components import (
-    device_of,
-)
 from tiny_gpt2 import WIDTH_TOKENS, TinyGPT2
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
+from trial_components import (
+    device_of,
+)
 
 import clsbench
 from clsbench.builtin.freezing_strategies import All, Gradual, LastBlocks

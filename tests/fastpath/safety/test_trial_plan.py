@@ -6,15 +6,15 @@ from typing import Any
 
 import torch
 from altered_classifiers import assert_same, block, both
-from tests.support.trial_components import (
+from tiny_gpt2 import WIDTH_TOKENS
+from torch import Tensor, nn
+from trial_components import (
     FollowsInPlace,
     average_in_a_parameter,
     behind,
     device_of,
     initialise_by_the_first_batch,
 )
-from tiny_gpt2 import WIDTH_TOKENS
-from torch import Tensor, nn
 
 from clsbench.builtin.freezing_strategies import HeadOnly, LastBlocks
 from clsbench.builtin.poolings import LastToken

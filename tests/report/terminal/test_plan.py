@@ -11,7 +11,7 @@ from record_examples import (
     make_record,
     make_spec,
 )
-from tests.support.terminal_views import PLAN, WIDTHS, flat, show
+from terminal_views import PLAN, WIDTHS, flat, show
 
 from clsbench.analysis.seeds import summarize_seeds
 from clsbench.report.terminal.plan import adapter_note, parameter_table

@@ -17,7 +17,7 @@ from record_examples import (
     make_record,
 )
 from rich.console import Console
-from tests.support.terminal_views import PLAN, WIDTHS, flat, show
+from terminal_views import PLAN, WIDTHS, flat, show
 
 from clsbench.analysis.results_table import results_table
 from clsbench.analysis.seeds import summarize_seeds

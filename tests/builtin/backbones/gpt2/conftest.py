@@ -9,7 +9,7 @@ import pytest
 from gpt2_checkpoints import (
     language_model,
 )
-from tests.support.gpt2_folders import SHAPE
+from gpt2_folders import SHAPE
 
 
 @pytest.fixture(scope="module")

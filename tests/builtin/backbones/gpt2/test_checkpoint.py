@@ -17,10 +17,10 @@ from gpt2_checkpoints import (
     tensor_shapes,
     write_zeros,
 )
+from gpt2_folders import SHAPE, assert_refused, edit_config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from tests.support.gpt2_folders import SHAPE, assert_refused, edit_config
 
 from clsbench import AssetError, UsageError
 from clsbench.builtin.backbones.gpt2 import GPT2

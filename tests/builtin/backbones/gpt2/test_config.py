@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from gpt2_folders import SHAPE, assert_refused, edit_config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.gpt2_folders import SHAPE, assert_refused, edit_config
 
 from clsbench.builtin.backbones.gpt2 import GPT2
 from clsbench.builtin.backbones.gpt2.config import CheckpointError, read_config
