@@ -64,6 +64,48 @@ def test_run_out_of_memory_states_the_peak_and_what_to_try(tmp_path: Path) -> No
     predictor(run)
 
 
+@pytest.mark.parametrize("failure", ["out_of_memory", "large_allocation"])
+def test_run_out_of_memory_in_the_trial_takes_the_plain_path(tmp_path: Path, failure: str) -> None:
+    head = f"fails-in-small-batches:failure={failure}"
+    record = run_small(tmp_path / "fast", plugins=[PLUGIN], head=head, **FEW).record
+    assert record.status == "finished", record.error
+    (warning,) = record.warnings
+    assert warning.startswith("the fast path is disabled: the trial ran out of memory, so nothing")
+    assert record.fast_path is not None
+    assert not any(shortcut.taken for shortcut in record.fast_path.shortcuts)
+    given = {"plain": True}
+    plain = run_small(tmp_path / "plain", plugins=[PLUGIN], head=head, given=given, **FEW).record
+    assert record.metrics == plain.metrics
+
+
+def test_run_on_a_device_that_fails_in_the_trial_is_stored_as_failed(tmp_path: Path) -> None:
+    head = "fails-in-small-batches:failure=device_assert"
+    record = run_small(tmp_path, plugins=[PLUGIN], head=head, **FEW).record
+    assert record.status == "failed"
+    assert str(record.error).startswith("the device cpu (")
+    assert "failed in the phase 'prefix', after 0 training texts: CUDA error" in str(record.error)
+    assert not record.warnings
+
+
+class RunsOutOfMemoryInThePrefix:
+    """An observer that gets the error as the frozen layers are computed."""
+
+    @clsbench.hookimpl
+    def clsbench_prefix_progressed(self, done: int, total: int) -> None:
+        raise failing_devices.MEMORY
+
+
+def test_run_out_of_memory_in_the_prefix_suggests_to_compute_it_with_each_step(
+    tmp_path: Path,
+) -> None:
+    record = run_small(tmp_path, [RunsOutOfMemoryInThePrefix()], **FEW).record
+    error = str(record.error)
+    assert error.startswith("out of memory on cpu in the phase 'prefix', after 0 training texts")
+    assert error.endswith(
+        "Try --precision bf16 or computing the frozen layers with each step (--no-fast prefix)"
+    )
+
+
 def test_run_real_allocation_that_fails_is_reported_as_out_of_memory(tmp_path: Path) -> None:
     error = str(failed(tmp_path, "large_allocation").record.error)
     assert error.startswith("out of memory on cpu in the phase 'training', after 56 ")

@@ -1,4 +1,4 @@
-"""A plugin with a head that raises errors of devices; the device layer is simulated.
+"""A plugin with heads that raise errors of devices; the device layer is simulated.
 
 The errors are torch's own exceptions. A lost device is simulated by ``Tensor.cpu``, which fails as
 it does for tensors of such a device.
@@ -77,6 +77,24 @@ class EndsEarly(clsbench.Head, frozen=True):
         return made
 
 
+class FailsInSmallBatches(clsbench.Head, frozen=True):
+    """A linear layer that fails in training batches of less than eight texts, as the trial has."""
+
+    failure: str = ""
+
+    def build(self, hidden_size: int, num_classes: int) -> nn.Module:
+        """The layer."""
+        fail = FAILURES[self.failure]
+
+        class Module(nn.Linear):
+            def forward(self, pooled: Tensor) -> Tensor:
+                if self.training and len(pooled) < 8 and not pooled.is_meta:
+                    fail()
+                return super().forward(pooled)
+
+        return Module(hidden_size, num_classes)
+
+
 @clsbench.hookimpl
 def clsbench_register_heads() -> Mapping[str, type[clsbench.Head]]:
-    return {"ends-early": EndsEarly}
+    return {"ends-early": EndsEarly, "fails-in-small-batches": FailsInSmallBatches}

@@ -104,7 +104,9 @@ def _smaller(precision: str, train: TrainSettings, so_far: Progress) -> list[str
     """Options that need less memory and change the training least."""
     options = ["--precision bf16"] if precision != "bf16" else []
     size = train.batch_size
-    if size > 1:
+    if so_far.phase == "prefix":  # its batches do not depend on those of training
+        options.append("computing the frozen layers with each step (--no-fast prefix)")
+    elif size > 1:
         parts = next(n for n in range(2, size + 1) if size % n == 0)
         options.append(
             f"smaller batches with accumulation (--set train.batch_size={size // parts} "

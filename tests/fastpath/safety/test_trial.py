@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from altered_classifiers import assert_same, block, both, tried
+from altered_classifiers import Change, assert_same, block, both, tried
+from failing_devices import device_assert
 from tiny_gpt2 import WIDTH_TOKENS, TinyGPT2
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -130,6 +132,38 @@ def test_trial_with_a_part_that_cannot_be_copied_takes_the_plain_path() -> None:
     _, fast = both(iterate, LastBlocks(), trial=True)
     assert fast.problem is not None
     assert fast.problem.startswith("the trial could not be run: TypeError")
+
+
+def failing_in(batch: int, fail: Callable[[], object], calls: list[int]) -> Change:
+    """A head that fails in a training batch of the trial: all of them have two texts."""
+
+    def hook(module: Any, inputs: Any, out: Tensor) -> None:
+        if module.training and len(out) == 2 and not out.is_meta:
+            calls.append(len(calls) + 1)
+            if calls[-1] == batch:
+                fail()
+
+    return lambda classifier: classifier.out_head.register_forward_hook(hook)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3], ids=["probe", "plain path", "fast path"])
+def test_trial_out_of_memory_takes_the_plain_path_for_that_reason(
+    batch: int, device: torch.device
+) -> None:
+    """The allocation is real; no machine has so much memory."""
+    calls: list[int] = []
+    change = failing_in(batch, lambda: torch.empty(10**15, device=device), calls)
+    _, fast = both(change, LastBlocks(), trial=True, device=device)
+    assert fast.problem is not None
+    assert fast.problem.startswith("the trial ran out of memory, so nothing was compared: ")
+    assert len(calls) == batch, "it is not repeated without perturbed parameters"
+
+
+def test_trial_on_a_failing_device_raises_its_error() -> None:
+    """The error is torch's own; the device is simulated."""
+    change = failing_in(2, device_assert, [])
+    with pytest.raises(torch.AcceleratorError, match="device-side assert"):
+        both(change, LastBlocks(), trial=True)
 
 
 def test_trial_with_a_hook_that_refers_to_the_original_takes_the_plain_path(

@@ -27,6 +27,7 @@ from clsbench.fastpath.safety.probe import behaviour_of, probe_stages
 from clsbench.fastpath.safety.snapshot import Snapshot
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
+from clsbench.system.device_errors import device_error, first_line, is_out_of_memory
 
 
 class _Tolerance(NamedTuple):
@@ -60,7 +61,10 @@ class _Outcome(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Why the fast path cannot be used; ``fails``: it raised, so fewer shortcuts may work."""
+    """Why the fast path is not used: the paths differ, or could not be compared.
+
+    ``fails``: the fast path raised, so fewer shortcuts may work.
+    """
 
     text: str
     fails: bool = False
@@ -81,6 +85,7 @@ def check_equivalence(forward: Forward, freezing: FreezingPlan, batch_size: int)
 
     Raises:
         ClsbenchError: the classifier itself was changed.
+        RuntimeError: the device fails.
     """
     if not isinstance(forward, FastForward):
         return None
@@ -96,8 +101,9 @@ def check_equivalence(forward: Forward, freezing: FreezingPlan, batch_size: int)
     problem: Problem | None = None
     for epoch in epochs.values():
         problem = _check_epoch(trial, epoch, precisions)
-        if sum(buffer.nbytes for buffer in forward.classifier.buffers()) > _LARGE_BYTES:
-            gc.collect()  # copies and their buffers are in reference cycles
+        large = sum(buffer.nbytes for buffer in forward.classifier.buffers()) > _LARGE_BYTES
+        if large or problem is not None:
+            gc.collect()  # copies and their tensors are in reference cycles
         if problem is not None:
             break
     after = checksums(forward.classifier)
@@ -137,17 +143,32 @@ def _check_epoch(trial: _Trial, epoch: int, precisions: Sequence[str]) -> Proble
     except (_UnforeseenError, WritesWeightsError) as error:
         return _unforeseen(error)
     except Exception as error:
-        return Problem(f"the trial could not be run: {_one_line(error)}", fails=narrowed)
+        text = f"the trial could not be run: {_one_line(error)}"
+        return _out_of_memory(error) or Problem(text, fails=narrowed)
     for precision in precisions:
         try:
             found = trial.run(epoch, precision, fast=True)
         except WritesWeightsError as error:
             return _unforeseen(error)
         except Exception as error:
-            return Problem(f"the trial of the fast path failed: {_one_line(error)}", fails=True)
+            text = f"the trial of the fast path failed: {_one_line(error)}"
+            return _out_of_memory(error) or Problem(text, fails=True)
         if difference := _difference(expected[precision], found, _TOLERANCES[precision]):
             return Problem(f"fast path and plain path differ in the trial: {difference}")
     return None
+
+
+def _out_of_memory(error: Exception) -> Problem | None:
+    """The problem if memory is used up, which says nothing about the fast path.
+
+    Raises:
+        Exception: ``error``, if it is that of a failing device.
+    """
+    if (cause := device_error(error)) is None:
+        return None
+    if not is_out_of_memory(cause):
+        raise error
+    return Problem(f"the trial ran out of memory, so nothing was compared: {first_line(cause)}")
 
 
 def _one_line(error: Exception) -> str:
@@ -231,7 +252,9 @@ class _Trial:
                 outcomes = {each: self.run(epoch, each, fast=False) for each in precisions}
             except (_UnforeseenError, WritesWeightsError):
                 raise
-            except Exception:  # a component may not support perturbed parameters
+            except Exception as error:  # a component may not support perturbed parameters
+                if device_error(error) is not None:
+                    raise
                 outcomes = {}
             if outcomes and not any(each.training.isnan().any() for each in outcomes.values()):
                 return outcomes
