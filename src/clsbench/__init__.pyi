@@ -12,7 +12,6 @@ from .components.axes import Head as Head
 from .components.axes import PackingBackboneModule as PackingBackboneModule
 from .components.axes import Pooling as Pooling
 from .components.axes import Tokenizer as Tokenizer
-from .components.axes import last_blocks as last_blocks
 from .components.hookspecs import hookimpl as hookimpl
 from .components.values import Asset as Asset
 from .components.values import Corpus as Corpus
@@ -24,6 +23,7 @@ from .components.values import RunPlan as RunPlan
 from .components.values import Stage as Stage
 from .components.values import StepReport as StepReport
 from .components.values import WebFile as WebFile
+from .components.values import last_blocks as last_blocks
 from .errors import AssetError as AssetError
 from .errors import ClsbenchError as ClsbenchError
 from .errors import PluginError as PluginError

@@ -79,3 +79,31 @@ def test_check_baseline_valid_baseline_passes(fault: str) -> None:
 )
 def test_check_baseline_broken_baseline_fails(fault: str, said: str) -> None:
     assert said in complaint(BaselineUnderTest(fault))
+
+
+class CenteringFeatures(Estimator):
+    """Classifies features; with the fault, by their difference from the mean of the batch."""
+
+    def fit(self, features: Any, labels: Any, more: Any, more_labels: Any) -> None:
+        assert len(more) == len(more_labels)
+        self.labels = sorted({*labels})
+
+    def predict(self, features: Any) -> list[int]:
+        assert features.dtype == np.float32
+        scores = features[:, 0] - (features[:, 0].mean() if self.fault else 0.0)
+        return [self.labels[0] if score <= 0 else self.labels[-1] for score in scores]
+
+
+class FeatureBaseline(clsbench.Baseline, frozen=True):
+    """Classifies pooled features, with one fault to choose."""
+
+    inputs = "pooled-features"
+    fault: str = ""
+
+    def build(self, seed: int) -> Estimator:
+        return CenteringFeatures(self.fault)
+
+
+def test_check_baseline_on_pooled_features_passes_or_fails() -> None:
+    testing.check_baseline(FeatureBaseline())
+    assert "for a text alone" in complaint(FeatureBaseline("centered"))

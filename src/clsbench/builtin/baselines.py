@@ -1,10 +1,10 @@
-"""Baselines: classifiers without neural networks that train in about a second."""
+"""Baselines: cheap classifiers that train in seconds."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -80,7 +80,37 @@ class TfidfLogreg(clsbench.Baseline, frozen=True):
         return "TF-IDF + logistic regression"
 
 
+class FrozenLogreg(clsbench.Baseline, frozen=True):
+    """Logistic regression on the pooled features of the run's frozen backbone."""
+
+    inputs: ClassVar[Literal["pooled-features"]] = "pooled-features"
+
+    c: Annotated[
+        Annotated[float, Meta(gt=0)] | Literal["auto"],
+        Meta(
+            description="inverse regularization strength (C in scikit-learn) on standardized "
+            "features; auto: chosen on the validation split"
+        ),
+    ] = "auto"
+
+    def build(self, seed: int) -> Any:
+        """An estimator on features; it draws no random numbers."""
+        from clsbench.builtin.frozen_logreg import FeatureClassifier  # brings scikit-learn
+
+        return FeatureClassifier(self.c)
+
+    def from_state(self, state: Mapping[str, Any]) -> Any:
+        """The fitted estimator."""
+        from clsbench.builtin.frozen_logreg import FeatureClassifier
+
+        return FeatureClassifier.from_state(state)
+
+    def title(self) -> str:
+        """The title in reports."""
+        return "frozen features + logistic regression"
+
+
 @clsbench.hookimpl
 def clsbench_register_baselines() -> dict[str, type[clsbench.Baseline]]:
     """The built-in baselines."""
-    return {"majority": Majority, "tfidf-logreg": TfidfLogreg}
+    return {"majority": Majority, "tfidf-logreg": TfidfLogreg, "frozen-logreg": FrozenLogreg}

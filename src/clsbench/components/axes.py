@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Protocol,
+    runtime_checkable,
+)
 
 import msgspec
 
@@ -284,11 +292,24 @@ class Adapter(Component, frozen=True):
         return None
 
 
+BaselineInputs = Literal["texts", "pooled-features"]
+
+
 class Baseline(Component, frozen=True):
-    """A cheap classifier on raw texts, reported beside the model."""
+    """A cheap classifier, reported beside the model.
+
+    ``inputs: ClassVar`` is what its estimator classifies. ``"texts"``: the raw texts.
+    ``"pooled-features"``: the input of the head, (N, H) float32, from the run's backbone, adapter
+    and pooling before training, so with pretrained or initial weights.
+    """
+
+    inputs: ClassVar[BaselineInputs] = "texts"
 
     def build(self, seed: int) -> Any:
         """A scikit-learn style estimator: ``fit(texts, labels)``, ``predict(texts)``.
+
+        With pooled features, ``fit(features, labels, validation_features, validation_labels)`` and
+        ``predict(features)``. Labels are (N,) int64.
 
         ``seed`` is the run's seed; the estimator's randomness must depend on it alone. The global
         generators of Python, NumPy and PyTorch are also seeded with it before each call.
@@ -296,7 +317,7 @@ class Baseline(Component, frozen=True):
         raise _unwritten(self, "build")
 
     def from_state(self, state: Mapping[str, Any]) -> Any:
-        """The fitted estimator whose ``state()`` returned ``state``; it can ``predict(texts)``.
+        """The fitted estimator whose ``state()`` returned ``state``; it can predict.
 
         An estimator with a method ``state()`` is stored with its run, for ``clsbench predict
         --baseline``. The state is a mapping from text to NumPy arrays of finite numbers, or to
@@ -377,10 +398,3 @@ AXES: tuple[Axis, ...] = (
     Axis("executors", "executor", None, Executor),
 )
 """Every axis, in the order in which ``clsbench list`` shows them."""
-
-
-def last_blocks(parameters: Iterable[ParameterInfo], n: int) -> frozenset[str]:
-    """The names of the last ``n`` block stages (``{"block.11"}``), or of all if there are fewer."""
-    blocks = {p.stage for p in parameters if p.stage.startswith("block.")}
-    ordered = sorted(blocks, key=lambda stage: int(stage.removeprefix("block.")))
-    return frozenset(ordered[max(len(ordered) - n, 0) :])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
-from clsbench.components.axes import AXES, Axis, Component
+from clsbench.components.axes import AXES, Axis, Baseline, BaselineInputs, Component
 from clsbench.errors import UsageError
 from clsbench.schema.convert import convert
 from clsbench.schema.experiment import ExperimentSpec, Method, component_table
@@ -81,6 +81,8 @@ def class_problem(component: type[Any]) -> str | None:
             "libraries must be a tuple of names: libraries: ClassVar[tuple[str, ...]] = "
             "('transformers',)"
         )
+    if issubclass(component, Baseline) and component.inputs not in get_args(BaselineInputs):
+        return f"inputs is {component.inputs!r}, expected one of {get_args(BaselineInputs)}"
     return signature_problem(component)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -193,3 +193,10 @@ class StepReport(msgspec.Struct, frozen=True, kw_only=True):
     loss: Callable[[], float]
     examples: int
     real_tokens: int
+
+
+def last_blocks(parameters: Iterable[ParameterInfo], n: int) -> frozenset[str]:
+    """The names of the last ``n`` block stages (``{"block.11"}``), or of all if there are fewer."""
+    blocks = {p.stage for p in parameters if p.stage.startswith("block.")}
+    ordered = sorted(blocks, key=lambda stage: int(stage.removeprefix("block.")))
+    return frozenset(ordered[max(len(ordered) - n, 0) :])

@@ -21,14 +21,15 @@ class Phases:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Time the block as the phase ``name``."""
+        """Time the block as the phase ``name``, or as a further part of it."""
         self.current = name
         self._hook.clsbench_phase_started(phase=name)
         started = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[name] = time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
     @contextmanager
     def without_prefix(self, name: str, forward: Forward) -> Iterator[None]:

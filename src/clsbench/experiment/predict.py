@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from clsbench.assets import DownloadProgress, obtain
 from clsbench.components.axes import Tokenizer
 from clsbench.components.catalog import Catalog
 from clsbench.components.identity import DECIDE_PREDICTIONS, Change, changes_since, identify
+from clsbench.components.resolve import Experiment
 from clsbench.data.tokens import TokenRows, pad_rows
 from clsbench.errors import ClsbenchError, PluginError, UsageError
 from clsbench.experiment.preparation import stored_experiment
-from clsbench.fastpath.forward import PlainForward
+from clsbench.fastpath.forward import Forward, PlainForward
 from clsbench.model.build import build_classifier
 from clsbench.model.checkpoint import (
     CLASSIFIER_FILE,
@@ -55,11 +57,11 @@ class Predictor:
         changed: Sequence[str] = (),
     ) -> None:
         self.changed = changed
+        self.facts = facts
         self.class_names = facts.class_names
         self.max_length = facts.max_length
-        self._classifier = classifier
+        self.classifier = classifier
         self._tokenizer = tokenizer
-        self._padded = facts.padded
         self._options = options
 
     def truncated(self, texts: Sequence[str]) -> int:
@@ -76,22 +78,7 @@ class Predictor:
         """
         if not texts:
             return np.empty((0, len(self.class_names)))
-        encoded = [self._tokenizer.encode(text) for text in texts]
-        input_ids, lengths = pad_rows(encoded, self.max_length, self._tokenizer.pad_token_id)
-        rows = TokenRows(
-            input_ids=input_ids,
-            lengths=lengths,
-            labels=torch.zeros(len(encoded), dtype=torch.int64),
-            truncated=0,
-            padded=self._padded,
-        )
-        device = choose_device(self._options.device, self._options.precision)
-        batch_size = _BATCH_SIZE if self._padded else 1
-        with circumstances(self._options):
-            forward = PlainForward(
-                self._classifier, {"texts": rows}, device, self._options.precision
-            )
-            logits = forward.all_logits("texts", batch_size)
+        logits = self._compute(Forward.all_logits, texts)
         finite = logits.isfinite().all(dim=-1)
         if not finite.all():
             place = int(finite.logical_not().nonzero()[0])
@@ -101,6 +88,31 @@ class Predictor:
             )
         probabilities: np.ndarray = logits.double().softmax(dim=-1).numpy()
         return probabilities
+
+    def features(self, texts: Sequence[str]) -> np.ndarray:
+        """Pooled features (N, H) float32, the input of the head; at least one text."""
+        features: np.ndarray = self._compute(Forward.all_features, texts).float().numpy()
+        return features
+
+    def _compute(
+        self, results_of: Callable[[Forward, str, int], Tensor], texts: Sequence[str]
+    ) -> Tensor:
+        encoded = [self._tokenizer.encode(text) for text in texts]
+        input_ids, lengths = pad_rows(encoded, self.max_length, self._tokenizer.pad_token_id)
+        rows = TokenRows(
+            input_ids=input_ids,
+            lengths=lengths,
+            labels=torch.zeros(len(encoded), dtype=torch.int64),
+            truncated=0,
+            padded=self.facts.padded,
+        )
+        device = choose_device(self._options.device, self._options.precision)
+        with circumstances(self._options):
+            self.classifier.to(device)
+            forward = PlainForward(
+                self.classifier, {"texts": rows}, device, self._options.precision
+            )
+            return results_of(forward, "texts", _BATCH_SIZE if self.facts.padded else 1)
 
 
 class BaselinePredictor:
@@ -113,9 +125,12 @@ class BaselinePredictor:
         class_names: tuple[str, ...],
         seed: int,
         changed: Sequence[str] = (),
+        untrained: Predictor | None = None,
     ) -> None:
+        """``untrained`` computes the features, for a baseline that classifies them."""
         self.changed = changed
         self.class_names = class_names
+        self._untrained = untrained
         self._component = component
         self._estimator = estimator
         self._seed = seed
@@ -126,8 +141,11 @@ class BaselinePredictor:
         Raises:
             PluginError: the baseline fails.
         """
+        if not texts:
+            return np.empty(0, dtype=np.int64)
+        inputs = list(texts) if self._untrained is None else self._untrained.features(texts)
         try:
-            answers = predict_labels(self._estimator, texts, self._seed)
+            answers = predict_labels(self._estimator, inputs, self._seed)
         except Exception as error:
             raise PluginError(
                 f"baseline {self._component} failed: {type(error).__name__}: {error}"
@@ -137,14 +155,23 @@ class BaselinePredictor:
 
 
 def load_baseline(
-    run: StoredRun, name: str, catalog: Catalog, allow_changed: bool = False
+    run: StoredRun,
+    name: str,
+    options: RunOptions,
+    catalog: Catalog,
+    progress: DownloadProgress | None = None,
+    allow_changed: bool = False,
 ) -> BaselinePredictor:
-    """Restore the baseline ``name`` of a run; the backbone's assets are not needed.
+    """Restore the baseline ``name`` of a run.
+
+    For a baseline that classifies pooled features, the backbone is built as before training. For
+    others its assets are not needed.
 
     Raises:
-        UsageError: its state is not stored, or is damaged; or its source has changed since training
-            and ``allow_changed`` is not set.
+        UsageError: its state is not stored, or is damaged; or the source of a component has changed
+            since training and ``allow_changed`` is not set.
         PluginError: it cannot be restored from its state.
+        AssetError: the backbone's weights or tokenizer are needed and not available.
     """
     component, state = read_state(run, name)
     record = run.record
@@ -153,19 +180,24 @@ def load_baseline(
         raise UsageError(f"the record of {run.path.name} does not hold the baseline {component}")
     experiment = stored_experiment(record, catalog)
     place = tables.index(component)
+    baseline = experiment.baselines[place]
     recorded = [each for each in record.plugins if each.axis == "baseline"][place : place + 1]
     now = identify(experiment, ("baseline",))[place]
     changed = _changed(changes_since(recorded, [now]), allow_changed)
     try:
         with torch_seeded(experiment.spec.seed):
-            estimator = experiment.baselines[place].from_state(state)
+            estimator = baseline.from_state(state)
     except Exception as error:
         raise PluginError(
             f"baseline {component} cannot be restored from its state: {type(error).__name__}: "
             f"{error}"
         ) from error
+    untrained = None
+    if baseline.inputs != "texts":
+        untrained = _untrained(run, experiment, options, progress, allow_changed)
+        changed += untrained.changed
     names = record.data.class_names
-    return BaselinePredictor(component, estimator, names, experiment.spec.seed, changed)
+    return BaselinePredictor(component, estimator, names, experiment.spec.seed, changed, untrained)
 
 
 def load_predictor(
@@ -187,18 +219,32 @@ def load_predictor(
     """
     record = read_record(run)
     check_file(run, CLASSIFIER_FILE, record)
-    facts = stored_facts(record)
     experiment = stored_experiment(record, catalog)
-    spec = experiment.spec
+    predictor = _untrained(StoredRun(run, record), experiment, options, progress, allow_changed)
+    with circumstances(options):
+        restore(predictor.classifier, predictor.facts, run)
+    return predictor
+
+
+def _untrained(
+    run: StoredRun,
+    experiment: Experiment,
+    options: RunOptions,
+    progress: DownloadProgress | None,
+    allow_changed: bool,
+) -> Predictor:
+    """The classifier of a run as it was before training."""
+    record, spec = run.record, experiment.spec
+    facts = stored_facts(record)
     changes = changes_since(record.plugins, identify(experiment, DECIDE_PREDICTIONS))
     changed = _changed(changes, allow_changed)
     context_length = experiment.backbone.context_length()
     if not 1 <= facts.max_length <= context_length:
         raise UsageError(
-            f"the record of {run.name} is damaged: its data.max_length is {facts.max_length:,}, "
-            f"expected 1 to {context_length:,} tokens, the backbone's context length"
+            f"the record of {run.path.name} is damaged: its data.max_length is "
+            f"{facts.max_length:,}, expected 1 to {context_length:,} tokens, the backbone's "
+            "context length"
         )
-    device = choose_device(options.device, options.precision)
     obtained = obtain(
         experiment.backbone.assets(),
         folder=options.assets,
@@ -210,9 +256,8 @@ def load_predictor(
         classifier = build_classifier(
             experiment, obtained.files, len(facts.class_names), spec.seed, options.precision
         )
-        restore(classifier, facts, run)
     tokenizer = experiment.backbone.tokenizer(obtained.files)
-    return Predictor(classifier.to(device), tokenizer, facts, options, changed)
+    return Predictor(classifier, tokenizer, facts, options, changed)
 
 
 def _changed(changes: Sequence[Change], allow_changed: bool) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,8 @@ from torch import nn
 from clsbench.assets import DownloadProgress
 from clsbench.components.catalog import Catalog
 from clsbench.components.resolve import Experiment
-from clsbench.errors import ClsbenchError, PluginError
+from clsbench.errors import ClsbenchError
+from clsbench.experiment.baselines import initial_features, scored_baselines
 from clsbench.experiment.failures import (
     Progress,
     naming_the_device,
@@ -67,7 +68,6 @@ from clsbench.training.scoring import (
     ScoredBaseline,
     Scores,
     import_libraries,
-    score_baseline,
     score_classifier,
 )
 
@@ -142,6 +142,7 @@ def run_experiment(
                 )
                 checks += problems
                 forward.prepare(prefix_progress(hook))
+            features = initial_features(experiment, forward, phases)
             with phases.without_prefix("training", forward):
                 log.begin(forward)
                 log.before = measure_before(forward, first_look)
@@ -153,7 +154,7 @@ def run_experiment(
                     forward, data.leaked, len(data.facts.class_names), spec.train.batch_size
                 )
             with phases("baselines"):
-                for scored, problem in _scored_baselines(experiment, data):
+                for scored, problem in scored_baselines(experiment, data, features):
                     baselines += [scored] if scored is not None else []
                     checks += (problem,) if problem is not None else ()
         except KeyboardInterrupt as interruption:
@@ -247,24 +248,6 @@ def _forward(
     if shortcuts is None:
         return PlainForward(classifier, splits, device, options.precision)
     return FastForward(classifier, splits, device, options.precision, shortcuts)
-
-
-def _scored_baselines(
-    experiment: Experiment, data: PreparedData
-) -> Iterator[tuple[ScoredBaseline | None, str | None]]:
-    """Each baseline's scores, and a warning if it failed or its state cannot be stored."""
-    labels = [each.label for each in experiment.components if each.axis == "baseline"]
-    for baseline, label in zip(experiment.baselines, labels, strict=True):
-        scored = problem = None
-        try:
-            scored = score_baseline(baseline, label, data.splits, data.leaked, experiment.spec.seed)
-            problem = scored.state_problem
-        except PluginError as failure:  # the classifier's own scores are complete
-            logger.debug("a baseline failed", exc_info=True)
-            problem = str(failure)
-        if problem is not None:
-            logger.warning("%s", problem)
-        yield scored, problem
 
 
 def _as_far_as_it_works(

@@ -14,7 +14,7 @@ from clsbench.components.axes import Pooling
 from clsbench.data.tokens import TokenRows
 from clsbench.fastpath.cache.disk_cache import PrefixKey
 from clsbench.fastpath.chain import Chain, Inputs
-from clsbench.fastpath.forward import Forward, autocast, evaluating
+from clsbench.fastpath.forward import Compute, Forward, autocast, evaluating
 from clsbench.fastpath.kept_rows import Room
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.prefix import (
@@ -173,27 +173,32 @@ class FastForward(Forward):
 
     # --- texts to logits --------------------------------------------------------------------------
 
-    def all_logits(self, split: str, batch_size: int) -> Tensor:
-        """Logits (N, C) of every text of a split in order, on the CPU; float64 in fp64."""
+    def _all(self, compute: Compute, split: str, batch_size: int) -> Tensor:
         if not self._texts_stand_apart:
-            return super().all_logits(split, batch_size)
+            return super()._all(compute, split, batch_size)
         # Results are independent of batches: duplicates once, texts of similar length together.
         order, place = self._apart_texts(split)
-        (logits,) = self.evaluate(split, [order])
-        return logits.cpu()[place]
+        (results,) = self._evaluate(compute, split, [order])
+        return results.cpu()[place]
 
-    def _evaluate(self, split: str, batches: Sequence[Sequence[int]]) -> Iterator[Tensor]:
+    def _by_batch(
+        self, compute: Compute, split: str, batches: Sequence[Sequence[int]]
+    ) -> Iterator[Tensor]:
         if not self._texts_stand_apart:
-            yield from super()._evaluate(split, batches)
+            yield from super()._by_batch(compute, split, batches)
             return
         flat = [index for indices in batches for index in indices]
         parts = [
-            self.logits(split, flat[at : at + self._most_texts])
+            compute(split, flat[at : at + self._most_texts])
             for at in range(0, len(flat), self._most_texts)
         ]
         yield from torch.cat(parts).split_with_sizes([len(indices) for indices in batches])
 
     def _logits(self, split: str, indices: Sequence[int]) -> Tensor:
+        logits: Tensor = self.classifier.out_head(self._features(split, indices))
+        return logits
+
+    def _features(self, split: str, indices: Sequence[int]) -> Tensor:
         slots = self._rows.of(split, indices) if self._rows is not None else None
         if slots is not None:
             inputs = self._arrange(slots)
@@ -207,8 +212,8 @@ class FastForward(Forward):
         context = self._chain.context(inputs)
         for index in range(self._cut, len(self._chain)):
             hidden = self._chain.run(index, hidden, context, inputs)
-        logits: Tensor = self.classifier.out_head(hidden)
-        return logits
+        assert hidden is not None
+        return hidden
 
     def _apart_texts(self, split: str) -> tuple[list[int], Tensor]:
         """One text for each distinct row of a split, sorted by width, and the index into them of

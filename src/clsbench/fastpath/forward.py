@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -12,6 +12,9 @@ from clsbench.data.tokens import TokenRows
 from clsbench.fastpath.prefix import Progress, no_progress
 from clsbench.model.classifier import Classifier
 from clsbench.schema.record import KeptActivations
+
+Compute = Callable[[str, Sequence[int]], Tensor]
+"""Computes logits (B, C) or features (B, H) of the texts of a split at these indices."""
 
 
 class Forward:
@@ -67,24 +70,46 @@ class Forward:
         with autocast(self.device, self.precision):
             return self._logits(split, indices)
 
+    def features(self, split: str, indices: Sequence[int]) -> Tensor:
+        """Pooled features (B, H), the head's input, in the classifier's current mode."""
+        with autocast(self.device, self.precision):
+            return self._features(split, indices)
+
     def evaluate(self, split: str, batches: Sequence[Sequence[int]]) -> Iterator[Tensor]:
         """Logits (B, C) of each batch in evaluation mode, float32 or float64, without gradients."""
-        with evaluating(self.classifier):
-            for logits in self._evaluate(split, batches):
-                yield logits.float() if self.precision == "bf16" else logits
+        return self._evaluate(self.logits, split, batches)
 
     def all_logits(self, split: str, batch_size: int) -> Tensor:
         """Logits (N, C) of every text of a split in order, on the CPU; float64 in fp64."""
+        return self._all(self.logits, split, batch_size)
+
+    def all_features(self, split: str, batch_size: int) -> Tensor:
+        """Pooled features (N, H) of every text of a split in order, as :meth:`all_logits`."""
+        return self._all(self.features, split, batch_size)
+
+    def _evaluate(
+        self, compute: Compute, split: str, batches: Sequence[Sequence[int]]
+    ) -> Iterator[Tensor]:
+        with evaluating(self.classifier):
+            for results in self._by_batch(compute, split, batches):
+                yield results.float() if self.precision == "bf16" else results
+
+    def _all(self, compute: Compute, split: str, batch_size: int) -> Tensor:
         texts = len(self.splits[split])
         batches = [range(at, min(at + batch_size, texts)) for at in range(0, texts, batch_size)]
-        return torch.cat([logits.cpu() for logits in self.evaluate(split, batches)])
+        return torch.cat([results.cpu() for results in self._evaluate(compute, split, batches)])
+
+    def _by_batch(
+        self, compute: Compute, split: str, batches: Sequence[Sequence[int]]
+    ) -> Iterator[Tensor]:
+        for indices in batches:
+            yield compute(split, indices)
 
     def _logits(self, split: str, indices: Sequence[int]) -> Tensor:
         raise NotImplementedError
 
-    def _evaluate(self, split: str, batches: Sequence[Sequence[int]]) -> Iterator[Tensor]:
-        for indices in batches:
-            yield self.logits(split, indices)
+    def _features(self, split: str, indices: Sequence[int]) -> Tensor:
+        raise NotImplementedError
 
 
 class PlainForward(Forward):
@@ -94,6 +119,10 @@ class PlainForward(Forward):
         batch = self.splits[split].batch(indices).to(self.device)
         logits: Tensor = self.classifier(batch.input_ids, batch.lengths)
         return logits
+
+    def _features(self, split: str, indices: Sequence[int]) -> Tensor:
+        batch = self.splits[split].batch(indices).to(self.device)
+        return self.classifier.features(batch.input_ids, batch.lengths)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

@@ -20,10 +20,15 @@ class Classifier(nn.Module):
 
     def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """``input_ids`` (B, T) int64, ``lengths`` (B,) int64 → logits (B, C)."""
+        logits: Tensor = self.out_head(self.features(input_ids, lengths))
+        return logits
+
+    def features(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """``input_ids`` (B, T) int64, ``lengths`` (B,) int64 → pooled features (B, H)."""
         backbone = cast(BackboneModule, self.backbone)
         context = backbone.prepare(input_ids, lengths)
         hidden: Tensor | None = None
         for stage in backbone.stages():
             hidden = stage.run(hidden, context)
-        logits: Tensor = self.out_head(self.pooling(hidden, lengths))
-        return logits
+        features: Tensor = self.pooling(hidden, lengths)
+        return features

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
+
+import numpy as np
 
 from clsbench.components.axes import Baseline
 from clsbench.results.baseline_states import state_problem
@@ -24,6 +27,7 @@ CORPORA: dict[str, tuple[list[str], list[int]]] = {
     "one class": (["all", "alike"], [1, 1]),
 }
 SEED = 123
+_HIDDEN_SIZE = 16
 UNSEEN = ["win the apple", "unheard", "", " ", "\n", "<|endoftext|>", "😀"]
 
 
@@ -32,7 +36,8 @@ def check_baseline(baseline: Baseline) -> None:
 
     ``fit(texts, labels)`` and ``predict(texts)`` return one training label per text, the same for
     two estimators and for each text alone. As in a run, the global generators are seeded before
-    each call. An estimator with a method ``state()`` can be restored with ``from_state``.
+    each call. An estimator with a method ``state()`` can be restored with ``from_state``. A
+    baseline that classifies pooled features gets random ones, the same for equal texts.
 
     Raises:
         AssertionError: the contract is broken.
@@ -53,17 +58,18 @@ def _fit_and_predict(
     with torch_seeded(SEED):
         estimator = baseline.build(SEED)
     asked = [*texts, *UNSEEN]
+    train = _inputs(baseline, texts), labels
     try:
         with torch_seeded(SEED):
-            estimator.fit(texts, labels)
-        together = _predicted(estimator, asked)
-        apart = [_predicted(estimator, [text]) for text in asked]
+            estimator.fit(*train, *(train if baseline.inputs != "texts" else ()))
+        together = _predicted(baseline, estimator, asked)
+        apart = [_predicted(baseline, estimator, [text]) for text in asked]
         has_state = callable(getattr(estimator, "state", None))
         state = estimator.state() if has_state else {}
         problem = state_problem(state)
         restored = together
         if has_state and problem is None:
-            restored = _predicted(baseline.from_state(state), asked)
+            restored = _predicted(baseline, baseline.from_state(state), asked)
     except Exception as error:
         raise AssertionError(
             f"{baseline!r}: it fails on {name}: {type(error).__name__}: {error}"
@@ -91,6 +97,13 @@ def _fit_and_predict(
     return [int(label) for label in together]
 
 
-def _predicted(estimator: Any, texts: list[str]) -> list[Any]:
+def _predicted(baseline: Baseline, estimator: Any, texts: list[str]) -> list[Any]:
     with torch_seeded(SEED):
-        return list(estimator.predict(texts))
+        return list(estimator.predict(_inputs(baseline, texts)))
+
+
+def _inputs(baseline: Baseline, texts: list[str]) -> list[str] | np.ndarray:
+    if baseline.inputs == "texts":
+        return texts
+    generators = (np.random.default_rng(zlib.crc32(text.encode())) for text in texts)
+    return np.stack([each.normal(size=_HIDDEN_SIZE) for each in generators]).astype(np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,8 @@ _REMEDY = "try a smaller learning rate (--set train.lr=…) or --precision fp32"
 
 _MOST_RESTORED = 1_000
 """The maximum number of test texts on which a restored baseline is compared with the original."""
+
+NO_FEATURES: Mapping[str, np.ndarray] = MappingProxyType({})
 
 Leaks = Mapping[str, Sequence[bool]]
 """By split name, whether each text also occurs in the training split."""
@@ -89,9 +92,16 @@ class ScoredBaseline(NamedTuple):
 
 
 def score_baseline(
-    baseline: Baseline, label: str, splits: Splits, leaks: Leaks, seed: int
+    baseline: Baseline,
+    label: str,
+    splits: Splits,
+    leaks: Leaks,
+    seed: int,
+    features: Mapping[str, np.ndarray] = NO_FEATURES,
 ) -> ScoredBaseline:
     """Fit a baseline on the training texts and classify all three splits.
+
+    ``features``: the pooled features (N, H) float32 by split, for a baseline that classifies them.
 
     Raises:
         PluginError: the baseline fails, or does not return one label per text.
@@ -100,13 +110,21 @@ def score_baseline(
     if problem is not None:
         raise PluginError(f"baseline {label}: {problem}")
     started = time.perf_counter()
+    inputs: Mapping[str, Any] = (
+        {split.name: list(split.texts) for split in splits.all()}
+        if baseline.inputs == "texts"
+        else features
+    )
     try:
         title = str(baseline.title())
         with torch_seeded(seed):
             estimator = baseline.build(seed)
+        given = [inputs["train"], np.array(splits.train.labels)]
+        if baseline.inputs != "texts":
+            given += [inputs["validation"], np.array(splits.validation.labels)]
         with torch_seeded(seed):
-            estimator.fit(list(splits.train.texts), np.array(splits.train.labels))
-        answers = {s.name: predict_labels(estimator, s.texts, seed) for s in splits.all()}
+            estimator.fit(*given)
+        answers = {s.name: predict_labels(estimator, inputs[s.name], seed) for s in splits.all()}
     except Exception as error:
         raise PluginError(f"baseline {label} failed: {type(error).__name__}: {error}") from error
     num_classes = len(splits.class_names)
@@ -136,7 +154,7 @@ def score_baseline(
         if problem is None:
             every = -(-len(splits.test) // _MOST_RESTORED)
             restored = baseline.from_state(state)
-            again = predict_labels(restored, splits.test.texts[::every], seed)
+            again = predict_labels(restored, inputs["test"][::every], seed)
             if not np.array_equal(again, predicted["test"][::every]):
                 problem = "restored from its state, it predicts other classes"
     except Exception as error:
@@ -147,10 +165,10 @@ def score_baseline(
     return scored._replace(state=state)
 
 
-def predict_labels(estimator: Any, texts: Sequence[str], seed: int) -> np.ndarray:
-    """A baseline's predictions, seeded as in its run, without checks."""
+def predict_labels(estimator: Any, inputs: list[str] | np.ndarray, seed: int) -> np.ndarray:
+    """A baseline's predictions for texts or features, seeded as in its run, without checks."""
     with torch_seeded(seed):
-        return np.asarray(estimator.predict(list(texts)))
+        return np.asarray(estimator.predict(inputs))
 
 
 def checked_labels(answers: np.ndarray, texts: int, num_classes: int, where: str) -> np.ndarray:

@@ -173,7 +173,8 @@ def predict(
 
     with only_results_on_stdout(), showing_downloads(session.quiet) as progress:
         if baseline is not None:
-            restored = load_baseline(StoredRun(path, record), baseline, catalog, allow_changed)
+            stored = StoredRun(path, record)
+            restored = load_baseline(stored, baseline, options, catalog, progress, allow_changed)
             rows = baseline_predictions(restored, given)
             names, most, changed = restored.class_names, None, restored.changed
         else:

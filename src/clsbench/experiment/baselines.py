@@ -1,0 +1,54 @@
+"""Fit the baselines of a run and classify its texts with them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from clsbench.components.resolve import Experiment
+from clsbench.errors import PluginError
+from clsbench.experiment.phases import Phases
+from clsbench.experiment.preparation import PreparedData
+from clsbench.fastpath.forward import Forward
+from clsbench.system.seeding import torch_generators_restored
+from clsbench.training.scoring import ScoredBaseline, score_baseline
+
+logger = logging.getLogger(__name__)
+
+
+def initial_features(
+    experiment: Experiment, forward: Forward, phases: Phases
+) -> Mapping[str, np.ndarray]:
+    """The pooled features before training, (N, H) float32 by split, if a baseline needs them.
+
+    They are computed with the frozen prefix, and timed as part of the baselines.
+    """
+    if all(baseline.inputs == "texts" for baseline in experiment.baselines):
+        return {}
+    with phases.without_prefix("baselines", forward), torch_generators_restored():
+        batch_size = experiment.spec.train.batch_size
+        return {
+            split: forward.all_features(split, batch_size).float().numpy()
+            for split in forward.splits
+        }
+
+
+def scored_baselines(
+    experiment: Experiment, data: PreparedData, features: Mapping[str, np.ndarray]
+) -> Iterator[tuple[ScoredBaseline | None, str | None]]:
+    """Each baseline's scores, and a warning if it failed or its state cannot be stored."""
+    labels = [each.label for each in experiment.components if each.axis == "baseline"]
+    seed = experiment.spec.seed
+    for baseline, label in zip(experiment.baselines, labels, strict=True):
+        scored = problem = None
+        try:
+            scored = score_baseline(baseline, label, data.splits, data.leaked, seed, features)
+            problem = scored.state_problem
+        except PluginError as failure:  # the classifier's own scores are complete
+            logger.debug("a baseline failed", exc_info=True)
+            problem = str(failure)
+        if problem is not None:
+            logger.warning("%s", problem)
+        yield scored, problem
