@@ -298,6 +298,8 @@ def _freezing(job: Job, save: Save) -> None:
                     {**row, "phase": each.phase, "failed": f"failed: {each.reason}"}
                     for each in point.failed
                 ]
+                if report.error is not None:
+                    found.append({**row, "phase": "all", "failed": f"failed: {report.error}"})
             save(found)
     sys.exit(int(any("failed" in row for row in found)))
 

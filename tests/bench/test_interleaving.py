@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from fake_clock import Clock, ScriptedLoad, ScriptedWatch
 
+from clsbench.bench.compare import verdict_on
 from clsbench.bench.interleaving import InterleavedSample, Race, RaceRules, race, ratio_interval
 from clsbench.bench.load import LoadMeter, Look
-from clsbench.bench.run import verdict_on
 
 
 def samples(

@@ -77,6 +77,24 @@ class EndsEarly(clsbench.Head, frozen=True):
         return made
 
 
+class FailsInTraining(clsbench.Head, frozen=True):
+    """A linear layer that fails in training, and not in evaluation."""
+
+    failure: str = ""
+
+    def build(self, hidden_size: int, num_classes: int) -> nn.Module:
+        """The layer."""
+        fail = FAILURES[self.failure]
+
+        class Module(nn.Linear):
+            def forward(self, pooled: Tensor) -> Tensor:
+                if self.training and not pooled.is_meta:
+                    fail()
+                return super().forward(pooled)
+
+        return Module(hidden_size, num_classes)
+
+
 class FailsInSmallBatches(clsbench.Head, frozen=True):
     """A linear layer that fails in training batches of less than eight texts, as the trial has."""
 
@@ -97,4 +115,8 @@ class FailsInSmallBatches(clsbench.Head, frozen=True):
 
 @clsbench.hookimpl
 def clsbench_register_heads() -> Mapping[str, type[clsbench.Head]]:
-    return {"ends-early": EndsEarly, "fails-in-small-batches": FailsInSmallBatches}
+    return {
+        "ends-early": EndsEarly,
+        "fails-in-training": FailsInTraining,
+        "fails-in-small-batches": FailsInSmallBatches,
+    }

@@ -12,29 +12,19 @@ from typing import Any, NamedTuple
 import msgspec
 import torch
 
-from clsbench.bench.interleaving import NOTHING_BELOW, Comparison, Race, RaceRules, race
 from clsbench.bench.machine_peak import Limits, LimitsMeter
 from clsbench.bench.measurement import Measurement, measure
-from clsbench.bench.phases import (
-    NotApplicable,
-    PhaseWorkload,
-    phase_workloads,
-)
+from clsbench.bench.phases import NotApplicable, phase_workloads
 from clsbench.bench.sampling import Rules
-from clsbench.bench.stopwatch import stopwatch
-from clsbench.bench.subject import (
-    PlannedSubject,
-    Subject,
-    build_subject,
-    plan_subject,
-    prepare_subject,
-)
+from clsbench.bench.subject import PlannedSubject, Subject, build_subject, plan_subject
 from clsbench.components.catalog import Catalog
 from clsbench.components.resolve import Experiment
 from clsbench.errors import AssetError, ClsbenchError, UsageError
+from clsbench.experiment.failures import device_text, smaller
+from clsbench.schema.experiment import TrainSettings
 from clsbench.schema.options import RunOptions
 from clsbench.schema.record import Environment, ParameterCounts, StandIn
-from clsbench.system.device_errors import is_out_of_memory
+from clsbench.system.device_errors import device_error, is_out_of_memory
 from clsbench.system.environment import choose_device, circumstances, describe_environment
 
 
@@ -44,6 +34,10 @@ class Variant(NamedTuple):
     value: str
     experiment: Experiment
     options: RunOptions
+
+
+class DeviceFailedError(ClsbenchError):
+    """Nothing more can be measured, because the device fails."""
 
 
 class Failed(msgspec.Struct, frozen=True):
@@ -78,8 +72,8 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
     """All measurements and their rules.
 
     ``swept`` is the setting in which the points differ: a key of the spec, ``device``,
-    ``precision`` or ``threads``; ``None`` for one point. ``status`` is ``finished``, or
-    ``interrupted`` if points are missing.
+    ``precision`` or ``threads``; ``None`` for one point. ``status`` is ``finished``, or, if
+    measurements are missing, ``interrupted`` or ``failed``: ``error`` names the failing device.
     """
 
     status: str
@@ -88,6 +82,7 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
     swept: str | None
     rules: Rules
     points: tuple[Point, ...]
+    error: str | None = None
 
     def measured_anything(self) -> bool:
         """Whether at least one phase has a time."""
@@ -108,10 +103,11 @@ def bench(
 ) -> BenchReport:
     """Measure the phases of every variant.
 
-    Completed measurements are kept after an interruption. A phase that runs out of memory, or has a
-    loss that is not finite, does not stop the others.
+    Completed measurements are kept after an interruption, and if the device fails. A phase that
+    runs out of memory, or has a loss that is not finite, does not stop the others.
 
     Raises:
+        ClsbenchError: the device fails before anything is measured.
         UsageError: the request is invalid.
         AssetError: data or weights are unavailable.
     """
@@ -123,31 +119,37 @@ def bench(
             planned.append(plan_subject(variant.experiment, variant.options, device, catalog))
     meters: dict[RunOptions, LimitsMeter] = {}
     points: list[tuple[RunOptions, Callable[[Limits], Point]]] = []
-    status = "finished"
+    status, error = "finished", None
     try:
         for variant, device, plan in zip(variants, devices, planned, strict=True):
             with circumstances(variant.options):
+                environment = describe_environment(device, variant.options)
                 if (meter := meters.get(variant.options)) is None:
                     seconds = min(1.5, rules.budget_seconds / 4)
                     meter = LimitsMeter(device, variant.options.precision, seconds=seconds)
-                    meter.measure()
+                    _measure_peak(meter, environment)
                     meters[variant.options] = meter
                 found: list[Measurement | NotApplicable | Failed] = []
                 try:
-                    _measure_phases(variant, plan, phases, rules, device, on_phase, found)
+                    _measure_phases(
+                        variant, plan, phases, rules, device, environment, on_phase, found
+                    )
                 finally:
                     if found:
-                        environment = describe_environment(device, variant.options)
                         made = functools.partial(_point, variant.value, plan, found, environment)
                         points.append((variant.options, made))
                 gc.collect()  # the classifier and its activations form reference cycles
                 if device.type == "cuda":
                     torch.cuda.empty_cache()
-                meter.measure()
+                _measure_peak(meter, environment)
     except KeyboardInterrupt:
         if not points:
             raise
         status = "interrupted"
+    except DeviceFailedError as failure:
+        if not points:
+            raise
+        status, error = "failed", str(failure)
     return BenchReport(
         status=status,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -155,6 +157,7 @@ def bench(
         swept=swept,
         rules=rules,
         points=tuple(made(meters[options].best()) for options, made in points),
+        error=error,
     )
 
 
@@ -164,6 +167,7 @@ def _measure_phases(
     phases: Sequence[str],
     rules: Rules,
     device: torch.device,
+    environment: Environment,
     on_phase: OnPhase,
     found: list[Measurement | NotApplicable | Failed],
 ) -> None:
@@ -171,28 +175,58 @@ def _measure_phases(
     subject: Subject | None = None
     for phase in phases:
         on_phase(variant.value, phase)
-        with _failing(phase, found):
+        with failing_phase(phase, found, environment, variant.experiment.spec.train):
             subject = subject or build_subject(plan, variant.options, device)
             (workload,) = phase_workloads(subject, [phase])
             if isinstance(workload, NotApplicable):
                 found.append(workload)
             else:
                 found.append(measure(workload, rules))
+        if found and isinstance(found[-1], Failed):
+            gc.collect()  # memory of the failed phase is in reference cycles
 
 
 @contextlib.contextmanager
-def _failing(phase: str, found: list[Any]) -> Iterator[None]:
-    """Add a phase to ``found`` as failed if the error is expected for some settings."""
+def failing_phase(
+    phase: str, found: list[Any], environment: Environment, train: TrainSettings
+) -> Iterator[None]:
+    """Add a phase to ``found`` as failed if the error is expected for some settings.
+
+    Raises:
+        DeviceFailedError: the device fails.
+    """
     try:
         yield
     except (UsageError, AssetError):
         raise
-    except ClsbenchError as error:
-        found.append(Failed(phase, str(error)))
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
+    except Exception as error:
+        cause = device_error(error)
+        if cause is not None and not is_out_of_memory(cause):
+            place = f" in the phase {phase!r}"
+            raise DeviceFailedError(device_text(cause, environment, place, ())) from error
+        if cause is not None:
+            options = smaller(environment.precision, train)
+            found.append(Failed(phase, device_text(cause, environment, "", options)))
+        elif isinstance(error, ClsbenchError):
+            found.append(Failed(phase, str(error)))
+        else:
             raise
-        found.append(Failed(phase, "out of memory"))
+
+
+def _measure_peak(meter: LimitsMeter, environment: Environment) -> None:
+    """Measure the machine's peak once more.
+
+    Raises:
+        DeviceFailedError: the device fails, or has not enough memory.
+    """
+    try:
+        meter.measure()
+    except Exception as error:
+        if (cause := device_error(error)) is None:
+            raise
+        place = " while the machine's peak was measured"
+        options = ["to free memory there"]
+        raise DeviceFailedError(device_text(cause, environment, place, options)) from error
 
 
 def _point(
@@ -216,157 +250,3 @@ def _point(
         left_out=tuple(each for each in found if isinstance(each, NotApplicable)),
         failed=tuple(each for each in found if isinstance(each, Failed)),
     )
-
-
-# --- two against each other -----------------------------------------------------------------------
-
-_ROUNDS = 30
-_AGAIN = "A again"
-
-
-class Amounts(msgspec.Struct, frozen=True, kw_only=True):
-    """A description of one call."""
-
-    examples: int
-    real_tokens: int
-    padded_tokens: int
-
-
-class PhaseComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """A phase of two experiments, timed alternately.
-
-    ``control`` is A against itself; ``a_call`` describes a call of A. ``verdict`` on B is
-    ``faster``, ``slower``, ``no difference shown``, or ``not measured`` (too few undisturbed
-    rounds, or a control that differs).
-    """
-
-    phase: str
-    verdict: str
-    b_over_a: Comparison
-    control: Comparison
-    a_call: Amounts
-    b_call: Amounts
-    race: Race
-
-
-class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The comparison of two experiments by phase, with all samples.
-
-    ``left_out`` lists phases that one of the two does not have, ``failed`` those that failed.
-    Differences below ``nothing_below`` (a fraction) are not reported.
-    """
-
-    status: str
-    date: str
-    a: str
-    b: str
-    specs: tuple[dict[str, Any], dict[str, Any]]
-    stand_ins: tuple[StandIn, ...]
-    rules: Rules
-    environment: Environment
-    phases: tuple[PhaseComparison, ...]
-    left_out: tuple[NotApplicable, ...]
-    failed: tuple[Failed, ...] = ()
-    nothing_below: float = NOTHING_BELOW
-
-
-def compare(
-    first: Variant,
-    second: Variant,
-    phases: Sequence[str],
-    rules: Rules,
-    catalog: Catalog,
-    on_phase: OnPhase,
-) -> ComparisonReport:
-    """Time the phases of two experiments alternately, with the run options of the first.
-
-    Completed measurements are kept after an interruption.
-
-    Raises:
-        UsageError: the request is invalid.
-        AssetError: data or weights are unavailable.
-    """
-    options = first.options
-    device = choose_device(options.device, options.precision)
-    compared: list[PhaseComparison] = []
-    left_out: list[NotApplicable] = []
-    failed: list[Failed] = []
-    status = "finished"
-    with circumstances(options):
-        environment = describe_environment(device, options)
-        a, b = (
-            prepare_subject(variant.experiment, options, device, catalog)
-            for variant in (first, second)
-        )
-        try:
-            for phase in phases:
-                on_phase("", phase)
-                (one,), (other,) = (tuple(phase_workloads(each, [phase])) for each in (a, b))
-                if isinstance(one, NotApplicable):
-                    left_out.append(NotApplicable(phase, f"{first.value}: {one.reason}"))
-                elif isinstance(other, NotApplicable):
-                    left_out.append(NotApplicable(phase, f"{second.value}: {other.reason}"))
-                else:
-                    with _failing(phase, failed):
-                        compared.append(_compare_phase(phase, one, other, rules))
-        except KeyboardInterrupt:
-            if not compared:
-                raise
-            status = "interrupted"
-    return ComparisonReport(
-        status=status,
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        a=first.value,
-        b=second.value,
-        specs=(a.record.spec, b.record.spec),
-        stand_ins=tuple(dict.fromkeys((*a.record.stand_ins, *b.record.stand_ins))),
-        rules=rules,
-        environment=environment,
-        phases=tuple(compared),
-        left_out=tuple(left_out),
-        failed=tuple(failed),
-    )
-
-
-def _compare_phase(
-    phase: str, one: PhaseWorkload, other: PhaseWorkload, rules: Rules
-) -> PhaseComparison:
-    race_rules = RaceRules(
-        _ROUNDS, rules.budget_seconds, rules.load_limit_cores, rules.sample_seconds
-    )
-    try:
-        one.setup()
-        other.setup()
-        found = race(
-            {"A": one.call, "B": other.call, _AGAIN: one.call}, race_rules, stopwatch(one.device)
-        )
-    finally:
-        one.teardown()
-        other.teardown()
-    b_over_a, control = found.compare("A", "B"), found.compare("A", _AGAIN)
-    return PhaseComparison(
-        phase=phase,
-        verdict=verdict_on(b_over_a, control),
-        b_over_a=b_over_a,
-        control=control,
-        a_call=_amounts(one),
-        b_call=_amounts(other),
-        race=found,
-    )
-
-
-def _amounts(workload: PhaseWorkload) -> Amounts:
-    return Amounts(
-        examples=workload.examples,
-        real_tokens=workload.real_tokens,
-        padded_tokens=workload.padded_tokens,
-    )
-
-
-def verdict_on(b_over_a: Comparison, control: Comparison) -> str:
-    """The verdict on B, from B against A and A against itself."""
-    if not b_over_a.measured or not control.measured or control.differs:
-        return "not measured"
-    if not b_over_a.differs or b_over_a.ratio is None:
-        return "no difference shown"
-    return "slower" if b_over_a.ratio > 1 else "faster"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from clsbench.errors import ClsbenchError
 from clsbench.schema.experiment import TrainSettings
 from clsbench.schema.quantities import size_text
-from clsbench.schema.record import KeptActivations, RunRecord
+from clsbench.schema.record import Environment, KeptActivations, RunRecord
 from clsbench.system.device_errors import device_error, first_line, is_out_of_memory
 from clsbench.system.environment import peak_memory_bytes
 
@@ -33,23 +33,30 @@ class Progress(NamedTuple):
 
 def reason_of(failure: Exception, record: RunRecord, train: TrainSettings, so_far: Progress) -> str:
     """The error as stated in the record; for errors of a device with what to try next."""
-    device = record.environment.device
-    place = f"in the phase {so_far.phase!r}, after {so_far.texts:,} training texts"
     if (error := device_error(failure)) is not None:
-        if is_out_of_memory(error):
-            peak = _peak_text(device)
-            options = " or ".join(_smaller(record.environment.precision, train, so_far))
-            advice = options or "a smaller backbone"
-            return f"out of memory on {device} {place}{peak}: {first_line(error)}. Try {advice}"
-        return (
-            f"the device {device} ({record.environment.device_name}) failed {place}: "
-            f"{first_line(error)}. Check the device and run again; if it fails again, --device cpu "
-            "shows whether a component is the cause"
-        )
+        place = f" in the phase {so_far.phase!r}, after {so_far.texts:,} training texts"
+        options = smaller(record.environment.precision, train, so_far)
+        return device_text(error, record.environment, place, options)
     if isinstance(failure, ClsbenchError):
         return str(failure)
     text = f"{type(failure).__name__}: {failure}"
     return text + _META_HINT if "meta tensor" in text else text
+
+
+def device_text(
+    error: BaseException, environment: Environment, place: str, options: Sequence[str]
+) -> str:
+    """An error of the device as one line; if memory is used up, with the peak and ``options``."""
+    device = environment.device
+    if is_out_of_memory(error):
+        advice = " or ".join(options) or "a smaller backbone"
+        peak = _peak_text(device)
+        return f"out of memory on {device}{place}{peak}: {first_line(error)}. Try {advice}"
+    return (
+        f"the device {device} ({environment.device_name}) failed{place}: {first_line(error)}. "
+        "Check the device and run again; if it fails again, --device cpu shows whether a component "
+        "is the cause"
+    )
 
 
 @contextmanager
@@ -95,16 +102,12 @@ def without_weights(record: RunRecord, failure: Exception) -> RunRecord:
     return replace(record, status=status, error=record.error or problem, warnings=warnings)
 
 
-def _peak_text(device: str) -> str:
-    peak_bytes = peak_memory_bytes(torch.device(device))
-    return "" if peak_bytes is None else f" (peak {size_text(peak_bytes)})"
-
-
-def _smaller(precision: str, train: TrainSettings, so_far: Progress) -> list[str]:
+def smaller(precision: str, train: TrainSettings, so_far: Progress | None = None) -> list[str]:
     """Options that need less memory and change the training least."""
+    phase, _, kept = so_far or Progress("", 0, None)
     options = ["--precision bf16"] if precision != "bf16" else []
     size = train.batch_size
-    if so_far.phase == "prefix":  # its batches do not depend on those of training
+    if phase == "prefix":  # its batches do not depend on those of training
         options.append("computing the frozen layers with each step (--no-fast prefix)")
     elif size > 1:
         parts = next(n for n in range(2, size + 1) if size % n == 0)
@@ -112,7 +115,12 @@ def _smaller(precision: str, train: TrainSettings, so_far: Progress) -> list[str
             f"smaller batches with accumulation (--set train.batch_size={size // parts} "
             f"--set train.accumulation={train.accumulation * parts})"
         )
-    if so_far.kept is not None and (used_bytes := so_far.kept.memory_bytes):
+    if kept is not None and (used_bytes := kept.memory_bytes):
         half, used = size_text(used_bytes // 2).replace(" ", ""), size_text(used_bytes)
         options.append(f"less memory for cached activations (--cache-memory {half}; used: {used})")
     return options
+
+
+def _peak_text(device: str) -> str:
+    peak_bytes = peak_memory_bytes(torch.device(device))
+    return "" if peak_bytes is None else f" (peak {size_text(peak_bytes)})"

@@ -128,10 +128,10 @@ def bench(
     Samples disturbed by other processes are dropped and counted. The peak performance of the
     machine is measured in the same run. Trained weights are discarded and nothing is stored.
 
-    Exit codes: 0: success; 2: invalid request; 3: a required file is unavailable; 4: a measurement
-    failed (other processes interfered, A of --compare differs from itself, a phase ran out of
-    memory or had a loss that is not finite, or the experiment lacks the phases); 130: interrupted
-    (results so far are shown); 143: terminated.
+    Exit codes: 0: success; 1: the device failed (results so far are shown); 2: invalid request; 3:
+    a required file is unavailable; 4: a measurement failed (other processes interfered, A of
+    --compare differs from itself, a phase ran out of memory or had a loss that is not finite, or
+    the experiment lacks the phases); 130: interrupted (results so far are shown); 143: terminated.
 
     \b
     clsbench bench --offline
@@ -184,6 +184,9 @@ def bench(
     if report.status == "interrupted":
         report_error("interrupted; showing the results so far")
         ctx.exit(TERMINATED if terminated else INTERRUPTED)
+    if report.error is not None:
+        report_error(f"{report.error}; showing the results so far")
+        ctx.exit(1)
     failed = [(point.value, each) for point in report.points for each in point.failed]
     for value, each in failed:
         report_error(f"{each.phase}{f' of {value}' if value else ''} failed: {each.reason}")
@@ -229,7 +232,7 @@ def _compare(
     catalog: Catalog,
     as_json: bool,
 ) -> int:
-    from clsbench.bench.run import compare
+    from clsbench.bench.compare import compare
     from clsbench.report.terminal.bench import print_comparison
     from clsbench.report.terminal.console import Console
 
@@ -262,6 +265,9 @@ def _compare(
     if report.status == "interrupted":
         report_error("interrupted; showing the results so far")
         return INTERRUPTED
+    if report.error is not None:
+        report_error(f"{report.error}; showing the results so far")
+        return 1
     for each in report.failed:
         report_error(f"{each.phase} failed: {each.reason}")
     missing = [phase for phase in report.phases if phase.verdict == NOT_MEASURED]

@@ -14,9 +14,10 @@ from clsbench.results.csvtext import csv_line
 from clsbench.schema.quantities import duration_text, size_text
 
 if TYPE_CHECKING:
+    from clsbench.bench.compare import Amounts, ComparisonReport, PhaseComparison
     from clsbench.bench.machine_peak import Limits
     from clsbench.bench.measurement import Measurement
-    from clsbench.bench.run import Amounts, BenchReport, ComparisonReport, PhaseComparison, Point
+    from clsbench.bench.run import BenchReport, Point
     from clsbench.bench.sampling import Rules
 
 _HEADERS = (
