@@ -13,6 +13,7 @@ import subprocess
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from clsbench.system.filesystem import replace_text
 
 NOT_STARTED, RUNNING, FINISHED = "not started", "running", "finished"
 FAILED, ENDED, INTERRUPTED, SKIPPED = "failed", "ended at its limit", "interrupted", "skipped"
+NOT_CHOSEN = "not chosen"
 _KEPT_OUTPUT = 100_000
 
 
@@ -35,7 +37,11 @@ class Part(NamedTuple):
 
 
 class PartReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a part did: its ``status``, the end of its ``output``, and its ``result`` so far."""
+    """What a part did: its ``status``, the end of its ``output``, and its ``result`` so far.
+
+    ``conditions`` describes machine and versions; results under other conditions do not belong
+    together.
+    """
 
     name: str
     about: str
@@ -45,6 +51,8 @@ class PartReport(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     output: str = ""
     result: Any = None
+    date: str = ""
+    conditions: str = ""
 
 
 OnChange = Callable[[Sequence[PartReport]], None]
@@ -56,6 +64,7 @@ def run_parts(
     folder: Path,
     seconds: float,
     on_change: OnChange,
+    conditions: str = "",
     clock: Callable[[], float] = time.monotonic,
 ) -> list[PartReport]:
     """Run the parts in order within ``seconds``; write the report of each to ``NAME.json``.
@@ -68,7 +77,11 @@ def run_parts(
     deadline = clock() + seconds
     reports = [
         PartReport(
-            name=part.name, about=part.about, status=NOT_STARTED, limit_seconds=part.limit_seconds
+            name=part.name,
+            about=part.about,
+            status=NOT_STARTED,
+            limit_seconds=part.limit_seconds,
+            conditions=conditions,
         )
         for part in parts
     ]
@@ -82,7 +95,7 @@ def run_parts(
         reports[place] = msgspec.structs.replace(reports[place], status=RUNNING)
         try:
             on_change(reports)
-            reports[place] = run_part(part, folder)
+            reports[place] = run_part(part, folder, conditions)
         except KeyboardInterrupt:  # before or after the part's process
             reports[place] = msgspec.structs.replace(reports[place], status=INTERRUPTED)
         write_json(folder / f"{part.name}.json", reports[place])
@@ -92,11 +105,11 @@ def run_parts(
     return reports
 
 
-def run_part(part: Part, folder: Path) -> PartReport:
+def run_part(part: Part, folder: Path, conditions: str = "") -> PartReport:
     """Run one part until it ends, its limit is reached, or this process is interrupted."""
     written, log = folder / f"{part.name}.partial.json", folder / f"{part.name}.log"
     written.unlink(missing_ok=True)  # left by an earlier run that was killed
-    started = time.monotonic()
+    started, date = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     status, reason = FINISHED, ""
     with log.open("wb") as output:
         # A process group of its own, so that its own child processes end with it.
@@ -133,7 +146,28 @@ def run_part(part: Part, folder: Path) -> PartReport:
         reason=reason,
         output=said,
         result=result,
+        date=date,
+        conditions=conditions,
     )
+
+
+def earlier_report(part: Part, folder: Path, conditions: str) -> PartReport:
+    """What an earlier command has written on a part; no result if ``conditions`` differ."""
+    without = PartReport(
+        name=part.name, about=part.about, status=NOT_CHOSEN, limit_seconds=part.limit_seconds
+    )
+    file = folder / f"{part.name}.json"
+    if not file.exists():
+        return without
+    try:
+        report = msgspec.json.decode(file.read_bytes(), type=PartReport)
+    except msgspec.DecodeError as error:
+        return msgspec.structs.replace(without, reason=f"{file.name} cannot be read: {error}")
+    if report.conditions != conditions:
+        other = f"{file.name} is of other conditions: {report.conditions or 'not recorded'}"
+        return msgspec.structs.replace(without, reason=other)
+    reason = f"{report.reason}; " if report.reason else ""
+    return msgspec.structs.replace(report, reason=f"{reason}earlier, at {report.date}")
 
 
 def failure(error: Exception) -> str:

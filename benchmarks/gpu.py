@@ -10,7 +10,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from bounded_parts import PartReport, run_parts
+from bounded_parts import PartReport, earlier_report, run_parts
 from clsbench.cli.termination import TERMINATED, handling_termination
 from clsbench.schema.quantities import duration_text
 from clsbench.system.filesystem import replace_text
@@ -79,7 +79,8 @@ def _print_requirements(ctx: click.Context, option: click.Parameter, wanted: boo
     "chosen",
     multiple=True,
     type=click.Choice(list(KINDS)),
-    help="Run only this part; repeatable.",
+    help="Run only this part; repeatable. The page keeps the other parts in OUTPUT, if they are of "
+    "the same machine, versions and commit.",
 )
 @click.option(
     "--requirements",
@@ -126,13 +127,23 @@ def main(
     )
     if minutes is None:
         minutes = _REHEARSAL_MINUTES if rehearse else _MINUTES
-    heading = _heading(rehearse, minutes)
+    heading = heading_of(rehearse, minutes, chosen)
+    earlier = [
+        earlier_report(part, output, heading.conditions())
+        for part in parts(job)
+        if chosen and part.name not in chosen
+    ]
     reports: list[PartReport] = []
     statuses: dict[str, str] = {}
 
+    def write_page(ended: str) -> None:
+        by_name = {report.name: report for report in (*earlier, *reports)}
+        shown = [by_name[name] for name in KINDS if name in by_name]
+        replace_text(output / PAGE, page(heading, shown, ended))
+
     def changed(latest: Sequence[PartReport]) -> None:
         reports[:] = latest
-        replace_text(output / PAGE, page(heading, latest, "Not finished yet"))
+        write_page("Not finished yet")
         for report in latest:
             if statuses.get(report.name, "not started") != report.status:
                 statuses[report.name] = report.status
@@ -143,18 +154,18 @@ def main(
     code = 0
     with handling_termination() as terminated:
         try:
-            run_parts(wanted, output, minutes * 60, changed)
+            run_parts(wanted, output, minutes * 60, changed, heading.conditions())
         except KeyboardInterrupt:
             ended = "Interrupted"
             code = TERMINATED if terminated else _INTERRUPTED_CODE
     seconds = sum(report.seconds for report in reports)
     ended = f"{ended} after {duration_text(seconds)}"
-    replace_text(output / PAGE, page(heading, reports, ended))
+    write_page(ended)
     click.echo(f"{ended}; see {output / PAGE}", err=True)
     sys.exit(code or int(any(report.status != "finished" for report in reports)))
 
 
-def _heading(rehearse: bool, minutes: float) -> Heading:
+def heading_of(rehearse: bool, minutes: float, chosen: Sequence[str]) -> Heading:
     from importlib import metadata
 
     from clsbench.system.environment import cpu_name, git_commit
@@ -173,6 +184,7 @@ def _heading(rehearse: bool, minutes: float) -> Heading:
         device_name=name,
         rehearse=rehearse,
         minutes=minutes,
+        chosen=chosen,
     )  # fmt: skip
 
 

@@ -12,6 +12,10 @@ REHEARSAL = (
     "**Nothing on this page ran on a GPU.** It is a rehearsal on the CPU with miniature sizes, to "
     "check that every part runs. Its times say nothing about a GPU or about real sizes."
 )
+_ONLY = (
+    "Only these parts were run: {}. Others are shown as an earlier command has left them, if it "
+    "had the same machine, versions and commit."
+)
 _COMPUTE_PHASES = ("prefix", "training", "evaluation")
 
 
@@ -23,6 +27,13 @@ class Heading(NamedTuple):
     device_name: str
     rehearse: bool
     minutes: float
+    chosen: Sequence[str] = ()
+    """The parts that were asked for by name."""
+
+    def conditions(self) -> str:
+        """Machine, versions and sizes: what must agree for results to be shown together."""
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        return f"{self.device_name}; {versions}" + ("; rehearsal" if self.rehearse else "")
 
 
 def page(heading: Heading, reports: Sequence[PartReport], ended: str) -> str:
@@ -32,10 +43,9 @@ def page(heading: Heading, reports: Sequence[PartReport], ended: str) -> str:
         "# clsbench on a GPU: rehearsal" if heading.rehearse else "# clsbench on a GPU",
         "",
         *([REHEARSAL, ""] if heading.rehearse else []),
-        f"{heading.device_name}; "
-        + ", ".join(f"{name} {version}" for name, version in heading.versions.items())
-        + f"; {heading.date}. {ended}, at most {heading.minutes:g} minutes.",
+        f"{heading.conditions()}; {heading.date}. {ended}, at most {heading.minutes:g} minutes.",
         "",
+        *([_ONLY.format(", ".join(heading.chosen)), ""] if heading.chosen else []),
         "## Parts",
         "",
         *_table(

@@ -16,7 +16,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from bounded_parts import Part, PartReport, run_parts
+from bounded_parts import Part, PartReport, run_parts, write_json
+from gpu import heading_of
 from gpu_page import REHEARSAL, Heading, page
 from gpu_parts import KINDS
 
@@ -107,6 +108,42 @@ def test_run_parts_without_time_for_a_part_skips_it(tmp_path: Path) -> None:
     assert seen == [["skipped", "not started"], ["skipped", "running"], ["skipped", "finished"]]
     assert not (tmp_path / "long.json").exists()
     assert reports[0].reason in page(HEADING, reports[:1], "Finished")
+
+
+def test_gpu_with_chosen_parts_keeps_the_others_of_the_same_conditions(tmp_path: Path) -> None:
+    here = heading_of(rehearse=True, minutes=60, chosen=()).conditions()
+    rows = [{"freezing": "all", "precision": "fp32", "phase": "all", "failed": "failed: as said"}]
+    for name, conditions in (("freezing", here), ("trace", here.replace("; rehearsal", ""))):
+        report = PartReport(
+            name=name, about=KINDS[name].about, status="finished", limit_seconds=1, result=rows,
+            date="2026-01-02", conditions=conditions,
+        )  # fmt: skip
+        write_json(tmp_path / f"{name}.json", report)
+    (tmp_path / "memory.json").write_text("[")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    arguments = ["--rehearse", "--output", str(tmp_path), "--part", "doctor"]
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, env=environment())
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "gpu.md").read_text()
+    assert "Only these parts were run: doctor." in text
+    status = {row[0]: row[2] for row in map(cells, text.splitlines()) if len(row) == 5}
+    assert status["doctor"] == "finished"
+    assert status["freezing"] == "finished: earlier, at 2026-01-02"
+    assert status["trace"] == (
+        "not chosen: trace.json is of other conditions: " + here.removesuffix("; rehearsal")
+    )
+    assert status["memory"].startswith("not chosen: memory.json cannot be read: ")
+    assert status["race"] == "not chosen"
+    assert ("## Doctor" in text, "failed: as said" in text, "## Trace" in text) == (
+        True,
+        True,
+        False,
+    )
+    assert all((tmp_path / name).read_bytes() == content for name, content in before.items())
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def test_page_of_a_rehearsal_says_that_nothing_ran_on_a_gpu() -> None:
