@@ -6,6 +6,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
 import rich_click as click
@@ -13,6 +14,7 @@ import rich_click as click
 from bounded_parts import PartReport, earlier_report, run_parts
 from clsbench.cli.termination import TERMINATED, handling_termination
 from clsbench.schema.quantities import duration_text
+from clsbench.system.environment import cpu_name, git_commit, no_cuda_device
 from clsbench.system.filesystem import replace_text
 from gpu_page import Heading, page
 from gpu_parts import KINDS, Job, parts
@@ -29,15 +31,7 @@ def no_gpu() -> str | None:
     if torch.cuda.is_available():
         return None
     way = "choose --rehearse to run everything on the CPU with miniature sizes"
-    if torch.version.cuda is None:
-        return (
-            f"torch {torch.__version__} is built without CUDA: install a CUDA build (see "
-            f"https://pytorch.org/get-started/locally), or {way}"
-        )
-    return (
-        f"torch {torch.__version__} finds no CUDA device: check nvidia-smi, the driver and "
-        f"CUDA_VISIBLE_DEVICES, or {way}"
-    )
+    return f"{no_cuda_device()}, or {way}"
 
 
 def _print_requirements(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
@@ -166,10 +160,6 @@ def main(
 
 
 def heading_of(rehearse: bool, minutes: float, chosen: Sequence[str]) -> Heading:
-    from importlib import metadata
-
-    from clsbench.system.environment import cpu_name, git_commit
-
     name = cpu_name()
     if not rehearse:
         import torch

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from clsbench.bench import stopwatch as stopwatch_module
 from clsbench.bench.stopwatch import (
+    CudaStopwatch,
     HostStopwatch,
     QueueStopwatch,
     UnsynchronisedError,
@@ -69,6 +72,80 @@ def test_queue_stopwatch_unsynchronised_call_is_refused() -> None:
 def test_stopwatch_sleep_is_never_measured_as_shorter(device: torch.device) -> None:
     for watch in (HostStopwatch(), QueueStopwatch(lambda: None), stopwatch(device)):
         assert watch.seconds(lambda: time.sleep(0.02), 3) >= 0.06
+
+
+@pytest.mark.parametrize(
+    ("device", "kind"),
+    [
+        ("cpu", HostStopwatch),
+        ("meta", HostStopwatch),
+        ("cuda:1", CudaStopwatch),
+        ("mps", QueueStopwatch),
+    ],
+)
+def test_stopwatch_uses_events_on_cuda_and_a_clock_elsewhere(device: str, kind: type) -> None:
+    assert type(stopwatch(torch.device(device))) is kind
+
+
+class Cuda(Device):
+    """``torch.cuda`` with one stream, which does its work on the clock of :class:`Device`.
+
+    A simulation: without a GPU there are no events. ``log`` lists what is done, in order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[str] = []
+
+    def synchronize(self, device: torch.device) -> None:
+        self.log.append(f"synchronize {device}")
+        self.synchronise()
+
+    def current_stream(self, device: torch.device) -> Cuda:
+        return self
+
+    def query(self) -> bool:
+        """Whether all work of the stream is done."""
+        return self._free_at_seconds <= self.now_seconds
+
+    def Event(self, enable_timing: bool) -> Event:  # noqa: N802
+        assert enable_timing
+        return Event(self)
+
+
+class Event:
+    def __init__(self, cuda: Cuda) -> None:
+        self.cuda = cuda
+
+    def record(self, stream: Cuda) -> None:
+        assert stream is self.cuda
+        stream.log.append("record")
+        self.at_seconds = max(stream.now_seconds, stream._free_at_seconds)
+
+    def synchronize(self) -> None:
+        self.cuda.log.append("wait")
+
+    def elapsed_time(self, other: Event) -> float:
+        """Milliseconds, as torch's events return them."""
+        return (other.at_seconds - self.at_seconds) * 1000
+
+
+def test_cuda_stopwatch_times_calls_between_two_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events are simulated; ``test_stopwatch_cuda_…`` uses real ones where there is a GPU."""
+    cuda = Cuda()
+    monkeypatch.setattr(stopwatch_module, "torch", SimpleNamespace(cuda=cuda))
+    cuda.launch(3.0)  # of others, before
+
+    def work() -> None:
+        cuda.log.append("call")
+        cuda.launch(0.25)
+        cuda.synchronise()
+
+    watch = CudaStopwatch(torch.device("cuda:1"))
+    assert watch.seconds(work, 2) == pytest.approx(0.5)
+    assert cuda.log == ["synchronize cuda:1", "record", "call", "call", "record", "wait"]
+    with pytest.raises(UnsynchronisedError, match="must synchronize the device"):
+        watch.seconds(lambda: cuda.launch(0.25), 1)
 
 
 @pytest.mark.cuda

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import torch
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
@@ -231,8 +232,18 @@ def test_gpu_without_one_says_what_to_do(tmp_path: Path) -> None:
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: torch ")
+    assert "install one with CUDA (" in line or "check the driver (nvidia-smi)" in line
     assert "--rehearse" in line
     assert not (tmp_path / "out").exists()
+
+
+def test_heading_on_a_gpu_names_it_with_its_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``torch.cuda`` is simulated."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    conditions = heading_of(rehearse=False, minutes=8, chosen=()).conditions()
+    assert conditions.startswith("NVIDIA H200 (CUDA 13.0), ")
+    assert f"torch {torch.__version__}, commit " in conditions
 
 
 def test_gpu_requirements_lists_what_is_needed_beyond_torch() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 
+import psutil
 import pytest
 import torch
 
 from clsbench.cli.termination import Terminated, handling_termination
 from clsbench.errors import UsageError
-from clsbench.system.environment import choose_device, peak_memory_bytes
+from clsbench.system.environment import choose_device, free_memory_bytes, peak_memory_bytes
 from clsbench.system.signals import deferring_interrupts
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals are sent by POSIX means")
@@ -44,6 +45,33 @@ def test_choose_device_beyond_the_last_names_the_range(monkeypatch: pytest.Monke
     assert choose_device("cuda:1", "fp32") == torch.device("cuda:1")
     with pytest.raises(UsageError, match=r"device cuda:2: .* CUDA devices: cuda:0 to cuda:1"):
         choose_device("cuda:2", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "precision", "chosen"),
+    [
+        (True, True, "fp32", "cuda"),
+        (False, True, "fp32", "mps"),
+        (False, True, "fp64", "cpu"),
+        (False, False, "fp32", "cpu"),
+    ],
+)
+def test_choose_device_auto_prefers_a_gpu_that_can_compute_in_the_precision(
+    cuda: bool, mps: bool, precision: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine is simulated."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert choose_device("auto", precision) == torch.device(chosen)
+
+
+def test_free_memory_is_that_of_the_chosen_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``torch.cuda`` is simulated: two devices; the machine's own memory is real."""
+    free = {0: 3000, 1: 5000}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[device.index], 9000))
+    assert free_memory_bytes(torch.device("cuda:1")) == 5000
+    assert 9000 < free_memory_bytes(torch.device("cpu")) <= psutil.virtual_memory().total
 
 
 def test_peak_memory_of_a_lost_device_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
