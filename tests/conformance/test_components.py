@@ -15,8 +15,8 @@ from components_of_the_catalog import CATALOG, VARIANTS, entries, make
 
 import clsbench
 from clsbench import testing
-from clsbench.components.axes import Component
 from clsbench.components.catalog import Entry
+from clsbench.components.component import Component
 from clsbench.components.resolve import find_spec, resolve
 from clsbench.schema.experiment import ExperimentSpec, format_toml, parse_toml
 

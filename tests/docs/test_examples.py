@@ -15,8 +15,9 @@ from documented_commands import blocks, commands, parse, shell_commands
 
 import clsbench
 from clsbench import testing
-from clsbench.components.axes import AXES, Component
+from clsbench.components.axes import AXES
 from clsbench.components.catalog import Entry, load_catalog
+from clsbench.components.component import Component
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = sorted((REPOSITORY / "docs").rglob("*.md"))

@@ -36,7 +36,7 @@ def test_predict_non_finite_logits_are_refused_with_the_text(finished: FinishedR
     predictor = load_predictor(stored(finished), options, load_catalog())
     tokenizer = GPT2Nano().tokenizer({})
     with torch.no_grad():
-        embedding = predictor.classifier.get_parameter("backbone.tok_emb.weight")
+        embedding = predictor._restored.classifier.get_parameter("backbone.tok_emb.weight")
         embedding[tokenizer.encode("win")[0]] = float("nan")
     assert np.isfinite(predictor.predict(["see you"])).all()
     with pytest.raises(

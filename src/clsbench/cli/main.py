@@ -39,6 +39,10 @@ COMMANDS = {
     "predict": _Entry(
         "predict", "Predict the classes of texts with the classifier of a stored run."
     ),
+    "export": _Entry(
+        "export_classifier",
+        "Write the classifier of a stored run in the format of another library.",
+    ),
     "bench": _Entry(
         "bench", "Time the phases of an experiment: tokenization, forward, backward, steps."
     ),

@@ -19,8 +19,7 @@ from typing import (
     runtime_checkable,
 )
 
-import msgspec
-
+from clsbench.components.component import Component, unwritten
 from clsbench.components.values import (
     Asset,
     Corpus,
@@ -38,46 +37,7 @@ if TYPE_CHECKING:
 
     from clsbench.model.packing import Packing
     from clsbench.schema.job import Job, Scheduler
-
-
-def _unwritten(component: Component, method: str) -> NotImplementedError:
-    return NotImplementedError(f"the class {type(component).__name__} has no method {method}()")
-
-
-class Component(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The base of every component; its fields, the options, are plain TOML values.
-
-    ``libraries`` declares the distributions, besides torch and clsbench, whose versions may change
-    the component's results (``libraries: ClassVar[tuple[str, ...]] = ("transformers",)``). Their
-    installed versions are recorded and are part of the experiment's fingerprint.
-
-    ``stateful: ClassVar[bool] = True`` declares that a module of the component changes state that
-    it holds outside its buffers and plain attributes; the run then takes the plain path (see
-    docs/fast-path-contract.md).
-    """
-
-    libraries: ClassVar[tuple[str, ...]] = ()
-    stateful: ClassVar[bool] = False
-
-    def assets(self) -> tuple[Asset, ...]:
-        """The published files it needs, found or fetched before it is used."""
-        return ()
-
-    def user_files(self) -> tuple[Path, ...]:
-        """The files that the user named in its options; checked first, never replaced.
-
-        Their content (for a folder, that of all files in it) identifies the run, so name every file
-        that is read because of an option.
-        """
-        return ()
-
-    def user_file_warnings(self) -> tuple[str, ...]:
-        """Messages about content of :meth:`user_files` that is not used, each with the reason."""
-        return ()
-
-    def stand_in(self) -> Component | None:
-        """The embedded component to use where ``--offline`` finds an asset missing."""
-        return None
+    from clsbench.schema.record import RunRecord
 
 
 class Dataset(Component, frozen=True):
@@ -99,7 +59,7 @@ class Dataset(Component, frozen=True):
         Raises:
             UsageError: a file of the user is not valid.
         """
-        raise _unwritten(self, "load")
+        raise unwritten(self, "load")
 
     def table_format(self) -> TableFormat:
         """The format in which ``clsbench predict --csv`` reads texts for a run on this data set.
@@ -164,23 +124,23 @@ class Backbone(Component, frozen=True):
 
     def tokenizer(self, files: Files) -> Tokenizer:
         """Build the tokenizer from its assets."""
-        raise _unwritten(self, "tokenizer")
+        raise unwritten(self, "tokenizer")
 
     def context_length(self) -> int:
         """The longest text the backbone can read, in tokens."""
-        raise _unwritten(self, "context_length")
+        raise unwritten(self, "context_length")
 
     def hidden_size(self) -> int:
         """The number of features per position, H."""
-        raise _unwritten(self, "hidden_size")
+        raise unwritten(self, "hidden_size")
 
     def describe(self) -> tuple[ParameterInfo, ...]:
         """The parameters of :meth:`skeleton` in their order, with stage and role."""
-        raise _unwritten(self, "describe")
+        raise unwritten(self, "describe")
 
     def skeleton(self) -> nn.Module:
         """The module of :meth:`build` on the meta device: shapes without data, made at once."""
-        raise _unwritten(self, "skeleton")
+        raise unwritten(self, "skeleton")
 
     def build(self, files: Files) -> nn.Module:
         """Build the module (a :class:`BackboneModule`) on the CPU in float32.
@@ -190,7 +150,7 @@ class Backbone(Component, frozen=True):
         Raises:
             UsageError: a checkpoint that the user named does not fit.
         """
-        raise _unwritten(self, "build")
+        raise unwritten(self, "build")
 
     def cache_facts(self, value: object) -> object:
         """Plain values that identify ``value``, an object that a module of the backbone holds.
@@ -221,7 +181,7 @@ class Pooling(Component, frozen=True):
         Every run first builds and runs it on torch's meta device, where tensors have no values:
         ``forward`` must not read values (no ``lengths.tolist()``, no ``if`` on a tensor).
         """
-        raise _unwritten(self, "build")
+        raise unwritten(self, "build")
 
     def positions(self, lengths: Tensor, padded_length: int) -> Tensor | None:
         """The one position read of each text, (B,) int64, or ``None`` if it reads several.
@@ -236,7 +196,7 @@ class Pooling(Component, frozen=True):
 
         If not, a batch may be trimmed to its longest text or padded to any greater width.
         """
-        raise _unwritten(self, "reads_padding")
+        raise unwritten(self, "reads_padding")
 
 
 class Head(Component, frozen=True):
@@ -247,7 +207,7 @@ class Head(Component, frozen=True):
 
         Every run first builds and runs it on torch's meta device, where tensors have no values.
         """
-        raise _unwritten(self, "build")
+        raise unwritten(self, "build")
 
 
 class FreezingStrategy(Component, frozen=True):
@@ -261,7 +221,7 @@ class FreezingStrategy(Component, frozen=True):
 
     def trainable(self, parameters: Sequence[ParameterInfo]) -> Iterable[str]:
         """The names of the parameters to train (at some epoch, for one that changes over time)."""
-        raise _unwritten(self, "trainable")
+        raise unwritten(self, "trainable")
 
     def trainable_at(self, parameters: Sequence[ParameterInfo], epoch: int) -> Iterable[str]:
         """The names to train in ``epoch`` (counted from 0); a subset of :meth:`trainable`."""
@@ -281,7 +241,7 @@ class Adapter(Component, frozen=True):
         ``stateful = True`` if state is kept elsewhere, or if the result for a text depends on the
         other texts of its batch.
         """
-        raise _unwritten(self, "apply")
+        raise unwritten(self, "apply")
 
     def cache_facts(self, value: object) -> object:
         """Plain values that identify ``value``, an object that a module that it adds holds.
@@ -314,7 +274,7 @@ class Baseline(Component, frozen=True):
         ``seed`` is the run's seed; the estimator's randomness must depend on it alone. The global
         generators of Python, NumPy and PyTorch are also seeded with it before each call.
         """
-        raise _unwritten(self, "build")
+        raise unwritten(self, "build")
 
     def from_state(self, state: Mapping[str, Any]) -> Any:
         """The fitted estimator whose ``state()`` returned ``state``; it can predict.
@@ -324,7 +284,7 @@ class Baseline(Component, frozen=True):
         values that JSON represents exactly: numbers, text, true, false, null, lists, and mappings
         with text as keys.
         """
-        raise _unwritten(self, "from_state")
+        raise unwritten(self, "from_state")
 
     def title(self) -> str:
         """The title in reports, such as ``TF-IDF + logistic regression``; if empty, its name."""
@@ -353,7 +313,40 @@ class Executor(Component, frozen=True):
         An exception raised here, such as ``KeyboardInterrupt``, ends all running jobs; each stores
         its partial results first.
         """
-        raise _unwritten(self, "execute")
+        raise unwritten(self, "execute")
+
+
+class TrainedRun(NamedTuple):
+    """The restored classifier of a stored run, for an exporter.
+
+    ``backbone``, ``pooling``, ``head`` and ``adapter`` are the components of ``classifier``, a
+    module ``(input_ids (B, T) int64, lengths (B,) int64) -> logits (B, C)`` on the CPU.
+    ``tokenizer`` and ``files`` (the backbone's assets) are as in training. The record holds the
+    class names (``record.data.class_names``), the length to which texts are truncated
+    (``record.data.max_length``), metrics and conditions.
+    """
+
+    record: RunRecord
+    backbone: Backbone
+    pooling: Pooling
+    head: Head
+    adapter: Adapter | None
+    classifier: nn.Module
+    tokenizer: Tokenizer
+    files: Files
+
+
+class Exporter(Component, frozen=True):
+    """Writes the classifier of a stored run in the format of another library."""
+
+    def export(self, run: TrainedRun, directory: Path) -> None:
+        """Write the files into ``directory``, which is empty; it is kept only if this returns.
+
+        Raises:
+            UsageError: the format cannot represent a part of the classifier. The message names the
+                part and an alternative.
+        """
+        raise unwritten(self, "export")
 
 
 METHOD = "method"
@@ -396,5 +389,6 @@ AXES: tuple[Axis, ...] = (
     Axis("experiments", "experiment", None, ExperimentSpec),
     Axis("suites", "suite", None, SuiteSpec),
     Axis("executors", "executor", None, Executor),
+    Axis("exporters", "exporter", None, Exporter),
 )
 """Every axis, in the order in which ``clsbench list`` shows them."""

@@ -16,7 +16,8 @@ from typing import NamedTuple, TypeVar
 import msgspec
 import pluggy
 
-from clsbench.components.axes import AXES, Axis, Component
+from clsbench.components.axes import AXES, Axis
+from clsbench.components.component import Component
 from clsbench.components.hookspecs import PROJECT, LifecycleHooks, RegistrationHooks
 from clsbench.components.observers import HookCaller, hook_names, refuse_unknown_hooks
 from clsbench.components.registration import registration_problem
@@ -27,7 +28,10 @@ from clsbench.schema.suite import SuiteSpec
 
 ENTRY_POINT_GROUP = "clsbench"
 
-_OF_OTHER_DISTRIBUTIONS = {("executors", "ray"): "clsbench-ray"}
+_OF_OTHER_DISTRIBUTIONS = {
+    ("executors", "ray"): "clsbench-ray",
+    ("exporters", "transformers"): "clsbench-transformers",
+}
 """Known components that other distributions provide, for the error if they are not installed."""
 
 

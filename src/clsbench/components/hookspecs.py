@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Baseline,
         Dataset,
         Executor,
+        Exporter,
         FreezingStrategy,
         Head,
         Pooling,
@@ -93,6 +94,11 @@ class RegistrationHooks:
     @hookspec
     def clsbench_register_executors(self) -> Mapping[str, type[Executor]]:
         """Executors by name."""
+        raise NotImplementedError
+
+    @hookspec
+    def clsbench_register_exporters(self) -> Mapping[str, type[Exporter]]:
+        """Exporters by name: formats of ``clsbench export``."""
         raise NotImplementedError
 
 

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from clsbench.components.axes import Component
+from clsbench.components.component import Component
 from clsbench.errors import PluginError, UsageError
 from clsbench.schema.experiment import COMPONENT_KEYS
 from clsbench.schema.record import ComponentIdentity

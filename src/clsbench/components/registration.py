@@ -7,7 +7,8 @@ from typing import Any, get_args
 
 import msgspec
 
-from clsbench.components.axes import AXES, Axis, Baseline, BaselineInputs, Component
+from clsbench.components.axes import AXES, Axis, Baseline, BaselineInputs
+from clsbench.components.component import Component
 from clsbench.errors import UsageError
 from clsbench.schema.convert import convert
 from clsbench.schema.experiment import ExperimentSpec, Method, component_table

@@ -19,13 +19,13 @@ from clsbench.components.axes import (
     Axis,
     Backbone,
     Baseline,
-    Component,
     Dataset,
     FreezingStrategy,
     Head,
     Pooling,
 )
 from clsbench.components.catalog import Catalog, Entry
+from clsbench.components.component import Component
 from clsbench.components.registration import class_problem
 from clsbench.components.sources import source_sha256
 from clsbench.errors import PluginError, UsageError

@@ -11,25 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clsbench.assets import DownloadProgress, obtain
-from clsbench.components.axes import Tokenizer
+from clsbench.assets import DownloadProgress
 from clsbench.components.catalog import Catalog
-from clsbench.components.identity import DECIDE_PREDICTIONS, Change, changes_since, identify
-from clsbench.components.resolve import Experiment
+from clsbench.components.identity import changes_since, identify
 from clsbench.data.tokens import TokenRows, pad_rows
 from clsbench.errors import ClsbenchError, PluginError, UsageError
 from clsbench.experiment.preparation import stored_experiment
-from clsbench.fastpath.forward import Forward, PlainForward
-from clsbench.model.build import build_classifier
-from clsbench.model.checkpoint import (
-    CLASSIFIER_FILE,
-    ClassifierFacts,
-    restore,
-    stored_facts,
+from clsbench.experiment.restore import (
+    Restored,
+    refuse_changed,
+    restore_trained,
+    restore_untrained,
 )
-from clsbench.model.classifier import Classifier
+from clsbench.fastpath.forward import Forward, PlainForward
 from clsbench.results.baseline_states import read_state
-from clsbench.results.integrity import check_file
 from clsbench.results.store import StoredRun, read_record
 from clsbench.schema.experiment import format_component
 from clsbench.schema.options import RunOptions
@@ -48,25 +43,16 @@ class Predictor:
     ``changed`` describes the components whose code or files have changed since training.
     """
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        tokenizer: Tokenizer,
-        facts: ClassifierFacts,
-        options: RunOptions,
-        changed: Sequence[str] = (),
-    ) -> None:
-        self.changed = changed
-        self.facts = facts
-        self.class_names = facts.class_names
-        self.max_length = facts.max_length
-        self.classifier = classifier
-        self._tokenizer = tokenizer
+    def __init__(self, restored: Restored, options: RunOptions) -> None:
+        self.changed = restored.changed
+        self.class_names = restored.facts.class_names
+        self.max_length = restored.facts.max_length
+        self._restored = restored
         self._options = options
 
     def truncated(self, texts: Sequence[str]) -> int:
         """The number of texts longer than ``max_length`` tokens, which are truncated."""
-        return sum(len(self._tokenizer.encode(text)) > self.max_length for text in texts)
+        return sum(len(self._restored.tokenizer.encode(text)) > self.max_length for text in texts)
 
     def predict(self, texts: Sequence[str], first: int = 1) -> np.ndarray:
         """Probabilities (N, C) float64, one column per class in ``class_names``.
@@ -97,22 +83,24 @@ class Predictor:
     def _compute(
         self, results_of: Callable[[Forward, str, int], Tensor], texts: Sequence[str]
     ) -> Tensor:
-        encoded = [self._tokenizer.encode(text) for text in texts]
-        input_ids, lengths = pad_rows(encoded, self.max_length, self._tokenizer.pad_token_id)
+        encoded = [self._restored.tokenizer.encode(text) for text in texts]
+        input_ids, lengths = pad_rows(
+            encoded, self.max_length, self._restored.tokenizer.pad_token_id
+        )
         rows = TokenRows(
             input_ids=input_ids,
             lengths=lengths,
             labels=torch.zeros(len(encoded), dtype=torch.int64),
             truncated=0,
-            padded=self.facts.padded,
+            padded=self._restored.facts.padded,
         )
         device = choose_device(self._options.device, self._options.precision)
         with circumstances(self._options):
-            self.classifier.to(device)
+            self._restored.classifier.to(device)
             forward = PlainForward(
-                self.classifier, {"texts": rows}, device, self._options.precision
+                self._restored.classifier, {"texts": rows}, device, self._options.precision
             )
-            return results_of(forward, "texts", _BATCH_SIZE if self.facts.padded else 1)
+            return results_of(forward, "texts", _BATCH_SIZE if self._restored.facts.padded else 1)
 
 
 class BaselinePredictor:
@@ -183,7 +171,7 @@ def load_baseline(
     baseline = experiment.baselines[place]
     recorded = [each for each in record.plugins if each.axis == "baseline"][place : place + 1]
     now = identify(experiment, ("baseline",))[place]
-    changed = _changed(changes_since(recorded, [now]), allow_changed)
+    changed = refuse_changed(changes_since(recorded, [now]), allow_changed)
     try:
         with torch_seeded(experiment.spec.seed):
             estimator = baseline.from_state(state)
@@ -194,8 +182,9 @@ def load_baseline(
         ) from error
     untrained = None
     if baseline.inputs != "texts":
-        untrained = _untrained(run, experiment, options, progress, allow_changed)
-        changed += untrained.changed
+        restored = restore_untrained(run, experiment, options, progress, allow_changed)
+        untrained = Predictor(restored, options)
+        changed += restored.changed
     names = record.data.class_names
     return BaselinePredictor(component, estimator, names, experiment.spec.seed, changed, untrained)
 
@@ -217,62 +206,5 @@ def load_predictor(
             reads, has changed since training and ``allow_changed`` is not set.
         AssetError: the backbone's weights or tokenizer are not available.
     """
-    record = read_record(run)
-    check_file(run, CLASSIFIER_FILE, record)
-    experiment = stored_experiment(record, catalog)
-    predictor = _untrained(StoredRun(run, record), experiment, options, progress, allow_changed)
-    with circumstances(options):
-        restore(predictor.classifier, predictor.facts, run)
-    return predictor
-
-
-def _untrained(
-    run: StoredRun,
-    experiment: Experiment,
-    options: RunOptions,
-    progress: DownloadProgress | None,
-    allow_changed: bool,
-) -> Predictor:
-    """The classifier of a run as it was before training."""
-    record, spec = run.record, experiment.spec
-    facts = stored_facts(record)
-    changes = changes_since(record.plugins, identify(experiment, DECIDE_PREDICTIONS))
-    changed = _changed(changes, allow_changed)
-    context_length = experiment.backbone.context_length()
-    if not 1 <= facts.max_length <= context_length:
-        raise UsageError(
-            f"the record of {run.path.name} is damaged: its data.max_length is "
-            f"{facts.max_length:,}, expected 1 to {context_length:,} tokens, the backbone's "
-            "context length"
-        )
-    obtained = obtain(
-        experiment.backbone.assets(),
-        folder=options.assets,
-        offline=options.offline,
-        progress=progress,
-    )
-    obtained.require()
-    with circumstances(options):
-        classifier = build_classifier(
-            experiment, obtained.files, len(facts.class_names), spec.seed, options.precision
-        )
-    tokenizer = experiment.backbone.tokenizer(obtained.files)
-    return Predictor(classifier, tokenizer, facts, options, changed)
-
-
-def _changed(changes: Sequence[Change], allow_changed: bool) -> list[str]:
-    """Descriptions of the components whose code or files have changed since training.
-
-    Raises:
-        UsageError: some have changed, and ``allow_changed`` is not set.
-    """
-    changed = [change.text for change in changes if not change.in_version_alone]
-    if changed and not allow_changed:
-        raise UsageError(
-            f"{'; '.join(changed)}. The predictions would not be those of the trained classifier: "
-            "restore what has changed or train again; --allow-changed predicts anyway and marks "
-            "the predictions"
-        )
-    for change in changes:
-        logger.warning("%s; the predictions may differ from those of training", change.text)
-    return changed
+    stored = StoredRun(run, read_record(run))
+    return Predictor(restore_trained(stored, options, catalog, progress, allow_changed), options)

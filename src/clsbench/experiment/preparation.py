@@ -12,8 +12,9 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from clsbench.assets import DownloadProgress, locate, obtain
-from clsbench.components.axes import AXES, Backbone, Component, Dataset
+from clsbench.components.axes import AXES, Backbone, Dataset
 from clsbench.components.catalog import Catalog
+from clsbench.components.component import Component
 from clsbench.components.identity import (
     decisive,
     library_versions,

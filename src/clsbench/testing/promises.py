@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from clsbench.components.axes import AXES, Axis, Component
+from clsbench.components.axes import AXES, Axis
+from clsbench.components.component import Component
 from clsbench.components.values import HubFile
 from clsbench.schema.convert import convert
 from clsbench.schema.experiment import (

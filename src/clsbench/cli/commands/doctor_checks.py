@@ -14,8 +14,8 @@ from importlib import metadata
 
 import msgspec
 
-from clsbench.components.axes import Component
 from clsbench.components.catalog import Catalog
+from clsbench.components.component import Component
 from clsbench.components.values import Asset
 from clsbench.errors import ClsbenchError
 from clsbench.schema.environment_variables import ENVIRONMENT

@@ -22,12 +22,12 @@ from clsbench.cli.options import (
 )
 from clsbench.cli.predict_input import Texts
 from clsbench.cli.predict_output import Prediction, Predictions
+from clsbench.cli.run_warnings import warn_of_run
 from clsbench.cli.session import Session, chosen_run_options
 from clsbench.errors import UsageError
 
 if TYPE_CHECKING:
     from clsbench.experiment.predict import BaselinePredictor, Predictor
-    from clsbench.schema.record import RunRecord
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ def predict(
 
     path = find_run(options.out, run)
     record = read_record(path)
-    _warn_of(record, ("dataset",) if baseline is not None else ("dataset", "backbone"))
+    warn_of_run(record, ("dataset",) if baseline is not None else ("dataset", "backbone"))
     if baseline is None and options.precision != record.environment.precision:
         logger.warning(
             "the run used %s, but these predictions use %s; use --precision %s to predict as in "
@@ -207,18 +207,6 @@ def _check_options(
             raise UsageError(f"{option} requires --csv FILE")
     if encoding is not None and texts:
         raise UsageError("--encoding applies to --csv FILE or stdin, not to texts as arguments")
-
-
-def _warn_of(record: RunRecord, axes: tuple[str, ...]) -> None:
-    """Warn of stand-ins on ``axes``, and of a run that did not finish."""
-    for stand_in in (each for each in record.stand_ins if each.axis in axes):
-        logger.warning(
-            "this classifier was trained with a stand-in: %s instead of %s",
-            stand_in.by,
-            stand_in.replaced,
-        )
-    if record.status != "finished":
-        logger.warning("the run was %s: %s", record.status, record.error)
 
 
 def baseline_predictions(predictor: BaselinePredictor, given: Texts) -> Iterator[Prediction]:
