@@ -84,7 +84,9 @@ def report_unexpected(error: Exception, verbose: bool) -> int:
 def _device_text(error: BaseException) -> str:
     """An error of a device outside of a run, and what to try."""
     if is_out_of_memory(error):
-        return f"out of memory: {first_line(error)}. Try --precision bf16 or a smaller batch"
+        return (
+            f"out of memory: {first_line(error)}. Try --precision bf16 or another device (--device)"
+        )
     return f"the device failed: {first_line(error)}. Check it, or choose another one (--device)"
 
 
