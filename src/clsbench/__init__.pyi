@@ -2,11 +2,13 @@
 
 from .analysis.results_table import load_results as load_results
 from .api import run as run
+from .assets.places import cache_folder as cache_folder
 from .components.axes import Adapter as Adapter
 from .components.axes import Backbone as Backbone
 from .components.axes import BackboneModule as BackboneModule
 from .components.axes import Baseline as Baseline
 from .components.axes import Dataset as Dataset
+from .components.axes import EndingTokenizer as EndingTokenizer
 from .components.axes import Exporter as Exporter
 from .components.axes import FreezingStrategy as FreezingStrategy
 from .components.axes import Head as Head

@@ -39,6 +39,32 @@ def test_take_keeps_the_given_order() -> None:
     assert (taken.padded, taken.truncated) == (train.padded, 0)
 
 
+class WithEnding(OneTokenPerCharacter):
+    """Puts two special tokens behind every text."""
+
+    ending = (97, 98)
+
+    def encode(self, text: str) -> list[int]:
+        return [*super().encode(text), *self.ending]
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [(5, [7, 8, 97, 98, PAD]), (4, [7, 8, 97, 98]), (3, [7, 97, 98]), (2, [7, 8])],
+)
+def test_tokenize_splits_truncated_text_keeps_its_ending(length: int, expected: list[int]) -> None:
+    splits = Splits(
+        class_names=("a", "b"),
+        train=split("train", "ab", ""),
+        validation=split("validation", "ab"),
+        test=split("test", "ab"),
+    )
+    data = tokenize_splits(splits, WithEnding(), length, 10)
+    assert data.train.input_ids[0].tolist() == expected
+    assert data.train.lengths[0] == min(length, 4)
+    assert data.train.truncated == int(length < 4)
+
+
 def tokenized(padding: int | str, context: int = 10, longest: str = "abcde") -> TokenizedSplits:
     splits = Splits(
         class_names=("a", "b"),

@@ -130,13 +130,24 @@ class BackboneTokenizer(MiniatureTokenizer):
         return ids(text)
 
 
+class WithEnding(BackboneTokenizer):
+    """Puts a special token behind texts, but forgets it behind the empty text with a fault."""
+
+    ending = (62,)
+
+    def encode(self, text: str) -> list[int]:
+        ids = super().encode(text)
+        return ids if self.fault == "no-ending" and not text else [*ids, *self.ending]
+
+
 class BackboneUnderTest(testing.MiniatureBackbone, frozen=True):
     """The miniature backbone with one fault to choose."""
 
     fault: str = ""
 
     def tokenizer(self, files: clsbench.Files) -> BackboneTokenizer:
-        return BackboneTokenizer(self.fault)
+        kind = WithEnding if "ending" in self.fault else BackboneTokenizer
+        return kind(self.fault)
 
     def hidden_size(self) -> int:
         return 9 if self.fault == "hidden-size" else 8
@@ -161,6 +172,7 @@ class BackboneUnderTest(testing.MiniatureBackbone, frozen=True):
 def test_check_backbone_valid_backbone_passes() -> None:
     testing.check_backbone(BackboneUnderTest())
     testing.check_backbone(BackboneUnderTest(fault="words"))
+    testing.check_backbone(BackboneUnderTest(fault="ending"))
     testing.check_backbone(testing.MiniatureBackbone(causal=False))
     testing.check_backbone(testing.MiniatureBackbone(blocks=0))
 
@@ -211,6 +223,7 @@ def test_check_backbone_long_context_is_tested_up_to_1024_positions() -> None:
         ("at-positions", "block.0: at_positions returns different hidden states than run"),
         ("packs-wrongly", "block.0 returns different hidden states when texts are packed"),
         ("special", "it must take any text"),
+        ("no-ending", "encode('') returns [], which does not end with its tokenizer's ending, [62]"),
         *((fault, "expected embeddings, block.0, block.1 … in order") for fault in STAGE_NAMES),
         ("special-id", "reads '[CLS]' in a text as a special token (encode returns [63])"),
         (

@@ -78,7 +78,20 @@ class Tokenizer(Protocol):
         ...
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of ``text``, without special tokens or truncation."""
+        """The token ids of ``text``, with the special tokens that the model expects around it.
+
+        Not truncated. Names of special tokens in ``text`` are ordinary text.
+        """
+        ...
+
+
+@runtime_checkable
+class EndingTokenizer(Tokenizer, Protocol):
+    """A tokenizer that puts special tokens behind each text, which truncation keeps."""
+
+    @property
+    def ending(self) -> Sequence[int]:
+        """The ids with which everything that :meth:`encode` returns ends."""
         ...
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clsbench.components.axes import Tokenizer
+from clsbench.components.axes import EndingTokenizer, Tokenizer
 from clsbench.components.values import Split, Splits
 from clsbench.errors import UsageError
 
@@ -101,7 +101,7 @@ def tokenize_splits(
         length = context_length
     padded = padding != "none"
     train, validation, test = (
-        token_rows(ids, split, length, tokenizer.pad_token_id, padded)
+        token_rows(ids, split, length, tokenizer, padded)
         for ids, split in zip(encoded, splits.all(), strict=True)
     )
     if not padded:
@@ -110,10 +110,10 @@ def tokenize_splits(
 
 
 def token_rows(
-    encoded: Sequence[Sequence[int]], split: Split, length: int, pad_token_id: int, padded: bool
+    encoded: Sequence[Sequence[int]], split: Split, length: int, tokenizer: Tokenizer, padded: bool
 ) -> TokenRows:
     """Right-pad and truncate the encoded texts of a split to ``length`` tokens."""
-    input_ids, lengths = pad_rows(encoded, length, pad_token_id)
+    input_ids, lengths = pad_rows(encoded, length, tokenizer.pad_token_id, ending_of(tokenizer))
     return TokenRows(
         input_ids=input_ids,
         lengths=lengths,
@@ -123,13 +123,23 @@ def token_rows(
     )
 
 
+def ending_of(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The special tokens at the end of each text, which truncation keeps."""
+    return tuple(tokenizer.ending) if isinstance(tokenizer, EndingTokenizer) else ()
+
+
 def pad_rows(
-    encoded: Sequence[Sequence[int]], length: int, pad_token_id: int
+    encoded: Sequence[Sequence[int]], length: int, pad_token_id: int, ending: Sequence[int] = ()
 ) -> tuple[Tensor, Tensor]:
-    """Rows (N, ``length``) and real lengths (N,), int64."""
+    """Rows (N, ``length``) and real lengths (N,), int64; longer ones are truncated.
+
+    A truncated row keeps its ``ending``, unless there is no room for more.
+    """
     input_ids = torch.full((len(encoded), length), pad_token_id, dtype=torch.int64)
     for row, ids in zip(input_ids, encoded, strict=True):
         kept = ids[:length]
+        if len(ids) > length > len(ending):
+            kept = [*ids[: length - len(ending)], *ending]
         row[: len(kept)] = torch.tensor(kept, dtype=torch.int64)
     lengths = torch.tensor([min(len(ids), length) for ids in encoded], dtype=torch.int64)
     return input_ids, lengths

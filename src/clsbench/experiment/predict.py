@@ -14,7 +14,7 @@ from torch import Tensor
 from clsbench.assets import DownloadProgress
 from clsbench.components.catalog import Catalog
 from clsbench.components.identity import changes_since, identify
-from clsbench.data.tokens import TokenRows, pad_rows
+from clsbench.data.tokens import TokenRows, ending_of, pad_rows
 from clsbench.errors import ClsbenchError, PluginError, UsageError
 from clsbench.experiment.preparation import stored_experiment
 from clsbench.experiment.restore import (
@@ -83,9 +83,10 @@ class Predictor:
     def _compute(
         self, results_of: Callable[[Forward, str, int], Tensor], texts: Sequence[str]
     ) -> Tensor:
-        encoded = [self._restored.tokenizer.encode(text) for text in texts]
+        tokenizer = self._restored.tokenizer
+        encoded = [tokenizer.encode(text) for text in texts]
         input_ids, lengths = pad_rows(
-            encoded, self.max_length, self._restored.tokenizer.pad_token_id
+            encoded, self.max_length, tokenizer.pad_token_id, ending_of(tokenizer)
         )
         rows = TokenRows(
             input_ids=input_ids,

@@ -9,7 +9,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from clsbench.components.axes import Backbone, BackboneModule, PackingBackboneModule, Tokenizer
+from clsbench.components.axes import (
+    Backbone,
+    BackboneModule,
+    EndingTokenizer,
+    PackingBackboneModule,
+    Tokenizer,
+)
 from clsbench.components.values import Files, ParameterInfo
 from clsbench.model.packing import Packing, select_positions
 from clsbench.testing.promises import check_assets, check_options, require
@@ -32,7 +38,8 @@ def check_backbone(backbone: Backbone, files: Files | None = None, device: str =
     """Check a backbone and its tokenizer; ``files`` holds the paths of its assets.
 
     ``describe()`` and ``skeleton()`` match the module that ``build()`` returns. The tokenizer
-    accepts any text, and reads names of special tokens as ordinary text. The stages are named
+    accepts any text, ends it with its ``ending`` if it declares one, and reads names of special
+    tokens as ordinary text. The stages are named
     ``embeddings``, ``block.0`` …, and optionally ``final_norm``. They map token ids to finite
     hidden states (B, T, H) of up to :data:`LONGEST_TRIED` positions, deterministically and
     independently for each text. No stage depends on parameters of a later one, since a frozen
@@ -95,6 +102,14 @@ def _check_tokenizer(backbone: Backbone, tokenizer: Tokenizer) -> list[list[int]
             f"encode({text!r}) returns {ids!r}, expected a list of token ids",
         )
         require(ids == tokenizer.encode(text), backbone, f"encode({text!r}) differs when repeated")
+        if isinstance(tokenizer, EndingTokenizer):
+            ending = list(tokenizer.ending)
+            require(
+                ids[len(ids) - len(ending) :] == ending,
+                backbone,
+                f"encode({text!r}) returns {ids}, which does not end with its tokenizer's ending, "
+                f"{ending}",
+            )
         rows.append(ids[: min(MOST_TOKENS, backbone.context_length())])
     require(rows[0] != rows[2], backbone, "its tokenizer gives different texts the same ids")
     for text in LOOK_ALIKES:
