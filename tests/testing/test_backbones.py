@@ -223,7 +223,10 @@ def test_check_backbone_long_context_is_tested_up_to_1024_positions() -> None:
         ("at-positions", "block.0: at_positions returns different hidden states than run"),
         ("packs-wrongly", "block.0 returns different hidden states when texts are packed"),
         ("special", "it must take any text"),
-        ("no-ending", "encode('') returns [], which does not end with its tokenizer's ending, [62]"),
+        (
+            "no-ending",
+            "encode('') returns [], which does not end with its tokenizer's ending, [62]",
+        ),
         *((fault, "expected embeddings, block.0, block.1 … in order") for fault in STAGE_NAMES),
         ("special-id", "reads '[CLS]' in a text as a special token (encode returns [63])"),
         (

@@ -45,7 +45,7 @@ class Candidate(NamedTuple):
 
 
 def cache_folder() -> Path:
-    """Our own cache of downloaded files: ``CLSBENCH_CACHE``, else the user's cache folder."""
+    """The folder of clsbench's caches: ``CLSBENCH_CACHE``, else one in the user's cache folder."""
     if named := os.environ.get("CLSBENCH_CACHE"):
         return Path(named).expanduser()
     import platformdirs

@@ -1,0 +1,60 @@
+"""The tokenizer of a model, with the special tokens that the model expects around a text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tokenizers import Tokenizer
+
+_ANY_TEXT = "a"
+"""A text to find out which special tokens stand around texts."""
+
+
+class ModelTokenizer:
+    """Encodes a text with the special tokens around it; names of special tokens are plain text.
+
+    ``ending`` holds the ids of the special tokens behind each text, which truncation keeps.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        """``tokenizer`` is a tokenizer of transformers that is backed by tokenizers."""
+        own = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        own.no_truncation()
+        own.no_padding()
+        own.encode_special_tokens = True
+        self._tokenizer = own
+        found = own.encode(_ANY_TEXT)
+        text = [place for place, special in enumerate(found.special_tokens_mask) if not special]
+        self._beginning = tuple(found.ids[: text[0]])
+        self.ending = tuple(found.ids[text[-1] + 1 :])
+        added = own.get_added_tokens_decoder().items()
+        special = {*tokenizer.all_special_ids, *(n for n, token in added if token.special)}
+        self._special = frozenset(special - {tokenizer.unk_token_id})
+        # Padding is masked or stands behind the text, so any id serves.
+        ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+        self.pad_token_id: int = next(each for each in ids if each is not None)
+
+    def __len__(self) -> int:
+        """The number of tokens, special ones included."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of ``text``, with the special tokens around it."""
+        well_formed = text.encode("utf-8", "replace").decode("utf-8")  # no lone surrogates
+        return [*self._beginning, *self._ordinary(well_formed), *self.ending]
+
+    def _ordinary(self, text: str) -> Iterable[int]:
+        """The ids of ``text``, none of them special.
+
+        Some vocabularies hold the names of special tokens as ordinary pieces. Such a name is cut
+        in the middle, and its halves are encoded apart.
+        """
+        found = self._tokenizer.encode(text, add_special_tokens=False)
+        for token, (start, end) in zip(found.ids, found.offsets, strict=True):
+            if token in self._special:
+                middle = (start + end + 1) // 2
+                if not start < middle < end:
+                    return [each for each in found.ids if each not in self._special]
+                return [*self._ordinary(text[:middle]), *self._ordinary(text[middle:])]
+        return list(found.ids)

@@ -1,0 +1,173 @@
+"""Folders that cannot be used are refused; the message names the problem and the remedy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clsbench_transformers import HF
+from miniatures import save_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel
+
+import clsbench
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_model(tmp_path / "model", "bert")
+
+
+def problem(folder: Path, use: Callable[[HF], Any]) -> str:
+    with pytest.raises(clsbench.UsageError) as caught:
+        use(HF(model=str(folder)))
+    text = str(caught.value)
+    assert text.startswith(f"backbone hf, model={folder}: ")
+    return text
+
+
+def build(backbone: HF) -> Any:
+    return backbone.build({})
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("config.json", "the folder has no config.json; expected a model as save_pretrained"),
+        ("tokenizer.json", "has no tokenizer (none of tokenizer.json"),
+        ("model.safetensors", "has no weights: neither model.safetensors nor"),
+    ],
+)
+def test_user_files_missing_file_is_refused(folder: Path, name: str, said: str) -> None:
+    (folder / name).unlink()
+    assert said in problem(folder, HF.user_files)
+
+
+def test_user_files_are_those_that_are_read(folder: Path) -> None:
+    (folder / "README.md").write_text("not read")
+    names = {path.name for path in HF(model=str(folder)).user_files()}
+    assert names == {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}
+    random = {path.name for path in HF(model=str(folder), weights="random").user_files()}
+    assert random == names - {"model.safetensors"}
+
+
+def test_user_files_missing_folder_is_refused(tmp_path: Path) -> None:
+    said = problem(tmp_path / "nothing", HF.user_files)
+    assert "no such folder" in said
+    assert "hf download" in said
+
+
+def test_user_files_pickled_weights_are_refused(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    said = problem(folder, HF.user_files)
+    assert "the weights are in pytorch_model.bin; only safetensors is supported" in said
+
+
+def save_shards(folder: Path) -> None:
+    model = AutoModel.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="50KB")
+
+
+def test_build_sharded_weights_are_read(folder: Path) -> None:
+    save_shards(folder)
+    backbone = HF(model=str(folder))
+    assert sum(path.suffix == ".safetensors" for path in backbone.user_files()) > 1
+    assert backbone.build({}) is not None
+
+
+def test_user_files_missing_shard_is_refused(folder: Path) -> None:
+    save_shards(folder)
+    lost = sorted(folder.glob("model-*.safetensors"))[-1]
+    lost.unlink()
+    said = problem(folder, HF.user_files)
+    assert f"{lost.name}, which model.safetensors.index.json names, is missing" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model_type": "t5"}, "architecture 't5' is not supported; supported: bert, camembert"),
+        ({"model_type": None}, "names no model_type; it is not supported; supported: bert"),
+        ({"auto_map": {"AutoModel": "a.B"}, "model_type": "own"}, "architecture 'own' is not"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type = 'relative_key'"),
+        ({"is_decoder": True, "add_cross_attention": True}, "add_cross_attention = True is not"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config = {'bits': 4} is not"),
+        ({"hidden_size": "wide"}, "config.json is not valid: "),
+    ],
+)
+def test_config_unsupported_setting_is_refused(
+    folder: Path, changes: dict[str, Any], said: str
+) -> None:
+    change_config(folder, **changes)
+    assert said in problem(folder, HF.context_length)
+
+
+def test_config_dynamic_rotary_positions_are_refused(tmp_path: Path) -> None:
+    folder = save_model(tmp_path, "llama")
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
+    change_config(folder, rope_parameters=rope)
+    assert "rotary positions of the type 'dynamic'" in problem(folder, HF.context_length)
+
+
+def test_config_broken_json_is_refused(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+    assert "config.json cannot be read" in problem(folder, HF.context_length)
+
+
+def test_context_length_excludes_skipped_positions(tmp_path: Path) -> None:
+    assert HF(model=str(save_model(tmp_path / "one", "bert"))).context_length() == 64
+    assert HF(model=str(save_model(tmp_path / "two", "roberta"))).context_length() == 64
+
+
+def test_build_missing_tensor_is_refused(folder: Path) -> None:
+    state = load_file(folder / "model.safetensors")
+    names = [name for name in state if "layer.1.intermediate" in name]
+    save_file({n: t for n, t in state.items() if n not in names}, folder / "model.safetensors")
+    said = problem(folder, build)
+    assert (
+        "its weights lack the tensor encoder.layer.1.intermediate.dense.bias (and 1 others)" in said
+    )
+
+
+def test_build_more_blocks_than_the_config_are_refused(folder: Path) -> None:
+    change_config(folder, num_hidden_layers=2)
+    assert "encoder.layer.2." in problem(folder, build)
+
+
+def test_build_tensor_of_another_shape_is_refused(folder: Path) -> None:
+    change_config(folder, intermediate_size=40)
+    said = problem(folder, build)
+    assert "has shape (48,), but config.json demands (40,)" in said
+
+
+def test_build_truncated_weights_are_refused(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    assert "its weights cannot be loaded: " in problem(folder, build)
+
+
+def test_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path: Path) -> None:
+    folder = save_model(tmp_path, "llama", vocab_size=100)
+    said = problem(folder, lambda backbone: backbone.tokenizer({}))
+    assert "its tokenizer has 260 tokens, but the model has embeddings for 100" in said
+
+
+def test_tokenizer_broken_file_is_refused(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+    said = problem(folder, lambda backbone: backbone.tokenizer({}))
+    assert "its tokenizer cannot be loaded: " in said
+
+
+def test_backbone_without_or_with_two_models_is_refused() -> None:
+    for options in ({}, {"model": "a", "gguf": "b"}):
+        with pytest.raises(ValueError, match="expected either model=FOLDER or gguf=FILE"):
+            HF(**options)
