@@ -8,15 +8,15 @@ from .components.axes import Backbone as Backbone
 from .components.axes import BackboneModule as BackboneModule
 from .components.axes import Baseline as Baseline
 from .components.axes import Dataset as Dataset
-from .components.axes import EndingTokenizer as EndingTokenizer
 from .components.axes import Exporter as Exporter
 from .components.axes import FreezingStrategy as FreezingStrategy
 from .components.axes import Head as Head
 from .components.axes import PackingBackboneModule as PackingBackboneModule
 from .components.axes import Pooling as Pooling
-from .components.axes import Tokenizer as Tokenizer
 from .components.axes import TrainedRun as TrainedRun
 from .components.hookspecs import hookimpl as hookimpl
+from .components.tokenizers import EndingTokenizer as EndingTokenizer
+from .components.tokenizers import Tokenizer as Tokenizer
 from .components.values import Asset as Asset
 from .components.values import Corpus as Corpus
 from .components.values import Files as Files

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clsbench.components.axes import Tokenizer
 from clsbench.components.catalog import Catalog
 from clsbench.components.resolve import Experiment
+from clsbench.components.tokenizers import Tokenizer
 from clsbench.data.tokens import TokenRows, row_keys
 from clsbench.experiment.planning import Planned, identify_run, plan_run
 from clsbench.experiment.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files

@@ -20,6 +20,7 @@ from typing import (
 )
 
 from clsbench.components.component import Component, unwritten
+from clsbench.components.tokenizers import Tokenizer
 from clsbench.components.values import (
     Asset,
     Corpus,
@@ -67,32 +68,6 @@ class Dataset(Component, frozen=True):
         A data set that reads a file of the user returns the format of that file.
         """
         return TableFormat()
-
-
-class Tokenizer(Protocol):
-    """Turns text into token ids. Must accept any text, special-token look-alikes included."""
-
-    @property
-    def pad_token_id(self) -> int:
-        """The id of the padding after a text."""
-        ...
-
-    def encode(self, text: str) -> list[int]:
-        """The token ids of ``text``, with the special tokens that the model expects around it.
-
-        Not truncated. Names of special tokens in ``text`` are ordinary text.
-        """
-        ...
-
-
-@runtime_checkable
-class EndingTokenizer(Tokenizer, Protocol):
-    """A tokenizer that puts special tokens behind each text, which truncation keeps."""
-
-    @property
-    def ending(self) -> Sequence[int]:
-        """The ids with which everything that :meth:`encode` returns ends."""
-        ...
 
 
 class BackboneModule(Protocol):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clsbench.components.axes import EndingTokenizer, Tokenizer
+from clsbench.components.tokenizers import EndingTokenizer, Tokenizer
 from clsbench.components.values import Split, Splits
 from clsbench.errors import UsageError
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clsbench.assets import DownloadProgress, obtain
-from clsbench.components.axes import Tokenizer
 from clsbench.components.catalog import Catalog
 from clsbench.components.identity import DECIDE_PREDICTIONS, Change, changes_since, identify
 from clsbench.components.resolve import Experiment
+from clsbench.components.tokenizers import Tokenizer
 from clsbench.errors import UsageError
 from clsbench.experiment.preparation import stored_experiment
 from clsbench.model.build import build_classifier

@@ -9,13 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from clsbench.components.axes import (
-    Backbone,
-    BackboneModule,
-    EndingTokenizer,
-    PackingBackboneModule,
-    Tokenizer,
-)
+from clsbench.components.axes import Backbone, BackboneModule, PackingBackboneModule
+from clsbench.components.tokenizers import EndingTokenizer, Tokenizer
 from clsbench.components.values import Files, ParameterInfo
 from clsbench.model.packing import Packing, select_positions
 from clsbench.testing.promises import check_assets, check_options, require
