@@ -58,7 +58,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _no_cuda() -> str | None:
     import torch
 
-    return None if torch.cuda.is_available() else f"no CUDA device: torch {torch.__version__}"
+    from clsbench.system.environment import no_cuda_device
+
+    return None if torch.cuda.is_available() else no_cuda_device()
 
 
 @pytest.hookimpl(optionalhook=True)

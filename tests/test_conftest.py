@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from clsbench.system.environment import no_cuda_device
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 FILE = "tests/model/test_packing.py"
 
@@ -29,12 +31,12 @@ def run_pytest(*arguments: str) -> list[str]:
 @pytest.mark.parametrize("processes", ["0", "2"])
 def test_cuda_tests_without_a_device_are_left_out_with_one_line(processes: str) -> None:
     *_, left_out, summary = run_pytest("-n", processes)
-    assert left_out == f"3 tests on cuda left out: no CUDA device: torch {torch.__version__}"
+    assert left_out == f"3 tests on cuda left out: {no_cuda_device()}"
     assert summary.startswith("3 passed")
 
 
 def test_cuda_tests_that_are_asked_for_are_skipped_with_the_reason() -> None:
     *_, reason, summary = run_pytest("-n", "0", "-rs", "-m", "cuda")
     assert reason.startswith("SKIPPED [")
-    assert reason.endswith(f": no CUDA device: torch {torch.__version__}")
+    assert reason.endswith(f": {no_cuda_device()}")
     assert summary.startswith("3 skipped")
