@@ -11,6 +11,7 @@ from record_examples import make_record
 
 import clsbench
 from clsbench.components.catalog import load_catalog
+from clsbench.experiment.predict import load_predictor
 from clsbench.experiment.preparation import stored_experiment, stored_spec, texts_of
 from clsbench.schema.options import RunOptions
 from clsbench.schema.record import ComponentIdentity
@@ -284,3 +285,49 @@ def test_stored_experiment_unknown_kind_of_component_is_refused() -> None:
     record = msgspec.structs.replace(make_record(), plugins=(identity,))
     with pytest.raises(clsbench.UsageError, match="unknown kind of component"):
         stored_experiment(record, load_catalog())
+
+
+SHAPED = """
+import msgspec
+import clsbench
+from clsbench import testing
+
+class Shaped(testing.MiniatureBackbone, frozen=True):
+    "A backbone whose number of blocks is in an asset."
+
+    def assets(self):
+        source = clsbench.WebFile("https://example.invalid/blocks.txt")
+        sha256 = "d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35"
+        return (clsbench.Asset(key="shape/blocks.txt", sources=(source,), sha256=sha256),)
+
+    def with_files(self, files):
+        return msgspec.structs.replace(self, blocks=int(files["shape/blocks.txt"].read_text()))
+
+@clsbench.hookimpl
+def clsbench_register_backbones():
+    return {"shaped": Shaped}
+"""
+
+
+def test_run_backbone_with_its_shape_in_an_asset_gets_its_files(tmp_path: Path) -> None:
+    plugin, file = tmp_path / "shaped.py", tmp_path / "assets" / "shape" / "blocks.txt"
+    plugin.write_text(SHAPED)
+    file.parent.mkdir(parents=True)
+    file.write_text("2")
+    record = clsbench.run(
+        "gpt2-sms-spam",
+        dataset="synthetic-sms:texts=100",
+        backbone="shaped",
+        plugins=[str(plugin)],
+        settings={"data.padding": 24, "train.epochs": 1, "baselines": []},
+        out=tmp_path / "runs",
+        assets=tmp_path / "assets",
+        offline=True,
+    )
+    assert record.parameters is not None
+    assert "block.1" in record.parameters.trained_stages
+    assert record.spec["backbone"]["blocks"] == 3
+    options = RunOptions(device="cpu", offline=True, assets=tmp_path / "assets")
+    (path,) = (tmp_path / "runs").iterdir()
+    predictor = load_predictor(path, options, load_catalog([str(plugin)]))
+    assert predictor.predict(["a text"]).shape == (1, 2)

@@ -51,6 +51,11 @@ def test_user_files_missing_file_is_refused(folder: Path, name: str, said: str) 
     assert said in problem(folder, HF.user_files)
 
 
+def test_user_files_folder_with_an_adapter_is_refused(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text("{}")
+    assert "holds an adapter of peft" in problem(folder, HF.user_files)
+
+
 def test_user_files_are_those_that_are_read(folder: Path) -> None:
     (folder / "README.md").write_text("not read")
     names = {path.name for path in HF(model=str(folder)).user_files()}
@@ -62,7 +67,7 @@ def test_user_files_are_those_that_are_read(folder: Path) -> None:
 def test_user_files_missing_folder_is_refused(tmp_path: Path) -> None:
     said = problem(tmp_path / "nothing", HF.user_files)
     assert "no such folder" in said
-    assert "hf download" in said
+    assert "for a model of the hub, name its revision too" in said
 
 
 def test_user_files_pickled_weights_are_refused(folder: Path) -> None:

@@ -110,6 +110,14 @@ class Backbone(Component, frozen=True):
         """The subset of :meth:`assets` that the tokenizer needs (a dry run loads no weights)."""
         return self.assets()
 
+    def with_files(self, files: Files) -> Backbone:
+        """The backbone to use once its files are available; ``files`` as for :meth:`tokenizer`.
+
+        Called before all other methods except those for files and stand-ins, so that a backbone
+        can read its shape from an asset. By default the backbone itself.
+        """
+        return self
+
     def tokenizer(self, files: Files) -> Tokenizer:
         """Build the tokenizer from its assets."""
         raise unwritten(self, "tokenizer")

@@ -126,10 +126,11 @@ def prepare_files(
         for asset in experiment.backbone.assets()
         if asset not in everything and locate(asset, options.assets) is None
     )
+    files = {**obtained.files, **replacements.files}
     return PreparedFiles(
-        experiment,
+        with_files(experiment, files),
         tuple(stand_ins),
-        {**obtained.files, **replacements.files},
+        files,
         {**obtained.sha256, **replacements.sha256},
         obtained.downloaded,
         tuple(absent) if dry_run else (),
@@ -139,6 +140,11 @@ def prepare_files(
             for warning in each.component.user_file_warnings()
         ),
     )
+
+
+def with_files(experiment: Experiment, files: Files) -> Experiment:
+    """The experiment with a backbone that knows its files."""
+    return experiment._replace(backbone=experiment.backbone.with_files(files))
 
 
 def texts_of(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mapping[int, str] | None:

@@ -13,7 +13,7 @@ from clsbench.components.identity import DECIDE_PREDICTIONS, Change, changes_sin
 from clsbench.components.resolve import Experiment
 from clsbench.components.tokenizers import Tokenizer
 from clsbench.errors import UsageError
-from clsbench.experiment.preparation import stored_experiment
+from clsbench.experiment.preparation import stored_experiment, with_files
 from clsbench.model.build import build_classifier
 from clsbench.model.checkpoint import CLASSIFIER_FILE, ClassifierFacts, restore, stored_facts
 from clsbench.model.classifier import Classifier
@@ -81,13 +81,6 @@ def restore_untrained(
     facts = stored_facts(record)
     changes = changes_since(record.plugins, identify(experiment, DECIDE_PREDICTIONS))
     changed = refuse_changed(changes, allow_changed)
-    context_length = experiment.backbone.context_length()
-    if not 1 <= facts.max_length <= context_length:
-        raise UsageError(
-            f"the record of {run.path.name} is damaged: its data.max_length is "
-            f"{facts.max_length:,}, expected 1 to {context_length:,} tokens, the backbone's "
-            "context length"
-        )
     choose_device(options.device, options.precision)  # before a download
     obtained = obtain(
         experiment.backbone.assets(),
@@ -96,6 +89,14 @@ def restore_untrained(
         progress=progress,
     )
     obtained.require()
+    experiment = with_files(experiment, obtained.files)
+    context_length = experiment.backbone.context_length()
+    if not 1 <= facts.max_length <= context_length:
+        raise UsageError(
+            f"the record of {run.path.name} is damaged: its data.max_length is "
+            f"{facts.max_length:,}, expected 1 to {context_length:,} tokens, the backbone's "
+            "context length"
+        )
     with circumstances(options):
         classifier = build_classifier(
             experiment, obtained.files, len(facts.class_names), spec.seed, options.precision

@@ -56,6 +56,7 @@ def check_backbone(backbone: Backbone, files: Files | None = None, device: str =
         backbone,
         f"its stand-in is not a backbone: {stand_in!r}",
     )
+    backbone = backbone.with_files(given)
     tokenizer = backbone.tokenizer(given)
     rows = _check_tokenizer(backbone, tokenizer)
     module = check_built_alike(backbone, lambda: backbone.build(given))

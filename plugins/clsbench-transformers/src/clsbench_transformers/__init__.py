@@ -4,34 +4,51 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+import msgspec
 from msgspec import Meta
 
 import clsbench
-from clsbench import Files, ParameterInfo, Tokenizer, UsageError
+from clsbench import Asset, Files, HubFile, ParameterInfo, Tokenizer, UsageError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from clsbench_transformers.module import StagedModel
 
+_WEIGHTS = ".safetensors"
+
 
 class HF(clsbench.Backbone, frozen=True):
     """An encoder or decoder of Hugging Face transformers: BERT, ModernBERT, Llama, Qwen …
 
-    Name a folder that save_pretrained has written, with its tokenizer, or a GGUF file, which is
-    converted once into the cache. The tokenizer adds the special tokens that the model expects.
+    Name a folder that save_pretrained has written, with its tokenizer; a model of the hub, with the
+    revision; or a GGUF file, which is converted once into the cache. The tokenizer adds the special
+    tokens that the model expects.
     """
 
     libraries: ClassVar[tuple[str, ...]] = ("transformers", "tokenizers")
 
     model: Annotated[
-        str, Meta(description="the folder of a model: config.json, tokenizer, safetensors")
+        str,
+        Meta(description="the folder of a model; with revision, its name on the Hugging Face hub"),
     ] = ""
+    revision: Annotated[
+        str,
+        Meta(
+            pattern=r"^([0-9a-f]{40})?\Z",
+            description="the commit of a model on the hub (40 digits, from its list of commits)",
+        ),
+    ] = ""
+    files: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^[^/\\]+\Z")], ...],
+        Meta(description="the files of a model on the hub: config, tokenizer and weights"),
+    ] = ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
     gguf: Annotated[str, Meta(description="a GGUF file, in place of model")] = ""
     weights: Annotated[
         Literal["pretrained", "random"],
@@ -49,10 +66,50 @@ class HF(clsbench.Backbone, frozen=True):
         """Check that one model is named.
 
         Raises:
-            ValueError: none or two are.
+            ValueError: none or two are, or a revision belongs to no name on the hub.
         """
         if bool(self.model) == bool(self.gguf):
             raise ValueError("expected either model=FOLDER or gguf=FILE")
+        if self.revision and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.model):
+            raise ValueError(
+                f"revision = {self.revision!r}: expected model=ORGANISATION/NAME of the hub, not "
+                f"{self.model!r}"
+            )
+
+    def assets(self) -> tuple[Asset, ...]:
+        """The files of a model on the hub, pinned by the revision."""
+        if not self.revision:
+            return ()
+        return tuple(
+            Asset(
+                key=f"{self.model}/{name}",
+                sources=(HubFile(self.model, name, self.revision),),
+                sha256=None,
+            )
+            for name in self.files
+            if self.weights == "pretrained" or not name.endswith(_WEIGHTS)
+        )
+
+    def tokenizer_assets(self) -> tuple[Asset, ...]:
+        """The files of a model on the hub without its weights."""
+        return tuple(asset for asset in self.assets() if not asset.key.endswith(_WEIGHTS))
+
+    def with_files(self, files: Files) -> clsbench.Backbone:
+        """For a model of the hub, one that knows its folder.
+
+        Raises:
+            UsageError: ``files`` does not name those of a model.
+        """
+        if not self.revision:
+            return self
+        from clsbench_transformers.cache import linked
+        from clsbench_transformers.checkpoint import files_of
+
+        found = {Path(a.key).name: files[a.key] for a in self.assets() if a.key in files}
+        folder = linked(found)
+        with self._naming():
+            files_of(folder, weights=False)
+        return _HubModel(**msgspec.structs.asdict(self), folder=str(folder))
 
     def user_files(self) -> tuple[Path, ...]:
         """The files of the model that are read.
@@ -62,14 +119,16 @@ class HF(clsbench.Backbone, frozen=True):
         """
         if self.gguf:
             return (_path(self.gguf),)
+        if self.revision:
+            return ()
         from clsbench_transformers.checkpoint import files_of
 
         path = _path(self.model)
         if not path.is_dir():
             here = "" if path.is_absolute() else f" (relative to {Path.cwd()})"
             raise UsageError(
-                f"{self._named}: no such folder{here}; to get a model of the hub: "
-                "hf download NAME --local-dir FOLDER"
+                f"{self._named}: no such folder{here}; for a model of the hub, "
+                "name its revision too"
             )
         with self._naming():
             return files_of(path, self.weights == "pretrained")
@@ -124,12 +183,14 @@ class HF(clsbench.Backbone, frozen=True):
         """
         if self.weights == "random":
             return self._random()
-        from clsbench_transformers.checkpoint import load_model
+        from clsbench_transformers.checkpoint import files_of, load_model
         from clsbench_transformers.gguf import converted
         from clsbench_transformers.module import staged
 
         with self._naming():
-            folder = converted(_path(self.gguf), "weights") if self.gguf else _path(self.model)
+            folder = converted(_path(self.gguf), "weights") if self.gguf else self._folder
+            if self.revision:
+                files_of(folder, weights=True)
             return staged(load_model(folder, self._config()))
 
     def cache_facts(self, value: object) -> object:
@@ -165,10 +226,16 @@ class HF(clsbench.Backbone, frozen=True):
     def _description(self) -> Path:
         """The folder that holds config and tokenizer."""
         if not self.gguf:
-            return _path(self.model)
+            return self._folder
         from clsbench_transformers.gguf import converted
 
         return converted(_path(self.gguf), "description")
+
+    @property
+    def _folder(self) -> Path:
+        if self.revision:
+            raise UsageError(f"{self._named}: its files are not available yet (see with_files)")
+        return _path(self.model)
 
     @property
     def _named(self) -> str:
@@ -182,6 +249,16 @@ class HF(clsbench.Backbone, frozen=True):
             yield
         except CheckpointError as error:
             raise UsageError(f"{self._named}: {error}") from error
+
+
+class _HubModel(HF, frozen=True):
+    """A model of the hub whose files are in a folder."""
+
+    folder: str = ""
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.folder)
 
 
 def _path(text: str) -> Path:

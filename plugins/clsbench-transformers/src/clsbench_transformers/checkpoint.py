@@ -13,6 +13,7 @@ from clsbench.data import DecodingError, decode_json, read_bytes
 from clsbench_transformers.families import FAMILIES
 
 CONFIG = "config.json"
+ADAPTER = "adapter_config.json"
 SINGLE_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 VOCABULARIES = (
@@ -43,6 +44,11 @@ def files_of(directory: Path, weights: bool) -> tuple[Path, ...]:
         raise CheckpointError(
             f"the folder has no {CONFIG}; expected a model as save_pretrained of transformers "
             "writes it"
+        )
+    if (directory / ADAPTER).is_file():
+        raise CheckpointError(
+            f"the folder holds an adapter of peft ({ADAPTER}); merge it into the model with "
+            "merge_and_unload() and save that"
         )
     if not any((directory / name).is_file() for name in VOCABULARIES):
         raise CheckpointError(

@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
-import shutil
-import uuid
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import clsbench
+from clsbench_transformers.cache import made
 from clsbench_transformers.checkpoint import (
     SINGLE_FILE,
     CheckpointError,
@@ -37,10 +33,7 @@ def converted(file: Path, part: str) -> Path:
     Raises:
         CheckpointError: the file cannot be converted.
     """
-    folder = clsbench.cache_folder() / "transformers" / _key(file) / part
-    if not folder.is_dir():
-        _make(folder, lambda unfinished: _PARTS[part](file, unfinished))
-    return folder
+    return made(f"{_key(file)}/{part}", lambda folder: _PARTS[part](file, folder))
 
 
 def _key(file: Path) -> str:
@@ -60,23 +53,6 @@ def _sha256(file: Path, status: tuple[int, int, int]) -> str:
             raise CheckpointError("it is not a GGUF file")
         content.seek(0)
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _make(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Make a folder atomically; another process may do the same at the same time."""
-    unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-    try:
-        unfinished.mkdir(parents=True)
-        fill(unfinished)
-        try:
-            os.replace(unfinished, folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    except OSError as error:
-        raise clsbench.ClsbenchError(f"{folder} cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _write_description(file: Path, folder: Path) -> None:
