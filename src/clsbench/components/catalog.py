@@ -29,7 +29,9 @@ from clsbench.schema.suite import SuiteSpec
 ENTRY_POINT_GROUP = "clsbench"
 
 _OF_OTHER_DISTRIBUTIONS = {
+    ("adapters", "peft"): "clsbench-peft",
     ("executors", "ray"): "clsbench-ray",
+    ("suites", "peft-methods"): "clsbench-peft",
     ("exporters", "transformers"): "clsbench-transformers",
 }
 """Known components that other distributions provide, for the error if they are not installed."""

@@ -1,0 +1,182 @@
+"""Inject a method of peft into the backbone of a classifier, keeping all names."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peft import PeftConfig, get_peft_model
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+
+import clsbench
+
+if TYPE_CHECKING:
+    from clsbench_peft import Peft
+
+DORA = "dora"
+"""A name for LoRA with ``use_dora``, which is how peft has it."""
+
+
+def read_config(component: Peft) -> PeftConfig:
+    """The configuration in peft that the component's options describe.
+
+    Raises:
+        UsageError: peft has no such method, or the method has no such option.
+    """
+    if component.config:
+        try:
+            found: PeftConfig = PeftConfig.from_pretrained(component.config)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            file = Path(component.config) / "adapter_config.json"
+            raise clsbench.UsageError(f"adapter peft: {file} cannot be used: {error}") from None
+        _refuse_prompts(str(found.peft_type.value).lower(), found)
+        return found
+    kinds = {
+        kind.value.lower(): config
+        for kind, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()
+        if PEFT_TYPE_TO_TUNER_MAPPING.get(kind) is not None
+    }
+    kinds[DORA] = kinds["lora"]
+    if component.type not in kinds:
+        near = difflib.get_close_matches(component.type, kinds, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        listed = ", ".join(sorted(kinds))
+        raise clsbench.UsageError(
+            f"adapter peft: unknown type {component.type!r}{hint} (types: {listed})"
+        )
+    options: dict[str, Any] = dict(component.options)
+    if component.r is not None:
+        options["r"] = component.r
+    if component.type == DORA:
+        options["use_dora"] = True
+    config = kinds[component.type]
+    fields = {field.name for field in dataclasses.fields(config)}
+    for name in options:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise clsbench.UsageError(
+                f"adapter peft: type {component.type!r} has no option {name!r}{hint}"
+            )
+    try:
+        made: PeftConfig = config(**options)
+    except (TypeError, ValueError) as error:
+        raise clsbench.UsageError(f"adapter peft, type {component.type!r}: {error}") from None
+    _refuse_prompts(component.type, made)
+    return made
+
+
+def _refuse_prompts(name: str, config: PeftConfig) -> None:
+    if config.is_prompt_learning or config.is_adaption_prompt:
+        raise clsbench.UsageError(
+            f"adapter peft: type {name!r} adds tokens, which a backbone of stages cannot read; "
+            "choose a method that adds parameters to layers, such as lora"
+        )
+
+
+def inject(
+    classifier: nn.Module, config: PeftConfig, modules: Sequence[str], blocks: int | None
+) -> None:
+    """Inject ``config`` into the linear layers of the classifier's backbone, in place.
+
+    ``modules``: the names of the layers, or their ends; by default those in the last ``blocks``.
+
+    Raises:
+        UsageError: no layer is chosen, or peft cannot inject the method.
+    """
+    backbone = classifier.backbone
+    assert isinstance(backbone, nn.Module)
+    known = {name for name, _ in classifier.named_parameters()}
+    config.target_modules = _chosen(backbone, modules or _given(config), blocks)
+    if getattr(config, "feedforward_modules", "") is None:  # IA3: then every output is scaled
+        config.feedforward_modules = []
+    try:
+        get_peft_model(backbone, config)
+    except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
+        raise clsbench.UsageError(f"adapter peft: {config.peft_type.value}: {error}") from error
+    for layer in list(backbone.modules()):
+        if isinstance(layer, BaseTunerLayer):
+            # The original names too; named_parameters() lists the first of two names.
+            layer._parameters.update(layer.get_base_layer()._parameters)
+    frozen = [
+        name
+        for name, parameter in classifier.named_parameters()
+        if name not in known and not parameter.requires_grad
+    ]
+    if frozen:
+        raise clsbench.UsageError(
+            f"adapter peft: {config.peft_type.value} adds parameters that must stay frozen "
+            f"({frozen[0]}), but new parameters always train; choose another type"
+        )
+
+
+def facts_of(value: object) -> object:
+    """Plain values that identify an object of peft that a layer holds, else ``None``."""
+    if isinstance(value, PeftConfig):
+        return {name: repr(_ordered(each)) for name, each in value.to_dict().items()}
+    if type(value).__module__.startswith("peft.") and not vars(value):
+        return {}
+    return None
+
+
+def _ordered(value: object) -> object:
+    return sorted(value) if isinstance(value, set | frozenset) else value
+
+
+def _given(config: PeftConfig) -> Sequence[str]:
+    """The layers that a configuration file names."""
+    named = getattr(config, "target_modules", None)
+    return [] if named is None else [named] if isinstance(named, str) else sorted(named)
+
+
+def _chosen(backbone: nn.Module, modules: Sequence[str], blocks: int | None) -> list[str]:
+    """The full names of the chosen linear layers.
+
+    Raises:
+        UsageError: none is chosen.
+    """
+    linear = {
+        name: module
+        for name, module in backbone.named_modules()
+        if isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+    }
+    place, count = _blocks(backbone)
+    if blocks is None:
+        first = 0
+    elif count:
+        first = max(count - blocks, 0)
+    else:
+        raise clsbench.UsageError("adapter peft: blocks: this backbone has no list of blocks")
+    within = [
+        name
+        for name in linear
+        if not count
+        or (name.startswith(place) and int(name[len(place) :].partition(".")[0]) >= first)
+    ]
+    chosen = [
+        name
+        for name in (within if not modules or blocks is not None else linear)
+        if not modules or any(name == end or name.endswith(f".{end}") for end in modules)
+    ]
+    if not chosen:
+        which = f"ends with {' or '.join(modules)}" if modules else "is in its blocks"
+        listed = ", ".join(sorted({name.rpartition(".")[2] for name in linear})) or "none"
+        raise clsbench.UsageError(
+            f"adapter peft: no linear layer of the backbone {which} (their last names: {listed})"
+        )
+    return chosen
+
+
+def _blocks(backbone: nn.Module) -> tuple[str, int]:
+    """The name of the backbone's list of blocks, with a dot, and their number; 0: it has none."""
+    stages = backbone.stages()  # type: ignore[operator]
+    count = sum(stage.name.startswith("block.") for stage in stages)
+    for name, module in backbone.named_modules():
+        if isinstance(module, nn.ModuleList | nn.Sequential) and len(module) == count:
+            return f"{name}.", count
+    return "", 0

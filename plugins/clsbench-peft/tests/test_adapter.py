@@ -1,0 +1,162 @@
+"""The adapter ``peft``: its contract, its options, and equality with peft's own model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+import torch.nn.functional as F
+from clsbench_peft import Peft
+from torch import Tensor, nn
+
+import clsbench
+from clsbench.testing import MiniatureBackbone, check_adapter
+
+SEED = 7
+TYPES = {
+    "lora": Peft(r=4),
+    "lora with options": Peft(r=4, options={"lora_alpha": 16, "use_rslora": True}),
+    "dora": Peft(type="dora", r=2),
+    "ia3": Peft(type="ia3"),
+    "vera": Peft(type="vera", r=16),
+    "the last block": Peft(r=2, blocks=1),
+    "hra": Peft(type="hra"),
+    "ln_tuning": Peft(type="ln_tuning"),
+}
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_adapter_keeps_its_contract(name: str) -> None:
+    check_adapter(TYPES[name])
+
+
+class Classifier(nn.Module):
+    """A miniature backbone with a linear head on the last position."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(SEED)
+        self.backbone = MiniatureBackbone(blocks=3).build({})
+        self.out_head = nn.Linear(self.backbone.hidden_size, 2)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        lengths = torch.full((len(input_ids),), input_ids.shape[1])
+        context = self.backbone.prepare(input_ids, lengths)
+        hidden = None
+        for stage in self.backbone.stages():
+            hidden = stage.run(hidden, context)
+        return self.out_head(hidden[:, -1])
+
+
+def linear_layers(backbone: nn.Module) -> list[str]:
+    return [name for name, module in backbone.named_modules() if type(module) is nn.Linear]
+
+
+def losses(adapt: Callable[[Classifier], None]) -> list[float]:
+    """The losses of five steps in which the new parameters and the head train."""
+    classifier = Classifier()
+    before = {id(parameter) for parameter in classifier.backbone.parameters()}
+    torch.manual_seed(SEED)
+    adapt(classifier)
+    for parameter in classifier.parameters():
+        parameter.requires_grad_(id(parameter) not in before)
+    trained = [p for p in classifier.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=0.02)
+    torch.manual_seed(SEED)
+    found = []
+    for _ in range(5):
+        input_ids = torch.randint(1, 30, (4, 6))
+        loss = F.cross_entropy(classifier(input_ids), input_ids[:, 0] % 2)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(loss.item())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ours", "config"),
+    [
+        (Peft(r=4), lambda names: peft.LoraConfig(r=4, target_modules=names)),
+        (
+            Peft(type="dora", r=4),
+            lambda names: peft.LoraConfig(r=4, use_dora=True, target_modules=names),
+        ),
+        (
+            Peft(type="ia3"),
+            lambda names: peft.IA3Config(target_modules=names, feedforward_modules=[]),
+        ),
+        (
+            Peft(type="vera", r=8),
+            lambda names: peft.VeraConfig(r=8, target_modules=names),
+        ),
+    ],
+    ids=["lora", "dora", "ia3", "vera"],
+)
+def test_adapter_trains_as_the_model_of_peft(ours: Peft, config: Callable[..., Any]) -> None:
+    def theirs(classifier: Classifier) -> None:
+        peft.get_peft_model(classifier.backbone, config(linear_layers(classifier.backbone)))
+
+    expected = losses(theirs)
+    assert losses(ours.apply) == expected
+    assert expected[0] != expected[-1]
+
+
+def adapted(component: Peft) -> set[str]:
+    """The layers that the component adapts."""
+    classifier = Classifier()
+    known = {name for name, _ in classifier.named_parameters()}
+    component.apply(classifier)
+    assert known <= {name for name, _ in classifier.named_parameters()}
+    new = {name for name, _ in classifier.named_parameters()} - known
+    return {name.removeprefix("backbone.").partition(".lora_")[0] for name in new}
+
+
+def test_adapter_layers_are_chosen_by_block_and_name() -> None:
+    every = set(linear_layers(Classifier().backbone))
+    assert adapted(Peft()) == every
+    assert adapted(Peft(blocks=1)) == {name for name in every if name.startswith("blocks.2.")}
+    assert adapted(Peft(blocks=9)) == every
+    outputs = {name for name in every if name.endswith(".out_proj")}
+    assert adapted(Peft(modules=("out_proj",))) == outputs
+    assert adapted(Peft(modules=("out_proj",), blocks=2)) == outputs - {"blocks.0.out_proj"}
+    assert adapted(Peft(modules=("blocks.1.out_proj",))) == {"blocks.1.out_proj"}
+
+
+def test_adapter_reads_a_configuration_of_peft(tmp_path: Path) -> None:
+    peft.LoraConfig(r=3, target_modules=["out_proj"]).save_pretrained(tmp_path)
+    component = Peft(config=str(tmp_path))
+    assert component.user_files() == (tmp_path / "adapter_config.json",)
+    assert {name.rpartition(".")[2] for name in adapted(component)} == {"out_proj"}
+    classifier = Classifier()
+    component.apply(classifier)
+    shapes = {p.shape for n, p in classifier.named_parameters() if "lora_A" in n}
+    assert {shape[0] for shape in shapes} == {3}
+
+
+@pytest.mark.parametrize(
+    ("component", "said"),
+    [
+        (Peft(type="lorra"), "unknown type 'lorra'; did you mean 'lora'?"),
+        (Peft(type="prompt_tuning"), "type 'prompt_tuning' adds tokens"),
+        (Peft(type="ia3", r=4), "type 'ia3' has no option 'r'"),
+        (Peft(options={"lora_alpa": 3}), "no option 'lora_alpa'; did you mean 'lora_alpha'?"),
+        (Peft(modules=("query",)), r"no linear layer of the backbone ends with query \(their last"),
+        (Peft(type="shira"), "SHIRA: The set rank 32 results in more"),
+    ],
+)
+def test_adapter_unusable_options_are_refused(component: Peft, said: str) -> None:
+    with pytest.raises(clsbench.UsageError, match=said):
+        component.apply(Classifier())
+
+
+def test_adapter_damaged_configuration_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{")
+    with pytest.raises(clsbench.UsageError, match=r"adapter_config\.json cannot be used"):
+        Peft(config=str(tmp_path)).apply(Classifier())
+    with pytest.raises(ValueError, match="config cannot be combined with type"):
+        Peft(config=str(tmp_path), r=4)
