@@ -23,7 +23,6 @@ from clsbench.system.filesystem import replace_text
 
 NOT_STARTED, RUNNING, FINISHED = "not started", "running", "finished"
 FAILED, ENDED, INTERRUPTED, SKIPPED = "failed", "ended at its limit", "interrupted", "skipped"
-NOT_CHOSEN = "not chosen"
 _KEPT_OUTPUT = 100_000
 
 
@@ -53,6 +52,10 @@ class PartReport(msgspec.Struct, frozen=True, kw_only=True):
     result: Any = None
     date: str = ""
     conditions: str = ""
+
+
+class OtherConditionsError(Exception):
+    """Results in a folder do not belong together with those to come."""
 
 
 OnChange = Callable[[Sequence[PartReport]], None]
@@ -151,23 +154,25 @@ def run_part(part: Part, folder: Path, conditions: str = "") -> PartReport:
     )
 
 
-def earlier_report(part: Part, folder: Path, conditions: str) -> PartReport:
-    """What an earlier command has written on a part; no result if ``conditions`` differ."""
-    without = PartReport(
-        name=part.name, about=part.about, status=NOT_CHOSEN, limit_seconds=part.limit_seconds
-    )
+def earlier_report(part: Part, folder: Path, conditions: str) -> PartReport | None:
+    """What an earlier command under the same conditions has written on a part.
+
+    Raises:
+        OtherConditionsError: the conditions differ, or cannot be read.
+    """
     file = folder / f"{part.name}.json"
     if not file.exists():
-        return without
+        return None
     try:
         report = msgspec.json.decode(file.read_bytes(), type=PartReport)
     except msgspec.DecodeError as error:
-        return msgspec.structs.replace(without, reason=f"{file.name} cannot be read: {error}")
+        raise OtherConditionsError(f"{file} cannot be read: {error}") from None
     if report.conditions != conditions:
-        other = f"{file.name} is of other conditions: {report.conditions or 'not recorded'}"
-        return msgspec.structs.replace(without, reason=other)
-    reason = f"{report.reason}; " if report.reason else ""
-    return msgspec.structs.replace(report, reason=f"{reason}earlier, at {report.date}")
+        there = report.conditions or "not recorded"
+        raise OtherConditionsError(
+            f"{file} is of other conditions:\n  there: {there}\n  now:   {conditions}"
+        )
+    return report
 
 
 def failure(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import rich_click as click
 
-from bounded_parts import PartReport, earlier_report, run_parts
+import clsbench
+from bounded_parts import OtherConditionsError, PartReport, earlier_report, run_parts
 from clsbench.cli.termination import TERMINATED, handling_termination
 from clsbench.schema.quantities import duration_text
 from clsbench.system.environment import cpu_name, git_commit, no_cuda_device
@@ -73,8 +75,7 @@ def _print_requirements(ctx: click.Context, option: click.Parameter, wanted: boo
     "chosen",
     multiple=True,
     type=click.Choice(list(KINDS)),
-    help="Run only this part; repeatable. The page keeps the other parts in OUTPUT, if they are of "
-    "the same machine, versions and commit.",
+    help="Run only this part; repeatable. The page keeps the other parts in OUTPUT.",
 )
 @click.option(
     "--requirements",
@@ -95,12 +96,15 @@ def main(
 
     Each part runs in a process of its own with a limit in time. Its results are written to
     OUTPUT/PART.json, and the page OUTPUT/gpu.md is rewritten after each part, so that an early end
-    loses nothing. The parts: doctor, the tests marked cuda, the race against the book's code and
-    its GPTModelFast in fp32 (TF32 off and on) and bf16, rows 1 and 5 run whole, torch.compile for
-    the cached step, a trace of the training loop, peak memory, throughput per freezing strategy.
+    loses nothing. OUTPUT holds the results of one machine with one set of versions and sources.
+
+    The parts: doctor, the tests marked cuda, the race against the book's code and its GPTModelFast
+    in fp32 (TF32 off and on) and bf16, rows 1 and 5 run whole, torch.compile for the cached step, a
+    trace of the training loop, peak memory, throughput per freezing strategy.
 
     Exit codes: 0: every part finished; 1: a part failed, was ended at its limit or was skipped; 2:
-    invalid request, or no GPU; 130: interrupted; 143: terminated.
+    invalid request, no GPU, or OUTPUT holds results of other conditions; 130: interrupted; 143:
+    terminated.
 
     A first try: python benchmarks/gpu.py --rehearse --assets DIR --output rehearsal
 
@@ -111,7 +115,6 @@ def main(
     if not rehearse and (problem := no_gpu()) is not None:
         click.echo(f"error: {problem}", err=True)
         sys.exit(2)
-    output.mkdir(parents=True, exist_ok=True)
     job = Job(
         part="",
         device="cpu" if rehearse else "cuda",
@@ -122,16 +125,18 @@ def main(
     if minutes is None:
         minutes = _REHEARSAL_MINUTES if rehearse else _MINUTES
     heading = heading_of(rehearse, minutes, chosen)
-    earlier = [
-        earlier_report(part, output, heading.conditions())
-        for part in parts(job)
-        if chosen and part.name not in chosen
-    ]
+    try:
+        found = [earlier_report(part, output, heading.conditions()) for part in parts(job)]
+    except OtherConditionsError as problem:
+        click.echo(f"error: {problem}\nchoose another folder for --output", err=True)
+        sys.exit(2)
+    earlier = {each.name: each for each in found if each is not None and each.name not in chosen}
+    output.mkdir(parents=True, exist_ok=True)
     reports: list[PartReport] = []
     statuses: dict[str, str] = {}
 
     def write_page(ended: str) -> None:
-        by_name = {report.name: report for report in (*earlier, *reports)}
+        by_name = (earlier if chosen else {}) | {report.name: report for report in reports}
         shown = [by_name[name] for name in KINDS if name in by_name]
         replace_text(output / PAGE, page(heading, shown, ended))
 
@@ -170,12 +175,22 @@ def heading_of(rehearse: bool, minutes: float, chosen: Sequence[str]) -> Heading
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={
             "Python": platform.python_version(), **versions, "commit": git_commit() or "unknown",
+            "sources": _sources(),
         },
         device_name=name,
         rehearse=rehearse,
         minutes=minutes,
         chosen=chosen,
     )  # fmt: skip
+
+
+def _sources() -> str:
+    """A checksum of the modules of clsbench, which may come from a wheel, and of this folder."""
+    digest = hashlib.sha256()
+    for folder in (Path(clsbench.__file__).parent, Path(__file__).parent):
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _progress(report: PartReport) -> str:

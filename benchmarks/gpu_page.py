@@ -12,10 +12,7 @@ REHEARSAL = (
     "**Nothing on this page ran on a GPU.** It is a rehearsal on the CPU with miniature sizes, to "
     "check that every part runs. Its times say nothing about a GPU or about real sizes."
 )
-_ONLY = (
-    "Only these parts were run: {}. Others are shown as an earlier command has left them, if it "
-    "had the same machine, versions and commit."
-)
+_ONLY = "Only these parts were run: {}. Others are those of earlier commands."
 _COMPUTE_PHASES = ("prefix", "training", "evaluation")
 
 
@@ -49,12 +46,13 @@ def page(heading: Heading, reports: Sequence[PartReport], ended: str) -> str:
         "## Parts",
         "",
         *_table(
-            ("part", "what it does", "status", "took", "limit"),
+            ("part", "what it does", "status", "started", "took", "limit"),
             (
                 (
                     report.name,
                     report.about,
                     report.status + (f": {report.reason}" if report.reason else ""),
+                    report.date or "–",
                     _time(report.seconds) if report.seconds else "–",
                     _time(report.limit_seconds),
                 )

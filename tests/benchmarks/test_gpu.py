@@ -111,40 +111,48 @@ def test_run_parts_without_time_for_a_part_skips_it(tmp_path: Path) -> None:
     assert reports[0].reason in page(HEADING, reports[:1], "Finished")
 
 
-def test_gpu_with_chosen_parts_keeps_the_others_of_the_same_conditions(tmp_path: Path) -> None:
-    here = heading_of(rehearse=True, minutes=60, chosen=()).conditions()
+def write_report(folder: Path, name: str, conditions: str) -> bytes:
+    """Results on freezing strategies, as an earlier command has left them."""
     rows = [{"freezing": "all", "precision": "fp32", "phase": "all", "failed": "failed: as said"}]
-    for name, conditions in (("freezing", here), ("trace", here.replace("; rehearsal", ""))):
-        report = PartReport(
-            name=name, about=KINDS[name].about, status="finished", limit_seconds=1, result=rows,
-            date="2026-01-02", conditions=conditions,
-        )  # fmt: skip
-        write_json(tmp_path / f"{name}.json", report)
-    (tmp_path / "memory.json").write_text("[")
-    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    report = PartReport(
+        name=name, about=KINDS[name].about, status="finished", limit_seconds=1, result=rows,
+        date="2026-01-02", conditions=conditions,
+    )  # fmt: skip
+    write_json(folder / f"{name}.json", report)
+    return (folder / f"{name}.json").read_bytes()
+
+
+def test_gpu_with_a_chosen_part_keeps_the_others(tmp_path: Path) -> None:
+    here = heading_of(rehearse=True, minutes=60, chosen=()).conditions()
+    before = write_report(tmp_path, "freezing", here)
     arguments = ["--rehearse", "--output", str(tmp_path), "--part", "doctor"]
     done = subprocess.run([*COMMAND, *arguments], capture_output=True, env=environment())
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "gpu.md").read_text()
     assert "Only these parts were run: doctor." in text
-    status = {row[0]: row[2] for row in map(cells, text.splitlines()) if len(row) == 5}
-    assert status["doctor"] == "finished"
-    assert status["freezing"] == "finished: earlier, at 2026-01-02"
-    assert status["trace"] == (
-        "not chosen: trace.json is of other conditions: " + here.removesuffix("; rehearsal")
-    )
-    assert status["memory"].startswith("not chosen: memory.json cannot be read: ")
-    assert status["race"] == "not chosen"
-    assert ("## Doctor" in text, "failed: as said" in text, "## Trace" in text) == (
-        True,
-        True,
-        False,
-    )
-    assert all((tmp_path / name).read_bytes() == content for name, content in before.items())
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    rows = {row[0]: row[2:4] for row in table if len(row) == 6}
+    assert rows["doctor"][0] == "finished"
+    assert rows["freezing"] == ["finished", "2026-01-02"]
+    assert "race" not in rows
+    assert "## Doctor" in text
+    assert "failed: as said" in text
+    assert (tmp_path / "freezing.json").read_bytes() == before
 
 
-def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip("|").split("|")]
+@pytest.mark.parametrize("part", [["--part", "doctor"], []], ids=["a part", "all parts"])
+def test_gpu_with_results_of_other_conditions_is_refused(part: list[str], tmp_path: Path) -> None:
+    write_report(tmp_path, "freezing", "NVIDIA H200 (CUDA 13.0); torch 2.11.0")
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    arguments = ["--rehearse", "--output", str(tmp_path), *part]
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, env=environment())
+    assert done.returncode == 2
+    problem, there, now, advice = done.stderr.splitlines()
+    assert problem == f"error: {tmp_path / 'freezing.json'} is of other conditions:"
+    assert there.endswith("NVIDIA H200 (CUDA 13.0); torch 2.11.0")
+    assert now.endswith("; rehearsal")
+    assert advice == "choose another folder for --output"
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_page_of_a_rehearsal_says_that_nothing_ran_on_a_gpu() -> None:
