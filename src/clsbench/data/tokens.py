@@ -133,7 +133,7 @@ def pad_rows(
 ) -> tuple[Tensor, Tensor]:
     """Rows (N, ``length``) and real lengths (N,), int64; longer ones are truncated.
 
-    A truncated row keeps its ``ending``, unless there is no room for more.
+    A truncated row keeps its ``ending`` if ``length`` leaves room for other tokens.
     """
     input_ids = torch.full((len(encoded), length), pad_token_id, dtype=torch.int64)
     for row, ids in zip(input_ids, encoded, strict=True):
