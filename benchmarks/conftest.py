@@ -28,7 +28,7 @@ from clsbench.components.catalog import load_catalog
 from clsbench.components.resolve import find_spec, resolve
 from clsbench.errors import AssetError, ClsbenchError
 from clsbench.schema.options import RunOptions, default_options
-from clsbench.system.environment import circumstances, cpu_name, git_commit
+from clsbench.system.environment import circumstances, cpu_name, git_commit, no_cuda_device
 from round_client import RoundClient
 from rounds import METHOD, RoundTimer, on_one_core
 
@@ -183,7 +183,7 @@ def make_subject(
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def device(request: pytest.FixtureRequest) -> torch.device:
     if request.param == "cuda" and not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
+        pytest.skip(no_cuda_device())
     return torch.device(request.param)
 
 
