@@ -30,6 +30,7 @@ ENTRY_POINT_GROUP = "clsbench"
 
 _OF_OTHER_DISTRIBUTIONS = {
     ("adapters", "peft"): "clsbench-peft",
+    ("backbones", "hf"): "clsbench-transformers",
     ("executors", "ray"): "clsbench-ray",
     ("suites", "peft-methods"): "clsbench-peft",
     ("exporters", "transformers"): "clsbench-transformers",

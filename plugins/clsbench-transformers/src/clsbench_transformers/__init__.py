@@ -193,6 +193,17 @@ class HF(clsbench.Backbone, frozen=True):
                 files_of(folder, weights=True)
             return staged(load_model(folder, self._config()))
 
+    def for_export(self) -> tuple[Any, Any]:
+        """The config and the tokenizer of transformers, for a classifier built on this model."""
+        from clsbench_transformers.checkpoint import load_tokenizer
+
+        with self._naming():
+            tokenizer = load_tokenizer(self._description())
+        # Names of special tokens in a text are ordinary text, as in training.
+        tokenizer.split_special_tokens = True
+        tokenizer.init_kwargs["split_special_tokens"] = True
+        return self._config(), tokenizer
+
     def cache_facts(self, value: object) -> object:
         """The settings of a model's config, and the parts of a partial function."""
         from transformers import PretrainedConfig

@@ -1,0 +1,211 @@
+"""Write the classifier of a run as a model of transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification
+
+import clsbench
+from clsbench_transformers import HF
+from clsbench_transformers.checkpoint import quiet
+from clsbench_transformers.gpt2_export import gpt2_base
+from clsbench_transformers.model_card import model_card
+
+_TOLERANCE = 1e-4
+"""The largest accepted difference of logits between the run and its export."""
+
+
+class Base(NamedTuple):
+    """The base model of an export: its config, its parameters by name, and its tokenizer."""
+
+    config: Any
+    parameters: dict[str, Tensor]
+    tokenizer: Any
+
+
+class _EncoderHead(NamedTuple):
+    """The head of an encoder's classifier: its activation, and the names of its two layers."""
+
+    activation: type[nn.Module]
+    dense: str
+    out: str
+
+
+_TANH = _EncoderHead(nn.Tanh, "classifier.dense", "classifier.out_proj")
+_ENCODER_HEADS = {
+    "bert": _EncoderHead(nn.Tanh, "bert.pooler.dense", "classifier"),
+    "camembert": _TANH,
+    "deberta-v2": _EncoderHead(nn.GELU, "pooler.dense", "classifier"),
+    "distilbert": _EncoderHead(nn.ReLU, "pre_classifier", "classifier"),
+    "roberta": _TANH,
+    "xlm-roberta": _TANH,
+}
+_FINAL_BIASES = {"gpt2": "ln_f.bias", "gpt_neox": "final_layer_norm.bias"}
+"""The bias of the last norm, which can hold that of a linear head, by architecture."""
+
+_NAMES = {nn.Tanh: "tanh", nn.GELU: "gelu", nn.ReLU: "relu"}
+_WITHOUT_EQUIVALENT = ("modernbert",)
+
+
+def export(run: clsbench.TrainedRun, directory: Path) -> None:
+    """Write config, weights, tokenizer and model card into ``directory``.
+
+    Raises:
+        UsageError: transformers has no classifier with this backbone, pooling or head.
+    """
+    if run.adapter is not None:
+        raise clsbench.UsageError(
+            "the format 'transformers' has no place for an adapter; train without --adapter, for "
+            "example with --freezing last-blocks"
+        )
+    base = _base(run)
+    kind = base.config.model_type
+    head = _encoder_head(run, kind) if kind in _ENCODER_HEADS else _decoder_head(run, kind, base)
+    data = run.record.data
+    assert data is not None
+    names = dict(enumerate(data.class_names))
+    base.config.id2label = names
+    base.config.label2id = {name: number for number, name in names.items()}
+    base.config.problem_type = "single_label_classification"
+    if kind not in _ENCODER_HEADS:  # by which a decoder's classifier finds the last token
+        base.config.pad_token_id = run.tokenizer.pad_token_id
+    with quiet():
+        model = AutoModelForSequenceClassification.from_config(base.config, dtype=torch.float32)
+        prefix = model.base_model_prefix
+        _assign(model, {**{f"{prefix}.{n}": t for n, t in base.parameters.items()}, **head})
+        _compare(run, model.eval())
+        model.save_pretrained(directory)
+        base.tokenizer.model_max_length = data.max_length
+        if base.tokenizer.pad_token is None:
+            base.tokenizer.pad_token = base.tokenizer.convert_ids_to_tokens(
+                run.tokenizer.pad_token_id
+            )
+        base.tokenizer.save_pretrained(directory)
+    card = model_card(run.record, type(model).__name__)
+    (directory / "README.md").write_text(card, encoding="utf-8")
+
+
+def _base(run: clsbench.TrainedRun) -> Base:
+    if isinstance(run.backbone, HF):
+        config, tokenizer = run.backbone.for_export()
+        if config.model_type in _WITHOUT_EQUIVALENT:
+            raise clsbench.UsageError(
+                f"the format 'transformers': the classifier of {config.model_type} ends with a "
+                "norm that no head of clsbench has; use another backbone"
+            )
+        return Base(config, _parameters(run.classifier.get_submodule("backbone")), tokenizer)
+    name = run.record.spec["backbone"]["name"]
+    if name == "gpt2":
+        return Base(*gpt2_base(run))
+    raise clsbench.UsageError(
+        f"the format 'transformers' has no backbone {name!r}; it has gpt2 and hf"
+    )
+
+
+def _parameters(module: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach().float() for name, parameter in module.named_parameters()}
+
+
+def _decoder_head(run: clsbench.TrainedRun, kind: str, base: Base) -> dict[str, Tensor]:
+    """The weights of a head without bias; a bias moves into the final norm, where one exists."""
+    spec = run.record.spec
+    unpadded = spec["data"]["padding"] == "none" and spec["train"]["batch_size"] == 1
+    if spec["pooling"]["name"] != "last-real-token" and not (
+        spec["pooling"]["name"] == "last-token" and unpadded
+    ):
+        raise clsbench.UsageError(
+            f"the format 'transformers': its classifiers of {kind} read the last token of the text,"
+            f" not the pooling {spec['pooling']['name']!r}; train with --pooling last-real-token"
+        )
+    head = run.classifier.get_submodule("out_head")
+    if not isinstance(head, nn.Linear):
+        raise clsbench.UsageError(
+            f"the format 'transformers': its classifiers of {kind} have one linear layer, not the "
+            f"head {spec['head']['name']!r}; train with --head score"
+        )
+    weight = head.weight.detach().float()
+    if head.bias is not None:
+        if kind not in _FINAL_BIASES:
+            raise clsbench.UsageError(
+                f"the format 'transformers': its classifiers of {kind} have a linear layer without "
+                f"bias, unlike the head {spec['head']['name']!r}; train with --head score"
+            )
+        # weight @ shift = bias, so that the shift of the features has the effect of the bias.
+        exact = weight.double()
+        bias = head.bias.detach().double()
+        shift = torch.linalg.lstsq(exact, bias[:, None]).solution[:, 0]
+        name = _FINAL_BIASES[kind]
+        base.parameters[name] = base.parameters[name] + shift.float()
+    return {"score.weight": weight}
+
+
+def _encoder_head(run: clsbench.TrainedRun, kind: str) -> dict[str, Tensor]:
+    wanted, spec = _ENCODER_HEADS[kind], run.record.spec
+    name = _NAMES[wanted.activation]
+    if spec["pooling"]["name"] != "first-token":
+        raise clsbench.UsageError(
+            f"the format 'transformers': its classifiers of {kind} read the first token, not the "
+            f"pooling {spec['pooling']['name']!r}; train with --pooling first-token --head "
+            f"dense:activation={name}"
+        )
+    head = run.classifier.get_submodule("out_head")
+    layers = [each for each in head.children() if not isinstance(each, nn.Dropout)]
+    kinds = [type(each) for each in layers]
+    if kinds != [nn.Linear, wanted.activation, nn.Linear] or (
+        len(set(layers[0].get_parameter("weight").shape)) > 1  # width other than the backbone's
+    ):
+        raise clsbench.UsageError(
+            f"the format 'transformers': its classifiers of {kind} have two linear layers with "
+            f"{name} between them, unlike the head {spec['head']['name']!r}; train with --head "
+            f"dense:activation={name}"
+        )
+    found: dict[str, Tensor] = {}
+    for place, layer in ((wanted.dense, layers[0]), (wanted.out, layers[2])):
+        found |= {f"{place}.{n}": tensor for n, tensor in _parameters(layer).items()}
+    return found
+
+
+def _assign(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Set all parameters of the model; none may be left over on either side."""
+    parameters = dict(model.named_parameters())
+    if differing := sorted(parameters.keys() ^ tensors.keys()):
+        raise clsbench.PluginError(
+            "the export to transformers does not cover all parameters: "
+            f"{', '.join(differing[:3])}; this is a fault of clsbench-transformers, please report"
+        )
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+
+
+def _compare(run: clsbench.TrainedRun, model: nn.Module) -> None:
+    """Compare the logits of run and export for a short and a long text.
+
+    Raises:
+        PluginError: they differ.
+    """
+    data = run.record.data
+    assert data is not None
+    texts = ("see you", "win a prize, call now " * 3)
+    rows = [run.tokenizer.encode(text)[: data.max_length] for text in texts]
+    widest = max(map(len, rows))
+    pad = run.tokenizer.pad_token_id
+    input_ids = torch.tensor([[*row, *[pad] * (widest - len(row))] for row in rows])
+    lengths = torch.tensor([len(row) for row in rows])
+    mask = torch.arange(widest) < lengths[:, None]
+    like = next(run.classifier.parameters())
+    with torch.no_grad():
+        expected = run.classifier(input_ids, lengths).float()
+        found = model(input_ids=input_ids, attention_mask=mask.long()).logits
+    scale = max(1.0, float(expected.abs().max()))
+    if not torch.allclose(found, expected, atol=_TOLERANCE * scale, rtol=0):
+        difference = float((found - expected).abs().max())
+        raise clsbench.PluginError(
+            f"the exported model gives other logits (difference {difference:.2g}, {like.dtype}); "
+            "nothing is written. This is a fault of clsbench-transformers, please report it"
+        )

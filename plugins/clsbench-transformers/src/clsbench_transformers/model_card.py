@@ -1,0 +1,87 @@
+"""The model card of an exported classifier: what it is, its metrics, and their conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from clsbench import RunRecord
+
+
+def model_card(record: RunRecord, class_name: str) -> str:
+    """The card as Markdown; ``class_name`` is the class of transformers."""
+    data, parameters = record.data, record.parameters
+    assert data is not None
+    assert parameters is not None
+    environment, spec = record.environment, record.spec
+    lines = [
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: text-classification",
+        "---",
+        "",
+        f"# {record.experiment}",
+        "",
+        f"A `{class_name}` that clsbench has trained and exported.",
+        "",
+        "```python",
+        "from transformers import pipeline",
+        "",
+        'classify = pipeline("text-classification", model="this folder", truncation=True)',
+        "```",
+        "",
+    ]
+    if record.stand_ins:
+        lines += [
+            "**Trained with stand-ins:** "
+            + "; ".join(f"{each.by} in place of {each.replaced}" for each in record.stand_ins),
+            "",
+        ]
+    lines += ["| | |", "|---|---|"]
+    rows = {
+        "classes": ", ".join(map(_code, data.class_names)),
+        "trained on": (
+            f"{data.sizes['train']:,} texts of the data set {_code(_named(spec, 'dataset'))}"
+        ),
+        "backbone": _code(_named(spec, "backbone")),
+        "pooling, head": f"{_code(_named(spec, 'pooling'))}, {_code(_named(spec, 'head'))}",
+        "trained parameters": (f"{parameters.trainable:,} ({_code(_named(spec, 'freezing'))})"),
+        "longest text": f"{data.max_length} tokens; longer texts are truncated",
+        "training": (
+            f"{spec['train']['epochs']} epochs, learning rate {spec['train']['lr']:g}, batch of "
+            f"{spec['train']['batch_size']}, seed {spec['seed']}"
+        ),
+        "machine": f"{environment.device}, {environment.precision}, torch {environment.torch}",
+        "status": record.status,
+    }
+    if record.metrics is not None:
+        test = record.metrics.test
+        low, high = (100 * each for each in test.interval)
+        rows["test accuracy"] = (
+            f"{100 * test.accuracy:.2f} % of {test.n:,} texts (95 % interval {low:.1f} to "
+            f"{high:.1f} %)"
+        )
+        rows["macro F1 on test"] = f"{test.macro_f1:.4f}"
+    for baseline in record.baselines:
+        measured = baseline.metrics.test
+        rows[f"beside it: {baseline.title or baseline.component}"] = (
+            f"{100 * measured.accuracy:.2f} % of the same texts"
+        )
+    lines += [f"| {name} | {_cell(value)} |" for name, value in rows.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _named(spec: Mapping[str, Any], key: str) -> str:
+    """A component as text, without the paths in its options."""
+    table = dict(spec[key])
+    name = str(table.pop("name"))
+    shown = [f"{k}={v}" for k, v in table.items() if isinstance(v, int | float | bool)]
+    return f"{name}:{','.join(shown)}" if shown else name
+
+
+def _code(text: str) -> str:
+    return f"`{text}`"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())

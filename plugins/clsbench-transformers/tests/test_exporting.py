@@ -1,0 +1,210 @@
+"""``clsbench export --format transformers``: what transformers loads, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from clsbench_transformers.families import FAMILIES
+from miniatures import ENCODERS, save_model
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2Model,
+    pipeline,
+)
+
+import clsbench
+from clsbench.cli.main import main
+
+TEXTS = (
+    *("see you", "WIN a prize, call now!", "a [SEP] b [PAD] <|endoftext|> </s>", "x"),
+    "a text that is much longer than the forty tokens to which texts are truncated here " * 3,
+)
+HEADS = {"distilbert": "dense:activation=relu", "deberta-v2": "mlp"}
+"""The heads of encoders' classifiers, where they differ from most."""
+
+SETTINGS = {
+    "baselines": ["majority"],
+    "data.padding": 40,
+    "data.balance": False,
+    "data.split.name": "stratified",
+    "train.epochs": 1,
+    "train.lr": 1e-2,
+    "train.eval_every": 100,
+}
+
+
+def run(backbone: dict[str, Any], out: Path, settings: Any = None, **chosen: Any) -> None:
+    clsbench.run(
+        "gpt2-sms-spam",
+        dataset="synthetic-sms:texts=100",
+        backbone=backbone,
+        settings={**SETTINGS, **(settings or {})},
+        out=out,
+        device="cpu",
+        threads=1,
+        **chosen,
+    )
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main([str(each) for each in arguments])
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def export(capsys: pytest.CaptureFixture[str], out: Path, target: Path) -> tuple[int, str]:
+    chosen = ("--format", "transformers", "-o", target, "--out", out)
+    code, _, err = call(capsys, "export", "latest", *chosen)
+    return code, err
+
+
+def probabilities(capsys: pytest.CaptureFixture[str], out: Path) -> torch.Tensor:
+    _, said, _ = call(capsys, "predict", "latest", *TEXTS, "--json", "--out", out)
+    answers = json.loads(said)["predictions"]
+    return torch.tensor([list(each["probabilities"].values()) for each in answers])
+
+
+def check_loads(folder: Path, expected: torch.Tensor) -> None:
+    """The exported folder gives the same probabilities, by model and tokenizer and by pipeline."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    batch = tokenizer(list(TEXTS), padding=True, truncation=True, return_tensors="pt")
+    assert batch["input_ids"].shape[1] == 40
+    with torch.no_grad():
+        found = model(**batch).logits.softmax(dim=-1)
+    assert torch.allclose(found, expected, atol=1e-5), (found, expected)
+    classify = pipeline("text-classification", model=str(folder), top_k=None, truncation=True)
+    for row, answers in zip(expected.tolist(), classify(list(TEXTS)), strict=True):
+        scores = {each["label"]: each["score"] for each in answers}
+        assert scores == pytest.approx({"ham": row[0], "spam": row[1]}, abs=1e-5)
+
+
+@pytest.mark.parametrize("family", sorted({*FAMILIES} - {"modernbert"}))
+def test_export_of_every_family_gives_the_probabilities_of_predict(
+    family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save_model(tmp_path / "model", family)
+    pooling, head = "last-real-token", "score"
+    if family in ENCODERS:
+        pooling, head = "first-token", HEADS.get(family, "dense")
+    out = tmp_path / "runs"
+    run({"name": "hf", "model": str(model)}, out, pooling=pooling, head=head, freezing="all")
+    code, err = export(capsys, out, tmp_path / "exported")
+    assert code == 0, err
+    check_loads(tmp_path / "exported", probabilities(capsys, out))
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox"])
+def test_export_moves_the_bias_of_a_linear_head_into_the_final_norm(
+    family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save_model(tmp_path / "model", family)
+    out = tmp_path / "runs"
+    backbone = {"name": "hf", "model": str(model)}
+    run(backbone, out, pooling="last-real-token", freezing="last-blocks")
+    code, err = export(capsys, out, tmp_path / "exported")
+    assert code == 0, err
+    check_loads(tmp_path / "exported", probabilities(capsys, out))
+
+
+def test_export_card_holds_figures_conditions_and_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save_model(tmp_path / "model", "bert")
+    out = tmp_path / "runs"
+    run({"name": "hf", "model": str(model)}, out, pooling="first-token", head="dense")
+    assert export(capsys, out, tmp_path / "exported")[0] == 0
+    card = (tmp_path / "exported" / "README.md").read_text()
+    (record,) = (json.loads(path.read_text()) for path in out.glob("*/record.json"))
+    test = record["metrics"]["test"]
+    assert f"{100 * test['accuracy']:.2f} % of {test['n']} texts (95 % interval" in card
+    assert "| classes | `ham`, `spam` |" in card
+    assert "beside it: the most frequent class" in card
+    assert str(tmp_path) not in card
+    config = json.loads((tmp_path / "exported" / "config.json").read_text())
+    assert config["id2label"] == {"0": "ham", "1": "spam"}
+
+
+@pytest.mark.parametrize(
+    ("family", "chosen", "said"),
+    [
+        ("bert", {"pooling": "mean"}, "--pooling first-token --head dense:activation=tanh"),
+        ("bert", {"pooling": "first-token"}, "--head dense:activation=tanh"),
+        ("distilbert", {"pooling": "first-token", "head": "mlp"}, "dense:activation=relu"),
+        ("deberta-v2", {"pooling": "first-token", "head": "mlp:width=8"}, "activation=gelu"),
+        ("modernbert", {"pooling": "first-token"}, "ends with a norm"),
+        ("llama", {"pooling": "last-real-token"}, "without bias.*--head score"),
+        ("llama", {"pooling": "last-token"}, "--pooling last-real-token"),
+        ("gpt2", {"pooling": "last-real-token", "head": "mlp"}, "--head score"),
+        (
+            "gpt2",
+            {"pooling": "last-real-token", "adapter": "lora:r=2"},
+            "no place for an adapter",
+        ),
+    ],
+)
+def test_export_without_equivalent_is_refused_with_the_alternative(
+    family: str,
+    chosen: dict[str, str],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = save_model(tmp_path / "model", family)
+    run({"name": "hf", "model": str(model)}, tmp_path / "runs", freezing="head-only", **chosen)
+    code, err = export(capsys, tmp_path / "runs", tmp_path / "exported")
+    assert code == 2
+    assert "the format 'transformers'" in err
+    assert re.search(said, " ".join(err.split())), err
+    assert not (tmp_path / "exported").exists()
+
+
+def test_export_of_a_gpt2_of_the_core_gives_the_probabilities_of_predict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assets = os.environ.get("CLSBENCH_ASSETS")
+    if not assets or not (Path(assets) / "gpt2-tokenizer").is_dir():
+        pytest.skip("needs GPT-2's vocabulary: set CLSBENCH_ASSETS")
+    torch.manual_seed(3)
+    config = GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=64)
+    GPT2Model(config).save_pretrained(tmp_path / "model")
+    out = tmp_path / "runs"
+    backbone = {"name": "gpt2", "weights": str(tmp_path / "model")}
+    run(backbone, out, pooling="last-real-token", freezing="last-blocks", assets=Path(assets))
+    code, err = export(capsys, out, tmp_path / "exported")
+    assert code == 0, err
+    check_loads(tmp_path / "exported", probabilities(capsys, out))
+
+
+def test_export_predicts_the_classes_stored_with_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save_model(tmp_path / "model", "gpt2")
+    out = tmp_path / "runs"
+    run({"name": "hf", "model": str(model)}, out, pooling="last-real-token", head="score")
+    assert export(capsys, out, tmp_path / "exported")[0] == 0
+    texts = texts_of_the_corpus()
+    (predictions,) = out.glob("*/predictions.csv")
+    with predictions.open(newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["split"] == "test"]
+    classify = pipeline("text-classification", model=str(tmp_path / "exported"), truncation=True)
+    found = classify([texts[int(row["row"])] for row in rows])
+    expected = [max(float(row["probability_ham"]), float(row["probability_spam"])) for row in rows]
+    assert [each["score"] for each in found] == pytest.approx(expected, abs=1e-5)
+
+
+def texts_of_the_corpus() -> tuple[str, ...]:
+    from clsbench.builtin.datasets.synthetic_sms import SyntheticSms
+
+    return tuple(SyntheticSms(texts=100).load({}).texts)
