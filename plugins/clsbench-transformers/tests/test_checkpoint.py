@@ -102,7 +102,7 @@ def test_user_files_missing_shard_is_refused(folder: Path) -> None:
     [
         ({"model_type": "t5"}, "architecture 't5' is not supported; supported: bert, camembert"),
         ({"model_type": None}, "names no model_type; it is not supported; supported: bert"),
-        ({"auto_map": {"AutoModel": "a.B"}, "model_type": "own"}, "architecture 'own' is not"),
+        ({"auto_map": {"AutoModel": "a.B"}}, "config.json refers to code of its own (auto_map)"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type = 'relative_key'"),
         ({"is_decoder": True, "add_cross_attention": True}, "add_cross_attention = True is not"),
         ({"quantization_config": {"bits": 4}}, "quantization_config = {'bits': 4} is not"),
@@ -164,6 +164,14 @@ def test_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path: Path) ->
     folder = save_model(tmp_path, "llama", vocab_size=100)
     said = problem(folder, lambda backbone: backbone.tokenizer({}))
     assert "its tokenizer has 260 tokens, but the model has embeddings for 100" in said
+
+
+def test_tokenizer_with_code_of_its_own_is_refused(folder: Path) -> None:
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings["auto_map"] = {"AutoTokenizer": ["code.Own", None]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    said = problem(folder, lambda backbone: backbone.tokenizer({}))
+    assert "tokenizer_config.json refers to code of its own (auto_map), which is never run" in said
 
 
 def test_tokenizer_broken_file_is_refused(folder: Path) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import AutoModel
 
 import clsbench
+from clsbench import testing
 
 LENGTHS = (23, 9, 1, 14)
 WIDTH = 25
@@ -149,3 +150,37 @@ def test_stages_in_training_use_dropout_only_if_asked(folder: Path, dropout: boo
     module = HF(model=str(folder), dropout=dropout).build({}).train()
     twice = [states_after(module, cast(Any, module).prepare(*batch()))[-1] for _ in range(2)]
     assert torch.equal(*twice) != dropout
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("llama"), "llama", max_position_embeddings=131_072)
+
+
+class Doubled(torch.nn.Linear):
+    """What an adapter may put in place of a linear layer."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return 2 * super().forward(input)
+
+
+def plain_blocks(module: Any) -> list[bool]:
+    return [stage.at_positions is not None for stage in module.stages()[1:-1]]
+
+
+def test_at_positions_changed_blocks_are_computed_whole(llama: Path) -> None:
+    module: Any = HF(model=str(llama)).build({})
+    module.layers[0].mlp.up_proj = Doubled(32, 48)
+    assert plain_blocks(module) == [True, True, True]
+    module.layers[0].mlp = torch.nn.Sequential(module.layers[0].mlp)
+    module.layers[1].self_attn.q_proj.register_forward_hook(lambda *_: None)
+    module.layers[2].forward = module.layers[2].forward
+    assert plain_blocks(module) == [False, False, False]
+
+
+def test_conformance_long_context_is_not_run_to_look(llama: Path) -> None:
+    backbone = HF(model=str(llama))
+    assert backbone.context_length() == 131_072
+    tensors = (*backbone.skeleton().buffers(), *backbone.skeleton().parameters())
+    assert all(tensor.numel() < 131_072 for tensor in tensors)
+    testing.check_backbone(backbone)

@@ -13,6 +13,7 @@ from clsbench.data import DecodingError, decode_json, read_bytes
 from clsbench_transformers.families import FAMILIES
 
 CONFIG = "config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 ADAPTER = "adapter_config.json"
 SINGLE_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -23,7 +24,7 @@ VOCABULARIES = (
 """Files of which a tokenizer has at least one."""
 TOKENIZER_FILES = (
     *VOCABULARIES,
-    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *(TOKENIZER_CONFIG, "special_tokens_map.json", "added_tokens.json"),
 )
 
 _UNSAFE = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "model.ckpt.index")
@@ -96,21 +97,40 @@ def read_config(directory: Path, dropout: bool) -> Any:
     Raises:
         CheckpointError: it cannot be read, or describes a model that is not supported.
     """
-    try:
-        written = decode_json(read_bytes(directory / CONFIG))
-    except (OSError, DecodingError) as error:
-        raise CheckpointError(f"{CONFIG} cannot be read: {error}") from None
-    check_architecture(written.get("model_type") if isinstance(written, dict) else None)
+    written = _settings(directory / CONFIG)
+    check_architecture(written.get("model_type"))
     with explained(f"{CONFIG} is not valid"), quiet():
         from transformers import AutoConfig
 
-        config = AutoConfig.from_pretrained(directory, local_files_only=True)
+        config = AutoConfig.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False
+        )
     _check(config, written)
     if not dropout:
         for name, value in config.to_dict().items():
             if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")):
                 setattr(config, name, 0.0)
     return config
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """The content of a JSON file; code that it refers to is never run.
+
+    Raises:
+        CheckpointError: it cannot be read, or refers to code.
+    """
+    try:
+        settings: object = decode_json(read_bytes(file))
+    except (OSError, DecodingError) as error:
+        raise CheckpointError(f"{file.name} cannot be read: {error}") from None
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{file.name} is not a table of settings")
+    if "auto_map" in settings:
+        raise CheckpointError(
+            f"{file.name} refers to code of its own (auto_map), which is never run; use a model "
+            "whose code is part of transformers"
+        )
+    return settings
 
 
 def check_architecture(model_type: object) -> None:
@@ -170,6 +190,7 @@ def load_model(directory: Path, config: Any) -> Any:
             dtype=torch.float32,
             attn_implementation=implementation(config),
             local_files_only=True,
+            trust_remote_code=False,
             use_safetensors=True,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
@@ -208,10 +229,14 @@ def load_tokenizer(directory: Path) -> Any:
     Raises:
         CheckpointError: it cannot be loaded.
     """
+    if (directory / TOKENIZER_CONFIG).is_file():
+        _settings(directory / TOKENIZER_CONFIG)
     with explained("its tokenizer cannot be loaded"), quiet():
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, use_fast=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False
+        )
     if not hasattr(tokenizer, "backend_tokenizer"):
         raise CheckpointError(
             f"its tokenizer ({type(tokenizer).__name__}) has no fast form; save one as "
