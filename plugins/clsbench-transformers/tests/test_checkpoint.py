@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sentencepiece
 from clsbench_transformers import HF
+from clsbench_transformers.checkpoint import CheckpointError, require
 from miniatures import save_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
@@ -184,3 +186,33 @@ def test_backbone_without_or_with_two_models_is_refused() -> None:
     for options in ({}, {"model": "a", "gguf": "b"}):
         with pytest.raises(ValueError, match="expected either model=FOLDER or gguf=FILE"):
             HF(**options)
+
+
+def test_require_absent_package_is_named() -> None:
+    require("torch", "transformers")
+    with pytest.raises(CheckpointError, match=r"needs no-such-one to read it; install: pip inst"):
+        require("torch", "no-such-one")
+
+
+def test_tokenizer_of_sentencepiece_is_read_without_special_look_alikes(tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "model", "deberta-v2")
+    (folder / "tokenizer.json").unlink()
+    settings = {"tokenizer_class": "DebertaV2Tokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(f"you have won prize {n}, call {7 * n} now" for n in range(300)))
+    names = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(texts),
+        model_prefix=str(folder / "spm"),
+        vocab_size=60,
+        minloglevel=2,
+        **{f"{name}_id": n for n, name in enumerate(names)},
+        **{f"{name}_piece": piece for name, piece in names.items()},
+    )
+    backbone = HF(model=str(folder))
+    assert folder / "spm.model" in backbone.user_files()
+    tokenizer: Any = backbone.tokenizer({})
+    first, *content, last = tokenizer.encode("you have [SEP] won [PAD]")
+    assert (first, last, tokenizer.ending) == (1, 2, (2,))
+    assert not {0, 1, 2} & set(content)

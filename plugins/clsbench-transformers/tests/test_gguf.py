@@ -53,14 +53,3 @@ def test_run_missing_gguf_file_is_refused(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "no such file: nothing.gguf" in done.stderr
-
-
-def test_gguf_without_its_packages_is_refused(tmp_path: Path) -> None:
-    file = written(tmp_path / "model.gguf", "llama")
-    code = (
-        "import importlib.util as util; find = util.find_spec; "
-        "util.find_spec = lambda name, *rest: None if name == 'gguf' else find(name, *rest); "
-        f"from clsbench_transformers import HF; HF(gguf={str(file)!r}).context_length()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "transformers needs gguf to read it; install: pip install" in done.stderr

@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,8 @@ def load_tokenizer(directory: Path) -> Any:
     """
     if (directory / TOKENIZER_CONFIG).is_file():
         _settings(directory / TOKENIZER_CONFIG)
+    if not (directory / "tokenizer.json").is_file() and list(directory.glob("*.model")):
+        require("sentencepiece", "protobuf")
     with explained("its tokenizer cannot be loaded"), quiet():
         from transformers import AutoTokenizer
 
@@ -243,6 +246,20 @@ def load_tokenizer(directory: Path) -> Any:
             "tokenizer.json there"
         )
     return tokenizer
+
+
+def require(*distributions: str) -> None:
+    """Refuse a file that transformers can only read with these distributions.
+
+    Raises:
+        CheckpointError: one is not installed.
+    """
+    installed = {each.name.lower() for each in metadata.distributions() if each.name}
+    if absent := [name for name in distributions if name not in installed]:
+        raise CheckpointError(
+            f"transformers needs {' and '.join(absent)} to read it; install: "
+            f"pip install {' '.join(absent)}"
+        )
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from clsbench_transformers.checkpoint import (
     check_loaded,
     explained,
     quiet,
+    require,
 )
 
 _MAGIC = b"GGUF"
@@ -34,11 +34,7 @@ def converted(file: Path, part: str) -> Path:
     Raises:
         CheckpointError: the file cannot be converted.
     """
-    if absent := [name for name in ("gguf", "accelerate") if not find_spec(name)]:
-        raise CheckpointError(
-            f"transformers needs {' and '.join(absent)} to read it; install: "
-            "pip install 'clsbench-transformers[gguf]'"
-        )
+    require("gguf", "accelerate")
     return made(f"{_key(file)}/{part}", lambda folder: _PARTS[part](file, folder))
 
 
