@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,13 @@ TOKENIZER_FILES = (
 )
 
 _UNSAFE = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "model.ckpt.index")
+
+_SUPPORTED: Mapping[str, tuple[object, ...]] = {
+    "add_cross_attention": (None, False),
+    "conv_kernel_size": (None, 0),
+    "position_embedding_type": (None, "absolute"),
+    "quantization_config": (None,),
+}
 
 
 class CheckpointError(Exception):
@@ -151,26 +158,17 @@ def _check(config: Any, written: dict[str, Any]) -> None:
     Raises:
         CheckpointError: there is one.
     """
-    rotary = getattr(config, "rope_parameters", None) or {}
-    tables = rotary.values() if all(isinstance(v, dict) for v in rotary.values()) else [rotary]
-    kinds = {str(table.get("rope_type", "default")) for table in tables}
-    settings = {
-        "add_cross_attention": (written.get("add_cross_attention", False), (False,)),
-        "conv_kernel_size": (getattr(config, "conv_kernel_size", 0), (0, None)),
-        "position_embedding_type": (
-            written.get("position_embedding_type", "absolute"),
-            ("absolute", None),
-        ),
-        "quantization_config": (written.get("quantization_config"), (None,)),
-    }
-    for name, (value, supported) in settings.items():
-        if value not in supported:
+    for name, supported in _SUPPORTED.items():
+        if (value := written.get(name)) not in supported:
             raise CheckpointError(f"{CONFIG}: {name} = {value!r} is not supported")
-    for kind in sorted(kinds & {"dynamic", "longrope"}):
-        raise CheckpointError(
-            f"{CONFIG}: rotary positions of the type {kind!r} are not supported: the hidden states "
-            "of a text depend on the longest text of its batch"
-        )
+    rotary = getattr(config, "rope_parameters", None) or {}
+    for table in (rotary, *rotary.values()):
+        kind = table.get("rope_type") if isinstance(table, dict) else None
+        if kind in ("dynamic", "longrope"):
+            raise CheckpointError(
+                f"{CONFIG}: rotary positions of the type {kind!r} are not supported: the hidden "
+                "states of a text depend on the longest text of its batch"
+            )
 
 
 def load_model(directory: Path, config: Any) -> Any:

@@ -1,86 +1,67 @@
-"""The supported architectures: where a model keeps its stages, and how its embeddings are called.
+"""The supported architectures: where a base model of transformers keeps its stages.
 
 Everything else is the model's own: blocks, norms and rotary tables are used as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-Embed = Callable[[nn.Module, Tensor, Tensor], Tensor]
-"""``(model, input_ids, positions) -> hidden``: (B, T) int64 both → (B, T, H)."""
-
 
 class Family(NamedTuple):
-    """An architecture: the paths of its list of blocks and its final norm in the base model.
+    """The names of modules in the base models of an architecture.
 
-    ``embed`` computes the embeddings. ``offset``: its positions are counted from behind the padding
-    id. ``relative``: attention uses relative positions, computed by the model's own attention, not
-    by :func:`~clsbench_transformers.attention.attend`.
+    ``tokens`` are the embeddings of tokens, or all embeddings; to tokens alone, those of
+    ``positions`` are added, and ``dropout`` is applied. ``offset``: positions are counted from
+    behind the padding id. ``relative``: attention uses relative positions, computed by the model's
+    own attention, not by :func:`~clsbench_transformers.attention.attend`.
     """
 
     blocks: str
     norm: str | None
-    embed: Embed
+    tokens: str
+    positions: str | None = None
+    dropout: str | None = None
     offset: bool = False
     relative: bool = False
 
-
-def context_length(config: Any) -> int:
-    """The number of positions of a model."""
-    skipped = config.pad_token_id + 1 if FAMILIES[config.model_type].offset else 0
-    return int(config.max_position_embeddings) - skipped
-
-
-def _embeddings(model: Any, input_ids: Tensor, positions: Tensor) -> Tensor:
-    hidden: Tensor = model.embeddings(input_ids=input_ids, position_ids=positions)
-    return hidden
-
-
-def _offset_embeddings(model: Any, input_ids: Tensor, positions: Tensor) -> Tensor:
-    return _embeddings(model, input_ids, positions + model.embeddings.padding_idx + 1)
-
-
-def _token_embeddings(model: Any, input_ids: Tensor, _: Tensor) -> Tensor:
-    hidden: Tensor = model.embed_tokens(input_ids)
-    return hidden
+    def embed(self, model: nn.Module, input_ids: Tensor, positions: Tensor) -> Tensor:
+        """The embeddings: (B, T) int64 and (1, T) int64 → (B, T, H)."""
+        tokens = model.get_submodule(self.tokens)
+        if self.offset:
+            positions = positions + int(tokens.padding_idx) + 1  # type: ignore[arg-type]
+        given = {}
+        if "position_ids" in inspect.signature(tokens.forward).parameters:
+            given["position_ids"] = positions
+        hidden: Tensor = tokens(input_ids, **given)
+        if self.positions is not None:
+            hidden = hidden + model.get_submodule(self.positions)(positions)
+        if self.dropout is not None:
+            hidden = model.get_submodule(self.dropout)(hidden)
+        return hidden
 
 
-def _modernbert_embeddings(model: Any, input_ids: Tensor, _: Tensor) -> Tensor:
-    hidden: Tensor = model.embeddings(input_ids=input_ids)
-    return hidden
-
-
-def _gpt2_embeddings(model: Any, input_ids: Tensor, positions: Tensor) -> Tensor:
-    hidden: Tensor = model.drop(model.wte(input_ids) + model.wpe(positions))
-    return hidden
-
-
-def _neox_embeddings(model: Any, input_ids: Tensor, _: Tensor) -> Tensor:
-    hidden: Tensor = model.emb_dropout(model.embed_in(input_ids))
-    return hidden
-
-
-_BERT = Family("encoder.layer", None, _embeddings)
-_ROBERTA = Family("encoder.layer", None, _offset_embeddings, offset=True)
-_LLAMA = Family("layers", "norm", _token_embeddings)
+_BERT = Family("encoder.layer", None, "embeddings")
+_ROBERTA = _BERT._replace(offset=True)
+_LLAMA = Family("layers", "norm", "embed_tokens")
 
 FAMILIES: Mapping[str, Family] = {
     "bert": _BERT,
     "camembert": _ROBERTA,
-    "deberta-v2": Family("encoder.layer", None, _embeddings, relative=True),
-    "distilbert": Family("transformer.layer", None, _embeddings),
+    "deberta-v2": _BERT._replace(relative=True),
+    "distilbert": Family("transformer.layer", None, "embeddings"),
     "gemma": _LLAMA,
     "gemma2": _LLAMA,
     "gemma3_text": _LLAMA,
-    "gpt2": Family("h", "ln_f", _gpt2_embeddings),
-    "gpt_neox": Family("layers", "final_layer_norm", _neox_embeddings),
+    "gpt2": Family("h", "ln_f", "wte", positions="wpe", dropout="drop"),
+    "gpt_neox": Family("layers", "final_layer_norm", "embed_in", dropout="emb_dropout"),
     "llama": _LLAMA,
     "mistral": _LLAMA,
-    "modernbert": Family("layers", "final_norm", _modernbert_embeddings),
+    "modernbert": Family("layers", "final_norm", "embeddings"),
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
     "roberta": _ROBERTA,
@@ -88,3 +69,9 @@ FAMILIES: Mapping[str, Family] = {
 }
 """By ``model_type`` of the config. MiniLM is a ``bert``, DeBERTa-v3 a ``deberta-v2``, SmolLM2 a
 ``llama``."""
+
+
+def context_length(config: Any) -> int:
+    """The number of positions of a model."""
+    skipped = config.pad_token_id + 1 if FAMILIES[config.model_type].offset else 0
+    return int(config.max_position_embeddings) - skipped

@@ -6,6 +6,7 @@ import inspect
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.pytorch_utils import Conv1D
@@ -131,7 +132,8 @@ class AttendingModel(StagedModel):
 
     def prepare_packed(self, input_ids: Tensor, packing: Packing) -> Context:
         """Make the context for packed texts, ``input_ids`` (N,) int64."""
-        lengths = torch.tensor(packing.lengths, device=input_ids.device)
+        ends = F.pad(packing.starts[1:], (0, 1), value=len(input_ids))
+        lengths = ends - packing.starts  # made on the device, without waiting for it
         return self._context(input_ids[None], packing.positions[None], Scope(lengths, packing))
 
     def _stage(self, number: str, block: nn.Module) -> Stage:
