@@ -54,7 +54,7 @@ class KeysAndValues(Exception):  # noqa: N818
         raise TypeError("tensors with gradients stay in their process")
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
     """The attention of one module: what it sees, and how scores become weights."""
 
     causal: bool
@@ -86,18 +86,20 @@ def attend(
     if scope.interrupts:
         raise KeysAndValues(key, value)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    kind = _Kind(bool(module.is_causal), sliding_window, scale, softcap, dropout)
+    kind = Kind(bool(module.is_causal), sliding_window, scale, softcap, dropout)
     if scope.others is not None:
         mixed = _at_positions(query, scope, kind)
     elif scope.packing is None:
-        mixed = _self_attention(query, key, value, scope.lengths, kind)
+        mixed = self_attention(query, key, value, scope.lengths, kind)
+    elif query.device.type == "cpu":
+        mixed = text_by_text(query, key, value, scope.packing, kind)
     else:
-        mixed = _packed(query, key, value, scope.packing, scope.lengths, kind)
+        mixed = all_at_once(query, key, value, scope.packing, scope.lengths, kind)
     return mixed.transpose(1, 2), None
 
 
-def _self_attention(
-    query: Tensor, key: Tensor, value: Tensor, lengths: Tensor | None, kind: _Kind
+def self_attention(
+    query: Tensor, key: Tensor, value: Tensor, lengths: Tensor | None, kind: Kind
 ) -> Tensor:
     """The attention of padded texts, or, if ``lengths`` is ``None``, of texts without padding."""
     count = key.shape[2]
@@ -108,17 +110,22 @@ def _self_attention(
     return _mix(query, key, value, _visible(places, count, lengths, kind), kind)
 
 
-def _packed(
-    query: Tensor, key: Tensor, value: Tensor, packing: Packing, lengths: Tensor, kind: _Kind
+def text_by_text(query: Tensor, key: Tensor, value: Tensor, packing: Packing, kind: Kind) -> Tensor:
+    """The attention of packed texts, one after another: (1, heads, N, d) → (1, heads, N, d).
+
+    On the CPU, small products are fast to start, and none of them includes padding.
+    """
+    parts = (each.split_with_sizes(packing.lengths, 2) for each in (query, key, value))
+    texts = [self_attention(q, k, v, None, kind) for q, k, v in zip(*parts, strict=True)]
+    return torch.cat(texts, 2)
+
+
+def all_at_once(
+    query: Tensor, key: Tensor, value: Tensor, packing: Packing, lengths: Tensor, kind: Kind
 ) -> Tensor:
-    """The attention of packed texts: (1, heads, N, d) → (1, heads, N, d)."""
-    if query.device.type == "cpu":
-        # Small products are fast to start here, and none of them includes padding.
-        parts = (each.split_with_sizes(packing.lengths, 2) for each in (query, key, value))
-        texts = [_self_attention(q, k, v, None, kind) for q, k, v in zip(*parts, strict=True)]
-        return torch.cat(texts, 2)
+    """The attention of packed texts, padded in between: (1, heads, N, d) → (1, heads, N, d)."""
     query, key, value = (_pad(each, packing) for each in (query, key, value))
-    mixed = _self_attention(query, key, value, lengths, kind)
+    mixed = self_attention(query, key, value, lengths, kind)
     return packing.pack(mixed.transpose(1, 2)).transpose(0, 1)[None]
 
 
@@ -127,7 +134,7 @@ def _pad(packed: Tensor, packing: Packing) -> Tensor:
     return packing.pad(packed[0].transpose(0, 1)).transpose(1, 2)
 
 
-def _at_positions(query: Tensor, scope: Scope, kind: _Kind) -> Tensor:
+def _at_positions(query: Tensor, scope: Scope, kind: Kind) -> Tensor:
     """The attention of one query per text: (B, heads, 1, d) → (B, heads, 1, d)."""
     assert scope.others is not None
     assert scope.positions is not None
@@ -138,7 +145,7 @@ def _at_positions(query: Tensor, scope: Scope, kind: _Kind) -> Tensor:
     return _mix(query, key, value, visible, kind)
 
 
-def _visible(queries: Tensor, keys: int, lengths: Tensor | None, kind: _Kind) -> Tensor:
+def _visible(queries: Tensor, keys: int, lengths: Tensor | None, kind: Kind) -> Tensor:
     """Which keys each query attends to: bool (B, 1, T, ``keys``), or broadcastable to it.
 
     ``queries`` (B, T) or (1, T) are the positions of the queries.
@@ -157,7 +164,7 @@ def _visible(queries: Tensor, keys: int, lengths: Tensor | None, kind: _Kind) ->
     return visible
 
 
-def _mix(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, kind: _Kind) -> Tensor:
+def _mix(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, kind: Kind) -> Tensor:
     """The values, weighted: (B, heads, T, d). Without ``visible``, all keys or the causal ones."""
     causal = kind.causal and visible is None
     if kind.softcap is None:
