@@ -10,7 +10,7 @@ from miniatures import byte_pairs, sentence_pieces, word_pieces
 
 
 def test_encode_adds_the_models_special_tokens_and_names_the_ending() -> None:
-    tokenizer = ModelTokenizer(word_pieces())
+    tokenizer = ModelTokenizer(word_pieces(), 300)
     ids = tokenizer.encode("hello")
     assert (ids[0], ids[-1], len(ids)) == (2, 3, 7)
     assert tokenizer.encode("") == [2, 3]
@@ -19,7 +19,7 @@ def test_encode_adds_the_models_special_tokens_and_names_the_ending() -> None:
 
 
 def test_encode_decoder_without_padding_adds_nothing() -> None:
-    tokenizer = ModelTokenizer(byte_pairs())
+    tokenizer = ModelTokenizer(byte_pairs(), 300)
     assert tokenizer.encode("") == []
     assert tokenizer.ending == ()
     assert tokenizer.encode("<|endoftext|>") == tokenizer.encode("<|endoftext|>x")[:-1]
@@ -31,7 +31,7 @@ def test_encode_decoder_without_padding_adds_nothing() -> None:
 @pytest.mark.parametrize("made", [word_pieces, byte_pairs, sentence_pieces])
 def test_encode_names_of_special_tokens_are_ordinary_text(made: Any) -> None:
     own = made()
-    tokenizer = ModelTokenizer(own)
+    tokenizer = ModelTokenizer(own, 300)
     special = set(own.all_special_ids) - {own.unk_token_id}
     behind = len(tokenizer.ending)
     before = len(tokenizer.encode("")) - behind
@@ -45,7 +45,7 @@ def test_encode_names_of_special_tokens_are_ordinary_text(made: Any) -> None:
 
 
 def test_encode_vocabulary_with_special_names_cuts_them_only() -> None:
-    tokenizer = ModelTokenizer(sentence_pieces())
+    tokenizer = ModelTokenizer(sentence_pieces(), 300)
     plain = sentence_pieces()
     assert tokenizer.encode("a b") == plain("a b").input_ids
     assert tokenizer.encode("</s>")[1:-1].count(plain.eos_token_id) == 0
@@ -54,4 +54,13 @@ def test_encode_vocabulary_with_special_names_cuts_them_only() -> None:
 @pytest.mark.parametrize("text", ["\ud800 lone", "\x00", "naïve 🙂", "x" * 10_000])
 @pytest.mark.parametrize("made", [word_pieces, byte_pairs, sentence_pieces])
 def test_encode_any_text_is_accepted(made: Any, text: str) -> None:
-    assert all(isinstance(each, int) for each in ModelTokenizer(made()).encode(text))
+    assert all(isinstance(each, int) for each in ModelTokenizer(made(), 300).encode(text))
+
+
+def test_largest_id_special_tokens_beyond_the_model_do_not_count() -> None:
+    own = byte_pairs()
+    own.add_special_tokens({"pad_token": "<|image|>"})
+    tokenizer = ModelTokenizer(own, 260)
+    assert own.pad_token_id == 260
+    assert tokenizer.largest_id() == 259
+    assert tokenizer.pad_token_id == own.eos_token_id

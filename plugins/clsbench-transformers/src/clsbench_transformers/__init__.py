@@ -143,11 +143,13 @@ class HF(clsbench.Backbone, frozen=True):
         from clsbench_transformers.tokenizer import ModelTokenizer
 
         with self._naming():
-            tokenizer = ModelTokenizer(load_tokenizer(self._description()))
-        if len(tokenizer) > self._config().vocab_size:
+            own = load_tokenizer(self._description())
+        embeddings = int(self._config().vocab_size)
+        tokenizer = ModelTokenizer(own, embeddings)
+        if (largest := tokenizer.largest_id()) >= embeddings:
             raise UsageError(
-                f"{self._named}: its tokenizer has {len(tokenizer):,} tokens, but the model has "
-                f"embeddings for {self._config().vocab_size:,}: they do not belong together"
+                f"{self._named}: its tokenizer has the token id {largest:,}, but the model has "
+                f"{embeddings:,} embeddings: they do not belong together"
             )
         return tokenizer
 

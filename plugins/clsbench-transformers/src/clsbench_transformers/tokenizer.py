@@ -17,8 +17,9 @@ class ModelTokenizer:
     ``ending`` holds the ids of the special tokens behind each text, which truncation keeps.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
-        """``tokenizer`` is a tokenizer of transformers that is backed by tokenizers."""
+    def __init__(self, tokenizer: Any, embeddings: int) -> None:
+        """``tokenizer`` is one of transformers that is backed by tokenizers; ``embeddings`` is the
+        number of ids that the model knows."""
         own = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         own.no_truncation()
         own.no_padding()
@@ -33,11 +34,12 @@ class ModelTokenizer:
         self._special = frozenset(special - {tokenizer.unk_token_id})
         # Padding is masked or stands behind the text, so any id serves.
         ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
-        self.pad_token_id: int = next(each for each in ids if each is not None)
+        self.pad_token_id: int = next(n for n in ids if n is not None and n < embeddings)
 
-    def __len__(self) -> int:
-        """The number of tokens, special ones included."""
-        return int(self._tokenizer.get_vocab_size())
+    def largest_id(self) -> int:
+        """The largest id that texts may have."""
+        texts = set(self._tokenizer.get_vocab().values()) - self._special
+        return max((*texts, *self._beginning, *self.ending))
 
     def encode(self, text: str) -> list[int]:
         """The token ids of ``text``, with the special tokens around it."""
