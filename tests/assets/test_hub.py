@@ -78,6 +78,19 @@ def test_hub_file_is_stored_in_the_hugging_face_cache(hub: AssetServer, caches: 
     assert len(hub.requests) == asked
 
 
+def test_hub_file_of_a_data_set_comes_from_its_own_place(hub: AssetServer, caches: Path) -> None:
+    hub.at_hub(f"datasets/{REPOSITORY}", FILENAME, serves(WEIGHTS, **HEADERS))
+    source = HubFile(REPOSITORY, FILENAME, REVISION, kind="dataset")
+    asset = Asset(key="data/train.parquet", sources=(source,), sha256=None)
+    obtained = obtain([asset], folder=None, offline=False, limits=PATIENT)
+    name = f"datasets--{REPOSITORY.replace('/', '--')}"
+    place = caches / "hf" / "hub" / name / "snapshots" / REVISION / FILENAME
+    assert obtained.files == {asset.key: place}
+    assert place.read_bytes() == WEIGHTS
+    again = obtain([asset], folder=None, offline=True)
+    assert again.places == {asset.key: "Hugging Face cache"}
+
+
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [

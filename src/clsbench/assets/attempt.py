@@ -70,7 +70,8 @@ def source_url(source: WebFile | HubFile) -> str:
     if isinstance(source, WebFile):
         return source.url
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    return f"{endpoint}/{source.repository}/resolve/{source.revision}/{source.filename}"
+    place = "datasets/" if source.kind == "dataset" else ""
+    return f"{endpoint}/{place}{source.repository}/resolve/{source.revision}/{source.filename}"
 
 
 def transfer(source: WebFile | HubFile, staging: Path, bounds: Bounds) -> Path:

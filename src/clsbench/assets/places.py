@@ -174,12 +174,16 @@ def _note_of(path: Path) -> Path:
 def _in_hub_cache(source: HubFile) -> Path:
     """The path of the file in the Hugging Face cache, whether it exists or not."""
     root = hub_cache_folder()
-    repository = root / f"models--{source.repository.replace('/', '--')}"
+    repository = root / f"{source.kind}s--{source.repository.replace('/', '--')}"
     if repository.is_dir():
         from huggingface_hub import try_to_load_from_cache  # slow to import
 
         found = try_to_load_from_cache(
-            source.repository, source.filename, cache_dir=root, revision=source.revision
+            source.repository,
+            source.filename,
+            cache_dir=root,
+            revision=source.revision,
+            repo_type=source.kind,
         )
         if isinstance(found, str):
             return Path(found)

@@ -107,9 +107,17 @@ def _fetch_hub_file(order: dict[str, Any]) -> str:
     constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
     repository, filename, revision = order["repository"], order["filename"], order["revision"]
     # Checked first, since hf_hub_download hides the reason and retries for minutes.
-    url = hf_hub_url(repository, filename, revision=revision)
+    url = hf_hub_url(repository, filename, revision=revision, repo_type=order["kind"])
     get_hf_file_metadata(url, timeout=order["connect_seconds"] * 2)
-    return str(hf_hub_download(repository, filename, revision=revision, cache_dir=order["folder"]))
+    return str(
+        hf_hub_download(
+            repository,
+            filename,
+            revision=revision,
+            repo_type=order["kind"],
+            cache_dir=order["folder"],
+        )
+    )
 
 
 if __name__ == "__main__":

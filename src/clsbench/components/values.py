@@ -26,11 +26,15 @@ class WebFile(msgspec.Struct, frozen=True):
 
 
 class HubFile(msgspec.Struct, frozen=True):
-    """A file in a Hugging Face repository at a pinned revision (a commit hash)."""
+    """A file in a Hugging Face repository at a pinned revision (a commit hash).
+
+    ``kind``: whether the repository is in the hub's list of models or of data sets.
+    """
 
     repository: str
     filename: str
     revision: str
+    kind: Literal["model", "dataset"] = "model"
 
 
 class Asset(msgspec.Struct, frozen=True, kw_only=True):

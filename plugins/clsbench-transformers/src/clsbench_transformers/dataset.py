@@ -1,0 +1,168 @@
+"""The data set ``hf-dataset``: files that the library datasets reads."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+import clsbench
+from clsbench import Asset, HubFile, UsageError
+
+ENDINGS = {
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".json": "json",
+    ".jsonl": "json",
+}
+"""The files that are read, by the name of their format in datasets."""
+
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+"""Names of splits, as the beginning of file names, and the split that they name."""
+
+
+class HFDataset(clsbench.Dataset, frozen=True):
+    """Labelled texts in Parquet, Arrow or JSON files, read by the library datasets.
+
+    ``path`` is a folder or file: what save_to_disk has written, or files whose names begin with
+    train, validation or test. With revision and files, path is the name of a data set of the hub.
+    Labels are texts or numbers; a ClassLabel column names the classes in its order. Rows without a
+    label (-1) are left out.
+    """
+
+    libraries: ClassVar[tuple[str, ...]] = ("datasets",)
+
+    path: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="a folder, or a .parquet, .arrow, .json or .jsonl file; with revision, a"
+            " data set of the hub",
+        ),
+    ]
+    revision: Annotated[
+        str,
+        Meta(
+            pattern=r"^([0-9a-f]{40})?\Z",
+            description="its commit on the hub (40 digits, from its list of commits)",
+        ),
+    ] = ""
+    files: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^[^/\\]+(/[^/\\]+)*\Z")], ...],
+        Meta(description="its files on the hub, by their path in the repository"),
+    ] = ()
+    text: Annotated[str, Meta(min_length=1, description="column with the texts")] = "text"
+    label: Annotated[str, Meta(min_length=1, description="column with the classes")] = "label"
+
+    def __post_init__(self) -> None:
+        """Check that the options belong together.
+
+        Raises:
+            ValueError: they do not.
+        """
+        if bool(self.revision) != bool(self.files):
+            raise ValueError(
+                "a data set of the hub needs both revision=COMMIT and files=[…], which pin its "
+                "content"
+            )
+        if self.revision and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.path):
+            raise ValueError(
+                f"revision = {self.revision!r}: expected path=ORGANISATION/NAME of the hub, not "
+                f"{self.path!r}"
+            )
+        if self.text == self.label:
+            raise ValueError("text and label name the same column")
+
+    def default_split(self) -> clsbench.SplitName:
+        """``predefined`` if the data set has a training and a test split."""
+        if self.revision:
+            names = {_split_of(Path(file)) for file in self.files}
+        else:
+            try:
+                names = {split for split, _ in _places(_path(self.path))}
+            except UsageError:
+                names = set()  # the run reports it
+        return "predefined" if {"train", "test"} <= names else "stratified"
+
+    def assets(self) -> tuple[Asset, ...]:
+        """The files of a data set on the hub, pinned by the revision."""
+        return tuple(
+            Asset(
+                key=f"{self.path}/{file}",
+                sources=(HubFile(self.path, file, self.revision, kind="dataset"),),
+                sha256=None,
+            )
+            for file in self.files
+        )
+
+    def user_files(self) -> tuple[Path, ...]:
+        """The folder or file."""
+        return () if self.revision else (_path(self.path),)
+
+    def load(self, files: clsbench.Files) -> clsbench.Corpus:
+        """Read all files.
+
+        Raises:
+            UsageError: a file or column is missing or not valid.
+        """
+        from clsbench_transformers.reading import read_corpus
+
+        if self.revision:
+            places = [(_split_of(Path(file)), files[f"{self.path}/{file}"]) for file in self.files]
+        else:
+            places = _places(_path(self.path))
+        return read_corpus(self.path, places, self.text, self.label)
+
+
+def _path(text: str) -> Path:
+    return Path(os.path.expanduser(text))
+
+
+def _split_of(file: Path) -> str | None:
+    """The split that the name of a file begins with: ``train-00000-of-00002.parquet``."""
+    word = file.name.partition(".")[0].partition("-")[0].partition("_")[0].lower()
+    return SPLITS.get(word)
+
+
+def _places(path: Path) -> list[tuple[str | None, Path]]:
+    """The files or saved folders to read, each with the split that it belongs to.
+
+    Raises:
+        UsageError: there are none.
+    """
+    if path.is_file():
+        found: Mapping[Path, str | None] = {path: None}
+    elif (path / "state.json").is_file():
+        found = {path: None}
+    elif (path / "dataset_dict.json").is_file():
+        folders = sorted(each for each in path.iterdir() if (each / "state.json").is_file())
+        found = {folder: SPLITS.get(folder.name.lower()) for folder in folders}
+    else:
+        known = sorted(each for each in path.rglob("*") if each.suffix in ENDINGS)
+        found = {file: _split_of(file) for file in known if file.is_file()}
+    if not found or (path.is_file() and path.suffix not in ENDINGS):
+        raise UsageError(
+            f"dataset hf-dataset, path={path}: expected a folder that save_to_disk has written, or "
+            f"files that end with {', '.join(ENDINGS)}"
+        )
+    if all(split is not None for split in found.values()):
+        return [(split, place) for place, split in found.items()]
+    return [(None, place) for place in found]
+
+
+@clsbench.hookimpl
+def clsbench_register_datasets() -> Mapping[str, type[clsbench.Dataset]]:
+    """Register ``hf-dataset``."""
+    return {"hf-dataset": HFDataset}

@@ -1,0 +1,127 @@
+"""Read labelled texts with the library datasets."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+import clsbench
+from clsbench import UsageError
+from clsbench_transformers.dataset import ENDINGS
+
+_UNLABELLED = -1
+"""The label of rows without one, by the convention of datasets."""
+
+
+def read_corpus(
+    named: str, places: Sequence[tuple[str | None, Path]], text: str, label: str
+) -> clsbench.Corpus:
+    """The texts and labels of all ``places``, each with its split; ``named`` is for errors.
+
+    Raises:
+        UsageError: a file or column is missing or not valid.
+    """
+    texts: list[str] = []
+    values: list[Any] = []
+    splits: list[str | None] = []
+    names: list[str] | None = None
+    with tempfile.TemporaryDirectory(prefix="clsbench-datasets-") as cache, _quiet():
+        for split, place in places:
+            table = _table(named, place, Path(cache))
+            for column in (text, label):
+                if column not in table.column_names:
+                    raise UsageError(
+                        f"dataset hf-dataset, {named}: {place.name} has no column {column!r}; its "
+                        f"columns: {', '.join(table.column_names)}"
+                    )
+            feature = table.features[label]
+            own = list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
+            if texts and own != names:
+                raise UsageError(
+                    f"dataset hf-dataset, {named}: {place.name} names other classes than the file "
+                    "before it"
+                )
+            names = own
+            rows = zip(table[text][:], table[label][:], strict=True)
+            for number, (one, value) in enumerate(rows):
+                if value == _UNLABELLED and names is not None:
+                    continue
+                if not isinstance(one, str) or not one.strip() or value is None:
+                    raise UsageError(
+                        f"dataset hf-dataset, {named}: row {number} of {place.name} (counted from "
+                        f"0) has no text in {text!r} or no label in {label!r}"
+                    )
+                texts.append(one)
+                values.append(value)
+                splits.append(split)
+    class_names, labels = _classes(named, values, names, label)
+    known = [split for split in splits if split is not None]
+    return clsbench.Corpus(
+        class_names=class_names,
+        texts=texts,
+        labels=labels,
+        splits=known if known else None,
+    )
+
+
+def _table(named: str, place: Path, cache: Path) -> Any:
+    try:
+        if place.is_dir():
+            return datasets.load_from_disk(str(place), keep_in_memory=True)
+        kind = ENDINGS[place.suffix]
+        if kind == "arrow":
+            return datasets.Dataset.from_file(str(place), in_memory=True)
+        found = datasets.load_dataset(
+            kind, data_files=str(place), split="train", cache_dir=str(cache), keep_in_memory=True
+        )
+    except Exception as error:
+        reason = " ".join(str(error.__cause__ or error).split())[:300]
+        raise UsageError(
+            f"dataset hf-dataset, {named}: {place.name} cannot be read: {reason}"
+        ) from error
+    return found
+
+
+def _classes(
+    named: str, values: Sequence[Any], names: Sequence[str] | None, column: str
+) -> tuple[tuple[str, ...], list[int]]:
+    """The names of the classes, and the index of each value's class.
+
+    Raises:
+        UsageError: a value is not a label, or there are fewer than two classes.
+    """
+    if any(isinstance(value, float | list | dict) for value in values):
+        raise UsageError(
+            f"dataset hf-dataset, {named}: {column!r} holds "
+            f"{type(next(v for v in values if isinstance(v, float | list | dict))).__name__} "
+            "values; expected one class for each text, as text or whole number"
+        )
+    found = sorted(set(values), key=lambda value: (isinstance(value, str), value))
+    if names is not None:
+        return tuple(names), [int(value) for value in values]
+    if len(found) < 2:
+        raise UsageError(
+            f"dataset hf-dataset, {named}: every row has the same label in {column!r}; a "
+            "classifier requires at least two classes"
+        )
+    index = {value: place for place, value in enumerate(found)}
+    return tuple(map(str, found)), [index[value] for value in values]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep datasets from drawing progress bars."""
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
