@@ -13,7 +13,7 @@ from clsbench_transformers import HF
 from clsbench_transformers.checkpoint import CheckpointError, require
 from miniatures import save_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel
+from transformers import AutoModel, AutoModelForSequenceClassification
 
 import clsbench
 
@@ -64,6 +64,17 @@ def test_user_files_are_those_that_are_read(folder: Path) -> None:
     assert names == {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}
     random = {path.name for path in HF(model=str(folder), weights="random").user_files()}
     assert random == names - {"model.safetensors"}
+
+
+def test_user_file_warnings_head_of_a_classifier_is_named(folder: Path, tmp_path: Path) -> None:
+    backbone = HF(model=str(folder))
+    assert backbone.user_file_warnings() == ()
+    AutoModelForSequenceClassification.from_pretrained(folder).save_pretrained(folder)
+    (warning,) = backbone.user_file_warnings()
+    assert (
+        warning == "its head (classifier.bias, classifier.weight) is not used: a run trains its own"
+    )
+    assert backbone.build({}) is not None
 
 
 def test_user_files_missing_folder_is_refused(tmp_path: Path) -> None:

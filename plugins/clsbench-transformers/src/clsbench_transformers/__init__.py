@@ -133,6 +133,16 @@ class HF(clsbench.Backbone, frozen=True):
         with self._naming():
             return files_of(path, self.weights == "pretrained")
 
+    def user_file_warnings(self) -> tuple[str, ...]:
+        """That the head of a fine-tuned classifier is not used."""
+        if not self.model or self.revision or self.weights == "random":
+            return ()
+        from clsbench_transformers.checkpoint import head_of
+
+        with self._naming():
+            head = ", ".join(head_of(_path(self.model)))
+        return (f"its head ({head}) is not used: a run trains its own",) if head else ()
+
     def tokenizer(self, files: Files) -> Tokenizer:
         """The model's own tokenizer, with its special tokens.
 

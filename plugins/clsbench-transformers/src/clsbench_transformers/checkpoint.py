@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from clsbench.data import DecodingError, decode_json, read_bytes
 from clsbench_transformers.families import FAMILIES
 
@@ -36,6 +38,8 @@ _SUPPORTED: Mapping[str, tuple[object, ...]] = {
     "position_embedding_type": (None, "absolute"),
     "quantization_config": (None,),
 }
+
+_HEAD = re.compile(r"(classifier|pre_classifier|score|qa_outputs)\.")
 
 
 class CheckpointError(Exception):
@@ -220,6 +224,23 @@ def check_loaded(model: Any, info: dict[str, Any]) -> None:
         raise CheckpointError(
             f"its weights hold {further[0]}, which is not part of the model of {CONFIG}"
         )
+
+
+def head_of(directory: Path) -> list[str]:
+    """The names of the tensors of a classification head in a folder.
+
+    Raises:
+        CheckpointError: its weights cannot be read.
+    """
+    found: list[str] = []
+    for file in _weight_files(directory):
+        if file.suffix == ".safetensors":
+            with (
+                explained(f"{file.name} cannot be read"),
+                safe_open(file, framework="np") as opened,
+            ):
+                found += filter(_HEAD.match, opened.keys())
+    return sorted(found)
 
 
 def load_tokenizer(directory: Path) -> Any:
