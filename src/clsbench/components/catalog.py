@@ -32,6 +32,8 @@ _OF_OTHER_DISTRIBUTIONS = {
     ("adapters", "peft"): "clsbench-peft",
     ("backbones", "hf"): "clsbench-transformers",
     ("executors", "ray"): "clsbench-ray",
+    ("suites", "imdb-backbones"): "clsbench-transformers",
+    ("suites", "sms-spam-backbones"): "clsbench-transformers",
     ("suites", "peft-methods"): "clsbench-peft",
     ("exporters", "transformers"): "clsbench-transformers",
 }

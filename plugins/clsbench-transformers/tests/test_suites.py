@@ -1,0 +1,32 @@
+"""The suites of backbones: their rows can be resolved, and their figures are those published."""
+
+from __future__ import annotations
+
+import pytest
+from clsbench_transformers import HF
+from clsbench_transformers.suites import IMDB_BACKBONES, SMS_SPAM_BACKBONES
+
+from clsbench import SuiteSpec
+from clsbench.components.catalog import load_catalog
+from clsbench.components.resolve import find_spec, resolve
+
+
+@pytest.mark.parametrize("suite", [IMDB_BACKBONES, SMS_SPAM_BACKBONES])
+def test_every_row_can_be_resolved_and_names_pinned_files(suite: SuiteSpec) -> None:
+    catalog = load_catalog()
+    base = find_spec(suite.base, catalog)
+    for row in suite.rows:
+        experiment = resolve(base, suite.changes_of(row, {}), catalog)
+        backbone = experiment.backbone
+        if isinstance(backbone, HF):
+            assert len(backbone.revision) == 40
+            assert len(backbone.assets()) == 4
+            assert len(backbone.tokenizer_assets()) == 3
+
+
+def test_imdb_figures_are_those_of_the_table() -> None:
+    published = [row.published for row in IMDB_BACKBONES.rows]
+    figures = [100 * row.accuracy["test"] for row in published if row is not None]
+    assert figures == pytest.approx([91.88, 90.89, 91.40, 92.95, 94.69, 93.79, 95.07])
+    remarks = [row.remark for row in published if row is not None and row.remark]
+    assert [remark.rpartition(" says ")[2] for remark in remarks] == ["94.69 %", "92.95 %"]
