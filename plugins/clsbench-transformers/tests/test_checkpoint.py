@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sentencepiece
+import torch
 from clsbench_transformers import HF
 from clsbench_transformers.checkpoint import CheckpointError, require
 from miniatures import save_model
@@ -83,10 +84,36 @@ def test_user_files_missing_folder_is_refused(tmp_path: Path) -> None:
     assert "for a model of the hub, name its revision too" in said
 
 
-def test_user_files_pickled_weights_are_refused(folder: Path) -> None:
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+def test_build_reads_weights_that_torch_has_saved(folder: Path) -> None:
+    expected = build(HF(model=str(folder))).state_dict()
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    backbone = HF(model=str(folder))
+    assert folder / "pytorch_model.bin" in backbone.user_files()
+    found = build(backbone).state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+class _Code:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return print, ("this code has run",)
+
+
+def test_build_runs_no_code_from_weights_that_torch_has_saved(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save({"embeddings.word_embeddings.weight": _Code()}, folder / "pytorch_model.bin")
+    said = problem(folder, build)
+    assert "its weights cannot be loaded" in said
+    assert "this code has run" not in capsys.readouterr().out
+
+
+def test_user_files_weights_of_another_library_are_refused(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "tf_model.h5")
     said = problem(folder, HF.user_files)
-    assert "the weights are in pytorch_model.bin; only safetensors is supported" in said
+    assert "the weights are in tf_model.h5; only safetensors is supported" in said
 
 
 def save_shards(folder: Path) -> None:

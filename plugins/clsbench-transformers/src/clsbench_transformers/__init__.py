@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from clsbench_transformers.module import StagedModel
 
-_WEIGHTS = ".safetensors"
+_WEIGHTS = (".safetensors", ".bin")
 
 
 class HF(clsbench.Backbone, frozen=True):

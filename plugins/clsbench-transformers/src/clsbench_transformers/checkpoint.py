@@ -30,7 +30,10 @@ TOKENIZER_FILES = (
     *(TOKENIZER_CONFIG, "special_tokens_map.json", "added_tokens.json"),
 )
 
-_UNSAFE = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "model.ckpt.index")
+OLD_FILE = "pytorch_model.bin"
+"""Weights that torch.save has written; read with ``weights_only``, so that no code in it runs."""
+
+_UNSUPPORTED = ("pytorch_model.bin.index.json", "tf_model.h5", "model.ckpt.index")
 
 _SUPPORTED: Mapping[str, tuple[object, ...]] = {
     "add_cross_attention": (None, False),
@@ -77,8 +80,10 @@ def _weight_files(directory: Path) -> tuple[Path, ...]:
     if (directory / SINGLE_FILE).is_file():
         return (directory / SINGLE_FILE,)
     index = directory / INDEX
+    if not index.is_file() and (directory / OLD_FILE).is_file():
+        return (directory / OLD_FILE,)
     if not index.is_file():
-        other = next((name for name in _UNSAFE if (directory / name).is_file()), None)
+        other = next((name for name in _UNSUPPORTED if (directory / name).is_file()), None)
         if other is None:
             raise CheckpointError(f"the folder has no weights: neither {SINGLE_FILE} nor {INDEX}")
         raise CheckpointError(
@@ -194,7 +199,8 @@ def load_model(directory: Path, config: Any) -> Any:
             attn_implementation=implementation(config),
             local_files_only=True,
             trust_remote_code=False,
-            use_safetensors=True,
+            use_safetensors=(directory / OLD_FILE) not in _weight_files(directory),
+            weights_only=True,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
