@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from clsbench_transformers import HF
 from clsbench_transformers.suites import IMDB_BACKBONES, SMS_SPAM_BACKBONES
+from miniatures import save_model
 
 from clsbench import SuiteSpec
 from clsbench.components.catalog import load_catalog
-from clsbench.components.resolve import find_spec, resolve
+from clsbench.components.resolve import find_spec, find_suite, resolve
+
+SUITES = Path(__file__).resolve().parents[3] / "benchmarks" / "suites"
 
 
 @pytest.mark.parametrize("suite", [IMDB_BACKBONES, SMS_SPAM_BACKBONES])
@@ -30,3 +35,20 @@ def test_imdb_figures_are_those_of_the_table() -> None:
     assert figures == pytest.approx([91.88, 90.89, 91.40, 92.95, 94.69, 93.79, 95.07])
     remarks = [row.remark for row in published if row is not None and row.remark]
     assert [remark.rpartition(" says ")[2] for remark in remarks] == ["94.69 %", "92.95 %"]
+
+
+@pytest.mark.parametrize(("name", "rows"), [("decoder.toml", 16), ("encoder.toml", 6)])
+def test_every_row_of_the_measured_suites_can_be_resolved(
+    name: str, rows: int, tmp_path: Path
+) -> None:
+    catalog = load_catalog()
+    suite = find_suite(SUITES / name, catalog)
+    model = save_model(tmp_path / "model", "llama" if name == "decoder.toml" else "bert")
+    base = find_spec(suite.base, catalog)
+    chosen = {"backbone": {"name": "hf", "model": str(model)}}
+    assert len(suite.rows) == rows
+    for row in suite.rows:
+        changes = suite.changes_of(row, chosen)
+        if "peft" in str(changes.get("adapter")) and "peft" not in catalog.entries["adapters"]:
+            continue
+        assert isinstance(resolve(base, changes, catalog).backbone, HF)
