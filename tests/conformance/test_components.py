@@ -31,6 +31,8 @@ CHECKS: dict[str, Callable[..., None]] = {
     "executors": testing.check_executor,
 }
 SPECS = {"experiments", "methods", "suites"}
+FROM_PLUGINS = {"exporters"}
+"""Axes without built-ins; their distributions test them."""
 
 
 def texts_files(folder: Path) -> None:
@@ -144,11 +146,11 @@ def test_catalog_built_ins_load_and_fill_every_axis() -> None:
     ours = [failure for failure in CATALOG.failures if "(clsbench)" in failure.plugin]
     assert not ours
     axes_without = [axis for axis, found in CATALOG.entries.items() if not found]
-    assert not axes_without
+    assert set(axes_without) <= FROM_PLUGINS
 
 
 def test_checks_cover_every_axis_of_components() -> None:
-    assert set(CHECKS) | SPECS == set(CATALOG.entries)
+    assert set(CHECKS) | SPECS | FROM_PLUGINS == set(CATALOG.entries)
 
 
 def test_variants_belong_to_registered_components() -> None:
