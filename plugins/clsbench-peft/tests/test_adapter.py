@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ def test_adapter_layers_are_chosen_by_block_and_name() -> None:
     every = set(linear_layers(Classifier().backbone))
     assert adapted(Peft()) == every
     assert adapted(Peft(blocks=1)) == {name for name in every if name.startswith("blocks.2.")}
-    assert adapted(Peft(blocks=9)) == every
+    assert adapted(Peft(blocks=3)) == every
     outputs = {name for name in every if name.endswith(".out_proj")}
     assert adapted(Peft(modules=("out_proj",))) == outputs
     assert adapted(Peft(modules=("out_proj",), blocks=2)) == outputs - {"blocks.0.out_proj"}
@@ -139,13 +140,32 @@ def test_adapter_reads_a_configuration_of_peft(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("named", "chosen"),
+    [("all-linear", 6), (r"blocks\.1\..*", 2), (["out_proj"], 3)],
+)
+def test_adapter_reads_the_layers_that_a_configuration_names(
+    named: Any, chosen: int, tmp_path: Path
+) -> None:
+    peft.LoraConfig(r=2, target_modules=named).save_pretrained(tmp_path)
+    file = tmp_path / "adapter_config.json"
+    written = json.loads(file.read_text())
+    file.write_text(json.dumps({**written, "target_modules": named, "inference_mode": True}))
+    assert len(adapted(Peft(config=str(tmp_path)))) == chosen
+
+
+@pytest.mark.parametrize(
     ("component", "said"),
     [
         (Peft(type="lorra"), "unknown type 'lorra'; did you mean 'lora'?"),
         (Peft(type="prompt_tuning"), "type 'prompt_tuning' adds tokens"),
         (Peft(type="ia3", r=4), "type 'ia3' has no option 'r'"),
         (Peft(options={"lora_alpa": 3}), "no option 'lora_alpa'; did you mean 'lora_alpha'?"),
-        (Peft(modules=("query",)), r"no linear layer of the backbone ends with query \(their last"),
+        (Peft(modules=("query",)), r"no linear layer .* ends with 'query' \(their last names"),
+        (Peft(modules=("out_proj", "qurey")), "ends with 'qurey'"),
+        (Peft(blocks=9), "blocks = 9, but the backbone has 3 blocks"),
+        (Peft(options={"bias": "all"}), "bias = 'all' is not supported; the freezing strategy"),
+        (Peft(options={"layers_to_transform": [1]}), "choose layers by blocks or modules"),
+        (Peft(r=2, options={"init_lora_weights": "pissa"}), "changes the weights of the backbone"),
         (Peft(type="shira"), "SHIRA: The set rank 32 results in more"),
     ],
 )

@@ -80,12 +80,28 @@ def test_load_of_a_saved_dataset_dict_keeps_the_splits(tmp_path: Path) -> None:
     assert sorted(set(corpus.splits)) == ["test", "train", "validation"]
 
 
-def test_load_of_a_file_outside_the_splits_reads_all_files_without_splits(tmp_path: Path) -> None:
+def test_load_of_folders_named_after_splits_keeps_the_splits(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        table().to_parquet(tmp_path / "default" / name / "0000.parquet")
+    dataset = HFDataset(path=str(tmp_path))
+    assert dataset.default_split() == "predefined"
+    assert list(dataset.load({}).splits or ()) == ["test"] * 4 + ["train"] * 4
+
+
+def test_load_of_a_saved_split_without_labels_leaves_it_out(tmp_path: Path) -> None:
+    unlabelled = table(text=TEXTS, label=[-1] * 4)
+    parts = {"train": table(), "test": table(), "unsupervised": unlabelled}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    dataset = HFDataset(path=str(tmp_path / "saved"))
+    assert dataset.default_split() == "predefined"
+    assert list(dataset.load({}).splits or ()) == ["test"] * 4 + ["train"] * 4
+
+
+def test_load_of_a_labelled_file_outside_the_splits_is_refused(tmp_path: Path) -> None:
     for name in ("train", "test", "extra"):
         table().to_parquet(tmp_path / f"{name}.parquet")
-    dataset = HFDataset(path=str(tmp_path))
-    assert dataset.load({}).splits is None
-    assert dataset.default_split() == "stratified"
+    with pytest.raises(clsbench.UsageError, match=r"extra\.parquet belongs to no split"):
+        HFDataset(path=str(tmp_path)).load({})
 
 
 def test_load_columns_are_options_and_unlabelled_rows_are_left_out(tmp_path: Path) -> None:

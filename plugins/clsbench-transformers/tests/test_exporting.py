@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 from clsbench_transformers.families import FAMILIES
-from miniatures import ENCODERS, save_model
+from miniatures import ENCODERS, byte_pairs, save_model, word_pieces
+from tokenizers import processors
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -25,9 +26,17 @@ import clsbench
 from clsbench.cli.main import main
 
 TEXTS = (
-    *("see you", "WIN a prize, call now!", "a [SEP] b [PAD] <|endoftext|> </s>", "x"),
+    *(
+        "see you later ☃☃",
+        "see you",
+        "WIN a prize, call now!",
+        "a [SEP] b [PAD] <|endoftext|> </s>",
+        "x",
+    ),
     "a text that is much longer than the forty tokens to which texts are truncated here " * 3,
 )
+OFFSET = ("camembert", "roberta", "xlm-roberta")
+"""Families that count positions from behind the padding id, which here must be the tokenizer's."""
 HEADS = {"distilbert": "dense:activation=relu", "deberta-v2": "mlp"}
 """The heads of encoders' classifiers, where they differ from most."""
 
@@ -94,7 +103,8 @@ def check_loads(folder: Path, expected: torch.Tensor) -> None:
 def test_export_of_every_family_gives_the_probabilities_of_predict(
     family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = save_model(tmp_path / "model", family)
+    changes = {"pad_token_id": 0, "max_position_embeddings": 65} if family in OFFSET else {}
+    model = save_model(tmp_path / "model", family, **changes)
     pooling, head = "last-real-token", "score"
     if family in ENCODERS:
         pooling, head = "first-token", HEADS.get(family, "dense")
@@ -208,3 +218,45 @@ def texts_of_the_corpus() -> tuple[str, ...]:
     from clsbench.builtin.datasets.synthetic_sms import SyntheticSms
 
     return tuple(SyntheticSms(texts=100).load({}).texts)
+
+
+def padding_in_texts(folder: Path, ending: str) -> Path:
+    """A Llama whose padding token is that of unknown characters, and what stands around a text."""
+    tokenizer = word_pieces()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A{ending}", special_tokens=[("[SEP]", 3)]
+    )
+    tokenizer.pad_token = "[UNK]"
+    model = save_model(folder, "llama")
+    tokenizer.save_pretrained(model)
+    return model
+
+
+@pytest.mark.parametrize("ending", ["", " [SEP]"])
+def test_export_pads_with_a_token_that_no_text_contains(
+    ending: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = padding_in_texts(tmp_path / "model", ending)
+    out = tmp_path / "runs"
+    backbone = {"name": "hf", "model": str(model)}
+    run(backbone, out, pooling="last-real-token", head="score", freezing="all")
+    code, err = export(capsys, out, tmp_path / "exported")
+    assert code == 0, err
+    check_loads(tmp_path / "exported", probabilities(capsys, out))
+
+
+def test_export_without_a_token_for_padding_is_refused_with_the_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save_model(tmp_path / "model", "llama")
+    tokenizer = byte_pairs()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|im_start|> $A <|endoftext|>",
+        special_tokens=[("<|im_start|>", 2), ("<|endoftext|>", 3)],
+    )
+    tokenizer.save_pretrained(model)
+    out = tmp_path / "runs"
+    run({"name": "hf", "model": str(model)}, out, pooling="last-real-token", head="score")
+    code, err = export(capsys, out, tmp_path / "exported")
+    assert code == 2
+    assert "add one to the model's tokenizer (tokenizer.pad_token)" in " ".join(err.split())

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-
-import numpy as np
+import time
+from collections.abc import Iterator
 
 from clsbench.components.resolve import Experiment
 from clsbench.errors import PluginError
@@ -13,30 +12,31 @@ from clsbench.experiment.phases import Phases
 from clsbench.experiment.preparation import PreparedData
 from clsbench.fastpath.forward import Forward
 from clsbench.system.seeding import torch_generators_restored
-from clsbench.training.scoring import ScoredBaseline, score_baseline
+from clsbench.training.scoring import Features, ScoredBaseline, score_baseline
 
 logger = logging.getLogger(__name__)
 
 
-def initial_features(
-    experiment: Experiment, forward: Forward, phases: Phases
-) -> Mapping[str, np.ndarray]:
-    """The pooled features before training, (N, H) float32 by split, if a baseline needs them.
+def initial_features(experiment: Experiment, forward: Forward, phases: Phases) -> Features | None:
+    """The pooled features before training, if a baseline needs them.
 
     They are computed with the frozen prefix, and timed as part of the baselines.
     """
     if all(baseline.inputs == "texts" for baseline in experiment.baselines):
-        return {}
+        return None
     with phases.without_prefix("baselines", forward), torch_generators_restored():
+        started = time.perf_counter()
+        before = forward.prefix_seconds
         batch_size = experiment.spec.train.batch_size
-        return {
+        by_split = {
             split: forward.all_features(split, batch_size).float().numpy()
             for split in forward.splits
         }
+        return Features(by_split, time.perf_counter() - started + before)
 
 
 def scored_baselines(
-    experiment: Experiment, data: PreparedData, features: Mapping[str, np.ndarray]
+    experiment: Experiment, data: PreparedData, features: Features | None
 ) -> Iterator[tuple[ScoredBaseline | None, str | None]]:
     """Each baseline's scores, and a warning if it failed or its state cannot be stored."""
     labels = [each.label for each in experiment.components if each.axis == "baseline"]

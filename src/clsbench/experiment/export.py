@@ -54,8 +54,8 @@ def export_run(
     )
     target = directory.absolute()
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary_folder(target.parent, _TEMPORARY_PREFIX) as temporary:
+        place = next(folder for folder in target.parents if os.path.lexists(folder))
+        with temporary_folder(place, _TEMPORARY_PREFIX) as temporary:
             content = temporary / "content"
             content.mkdir()
             _call(exporter, label, trained, content)
@@ -64,6 +64,7 @@ def export_run(
                 raise PluginError(f"exporter {label} has written no files")
             for file in files:
                 give_usual_mode(file)
+            target.parent.mkdir(parents=True, exist_ok=True)
             content.rename(target)
     except OSError as error:
         raise UsageError(
@@ -75,7 +76,7 @@ def export_run(
 def _call(exporter: Exporter, label: str, trained: TrainedRun, directory: Path) -> None:
     try:
         exporter.export(trained, directory)
-    except (ClsbenchError, OSError):
+    except ClsbenchError:
         raise
     except Exception as error:
         raise PluginError(f"exporter {label} failed: {type(error).__name__}: {error}") from error

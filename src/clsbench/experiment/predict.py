@@ -119,6 +119,7 @@ class BaselinePredictor:
         """``untrained`` computes the features, for a baseline that classifies them."""
         self.changed = changed
         self.class_names = class_names
+        self.reads_backbone = untrained is not None
         self._untrained = untrained
         self._component = component
         self._estimator = estimator

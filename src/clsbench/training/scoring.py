@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,8 +27,6 @@ _REMEDY = "try a smaller learning rate (--set train.lr=…) or --precision fp32"
 
 _MOST_RESTORED = 1_000
 """The maximum number of test texts on which a restored baseline is compared with the original."""
-
-NO_FEATURES: Mapping[str, np.ndarray] = MappingProxyType({})
 
 Leaks = Mapping[str, Sequence[bool]]
 """By split name, whether each text also occurs in the training split."""
@@ -78,6 +75,16 @@ def score_classifier(forward: Forward, leaks: Leaks, num_classes: int, batch_siz
     return Scores(probabilities, Metrics(**figures))
 
 
+class Features(NamedTuple):
+    """The pooled features before training, (N, H) float32 by split.
+
+    ``seconds`` is the time to compute them, with the frozen prefix that they share with training.
+    """
+
+    by_split: Mapping[str, np.ndarray]
+    seconds: float
+
+
 class ScoredBaseline(NamedTuple):
     """A baseline's metrics, and its predicted class for each text: (N,) int64 by split name.
 
@@ -97,11 +104,11 @@ def score_baseline(
     splits: Splits,
     leaks: Leaks,
     seed: int,
-    features: Mapping[str, np.ndarray] = NO_FEATURES,
+    features: Features | None = None,
 ) -> ScoredBaseline:
     """Fit a baseline on the training texts and classify all three splits.
 
-    ``features``: the pooled features (N, H) float32 by split, for a baseline that classifies them.
+    ``features`` are for a baseline that classifies them; its seconds include theirs.
 
     Raises:
         PluginError: the baseline fails, or does not return one label per text.
@@ -110,11 +117,11 @@ def score_baseline(
     if problem is not None:
         raise PluginError(f"baseline {label}: {problem}")
     started = time.perf_counter()
-    inputs: Mapping[str, Any] = (
-        {split.name: list(split.texts) for split in splits.all()}
-        if baseline.inputs == "texts"
-        else features
-    )
+    inputs: Mapping[str, Any] = {split.name: list(split.texts) for split in splits.all()}
+    earlier_seconds = 0.0
+    if baseline.inputs != "texts":
+        assert features is not None
+        inputs, earlier_seconds = features
     try:
         title = str(baseline.title())
         with torch_seeded(seed):
@@ -141,7 +148,7 @@ def score_baseline(
         )
         for split in splits.all()
     }
-    seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - started + earlier_seconds
     result = BaselineResult(
         component=label, metrics=Metrics(**figures), seconds=seconds, title=title
     )

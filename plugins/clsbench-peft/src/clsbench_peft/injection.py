@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ def read_config(component: Peft) -> PeftConfig:
         except (OSError, ValueError, TypeError, KeyError) as error:
             file = Path(component.config) / "adapter_config.json"
             raise clsbench.UsageError(f"adapter peft: {file} cannot be used: {error}") from None
-        _refuse_prompts(str(found.peft_type.value).lower(), found)
+        _refuse_unsupported(str(found.peft_type.value).lower(), found)
         return found
     kinds = {
         kind.value.lower(): config
@@ -67,16 +68,36 @@ def read_config(component: Peft) -> PeftConfig:
         made: PeftConfig = config(**options)
     except (TypeError, ValueError) as error:
         raise clsbench.UsageError(f"adapter peft, type {component.type!r}: {error}") from None
-    _refuse_prompts(component.type, made)
+    _refuse_unsupported(component.type, made)
     return made
 
 
-def _refuse_prompts(name: str, config: PeftConfig) -> None:
+_IGNORED = {
+    "bias": "the freezing strategy decides which biases train",
+    "modules_to_save": "the freezing strategy decides which layers train, and the head always does",
+    "layers_to_transform": "choose layers by blocks or modules",
+    "layers_pattern": "choose layers by blocks or modules",
+}
+"""Fields of a configuration that would have no effect here, and what to use instead."""
+
+
+def _refuse_unsupported(name: str, config: PeftConfig) -> None:
+    """Refuse methods and fields that cannot work on a backbone of stages.
+
+    Raises:
+        UsageError: there is one.
+    """
     if config.is_prompt_learning or config.is_adaption_prompt:
         raise clsbench.UsageError(
             f"adapter peft: type {name!r} adds tokens, which a backbone of stages cannot read; "
             "choose a method that adds parameters to layers, such as lora"
         )
+    for field, remedy in _IGNORED.items():
+        value = getattr(config, field, None)
+        if value not in (None, "none", [], ()):
+            raise clsbench.UsageError(
+                f"adapter peft: type {name!r}: {field} = {value!r} is not supported; {remedy}"
+            )
 
 
 def inject(
@@ -92,17 +113,25 @@ def inject(
     backbone = classifier.backbone
     assert isinstance(backbone, nn.Module)
     known = {name for name, _ in classifier.named_parameters()}
-    config.target_modules = _chosen(backbone, modules or _given(config), blocks)
+    config.target_modules = _chosen(backbone, modules or _given(config, backbone), blocks)
+    config.inference_mode = False  # as hub configurations often have it
+    before = _sums(backbone)
     if getattr(config, "feedforward_modules", "") is None:  # IA3: then every output is scaled
         config.feedforward_modules = []
     try:
         get_peft_model(backbone, config)
-    except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
+    except (ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise clsbench.UsageError(f"adapter peft: {config.peft_type.value}: {error}") from error
     for layer in list(backbone.modules()):
         if isinstance(layer, BaseTunerLayer):
             # The original names too; named_parameters() lists the first of two names.
             layer._parameters.update(layer.get_base_layer()._parameters)
+    after = _sums(backbone)
+    if changed := [name for name, each in before.items() if after.get(name) != each]:
+        raise clsbench.UsageError(
+            f"adapter peft: {config.peft_type.value} changes the weights of the backbone "
+            f"({changed[0]}), which must stay as they are; choose another init_lora_weights or type"
+        )
     frozen = [
         name
         for name, parameter in classifier.named_parameters()
@@ -128,10 +157,32 @@ def _ordered(value: object) -> object:
     return sorted(value) if isinstance(value, set | frozenset) else value
 
 
-def _given(config: PeftConfig) -> Sequence[str]:
-    """The layers that a configuration file names."""
+def _sums(module: nn.Module) -> dict[str, float]:
+    """A checksum of each parameter that has data."""
+    return {
+        name: float(parameter.detach().double().sum())
+        for name, parameter in module.named_parameters()
+        if not parameter.is_meta
+    }
+
+
+def _given(config: PeftConfig, backbone: nn.Module) -> Sequence[str]:
+    """The layers that a configuration file names; text is a regular expression."""
     named = getattr(config, "target_modules", None)
-    return [] if named is None else [named] if isinstance(named, str) else sorted(named)
+    if named is None or named == "all-linear":
+        return []
+    if isinstance(named, str):
+        pattern = re.compile(named)
+        return [name for name in _linear_layers(backbone) if pattern.fullmatch(name)] or [named]
+    return sorted(named)
+
+
+def _linear_layers(backbone: nn.Module) -> list[str]:
+    return [
+        name
+        for name, module in backbone.named_modules()
+        if isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+    ]
 
 
 def _chosen(backbone: nn.Module, modules: Sequence[str], blocks: int | None) -> list[str]:
@@ -140,16 +191,24 @@ def _chosen(backbone: nn.Module, modules: Sequence[str], blocks: int | None) -> 
     Raises:
         UsageError: none is chosen.
     """
-    linear = {
-        name: module
-        for name, module in backbone.named_modules()
-        if isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
-    }
+    linear = _linear_layers(backbone)
+    last_names = sorted({name.rpartition(".")[2] for name in linear})
+    for end in modules:
+        if not any(_ends(name, end) for name in linear):
+            listed = ", ".join(last_names) or "none"
+            raise clsbench.UsageError(
+                f"adapter peft: no linear layer of the backbone ends with {end!r} (their last "
+                f"names: {listed})"
+            )
     place, count = _blocks(backbone)
     if blocks is None:
         first = 0
+    elif count >= blocks:
+        first = count - blocks
     elif count:
-        first = max(count - blocks, 0)
+        raise clsbench.UsageError(
+            f"adapter peft: blocks = {blocks}, but the backbone has {count} blocks"
+        )
     else:
         raise clsbench.UsageError("adapter peft: blocks: this backbone has no list of blocks")
     within = [
@@ -161,15 +220,18 @@ def _chosen(backbone: nn.Module, modules: Sequence[str], blocks: int | None) -> 
     chosen = [
         name
         for name in (within if not modules or blocks is not None else linear)
-        if not modules or any(name == end or name.endswith(f".{end}") for end in modules)
+        if not modules or any(_ends(name, end) for end in modules)
     ]
     if not chosen:
-        which = f"ends with {' or '.join(modules)}" if modules else "is in its blocks"
-        listed = ", ".join(sorted({name.rpartition(".")[2] for name in linear})) or "none"
         raise clsbench.UsageError(
-            f"adapter peft: no linear layer of the backbone {which} (their last names: {listed})"
+            "adapter peft: no linear layer is chosen; the backbone's are "
+            f"{', '.join(last_names) or 'none'}"
         )
     return chosen
+
+
+def _ends(name: str, end: str) -> bool:
+    return name == end or name.endswith(f".{end}")
 
 
 def _blocks(backbone: nn.Module) -> tuple[str, int]:

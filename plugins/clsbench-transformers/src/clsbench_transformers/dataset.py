@@ -37,9 +37,9 @@ class HFDataset(clsbench.Dataset, frozen=True):
     """Labelled texts in Parquet, Arrow or JSON files, read by the library datasets.
 
     ``path`` is a folder or file: what save_to_disk has written, or files whose names begin with
-    train, validation or test. With revision and files, path is the name of a data set of the hub.
-    Labels are texts or numbers; a ClassLabel column names the classes in its order. Rows without a
-    label (-1) are left out.
+    train, validation or test, or stand in such folders. With revision and files, path is the name
+    of a data set of the hub. Labels are texts or numbers; a ClassLabel column names the classes in
+    its order, and its rows without a label (-1) are left out.
     """
 
     libraries: ClassVar[tuple[str, ...]] = ("datasets",)
@@ -131,9 +131,12 @@ def _path(text: str) -> Path:
 
 
 def _split_of(file: Path) -> str | None:
-    """The split that the name of a file begins with: ``train-00000-of-00002.parquet``."""
-    word = file.name.partition(".")[0].partition("-")[0].partition("_")[0].lower()
-    return SPLITS.get(word)
+    """The split that the name of a file, or of a folder above it, begins with.
+
+    ``file`` is relative to the data set: ``train-00000-of-00002.parquet``, ``train/0000.parquet``.
+    """
+    words = (re.split(r"[._-]", part)[0].lower() for part in reversed(file.parts))
+    return next((SPLITS[word] for word in words if word in SPLITS), None)
 
 
 def _places(path: Path) -> list[tuple[str | None, Path]]:
@@ -151,15 +154,13 @@ def _places(path: Path) -> list[tuple[str | None, Path]]:
         found = {folder: SPLITS.get(folder.name.lower()) for folder in folders}
     else:
         known = sorted(each for each in path.rglob("*") if each.suffix in ENDINGS)
-        found = {file: _split_of(file) for file in known if file.is_file()}
+        found = {file: _split_of(file.relative_to(path)) for file in known if file.is_file()}
     if not found or (path.is_file() and path.suffix not in ENDINGS):
         raise UsageError(
             f"dataset hf-dataset, path={path}: expected a folder that save_to_disk has written, or "
             f"files that end with {', '.join(ENDINGS)}"
         )
-    if all(split is not None for split in found.values()):
-        return [(split, place) for place, split in found.items()]
-    return [(None, place) for place in found]
+    return [(split, place) for place, split in found.items()]
 
 
 @clsbench.hookimpl

@@ -65,6 +65,8 @@ def export(run: clsbench.TrainedRun, directory: Path) -> None:
         )
     base = _base(run)
     kind = base.config.model_type
+    if kind not in _ENCODER_HEADS:
+        _choose_padding(run, base)
     head = _encoder_head(run, kind) if kind in _ENCODER_HEADS else _decoder_head(run, kind, base)
     data = run.record.data
     assert data is not None
@@ -72,19 +74,13 @@ def export(run: clsbench.TrainedRun, directory: Path) -> None:
     base.config.id2label = names
     base.config.label2id = {name: number for number, name in names.items()}
     base.config.problem_type = "single_label_classification"
-    if kind not in _ENCODER_HEADS:  # by which a decoder's classifier finds the last token
-        base.config.pad_token_id = run.tokenizer.pad_token_id
     with quiet():
         model = AutoModelForSequenceClassification.from_config(base.config, dtype=torch.float32)
         prefix = model.base_model_prefix
         _assign(model, {**{f"{prefix}.{n}": t for n, t in base.parameters.items()}, **head})
-        _compare(run, model.eval())
-        model.save_pretrained(directory)
         base.tokenizer.model_max_length = data.max_length
-        if base.tokenizer.pad_token is None:
-            base.tokenizer.pad_token = base.tokenizer.convert_ids_to_tokens(
-                run.tokenizer.pad_token_id
-            )
+        _compare(run, base.tokenizer, model.eval())
+        model.save_pretrained(directory)
         base.tokenizer.save_pretrained(directory)
     card = model_card(run.record, type(model).__name__)
     (directory / "README.md").write_text(card, encoding="utf-8")
@@ -105,6 +101,28 @@ def _base(run: clsbench.TrainedRun) -> Base:
     raise clsbench.UsageError(
         f"the format 'transformers' has no backbone {name!r}; it has gpt2 and hf"
     )
+
+
+def _choose_padding(run: clsbench.TrainedRun, base: Base) -> None:
+    """Set a padding token that no text contains: a decoder's classifier reads the last other one.
+
+    Raises:
+        UsageError: the tokenizer has none.
+    """
+    tokenizer = base.tokenizer
+    # Some texts have the token for unknown characters, all the special tokens around them.
+    occurring = set(run.tokenizer.encode("\U0010ffff \ue000"))
+    candidates = (run.tokenizer.pad_token_id, tokenizer.eos_token_id, *tokenizer.all_special_ids)
+    special = {*tokenizer.all_special_ids} - occurring
+    chosen = next((each for each in candidates if each in special), None)
+    if chosen is None:
+        raise clsbench.UsageError(
+            "the format 'transformers': a decoder needs a padding token that occurs in no text, "
+            "and its tokenizer has none; add one to the model's tokenizer (tokenizer.pad_token), "
+            "save it, and train again"
+        )
+    base.config.pad_token_id = chosen
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(chosen)
 
 
 def _parameters(module: nn.Module) -> dict[str, Tensor]:
@@ -183,29 +201,38 @@ def _assign(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             parameter.copy_(tensors[name])
 
 
-def _compare(run: clsbench.TrainedRun, model: nn.Module) -> None:
-    """Compare the logits of run and export for a short and a long text.
+_TEXTS = ("see you", "win a prize, call now " * 3, "☃ \U0001f600 snow ☃☃", "[SEP] [PAD] </s> <unk>")
+
+
+def _compare(run: clsbench.TrainedRun, tokenizer: Any, model: nn.Module) -> None:
+    """Compare token ids and logits of run and export.
 
     Raises:
         PluginError: they differ.
     """
     data = run.record.data
     assert data is not None
-    texts = ("see you", "win a prize, call now " * 3)
-    rows = [run.tokenizer.encode(text)[: data.max_length] for text in texts]
-    widest = max(map(len, rows))
-    pad = run.tokenizer.pad_token_id
-    input_ids = torch.tensor([[*row, *[pad] * (widest - len(row))] for row in rows])
-    lengths = torch.tensor([len(row) for row in rows])
-    mask = torch.arange(widest) < lengths[:, None]
-    like = next(run.classifier.parameters())
+    tokenizer.padding_side = "right"
+    batch = tokenizer(list(_TEXTS), padding=True, truncation=True, return_tensors="pt")
+    lengths = batch["attention_mask"].sum(dim=1)
+    ending = tuple(getattr(run.tokenizer, "ending", ()))
+    for text, row, length in zip(_TEXTS, batch["input_ids"], lengths.tolist(), strict=True):
+        ids = run.tokenizer.encode(text)
+        if len(ids) > data.max_length:
+            ids = [*ids[: data.max_length - len(ending)], *ending]
+        if row[:length].tolist() != ids:
+            raise clsbench.PluginError(
+                f"the exported tokenizer encodes {text!r} differently; nothing is written. This is "
+                "a fault of clsbench-transformers, please report it"
+            )
     with torch.no_grad():
-        expected = run.classifier(input_ids, lengths).float()
-        found = model(input_ids=input_ids, attention_mask=mask.long()).logits
+        expected = run.classifier(batch["input_ids"], lengths).float()
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        found = model(**inputs).logits
     scale = max(1.0, float(expected.abs().max()))
     if not torch.allclose(found, expected, atol=_TOLERANCE * scale, rtol=0):
         difference = float((found - expected).abs().max())
         raise clsbench.PluginError(
-            f"the exported model gives other logits (difference {difference:.2g}, {like.dtype}); "
-            "nothing is written. This is a fault of clsbench-transformers, please report it"
+            f"the exported model gives other logits (difference {difference:.2g}); nothing is "
+            "written. This is a fault of clsbench-transformers, please report it"
         )

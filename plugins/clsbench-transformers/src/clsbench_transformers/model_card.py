@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from clsbench import RunRecord
@@ -48,7 +49,7 @@ def model_card(record: RunRecord, class_name: str) -> str:
         "trained parameters": (f"{parameters.trainable:,} ({_code(_named(spec, 'freezing'))})"),
         "longest text": f"{data.max_length} tokens; longer texts are truncated",
         "training": (
-            f"{spec['train']['epochs']} epochs, learning rate {spec['train']['lr']:g}, batch of "
+            f"{spec['train']['epochs']} epoch(s), learning rate {spec['train']['lr']:g}, batch of "
             f"{spec['train']['batch_size']}, seed {spec['seed']}"
         ),
         "machine": f"{environment.device}, {environment.precision}, torch {environment.torch}",
@@ -72,11 +73,17 @@ def model_card(record: RunRecord, class_name: str) -> str:
 
 
 def _named(spec: Mapping[str, Any], key: str) -> str:
-    """A component as text, without the paths in its options."""
+    """A component with its options as text; of paths the last part."""
     table = dict(spec[key])
     name = str(table.pop("name"))
-    shown = [f"{k}={v}" for k, v in table.items() if isinstance(v, int | float | bool)]
-    return f"{name}:{','.join(shown)}" if shown else name
+    on_hub = bool(table.get("revision"))
+    shown = {
+        option: value if on_hub or not isinstance(value, str) else PurePath(value).name
+        for option, value in table.items()
+        if value not in ("", None, [], {})
+    }
+    options = ",".join(f"{option}={value}" for option, value in shown.items())
+    return f"{name}:{options}" if options else name
 
 
 def _code(text: str) -> str:

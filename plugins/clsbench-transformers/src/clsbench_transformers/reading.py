@@ -57,6 +57,11 @@ def read_corpus(
                         f"dataset hf-dataset, {named}: row {number} of {place.name} (counted from "
                         f"0) has no text in {text!r} or no label in {label!r}"
                     )
+                if split is None and any(each is not None for each, _ in places):
+                    raise UsageError(
+                        f"dataset hf-dataset, {named}: {place.name} belongs to no split, unlike "
+                        "other files; expected names that begin with train, validation or test"
+                    )
                 texts.append(one)
                 values.append(value)
                 splits.append(split)

@@ -28,6 +28,7 @@ from clsbench.errors import UsageError
 
 if TYPE_CHECKING:
     from clsbench.experiment.predict import BaselinePredictor, Predictor
+    from clsbench.schema.record import RunRecord
 
 logger = logging.getLogger(__name__)
 
@@ -147,15 +148,8 @@ def predict(
 
     path = find_run(options.out, run)
     record = read_record(path)
-    warn_of_run(record, ("dataset",) if baseline is not None else ("dataset", "backbone"))
-    if baseline is None and options.precision != record.environment.precision:
-        logger.warning(
-            "the run used %s, but these predictions use %s; use --precision %s to predict as in "
-            "the run",
-            record.environment.precision,
-            options.precision,
-            record.environment.precision,
-        )
+    if baseline is None:
+        _warn(record, options.precision)
     catalog = session.catalog()
     if csv_file is not None:
         format = predict_input.format_of_run(record, catalog)
@@ -175,6 +169,10 @@ def predict(
         if baseline is not None:
             stored = StoredRun(path, record)
             restored = load_baseline(stored, baseline, options, catalog, progress, allow_changed)
+            if restored.reads_backbone:
+                _warn(record, options.precision)
+            else:
+                warn_of_run(record, ("dataset",))
             rows = baseline_predictions(restored, given)
             names, most, changed = restored.class_names, None, restored.changed
         else:
@@ -207,6 +205,19 @@ def _check_options(
             raise UsageError(f"{option} requires --csv FILE")
     if encoding is not None and texts:
         raise UsageError("--encoding applies to --csv FILE or stdin, not to texts as arguments")
+
+
+def _warn(record: RunRecord, precision: str) -> None:
+    """Warn of what makes predictions of the backbone differ from those of its run."""
+    warn_of_run(record, ("dataset", "backbone"))
+    if precision != record.environment.precision:
+        logger.warning(
+            "the run used %s, but these predictions use %s; use --precision %s to predict as in "
+            "the run",
+            record.environment.precision,
+            precision,
+            record.environment.precision,
+        )
 
 
 def baseline_predictions(predictor: BaselinePredictor, given: Texts) -> Iterator[Prediction]:
