@@ -57,8 +57,11 @@ def test_examples_of_readme_and_help_are_parsed(
 
 # --- slow: every example runs ---------------------------------------------------------------------
 
-ELSEWHERE = re.compile(r"clsbench (assets (fetch|verify)|bench (history|check|baseline))\b")
-"""These need a network, whole weights, or the history that ``pytest benchmarks/`` makes."""
+ELSEWHERE = re.compile(
+    r"clsbench (assets (fetch|verify)|bench (history|check|baseline)|export .*transformers)\b"
+)
+"""These need a network, whole weights, the history that ``pytest benchmarks/`` makes, or a plugin
+whose own tests run them."""
 
 
 PLUGIN = next(block for block in blocks(README, "python") if block.startswith("# my_strategy.py"))
