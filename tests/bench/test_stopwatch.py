@@ -90,7 +90,7 @@ def test_stopwatch_uses_events_on_cuda_and_a_clock_elsewhere(device: str, kind: 
 class Cuda(Device):
     """``torch.cuda`` with one stream, which does its work on the clock of :class:`Device`.
 
-    A simulation: without a GPU there are no events. ``log`` lists what is done, in order.
+    A simulation, since CUDA events need a GPU. ``log`` lists what is done, in order.
     """
 
     def __init__(self) -> None:

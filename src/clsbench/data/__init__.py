@@ -1,6 +1,7 @@
 """From a data set to rows of token ids; also the public functions that read a user's files."""
 
 from clsbench.components.values import TableFormat
+from clsbench.data.corpus import split_named
 from clsbench.data.delimited import Table, TableRow, read_table
 from clsbench.schema.decoding import DecodingError, decode_json, read_bytes
 
@@ -12,4 +13,5 @@ __all__ = [
     "decode_json",
     "read_bytes",
     "read_table",
+    "split_named",
 ]

@@ -10,6 +10,21 @@ from clsbench.schema.decoding import is_encodable
 
 SPLIT_NAMES = ("train", "validation", "test")
 
+_SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+
+
+def split_named(word: str) -> str | None:
+    """The split that a word in a user's data names (``dev`` is validation), else ``None``."""
+    return _SPLIT_WORDS.get(word.strip().lower())
+
 
 def corpus_problem(corpus: object) -> str | None:
     """The reason why ``corpus`` is not usable, or ``None``.

@@ -198,15 +198,9 @@ def load_predictor(
     progress: DownloadProgress | None = None,
     allow_changed: bool = False,
 ) -> Predictor:
-    """Rebuild the classifier that the run in directory ``run`` stored.
+    """The classifier of the run in directory ``run``, ready to classify texts.
 
-    A warning names components with another version than in training and, if ``allow_changed`` is
-    set, those with other source or files.
-
-    Raises:
-        UsageError: the run has no classifier; or the source of a component, or a user file that it
-            reads, has changed since training and ``allow_changed`` is not set.
-        AssetError: the backbone's weights or tokenizer are not available.
+    Warnings and errors are those of :func:`~clsbench.experiment.restore.restore_trained`.
     """
     stored = StoredRun(run, read_record(run))
     return Predictor(restore_trained(stored, options, catalog, progress, allow_changed), options)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from peft import PeftConfig, get_peft_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -160,7 +161,7 @@ def _ordered(value: object) -> object:
 def _sums(module: nn.Module) -> dict[str, float]:
     """A checksum of each parameter that has data."""
     return {
-        name: float(parameter.detach().double().sum())
+        name: float(parameter.detach().sum(dtype=torch.float64))
         for name, parameter in module.named_parameters()
         if not parameter.is_meta
     }

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 import clsbench
 from clsbench import Asset, HubFile, UsageError
+from clsbench.data import split_named
 
 ENDINGS = {
     ".parquet": "parquet",
@@ -20,17 +21,6 @@ ENDINGS = {
     ".jsonl": "json",
 }
 """The files that are read, by the name of their format in datasets."""
-
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-}
-"""Names of splits, as the beginning of file names, and the split that they name."""
 
 
 class HFDataset(clsbench.Dataset, frozen=True):
@@ -135,8 +125,8 @@ def _split_of(file: Path) -> str | None:
 
     ``file`` is relative to the data set: ``train-00000-of-00002.parquet``, ``train/0000.parquet``.
     """
-    words = (re.split(r"[._-]", part)[0].lower() for part in reversed(file.parts))
-    return next((SPLITS[word] for word in words if word in SPLITS), None)
+    words = (re.split(r"[._-]", part)[0] for part in reversed(file.parts))
+    return next(filter(None, map(split_named, words)), None)
 
 
 def _places(path: Path) -> list[tuple[str | None, Path]]:
@@ -151,7 +141,7 @@ def _places(path: Path) -> list[tuple[str | None, Path]]:
         found = {path: None}
     elif (path / "dataset_dict.json").is_file():
         folders = sorted(each for each in path.iterdir() if (each / "state.json").is_file())
-        found = {folder: SPLITS.get(folder.name.lower()) for folder in folders}
+        found = {folder: split_named(folder.name) for folder in folders}
     else:
         known = sorted(each for each in path.rglob("*") if each.suffix in ENDINGS)
         found = {file: _split_of(file.relative_to(path)) for file in known if file.is_file()}

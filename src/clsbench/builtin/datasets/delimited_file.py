@@ -13,19 +13,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 import clsbench
-from clsbench.data import Table, TableFormat, read_table
+from clsbench.data import Table, TableFormat, read_table, split_named
 from clsbench.errors import closest_match_hint
-
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-}
-"""The values of a split column, and the splits that they name."""
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
 LINES_SHOWN = 8
@@ -190,7 +179,7 @@ def _natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
 def _splits(table: Table, column: str) -> list[str]:
     splits = []
     for row, value in zip(table.rows, table.values(column, "split"), strict=True):
-        name = SPLIT_NAMES.get(value.strip().lower())
+        name = split_named(value)
         if name is None:
             hint = closest_match_hint(value, ("train", "validation", "test"))
             raise clsbench.UsageError(
