@@ -22,7 +22,7 @@ from workload import SETTINGS, Promise, Setting, Workload
 HUGGING_FACE = "Hugging Face"
 FAST_BOOK = "book, GPTModelFast"
 _CHECKED_STEPS = 4
-_PEER_TOLERANCE = 1e-3  # in float32; AdamW magnifies rounding
+PEER_TOLERANCE = 1e-3  # in float32; AdamW magnifies rounding
 _STEP_SHARE = 0.5  # of a setting's budget; the parts of a whole run take the rest
 
 
@@ -98,12 +98,14 @@ def check_equality(ours: OurSide, book: BookSide) -> Equality:
     )
 
 
-def check_equivalence(name: str, step: Callable[[], float], equality: Equality) -> str | None:
+def check_equivalence(
+    name: str, step: Callable[[], float], equality: Equality, tolerance: float = PEER_TOLERANCE
+) -> str | None:
     """The problem of another peer in the first steps, compared with the book; ``None`` if the
     losses agree."""
     differences = (abs(theirs - step()) for theirs in equality.book)
     worst = max(differences, key=lambda each: math.inf if math.isnan(each) else each)
-    if worst <= _PEER_TOLERANCE:
+    if worst <= tolerance:
         return None
     return f"losses of {name} differ by {worst:.1e} from the book's"
 

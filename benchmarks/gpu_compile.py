@@ -1,4 +1,4 @@
-"""The cached training step as it is, and with ``torch.compile``; and a trace of its loop."""
+"""The cached training step as it is, with CUDA graphs and compiled; and a trace of its loop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +27,26 @@ from our_side import OurSide
 from workload import SETTINGS, Workload, prepare
 
 EAGER = "eager"
-COMPILE_MODES = {"compile, reduce-overhead": "reduce-overhead", "compile": "default"}
-"""``reduce-overhead`` records the kernels as CUDA graphs; on other devices it does not."""
+WAYS: dict[str, dict[str, str]] = {
+    "CUDA graphs": {"backend": "cudagraphs"},
+    "compile, CUDA graphs": {"mode": "reduce-overhead"},
+    "compile": {"mode": "default"},
+}
+"""The options of ``torch.compile``. The first needs no compiler on the machine. On other devices
+than GPUs, no graphs are recorded."""
 
 _CHECKED_STEPS = 8
-_ALLOWED = {"fp32": 1e-5, "bf16": 1e-2}
+_ALLOWED = {"fp32": 1e-3, "bf16": 5e-2}
+"""Allowed differences of losses, larger than rounding, which AdamW magnifies; compiled kernels
+round less often in bf16."""
+
 _TRACED = "training loop"
 
 
 class CompiledForward(FastForward):
     """A fast path whose trained stages are compiled; joining kept rows to a batch is not."""
 
-    compile_mode = "default"
+    options: Mapping[str, str]
 
     def _logits(self, split: str, indices: Sequence[int]) -> Tensor:
         assert self._rows is not None
@@ -53,7 +61,7 @@ class CompiledForward(FastForward):
 
     def _compiled(self) -> Any:
         if (compiled := getattr(self, "_suffix", None)) is None:
-            compiled = torch.compile(self._run_suffix, mode=self.compile_mode, dynamic=False)
+            compiled: Any = torch.compile(self._run_suffix, dynamic=False, **self.options)  # type: ignore[call-overload]
             self._suffix = compiled
         return compiled
 
@@ -65,9 +73,9 @@ class CompiledForward(FastForward):
         return logits
 
 
-def compiled_side(mode: str) -> type[OurSide]:
-    """Our side with a compiled fast path."""
-    forward = type("Compiled", (CompiledForward,), {"compile_mode": mode})
+def compiled_side(how: str) -> type[OurSide]:
+    """Our side with a fast path that is compiled in one of the :data:`WAYS`."""
+    forward = type("Compiled", (CompiledForward,), {"options": WAYS[how]})
     return type("CompiledSide", (OurSide,), {"forward_class": forward})
 
 
@@ -101,23 +109,21 @@ def compile_all(
         workload = prepare(
             setting, scale.size, assets, None, scale.batches, str(device), mode.precision
         )
-        for how, compile_mode in COMPILE_MODES.items():
+        for how in WAYS:
             torch.compiler.reset()
             with arithmetic(mode), tempfile.TemporaryDirectory() as folder:
                 try:
-                    rows.append(_compare(workload, mode, how, compile_mode, scale, Path(folder)))
+                    rows.append(_compare(workload, mode, how, scale, Path(folder)))
                 except Exception as error:  # the compilers raise errors of many types
                     failed = Compiled(setting=setting.name, mode=mode.name, how=how, verdict="")
                     rows.append(msgspec.structs.replace(failed, verdict=failure(error)))
             save(rows)
 
 
-def _compare(
-    workload: Workload, mode: Mode, how: str, compile_mode: str, scale: Scale, folder: Path
-) -> Compiled:
+def _compare(workload: Workload, mode: Mode, how: str, scale: Scale, folder: Path) -> Compiled:
     made = Compiled(setting=workload.setting.name, mode=mode.name, how=how, verdict="")
     eager = OurSide(workload, folder)
-    compiled = compiled_side(compile_mode)(workload, folder)
+    compiled = compiled_side(how)(workload, folder)
     started = time.perf_counter()
     losses = [compiled.step() for _ in range(_CHECKED_STEPS)]
     seconds = time.perf_counter() - started

@@ -20,7 +20,7 @@ from clsbench.bench.interleaving import Comparison, Race, RaceRules, race
 from clsbench.bench.machine_peak import Limits, LimitsMeter
 from clsbench.bench.stopwatch import stopwatch
 from clsbench.model.classifier import Classifier
-from contest import check_equality, check_in_double
+from contest import PEER_TOLERANCE, check_equality, check_equivalence, check_in_double
 from our_side import OurSide, make_classifier
 from peers import BookSide, make_book_model, make_fast_book_model
 from race_outcome import TOLERANCE, Equality
@@ -223,7 +223,11 @@ class Contenders:
                 return raced
             sides: dict[str, OurSide | BookSide] = {OURS: ours, BOOK: book}
             if self._fast_book is not None:
-                sides[FAST_BOOK] = BookSide(workload, folder, seed, make=self._fast_book.make)
+                fast = BookSide(workload, folder, seed, make=self._fast_book.make)
+                tolerance = max(self._allowed(mode, equality), PEER_TOLERANCE)
+                if problem := check_equivalence(FAST_BOOK, fast.step, equality, tolerance):
+                    return msgspec.structs.replace(raced, verdict=problem)
+                sides[FAST_BOOK] = fast
             found = race(
                 {name: side.steps for name, side in sides.items()},
                 self._scale.rules,

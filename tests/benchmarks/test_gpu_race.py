@@ -66,6 +66,11 @@ def test_contenders_with_other_weights_are_not_timed(assets_dir: Path, tmp_path:
     assert refused.verdict.startswith("losses differ by ")
     assert refused.race is None
     contenders._book.weights["out_head.bias"][0] -= 3
+    assert contenders._fast_book is not None
+    contenders._fast_book.weights["out_head.bias"][0] += 3
+    refused = contenders.race(fp32, limits, tmp_path)  # type: ignore[arg-type]
+    assert refused.verdict.startswith("losses of GPTModelFast differ by ")
+    assert refused.race is None
     contenders._fp32_book = list(refused.equality.ours)
     contenders._our_weights.weights["out_head.bias"][0] += 3
     refused = contenders.race(bf16, limits, tmp_path)  # type: ignore[arg-type]
@@ -100,9 +105,12 @@ def test_sides_of_all_modes_start_from_the_same_weights(assets_dir: Path, tmp_pa
 
 
 @pytest.mark.slow
-def test_compiled_side_trains_as_the_eager_one(assets_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["CUDA graphs", "compile"])
+def test_compiled_side_trains_as_the_eager_one(how: str, assets_dir: Path, tmp_path: Path) -> None:
+    """No graphs are recorded on the CPU."""
+    torch.compiler.reset()
     workload = prepare(SETTINGS["last-block"], "tiny", assets_dir, threads=1, batches=2)
-    eager, compiled = OurSide(workload, tmp_path), compiled_side("default")(workload, tmp_path)
+    eager, compiled = OurSide(workload, tmp_path), compiled_side(how)(workload, tmp_path)
     expected = [eager.step() for _ in range(5)]
     try:
         found = [compiled.step() for _ in range(5)]
