@@ -24,6 +24,8 @@ from clsbench.system.filesystem import replace_text
 NOT_STARTED, RUNNING, FINISHED = "not started", "running", "finished"
 FAILED, ENDED, INTERRUPTED, SKIPPED = "failed", "ended at its limit", "interrupted", "skipped"
 _KEPT_OUTPUT = 100_000
+_KILL_SECONDS = 10.0
+"""How long to wait for a killed process; a driver can hold it in a system call."""
 
 
 class Part(NamedTuple):
@@ -72,7 +74,7 @@ def run_parts(
 ) -> list[PartReport]:
     """Run the parts in order within ``seconds``; write the report of each to ``NAME.json``.
 
-    A part whose limit exceeds the time that is left is skipped; a later, shorter one may still fit.
+    The limit of a part is lowered to the time that is left; parts after that are skipped.
 
     Raises:
         KeyboardInterrupt: after the report of the interrupted part has been written.
@@ -89,16 +91,20 @@ def run_parts(
         for part in parts
     ]
     for place, part in enumerate(parts):
-        left = deadline - clock()
-        if part.limit_seconds > left:
-            reason = f"may take {part.limit_seconds:.0f} s, but {max(left, 0):.0f} s are left"
+        limit_seconds = min(part.limit_seconds, deadline - clock())
+        if limit_seconds <= 0:
+            reason = f"the {seconds:.0f} s for all parts are over"
             reports[place] = msgspec.structs.replace(reports[place], status=SKIPPED, reason=reason)
             on_change(reports)
             continue
-        reports[place] = msgspec.structs.replace(reports[place], status=RUNNING)
+        reports[place] = msgspec.structs.replace(
+            reports[place], status=RUNNING, limit_seconds=limit_seconds
+        )
         try:
             on_change(reports)
-            reports[place] = run_part(part, folder, conditions)
+            reports[place] = run_part(
+                part._replace(limit_seconds=limit_seconds), folder, conditions
+            )
         except KeyboardInterrupt:  # before or after the part's process
             reports[place] = msgspec.structs.replace(reports[place], status=INTERRUPTED)
         write_json(folder / f"{part.name}.json", reports[place])
@@ -132,10 +138,11 @@ def run_part(part: Part, folder: Path, conditions: str = "") -> PartReport:
         except KeyboardInterrupt:
             status, reason = INTERRUPTED, "interrupted"
         finally:
-            if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            # Also what a part that was killed has left running.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_KILL_SECONDS)
     result = msgspec.json.decode(written.read_bytes()) if written.exists() else None
     said = log.read_bytes()[-_KEPT_OUTPUT:].decode("utf-8", "replace")
     written.unlink(missing_ok=True)
@@ -189,6 +196,8 @@ def write_json(file: Path, value: Any) -> None:
 
 
 def _meaning_of(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "ended by SIGKILL, as the system does when the host's memory is used up"
     if code < 0:
         return f"ended by {signal.Signals(-code).name}"
     return f"exit code {code}"

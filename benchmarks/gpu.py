@@ -63,7 +63,7 @@ def _print_requirements(ctx: click.Context, option: click.Parameter, wanted: boo
     "--minutes",
     type=click.FloatRange(min=0),
     show_default="8, or 60 with --rehearse",
-    help="Time for all parts. A part whose limit exceeds what is left is skipped.",
+    help="Time for all parts; those that it does not reach are skipped.",
 )
 @click.option(
     "--rehearse",
@@ -99,8 +99,8 @@ def main(
     loses nothing. OUTPUT holds the results of one machine with one set of versions and sources.
 
     The parts: doctor, the tests marked cuda, the race against the book's code and its GPTModelFast
-    in fp32 (TF32 off and on) and bf16, rows 1 and 5 run whole, torch.compile for the cached step, a
-    trace of the training loop, peak memory, throughput per freezing strategy.
+    in fp32 (TF32 off and on) and bf16, rows 1 and 5 run whole, CUDA graphs and torch.compile for
+    the cached step, a trace of the training loop, peak memory, throughput per freezing strategy.
 
     Exit codes: 0: every part finished; 1: a part failed, was ended at its limit or was skipped; 2:
     invalid request, no GPU, or OUTPUT holds results of other conditions; 130: interrupted; 143:

@@ -190,7 +190,7 @@ def _whole(job: Job, save: Save) -> None:
                 row["record"] = msgspec.json.decode(done.stdout)
             found.append(row)
             save(found)
-    sys.exit(max(row["exit_code"] for row in found))
+    sys.exit(int(any(row["exit_code"] for row in found)))  # negative if ended by a signal
 
 
 def _experiment(job: Job) -> list[str]:
@@ -326,7 +326,7 @@ KINDS = {
     "tests": Kind("the tests marked cuda (in a rehearsal, some on the CPU)", _tests, 100),
     "race": Kind("the fast path against the book's code and its GPTModelFast", _race, 150),
     "whole": Kind("rows 1 and 5, each run whole", _whole, 90),
-    "compile": Kind("the cached step with torch.compile", _compile, 90),
+    "compile": Kind("the cached step with CUDA graphs and torch.compile", _compile, 90),
     "trace": Kind("a trace of the training loop", _trace, 40),
     "memory": Kind("peak memory of a training step", _memory, 50),
     "freezing": Kind("throughput per freezing strategy", _freezing, 70),

@@ -8,19 +8,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+import gpu_parts
 from bounded_parts import Part, PartReport, run_parts, write_json
 from gpu import heading_of
 from gpu_page import REHEARSAL, Heading, page
-from gpu_parts import KINDS
+from gpu_parts import KINDS, Job
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, str(REPOSITORY / "benchmarks" / "gpu.py")]
@@ -98,17 +100,61 @@ def test_run_parts_that_fails_leaves_the_results_of_the_others(tmp_path: Path) -
         assert json.loads((tmp_path / f"{each.name}.json").read_text())["result"] == each.result
 
 
-def test_run_parts_without_time_for_a_part_skips_it(tmp_path: Path) -> None:
+def test_run_parts_when_time_is_up_ends_the_part_and_skips_the_others(tmp_path: Path) -> None:
     seen: list[list[str]] = []
-    parts = [part("long", writing(1), 31), part("short", writing(2), 20)]
-    reports = run_parts(
-        parts, tmp_path, 30, lambda reports: seen.append([each.status for each in reports])
+    parts = [part("long", writing(1) + "import time; time.sleep(600)"), part("next", writing(2))]
+    for seconds in (2, 8, 32):  # until it is long enough for this machine
+        seen.clear()
+        long, after = run_parts(
+            parts, tmp_path, seconds, lambda all: seen.append([each.status for each in all])
+        )
+        if long.result is not None:
+            break
+    assert (long.status, long.result) == ("ended at its limit", 1)
+    assert (long.limit_seconds, long.reason) == (
+        pytest.approx(seconds, abs=1), f"not finished after {seconds} s",
+    )  # fmt: skip
+    assert (after.status, after.reason) == ("skipped", f"the {seconds} s for all parts are over")
+    assert seen == [
+        ["running", "not started"],
+        ["ended at its limit", "not started"],
+        ["ended at its limit", "skipped"],
+    ]
+    assert not (tmp_path / "next.json").exists()
+    assert after.reason in page(HEADING, [after], "Finished")
+
+
+def test_run_parts_after_a_killed_part_ends_its_child_processes(tmp_path: Path) -> None:
+    ids = tmp_path / "child"
+    killed = (
+        "import os, signal, subprocess;"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
+        f"pathlib.Path({str(ids)!r}).write_text(str(child.pid));"
+        "os.kill(os.getpid(), signal.SIGKILL)"
     )
-    assert [each.status for each in reports] == ["skipped", "finished"]
-    assert reports[0].reason == "may take 31 s, but 30 s are left"
-    assert seen == [["skipped", "not started"], ["skipped", "running"], ["skipped", "finished"]]
-    assert not (tmp_path / "long.json").exists()
-    assert reports[0].reason in page(HEADING, reports[:1], "Finished")
+    (report,) = run_parts([part("killed", writing(1) + killed)], tmp_path, 600, ignore)
+    assert (report.status, report.result) == ("failed", 1)
+    assert report.reason.startswith("ended by SIGKILL, as the system does when ")
+    wait_until(lambda: not is_running(int(ids.read_text())))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """SIGKILL takes effect a moment later."""
+    while not condition():
+        time.sleep(0.01)
+
+
+def test_whole_runs_that_are_killed_fail_the_part(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kills_itself = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    monkeypatch.setattr(gpu_parts, "_CLSBENCH", (sys.executable, "-c", kills_itself))
+    job = Job(part="whole", device="cpu", output=str(tmp_path), rehearse=True)
+    saved: list[Any] = []
+    with pytest.raises(SystemExit) as ended:
+        KINDS["whole"].run(job, saved.append)
+    assert ended.value.code == 1
+    assert [row["exit_code"] for row in saved[-1]] == [-signal.SIGKILL] * 2
 
 
 def write_report(folder: Path, name: str, conditions: str) -> bytes:
