@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clsbench.components.catalog import Catalog
-from clsbench.components.resolve import find_spec, find_suite
+from clsbench.components.resolve import find_spec, find_suite, is_suite
 from clsbench.errors import UsageError
 from clsbench.schema.experiment import ExperimentSpec
 
@@ -75,3 +75,13 @@ def test_find_spec_invalid_file_names_are_refused(name: str, catalog: Catalog) -
 def test_find_spec_directory_is_refused(tmp_path: Path, catalog: Catalog) -> None:
     with pytest.raises(UsageError):
         find_spec(tmp_path, catalog)
+
+
+def test_is_suite_is_true_for_suites_by_name_and_files_with_rows(
+    tmp_path: Path, catalog: Catalog
+) -> None:
+    suite, spec = tmp_path / "suite.toml", tmp_path / "spec.toml"
+    suite.write_text('base = "gpt2-sms-spam"\n[[rows]]\n', encoding="utf-8")
+    spec.write_text('dataset = "synthetic-sms"\nbackbone = "gpt2-nano"\n', encoding="utf-8")
+    given = ["gpt2-sms-spam-ablation", str(suite), "gpt2-sms-spam", str(spec), "no-such"]
+    assert [is_suite(each, catalog) for each in given] == [True, True, False, False, False]

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clsbench.errors import UsageError
-from clsbench.schema.suite import SuiteRow, SuiteSpec, check_suite, parse_suite, sweep, with_changes
+from clsbench.schema.suite import (
+    PublishedRow,
+    SuiteRow,
+    SuiteSpec,
+    check_suite,
+    parse_suite,
+    sweep,
+    sweep_rows,
+    with_changes,
+)
 
 KEYS = st.sampled_from(["pooling", "pooling.include_padding", "train.lr", "backbone.size", "seed"])
 CHANGES = st.dictionaries(KEYS, st.integers(0, 3))
@@ -95,6 +104,44 @@ def test_sweep_and_check_suite_rows_that_change_the_seed_are_refused() -> None:
     row = SuiteRow(label="b", changes={"seed": 2})
     with pytest.raises(UsageError, match=r"there: row b changes the seed, .*--seeds 1,2,3"):
         check_suite(SuiteSpec(base="a", name="s", rows=(row,)), "there")
+
+
+SIZES = ("data.train_size", [16, 64])
+
+
+def test_sweep_rows_makes_every_row_with_every_value() -> None:
+    rows = (
+        SuiteRow(
+            label="1",
+            title="the head",
+            changes={"freezing": "head-only"},
+            published=PublishedRow(accuracy={"test": 0.9}),
+        ),
+        SuiteRow(label="b"),
+    )
+    before = SuiteSpec(base="a", name="mine", description="Which?", source="x", rows=rows)
+    swept = sweep_rows(before, [SIZES], "mine.toml")
+    assert [(row.label, row.title) for row in swept.rows] == [
+        ("1.1", "the head, data.train_size=16"),
+        ("1.2", "the head, data.train_size=64"),
+        ("b.1", "data.train_size=16"),
+        ("b.2", "data.train_size=64"),
+    ]
+    assert swept.rows[1].changes == {"freezing": "head-only", "data.train_size": 64}
+    assert all(row.published is None for row in swept.rows)
+    assert swept.name.startswith("mine-by-data.train_size-")
+    assert swept.description == "Which?: data.train_size (2)"
+    assert sweep_rows(before, [SIZES], "b/mine.toml").name != swept.name
+    check_suite(swept, "here")
+    chosen = [[row.label for row in swept.chosen(text)] for text in ("1", "b.2", "1.2-b", "1-b.1")]
+    assert chosen == [["1.1", "1.2"], ["b.2"], ["1.2", "b.1", "b.2"], ["1.1", "1.2", "b.1"]]
+
+
+@pytest.mark.parametrize("own", ["data.train_size", "data.train_size.x"])
+def test_sweep_rows_row_that_sets_the_key_itself_is_refused(own: str) -> None:
+    before = SuiteSpec(base="a", name="mine", rows=(SuiteRow(label="7", changes={own: 3}),))
+    with pytest.raises(UsageError, match=rf"--sweep data.train_size=…: row 7 .* sets {own} itself"):
+        sweep_rows(before, [SIZES], "mine.toml")
 
 
 def test_sweep_over_one_key_twice_is_refused() -> None:

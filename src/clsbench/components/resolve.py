@@ -43,6 +43,7 @@ from clsbench.schema.experiment import (
     override,
     parse_toml,
     to_tree,
+    toml_tree,
     without_none,
 )
 from clsbench.schema.suite import SuiteSpec, parse_suite
@@ -124,6 +125,20 @@ def find_suite(name_or_file: str | Path, catalog: Catalog) -> SuiteSpec:
             raise UsageError(f"{name_or_file}: base = {suite.base!r}: {error}") from None
         return suite
     return catalog.spec(SuiteSpec, str(name_or_file))
+
+
+def is_suite(name_or_file: str, catalog: Catalog) -> bool:
+    """Whether a name or a TOML file is that of a suite, rather than of an experiment.
+
+    Raises:
+        UsageError: the file cannot be read, or is not valid TOML.
+    """
+    if name_or_file in catalog.entries["experiments"]:
+        return False
+    text = _file_text(name_or_file, "suites", catalog)
+    if text is None:
+        return name_or_file in catalog.entries["suites"]
+    return "rows" in toml_tree(text, name_or_file)
 
 
 def _file_text(name_or_file: str | Path, axis: str, catalog: Catalog) -> str | None:

@@ -83,17 +83,24 @@ class SuiteSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     def chosen(self, text: str) -> tuple[SuiteRow, ...]:
         """The rows that ``text`` names, in the suite's order: ``1-5,10``, or labels.
 
+        In a swept suite, ``2`` stands for all of 2.1, 2.2 and so on.
+
         Raises:
             UsageError: a row does not exist.
         """
         labels = [row.label for row in self.rows]
+
+        def places(name: str) -> list[int]:
+            exact = [place for place, label in enumerate(labels) if label == name]
+            return exact or [n for n, label in enumerate(labels) if label.startswith(f"{name}.")]
+
         wanted: set[str] = set()
         for part in filter(None, (piece.strip() for piece in text.split(","))):
             first, dash, last = part.partition("-")
-            if part in labels:
-                wanted.add(part)
-            elif dash and first in labels and last in labels:
-                between = labels[labels.index(first) : labels.index(last) + 1]
+            if found := places(part):
+                wanted.update(labels[place] for place in found)
+            elif dash and first and (starts := places(first)) and (ends := places(last)):
+                between = labels[starts[0] : ends[-1] + 1]
                 if not between:
                     raise UsageError(f"--rows {part}: {first} comes after {last}")
                 wanted.update(between)
@@ -164,12 +171,65 @@ def parse_suite(text: str, source: str) -> SuiteSpec:
     return suite
 
 
-def sweep(base: str, axes: Sequence[tuple[str, Sequence[Change]]], name: str = "") -> SuiteSpec:
+SweepAxis = tuple[str, Sequence[Change]]
+"""A dotted key and its values."""
+
+
+def sweep(base: str, axes: Sequence[SweepAxis], name: str = "") -> SuiteSpec:
     """Every combination of the values of ``axes``, each one row.
 
     Raises:
         UsageError: an axis is named twice, has no values, or is the seed.
     """
+    rows = []
+    for number, changes in enumerate(_combinations(axes), 1):
+        rows.append(SuiteRow(label=str(number), title=_title(changes), changes=changes))
+    return SuiteSpec(
+        name=name or _sweep_name(Path(base).stem, base, axes),
+        description=_sweep_description(axes),
+        base=base,
+        rows=tuple(rows),
+    )
+
+
+def sweep_rows(suite: SuiteSpec, axes: Sequence[SweepAxis], source: str) -> SuiteSpec:
+    """Every row of ``suite`` with every combination of the values of ``axes``.
+
+    The first combination of row 2 is row 2.1, and so on. Published figures are those of other
+    experiments, so they are left out. ``source`` is the suite's name or file.
+
+    Raises:
+        UsageError: see :func:`sweep`; also if a row itself sets a swept key.
+    """
+    combinations = _combinations(axes)
+    rows = []
+    for row in suite.rows:
+        for key, _ in axes:
+            own = next((k for k in row.changes if k == key or k.startswith(f"{key}.")), None)
+            if own is not None:
+                raise UsageError(
+                    f"--sweep {key}=…: row {row.label} of suite {suite.name!r} sets {own} itself; "
+                    "sweep another setting, or use a suite without this row"
+                )
+        for number, changes in enumerate(combinations, 1):
+            rows.append(
+                SuiteRow(
+                    label=f"{row.label}.{number}",
+                    title=", ".join(filter(None, (row.title, _title(changes)))),
+                    changes={**row.changes, **changes},
+                )
+            )
+    return msgspec.structs.replace(
+        suite,
+        name=_sweep_name(suite.name, source, axes),
+        description=": ".join(filter(None, (suite.description, _sweep_description(axes)))),
+        rows=tuple(rows),
+        source="",
+        conditions="",
+    )
+
+
+def _combinations(axes: Sequence[SweepAxis]) -> list[dict[str, Change]]:
     keys = [key for key, _ in axes]
     for key, values in axes:
         if keys.count(key) > 1:
@@ -178,18 +238,18 @@ def sweep(base: str, axes: Sequence[tuple[str, Sequence[Change]]], name: str = "
             raise UsageError(f"--sweep {key}= has no values; example: --sweep {key}=A,B")
         if key == "seed":
             raise UsageError("--sweep seed=…: rows cannot differ in the seed; use --seeds 1,2,3")
-    rows = []
-    for number, values in enumerate(itertools.product(*(values for _, values in axes)), 1):
-        changes = dict(zip(keys, values, strict=True))
-        rows.append(SuiteRow(label=str(number), title=_title(changes), changes=changes))
-    # Other values, or another file of the same name, make another suite.
-    digest = fingerprint([base, [(key, list(map(_text, values))) for key, values in axes]])[:6]
-    return SuiteSpec(
-        name=name or "-".join([Path(base).stem, "by", *keys, digest]),
-        description=" × ".join(f"{key} ({len(values)})" for key, values in axes),
-        base=base,
-        rows=tuple(rows),
-    )
+    products = itertools.product(*(values for _, values in axes))
+    return [dict(zip(keys, values, strict=True)) for values in products]
+
+
+def _sweep_name(name: str, source: str, axes: Sequence[SweepAxis]) -> str:
+    """Other values, or another file of the same name, make another suite."""
+    digest = fingerprint([source, [(key, list(map(_text, values))) for key, values in axes]])[:6]
+    return "-".join([name, "by", *(key for key, _ in axes), digest])
+
+
+def _sweep_description(axes: Sequence[SweepAxis]) -> str:
+    return " × ".join(f"{key} ({len(values)})" for key, values in axes)
 
 
 def _title(changes: object) -> str:

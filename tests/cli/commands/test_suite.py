@@ -60,6 +60,11 @@ def test_suite_with_invalid_options_is_refused(in_process: Command, tmp_path: Pa
         (["gpt2-sms-spam", "--sweep", "freezing"], "is not KEY=A,B,C"),
         (["gpt2-sms-spam", "--sweep", "poling=mean,max"], "'poling'; did you mean 'pooling'?"),
         (["gpt2-sms-spam", "--sweep", "pooling=mean,mex"], "row 2 (pooling=mex): unknown pooling"),
+        (["gpt2-sms-spam-ablation", "--sweep", "freezing=all"], "sets freezing itself; sweep an"),
+        (
+            ["gpt2-sms-spam-ablation", "--rows", "1.3", "--sweep", "train.lr=1e-4,5e-5"],
+            "has no row '1.3'",
+        ),
     ):
         done = in_process("suite", *arguments)
         assert done.returncode == 2, done.stderr
@@ -151,6 +156,19 @@ def test_suite_from_a_file_runs_its_rows(
     compared = clsbench("compare", *results["rows"][0]["runs"], *results["rows"][1]["runs"],
                         "--out", store)  # fmt: skip
     assert compared.returncode == 0, compared.stderr
+
+
+def test_suite_from_a_file_with_sweep_plans_every_row_with_every_value(
+    in_process: Command, suite_file: Path, tmp_path: Path
+) -> None:
+    done = in_process("suite", suite_file, "--sweep", "data.train_size=8,16", "--rows", "1,2",
+                      "--out", tmp_path / "runs", "--dry-run", "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    planned = json.loads(done.stdout)
+    assert planned["suite"].startswith("layers-by-data.train_size-")
+    assert [row["label"] for row in planned["rows"]] == ["1.1", "1.2", "2.1", "2.2"]
+    assert planned["rows"][3]["changes"]["data.train_size"] == "16"
+    assert not any(row["modified"] or row["problem"] for row in planned["rows"])
 
 
 @pytest.mark.slow

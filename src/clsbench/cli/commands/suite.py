@@ -80,7 +80,7 @@ class _SeedsType(click.ParamType["int | tuple[int, ...]"]):
     metavar="SUITE|FILE.toml",
     shell_complete=complete_spec("suites"),
     help="A registered suite (clsbench list suites) or a TOML file with [[rows]]; with --sweep, "
-    "the experiment to vary.",
+    "also an experiment to vary.",
 )
 @click.option(
     "--rows",
@@ -93,7 +93,8 @@ class _SeedsType(click.ParamType["int | tuple[int, ...]"]):
     "sweeps",
     multiple=True,
     metavar="KEY=A,B,C",
-    help="Vary a setting of an experiment, one row per value; repeat for all combinations.",
+    help="Vary a setting of an experiment, or of every row of a suite, one row per value; repeat "
+    "for all combinations.",
     panel=EXPERIMENT,
 )
 @click.option(
@@ -154,6 +155,7 @@ def suite(
     clsbench suite gpt2-sms-spam-ablation --offline           with embedded stand-ins
     clsbench suite gpt2-sms-spam-ablation --rows 1-5,10 --backbone gpt2:weights=random
     clsbench suite gpt2-sms-spam --sweep freezing=all,head-only --sweep train.lr=1e-4,5e-5
+    clsbench suite my-suite.toml --sweep data.train_size=16,64,256
     clsbench suite my-suite.toml --seeds 5 --jobs 2
     clsbench suite gpt2-sms-spam-ablation --dry-run
     """
@@ -165,7 +167,7 @@ def suite(
         raise UsageError("--seeds and --set seed=… cannot be combined")
     catalog = session.catalog()
     spec = _suite(suite, sweeps, catalog)
-    file = _file_of(suite, sweeps, catalog)
+    file = _file_of(suite, catalog)
     chosen = spec.chosen(rows) if rows is not None else spec.rows
 
     import msgspec
@@ -229,8 +231,9 @@ def _command(plugins: Sequence[str]) -> list[str]:
 
 
 def _suite(name: str, sweeps: tuple[str, ...], catalog: Catalog) -> SuiteSpec:
-    from clsbench.components.resolve import find_spec, find_suite
-    from clsbench.schema.suite import sweep
+    """A suite, or an experiment or a suite with every combination of the swept values."""
+    from clsbench.components.resolve import find_spec, find_suite, is_suite
+    from clsbench.schema.suite import sweep, sweep_rows
 
     if not sweeps:
         if name in catalog.entries["experiments"] and name not in catalog.entries["suites"]:
@@ -239,9 +242,12 @@ def _suite(name: str, sweeps: tuple[str, ...], catalog: Catalog) -> SuiteSpec:
                 "with clsbench run"
             )
         return find_suite(name, catalog)
-    find_spec(name, catalog)
-    axes = [Sweep(text) for text in sweeps]
-    return sweep(name, [(axis.key, [parse_value(v) for v in axis.values]) for axis in axes])
+    suite = find_suite(name, catalog) if is_suite(name, catalog) else None
+    if suite is None:
+        find_spec(name, catalog)
+    chosen = [Sweep(text) for text in sweeps]
+    axes = [(axis.key, [parse_value(value) for value in axis.values]) for axis in chosen]
+    return sweep(name, axes) if suite is None else sweep_rows(suite, axes, name)
 
 
 def _write_plan(
@@ -292,9 +298,11 @@ def _write_plan(
     print_suite_plan(Console(), plan, stored, file, force)
 
 
-def _file_of(name: str, sweeps: tuple[str, ...], catalog: Catalog) -> str:
+def _file_of(name: str, catalog: Catalog) -> str:
     """The prefix of messages about a row: the file of the suite, if it has one."""
-    return "" if sweeps or name in catalog.entries["suites"] else f"{name}: "
+    from clsbench.components.resolve import is_suite
+
+    return f"{name}: " if name not in catalog.entries["suites"] and is_suite(name, catalog) else ""
 
 
 def _write_results(
