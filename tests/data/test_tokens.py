@@ -90,6 +90,20 @@ def test_tokenize_splits_longest_train_is_limited_to_the_context() -> None:
     assert data.train.truncated == 1
 
 
+def test_tokenize_splits_of_a_subset_has_the_width_of_the_whole_training_split() -> None:
+    splits = Splits(
+        class_names=("a", "b"),
+        train=split("train", "ab"),
+        validation=split("validation", "abcdefg"),
+        test=split("test", "abc"),
+    )
+    texts = ("ab", "abcdef")
+    data = tokenize_splits(splits, OneTokenPerCharacter(), "longest-train", 10, texts)
+    assert data.max_length == 6
+    assert (data.train.truncated, data.validation.truncated) == (0, 1)
+    assert tokenize_splits(splits, OneTokenPerCharacter(), "longest-train", 10).max_length == 2
+
+
 @pytest.mark.parametrize(("padding", "expected"), [("context", 10), (3, 3)])
 def test_tokenize_splits_context_or_number_sets_the_length(
     padding: int | str, expected: int

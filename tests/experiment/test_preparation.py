@@ -168,6 +168,32 @@ def test_run_batch_larger_than_balanced_train_split_is_refused(
         own_file(tmp_path, {"a": 60, "b": 25, "c": 40}, data__balance=True, train__batch_size=60)
 
 
+def test_run_train_size_leaves_validation_test_and_width(tmp_path: Path) -> None:
+    counts = {"billing": 60, "other": 30, "technical": 40}
+    whole, part = (own_file(tmp_path, counts, **s).data for s in ({}, {"data__train_size": 13}))
+    assert whole is not None
+    assert part is not None
+    assert part.sizes == {**whole.sizes, "train": 13}
+    assert part.class_counts["train"] == {"billing": 6, "other": 3, "technical": 4}
+    assert (part.max_length, part.dropped) == (whole.max_length, {})
+    for split in ("validation", "test"):
+        assert part.texts_sha256[split] == whole.texts_sha256[split]
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (99, r"data\.train_size = 99 is larger than the training split of 91 texts"),
+        (2, r"data\.train_size = 2 is smaller than the number of classes"),
+        (5, r"train\.batch_size = 8 is larger than the training split of 5 texts that "
+            r"data\.train_size selects; train\.batch_size=5 uses all of them"),
+    ],
+)  # fmt: skip
+def test_run_impossible_train_size_is_refused(tmp_path: Path, size: int, said: str) -> None:
+    with pytest.raises(clsbench.UsageError, match=said):
+        own_file(tmp_path, {"a": 60, "b": 30, "c": 40}, data__train_size=size)
+
+
 def test_run_data_warnings_are_recorded_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

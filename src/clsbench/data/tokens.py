@@ -80,9 +80,17 @@ class TokenizedSplits(NamedTuple):
 
 
 def tokenize_splits(
-    splits: Splits, tokenizer: Tokenizer, padding: int | str, context_length: int
+    splits: Splits,
+    tokenizer: Tokenizer,
+    padding: int | str,
+    context_length: int,
+    training_texts: Sequence[str] | None = None,
 ) -> TokenizedSplits:
     """Encode all texts; pad and cut them as ``data.padding`` says, never beyond the context.
+
+    ``longest-train`` is the longest of ``training_texts``, by default those of the splits. If
+    ``splits`` has a part of the training split, these are all of it, so that validation and test
+    texts are the same for every size.
 
     Raises:
         UsageError: the padding asked for is longer than the backbone's context.
@@ -96,7 +104,10 @@ def tokenize_splits(
             )
         length = padding
     elif padding == "longest-train":
-        length = min(max(max(map(len, encoded[0])), 1), context_length)
+        longest = max(map(len, encoded[0]))
+        if training_texts is not None and len(training_texts) > len(splits.train):
+            longest = max(len(tokenizer.encode(text)) for text in training_texts)
+        length = min(max(longest, 1), context_length)
     else:
         length = context_length
     padded = padding != "none"

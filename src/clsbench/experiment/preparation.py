@@ -34,9 +34,11 @@ from clsbench.data.splits import (
     splits_sha256,
     texts_sha256,
 )
+from clsbench.data.subsets import with_train_size
 from clsbench.data.tokens import TokenizedSplits, tokenize_splits
 from clsbench.errors import AssetError, ClsbenchError, PluginError, UsageError
 from clsbench.schema.experiment import (
+    DataSettings,
     ExperimentSpec,
     fingerprint,
     from_tree,
@@ -157,7 +159,7 @@ def texts_of(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mappin
         assets = experiment.dataset.assets()
         obtained = obtain(assets, folder=options.assets, offline=True)
         obtained.require()
-        _, splits = _load_splits(experiment, obtained.files)
+        splits = _load_splits(experiment, obtained.files).used
     except ClsbenchError as error:
         logger.info("the texts of the run are not available: %s", error)
         return None
@@ -223,12 +225,13 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
         PluginError: the data set fails, or loads an invalid corpus.
     """
     settings = experiment.spec.data
-    corpus, splits = _load_splits(experiment, files)
+    corpus, whole, splits = _load_splits(experiment, files)
     tokens = tokenize_splits(
         splits,
         experiment.backbone.tokenizer(files),
         settings.padding,
         experiment.backbone.context_length(),
+        whole.train.texts,
     )
     flags = leaked(splits)
     truncated = {
@@ -263,35 +266,47 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
         sha256=splits_sha256(splits),
         texts_sha256=texts_sha256(splits),
         corpus_texts=len(corpus.texts),
-        dropped=dropped_texts(corpus, splits),
+        dropped=dropped_texts(corpus, whole),
     )
-    _refuse_large_batch(batch_size, facts)
+    _refuse_large_batch(batch_size, facts, settings)
     warnings = (
         *label_warnings(Counter(corpus.class_names[label] for label in corpus.labels)),
-        *split_warnings(splits, corpus, settings),
+        *split_warnings(whole, corpus, settings),
         *_ignored_class(facts, experiment.spec.train.ignore_index),
     )
     return PreparedData(splits, tokens, flags, facts, warnings)
 
 
-def _refuse_large_batch(batch_size: int, facts: DataFacts) -> None:
+def _refuse_large_batch(batch_size: int, facts: DataFacts, settings: DataSettings) -> None:
     texts, dropped = facts.sizes["train"], sum(facts.dropped.values())
     if batch_size > texts:
         why = f"; data.balance=true left out {dropped:,} texts of the corpus" if dropped else ""
+        if settings.train_size is not None:
+            why = f" that data.train_size selects; train.batch_size={texts} uses all of them"
         raise UsageError(
             f"train.batch_size = {batch_size} is larger than the training split of {texts} "
             f"text{'' if texts == 1 else 's'}{why}"
         )
 
 
-def _load_splits(experiment: Experiment, files: Files) -> tuple[Corpus, Splits]:
+class _LoadedSplits(NamedTuple):
+    """A corpus, its splits, and those with the ``data.train_size`` training texts that are used."""
+
+    corpus: Corpus
+    whole: Splits
+    used: Splits
+
+
+def _load_splits(experiment: Experiment, files: Files) -> _LoadedSplits:
     settings = experiment.spec.data
     with seeded(
         settings.split.seed
     ):  # seeded independently of the run, so that all seeds share one split
         corpus = _load(experiment.dataset, files, experiment.label("dataset"))
     try:
-        return corpus, split_corpus(corpus, settings)
+        whole = split_corpus(corpus, settings)
+        used = with_train_size(whole, settings.train_size, settings.split.seed)
+        return _LoadedSplits(corpus, whole, used)
     except UsageError as error:
         named = ", ".join(map(str, experiment.dataset.user_files()))
         raise UsageError(f"{named}: {error}" if named else str(error)) from None

@@ -65,11 +65,19 @@ class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             " data set)"
         ),
     ] = None
+    train_size: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(
+            description="number of training texts, drawn from the training split so that classes"
+            " keep their shares; larger sizes contain the smaller ones (default: all)"
+        ),
+    ] = None
     padding: Annotated[
         Annotated[int, Meta(ge=1)] | Literal["longest-train", "context", "none"],
         Meta(
-            description="pad and truncate every text to the longest training text, to this many"
-            " tokens, to the backbone's context, or not at all (requires train.batch_size=1)"
+            description="pad and truncate every text to the longest training text (of the whole"
+            " split, whatever data.train_size is), to this many tokens, to the backbone's context,"
+            " or not at all (requires train.batch_size=1)"
         ),
     ] = "longest-train"
 

@@ -1,0 +1,65 @@
+"""Subsets of a training split: of a given size, stratified, and nested."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+from clsbench.components.values import Split, Splits
+from clsbench.data.labels import named
+from clsbench.errors import UsageError
+
+
+def with_train_size(splits: Splits, size: int | None, seed: int) -> Splits:
+    """The splits with ``size`` training texts; ``None`` keeps all.
+
+    The texts are ranked once by ``seed``: first one of each class, then the classes in turn by
+    Webster's method, so that every class has its share up to rounding. A subset is the start of
+    this ranking, so every smaller subset is contained in every larger one. Its texts stay in the
+    order of the training split.
+
+    Raises:
+        UsageError: ``size`` is larger than the training split, or smaller than the number of
+            classes in it.
+    """
+    train = splits.train
+    if size is None or size == len(train):
+        return splits
+    classes = sorted(set(train.labels))
+    if size > len(train):
+        raise UsageError(
+            f"data.train_size = {size:,} is larger than the training split of {len(train):,} texts"
+        )
+    if size < len(classes):
+        names = named([splits.class_names[label] for label in classes])
+        raise UsageError(
+            f"data.train_size = {size} is smaller than the number of classes in the training split "
+            f"({len(classes)}: {names}); every class needs a training text"
+        )
+    places = sorted(_ranked(train.labels, seed)[:size])
+    subset = Split(
+        name=train.name,
+        rows=tuple(train.rows[place] for place in places),
+        texts=tuple(train.texts[place] for place in places),
+        labels=tuple(train.labels[place] for place in places),
+    )
+    return Splits(
+        class_names=splits.class_names,
+        train=subset,
+        validation=splits.validation,
+        test=splits.test,
+    )
+
+
+def _ranked(labels: tuple[int, ...], seed: int) -> list[int]:
+    """All places of ``labels``, such that every start of the list is stratified."""
+    drawn = list(range(len(labels)))
+    random.Random(seed).shuffle(drawn)
+    counts = Counter(labels)
+    taken: Counter[int] = Counter()
+    keys: dict[int, tuple[bool, float]] = {}
+    for place in drawn:
+        label = labels[place]
+        keys[place] = (taken[label] > 0, (2 * taken[label] + 1) / counts[label])
+        taken[label] += 1
+    return sorted(drawn, key=keys.__getitem__)
