@@ -7,7 +7,6 @@ import msgspec
 from clsbench.bench.flops import count_flops
 from clsbench.bench.machine_peak import Limits
 from clsbench.builtin.backbones.gpt2.module import stage_of
-from clsbench.training.fit import OPTIMIZER_PASSES
 from our_side import OurSide
 from workload import Workload
 
@@ -51,8 +50,8 @@ def needs_of_a_step(ours: OurSide, workload: Workload) -> Needs:
 
 
 def _moved_bytes(ours: OurSide, workload: Workload) -> int:
-    """The bytes of weights after the cut, forward and backward, of gradients, AdamW and kept
-    activations.
+    """The bytes of weights after the cut, forward and backward, of gradients, the optimizer and
+    kept activations.
 
     Of the embedding tables, a step reads few rows, so only their training counts.
     """
@@ -64,4 +63,5 @@ def _moved_bytes(ours: OurSide, workload: Workload) -> int:
         if stage != stages[0] and (stage is None or stages.index(stage) >= ours.cut):
             read += parameter.nbytes
     trained = sum(parameter.nbytes for parameter in ours.trained)
-    return 2 * read + trained + OPTIMIZER_PASSES * trained + ours.kept_bytes()
+    passes = workload.experiment.optimizer.memory_passes()
+    return 2 * read + trained + round(passes * trained) + ours.kept_bytes()

@@ -18,8 +18,10 @@ from clsbench.fastpath.rows import DistinctRows
 from clsbench.fastpath.safety.trial import check_equivalence
 from clsbench.model.build import build_classifier
 from clsbench.model.classifier import Classifier
+from clsbench.training.batches import BatchTraining
 from clsbench.training.evaluate import mean_batch_loss
-from clsbench.training.fit import BatchTraining, TrainingLog, make_optimizer
+from clsbench.training.log import TrainingLog
+from clsbench.training.recipe import build_optimizer, recipe_of
 from workload import Workload
 
 _MEMORY_BYTES = 4 * 2**30
@@ -52,15 +54,16 @@ class OurSide:
         self.cut = workload.plan.epochs[0].cut
         self.forward = self._forward(workload.rows, None, None)
         self.forward.prepare()
-        freezing, settings = workload.freezing, experiment.spec.train
+        freezing = workload.freezing
         freezing.apply(self.classifier, freezing.by_epoch[0])
         self.classifier.train()
         self.forward.begin_epoch(0)
         self.trained = [p for p in self.classifier.parameters() if p.requires_grad]
-        optimizer = make_optimizer(self.trained, settings, workload.device)
+        recipe = recipe_of(experiment, workload.data.facts)
+        optimizer = build_optimizer(recipe, self.classifier)
         self._for_good = ExitStack()
         gradients = self._for_good.enter_context(rows_of_gradients(self.classifier))
-        self._steps = BatchTraining(self.forward, optimizer, settings, TrainingLog(), gradients)
+        self._steps = BatchTraining(self.forward, optimizer, recipe, TrainingLog(), gradients)
         self._batches = itertools.cycle(workload.batches)
         self.optimizer = optimizer
 

@@ -14,7 +14,7 @@ import pytest
 
 import clsbench
 from clsbench.components.catalog import load_catalog
-from clsbench.components.resolve import with_instances
+from clsbench.components.instances import with_instances
 
 
 def test_run_failing_installed_plugin_warns(

@@ -21,7 +21,7 @@ from clsbench import data, executors, testing
 from clsbench.analysis.figures import METRICS
 from clsbench.cli.fields import Field, fields_of, value_text
 from clsbench.cli.main import COMMANDS, app, load_command
-from clsbench.components import axes
+from clsbench.components import outer_axes
 from clsbench.components.axes import AXES, Axis
 from clsbench.components.catalog import Entry, load_catalog
 from clsbench.components.hookspecs import LifecycleHooks, RegistrationHooks
@@ -99,7 +99,7 @@ def _components() -> Iterator[str]:
 
 
 def _axis_line(axis: Axis) -> str:
-    option = f" Choose one with `--{axis.change_key}`." if axis.change_key else ""
+    option = f" Choose one with `{axis.option}`." if axis.option else ""
     return f"Registered by the hook `{axis.hook}`.{option}"
 
 
@@ -325,7 +325,7 @@ def _testing() -> Iterator[str]:
 def _executors() -> Iterator[str]:
     text = "The public names of `clsbench.executors`, for authors of an executor."
     homes = (
-        (name, next(home.__name__ for home in (job, axes, worker) if hasattr(home, name)))
+        (name, next(home.__name__ for home in (job, outer_axes, worker) if hasattr(home, name)))
         for name in executors.__all__
     )
     yield from _documented("For executors", text, homes)

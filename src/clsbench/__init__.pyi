@@ -8,15 +8,18 @@ from .components.axes import Backbone as Backbone
 from .components.axes import BackboneModule as BackboneModule
 from .components.axes import Baseline as Baseline
 from .components.axes import Dataset as Dataset
-from .components.axes import Exporter as Exporter
 from .components.axes import FreezingStrategy as FreezingStrategy
 from .components.axes import Head as Head
 from .components.axes import PackingBackboneModule as PackingBackboneModule
 from .components.axes import Pooling as Pooling
-from .components.axes import TrainedRun as TrainedRun
 from .components.hookspecs import hookimpl as hookimpl
+from .components.outer_axes import Exporter as Exporter
+from .components.outer_axes import TrainedRun as TrainedRun
 from .components.tokenizers import EndingTokenizer as EndingTokenizer
 from .components.tokenizers import Tokenizer as Tokenizer
+from .components.training_axes import Loss as Loss
+from .components.training_axes import Optimizer as Optimizer
+from .components.training_axes import Schedule as Schedule
 from .components.values import Asset as Asset
 from .components.values import Corpus as Corpus
 from .components.values import Files as Files
@@ -43,7 +46,6 @@ from .schema.experiment import Method as Method
 from .schema.experiment import PublishedFigures as PublishedFigures
 from .schema.experiment import SplitName as SplitName
 from .schema.experiment import SplitSettings as SplitSettings
-from .schema.experiment import TrainSettings as TrainSettings
 from .schema.record import EpochEntry as EpochEntry
 from .schema.record import RunNotStoredError as RunNotStoredError
 from .schema.record import RunRecord as RunRecord
@@ -51,3 +53,4 @@ from .schema.record import StepEntry as StepEntry
 from .schema.suite import PublishedRow as PublishedRow
 from .schema.suite import SuiteRow as SuiteRow
 from .schema.suite import SuiteSpec as SuiteSpec
+from .schema.training import TrainSettings as TrainSettings

@@ -9,10 +9,11 @@ from typing import Any, Unpack
 
 from clsbench.components.axes import METHOD
 from clsbench.components.catalog import load_catalog
-from clsbench.components.resolve import find_spec, resolve, with_instances
+from clsbench.components.instances import with_instances
+from clsbench.components.resolve import find_spec, resolve
 from clsbench.errors import RunFailedError, UsageError
 from clsbench.experiment.run import run_experiment
-from clsbench.schema.experiment import COMPONENT_KEYS, ExperimentSpec
+from clsbench.schema.experiment import ExperimentSpec
 from clsbench.schema.options import RunOptionsDict, default_options
 from clsbench.schema.record import RunRecord
 
@@ -39,10 +40,11 @@ def run(
 
     Components are text (``"last-blocks:n=2"``), tables or instances. ``method="lora"`` sets
     ``freezing`` and ``adapter`` together. ``settings`` holds other keys of the spec, with dots
-    (``{"train.lr": 1e-4}``). An instance of a class that no plugin registers is named after its
-    class (``MyDataset`` is ``my-dataset``); ``clsbench predict`` on such a run needs a plugin that
-    registers the class under that name. ``options`` are the run options of the command line
-    (``device="cpu"``, ``offline=True`` …) with the same defaults, including environment variables.
+    (``{"train.optimizer": "adamw:beta2=0.98", "train.lr": 1e-4}``). An instance of a class that no
+    plugin registers is named after its class (``MyDataset`` is ``my-dataset``); ``clsbench
+    predict`` on such a run needs a plugin that registers the class under that name. ``options`` are
+    the run options of the command line (``device="cpu"``, ``offline=True`` …) with the same
+    defaults, including environment variables.
 
     Raises:
         RunFailedError: the run failed after training had begun; partial results are stored.
@@ -50,9 +52,17 @@ def run(
         ClsbenchError: the request is invalid, or a file is unavailable; nothing is stored.
         KeyboardInterrupt: the run was interrupted; partial results are stored.
     """
-    chosen = (dataset, backbone, pooling, head, freezing, adapter, method, seed)
-    named = zip((*COMPONENT_KEYS, METHOD, "seed"), chosen, strict=True)
-    changes: dict[str, Any] = {key: value for key, value in named if value is not None}
+    chosen = {
+        "dataset": dataset,
+        "backbone": backbone,
+        "pooling": pooling,
+        "head": head,
+        "freezing": freezing,
+        "adapter": adapter,
+        METHOD: method,
+        "seed": seed,
+    }
+    changes: dict[str, Any] = {key: value for key, value in chosen.items() if value is not None}
     for key, value in (settings or {}).items():
         if key in changes:
             raise UsageError(f"{key} is set twice: to {changes[key]!r} and to {value!r}")

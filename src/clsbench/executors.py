@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from clsbench.components.axes import Executor
+from clsbench.components.outer_axes import Executor
 from clsbench.schema.job import Job, JobEnd, JobNote, JobProgress, JobResult, Message, Scheduler
 
 if TYPE_CHECKING:

@@ -10,17 +10,20 @@ from clsbench.builtin.datasets.imdb import Imdb
 from clsbench.builtin.datasets.sms_spam import SmsSpam
 from clsbench.builtin.freezing_strategies import All, LastBlocks
 from clsbench.builtin.heads import Linear
+from clsbench.builtin.losses import CrossEntropy
+from clsbench.builtin.optimizers import AdamW
 from clsbench.builtin.poolings import LastToken
+from clsbench.builtin.schedules import Constant
 from clsbench.components.catalog import Catalog, load_catalog
 from clsbench.components.resolve import Experiment, find_suite, resolve, substitute
 from clsbench.schema.experiment import (
     DataSettings,
     SplitSettings,
-    TrainSettings,
     format_toml,
     parse_toml,
     to_tree,
 )
+from clsbench.schema.training import TrainSettings
 
 NAMES = ["gpt2-sms-spam", "gpt2-imdb"]
 
@@ -42,6 +45,9 @@ def test_gpt2_sms_spam_settings_equal_chapter_6(catalog: Catalog) -> None:
     assert experiment.head == Linear()
     assert experiment.freezing == LastBlocks(n=1)
     assert experiment.adapter is None
+    assert experiment.optimizer == AdamW()
+    assert experiment.schedule == Constant(warmup=0.0)
+    assert experiment.loss == CrossEntropy()
     assert experiment.spec.seed == 123
     assert experiment.spec.data == DataSettings(
         split=SplitSettings(name="book", train=0.7, validation=0.1, seed=123),
@@ -56,6 +62,9 @@ def test_gpt2_sms_spam_settings_equal_chapter_6(catalog: Catalog) -> None:
         accumulation=1,
         eval_every=50,
         eval_batches=5,
+        optimizer={"name": "adamw", "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+        schedule={"name": "constant", "warmup": 0.0},
+        loss={"name": "cross-entropy", "class_weights": "none", "label_smoothing": 0.0},
     )
 
 

@@ -23,9 +23,10 @@ from clsbench.experiment.preparation import (
     prepare_data,
     prepare_files,
 )
-from clsbench.schema.experiment import ExperimentSpec, TrainSettings
+from clsbench.schema.experiment import ExperimentSpec
 from clsbench.schema.options import RunOptions
 from clsbench.schema.record import ComponentIdentity
+from clsbench.schema.training import TrainSettings
 
 BASE = ExperimentSpec(
     name="own",

@@ -18,6 +18,7 @@ from clsbench.builtin.datasets.synthetic_sms import SyntheticSms
 from clsbench.builtin.freezing_strategies import Gradual, HeadOnly, LastBlocks
 from clsbench.builtin.heads import Linear, Mlp
 from clsbench.builtin.lora import LoRA
+from clsbench.builtin.optimizers import AdamW
 from clsbench.builtin.poolings import Mean
 from clsbench.components.catalog import Catalog
 from clsbench.components.identity import identify
@@ -134,6 +135,9 @@ def test_identify_names_the_origin_of_every_component(catalog: Catalog) -> None:
         ("head", "linear"),
         ("freezing", "last-blocks"),
         ("adapter", "lora"),
+        ("train.optimizer", "adamw"),
+        ("train.schedule", "constant"),
+        ("train.loss", "cross-entropy"),
         ("baseline", "majority"),
         ("baseline", "tfidf-logreg"),
     ]
@@ -240,6 +244,13 @@ def test_resolve_with_the_methods_own_experiment_is_unmodified(catalog: Catalog)
         ({"head": {"name": 3}}, "requires a name"),
         ({"head": ""}, "has no name"),
         ({"train__lr": "fast"}, "train.lr = 'fast': expected float"),
+        ({"train__optimizer": "adamx"}, "unknown optimizer 'adamx'; did you mean 'adamw'?"),
+        ({"train__optimizer": "adamw:beta3=1"}, "optimizer 'adamw': unknown key 'beta3'"),
+        ({"train__schedule": "constant:warmup=1"}, "warmup = '1': expected float < 1.0"),
+        ({"train__schedule": "constant:warmup=-0.1"}, "warmup = '-0.1': expected float >= 0.0"),
+        ({"train__schedule__warmup": "nan"}, "warmup"),
+        ({"train__loss": "cross-entropy:class_weights=even"}, "one of: balanced, none"),
+        ({"train__loss": {"label_smoothing": 0.1}}, "requires a name"),
         ({"data__split__train": 0.8, "data__split__validation": 0.3}, "must be less than 1"),
         ({"data__padding": "none"}, "requires train.batch_size=1 (it is 8)"),
         ({"name": ""}, "name = '': an experiment's name cannot be empty"),
@@ -276,12 +287,29 @@ def test_resolve_component_objects_are_validated(
     assert said in complaint(**{axis: component})
 
 
+def test_resolve_training_recipe_by_text_table_and_object(catalog: Catalog) -> None:
+    base = catalog.spec(ExperimentSpec, "gpt2-sms-spam")
+    for choice in ("adamw:beta2=0.98", {"name": "adamw", "beta2": 0.98}, AdamW(beta2=0.98)):
+        experiment = resolve(base, {"train.optimizer": choice}, catalog)
+        assert experiment.optimizer == AdamW(beta2=0.98)
+        assert experiment.label("train.optimizer") == "adamw:beta1=0.9,beta2=0.98,eps=1e-08"
+        assert experiment.modified
+    experiment = resolve(base, {"train.optimizer": "adamw", "train.schedule.warmup": 0}, catalog)
+    assert not experiment.modified
+    assert [each.axis for each in experiment.components] == [
+        *("dataset", "backbone", "pooling", "head", "freezing"),
+        *("train.optimizer", "train.schedule", "train.loss", "baseline", "baseline"),
+    ]
+    assert experiment.components[5].quoted_name == "optimizer 'adamw'"
+
+
 def test_resolve_component_on_wrong_axis_or_unregistered_is_refused(
     complaint: Callable[..., str],
 ) -> None:
     assert "not registered on the axis heads" in complaint(head=Mean())
     assert "clsbench_register_backbones" in complaint(backbone=MiniatureBackbone())
     assert "train.lr does not hold a component" in complaint(train__lr=Mean())
+    assert "not registered on the axis losses" in complaint(train__loss=AdamW())
 
 
 def test_resolve_path_with_lone_surrogates_is_refused(complaint: Callable[..., str]) -> None:

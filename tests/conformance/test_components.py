@@ -27,6 +27,9 @@ CHECKS: dict[str, Callable[..., None]] = {
     "heads": testing.check_head,
     "freezing_strategies": testing.check_freezing_strategy,
     "adapters": testing.check_adapter,
+    "optimizers": testing.check_optimizer,
+    "schedules": testing.check_schedule,
+    "losses": testing.check_loss,
     "baselines": testing.check_baseline,
     "executors": testing.check_executor,
 }
@@ -82,14 +85,18 @@ def files_of(
     return find
 
 
-@pytest.mark.parametrize(("entry", "options"), entries("poolings", "heads", "adapters"))
+@pytest.mark.parametrize(
+    ("entry", "options"), entries("poolings", "heads", "adapters", "optimizers", "losses")
+)
 def test_component_passes_its_check_on_each_device(
     entry: Entry, options: dict[str, Any], device: torch.device
 ) -> None:
     CHECKS[entry.axis](make(entry, options), device=str(device))
 
 
-@pytest.mark.parametrize(("entry", "options"), entries("freezing_strategies", "baselines"))
+@pytest.mark.parametrize(
+    ("entry", "options"), entries("freezing_strategies", "schedules", "baselines")
+)
 def test_component_passes_its_check(entry: Entry, options: dict[str, Any]) -> None:
     CHECKS[entry.axis](make(entry, options))
 

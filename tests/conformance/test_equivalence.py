@@ -17,7 +17,7 @@ from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
 import clsbench
 from clsbench.builtin.poolings import LastRealToken
 from clsbench.fastpath.kept_rows import Room
-from clsbench.schema.experiment import TrainSettings
+from clsbench.schema.training import TrainSettings
 from clsbench.testing.miniature import MiniatureBackbone
 
 BACKBONES = {

@@ -28,6 +28,9 @@ CHECKS: dict[str, Callable[..., None]] = {
     "heads": testing.check_head,
     "freezing_strategies": testing.check_freezing_strategy,
     "adapters": testing.check_adapter,
+    "optimizers": testing.check_optimizer,
+    "schedules": testing.check_schedule,
+    "losses": testing.check_loss,
     "baselines": testing.check_baseline,
 }
 OPTIONS: dict[str, dict[str, Any]] = {"folders": {"path": "reviews"}}

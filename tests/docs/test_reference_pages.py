@@ -14,9 +14,9 @@ from clsbench.analysis.figures import METRICS
 from clsbench.cli.main import COMMANDS
 from clsbench.components.axes import AXES
 from clsbench.components.catalog import load_catalog
-from clsbench.schema.experiment import TrainSettings
 from clsbench.schema.options import RunOptions
 from clsbench.schema.record import RunRecord
+from clsbench.schema.training import TrainSettings
 
 SOURCE = Path(__file__).resolve().parents[2] / "tools" / "reference_pages.py"
 

@@ -24,8 +24,8 @@ from clsbench.fastpath.fast_forward import _BATCH_TOKENS, FastForward, Shortcuts
 from clsbench.fastpath.kept_rows import Room
 from clsbench.fastpath.plan import FastPlan
 from clsbench.model.classifier import Classifier
-from clsbench.schema.experiment import TrainSettings
 from clsbench.schema.record import KeptActivations
+from clsbench.schema.training import TrainSettings
 
 LENGTHS = [9, 4, 1, 0, 9, 5, 5, 7, 3, 8]
 CIRCUMSTANCES = {"backbone": "tiny", "precision": "fp64", "device": "cpu"}

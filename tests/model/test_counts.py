@@ -60,7 +60,7 @@ def test_expected_memory_grows_with_trained_parameters() -> None:
     parameters = GPT2(weights="random").describe()
     plans = [plan_freezing(s, parameters, 1, "t") for s in (HeadOnly(), LastBlocks(), All())]
     head, block, everything = (
-        expected_memory_bytes(outline(), plan, 8, 120, "fp32") for plan in plans
+        expected_memory_bytes(outline(), plan, 8, 120, "fp32", state_size=2) for plan in plans
     )
     weights = 4 * 124_441_346
     hidden = 4 * 8 * 120 * 768

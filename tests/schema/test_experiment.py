@@ -16,7 +16,6 @@ from clsbench.schema.experiment import (
     ExperimentSpec,
     PublishedFigures,
     SplitSettings,
-    TrainSettings,
     component_table,
     fingerprint,
     format_component,
@@ -26,7 +25,10 @@ from clsbench.schema.experiment import (
     parse_component,
     parse_toml,
     to_tree,
+    value_at,
+    with_value,
 )
+from clsbench.schema.training import TrainSettings
 
 SPEC = ExperimentSpec(name="mine", dataset="sms-spam", backbone="gpt2:size=small")
 
@@ -263,13 +265,32 @@ def test_override_sets_the_named_keys() -> None:
             "seed": "7",
         },
     )
-    assert changed.train == TrainSettings(lr=1e-4, epochs=3)
+    assert (changed.train.lr, changed.train.epochs, changed.train.batch_size) == (1e-4, 3, 8)
     assert changed.data == DataSettings(split=SplitSettings(train=0.6), padding=64, balance=False)
     assert changed.freezing == {"name": "last-blocks", "n": "2"}
     assert changed.backbone == {"name": "gpt2", "size": "medium"}
     assert changed.adapter == {"name": "lora"}
     assert changed.seed == 7
     assert SPEC.train == TrainSettings()  # unchanged
+
+
+def test_override_component_in_a_table_is_set_before_its_options() -> None:
+    changed = override(SPEC, {"train.optimizer.momentum": "0.9", "train.optimizer": "sgd"})
+    assert changed.train.optimizer == {"name": "sgd", "momentum": "0.9"}
+    again = override(changed, {"train.optimizer.momentum": "0.5", "train.lr": 1})
+    assert again.train.optimizer == {"name": "sgd", "momentum": "0.5"}
+    assert override(again, {"train.optimizer": "adamw"}).train.optimizer == {"name": "adamw"}
+    assert SPEC.train.optimizer == "adamw"  # unchanged
+
+
+def test_with_value_changes_a_copy() -> None:
+    tree = {"train": {"lr": 1.0, "optimizer": {"name": "adamw"}}, "seed": 1}
+    changed = with_value(tree, "train.optimizer", {"name": "sgd"})
+    assert value_at(changed, "train.optimizer") == {"name": "sgd"}
+    assert value_at(tree, "train.optimizer.name") == "adamw"
+    assert changed["train"]["lr"] == 1.0
+    assert value_at(tree, "train.lr.x") is None
+    assert value_at(tree, "none.at.all") is None
 
 
 def test_override_split_accepts_a_name() -> None:
@@ -285,6 +306,8 @@ def test_override_split_accepts_a_name() -> None:
         ("tarin.lr", 1, "unknown key 'tarin'; did you mean 'train'?"),
         ("train.lr.x", 1, "train.lr.x cannot be set: train.lr holds a value"),
         ("train", "fast", "train = 'fast': expected table"),
+        ("train.optimizer", 3, "train.optimizer = 3: expected str | table, got int"),
+        ("train.optimizer", "sgd:momentum", "not an option=value pair"),
         ("", 1, "unknown key ''"),
         (".", 1, "unknown key ''"),
         ("train.epochs", "many", "train.epochs = 'many': expected int, got str"),

@@ -26,6 +26,15 @@ def test_upgrade_spec_of_schema_1_moves_quoting_to_the_dataset(
     assert upgrade_spec(upgraded) == upgraded
 
 
+def test_upgrade_spec_of_schema_2_names_the_training_recipe() -> None:
+    train = upgrade_spec({"train": {"lr": 1.0}})["train"]
+    assert train["lr"] == 1.0
+    assert (train["optimizer"]["name"], train["loss"]["name"]) == ("adamw", "cross-entropy")
+    assert train["schedule"] == {"name": "constant", "warmup": 0.0}
+    kept = {"train": {**train, "optimizer": {"name": "sgd"}}}
+    assert upgrade_spec(kept) == kept
+
+
 @pytest.mark.parametrize("spec", [{}, {"data": 3, "dataset": {}}, {"data": {}, "dataset": "csv"}])
 def test_upgrade_spec_damaged_spec_is_left_unchanged(spec: dict[str, Any]) -> None:
     assert upgrade_spec(spec) == spec

@@ -16,7 +16,7 @@ from clsbench.builtin.heads import Linear
 from clsbench.builtin.poolings import LastToken
 from clsbench.fastpath.safety.trial import check_equivalence
 from clsbench.model.freezing import plan_freezing
-from clsbench.schema.experiment import TrainSettings
+from clsbench.schema.training import TrainSettings
 
 LENGTHS = [9, 4, 1, 9, 5, 5, 7, 3, 8]
 

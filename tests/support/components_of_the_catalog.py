@@ -33,6 +33,9 @@ VARIANTS: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("freezing_strategies", "head-only"): [{}, {"final_norm": True}],
     ("freezing_strategies", "gradual"): [{}, {"epochs_per_block": 2}],
     ("adapters", "lora"): [{}, {"r": 16, "alpha": 16.0}],
+    ("optimizers", "adamw"): [{}, {"beta1": 0.8, "beta2": 0.98, "eps": 1e-6}],
+    ("schedules", "constant"): [{}, {"warmup": 0.25}],
+    ("losses", "cross-entropy"): [{}, {"class_weights": "balanced", "label_smoothing": 0.1}],
     ("baselines", "tfidf-logreg"): [{}, {"ngrams": 3, "c": 10.0}],
 }
 """The options of components that are not tested only with their defaults."""

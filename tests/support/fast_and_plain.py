@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from components_of_the_catalog import CATALOG
+from recipes import make_recipe
 from torch import Tensor
 
 import clsbench
@@ -21,8 +23,9 @@ from clsbench.fastpath.safety.trial import check_equivalence
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import plan_freezing
 from clsbench.model.parameters import without_weights
-from clsbench.schema.experiment import TrainSettings
-from clsbench.training.fit import TrainingLog, fit
+from clsbench.schema.training import TrainSettings
+from clsbench.training.fit import fit
+from clsbench.training.log import TrainingLog
 from clsbench.training.schedule import book_schedule
 
 NUM_CLASSES = 3
@@ -39,7 +42,8 @@ EVERYTHING_IN_MEMORY = Room(memory_bytes=2**30, disk=None)
 class Setup(NamedTuple):
     """The parts of a classifier, how its texts are batched, and where it is computed.
 
-    ``precision`` is ``bf16`` for autocast, and ``fp32`` for the dtype of the parameters.
+    ``precision`` is ``bf16`` for autocast, and ``fp32`` for the dtype of the parameters. ``parts``
+    are those of the training recipe that differ from the default.
     """
 
     backbone: clsbench.Backbone
@@ -51,6 +55,7 @@ class Setup(NamedTuple):
     padded: bool = True
     device: torch.device = CPU
     precision: str = "fp32"
+    parts: Mapping[str, Any] = MappingProxyType({})
 
 
 class Outcome(NamedTuple):
@@ -144,7 +149,8 @@ def train(
             forward = plain
         forward.prepare(lambda done, total: None)
         torch.manual_seed(11)
-        fit(forward, events, freezing, setup.settings, log, CATALOG.lifecycle([Watching()]))
+        recipe = make_recipe(setup.settings, NUM_CLASSES, **setup.parts)
+        fit(forward, events, freezing, recipe, log, CATALOG.lifecycle([Watching()]))
         logits = {n: forward.all_logits(n, setup.settings.batch_size) for n in splits.by_name()}
     return Outcome(
         losses,

@@ -17,7 +17,7 @@ from clsbench.fastpath.cache.disk_cache import PrefixKey
 from clsbench.fastpath.kept_rows import Room
 from clsbench.fastpath.prefix import PrefixStore, Start
 from clsbench.fastpath.rows import DistinctRows
-from clsbench.schema.experiment import TrainSettings
+from clsbench.schema.training import TrainSettings
 
 LENGTHS = [9, 4, 1, 0, 9, 5, 5, 7, 3, 8]
 

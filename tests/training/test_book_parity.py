@@ -9,6 +9,7 @@ import pytest
 import torch
 from book_peer import ch06, peer_classifier, peer_frames, peer_loaders
 from fast_and_plain import IN_FLOAT32, default_dtype
+from recipes import make_recipe
 
 import clsbench
 from clsbench.builtin.backbones.gpt2 import GPT2
@@ -26,9 +27,11 @@ from clsbench.fastpath.kept_rows import Room
 from clsbench.fastpath.plan import Batching, plan_fast_path
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import plan_freezing
-from clsbench.schema.experiment import DataSettings, SplitSettings, TrainSettings
+from clsbench.schema.experiment import DataSettings, SplitSettings
 from clsbench.schema.record import History
-from clsbench.training.fit import TrainingLog, fit, measure_before
+from clsbench.schema.training import TrainSettings
+from clsbench.training.fit import fit, measure_before
+from clsbench.training.log import TrainingLog
 from clsbench.training.schedule import TrainBatch, beforehand, book_schedule
 
 CONTEXT = 128
@@ -96,7 +99,7 @@ def train_ours(
         forward = FastForward(classifier, data.by_name(), device, "fp32", shortcuts)
     forward.prepare(lambda done, total: None)
     log = TrainingLog()
-    fit(forward, events, freezing, settings, log, load_catalog().lifecycle())
+    fit(forward, events, freezing, make_recipe(settings, 2), log, load_catalog().lifecycle())
     return log.history()
 
 

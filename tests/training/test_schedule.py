@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from clsbench.schema.experiment import TrainSettings
+from clsbench.schema.training import TrainSettings
 from clsbench.training.schedule import EpochEnd, Evaluation, Event, TrainBatch, book_schedule
 
 

@@ -16,7 +16,7 @@ from clsbench.errors import UsageError
 from clsbench.results.formats import line_width, marked
 from clsbench.results.store import StoredRun, scan
 from clsbench.schema.environment_variables import ENVIRONMENT
-from clsbench.schema.experiment import format_component
+from clsbench.schema.experiment import format_component, value_at
 from clsbench.schema.options import DEFAULT_STORE
 from clsbench.schema.record import RunRecord, SplitMetrics
 
@@ -172,7 +172,7 @@ def _of_spec(*path: str) -> Callable[[StoredRun], Any]:
 
 def _component(key: str) -> Callable[[StoredRun], str]:
     def value(run: StoredRun) -> str:
-        choice = run.record.spec.get(key)
+        choice = value_at(run.record.spec, key)
         return format_component(choice) if choice else "none"
 
     return value
@@ -240,6 +240,9 @@ _BEFORE_BASELINES = (
     _Column("accumulation", "count", _of_spec("train", "accumulation"), _differs, drop=46),
     _Column("lr", "number", _of_spec("train", "lr"), _differs, drop=52),
     _Column("weight_decay", "number", _of_spec("train", "weight_decay"), _differs, drop=48),
+    _Column("optimizer", "text", _component("train.optimizer"), _differs, drop=53),
+    _Column("schedule", "text", _component("train.schedule"), _differs, drop=51),
+    _Column("loss_function", "text", _component("train.loss"), _differs, drop=49),
     *_split_columns("test"),
     *_split_columns("validation"),
     *_split_columns("train"),

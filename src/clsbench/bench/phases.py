@@ -19,20 +19,17 @@ from clsbench.fastpath.embedding_gradients import rows_of_gradients
 from clsbench.fastpath.fast_forward import FastForward, Shortcuts
 from clsbench.fastpath.forward import Forward, PlainForward, autocast, evaluating
 from clsbench.fastpath.kept_rows import Room
+from clsbench.training.batches import BatchTraining
 from clsbench.training.evaluate import mean_batch_loss
-from clsbench.training.fit import (
-    OPTIMIZER_PASSES,
-    BatchTraining,
-    TrainingLog,
-    make_optimizer,
-)
+from clsbench.training.log import TrainingLog
+from clsbench.training.recipe import build_optimizer
 from clsbench.training.schedule import TrainBatch
 
 PHASES = {
     "tokenize": "text to token ids, on the CPU",
     "forward": "logits in evaluation mode, without shortcuts",
     "forward+backward": "loss and gradients in training mode, without shortcuts",
-    "optimizer step": "AdamW on existing gradients",
+    "optimizer step": "the optimizer on existing gradients",
     "train step": "all of these on one batch, with a row-sparse embedding gradient",
     "prefix": "the frozen prefix of distinct texts, to be cached",
     "cached train step": "a train step on the fast path with cached prefix",
@@ -153,9 +150,8 @@ def _backward(subject: Subject) -> PhaseWorkload:
 
 def _optimizer_step(subject: Subject) -> PhaseWorkload:
     plain = _plain(subject)
-    settings = subject.experiment.spec.train
     trained = _trained(subject)
-    optimizer = make_optimizer(trained, settings, subject.device)
+    optimizer = build_optimizer(subject.recipe, subject.classifier)
 
     def prepare(stack: ExitStack) -> None:
         _training(subject)
@@ -163,7 +159,8 @@ def _optimizer_step(subject: Subject) -> PhaseWorkload:
         _loss(subject, plain).backward()  # type: ignore[no-untyped-call]
 
     workload = _workload(subject, "optimizer step", prepare, optimizer.step)
-    workload.moved_bytes = OPTIMIZER_PASSES * sum(parameter.nbytes for parameter in trained)
+    passes = subject.recipe.optimizer.memory_passes()
+    workload.moved_bytes = round(passes * sum(parameter.nbytes for parameter in trained))
     return workload
 
 
@@ -210,7 +207,6 @@ def _evaluation(subject: Subject) -> PhaseWorkload:
 
 
 def _training_workload(subject: Subject, phase: str, forward: Forward) -> PhaseWorkload:
-    settings = subject.experiment.spec.train
     steps: list[BatchTraining] = []
 
     def prepare(stack: ExitStack) -> None:
@@ -218,9 +214,10 @@ def _training_workload(subject: Subject, phase: str, forward: Forward) -> PhaseW
         _keep_weights(subject, stack)
         forward.prepare()
         forward.begin_epoch(0)
-        optimizer = make_optimizer(_trained(subject), settings, subject.device)
+        optimizer = build_optimizer(subject.recipe, subject.classifier)
         gradients = stack.enter_context(rows_of_gradients(subject.classifier))
-        steps[:] = [BatchTraining(forward, optimizer, settings, TrainingLog(), gradients)]
+        recipe = subject.recipe._replace(factors=None)  # a phase has any number of steps
+        steps[:] = [BatchTraining(forward, optimizer, recipe, TrainingLog(), gradients)]
 
     batch = TrainBatch(step=0, epoch=0, indices=_whole(subject.rows), update=True)
 

@@ -21,9 +21,9 @@ from clsbench.components.catalog import Catalog
 from clsbench.components.resolve import Experiment
 from clsbench.errors import AssetError, ClsbenchError, UsageError
 from clsbench.experiment.failures import device_text, smaller
-from clsbench.schema.experiment import TrainSettings
 from clsbench.schema.options import RunOptions
 from clsbench.schema.record import Environment, ParameterCounts, StandIn
+from clsbench.schema.training import TrainSettings
 from clsbench.system.device_errors import device_error, is_out_of_memory
 from clsbench.system.environment import choose_device, circumstances, describe_environment
 

@@ -20,6 +20,7 @@ from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
 from clsbench.schema.options import RunOptions
 from clsbench.schema.record import RunRecord
+from clsbench.training.recipe import Recipe
 
 _BATCHES_OF_PREFIX = 4
 
@@ -37,6 +38,7 @@ class Subject(NamedTuple):
     classifier: Classifier
     tokenizer: Tokenizer
     freezing: FreezingPlan
+    recipe: Recipe
     plan: FastPlan
     rows: TokenRows
     prefix_rows: TokenRows
@@ -91,6 +93,7 @@ def build_subject(subject: PlannedSubject, options: RunOptions, device: torch.de
         classifier=classifier,
         tokenizer=experiment.backbone.tokenizer(files.files),
         freezing=planned.freezing,
+        recipe=planned.recipe,
         plan=planned.fast,
         rows=train.take(indices),
         prefix_rows=train.take(more),

@@ -81,12 +81,14 @@ def _run_option(field: Field) -> Callable[[F], F]:
     )
 
 
-def _keep_in(key: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    """A callback that stores the value in the context."""
+def _keep_in(
+    key: str, name: str | None = None
+) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """A callback that stores the value in the context, by default under the parameter's name."""
 
     def keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
         if value is not None:
-            ctx.meta.setdefault(key, {})[parameter.name] = value
+            ctx.meta.setdefault(key, {})[name or parameter.name] = value
         return value
 
     return keep
@@ -268,18 +270,18 @@ def spec_changes(function: F) -> F:
     fields = fields_of(ExperimentSpec)
     optional = {f.name for f in fields if f.default is None and not f.required}
     for axis in reversed(AXES):
-        if axis.change_key is not None:
+        if axis.change_key is not None and axis.option is not None:
             what = (axis.kind.__doc__ or "").partition("\n")[0].partition(". ")[0].rstrip(".")
             removing = "; 'none' removes it" if axis.change_key in optional else ""
             function = click.option(
-                f"--{axis.change_key}",
-                axis.change_key,
+                axis.option,
+                axis.change_key.rpartition(".")[2],
                 metavar="NAME[:OPTION=VALUE,…]" if axis.spec_key else "NAME",
                 help=f"{what}{removing}.",
                 shell_complete=complete_component(axis),
                 panel=EXPERIMENT,
                 expose_value=False,
-                callback=_keep_in(_COMPONENTS),
+                callback=_keep_in(_COMPONENTS, axis.change_key),
             )(function)
     return function
 

@@ -8,7 +8,6 @@ form (``last-blocks:n=2``) all derive from the class.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -20,7 +19,9 @@ from typing import (
 )
 
 from clsbench.components.component import Component, unwritten
+from clsbench.components.outer_axes import Executor, Exporter
 from clsbench.components.tokenizers import Tokenizer
+from clsbench.components.training_axes import Loss, Optimizer, Schedule
 from clsbench.components.values import (
     Asset,
     Corpus,
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from clsbench.model.packing import Packing
-    from clsbench.schema.job import Job, Scheduler
-    from clsbench.schema.record import RunRecord
 
 
 class Dataset(Component, frozen=True):
@@ -287,74 +286,21 @@ class Baseline(Component, frozen=True):
         return ""
 
 
-class Executor(Component, frozen=True):
-    """Runs the experiments of a suite, on this machine or on others."""
-
-    def check_available(self) -> None:
-        """Check the requirements of the executor; called before anything is planned.
-
-        Raises:
-            UsageError: something that it needs is not installed.
-        """
-
-    def execute(self, jobs: Sequence[Job], at_once: int | None, scheduler: Scheduler) -> None:
-        """Run every job that ``scheduler.claim`` grants, and return when all have ended.
-
-        Run a job with :func:`clsbench.executors.run_job` in a process of its own. On a machine
-        that cannot reach the store, run a :func:`~clsbench.executors.portable_job` with
-        :func:`~clsbench.executors.run_job_remote`, and save its result here with
-        :func:`~clsbench.executors.store_result`. At most ``at_once`` jobs run side by side;
-        ``None`` leaves the number to the executor.
-
-        An exception raised here, such as ``KeyboardInterrupt``, ends all running jobs; each stores
-        its partial results first.
-        """
-        raise unwritten(self, "execute")
-
-
-class TrainedRun(NamedTuple):
-    """The restored classifier of a stored run, for an exporter.
-
-    ``backbone``, ``pooling``, ``head`` and ``adapter`` are the components of ``classifier``, a
-    module ``(input_ids (B, T) int64, lengths (B,) int64) -> logits (B, C)`` on the CPU.
-    ``tokenizer`` and ``files`` (the backbone's assets) are as in training. The record holds the
-    class names (``record.data.class_names``), the length to which texts are truncated
-    (``record.data.max_length``), metrics and conditions.
-    """
-
-    record: RunRecord
-    backbone: Backbone
-    pooling: Pooling
-    head: Head
-    adapter: Adapter | None
-    classifier: nn.Module
-    tokenizer: Tokenizer
-    files: Files
-
-
-class Exporter(Component, frozen=True):
-    """Writes the classifier of a stored run in the format of another library."""
-
-    def export(self, run: TrainedRun, directory: Path) -> None:
-        """Write the files into ``directory``, which is empty; it is kept only if this returns.
-
-        Raises:
-            UsageError: the format cannot represent a part of the classifier. The message names the
-                part and an alternative.
-        """
-        raise unwritten(self, "export")
-
-
 METHOD = "method"
 """The key of a change that names a method; resolving replaces it by freezing and adapter."""
+
+
+def option_of(key: str) -> str:
+    """The command-line option of a component's key: ``--optimizer`` for ``train.optimizer``."""
+    return f"--{key.rpartition('.')[2]}"
 
 
 class Axis(NamedTuple):
     """One axis of the catalog: ``name`` in the plural, ``singular``, and its key in a spec.
 
     ``kind`` is the class that components of this axis derive from (``ExperimentSpec`` itself for
-    experiments, ``SuiteSpec`` for suites, ``Method`` for methods); ``spec_key`` is ``None`` where a
-    spec holds no single choice.
+    experiments, ``SuiteSpec`` for suites, ``Method`` for methods); ``spec_key``, with dots for a
+    nested key, is ``None`` where a spec holds no single choice.
     """
 
     name: str
@@ -364,8 +310,13 @@ class Axis(NamedTuple):
 
     @property
     def change_key(self) -> str | None:
-        """The key that chooses from this axis in changes to a spec, also the option's name."""
+        """The key that chooses from this axis in changes to a spec."""
         return METHOD if self.kind is Method else self.spec_key
+
+    @property
+    def option(self) -> str | None:
+        """The command-line option that chooses from this axis: ``--freezing``."""
+        return self.change_key and option_of(self.change_key)
 
     @property
     def hook(self) -> str:
@@ -381,6 +332,9 @@ AXES: tuple[Axis, ...] = (
     Axis("freezing_strategies", "freezing_strategy", "freezing", FreezingStrategy),
     Axis("adapters", "adapter", "adapter", Adapter),
     Axis("methods", "method", None, Method),
+    Axis("optimizers", "optimizer", "train.optimizer", Optimizer),
+    Axis("schedules", "schedule", "train.schedule", Schedule),
+    Axis("losses", "loss", "train.loss", Loss),
     Axis("baselines", "baseline", None, Baseline),
     Axis("experiments", "experiment", None, ExperimentSpec),
     Axis("suites", "suite", None, SuiteSpec),

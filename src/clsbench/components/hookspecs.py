@@ -23,12 +23,12 @@ if TYPE_CHECKING:
         Backbone,
         Baseline,
         Dataset,
-        Executor,
-        Exporter,
         FreezingStrategy,
         Head,
         Pooling,
     )
+    from clsbench.components.outer_axes import Executor, Exporter
+    from clsbench.components.training_axes import Loss, Optimizer, Schedule
     from clsbench.components.values import RunPlan, StepReport
     from clsbench.schema.record import EpochEntry, RunRecord, StepEntry
 
@@ -74,6 +74,21 @@ class RegistrationHooks:
     @hookspec
     def clsbench_register_methods(self) -> Mapping[str, Method]:
         """Methods by name: a freezing strategy and an adapter together."""
+        raise NotImplementedError
+
+    @hookspec
+    def clsbench_register_optimizers(self) -> Mapping[str, type[Optimizer]]:
+        """Optimizers by name."""
+        raise NotImplementedError
+
+    @hookspec
+    def clsbench_register_schedules(self) -> Mapping[str, type[Schedule]]:
+        """Schedules of the learning rate by name."""
+        raise NotImplementedError
+
+    @hookspec
+    def clsbench_register_losses(self) -> Mapping[str, type[Loss]]:
+        """Losses by name."""
         raise NotImplementedError
 
     @hookspec

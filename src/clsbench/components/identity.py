@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsbench.components.component import Component
 from clsbench.errors import PluginError, UsageError
-from clsbench.schema.experiment import COMPONENT_KEYS
+from clsbench.schema.experiment import COMPONENT_KEYS, value_at, with_value
 from clsbench.schema.record import ComponentIdentity
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ def spec_by_content(
     tree = experiment.identity()
     found = iter(identities)
     for key in COMPONENT_KEYS:
-        if key in tree:
-            tree[key] = options_by_content(tree[key], next(found))
+        if (table := value_at(tree, key)) is not None:
+            tree = with_value(tree, key, options_by_content(table, next(found)))
     tree["baselines"] = [options_by_content(table, next(found)) for table in tree["baselines"]]
     return tree
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -26,14 +23,11 @@ from clsbench.components.axes import (
 )
 from clsbench.components.catalog import Catalog, Entry
 from clsbench.components.component import Component
-from clsbench.components.registration import class_problem
-from clsbench.components.sources import source_sha256
-from clsbench.errors import PluginError, UsageError
+from clsbench.components.training_axes import Loss, Optimizer, Schedule
+from clsbench.errors import UsageError
 from clsbench.schema.convert import convert
 from clsbench.schema.decoding import DecodingError, decode_utf8, read_bytes
 from clsbench.schema.experiment import (
-    COMPONENT_KEYS,
-    ComponentTable,
     ExperimentSpec,
     Method,
     component_table,
@@ -44,16 +38,19 @@ from clsbench.schema.experiment import (
     parse_toml,
     to_tree,
     toml_tree,
+    value_at,
+    with_value,
     without_none,
 )
 from clsbench.schema.suite import SuiteSpec, parse_suite
+from clsbench.schema.training import ComponentTable
 
 
 class ChosenComponent(NamedTuple):
     """A component of an experiment.
 
-    ``axis`` is its key in the spec (``baseline`` for baselines), ``table`` its name and every
-    option, and ``label`` the same as text: ``last-blocks:n=2``.
+    ``axis`` is its key in the spec (``train.optimizer``; ``baseline`` for baselines), ``table`` its
+    name and every option, and ``label`` the same as text: ``last-blocks:n=2``.
     """
 
     axis: str
@@ -65,7 +62,7 @@ class ChosenComponent(NamedTuple):
     @property
     def quoted_name(self) -> str:
         """Axis and name for messages: ``backbone 'gpt2'``."""
-        return f"{self.axis} {self.entry.name!r}"
+        return f"{self.axis.rpartition('.')[2]} {self.entry.name!r}"
 
 
 class Experiment(NamedTuple):
@@ -86,6 +83,9 @@ class Experiment(NamedTuple):
     head: Head
     freezing: FreezingStrategy
     adapter: Adapter | None
+    optimizer: Optimizer
+    schedule: Schedule
+    loss: Loss
     baselines: tuple[Baseline, ...]
     modified: bool
 
@@ -218,58 +218,13 @@ def expand_methods(suite: SuiteSpec, catalog: Catalog) -> SuiteSpec:
     return msgspec.structs.replace(suite, changes=changes, rows=tuple(rows))
 
 
-def with_instances(changes: Mapping[str, Any], catalog: Catalog) -> Catalog:
-    """The catalog with an entry for each component in ``changes`` whose class is not registered.
-
-    Such an entry is named after its class: ``MyDataset`` is ``my-dataset``.
-
-    Raises:
-        UsageError: the name is already registered.
-        PluginError: the class cannot be a component, or its source cannot be found.
-    """
-    entries = {axis: dict(known) for axis, known in catalog.entries.items()}
-    for key, value in changes.items():
-        for component in value if isinstance(value, list | tuple) else (value,):
-            axis = next((a for a in AXES if key in (a.spec_key, a.name)), None)
-            if axis is None or not isinstance(component, Component):
-                continue
-            known, kind = entries[axis.name], type(component)
-            registered = [entry.component for entry in known.values()]
-            if not isinstance(component, axis.kind) or kind in registered:
-                continue
-            entry = _entry_of_class(axis, kind)
-            if entry.name in known:
-                raise UsageError(
-                    f"{key}: no plugin registers the class {kind.__name__}, and its name "
-                    f"{entry.name!r} is taken by {known[entry.name].distribution}; rename the "
-                    "class or register it in a plugin"
-                )
-            known[entry.name] = entry
-    return catalog._replace(
-        entries=MappingProxyType({a: MappingProxyType(known) for a, known in entries.items()})
-    )
-
-
-def _entry_of_class(axis: Axis, kind: type[Component]) -> Entry:
-    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", kind.__name__)
-    name = "-".join(words).lower() or kind.__name__
-    module = sys.modules.get(kind.__module__, ModuleType(kind.__module__))
-    file = getattr(module, "__file__", None)
-    origin = Path(file).name if module.__name__ == "__main__" and file else module.__name__
-    try:
-        if problem := class_problem(kind):
-            raise PluginError(problem)
-        return Entry(axis.name, name, kind, origin, None, source_sha256(module, kind))
-    except PluginError as error:
-        raise PluginError(f"{axis.singular} {kind.__name__}: {error}") from error
-
-
 def substitute(
     experiment: Experiment, axis_key: str, stand_in: Component, catalog: Catalog
 ) -> Experiment:
     """The experiment with a stand-in on one axis, without published figures."""
     table = _table_of(stand_in, _axis_of_key(axis_key), catalog)
-    tree = {k: v for k, v in experiment.tree.items() if k != "published"} | {axis_key: table}
+    tree = {k: v for k, v in experiment.tree.items() if k != "published"}
+    tree = with_value(tree, axis_key, table)
     return _build(from_tree(tree, "the stand-in"), catalog)._replace(modified=True)
 
 
@@ -298,15 +253,16 @@ def _references(
 def _build(spec: ExperimentSpec, catalog: Catalog) -> Experiment:
     tree = to_tree(spec)
     single = {
-        axis.spec_key: _make(tree[axis.spec_key], axis, catalog)
+        axis.spec_key: _make(choice, axis, catalog)
         for axis in AXES
-        if axis.spec_key is not None and axis.spec_key in tree
+        if axis.spec_key and (choice := value_at(tree, axis.spec_key)) is not None
     }
     baselines = [_make(table, _BASELINES, catalog) for table in tree["baselines"]]
-    components: dict[str, Any] = dict.fromkeys(COMPONENT_KEYS)
-    components |= {key: each.component for key, each in single.items()}
+    components: dict[str, Any] = {"adapter": None}
+    components |= {key.rpartition(".")[2]: each.component for key, each in single.items()}
     components["baselines"] = tuple(each.component for each in baselines)
-    tree |= {key: each.table for key, each in single.items()}
+    for key, each in single.items():
+        tree = with_value(tree, key, each.table)
     tree["baselines"] = [each.table for each in baselines]
     tree["data"] = _completed(tree["data"], components["dataset"])
     complete = from_tree(tree, "the experiment")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from clsbench.components.axes import Exporter, TrainedRun
 from clsbench.components.component import Component
+from clsbench.components.outer_axes import Exporter, TrainedRun
 from clsbench.errors import ClsbenchError, PluginError, UsageError
 from clsbench.experiment.restore import Restored
 from clsbench.results.store import StoredRun

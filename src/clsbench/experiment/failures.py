@@ -10,9 +10,9 @@ import torch
 from msgspec.structs import replace
 
 from clsbench.errors import ClsbenchError
-from clsbench.schema.experiment import TrainSettings
 from clsbench.schema.quantities import size_text
 from clsbench.schema.record import Environment, KeptActivations, RunRecord
+from clsbench.schema.training import TrainSettings
 from clsbench.system.device_errors import device_error, first_line, is_out_of_memory
 from clsbench.system.environment import peak_memory_bytes
 

@@ -34,12 +34,13 @@ from clsbench.model.counts import (
 )
 from clsbench.model.freezing import FreezingPlan, plan_freezing, refuse_nothing_to_train
 from clsbench.model.parameters import without_weights
-from clsbench.schema.experiment import COMPONENT_KEYS, fingerprint, format_component
+from clsbench.schema.experiment import COMPONENT_KEYS, fingerprint, format_component, value_at
 from clsbench.schema.options import RunOptions
 from clsbench.schema.quantities import size_bytes
 from clsbench.schema.record import FastPath, RunRecord
 from clsbench.system.environment import describe_environment, working_directory
 from clsbench.system.seeding import seeded
+from clsbench.training.recipe import Recipe, build_loss, build_optimizer, recipe_of
 
 
 class Limits(NamedTuple):
@@ -68,11 +69,12 @@ class Limits(NamedTuple):
 class Planned(NamedTuple):
     """A planned run: what trains in which epoch, the shortcuts, and the record before training.
 
-    ``fast`` is ``unlimited`` within the ``limits``. ``working_bytes`` is the estimated memory of
-    weights, gradients, optimizer and a batch, without the frozen prefix.
+    ``recipe`` is how it trains. ``fast`` is ``unlimited`` within the ``limits``. ``working_bytes``
+    is the estimated memory of weights, gradients, optimizer and a batch, without the frozen prefix.
     """
 
     freezing: FreezingPlan
+    recipe: Recipe
     unlimited: FastPlan
     limits: Limits
     fast: FastPlan
@@ -140,7 +142,8 @@ def plan_run(
     Raises:
         UsageError: the strategy names a parameter that does not exist, or an epoch trains no
             parameter.
-        PluginError: the strategy fails, or the classifier cannot be built on the meta device.
+        PluginError: the strategy or a part of the training recipe fails, or the classifier cannot
+            be built on the meta device.
     """
     spec = experiment.spec
     strategy = experiment.label("freezing")
@@ -152,9 +155,18 @@ def plan_run(
     for names in set(freezing.by_epoch):
         freezing.apply(outline.classifier, names)
         refuse_nothing_to_train(outline.classifier, strategy)
+    recipe = recipe_of(experiment, data.facts)
+    freezing.apply(outline.classifier, freezing.ever())
+    build_optimizer(recipe, outline.classifier)
+    build_loss(recipe)
     with _naming_components(experiment):
         working_bytes = expected_memory_bytes(
-            outline, freezing, spec.train.batch_size, data.facts.max_length, options.precision
+            outline,
+            freezing,
+            spec.train.batch_size,
+            data.facts.max_length,
+            options.precision,
+            experiment.optimizer.state_size(),
         )
         unlimited = plan_fast_path(
             outline.classifier,
@@ -178,7 +190,7 @@ def plan_run(
         memory_bytes_expected=working_bytes + kept_most_bytes,
         fast_path=FastPath(shortcuts=fast.shortcuts),
     )
-    return Planned(freezing, unlimited, limits, fast, record, working_bytes)
+    return Planned(freezing, recipe, unlimited, limits, fast, record, working_bytes)
 
 
 def run_key(experiment_fingerprint: str, device_kind: str, precision: str, seed: int) -> str:
@@ -207,7 +219,9 @@ def announcement(record: RunRecord) -> RunPlan:
         experiment=record.experiment,
         stand_ins=tuple(f"{s.by} in place of {s.replaced}" for s in record.stand_ins),
         components={
-            key: format_component(record.spec[key]) for key in COMPONENT_KEYS if key in record.spec
+            key: format_component(choice)
+            for key in COMPONENT_KEYS
+            if (choice := value_at(record.spec, key)) is not None
         },
         device=record.environment.device,
         precision=record.environment.precision,

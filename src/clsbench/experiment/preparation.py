@@ -42,6 +42,8 @@ from clsbench.schema.experiment import (
     ExperimentSpec,
     fingerprint,
     from_tree,
+    value_at,
+    with_value,
 )
 from clsbench.schema.options import RunOptions
 from clsbench.schema.record import ComponentIdentity, DataFacts, RunRecord, StandIn
@@ -201,9 +203,10 @@ def stored_spec(record: RunRecord) -> ExperimentSpec:
     """
     tree = dict(record.spec)
     for identity in record.plugins:
-        if isinstance(table := tree.get(identity.axis), dict):
+        if isinstance(table := value_at(tree, identity.axis), dict):
             places = {text: _place_of(text, record) for text in identity.files}
-            tree[identity.axis] = options_by_content(table, replace(identity, files=places))
+            table = options_by_content(table, replace(identity, files=places))
+            tree = with_value(tree, identity.axis, table)
     return from_tree(tree, "the spec of the stored run")
 
 

@@ -62,7 +62,8 @@ from clsbench.system.environment import (
 from clsbench.system.filesystem import storing_error
 from clsbench.system.signals import deferring_interrupts
 from clsbench.training.evaluate import deviation_from_fp32
-from clsbench.training.fit import TrainingLog, fit, measure_before, prefix_progress
+from clsbench.training.fit import fit, measure_before, prefix_progress
+from clsbench.training.log import TrainingLog
 from clsbench.training.schedule import Beforehand, Event, beforehand, book_schedule
 from clsbench.training.scoring import (
     ScoredBaseline,
@@ -148,7 +149,7 @@ def run_experiment(
                 log.before = measure_before(forward, first_look)
                 if options.precision == "bf16":
                     deviation = deviation_from_fp32(forward, "train", first_look.loss["train"])
-                fit(forward, events, freezing, spec.train, log, hook)
+                fit(forward, events, freezing, planned.recipe, log, hook)
             with phases.without_prefix("evaluation", forward):
                 scores = score_classifier(
                     forward, data.leaked, len(data.facts.class_names), spec.train.batch_size

@@ -16,7 +16,6 @@ from clsbench.model.freezing import BACKBONE_PREFIX, FreezingPlan
 from clsbench.model.parameters import without_weights
 from clsbench.schema.record import NEW_STAGES, ParameterCounts, StageParameters
 
-_ADAM_STATES = 2
 _BYTES = {"fp32": 4, "bf16": 4, "fp64": 8}
 
 
@@ -82,10 +81,17 @@ def _is_backbone(outline: ClassifierOutline, name: str) -> bool:
 
 
 def expected_memory_bytes(
-    outline: ClassifierOutline, plan: FreezingPlan, batch_size: int, length: int, precision: str
+    outline: ClassifierOutline,
+    plan: FreezingPlan,
+    batch_size: int,
+    length: int,
+    precision: str,
+    state_size: float,
 ) -> int:
-    """Estimate the bytes of weights, gradients, AdamW's states and one batch's saved activations.
+    """Estimate the bytes of weights, gradients, the optimizer's state and one batch's saved
+    activations.
 
+    ``state_size`` is the number of numbers that the optimizer keeps for each trained parameter.
     The activations that autograd saves are measured in a forward pass on the meta device, so the
     estimate holds for any component. The memory of the process itself is not included.
     """
@@ -95,7 +101,7 @@ def expected_memory_bytes(
     total = sum(p.numel() for p in classifier.parameters())
     trainable = sum(p.numel() for p in classifier.parameters() if p.requires_grad)
     saved = _saved_bytes(classifier, batch_size, length)
-    return (total + (1 + _ADAM_STATES) * trainable) * size + saved * size // 4
+    return (total + round((1 + state_size) * trainable)) * size + saved * size // 4
 
 
 def _saved_bytes(classifier: nn.Module, batch_size: int, length: int) -> int:

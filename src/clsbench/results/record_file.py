@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from clsbench.schema.decoding import DecodingError, decode_json, read_bytes
-from clsbench.schema.experiment import COMPONENT_KEYS, ExperimentSpec
+from clsbench.schema.experiment import COMPONENT_KEYS, ExperimentSpec, value_at
 from clsbench.schema.older import upgrade_spec
 from clsbench.schema.record import SCHEMA_VERSION, RunRecord
 
@@ -69,7 +69,8 @@ def _problem(record: RunRecord, content: bytes) -> str:
         spec = msgspec.convert(record.spec, ExperimentSpec)
     except msgspec.ValidationError as error:
         return f"damaged: its spec: {error}"
-    components = [getattr(spec, key) for key in COMPONENT_KEYS]
+    tree = msgspec.to_builtins(spec)
+    components = [value_at(tree, key) for key in COMPONENT_KEYS]
     for table in (*components, *spec.baselines):
         if table is not None and not (
             isinstance(table, dict) and isinstance(table.get("name"), str)

@@ -55,10 +55,9 @@ def _flat_settings(spec: Mapping[str, Any]) -> dict[str, str]:
     for key, value in spec.items():
         if key in _NOT_IN_NAMES or value is None:
             continue
-        if key in COMPONENT_KEYS:
-            found[key] = format_component(value)
-        elif isinstance(value, Mapping):
-            found |= {f"{key}.{inner}": str(each) for inner, each in value.items()}
-        else:
-            found[key] = str(value)
+        settings = {key: value}
+        if isinstance(value, Mapping) and key not in COMPONENT_KEYS:
+            settings = {f"{key}.{name}": each for name, each in value.items()}
+        for name, each in settings.items():
+            found[name] = format_component(each) if name in COMPONENT_KEYS else str(each)
     return found

@@ -19,10 +19,7 @@ from msgspec import Meta
 from clsbench.errors import UsageError
 from clsbench.schema.convert import convert
 from clsbench.schema.decoding import DecodingError, decode_toml
-
-ComponentTable = dict[str, Any]
-"""A component by name with its options: ``{"name": "last-blocks", "n": 2}``."""
-
+from clsbench.schema.training import ComponentTable, TrainSettings
 
 SplitName = Literal["stratified", "predefined", "book", "book-ablation"]
 """The ways to divide a corpus."""
@@ -80,29 +77,6 @@ class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             " or not at all (requires train.batch_size=1)"
         ),
     ] = "longest-train"
-
-
-class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Optimization: AdamW on cross-entropy."""
-
-    epochs: Annotated[int, Meta(ge=1, description="passes over the training split")] = 5
-    batch_size: Annotated[int, Meta(ge=1, description="texts per batch")] = 8
-    lr: Annotated[float, Meta(gt=0, description="learning rate of AdamW")] = 5e-5
-    weight_decay: Annotated[float, Meta(ge=0, description="weight decay of AdamW")] = 0.1
-    accumulation: Annotated[int, Meta(ge=1, description="batches per optimizer step")] = 1
-    ignore_index: Annotated[
-        int,
-        Meta(
-            description="index of a class (from 0) whose texts are ignored in training; negative:"
-            " no class"
-        ),
-    ] = -100
-    eval_every: Annotated[
-        int, Meta(ge=1, description="batches between two evaluations of the loss")
-    ] = 50
-    eval_batches: Annotated[
-        int, Meta(ge=1, description="batches per evaluation during training")
-    ] = 5
 
 
 PublishedAccuracy = dict[
@@ -252,8 +226,25 @@ def inline_toml(value: Any) -> str:
 
 # --- trees: plain nested dicts, as TOML has them -------------------------------------------------
 
-COMPONENT_KEYS = ("dataset", "backbone", "pooling", "head", "freezing", "adapter")
-"""The keys of a spec that hold one component each."""
+COMPONENT_KEYS = (
+    *("dataset", "backbone", "pooling", "head", "freezing", "adapter"),
+    *("train.optimizer", "train.schedule", "train.loss"),
+)
+"""The keys of a spec that hold one component each, with dots for nested keys."""
+
+
+def value_at(tree: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key; ``None`` if there is none."""
+    value: Any = tree
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def with_value(tree: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A copy of the tree with ``value`` at a dotted key."""
+    first, _, rest = key.partition(".")
+    return {**tree, first: with_value(tree.get(first, {}), rest, value) if rest else value}
 
 
 def to_tree(spec: ExperimentSpec) -> dict[str, Any]:
@@ -261,8 +252,8 @@ def to_tree(spec: ExperimentSpec) -> dict[str, Any]:
     represent."""
     tree: dict[str, Any] = msgspec.to_builtins(spec)
     for key in COMPONENT_KEYS:
-        if tree[key] is not None:
-            tree[key] = component_table(tree[key])
+        if (choice := value_at(tree, key)) is not None:
+            tree = with_value(tree, key, component_table(choice))
     tree["baselines"] = [component_table(choice) for choice in tree["baselines"]]
     plain: dict[str, Any] = without_none(tree)
     return plain

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 _READ_QUOTED_FILES = ("sms-spam", "csv")
+
+_TRAIN: Mapping[str, Any] = MappingProxyType(
+    {
+        "optimizer": {"name": "adamw", "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+        "schedule": {"name": "constant", "warmup": 0.0},
+        "loss": {"name": "cross-entropy", "class_weights": "none", "label_smoothing": 0.0},
+    }
+)
+"""The training recipe of every run before its parts became options."""
 
 
 def upgrade_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The stored spec in the current schema; a spec in the current schema is returned unchanged.
 
     Schema 1 held ``data.quoting``, now an option of the data sets that read quoted files, and the
-    option ``seed`` of ``synthetic-sms``, whose texts are now those of seed 0.
+    option ``seed`` of ``synthetic-sms``, whose texts are now those of seed 0. Schema 2 did not hold
+    the training recipe, which was always the same.
     """
     upgraded = dict(spec)
+    if isinstance(train := spec.get("train"), Mapping):
+        missing = {key: value for key, value in _TRAIN.items() if key not in train}
+        upgraded["train"] = {**train, **missing}
     data, dataset = spec.get("data"), spec.get("dataset")
     if not isinstance(data, Mapping) or not isinstance(dataset, Mapping):
         return upgraded

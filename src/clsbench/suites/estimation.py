@@ -22,11 +22,8 @@ from clsbench.data.tokens import row_keys
 from clsbench.experiment.planning import Planned, outline_experiment
 from clsbench.experiment.preparation import PreparedData
 from clsbench.fastpath.chain import Chain, Inputs
-from clsbench.fastpath.plan import FastPlan
 from clsbench.model.classifier import Classifier
-from clsbench.model.freezing import FreezingPlan
 from clsbench.schema.record import Estimate
-from clsbench.training.fit import OPTIMIZER_PASSES
 from clsbench.training.schedule import TrainBatch, beforehand, book_schedule
 
 _CALIBRATION_SECONDS = 0.4
@@ -93,7 +90,7 @@ def estimate_run(
     """Estimate the seconds of the run by phase, without activations of earlier runs."""
     train = experiment.spec.train
     outline = outline_experiment(experiment, len(data.facts.class_names)).classifier
-    passes = _Passes(outline, planned.freezing, planned.fast, data, train.batch_size)
+    passes = _Passes(outline, planned, data, train.batch_size)
     evaluated = [0] * train.epochs
     steps = [0] * train.epochs
     sizes = data.facts.sizes
@@ -123,14 +120,14 @@ class _Passes:
     def __init__(
         self,
         outline: Classifier,
-        freezing: FreezingPlan,
-        plan: FastPlan,
+        planned: Planned,
         data: PreparedData,
         batch_size: int,
     ) -> None:
         self._outline = outline
-        self._freezing = freezing
-        self._plan = plan
+        self._freezing = planned.freezing
+        self._plan = plan = planned.fast
+        self._memory_passes = planned.recipe.optimizer.memory_passes()
         self._chain = Chain(outline, plan.single)
         self._batch_size = batch_size
         splits = data.tokens.by_name().values()
@@ -175,7 +172,7 @@ class _Passes:
 
         work = self._counted(("step", cut, trained), step)
         sizes = [p.numel() for p in self._outline.parameters() if p.requires_grad]
-        return Work((*work.operations, (0.0, 4.0 * OPTIMIZER_PASSES * sum(sizes))))
+        return Work((*work.operations, (0.0, 4.0 * self._memory_passes * sum(sizes))))
 
     def evaluation(self, epoch: int) -> Work:
         """The operations of a batch forward after the cut."""

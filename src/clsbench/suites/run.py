@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import torch
 
-from clsbench.components.axes import Executor
+from clsbench.components.outer_axes import Executor
 from clsbench.results.store import check_store_writable
 from clsbench.results.suite_results import RowResult, SuiteResults, write_suite_results
 from clsbench.schema.job import Job

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from clsbench.testing.executors import check_executor as check_executor
     from clsbench.testing.freezing import check_freezing_strategy as check_freezing_strategy
     from clsbench.testing.heads import check_head as check_head
+    from clsbench.testing.losses import check_loss as check_loss
     from clsbench.testing.miniature import MiniatureBackbone as MiniatureBackbone
+    from clsbench.testing.optimizers import check_optimizer as check_optimizer
     from clsbench.testing.poolings import check_pooling as check_pooling
     from clsbench.testing.promises import check_options as check_options
+    from clsbench.testing.schedules import check_schedule as check_schedule
 
 _HOMES = {
     "MiniatureBackbone": "miniature",
@@ -35,8 +38,11 @@ _HOMES = {
     "check_executor": "executors",
     "check_freezing_strategy": "freezing",
     "check_head": "heads",
+    "check_loss": "losses",
+    "check_optimizer": "optimizers",
     "check_options": "promises",
     "check_pooling": "poolings",
+    "check_schedule": "schedules",
 }
 """Where each public name is defined."""
 

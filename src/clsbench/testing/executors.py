@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from clsbench.components.axes import Executor
+from clsbench.components.outer_axes import Executor
 from clsbench.results.store import read_record
 from clsbench.schema.job import Job, JobEnd, JobProgress, Message, Scheduler
 from clsbench.schema.options import RunOptions, plain_options

@@ -14,14 +14,16 @@ from clsbench.components.component import Component
 from clsbench.components.values import HubFile
 from clsbench.schema.convert import convert
 from clsbench.schema.experiment import (
-    ComponentTable,
     ExperimentSpec,
-    component_table,
     format_component,
     format_toml,
+    override,
     parse_component,
     parse_toml,
+    to_tree,
+    value_at,
 )
+from clsbench.schema.training import ComponentTable
 
 C = TypeVar("C", bound=Component)
 
@@ -107,12 +109,12 @@ def check_assets(component: Component) -> None:
 
 def _through_toml(component: Component, table: ComponentTable) -> dict[str, Any]:
     key = _axis_of(component).spec_key
-    choices: dict[str, Any] = {"dataset": PROBE, "backbone": PROBE}
-    choices |= {key: table} if key else {"baselines": (table,)}
-    spec = parse_toml(format_toml(ExperimentSpec(**choices)), "the spec of the conformance check")
-    read = dict(component_table(getattr(spec, key) if key else spec.baselines[0]))
-    del read["name"]
-    return read
+    probe = ExperimentSpec(dataset=PROBE, backbone=PROBE)
+    spec = override(probe, {key: table} if key else {"baselines": [table]})
+    read = to_tree(parse_toml(format_toml(spec), "the spec of the conformance check"))
+    options = dict(value_at(read, key) if key else read["baselines"][0])
+    del options["name"]
+    return options
 
 
 def _require_same(component: C, options: dict[str, Any], form: str) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from torch.utils.data import DataLoader
 
-from clsbench.schema.experiment import TrainSettings
+from clsbench.schema.training import TrainSettings
 
 Indices = tuple[int, ...]
 

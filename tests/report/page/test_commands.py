@@ -49,6 +49,8 @@ def test_row_command_of_a_suite_has_the_row_changes(tmp_path: Path, catalog: Cat
         "freezing": {"name": "last-blocks", "n": 2},
         "dataset": "csv:path=it's $HOME; rm -rf x.csv",
         "train.lr": 1e-4,
+        "train.optimizer": {"name": "adamw", "beta2": 0.98},
+        "train.schedule.warmup": 0.1,
         "data.balance": False,
         "baselines": [{"name": "majority"}],
         "seed": 5,
@@ -63,6 +65,7 @@ def test_row_command_of_a_suite_has_the_row_changes(tmp_path: Path, catalog: Cat
     assert words_in_a_shell(command) == [
         *("run", "gpt2-sms-spam", "--freezing", "last-blocks:n=2"),
         *("--dataset", "csv:path=it's $HOME; rm -rf x.csv", "--set", "train.lr=0.0001"),
+        *("--optimizer", "adamw:beta2=0.98", "--set", "train.schedule.warmup=0.1"),
         *("--set", "data.balance=false", "--set", 'baselines=[{"name" = "majority"}]'),
         *("--seeds", "123,124", "--device", "cpu", "--threads", "2", "--plain", "--offline"),
     ]
@@ -82,7 +85,13 @@ def test_row_command_of_a_suite_loads_its_plugins(tmp_path: Path, catalog: Catal
 def test_row_command_of_a_single_run_has_its_changes(tmp_path: Path, catalog: Catalog) -> None:
     spec = find_spec("gpt2-sms-spam", catalog)
     changed = override(
-        spec, {"freezing": "all", "train.lr": 1e-3, "data.split.name": "book-ablation"}
+        spec,
+        {
+            "freezing": "all",
+            "train.lr": 1e-3,
+            "train.schedule": "constant:warmup=0.1",
+            "data.split.name": "book-ablation",
+        },
     )
     tree = to_tree(resolve(changed, {}, catalog).spec)
     figures = make_figures(tmp_path, [Row(record={"spec": tree}), Row()], command=())
@@ -92,6 +101,8 @@ def test_row_command_of_a_single_run_has_its_changes(tmp_path: Path, catalog: Ca
     assert words[:3] == ["clsbench", "run", "gpt2-sms-spam"]
     assert words[words.index("--freezing") + 1] == "all"
     assert "train.lr=0.001" in words
+    assert words[words.index("--schedule") + 1] == "constant:warmup=0.1"
+    assert "--optimizer" not in words
     assert "data.split.name=book-ablation" in words
     assert "--pooling" not in words
     assert suite_command(figures) is None

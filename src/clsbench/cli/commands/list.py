@@ -99,7 +99,7 @@ def _lines(axes: Iterable[Axis], catalog: Catalog) -> Iterator[Line]:
         if number:
             yield Line(Text(), Text())
         heading = Text(axis.name.replace("_", "-"), "bold underline")
-        yield Line(heading, Text(f"  --{axis.change_key}" if axis.change_key else "", "dim"))
+        yield Line(heading, Text(f"  {axis.option}" if axis.option else "", "dim"))
         entries = _entries(axis, catalog)
         width = max((len(entry.name) for entry in entries), default=0)
         for entry in entries:

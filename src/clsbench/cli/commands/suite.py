@@ -174,7 +174,7 @@ def suite(
 
     from clsbench.cli.display.suite import choose_suite_display
     from clsbench.cli.output import only_results_on_stdout
-    from clsbench.components.axes import Executor
+    from clsbench.components.outer_axes import Executor
     from clsbench.components.resolve import make_component
     from clsbench.results.suite_results import read_suite_results
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
+from clsbench.components.axes import option_of
 from clsbench.components.resolve import find_spec, resolve
 from clsbench.errors import ClsbenchError
 from clsbench.results.suite_results import SuiteResults
@@ -65,18 +66,22 @@ def differences(base: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, A
     return found | {key: None for key in COMPONENT_KEYS if key in base and key not in tree}
 
 
-def _nested_differences(base: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:
+def _nested_differences(
+    base: Mapping[str, Any], tree: Mapping[str, Any], prefix: str = ""
+) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in tree.items():
-        before = base.get(key)
+        before, dotted = base.get(key), prefix + key
         if value == before:
             continue
-        if key not in COMPONENT_KEYS and isinstance(value, Mapping) and isinstance(before, Mapping):
-            found |= {
-                f"{key}.{inner}": v for inner, v in _nested_differences(before, value).items()
-            }
+        if (
+            dotted not in COMPONENT_KEYS
+            and isinstance(value, Mapping)
+            and isinstance(before, Mapping)
+        ):
+            found |= _nested_differences(before, value, f"{dotted}.")
         else:
-            found[key] = value
+            found[dotted] = value
     return found
 
 
@@ -124,7 +129,7 @@ def _run(base: str, changes: Mapping[str, Any], each: RowFigures, plugins: Seque
 def _change(key: str, value: Any) -> list[str]:
     if key in COMPONENT_KEYS:
         text = format_component(dict(value)) if isinstance(value, Mapping) else _text(value)
-        return [f"--{key}", text]
+        return [option_of(key), text]
     return ["--set", f"{key}={_text(value)}"]
 
 

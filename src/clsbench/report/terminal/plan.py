@@ -37,7 +37,7 @@ def plan_banner(plan: RunPlan) -> RenderableType:
     batches = f"{plan.steps:,} batch{'' if plan.steps == 1 else 'es'}"
     epochs = f"{plan.epochs} epoch{'' if plan.epochs == 1 else 's'}"
     facts = [
-        *((axis, plain(text)) for axis, text in plan.components.items()),
+        *((key.rpartition(".")[2], plain(text)) for key, text in plan.components.items()),
         ("device", plain(f"{plan.device}, {plan.precision}, seed {plan.seed}")),
         (
             "training",

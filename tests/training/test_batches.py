@@ -1,23 +1,25 @@
-"""The training loop: losses that are not finite, and ignored labels."""
+"""Training on batches: losses that are not finite, and ignored labels."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from fast_and_plain import random_splits
+from recipes import make_recipe
 from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
 
 from clsbench.builtin.poolings import LastToken
 from clsbench.fastpath.embedding_gradients import RowGradients
 from clsbench.fastpath.forward import PlainForward
 from clsbench.model.classifier import Classifier
-from clsbench.schema.experiment import TrainSettings
-from clsbench.training.fit import BatchTraining, NonFiniteLossError, TrainingLog
+from clsbench.schema.training import TrainSettings
+from clsbench.training.batches import BatchTraining, NonFiniteLossError
+from clsbench.training.log import TrainingLog
 from clsbench.training.schedule import TrainBatch
 
 
 @pytest.mark.parametrize("looks_later", [False, True])
-def test_fit_non_finite_loss_keeps_the_weights_before_the_step(
+def test_batch_training_non_finite_loss_keeps_the_weights_before_the_step(
     looks_later: bool, device: torch.device
 ) -> None:
     """``looks_later``: the loss is read later, as on CUDA."""
@@ -27,9 +29,8 @@ def test_fit_non_finite_loss_keeps_the_weights_before_the_step(
     splits = random_splits(2, [9] * 6, WIDTH_TOKENS, VOCABULARY)
     forward = PlainForward(classifier, splits.by_name(), device, "fp32")
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=1e-3, fused=True)
-    batches = BatchTraining(
-        forward, optimizer, TrainSettings(batch_size=2), TrainingLog(), RowGradients()
-    )
+    recipe = make_recipe(TrainSettings(batch_size=2))
+    batches = BatchTraining(forward, optimizer, recipe, TrainingLog(), RowGradients())
     batches._looks_later = looks_later
     expected = ""
     before: list[torch.Tensor] = []
@@ -65,7 +66,8 @@ def train_batches(
     forward = PlainForward(classifier, splits.by_name(), device, "fp32")
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=1e-2, fused=True)
     settings = TrainSettings(batch_size=2, ignore_index=ignore_index, accumulation=accumulation)
-    training = BatchTraining(forward, optimizer, settings, TrainingLog(), RowGradients())
+    recipe = make_recipe(settings)
+    training = BatchTraining(forward, optimizer, recipe, TrainingLog(), RowGradients())
     reports = [
         training.train(TrainBatch(step, 0, indices, update=(step + 1) % accumulation == 0))
         for step, indices in enumerate(batches)
@@ -79,14 +81,18 @@ def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
     return all(map(torch.equal, one, other))
 
 
-def test_fit_batch_of_ignored_labels_has_loss_0_and_makes_no_step(device: torch.device) -> None:
+def test_batch_training_batch_of_ignored_labels_has_loss_0_and_makes_no_step(
+    device: torch.device,
+) -> None:
     weights, losses = train_batches(device, [(0, 1), (2, 5), (3, 4), (2, 5)], ignore_index=2)
     assert losses[1] == losses[3] == 0.0
     assert min(losses[0], losses[2]) > 0
     assert same(weights, train_batches(device, [(0, 1), (3, 4)])[0])  # not even weight decay
 
 
-def test_fit_accumulation_window_with_one_counted_batch_makes_a_step(device: torch.device) -> None:
+def test_batch_training_accumulation_window_with_one_counted_batch_makes_a_step(
+    device: torch.device,
+) -> None:
     batches = [(0, 1), (2, 5), (2, 5), (2, 5), (2, 5), (3, 4)]
     weights, losses = train_batches(device, batches, ignore_index=2, accumulation=2)
     assert losses[1:5] == [0.0] * 4
@@ -96,7 +102,9 @@ def test_fit_accumulation_window_with_one_counted_batch_makes_a_step(device: tor
     assert same(weights, train_batches(device, batches[:2] + batches[4:], 2, accumulation=2)[0])
 
 
-def test_fit_ignored_index_beyond_the_classes_changes_nothing(device: torch.device) -> None:
+def test_batch_training_ignored_index_beyond_the_classes_changes_nothing(
+    device: torch.device,
+) -> None:
     batches = [(0, 1), (2, 5), (3, 4)]
     assert same(
         train_batches(device, batches)[0], train_batches(device, batches, ignore_index=50256)[0]

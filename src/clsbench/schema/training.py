@@ -1,0 +1,39 @@
+"""How a classifier is trained: the settings under ``train`` in an experiment."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+ComponentTable = dict[str, Any]
+"""A component by name with its options: ``{"name": "last-blocks", "n": 2}``."""
+
+
+class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Optimization: by default AdamW on cross-entropy, with a constant learning rate."""
+
+    epochs: Annotated[int, Meta(ge=1, description="passes over the training split")] = 5
+    batch_size: Annotated[int, Meta(ge=1, description="texts per batch")] = 8
+    lr: Annotated[float, Meta(gt=0, description="learning rate, passed to the optimizer")] = 5e-5
+    weight_decay: Annotated[
+        float, Meta(ge=0, description="weight decay, passed to the optimizer")
+    ] = 0.1
+    optimizer: str | ComponentTable = "adamw"
+    schedule: str | ComponentTable = "constant"
+    loss: str | ComponentTable = "cross-entropy"
+    accumulation: Annotated[int, Meta(ge=1, description="batches per optimizer step")] = 1
+    ignore_index: Annotated[
+        int,
+        Meta(
+            description="index of a class (from 0) whose texts are ignored in training; negative:"
+            " no class"
+        ),
+    ] = -100
+    eval_every: Annotated[
+        int, Meta(ge=1, description="batches between two evaluations of the loss")
+    ] = 50
+    eval_batches: Annotated[
+        int, Meta(ge=1, description="batches per evaluation during training")
+    ] = 5

@@ -1,0 +1,138 @@
+"""Training on one batch after another."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from clsbench.components.values import StepReport
+from clsbench.errors import ClsbenchError
+from clsbench.fastpath.embedding_gradients import RowGradients
+from clsbench.fastpath.forward import Forward, autocast
+from clsbench.schema.training import TrainSettings
+from clsbench.training.log import TrainingLog, seconds_without_prefix
+from clsbench.training.recipe import LearningRates, Recipe, build_loss
+from clsbench.training.schedule import TrainBatch
+
+
+class NonFiniteLossError(ClsbenchError):
+    """The loss became infinite or not a number."""
+
+
+class BatchTraining:
+    """Trains batch after batch without waiting for the device; :meth:`settle` waits.
+
+    If a loss is not finite, the device itself skips this optimizer step and all later ones, so the
+    weights are those before it when the loss is checked. Batches whose texts are all excluded by
+    ``train.ignore_index`` have the loss 0 and do not cause a step.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        optimizer: torch.optim.Optimizer,
+        recipe: Recipe,
+        log: TrainingLog,
+        gradients: RowGradients,
+    ) -> None:
+        self._forward = forward
+        self._optimizer = optimizer
+        self._settings = recipe.settings
+        self._loss = build_loss(recipe)
+        self._rates = LearningRates(optimizer, recipe.factors)
+        self._log = log
+        self._gradients = gradients
+        self._rows = forward.splits["train"]
+        self._labels = self._rows.labels.to(forward.device)
+        self._broken = torch.zeros((), dtype=torch.float32, device=forward.device)
+        self._losses: list[tuple[int, Tensor]] = []
+        self._step_due = False
+        self._since: float | None = None
+        fused = bool(optimizer.defaults.get("fused"))
+        # The CPU needs no waiting, and MPS and other optimizers cannot skip steps.
+        self._looks_later = forward.device.type == "cuda" and fused
+        if fused:
+            # A fused step reads this and skips itself on the device, as with gradient scaling.
+            optimizer.grad_scale = None  # type: ignore[attr-defined]
+            optimizer.found_inf = self._broken  # type: ignore[attr-defined]
+
+    def train(self, event: TrainBatch) -> StepReport:
+        """Train on one batch, and take an optimizer step if it is due."""
+        if self._since is None:
+            self._since = seconds_without_prefix(self._forward)
+        index = torch.tensor(event.indices, dtype=torch.int64)
+        logits = self._forward.logits("train", event.indices)
+        loss, counts = self._batch_loss(logits, index)
+        seen = loss.detach()
+        self._losses.append((event.step, seen))
+        if self._looks_later:
+            self._broken.masked_fill_(~seen.isfinite(), 1.0)
+        else:
+            self._check()
+        if counts:
+            (loss / self._settings.accumulation).backward()  # type: ignore[no-untyped-call]
+            self._step_due = True
+        if event.update:
+            self._rates.advance()
+        if event.update and self._step_due:
+            self._gradients.spread()
+            self._optimizer.step()
+            self._optimizer.zero_grad()
+            self._step_due = False
+        lengths = self._rows.lengths[index]
+        real_tokens = int(lengths.sum())
+        width = self._rows.input_ids.shape[1] if self._rows.padded else int(lengths.max())
+        self._log.examples += len(event.indices)
+        self._log.real_tokens += real_tokens
+        self._log.padded_tokens += len(event.indices) * max(width, 1)
+        return StepReport(
+            step=event.step,
+            epoch=event.epoch,
+            loss=seen.item,
+            examples=len(event.indices),
+            real_tokens=real_tokens,
+        )
+
+    def _batch_loss(self, logits: Tensor, index: Tensor) -> tuple[Tensor, bool]:
+        """The loss () of the texts at ``index`` (B,), and whether any of them counts."""
+        kept = (self._rows.labels[index] != self._settings.ignore_index).nonzero().flatten()
+        if not len(kept):
+            return logits.new_zeros(()), False
+        device = self._forward.device
+        with autocast(device, self._forward.precision):
+            if len(kept) < len(index):
+                logits, index = logits[kept.to(device, non_blocking=True)], index[kept]
+            labels = self._labels[index.to(device, non_blocking=True)]
+            return self._loss(logits, labels), True
+
+    def settle(self) -> None:
+        """Wait for the device, check that all losses are finite, and update the training time."""
+        if self._since is None:
+            return
+        self._check()
+        if self._forward.device.type == "cuda":
+            torch.cuda.synchronize(self._forward.device)
+        self._log.train_seconds += seconds_without_prefix(self._forward) - self._since
+        self._since = None
+
+    def _check(self) -> None:
+        losses, self._losses = self._losses, []
+        if losses:
+            values = torch.stack([loss for _, loss in losses]).tolist()
+            for (step, _), value in zip(losses, values, strict=True):
+                refuse_not_finite(value, step, self._settings, "training")
+
+
+def refuse_not_finite(loss: float, step: int, settings: TrainSettings, which: str) -> None:
+    """Check a loss.
+
+    Raises:
+        NonFiniteLossError: it is infinite or not a number.
+    """
+    if not math.isfinite(loss):
+        raise NonFiniteLossError(
+            f"the {which} loss is {loss} at step {step}: training cannot go on. Try a smaller "
+            f"learning rate (--set train.lr={min(settings.lr / 10, 1e-3):g}) or --precision fp32"
+        )

@@ -1,0 +1,161 @@
+"""The training recipe of an experiment: optimizer, learning rates and loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import nn
+
+from clsbench.components.resolve import Experiment
+from clsbench.components.training_axes import Loss, Optimizer, Schedule
+from clsbench.errors import ClsbenchError, PluginError
+from clsbench.schema.experiment import format_component
+from clsbench.schema.record import DataFacts
+from clsbench.schema.training import TrainSettings
+
+if TYPE_CHECKING:
+    from clsbench.components.training_axes import LossFunction
+
+
+class Recipe(NamedTuple):
+    """How a classifier is trained.
+
+    ``class_counts`` are those of the training texts, 0 for the class that is ignored. ``factors``
+    are those of the schedule on the learning rate, by optimizer step; ``None`` if all are 1.
+    """
+
+    settings: TrainSettings
+    optimizer: Optimizer
+    schedule: Schedule
+    loss: Loss
+    class_counts: tuple[int, ...]
+    factors: tuple[float, ...] | None = None
+
+
+def recipe_of(experiment: Experiment, facts: DataFacts) -> Recipe:
+    """The recipe of an experiment on its data.
+
+    Raises:
+        PluginError: the schedule fails, or returns a factor that is not a finite number from 0.
+    """
+    settings = experiment.spec.train
+    counts = facts.class_counts["train"]
+    recipe = Recipe(
+        settings,
+        experiment.optimizer,
+        experiment.schedule,
+        experiment.loss,
+        tuple(
+            0 if number == settings.ignore_index else counts.get(name, 0)
+            for number, name in enumerate(facts.class_names)
+        ),
+    )
+    steps = settings.epochs * -(-facts.batches["train"] // settings.accumulation)
+    return recipe._replace(factors=learning_rate_factors(recipe, steps))
+
+
+def learning_rate_factors(recipe: Recipe, steps: int) -> tuple[float, ...] | None:
+    """The schedule's factor for each optimizer step; ``None`` if all are 1.
+
+    Raises:
+        PluginError: the schedule fails, or returns a factor that is not a finite number from 0.
+    """
+    name = f"schedule {format_component(recipe.settings.schedule)}"
+    factors = []
+    for step in range(steps):
+        with _naming(name):
+            factor = recipe.schedule.factor(step, steps)
+        if not isinstance(factor, float | int) or not math.isfinite(factor) or factor < 0:
+            raise PluginError(
+                f"{name} returns the factor {factor!r} for step {step} of {steps}; expected a "
+                "finite number of at least 0"
+            )
+        factors.append(float(factor))
+    return None if set(factors) <= {1.0} else tuple(factors)
+
+
+def build_optimizer(recipe: Recipe, classifier: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of the classifier's parameters that require gradients.
+
+    Raises:
+        UsageError: the optimizer refuses its options or the parameters.
+        PluginError: it fails, or is not a torch optimizer of these parameters.
+    """
+    settings = recipe.settings
+    name = f"optimizer {format_component(settings.optimizer)}"
+    groups = _parameter_groups(settings, classifier)
+    given = {id(parameter) for group in groups for parameter in group["params"]}
+    with _naming(name):
+        optimizer = recipe.optimizer.build(groups, settings.weight_decay)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise PluginError(
+            f"{name}: build() returns {type(optimizer).__name__}, expected a torch.optim.Optimizer"
+        )
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if held != given:
+        raise PluginError(
+            f"{name}: build() returns an optimizer of {len(held)} parameters, expected one of the "
+            f"{len(given)} parameters in the given groups"
+        )
+    return optimizer
+
+
+def _parameter_groups(settings: TrainSettings, classifier: nn.Module) -> list[dict[str, Any]]:
+    trained = [p for p in classifier.parameters() if p.requires_grad]
+    return [{"params": trained, "lr": settings.lr}]
+
+
+def build_loss(recipe: Recipe) -> LossFunction:
+    """The loss function of training.
+
+    Raises:
+        PluginError: the loss fails on two texts, or does not return a scalar with a gradient.
+    """
+    name = f"loss {format_component(recipe.settings.loss)}"
+    counts = recipe.class_counts
+    present = [label for label, count in enumerate(counts) if count] or [0]
+    logits = torch.zeros(2, len(counts), requires_grad=True)
+    with _naming(name):
+        function = recipe.loss.build(counts)
+        loss: Any = function(logits, torch.tensor([present[0], present[-1]]))
+    if not isinstance(loss, torch.Tensor) or loss.shape != ():
+        shape = getattr(loss, "shape", None)
+        found = f"the shape {tuple(shape)}" if shape is not None else type(loss).__name__
+        raise PluginError(f"{name} returns {found}, expected a tensor of shape ()")
+    if not loss.requires_grad or not bool(loss.isfinite()):
+        problem = "without a gradient" if not loss.requires_grad else f"of {loss.item()}"
+        raise PluginError(f"{name} returns a value {problem} for two texts with logits 0")
+    return function
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Convert an error of a component of the recipe."""
+    try:
+        yield
+    except ClsbenchError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{name} failed: {type(error).__name__}: {error}") from error
+
+
+class LearningRates:
+    """Sets the learning rates of an optimizer's groups before each step."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, factors: Sequence[float] | None) -> None:
+        self._optimizer = optimizer
+        self._factors = factors
+        self._base = [group["lr"] for group in optimizer.param_groups]
+        self._step = 0
+
+    def advance(self) -> None:
+        """Set the rates of the next step; without factors, nothing is touched."""
+        if self._factors is not None:
+            factor = self._factors[self._step]
+            for group, base in zip(self._optimizer.param_groups, self._base, strict=True):
+                group["lr"] = base * factor
+            self._step += 1

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from clsbench.builtin.losses import CrossEntropy
+
+LOGITS = torch.randn(6, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+LABELS = torch.tensor([0, 0, 0, 1, 2, 0])
+
+
+def test_cross_entropy_by_default_is_that_of_torch_bit_for_bit() -> None:
+    found = CrossEntropy().build((4, 1, 1))(LOGITS, LABELS)
+    assert torch.equal(found, F.cross_entropy(LOGITS, LABELS))
+
+
+def test_cross_entropy_label_smoothing_is_that_of_torch() -> None:
+    found = CrossEntropy(label_smoothing=0.2).build((4, 1, 1))(LOGITS, LABELS)
+    assert torch.equal(found, F.cross_entropy(LOGITS, LABELS, label_smoothing=0.2))
+
+
+def test_cross_entropy_balanced_gives_every_class_the_same_weight() -> None:
+    found = CrossEntropy(class_weights="balanced").build((4, 1, 1))(LOGITS, LABELS)
+    losses = F.cross_entropy(LOGITS, LABELS, reduction="none")
+    by_class = [losses[label == LABELS].mean() for label in range(3)]
+    assert float(found) == pytest.approx(float(sum(by_class)) / 3)
+
+
+def test_cross_entropy_balanced_class_without_texts_has_no_weight() -> None:
+    function = CrossEntropy(class_weights="balanced").build((4, 0, 2))
+    labels = torch.tensor([0, 2, 0])
+    assert function(LOGITS[:3], labels).isfinite()
+
+
+def test_cross_entropy_balanced_in_bfloat16_keeps_single_precision_weights() -> None:
+    logits = LOGITS.bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = CrossEntropy(class_weights="balanced").build((400, 1, 1))(logits, LABELS)
+    assert found.dtype == torch.float32

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from clsbench.builtin.optimizers import AdamW
+
+
+def trained(optimizer: torch.optim.Optimizer, layer: nn.Linear) -> torch.Tensor:
+    inputs = torch.arange(12.0).reshape(4, 3)
+    for _ in range(5):
+        layer(inputs).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return layer.weight.detach().clone()
+
+
+def make_layer() -> nn.Linear:
+    torch.manual_seed(1)
+    return nn.Linear(3, 2)
+
+
+def test_adamw_steps_equal_those_of_torch_bit_for_bit() -> None:
+    ours, theirs = make_layer(), make_layer()
+    built = AdamW().build([{"params": list(ours.parameters()), "lr": 5e-5}], 0.1)
+    reference = torch.optim.AdamW(theirs.parameters(), lr=5e-5, weight_decay=0.1, fused=True)
+    assert torch.equal(trained(built, ours), trained(reference, theirs))
+
+
+def test_adamw_options_are_passed_on() -> None:
+    built = AdamW(beta1=0.8, beta2=0.9, eps=1e-6).build(
+        [{"params": list(make_layer().parameters()), "lr": 1e-3}], 0.0
+    )
+    (group,) = built.param_groups
+    assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.8, 0.9), 1e-6, 0.0)
+
+
+def test_adamw_on_a_device_without_a_fused_step_is_not_fused() -> None:
+    layer = nn.Linear(3, 2, device="meta")
+    (group,) = AdamW().build([{"params": list(layer.parameters()), "lr": 1.0}], 0.0).param_groups
+    assert group["fused"] is False
+
+
+def test_adamw_takes_seven_memory_passes() -> None:
+    assert AdamW().memory_passes() == 7
