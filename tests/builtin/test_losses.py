@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from clsbench.builtin.losses import CrossEntropy
+from clsbench.builtin.losses import CrossEntropy, Focal
 
 LOGITS = torch.randn(6, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 LABELS = torch.tensor([0, 0, 0, 1, 2, 0])
@@ -38,3 +40,24 @@ def test_cross_entropy_balanced_in_bfloat16_keeps_single_precision_weights() -> 
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = CrossEntropy(class_weights="balanced").build((400, 1, 1))(logits, LABELS)
     assert found.dtype == torch.float32
+
+
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_focal_with_gamma_0_is_cross_entropy(weights: Literal["none", "balanced"]) -> None:
+    focal = Focal(gamma=0.0, class_weights=weights).build((4, 1, 1))
+    entropy = CrossEntropy(class_weights=weights).build((4, 1, 1))
+    assert float(focal(LOGITS, LABELS)) == pytest.approx(float(entropy(LOGITS, LABELS)))
+
+
+def test_focal_loss_of_each_text_is_the_formula_of_the_paper() -> None:
+    found = Focal(gamma=2.0).build((4, 1, 1))(LOGITS, LABELS)
+    p = LOGITS.softmax(dim=-1)[range(6), LABELS]
+    assert float(found) == pytest.approx(float((-((1 - p) ** 2) * p.log()).mean()))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_focal_gradient_of_a_certain_text_is_finite(gamma: float) -> None:
+    logits = torch.tensor([[100.0, -100.0], [-100.0, 100.0]], requires_grad=True)
+    Focal(gamma=gamma).build((1, 1))(logits, torch.tensor([0, 0])).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()

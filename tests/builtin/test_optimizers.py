@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
-from clsbench.builtin.optimizers import AdamW
+from clsbench.builtin.optimizers import SGD, Adafactor, AdamW
+from clsbench.errors import UsageError
+from clsbench.schema.convert import convert
 
 
 def trained(optimizer: torch.optim.Optimizer, layer: nn.Linear) -> torch.Tensor:
@@ -43,3 +46,29 @@ def test_adamw_on_a_device_without_a_fused_step_is_not_fused() -> None:
 
 def test_adamw_takes_seven_memory_passes() -> None:
     assert AdamW().memory_passes() == 7
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.5, True)])
+def test_sgd_steps_equal_those_of_torch(momentum: float, nesterov: bool) -> None:
+    ours, theirs = make_layer(), make_layer()
+    options = {"momentum": momentum, "nesterov": nesterov}
+    built = SGD(momentum, nesterov).build([{"params": list(ours.parameters()), "lr": 1e-3}], 0.1)
+    reference = torch.optim.SGD(theirs.parameters(), lr=1e-3, weight_decay=0.1, **options)
+    torch.testing.assert_close(trained(built, ours), trained(reference, theirs))
+
+
+def test_sgd_nesterov_without_momentum_is_refused() -> None:
+    with pytest.raises(UsageError, match="nesterov=true requires a momentum above 0"):
+        convert({"nesterov": "true", "momentum": "0"}, SGD, "optimizer 'sgd'")
+
+
+def test_sgd_keeps_state_for_momentum_alone() -> None:
+    assert (SGD().state_size(), SGD(momentum=0.0).state_size()) == (1, 0)
+    assert (SGD().memory_passes(), SGD(momentum=0.0).memory_passes()) == (5, 3)
+
+
+def test_adafactor_steps_equal_those_of_torch() -> None:
+    ours, theirs = make_layer(), make_layer()
+    built = Adafactor().build([{"params": list(ours.parameters()), "lr": 1e-2}], 0.1)
+    reference = torch.optim.Adafactor(theirs.parameters(), lr=1e-2, weight_decay=0.1)
+    assert torch.equal(trained(built, ours), trained(reference, theirs))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
 
 import clsbench
+from clsbench.builtin.freezing_strategies import LastBlocks
 from clsbench.builtin.poolings import LastRealToken
 from clsbench.fastpath.kept_rows import Room
 from clsbench.schema.training import TrainSettings
@@ -135,6 +136,25 @@ def test_fast_path_any_texts_in_any_batches_equal_plain(
     setup = Setup(BACKBONES[backbone], pooling, head, freezing, adapter, training, padded, device)
     splits = random_splits(seed, lengths, WIDTH_TOKENS, VOCABULARY, padded)
     compare_exactly(*run_both(setup, splits, torch.float64))
+
+
+RECIPES = [
+    *({"optimizer": optimizer} for optimizer in components("optimizers")),
+    *({"loss": loss} for loss in components("losses")),
+    {"factors": (0.5, 1.0, 0.25, 0.0, 2.0, 1.0, 0.5, 1.0, 0.1)},
+]
+"""Training recipes that differ from the default in one part."""
+
+
+@pytest.mark.parametrize("parts", RECIPES, ids=repr)
+def test_fast_path_each_optimizer_loss_and_schedule_equals_plain(
+    parts: dict[str, Any], device: torch.device
+) -> None:
+    splits = random_splits(3, [9, 4, 1, 0, 9, 5, 5, 7], WIDTH_TOKENS, VOCABULARY)
+    training = TrainSettings(epochs=3, batch_size=3, lr=0.01, eval_every=2, eval_batches=2)
+    freezing = LastBlocks(n=1)
+    setup = Setup(TinyGPT2(), POOLINGS[0], HEADS[0], freezing, None, training, device=device)
+    compare_exactly(*run_both(setup._replace(parts=parts), splits, torch.float64))
 
 
 class AnyParameters(clsbench.FreezingStrategy):

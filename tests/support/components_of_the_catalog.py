@@ -34,8 +34,14 @@ VARIANTS: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("freezing_strategies", "gradual"): [{}, {"epochs_per_block": 2}],
     ("adapters", "lora"): [{}, {"r": 16, "alpha": 16.0}],
     ("optimizers", "adamw"): [{}, {"beta1": 0.8, "beta2": 0.98, "eps": 1e-6}],
+    ("optimizers", "sgd"): [{}, {"momentum": 0.0}, {"momentum": 0.5, "nesterov": True}],
+    ("optimizers", "adafactor"): [{}, {"beta2_decay": -0.5, "clipping": 2.0}],
     ("schedules", "constant"): [{}, {"warmup": 0.25}],
+    ("schedules", "linear"): [{}, {"warmup": 0.1}],
+    ("schedules", "cosine"): [{}, {"warmup": 0.9}],
+    ("schedules", "slanted-triangular"): [{}, {"warmup": 0.0}, {"warmup": 0.99, "ratio": 1.0}],
     ("losses", "cross-entropy"): [{}, {"class_weights": "balanced", "label_smoothing": 0.1}],
+    ("losses", "focal"): [{}, {"gamma": 0.5, "class_weights": "balanced"}, {"gamma": 0.0}],
     ("baselines", "tfidf-logreg"): [{}, {"ngrams": 3, "c": 10.0}],
 }
 """The options of components that are not tested only with their defaults."""

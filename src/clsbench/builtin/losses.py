@@ -41,6 +41,38 @@ class CrossEntropy(clsbench.Loss, frozen=True):
         return cross_entropy
 
 
+class Focal(clsbench.Loss, frozen=True):
+    """Cross-entropy that counts a text the less, the more probable its class already is.
+
+    The loss of a text is ``-(1 - p) ** gamma * log(p)``, with ``p`` the probability of its class.
+    Source: Lin et al., *Focal Loss for Dense Object Detection*, 2017, with softmax.
+    """
+
+    gamma: Annotated[
+        float, Meta(ge=0, le=100, description="focus on hard texts; 0: cross-entropy")
+    ] = 2.0
+    class_weights: ClassWeights = "none"
+
+    def build(self, class_counts: Sequence[int]) -> Callable[[Tensor, Tensor], Tensor]:
+        """The mean focal loss, with class weights as a weighted mean."""
+        import torch
+        import torch.nn.functional as F
+
+        weights = _weights(self.class_weights, class_counts)
+
+        def focal(logits: Tensor, labels: Tensor) -> Tensor:
+            log_p = F.log_softmax(logits, dim=-1).gather(1, labels[:, None])[:, 0]
+            # The power has no finite gradient at 0 for an exponent below 1.
+            misses = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)
+            losses = -(misses**self.gamma) * log_p
+            if weights is None:
+                return losses.mean()
+            weight = _like(weights, logits)[labels]
+            return (weight * losses).sum() / weight.sum()
+
+        return focal
+
+
 def _weights(kind: str, class_counts: Sequence[int]) -> Tensor | None:
     """The weight of each class (C,) float64, with a mean of 1 over the training texts; 0 for a
     class without texts."""
@@ -64,4 +96,4 @@ def _like(weights: Tensor, logits: Tensor) -> Tensor:
 @clsbench.hookimpl
 def clsbench_register_losses() -> dict[str, type[clsbench.Loss]]:
     """The built-in losses."""
-    return {"cross-entropy": CrossEntropy}
+    return {"cross-entropy": CrossEntropy, "focal": Focal}
