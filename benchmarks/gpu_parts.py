@@ -34,7 +34,9 @@ REHEARSED_TESTS = ("tests/fastpath/test_fast_forward.py",)
 
 _REHEARSED_STRATEGIES = 3
 _CLSBENCH = (sys.executable, "-m", "clsbench")
-_TEST = re.compile(r"^(\S+?)::(\S.*?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b")
+_TEST = re.compile(r"^\[gw\d+\] \[ *\d+%\] ([A-Z]+) (\S+?)::(.*?) *$")
+_TEST_PROCESSES = 4
+"""Most of the time of the tests is that of the host, so several processes share the GPU."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,12 +97,13 @@ def _doctor(job: Job, save: Save) -> None:
 
 
 def _tests(job: Job, save: Save) -> None:
-    """The tests marked ``cuda``, or in the rehearsal a few on the CPU, one after the other."""
+    """The tests marked ``cuda``, or in the rehearsal a few on the CPU."""
     chosen = ["-m", "not slow and not cuda", *REHEARSED_TESTS]
     if not job.rehearse:
         chosen = ["-m", "cuda and not slow", "--continue-on-collection-errors", "tests"]
-    # Without pytest-xdist, which the project's own options ask for.
-    options = ["-o", "addopts=--import-mode=importlib", "-p", "no:cacheprovider", "-v", "-rfEs"]
+    processes = 1 if job.rehearse else min(_TEST_PROCESSES, os.cpu_count() or 1)
+    options = ["-o", "addopts=--import-mode=importlib --dist loadfile", "-n", str(processes)]
+    options += ["-p", "no:cacheprovider", "-v", "-rfEs"]
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", *options, *chosen],
         cwd=REPOSITORY,
@@ -114,7 +117,7 @@ def _tests(job: Job, save: Save) -> None:
     for line in process.stdout:
         print(line, end="", flush=True)
         if found := _TEST.match(line):
-            file, test, outcome = found.groups()
+            outcome, file, test = found.groups()
             by_file.setdefault(file, Counter())[outcome.lower()] += 1
             if outcome in ("FAILED", "ERROR"):
                 failed.append(f"{file}::{test}")

@@ -160,6 +160,6 @@ def test_stopwatch_cuda_measures_kernels_and_refuses_unsynchronised() -> None:
         torch.cuda.synchronize()
 
     once, thrice = (min(watch.seconds(lambda n=n: spin(n), 1) for _ in range(5)) for n in (1, 3))
-    assert thrice == pytest.approx(3 * once, rel=0.05)
+    assert 2 * once < thrice < 5 * once, "other processes may use the device"
     with pytest.raises(UnsynchronisedError):
         watch.seconds(lambda: torch.cuda._sleep(cycles), 1)
