@@ -90,7 +90,8 @@ def _like(weights: Tensor, logits: Tensor) -> Tensor:
     """The weights on the device of the logits, in at least single precision."""
     import torch
 
-    return weights.to(logits.device, torch.promote_types(logits.dtype, torch.float32))
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    return weights.to(logits.device, dtype, non_blocking=True)  # without waiting for a GPU
 
 
 @clsbench.hookimpl
