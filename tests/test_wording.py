@@ -10,7 +10,10 @@ ROOT = Path(__file__).parents[1]
 SEARCHED = ("src", "plugins", "tests", "docs", "README.md", "benchmarks")
 SUFFIXES = {".py", ".pyi", ".md", ".html", ".js"}
 AVOIDED = re.compile(r"\b(tells?|told|telling|nobody|whoever|somebody|is\s+no)\b", re.IGNORECASE)
-ALLOWED: tuple[tuple[str, str], ...] = (("tests/test_wording.py", ""),)
+ALLOWED: tuple[tuple[str, str], ...] = (
+    ("tests/test_wording.py", ""),
+    ("src/clsbench/builtin/tuners.py", "study.tell("),
+)
 """Lines that may contain such a word: a file, and a part of the line."""
 
 

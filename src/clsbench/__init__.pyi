@@ -20,6 +20,8 @@ from .components.tokenizers import Tokenizer as Tokenizer
 from .components.training_axes import Loss as Loss
 from .components.training_axes import Optimizer as Optimizer
 from .components.training_axes import Schedule as Schedule
+from .components.tuner import Trial as Trial
+from .components.tuner import Tuner as Tuner
 from .components.values import Asset as Asset
 from .components.values import Corpus as Corpus
 from .components.values import Files as Files
@@ -54,3 +56,4 @@ from .schema.suite import PublishedRow as PublishedRow
 from .schema.suite import SuiteRow as SuiteRow
 from .schema.suite import SuiteSpec as SuiteSpec
 from .schema.training import TrainSettings as TrainSettings
+from .schema.tuning import TuneSpec as TuneSpec

@@ -32,6 +32,7 @@ CHECKS: dict[str, Callable[..., None]] = {
     "losses": testing.check_loss,
     "baselines": testing.check_baseline,
     "executors": testing.check_executor,
+    "tuners": testing.check_tuner,
 }
 SPECS = {"experiments", "methods", "suites"}
 FROM_PLUGINS = {"exporters"}
@@ -130,6 +131,13 @@ def test_dataset_passes_its_check(
 @pytest.mark.slow
 @pytest.mark.parametrize(("entry", "options"), entries("executors"))
 def test_executor_passes_its_check(entry: Entry, options: dict[str, Any]) -> None:
+    CHECKS[entry.axis](make(entry, options))
+
+
+@pytest.mark.parametrize(("entry", "options"), entries("tuners"))
+def test_tuner_passes_its_check(entry: Entry, options: dict[str, Any]) -> None:
+    if entry.name == "optuna":
+        pytest.importorskip("optuna", reason="an extra")
     CHECKS[entry.axis](make(entry, options))
 
 

@@ -42,6 +42,7 @@ VARIANTS: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("schedules", "slanted-triangular"): [{}, {"warmup": 0.0}, {"warmup": 0.99, "ratio": 1.0}],
     ("losses", "cross-entropy"): [{}, {"class_weights": "balanced", "label_smoothing": 0.1}],
     ("losses", "focal"): [{}, {"gamma": 0.5, "class_weights": "balanced"}, {"gamma": 0.0}],
+    ("tuners", "optuna"): [{}, {"startup": 1}],
     ("baselines", "tfidf-logreg"): [{}, {"ngrams": 3, "c": 10.0}],
 }
 """The options of components that are not tested only with their defaults."""

@@ -11,7 +11,8 @@ from clsbench.executors import Executor, Job, Message, Scheduler, run_job
 from clsbench.results.suite_results import SuiteResults
 from clsbench.schema.options import RunOptions
 from clsbench.schema.suite import SuiteRow, SuiteSpec
-from clsbench.suites.plan import SuitePlan, plan_suite
+from clsbench.suites.plan import plan_suite
+from clsbench.suites.planned import SuitePlan
 from clsbench.suites.run import run_suite
 from clsbench.suites.run_locks import RunState
 
@@ -52,6 +53,9 @@ class RecordingObserver:
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
         self.messages: dict[str, list[Message]] = {}
+
+    def planned(self, plan: SuitePlan) -> None:
+        self.plan = plan
 
     def changed(self, key: str, state: RunState) -> None:
         self.seen.append((key, state.status))

@@ -22,11 +22,13 @@ from clsbench.analysis.figures import ACCURACY, WITHOUT_LEAKED, mean_scores
 from clsbench.analysis.seeds import SPLITS, Spread, accuracy_interval, spread
 from clsbench.analysis.shared_texts import sharing_texts
 from clsbench.analysis.standing import baseline_title, standing, trained
+from clsbench.analysis.tuning import Choice, choice, has_budget, row_cost, with_row_costs
 from clsbench.errors import UsageError
 from clsbench.results.predictions import read_predictions
 from clsbench.results.store import StoredRun, read_record
 from clsbench.results.suite_results import RowResult, SuiteResults
 from clsbench.schema.record import RunRecord, SplitMetrics
+from clsbench.schema.tuning import TuneSpec
 
 _MUCH_MEMORY = 2 * 10**9
 """Bytes. Lower estimates are dominated by the memory of the libraries."""
@@ -39,8 +41,8 @@ class RowFigures(NamedTuple):
     accuracy over seeds by split, ``interval`` is that of the test accuracy
     (:func:`~clsbench.analysis.seeds.accuracy_interval`), and ``tests`` has the metrics on the test
     texts by seed. ``against_first`` compares it with the first row in the comparison,
-    ``against_best`` with the most accurate. Without runs, all fields but ``row`` and ``title`` are
-    empty.
+    ``against_best`` with the most accurate. ``choice`` is what was chosen for a tuned row. Without
+    runs, all fields but ``row`` and ``title`` are empty.
     """
 
     row: RowResult
@@ -52,6 +54,8 @@ class RowFigures(NamedTuple):
     contender: Contender | None = None
     against_first: Pair | None = None
     against_best: Pair | None = None
+    choice: Choice | None = None
+    run_cost: Cost = Cost(None, False)
 
     @property
     def label(self) -> str:
@@ -70,12 +74,14 @@ class RowFigures(NamedTuple):
 
     @property
     def state(self) -> str:
-        """``finished``, ``in part``, ``does not apply``, ``failed`` or ``not run``."""
+        """``finished``, ``in part``, ``does not apply``, ``failed``, ``being tuned`` or ``not
+        run``."""
         if self.record is not None or self.contender is not None:
             return "in part" if self.row.errors or self.row.waiting else "finished"
         if self.row.not_applicable is not None:
             return "does not apply"
-        return "failed" if self.row.errors else "not run"
+        tuning = self.row.tuning is not None and any(t.ended for t in self.row.tuning.trials)
+        return "failed" if self.row.errors else "being tuned" if tuning else "not run"
 
     @property
     def test_accuracy(self) -> float:
@@ -101,7 +107,7 @@ class RowFigures(NamedTuple):
     def cost(self) -> Cost:
         """The time to compute the frozen layers and to train; for a baseline, its total time."""
         if self.runs or self.contender is None:
-            return training_cost(self.runs) if self.runs else Cost(None, False)
+            return self.run_cost
         if self.contender.baseline_seconds is not None:
             return Cost(self.contender.baseline_seconds, False)
         return Cost(self.contender.prefix_and_training_seconds, self.contender.prefix_found)
@@ -218,7 +224,7 @@ def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
         run.path: run
         for row in results.rows
         for run in runs[row.label]
-        if _has_predictions(row, run, problems)
+        if has_budget(row, results, problems) and _has_predictions(row, run, problems)
     }
     comparison: RunComparison | None = None
     shared = sharing_texts(list(everything.values()))
@@ -230,7 +236,7 @@ def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
             if any(run.path in everything.keys() - within for run in runs[row.label])
         ]
         try:
-            comparison = compare_runs(shared, names)
+            comparison = with_row_costs(compare_runs(shared, names), results, runs)
         except UsageError as error:
             problems.append(str(error))
     contenders = {
@@ -259,7 +265,8 @@ def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
     return SuiteFigures(
         results,
         tuple(
-            _figures(row, runs[row.label], compared.get(row.label), pairs) for row in results.rows
+            _figures(row, runs[row.label], compared.get(row.label), pairs, results.tune)
+            for row in results.rows
         ),
         tuple(
             contender_figures(
@@ -323,6 +330,7 @@ def _figures(
     runs: tuple[StoredRun, ...],
     contender: Contender | None,
     pairs: Callable[[Contender], Mapping[str, Pair | None]],
+    tune: TuneSpec | None,
 ) -> RowFigures:
     metrics = [run.record.metrics for run in runs if run.record.metrics is not None]
     by_split: dict[str, list[float]] = {
@@ -340,5 +348,7 @@ def _figures(
         interval=interval,
         tests=tuple(each.test for each in metrics),
         contender=contender,
+        choice=choice(row, tune),
+        run_cost=row_cost(row, tune, runs) if runs else Cost(None, False),
         **(pairs(contender) if contender is not None else {}),
     )

@@ -16,7 +16,9 @@ from clsbench.analysis.comparison import Contender
 from clsbench.analysis.figures import ACCURACY, SCORES, WITHOUT_LEAKED, Direction, Metric
 from clsbench.analysis.results_table import Kind, stand_in_names, typed_series
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
+from clsbench.analysis.tuning import Choice
 from clsbench.results.formats import to_json
+from clsbench.schema.changes import changes_text
 
 Form = Literal[
     "accuracy", "interval", "rank", "difference", "points", "metric", "published", "minutes",
@@ -70,6 +72,10 @@ def _interval(end: int) -> Callable[[RowFigures], Any]:
 
 def _contender(read: Callable[[Contender], Any]) -> Callable[[RowFigures], Any]:
     return lambda each: read(each.contender) if each.contender is not None else None
+
+
+def _choice(read: Callable[[Choice], Any]) -> Callable[[RowFigures], Any]:
+    return lambda each: read(each.choice) if each.choice is not None else None
 
 
 def _against(which: Literal["first", "best"]) -> tuple[Value, Value]:
@@ -283,6 +289,28 @@ COLUMNS: tuple[Column, ...] = (
         better="lower",
         drop=0,
         page="first",
+    ),
+    Column(
+        (
+            Value("tuning_seconds", "number", _choice(lambda chosen: chosen.cost.seconds)),
+            Value("tuning_prefix_found", "flag",
+                  _choice(lambda chosen: chosen.cost.prefix_found), brief=False),
+        ),
+        "with tuning",
+        "Training time of all trials of the row, the chosen one included.",
+        "seconds",
+        better="lower",
+        drop=85,
+        page="first",
+    ),
+    Column(
+        (
+            Value("chosen", "text", _choice(lambda chosen: changes_text(chosen.point))),
+            Value("trials", "count", _choice(lambda chosen: chosen.trials)),
+            Value("chosen_at_edge", "text",
+                  _choice(lambda chosen: ", ".join(chosen.edges)), brief=False),
+            Value("chosen_validation_score", "number", _choice(lambda chosen: chosen.score)),
+        ),
     ),
     Column(
         (Value("total_seconds", "number", lambda each: each.mean_seconds()),),

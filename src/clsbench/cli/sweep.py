@@ -1,4 +1,4 @@
-"""``--sweep KEY=A,B,C``: a setting and its values."""
+"""``--sweep KEY=A,B,C`` and ``--tune KEY=A,B,C``: a setting and its values."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ SHORT_AXES = {"batch": "train.batch_size", "tokens": "data.padding"}
 
 
 class Sweep:
-    """A setting and its values."""
+    """A setting and its values; ``option`` is named in errors."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, option: str = "--sweep") -> None:
         name, _, values = text.partition("=")
         self.name = name.strip()
         self.key = SHORT_AXES.get(self.name, self.name)
         # Values may be components with options: last-blocks:n=2, or "lora:r=8,alpha=8" in quotes.
-        self.values = [value for value in comma_separated(values, f"--sweep {text!r}") if value]
+        self.values = [value for value in comma_separated(values, f"{option} {text!r}") if value]
         if not self.name or not self.values:
-            raise UsageError(f"--sweep {text!r} is not KEY=A,B,C; example: --sweep batch=8,16,32")
+            raise UsageError(f"{option} {text!r} is not KEY=A,B,C; example: {option} batch=8,16,32")
         if len(set(self.values)) < len(self.values):
-            raise UsageError(f"--sweep {text!r} names a value twice")
+            raise UsageError(f"{option} {text!r} names a value twice")

@@ -22,6 +22,7 @@ from clsbench.components.component import Component, unwritten
 from clsbench.components.outer_axes import Executor, Exporter
 from clsbench.components.tokenizers import Tokenizer
 from clsbench.components.training_axes import Loss, Optimizer, Schedule
+from clsbench.components.tuner import Tuner
 from clsbench.components.values import (
     Asset,
     Corpus,
@@ -340,5 +341,6 @@ AXES: tuple[Axis, ...] = (
     Axis("suites", "suite", None, SuiteSpec),
     Axis("executors", "executor", None, Executor),
     Axis("exporters", "exporter", None, Exporter),
+    Axis("tuners", "tuner", None, Tuner),
 )
 """Every axis, in the order in which ``clsbench list`` shows them."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from clsbench.components.outer_axes import Executor, Exporter
     from clsbench.components.training_axes import Loss, Optimizer, Schedule
+    from clsbench.components.tuner import Tuner
     from clsbench.components.values import RunPlan, StepReport
     from clsbench.schema.record import EpochEntry, RunRecord, StepEntry
 
@@ -114,6 +115,11 @@ class RegistrationHooks:
     @hookspec
     def clsbench_register_exporters(self) -> Mapping[str, type[Exporter]]:
         """Exporters by name: formats of ``clsbench export``."""
+        raise NotImplementedError
+
+    @hookspec
+    def clsbench_register_tuners(self) -> Mapping[str, type[Tuner]]:
+        """Tuners by name: what the trials of ``clsbench suite --tune`` try."""
         raise NotImplementedError
 
 

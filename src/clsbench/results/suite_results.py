@@ -14,7 +14,8 @@ import msgspec
 from clsbench.errors import UsageError
 from clsbench.schema.decoding import DecodingError, decode_json, json_text, read_bytes
 from clsbench.schema.record import Estimate
-from clsbench.schema.suite import PublishedRow
+from clsbench.schema.suite import PublishedRow, with_changes
+from clsbench.schema.tuning import TuneSpec
 from clsbench.system.filesystem import OF_ALL_USERS, replace_text, storing_error
 
 logger = logging.getLogger(__name__)
@@ -24,8 +25,47 @@ SUITES = "suites"
 
 SCHEMA_VERSION = 1
 
-_ONE_WAY = ("base", "for_all", "seeds", "where")
+_ONE_WAY = ("base", "for_all", "seeds", "where", "tune")
 """Fields that must agree for rows of an earlier invocation to be kept."""
+
+
+class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A trial of a tuned row: its values by dotted key, and its run with the row's first seed.
+
+    ``score`` is that of the validation texts by which trials are chosen (higher is better),
+    ``validation_loss`` decides between equal scores. ``prefix_seconds`` and ``training_seconds``
+    are its costs; with ``prefix_found``, they exclude cached activations. A failed trial has an
+    ``error`` in place of scores; a trial that has not ended has neither.
+    """
+
+    point: dict[str, Any]
+    run: str | None = None
+    score: float | None = None
+    validation_loss: float | None = None
+    prefix_seconds: float = 0.0
+    training_seconds: float = 0.0
+    prefix_found: bool = False
+    error: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has finished or failed."""
+        return self.run is not None or self.error is not None
+
+
+class RowTuning(msgspec.Struct, frozen=True, kw_only=True):
+    """The trials of a row, at most its ``budget`` (equal for all rows), and the place of the chosen
+    one among them, once all have ended. ``adaptive``: later trials depend on earlier scores."""
+
+    budget: int
+    adaptive: bool = False
+    trials: tuple[TrialResult, ...]
+    chosen: int | None = None
+
+    @property
+    def chosen_trial(self) -> TrialResult | None:
+        """The chosen trial."""
+        return self.trials[self.chosen] if self.chosen is not None else None
 
 
 class RowResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +76,7 @@ class RowResult(msgspec.Struct, frozen=True, kw_only=True):
     runs, ``waiting`` counts runs that have not ended. ``modified``: changes by the user or a
     stand-in make it a different experiment than the suite defines. ``same_as`` is the label of an
     earlier row with the same experiment, whose runs it shares. ``estimate`` is the estimated cost
-    of one run.
+    of one run. With ``tuning``, the runs are those of the chosen trial.
     """
 
     label: str
@@ -51,6 +91,12 @@ class RowResult(msgspec.Struct, frozen=True, kw_only=True):
     stored: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     waiting: int = 0
+    tuning: RowTuning | None = None
+
+    def final_changes(self) -> dict[str, Any]:
+        """Its changes to the base experiment, with those of the chosen trial."""
+        chosen = self.tuning.chosen_trial if self.tuning is not None else None
+        return with_changes(self.changes, chosen.point) if chosen is not None else self.changes
 
 
 class SuiteResults(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +125,7 @@ class SuiteResults(msgspec.Struct, frozen=True, kw_only=True):
     conditions: str
     command: tuple[str, ...]
     created: str
+    tune: TuneSpec | None = None
     rows: tuple[RowResult, ...]
 
 
@@ -129,6 +176,7 @@ def _with_earlier_rows(
             row,
             runs=tuple(replacements.get(run) or run for run in row.runs),
             stored=tuple(run for run in row.stored if run not in replacements),
+            tuning=_with_replacements(row.tuning, replacements),
         )
         for row in before.rows
         if changes.get(row.label) == row.changes
@@ -140,6 +188,18 @@ def _with_earlier_rows(
             twin = next((each.label for each in rows if each.runs and each.runs == row.runs), None)
             rows.append(msgspec.structs.replace(row, same_as=twin) if row.runs else row)
     return msgspec.structs.replace(results, rows=tuple(rows))
+
+
+def _with_replacements(
+    tuning: RowTuning | None, replacements: Mapping[str, str | None]
+) -> RowTuning | None:
+    if tuning is None:
+        return None
+    trials = (
+        msgspec.structs.replace(trial, run=replacements.get(trial.run or "") or trial.run)
+        for trial in tuning.trials
+    )
+    return msgspec.structs.replace(tuning, trials=tuple(trials))
 
 
 def read_suite_results(store: Path, name: str) -> SuiteResults:

@@ -15,14 +15,10 @@ import msgspec
 from msgspec import Meta
 
 from clsbench.errors import UsageError
+from clsbench.schema.changes import changes_text, value_text
 from clsbench.schema.convert import convert
-from clsbench.schema.experiment import (
-    PublishedAccuracy,
-    fingerprint,
-    format_component,
-    inline_toml,
-    toml_tree,
-)
+from clsbench.schema.experiment import PublishedAccuracy, fingerprint, toml_tree
+from clsbench.schema.tuning import TuneSpec, check_tune, refuse_fixed
 
 Change = Any
 """The value of a dotted key: plain, or a component as text or table."""
@@ -58,7 +54,8 @@ class SuiteSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Experiments that differ from a base: a registered experiment's name, or a TOML file of one.
 
     ``changes`` hold for every row, below the row's own. ``source`` and ``conditions`` say where
-    published figures come from, and how they were measured.
+    published figures come from, and how they were measured. With ``tune``, every row is tuned: the
+    values are tried above all changes, and the row is the trial with the best validation score.
     """
 
     base: str
@@ -68,6 +65,7 @@ class SuiteSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     changes: dict[str, Change] = {}
     source: str = ""
     conditions: str = ""
+    tune: TuneSpec | None = None
 
     def changes_of(self, row: SuiteRow, for_all: Mapping[str, Change]) -> dict[str, Change]:
         """The changes of ``row`` to the base, including the user's changes ``for_all``.
@@ -127,8 +125,8 @@ def check_suite(suite: SuiteSpec, where: str) -> None:
     """Check what types cannot express.
 
     Raises:
-        UsageError: two rows have the same label, a row changes the seed, the name is not a valid
-            file name, or a published figure is impossible.
+        UsageError: two rows have the same label, a row changes the seed or what is tuned, the name
+            is not a valid file name, or a published figure is impossible.
     """
     convert(msgspec.to_builtins(suite), SuiteSpec, where)  # constructors do not validate
     if set(suite.name) & set("/\\:") or suite.name.startswith(".") or not suite.name.isprintable():
@@ -146,10 +144,14 @@ def check_suite(suite: SuiteSpec, where: str) -> None:
                 "1,2,3 to run every row with these seeds"
             )
         seen.add(row.label)
+    if suite.tune is not None:
+        check_tune(suite.tune, f"{where}: tune")
+        for row in suite.rows:
+            refuse_fixed(suite.tune, row.changes, f"{where}: row {row.label}")
 
 
 def parse_suite(text: str, source: str) -> SuiteSpec:
-    """Read a suite from TOML: ``base``, ``[[rows]]`` with ``label`` and ``changes``.
+    """Read a suite from TOML: ``base``, ``[[rows]]`` with ``label`` and ``changes``, ``[tune]``.
 
     A row's default label is its number; its default title lists its changes.
 
@@ -161,7 +163,7 @@ def parse_suite(text: str, source: str) -> SuiteSpec:
     if not isinstance(rows, list):
         raise UsageError(f"{source}: a suite requires rows: [[rows]] with changes = {{…}}")
     tree["rows"] = [
-        {"label": str(number), "title": _title(row.get("changes", {})), **row}
+        {"label": str(number), "title": changes_text(row.get("changes", {})), **row}
         if isinstance(row, Mapping)
         else row
         for number, row in enumerate(rows, 1)
@@ -183,7 +185,7 @@ def sweep(base: str, axes: Sequence[SweepAxis], name: str = "") -> SuiteSpec:
     """
     rows = []
     for number, changes in enumerate(_combinations(axes), 1):
-        rows.append(SuiteRow(label=str(number), title=_title(changes), changes=changes))
+        rows.append(SuiteRow(label=str(number), title=changes_text(changes), changes=changes))
     return SuiteSpec(
         name=name or _sweep_name(Path(base).stem, base, axes),
         description=_sweep_description(axes),
@@ -215,7 +217,7 @@ def sweep_rows(suite: SuiteSpec, axes: Sequence[SweepAxis], source: str) -> Suit
             rows.append(
                 SuiteRow(
                     label=f"{row.label}.{number}",
-                    title=", ".join(filter(None, (row.title, _title(changes)))),
+                    title=", ".join(filter(None, (row.title, changes_text(changes)))),
                     changes={**row.changes, **changes},
                 )
             )
@@ -244,22 +246,11 @@ def _combinations(axes: Sequence[SweepAxis]) -> list[dict[str, Change]]:
 
 def _sweep_name(name: str, source: str, axes: Sequence[SweepAxis]) -> str:
     """Other values, or another file of the same name, make another suite."""
-    digest = fingerprint([source, [(key, list(map(_text, values))) for key, values in axes]])[:6]
+    digest = fingerprint([source, [(key, list(map(value_text, values))) for key, values in axes]])[
+        :6
+    ]
     return "-".join([name, "by", *(key for key, _ in axes), digest])
 
 
 def _sweep_description(axes: Sequence[SweepAxis]) -> str:
     return " × ".join(f"{key} ({len(values)})" for key, values in axes)
-
-
-def _title(changes: object) -> str:
-    """``freezing=all, train.lr=1e-4``; ``base`` for a row that changes nothing."""
-    if not isinstance(changes, Mapping):  # converting refuses it
-        return ""
-    return ", ".join(f"{key}={_text(value)}" for key, value in changes.items()) or "base"
-
-
-def _text(value: Change) -> str:
-    if isinstance(value, Mapping) and isinstance(value.get("name"), str):
-        return format_component(dict(value))
-    return value if isinstance(value, str) else inline_toml(value)

@@ -26,67 +26,18 @@ from clsbench.errors import AssetError, ClsbenchError, UsageError
 from clsbench.experiment.planning import identify_run, plan_run, run_key
 from clsbench.experiment.preparation import PreparedFiles, prepare_data, prepare_files
 from clsbench.results.store import finished_run
+from clsbench.schema.changes import changes_text
 from clsbench.schema.experiment import ExperimentSpec
 from clsbench.schema.options import RunOptions
-from clsbench.schema.record import Estimate, RunRecord
-from clsbench.schema.suite import SuiteRow, SuiteSpec
+from clsbench.schema.record import RunRecord
+from clsbench.schema.suite import SuiteRow, SuiteSpec, with_changes
+from clsbench.schema.tuning import refuse_fixed
 from clsbench.suites.estimation import Speed, estimate_run, measure_speed
+from clsbench.suites.planned import PlannedRow, PlannedRun, PlannedTrial, SuitePlan
+from clsbench.suites.proposals import Tuning, make_tuning
 from clsbench.system.environment import choose_device, circumstances
 
 logger = logging.getLogger(__name__)
-
-
-class PlannedRun(NamedTuple):
-    """A run of a row: the experiment before any substitution, and the record that it would have."""
-
-    spec: dict[str, Any]
-    record: RunRecord
-
-    @property
-    def key(self) -> str:
-        """The run key."""
-        return self.record.run_key
-
-
-class PlannedRow(NamedTuple):
-    """A row and its runs, one per seed, planned but not run.
-
-    ``problem`` is the reason why the row cannot be run, ``invalid`` whether the row itself is
-    wrong, ``not_applicable`` the reason why it does not apply; ``runs`` is then empty. ``changes``
-    are its differences from the base, including the user's changes. ``modified``: these or a
-    stand-in make it a different experiment, so the published figures do not apply.
-    """
-
-    row: SuiteRow
-    changes: dict[str, Any]
-    runs: tuple[PlannedRun, ...] = ()
-    modified: bool = False
-    problem: str | None = None
-    invalid: bool = False
-    not_applicable: str | None = None
-    estimate: Estimate | None = None
-
-
-class SuitePlan(NamedTuple):
-    """The selected rows of a suite, planned.
-
-    ``seeds`` are the requested seeds, or their number, counted up from each row's own.
-    """
-
-    suite: SuiteSpec
-    for_all: dict[str, Any]
-    seeds: tuple[int, ...] | int
-    rows: tuple[PlannedRow, ...]
-
-    def warnings(self) -> list[str]:
-        """The warnings of all runs, such as about missing weights, without duplicates."""
-        return list(dict.fromkeys(
-            warning for row in self.rows for run in row.runs for warning in run.record.warnings
-        ))  # fmt: skip
-
-    def runs(self) -> dict[str, PlannedRun]:
-        """All distinct runs by key, in the order of the rows."""
-        return {run.key: run for row in self.rows for run in row.runs}
 
 
 def plan_suite(
@@ -107,7 +58,8 @@ def plan_suite(
 
     Raises:
         UsageError: the base does not exist, the changes for all rows fit no row, a row is invalid
-            by itself, or no row is valid with the changes for all rows.
+            by itself, or no row is valid with the changes for all rows; the tuning does not fit, or
+            a row fixes what is tuned.
     """
     with _naming(file):
         base = find_spec(suite.base, catalog)
@@ -115,6 +67,14 @@ def plan_suite(
     suite = expand_methods(suite, catalog)
     rows = [row for row in suite.rows if row.label in labels]
     for_all = expand_method(for_all, catalog)
+    tuning = None
+    if suite.tune is not None:
+        with _naming(file):
+            for row in rows:
+                refuse_fixed(suite.tune, row.changes, f"row {row.label}")
+        refuse_fixed(suite.tune, for_all, "the command line")
+        seed = {"seed": base.seed, **suite.changes, **for_all}["seed"]
+        tuning = make_tuning(suite.tune, seed if isinstance(seeds, int) else seeds[0], catalog)
     if for_all:
         resolve(base, {**suite.changes, **for_all}, catalog)
     for row in rows:
@@ -125,7 +85,7 @@ def plan_suite(
     with circumstances(options):
         speed = cache(partial(measure_speed, device, options.precision))
         context = _PlanContext(
-            suite, base, for_all, seeds, options, catalog, device, speed, force, {}
+            suite, base, for_all, seeds, options, catalog, device, speed, force, tuning, {}
         )
         for row in rows:
             on_row(row)
@@ -134,7 +94,12 @@ def plan_suite(
         problems = dict.fromkeys(f"row {row.row.label}: {row.problem}" for row in planned)
         raise UsageError(f"{file}no row of the suite is valid; " + "; ".join(problems))
     return SuitePlan(
-        suite, dict(for_all), seeds if isinstance(seeds, int) else tuple(seeds), tuple(planned)
+        suite,
+        dict(for_all),
+        seeds if isinstance(seeds, int) else tuple(seeds),
+        tuple(planned),
+        tuning,
+        partial(_plan_later_trial, context=context),
     )
 
 
@@ -156,15 +121,19 @@ def _refuse_mistakes(
     """Refuse a row that cannot be resolved, such as one with a misspelt key.
 
     A row that is valid without the user's changes for all rows is kept, since other rows may accept
-    them.
+    them, and so is a tuned one that is valid with the first or the last of the values.
     """
-    try:
-        resolve(base, suite.changes_of(row, for_all), catalog)
-    except ClsbenchError as error:
-        try:
-            resolve(base, suite.changes_of(row, {}), catalog)
-        except ClsbenchError:
-            raise type(error)(f"row {row.label} ({row.title}): {error}") from None
+    errors: list[ClsbenchError] = []
+    for tried in (for_all, {}):
+        for place in (0, -1) if suite.tune is not None else (0,):
+            point = {k: v[place] for k, v in suite.tune.space.items()} if suite.tune else {}
+            try:
+                resolve(base, with_changes(suite.changes_of(row, tried), point), catalog)
+            except ClsbenchError as error:
+                errors.append(error)
+            else:
+                return
+    raise type(errors[0])(f"row {row.label} ({row.title}): {errors[0]}")
 
 
 class _PlanContext(NamedTuple):
@@ -180,15 +149,78 @@ class _PlanContext(NamedTuple):
     device: torch.device
     speed: Callable[[], Speed]
     force: bool
+    tuning: Tuning | None
     unreachable: dict[frozenset[str], str]
 
 
+class _TrialProblemError(UsageError):
+    """A trial that cannot be run, so that its row would have fewer trials than the others."""
+
+    def __init__(self, point: Mapping[str, Any], planned: PlannedRow) -> None:
+        super().__init__(f"trial {changes_text(point)}: {planned.problem}")
+        self.planned = planned
+
+
 def _plan_row(row: SuiteRow, context: _PlanContext) -> PlannedRow:
+    if context.tuning is None:
+        return _plan_experiment(row, {}, context)
+    try:
+        trials = tuple(_plan_trial(row, point, context) for point in context.tuning.next_points([]))
+        check_trials(trials)
+    except _TrialProblemError as error:
+        problem = None if error.planned.not_applicable is not None else str(error)
+        return error.planned._replace(problem=problem)
+    except ClsbenchError as error:
+        changes = context.suite.changes_of(row, context.for_all)
+        return PlannedRow(row, changes, problem=str(error), invalid=isinstance(error, UsageError))
+    changes = context.suite.changes_of(row, context.for_all)
+    return PlannedRow(row, changes, modified=True, trials=trials)
+
+
+def _plan_trial(row: SuiteRow, point: dict[str, Any], context: _PlanContext) -> PlannedTrial:
+    planned = _plan_experiment(row, point, context)
+    if not planned.runs:
+        raise _TrialProblemError(point, planned)
+    return PlannedTrial(point, planned.runs, planned.estimate)
+
+
+def _plan_later_trial(row: SuiteRow, point: dict[str, Any], context: _PlanContext) -> PlannedTrial:
+    with circumstances(context.options):
+        return _plan_trial(row, point, context)
+
+
+def check_trials(trials: Sequence[PlannedTrial]) -> None:
+    """Check that the trials of a row differ, and that they are chosen on the same texts.
+
+    Raises:
+        UsageError: they are not.
+    """
+    by_key: dict[str, PlannedTrial] = {}
+    first = trials[0].runs[0].record.data
+    for trial in trials:
+        other = by_key.setdefault(trial.runs[0].key, trial)
+        if other is not trial:
+            raise UsageError(
+                f"the trials {changes_text(other.point)} and {changes_text(trial.point)} are the "
+                "same experiment; tune what changes it"
+            )
+        data = trial.runs[0].record.data
+        if first is not None and data is not None and data.sha256 != first.sha256:
+            raise UsageError(
+                f"the trials {changes_text(trials[0].point)} and {changes_text(trial.point)} have "
+                "different texts in their splits, so they cannot be chosen by their validation "
+                "score; do not tune the data set or the split"
+            )
+
+
+def _plan_experiment(row: SuiteRow, point: Mapping[str, Any], context: _PlanContext) -> PlannedRow:
+    """Plan the row's experiment, with the values of a trial."""
     changes = context.suite.changes_of(row, context.for_all)
     wanted: frozenset[str] = frozenset()
     try:
-        experiment = resolve(context.base, changes, context.catalog)
-        meant = resolve(context.base, context.suite.changes_of(row, {}), context.catalog)
+        experiment = resolve(context.base, with_changes(changes, point), context.catalog)
+        own = with_changes(context.suite.changes_of(row, {}), point)
+        meant = resolve(context.base, own, context.catalog)
         components = (experiment.dataset, experiment.backbone)
         wanted = frozenset(asset.key for each in components for asset in each.assets())
         if wanted in context.unreachable:  # an earlier row has tried to fetch them
@@ -240,6 +272,7 @@ def _stored_counts(
     The row then does not have to be planned, except with ``force``.
     """
     keys = [run.key for run in _runs(experiment, record, context.seeds)]
+    keys = keys[:1] if context.tuning is not None else keys
     stored = [finished_run(context.options.out, key) for key in keys]
     first = stored[0]
     if context.force or first is None or None in stored:

@@ -20,8 +20,9 @@ from clsbench.results.store import check_store_writable
 from clsbench.results.suite_results import RowResult, SuiteResults, write_suite_results
 from clsbench.schema.job import Job
 from clsbench.schema.options import RunOptions, plain_options
-from clsbench.suites.plan import PlannedRow, PlannedRun, SuitePlan
+from clsbench.suites.planned import PlannedRow, PlannedRun, SuitePlan
 from clsbench.suites.run_locks import LOCKS, RunLocks, RunState, SuiteObserver
+from clsbench.suites.tuning import TrialResults, advance
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -42,6 +43,9 @@ def run_suite(
     failed run does not stop the others. The suite's file in the store, which includes ``command``,
     is updated after every run.
 
+    A tuned row runs its trials first; when all have ended, the one that is chosen by its validation
+    score is the row, and is repeated with the other seeds.
+
     Raises:
         UsageError: the store cannot be written.
         KeyboardInterrupt: after all running jobs have stored their partial results.
@@ -50,13 +54,12 @@ def run_suite(
     check_store_writable(store)
     (store / LOCKS).mkdir(parents=True, exist_ok=True)
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    pending = [_job(run, options, at_once) for run in plan.runs().values()]
-
+    trials = TrialResults(store)
     all_rows = {row.label: plan.suite.changes_of(row, plan.for_all) for row in plan.suite.rows}
     where = {name: getattr(options, name) for name in ("device", "precision", "offline")}
 
     def results(states: Mapping[str, RunState]) -> SuiteResults:
-        rows = tuple(_row_result(row, plan, states, locks.before) for row in plan.rows)
+        rows = tuple(_row_result(row, plan, states, locks.before, trials) for row in plan.rows)
         return _results(plan, rows, where, command, created)
 
     def keep(states: Mapping[str, RunState]) -> None:
@@ -68,14 +71,20 @@ def run_suite(
         write_suite_results(store, results(states), all_rows, replacements)
 
     locks = RunLocks(store, observer, force, keep)
-    pending = locks.without_stored(pending)
-    keep(locks.states)
+    following: SuitePlan | None = plan
     try:
-        while pending:
-            executor.execute(pending, at_once, locks)
-            pending = locks.busy_elsewhere()
-            if pending:
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
+        while following is not None:
+            plan = following
+            observer.planned(plan)
+            new = [run for key, run in plan.runs().items() if key not in locks.states]
+            pending = locks.without_stored([_job(run, options, at_once) for run in new])
+            keep(locks.states)
+            while pending:
+                executor.execute(pending, at_once, locks)
+                pending = locks.busy_elsewhere()
+                if pending:
+                    time.sleep(_SECONDS_BETWEEN_LOOKS)
+            following = advance(plan, locks.states, trials)
     finally:
         locks.close()
     return results(locks.states)
@@ -101,14 +110,25 @@ def _results(
         conditions=suite.conditions,
         command=tuple(command),
         created=created,
+        tune=suite.tune,
         rows=rows,
     )
 
 
 def _row_result(
-    row: PlannedRow, plan: SuitePlan, states: Mapping[str, RunState], before: Mapping[str, str]
+    row: PlannedRow,
+    plan: SuitePlan,
+    states: Mapping[str, RunState],
+    before: Mapping[str, str],
+    trials: TrialResults,
 ) -> RowResult:
     """``before`` holds stored runs, which are shown until their repetitions have finished."""
+    tuning, waiting = None, 0
+    if plan.tuning is not None and row.trials:
+        tuning = trials.of(row, plan.tuning, states)
+        if row.problem is None:
+            ended = sum(trial.ended for trial in tuning.trials)
+            waiting = plan.tuning.trials - ended + plan.missing_repeats(row)
     keys = [run.key for run in row.runs]
     there = {key: states[key] for key in keys if key in states}
     failed = {key: state.error for key, state in there.items() if state.status == "failed"}
@@ -132,7 +152,8 @@ def _row_result(
         runs=tuple(runs[key] for key in keys if key in runs),
         stored=tuple(older[key] for key in keys if key in older and key not in done),
         errors=tuple(problems),
-        waiting=len(keys) - len(runs.keys() | failed.keys()),
+        waiting=waiting + len(keys) - len(runs.keys() | failed.keys()),
+        tuning=tuning,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import filelock
 
@@ -16,6 +16,9 @@ from clsbench.errors import UsageError
 from clsbench.results.store import finished_run, read_record
 from clsbench.schema.job import Job, JobEnd, Message
 from clsbench.system.filesystem import OF_ALL_USERS
+
+if TYPE_CHECKING:
+    from clsbench.suites.planned import SuitePlan
 
 LOCKS = ".locks"
 """The folder in the store with a lock for every run in progress, and with the error of every failed
@@ -35,6 +38,10 @@ class RunState(NamedTuple):
 
 class SuiteObserver(Protocol):
     """Follows the runs of a suite by their keys."""
+
+    def planned(self, plan: SuitePlan) -> None:
+        """The runs that follow are in this plan; called again when a tuned row has further runs."""
+        ...
 
     def changed(self, key: str, state: RunState) -> None:
         """The run has started or ended, or another invocation is doing it."""

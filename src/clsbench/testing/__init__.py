@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from clsbench.testing.poolings import check_pooling as check_pooling
     from clsbench.testing.promises import check_options as check_options
     from clsbench.testing.schedules import check_schedule as check_schedule
+    from clsbench.testing.tuners import check_tuner as check_tuner
 
 _HOMES = {
     "MiniatureBackbone": "miniature",
@@ -43,6 +44,7 @@ _HOMES = {
     "check_options": "promises",
     "check_pooling": "poolings",
     "check_schedule": "schedules",
+    "check_tuner": "tuners",
 }
 """Where each public name is defined."""
 

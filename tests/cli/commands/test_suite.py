@@ -59,6 +59,16 @@ def test_suite_with_invalid_options_is_refused(in_process: Command, tmp_path: Pa
         ),
         (["gpt2-sms-spam", "--sweep", "freezing"], "is not KEY=A,B,C"),
         (["gpt2-sms-spam", "--sweep", "poling=mean,max"], "'poling'; did you mean 'pooling'?"),
+        (
+            ["gpt2-sms-spam-ablation", "--rows", "3,5", "--tune", "freezing=all,head-only"],
+            "row 3 sets freezing, but freezing is tuned: every row is tuned over the same values",
+        ),
+        (["gpt2-sms-spam-ablation", "--trials", "2"], "--trials requires the values to try"),
+        (
+            ["gpt2-sms-spam-ablation", "--tune", "train.lr=1,2", "--set", "train.lr=1"],
+            "the command line sets train.lr, but train.lr is tuned",
+        ),
+        (["gpt2-sms-spam-ablation", "--tune", "train.lr=1,2"], "requires the number of trials"),
         (["gpt2-sms-spam", "--sweep", "pooling=mean,mex"], "row 2 (pooling=mex): unknown pooling"),
         (["gpt2-sms-spam-ablation", "--sweep", "freezing=all"], "sets freezing itself; sweep an"),
         (

@@ -25,6 +25,7 @@ from clsbench.cli.output import write_message
 from clsbench.cli.session import Session, chosen_run_options
 from clsbench.cli.sweep import Sweep
 from clsbench.cli.termination import TERMINATED, handling_termination
+from clsbench.cli.tune import tuned
 from clsbench.errors import UsageError
 from clsbench.schema.convert import parse_value
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from clsbench.results.suite_results import SuiteResults
     from clsbench.schema.options import RunOptions
     from clsbench.schema.suite import SuiteSpec
-    from clsbench.suites.plan import SuitePlan
+    from clsbench.suites.planned import SuitePlan
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +102,29 @@ class _SeedsType(click.ParamType["int | tuple[int, ...]"]):
     "--seeds",
     type=_SeedsType(),
     metavar="N|SEED,SEED,…",
-    help="Run each row with N seeds, counted up from its own, or with these seeds.",
+    help="Run each row with N seeds, counted up from its own, or with these seeds; with --tune, "
+    "repeat only the chosen trial of each row.",
+    panel=EXPERIMENT,
+)
+@click.option(
+    "--tune",
+    "tunes",
+    multiple=True,
+    metavar="KEY=A,B,C",
+    help="Tune each row over these values; the trial with the best validation score is the row. "
+    "Repeat for further settings.",
+    panel=EXPERIMENT,
+)
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    help="Number of trials of each row.",
+    panel=EXPERIMENT,
+)
+@click.option(
+    "--tuner",
+    metavar="NAME[:OPTION=VALUE,…]",
+    help="Tuner that proposes the trials (clsbench list tuners).  [default: random]",
     panel=EXPERIMENT,
 )
 @spec_changes
@@ -132,6 +155,9 @@ def suite(
     rows: str | None,
     sweeps: tuple[str, ...],
     seeds: int | tuple[int, ...] | None,
+    tunes: tuple[str, ...],
+    trials: int | None,
+    tuner: str | None,
     executor: str,
     jobs: int | None,
     force: bool,
@@ -149,7 +175,8 @@ def suite(
     (the other rows are run); 2: invalid request; 130: interrupted; 143: terminated.
 
     A suite file contains base = "gpt2-sms-spam" and one [[rows]] table per row, with
-    title = "all layers" and changes = {freezing = "all", "train.lr" = 1e-5}.
+    title = "all layers" and changes = {freezing = "all", "train.lr" = 1e-5}; with [tune], tuner,
+    trials and space = {"train.lr" = [1e-5, 1e-4]}, every row is tuned.
 
     \b
     clsbench suite gpt2-sms-spam-ablation --offline           with embedded stand-ins
@@ -157,6 +184,7 @@ def suite(
     clsbench suite gpt2-sms-spam --sweep freezing=all,head-only --sweep train.lr=1e-4,5e-5
     clsbench suite my-suite.toml --sweep data.train_size=16,64,256
     clsbench suite my-suite.toml --seeds 5 --jobs 2
+    clsbench suite my-suite.toml --tune train.lr=1e-5,1e-4,1e-3 --tune train.epochs=2,5 --trials 4
     clsbench suite gpt2-sms-spam-ablation --dry-run
     """
     terminated = ctx.with_resource(handling_termination())
@@ -166,7 +194,7 @@ def suite(
     if seeds and "seed" in for_all:
         raise UsageError("--seeds and --set seed=… cannot be combined")
     catalog = session.catalog()
-    spec = _suite(suite, sweeps, catalog)
+    spec = tuned(_suite(suite, sweeps, catalog), tunes, trials, tuner)
     file = _file_of(suite, catalog)
     chosen = spec.chosen(rows) if rows is not None else spec.rows
 
@@ -197,7 +225,6 @@ def suite(
         if not dry_run:
             for warning in plan.warnings():
                 logger.warning("%s", warning)
-            display.planned(plan)
             try:
                 results = run_suite(
                     plan, made, options, jobs, display, _command(session.plugins), force
@@ -208,6 +235,9 @@ def suite(
                 those = tuple(each for each in kept.rows if each.label in rows_chosen)
                 results = msgspec.structs.replace(kept, rows=those)
     if dry_run:
+        from clsbench.suites.tuning import with_stored
+
+        plan = plan if force else with_stored(plan, options.out)
         _write_plan(ctx, plan, options, as_json, file, force)
         ctx.exit(1 if any(row.problem for row in plan.rows) else 0)
     _write_results(ctx, results, options, as_json, file)
@@ -268,6 +298,7 @@ def _write_plan(
             ctx,
             {
                 "suite": plan.suite.name,
+                "trials": plan.tuning.trials if plan.tuning is not None else None,
                 "rows": [
                     {
                         "label": row.row.label,
@@ -284,8 +315,9 @@ def _write_plan(
                                 "parameters": msgspec.to_builtins(run.record.parameters),
                                 "memory_bytes_expected": run.record.memory_bytes_expected,
                             }
-                            for run in row.runs
+                            for run in row.all_runs()
                         ],
+                        "trials": [trial.point for trial in row.trials],
                     }
                     for row in plan.rows
                 ],

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
+from clsbench.schema.changes import changes_text
 from clsbench.schema.quantities import clock_text
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from clsbench.schema.job import JobProgress, Message
     from clsbench.schema.suite import SuiteRow
-    from clsbench.suites.plan import SuitePlan
+    from clsbench.suites.planned import PlannedRow, SuitePlan
     from clsbench.suites.run_locks import RunState
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class SuiteDisplay:
         """Planning of the row starts."""
 
     def planned(self, plan: SuitePlan) -> None:
-        """Planning is complete."""
+        """Planning is complete, or a tuned row has further runs."""
         self.plan = plan
 
     def changed(self, key: str, state: RunState) -> None:
@@ -78,14 +79,21 @@ class SuiteDisplay:
             logger.warning("%s: %s", self.title(key), message.text)
 
     def title(self, key: str) -> str:
-        """The rows of a run, and its seed if they have several."""
-        assert self.plan is not None
-        rows = [row for row in self.plan.rows if any(run.key == key for run in row.runs)]
+        """The rows of a run, its trial, and its seed if they have several."""
+        rows = self.rows_of(key)
         title = "row " + ", ".join(row.row.label for row in rows)
+        for number, trial in enumerate(rows[0].trials, 1):
+            if trial.runs[0].key == key:
+                return f"{title}, trial {number} ({changes_text(trial.point)})"
         if len(rows[0].runs) > 1:
             seed = next(run.spec["seed"] for run in rows[0].runs if run.key == key)
             title += f", seed {seed}"
         return title
+
+    def rows_of(self, key: str) -> list[PlannedRow]:
+        """The rows that a run belongs to."""
+        assert self.plan is not None
+        return [row for row in self.plan.rows if any(run.key == key for run in row.all_runs())]
 
     def ended(self) -> int:
         """The number of runs that have ended."""
@@ -100,10 +108,10 @@ class SuiteDisplay:
         """Estimated time until the last run ends, corrected by the error of earlier estimates."""
         assert self.plan is not None
         expected = {
-            run.key: row.estimate.seconds + _LOADING_SECONDS
+            key: estimate.seconds + _LOADING_SECONDS
             for row in self.plan.rows
-            if row.estimate is not None
-            for run in row.runs
+            for key, estimate in row.estimates().items()
+            if estimate is not None
         }
         if any(key not in expected and not self._is_done_with(key) for key in self.plan.runs()):
             return None
@@ -142,7 +150,7 @@ class SuiteLines(SuiteDisplay):
         """Log the new state of the run."""
         super().changed(key, state)
         assert self.plan is not None
-        count = f"{self.ended()} of {len(self.plan.runs())} runs"
+        count = f"{self.ended()} of {self.plan.runs_expected()} runs"
         words = {
             "running": "begins",
             "elsewhere": "is running in another invocation; waiting for it",
@@ -203,7 +211,7 @@ class LiveSuite(SuiteDisplay):
             table.add_column(heading)
         for key in self._shown():
             table.add_row(*self._cells(key))
-        runs = len(self.plan.runs())
+        runs = self.plan.runs_expected()
         left = self.seconds_left()
         more = (
             f", about {clock_text(left)} left" if left is not None and self.ended() < runs else ""
@@ -226,7 +234,7 @@ class LiveSuite(SuiteDisplay):
         from clsbench.report.wording import plain
 
         assert self.plan is not None
-        row = next(r for r in self.plan.rows if any(run.key == key for run in r.runs))
+        row = self.rows_of(key)[0]
         state = self.states.get(key)
         title = plain(row.row.title)
         if state is None:

@@ -16,6 +16,7 @@ from clsbench.analysis.standing import (
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
 from clsbench.report.terminal.comparison import difference_text
 from clsbench.report.terminal.headline import row_name, suite_headline
+from clsbench.report.tuning import choices, edge_notes, tuning_text
 from clsbench.report.wording import FOUND, listed, percent, percent_interval, points
 from clsbench.schema.quantities import duration_text
 
@@ -124,7 +125,10 @@ class _Sentences:
             question=_question(self.figures, self.comparison.texts),
             headline=self.headline.sentence,
             sentences=tuple(
-                filter(None, (self._rows(), self._baseline(), self._cost(), self._limits()))
+                filter(
+                    None,
+                    (self._rows(), self._baseline(), self._cost(), self._tuning(), self._limits()),
+                )
             ),
             cards=tuple(self._cards()),
             tied=frozenset(label for each in tied for label in self._labels(each)),
@@ -214,6 +218,17 @@ class _Sentences:
                 "activations were reused."
             )
         return text
+
+    def _tuning(self) -> str:
+        tune, found = self.figures.results.tune, choices(self.figures)
+        if tune is None or not found:
+            return ""
+        costs = [each.cost.seconds for each in found if each.cost.seconds is not None]
+        return " ".join((
+            tuning_text(tune, found[0].trials),
+            f"With all trials, the rows took {duration_text(sum(costs))} of training.",
+            *(f"{note}." for note in edge_notes(found, tune)),
+        ))  # fmt: skip
 
     def _limits(self) -> str:
         parts = []

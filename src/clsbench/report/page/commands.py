@@ -37,8 +37,9 @@ def row_command(each: RowFigures, results: SuiteResults, catalog: Catalog) -> st
     record = each.record
     if record is None:
         return None
-    if each.row.changes or not _from_runs(results):
-        return _run(results.base, each.row.changes, each, _plugins(results.command))
+    changes = each.row.final_changes()
+    if changes or not _from_runs(results):
+        return _run(results.base, changes, each, _plugins(results.command))
     spec = _before_stand_ins(record, catalog)
     try:
         base = resolve(find_spec(record.experiment, catalog), {}, catalog).tree

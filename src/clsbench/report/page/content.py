@@ -23,7 +23,9 @@ from clsbench.report.page.details import (
 )
 from clsbench.report.page.scatter import Scatter, scatter
 from clsbench.report.page.table import PageTable, page_table
+from clsbench.report.page.tuning import TuningTable, tuning_table
 from clsbench.report.terminal.comparison import comparison_notes
+from clsbench.report.tuning import tuning_notes
 from clsbench.report.wording import points
 from clsbench.schema.record import RunRecord
 
@@ -65,6 +67,7 @@ class Page(NamedTuple):
     narrow: Scatter | None
     found: bool
     table: PageTable
+    tuning: TuningTable | None
     verdicts: Verdicts | None
     losses: Panels | None
     accuracies: Panels | None
@@ -114,6 +117,7 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
         narrow=scatter(drawn, 360, 400, 11.5),
         found=any(point.prefix_found for point in drawn),
         table=page_table(figures, reply.tied),
+        tuning=tuning_table(figures),
         verdicts=_verdicts(figures, comparison) if comparison is not None else None,
         losses=loss_panels(records),
         accuracies=accuracy_panels(records),
@@ -169,7 +173,7 @@ def figure_notes(figures: SuiteFigures) -> tuple[str, ...]:
         if row.row.not_applicable is not None:
             notes.append(f"{name} does not apply: {row.row.not_applicable}.")
         notes += [f"{name}: {error}" for error in row.row.errors]
-    return (*notes, *figures.missing_in_words(), *figures.problems)
+    return (*notes, *tuning_notes(figures), *figures.missing_in_words(), *figures.problems)
 
 
 def _title(row: RowFigures) -> str:

@@ -128,6 +128,30 @@ def reliability_panels(rows: Sequence[tuple[str, Calibration]], num_classes: int
     return _panels("reliabilities", "", drawn, finish)
 
 
+def expected_panels(rows: Sequence[tuple[str, Sequence[float]]]) -> Panels | None:
+    """The expected best validation score over the number of trials."""
+    drawn = []
+    for title, scores in rows:
+        words = (
+            f"{title}: expected best of 1 trial {scores[0]:.1%}, of {len(scores)} {scores[-1]:.1%}"
+        )
+        draw = partial(_draw_expected, scores=scores)
+        drawn.append(_Row(title, words, draw))
+
+    def finish(axes: Axes) -> None:
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=None))
+        axes.set_ylim(axes.dataLim.y0 - 0.02, min(axes.dataLim.y1 + 0.02, 1.0))
+
+    return _panels(
+        "expected", "Expected best validation score (%) by number of trials", drawn, finish
+    )
+
+
+def _draw_expected(axes: Axes, scores: Sequence[float]) -> None:
+    axes.plot(range(1, len(scores) + 1), scores, **VALIDATION)
+
+
 class _Row(NamedTuple):
     title: str
     words: str

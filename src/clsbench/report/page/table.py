@@ -140,8 +140,10 @@ def _marks(row: RowFigures, all_stand_in: bool) -> tuple[str, ...]:
         marks.append(f"= row {row.row.same_as}")
     if stand_ins and not all_stand_in:
         marks.append("stand-ins")
-    elif row.row.modified and not stand_ins and row.state in HAVING_RUNS:
+    elif row.row.modified and not stand_ins and row.state in HAVING_RUNS and row.choice is None:
         marks.append("modified")
+    if row.choice is not None:
+        marks.append("tuned")
     if row.state == "in part":
         marks.append("in part")
     if len(row.runs) > 1:

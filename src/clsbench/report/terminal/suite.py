@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -15,12 +16,14 @@ from clsbench.report.terminal.console import Console
 from clsbench.report.terminal.layout import Row, fitting_table
 from clsbench.report.terminal.plan import recorded_adapter_note
 from clsbench.report.terminal.rows import rows_table
+from clsbench.report.terminal.tuning import print_choices
+from clsbench.report.tuning import tuning_notes, tuning_text
 from clsbench.report.wording import REUSED, plain
 from clsbench.schema.quantities import duration_text, size_text
 
 if TYPE_CHECKING:
     from clsbench.results.suite_results import SuiteResults
-    from clsbench.suites.plan import PlannedRow, SuitePlan
+    from clsbench.suites.planned import PlannedRow, SuitePlan
 
 _PLAN = ("runs", "stored", "trained parameters", "memory", "prefix", "training", "each run")
 _OPTIONAL_IN_PLAN = ("prefix", "training", "trained parameters", "memory")
@@ -39,7 +42,9 @@ def print_suite_plan(
     the prefix of messages about a row.
     """
     console.prose(f"{plan.suite.name}: {plan.suite.description}")
-    rows = [_plan_row(row, stored) for row in plan.rows]
+    if plan.tuning is not None:
+        console.prose(tuning_text(plan.tuning.spec, plan.tuning.trials))
+    rows = [_plan_row(row, plan, stored) for row in plan.rows]
     table = fitting_table("row", _PLAN, [rows], console.width, _OPTIONAL_IN_PLAN, "--json")
     console.print(table)
     for row in plan.rows:
@@ -49,7 +54,7 @@ def print_suite_plan(
         elif row.problem is not None:
             message = f"{file}row {row.row.label} cannot be run: {row.problem}"
             console.prose(message, "red")
-        elif row.runs and (note := recorded_adapter_note(row.runs[0].record)) is not None:
+        elif (some := row.all_runs()) and (note := recorded_adapter_note(some[0].record)):
             console.prose(f"{file}row {row.row.label}: {note}", "yellow")
     if plan.rows:
         console.prose(_plan_sums(plan, () if force else stored))
@@ -57,15 +62,16 @@ def print_suite_plan(
         console.prose(warning, "yellow")
 
 
-def _plan_row(row: PlannedRow, stored: Collection[str]) -> Row:
+def _plan_row(row: PlannedRow, plan: SuitePlan, stored: Collection[str]) -> Row:
     label = plain(f"{row.row.label}  {row.row.title}")
-    if not row.runs:
+    runs = row.all_runs()
+    if not runs or row.problem is not None:
         word = "does not apply" if row.not_applicable is not None else "cannot be run"
         return Row(label, (word, *("–",) * (len(_PLAN) - 1)))
-    record = row.runs[0].record
-    there = sum(run.key in stored for run in row.runs)
+    record = runs[0].record
+    there = sum(run.key in stored for run in runs)
     cells = (
-        str(len(row.runs)),
+        str(len(runs) + plan.missing_trials(row) + plan.missing_repeats(row)),
         str(there),
         f"{record.parameters.trainable:,}" if record.parameters is not None else "–",
         size_text(record.memory_bytes_expected) if record.memory_bytes_expected else "–",
@@ -75,35 +81,54 @@ def _plan_row(row: PlannedRow, stored: Collection[str]) -> Row:
 
 
 def _estimated(row: PlannedRow) -> tuple[str, str, str]:
-    if row.estimate is None:
+    """The means of its trials for a tuned row; the prefix is computed by the first of them."""
+    known = [each for each in row.estimates().values() if each is not None]
+    if not known:
         return ("–", "–", "–")
-    training = row.estimate.training_seconds + row.estimate.evaluation_seconds
-    prefix = row.estimate.prefix_seconds
+    training = fmean(each.training_seconds + each.evaluation_seconds for each in known)
+    prefix = max(each.prefix_seconds for each in known)
     return (
         duration_text(prefix) if prefix else "–",
         duration_text(training),
-        duration_text(row.estimate.seconds),
+        duration_text(prefix + training),
     )
 
 
 def _plan_sums(plan: SuitePlan, stored: Collection[str]) -> str:
     """The number of runs to do, and an estimate of their time."""
-    estimates = {
-        run.key: row.estimate for row in plan.rows for run in row.runs if run.key not in stored
-    }
-    if not estimates:
+    new: dict[str, float | None] = {}
+    for row in plan.rows:
+        seconds = _seconds_by_run(row)
+        new |= {key: each for key, each in seconds.items() if key not in stored}
+        known = [each for each in seconds.values() if each is not None]
+        # Trials that are not proposed yet, and repetitions of the chosen one, take the mean time.
+        for number in range(plan.missing_trials(row) + plan.missing_repeats(row)):
+            new[f"{row.row.label} {number}"] = fmean(known) if known else None
+    if not new:
         return "All runs are stored; nothing is left to run."
-    known = [each.seconds for each in estimates.values() if each is not None]
-    message = f"{len(estimates)} run{'' if len(estimates) == 1 else 's'} to do"
+    known = [each for each in new.values() if each is not None]
+    message = f"{len(new)} run{'' if len(new) == 1 else 's'} to do"
     if not known:
         return f"{message}; their time cannot be estimated."
     message += f", about {duration_text(sum(known))} in total"
-    if len(known) < len(estimates):
-        message += f" without {len(estimates) - len(known)} that cannot be estimated"
+    if len(known) < len(new):
+        message += f" without {len(new) - len(known)} that cannot be estimated"
     return (
         f"{message} (from operation counts and the measured speed of this machine). Loading takes "
         "additional time; a prefix that is cached or shared by several runs is computed once."
     )
+
+
+def _seconds_by_run(row: PlannedRow) -> dict[str, float | None]:
+    """The estimated seconds of its runs by key; the trials of a row share one prefix."""
+    found: dict[str, float | None] = {}
+    prefix = 0.0
+    for key, each in row.estimates().items():
+        found[key] = None
+        if each is not None:
+            found[key] = each.seconds - (min(prefix, each.prefix_seconds) if row.trials else 0.0)
+            prefix = max(prefix, each.prefix_seconds)
+    return found
 
 
 def print_suite(console: Console, results: SuiteResults, store: Path) -> SuiteFigures:
@@ -124,6 +149,7 @@ def print_suite(console: Console, results: SuiteResults, store: Path) -> SuiteFi
     ]
     table = rows_table("row", groups, console.width, "clsbench report", figures.reference)
     console.print(table)
+    print_choices(console, figures)
     _print_notes(console, figures)
     return figures
 
@@ -167,6 +193,7 @@ def _print_notes(console: Console, figures: SuiteFigures) -> None:
         for row in results.rows
         if row.not_applicable is not None
     ]
+    notes += tuning_notes(figures)
     notes += figures.missing_in_words()
     if (message := figures.estimates_in_words()) is not None:
         notes.append(message)

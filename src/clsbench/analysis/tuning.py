@@ -1,0 +1,173 @@
+"""Choose among the trials of a tuned row by their validation scores, and describe the choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any, Literal, NamedTuple
+
+from msgspec.structs import replace
+
+from clsbench.analysis.comparison import Cost, RunComparison, training_cost
+from clsbench.analysis.figures import ACCURACY
+from clsbench.results.store import StoredRun
+from clsbench.results.suite_results import RowResult, RowTuning, SuiteResults, TrialResult
+from clsbench.schema.record import RunRecord
+from clsbench.schema.tuning import TuneSpec
+
+VALIDATION = ACCURACY
+"""The metric of the validation split by which trials are chosen."""
+
+Edge = Literal["lowest", "highest"]
+
+
+def validation_score(record: RunRecord) -> float | None:
+    """The score by which a trial is chosen: that of the whole validation split, higher is better.
+
+    Nothing else decides which trial is chosen; no figure of the test split does.
+    """
+    return VALIDATION.read(record.metrics.validation) if record.metrics is not None else None
+
+
+def choose(trials: Sequence[TrialResult]) -> int | None:
+    """The place of the trial with the highest validation score; ``None`` if all have failed.
+
+    Of equal scores, the lower validation loss decides, then the earlier trial.
+    """
+    known = [
+        (-trial.score, trial.validation_loss or 0.0, place)
+        for place, trial in enumerate(trials)
+        if trial.score is not None
+    ]
+    return min(known)[2] if known else None
+
+
+def expected_best(scores: Sequence[float]) -> tuple[float, ...]:
+    """The expected best score of 1, 2, … trials, each drawn at random from ``scores``.
+
+    Source: Dodge, Gururangan, Card, Schwartz and Smith, "Show Your Work: Improved Reporting of
+    Experimental Results", EMNLP 2019, equations 1 to 7. Their estimate draws with replacement, so
+    that the value for all trials is a little below the best score.
+    """
+    ordered, count = sorted(scores), len(scores)
+    return tuple(
+        sum(
+            score * ((place / count) ** trials - ((place - 1) / count) ** trials)
+            for place, score in enumerate(ordered, 1)
+        )
+        for trials in range(1, count + 1)
+    )
+
+
+def edges(space: Mapping[str, Sequence[Any]], point: Mapping[str, Any]) -> dict[str, Edge]:
+    """The keys whose chosen number is the lowest or highest of several that were tried."""
+    found: dict[str, Edge] = {}
+    for key, values in space.items():
+        numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+        if len(numbers) < max(len(values), 2) or key not in point:
+            continue
+        if point[key] == max(numbers):
+            found[key] = "highest"
+        elif point[key] == min(numbers):
+            found[key] = "lowest"
+    return found
+
+
+class Choice(NamedTuple):
+    """What was chosen for a row, and what it cost.
+
+    ``edges`` are the chosen values at an end of those tried. ``expected`` is the expected best
+    score of 1, 2, … trials, empty for an adaptive tuner; failed trials are left out of it. ``cost``
+    is that of all trials.
+    """
+
+    row: RowResult
+    point: Mapping[str, Any]
+    score: float
+    edges: Mapping[str, Edge]
+    expected: tuple[float, ...]
+    trials: int
+    failed: int
+    cost: Cost
+
+
+def choice(row: RowResult, tune: TuneSpec | None) -> Choice | None:
+    """The choice of a row; ``None`` if nothing is chosen yet."""
+    tuning = row.tuning
+    chosen = tuning.chosen_trial if tuning is not None else None
+    if tune is None or tuning is None or chosen is None or chosen.score is None:
+        return None
+    scores = [trial.score for trial in tuning.trials if trial.score is not None]
+    return Choice(
+        row=row,
+        point=chosen.point,
+        score=chosen.score,
+        edges=edges(tune.space, chosen.point),
+        expected=() if tuning.adaptive else expected_best(scores),
+        trials=len(tuning.trials),
+        failed=sum(trial.error is not None for trial in tuning.trials),
+        cost=tuning_cost(tuning),
+    )
+
+
+def tuning_cost(tuning: RowTuning) -> Cost:
+    """The time of the frozen prefix and of training, summed over all trials that finished.
+
+    The trials of a row share one prefix; the sum is complete if one of them computed it.
+    """
+    done = [trial for trial in tuning.trials if trial.run is not None]
+    seconds = sum(trial.prefix_seconds + trial.training_seconds for trial in done)
+    return Cost(seconds, prefix_found=bool(done) and all(trial.prefix_found for trial in done))
+
+
+def row_cost(row: RowResult, tune: TuneSpec | None, runs: Sequence[StoredRun]) -> Cost:
+    """The cost of a row's runs; that of the chosen trial includes the prefix of its siblings.
+
+    All trials have one prefix if nothing but training is tuned; the first one computes it, and the
+    others reuse it.
+    """
+    cost = training_cost(runs)
+    if row.tuning is None or tune is None or not cost.prefix_found:
+        return cost
+    complete = [
+        trial.prefix_seconds
+        for trial in row.tuning.trials
+        if trial.run is not None and not trial.prefix_found
+    ]
+    if not complete or not all(key.startswith("train.") for key in tune.space):
+        return cost
+    training = fmean(run.record.phases_seconds.get("training", 0.0) for run in runs)
+    return Cost(training + fmean(complete), prefix_found=False)
+
+
+def with_row_costs(
+    comparison: RunComparison, results: SuiteResults, runs: Mapping[str, tuple[StoredRun, ...]]
+) -> RunComparison:
+    """The comparison with the costs of tuned rows (:func:`row_cost`); ``runs`` are by label."""
+    costs = {
+        run.path.name: row_cost(row, results.tune, runs[row.label])
+        for row in results.rows
+        if row.tuning is not None
+        for run in runs[row.label]
+    }
+    contenders = tuple(
+        replace(each, prefix_and_training_seconds=cost.seconds, prefix_found=cost.prefix_found)
+        if each.runs and (cost := costs.get(each.runs[0])) is not None
+        else each
+        for each in comparison.contenders
+    )
+    return replace(comparison, contenders=contenders)
+
+
+def has_budget(row: RowResult, results: SuiteResults, problems: list[str]) -> bool:
+    """Whether the row had as many trials as every other row; if not, it is not compared, and the
+    reason is added to ``problems``."""
+    budgets = [each.tuning.budget for each in results.rows if each.tuning is not None]
+    if results.tune is None and not budgets:
+        return True
+    ended = sum(trial.ended for trial in row.tuning.trials) if row.tuning is not None else 0
+    if ended == (budget := max(budgets, default=1)):
+        return True
+    problem = f"row {row.label} is not compared: it had {ended} of {budget} trials"
+    problems += [problem] if problem not in problems else []
+    return False
