@@ -23,6 +23,7 @@ from clsbench.fastpath.safety.trial import check_equivalence
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import plan_freezing
 from clsbench.model.parameters import without_weights
+from clsbench.schema.record import ModelSelection
 from clsbench.schema.training import TrainSettings
 from clsbench.training.fit import fit
 from clsbench.training.log import TrainingLog
@@ -68,6 +69,7 @@ class Outcome(NamedTuple):
     plan: FastPlan | None
     forward: Forward
     problem: str | None
+    selection: ModelSelection | None = None
 
 
 def random_rows(
@@ -160,6 +162,7 @@ def train(
         plan,
         forward,
         problem,
+        log.selection,
     )
 
 

@@ -9,7 +9,7 @@ from recipes import make_recipe
 from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
 
 from clsbench.builtin.poolings import LastToken
-from clsbench.fastpath.embedding_gradients import RowGradients
+from clsbench.fastpath.embedding_gradients import RowGradients, rows_of_gradients
 from clsbench.fastpath.forward import PlainForward
 from clsbench.model.classifier import Classifier
 from clsbench.schema.training import TrainSettings
@@ -23,9 +23,7 @@ def test_batch_training_non_finite_loss_keeps_the_weights_before_the_step(
     looks_later: bool, device: torch.device
 ) -> None:
     """``looks_later``: the loss is read later, as on CUDA."""
-    torch.manual_seed(1)
-    classifier = Classifier(TinyGPT2().build({}), LastToken().build(12), torch.nn.Linear(12, 3))
-    classifier = classifier.to(device)
+    classifier = make_classifier(device)
     splits = random_splits(2, [9] * 6, WIDTH_TOKENS, VOCABULARY)
     forward = PlainForward(classifier, splits.by_name(), device, "fp32")
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=1e-3, fused=True)
@@ -51,6 +49,12 @@ def test_batch_training_non_finite_loss_keeps_the_weights_before_the_step(
         assert torch.equal(parameter, value)
 
 
+def make_classifier(device: torch.device) -> Classifier:
+    torch.manual_seed(1)
+    classifier = Classifier(TinyGPT2().build({}), LastToken().build(12), torch.nn.Linear(12, 3))
+    return classifier.to(device)
+
+
 def train_batches(
     device: torch.device,
     batches: list[tuple[int, ...]],
@@ -58,9 +62,7 @@ def train_batches(
     accumulation: int = 1,
 ) -> tuple[list[torch.Tensor], list[float]]:
     """The weights after training on the batches, and the losses; labels are 0, 1, 2, 0, 1, 2."""
-    torch.manual_seed(1)
-    classifier = Classifier(TinyGPT2().build({}), LastToken().build(12), torch.nn.Linear(12, 3))
-    classifier = classifier.to(device)
+    classifier = make_classifier(device)
     splits = random_splits(2, [9] * 6, WIDTH_TOKENS, VOCABULARY)
     splits.train.labels[:] = torch.tensor([0, 1, 2, 0, 1, 2])
     forward = PlainForward(classifier, splits.by_name(), device, "fp32")
@@ -109,3 +111,40 @@ def test_batch_training_ignored_index_beyond_the_classes_changes_nothing(
     assert same(
         train_batches(device, batches)[0], train_batches(device, batches, ignore_index=50256)[0]
     )
+
+
+@pytest.mark.parametrize("largest", [0.0, 0.01, 1e6])
+def test_batch_training_gradient_clipping_limits_the_norm_of_a_step(
+    largest: float, device: torch.device
+) -> None:
+    classifier = make_classifier(device)
+    before = torch.cat([p.detach().flatten() for p in classifier.parameters()])
+    splits = random_splits(2, [9] * 6, WIDTH_TOKENS, VOCABULARY)
+    forward = PlainForward(classifier, splits.by_name(), device, "fp32")
+    recipe = make_recipe(TrainSettings(lr=1.0, gradient_clipping=largest, accumulation=2))
+    optimizer = torch.optim.SGD(classifier.parameters(), lr=1.0)
+    with rows_of_gradients(classifier) as gradients:  # the embedding's gradients count too
+        training = BatchTraining(forward, optimizer, recipe, TrainingLog(), gradients)
+        training.train(TrainBatch(0, 0, (0, 1, 2), update=False))
+        training.train(TrainBatch(1, 0, (3, 4, 5), update=True))
+    after = torch.cat([p.detach().flatten() for p in classifier.parameters()])
+    norm = float((after - before).norm())
+    if largest == 0.01:
+        assert norm == pytest.approx(0.01, rel=1e-3)
+    else:
+        assert norm > 0.05
+
+
+def test_batch_training_factors_scale_each_step(device: torch.device) -> None:
+    classifier = make_classifier(device)
+    splits = random_splits(2, [9] * 6, WIDTH_TOKENS, VOCABULARY)
+    forward = PlainForward(classifier, splits.by_name(), device, "fp32")
+    optimizer = torch.optim.SGD(classifier.parameters(), lr=1.0)
+    recipe = make_recipe(TrainSettings(lr=1.0), factors=(0.0, 1.0))
+    training = BatchTraining(forward, optimizer, recipe, TrainingLog(), RowGradients())
+    weights = [[p.detach().clone() for p in classifier.parameters()]]
+    for step in range(2):
+        training.train(TrainBatch(step, 0, (0, 1), update=True))
+        weights.append([p.detach().clone() for p in classifier.parameters()])
+    assert same(weights[0], weights[1])
+    assert not same(weights[1], weights[2])

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 import torch
 from recipes import make_recipe
+from tiny_gpt2 import TinyGPT2
 from torch import Tensor, nn
 
 import clsbench
+from clsbench.builtin.poolings import LastToken
 from clsbench.errors import PluginError, UsageError
+from clsbench.model.classifier import Classifier
 from clsbench.schema.training import TrainSettings
 from clsbench.training.recipe import (
     LearningRates,
@@ -19,6 +22,7 @@ from clsbench.training.recipe import (
     build_loss,
     build_optimizer,
     learning_rate_factors,
+    parameter_groups,
 )
 
 
@@ -57,7 +61,8 @@ class AnyLoss(clsbench.Loss, frozen=True):
 
 def recipe(**parts: Any) -> Recipe:
     named = {"optimizer": "mine:a=1", "schedule": "mine:b=2", "loss": "mine:c=3"}
-    return make_recipe(TrainSettings(lr=0.5, **named), **parts)
+    settings = parts.pop("settings", None) or TrainSettings(lr=0.5, **named)  # type: ignore[arg-type]
+    return make_recipe(settings, **parts)
 
 
 # --- the schedule -----------------------------------------------------------------------------
@@ -171,3 +176,47 @@ def test_build_loss_of_a_class_without_texts_is_not_asked_for_it() -> None:
 
     build_loss(recipe(loss=AnyLoss(note), class_counts=(0, 3, 0)))
     assert labels == [[1, 1]]
+
+
+# --- learning rates by stage ------------------------------------------------------------------
+
+
+def classifier_and_stages() -> tuple[Classifier, dict[str, str]]:
+    backbone = TinyGPT2()
+    classifier = Classifier(backbone.build({}), LastToken().build(12), nn.Linear(12, 3))
+    return classifier, {f"backbone.{p.name}": p.stage for p in backbone.describe()}
+
+
+def test_parameter_groups_without_layer_decay_are_one_in_the_order_of_the_classifier() -> None:
+    classifier, stage_of = classifier_and_stages()
+    (group,) = parameter_groups(recipe(stage_of=stage_of), classifier)
+    assert list(map(id, group["params"])) == list(map(id, classifier.parameters()))
+    assert group["lr"] == 0.5
+
+
+def test_parameter_groups_with_layer_decay_halve_the_rate_from_stage_to_stage() -> None:
+    classifier, stage_of = classifier_and_stages()
+    settings = TrainSettings(lr=1.0, layer_decay=0.5)
+    groups = parameter_groups(recipe(settings=settings, stage_of=stage_of), classifier)
+    rate_of = {id(p): group["lr"] for group in groups for p in group["params"]}
+    expected = {"embeddings": 1 / 32, "block.0": 1 / 16, "block.1": 1 / 8, "block.2": 1 / 4}
+    expected["final_norm"] = 1 / 2
+    for name, parameter in classifier.named_parameters():
+        assert rate_of[id(parameter)] == expected.get(stage_of.get(name, "head"), 1.0), name
+
+
+def test_parameter_groups_hold_only_what_trains() -> None:
+    classifier, stage_of = classifier_and_stages()
+    for name, parameter in classifier.named_parameters():
+        parameter.requires_grad_("trf_blocks.1." in name)
+    settings = TrainSettings(lr=1.0, layer_decay=0.5)
+    groups = parameter_groups(recipe(settings=settings, stage_of=stage_of), classifier)
+    assert [group["lr"] for group in groups] == [1 / 8]
+
+
+def test_parameter_groups_unknown_stage_of_the_backbone_is_refused() -> None:
+    classifier, stage_of = classifier_and_stages()
+    wrong = dict.fromkeys(stage_of, "blok")
+    settings = TrainSettings(layer_decay=0.5)
+    with pytest.raises(PluginError, match=r"belongs to the stage 'blok', which is not among"):
+        parameter_groups(recipe(settings=settings, stage_of=wrong), classifier)

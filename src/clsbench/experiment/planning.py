@@ -166,7 +166,8 @@ def plan_run(
             spec.train.batch_size,
             data.facts.max_length,
             options.precision,
-            experiment.optimizer.state_size(),
+            # The weights of the best epoch are kept beside the optimizer's state.
+            experiment.optimizer.state_size() + (spec.train.select == "best-validation"),
         )
         unlimited = plan_fast_path(
             outline.classifier,

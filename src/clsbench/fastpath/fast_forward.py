@@ -118,6 +118,12 @@ class FastForward(Forward):
             self._fill({self._cut: None}, below, since, progress)
             self._forget(below.keys() - needed)
 
+    def return_to(self, epoch: int) -> None:
+        """Drop activations that depend on later training, and recompute those of ``epoch``."""
+        if self._store is not None:
+            self._forget([cut for cut, since in self._filled.items() if since > epoch])
+            self.begin_epoch(epoch)
+
     def verify(self) -> None:
         """Compare the versions of the tensors that the prefix reads, and recompute one text."""
         if self._store is not None and self._cut:

@@ -51,6 +51,9 @@ class Forward:
     def begin_epoch(self, epoch: int, progress: Progress = no_progress) -> None:
         """Prepare the frozen prefix of ``epoch``; recompute invalid activations."""
 
+    def return_to(self, epoch: int) -> None:
+        """Read the weights from now on as those after ``epoch``, an earlier one."""
+
     def verify(self) -> None:
         """Check that the kept activations of the frozen prefix are still valid.
 

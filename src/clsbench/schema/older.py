@@ -13,6 +13,10 @@ _TRAIN: Mapping[str, Any] = MappingProxyType(
         "optimizer": {"name": "adamw", "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
         "schedule": {"name": "constant", "warmup": 0.0},
         "loss": {"name": "cross-entropy", "class_weights": "none", "label_smoothing": 0.0},
+        "gradient_clipping": 0.0,
+        "layer_decay": 1.0,
+        "select": "last",
+        "patience": 0,
     }
 )
 """The training recipe of every run before its parts became options."""

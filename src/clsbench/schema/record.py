@@ -129,12 +129,32 @@ class BeforeTraining(msgspec.Struct, frozen=True, kw_only=True):
     loss: dict[str, float]
 
 
+class ModelSelection(msgspec.Struct, frozen=True, kw_only=True):
+    """The choice of an epoch by the whole validation split (``train.select``, ``train.patience``).
+
+    ``scores`` holds the ``metric`` after each epoch that was trained. ``best_epoch`` is the first
+    with the best score, ``used_epoch`` the one whose weights are evaluated and stored (counted from
+    1; ``None`` if the run did not end). ``stopped_early``: ``train.patience`` ended the training.
+    """
+
+    metric: str
+    scores: tuple[float, ...] = ()
+    best_epoch: int
+    used_epoch: int | None = None
+    stopped_early: bool = False
+
+
 class History(msgspec.Struct, frozen=True, kw_only=True):
-    """The course of training: what was before it, one entry per evaluation point and per epoch."""
+    """The course of training: what was before it, one entry per evaluation point and per epoch.
+
+    Its losses are always the mean cross-entropy, whatever loss is trained on. ``selection`` is
+    ``None`` if the validation split decides nothing.
+    """
 
     before: BeforeTraining | None = None
     steps: tuple[StepEntry, ...] = ()
     epochs: tuple[EpochEntry, ...] = ()
+    selection: ModelSelection | None = None
 
 
 class SplitMetrics(msgspec.Struct, frozen=True, kw_only=True):

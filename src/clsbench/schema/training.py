@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +24,34 @@ class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     schedule: str | ComponentTable = "constant"
     loss: str | ComponentTable = "cross-entropy"
     accumulation: Annotated[int, Meta(ge=1, description="batches per optimizer step")] = 1
+    gradient_clipping: Annotated[
+        float,
+        Meta(ge=0, description="largest norm of the gradients of an optimizer step; 0: no limit"),
+    ] = 0.0
+    layer_decay: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="factor on the learning rate from each stage of the backbone to the one"
+            " below; head, pooling and adapter train at train.lr",
+        ),
+    ] = 1.0
+    select: Annotated[
+        Literal["last", "best-validation"],
+        Meta(
+            description="the epoch whose weights are used: the last one, or the best one on the"
+            " whole validation split"
+        ),
+    ] = "last"
+    patience: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="stop after this many epochs without a better result on the whole"
+            " validation split; 0: never",
+        ),
+    ] = 0
     ignore_index: Annotated[
         int,
         Meta(

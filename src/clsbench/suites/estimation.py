@@ -25,6 +25,7 @@ from clsbench.fastpath.chain import Chain, Inputs
 from clsbench.model.classifier import Classifier
 from clsbench.schema.record import Estimate
 from clsbench.training.schedule import TrainBatch, beforehand, book_schedule
+from clsbench.training.selection import selects
 
 _CALIBRATION_SECONDS = 0.4
 _SIDE = 1024
@@ -101,6 +102,9 @@ def estimate_run(
             else:
                 evaluated[event.epoch] += len(event.train) + len(event.validation)
         looks = beforehand(sizes, train)
+    if selects(train):
+        for epoch in range(train.epochs):
+            evaluated[epoch] += -(-sizes["validation"] // train.batch_size)
     before = sum(len(b) for of in (looks.accuracy, looks.loss) for b in of.values())
     training = before * passes.evaluation(0).seconds(speed)
     for epoch in range(train.epochs):

@@ -78,6 +78,7 @@ class BatchTraining:
             self._rates.advance()
         if event.update and self._step_due:
             self._gradients.spread()
+            self._clip()
             self._optimizer.step()
             self._optimizer.zero_grad()
             self._step_due = False
@@ -106,6 +107,12 @@ class BatchTraining:
                 logits, index = logits[kept.to(device, non_blocking=True)], index[kept]
             labels = self._labels[index.to(device, non_blocking=True)]
             return self._loss(logits, labels), True
+
+    def _clip(self) -> None:
+        """Scale the gradients of the step down to the largest norm, if there is one."""
+        if largest := self._settings.gradient_clipping:
+            groups = self._optimizer.param_groups
+            torch.nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], largest)
 
     def settle(self) -> None:
         """Wait for the device, check that all losses are finite, and update the training time."""

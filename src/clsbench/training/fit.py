@@ -16,6 +16,7 @@ from clsbench.training.evaluate import batch_accuracy, mean_batch_loss
 from clsbench.training.log import TrainingLog
 from clsbench.training.recipe import Recipe, build_optimizer
 from clsbench.training.schedule import Beforehand, EpochEnd, Evaluation, Event, TrainBatch
+from clsbench.training.selection import EpochSelection, selects
 
 
 def measure_before(forward: Forward, batches: Beforehand) -> BeforeTraining:
@@ -52,8 +53,10 @@ def fit(
 ) -> None:
     """Train the classifier of ``forward`` in place along ``events``, and record it in ``log``.
 
-    ``hook`` calls the lifecycle hooks. The optimizer holds only parameters that train in some
-    epoch; a parameter that is frozen again keeps its value, since it has no gradient.
+    ``hook`` calls the lifecycle hooks. With ``train.select`` or ``train.patience``, the validation
+    split decides which epoch's weights remain and when training ends. The optimizer holds only
+    parameters that train in some epoch; a parameter that is frozen again keeps its value, since it
+    has no gradient.
 
     Raises:
         NonFiniteLossError: names the step; the weights are those before it.
@@ -62,6 +65,7 @@ def fit(
     classifier = forward.classifier
     freezing.apply(classifier, freezing.ever())
     settings, optimizer = recipe.settings, build_optimizer(recipe, classifier)
+    selection = EpochSelection(forward, freezing, settings, log) if selects(settings) else None
     with rows_of_gradients(classifier) as gradients:
         batches = BatchTraining(forward, optimizer, recipe, log, gradients)
         epoch_begun = -1
@@ -104,8 +108,13 @@ def fit(
                 )
                 log.epochs.append(epoch_entry)
                 forward.verify()
+                stops = selection is not None and selection.end_epoch(event.epoch)
                 hook.clsbench_epoch_finished(entry=epoch_entry)
+                if stops:
+                    break
         batches.settle()
+    if selection is not None:
+        selection.finish()
 
 
 def prefix_progress(hook: Any) -> Progress:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import time
 
 from clsbench.fastpath.forward import Forward
-from clsbench.schema.record import BeforeTraining, EpochEntry, History, StepEntry, Throughput
+from clsbench.schema.record import (
+    BeforeTraining,
+    EpochEntry,
+    History,
+    ModelSelection,
+    StepEntry,
+    Throughput,
+)
 
 
 class TrainingLog:
@@ -15,6 +22,7 @@ class TrainingLog:
         self.before: BeforeTraining | None = None
         self.steps: list[StepEntry] = []
         self.epochs: list[EpochEntry] = []
+        self.selection: ModelSelection | None = None
         self.examples = 0
         self.real_tokens = 0
         self.padded_tokens = 0
@@ -32,7 +40,12 @@ class TrainingLog:
 
     def history(self) -> History:
         """The entries so far."""
-        return History(before=self.before, steps=tuple(self.steps), epochs=tuple(self.epochs))
+        return History(
+            before=self.before,
+            steps=tuple(self.steps),
+            epochs=tuple(self.epochs),
+            selection=self.selection,
+        )
 
     def throughput(self) -> Throughput | None:
         """Texts and tokens per second of training, without evaluations; ``None`` before the first

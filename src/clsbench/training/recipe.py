@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from clsbench.components.resolve import Experiment
 from clsbench.components.training_axes import Loss, Optimizer, Schedule
 from clsbench.errors import ClsbenchError, PluginError
+from clsbench.model.freezing import BACKBONE_PREFIX
 from clsbench.schema.experiment import format_component
 from clsbench.schema.record import DataFacts
 from clsbench.schema.training import TrainSettings
@@ -26,6 +28,7 @@ class Recipe(NamedTuple):
 
     ``class_counts`` are those of the training texts, 0 for the class that is ignored. ``factors``
     are those of the schedule on the learning rate, by optimizer step; ``None`` if all are 1.
+    ``stage_of`` holds the stage of each parameter of the backbone by its name in the classifier.
     """
 
     settings: TrainSettings
@@ -34,6 +37,7 @@ class Recipe(NamedTuple):
     loss: Loss
     class_counts: tuple[int, ...]
     factors: tuple[float, ...] | None = None
+    stage_of: Mapping[str, str] = MappingProxyType({})
 
 
 def recipe_of(experiment: Experiment, facts: DataFacts) -> Recipe:
@@ -53,6 +57,7 @@ def recipe_of(experiment: Experiment, facts: DataFacts) -> Recipe:
             0 if number == settings.ignore_index else counts.get(name, 0)
             for number, name in enumerate(facts.class_names)
         ),
+        stage_of={BACKBONE_PREFIX + p.name: p.stage for p in experiment.backbone.describe()},
     )
     steps = settings.epochs * -(-facts.batches["train"] // settings.accumulation)
     return recipe._replace(factors=learning_rate_factors(recipe, steps))
@@ -87,7 +92,7 @@ def build_optimizer(recipe: Recipe, classifier: nn.Module) -> torch.optim.Optimi
     """
     settings = recipe.settings
     name = f"optimizer {format_component(settings.optimizer)}"
-    groups = _parameter_groups(settings, classifier)
+    groups = parameter_groups(recipe, classifier)
     given = {id(parameter) for group in groups for parameter in group["params"]}
     with _naming(name):
         optimizer = recipe.optimizer.build(groups, settings.weight_decay)
@@ -104,9 +109,36 @@ def build_optimizer(recipe: Recipe, classifier: nn.Module) -> torch.optim.Optimi
     return optimizer
 
 
-def _parameter_groups(settings: TrainSettings, classifier: nn.Module) -> list[dict[str, Any]]:
-    trained = [p for p in classifier.parameters() if p.requires_grad]
-    return [{"params": trained, "lr": settings.lr}]
+def parameter_groups(recipe: Recipe, classifier: nn.Module) -> list[dict[str, Any]]:
+    """The parameters that require gradients, in groups of one learning rate.
+
+    With ``train.layer_decay``, the backbone's last stage trains at that factor of ``train.lr``, the
+    one before at its square, and so on down to the embeddings; everything else at ``train.lr``.
+    Source: discriminative fine-tuning, in Howard and Ruder, *Universal Language Model Fine-tuning
+    for Text Classification*, 2018, section 3.2.
+
+    Raises:
+        PluginError: the backbone assigns a parameter to a stage that it does not have.
+    """
+    lr, decay = recipe.settings.lr, recipe.settings.layer_decay
+    trained = [(name, p) for name, p in classifier.named_parameters() if p.requires_grad]
+    if decay == 1:
+        return [{"params": [parameter for _, parameter in trained], "lr": lr}]
+    stages = [stage.name for stage in classifier.backbone.stages()]  # type: ignore[union-attr,operator]
+    by_depth: dict[int, list[nn.Parameter]] = {}
+    for name, parameter in trained:
+        stage = recipe.stage_of.get(name)
+        if stage is not None and stage not in stages:
+            raise PluginError(
+                f"train.layer_decay: the parameter {name} belongs to the stage {stage!r}, which is "
+                f"not among the backbone's stages: {', '.join(stages)}"
+            )
+        depth = 0 if stage is None else len(stages) - stages.index(stage)
+        by_depth.setdefault(depth, []).append(parameter)
+    return [
+        {"params": parameters, "lr": lr * decay**depth}
+        for depth, parameters in sorted(by_depth.items())
+    ]
 
 
 def build_loss(recipe: Recipe) -> LossFunction:

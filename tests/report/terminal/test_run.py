@@ -25,7 +25,7 @@ from clsbench.report.terminal.figures import comparable_figures
 from clsbench.report.terminal.listing import runs_table
 from clsbench.report.terminal.run import print_dry_run, print_plan, print_run, print_seeds
 from clsbench.results.store import StoredRun
-from clsbench.schema.record import DataFacts, Metrics, RunRecord
+from clsbench.schema.record import DataFacts, Metrics, ModelSelection, RunRecord
 
 PATH = Path("runs/20251121T101729Z-gpt2-sms-spam-1a2b3c4d")
 
@@ -289,3 +289,24 @@ def test_names_with_markup_and_controls_are_escaped() -> None:
     assert "warning: [red]warn" in text
     assert "[dim]" in text
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    ("used", "stopped", "said"),
+    [
+        (2, False, "epoch 2 of 3 is used, the best on validation (accuracy 0.9500)"),
+        (3, True, "epoch 3 of 3 is used; the best on validation was epoch 2 (accuracy 0.9500); "
+         "stopped early by train.patience"),
+        (None, False, "best of 3 on validation: epoch 2 (accuracy 0.9500)"),
+    ],
+)  # fmt: skip
+def test_print_run_shows_the_selected_epoch(used: int | None, stopped: bool, said: str) -> None:
+    selection = ModelSelection(
+        metric="accuracy",
+        scores=(0.9, 0.95, 0.93),
+        best_epoch=2,
+        used_epoch=used,
+        stopped_early=stopped,
+    )
+    history = msgspec.structs.replace(make_history(), selection=selection)
+    assert said in flat(shown_run(make_record(history=history), width=200))
