@@ -69,6 +69,35 @@ def test_run_unregistered_component_is_named_after_its_class() -> None:
     assert dataset.source_sha256 is not None
 
 
+class Half(clsbench.Dataset, frozen=True):
+    of: clsbench.Dataset
+
+    def load(self, files: clsbench.Files) -> clsbench.Corpus:
+        corpus = self.of.load(files)
+        half = len(corpus.texts) // 2
+        return clsbench.Corpus(
+            class_names=corpus.class_names, texts=corpus.texts[:half], labels=corpus.labels[:half]
+        )
+
+
+def test_run_unregistered_component_may_hold_another() -> None:
+    record = dry_run(dataset=Half(of=FruitTexts(count=120)))
+    assert record.spec["dataset"] == {"name": "half", "of": {"name": "fruit-texts", "count": 120}}
+    assert record.data is not None
+    assert record.data.corpus_texts == 60
+
+
+def test_make_component_makes_registered_components() -> None:
+    made = clsbench.make_component("dataset", "synthetic-sms:texts=30")
+    assert len(made.load({}).texts) == 30
+    assert clsbench.make_component("datasets", {"name": "synthetic-sms", "texts": 30}) == made
+    assert dry_run(dataset=Half(of=made)).spec["dataset"]["of"]["texts"] == 30
+    with pytest.raises(clsbench.UsageError, match="unknown dataset 'sms'"):
+        clsbench.make_component("dataset", "sms")
+    with pytest.raises(clsbench.UsageError, match="unknown axis"):
+        clsbench.make_component("data", "sms-spam")
+
+
 def test_run_unregistered_component_with_a_taken_name_is_refused() -> None:
     with pytest.raises(clsbench.UsageError, match="class Majority, and its name 'majority' is"):
         dry_run(settings={"baselines": [Majority()]})

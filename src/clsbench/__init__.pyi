@@ -1,6 +1,7 @@
 """The public names of clsbench and where each is defined."""
 
 from .analysis.results_table import load_results as load_results
+from .api import make_component as make_component
 from .api import run as run
 from .assets.places import cache_folder as cache_folder
 from .components.axes import Adapter as Adapter
@@ -57,3 +58,5 @@ from .schema.suite import SuiteRow as SuiteRow
 from .schema.suite import SuiteSpec as SuiteSpec
 from .schema.training import TrainSettings as TrainSettings
 from .schema.tuning import TuneSpec as TuneSpec
+from .training.schedule import TrainBatch as TrainBatch
+from .training.schedule import batch_order as batch_order

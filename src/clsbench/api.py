@@ -1,4 +1,4 @@
-"""``clsbench.run``: the command line's ``run`` for Python."""
+"""``clsbench.run``, the command line's ``run`` for Python, and ``clsbench.make_component``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from clsbench.components.axes import METHOD
-from clsbench.components.catalog import load_catalog
+from clsbench.components.catalog import axis_named, load_catalog
+from clsbench.components.chosen import make_component as make
 from clsbench.components.instances import with_instances
 from clsbench.components.resolve import find_spec, resolve
 from clsbench.errors import RunFailedError, UsageError
@@ -79,3 +80,21 @@ def run(
             raise KeyboardInterrupt(f"partial results are kept in {path}")
         raise RunFailedError(record.error, path)
     return record
+
+
+def make_component(
+    axis: str, choice: str | Mapping[str, Any], *, plugins: Sequence[str] = ()
+) -> Any:
+    """A registered component with its options: ``make_component("dataset", "csv:path=a.csv")``.
+
+    ``axis`` is the name of an axis (``clsbench list``); ``choice`` is text, or a table with
+    ``name`` and options. ``plugins`` replaces those of ``CLSBENCH_PLUGINS``, which are loaded in
+    addition to installed ones.
+
+    Raises:
+        UsageError: the axis or the component does not exist, or an option is invalid.
+        PluginError: a plugin cannot be loaded.
+    """
+    given = {"plugins": plugins} if plugins else {}
+    catalog = load_catalog(default_options(given).plugins)
+    return make(choice if isinstance(choice, str) else dict(choice), axis_named(axis).name, catalog)

@@ -33,7 +33,10 @@ CHECKS: dict[str, Callable[..., None]] = {
     "losses": testing.check_loss,
     "baselines": testing.check_baseline,
 }
-OPTIONS: dict[str, dict[str, Any]] = {"folders": {"path": "reviews"}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "folders": {"path": "reviews"},
+    "subset": {"of": clsbench.make_component("dataset", "synthetic-sms")},
+}
 """Options that an example needs, by the name of its component."""
 
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from record_examples import make_record
+from small_runs import SMALL, run_small
 
+import clsbench
+from clsbench.components.catalog import load_catalog
+from clsbench.components.resolve import find_spec, resolve
+from clsbench.experiment.preparation import prepare_data
 from clsbench.schema.training import TrainSettings
 from clsbench.training.schedule import EpochEnd, Evaluation, Event, TrainBatch, book_schedule
 
@@ -78,3 +86,35 @@ def test_book_schedule_any_settings_cover_each_epoch_once(
 def test_book_schedule_same_seed_gives_the_same_schedule() -> None:
     one, two, other = (schedule(40, 10, TrainSettings(epochs=1), seed) for seed in (1, 1, 2))
     assert one == two != other
+
+
+class Steps:
+    """Keeps the number of real tokens of each batch."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+
+    @clsbench.hookimpl
+    def clsbench_step_finished(self, report: clsbench.StepReport) -> None:
+        assert report.step == len(self.tokens)
+        self.tokens.append(report.real_tokens)
+
+
+def test_batch_order_is_that_of_the_run(tmp_path: Path) -> None:
+    steps = Steps()
+    settings = {"train.epochs": 2, "train.eval_every": 7, "data.padding": 60}
+    record = run_small(tmp_path, [steps], freezing="head-only", **settings).record
+    before = torch.get_rng_state()
+    batches = clsbench.batch_order(record)
+    assert torch.equal(torch.get_rng_state(), before)
+    catalog = load_catalog()
+    experiment = resolve(find_spec("gpt2-sms-spam", catalog), SMALL | settings, catalog)
+    lengths = prepare_data(experiment, {}).tokens.train.lengths
+    assert [int(lengths[list(batch.indices)].sum()) for batch in batches] == steps.tokens
+    assert len(set(steps.tokens)) > 30  # so that another order differs
+    assert [batch.epoch for batch in batches] == sorted(batch.epoch for batch in batches)
+
+
+def test_batch_order_of_a_record_without_data_is_refused() -> None:
+    with pytest.raises(clsbench.UsageError, match="the record has no data"):
+        clsbench.batch_order(make_record(data=None))

@@ -16,7 +16,7 @@ from ray_cluster import TwoNodes
 from clsbench import UsageError
 from clsbench.builtin.local_executor import Local
 from clsbench.components.catalog import load_catalog
-from clsbench.components.resolve import make_component
+from clsbench.components.chosen import make_component
 from clsbench.executors import Job, JobEnd, JobNote, JobProgress, Message, Scheduler
 from clsbench.results.store import read_record, scan
 from clsbench.schema.options import RunOptions, plain_options

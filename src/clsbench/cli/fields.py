@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import msgspec
 from msgspec import inspect
 
+from clsbench.components.parts import axis_of
 from clsbench.schema.convert import form_of
 
 
@@ -119,6 +120,8 @@ def type_text(kind: inspect.Type) -> str:
             return f"list of {type_text(item)}"
         case inspect.TupleType(item_types=items):
             return f"list of {', '.join(type_text(item) for item in items)}"
+        case inspect.StructType(cls=cls) if (axis := axis_of(cls)) is not None:
+            return axis.singular.replace("_", " ")
         case inspect.StructType() | inspect.DictType():
             return "table"
     return "value"

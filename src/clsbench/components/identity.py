@@ -15,12 +15,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from clsbench.components.component import Component
+from clsbench.components.component import Component, parts_of
 from clsbench.errors import PluginError, UsageError
 from clsbench.schema.experiment import COMPONENT_KEYS, value_at, with_value
 from clsbench.schema.record import ComponentIdentity
 
 if TYPE_CHECKING:
+    from clsbench.components.chosen import ChosenComponent
     from clsbench.components.resolve import Experiment
 
 
@@ -49,17 +50,24 @@ def identify(
         PluginError: a library that a component declares is not installed.
     """
     return tuple(
-        ComponentIdentity(
-            axis=each.axis,
-            component=each.entry.name,
-            distribution=each.entry.distribution,
-            version=each.entry.version,
-            source_sha256=each.entry.source_sha256,
-            libraries=library_versions(each.quoted_name, each.component),
-            files=_files_sha256(each.component, each.table),
-        )
-        for each in experiment.components
-        if axes is None or each.axis in axes
+        _identity(each) for each in experiment.components if axes is None or each.axis in axes
+    )
+
+
+def _identity(chosen: ChosenComponent) -> ComponentIdentity:
+    parts = {option: _identity(part) for option, part in chosen.parts.items()}
+    files: dict[str, str] = {}
+    for part in parts.values():
+        files |= part.files
+    return ComponentIdentity(
+        axis=chosen.axis,
+        component=chosen.entry.name,
+        distribution=chosen.entry.distribution,
+        version=chosen.entry.version,
+        source_sha256=chosen.entry.source_sha256,
+        libraries=library_versions(chosen.quoted_name, chosen.component),
+        files=files | _files_sha256(chosen.component, chosen.table),
+        parts=parts,
     )
 
 
@@ -96,17 +104,24 @@ def _differences(before: ComponentIdentity, now: ComponentIdentity) -> Iterator[
         was, found = (each.libraries.get(library, "not declared") for each in (before, now))
         if was != found:
             yield f"its library {library} is {found}; in training it was {was}", True
+    for option, part in now.parts.items():
+        if option in before.parts:
+            for text, in_version_alone in _differences(before.parts[option], part):
+                yield f"{option} = {part.component!r}: {text}", in_version_alone
 
 
 def decisive(identity: ComponentIdentity) -> dict[str, Any]:
     """The part of an identity that goes into fingerprints and cache keys, as plain values."""
     by_version = identity.source_sha256 is None
-    return {
+    found: dict[str, Any] = {
         "distribution": [identity.distribution, identity.version] if by_version else None,
         "source": identity.source_sha256,
         "libraries": identity.libraries,
         "files": list(identity.files.values()),
     }
+    if identity.parts:
+        found["parts"] = {option: decisive(part) for option, part in identity.parts.items()}
+    return found
 
 
 def options_by_content(table: Mapping[str, Any], identity: ComponentIdentity) -> dict[str, Any]:
@@ -158,11 +173,14 @@ def library_versions(label: str, component: Component) -> dict[str, str]:
 
 def _files_sha256(component: Component, table: Mapping[str, Any]) -> dict[str, str]:
     """Hashes of the user's files, by the text of the option that names the file or its folder; by
-    the file's own path if no option names it."""
+    the file's own path if no option names it. Files of components in the options are left out."""
     texts = _texts([value for key, value in table.items() if key != "name"])
     places = {text: Path(os.path.abspath(os.path.expanduser(text))) for text in texts if text}
     groups: dict[str, list[tuple[str, Path]]] = {}
+    others = {file for part in parts_of(component).values() for file in part.user_files()}
     for file in component.user_files():
+        if file in others:  # part of their own identity
+            continue
         path = Path(os.path.abspath(file))
         exact = [text for text, place in places.items() if place == path]
         around = [text for text, place in places.items() if place in path.parents]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
 from clsbench.components.axes import AXES, Axis
 from clsbench.components.catalog import Catalog, Entry
-from clsbench.components.component import Component
+from clsbench.components.component import Component, parts_of
+from clsbench.components.parts import axis_of
 from clsbench.components.registration import class_problem
 from clsbench.components.sources import source_sha256
 from clsbench.errors import PluginError, UsageError
@@ -27,26 +28,41 @@ def with_instances(changes: Mapping[str, Any], catalog: Catalog) -> Catalog:
         PluginError: the class cannot be a component, or its source cannot be found.
     """
     entries = {axis: dict(known) for axis, known in catalog.entries.items()}
-    for key, value in changes.items():
-        for component in value if isinstance(value, list | tuple) else (value,):
-            axis = next((a for a in AXES if key in (a.spec_key, a.name)), None)
-            if axis is None or not isinstance(component, Component):
-                continue
-            known, kind = entries[axis.name], type(component)
-            registered = [entry.component for entry in known.values()]
-            if not isinstance(component, axis.kind) or kind in registered:
-                continue
-            entry = _entry_of_class(axis, kind)
-            if entry.name in known:
-                raise UsageError(
-                    f"{key}: no plugin registers the class {kind.__name__}, and its name "
-                    f"{entry.name!r} is taken by {known[entry.name].distribution}; rename the "
-                    "class or register it in a plugin"
-                )
-            known[entry.name] = entry
+    for key, axis, component in _instances(changes):
+        known, kind = entries[axis.name], type(component)
+        registered = [entry.component for entry in known.values()]
+        if kind in registered:
+            continue
+        entry = _entry_of_class(axis, kind)
+        if entry.name in known:
+            raise UsageError(
+                f"{key}: no plugin registers the class {kind.__name__}, and its name "
+                f"{entry.name!r} is taken by {known[entry.name].distribution}; rename the "
+                "class or register it in a plugin"
+            )
+        known[entry.name] = entry
     return catalog._replace(
         entries=MappingProxyType({a: MappingProxyType(known) for a, known in entries.items()})
     )
+
+
+def _instances(changes: Mapping[str, Any]) -> Iterator[tuple[str, Axis, Component]]:
+    """The instances in ``changes`` with their keys and axes, those in options of others too."""
+    for key, value in changes.items():
+        axis = next((a for a in AXES if key in (a.spec_key, a.name)), None)
+        for component in value if isinstance(value, list | tuple) else (value,):
+            if axis is not None and isinstance(component, Component):
+                yield from _with_parts(key, axis, component)
+
+
+def _with_parts(
+    key: str, axis: Axis, component: Component
+) -> Iterator[tuple[str, Axis, Component]]:
+    if isinstance(component, axis.kind):
+        yield key, axis, component
+    for option, part in parts_of(component).items():
+        if (part_axis := axis_of(type(part))) is not None:
+            yield from _with_parts(f"{key}.{option}", part_axis, part)
 
 
 def _entry_of_class(axis: Axis, kind: type[Component]) -> Entry:

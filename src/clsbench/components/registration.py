@@ -9,6 +9,7 @@ import msgspec
 
 from clsbench.components.axes import AXES, Axis, Baseline, BaselineInputs
 from clsbench.components.component import Component
+from clsbench.components.parts import part_problem
 from clsbench.errors import UsageError
 from clsbench.schema.convert import convert
 from clsbench.schema.experiment import ExperimentSpec, Method, component_table
@@ -76,6 +77,8 @@ def class_problem(component: type[Any]) -> str | None:
                 f"the option {field.name!r} has a type that TOML cannot hold; expected text, a "
                 "number, a boolean, a list or a table"
             )
+    if problem := part_problem(component):
+        return problem
     libraries = component.libraries
     if not isinstance(libraries, tuple) or not all(isinstance(each, str) for each in libraries):
         return (

@@ -21,16 +21,15 @@ from clsbench.components.axes import (
     Head,
     Pooling,
 )
-from clsbench.components.catalog import Catalog, Entry
+from clsbench.components.catalog import Catalog
+from clsbench.components.chosen import ChosenComponent, choose, table_of
 from clsbench.components.component import Component
 from clsbench.components.training_axes import Loss, Optimizer, Schedule
 from clsbench.errors import UsageError
-from clsbench.schema.convert import convert
 from clsbench.schema.decoding import DecodingError, decode_utf8, read_bytes
 from clsbench.schema.experiment import (
     ExperimentSpec,
     Method,
-    component_table,
     format_component,
     from_tree,
     identity_of,
@@ -40,29 +39,8 @@ from clsbench.schema.experiment import (
     toml_tree,
     value_at,
     with_value,
-    without_none,
 )
 from clsbench.schema.suite import SuiteSpec, parse_suite
-from clsbench.schema.training import ComponentTable
-
-
-class ChosenComponent(NamedTuple):
-    """A component of an experiment.
-
-    ``axis`` is its key in the spec (``train.optimizer``; ``baseline`` for baselines), ``table`` its
-    name and every option, and ``label`` the same as text: ``last-blocks:n=2``.
-    """
-
-    axis: str
-    component: Component
-    entry: Entry
-    table: ComponentTable
-    label: str
-
-    @property
-    def quoted_name(self) -> str:
-        """Axis and name for messages: ``backbone 'gpt2'``."""
-        return f"{self.axis.rpartition('.')[2]} {self.entry.name!r}"
 
 
 class Experiment(NamedTuple):
@@ -222,20 +200,10 @@ def substitute(
     experiment: Experiment, axis_key: str, stand_in: Component, catalog: Catalog
 ) -> Experiment:
     """The experiment with a stand-in on one axis, without published figures."""
-    table = _table_of(stand_in, _axis_of_key(axis_key), catalog)
+    table = table_of(stand_in, _axis_of_key(axis_key), catalog)
     tree = {k: v for k, v in experiment.tree.items() if k != "published"}
     tree = with_value(tree, axis_key, table)
     return _build(from_tree(tree, "the stand-in"), catalog)._replace(modified=True)
-
-
-def make_component(text: str, axis_name: str, catalog: Catalog) -> Component:
-    """The component of an axis that ``text`` names, with its options: ``local`` or ``name:a=b``.
-
-    Raises:
-        UsageError: it does not exist, or an option is invalid.
-    """
-    axis = next(axis for axis in AXES if axis.name == axis_name)
-    return _make(text, axis, catalog).component
 
 
 def _references(
@@ -253,11 +221,11 @@ def _references(
 def _build(spec: ExperimentSpec, catalog: Catalog) -> Experiment:
     tree = to_tree(spec)
     single = {
-        axis.spec_key: _make(choice, axis, catalog)
+        axis.spec_key: choose(choice, axis, catalog)
         for axis in AXES
         if axis.spec_key and (choice := value_at(tree, axis.spec_key)) is not None
     }
-    baselines = [_make(table, _BASELINES, catalog) for table in tree["baselines"]]
+    baselines = [choose(table, _BASELINES, catalog) for table in tree["baselines"]]
     components: dict[str, Any] = {"adapter": None}
     components |= {key.rpartition(".")[2]: each.component for key, each in single.items()}
     components["baselines"] = tuple(each.component for each in baselines)
@@ -284,37 +252,13 @@ def _completed(data: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
 _BASELINES = next(axis for axis in AXES if axis.name == "baselines")
 
 
-def _make(choice: str | ComponentTable, axis: Axis, catalog: Catalog) -> ChosenComponent:
-    table = component_table(choice)
-    name = table.get("name")
-    if not isinstance(name, str):
-        raise UsageError(f"{axis.singular}: the table {table!r} requires a name")
-    entry = catalog.entry(axis.name, name)
-    options = {key: value for key, value in table.items() if key != "name"}
-    assert isinstance(entry.component, type)
-    component = convert(options, entry.component, f"{axis.singular} {name!r}")
-    written = _written_out(name, component)
-    key = axis.spec_key or axis.singular
-    return ChosenComponent(key, component, entry, written, format_component(written))
-
-
-def _written_out(name: str, component: Component) -> ComponentTable:
-    try:
-        table: ComponentTable = without_none({"name": name, **msgspec.to_builtins(component)})
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"the options of {name!r} must be plain values (text, numbers, lists): {error}"
-        ) from None
-    return table
-
-
 def _as_plain(key: str, value: Any, catalog: Catalog) -> Any:
     """Components made in Python are written out, so that they are validated like all others."""
     if isinstance(value, Component):
-        return _table_of(value, _axis_of_key(key), catalog)
+        return table_of(value, _axis_of_key(key), catalog)
     if isinstance(value, list | tuple):
         return [
-            _table_of(item, _BASELINES, catalog) if isinstance(item, Component) else item
+            table_of(item, _BASELINES, catalog) if isinstance(item, Component) else item
             for item in value
         ]
     return value
@@ -325,16 +269,6 @@ def _axis_of_key(key: str) -> Axis:
         if key == axis.spec_key:
             return axis
     raise UsageError(f"{key} does not hold a component")
-
-
-def _table_of(component: Component, axis: Axis, catalog: Catalog) -> ComponentTable:
-    for entry in catalog.entries[axis.name].values():
-        if entry.component is type(component):
-            return _written_out(entry.name, component)
-    raise UsageError(
-        f"{type(component).__name__} is not registered on the axis {axis.name}: name the plugin "
-        f"that registers it by {axis.hook}"
-    )
 
 
 def _check_consistent(spec: ExperimentSpec) -> None:

@@ -203,7 +203,7 @@ def _forbidden(experiment: Experiment, options: RunOptions) -> dict[str, str]:
     """The shortcuts that the user or a component disables, with the reasons."""
     if options.plain:
         return dict.fromkeys(SHORTCUTS, "switched off by --plain")
-    for each in experiment.components:
+    for each in (each for chosen in experiment.components for each in chosen.with_parts()):
         if each.axis in DECIDE_PREDICTIONS and each.component.stateful:
             kind = type(each.component).__name__
             reason = f"the {each.axis} declares stateful = True ({kind})"

@@ -103,7 +103,7 @@ def prepare_files(
         PluginError: a library that a component declares is not installed.
         AssetError: an asset is unavailable, or has the wrong hash.
     """
-    for each in experiment.components:
+    for each in (each for chosen in experiment.components for each in chosen.with_parts()):
         library_versions(each.quoted_name, each.component)
         for path in each.component.user_files():
             if not os.path.exists(path):  # Path.exists raises for a name that is too long

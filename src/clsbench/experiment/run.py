@@ -51,7 +51,6 @@ from clsbench.results.store import (
     run_name,
     write_record,
 )
-from clsbench.schema.experiment import ExperimentSpec
 from clsbench.schema.options import RunOptions
 from clsbench.schema.record import FastPath, RunNotStoredError, RunRecord
 from clsbench.system.environment import (
@@ -64,7 +63,7 @@ from clsbench.system.signals import deferring_interrupts
 from clsbench.training.evaluate import deviation_from_fp32
 from clsbench.training.fit import fit, measure_before, prefix_progress
 from clsbench.training.log import TrainingLog
-from clsbench.training.schedule import Beforehand, Event, beforehand, book_schedule
+from clsbench.training.schedule import seeded_schedule
 from clsbench.training.scoring import (
     ScoredBaseline,
     Scores,
@@ -117,7 +116,7 @@ def run_experiment(
             record = identify_run(experiment, options, device, files, data)
             planned = plan_run(experiment, options, device, data, record)
             freezing, record = planned.freezing, planned.record
-            first_look, events = _schedule(spec, data)
+            first_look, events = seeded_schedule(spec.seed, data.facts.sizes, spec.train)
             name = None if dry_run else run_name(record)
             hook.clsbench_run_started(plan=announcement(record), name=name)
             if dry_run:
@@ -196,15 +195,6 @@ def _announce_end(hook: Any, record: RunRecord, path: Path) -> None:
         hook.clsbench_run_finished(record=record, path=path)
     except Exception as problem:
         logger.warning("%s; the run is stored nevertheless", problem)
-
-
-def _schedule(spec: ExperimentSpec, data: PreparedData) -> tuple[Beforehand, tuple[Event, ...]]:
-    """The batches of the evaluation before training, and those of training, each from the seed."""
-    torch.manual_seed(spec.seed)
-    first_look = beforehand(data.facts.sizes, spec.train)
-    torch.manual_seed(spec.seed)
-    sizes = len(data.tokens.train), len(data.tokens.validation)
-    return first_look, tuple(book_schedule(*sizes, spec.train))
 
 
 def _build(

@@ -238,6 +238,7 @@ class ComponentIdentity(msgspec.Struct, frozen=True, kw_only=True):
     set if the version does not identify the code: for plugins named by file or module (which have
     no version) and editable installs. ``libraries`` maps its declared libraries to their installed
     versions; ``files`` maps the options' texts that name files to the hashes of these files.
+    ``parts`` are the components in its options, by option; their files are in ``files`` too.
     """
 
     axis: str
@@ -247,6 +248,7 @@ class ComponentIdentity(msgspec.Struct, frozen=True, kw_only=True):
     source_sha256: str | None = None
     libraries: dict[str, str] = {}
     files: dict[str, str] = {}
+    parts: dict[str, ComponentIdentity] = {}
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from clsbench.components.catalog import Catalog
-from clsbench.components.resolve import make_component
+from clsbench.components.chosen import make_component
 from clsbench.components.tuner import Trial, Tuner
 from clsbench.errors import PluginError, UsageError
 from clsbench.schema.changes import changes_text

@@ -12,15 +12,23 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+import torch
 from torch.utils.data import DataLoader
 
+from clsbench.errors import UsageError
+from clsbench.schema.experiment import from_tree
+from clsbench.schema.record import RunRecord
 from clsbench.schema.training import TrainSettings
+from clsbench.system.seeding import torch_generators_restored
 
 Indices = tuple[int, ...]
 
 
 class TrainBatch(NamedTuple):
-    """Train on the texts at ``indices``; take an optimizer step if ``update``."""
+    """Train on the texts at ``indices``; take an optimizer step if ``update``.
+
+    ``indices`` count the texts of the training split; ``step`` and ``epoch`` count from 0.
+    """
 
     step: int
     epoch: int
@@ -53,6 +61,42 @@ class Beforehand(NamedTuple):
 
 
 Event = TrainBatch | Evaluation | EpochEnd
+
+
+class BatchSchedule(NamedTuple):
+    """All batches of a run: before training, and the events of training."""
+
+    beforehand: Beforehand
+    events: tuple[Event, ...]
+
+
+def seeded_schedule(seed: int, texts: Mapping[str, int], settings: TrainSettings) -> BatchSchedule:
+    """The batches of a run; ``texts`` holds the size of each split by name.
+
+    Seeds torch's global generators twice, as the book does: before the first evaluation and before
+    training.
+    """
+    torch.manual_seed(seed)
+    first = beforehand(texts, settings)
+    torch.manual_seed(seed)
+    return BatchSchedule(first, tuple(book_schedule(texts["train"], texts["validation"], settings)))
+
+
+def batch_order(record: RunRecord) -> tuple[TrainBatch, ...]:
+    """The training batches of a run in order, as its seed, settings and split sizes determine them.
+
+    A run that was interrupted has trained on the first of them. The order is that of the torch
+    version in use; the record holds the version of the run.
+
+    Raises:
+        UsageError: the record has no data.
+    """
+    if record.data is None:
+        raise UsageError("the record has no data, so the order of its batches is not known")
+    spec = from_tree(record.spec, "the spec of the record")
+    with torch_generators_restored():
+        events = seeded_schedule(spec.seed, record.data.sizes, spec.train).events
+    return tuple(event for event in events if isinstance(event, TrainBatch))
 
 
 def beforehand(texts: Mapping[str, int], settings: TrainSettings) -> Beforehand:

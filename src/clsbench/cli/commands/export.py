@@ -69,7 +69,7 @@ def export_classifier(
 
     from msgspec.structs import replace
 
-    from clsbench.components.resolve import make_component
+    from clsbench.components.chosen import make_component
 
     exporter = make_component(form, "exporters", catalog)
 

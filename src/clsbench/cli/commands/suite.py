@@ -202,8 +202,8 @@ def suite(
 
     from clsbench.cli.display.suite import choose_suite_display
     from clsbench.cli.output import only_results_on_stdout
+    from clsbench.components.chosen import make_component
     from clsbench.components.outer_axes import Executor
-    from clsbench.components.resolve import make_component
     from clsbench.results.suite_results import read_suite_results
 
     made = make_component(executor, "executors", catalog)
