@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from clsbench.bench.stopwatch import (
     QueueStopwatch,
     UnsynchronisedError,
     stopwatch,
+    undisturbed_stopwatch,
 )
 
 
@@ -47,6 +49,13 @@ def test_stopwatch_several_calls_are_summed() -> None:
 
     assert HostStopwatch(device.clock).seconds(work, 4) == pytest.approx(1.0)
     assert QueueStopwatch(device.synchronise, device.clock).seconds(work, 4) == pytest.approx(1.0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="counts elapsed time there")
+def test_undisturbed_stopwatch_leaves_out_the_time_without_the_processor() -> None:
+    cpu = torch.device("cpu")
+    assert stopwatch(cpu).seconds(lambda: time.sleep(0.2), 1) >= 0.2
+    assert undisturbed_stopwatch(cpu).seconds(lambda: time.sleep(0.2), 1) < 0.1
 
 
 def test_queue_stopwatch_earlier_work_is_not_measured() -> None:

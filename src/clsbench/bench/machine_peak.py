@@ -41,6 +41,7 @@ class LimitsMeter:
         matrix_side: int | None = None,
         copied_bytes: int | None = None,
         seconds: float = 1.5,
+        watch: Stopwatch | None = None,
     ) -> None:
         self._device = device
         self._dtype = _DTYPES[precision]
@@ -48,7 +49,7 @@ class LimitsMeter:
         self._side = matrix_side or (2048 if on_cpu else 8192)  # work that keeps the device busy
         self._copied_bytes = copied_bytes or (2**28 if on_cpu else 2**31)
         self._seconds = seconds
-        self._watch = stopwatch(device)
+        self._watch = watch or stopwatch(device)
         self._matrix_seconds = self._copy_seconds = self._foreign_cores = float("inf")
 
     def measure(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -103,6 +104,18 @@ def stopwatch(device: torch.device) -> Stopwatch:
     if device.type == "mps":
         return QueueStopwatch(torch.mps.synchronize)
     return HostStopwatch()
+
+
+def undisturbed_stopwatch(device: torch.device) -> Stopwatch:
+    """A stopwatch that leaves out the time in which other processes have the processor.
+
+    On the CPU it counts the processor time of the calling thread, which takes part in all of a
+    call's work. On Windows, whose processor times are too coarse, and for devices with a queue it
+    is :func:`stopwatch`.
+    """
+    if device.type == "cpu" and sys.platform != "win32":
+        return HostStopwatch(time.thread_time)
+    return stopwatch(device)
 
 
 def synchronise(device: torch.device) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from clsbench.bench.flops import OperationCounter
 from clsbench.bench.machine_peak import LimitsMeter, shortest
-from clsbench.bench.stopwatch import stopwatch
+from clsbench.bench.stopwatch import undisturbed_stopwatch
 from clsbench.components.resolve import Experiment
 from clsbench.data.tokens import row_keys
 from clsbench.experiment.planning import Planned, outline_experiment
@@ -60,9 +60,12 @@ class Work(NamedTuple):
 def measure_speed(device: torch.device, precision: str) -> Speed:
     """Measure a matrix product, a copy and a small network's step, in about 1.5 s in total.
 
-    Other processes slow it down, as they would the run.
+    On the CPU, the time in which other processes have the processor is not counted: what runs now
+    says little about the load during the run, and with several threads it can slow down a short
+    measurement tenfold.
     """
-    meter = LimitsMeter(device, precision, _SIDE, _COPIED_BYTES, _CALIBRATION_SECONDS)
+    watch = undisturbed_stopwatch(device)
+    meter = LimitsMeter(device, precision, _SIDE, _COPIED_BYTES, _CALIBRATION_SECONDS, watch)
     meter.measure()
     peak = meter.best()
     layers = [layer for _ in range(8) for layer in (nn.Linear(8, 8), nn.LayerNorm(8), nn.GELU())]
@@ -77,8 +80,7 @@ def measure_speed(device: torch.device, precision: str) -> Speed:
     return Speed(
         flops_per_second=peak.flops_per_second,
         bytes_per_second=peak.bytes_per_second,
-        seconds_per_operation=shortest(step, _CALIBRATION_SECONDS, stopwatch(device))
-        / len(counter.operations),
+        seconds_per_operation=shortest(step, _CALIBRATION_SECONDS, watch) / len(counter.operations),
     )
 
 

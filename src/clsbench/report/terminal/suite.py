@@ -114,8 +114,9 @@ def _plan_sums(plan: SuitePlan, stored: Collection[str]) -> str:
     if len(known) < len(new):
         message += f" without {len(new) - len(known)} that cannot be estimated"
     return (
-        f"{message} (from operation counts and the measured speed of this machine). Loading takes "
-        "additional time; a prefix that is cached or shared by several runs is computed once."
+        f"{message} (from operation counts and the measured speed of this machine). Loading and "
+        "other programs take additional time; a prefix that is cached or shared by several runs is "
+        "computed once."
     )
 
 
