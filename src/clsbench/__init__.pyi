@@ -3,6 +3,7 @@
 from .analysis.results_table import load_results as load_results
 from .api import make_component as make_component
 from .api import run as run
+from .assets.cached_folders import cached_folder as cached_folder
 from .assets.places import cache_folder as cache_folder
 from .components.axes import Adapter as Adapter
 from .components.axes import Backbone as Backbone

@@ -34,7 +34,7 @@ def test_gguf_of_another_architecture_is_refused(architecture: str, tmp_path: Pa
     assert said.startswith(f"backbone hf, gguf={file}: ")
     assert architecture in said
     assert "is not supported" in said
-    assert not list((clsbench.cache_folder() / "transformers").glob("*/*"))
+    assert not list((clsbench.cache_folder() / "converted").glob("*"))
 
 
 def test_gguf_file_of_another_format_is_refused(tmp_path: Path) -> None:

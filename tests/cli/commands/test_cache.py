@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 import torch
 from command_line import Command
 
+from clsbench.assets import cached_folder
 from clsbench.fastpath.cache.disk_cache import DiskCache, PrefixKey
 from clsbench.schema.options import default_options
 from clsbench.schema.quantities import size_bytes
@@ -58,10 +60,10 @@ def used_bytes(folder: Path) -> int:
 def test_cache_list_of_an_empty_cache_reports_it(command: Command, folder: Path) -> None:
     listed = command("list")
     assert (listed.returncode, listed.stdout) == (0, "")
-    assert listed.stderr.startswith(f"the cache {folder} is empty: ")
+    assert listed.stderr.startswith(f"the cache {folder.parent} is empty: ")
     cleared = command("clear")
     assert (cleared.returncode, cleared.stdout) == (0, "")
-    assert cleared.stderr == f"nothing to clear in {folder}\n"
+    assert cleared.stderr == f"nothing to clear in {folder.parent}\n"
     assert json.loads(command("list", "--json").stdout)["entries"] == []
     assert not folder.exists()
 
@@ -77,7 +79,7 @@ def test_cache_list_prints_a_table(command: Command, filled: Path) -> None:
     second = r"77b077b077b0 [bold]x[/] \x1b[31m ? ? ? ? 1,200"
     assert lines[2][: len(second.split())] == second.split()
     assert lines[3][:2] == ["2", "entries,"]
-    assert done.stdout.rstrip().endswith(f", in {filled}")
+    assert done.stdout.rstrip().endswith(f", in {filled.parent}")
 
 
 def test_cache_list_fits_the_terminal(filled: Path) -> None:
@@ -93,7 +95,7 @@ def test_cache_list_fits_the_terminal(filled: Path) -> None:
 
 def test_cache_list_json_is_one_object(command: Command, filled: Path) -> None:
     result = json.loads(command("list", "--json").stdout)
-    assert result["folder"] == str(filled)
+    assert result["folder"] == str(filled.parent)
     assert result["limit_bytes"] == size_bytes(default_options({}).cache_disk)
     assert result["size_bytes"] == used_bytes(filled)
     first, second = result["entries"]
@@ -107,14 +109,14 @@ def test_cache_clear_without_arguments_removes_everything(command: Command, fill
     before_bytes = used_bytes(filled)
     done = command("clear")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"freed {before_bytes / 1000:.3g} kB: 2 entries in {filled}\n"
+    assert done.stdout == f"freed {before_bytes / 1000:.3g} kB: 2 entries in {filled.parent}\n"
     assert used_bytes(filled) == 0
 
 
 def test_cache_clear_by_digest_or_age_removes_these_entries(command: Command, filled: Path) -> None:
     done = command("clear", "--older-than", "50")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == f"nothing to clear in {filled} that was unused for 50 days\n"
+    assert done.stderr == f"nothing to clear in {filled.parent} that was unused for 50 days\n"
     assert "1 entry" in command("clear", "--older-than", "30").stdout
     assert [path.name for path in filled.iterdir()] == [FIRST]
     assert "1 entry" in command("clear", "3f9").stdout
@@ -150,6 +152,47 @@ def test_cache_of_an_unreadable_folder_is_refused(command: Command, folder: Path
         assert done.returncode == 2
         assert f"{folder.parent} is not a folder" in done.stderr
         assert "CLSBENCH_CACHE" in done.stderr
+
+
+def write_weights(folder: Path) -> None:
+    (folder / "weights").write_bytes(bytes(5_000))
+
+
+@pytest.fixture
+def converted(filled: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """The digests of two converted files beside the activations."""
+    monkeypatch.setenv("CLSBENCH_CACHE", str(filled.parent))
+    digests = []
+    for name in ("first.gguf", "[b]second[/b].gguf"):
+        digests.append(cached_folder(name, name, write_weights).parent.name)
+    return digests[0], digests[1]
+
+
+def test_cache_list_shows_converted_files(command: Command, converted: tuple[str, str]) -> None:
+    done = command("list")
+    assert done.returncode == 0
+    lines = [line.split() for line in done.stdout.splitlines()]
+    for digest, name in zip(converted, ("first.gguf", "[b]second[/b].gguf"), strict=True):
+        (row,) = [line for line in lines if line and line[0] == digest[:12]]
+        assert row[1] == name
+        assert re.fullmatch(r"5\.0\d kB", " ".join(row[2:4]))
+    found = json.loads(command("list", "--json").stdout)["converted"]
+    assert {each["digest"] for each in found} == set(converted)
+    assert {each["about"] for each in found} == {"first.gguf", "[b]second[/b].gguf"}
+
+
+def test_cache_clear_removes_converted_files(
+    command: Command, filled: Path, converted: tuple[str, str]
+) -> None:
+    first, second = converted
+    cleared = json.loads(command("clear", first[:12], "3f9", "--json").stdout)
+    assert cleared["entries"] == 2
+    assert cleared["freed_bytes"] > 5_000
+    assert [each.name for each in (filled.parent / "converted").iterdir()] == [second]
+    assert [path.name for path in filled.iterdir()] == [SECOND]
+    assert "2 entries" in command("clear").stdout
+    assert not list((filled.parent / "converted").iterdir())
+    assert not list(filled.iterdir())
 
 
 MODULES = """

@@ -106,7 +106,7 @@ class HF(clsbench.Backbone, frozen=True):
         from clsbench_transformers.checkpoint import files_of
 
         found = {Path(a.key).name: files[a.key] for a in self.assets() if a.key in files}
-        folder = linked(found)
+        folder = linked(found, self.model)
         with self._naming():
             files_of(folder, weights=False)
         return _HubModel(**msgspec.structs.asdict(self), folder=str(folder))

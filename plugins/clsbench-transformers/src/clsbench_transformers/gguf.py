@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from clsbench_transformers.cache import made
+import clsbench
 from clsbench_transformers.checkpoint import (
     SINGLE_FILE,
     CheckpointError,
@@ -35,16 +35,20 @@ def converted(file: Path, part: str) -> Path:
         CheckpointError: the file cannot be converted.
     """
     require("gguf", "accelerate")
-    return made(f"{_key(file)}/{part}", lambda folder: _PARTS[part](file, folder))
+    version = metadata.version("transformers")
+    return clsbench.cached_folder(
+        f"clsbench-transformers, GGUF: {_content(file)} {version} {part}",
+        f"{part} of {file.name}, converted by transformers {version}",
+        lambda folder: _PARTS[part](file, folder),
+    )
 
 
-def _key(file: Path) -> str:
+def _content(file: Path) -> str:
     try:
         status = file.stat()
-        digest = _sha256(file, (status.st_size, status.st_mtime_ns, status.st_ino))
+        return _sha256(file, (status.st_size, status.st_mtime_ns, status.st_ino))
     except OSError as error:
         raise CheckpointError(f"it cannot be read: {error.strerror}") from None
-    return f"{digest}-{metadata.version('transformers')}"
 
 
 @functools.lru_cache(maxsize=8)

@@ -236,7 +236,9 @@ def clear(
     """
     folders = _entry_folders_or_error(directory)
     if digests:
-        folders = list(dict.fromkeys(_named(digest, folders, directory) for digest in digests))
+        names = [folder.name for folder in folders]
+        chosen = dict.fromkeys(find_digest(digest, names, directory) for digest in digests)
+        folders = [directory / name for name in chosen]
     sweep_unfinished(directory)
     entries = freed_bytes = 0
     failed: list[Path] = []
@@ -280,15 +282,29 @@ def _tidy(folder: Path) -> int:
     return freed_bytes
 
 
-def _named(digest: str, folders: Sequence[Path], directory: Path) -> Path:
-    matching = [folder for folder in folders if digest and folder.name.startswith(digest.lower())]
+def entry_digests(directory: Path) -> list[str]:
+    """The digests of all entries.
+
+    Raises:
+        UsageError: ``directory`` is not a readable folder.
+    """
+    return [folder.name for folder in _entry_folders_or_error(directory)]
+
+
+def find_digest(beginning: str, digests: Sequence[str], place: Path) -> str:
+    """The only one of the ``digests`` with this beginning; ``place`` is for errors.
+
+    Raises:
+        UsageError: none or several have it.
+    """
+    matching = [each for each in digests if beginning and each.startswith(beginning.lower())]
     if len(matching) == 1:
         return matching[0]
     if matching:
-        names = ", ".join(folder.name[: len(digest) + 6] for folder in matching)
-        raise UsageError(f"digest {digest!r} is ambiguous: it matches {len(matching)}: {names}")
-    hint = closest_match_hint(digest, [folder.name[:12] for folder in folders])
-    raise UsageError(f"no entry {digest!r} in {directory}{hint or ', which is empty'}")
+        names = ", ".join(each[: len(beginning) + 6] for each in matching)
+        raise UsageError(f"digest {beginning!r} is ambiguous: it matches {len(matching)}: {names}")
+    hint = closest_match_hint(beginning, [each[:12] for each in digests])
+    raise UsageError(f"no entry {beginning!r} in {place}{hint or ', which is empty'}")
 
 
 # --- read -----------------------------------------------------------------------------------------
