@@ -139,6 +139,16 @@ def test_load_unusable_columns_are_refused(
         HFDataset(path=str(tmp_path / "a.parquet")).load({})
 
 
+def test_load_of_a_file_without_labels_and_class_names_is_refused(tmp_path: Path) -> None:
+    for name, labels in (("train", [-1, 0, 1, 0]), ("test", [-1] * 4)):
+        columns = {"text": TEXTS, "label": labels}
+        table(datasets.Value("int64"), **columns).to_parquet(tmp_path / f"{name}.parquet")
+    with pytest.raises(clsbench.UsageError, match=r"every row of test\.parquet has the label -1"):
+        HFDataset(path=str(tmp_path)).load({})
+    (tmp_path / "test.parquet").unlink()  # beside other labels, -1 is a class
+    assert HFDataset(path=str(tmp_path)).load({}).class_names == ("-1", "0", "1")
+
+
 def test_load_damaged_and_unknown_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1" + bytes(20))
     with pytest.raises(clsbench.UsageError, match=r"a\.parquet cannot be read"):

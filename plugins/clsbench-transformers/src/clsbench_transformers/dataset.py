@@ -29,7 +29,8 @@ class HFDataset(clsbench.Dataset, frozen=True):
     ``path`` is a folder or file: what save_to_disk has written, or files whose names begin with
     train, validation or test, or stand in such folders. With revision and files, path is the name
     of a data set of the hub. Labels are texts or numbers; a ClassLabel column names the classes in
-    its order, and its rows without a label (-1) are left out.
+    its order, and its rows without a label (-1) are left out. In another column -1 is a class like
+    others, unless a file holds nothing else, which is refused.
     """
 
     libraries: ClassVar[tuple[str, ...]] = ("datasets",)

@@ -48,7 +48,14 @@ def read_corpus(
                     "before it"
                 )
             names = own
-            rows = zip(table[text][:], table[label][:], strict=True)
+            found = table[label][:]
+            if own is None and found and all(value == _UNLABELLED for value in found):
+                raise UsageError(
+                    f"dataset hf-dataset, {named}: every row of {place.name} has the label -1, by "
+                    "convention one without a label; leave this file out (name the others, or move "
+                    "it away)"
+                )
+            rows = zip(table[text][:], found, strict=True)
             for number, (one, value) in enumerate(rows):
                 if value == _UNLABELLED and names is not None:
                     continue
