@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import clsbench
 from clsbench.builtin.backbones.gpt2 import GPT2
 from clsbench.builtin.backbones.gpt2.module import GPT2Module, GPT2Shape, stage_of
 from clsbench.builtin.freezing_strategies import HeadOnly
 from clsbench.builtin.heads import Mlp
 from clsbench.builtin.lora import LoRA
-from clsbench.builtin.lora_module import LoRALinear
+from clsbench.builtin.lora_module import LoRALinear, add_lora, merge_lora
 from clsbench.builtin.poolings import LastToken
 from clsbench.components.catalog import load_catalog
 from clsbench.components.resolve import resolve
@@ -139,6 +140,59 @@ def test_lora_adapts_linear_layers_of_head_and_pooling() -> None:
     LoRA().apply(model)
     new = [name for name, _ in model.named_parameters() if name.endswith("lora_A")]
     assert new[-3:] == ["pooling.score.lora_A", "out_head.0.lora_A", "out_head.3.lora_A"]
+
+
+def conv1d() -> nn.Module:
+    pytest.importorskip("transformers")
+    from transformers.pytorch_utils import Conv1D
+
+    torch.manual_seed(4)
+    layer: nn.Module = Conv1D(3, 5)
+    nn.init.normal_(layer.bias)
+    return layer
+
+
+def test_lora_conv1d_of_transformers_is_adapted_and_merged() -> None:
+    layer = conv1d()
+    model = nn.Sequential(layer)
+    add_lora(model, 2, 1.5)
+    (adapted,) = model
+    assert [name for name, _ in adapted.named_parameters()] == [
+        "weight", "bias", "lora_A", "lora_B",
+    ]  # fmt: skip
+    x = torch.randn(2, 4, 5)
+    torch.testing.assert_close(adapted(x), layer(x))
+    with torch.no_grad():
+        adapted.lora_B.normal_()
+    expected = layer(x) + 1.5 * x @ adapted.lora_A @ adapted.lora_B
+    torch.testing.assert_close(adapted(x), expected)
+    merge_lora(model)
+    assert type(model[0]) is type(layer)
+    assert [name for name, _ in model[0].named_parameters()] == ["weight", "bias"]
+    torch.testing.assert_close(model[0](x), expected)
+
+
+def test_lora_merged_classifier_has_plain_layers_and_the_same_logits() -> None:
+    model = classifier()
+    names = [name for name, _ in model.named_parameters()]
+    LoRA(r=4, alpha=3).apply(model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("lora_B"):
+                parameter.normal_(std=0.1)
+    ids, _ = batches(1)[0]
+    lengths = torch.full((8,), 16)
+    before = model(ids, lengths)
+    LoRA(r=4, alpha=3).merge(model)
+    assert [name for name, _ in model.named_parameters()] == names
+    assert {type(model.get_submodule(name)) for name in LINEARS} == {nn.Linear}
+    torch.testing.assert_close(model(ids, lengths), before)
+
+
+def test_lora_on_a_backbone_without_linear_layers_is_refused() -> None:
+    model = Classifier(nn.Embedding(9, 4), LastToken().build(4), nn.Linear(4, 2))
+    with pytest.raises(clsbench.UsageError, match="the backbone has no linear layers"):
+        LoRA().apply(model)
 
 
 def test_lora_parameter_count_equals_the_books() -> None:

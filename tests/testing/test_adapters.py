@@ -48,6 +48,18 @@ class AdapterUnderTest(clsbench.Adapter, frozen=True):
         if self.fault == "unseeded":
             nn.init.constant_(classifier.out_head.scale, random.random())
 
+    def merge(self, classifier: nn.Module) -> None:
+        head = classifier.out_head
+        assert isinstance(head, Scaled)
+        if self.fault == "merges nothing":
+            return
+        merged = nn.Linear(head.weight.shape[1], head.weight.shape[0])
+        scale = torch.ones_like(head.scale) if self.fault == "merges wrongly" else head.scale
+        with torch.no_grad():
+            merged.weight.copy_(head.weight * scale[:, None])
+            merged.bias.copy_(head.bias * scale)
+        classifier.out_head = merged
+
 
 def test_check_adapter_valid_adapter_passes() -> None:
     testing.check_adapter(AdapterUnderTest())
@@ -61,6 +73,8 @@ def test_check_adapter_valid_adapter_passes() -> None:
         ("unseeded", "after the same seed differ"),
         ("idle", "out_head.scale trains and has no gradient"),
         ("float32", "in float64"),
+        ("merges nothing", "merged, it leaves or removes parameters: ['out_head.scale']"),
+        ("merges wrongly", "merged, its classifier returns other logits"),
     ],
 )
 def test_check_adapter_broken_adapter_fails(fault: str, said: str) -> None:

@@ -180,3 +180,18 @@ def test_adapter_damaged_configuration_is_refused(tmp_path: Path) -> None:
         Peft(config=str(tmp_path)).apply(Classifier())
     with pytest.raises(ValueError, match="config cannot be combined with type"):
         Peft(config=str(tmp_path), r=4)
+
+
+def test_merge_of_a_method_that_peft_cannot_merge_is_refused() -> None:
+    model = Classifier()
+    component = Peft(options={"lora_bias": True, "use_dora": False})
+    component.apply(model)
+    for layer in model.backbone.modules():
+        if isinstance(layer, peft.tuners.tuners_utils.BaseTunerLayer):
+            layer.merge = unmergeable  # as that of methods that peft cannot merge
+    with pytest.raises(clsbench.UsageError, match="cannot be merged into the weights"):
+        component.merge(model)
+
+
+def unmergeable(**_: Any) -> None:
+    raise NotImplementedError

@@ -178,6 +178,16 @@ def test_at_positions_changed_blocks_are_computed_whole(llama: Path) -> None:
     assert plain_blocks(module) == [False, False, False]
 
 
+def test_lora_reaches_the_layers_of_a_gpt2(tmp_path: Path) -> None:
+    module: Any = HF(model=str(save_model(tmp_path, "gpt2"))).build({})
+    lora = clsbench.make_component("adapter", "lora:r=2")
+    lora.apply(torch.nn.ModuleDict({"backbone": module}))
+    added = [name for name, _ in module.named_parameters() if name.endswith("lora_A")]
+    layers = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    assert added == [f"h.{block}.{layer}.lora_A" for block in range(3) for layer in layers]
+    assert plain_blocks(module) == [True, True, True]
+
+
 def test_conformance_long_context_is_not_run_to_look(llama: Path) -> None:
     backbone = HF(model=str(llama))
     assert backbone.context_length() == 131_072

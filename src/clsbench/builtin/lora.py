@@ -26,10 +26,25 @@ class LoRA(clsbench.Adapter, frozen=True):
     alpha: Annotated[float, Meta(gt=0, description="scale of the low-rank update")] = 8.0
 
     def apply(self, classifier: nn.Module) -> None:
-        """Add A and B to every linear layer, drawn from PyTorch's global generator."""
-        from clsbench.builtin.lora_module import add_lora
+        """Add A and B to every linear layer, drawn from PyTorch's global generator.
+
+        Raises:
+            UsageError: the backbone has no linear layer.
+        """
+        from clsbench.builtin.lora_module import add_lora, has_lora
 
         add_lora(classifier, self.r, self.alpha)
+        if not has_lora(classifier.get_submodule("backbone")):
+            raise clsbench.UsageError(
+                "adapter lora: the backbone has no linear layers (torch.nn.Linear, or Conv1D of "
+                "transformers); use another adapter, or --freezing last-blocks"
+            )
+
+    def merge(self, classifier: nn.Module) -> None:
+        """Add alpha · A B to the weights."""
+        from clsbench.builtin.lora_module import merge_lora
+
+        merge_lora(classifier)
 
 
 @clsbench.hookimpl

@@ -32,6 +32,7 @@ from clsbench.components.values import (
     Stage,
     TableFormat,
 )
+from clsbench.errors import UsageError
 from clsbench.schema.experiment import ExperimentSpec, Method, SplitName
 from clsbench.schema.suite import SuiteSpec
 
@@ -238,6 +239,20 @@ class Adapter(Component, frozen=True):
         other texts of its batch.
         """
         raise unwritten(self, "apply")
+
+    def merge(self, classifier: nn.Module) -> None:
+        """Put what :meth:`apply` has added into the classifier's own parameters, in place.
+
+        The classifier then has the modules and names of one without the adapter, and the same
+        logits up to rounding. ``clsbench export`` needs this for formats without adapters.
+
+        Raises:
+            UsageError: the adapter cannot be merged.
+        """
+        raise UsageError(
+            f"the adapter {type(self).__name__} cannot be merged into the classifier's own "
+            "parameters; train without --adapter, for example with --freezing last-blocks"
+        )
 
     def cache_facts(self, value: object) -> object:
         """Plain values that identify ``value``, an object that a module that it adds holds.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -62,6 +63,18 @@ class TrainedRun(NamedTuple):
     tokenizer: Tokenizer
     files: Files
 
+    def merged(self) -> TrainedRun:
+        """The run without its adapter, which is merged into a copy of the classifier.
+
+        Raises:
+            UsageError: the adapter cannot be merged.
+        """
+        if self.adapter is None:
+            return self
+        classifier = copy.deepcopy(self.classifier)
+        self.adapter.merge(classifier)
+        return self._replace(adapter=None, classifier=classifier)
+
 
 class Exporter(Component, frozen=True):
     """Writes the classifier of a stored run in the format of another library."""
@@ -71,6 +84,6 @@ class Exporter(Component, frozen=True):
 
         Raises:
             UsageError: the format cannot represent a part of the classifier. The message names the
-                part and an alternative.
+                part and an alternative; for an adapter, see :meth:`TrainedRun.merged`.
         """
         raise unwritten(self, "export")

@@ -3,11 +3,14 @@ trained."""
 
 from __future__ import annotations
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clsbench.components.axes import Adapter
+from clsbench.errors import UsageError
 from clsbench.testing.miniature import NUM_CLASSES, miniature_batch, miniature_classifier
 from clsbench.testing.promises import check_options, require
 from clsbench.testing.tensors import SEED, check_built_alike, check_outline, check_output, seeded
@@ -19,7 +22,8 @@ def check_adapter(adapter: Adapter, device: str = "cpu") -> None:
     All existing parameters keep their names, shapes and values, and the new ones depend on the seed
     only. A step of AdamW leaves the frozen backbone bitwise unchanged and gives the new parameters
     finite gradients. A stored state, loaded into another classifier with the same adapter, returns
-    the same logits. The adapter is applied on the CPU; the classifier computes on ``device``.
+    the same logits. Merged, if it can be, it leaves the names of a classifier without it, and the
+    same logits. The adapter is applied on the CPU; the classifier computes on ``device``.
 
     Raises:
         AssertionError: the contract is broken.
@@ -51,6 +55,7 @@ def _check_on(adapter: Adapter, blocks: int, device: str) -> None:
     logits = _logits(adapter, classifier)
     _check_step(adapter, classifier, existing)
     _check_stored(adapter, classifier, blocks)
+    _check_merged(adapter, classifier, existing)
     doubled = _logits(adapter, check_built_alike(adapter, adapted).to(device).double())
     require(
         torch.allclose(doubled, logits.double(), atol=1e-4),
@@ -107,4 +112,23 @@ def _check_stored(adapter: Adapter, classifier: nn.Module, blocks: int) -> None:
         torch.equal(_logits(adapter, other.to(device)), _logits(adapter, classifier)),
         adapter,
         "its state, loaded into another classifier, returns different logits",
+    )
+
+
+def _check_merged(adapter: Adapter, classifier: nn.Module, existing: set[str]) -> None:
+    merged = copy.deepcopy(classifier)
+    try:
+        adapter.merge(merged)
+    except UsageError:
+        return
+    names = {name for name, _ in merged.named_parameters()}
+    require(
+        names == existing,
+        adapter,
+        f"merged, it leaves or removes parameters: {sorted(names ^ existing)}",
+    )
+    require(
+        torch.allclose(_logits(adapter, merged), _logits(adapter, classifier), atol=1e-4),
+        adapter,
+        "merged, its classifier returns other logits",
     )

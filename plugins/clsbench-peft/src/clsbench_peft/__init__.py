@@ -59,6 +59,16 @@ class Peft(clsbench.Adapter, frozen=True):
 
         inject(classifier, read_config(self), self.modules, self.blocks)
 
+    def merge(self, classifier: nn.Module) -> None:
+        """Merge the method into the weights of the backbone, as peft does it.
+
+        Raises:
+            UsageError: peft cannot merge the method.
+        """
+        from clsbench_peft.injection import merge
+
+        merge(classifier)
+
     def cache_facts(self, value: object) -> object:
         """The fields of a configuration; nothing for an object of peft without attributes."""
         from clsbench_peft.injection import facts_of

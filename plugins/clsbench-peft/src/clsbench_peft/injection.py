@@ -145,6 +145,27 @@ def inject(
         )
 
 
+def merge(classifier: nn.Module) -> None:
+    """Replace every layer of peft by the original layer, with the method in its weights.
+
+    Raises:
+        UsageError: peft cannot merge the method.
+    """
+    backbone = classifier.get_submodule("backbone")
+    for name, layer in list(backbone.named_modules()):
+        if not isinstance(layer, BaseTunerLayer):
+            continue
+        try:
+            layer.merge(safe_merge=True)
+        except (NotImplementedError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            raise clsbench.UsageError(
+                f"adapter peft: {type(layer).__name__} cannot be merged into the weights "
+                f"({error or type(error).__name__}); train with another type, such as lora"
+            ) from error
+        parent, _, last = name.rpartition(".")
+        setattr(backbone.get_submodule(parent), last, layer.get_base_layer())
+
+
 def facts_of(value: object) -> object:
     """Plain values that identify an object of peft that a layer holds, else ``None``."""
     if isinstance(value, PeftConfig):

@@ -53,16 +53,13 @@ _WITHOUT_EQUIVALENT = ("modernbert",)
 
 
 def export(run: clsbench.TrainedRun, directory: Path) -> None:
-    """Write config, weights, tokenizer and model card into ``directory``.
+    """Write config, weights, tokenizer and model card into ``directory``; an adapter is merged.
 
     Raises:
-        UsageError: transformers has no classifier with this backbone, pooling or head.
+        UsageError: transformers has no classifier with this backbone, pooling or head, or the
+            adapter cannot be merged.
     """
-    if run.adapter is not None:
-        raise clsbench.UsageError(
-            "the format 'transformers' has no place for an adapter; train without --adapter, for "
-            "example with --freezing last-blocks"
-        )
+    trained, run = run, run.merged()
     base = _base(run)
     kind = base.config.model_type
     if kind not in _ENCODER_HEADS:
@@ -79,7 +76,7 @@ def export(run: clsbench.TrainedRun, directory: Path) -> None:
         prefix = model.base_model_prefix
         _assign(model, {**{f"{prefix}.{n}": t for n, t in base.parameters.items()}, **head})
         base.tokenizer.model_max_length = data.max_length
-        _compare(run, base.tokenizer, model.eval())
+        _compare(trained, base.tokenizer, model.eval())
         model.save_pretrained(directory)
         base.tokenizer.save_pretrained(directory)
     card = model_card(run.record, type(model).__name__)
