@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,19 +18,19 @@ from clsbench.model.classifier import Classifier
 from workload import Workload
 
 
-class MeanPooled(nn.Module):
-    """A base model with a linear layer on the mean of the real tokens' hidden states."""
+class BasePooled(nn.Module):
+    """A base model with the pooling and the head of our classifier, under the same names."""
 
-    def __init__(self, base: Any, head: nn.Module) -> None:
+    def __init__(self, base: Any, pooling: nn.Module, head: nn.Module) -> None:
         super().__init__()
-        self.base = base
-        self.head = head
+        self.backbone = base
+        self.pooling = pooling
+        self.out_head = head
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """(B, T) int64 both → logits (B, C)."""
-        hidden = self.base(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        mask = attention_mask[..., None].to(hidden.dtype)
-        logits: Tensor = self.head((hidden * mask).sum(dim=1) / mask.sum(dim=1))
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T) int64 both, lengths (B,) int64 → logits (B, C)."""
+        states = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
+        logits: Tensor = self.out_head(self.pooling(states.last_hidden_state, lengths))
         return logits
 
 
@@ -40,8 +41,8 @@ class LastPooled(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """(B, T) int64 both → logits (B, C)."""
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T) int64 both, lengths (B,) int64 → logits (B, C)."""
         logits: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
         return logits
 
@@ -49,8 +50,9 @@ class LastPooled(nn.Module):
 class HuggingFaceSide:
     """Trains the model of ``folder`` with the head of our ``classifier``, in the same order.
 
-    Batches are padded to their longest text. The last block, the final norm (if any) and the head
-    train, with fused AdamW and the attention that transformers chooses.
+    Batches are padded to their longest text, or to the length of ours if the pooling reads padding,
+    which then counts as text. The same parameters train, with fused AdamW and the attention that
+    transformers chooses.
     """
 
     def __init__(self, workload: Workload, folder: Path, classifier: Classifier) -> None:
@@ -68,24 +70,29 @@ class HuggingFaceSide:
         self._batches = itertools.cycle([(rows, event.indices) for event in workload.batches])
 
     def _freeze(self) -> None:
-        """Train what our classifier trains: parameters with equal values, by their names' ends."""
+        """Train what our classifier trains, by the parameters' names."""
+        if isinstance(self.model, BasePooled):
+            flags = {n: p.requires_grad for n, p in self._classifier.named_parameters()}
+            for name, parameter in self.model.named_parameters():
+                parameter.requires_grad_(flags.get(name, False))
+            return
         ours = [
             name.removeprefix("backbone.")
             for name, parameter in self._classifier.named_parameters()
             if parameter.requires_grad and name.startswith("backbone.")
         ]
         for name, parameter in self.model.named_parameters():
-            is_head = name.startswith("head.") or ".score." in name
-            parameter.requires_grad_(is_head or any(name.endswith(f".{each}") for each in ours))
+            ends = any(name.endswith(f".{each}") for each in ours)
+            parameter.requires_grad_(".score." in name or ends)
 
     def step(self) -> float:
         """Run one training step; return its loss."""
         return self._train(*next(self._batches))
 
     def _train(self, rows: TokenRows, indices: Sequence[int]) -> float:
-        input_ids, mask, labels = _padded(rows, indices)
+        input_ids, mask, lengths, labels = self._padded(rows, indices)
         self._optimizer.zero_grad()
-        loss = F.cross_entropy(self.model(input_ids, mask), labels)
+        loss = F.cross_entropy(self.model(input_ids, mask, lengths), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         return loss.item()
@@ -107,10 +114,21 @@ class HuggingFaceSide:
             for rows in splits.values():
                 right = 0
                 for indices in _batches(range(len(rows)), size):
-                    input_ids, mask, labels = _padded(rows, indices)
-                    right += int((self.model(input_ids, mask).argmax(dim=-1) == labels).sum())
+                    *inputs, labels = self._padded(rows, indices)
+                    right += int((self.model(*inputs).argmax(dim=-1) == labels).sum())
                 accuracy = right / len(rows)
         return accuracy  # of the last split, test
+
+    def _padded(
+        self, rows: TokenRows, indices: Sequence[int]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Token ids and mask (B, T), lengths (B,) and labels (B,) of a batch."""
+        batch = rows.batch(indices)
+        if self._workload.experiment.pooling.reads_padding():
+            return batch.input_ids, torch.ones_like(batch.input_ids), batch.lengths, batch.labels
+        widest = int(batch.lengths.max())
+        mask = torch.arange(widest) < batch.lengths[:, None]
+        return batch.input_ids[:, :widest], mask.long(), batch.lengths, batch.labels
 
 
 def _config(folder: Path) -> Any:
@@ -138,17 +156,41 @@ def _model(folder: Path, classifier: Classifier, workload: Workload) -> nn.Modul
     base = AutoModel.from_pretrained(
         folder, config=config, dtype=torch.float32, local_files_only=True
     )
-    copy = nn.Linear(head.in_features, head.out_features)
-    copy.load_state_dict(head.state_dict())
-    return MeanPooled(base, copy)
+    return _like(classifier, base, workload)
 
 
-def _padded(rows: TokenRows, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Token ids and mask (B, T) of the texts, padded to the longest of them, and labels (B,)."""
-    batch = rows.batch(indices)
-    widest = int(batch.lengths.max())
-    mask = torch.arange(widest) < batch.lengths[:, None]
-    return batch.input_ids[:, :widest], mask.long(), batch.labels
+def _like(classifier: Classifier, base: Any, workload: Workload) -> BasePooled:
+    """The base model with pooling, head, adapter and weights of our classifier."""
+    experiment = workload.experiment
+    model = BasePooled(base, copy.deepcopy(classifier.pooling), copy.deepcopy(classifier.out_head))
+    if experiment.adapter is not None:
+        _adapt(model, experiment.adapter, classifier)
+    ours = dict(classifier.named_parameters())
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in ours:
+                parameter.copy_(ours[name])
+    return model
+
+
+def _adapt(model: BasePooled, adapter: Any, classifier: Classifier) -> None:
+    """Add the adapter to the backbone: that of peft as its users do it, ours as it is."""
+    if type(adapter).__name__ != "Peft":
+        model.pooling, model.out_head = nn.Identity(), nn.Identity()
+        adapter.apply(model)
+        model.pooling = copy.deepcopy(classifier.pooling)
+        model.out_head = copy.deepcopy(classifier.out_head)
+        return
+    from clsbench_peft.injection import read_config
+    from peft import get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    config = read_config(adapter)
+    layers = classifier.backbone.named_modules()
+    config.target_modules = [name for name, each in layers if isinstance(each, BaseTunerLayer)]
+    if getattr(config, "feedforward_modules", "") is None:  # as clsbench-peft does
+        config.feedforward_modules = []
+    get_peft_model(model.backbone, config)
 
 
 def _batches(indices: Sequence[int], size: int) -> Iterator[Sequence[int]]:

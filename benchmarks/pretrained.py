@@ -29,6 +29,7 @@ from workload import Promise, Setting, Workload, prepare
 _CHECKED_STEPS = 4
 _TOLERANCE = 1e-3  # in float32; AdamW magnifies rounding
 _BATCHES = 8
+_SAMPLE_SECONDS = 0.5
 OURS, THEIRS = "clsbench", "transformers"
 
 
@@ -56,8 +57,19 @@ class Comparison(msgspec.Struct, kw_only=True):
 @click.option(
     "--pooling",
     type=click.Choice(["last-real-token", "mean"]),
-    required=True,
-    help="last-real-token for a decoder, mean for an encoder.",
+    help="last-real-token for a decoder, mean for an encoder; not with --suite.",
+)
+@click.option(
+    "--suite",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Race a training step of each row of this suite instead, the plain path included.",
+)
+@click.option("--rows", "row_text", metavar="ROWS", help="Rows of the suite, such as 1-5,10.")
+@click.option(
+    "--markdown",
+    "markdown_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File for the table of the suite's rows.",
 )
 @click.option(
     "--assets",
@@ -66,10 +78,13 @@ class Comparison(msgspec.Struct, kw_only=True):
     help="Folder with the SMS corpus, as filled by clsbench assets fetch.",
 )
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True)
-@click.option("--rounds", type=click.IntRange(min=1), default=12, show_default=True)
+@click.option(
+    "--rounds", type=click.IntRange(min=1), default=12, show_default=True,
+    help="Number of quiet rounds; 6 at least for a ratio.",
+)  # fmt: skip
 @click.option(
     "--budget", type=click.FloatRange(min=0), default=300.0, show_default=True,
-    help="Maximum seconds for the steps.",
+    help="Maximum seconds for the steps (of each row); 0: a trial with short samples.",
 )  # fmt: skip
 @click.option(
     "--whole", type=click.IntRange(min=0), default=0, show_default=True,
@@ -79,7 +94,8 @@ class Comparison(msgspec.Struct, kw_only=True):
 @click.option("--load-limit", type=float, default=0.12, show_default=True)
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False))
 def main(
-    model: Path, pooling: str, assets: Path | None, threads: int, rounds: int, budget: float,
+    model: Path, pooling: str | None, suite: Path | None, row_text: str | None,
+    markdown_file: Path | None, assets: Path | None, threads: int, rounds: int, budget: float,
     whole: int, epochs: int, load_limit: float, json_file: Path | None,
 ) -> None:  # fmt: skip
     """Compare the training of the last block of MODEL, a folder of transformers or a GGUF file.
@@ -90,9 +106,15 @@ def main(
     their losses agree, they are timed alternately in one process; each side is also compared with
     itself. A whole run trains, evaluates and classifies all texts, starting with loading the model.
 
+    With --suite, a step of each row is raced on our fast path, on our plain path, and in the usual
+    loop: the base model with the same pooling, head and adapter.
+
     \b
     python benchmarks/pretrained.py my-encoder --pooling mean --assets DIR
+    python benchmarks/pretrained.py my.gguf --suite benchmarks/suites/decoder.toml --rows 1-9
     """
+    if (pooling is None) == (suite is None):
+        raise click.UsageError("expected either --pooling or --suite")
     from hugging_face_side import HuggingFaceSide  # brings transformers
     from our_side import OurSide
 
@@ -102,7 +124,13 @@ def main(
         from clsbench_transformers.gguf import converted
 
         model = converted(model, "weights")
+    rules = RaceRules(rounds, budget, load_limit, _SAMPLE_SECONDS if budget else 0.0)
     progress = Console(stderr=True)
+    if suite is not None:
+        paths = json_file, markdown_file
+        _race_suite(suite, row_text, named, model, assets, threads, rules, paths, progress)
+        return
+    assert pooling is not None
     # Output that is not a terminal has no width limit.
     console = Console() if sys.stdout.isatty() else Console(width=160)
     setting = Setting(
@@ -133,7 +161,6 @@ def main(
         )
         _check(result, sum(parameter.numel() for parameter in ours.trained))
         progress.print("steps …")
-        rules = RaceRules(rounds, budget, load_limit, 0.5)
         steps = race({OURS: ours.step, THEIRS: theirs.step}, rules)
         result.step = steps.compare(OURS, THEIRS)
         result.controls = [steps.control(name) for name in (OURS, THEIRS)]
@@ -144,6 +171,39 @@ def main(
     _show(result, console)
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+
+
+def _race_suite(
+    suite: Path, row_text: str | None, named: dict[str, str], folder: Path, assets: Path | None,
+    threads: int, rules: RaceRules, paths: tuple[Path | None, Path | None], progress: Console,
+) -> None:  # fmt: skip
+    """Race the rows of a suite; the files are written anew after each."""
+    from pretrained_rows import RacedRow, chosen_rows, markdown, race_rows
+
+    json_file, markdown_file = paths
+    backbone = {"name": "hf", **named}
+    try:
+        spec, rows = chosen_rows(suite, row_text)
+    except ClsbenchError as error:
+        raise click.ClickException(str(error)) from error
+    raced: list[RacedRow] = []
+    for row in race_rows(spec, rows, backbone, folder, assets, threads, rules):
+        raced.append(row)
+        progress.print(f"row {row.label} of {spec.name}: {row.verdict or 'raced'}")
+        facts = {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "model": Path(next(iter(named.values()))).name,
+            "suite": spec.name,
+            "cpu": cpu_name(),
+            "threads": threads,
+            "versions": _versions(),
+            "rows": raced,
+        }
+        if json_file is not None:
+            json_file.write_bytes(msgspec.json.format(msgspec.json.encode(facts), indent=1) + b"\n")
+        if markdown_file is not None:
+            markdown_file.write_text(markdown(raced), encoding="utf-8")
+    print(markdown(raced), end="")
 
 
 def _check(result: Comparison, our_trainable: int) -> None:

@@ -38,3 +38,43 @@ def test_race_sides_have_equal_losses_and_are_timed(
     assert found["our_losses"] == pytest.approx(found["their_losses"], abs=1e-5)
     assert found["whole_seconds"].keys() == {"clsbench", "transformers"}
     assert "losses of 4 steps: largest difference" in done.stdout
+
+
+ROWS = """
+base = "gpt2-sms-spam"
+changes = { "train.epochs" = 1 }
+rows = [
+    { title = "last block" },
+    { title = "first token", changes = { pooling = "first-token", freezing = "all" } },
+    { title = "LoRA", changes = { freezing = "head-only", adapter = "lora:r=2" } },
+    { title = "mean", changes = { pooling = "mean:include_padding=true" } },
+    { title = "no padding", changes = { "data.padding" = "none", "train.batch_size" = 1 } },
+]
+"""
+
+
+def test_race_of_a_suite_has_a_row_for_each_way_of_training(tmp_path: Path) -> None:
+    assets = os.environ.get("CLSBENCH_ASSETS")
+    if not assets or not (Path(assets) / "sms-spam").is_dir():
+        pytest.skip("needs the SMS corpus: set CLSBENCH_ASSETS")
+    model = save_model(tmp_path / "model", "llama", max_position_embeddings=1024)
+    (tmp_path / "rows.toml").write_text(ROWS)
+    results = tmp_path / "results.json"
+    table = tmp_path / "table.md"
+    done = subprocess.run(
+        [
+            *(sys.executable, SCRIPT, model, "--suite", tmp_path / "rows.toml", "--threads", "1"),
+            *("--rounds", "1", "--budget", "0", "--load-limit", "64"),
+            *("--json", results, "--markdown", table),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(results.read_text())["rows"]
+    assert [row["verdict"] for row in rows] == [""] * 5
+    assert all(row["difference"] < 1e-5 for row in rows)
+    assert all(row["plain"]["pairs"] == row["theirs"]["pairs"] == 1 for row in rows)
+    assert table.read_text() == done.stdout
+    assert len(done.stdout.splitlines()) == 7
