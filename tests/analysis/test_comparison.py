@@ -205,7 +205,7 @@ def test_compare_runs_different_training_texts_are_compared(
     (note,) = comparison_notes(found)
     assert note == (
         "The test texts are the same, but the runs have different train texts; the baselines are "
-        "those of the first run."
+        "those of the run with the most training texts."
     )
     assert sharing_texts([first, moved, other]) == [first, moved, other]
     assert mistakes({"1": first, "3": other}).texts == TEXTS

@@ -170,3 +170,28 @@ def _predictions(
     predicted = labels.copy()
     predicted[wrong] = (predicted[wrong] + 1) % classes
     return predicted
+
+
+def row_of_size(size: int, accuracy: float, freezing: str = "head-only", **row: Any) -> Row:
+    """A row with ``data.train_size`` set, as a sweep makes it."""
+    data = make_record().data
+    assert data is not None
+    facts = msgspec.structs.replace(
+        data,
+        sizes={**SIZES, "train": size},
+        class_names=("ham", "spam"),
+        class_counts={"test": dict.fromkeys(("ham", "spam"), TEXTS // 2)},
+        sha256=f"sha256 of {size}",
+        texts_sha256={"train": f"train {size}", "validation": "validation", "test": "test"},
+    )
+    spec = make_spec(freezing={"name": freezing})
+    spec["data"] = {**spec["data"], "train_size": size}
+    return Row(
+        **{
+            "title": f"{freezing}, data.train_size={size}",
+            "accuracy": accuracy,
+            "changes": {"freezing": freezing, "data.train_size": size},
+            "record": {"data": facts, "spec": spec},
+            **row,
+        }
+    )

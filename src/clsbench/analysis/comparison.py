@@ -111,7 +111,7 @@ class RunComparison(msgspec.Struct, frozen=True, kw_only=True):
     """Contenders and pairs on the same ``texts`` test texts, whose hash is ``test_sha256``.
 
     ``differing_splits`` lists which of train and validation differ; if train does, the baselines
-    are those fitted on the training texts of the first run.
+    are those of the run with the most training texts, or of the first of these.
     """
 
     texts: int
@@ -218,9 +218,9 @@ def _sides(
 def _baselines(predictions: Sequence[tuple[StoredRun, Predictions]]) -> list[_Side]:
     """Each baseline with its predictions by seed, or once if they are the same for every seed."""
     found: dict[str, dict[int, tuple[StoredRun, np.ndarray]]] = {}
-    first, _ = predictions[0]
+    chosen = max((run for run, _ in predictions), key=_train_texts)
     for run, each in predictions:
-        for name, answer in each.baselines.items() if trained_alike(first, run) else ():
+        for name, answer in each.baselines.items() if trained_alike(chosen, run) else ():
             found.setdefault(name, {}).setdefault(int(run.record.spec["seed"]), (run, answer))
     sides = []
     for name, by_seed in found.items():
@@ -234,6 +234,10 @@ def _baselines(predictions: Sequence[tuple[StoredRun, Predictions]]) -> list[_Si
             _Side(f"{BASELINE}{name}", tuple(r for r, _ in by_seed.values()), {}, predicted)
         )
     return sides
+
+
+def _train_texts(run: StoredRun) -> int:
+    return run.record.data.sizes["train"] if run.record.data is not None else 0
 
 
 # --- pairs ----------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -16,9 +16,14 @@ from clsbench.analysis.comparison import (
     Pair,
     RunComparison,
     compare_runs,
-    training_cost,
 )
 from clsbench.analysis.figures import ACCURACY, WITHOUT_LEAKED, mean_scores
+from clsbench.analysis.learning_curves import (
+    LearningCurves,
+    Row,
+    SizedComparisons,
+    learning_curves,
+)
 from clsbench.analysis.seeds import SPLITS, Spread, accuracy_interval, spread
 from clsbench.analysis.shared_texts import sharing_texts
 from clsbench.analysis.standing import baseline_title, standing, trained
@@ -30,9 +35,6 @@ from clsbench.results.suite_results import RowResult, SuiteResults
 from clsbench.schema.record import RunRecord, SplitMetrics
 from clsbench.schema.tuning import TuneSpec
 
-_MUCH_MEMORY = 2 * 10**9
-"""Bytes. Lower estimates are dominated by the memory of the libraries."""
-
 
 class RowFigures(NamedTuple):
     """A row of a suite with its finished runs that could be read, or a baseline.
@@ -41,8 +43,9 @@ class RowFigures(NamedTuple):
     accuracy over seeds by split, ``interval`` is that of the test accuracy
     (:func:`~clsbench.analysis.seeds.accuracy_interval`), and ``tests`` has the metrics on the test
     texts by seed. ``against_first`` compares it with the first row in the comparison,
-    ``against_best`` with the most accurate. ``choice`` is what was chosen for a tuned row. Without
-    runs, all fields but ``row`` and ``title`` are empty.
+    ``against_best`` with the most accurate. ``choice`` is what was chosen for a tuned row,
+    ``fitted_on`` the number of training texts of a baseline. Without runs, all fields but ``row``
+    and ``title`` are empty.
     """
 
     row: RowResult
@@ -56,6 +59,7 @@ class RowFigures(NamedTuple):
     against_best: Pair | None = None
     choice: Choice | None = None
     run_cost: Cost = Cost(None, False)
+    fitted_on: int | None = None
 
     @property
     def label(self) -> str:
@@ -71,6 +75,12 @@ class RowFigures(NamedTuple):
     def record(self) -> RunRecord | None:
         """The record of the first run."""
         return self.runs[0].record if self.runs else None
+
+    @property
+    def train_texts(self) -> int | None:
+        """The number of training texts."""
+        data = self.record.data if self.record is not None else None
+        return data.sizes["train"] if data is not None else self.fitted_on
 
     @property
     def state(self) -> str:
@@ -127,32 +137,6 @@ class RowFigures(NamedTuple):
         sums = [sum(run.record.phases_seconds.values()) for run in self.runs]
         return sum(sums) / len(sums) if sums else None
 
-    def seconds_over_estimate(self) -> float | None:
-        """The time of the new runs divided by its estimate.
-
-        It includes training, evaluation and, if it was not cached, the frozen prefix.
-        """
-        estimate = self.row.estimate
-        fresh = [run for run in self.runs if run.path.name not in self.row.stored]
-        if estimate is None or not fresh or self.row.same_as is not None:
-            return None
-        phases = ["training", "evaluation"]
-        expected = estimate.training_seconds + estimate.evaluation_seconds
-        if not any(training_cost([run]).prefix_found for run in fresh):
-            phases.append("prefix")
-            expected += estimate.prefix_seconds
-        taken = [run.record.phases_seconds.get(name, 0.0) for run in fresh for name in phases]
-        return sum(taken) / len(fresh) / expected if expected else None
-
-    def memory_over_estimate(self) -> float | None:
-        """The peak memory of the new runs divided by its estimate; ``None`` for small estimates."""
-        ratios = []
-        for run in self.runs:
-            peak, expected = run.record.peak_memory_bytes, run.record.memory_bytes_expected
-            if peak and expected and expected >= _MUCH_MEMORY:
-                ratios += [peak / expected] if run.path.name not in self.row.stored else []
-        return max(ratios, default=None) if self.row.same_as is None else None
-
     def difference_from_published(self, split: str) -> float | None:
         """Measured minus published accuracy; ``None`` for a modified row or without either."""
         published = self.row.published
@@ -171,7 +155,9 @@ class SuiteFigures(NamedTuple):
 
     ``comparison`` is ``None`` if fewer than two can be compared. ``problems`` lists the reasons,
     and runs that could not be read. ``reference`` is the label of the row that the others are
-    compared with, ``best`` that of the most accurate row in the comparison.
+    compared with, ``best`` that of the most accurate row in the comparison. ``curves`` is set if
+    rows differ only in their number of training texts; ``baselines`` are then those of the largest
+    number, ``smaller_baselines`` the others.
     """
 
     results: SuiteResults
@@ -181,20 +167,8 @@ class SuiteFigures(NamedTuple):
     reference: str | None
     best: str | None
     problems: tuple[str, ...]
-
-    def estimates_in_words(self) -> str | None:
-        """How the new runs compare with their estimates; ``None`` without new runs."""
-        times = [t for row in self.rows if (t := row.seconds_over_estimate()) is not None]
-        if not times:
-            return None
-        text = (
-            f"The new runs took {_middle_and_range(times)} times the estimated time (training, "
-            "evaluation and frozen layers that were not cached)"
-        )
-        memory = [m for row in self.rows if (m := row.memory_over_estimate()) is not None]
-        if memory:
-            text += f" and {_middle_and_range(memory)} times the estimated memory"
-        return text + "."
+    curves: LearningCurves | None = None
+    smaller_baselines: tuple[RowFigures, ...] = ()
 
     def missing_in_words(self) -> list[str]:
         """Notes on rows with seeds that have not finished."""
@@ -204,11 +178,6 @@ class SuiteFigures(NamedTuple):
             for row in self.rows
             if row.row.waiting and row.row.runs
         ]
-
-
-def _middle_and_range(ratios: Sequence[float]) -> str:
-    middle, low, high = statistics.median(ratios), min(ratios), max(ratios)
-    return f"{middle:.2f}" + (f" ({low:.2f} to {high:.2f})" if len(ratios) > 1 else "")
 
 
 def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
@@ -227,6 +196,7 @@ def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
         if has_budget(row, results, problems) and _has_predictions(row, run, problems)
     }
     comparison: RunComparison | None = None
+    sized: SizedComparisons | None = None
     shared = sharing_texts(list(everything.values()))
     if shared:
         within = {run.path for run in shared}
@@ -239,6 +209,12 @@ def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
             comparison = with_row_costs(compare_runs(shared, names), results, runs)
         except UsageError as error:
             problems.append(str(error))
+        sized = learning_curves([
+            Row(row.title, found)
+            for row in results.rows
+            if row.same_as is None
+            and (found := tuple(run for run in runs[row.label] if run.path in within))
+        ], results.tune.space if results.tune is not None else ())  # fmt: skip
     contenders = {
         run: each for each in (comparison.contenders if comparison else ()) for run in each.runs
     }
@@ -262,6 +238,7 @@ def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
             for name, label in against.items()
         }
 
+    most = max((run.record.data.sizes["train"] for run in shared if run.record.data), default=None)
     return SuiteFigures(
         results,
         tuple(
@@ -272,7 +249,8 @@ def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
             contender_figures(
                 each,
                 title=baseline_title(comparison, each),
-                tests=_baseline_tests(everything.values(), each.name),
+                tests=_baseline_tests(everything.values(), each.name, most),
+                fitted_on=most,
                 **pairs(each),
             )
             for each in (comparison.contenders if comparison is not None else ())
@@ -282,6 +260,18 @@ def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
         reference,
         best,
         tuple(problems),
+        sized.curves if sized is not None else None,
+        tuple(
+            contender_figures(
+                each,
+                title=baseline_title(found, each),
+                tests=_baseline_tests(everything.values(), each.name, size),
+                fitted_on=size,
+            )
+            for size, found in (sized.comparisons if sized is not None else {}).items()
+            for each in found.contenders
+            if size != most and not each.runs
+        ),
     )
 
 
@@ -292,12 +282,15 @@ def contender_figures(each: Contender, **known: Any) -> RowFigures:
     return figures._replace(**known)
 
 
-def _baseline_tests(runs: Iterable[StoredRun], name: str) -> tuple[SplitMetrics, ...]:
+def _baseline_tests(
+    runs: Iterable[StoredRun], name: str, train_texts: int | None
+) -> tuple[SplitMetrics, ...]:
     """The metrics of a baseline on the test texts, from the first run that has them."""
     component = name.removeprefix(BASELINE)
     return tuple(
         each.metrics.test
         for run in runs
+        if run.record.data is None or run.record.data.sizes["train"] == train_texts
         for each in run.record.baselines
         if each.component == component
     )[:1]
@@ -329,7 +322,7 @@ def _figures(
     row: RowResult,
     runs: tuple[StoredRun, ...],
     contender: Contender | None,
-    pairs: Callable[[Contender], Mapping[str, Pair | None]],
+    pairs: Callable[[Contender], Mapping[str, Any]],
     tune: TuneSpec | None,
 ) -> RowFigures:
     metrics = [run.record.metrics for run in runs if run.record.metrics is not None]

@@ -12,7 +12,6 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import pandas as pd
 
-from clsbench.analysis.comparison import Contender
 from clsbench.analysis.figures import ACCURACY, SCORES, WITHOUT_LEAKED, Direction, Metric
 from clsbench.analysis.results_table import Kind, stand_in_names, typed_series
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
@@ -70,8 +69,14 @@ def _interval(end: int) -> Callable[[RowFigures], Any]:
     return lambda each: each.interval[end] if each.interval is not None else None
 
 
-def _contender(read: Callable[[Contender], Any]) -> Callable[[RowFigures], Any]:
-    return lambda each: read(each.contender) if each.contender is not None else None
+def _rank(end: Literal["best", "worst"]) -> Callable[[RowFigures], Any]:
+    """Baselines fitted on fewer texts than those of the comparison have no rank in it."""
+
+    def read(each: RowFigures) -> int | None:
+        ranked = each.fitted_on is None or each.against_best is not None
+        return getattr(each.contender.ranks, end) if ranked and each.contender else None
+
+    return read
 
 
 def _choice(read: Callable[[Choice], Any]) -> Callable[[RowFigures], Any]:
@@ -147,6 +152,7 @@ COLUMNS: tuple[Column, ...] = (
             Value("modified", "flag", _row("modified"), brief=False),
             Value("stand_ins", "text",
                   lambda each: stand_in_names(each.record) if each.record is not None else ""),
+            Value("train_texts", "count", lambda each: each.train_texts),
             Value("seeds", "count",
                   lambda each: len({run.record.spec["seed"] for run in each.runs}) or None),
         ),
@@ -179,8 +185,8 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column(
         (
-            Value("rank_best", "count", _contender(lambda found: found.ranks.best)),
-            Value("rank_worst", "count", _contender(lambda found: found.ranks.worst)),
+            Value("rank_best", "count", _rank("best")),
+            Value("rank_worst", "count", _rank("worst")),
         ),
         "rank",
         "The ranks consistent with all pairwise tests.",
@@ -341,11 +347,12 @@ HAVING_RUNS = ("finished", "in part")
 def suite_table(figures: SuiteFigures) -> pd.DataFrame:
     """One row for each row of the suite and each baseline; unknown values are missing.
 
+    If rows differ in their number of training texts, baselines have a row for each number.
     Accuracies and differences are fractions. ``prefix_found``: every run of the row reused cached
     activations, so from scratch it takes longer. ``against_first`` is the difference from the first
     row in the comparison, ``against_best`` from the most accurate.
     """
-    rows = [*figures.rows, *figures.baselines]
+    rows = [*figures.rows, *figures.baselines, *figures.smaller_baselines]
     return pd.DataFrame(
         {each.name: typed_series(each.kind, [each.read(row) for row in rows]) for each in VALUES}
     )
@@ -355,6 +362,7 @@ def brief_table(figures: SuiteFigures) -> pd.DataFrame:
     """The table for Markdown and LaTeX: without details and without columns of usual values."""
     table = suite_table(figures)
     usual = {"state": "finished", "seeds": 1, "prefix_found": False}
+    usual["train_texts"] = table["train_texts"].max()  # shown if the rows differ
     chosen = []
     for value in VALUES:
         known = table[value.name].dropna()
@@ -370,5 +378,6 @@ def plain_figures(figures: SuiteFigures) -> dict[str, Any]:
         **msgspec.to_builtins(figures.results),
         "table": msgspec.json.decode(to_json(suite_table(figures))),
         "comparison": figures.comparison,
+        "learning_curves": figures.curves,
         "problems": figures.problems,
     }

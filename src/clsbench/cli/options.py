@@ -189,6 +189,9 @@ def form_of_ending(file: Path, endings: Mapping[str, str]) -> str:
     return form
 
 
+PLOT_HELP = "Plot accuracy by number of training texts, data.train_size (.svg, .pdf or .png)."
+
+
 class PlotType(OutputType):
     """A plot file; its extension selects the format."""
 

@@ -23,6 +23,9 @@ from clsbench.schema.tuning import TuneSpec, check_tune, refuse_fixed
 Change = Any
 """The value of a dotted key: plain, or a component as text or table."""
 
+SIZE_KEY = "data.train_size"
+"""The key whose variation gives learning curves."""
+
 
 class PublishedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Figures published for a row: accuracies as fractions by split, and the training time.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -179,6 +180,32 @@ def test_suite_from_a_file_with_sweep_plans_every_row_with_every_value(
     assert [row["label"] for row in planned["rows"]] == ["1.1", "1.2", "2.1", "2.2"]
     assert planned["rows"][3]["changes"]["data.train_size"] == "16"
     assert not any(row["modified"] or row["problem"] for row in planned["rows"])
+
+
+@pytest.mark.slow
+def test_suite_with_sweep_over_train_size_shows_and_plots_learning_curves(
+    clsbench: Command, suite_file: Path, tmp_path: Path
+) -> None:
+    store, plot = tmp_path / "runs", tmp_path / "curves.svg"
+    sweep = ("suite", suite_file, "--rows", "1-2", "--sweep", "data.train_size=8,24")
+    done = clsbench(*sweep, "--out", store, "--plot", plot)
+    assert done.returncode == 0, done.stderr
+    assert "Crossovers are interpolated on a logarithmic scale" in " ".join(done.stdout.split())
+    assert plot.read_text().startswith("<?xml")
+    again = clsbench(*sweep, "--out", store, "--json")
+    curves = json.loads(again.stdout)["learning_curves"]
+    lines = {line["name"]: line for line in curves["lines"]}
+    assert [point["train_texts"] for point in lines["the head"]["points"]] == [8, 24]
+    assert lines["TF-IDF + logistic regression"]["baseline"]
+    page, table = tmp_path / "page.html", tmp_path / "table.csv"
+    shown = clsbench("report", "--out", store, "-o", page, "--plot", tmp_path / "curves.png")
+    assert shown.returncode == 0, shown.stderr
+    assert '<section id="learning"' in page.read_text(encoding="utf-8")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert clsbench("report", "--out", store, "-o", table).returncode == 0
+    header, *rows = csv.reader(table.read_text(encoding="utf-8").splitlines())
+    texts = [row[header.index("train_texts")] for row in rows]
+    assert sorted(texts) == ["24"] * (2 + 2) + ["8"] * (2 + 2)
 
 
 @pytest.mark.slow

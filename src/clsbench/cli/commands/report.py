@@ -13,6 +13,8 @@ from clsbench.cli.commands.compare import finished_ones
 from clsbench.cli.completion import complete_report
 from clsbench.cli.json_command import JsonCommand
 from clsbench.cli.options import (
+    PLOT_HELP,
+    PlotType,
     check_guard_formulas,
     chosen_form,
     guard_formulas_option,
@@ -56,6 +58,7 @@ _MOST_RUNS = 60
     "latex: the table (default: from the extension of --output, else html).",
 )
 @json_option
+@click.option("--plot", "plot_file", type=PlotType(), help=PLOT_HELP)
 @guard_formulas_option
 @run_options("out", "assets")
 @click.pass_context
@@ -65,6 +68,7 @@ def report(
     file: Path | None,
     form: str | None,
     as_json: bool,
+    plot_file: Path | None,
     guard_formulas: bool,
 ) -> None:
     """Write a report on a suite or on several runs: which row is best, and its cost.
@@ -88,13 +92,18 @@ def report(
     session = ctx.find_object(Session) or Session()
 
     from clsbench.analysis.suite_figures import suite_figures
-    from clsbench.cli.output import only_results_on_stdout, write_data, write_file
+    from clsbench.cli.output import only_results_on_stdout, write_data, write_file, writing
     from clsbench.report.page.files import report_text
 
     results = _results(options.out, runs)
     figures = suite_figures(results, options.out)
     for problem in figures.problems:
         logger.warning("%s", problem)
+    if plot_file is not None:
+        from clsbench.report.plots.learning_curves import save_learning_curves
+
+        with writing(plot_file):
+            save_learning_curves(figures.curves, plot_file)
     catalog = session.catalog()
     texts = None
     record = next((row.record for row in figures.rows if row.record is not None), None)

@@ -15,22 +15,26 @@ from clsbench.cli.json_command import JsonCommand, write_result
 from clsbench.cli.next_steps import write_next_steps
 from clsbench.cli.options import (
     EXPERIMENT,
+    PLOT_HELP,
     WHERE_AND_HOW,
+    PlotType,
     chosen_changes,
     panels,
     run_options,
     spec_changes,
 )
-from clsbench.cli.output import write_message
+from clsbench.cli.output import write_message, writing
 from clsbench.cli.session import Session, chosen_run_options
 from clsbench.cli.sweep import Sweep
 from clsbench.cli.termination import TERMINATED, handling_termination
 from clsbench.cli.tune import tuned
 from clsbench.errors import UsageError
 from clsbench.schema.convert import parse_value
+from clsbench.schema.suite import SIZE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from clsbench.components.catalog import Catalog
     from clsbench.results.suite_results import SuiteResults
@@ -148,6 +152,7 @@ class _SeedsType(click.ParamType["int | tuple[int, ...]"]):
     "--dry-run", is_flag=True, help="Show the planned runs with estimated time and memory."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--plot", "plot_file", type=PlotType(), help=PLOT_HELP)
 @click.pass_context
 def suite(
     ctx: click.Context,
@@ -163,6 +168,7 @@ def suite(
     force: bool,
     dry_run: bool,
     as_json: bool,
+    plot_file: Path | None,
 ) -> None:
     """Run several experiments that differ from a base, and compare them.
 
@@ -182,7 +188,7 @@ def suite(
     clsbench suite gpt2-sms-spam-ablation --offline           with embedded stand-ins
     clsbench suite gpt2-sms-spam-ablation --rows 1-5,10 --backbone gpt2:weights=random
     clsbench suite gpt2-sms-spam --sweep freezing=all,head-only --sweep train.lr=1e-4,5e-5
-    clsbench suite my-suite.toml --sweep data.train_size=16,64,256
+    clsbench suite my-suite.toml --sweep data.train_size=16,64,256 --plot curves.svg
     clsbench suite my-suite.toml --seeds 5 --jobs 2
     clsbench suite my-suite.toml --tune train.lr=1e-5,1e-4,1e-3 --tune train.epochs=2,5 --trials 4
     clsbench suite gpt2-sms-spam-ablation --dry-run
@@ -197,6 +203,12 @@ def suite(
     spec = tuned(_suite(suite, sweeps, catalog), tunes, trials, tuner)
     file = _file_of(suite, catalog)
     chosen = spec.chosen(rows) if rows is not None else spec.rows
+    sizes = {str(spec.changes_of(row, for_all).get(SIZE_KEY)) for row in chosen}
+    if plot_file is not None and len(sizes) < 2:
+        raise UsageError(
+            f"--plot plots accuracy by number of training texts, but the rows do not differ in "
+            f"{SIZE_KEY}; vary it with --sweep {SIZE_KEY}=16,64,256"
+        )
 
     import msgspec
 
@@ -241,6 +253,12 @@ def suite(
         _write_plan(ctx, plan, options, as_json, file, force)
         ctx.exit(1 if any(row.problem for row in plan.rows) else 0)
     _write_results(ctx, results, options, as_json, file)
+    if plot_file is not None:
+        from clsbench.analysis.suite_figures import suite_figures
+        from clsbench.report.plots.learning_curves import save_learning_curves
+
+        with writing(plot_file):
+            save_learning_curves(suite_figures(results, options.out).curves, plot_file)
     if interrupted:
         report_error("interrupted; run the same command again to resume")
         ctx.exit(TERMINATED if terminated else INTERRUPTED)

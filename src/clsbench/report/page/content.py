@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from clsbench.analysis.estimates import estimates_in_words
 from clsbench.analysis.mistakes import mistakes
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
 from clsbench.errors import UsageError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from clsbench.analysis.comparison import Pair, RunComparison
     from clsbench.components.catalog import Catalog
     from clsbench.report.page.curves import Panels
+    from clsbench.report.page.learning_curves import CurveDrawing
 
 
 class RowCommand(NamedTuple):
@@ -68,6 +70,7 @@ class Page(NamedTuple):
     found: bool
     table: PageTable
     tuning: TuningTable | None
+    learning: CurveDrawing | None
     verdicts: Verdicts | None
     losses: Panels | None
     accuracies: Panels | None
@@ -88,6 +91,7 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
     """Compute the page; ``texts`` are the corpus texts by row, ``None`` if they are unavailable."""
     # Matplotlib is slow to import, and other formats of the report do without it.
     from clsbench.report.page.curves import accuracy_panels, loss_panels, reliability_panels
+    from clsbench.report.page.learning_curves import curve_drawing
 
     results, comparison = figures.results, figures.comparison
     own = [row for row in figures.rows if row.record is not None and row.row.same_as is None]
@@ -118,6 +122,7 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
         found=any(point.prefix_found for point in drawn),
         table=page_table(figures, reply.tied),
         tuning=tuning_table(figures),
+        learning=curve_drawing(figures.curves) if figures.curves is not None else None,
         verdicts=_verdicts(figures, comparison) if comparison is not None else None,
         losses=loss_panels(records),
         accuracies=accuracy_panels(records),
@@ -125,7 +130,7 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
         confusions=_confusions(figures, records, names),
         wrong=_wrong(own, comparison is not None, names, texts, notes),
         phases=phases(records),
-        estimates=figures.estimates_in_words(),
+        estimates=estimates_in_words(figures),
         reliabilities=reliability_panels(_calibrations(own), len(names)),
         commands=_commands(figures, catalog),
         suite_command=suite_command(figures),

@@ -10,8 +10,9 @@ import io
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -38,7 +39,8 @@ WIDTH, HEIGHT = 208, 132
 _FRAME = (34 / WIDTH, 22 / HEIGHT, 166 / WIDTH, 102 / HEIGHT)
 _MOST_POINTS, _MOST_MARKERS = 120, 8
 _AXES = "axes_1"
-_SVG, _HREF = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
+SVG_NAMESPACE = "{http://www.w3.org/2000/svg}"
+_HREF = "{http://www.w3.org/1999/xlink}href"
 _FAINT, _LINE = "#a2abb7", "#343b45"
 _PAGE_STYLE = {
     TRAIN["color"]: "var(--train)",
@@ -49,14 +51,20 @@ _PAGE_STYLE = {
 }
 """The page's font and its colors, which differ in light and dark mode, in place of matplotlib's."""
 
-_SETTINGS: dict[str, Any] = SETTINGS | {
+PAGE_SETTINGS: dict[str, Any] = SETTINGS | {
     "svg.fonttype": "none",
     "axes.grid.axis": "y",
     "font.size": 9.0,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 3.0,
     "grid.color": _LINE,
+    "axes.titlecolor": _FAINT,
+    "axes.labelcolor": _FAINT,
+    "xtick.color": _FAINT,
+    "ytick.color": _FAINT,
+    "text.color": _FAINT,
 }
+"""Matplotlib's settings for drawings of the page."""
+
+_SETTINGS: dict[str, Any] = PAGE_SETTINGS | {"lines.linewidth": 1.4, "lines.markersize": 3.0}
 
 
 class Panel(NamedTuple):
@@ -187,22 +195,33 @@ def _split(figure: Figure) -> dict[str, Markup]:
     figure.savefig(file, format="svg", metadata={"Date": None})
     root = ElementTree.fromstring(file.getvalue())
     parts: dict[str, Markup] = defaultdict(Markup)
-    for group in next(each for each in root.iter(f"{_SVG}g") if each.get("id") == _AXES):
+    for group in next(each for each in root.iter(f"{SVG_NAMESPACE}g") if each.get("id") == _AXES):
         name = group.get("id", "")
-        for element in group.iter():
-            element.tag = element.tag.removeprefix(_SVG)
-            if element.tag == "g":
-                element.attrib.pop("id", None)  # not unique on the page
-            elif element.tag == "use":
-                element.set("href", element.attrib.pop(_HREF))
-            elif element.tag == "text":
-                element.attrib.pop("transform", None)  # a rotation by 0
-        text = ElementTree.tostring(group, encoding="unicode")
-        text = re.sub(r"(\.\d)\d+", r"\1", re.sub(r"\s+", " ", text)).replace("> <", "><")
-        for original, replacement in _PAGE_STYLE.items():
-            text = text.replace(original, replacement)
-        parts[name if name.startswith("row-") else _AXES] += Markup(text)
+        parts[name if name.startswith("row-") else _AXES] += inline_markup(group)
     return parts
+
+
+def inline_markup(
+    group: ElementTree.Element,
+    colors: Mapping[str, str] = MappingProxyType({}),
+) -> Markup:
+    """A part of matplotlib's SVG as HTML, in the page's colors and font.
+
+    ``colors`` are replacements of further colors.
+    """
+    for element in group.iter():
+        element.tag = element.tag.removeprefix(SVG_NAMESPACE)
+        if element.tag == "g":
+            element.attrib.pop("id", None)  # not unique on the page
+        elif element.tag == "use":
+            element.set("href", element.attrib.pop(_HREF))
+        elif element.tag == "text":
+            element.attrib.pop("transform", None)  # a rotation by 0
+    text = ElementTree.tostring(group, encoding="unicode")
+    text = re.sub(r"(\.\d)\d+", r"\1", re.sub(r"\s+", " ", text)).replace("> <", "><")
+    for original, replacement in {**_PAGE_STYLE, **colors}.items():
+        text = text.replace(original, replacement)
+    return Markup(text)
 
 
 def _course(

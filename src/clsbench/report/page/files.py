@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from clsbench.analysis.suite_figures import SuiteFigures
 from clsbench.analysis.suite_table import brief_table, plain_figures, suite_table
+from clsbench.report.learning_curves import curves_in_words, curves_note
 from clsbench.report.page.answer import answer
 from clsbench.report.page.content import build_page, figure_notes, stand_ins
 from clsbench.report.page.html import render
@@ -57,6 +58,9 @@ def _markdown(figures: SuiteFigures, table: pd.DataFrame) -> str:
         parts.append(f"**STAND-INS were used: this is not the real experiment** ({listed}).")
     parts += [f"**{markdown_text(reply.headline)}**", *map(markdown_text, reply.sentences)]
     parts.append(to_markdown(table).rstrip("\n"))
+    if figures.curves is not None:
+        words = (*curves_in_words(figures.curves), curves_note(figures.curves))
+        parts += ["## Learning curves", *map(markdown_text, words)]
     notes = figure_notes(figures)
     parts.append("\n".join(f"* {markdown_text(note)}" for note in notes))
     return "\n\n".join(filter(None, parts)) + "\n"

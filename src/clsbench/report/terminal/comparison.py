@@ -142,7 +142,7 @@ def training_notes(comparison: RunComparison) -> list[str]:
     splits = " and ".join(comparison.differing_splits)
     note = f"The test texts are the same, but the runs have different {splits} texts"
     if "train" in comparison.differing_splits:
-        note += "; the baselines are those of the first run"
+        note += "; the baselines are those of the run with the most training texts"
     return [f"{note}."]
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from clsbench.analysis.comparison import found_prefix
+from clsbench.analysis.estimates import estimates_in_words
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures, suite_figures
+from clsbench.report.learning_curves import curves_in_words, curves_note
 from clsbench.report.terminal.comparison import comparison_notes
 from clsbench.report.terminal.console import Console
 from clsbench.report.terminal.layout import Row, fitting_table
@@ -151,6 +153,10 @@ def print_suite(console: Console, results: SuiteResults, store: Path) -> SuiteFi
     table = rows_table("row", groups, console.width, "clsbench report", figures.reference)
     console.print(table)
     print_choices(console, figures)
+    if figures.curves is not None:
+        for sentence in curves_in_words(figures.curves):
+            console.prose(sentence)
+        console.prose(curves_note(figures.curves), "dim")
     _print_notes(console, figures)
     return figures
 
@@ -196,7 +202,7 @@ def _print_notes(console: Console, figures: SuiteFigures) -> None:
     ]
     notes += tuning_notes(figures)
     notes += figures.missing_in_words()
-    if (message := figures.estimates_in_words()) is not None:
+    if (message := estimates_in_words(figures)) is not None:
         notes.append(message)
     notes += figures.problems
     for note in notes:

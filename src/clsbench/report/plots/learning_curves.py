@@ -1,0 +1,100 @@
+"""A plot of accuracy against the number of training texts, one line per row and baseline."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, NullLocator, PercentFormatter
+
+from clsbench.errors import UsageError
+from clsbench.report.plots.growth import STYLES
+from clsbench.results.curves import SETTINGS, save_figure
+from clsbench.system.printable import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from clsbench.analysis.learning_curves import CurveLine, LearningCurves
+
+MOST_LINES = 2 * len(STYLES)
+"""Each style is used with filled and with open markers."""
+
+_DODGE = 1.015
+"""Factor between the positions of two lines, so that their intervals do not overlap."""
+
+
+def save_learning_curves(curves: LearningCurves | None, file: Path) -> None:
+    """Plot the learning curves with their 95 % intervals.
+
+    Raises:
+        UsageError: there are no learning curves, or more than line styles.
+        OSError: the file cannot be written.
+    """
+    if curves is None:
+        raise UsageError(
+            "--plot: there are no learning curves, since no two finished rows differ only in "
+            "data.train_size; vary it with --sweep data.train_size=16,64,256"
+        )
+    if len(curves.lines) > MOST_LINES:
+        raise UsageError(
+            f"--plot: a plot holds at most {MOST_LINES} lines, but there are {len(curves.lines)}; "
+            "use fewer rows"
+        )
+    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():  # type: ignore[arg-type]
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure = learning_curves_figure(curves)
+        title = f"{curves.test_texts:,} test texts, 95 % intervals"
+        if curves.stand_ins:
+            names = ", ".join(by.partition(":")[0] for by in curves.stand_ins)
+            title += f"\nSTAND-INS ({names}): not the real experiment"
+        figure.suptitle(printable(title, keep="\n"), fontsize=10, parse_math=False)
+        save_figure(figure, file)
+
+
+def learning_curves_figure(curves: LearningCurves) -> Figure:
+    """The figure without a title; the number of training texts is on a logarithmic axis."""
+    figure = Figure(figsize=(7.2, 5.0), layout="constrained")
+    axes = figure.add_subplot()
+    middle = (len(curves.lines) - 1) / 2
+    for number, line in enumerate(curves.lines):
+        style = dict(STYLES[number % len(STYLES)])
+        if number >= len(STYLES):
+            style["markerfacecolor"] = "none"
+        _draw(axes, line, _DODGE ** (number - middle), style)
+    axes.set_xscale("log")
+    sizes = curves.sizes()
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    axes.set_xlabel("training texts (logarithmic)")
+    axes.set_title("test accuracy", loc="left", fontsize=10)
+    legend = figure.legend(
+        frameon=False, handlelength=4, fontsize=8.5, loc="outside lower center", ncols=2
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a dollar sign in a name is not the start of a formula
+    return figure
+
+
+def _draw(axes: Axes, line: CurveLine, moved: float, style: dict[str, Any]) -> None:
+    points = line.points
+    errors = [
+        [max(p.accuracy - p.interval[0], 0.0) for p in points],
+        [max(p.interval[1] - p.accuracy, 0.0) for p in points],
+    ]
+    name = f"{line.name} (baseline)" if line.baseline else line.name
+    axes.errorbar(
+        [p.train_texts * moved for p in points],
+        [p.accuracy for p in points],
+        yerr=errors,
+        label=printable(name),
+        capsize=2,
+        markersize=5,
+        elinewidth=1,
+        **style,
+    )
