@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import TextIO
 
 import pytest
 
@@ -56,7 +57,7 @@ def command_in_process(
 ) -> Command:
     """Calls of ``main`` in ``folder`` in this process, which saves the start of Python.
 
-    For commands that neither compute nor receive signals. Output is that of a pipe.
+    For commands that receive no signals. Output is that of a pipe.
     """
 
     def run(
@@ -66,25 +67,40 @@ def command_in_process(
     ) -> CompletedProcess[str]:
         words = [str(argument) for argument in arguments]
         output, errors = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
-        code: object = None
-        with pytest.MonkeyPatch.context() as patch, _logging_restored():
-            patch.chdir(folder)
-            for name in [name for name in os.environ if name not in environment]:
-                patch.delenv(name)
-            for name, value in {**environment, "COLUMNS": "80", **(env or {})}.items():
-                patch.setenv(name, value)
-            patch.setattr(sys, "argv", ["clsbench", *words])
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text_in.encode())))
-            patch.setattr(sys, "stdout", output)
-            patch.setattr(sys, "stderr", errors)
-            try:
-                main(words)
-            except SystemExit as ended:
-                code = ended.code
+        settings = {**environment, "COLUMNS": "80", **(env or {})}
+        code = call_in_process(main, words, settings, folder, output, errors, text_in)
         texts = [stream.seek(0) or stream.read() for stream in (output, errors)]
-        return CompletedProcess(words, code or 0, *texts)  # type: ignore[arg-type, call-overload, no-any-return]
+        return CompletedProcess(words, code, *texts)  # type: ignore[call-overload, no-any-return]
 
     return run
+
+
+def call_in_process(
+    main: Callable[[list[str]], object],
+    words: list[str],
+    environment: dict[str, str],
+    folder: Path,
+    output: TextIO,
+    errors: TextIO,
+    text_in: str,
+) -> int:
+    """Call ``main`` with these streams in place of the process's own; return the exit code."""
+    code: object = None
+    with pytest.MonkeyPatch.context() as patch, _logging_restored():
+        patch.chdir(folder)
+        for name in [name for name in os.environ if name not in environment]:
+            patch.delenv(name)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "argv", ["clsbench", *words])
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text_in.encode())))
+        patch.setattr(sys, "stdout", output)
+        patch.setattr(sys, "stderr", errors)
+        try:
+            main(words)
+        except SystemExit as ended:
+            code = ended.code
+    return code or 0  # type: ignore[return-value]
 
 
 @contextmanager

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import pty
 import re
-import subprocess
-import sys
+import threading
+from pathlib import Path
 from typing import NamedTuple
+
+from command_line import call_in_process
+
+from clsbench.cli.main import main
 
 _STYLES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -23,29 +27,35 @@ class Shown(NamedTuple):
 def on_a_terminal(
     width: int, *arguments: object, env: dict[str, str] | None = None, text_in: str = ""
 ) -> Shown:
-    """Run ``clsbench`` with stdout and stderr on a terminal that has ``width`` columns."""
+    """Run ``clsbench`` in this process, with stdout and stderr on a terminal of ``width`` columns.
+
+    Its columns are set by the environment.
+    """
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "NO_COLOR": "1", **(env or {})}
-    with subprocess.Popen(
-        [sys.executable, "-m", "clsbench", *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=theirs,
-        stderr=theirs,
-        env={**environment, "COLUMNS": str(width)},
-    ) as process:
-        os.close(theirs)
-        assert process.stdin is not None
-        process.stdin.write(text_in.encode())
-        process.stdin.close()
-        received = b""
+    received = bytearray()
+
+    def receive() -> None:
         while True:
             try:
                 block = os.read(ours, 65536)
             except OSError:  # the other end is closed
-                break
-            if not block:
-                break
-            received += block
+                return
+            received.extend(block)
+
+    reader = threading.Thread(target=receive)
+    reader.start()
+    environment = {**os.environ, "TERM": "xterm", "NO_COLOR": "1", **(env or {})}
+    with open(theirs, "w", encoding="utf-8") as terminal:
+        code = call_in_process(
+            main,
+            [str(argument) for argument in arguments],
+            {**environment, "COLUMNS": str(width)},
+            Path.cwd(),
+            terminal,
+            terminal,
+            text_in,
+        )
+    reader.join()
     os.close(ours)
     text = received.decode().replace("\r\n", "\n")
-    return Shown(text, _STYLES.sub("", text), process.returncode)
+    return Shown(text, _STYLES.sub("", text), code)

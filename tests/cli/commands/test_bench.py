@@ -35,8 +35,8 @@ def test_bench_prints_a_table_of_phases(clsbench: Command, spec_file: Path) -> N
 
 
 @pytest.mark.slow
-def test_bench_json_includes_all_samples(clsbench: Command, spec_file: Path) -> None:
-    done = clsbench("bench", spec_file, *QUICK, "--phase", "forward", "--json")
+def test_bench_json_includes_all_samples(in_process: Command, spec_file: Path) -> None:
+    done = in_process("bench", spec_file, *QUICK, "--phase", "forward", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["status"] == "finished"
@@ -55,10 +55,10 @@ def test_bench_json_includes_all_samples(clsbench: Command, spec_file: Path) -> 
 
 @pytest.mark.slow
 def test_bench_sweep_writes_a_plot_and_a_table(
-    clsbench: Command, spec_file: Path, tmp_path: Path
+    in_process: Command, spec_file: Path, tmp_path: Path
 ) -> None:
     plot, table = tmp_path / "growth.svg", tmp_path / "growth.csv"
-    done = clsbench(
+    done = in_process(
         "bench", spec_file, *QUICK, "--phase", "forward", "--phase", "tokenize",
         "--sweep", "tokens=16,32,64", "--plot", plot, "--output", table,
         env={"COLUMNS": "150"},
@@ -84,9 +84,9 @@ def test_bench_sweep_writes_a_plot_and_a_table(
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_bench_with_an_unwritable_output_prints_the_results(
-    clsbench: Command, spec_file: Path
+    in_process: Command, spec_file: Path
 ) -> None:
-    done = clsbench("bench", spec_file, *QUICK, "--phase", "forward", "--output", "/dev/full")
+    done = in_process("bench", spec_file, *QUICK, "--phase", "forward", "--output", "/dev/full")
     assert done.returncode == 2
     assert "forward " in done.stdout
     assert "/dev/full cannot be written: No space left on device" in done.stderr
@@ -94,11 +94,11 @@ def test_bench_with_an_unwritable_output_prints_the_results(
 
 @pytest.mark.slow
 def test_bench_sweep_with_a_failing_value_measures_the_others(
-    clsbench: Command, spec_file: Path, tmp_path: Path
+    in_process: Command, spec_file: Path, tmp_path: Path
 ) -> None:
     """A huge learning rate makes weights infinite."""
     table = tmp_path / "sweep.csv"
-    done = clsbench(
+    done = in_process(
         "bench", spec_file, *QUICK, "--phase", "train step", "--phase", "tokenize",
         "--sweep", "train.lr=1e-5,1e38", "--output", table, env={"COLUMNS": "140"},
     )  # fmt: skip
@@ -108,7 +108,7 @@ def test_bench_sweep_with_a_failing_value_measures_the_others(
     assert "train step: failed: " in done.stdout
     rows = [(row["train.lr"], row["phase"]) for row in csv.DictReader(table.open())]
     assert rows == [("1e-5", "tokenize"), ("1e-5", "train step"), ("1e38", "tokenize")]
-    compared = clsbench(
+    compared = in_process(
         "bench", spec_file, *QUICK, "--phase", "train step",
         "--compare", "train.lr=1e-5", "train.lr=1e38",
     )  # fmt: skip
@@ -118,10 +118,10 @@ def test_bench_sweep_with_a_failing_value_measures_the_others(
 
 @pytest.mark.slow
 def test_bench_without_measurements_draws_no_plot(
-    clsbench: Command, spec_file: Path, tmp_path: Path
+    in_process: Command, spec_file: Path, tmp_path: Path
 ) -> None:
     plot = tmp_path / "plot.svg"
-    done = clsbench(
+    done = in_process(
         "bench", spec_file, *QUICK, "--quiet", "--phase", "prefix", "--sweep", "train.lr=1,2",
         "--plot", plot,
     )  # fmt: skip
@@ -131,8 +131,8 @@ def test_bench_without_measurements_draws_no_plot(
 
 
 @pytest.mark.slow
-def test_bench_sweep_over_components_measures_each(clsbench: Command, spec_file: Path) -> None:
-    done = clsbench(
+def test_bench_sweep_over_components_measures_each(in_process: Command, spec_file: Path) -> None:
+    done = in_process(
         "bench", spec_file, *QUICK, "--phase", "prefix", "--sweep", "freezing=all,last-blocks:n=1",
         "--json",
     )  # fmt: skip
@@ -146,10 +146,10 @@ def test_bench_sweep_over_components_measures_each(clsbench: Command, spec_file:
 
 @pytest.mark.slow
 def test_bench_sweep_over_run_options_measures_each(
-    clsbench: Command, spec_file: Path, tmp_path: Path
+    in_process: Command, spec_file: Path, tmp_path: Path
 ) -> None:
     table, plot = tmp_path / "precisions.csv", tmp_path / "precisions.svg"
-    done = clsbench(
+    done = in_process(
         "bench", spec_file, *QUICK, "--phase", "forward", "--sweep", "precision=fp32,fp64",
         "--output", table, "--plot", plot, "--json",
     )  # fmt: skip
@@ -165,7 +165,7 @@ def test_bench_sweep_over_run_options_measures_each(
     rows = list(csv.DictReader(table.open()))
     assert [(r["setting"], r["precision"]) for r in rows] == [("fp32", "fp32"), ("fp64", "fp64")]
     assert "fp32 and fp64, 1 thread" in plot.read_text()
-    threads = clsbench(
+    threads = in_process(
         "bench", spec_file, "--budget", "0.3", "--load-limit", "100", "--phase", "forward",
         "--sweep", "threads=1,2", env={"COLUMNS": "140"},
     )  # fmt: skip
@@ -175,9 +175,11 @@ def test_bench_sweep_over_run_options_measures_each(
 
 
 @pytest.mark.slow
-def test_bench_on_a_busy_machine_reports_no_measurement(clsbench: Command, spec_file: Path) -> None:
+def test_bench_on_a_busy_machine_reports_no_measurement(
+    in_process: Command, spec_file: Path
+) -> None:
     """With a load limit of 0, other processes always disturb."""
-    done = clsbench(
+    done = in_process(
         "bench", spec_file, "--phase", "forward", "--budget", "1", "--load-limit", "0",
         "--threads", "1",
     )  # fmt: skip
@@ -275,8 +277,8 @@ def test_bench_interrupted_keeps_its_measurements(
 
 
 @pytest.mark.slow
-def test_bench_compare_interleaves_two_variants(clsbench: Command, spec_file: Path) -> None:
-    done = clsbench(
+def test_bench_compare_interleaves_two_variants(in_process: Command, spec_file: Path) -> None:
+    done = in_process(
         "bench", spec_file, *QUICK, "--budget", "4", "--phase", "forward", "--phase", "prefix",
         "--compare", "tokens=8", "tokens=128", "--json",
     )  # fmt: skip
@@ -295,9 +297,9 @@ def test_bench_compare_interleaves_two_variants(clsbench: Command, spec_file: Pa
 
 @pytest.mark.slow
 def test_bench_compare_with_different_workloads_reports_it(
-    clsbench: Command, spec_file: Path
+    in_process: Command, spec_file: Path
 ) -> None:
-    done = clsbench(
+    done = in_process(
         "bench", spec_file, *QUICK, "--budget", "3", "--phase", "prefix", "--phase", "tokenize",
         "--compare", "freezing=all", "freezing=last-blocks", env={"COLUMNS": "140"},
     )  # fmt: skip
@@ -311,20 +313,20 @@ def test_bench_compare_with_different_workloads_reports_it(
     assert (
         "prefix: not compared: freezing=all: the first stage (embeddings) is trained" in done.stdout
     )
-    narrow = clsbench(
+    narrow = in_process(
         "bench", spec_file, *QUICK, "--phase", "tokenize", "--compare", "pooling=mean",
         "pooling=max", env={"COLUMNS": "80"},
     )  # fmt: skip
     message = " ".join(narrow.stdout.split())
     assert "Not shown for lack of space: A / A (control); " in message, message
-    refused = clsbench("bench", spec_file, "--compare", "pooling=mean", "pooling=media")
+    refused = in_process("bench", spec_file, "--compare", "pooling=mean", "pooling=media")
     assert refused.returncode == 2
     assert "media" in refused.stderr
-    twice = clsbench(
+    twice = in_process(
         "bench", spec_file, "--pooling", "mean", "--compare", "pooling=mean", "pooling=max"
     )
     assert twice.returncode == 2
     assert "pooling is both set and compared" in twice.stderr
-    both = clsbench("bench", spec_file, "--compare", "seed=1", "seed=2", "--sweep", "batch=1,2")
+    both = in_process("bench", spec_file, "--compare", "seed=1", "seed=2", "--sweep", "batch=1,2")
     assert both.returncode == 2
     assert "--compare cannot be combined with" in both.stderr

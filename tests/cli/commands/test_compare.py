@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Command
+from command_line import Command, command_in_process
+
+from clsbench.cli.main import main
 
 pytestmark = pytest.mark.slow
 
@@ -22,15 +22,15 @@ def store(
 ) -> Path:
     """Two strategies, one of them with two seeds, and one run on another split."""
     folder = tmp_path_factory.mktemp("comparison") / "runs"
+    run = command_in_process(main, environment, folder.parent)
     for changes in (
         ["--freezing", "all"],
         ["--freezing", "head-only", "--seeds", "123,124"],
         ["--freezing", "head-only", "--set", "data.split.seed=7", "--set", "name=other"],
     ):
-        command = [sys.executable, "-m", "clsbench", "--quiet", "run", spec_file, *changes]
-        subprocess.run(
-            [*command, "--out", folder, "--set", "train.epochs=1"], env=environment, check=True
-        )
+        chosen = [*changes, "--out", folder, "--set", "train.epochs=1"]
+        done = run("--quiet", "run", spec_file, *chosen)
+        assert done.returncode == 0, done.stderr
     return folder
 
 
