@@ -171,6 +171,7 @@ def test_fast_path_whole_run_losses_equal_the_books(assets_dir: Path, tmp_path: 
     whole = report["whole_run"]
     assert whole["difference_within_50_steps"] < 1e-5
     assert len(whole["our_losses"]) == len(whole["book_losses"]) == 26
+    assert whole["our_losses"] == pytest.approx(whole["book_losses"], rel=1e-3)
     assert whole["our_accuracy"]["test"] == pytest.approx(whole["book_accuracy"]["test"], abs=0.02)
     assert min(whole[f"{name}_seconds"] for name in ("book", "cold", "kept")) > 0
     assert set(whole["cold_phases_seconds"]) >= {"prefix", "training", "evaluation"}

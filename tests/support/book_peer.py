@@ -36,14 +36,20 @@ def peer_frames(corpus: Path, shuffles: int = 1) -> tuple[pd.DataFrame, ...]:
 
 
 def peer_loaders(
-    corpus: Path, tokenizer: Any, folder: Path, shuffles: int = 1, texts: int | None = None
+    corpus: Path,
+    tokenizer: Any,
+    folder: Path,
+    shuffles: int = 1,
+    texts: int | None = None,
+    max_length: int | None = None,
 ) -> PeerLoaders:
-    """The book's loaders; ``texts`` is the number of texts to keep of each split."""
+    """The book's loaders; ``texts`` is the number of texts to keep of each split, and
+    ``max_length`` the number of tokens of each, by default that of the longest training text."""
     for name, frame in zip(
         ("train", "validation", "test"), peer_frames(corpus, shuffles), strict=True
     ):
         frame[:texts].to_csv(folder / f"{name}.csv", index=None)
-    train = ch06.SpamDataset(folder / "train.csv", tokenizer)
+    train = ch06.SpamDataset(folder / "train.csv", tokenizer, max_length=max_length)
     others = [
         ch06.SpamDataset(folder / f"{name}.csv", tokenizer, max_length=train.max_length)
         for name in ("validation", "test")

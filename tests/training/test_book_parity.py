@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -186,58 +186,52 @@ def test_measure_before_equals_the_books(
     assert found.loss == pytest.approx(loss, rel=1e-5)
 
 
-_RUN_SIZES = (48, 3, 4, CONTEXT)
+_RUN_SIZES = (24, 3, 2, CONTEXT)
 _RUN_SHAPE = GPT2Shape(*_RUN_SIZES)
 
-
-class BooksRun(NamedTuple):
-    """The results of a complete run of the book's code, and the tolerance for ours."""
-
-    dtype: torch.dtype
-    tolerance: float
-    figures: tuple[list[float], list[float], list[float], list[float], int]
+BooksFigures = tuple[list[float], list[float], list[float], list[float], int]
+"""Losses and accuracies, each of training and validation, and the number of examples seen."""
 
 
-@pytest.fixture(
-    scope="module", params=[(torch.float64, 1e-8), (torch.float32, 1e-3)], ids=["fp64", "fp32"]
-)
+@pytest.fixture(scope="module")
 def books_run(
-    request: pytest.FixtureRequest,
     files: dict[str, Path],
     tokenizer: Any,
     tmp_path_factory: pytest.TempPathFactory,
     device: torch.device,
-) -> BooksRun:
-    dtype, tolerance = request.param
+) -> BooksFigures:
+    """The results of a complete run of the book's code in float64."""
     corpus = files["sms-spam/SMSSpamCollection"]
     loaders = peer_loaders(corpus, tokenizer, tmp_path_factory.mktemp("book"))
-    peer = peer_classifier(*_RUN_SIZES).to(device, dtype)
-    with default_dtype(dtype):
+    peer = peer_classifier(*_RUN_SIZES).to(device, torch.float64)
+    with default_dtype(torch.float64):
         torch.manual_seed(123)
         optimizer = torch.optim.AdamW(peer.parameters(), lr=5e-5, weight_decay=0.1)
-        figures = ch06.train_classifier_simple(
+        figures: BooksFigures = ch06.train_classifier_simple(
             peer, loaders.train, loaders.validation, optimizer, device, 5, 50, 5
         )
-    return BooksRun(dtype, tolerance, figures)
+    return figures
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fast", [False, True], ids=["plain", "fast"])
 def test_fit_complete_run_equals_the_books(
-    books_run: BooksRun, files: dict[str, Path], tokenizer: Any, fast: bool, device: torch.device
+    books_run: BooksFigures,
+    files: dict[str, Path],
+    tokenizer: Any,
+    fast: bool,
+    device: torch.device,
 ) -> None:
-    dtype, tolerance, figures = books_run
-    train_losses, validation_losses, train_accuracies, validation_accuracies, examples = figures
+    """In float64; ``benchmarks/fast_path.py --whole`` compares complete runs in float32."""
+    train_losses, validation_losses, train_accuracies, validation_accuracies, examples = books_run
     data = our_data(files, tokenizer)
-    ours = our_classifier(*_RUN_SIZES).to(dtype)
-    with default_dtype(dtype):
+    ours = our_classifier(*_RUN_SIZES).to(torch.float64)
+    with default_dtype(torch.float64):
         torch.manual_seed(123)
         history = train_ours(ours, data, TrainSettings(), LastBlocks(), _RUN_SHAPE, fast, device)
     assert [entry.step for entry in history.steps] == list(range(0, 650, 50))
-    assert [e.train_loss for e in history.steps] == pytest.approx(train_losses, rel=tolerance)
-    assert [e.validation_loss for e in history.steps] == pytest.approx(
-        validation_losses, rel=tolerance
-    )
+    assert [e.train_loss for e in history.steps] == pytest.approx(train_losses, rel=1e-8)
+    assert [e.validation_loss for e in history.steps] == pytest.approx(validation_losses, rel=1e-8)
     assert [e.train_accuracy for e in history.epochs] == train_accuracies
     assert [e.validation_accuracy for e in history.epochs] == validation_accuracies
     assert history.epochs[-1].examples_seen == examples == 5200
@@ -249,10 +243,11 @@ def test_fit_gpt2_small_on_the_fast_path_equals_the_book_for_50_steps(
     files: dict[str, Path], tokenizer: Any, tmp_path: Path, device: torch.device
 ) -> None:
     """Compares the losses after every fifth step, in float32 with random weights. There are few
-    texts, so that every text is seen several times."""
-    epochs, texts, every = 5, 80, 5
-    loaders = peer_loaders(files["sms-spam/SMSSpamCollection"], tokenizer, tmp_path, texts=texts)
-    data = first_texts(our_data(files, tokenizer), texts, loaders.train.dataset.max_length)
+    texts, so that every text is seen several times; more than half of them are cut."""
+    epochs, texts, length, every = 5, 80, 32, 5
+    corpus = files["sms-spam/SMSSpamCollection"]
+    loaders = peer_loaders(corpus, tokenizer, tmp_path, texts=texts, max_length=length)
+    data = first_texts(our_data(files, tokenizer), texts, length)
     settings = TrainSettings(epochs=epochs, eval_every=every, eval_batches=1)
     peer = peer_classifier(768, 12, 12, 1024).to(device)
     optimizer = torch.optim.AdamW(peer.parameters(), lr=5e-5, weight_decay=0.1)
