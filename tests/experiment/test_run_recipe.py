@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from small_runs import assert_predicts_what_is_stored, run_small, stored
 
+import clsbench
 from clsbench.components.catalog import load_catalog
 from clsbench.errors import PluginError, UsageError
 from clsbench.experiment.predict import load_predictor
@@ -124,6 +125,47 @@ def test_run_with_an_optimizer_that_does_not_fit_is_refused(tmp_path: Path) -> N
     plugins = [str(tmp_path / "mine.py")]
     with pytest.raises(UsageError, match="use it with another head"):
         run_small(tmp_path, dry_run=True, plugins=plugins, train__optimizer="faulty:fault=refuses")
+
+
+def test_run_with_lbfgs_trains_a_head_on_the_whole_split(tmp_path: Path) -> None:
+    changes = {**QUICK, "train.lr": 1, "train.weight_decay": 1e-3, "train.optimizer": "lbfgs"}
+    changes |= {"train.eval_every": 1, "train.schedule": "constant:warmup=0.3"}
+    run = run_small(tmp_path, **changes)
+    assert (run.record.status, run.record.error) == ("finished", None)
+    assert run.record.history is not None
+    assert [entry.step for entry in run.record.history.steps] == [0, 1]
+    assert run.record.data is not None
+    texts = tuple(range(run.record.data.sizes["train"]))
+    assert [batch.indices for batch in clsbench.batch_order(run.record)] == [texts, texts]
+    adamw = run_small(tmp_path, **QUICK)
+    assert run.record.metrics is not None
+    assert adamw.record.metrics is not None
+    assert (run.record.metrics.train.loss or 9) < (adamw.record.metrics.train.loss or 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train.accumulation": 2}, "trains on the whole split; set train.accumulation=1 (it is 2"),
+        ({"train.gradient_clipping": 1}, "does not clip gradients; set train.gradient_clipping=0"),
+        ({"freezing": "all"}, "They are not: the first stage (embeddings) is trained"),
+        ({"freezing": "gradual"}, "needs the same parameters in every epoch"),
+        ({"given": {"plain": True}}, "They are not: switched off by --plain"),
+        ({"given": {"no_fast": ("prefix",)}}, "switched off by --no-fast prefix"),
+        (
+            {"freezing": "head-only:final_norm=true", "train.layer_decay": 0.5},
+            "the optimizer lbfgs has a single learning rate; set train.layer_decay=1",
+        ),
+    ],
+)
+def test_run_with_lbfgs_where_it_cannot_work_is_refused(
+    changes: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    changes = {**QUICK, "train.optimizer": "lbfgs", "train.lr": 1, **changes}
+    with pytest.raises(UsageError) as caught:
+        run_small(tmp_path, dry_run=True, **changes)
+    assert said in str(caught.value)
+    assert "lbfgs" in str(caught.value)
 
 
 def test_run_with_patience_and_no_validation_texts_is_refused(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ VARIANTS: dict[tuple[str, str], list[dict[str, Any]]] = {
     ("optimizers", "adamw"): [{}, {"beta1": 0.8, "beta2": 0.98, "eps": 1e-6}],
     ("optimizers", "sgd"): [{}, {"momentum": 0.0}, {"momentum": 0.5, "nesterov": True}],
     ("optimizers", "adafactor"): [{}, {"beta2_decay": -0.5, "clipping": 2.0}],
+    ("optimizers", "lbfgs"): [{}, {"iterations": 4, "history": 2, "line_search": False}],
     ("schedules", "constant"): [{}, {"warmup": 0.25}],
     ("schedules", "linear"): [{}, {"warmup": 0.1}],
     ("schedules", "cosine"): [{}, {"warmup": 0.9}],

@@ -27,7 +27,7 @@ from clsbench.schema.record import ModelSelection
 from clsbench.schema.training import TrainSettings
 from clsbench.training.fit import fit
 from clsbench.training.log import TrainingLog
-from clsbench.training.schedule import book_schedule
+from clsbench.training.schedule import training_schedule
 
 NUM_CLASSES = 3
 CPU = torch.device("cpu")
@@ -117,7 +117,10 @@ def train(
     parameters = setup.backbone.describe()
     freezing = plan_freezing(setup.freezing, parameters, setup.settings.epochs, "under test")
     torch.manual_seed(7)
-    events = tuple(book_schedule(len(splits.train), len(splits.validation), setup.settings))
+    recipe = make_recipe(setup.settings, NUM_CLASSES, **setup.parts)
+    sizes = len(splits.train), len(splits.validation)
+    full_batch = recipe.optimizer.full_batch
+    events = tuple(training_schedule(*sizes, setup.settings, full_batch))
     torch.manual_seed(7)
     classifier = _classifier(setup, setup.backbone.build({})).to(setup.device, dtype)
     plan = None
@@ -151,7 +154,6 @@ def train(
             forward = plain
         forward.prepare(lambda done, total: None)
         torch.manual_seed(11)
-        recipe = make_recipe(setup.settings, NUM_CLASSES, **setup.parts)
         fit(forward, events, freezing, recipe, log, CATALOG.lifecycle([Watching()]))
         logits = {n: forward.all_logits(n, setup.settings.batch_size) for n in splits.by_name()}
     return Outcome(

@@ -148,7 +148,9 @@ def _backward(subject: Subject) -> PhaseWorkload:
     return _workload(subject, "forward+backward", lambda stack: _training(subject), backward)
 
 
-def _optimizer_step(subject: Subject) -> PhaseWorkload:
+def _optimizer_step(subject: Subject) -> PhaseWorkload | NotApplicable:
+    if reason := _full_batch(subject):
+        return NotApplicable("optimizer step", reason)
     plain = _plain(subject)
     trained = _trained(subject)
     optimizer = build_optimizer(subject.recipe, subject.classifier)
@@ -164,7 +166,9 @@ def _optimizer_step(subject: Subject) -> PhaseWorkload:
     return workload
 
 
-def _train_step(subject: Subject) -> PhaseWorkload:
+def _train_step(subject: Subject) -> PhaseWorkload | NotApplicable:
+    if reason := _full_batch(subject):
+        return NotApplicable("train step", reason)
     return _training_workload(subject, "train step", _plain(subject))
 
 
@@ -184,6 +188,8 @@ def _prefix(subject: Subject) -> PhaseWorkload | NotApplicable:
 
 
 def _cached_train_step(subject: Subject) -> PhaseWorkload | NotApplicable:
+    if reason := _full_batch(subject):
+        return NotApplicable("cached train step", reason)
     if not any(shortcut.taken for shortcut in subject.plan.shortcuts):
         reasons = "; ".join(f"{s.name}: {s.detail}" for s in subject.plan.shortcuts)
         return NotApplicable("cached train step", f"all shortcuts are disabled ({reasons})")
@@ -201,6 +207,12 @@ def _evaluation(subject: Subject) -> PhaseWorkload:
         fast.prepare()
 
     return _workload(subject, "evaluation", prepare, evaluate)
+
+
+def _full_batch(subject: Subject) -> str:
+    """Why the optimizer has no step on one batch; empty if it has."""
+    label = subject.experiment.label("train.optimizer")
+    return f"{label} trains on the whole split" if subject.recipe.optimizer.full_batch else ""
 
 
 # --- what they share ------------------------------------------------------------------------------

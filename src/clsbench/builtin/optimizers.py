@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from msgspec import Meta
 
@@ -102,6 +102,47 @@ class Adafactor(clsbench.Optimizer, frozen=True):
         return 19.0
 
 
+class LBFGS(clsbench.Optimizer, frozen=True):
+    """L-BFGS on the whole training split, for few parameters behind frozen stages.
+
+    An epoch is one step of up to ``iterations`` evaluations of the loss; use it with
+    ``train.lr=1``. Weight decay is a penalty of half its value on the sum of squares, for the loss
+    to have a minimum. Source: Liu and Nocedal, *On the Limited Memory BFGS Method for Large Scale
+    Optimization*, 1989, as torch has it.
+    """
+
+    full_batch: ClassVar[bool] = True
+
+    iterations: Annotated[int, Meta(ge=1, description="iterations in a step, so in an epoch")] = 20
+    history: Annotated[int, Meta(ge=1, description="earlier updates that are remembered")] = 10
+    line_search: Annotated[
+        bool, Meta(description="search each step's length by the strong Wolfe conditions")
+    ] = True
+
+    def build(self, groups: Sequence[dict[str, Any]], weight_decay: float) -> torch.optim.Optimizer:
+        """torch's L-BFGS, with weight decay."""
+        from clsbench.builtin.penalized_lbfgs import PenalizedLBFGS
+
+        if len(groups) > 1:
+            raise clsbench.UsageError(
+                "the optimizer lbfgs has a single learning rate; set train.layer_decay=1"
+            )
+        search = "strong_wolfe" if self.line_search else None
+        return PenalizedLBFGS(groups, weight_decay, self.iterations, self.history, search)
+
+    def state_size(self) -> float:
+        """Two vectors for each remembered update, two gradients, direction and a copy."""
+        return 2.0 * self.history + 4.0
+
+    def memory_passes(self) -> float:
+        """In each iteration, the remembered updates are read twice."""
+        return self.iterations * (4.0 * self.history + 8.0)
+
+    def evaluations(self) -> int:
+        """torch's limit on evaluations in a step."""
+        return max(self.iterations * 5 // 4, 1)
+
+
 def _fused(groups: Sequence[dict[str, Any]]) -> bool:
     return all(p.device.type in _FUSED_ON for group in groups for p in group["params"])
 
@@ -109,4 +150,4 @@ def _fused(groups: Sequence[dict[str, Any]]) -> bool:
 @clsbench.hookimpl
 def clsbench_register_optimizers() -> dict[str, type[clsbench.Optimizer]]:
     """The built-in optimizers."""
-    return {"adamw": AdamW, "sgd": SGD, "adafactor": Adafactor}
+    return {"adamw": AdamW, "sgd": SGD, "adafactor": Adafactor, "lbfgs": LBFGS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -40,7 +40,9 @@ from clsbench.schema.quantities import size_bytes
 from clsbench.schema.record import FastPath, RunRecord
 from clsbench.system.environment import describe_environment, working_directory
 from clsbench.system.seeding import seeded
+from clsbench.training.full_batch import check_full_batch
 from clsbench.training.recipe import Recipe, build_loss, build_optimizer, recipe_of
+from clsbench.training.schedule import Event, TrainBatch
 
 
 class Limits(NamedTuple):
@@ -185,9 +187,11 @@ def plan_run(
         room=(memory_room_bytes(options, device, working_bytes), size_bytes(options.cache_disk)),
     )
     fast, kept_most_bytes = limits.apply(unlimited)
+    check_full_batch(recipe, freezing, fast)
     record = replace(
         record,
         parameters=count_parameters(outline, freezing),
+        full_batch=recipe.optimizer.full_batch,
         memory_bytes_expected=working_bytes + kept_most_bytes,
         fast_path=FastPath(shortcuts=fast.shortcuts),
     )
@@ -211,8 +215,8 @@ def _forbidden(experiment: Experiment, options: RunOptions) -> dict[str, str]:
     return {name: f"switched off by --no-fast {name}" for name in options.no_fast}
 
 
-def announcement(record: RunRecord) -> RunPlan:
-    """The plan as passed to observers."""
+def announcement(record: RunRecord, events: Iterable[Event]) -> RunPlan:
+    """The plan as passed to observers; ``events`` are those of its training."""
     assert record.parameters is not None
     assert record.data is not None
     train = record.spec["train"]
@@ -228,7 +232,7 @@ def announcement(record: RunRecord) -> RunPlan:
         precision=record.environment.precision,
         seed=record.spec["seed"],
         epochs=train["epochs"],
-        steps=train["epochs"] * record.data.batches["train"],
+        steps=sum(isinstance(event, TrainBatch) for event in events),
         train_texts=record.data.sizes["train"],
         max_length=record.data.max_length,
         dropped=record.data.dropped,

@@ -116,9 +116,11 @@ def run_experiment(
             record = identify_run(experiment, options, device, files, data)
             planned = plan_run(experiment, options, device, data, record)
             freezing, record = planned.freezing, planned.record
-            first_look, events = seeded_schedule(spec.seed, data.facts.sizes, spec.train)
+            first_look, events = seeded_schedule(
+                spec.seed, data.facts.sizes, spec.train, planned.recipe.optimizer.full_batch
+            )
             name = None if dry_run else run_name(record)
-            hook.clsbench_run_started(plan=announcement(record), name=name)
+            hook.clsbench_run_started(plan=announcement(record, events), name=name)
             if dry_run:
                 return FinishedRun(replace(record, phases_seconds=dict(phases.seconds)), None)
             import_libraries()

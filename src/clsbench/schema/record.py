@@ -278,8 +278,9 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     equal ``fingerprint`` did the same experiment; with equal ``run_key`` also on the same kind of
     device, in the same precision, with the same seed. ``precision_deviation`` is the largest
     difference of a batch's loss from that in fp32, before training, where bf16 was asked for.
-    ``files_sha256`` holds the hashes of the files beside the record that are read again. Relative
-    paths in ``spec`` start in ``working_directory``.
+    ``full_batch``: each step took the whole training split. ``files_sha256`` holds the hashes of
+    the files beside the record that are read again. Relative paths in ``spec`` start in
+    ``working_directory``.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -306,6 +307,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     phases_seconds: dict[str, float] = {}
     throughput: Throughput | None = None
     fast_path: FastPath | None = None
+    full_batch: bool = False
     precision_deviation: float | None = None
     files_sha256: dict[str, str] = {}
     warnings: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ from clsbench.experiment.preparation import PreparedData
 from clsbench.fastpath.chain import Chain, Inputs
 from clsbench.model.classifier import Classifier
 from clsbench.schema.record import Estimate
-from clsbench.training.schedule import TrainBatch, beforehand, book_schedule
+from clsbench.training.schedule import TrainBatch, beforehand, training_schedule
 from clsbench.training.selection import selects
 
 _CALIBRATION_SECONDS = 0.4
@@ -94,13 +94,19 @@ def estimate_run(
     train = experiment.spec.train
     outline = outline_experiment(experiment, len(data.facts.class_names)).classifier
     passes = _Passes(outline, planned, data, train.batch_size)
+    optimizer = planned.recipe.optimizer
     evaluated = [0] * train.epochs
+    batches = [0] * train.epochs
     steps = [0] * train.epochs
     sizes = data.facts.sizes
     with torch.random.fork_rng(devices=[]):
-        for event in book_schedule(sizes["train"], sizes["validation"], train):
+        for event in training_schedule(
+            sizes["train"], sizes["validation"], train, optimizer.full_batch
+        ):
             if isinstance(event, TrainBatch):
-                steps[event.epoch] += 1
+                parts = -(-len(event.indices) // train.batch_size)
+                batches[event.epoch] += parts * optimizer.evaluations()
+                steps[event.epoch] += event.update
             else:
                 evaluated[event.epoch] += len(event.train) + len(event.validation)
         looks = beforehand(sizes, train)
@@ -110,13 +116,14 @@ def estimate_run(
     before = sum(len(b) for of in (looks.accuracy, looks.loss) for b in of.values())
     training = before * passes.evaluation(0).seconds(speed)
     for epoch in range(train.epochs):
+        training += batches[epoch] * passes.gradients(epoch).seconds(speed)
         training += steps[epoch] * passes.step(epoch).seconds(speed)
         training += evaluated[epoch] * passes.evaluation(epoch).seconds(speed)
-    batches = sum(-(-size // train.batch_size) for size in sizes.values())
+    scored = sum(-(-size // train.batch_size) for size in sizes.values())
     return Estimate(
         prefix_seconds=passes.prefix_seconds(speed),
         training_seconds=training,
-        evaluation_seconds=batches * passes.evaluation(train.epochs - 1).seconds(speed),
+        evaluation_seconds=scored * passes.evaluation(train.epochs - 1).seconds(speed),
     )
 
 
@@ -164,9 +171,8 @@ class _Passes:
         work = self._counted(("prefix", cut), through)
         return times * self._texts / self._batch_size * work.seconds(speed)
 
-    def step(self, epoch: int) -> Work:
-        """The operations of a batch forward and backward after the cut, and of an optimizer
-        step."""
+    def gradients(self, epoch: int) -> Work:
+        """The operations of a batch forward and backward after the cut."""
         trained = self._freezing.by_epoch[epoch]
         cut = self._plan.epochs[epoch].cut
 
@@ -176,9 +182,13 @@ class _Passes:
             labels = torch.zeros(self._batch_size, dtype=torch.int64, device="meta")
             F.cross_entropy(logits, labels).backward()  # type: ignore[no-untyped-call]
 
-        work = self._counted(("step", cut, trained), step)
+        return self._counted(("gradients", cut, trained), step)
+
+    def step(self, epoch: int) -> Work:
+        """An optimizer step."""
+        self._freezing.apply(self._outline, self._freezing.by_epoch[epoch])
         sizes = [p.numel() for p in self._outline.parameters() if p.requires_grad]
-        return Work((*work.operations, (0.0, 4.0 * self._memory_passes * sum(sizes))))
+        return Work(((0.0, 4.0 * self._memory_passes * sum(sizes)),))
 
     def evaluation(self, epoch: int) -> Work:
         """The operations of a batch forward after the cut."""

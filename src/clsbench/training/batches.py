@@ -46,6 +46,7 @@ class BatchTraining:
         self._gradients = gradients
         self._rows = forward.splits["train"]
         self._labels = self._rows.labels.to(forward.device)
+        self._ignores = bool((self._rows.labels == recipe.settings.ignore_index).any())
         self._broken = torch.zeros((), dtype=torch.float32, device=forward.device)
         self._losses: list[tuple[int, Tensor]] = []
         self._step_due = False
@@ -62,16 +63,32 @@ class BatchTraining:
         """Train on one batch, and take an optimizer step if it is due."""
         if self._since is None:
             self._since = seconds_without_prefix(self._forward)
+        loss, passes = self._learn(event)
+        lengths = self._rows.lengths[torch.tensor(event.indices, dtype=torch.int64)]
+        examples, real_tokens = passes * len(event.indices), passes * int(lengths.sum())
+        width = self._rows.input_ids.shape[1] if self._rows.padded else int(lengths.max())
+        self._log.examples += examples
+        self._log.real_tokens += real_tokens
+        self._log.padded_tokens += examples * max(width, 1)
+        return StepReport(
+            step=event.step,
+            epoch=event.epoch,
+            loss=loss.item,
+            examples=examples,
+            real_tokens=real_tokens,
+        )
+
+    def _learn(self, event: TrainBatch) -> tuple[Tensor, int]:
+        """The loss () of the batch, and how often its texts were computed."""
         index = torch.tensor(event.indices, dtype=torch.int64)
-        logits = self._forward.logits("train", event.indices)
-        loss, counts = self._batch_loss(logits, index)
+        loss, count = self._batch_loss(self._forward.logits("train", event.indices), index)
         seen = loss.detach()
         self._losses.append((event.step, seen))
         if self._looks_later:
             self._broken.masked_fill_(~seen.isfinite(), 1.0)
         else:
             self._check()
-        if counts:
+        if count:
             (loss / self._settings.accumulation).backward()  # type: ignore[no-untyped-call]
             self._step_due = True
         if event.update:
@@ -82,31 +99,25 @@ class BatchTraining:
             self._optimizer.step()
             self._optimizer.zero_grad()
             self._step_due = False
-        lengths = self._rows.lengths[index]
-        real_tokens = int(lengths.sum())
-        width = self._rows.input_ids.shape[1] if self._rows.padded else int(lengths.max())
-        self._log.examples += len(event.indices)
-        self._log.real_tokens += real_tokens
-        self._log.padded_tokens += len(event.indices) * max(width, 1)
-        return StepReport(
-            step=event.step,
-            epoch=event.epoch,
-            loss=seen.item,
-            examples=len(event.indices),
-            real_tokens=real_tokens,
-        )
+        return seen, 1
 
-    def _batch_loss(self, logits: Tensor, index: Tensor) -> tuple[Tensor, bool]:
-        """The loss () of the texts at ``index`` (B,), and whether any of them counts."""
-        kept = (self._rows.labels[index] != self._settings.ignore_index).nonzero().flatten()
-        if not len(kept):
-            return logits.new_zeros(()), False
-        device = self._forward.device
+    def _batch_loss(self, logits: Tensor, index: Tensor) -> tuple[Tensor, int]:
+        """The loss () of the texts at ``index`` (B,), and the number of texts that count."""
+        count, device = self._counted(index), self._forward.device
+        if not count:
+            return logits.new_zeros(()), 0
         with autocast(device, self._forward.precision):
-            if len(kept) < len(index):
+            if count < len(index):
+                kept = (self._rows.labels[index] != self._settings.ignore_index).nonzero()[:, 0]
                 logits, index = logits[kept.to(device, non_blocking=True)], index[kept]
             labels = self._labels[index.to(device, non_blocking=True)]
-            return self._loss(logits, labels), True
+            return self._loss(logits, labels), count
+
+    def _counted(self, index: Tensor) -> int:
+        """The number of texts at ``index`` (B,) that are not ignored."""
+        if not self._ignores:
+            return len(index)
+        return int((self._rows.labels[index] != self._settings.ignore_index).sum())
 
     def _clip(self) -> None:
         """Scale the gradients of the step down to the largest norm, if there is one."""

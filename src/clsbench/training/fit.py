@@ -13,6 +13,7 @@ from clsbench.model.freezing import FreezingPlan
 from clsbench.schema.record import BeforeTraining, EpochEntry, StepEntry
 from clsbench.training.batches import BatchTraining, NonFiniteLossError, refuse_not_finite
 from clsbench.training.evaluate import batch_accuracy, mean_batch_loss
+from clsbench.training.full_batch import FullBatchTraining
 from clsbench.training.log import TrainingLog
 from clsbench.training.recipe import Recipe, build_optimizer
 from clsbench.training.schedule import Beforehand, EpochEnd, Evaluation, Event, TrainBatch
@@ -67,7 +68,8 @@ def fit(
     settings, optimizer = recipe.settings, build_optimizer(recipe, classifier)
     selection = EpochSelection(forward, freezing, settings, log) if selects(settings) else None
     with rows_of_gradients(classifier) as gradients:
-        batches = BatchTraining(forward, optimizer, recipe, log, gradients)
+        training = FullBatchTraining if recipe.optimizer.full_batch else BatchTraining
+        batches = training(forward, optimizer, recipe, log, gradients)
         epoch_begun = -1
         for event in events:
             if isinstance(event, TrainBatch):

@@ -59,7 +59,8 @@ def recipe_of(experiment: Experiment, facts: DataFacts) -> Recipe:
         ),
         stage_of={BACKBONE_PREFIX + p.name: p.stage for p in experiment.backbone.describe()},
     )
-    steps = settings.epochs * -(-facts.batches["train"] // settings.accumulation)
+    in_epoch = -(-facts.batches["train"] // settings.accumulation)
+    steps = settings.epochs * (1 if recipe.optimizer.full_batch else in_epoch)
     return recipe._replace(factors=learning_rate_factors(recipe, steps))
 
 

@@ -70,8 +70,12 @@ class BatchSchedule(NamedTuple):
     events: tuple[Event, ...]
 
 
-def seeded_schedule(seed: int, texts: Mapping[str, int], settings: TrainSettings) -> BatchSchedule:
+def seeded_schedule(
+    seed: int, texts: Mapping[str, int], settings: TrainSettings, full_batch: bool = False
+) -> BatchSchedule:
     """The batches of a run; ``texts`` holds the size of each split by name.
+
+    ``full_batch``: its optimizer takes the whole training split in each step.
 
     Seeds torch's global generators twice, as the book does: before the first evaluation and before
     training.
@@ -79,14 +83,15 @@ def seeded_schedule(seed: int, texts: Mapping[str, int], settings: TrainSettings
     torch.manual_seed(seed)
     first = beforehand(texts, settings)
     torch.manual_seed(seed)
-    return BatchSchedule(first, tuple(book_schedule(texts["train"], texts["validation"], settings)))
+    events = training_schedule(texts["train"], texts["validation"], settings, full_batch)
+    return BatchSchedule(first, tuple(events))
 
 
 def batch_order(record: RunRecord) -> tuple[TrainBatch, ...]:
     """The training batches of a run in order, as its seed, settings and split sizes determine them.
 
-    A run that was interrupted has trained on the first of them. The order is that of the torch
-    version in use; the record holds the version of the run.
+    A run that was interrupted, or ended by ``train.patience``, has trained on the first of them.
+    The order is that of the torch version in use; the record holds the version of the run.
 
     Raises:
         UsageError: the record has no data.
@@ -95,7 +100,8 @@ def batch_order(record: RunRecord) -> tuple[TrainBatch, ...]:
         raise UsageError("the record has no data, so the order of its batches is not known")
     spec = from_tree(record.spec, "the spec of the record")
     with torch_generators_restored():
-        events = seeded_schedule(spec.seed, record.data.sizes, spec.train).events
+        sizes, full_batch = record.data.sizes, record.full_batch
+        events = seeded_schedule(spec.seed, sizes, spec.train, full_batch).events
     return tuple(event for event in events if isinstance(event, TrainBatch))
 
 
@@ -142,6 +148,35 @@ def book_schedule(
             if step % settings.eval_every == 0:
                 yield Evaluation(step, epoch, *_few(train, validation, settings.eval_batches))
         yield EpochEnd(epoch, *_few(train, validation, settings.eval_batches))
+
+
+def training_schedule(
+    train_texts: int, validation_texts: int, settings: TrainSettings, full_batch: bool
+) -> Iterator[Event]:
+    """The book's schedule, or that of an optimizer that takes the whole split in each step."""
+    schedule = full_batch_schedule if full_batch else book_schedule
+    return schedule(train_texts, validation_texts, settings)
+
+
+def full_batch_schedule(
+    train_texts: int, validation_texts: int, settings: TrainSettings
+) -> Iterator[Event]:
+    """All events of a training run whose steps take the whole training split: one in each epoch.
+
+    Evaluations take the first batches of each split. Nothing is random.
+    """
+    train, validation = (
+        tuple(
+            tuple(range(at, min(at + settings.batch_size, texts)))
+            for at in range(0, texts, settings.batch_size)
+        )[: settings.eval_batches]
+        for texts in (train_texts, validation_texts)
+    )
+    for epoch in range(settings.epochs):
+        yield TrainBatch(epoch, epoch, tuple(range(train_texts)), update=True)
+        if epoch % settings.eval_every == 0:
+            yield Evaluation(epoch, epoch, train, validation)
+        yield EpochEnd(epoch, train, validation)
 
 
 def _loader(texts: int, batch_size: int, shuffled: bool) -> DataLoader[int]:
