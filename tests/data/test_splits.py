@@ -299,3 +299,68 @@ def test_split_corpus_long_class_names_are_truncated_in_errors() -> None:
     warnings = split_warnings(split_corpus(corpus, chosen), corpus, chosen)
     assert len(warnings) == 2
     assert all(len(warning) < 500 for warning in warnings)
+
+
+def related(**fields: object) -> Corpus:
+    labels = [number % 2 for number in range(60)]
+    return Corpus(
+        class_names=("a", "b"),
+        texts=[f"text {number}" for number in range(60)],
+        labels=labels,
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def test_split_corpus_group_depends_on_the_split_seed_and_keeps_groups_together() -> None:
+    groups = [f"user {number // 4}" for number in range(60)]
+    corpus = related(groups=groups)
+    found = [split_corpus(corpus, settings("group", balance=False, seed=s)) for s in (1, 1, 2)]
+    hashes = [splits_sha256(splits) for splits in found]
+    assert hashes[0] == hashes[1] != hashes[2]
+    for splits in found:
+        owners = [{groups[row] for row in split.rows} for split in splits.all()]
+        assert sum(map(len, owners)) == 15
+        assert split_warnings(splits, corpus, settings("group", balance=False)) == []
+
+
+def test_split_corpus_time_puts_the_newest_texts_into_test() -> None:
+    corpus = related(times=[float(-number) for number in range(60)])
+    first, other = (
+        split_corpus(corpus, settings("time", balance=False, seed=seed)) for seed in (1, 2)
+    )
+    assert first == other
+    assert first.test.rows == tuple(range(11, -1, -1))
+    assert first.validation.rows == tuple(range(17, 11, -1))
+    assert len(first.train) == 42
+
+
+@pytest.mark.parametrize("name", ["group", "time"])
+def test_split_corpus_without_groups_or_times_is_refused_with_advice(name: str) -> None:
+    with pytest.raises(UsageError, match=rf"this data set has no {name}s; .*csv:path=…,{name}="):
+        split_corpus(related(), settings(name))
+
+
+@pytest.mark.parametrize(("name", "said"), [
+    ("group", "data.split=group keeps the texts of a group together; try another data.split.seed"),
+    ("time", "data.split=time puts the oldest texts into train"),
+])  # fmt: skip
+def test_split_corpus_class_without_training_texts_is_refused_with_advice(
+    name: str, said: str
+) -> None:
+    corpus = Corpus(
+        class_names=("a", "b"),
+        texts=list("uvwxyz"),
+        labels=[0, 0, 0, 0, 1, 1],
+        groups=["1", "2", "2", "2", "3", "3"],
+        times=[1, 2, 3, 4, 5, 6],
+    )
+    with pytest.raises(UsageError, match=rf"the train split .* has no text of class '.': {said}"):
+        split_corpus(corpus, settings(name, balance=False))
+
+
+def test_split_warnings_large_group_that_unbalances_the_splits_is_reported() -> None:
+    corpus = related(groups=["crowd"] * 54 + ["x"] * 3 + ["y"] * 3)
+    chosen = settings("group", balance=False)
+    (warning, *_) = split_warnings(split_corpus(corpus, chosen), corpus, chosen)
+    assert "train has 90% instead of 70%" in warning
+    assert warning.endswith("of the texts, because texts of a group stay together")

@@ -47,6 +47,10 @@ class Loose(clsbench.Dataset):
             "numbers": {"class_names": (0, 1)},
             "splits": {"splits": ["train"] * 290},
             "strange": {"splits": ["dev"] * 300},
+            "groups": {"groups": ["one"] * 290},
+            "group": {"groups": [7] * 300},
+            "times": {"times": [1.0] * 290},
+            "time": {"times": [*[1.0] * 299, float("nan")]},
         }
         match self.fault:
             case "raises":
@@ -112,6 +116,10 @@ def test_run_unused_content_of_a_user_file_is_recorded_and_logged(
         ("numbers", "the class name 0 is int"),
         ("splits", "300 texts but 290 splits"),
         ("strange", "splits contains ['dev'], expected train, validation, test"),
+        ("groups", "300 texts but 290 groups"),
+        ("group", "group 0 is int, expected text"),
+        ("times", "300 texts but 290 times"),
+        ("time", "time 299 is nan, expected a finite number"),
     ],
 )
 def test_run_invalid_plugin_dataset_is_named(tmp_path: Path, fault: str, said: str) -> None:

@@ -36,7 +36,12 @@ class DatasetUnderTest(clsbench.Dataset, frozen=True):
         return ()
 
     def default_split(self) -> clsbench.SplitName:
-        splits: dict[str, Any] = {"split-name": "halves", "split-predefined": "predefined"}
+        splits: dict[str, Any] = {
+            "split-name": "halves",
+            "split-predefined": "predefined",
+            "split-group": "group",
+            "split-time": "time",
+        }
         return splits.get(self.fault, "stratified")  # type: ignore[no-any-return]
 
     def default_balance(self) -> bool:
@@ -57,6 +62,9 @@ class DatasetUnderTest(clsbench.Dataset, frozen=True):
             "label": {"labels": [0, 1, 2]},
             "splits": {"splits": ["train", "test", "held-out"]},
             "few-splits": {"splits": ["train", "test"]},
+            "few-groups": {"groups": ["one", "two"]},
+            "few-times": {"times": [1, 2]},
+            "changing-groups": {"groups": ["one", "two", str(torch.rand(1))]},
             "changing": {"texts": ["x", str(id(object())), str(torch.rand(1))]},
         }
         plain = {"class_names": ("a", "b"), "texts": ["x", "y", "z"], "labels": [0, 1, 0]}
@@ -100,6 +108,11 @@ def test_check_dataset_wrong_table_format_fails(other: str, said: str, tmp_path:
     [
         ("split-name", "default_split() returns 'halves', expected one of"),
         ("split-predefined", "default_split() returns 'predefined', but its corpus has no splits"),
+        ("split-group", "default_split() returns 'group', but its corpus has no groups"),
+        ("split-time", "default_split() returns 'time', but its corpus has no times"),
+        ("few-groups", "3 texts but 2 groups"),
+        ("few-times", "3 texts but 2 times"),
+        ("changing-groups", "different texts"),
         ("balance", "default_balance() returns 'yes', expected True or False"),
         ("one-class", "two are needed"),
         ("same-name", "share a name"),

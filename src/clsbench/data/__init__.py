@@ -3,15 +3,18 @@
 from clsbench.components.values import TableFormat
 from clsbench.data.corpus import split_named
 from clsbench.data.delimited import Table, TableRow, read_table
+from clsbench.data.times import NotATimeError, read_times
 from clsbench.schema.decoding import DecodingError, decode_json, read_bytes
 
 __all__ = [
     "DecodingError",
+    "NotATimeError",
     "Table",
     "TableFormat",
     "TableRow",
     "decode_json",
     "read_bytes",
     "read_table",
+    "read_times",
     "split_named",
 ]

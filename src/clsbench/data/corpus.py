@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping, Sequence
+from numbers import Real
 
 from clsbench.components.values import Corpus
 from clsbench.schema.decoding import is_encodable
 
 SPLIT_NAMES = ("train", "validation", "test")
+
+_OPTIONAL = ("splits", "groups", "times")
 
 _SPLIT_WORDS = {
     "train": "train",
@@ -29,19 +33,29 @@ def split_named(word: str) -> str | None:
 def corpus_problem(corpus: object) -> str | None:
     """The reason why ``corpus`` is not usable, or ``None``.
 
-    Texts, labels (and splits) must have equal length, labels must be indices into distinct class
-    names, and texts must be valid in UTF-8.
+    Texts, labels (and splits, groups, times) must have equal length. Labels must be indices into
+    distinct class names, texts valid in UTF-8, groups text, and times finite numbers.
     """
     if not isinstance(corpus, Corpus):
         return f"load() returns {type(corpus).__name__}, expected a clsbench.Corpus"
-    for field in ("class_names", "texts", "labels", "splits"):
+    for field in ("class_names", "texts", "labels", *_OPTIONAL):
         value = getattr(corpus, field)
-        if not _is_list(value) and not (field == "splits" and value is None):
+        if not _is_list(value) and not (field in _OPTIONAL and value is None):
             return f"its {field} are {type(value).__name__}, expected a list"
     sizes = len(corpus.texts), len(corpus.labels)
     if sizes[0] != sizes[1]:
         return f"it has {sizes[0]} texts but {sizes[1]} labels"
-    return _names_problem(corpus.class_names) or _rows_problem(corpus) or _splits_problem(corpus)
+    for field in _OPTIONAL:
+        value = getattr(corpus, field)
+        if value is not None and len(value) != sizes[0]:
+            return f"it has {sizes[0]} texts but {len(value)} {field}"
+    return (
+        _names_problem(corpus.class_names)
+        or _rows_problem(corpus)
+        or _splits_problem(() if corpus.splits is None else corpus.splits)
+        or _groups_problem(corpus.groups)
+        or _times_problem(corpus.times)
+    )
 
 
 def _is_list(value: object) -> bool:
@@ -68,13 +82,23 @@ def _rows_problem(corpus: Corpus) -> str | None:
     return None
 
 
-def _splits_problem(corpus: Corpus) -> str | None:
-    if corpus.splits is None:
-        return None
-    if len(corpus.splits) != len(corpus.texts):
-        return f"it has {len(corpus.texts)} texts but {len(corpus.splits)} splits"
-    strange = sorted({str(name) for name in corpus.splits} - set(SPLIT_NAMES))
+def _splits_problem(splits: Sequence[str]) -> str | None:
+    strange = sorted({str(name) for name in splits} - set(SPLIT_NAMES))
     return f"splits contains {strange}, expected {', '.join(SPLIT_NAMES)}" if strange else None
+
+
+def _groups_problem(groups: Sequence[str] | None) -> str | None:
+    for row, group in enumerate(() if groups is None else groups):
+        if not isinstance(group, str):
+            return f"group {row} is {type(group).__name__}, expected text"
+    return None
+
+
+def _times_problem(times: Sequence[float] | None) -> str | None:
+    for row, time in enumerate(() if times is None else times):
+        if not isinstance(time, Real) or not math.isfinite(time):
+            return f"time {row} is {time!r}, expected a finite number"
+    return None
 
 
 def _index(label: object) -> int:

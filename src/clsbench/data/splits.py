@@ -11,13 +11,17 @@ import msgspec
 
 from clsbench.components.values import Corpus, Split, Splits
 from clsbench.data.labels import MOST_RARE, named
-from clsbench.data.strata import stratified
+from clsbench.data.related_texts import split_by_group, split_by_time
+from clsbench.data.strata import shares_of, stratified
 from clsbench.errors import UsageError
 from clsbench.schema.experiment import DataSettings, SplitSettings
 from clsbench.schema.record import Leaked
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_MUCH_OFF = 0.05
+"""The difference between a split's part of the texts and its share from which on it is reported."""
 
 SHUFFLES = {"book": 1, "book-ablation": 2}
 """The number of shuffles before splitting; the bonus script shuffles twice."""
@@ -49,6 +53,8 @@ def split_corpus(corpus: Corpus, settings: DataSettings) -> Splits:
             frame = _balanced(frame, settings.split.seed)
         if settings.split.name == "stratified":
             parts = _stratified(frame, settings.split)
+        elif settings.split.name in ("group", "time"):
+            parts = _related(corpus, frame, settings.split)
         else:
             for _ in range(SHUFFLES[settings.split.name]):
                 frame = _shuffled(frame, settings.split.seed)
@@ -73,6 +79,8 @@ def split_warnings(splits: Splits, corpus: Corpus, settings: DataSettings) -> li
             f"data.balance=true cuts every class to the size of {named([smallest])}, which has "
             f"{counts[smallest]} of {len(corpus.texts):,} texts; data.balance=false keeps all"
         )
+    if settings.split.name in ("group", "time"):
+        warnings += _unequal_shares(splits, settings.split)
     advice = _advice(corpus, settings)
     for split in (splits.validation, splits.test):
         if absent := _absent(split, splits):
@@ -80,6 +88,19 @@ def split_warnings(splits: Splits, corpus: Corpus, settings: DataSettings) -> li
             why = "too few texts" if settings.split.name == "stratified" else advice[split.name]
             warnings.append(f"the {split.name} split ({len(split):,} texts) lacks {what}: {why}")
     return warnings
+
+
+def _unequal_shares(splits: Splits, settings: SplitSettings) -> list[str]:
+    """A warning if groups or equal times make a split much larger or smaller than its share."""
+    total = sum(len(split) for split in splits.all())
+    wanted = map(float, shares_of(settings.train, settings.validation))
+    found = [
+        f"{split.name} has {len(split) / total:.0%} instead of {share:.0%}"
+        for split, share in zip(splits.all(), wanted, strict=True)
+        if abs(len(split) / total - share) > _MUCH_OFF
+    ]
+    kept = "texts of a group" if settings.name == "group" else "texts of the same time"
+    return [f"{', '.join(found)} of the texts, because {kept} stay together"] if found else []
 
 
 def dropped_texts(corpus: Corpus, splits: Splits) -> dict[str, int]:
@@ -141,6 +162,27 @@ def _stratified(frame: pd.DataFrame, settings: SplitSettings) -> list[Sequence[i
     return [[rows[place] for place in places] for places in parts]
 
 
+def _related(corpus: Corpus, frame: pd.DataFrame, settings: SplitSettings) -> list[Sequence[int]]:
+    """Divide by group or by time, as the data set gives them."""
+    given = corpus.groups if settings.name == "group" else corpus.times
+    if given is None:
+        raise UsageError(
+            f"data.split={settings.name}: this data set has no {settings.name}s; name their column "
+            f"as the data set's option, such as csv:path=…,{settings.name}=COLUMN, or use "
+            "data.split=stratified"
+        )
+    frame = frame.sort_values("row")
+    if settings.name == "group":
+        frame = _shuffled(frame, settings.seed)
+    rows, shares = frame["row"].tolist(), (settings.train, settings.validation)
+    if settings.name == "group":
+        groups = [str(given[row]) for row in rows]
+        parts = split_by_group(frame["label"].tolist(), groups, *shares)
+    else:
+        parts = split_by_time([float(given[row]) for row in rows], *shares)
+    return [[rows[place] for place in places] for places in parts]
+
+
 def _cut(frame: pd.DataFrame, settings: SplitSettings) -> list[Sequence[int]]:
     rows = frame["row"].tolist()
     train_end = int(len(rows) * settings.train)
@@ -198,6 +240,12 @@ def _advice(corpus: Corpus, settings: DataSettings) -> dict[str, str]:
     )
     if settings.split.name == "stratified":
         return dict.fromkeys(names, larger)
+    if settings.split.name == "time":
+        order = "data.split=time puts the oldest texts into train and the newest into test;"
+        return dict.fromkeys(names, f"{order} {larger}")
+    if settings.split.name == "group":
+        together = "data.split=group keeps the texts of a group together; try another"
+        return dict.fromkeys(names, f"{together} data.split.seed, or {larger}")
     if settings.split.name != "predefined":
         stratified = "use data.split=stratified, which divides every class by the shares, try"
         return dict.fromkeys(names, f"{stratified} another data.split.seed, or {larger}")

@@ -18,7 +18,7 @@ def stratified(
     ``labels`` should be shuffled. The sizes are those of :func:`class_sizes`; a split that would
     be empty gets texts from the others.
     """
-    shares = _shares(train, validation)
+    shares = shares_of(train, validation)
     places: dict[int, list[int]] = {}
     for place, label in enumerate(labels):
         places.setdefault(label, []).append(place)
@@ -43,7 +43,7 @@ def class_sizes(texts: int, train: float, validation: float) -> list[int]:
     Each number differs from its share by less than one. Every class has a training text; a class
     of three or more texts also has a test and a validation text, as far as that rule allows.
     """
-    quotas = [texts * share for share in _shares(train, validation)]
+    quotas = [texts * share for share in shares_of(train, validation)]
     counts = [math.floor(quota) for quota in quotas]
     # Largest remainder first; of equal remainders, the smaller split.
     by_remainder = sorted(
@@ -75,7 +75,7 @@ def _fill(part: int, wanted: int, sizes: Sequence[list[int]]) -> None:
             return
 
 
-def _shares(train: float, validation: float) -> tuple[Fraction, Fraction, Fraction]:
+def shares_of(train: float, validation: float) -> tuple[Fraction, Fraction, Fraction]:
     """The shares as exact decimals: 0.7 is seven tenths."""
     first, second = Fraction(str(train)), Fraction(str(validation))
     return first, second, max(Fraction(0), 1 - first - second)

@@ -21,7 +21,7 @@ from clsbench.schema.convert import convert
 from clsbench.schema.decoding import DecodingError, decode_toml
 from clsbench.schema.training import ComponentTable, TrainSettings
 
-SplitName = Literal["stratified", "predefined", "book", "book-ablation"]
+SplitName = Literal["stratified", "group", "time", "predefined", "book", "book-ablation"]
 """The ways to divide a corpus."""
 
 
@@ -34,8 +34,9 @@ class SplitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     name: Annotated[
         SplitName | None,
         Meta(
-            description="stratified: each class divided by the shares; predefined: the corpus' own"
-            " test split, validation cut from its train; book: shuffle once, then cut;"
+            description="stratified: each class divided by the shares; group: no group in two"
+            " splits; time: oldest texts for training, newest for testing; predefined: the corpus'"
+            " own test split, validation cut from its train; book: shuffle once, then cut;"
             " book-ablation: shuffle twice (the bonus script) (default: the data set's)"
         ),
     ] = None

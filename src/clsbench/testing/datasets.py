@@ -22,10 +22,10 @@ def check_dataset(dataset: Dataset, files: Files | None = None) -> None:
     """Check a data set; ``files`` maps the keys of its assets to paths.
 
     It loads as many texts as labels, without blank texts. Labels are indices into two or more class
-    names, all of which are used. Splits, if any, have known names, and the default split and
-    balancing are possible. Loading again returns the same. A data set with its own
-    ``table_format()`` that reads one user file reads the same texts from it in that format; one
-    that wraps another data set may read fewer.
+    names, all of which are used. Splits, groups and times, if any, are as many as texts, splits
+    have known names, and the default split and balancing are possible. Loading again returns the
+    same. A data set with its own ``table_format()`` that reads one user file reads the same texts
+    from it in that format; one that wraps another data set may read fewer.
 
     Raises:
         AssertionError: the contract is broken.
@@ -58,11 +58,12 @@ def _check_defaults(dataset: Dataset, corpus: Corpus) -> None:
     split, balance = dataset.default_split(), dataset.default_balance()
     known = get_args(SplitName)
     require(split in known, dataset, f"default_split() returns {split!r}, expected one of {known}")
-    require(
-        split != "predefined" or corpus.splits is not None,
-        dataset,
-        "default_split() returns 'predefined', but its corpus has no splits",
-    )
+    for name, field in (("predefined", "splits"), ("group", "groups"), ("time", "times")):
+        require(
+            split != name or getattr(corpus, field) is not None,
+            dataset,
+            f"default_split() returns {name!r}, but its corpus has no {field}",
+        )
     require(
         isinstance(balance, bool),
         dataset,
@@ -95,8 +96,9 @@ def _check_format(dataset: Dataset, corpus: Corpus) -> None:
 
 
 def _content(corpus: Corpus) -> tuple[object, ...]:
-    splits = None if corpus.splits is None else list(corpus.splits)
-    return corpus.class_names, list(corpus.texts), list(corpus.labels), splits
+    optional = (corpus.splits, corpus.groups, corpus.times)
+    parts = [None if values is None else list(values) for values in optional]
+    return corpus.class_names, list(corpus.texts), list(corpus.labels), *parts
 
 
 def _check_corpus(dataset: Dataset, corpus: Corpus) -> None:

@@ -13,7 +13,14 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 import clsbench
-from clsbench.data import Table, TableFormat, read_table, split_named
+from clsbench.data import (
+    NotATimeError,
+    Table,
+    TableFormat,
+    read_table,
+    read_times,
+    split_named,
+)
 from clsbench.errors import closest_match_hint
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
@@ -25,11 +32,33 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
 
     The first line of a CSV or TSV file names the columns. Labels are words or numbers: classes
     stand in numeric order, else in alphabetical order, where numbers within words count as numbers
-    (``2 stars`` before ``10 stars``). ``path`` is relative to the working directory; ``~`` is your
-    home directory.
+    (``2 stars`` before ``10 stars``). Paths are relative to the working directory; ``~`` is your
+    home directory. Texts of one user in training and test, or texts of one time, may make a
+    classifier look better than it is on new users and later texts: ``group`` and ``time`` name the
+    columns that keep them apart.
     """
 
-    path: Annotated[str, Meta(min_length=1, description="path of the file")]
+    path: Annotated[str, Meta(min_length=1, description="path of the file")] | None = None
+    train: (
+        Annotated[
+            str, Meta(min_length=1, description="instead of path: file with the training texts")
+        ]
+        | None
+    ) = None
+    validation: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="file with the validation texts (default: taken from train)",
+            ),
+        ]
+        | None
+    ) = None
+    test: (
+        Annotated[str, Meta(min_length=1, description="with train: file with the test texts")]
+        | None
+    ) = None
     text: Annotated[str, Meta(min_length=1, description="column with the texts")] = "text"
     label: Annotated[str, Meta(min_length=1, description="column with the classes")] = "label"
     split: (
@@ -39,6 +68,28 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
                 min_length=1,
                 description="column with train, validation or test for each row, for"
                 " data.split=predefined (default: no column)",
+            ),
+        ]
+        | None
+    ) = None
+    group: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="column with the group of each text, such as its author, for"
+                " data.split=group (default: no column)",
+            ),
+        ]
+        | None
+    ) = None
+    time: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="column with the date of each text (ISO 8601) or a number, for"
+                " data.split=time (default: no column)",
             ),
         ]
         | None
@@ -73,13 +124,39 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
         ),
     ] = "utf-8"
 
+    def __post_init__(self) -> None:
+        """Check that the options belong together.
+
+        Raises:
+            ValueError: they do not.
+        """
+        if self.path is None and (self.train is None or self.test is None):
+            raise ValueError("path is required, or both train and test instead of it")
+        further = [name for name in ("train", "validation", "test") if getattr(self, name)]
+        if self.path is not None and further:
+            raise ValueError(f"path and {further[0]} exclude each other; give path, or train and "
+                             "test")  # fmt: skip
+        if self.path is None and self.split is not None:
+            raise ValueError("split names a column of path; with train and test, leave it out")
+
     def default_split(self) -> clsbench.SplitName:
-        """``predefined`` if a column names the splits."""
-        return "stratified" if self.split is None else "predefined"
+        """``predefined`` if files or a column give the splits, else by ``group`` or ``time`` if
+        their column is named."""
+        if self.path is None or self.split is not None:
+            return "predefined"
+        if self.group is not None:
+            return "group"
+        return "time" if self.time is not None else "stratified"
 
     def user_files(self) -> tuple[Path, ...]:
-        """The file itself."""
-        return (Path(os.path.expanduser(self.path)),)
+        """The file itself, or those of the splits."""
+        return tuple(path for _, path in self._places())
+
+    def _places(self) -> list[tuple[str | None, Path]]:
+        """Each file with its split; ``None`` for a file with all splits."""
+        files = ((None, self.path), ("train", self.train), ("validation", self.validation),
+                 ("test", self.test))  # fmt: skip
+        return [(name, Path(os.path.expanduser(file))) for name, file in files if file is not None]
 
     def table_format(self) -> TableFormat:
         """The format in which this file is read."""
@@ -97,13 +174,33 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
         Raises:
             UsageError: the file is invalid; the message names the file and the line, if any.
         """
-        (path,) = self.user_files()
-        columns = [self.text, self.label, *([self.split] if self.split else [])]
-        if len(set(columns)) < len(columns):
+        options = {name: column for name in ("text", "label", "split", "group", "time")
+                   if (column := getattr(self, name)) is not None}  # fmt: skip
+        if len(set(options.values())) < len(options):
             raise clsbench.UsageError(
-                f"dataset 'csv': text, label and split name the columns {', '.join(columns)}; "
-                "they must be different"
+                f"dataset 'csv': {', '.join(options)} name the columns "
+                f"{', '.join(options.values())}; they must be different"
             )
+        places = self._places()
+        tables = [self._table(path) for _, path in places]
+        texts = [text for table in tables for text in _texts(table)]
+        class_names, labels = _classes(tables, self.label)
+        splits = None
+        if self.split is not None:
+            splits = _splits(tables[0], self.split)
+        elif self.path is None:
+            splits = [name for (name, _), table in zip(places, tables, strict=True) if name
+                      for _ in table.rows]  # fmt: skip
+        return clsbench.Corpus(
+            class_names=class_names,
+            texts=texts,
+            labels=labels,
+            splits=splits,
+            groups=_groups(tables, self.group) if self.group is not None else None,
+            times=_times(tables, self.time) if self.time is not None else None,
+        )
+
+    def _table(self, path: Path) -> Table:
         if path.is_fifo():  # the file is read again for reports and predictions
             raise clsbench.UsageError(
                 f"{path} is a pipe; expected a regular file of labelled texts"
@@ -111,15 +208,7 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
         table = read_table(path, self.table_format())
         if not table.rows:
             raise clsbench.UsageError(f"{path} has no rows")
-        texts = table.texts()
-        _refuse_blanks(table, texts, f"with an empty text in {self.text!r}")
-        class_names, labels = _classes(table, self.label)
-        return clsbench.Corpus(
-            class_names=class_names,
-            texts=texts,
-            labels=labels,
-            splits=_splits(table, self.split) if self.split else None,
-        )
+        return table
 
 
 # --- the rows ----------------------------------------------------------------------------------
@@ -136,21 +225,57 @@ def _refuse_blanks(table: Table, values: Sequence[str], what: str) -> None:
         )
 
 
-def _classes(table: Table, column: str) -> tuple[tuple[str, ...], list[int]]:
+def _texts(table: Table) -> list[str]:
+    texts = table.texts()
+    _refuse_blanks(table, texts, f"with an empty text in {table.format.text!r}")
+    return texts
+
+
+def _groups(tables: Sequence[Table], column: str) -> list[str]:
+    groups = []
+    for table in tables:
+        values = [value.strip() for value in table.values(column, "group")]
+        _refuse_blanks(table, values, f"without a group in {column!r}")
+        groups += values
+    return groups
+
+
+def _times(tables: Sequence[Table], column: str) -> list[float]:
+    values = []
+    for table in tables:
+        values += [value.strip() for value in table.values(column, "time")]
+        _refuse_blanks(table, values[-len(table.rows) :], f"without a time in {column!r}")
+    try:
+        return read_times(values)
+    except NotATimeError as error:
+        rows = [(table, row) for table in tables for row in table.rows]
+        table, row = rows[error.place]
+        raise clsbench.UsageError(
+            f"{table.source}, line {row.line}: {values[error.place][:60]!r} in {column!r} is not a "
+            "time; expected a date such as 2025-11-21 or 2025-11-21T10:17:29 (ISO 8601), or "
+            "numbers in all rows"
+        ) from None
+
+
+def _classes(tables: Sequence[Table], column: str) -> tuple[tuple[str, ...], list[int]]:
     """The names of the classes in their order, and the index of each row's class."""
-    path = table.source
-    words = [value.strip() for value in table.values(column, "label")]
-    _refuse_blanks(table, words, f"without a label in {column!r}")
-    first_lines: dict[str, int] = {}
-    for row, word in zip(table.rows, words, strict=True):
-        first_lines.setdefault(word, row.line)
+    path = ", ".join(table.source for table in tables)
+    words: list[str] = []
+    first_lines: dict[str, str] = {}
+    for table in tables:
+        own = [value.strip() for value in table.values(column, "label")]
+        _refuse_blanks(table, own, f"without a label in {column!r}")
+        for row, word in zip(table.rows, own, strict=True):
+            source = "" if len(tables) == 1 else f"{table.source}, "
+            first_lines.setdefault(word, f"{source}line {row.line}")
+        words += own
     if all(NUMBER.fullmatch(word) for word in first_lines):
         names = sorted(first_lines, key=Decimal)
         for one, other in itertools.pairwise(names):
             if Decimal(one) == Decimal(other):
                 raise clsbench.UsageError(
-                    f"{path}: the labels {one!r} (line {first_lines[one]}) and {other!r} (line "
-                    f"{first_lines[other]}) are the same number; write it in one way"
+                    f"{path}: the labels {one!r} ({first_lines[one]}) and {other!r} "
+                    f"({first_lines[other]}) are the same number; write it in one way"
                 )
     else:
         names = sorted(first_lines, key=_natural_order)
@@ -159,7 +284,7 @@ def _classes(table: Table, column: str) -> tuple[tuple[str, ...], list[int]]:
             f"{path}: every row has the label {names[0]!r} in {column!r}; a classifier requires at "
             "least two classes"
         )
-    if len(names) == len(table.rows) > 2:
+    if len(names) == len(words) > 2:
         raise clsbench.UsageError(
             f"{path}: every row has a different label in {column!r}; is it the class column?"
         )
