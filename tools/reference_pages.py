@@ -18,13 +18,14 @@ import rich_click as click
 
 import clsbench
 from clsbench import data, executors, testing
-from clsbench.analysis.figures import METRICS
+from clsbench.analysis.figures import WITHOUT_LEAKED, describe_metric
 from clsbench.cli.fields import Field, fields_of, value_text
 from clsbench.cli.main import COMMANDS, app, load_command
 from clsbench.components import outer_axes
 from clsbench.components.axes import AXES, Axis
 from clsbench.components.catalog import Entry, load_catalog
 from clsbench.components.hookspecs import LifecycleHooks, RegistrationHooks
+from clsbench.components.resolve import make_metric
 from clsbench.schema import job
 from clsbench.schema.experiment import (
     ExperimentSpec,
@@ -207,14 +208,19 @@ def _metrics() -> Iterator[str]:
     yield "# Metrics"
     yield ""
     yield (
-        "Measured on every text of each split. Tables and CSV put the split before the name: "
-        "`test_accuracy`. [How to read intervals and verdicts](../intervals.md) explains intervals "
-        "and tests."
+        "Computed from the predictions for every text of each split. CSV and JSON put the split "
+        "before the name: `test_accuracy`. A [plugin](../plugins/metrics.md) adds others; "
+        "[How to read intervals and verdicts](../intervals.md) explains intervals and tests."
     )
     yield ""
+    catalog = load_catalog(skip_failed=True)
+    found = [describe_metric(*make_metric(name, catalog)) for name in catalog.entries["metrics"]]
     yield from _table(
-        ("name", "meaning", "unit", "better"),
-        ((f"`{m.name}`", _cell(m.meaning), m.unit, m.better) for m in METRICS),
+        ("name", "in CSV and JSON", "meaning", "unit", "better"),
+        (
+            (f"`{m.name}`", f"`{m.column}`", _cell(m.meaning), m.unit, m.better)
+            for m in (*found, WITHOUT_LEAKED)
+        ),
     )
 
 

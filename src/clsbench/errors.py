@@ -31,6 +31,10 @@ class PluginError(UsageError):
     """A plugin cannot be loaded, or returns something that breaks its contract."""
 
 
+class UndefinedMetricError(UsageError):
+    """A metric is undefined for the texts of a split, for example if all have the same class."""
+
+
 class AssetError(ClsbenchError):
     """A registered asset is unavailable, or its content has the wrong hash."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from metric_examples import SHOWN
 from record_examples import make_record, make_spec
 
 from clsbench.analysis.comparison import compare_runs
@@ -62,7 +63,9 @@ def stored(
         return labels
 
     def metrics(wrong: range) -> Metrics:
-        test = split_metrics(np.array(made.test.labels), predicted(wrong), 2)
+        test = split_metrics(
+            np.array(made.test.labels), predicted(wrong), 2, metrics=SHOWN.components
+        )
         return Metrics(train=test, validation=test, test=test)
 
     sure = np.where(np.eye(2, dtype=bool)[predicted(wrong)], 0.9, 0.1)
@@ -163,7 +166,7 @@ def test_compare_runs_seeds_of_one_side_only_are_left_out_and_named(tmp_path: Pa
     assert pair.found is not None
     assert pair.found.difference == pytest.approx((2 - 9) / TEXTS), "on seed 2"
     assert not any(each.unpaired_seeds for each in with_baseline)
-    assert "(without seeds 1 and 3, which only one of them has)" in verdict_text(pair)
+    assert "(without seeds 1 and 3, which only one of them has)" in verdict_text(pair, found.metric)
     (note,) = comparison_notes(found)
     assert note.startswith(
         "1 pair is compared only on the seeds that both sides have, for example all"

@@ -42,11 +42,11 @@ def test_learning_curves_lines_are_rows_and_baselines_by_size(tmp_path: Path) ->
         (TFIDF, True),
     ]
     first, second, _, tfidf = curves.lines
-    assert [(p.train_texts, round(p.accuracy, 3)) for p in first.points] == [
+    assert [(p.train_texts, round(p.score, 3)) for p in first.points] == [
         (16, 0.6), (64, 0.9), (256, 0.98),
     ]  # fmt: skip
     assert [p.train_texts for p in second.points] == [16, 64]
-    assert [p.accuracy for p in tfidf.points] == pytest.approx([0.9] * 3)
+    assert [p.score for p in tfidf.points] == pytest.approx([0.9] * 3)
     assert first.points[0].interval[0] < 0.6 < first.points[0].interval[1]
     assert first.points[0].seeds == (123,)
     assert curves.sizes() == [16, 64, 256]

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from metric_examples import SHOWN
 from scipy import stats
 from sklearn.metrics import accuracy_score
 
 from clsbench.analysis.metrics import split_metrics, wilson_interval
+
+METRICS = SHOWN.components
 
 
 def wilson_by_hand(correct: int, n: int) -> tuple[float, float]:
@@ -56,7 +59,9 @@ def test_split_metrics_agree_with_counting_by_hand(
     case: tuple[int, np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     num_classes, labels, predicted, leaked = case
-    figures = split_metrics(labels, predicted, num_classes, loss=0.5, leaked=leaked)
+    figures = split_metrics(
+        labels, predicted, num_classes, metrics=METRICS, loss=0.5, leaked=leaked
+    )
     assert figures.n == len(labels)
     assert figures.accuracy == pytest.approx(accuracy_score(labels, predicted), abs=1e-12)
     assert figures.correct == sum(figures.confusion[i][i] for i in range(num_classes))
@@ -69,7 +74,8 @@ def test_split_metrics_agree_with_counting_by_hand(
     if leaked.all() or not leaked.any():
         assert rest is None
     else:
-        assert rest == split_metrics(labels[~leaked], predicted[~leaked], num_classes)
+        alone = split_metrics(labels[~leaked], predicted[~leaked], num_classes, metrics=METRICS)
+        assert rest == alone
 
 
 def macro_f1_by_hand(confusion: tuple[tuple[int, ...], ...]) -> float:
@@ -83,11 +89,11 @@ def macro_f1_by_hand(confusion: tuple[tuple[int, ...], ...]) -> float:
 
 def test_split_metrics_macro_f1_ignores_classes_without_texts() -> None:
     labels = np.array([0, 0, 1, 1])
-    figures = split_metrics(labels, labels, 3)
+    figures = split_metrics(labels, labels, 3, metrics=METRICS)
     assert figures.macro_f1 == 1.0
     assert len(figures.confusion) == 3
     # A text that is misclassified as such a class still counts as a mistake.
-    figures = split_metrics(labels, np.array([0, 0, 1, 2]), 3)
+    figures = split_metrics(labels, np.array([0, 0, 1, 2]), 3, metrics=METRICS)
     assert figures.macro_f1 == pytest.approx((1 + 2 / 3) / 2)
 
 
@@ -105,12 +111,13 @@ def test_split_metrics_macro_f1_ignores_classes_without_texts() -> None:
 def test_split_metrics_mcc_of_small_cases_agrees_with_the_closed_form(
     labels: list[int], predicted: list[int], expected: float
 ) -> None:
-    figures = split_metrics(np.array(labels), np.array(predicted), 3)
+    figures = split_metrics(np.array(labels), np.array(predicted), 3, metrics=METRICS)
     assert figures.scores["mcc"] == pytest.approx(expected, abs=1e-12)
 
 
 def test_split_metrics_without_leak_flags_has_no_separate_metrics() -> None:
-    assert split_metrics(np.array([0, 1]), np.array([0, 1]), 2).without_leaked is None
+    found = split_metrics(np.array([0, 1]), np.array([0, 1]), 2, metrics=METRICS)
+    assert found.without_leaked is None
 
 
 @pytest.mark.parametrize(
@@ -128,4 +135,4 @@ def test_split_metrics_mismatched_arrays_are_refused(
 ) -> None:
     flags = None if leaked is None else np.array(leaked)
     with pytest.raises(ValueError, match="must"):
-        split_metrics(np.array(labels, int), np.array(predicted, int), 2, leaked=flags)
+        split_metrics(np.array(labels, int), np.array(predicted, int), 2, metrics={}, leaked=flags)

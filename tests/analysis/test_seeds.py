@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from metric_examples import SHOWN
 from record_examples import STAND_INS, make_metrics, make_record
 from scipy import stats
 
@@ -67,7 +68,7 @@ def test_summarize_seeds_intervals_are_within_the_limits_of_their_metric() -> No
         make_record(seed=seed, metrics=make_metrics(accuracy, seed=seed))
         for seed, accuracy in enumerate((0.05, 0.5, 0.99))
     ]
-    found = summarize_seeds(records).splits["test"]
+    found = summarize_seeds(records, SHOWN.all()).splits["test"]
     for name in ("accuracy", "macro_f1", "accuracy_without_leaked"):
         figure = found[name]
         assert figure is not None
@@ -92,7 +93,7 @@ def test_summarize_seeds_has_the_metrics_of_each_split() -> None:
         for seed, accuracy in enumerate(accuracies, 123)
     ]
     failed = make_record(seed=126, status="failed", metrics=None)
-    summary = summarize_seeds([*records, failed])
+    summary = summarize_seeds([*records, failed], SHOWN.all())
     assert (summary.seeds, summary.runs) == ((123, 124, 125), 4)
     assert set(summary.splits) == {"train", "validation", "test"}
     measured = [r.metrics.test.accuracy for r in records if r.metrics]
@@ -145,7 +146,9 @@ def test_accuracy_interval_covers_the_truth_in_simulations(seeds: int) -> None:
 
 
 def test_seed_summary_as_json_reads_back() -> None:
-    summary = summarize_seeds([make_record(seed=s, stand_ins=STAND_INS) for s in (1, 2)])
+    summary = summarize_seeds(
+        [make_record(seed=s, stand_ins=STAND_INS) for s in (1, 2)], SHOWN.all()
+    )
     encoded = msgspec.json.encode(summary)
     assert msgspec.json.decode(encoded, type=SeedSummary) == summary
     assert summary.stand_ins == ("synthetic-sms:texts=1494", "gpt2-nano")
@@ -154,10 +157,10 @@ def test_seed_summary_as_json_reads_back() -> None:
 def test_summarize_seeds_interrupted_runs_do_not_count() -> None:
     # A run that was interrupted after evaluation has metrics, but of a shorter training.
     records = [make_record(seed=1), make_record(seed=2, status="interrupted")]
-    assert summarize_seeds(records).seeds == (1,)
-    assert summarize_seeds(records[1:]).splits == {}
+    assert summarize_seeds(records, SHOWN.all()).seeds == (1,)
+    assert summarize_seeds(records[1:], SHOWN.all()).splits == {}
 
 
 def test_summarize_seeds_without_runs_is_refused() -> None:
     with pytest.raises(ValueError, match="no runs"):
-        summarize_seeds([])
+        summarize_seeds([], SHOWN.all())

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from metric_examples import CATALOG, SHOWN
 from record_examples import make_spec
 from report_examples import TEXTS, Row, make_figures
 
@@ -15,8 +16,9 @@ from clsbench.analysis.mistakes import mistakes
 from clsbench.analysis.run_rows import rows_of_runs
 from clsbench.analysis.shared_texts import sharing_texts
 from clsbench.analysis.standing import baselines, smallest_significant, standing, trained
+from clsbench.analysis.suite_columns import columns
 from clsbench.analysis.suite_figures import suite_figures
-from clsbench.analysis.suite_table import COLUMNS, VALUES, brief_table, suite_table
+from clsbench.analysis.suite_table import brief_table, suite_table
 from clsbench.errors import UsageError
 from clsbench.report.page.answer import answer
 from clsbench.results.store import StoredRun, read_record, scan, write_record
@@ -28,7 +30,8 @@ from clsbench.results.suite_results import (
 )
 from clsbench.schema.record import FastPath, KeptActivations
 
-NAMES = [value.name for value in VALUES]
+COLUMNS = columns(SHOWN)
+NAMES = [value.name for column in COLUMNS for value in column.values]
 
 KEPT = KeptActivations(
     texts=10, distinct=10, computed=4, found=6, recomputed=0, memory_bytes=1, disk_bytes=0
@@ -75,7 +78,7 @@ def test_row_figures_scores_are_means_over_seeds(tmp_path: Path) -> None:
     assert row.scores["macro_f1"] == pytest.approx(sum(scores) / 2)
     assert row._replace(contender=None).scores["macro_f1"] == row.scores["macro_f1"]
     assert suite_table(figures)["test_macro_f1"][0] == row.scores["macro_f1"]
-    alone = suite_figures(figures.results, tmp_path / "nowhere")
+    alone = suite_figures(figures.results, tmp_path / "nowhere", CATALOG)
     assert suite_table(alone)["test_macro_f1"].isna().all()
 
 
@@ -107,7 +110,7 @@ def test_suite_figures_rows_with_other_test_texts_are_not_compared(tmp_path: Pat
     assert run.record.data is not None
     data = msgspec.structs.replace(run.record.data, sha256="other")
     write_record(run.path, msgspec.structs.replace(run.record, data=data))
-    figures = suite_figures(figures.results, tmp_path)
+    figures = suite_figures(figures.results, tmp_path, CATALOG)
     assert figures.comparison is not None
     assert len([each for each in figures.comparison.contenders if each.runs]) == 2
     assert figures.problems == ("row 3 is not compared: it was evaluated on different test texts",)
@@ -125,7 +128,7 @@ def test_suite_figures_rows_with_other_test_texts_are_not_compared(tmp_path: Pat
     assert run.record.data is not None
     data = msgspec.structs.replace(run.record.data, sha256=figures.comparison.test_sha256)
     write_record(run.path, msgspec.structs.replace(run.record, data=data))
-    figures = suite_figures(figures.results, tmp_path)
+    figures = suite_figures(figures.results, tmp_path, CATALOG)
     assert figures.reference == "2"
     table = suite_table(figures)
     assert list(table["against_first"].isna())[:3] == [True, True, False]
@@ -196,7 +199,7 @@ def test_rows_of_runs_has_one_row_per_experiment(tmp_path: Path) -> None:
     results = rows_of_runs(runs)
     assert [len(row.runs) for row in results.rows] == [2, 1]
     assert all(Path(name).is_absolute() for row in results.rows for name in row.runs)
-    figures = suite_figures(results, Path("elsewhere"))
+    figures = suite_figures(results, Path("elsewhere"), CATALOG)
     assert [len(row.runs) for row in figures.rows] == [2, 1]
     assert figures.problems == ()
     failed = StoredRun(runs[0].path, msgspec.structs.replace(runs[0].record, status="failed"))
@@ -236,7 +239,7 @@ def test_rows_of_runs_one_experiment_without_baselines_is_one_row(tmp_path: Path
     make_figures(tmp_path, [Row(accuracy=0.9)], baselines=())
     results = rows_of_runs(scan(tmp_path).runs)
     assert [row.title for row in results.rows] == ["gpt2-sms-spam"]
-    assert suite_figures(results, tmp_path).comparison is None
+    assert suite_figures(results, tmp_path, CATALOG).comparison is None
 
 
 def test_rows_of_runs_different_test_texts_are_refused(tmp_path: Path) -> None:
@@ -288,7 +291,7 @@ def test_suite_figures_row_with_damaged_predictions_is_not_compared(tmp_path: Pa
     results = make_figures(tmp_path, rows).results
     file = tmp_path / results.rows[1].runs[0] / "predictions.csv"
     file.write_text(file.read_text().splitlines()[0] + "\n")
-    figures = suite_figures(results, tmp_path)
+    figures = suite_figures(results, tmp_path, CATALOG)
     assert figures.comparison is not None
     assert [row.contender is not None for row in figures.rows] == [True, False, True]
     (problem,) = figures.problems
@@ -300,7 +303,7 @@ def test_suite_figures_row_with_missing_seeds_is_in_part(tmp_path: Path) -> None
     results = make_figures(tmp_path, [Row(seeds=(1, 2)), Row()]).results
     waits = msgspec.structs.replace(results.rows[0], waiting=3)
     figures = suite_figures(
-        msgspec.structs.replace(results, rows=(waits, results.rows[1])), tmp_path
+        msgspec.structs.replace(results, rows=(waits, results.rows[1])), tmp_path, CATALOG
     )
     assert list(suite_table(figures)["state"])[:2] == ["in part", "finished"]
     assert figures.missing_in_words() == [
@@ -316,7 +319,7 @@ def test_trained_equally_accurate_rows_are_sorted_by_time_with_prefix(tmp_path: 
     write_record(other.path, msgspec.structs.replace(other.record, metrics=run.record.metrics))
     equal = (run.path / "predictions.csv").read_text()
     (other.path / "predictions.csv").write_text(equal)
-    comparison = suite_figures(figures.results, tmp_path).comparison
+    comparison = suite_figures(figures.results, tmp_path, CATALOG).comparison
     assert comparison is not None
     assert [(each.name, each.prefix_and_training_seconds) for each in trained(comparison)] == [
         ("row 2", 20.0),

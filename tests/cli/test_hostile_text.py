@@ -78,7 +78,7 @@ def test_print_comparison_hostile_classes_and_texts_are_escaped(figures: SuiteFi
     assert figures.comparison is not None
     file = io.StringIO()
     texts = dict.fromkeys(range(TEXTS), f"{HOSTILE}!")
-    print_comparison(Console(file=file, width=80), figures.comparison, texts, 3)
+    print_comparison(Console(file=file, width=80), figures.comparison, figures.metrics, texts, 3)
     assert f"ham{SHOWN}" in file.getvalue()
     assert f"{SHOWN}!" in file.getvalue()
     assert printable(file.getvalue(), keep="\n") == file.getvalue()

@@ -33,6 +33,7 @@ CHECKS: dict[str, Callable[..., None]] = {
     "baselines": testing.check_baseline,
     "executors": testing.check_executor,
     "tuners": testing.check_tuner,
+    "metrics": testing.check_metric,
 }
 SPECS = {"experiments", "methods", "suites"}
 FROM_PLUGINS = {"exporters"}
@@ -96,7 +97,9 @@ def test_component_passes_its_check_on_each_device(
 
 
 @pytest.mark.parametrize(
-    ("entry", "options"), entries("freezing_strategies", "schedules", "baselines")
+    ("entry", "options"),
+    entries("freezing_strategies", "schedules", "baselines")("entry", "options"),
+    entries("freezing_strategies", "baselines", "metrics"),
 )
 def test_component_passes_its_check(entry: Entry, options: dict[str, Any]) -> None:
     CHECKS[entry.axis](make(entry, options))

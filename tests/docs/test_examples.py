@@ -32,6 +32,7 @@ CHECKS: dict[str, Callable[..., None]] = {
     "schedules": testing.check_schedule,
     "losses": testing.check_loss,
     "baselines": testing.check_baseline,
+    "metrics": testing.check_metric,
 }
 OPTIONS: dict[str, dict[str, Any]] = {
     "folders": {"path": "reviews"},

@@ -298,7 +298,9 @@ def test_run_classes_missing_from_validation_and_test_only_warn(
     compared = compare_runs([StoredRun(stored(run), run.record)])
     assert len(compared.contenders) == 3
     results = rows_of_runs([StoredRun(stored(run), run.record)])
-    page = report_text(suite_figures(results, tmp_path / "runs"), "html", load_catalog(), None)
+    page = report_text(
+        suite_figures(results, tmp_path / "runs", load_catalog()), "html", load_catalog(), None
+    )
     assert "class 5" in page
     predictor = load_predictor(stored(run), RunOptions(offline=True), load_catalog())
     assert predictor.predict(["ticket"]).shape == (1, 6)

@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from metric_examples import CATALOG, SHOWN
 from report_examples import Row, make_figures
 
+from clsbench.analysis.suite_columns import columns
 from clsbench.analysis.suite_figures import SuiteFigures, suite_figures
-from clsbench.analysis.suite_table import COLUMNS
 from clsbench.report.cells import NOTHING, Cell, cell_of
 
 
@@ -21,7 +22,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> SuiteFigures:
 
 def cells(figures: SuiteFigures, place: int) -> dict[str, Cell]:
     row = [*figures.rows, *figures.baselines][place]
-    return {column.header: cell_of(column, row) for column in COLUMNS if column.header}
+    return {column.header: cell_of(column, row) for column in columns(SHOWN) if column.header}
 
 
 def test_cell_of_several_values_contains_all(figures: SuiteFigures) -> None:
@@ -50,6 +51,6 @@ def test_cell_without_a_value_is_a_dash(figures: SuiteFigures) -> None:
 def test_cell_of_a_row_without_figures_names_its_state(
     figures: SuiteFigures, tmp_path: Path
 ) -> None:
-    gone = suite_figures(figures.results, tmp_path)
+    gone = suite_figures(figures.results, tmp_path, CATALOG)
     assert cells(gone, 0)["test accuracy"] == Cell("not run", None, "state")
     assert {cell.text for name, cell in cells(gone, 0).items() if name != "test accuracy"} == {"–"}

@@ -23,7 +23,7 @@ SIZES = (16, 64, 256)
 
 def line(name: str, accuracies: list[float], baseline: bool = False) -> CurveLine:
     points = (
-        CurvePoint(train_texts=size, accuracy=a, interval=(a, a), seeds=() if baseline else (1,))
+        CurvePoint(train_texts=size, score=a, interval=(a, a), seeds=() if baseline else (1,))
         for size, a in zip(SIZES, accuracies, strict=True)
     )
     return CurveLine(name=name, baseline=baseline, points=tuple(points))
@@ -36,7 +36,7 @@ def curves(lines: list[CurveLine], significant: float) -> LearningCurves:
         for b in lines[place + 1 :]:
             tests = []
             for one, other in zip(a.points, b.points, strict=True):
-                difference = round(other.accuracy - one.accuracy, 6)
+                difference = round(other.score - one.score, 6)
                 shown = abs(difference) >= significant
                 tests.append(
                     SizeTest(
@@ -90,7 +90,7 @@ CROSSING = (
                                "significantly."),
         ([0.7, 0.85, 0.8], 0.2, "TF-IDF is ahead of or equal to last-block at every size, but "
                                 "never significantly."),
-        ([0.8, 0.85, 0.9], 0.2, "TF-IDF and last-block are equally accurate at every size."),
+        ([0.8, 0.85, 0.9], 0.2, "TF-IDF and last-block are equally good at every size."),
         ([0.9, 0.8, 0.95], 0.1, "last-block and TF-IDF change places 2 times. Significant leads: "
                                 "that of last-block at 16 texts."),
         ([0.9, 0.8, 0.95], 0.2, "last-block and TF-IDF change places 2 times. No lead is "

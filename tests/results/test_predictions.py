@@ -114,7 +114,7 @@ def make_run(
 
     def metrics(predicted: Mapping[str, np.ndarray]) -> Metrics:
         return Metrics(
-            **{s.name: split_metrics(np.array(s.labels), predicted[s.name], count)
+            **{s.name: split_metrics(np.array(s.labels), predicted[s.name], count, metrics={})
                for s in splits.all()}
         )  # fmt: skip
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from metric_examples import CATALOG
 
 from clsbench.analysis.suite_figures import suite_figures
 from clsbench.components.catalog import Catalog
@@ -148,12 +149,12 @@ def test_run_suite_rows_run_separately_form_one_table(
     assert [row.label for row in done("2").rows] == ["2"]
     both = done("3")
     assert [row.label for row in both.rows] == ["2", "3"]
-    reported = suite_command(suite_figures(both, options.out))
+    reported = suite_command(suite_figures(both, options.out, CATALOG))
     assert reported == "clsbench suite small --offline --rows 2,3"
     whole = done("1")
     assert [row.label for row in whole.rows] == ["1", "2", "3"]
     assert [row.same_as for row in whole.rows] == [None, None, "1"]
-    figures = suite_figures(whole, options.out)
+    figures = suite_figures(whole, options.out, CATALOG)
     assert suite_command(figures) == "clsbench suite small --offline"
     assert figures.comparison is not None
     assert {c.name for c in figures.comparison.contenders} >= {"row 1 = 3", "row 2"}
@@ -171,7 +172,7 @@ def test_run_suite_with_several_seeds_uses_one_split(options: RunOptions, catalo
     planned = plan(options, catalog, seeds=2)
     assert [run.spec["seed"] for run in planned.rows[0].runs] == [123, 124]
     results, _ = run(planned, options)
-    figures = suite_figures(results, options.out)
+    figures = suite_figures(results, options.out, CATALOG)
     assert not figures.problems
     row = figures.rows[0]
     assert len(row.runs) == 2

@@ -18,6 +18,7 @@ CHECKS: dict[type[Any], Callable[[Any], None]] = {
     clsbench.Dataset: testing.check_dataset,
     clsbench.Adapter: testing.check_adapter,
     clsbench.Baseline: testing.check_baseline,
+    clsbench.Metric: testing.check_metric,
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from metric_examples import SHOWN
 
 from clsbench.analysis.metrics import split_metrics
 from clsbench.schema.experiment import PublishedFigures
@@ -83,7 +84,9 @@ def make_metrics(
         flags = np.zeros(SIZES[name], dtype=bool)
         flags[: LEAKED[name]] = True
         loss = float(1 - accuracy + generator.random() / 20) if with_loss else None
-        return split_metrics(labels, predicted, num_classes, loss=loss, leaked=flags)
+        return split_metrics(
+            labels, predicted, num_classes, metrics=SHOWN.components, loss=loss, leaked=flags
+        )
 
     return Metrics(train=split("train"), validation=split("validation"), test=split("test"))
 

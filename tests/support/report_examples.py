@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from metric_examples import CATALOG, SHOWN
 from record_examples import SIZES, make_record, make_spec
 
 from clsbench.analysis.metrics import split_metrics
@@ -73,7 +74,7 @@ def make_figures(
     }
     suite = SuiteResults(**{**fields, **results})
     write_suite_results(store, suite)
-    return suite_figures(suite, store)
+    return suite_figures(suite, store, CATALOG)
 
 
 def _write_run(
@@ -159,7 +160,9 @@ def _metrics(
 ) -> SplitMetrics:
     leaked = np.zeros(TEXTS, dtype=bool)
     leaked[:37] = True
-    return split_metrics(labels, predicted, classes, loss=loss, leaked=leaked)
+    return split_metrics(
+        labels, predicted, classes, metrics=SHOWN.components, loss=loss, leaked=leaked
+    )
 
 
 def _predictions(

@@ -57,7 +57,7 @@ SPLITS = Splits(
 
 
 def score(baseline: clsbench.Baseline, seed: int) -> ScoredBaseline:
-    return score_baseline(baseline, "drawing", SPLITS, {}, seed)
+    return score_baseline(baseline, "drawing", SPLITS, {}, seed, {})
 
 
 @pytest.mark.parametrize("where", ["build", "fit", "predict"])

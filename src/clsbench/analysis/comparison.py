@@ -1,4 +1,4 @@
-"""Compare runs with the same test texts: accuracies, pairwise tests, ranks, disagreements."""
+"""Compare runs with the same test texts: metrics, pairwise tests, ranks, disagreements."""
 
 from __future__ import annotations
 
@@ -11,52 +11,58 @@ import msgspec
 import numpy as np
 
 from clsbench.analysis.calibration import Calibration, calibration
-from clsbench.analysis.figures import WITHOUT_LEAKED, mean_scores
+from clsbench.analysis.figures import (
+    WITHOUT_LEAKED,
+    MetricInfo,
+    ShownMetrics,
+    mean_scores,
+)
+from clsbench.analysis.measured import Measured, measure, paired
+from clsbench.analysis.metrics import one_hot, with_metrics
 from clsbench.analysis.paired import (
-    Correct,
     Difference,
     RankRange,
     Verdict,
-    compare_correct,
     holm,
     rank_ranges,
     verdict_on,
 )
-from clsbench.analysis.seeds import accuracy_interval
+from clsbench.analysis.seeds import spread
 from clsbench.analysis.shared_texts import (
     differing_splits,
     refuse_other_texts,
     texts_keys,
-    trained_alike,
 )
+from clsbench.analysis.sides import Side, baseline_answers, baseline_sides, sides_of
 from clsbench.errors import UsageError
 from clsbench.results.predictions import Predictions, read_predictions
-from clsbench.results.run_names import names_of
 from clsbench.results.store import StoredRun
-from clsbench.schema.record import BaselineResult
-
-BASELINE = "baseline "
-"""The prefix of a baseline's name as a contender; its component follows."""
+from clsbench.schema.record import BaselineResult, SplitMetrics
 
 
 class Contender(msgspec.Struct, frozen=True, kw_only=True):
     """Runs of one experiment that differ in their seed, or a baseline.
 
-    ``accuracy`` is the mean over ``seeds`` (empty for most baselines); ``interval`` is that of
-    :func:`~clsbench.analysis.seeds.accuracy_interval`. ``calibration_error`` and ``brier`` are
-    means over the seeds, ``calibration`` is that of the first. With ``prefix_found``, the seconds
+    ``score`` is the primary metric, the mean over ``seeds`` (empty for most baselines), with its
+    standard deviation and 95 % interval; for the accuracy, that of
+    :func:`~clsbench.analysis.seeds.accuracy_interval`. It is ``None`` for a baseline that lacks
+    probabilities that the metric needs; ``ranks`` are ``None``, too. ``accuracy``,
+    ``calibration_error`` and ``brier`` are means over the seeds, ``calibration`` is that of the
+    first. With ``prefix_found``, the seconds
     exclude the cached part of the frozen prefix (:func:`training_cost`).
     ``stand_ins`` names the replacements of missing assets. ``title`` and ``baseline_seconds``,
     the mean time of fitting and predicting, are set for baselines only. ``timed_on`` names the
     devices of the runs, with the threads of a CPU: times measured elsewhere are not comparable.
-    ``scores`` are the test split's other metrics by name, means over the seeds.
+    ``scores`` are the test split's other metrics by column, means over the seeds.
     """
 
     name: str
     runs: tuple[str, ...]
     seeds: tuple[int, ...]
     accuracy: float
-    interval: tuple[float, float]
+    score: float | None
+    score_sd: float | None
+    interval: tuple[float, float] | None
     accuracy_without_leaked: float | None
     calibration_error: float | None
     brier: float | None
@@ -64,7 +70,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     trainable_parameters: int | None
     prefix_and_training_seconds: float | None
     prefix_found: bool
-    ranks: RankRange
+    ranks: RankRange | None
     stand_ins: tuple[str, ...]
     title: str = ""
     baseline_seconds: float | None = None
@@ -75,8 +81,9 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """``b`` against ``a``, with Holm's correction over all pairs in ``p_corrected``.
 
-    ``found`` and ``verdict`` are ``None`` if the sides have no seed in common. ``unpaired_seeds``
-    are the seeds that only one side has; they are not part of the test.
+    ``found`` and ``verdict`` are ``None`` if the sides have no seed in common, or if one lacks the
+    primary metric. ``unpaired_seeds`` are the seeds that only one side has; they are not part of
+    the test.
     """
 
     a: str
@@ -110,11 +117,13 @@ class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
 class RunComparison(msgspec.Struct, frozen=True, kw_only=True):
     """Contenders and pairs on the same ``texts`` test texts, whose hash is ``test_sha256``.
 
+    ``metric`` is the primary metric, in which they are compared.
     ``differing_splits`` lists which of train and validation differ; if train does, the baselines
     are those of the run with the most training texts, or of the first of these.
     """
 
     texts: int
+    metric: MetricInfo
     test_sha256: str
     differing_splits: tuple[str, ...]
     class_names: tuple[str, ...]
@@ -123,58 +132,56 @@ class RunComparison(msgspec.Struct, frozen=True, kw_only=True):
     disagreements: tuple[Disagreement, ...]
 
 
-class _Side(NamedTuple):
-    name: str
-    runs: tuple[StoredRun, ...]
-    predictions: Mapping[int | None, Predictions]
-    predicted: Mapping[int | None, np.ndarray]
-    """By seed; ``None`` for a baseline with equal predictions for every seed."""
-
-
 def compare_runs(
-    runs: Sequence[StoredRun], names: Mapping[str, str] | None = None, allow_single: bool = False
+    runs: Sequence[StoredRun],
+    names: Mapping[str, str] | None = None,
+    allow_single: bool = False,
+    metrics: ShownMetrics | None = None,
 ) -> RunComparison:
     """Compare finished runs; those of one experiment are one contender with several seeds.
 
     The baselines of the runs are contenders too. ``names`` gives a name for each run by directory
     name; by default, runs are named by the choices that distinguish them. ``allow_single``
-    permits a comparison of a single contender.
+    permits a comparison of a single contender. The primary one of ``metrics`` (default: the
+    accuracy) is compared.
 
     Raises:
+        UndefinedMetricError: the primary metric is undefined for the test texts.
         UsageError: there are fewer than two contenders, a run did not finish, or the test texts
             differ.
     """
     predictions = [(run, _predictions_of(run)) for run in runs]
     refuse_other_texts(predictions)
     first = predictions[0][1]
-    sides = [*_sides(predictions, names), *_baselines(predictions)]
+    sides = [*sides_of(predictions, names), *baseline_sides(predictions)]
     if len(sides) < 2 and not allow_single:
         raise UsageError(
             "there is nothing to compare: the runs are of one experiment and have no baselines; "
             "name runs of another experiment, too"
         )
-    correct = {
-        side.name: {seed: predicted == first.labels for seed, predicted in side.predicted.items()}
-        for side in sides
-    }
+    metrics = metrics or ShownMetrics()
+    measured = [measure(side, metrics) for side in sides]
     places = list(itertools.combinations(range(len(sides)), 2))
-    found = [_paired(correct[sides[i].name], correct[sides[j].name]) for i, j in places]
+    found = [paired(measured[i], measured[j]) for i, j in places]
     known = [each for each in found if each is not None]
     corrected = iter(holm([each.p for each in known]))
-    pairs = [_pair(sides[i], sides[j], d, corrected)
+    pairs = [_pair(sides[i], sides[j], d, corrected, metrics.primary)
              for (i, j), d in zip(places, found, strict=True)]  # fmt: skip
     verdicts: list[list[Verdict | None]] = [[None] * len(sides) for _ in sides]
     for (i, j), pair in zip(places, pairs, strict=True):
         verdicts[i][j], verdicts[j][i] = pair.reversed().verdict, pair.verdict
-    ranks = rank_ranges(verdicts)
+    ranked = [place for place, each in enumerate(measured) if each.values]
+    ranges = rank_ranges([[verdicts[i][j] for j in ranked] for i in ranked])
+    ranks = dict(zip(ranked, ranges, strict=True))
     return RunComparison(
         texts=len(first.rows),
+        metric=metrics.primary,
         test_sha256=texts_keys(runs)[0],
         differing_splits=differing_splits(runs),
         class_names=first.class_names,
         contenders=tuple(
-            _contender(side, correct[side.name], rank)
-            for side, rank in zip(sides, ranks, strict=True)
+            _contender(side, each, ranks.get(place), metrics)
+            for place, (side, each) in enumerate(zip(sides, measured, strict=True))
         ),
         pairs=tuple(pairs),
         disagreements=_disagreements(sides, first),
@@ -192,74 +199,12 @@ def _predictions_of(run: StoredRun) -> Predictions:
     return read_predictions(run)
 
 
-def _sides(
-    predictions: Sequence[tuple[StoredRun, Predictions]], given: Mapping[str, str] | None
-) -> list[_Side]:
-    groups: dict[str, dict[int, tuple[StoredRun, Predictions]]] = {}
-    for run, each in predictions:
-        environment = run.record.environment
-        key = f"{run.record.fingerprint} {environment.device.partition(':')[0]} "
-        key += environment.precision
-        # Repeated runs of one seed are not independent: the first one counts.
-        groups.setdefault(key, {}).setdefault(int(run.record.spec["seed"]), (run, each))
-    firsts = [next(iter(group.values()))[0] for group in groups.values()]
-    names = names_of(firsts) if given is None else [given[run.path.name] for run in firsts]
-    return [
-        _Side(
-            name,
-            tuple(run for run, _ in group.values()),
-            {seed: each for seed, (_, each) in group.items()},
-            {seed: each.predicted for seed, (_, each) in group.items()},
-        )
-        for name, group in zip(names, groups.values(), strict=True)
-    ]
-
-
-def _baselines(predictions: Sequence[tuple[StoredRun, Predictions]]) -> list[_Side]:
-    """Each baseline with its predictions by seed, or once if they are the same for every seed."""
-    found: dict[str, dict[int, tuple[StoredRun, np.ndarray]]] = {}
-    chosen = max((run for run, _ in predictions), key=_train_texts)
-    for run, each in predictions:
-        for name, answer in each.baselines.items() if trained_alike(chosen, run) else ():
-            found.setdefault(name, {}).setdefault(int(run.record.spec["seed"]), (run, answer))
-    sides = []
-    for name, by_seed in found.items():
-        predicted: dict[int | None, np.ndarray] = {
-            seed: each for seed, (_, each) in by_seed.items()
-        }
-        one, *others = predicted.values()
-        if all(np.array_equal(one, other) for other in others):
-            predicted = {None: one}
-        sides.append(
-            _Side(f"{BASELINE}{name}", tuple(r for r, _ in by_seed.values()), {}, predicted)
-        )
-    return sides
-
-
-def _train_texts(run: StoredRun) -> int:
-    return run.record.data.sizes["train"] if run.record.data is not None else 0
-
-
 # --- pairs ----------------------------------------------------------------------------------------
 
 
-def _paired(
-    a: Mapping[int | None, np.ndarray], b: Mapping[int | None, np.ndarray]
-) -> Difference | None:
-    """B against A on their common seeds; a baseline without seeds is paired with every seed."""
-    seeds = [seed for seed in a if seed in b]
-    if None in a or None in b:
-        seeds = list(a if None in b else b)
-    if not seeds:
-        return None
-
-    def rows(side: Mapping[int | None, np.ndarray]) -> Correct:
-        return np.stack([side[None] if None in side else side[seed] for seed in seeds])
-
-    return compare_correct(rows(a), rows(b))
-
-
-def _pair(one: _Side, other: _Side, found: Difference | None, corrected: Any) -> Pair:
+def _pair(
+    one: Side, other: Side, found: Difference | None, corrected: Any, metric: MetricInfo
+) -> Pair:
     a, b = one.name, other.name
     if found is None:
         return Pair(a=a, b=b, found=None, p_corrected=None, verdict=None)
@@ -273,35 +218,31 @@ def _pair(one: _Side, other: _Side, found: Difference | None, corrected: Any) ->
         unpaired_seeds=tuple(sorted(seed for seed in unpaired if seed is not None)),
         found=found,
         p_corrected=p,
-        verdict=verdict_on(found.difference, p),
+        verdict=verdict_on(metric.sign * found.difference, p),
     )
 
 
 def _contender(
-    side: _Side, correct: Mapping[int | None, np.ndarray], ranks: RankRange
+    side: Side, measured: Measured, ranks: RankRange | None, metrics: ShownMetrics
 ) -> Contender:
-    accuracies = [float(each.mean()) for each in correct.values()]
-    texts = len(next(iter(correct.values())))
     cost = training_cost(side.runs)
     calibrations = [calibration(a.labels, a.probabilities) for a in side.predictions.values()]
     record = side.runs[0].record
     trained = bool(calibrations)
     results = [] if trained else _baseline_results(side)
-    tests = [m.test for m in (*(r.record.metrics for r in side.runs if trained),
-                              *(each.metrics for each in results)) if m is not None]  # fmt: skip
-    ece = _mean([each.ece for each in calibrations])
-    brier = _mean([each.brier for each in calibrations])
-    # Older records lack these metrics, so they are computed from the stored predictions.
-    known = {name: value for name, value in (("ece", ece), ("brier", brier)) if value is not None}
+    tests = _tests(side, metrics)
+    score = spread(list(measured.values.values()), metrics.primary.limits)
     return Contender(
         name=side.name,
         runs=tuple(run.path.name for run in side.runs) if trained else (),
         seeds=tuple(seed for seed in side.predicted if seed is not None),
-        accuracy=fmean(accuracies),
-        interval=accuracy_interval(accuracies, texts),
+        accuracy=fmean(float(each.mean()) for each in measured.correct.values()),
+        score=score.mean if score is not None else None,
+        score_sd=score.sd if score is not None else None,
+        interval=measured.interval,
         accuracy_without_leaked=_mean([WITHOUT_LEAKED.read(each) for each in tests]),
-        calibration_error=ece,
-        brier=brier,
+        calibration_error=_mean([each.ece for each in calibrations]),
+        brier=_mean([each.brier for each in calibrations]),
         calibration=calibrations[0] if trained else None,
         trainable_parameters=record.parameters.trainable if trained and record.parameters else None,
         prefix_and_training_seconds=cost.seconds if trained else None,
@@ -311,8 +252,24 @@ def _contender(
         timed_on=tuple(dict.fromkeys(map(_timed_on, side.runs))) if trained else (),
         title=next((each.title for each in results), ""),
         baseline_seconds=_mean([each.seconds for each in results]),
-        scores=mean_scores(tests) | known,
+        scores=mean_scores(tests, metrics.others),
     )
+
+
+def _tests(side: Side, metrics: ShownMetrics) -> list[SplitMetrics]:
+    """The metrics on the test texts of each run; those that a record lacks are computed."""
+    found = []
+    for run in side.runs:
+        seed = int(run.record.spec["seed"])
+        if each := side.predictions.get(seed):
+            assert run.record.metrics is not None
+            test = run.record.metrics.test
+            found.append(with_metrics(test, metrics.components, each.labels, each.probabilities))
+    for result, predicted in baseline_answers(side) if not side.predictions else ():
+        given = one_hot(predicted, side.num_classes)
+        test = result.metrics.test
+        found.append(with_metrics(test, metrics.components, side.labels, given, of_labels=True))
+    return found
 
 
 def _timed_on(run: StoredRun) -> str:
@@ -352,9 +309,8 @@ def found_prefix(run: StoredRun) -> bool:
     return kept is not None and kept.found + kept.continued > 0
 
 
-def _baseline_results(side: _Side) -> list[BaselineResult]:
-    name = side.name.removeprefix(BASELINE)
-    return [b for run in side.runs for b in run.record.baselines if b.component == name]
+def _baseline_results(side: Side) -> list[BaselineResult]:
+    return [result for result, _ in baseline_answers(side)]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -362,7 +318,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _disagreements(sides: Sequence[_Side], first: Predictions) -> tuple[Disagreement, ...]:
+def _disagreements(sides: Sequence[Side], first: Predictions) -> tuple[Disagreement, ...]:
     """Texts on which sides disagree, those that most sides misclassify first."""
     predicted = np.stack([next(iter(side.predicted.values())) for side in sides])
     wrong = (predicted != first.labels).sum(axis=0)

@@ -1,4 +1,4 @@
-"""Learning curves: accuracy against the number of training texts, and where the curves cross.
+"""Learning curves: the primary metric by number of training texts, and where the curves cross.
 
 A line consists of runs that differ only in ``data.train_size`` and seed, or of a baseline
 fitted on the same training texts. At each size, every pair of lines is compared by the paired tests
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from clsbench.analysis.comparison import RunComparison, compare_runs
+from clsbench.analysis.figures import ACCURACY, MetricInfo, ShownMetrics
 from clsbench.analysis.paired import Verdict, holm, verdict_on
 from clsbench.analysis.standing import baseline_title, standing
 from clsbench.results.store import StoredRun
@@ -24,13 +25,13 @@ from clsbench.schema.suite import SIZE_KEY
 
 
 class CurvePoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A line at one number of training texts: its accuracy over ``seeds`` and the 95 % interval.
+    """A line at one number of training texts: its score over ``seeds`` and the 95 % interval.
 
     ``runs`` and ``seeds`` are empty for a baseline.
     """
 
     train_texts: int
-    accuracy: float
+    score: float
     interval: tuple[float, float]
     runs: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
@@ -82,11 +83,12 @@ class LinePair(msgspec.Struct, frozen=True, kw_only=True):
 class LearningCurves(msgspec.Struct, frozen=True, kw_only=True):
     """All lines, those of the rows first, and all pairs of lines.
 
-    ``test_texts`` is the number of test texts, ``stand_ins`` names the replacements of missing
-    assets.
+    The scores are those of the primary metric, ``metric``. ``test_texts`` is the number of test
+    texts, ``stand_ins`` names the replacements of missing assets.
     """
 
     test_texts: int
+    metric: MetricInfo = ACCURACY
     lines: tuple[CurveLine, ...]
     pairs: tuple[LinePair, ...]
     stand_ins: tuple[str, ...]
@@ -119,11 +121,14 @@ class SizedComparisons(NamedTuple):
     comparisons: Mapping[int, RunComparison]
 
 
-def learning_curves(rows: Sequence[Row], tuned: Iterable[str] = ()) -> SizedComparisons | None:
+def learning_curves(
+    rows: Sequence[Row], tuned: Iterable[str] = (), metrics: ShownMetrics | None = None
+) -> SizedComparisons | None:
     """The learning curves of rows with the same test texts; ``None`` if no two differ only in
     their number of training texts.
 
-    ``tuned`` holds the keys that were tuned; their values may differ between the sizes.
+    ``tuned`` holds the keys that were tuned; their values may differ between the sizes. The primary
+    one of ``metrics`` (default: the accuracy) is compared.
     """
     ignored = ("seed", SIZE_KEY, *tuned)
     groups: dict[str, dict[int, Row]] = {}
@@ -144,12 +149,14 @@ def learning_curves(rows: Sequence[Row], tuned: Iterable[str] = ()) -> SizedComp
             by_size.setdefault(size, []).extend(row.runs)
             named |= {run.path.name: name for run in row.runs}
     comparisons = {
-        size: compare_runs(runs, named, allow_single=True) for size, runs in sorted(by_size.items())
+        size: compare_runs(runs, named, allow_single=True, metrics=metrics)
+        for size, runs in sorted(by_size.items())
     }
     lines = _lines(names, comparisons)
     runs = [run for group in groups.values() for row in group.values() for run in row.runs]
     curves = LearningCurves(
         test_texts=next(iter(comparisons.values())).texts,
+        metric=metrics.primary if metrics is not None else ACCURACY,
         lines=tuple(line for line in lines if len(line.points) > 1),
         pairs=tuple(_pairs([line.name for line in lines if len(line.points) > 1], comparisons)),
         stand_ins=tuple(dict.fromkeys(s.by for run in runs for s in run.record.stand_ins)),
@@ -196,10 +203,12 @@ def _lines(names: Sequence[str], comparisons: Mapping[int, RunComparison]) -> li
     points: dict[str, list[CurvePoint]] = {name: [] for name in names}
     for size, comparison in comparisons.items():
         for each in comparison.contenders:
+            if each.score is None or each.interval is None:  # it lacks probabilities
+                continue
             name = each.name if each.runs else baseline_title(comparison, each)
             point = CurvePoint(
                 train_texts=size,
-                accuracy=each.accuracy,
+                score=each.score,
                 interval=each.interval,
                 runs=each.runs,
                 seeds=each.seeds if each.runs else (),
@@ -219,6 +228,7 @@ def _pairs(names: Sequence[str], comparisons: Mapping[int, RunComparison]) -> li
         }
         for size, comparison in comparisons.items()
     }
+    sign = next(iter(comparisons.values())).metric.sign
     found: dict[tuple[str, str], dict[int, tuple[float, float]]] = {}
     for a, b in itertools.combinations(names, 2):
         for size, comparison in comparisons.items():
@@ -238,7 +248,7 @@ def _pairs(names: Sequence[str], comparisons: Mapping[int, RunComparison]) -> li
                     train_texts=size,
                     difference=difference,
                     p_corrected=p,
-                    verdict=verdict_on(difference, p),
+                    verdict=verdict_on(sign * difference, p),
                 )
             )
         crossings = _crossings(tests)

@@ -1,4 +1,4 @@
-"""Compare two classifiers on the same texts: the difference in accuracy, its interval, and a test.
+"""Compare two classifiers on the same texts: the difference in a metric, its interval, and a test.
 
 With one run per side, the test is McNemar's exact test over the texts that only one side classifies
 correctly. Its result holds for these two trained classifiers, not for other seeds. With several
@@ -6,6 +6,10 @@ seeds, both texts and seeds are treated as random samples: the interval combines
 an interval over texts and one over seeds by the root of their sum of squares. The interval over
 texts is the bootstrap's, widened to the score interval, because the bootstrap is too narrow if few
 texts differ. The interval over seeds is Student's.
+
+Another metric than the accuracy is not a mean over texts. It is replaced by the contributions of
+the texts (:mod:`clsbench.analysis.resampling`), whose mean it is approximately; for the accuracy
+they are 1 for a text classified correctly and 0 for another, so the test is the same.
 
 Source: McNemar, Psychometrika 12 (1947); Tango, Statistics in Medicine 17 (1998), 891, for the
 score interval; Zou and Donner, Statistics in Medicine 27 (2008), for the sum of intervals; Holm,
@@ -36,13 +40,19 @@ Verdict = Literal["better", "worse", "no difference shown"]
 Correct = NDArray[np.bool_]
 """(S, N): whether the run with each of S seeds classifies each of N texts correctly."""
 
+Contributions = NDArray[np.float64]
+"""(S, G): the contribution of each of G groups of texts to a metric, for each of S seeds."""
+
+Steps = NDArray[np.int8] | NDArray[np.float64]
+"""(S, G): the contributions of B minus those of A."""
+
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """B against A on ``texts`` texts over ``seeds`` seeds each.
 
     ``only_a`` and ``only_b`` count the texts that only that side classifies correctly, as means
-    over seeds. ``difference`` is the accuracy of B minus that of A, as a fraction, with its 95 %
-    ``interval``. ``p`` is two-sided; if it is above 5 %, the interval contains 0.
+    over seeds. ``difference`` is the metric of B minus that of A, with its 95 % ``interval``; for
+    the accuracy it is a fraction. ``p`` is two-sided; if it is above 5 %, the interval contains 0.
     """
 
     texts: int
@@ -73,11 +83,31 @@ def compare_correct(a: Correct, b: Correct) -> Difference:
     """
     if a.ndim != 2 or a.shape != b.shape or not a.size:
         raise ValueError(f"A {a.shape} and B {b.shape} must be equal in shape, (seeds, texts)")
-    seeds, texts = a.shape
     steps = b.astype(np.int8) - a.astype(np.int8)
-    only_a, only_b = (float((steps == sign).sum() / seeds) for sign in (-1, 1))
+    return _difference(steps, steps, float(steps.mean()), 1.0)
+
+
+def compare_contributions(
+    a: Contributions, b: Contributions, correct: tuple[Correct, Correct], difference: float
+) -> Difference:
+    """Compare the contributions of texts to a metric of A and B, both (S, G) with the same seeds.
+
+    ``correct`` holds the correct predictions of A and B; ``difference`` is the mean over seeds of
+    the metric of B minus that of A.
+    """
+    counted = correct[1].astype(np.int8) - correct[0].astype(np.int8)
+    return _difference(b - a, counted, difference, math.inf)
+
+
+def _difference(
+    steps: Steps, counted: NDArray[np.int8], difference: float, most: float
+) -> Difference:
+    """``steps`` (S, G) are the contributions to the difference, which is at most ``most``."""
+    seeds, texts = counted.shape
+    only_a, only_b = (float((counted == sign).sum() / seeds) for sign in (-1, 1))
     p = _p_of_no_difference(steps)
-    low, high = _interval(steps)
+    offset = difference - float(steps.mean())  # 0 for the accuracy
+    low, high = (end + offset for end in _interval(steps, most))
     if p > 1 - CONFIDENCE:  # with few differing texts the exact test is stricter
         low, high = min(low, 0.0), max(high, 0.0)
     return Difference(
@@ -85,7 +115,7 @@ def compare_correct(a: Correct, b: Correct) -> Difference:
         seeds=seeds,
         only_a=only_a,
         only_b=only_b,
-        difference=float(steps.mean()),
+        difference=difference,
         interval=(low, high),
         p=p,
     )
@@ -103,7 +133,7 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def verdict_on(difference: float, p: float) -> Verdict:
-    """The verdict on B, given the difference and the corrected ``p``."""
+    """The verdict on B, given the corrected ``p`` and the difference, positive if B is better."""
     if p > 1 - CONFIDENCE or difference == 0:
         return "no difference shown"
     return "better" if difference > 0 else "worse"
@@ -141,7 +171,7 @@ class _Discordant(NamedTuple):
     step: float
 
 
-def _discordant(steps: NDArray[np.int8]) -> _Discordant:
+def _discordant(steps: Steps) -> _Discordant:
     by_text = steps.mean(axis=0)
     squares = float((by_text**2).sum())
     if squares == 0:
@@ -151,7 +181,7 @@ def _discordant(steps: NDArray[np.int8]) -> _Discordant:
     return _Discordant(only_b, only_a, step)
 
 
-def _p_of_no_difference(steps: NDArray[np.int8]) -> float:
+def _p_of_no_difference(steps: Steps) -> float:
     """The level at which the combined half-width over texts and seeds equals the difference.
 
     Without variation between seeds it is McNemar's exact p.
@@ -185,13 +215,13 @@ def _mcnemar(texts: _Discordant) -> float:
     return min(2 * float(betainc(more, fewer + 1, 0.5)), 1.0) if more > 0 else 1.0
 
 
-def _variance_by_seed(steps: NDArray[np.int8]) -> float:
+def _variance_by_seed(steps: Steps) -> float:
     """The variance of the mean difference that is due to seeds."""
     seeds = len(steps)
     return float(steps.mean(axis=1).var(ddof=1)) / seeds if seeds > 1 else 0.0
 
 
-def _interval(steps: NDArray[np.int8]) -> tuple[float, float]:
+def _interval(steps: Steps, most: float) -> tuple[float, float]:
     """The interval of the mean difference over texts and seeds.
 
     Seeds are too few for a bootstrap, so their half-width is that of Student's t.
@@ -205,12 +235,12 @@ def _interval(steps: NDArray[np.int8]) -> tuple[float, float]:
     tail = (1 - CONFIDENCE) / 2
     from_seeds = float(stdtrit(seeds - 1, tail)) ** 2 * by_seed if seeds > 1 else 0.0
     return (
-        max(difference - math.sqrt((difference - low) ** 2 + from_seeds), -1.0),
-        min(difference + math.sqrt((high - difference) ** 2 + from_seeds), 1.0),
+        max(difference - math.sqrt((difference - low) ** 2 + from_seeds), -most),
+        min(difference + math.sqrt((high - difference) ** 2 + from_seeds), most),
     )
 
 
-def _bootstrap_interval(steps: NDArray[np.int8]) -> tuple[float, float]:
+def _bootstrap_interval(steps: Steps) -> tuple[float, float]:
     """Percentiles of the mean difference over bootstrap samples of the texts."""
     texts = steps.shape[1]
     patterns, counts = np.unique(steps, axis=1, return_counts=True)

@@ -11,12 +11,19 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from clsbench.analysis.figures import ACCURACY, SCORES, WITHOUT_LEAKED
+from clsbench.analysis.figures import (
+    ACCURACY,
+    WITHOUT_LEAKED,
+    column_of,
+    listed_metrics,
+    primary_of,
+    read_metric,
+)
 from clsbench.errors import UsageError
 from clsbench.results.formats import line_width, marked
 from clsbench.results.store import StoredRun, scan
 from clsbench.schema.environment_variables import ENVIRONMENT
-from clsbench.schema.experiment import format_component, value_at
+from clsbench.schema.experiment import DEFAULT_METRICS, format_component, value_at
 from clsbench.schema.options import DEFAULT_STORE
 from clsbench.schema.record import RunRecord, SplitMetrics
 
@@ -76,7 +83,9 @@ def results_table(runs: Iterable[StoredRun]) -> pd.DataFrame:
     """One row per run; see :func:`load_results`. Without runs, the table has its columns too."""
     runs = list(runs)
     columns = [
-        *_BEFORE_BASELINES,
+        *_SETTINGS,
+        *_metric_columns(runs),
+        *_PUBLISHED,
         *_baseline_columns(runs),
         *_COSTS,
         *_phase_columns(runs),
@@ -90,15 +99,20 @@ def results_table(runs: Iterable[StoredRun]) -> pd.DataFrame:
     )
 
 
-def default_columns(table: pd.DataFrame, width: int | None = None) -> list[str]:
+def default_columns(
+    table: pd.DataFrame, width: int | None = None, metrics: Sequence[str] = ()
+) -> list[str]:
     """The default columns of a :func:`results_table`, in the table's order.
 
-    These are the test accuracy with its interval, the best baseline's accuracy, the settings that
-    differ between the runs, and the costs. With a ``width`` in characters, the most important of
-    them that fit into a line are chosen; all, if not even the first differing setting fits.
+    These are the test accuracy and the primary metric, with intervals, the best baseline's
+    accuracy, the settings that differ between the runs, and the costs. With a ``width`` in
+    characters, the most important of them that fit into a line are chosen; all, if not even the
+    first differing setting fits. ``metrics`` are shown, too.
     """
     shown = [each for each in _DECLARED if each.shown is not None and each.shown(table[each.name])]
     chosen = {each.name for each in shown if not each.drop}
+    named = [f"test_{column_of(name)}" for name in (*dict.fromkeys(table["metric"]), *metrics)]
+    chosen |= {c for name in named for c in (name, f"{name}_low", f"{name}_high") if c in table}
     by_importance = sorted((each for each in shown if each.drop), key=lambda each: -each.drop)
     differing = [each.name for each in by_importance if each.shown is _differs]
     chosen |= {*differing[:1]}
@@ -191,7 +205,21 @@ def _published(run: StoredRun) -> float | None:
     return record.published.accuracy.get("test")
 
 
-def _split_columns(split: str) -> list[_Column]:
+def _metric_columns(runs: Sequence[StoredRun]) -> list[_Column]:
+    """The metrics that the runs have, those of the default list in any case."""
+    records = [run.record for run in runs]
+    splits = [s for r in records if (m := r.metrics) for s in (m.train, m.validation, m.test)]
+    names = dict.fromkeys([*DEFAULT_METRICS, *(n for r in records for n in listed_metrics(r.spec))])
+    names |= dict.fromkeys(name for split in splits for name in split.scores)
+    intervals = {name for split in splits for name in split.intervals}
+    others = {name: name in intervals for name in names if name != ACCURACY.name}
+    columns = [each for split in _SPLITS for each in _split_columns(split, others)]
+    return list({column.name: column for column in columns}.values())
+
+
+def _split_columns(split: str, others: Mapping[str, bool]) -> list[_Column]:
+    """``others`` are the metrics besides the accuracy; whether a run has their interval."""
+
     def of_split(read: Callable[[SplitMetrics], Any]) -> Callable[[StoredRun], Any]:
         def value(run: StoredRun) -> Any:
             metrics = run.record.metrics
@@ -208,18 +236,31 @@ def _split_columns(split: str) -> list[_Column]:
     ) -> _Column:
         return _Column(f"{split}_{name}", "number", of_split(read), shown)
 
+    def end(name: str, place: int) -> Callable[[SplitMetrics], float | None]:
+        return lambda found: found.intervals[name][place] if name in found.intervals else None
+
+    def metric(name: str, interval: bool) -> list[_Column]:
+        column = column_of(name)
+        return [
+            number(column, lambda found: read_metric(found, name)),
+            *([number(f"{column}_low", end(name, 0))] if interval else []),
+            *([number(f"{column}_high", end(name, 1))] if interval else []),
+        ]
+
     return [
-        number(ACCURACY.name, ACCURACY.read, shown),
+        number(ACCURACY.column, ACCURACY.read, shown),
         number("accuracy_low", lambda found: found.interval[0], shown),
         number("accuracy_high", lambda found: found.interval[1], shown),
-        *(number(metric.name, metric.read) for metric in SCORES),
+        *(each for name, interval in others.items() for each in metric(name, interval)),
         _Column(f"{split}_n", "count", of_split(lambda found: found.n)),
         # Leaked texts are those that occur in the training split.
-        *([number(WITHOUT_LEAKED.name, WITHOUT_LEAKED.read)] if split != "train" else []),
+        *([number(WITHOUT_LEAKED.column, WITHOUT_LEAKED.read)] if split != "train" else []),
     ]
 
 
-_BEFORE_BASELINES = (
+_SPLITS = ("test", "validation", "train")
+
+_SETTINGS = (
     _Column("run", "text", lambda run: run.path.name, _always),
     _Column("status", "text", _of_record("status"), _unless("finished")),
     _Column("experiment", "text", _of_record("experiment"), _differs, drop=100),
@@ -243,11 +284,9 @@ _BEFORE_BASELINES = (
     _Column("optimizer", "text", _component("train.optimizer"), _differs, drop=53),
     _Column("schedule", "text", _component("train.schedule"), _differs, drop=51),
     _Column("loss_function", "text", _component("train.loss"), _differs, drop=49),
-    *_split_columns("test"),
-    *_split_columns("validation"),
-    *_split_columns("train"),
-    _Column("published_test_accuracy", "number", _published),
+    _Column("metric", "text", lambda run: primary_of(run.record.spec)),
 )
+_PUBLISHED = (_Column("published_test_accuracy", "number", _published),)
 _COSTS = (
     _Column(
         "trainable_parameters", "count", _of_record("parameters", "trainable"), _always, drop=78
@@ -287,7 +326,7 @@ _CIRCUMSTANCES = (
     _Column("path", "text", lambda run: run.path),
 )
 
-_DECLARED = (*_BEFORE_BASELINES, *_COSTS, *_CIRCUMSTANCES)
+_DECLARED = (*_SETTINGS, *_split_columns("test", {}), *_COSTS, *_CIRCUMSTANCES)
 
 _PHASES = ("assets", "data", "model", "training", "evaluation", "baselines")
 

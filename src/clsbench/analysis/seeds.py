@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 
 import msgspec
 
-from clsbench.analysis.figures import ACCURACY, METRICS
+from clsbench.analysis.figures import ACCURACY, WITHOUT_LEAKED, MetricInfo
 from clsbench.analysis.metrics import CONFIDENCE, wilson_interval
 from clsbench.schema.record import RunRecord, SplitMetrics
 
@@ -35,7 +35,7 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 class SeedSummary(msgspec.Struct, frozen=True, kw_only=True):
     """The finished runs of an experiment with several seeds.
 
-    ``splits`` holds each metric by split and name, ``None`` if no run has it.
+    ``splits`` holds each metric by split and column, ``None`` if no run has it.
     """
 
     experiment: str
@@ -73,13 +73,20 @@ def accuracy_interval(accuracies: Sequence[float], texts: int) -> tuple[float, f
     over seeds: the half-width is the root of the sum of both squares, so the interval is never
     narrower than that of a single run with this accuracy.
     """
-    mean = fmean(accuracies)
-    low, high = wilson_interval(min(mean * texts, texts), texts)
-    over_seeds = spread(accuracies, ACCURACY.limits)
+    over_texts = wilson_interval(min(fmean(accuracies) * texts, texts), texts)
+    return widened_by_seeds(over_texts, accuracies, ACCURACY.limits)
+
+
+def widened_by_seeds(
+    over_texts: tuple[float, float], values: Sequence[float], limits: tuple[float, float]
+) -> tuple[float, float]:
+    """The interval of the mean of ``values`` over texts, from three seeds on widened by seeds."""
+    mean, (low, high) = fmean(values), over_texts
+    over_seeds = spread(values, limits)
     if over_seeds is not None and over_seeds.sd and over_seeds.n >= FEWEST_SEEDS:
         half = _half_width(over_seeds.sd, over_seeds.n)
         low, high = mean - math.hypot(mean - low, half), mean + math.hypot(high - mean, half)
-    return max(low, 0.0), min(high, 1.0)
+    return max(low, limits[0]), min(high, limits[1])
 
 
 def _half_width(sd: float, n: int) -> float:
@@ -89,8 +96,10 @@ def _half_width(sd: float, n: int) -> float:
     return float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * sd / math.sqrt(n)
 
 
-def summarize_seeds(records: Iterable[RunRecord]) -> SeedSummary:
+def summarize_seeds(records: Iterable[RunRecord], metrics: Sequence[MetricInfo]) -> SeedSummary:
     """Summarize runs of one experiment that differ in their seed; ``runs`` counts failed ones too.
+
+    ``metrics`` are summarized, and the accuracy without leaked texts.
 
     Raises:
         ValueError: ``records`` is empty.
@@ -104,11 +113,14 @@ def summarize_seeds(records: Iterable[RunRecord]) -> SeedSummary:
         seeds=tuple(int(record.spec["seed"]) for record in finished),
         runs=len(records),
         stand_ins=tuple(dict.fromkeys(s.by for record in records for s in record.stand_ins)),
-        splits={split: _split_spread(finished, split) for split in SPLITS} if finished else {},
-    )
+        splits={split: _split_spread(finished, split, (*metrics, WITHOUT_LEAKED))
+                for split in SPLITS} if finished else {},
+    )  # fmt: skip
 
 
-def _split_spread(records: Sequence[RunRecord], split: str) -> dict[str, Spread | None]:
+def _split_spread(
+    records: Sequence[RunRecord], split: str, metrics: Sequence[MetricInfo]
+) -> dict[str, Spread | None]:
     found: list[SplitMetrics] = [getattr(record.metrics, split) for record in records]
-    values = {m: [v for each in found if (v := m.read(each)) is not None] for m in METRICS}
-    return {metric.name: spread(known, metric.limits) for metric, known in values.items()}
+    values = {m: [v for each in found if (v := m.read(each)) is not None] for m in metrics}
+    return {metric.column: spread(known, metric.limits) for metric, known in values.items()}

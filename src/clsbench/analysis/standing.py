@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from clsbench.analysis.comparison import BASELINE, Contender, Pair, RunComparison
+from clsbench.analysis.comparison import Contender, Pair, RunComparison
+from clsbench.analysis.sides import BASELINE
 
 
 def standing(comparison: RunComparison, name: str, against: str) -> Pair | None:
@@ -14,16 +15,15 @@ def standing(comparison: RunComparison, name: str, against: str) -> Pair | None:
 
 
 def trained(comparison: RunComparison) -> list[Contender]:
-    """The contenders other than baselines, the most accurate first.
+    """The contenders other than baselines, the best first by the primary metric.
 
-    Of equally accurate ones, the fastest comes first; those that reused cached activations are
-    last.
+    Of equally good ones, the fastest comes first; those that reused cached activations are last.
     """
     found = [each for each in comparison.contenders if each.runs]
     return sorted(
         found,
         key=lambda each: (
-            -each.accuracy,
+            comparison.metric.order(each.score),
             each.prefix_found,
             each.prefix_and_training_seconds or 0.0,
         ),
@@ -31,13 +31,13 @@ def trained(comparison: RunComparison) -> list[Contender]:
 
 
 def baselines(comparison: RunComparison) -> list[Contender]:
-    """The baselines, the most accurate first."""
-    found = [each for each in comparison.contenders if not each.runs]
-    return sorted(found, key=lambda each: -each.accuracy)
+    """The baselines that have the primary metric, the best first."""
+    found = [each for each in comparison.contenders if not each.runs and each.score is not None]
+    return sorted(found, key=lambda each: comparison.metric.order(each.score))
 
 
 def smallest_significant(comparison: RunComparison) -> float | None:
-    """The smallest significant difference, as a fraction; ``None`` without any."""
+    """The smallest significant difference in the primary metric; ``None`` without any."""
     found = [
         abs(pair.found.difference)
         for pair in comparison.pairs
@@ -49,7 +49,7 @@ def smallest_significant(comparison: RunComparison) -> float | None:
 def baseline_title(comparison: RunComparison, baseline: Contender) -> str:
     """A baseline's title, with its options if another baseline has the same title."""
     title = _title(baseline)
-    same = [each for each in baselines(comparison) if _title(each) == title]
+    same = [each for each in comparison.contenders if not each.runs and _title(each) == title]
     return title if len(same) == 1 else f"{title} ({baseline.name.removeprefix(BASELINE)})"
 
 

@@ -10,14 +10,20 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from clsbench.analysis.comparison import (
-    BASELINE,
     Contender,
     Cost,
     Pair,
     RunComparison,
     compare_runs,
 )
-from clsbench.analysis.figures import ACCURACY, WITHOUT_LEAKED, mean_scores
+from clsbench.analysis.figures import (
+    ACCURACY,
+    WITHOUT_LEAKED,
+    MetricInfo,
+    ShownMetrics,
+    mean_scores,
+    shown_metrics,
+)
 from clsbench.analysis.learning_curves import (
     LearningCurves,
     Row,
@@ -26,9 +32,11 @@ from clsbench.analysis.learning_curves import (
 )
 from clsbench.analysis.seeds import SPLITS, Spread, accuracy_interval, spread
 from clsbench.analysis.shared_texts import sharing_texts
+from clsbench.analysis.sides import BASELINE
 from clsbench.analysis.standing import baseline_title, standing, trained
 from clsbench.analysis.tuning import Choice, choice, has_budget, row_cost, with_row_costs
-from clsbench.errors import UsageError
+from clsbench.components.catalog import Catalog
+from clsbench.errors import UndefinedMetricError, UsageError
 from clsbench.results.predictions import read_predictions
 from clsbench.results.store import StoredRun, read_record
 from clsbench.results.suite_results import RowResult, SuiteResults
@@ -40,18 +48,20 @@ class RowFigures(NamedTuple):
     """A row of a suite with its finished runs that could be read, or a baseline.
 
     The ``row`` of a baseline has only a name; ``title`` is for display. ``accuracy`` holds the
-    accuracy over seeds by split, ``interval`` is that of the test accuracy
-    (:func:`~clsbench.analysis.seeds.accuracy_interval`), and ``tests`` has the metrics on the test
-    texts by seed. ``against_first`` compares it with the first row in the comparison,
-    ``against_best`` with the most accurate. ``choice`` is what was chosen for a tuned row,
-    ``fitted_on`` the number of training texts of a baseline. Without runs, all fields but ``row``
-    and ``title`` are empty.
+    accuracy over seeds by split, ``values`` the primary metric on the test texts by seed,
+    ``interval`` is that of its mean, and ``tests`` has the metrics on the test texts by seed.
+    ``others`` are the metrics besides the accuracy and the primary one. ``against_first`` compares
+    it with the first row in the comparison, ``against_best`` with the best. ``choice`` is what was
+    chosen for a tuned row, ``fitted_on`` the number of training texts of a baseline. Without runs,
+    all fields but ``row`` and ``title`` are empty.
     """
 
     row: RowResult
     title: str
     runs: tuple[StoredRun, ...] = ()
     accuracy: Mapping[str, Spread] = MappingProxyType({})
+    values: tuple[float, ...] = ()
+    others: tuple[MetricInfo, ...] = ()
     interval: tuple[float, float] | None = None
     tests: tuple[SplitMetrics, ...] = ()
     contender: Contender | None = None
@@ -101,9 +111,23 @@ class RowFigures(NamedTuple):
         return self.contender.accuracy if self.contender is not None else math.nan
 
     @property
+    def score(self) -> float:
+        """The primary metric on the test texts, the mean over seeds; NaN if it is unknown."""
+        if self.contender is not None:
+            return math.nan if self.contender.score is None else self.contender.score
+        return statistics.fmean(self.values) if self.values else math.nan
+
+    @property
+    def score_sd(self) -> float | None:
+        """The standard deviation of the primary metric over seeds."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    @property
     def scores(self) -> Mapping[str, float]:
-        """The other metrics on the test texts by name, means over seeds."""
-        return self.contender.scores if self.contender is not None else mean_scores(self.tests)
+        """The other metrics on the test texts by column, means over seeds."""
+        if self.contender is not None:
+            return self.contender.scores
+        return mean_scores(self.tests, self.others)
 
     @property
     def accuracy_without_leaked(self) -> float | None:
@@ -155,12 +179,13 @@ class SuiteFigures(NamedTuple):
 
     ``comparison`` is ``None`` if fewer than two can be compared. ``problems`` lists the reasons,
     and runs that could not be read. ``reference`` is the label of the row that the others are
-    compared with, ``best`` that of the most accurate row in the comparison. ``curves`` is set if
-    rows differ only in their number of training texts; ``baselines`` are then those of the largest
-    number, ``smaller_baselines`` the others.
+    compared with, ``best`` that of the best row in the comparison by the primary one of
+    ``metrics``. ``curves`` is set if rows differ only in their number of training texts;
+    ``baselines`` are then those of the largest number, ``smaller_baselines`` the others.
     """
 
     results: SuiteResults
+    metrics: ShownMetrics
     rows: tuple[RowFigures, ...]
     baselines: tuple[RowFigures, ...]
     comparison: RunComparison | None
@@ -180,10 +205,22 @@ class SuiteFigures(NamedTuple):
         ]
 
 
-def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
-    """Read the runs of every row and compare them."""
+def suite_figures(
+    results: SuiteResults, store: Path, catalog: Catalog, metric: str | None = None
+) -> SuiteFigures:
+    """Read the runs of every row and compare them.
+
+    ``metric`` is the primary metric (default: that which the suite was run with, else that of the
+    rows' experiments).
+
+    Raises:
+        UndefinedMetricError: the primary metric is undefined for the test texts.
+        UsageError: the metric does not exist.
+    """
     problems: list[str] = []
     runs = {row.label: _read(row, store, problems) for row in results.rows}
+    records = [run.record for row in results.rows for run in runs[row.label]]
+    metrics = shown_metrics(catalog, records, metric or results.for_all.get("metric"))
     names: dict[str, str] = {}
     for row in results.rows:
         for run in runs[row.label]:
@@ -206,7 +243,10 @@ def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
             if any(run.path in everything.keys() - within for run in runs[row.label])
         ]
         try:
-            comparison = with_row_costs(compare_runs(shared, names), results, runs)
+            found = compare_runs(shared, names, metrics=metrics)
+            comparison = with_row_costs(found, results, runs)
+        except UndefinedMetricError:
+            raise
         except UsageError as error:
             problems.append(str(error))
         sized = learning_curves([
@@ -214,7 +254,7 @@ def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
             for row in results.rows
             if row.same_as is None
             and (found := tuple(run for run in runs[row.label] if run.path in within))
-        ], results.tune.space if results.tune is not None else ())  # fmt: skip
+        ], results.tune.space if results.tune is not None else (), metrics)  # fmt: skip
     contenders = {
         run: each for each in (comparison.contenders if comparison else ()) for run in each.runs
     }
@@ -241,8 +281,9 @@ def suite_figures(results: SuiteResults, store: Path) -> SuiteFigures:
     most = max((run.record.data.sizes["train"] for run in shared if run.record.data), default=None)
     return SuiteFigures(
         results,
+        metrics,
         tuple(
-            _figures(row, runs[row.label], compared.get(row.label), pairs, results.tune)
+            _figures(row, runs[row.label], compared.get(row.label), pairs, results.tune, metrics)
             for row in results.rows
         ),
         tuple(
@@ -324,22 +365,30 @@ def _figures(
     contender: Contender | None,
     pairs: Callable[[Contender], Mapping[str, Any]],
     tune: TuneSpec | None,
+    metrics: ShownMetrics,
 ) -> RowFigures:
-    metrics = [run.record.metrics for run in runs if run.record.metrics is not None]
+    found = [run.record.metrics for run in runs if run.record.metrics is not None]
     by_split: dict[str, list[float]] = {
-        split: [ACCURACY.read(getattr(each, split)) or 0.0 for each in metrics] for split in SPLITS
+        split: [getattr(each, split).accuracy for each in found] for split in SPLITS
     }
     spreads = {split: spread(values, ACCURACY.limits) for split, values in by_split.items()}
+    primary = metrics.primary
+    values = [v for each in found if (v := primary.read(each.test)) is not None]
     interval = contender.interval if contender is not None else None
-    if interval is None and metrics:  # not in the comparison
-        interval = accuracy_interval(by_split["test"], metrics[0].test.n)
+    if contender is None and found:  # not in the comparison
+        if primary.name == ACCURACY.name:
+            interval = accuracy_interval(by_split["test"], found[0].test.n)
+        elif len(found) == 1:
+            interval = found[0].test.intervals.get(primary.name)
     return RowFigures(
         row,
         row.title,
         runs,
         accuracy={split: each for split, each in spreads.items() if each is not None},
+        values=tuple(values),
+        others=metrics.others,
         interval=interval,
-        tests=tuple(each.test for each in metrics),
+        tests=tuple(each.test for each in found),
         contender=contender,
         choice=choice(row, tune),
         run_cost=row_cost(row, tune, runs) if runs else Cost(None, False),

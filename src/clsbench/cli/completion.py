@@ -47,7 +47,7 @@ def complete_component(axis: Axis) -> Completer:
     ) -> list[CompletionItem]:
         entries = _catalog(ctx).entries[axis.name]
         name, colon, _ = incomplete.partition(":")
-        if colon and name in entries and axis.spec_key is not None:
+        if colon and name in entries and isinstance(entries[name].component, type):
             return _option_items(entries[name].component, incomplete)
         return _items(((name, entry.summary) for name, entry in entries.items()), incomplete)
 

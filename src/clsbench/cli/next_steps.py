@@ -30,7 +30,7 @@ def write_next_steps(
     ``sentence`` is the recommendation. ``best`` is the contender it names, ``None`` if the ``runs``
     could not be compared. ``reported`` are the arguments of ``clsbench report``.
     """
-    from clsbench.analysis.comparison import BASELINE
+    from clsbench.analysis.sides import BASELINE
     from clsbench.report.page.commands import shell_line, shell_lines
     from clsbench.report.terminal.console import Console
     from clsbench.results.baseline_states import stored_baselines

@@ -18,7 +18,7 @@ from clsbench.components.axes import AXES
 from clsbench.errors import UsageError
 from clsbench.schema.convert import parse_value
 from clsbench.schema.environment_variables import ENVIRONMENT
-from clsbench.schema.experiment import ExperimentSpec
+from clsbench.schema.experiment import ExperimentSpec, Method
 from clsbench.schema.options import RunOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -157,6 +157,18 @@ def json_option(function: F) -> F:
     )
 
 
+def metric_option(function: F) -> F:
+    """Add ``--metric``: the primary metric of stored runs."""
+    axis = next(axis for axis in AXES if axis.name == "metrics")
+    return click.option(
+        "--metric",
+        metavar="NAME[:OPTION=VALUE,…]",
+        shell_complete=complete_component(axis),
+        help="Primary metric (clsbench list metrics); computed from stored predictions (default: "
+        "that of the experiments).",
+    )(function)
+
+
 def chosen_form(
     form: str | None, as_json: bool, file: Path | None, endings: Mapping[str, str], default: str
 ) -> str:
@@ -279,7 +291,7 @@ def spec_changes(function: F) -> F:
             function = click.option(
                 axis.option,
                 axis.change_key.rpartition(".")[2],
-                metavar="NAME[:OPTION=VALUE,…]" if axis.spec_key else "NAME",
+                metavar="NAME" if axis.kind is Method else "NAME[:OPTION=VALUE,…]",
                 help=f"{what}{removing}.",
                 shell_complete=complete_component(axis),
                 panel=EXPERIMENT,

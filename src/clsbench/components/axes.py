@@ -19,6 +19,7 @@ from typing import (
 )
 
 from clsbench.components.component import Component, unwritten
+from clsbench.components.metric import Metric
 from clsbench.components.outer_axes import Executor, Exporter
 from clsbench.components.tokenizers import Tokenizer
 from clsbench.components.training_axes import Loss, Optimizer, Schedule
@@ -327,7 +328,7 @@ class Axis(NamedTuple):
     @property
     def change_key(self) -> str | None:
         """The key that chooses from this axis in changes to a spec."""
-        return METHOD if self.kind is Method else self.spec_key
+        return self.singular if self.kind in (Method, Metric) else self.spec_key
 
     @property
     def option(self) -> str | None:
@@ -357,5 +358,6 @@ AXES: tuple[Axis, ...] = (
     Axis("executors", "executor", None, Executor),
     Axis("exporters", "exporter", None, Exporter),
     Axis("tuners", "tuner", None, Tuner),
+    Axis("metrics", "metric", None, Metric),
 )
 """Every axis, in the order in which ``clsbench list`` shows them."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Head,
         Pooling,
     )
+    from clsbench.components.metric import Metric
     from clsbench.components.outer_axes import Executor, Exporter
     from clsbench.components.training_axes import Loss, Optimizer, Schedule
     from clsbench.components.tuner import Tuner
@@ -120,6 +121,11 @@ class RegistrationHooks:
     @hookspec
     def clsbench_register_tuners(self) -> Mapping[str, type[Tuner]]:
         """Tuners by name: what the trials of ``clsbench suite --tune`` try."""
+        raise NotImplementedError
+
+    @hookspec
+    def clsbench_register_metrics(self) -> Mapping[str, type[Metric]]:
+        """Metrics by name."""
         raise NotImplementedError
 
 

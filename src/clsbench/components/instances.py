@@ -49,7 +49,7 @@ def with_instances(changes: Mapping[str, Any], catalog: Catalog) -> Catalog:
 def _instances(changes: Mapping[str, Any]) -> Iterator[tuple[str, Axis, Component]]:
     """The instances in ``changes`` with their keys and axes, those in options of others too."""
     for key, value in changes.items():
-        axis = next((a for a in AXES if key in (a.spec_key, a.name)), None)
+        axis = next((a for a in AXES if key in (a.change_key, a.name)), None)
         for component in value if isinstance(value, list | tuple) else (value,):
             if axis is not None and isinstance(component, Component):
                 yield from _with_parts(key, axis, component)

@@ -9,6 +9,7 @@ import msgspec
 
 from clsbench.components.axes import AXES, Axis, Baseline, BaselineInputs
 from clsbench.components.component import Component
+from clsbench.components.metric import Metric, description_problem
 from clsbench.components.parts import part_problem
 from clsbench.errors import UsageError
 from clsbench.schema.convert import convert
@@ -87,6 +88,8 @@ def class_problem(component: type[Any]) -> str | None:
         )
     if issubclass(component, Baseline) and component.inputs not in get_args(BaselineInputs):
         return f"inputs is {component.inputs!r}, expected one of {get_args(BaselineInputs)}"
+    if issubclass(component, Metric) and (problem := description_problem(component)):
+        return problem
     return signature_problem(component)
 
 

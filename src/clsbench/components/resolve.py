@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,6 +25,7 @@ from clsbench.components.axes import (
 from clsbench.components.catalog import Catalog
 from clsbench.components.chosen import ChosenComponent, choose, table_of
 from clsbench.components.component import Component
+from clsbench.components.metric import Metric, metric_label
 from clsbench.components.training_axes import Loss, Optimizer, Schedule
 from clsbench.errors import UsageError
 from clsbench.schema.decoding import DecodingError, decode_utf8, read_bytes
@@ -49,7 +51,8 @@ class Experiment(NamedTuple):
     ``tree`` is the spec as plain values. ``components`` are in the order of the spec, baselines
     last. ``modified`` is true if the spec differs from the registered experiment whose published
     figures it carries, or else from the experiment (or file) of its name; the published figures
-    then belong to another experiment.
+    then belong to another experiment. ``metrics`` are those of the spec by their text, the primary
+    one included.
     """
 
     spec: ExperimentSpec
@@ -65,6 +68,7 @@ class Experiment(NamedTuple):
     schedule: Schedule
     loss: Loss
     baselines: tuple[Baseline, ...]
+    metrics: Mapping[str, Metric]
     modified: bool
 
     def identity(self) -> dict[str, Any]:
@@ -231,6 +235,10 @@ def _build(spec: ExperimentSpec, catalog: Catalog) -> Experiment:
     components["baselines"] = tuple(each.component for each in baselines)
     for key, each in single.items():
         tree = with_value(tree, key, each.table)
+    metrics = dict(make_metric(text, catalog) for text in tree["metrics"])
+    primary, metric = make_metric(tree["metric"], catalog)
+    components["metrics"] = MappingProxyType({**metrics, primary: metric})
+    tree |= {"metrics": list(metrics), "metric": primary}
     tree["baselines"] = [each.table for each in baselines]
     tree["data"] = _completed(tree["data"], components["dataset"])
     complete = from_tree(tree, "the experiment")
@@ -249,24 +257,39 @@ def _completed(data: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
     return {"balance": dataset.default_balance(), **data, "split": split}
 
 
-_BASELINES = next(axis for axis in AXES if axis.name == "baselines")
+_BASELINES = next(axis for axis in AXES if axis.kind is Baseline)
+_METRICS = next(axis for axis in AXES if axis.kind is Metric)
+
+
+def make_metric(text: str, catalog: Catalog) -> tuple[str, Metric]:
+    """A metric and its text without the options that are the defaults.
+
+    Raises:
+        UsageError: it does not exist, an option is invalid, or it is for other labels.
+    """
+    chosen = choose(text, _METRICS, catalog)
+    assert isinstance(chosen.component, Metric)
+    if "single-label" not in chosen.component.tasks:
+        raise UsageError(
+            f"metric {chosen.entry.name!r} is for {', '.join(chosen.component.tasks)} labels; "
+            "here, each text has one class"
+        )
+    return metric_label(chosen.entry.name, chosen.component), chosen.component
 
 
 def _as_plain(key: str, value: Any, catalog: Catalog) -> Any:
     """Components made in Python are written out, so that they are validated like all others."""
-    if isinstance(value, Component):
-        return table_of(value, _axis_of_key(key), catalog)
     if isinstance(value, list | tuple):
-        return [
-            table_of(item, _BASELINES, catalog) if isinstance(item, Component) else item
-            for item in value
-        ]
-    return value
+        return [_as_plain(key, item, catalog) for item in value]
+    if not isinstance(value, Component):
+        return value
+    table = table_of(value, _axis_of_key(key), catalog)
+    return format_component(table) if isinstance(value, Metric) else table
 
 
 def _axis_of_key(key: str) -> Axis:
     for axis in AXES:
-        if key == axis.spec_key:
+        if key in (axis.spec_key, axis.change_key, axis.name):
             return axis
     raise UsageError(f"{key} does not hold a component")
 

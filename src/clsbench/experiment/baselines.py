@@ -44,7 +44,9 @@ def scored_baselines(
     for baseline, label in zip(experiment.baselines, labels, strict=True):
         scored = problem = None
         try:
-            scored = score_baseline(baseline, label, data.splits, data.leaked, seed, features)
+            scored = score_baseline(
+                baseline, label, data.splits, data.leaked, seed, experiment.metrics, features
+            )
             problem = scored.state_problem
         except PluginError as failure:  # the classifier's own scores are complete
             logger.debug("a baseline failed", exc_info=True)

@@ -198,10 +198,12 @@ def stored_experiment(record: RunRecord, catalog: Catalog) -> Experiment:
 def stored_spec(record: RunRecord) -> ExperimentSpec:
     """The spec of a stored run; relative paths are resolved from the run's working directory.
 
+    Without its metrics, whose plugins are not needed to predict.
+
     Raises:
         UsageError: it is not a valid spec.
     """
-    tree = dict(record.spec)
+    tree = {k: v for k, v in record.spec.items() if k not in ("metrics", "metric")}
     for identity in record.plugins:
         if isinstance(table := value_at(tree, identity.axis), dict):
             places = {text: _place_of(text, record) for text in identity.files}

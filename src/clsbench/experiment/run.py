@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from msgspec.structs import replace
 from torch import nn
 
+from clsbench.analysis.metrics import refuse_undefined
 from clsbench.assets import DownloadProgress
 from clsbench.components.catalog import Catalog
 from clsbench.components.resolve import Experiment
@@ -124,6 +126,12 @@ def run_experiment(
             if dry_run:
                 return FinishedRun(replace(record, phases_seconds=dict(phases.seconds)), None)
             import_libraries()
+            refuse_undefined(
+                experiment.metrics,
+                spec.metric,
+                {s.name: np.array(s.labels) for s in (data.splits.validation, data.splits.test)},
+                len(data.facts.class_names),
+            )
             classifier = _build(experiment, files, data, options, device)
             check_storable(classifier, _trained(classifier, freezing))
             # The flags of the first epoch, for everything that is computed before it.
@@ -153,7 +161,12 @@ def run_experiment(
                 fit(forward, events, freezing, planned.recipe, log, hook)
             with phases.without_prefix("evaluation", forward):
                 scores = score_classifier(
-                    forward, data.leaked, len(data.facts.class_names), spec.train.batch_size
+                    forward,
+                    data.leaked,
+                    len(data.facts.class_names),
+                    spec.train.batch_size,
+                    experiment.metrics,
+                    spec.metric,
                 )
             with phases("baselines"):
                 for scored, problem in scored_baselines(experiment, data, features):

@@ -6,9 +6,20 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from clsbench.analysis.comparison import found_prefix
+from clsbench.analysis.suite_columns import Column, Form
 from clsbench.analysis.suite_figures import RowFigures
-from clsbench.analysis.suite_table import HAVING_RUNS, Column, Form
-from clsbench.report.wording import FOUND, SHOWN, metric_text, percent, percent_interval, points
+from clsbench.analysis.suite_table import HAVING_RUNS
+from clsbench.report.wording import (
+    FOUND,
+    SHOWN,
+    metric_difference,
+    metric_range,
+    metric_text,
+    percent,
+    percent_interval,
+    points,
+    spread_text,
+)
 from clsbench.schema.quantities import duration_text, size_text
 
 
@@ -27,7 +38,7 @@ def cell_of(column: Column, row: RowFigures) -> Cell:
     """The cell of ``row`` in ``column``."""
     values = [None if missing(v := each.read(row)) else v for each in column.values]
     if missing(values[0]):
-        return NOTHING if column.form != "accuracy" else _state(row)
+        return NOTHING if column.form != "score" else _state(row)
     return _FORMS[column.form](values, column, row)
 
 
@@ -37,12 +48,19 @@ def missing(value: Any) -> bool:
 
 
 def _state(row: RowFigures) -> Cell:
+    if row.baseline:  # it lacks probabilities, which the metric needs
+        return NOTHING
     return Cell("no results" if row.state in HAVING_RUNS else row.state, None, "state")
 
 
-def _accuracy(values: list[Any], column: Column, row: RowFigures) -> Cell:
+def _score(values: list[Any], column: Column, row: RowFigures) -> Cell:
     mean, sd = values
-    return Cell(percent(mean) + (f" ± {100 * sd:.2f}" if sd is not None else ""), mean, "strong")
+    return Cell(spread_text(column.metric, mean, sd), mean, "strong")
+
+
+def _interval(values: list[Any], column: Column, row: RowFigures) -> Cell:
+    low, high = values
+    return Cell(metric_range(column.metric, low, high), low)
 
 
 def _rank(values: list[Any], column: Column, row: RowFigures) -> Cell:
@@ -53,9 +71,10 @@ def _rank(values: list[Any], column: Column, row: RowFigures) -> Cell:
 
 def _difference(values: list[Any], column: Column, row: RowFigures) -> Cell:
     difference, verdict = values
+    text = metric_difference(column.metric, difference)
     if verdict not in ("better", "worse"):
-        return Cell(points(difference), difference)
-    return Cell(f"{points(difference)} {SHOWN}", difference, verdict)
+        return Cell(text, difference)
+    return Cell(f"{text} {SHOWN}", difference, verdict)
 
 
 def _metric(values: list[Any], column: Column, row: RowFigures) -> Cell:
@@ -71,8 +90,8 @@ def _seconds(values: list[Any], column: Column, row: RowFigures) -> Cell:
 
 
 _FORMS: Mapping[Form, Callable[[list[Any], Column, RowFigures], Cell]] = {
-    "accuracy": _accuracy,
-    "interval": lambda values, *_: Cell(percent_interval((values[0], values[1])), values[0]),
+    "score": _score,
+    "interval": _interval,
     "rank": _rank,
     "difference": _difference,
     "points": lambda values, *_: Cell(points(values[0]), values[0]),

@@ -14,11 +14,11 @@ def curves_in_words(curves: LearningCurves) -> list[str]:
     """One sentence or two on each pair of lines that matters for a choice.
 
     These are the lines between which the lead changes, and every row with the baseline that is the
-    most accurate on average.
+    best on average.
     """
     chosen = {frozenset(pair): pair for pair in reversed(_chosen(curves))}
     found = [curves.pair(a, b) for a, b in reversed(chosen.values())]
-    return [_pair_in_words(pair) for pair in found if pair is not None]
+    return [_pair_in_words(pair, curves.metric.sign) for pair in found if pair is not None]
 
 
 def curves_note(curves: LearningCurves) -> str:
@@ -39,7 +39,8 @@ def _chosen(curves: LearningCurves) -> list[tuple[str, str]]:
     rows = [line for line in curves.lines if not line.baseline]
     baselines = [line for line in curves.lines if line.baseline]
     if baselines:
-        best = max(baselines, key=lambda line: fmean(point.accuracy for point in line.points))
+        order = curves.metric.order
+        best = min(baselines, key=lambda line: order(fmean(p.score for p in line.points)))
         found += [(best.name, row.name) for row in rows]
     elif not found and len(rows) > 1:
         found = [(leaders[0], row.name) for row in rows if row.name != leaders[0]]
@@ -47,31 +48,32 @@ def _chosen(curves: LearningCurves) -> list[tuple[str, str]]:
 
 
 def _leaders(curves: LearningCurves) -> list[str]:
-    """The most accurate line at each size; of equal ones that of the size before, or a row."""
+    """The best line at each size; of equal ones that of the size before, or a row."""
     leaders: list[str] = []
     for size in curves.sizes():
-        here = {line.name: accuracy for line in curves.lines
-                if (accuracy := _accuracy_at(line, size)) is not None}  # fmt: skip
-        highest = [name for name, accuracy in here.items() if accuracy == max(here.values())]
-        leaders.append(leaders[-1] if leaders and leaders[-1] in highest else highest[0])
+        here = {line.name: curves.metric.order(score) for line in curves.lines
+                if (score := _score_at(line, size)) is not None}  # fmt: skip
+        best = [name for name, order in here.items() if order == min(here.values())]
+        leaders.append(leaders[-1] if leaders and leaders[-1] in best else best[0])
     return leaders
 
 
-def _accuracy_at(line: CurveLine, size: int) -> float | None:
-    return next((p.accuracy for p in line.points if p.train_texts == size), None)
+def _score_at(line: CurveLine, size: int) -> float | None:
+    return next((p.score for p in line.points if p.train_texts == size), None)
 
 
-def _pair_in_words(pair: LinePair) -> str:
+def _pair_in_words(pair: LinePair, sign: int) -> str:
+    """``sign`` is that of a difference if the second line is better."""
     first = next((each.difference for each in pair.tests if each.difference), 0.0)
     a, b = pair.a, pair.b
     if not first:
-        return f"{a} and {b} are equally accurate at every size."
+        return f"{a} and {b} are equally good at every size."
     wins: dict[str, Verdict] = {a: "worse", b: "better"}
     shown = {
         name: [t.train_texts for t in pair.tests if t.verdict == verdict]
         for name, verdict in wins.items()
     }
-    ahead, behind = (b, a) if first > 0 else (a, b)
+    ahead, behind = (b, a) if sign * first > 0 else (a, b)
     if pair.crossover is not None:
         return (
             f"Below about {_rounded(pair.crossover.estimate)} training texts, {ahead} is ahead of "

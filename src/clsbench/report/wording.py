@@ -11,8 +11,7 @@ from rich.text import Text
 from clsbench.system.printable import printable
 
 if TYPE_CHECKING:
-    from clsbench.analysis.figures import Metric
-    from clsbench.analysis.seeds import Spread
+    from clsbench.analysis.figures import MetricInfo
 
 
 SHOWN = "†"
@@ -77,27 +76,46 @@ def percent_interval(interval: tuple[float, float]) -> str:
     return f"{100 * low:.1f}–{100 * high:.1f}"
 
 
-def metric_text(metric: Metric, value: float | None) -> str:
+def metric_text(metric: MetricInfo, value: float | None) -> str:
     """A metric with its unit, a dash if it is missing: ``95.67 %``, ``0.3242``."""
     if value is None:
         return "-"
     return percent(value) if metric.unit == "%" else f"{value:.{metric.decimals}f}"
 
 
-def spread_text(metric: Metric, spread: Spread) -> str:
+def spread_text(metric: MetricInfo, mean: float, sd: float | None) -> str:
     """Mean and standard deviation over seeds: ``93.00 % ± 0.51``; for one seed only the value."""
-    text = metric_text(metric, spread.mean)
-    if spread.sd is None:
+    text = metric_text(metric, mean)
+    if sd is None:
         return text
-    sd = 100 * spread.sd if metric.unit == "%" else spread.sd
+    if metric.unit == "%":
+        return f"{text} ± {100 * sd:.2f}"
     return f"{text} ± {sd:.{metric.decimals}f}"
 
 
-def metric_range(metric: Metric, low: float, high: float) -> str:
+def metric_range(metric: MetricInfo, low: float, high: float) -> str:
     """Two values of a metric with one decimal fewer: ``92.7–97.5``, ``0.321–0.334``."""
     if metric.unit == "%":
         return percent_interval((low, high))
-    return "–".join(f"{value:.{metric.decimals - 1}f}" for value in (low, high))
+    digits = max(metric.decimals - 1, 0)
+    return "–".join(f"{value:.{digits}f}" for value in (low, high))
+
+
+def metric_difference(metric: MetricInfo, difference: float) -> str:
+    """A difference of two values: ``+0.35 pp``, ``-0.0120``."""
+    if metric.unit == "%":
+        return points(difference)
+    return f"{round(difference, metric.decimals) + 0.0:+.{metric.decimals}f}"
+
+
+def metric_tick(metric: MetricInfo, value: float) -> str:
+    """A round value on an axis: ``95 %``, ``0.8``."""
+    return f"{100 * value:g} %" if metric.unit == "%" else f"{value:g}"
+
+
+def superlative(metric: MetricInfo) -> str:
+    """``highest accuracy``, ``lowest loss``."""
+    return f"{'highest' if metric.better == 'higher' else 'lowest'} {metric.header}"
 
 
 def points(difference: float) -> str:

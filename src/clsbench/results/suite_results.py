@@ -167,7 +167,7 @@ def _with_earlier_rows(
         before = read_suite_results(store, results.name)
     except UsageError:
         return results
-    if any(getattr(before, name) != getattr(results, name) for name in _ONE_WAY):
+    if any(_compared(before, name) != _compared(results, name) for name in _ONE_WAY):
         return results
     chosen = {row.label: row for row in results.rows}
     changes = msgspec.to_builtins(all_rows)
@@ -200,6 +200,14 @@ def _with_replacements(
         for trial in tuning.trials
     )
     return msgspec.structs.replace(tuning, trials=tuple(trials))
+
+
+def _compared(results: SuiteResults, name: str) -> Any:
+    """A field without the metrics, which do not affect runs."""
+    value = getattr(results, name)
+    if name == "for_all":
+        return {key: each for key, each in value.items() if key not in ("metric", "metrics")}
+    return value
 
 
 def read_suite_results(store: Path, name: str) -> SuiteResults:

@@ -101,6 +101,13 @@ class PublishedFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     losses: tuple[tuple[int, float, float], ...] = ()
 
 
+ACCURACY = "accuracy"
+"""The default primary metric."""
+
+DEFAULT_METRICS = (ACCURACY, "log-loss", "macro-f1", "mcc", "ece", "brier")
+"""The metrics of an experiment that does not list any."""
+
+
 class ExperimentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A whole experiment: one component per axis, the data's and the training's settings.
 
@@ -117,6 +124,17 @@ class ExperimentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     freezing: str | ComponentTable = "last-blocks"
     adapter: str | ComponentTable | None = None
     baselines: tuple[str | ComponentTable, ...] = ("majority", "tfidf-logreg")
+    metrics: Annotated[
+        tuple[str, ...],
+        Meta(description="metrics in tables beside the accuracy; they do not affect the result"),
+    ] = DEFAULT_METRICS
+    metric: Annotated[
+        str,
+        Meta(
+            description="primary metric: it orders tables, has an interval, and is tested; it"
+            " affects the result only if it selects a model"
+        ),
+    ] = ACCURACY
     data: DataSettings = DataSettings()
     train: TrainSettings = TrainSettings()
     seed: Annotated[
@@ -261,8 +279,20 @@ def to_tree(spec: ExperimentSpec) -> dict[str, Any]:
 
 
 def identity_of(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a spec's plain values that decides the result."""
-    return {k: v for k, v in tree.items() if k not in ("name", "description", "published")}
+    """The part of a spec's plain values that decides the result.
+
+    Metrics are computed from predictions; the primary one is a part if it selects a model.
+    """
+    left_out = {"name", "description", "published", "metrics"}
+    if not metric_selects(tree):
+        left_out.add("metric")
+    return {k: v for k, v in tree.items() if k not in left_out}
+
+
+def metric_selects(tree: Mapping[str, Any]) -> bool:
+    """Whether the primary metric selects the weights or the end of training."""
+    train = tree.get("train", {})
+    return train.get("select", "last") != "last" or bool(train.get("patience"))
 
 
 def without_none(value: Any) -> Any:

@@ -161,23 +161,31 @@ class SplitMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """A classifier's metrics on one whole split of ``n`` texts.
 
     ``interval`` is Wilson's 95 % interval of the accuracy; ``confusion[i][j]`` counts texts of
-    class i predicted as j. ``loss``, the expected calibration error ``ece`` and the Brier score are
-    ``None`` for a baseline, which gives no probabilities. ``scores`` holds further metrics by name.
-    ``without_leaked`` holds the same metrics on the texts that do not stand in the training split,
-    if any do.
+    class i predicted as j. Macro F1, the mean cross-entropy ``loss``, the expected calibration
+    error ``ece`` and the Brier score are ``None`` if the experiment does not list them, and those
+    that need probabilities also for a baseline, which gives none. ``scores`` holds further metrics
+    by name; one that is undefined is missing. ``intervals`` holds the 95 % bootstrap interval of
+    the primary metric, on validation and test, if that is not the accuracy. ``without_leaked``
+    holds the same metrics on the texts that do not stand in the training split, if any do.
     """
 
     n: int
     correct: int
     accuracy: float
     interval: tuple[float, float]
-    macro_f1: float
+    macro_f1: float | None = None
     confusion: tuple[tuple[int, ...], ...]
     loss: float | None = None
     ece: float | None = None
     brier: float | None = None
     scores: dict[str, float] = {}
+    intervals: dict[str, tuple[float, float]] = {}
     without_leaked: SplitMetrics | None = None
+
+    @property
+    def accuracy_without_leaked(self) -> float | None:
+        """The accuracy on the texts that do not stand in the training split."""
+        return self.without_leaked.accuracy if self.without_leaked is not None else None
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from clsbench.testing.freezing import check_freezing_strategy as check_freezing_strategy
     from clsbench.testing.heads import check_head as check_head
     from clsbench.testing.losses import check_loss as check_loss
+    from clsbench.testing.metrics import check_metric as check_metric
     from clsbench.testing.miniature import MiniatureBackbone as MiniatureBackbone
     from clsbench.testing.optimizers import check_optimizer as check_optimizer
     from clsbench.testing.poolings import check_pooling as check_pooling
@@ -41,6 +42,7 @@ _HOMES = {
     "check_head": "heads",
     "check_loss": "losses",
     "check_optimizer": "optimizers",
+    "check_metric": "metrics",
     "check_options": "promises",
     "check_pooling": "poolings",
     "check_schedule": "schedules",

@@ -11,9 +11,11 @@ import torch
 import torch.nn.functional as F
 from msgspec.structs import replace
 
-from clsbench.analysis.calibration import calibration
+from clsbench.analysis.figures import ACCURACY
 from clsbench.analysis.metrics import split_metrics
+from clsbench.analysis.resampling import bootstrap_interval
 from clsbench.components.axes import Baseline
+from clsbench.components.metric import Metric
 from clsbench.components.registration import signature_problem
 from clsbench.components.values import Splits
 from clsbench.errors import ClsbenchError, PluginError
@@ -44,8 +46,17 @@ class Scores(NamedTuple):
     metrics: Metrics
 
 
-def score_classifier(forward: Forward, leaks: Leaks, num_classes: int, batch_size: int) -> Scores:
-    """Classify all texts of all splits once.
+def score_classifier(
+    forward: Forward,
+    leaks: Leaks,
+    num_classes: int,
+    batch_size: int,
+    metrics: Mapping[str, Metric],
+    primary: str,
+) -> Scores:
+    """Classify all texts of all splits once, and compute ``metrics``.
+
+    The ``primary`` one has an interval on validation and test.
 
     Raises:
         ClsbenchError: the classifier's parameters or logits are not finite.
@@ -61,17 +72,21 @@ def score_classifier(forward: Forward, leaks: Leaks, num_classes: int, batch_siz
                 f"{_REMEDY}"
             )
         probabilities[name] = logits.softmax(dim=-1).numpy()
-        found = split_metrics(
+        figures[name] = split_metrics(
             rows.labels.numpy(),
             probabilities[name].argmax(
                 axis=-1
             ),  # as stored, so that readers find the same predictions
             num_classes,
+            metrics=metrics,
+            probabilities=probabilities[name],
             loss=F.cross_entropy(logits, rows.labels).item(),
             leaked=_mask(leaks, name),
         )
-        sure = calibration(rows.labels.numpy(), probabilities[name])
-        figures[name] = replace(found, ece=sure.ece, brier=sure.brier)
+        if primary != ACCURACY.name and name != "train":
+            labels, metric = rows.labels.numpy(), metrics[primary]
+            interval = bootstrap_interval(primary, metric, labels, [probabilities[name]])
+            figures[name] = replace(figures[name], intervals={primary: interval})
     return Scores(probabilities, Metrics(**figures))
 
 
@@ -104,6 +119,7 @@ def score_baseline(
     splits: Splits,
     leaks: Leaks,
     seed: int,
+    metrics: Mapping[str, Metric],
     features: Features | None = None,
 ) -> ScoredBaseline:
     """Fit a baseline on the training texts and classify all three splits.
@@ -144,6 +160,7 @@ def score_baseline(
             np.array(split.labels),
             predicted[split.name],
             num_classes,
+            metrics=metrics,
             leaked=_mask(leaks, split.name),
         )
         for split in splits.all()

@@ -19,7 +19,7 @@ class DrawnRow(NamedTuple):
     label: str
     title: str
     seconds: float
-    test_accuracy: float
+    score: float
     interval: tuple[float, float] | None
     baseline: bool
     prefix_found: bool = False
@@ -76,7 +76,7 @@ def test_scatter_points_are_inside_and_labels_do_not_overlap() -> None:
 def test_scatter_without_finite_values_is_none() -> None:
     assert scatter([], 720, 430, 12) is None
     assert scatter([ROWS[0]._replace(seconds=math.nan)], 720, 430, 12) is None
-    one = scatter([ROWS[0]._replace(test_accuracy=1.0, interval=None, seconds=0.0)], 720, 430, 12)
+    one = scatter([ROWS[0]._replace(score=1.0, interval=None, seconds=0.0)], 720, 430, 12)
     assert one is not None
     assert len(one.points) == 1
 

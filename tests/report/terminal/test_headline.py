@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from metric_examples import SHOWN
 from report_examples import Row, make_figures
 
 from clsbench.analysis.comparison import compare_runs
@@ -81,13 +82,13 @@ def test_headline_recommends_what_the_tests_show(
 
 def test_headline_of_runs_single_experiment_is_named(tmp_path: Path) -> None:
     make_figures(tmp_path, [Row(accuracy=0.99, seeds=(1, 2))])
-    message = headline_of_runs(scan(tmp_path).runs).sentence
+    message = headline_of_runs(scan(tmp_path).runs, SHOWN).sentence
     assert message.startswith("Use gpt2-sms-spam: 99.00 %; it is significantly better than TF-IDF")
 
 
 def test_headline_of_runs_without_baselines_gives_the_accuracy(tmp_path: Path) -> None:
     make_figures(tmp_path, [Row(accuracy=0.99)], baselines=())
-    message = headline_of_runs(scan(tmp_path).runs).sentence
+    message = headline_of_runs(scan(tmp_path).runs, SHOWN).sentence
     assert message == "Use gpt2-sms-spam: 99.00 %; no baseline was run."
 
 
@@ -109,5 +110,6 @@ def test_compare_runs_baselines_that_differ_by_seed_are_compared_by_seed(tmp_pat
         "baseline tfidf-logreg:ngrams=1,c=1.0": (1, 2),
     }
     assert (
-        "it is significantly better than TF-IDF" in headline_of_runs(scan(tmp_path).runs).sentence
+        "it is significantly better than TF-IDF"
+        in headline_of_runs(scan(tmp_path).runs, SHOWN).sentence
     )

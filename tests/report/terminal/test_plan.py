@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from metric_examples import SHOWN
 from record_examples import (
     STAND_INS,
     make_metrics,
@@ -93,8 +94,8 @@ def test_parameter_table_different_stages_have_rows_of_their_own() -> None:
 def test_seeds_table_shows_mean_and_deviation() -> None:
     records = [make_record(seed=s, metrics=make_metrics(0.9, seed=s)) for s in (123, 124)]
     failed = make_record(seed=125, status="failed", metrics=None)
-    summary = summarize_seeds([*records, failed])
-    text = flat(show(lambda console: print_seeds(console, summary)))
+    summary = summarize_seeds([*records, failed], SHOWN.all())
+    text = flat(show(lambda console: print_seeds(console, summary, SHOWN)))
     assert "2 of 3 seeds finished: 123, 124" in text
     accuracy = summary.splits["test"]["accuracy"]
     assert accuracy is not None
@@ -108,12 +109,12 @@ def test_seeds_table_shows_mean_and_deviation() -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_seeds_table_is_complete_at_every_width(width: int) -> None:
     records = [make_record(seed=s, metrics=make_metrics(0.9, seed=s)) for s in range(3)]
-    summary = summarize_seeds(records)
+    summary = summarize_seeds(records, SHOWN.all())
     accuracy = summary.splits["test"]["accuracy"]
     assert accuracy is not None
     assert accuracy.interval is not None
     assert accuracy.sd is not None
-    text = flat(show(lambda console: print_seeds(console, summary), width))
+    text = flat(show(lambda console: print_seeds(console, summary, SHOWN), width))
     text = text.replace("mean ± sd ", "")  # the header, in a list
     assert f"test accuracy {100 * accuracy.mean:.2f} % ± {100 * accuracy.sd:.2f}" in text
     low, high = accuracy.interval
@@ -121,8 +122,10 @@ def test_seeds_table_is_complete_at_every_width(width: int) -> None:
 
 
 def test_seeds_table_without_finished_runs_says_so() -> None:
-    summary = summarize_seeds([make_record(status="failed", metrics=None, stand_ins=STAND_INS)])
-    text = flat(show(lambda console: print_seeds(console, summary)))
+    summary = summarize_seeds(
+        [make_record(status="failed", metrics=None, stand_ins=STAND_INS)], SHOWN.all()
+    )
+    text = flat(show(lambda console: print_seeds(console, summary, SHOWN)))
     assert "0 of 1 seeds finished: none" in text
     assert "STAND-INS: synthetic-sms:texts=1494, gpt2-nano" in text
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from metric_examples import SHOWN
 from record_examples import (
     PUBLISHED,
     STAND_INS,
@@ -31,7 +32,7 @@ PATH = Path("runs/20251121T101729Z-gpt2-sms-spam-1a2b3c4d")
 
 
 def shown_run(record: RunRecord, width: int = 80, path: Path | None = PATH) -> str:
-    return show(lambda console: print_run(console, record, path), width)
+    return show(lambda console: print_run(console, record, SHOWN, path), width)
 
 
 def every_view() -> dict[str, Callable[[Console], None]]:
@@ -47,11 +48,11 @@ def every_view() -> dict[str, Callable[[Console], None]]:
     shown = table[["run", "status", "stand_ins", "test_accuracy", "trainable_parameters"]]
     return {
         "plan": lambda c: print_plan(c, PLAN),
-        "run": lambda c: print_run(c, whole),
-        "marked": lambda c: print_run(c, marked),
-        "failed": lambda c: print_run(c, failed),
+        "run": lambda c: print_run(c, whole, SHOWN),
+        "marked": lambda c: print_run(c, marked, SHOWN),
+        "failed": lambda c: print_run(c, failed, SHOWN),
         "dry": lambda c: print_dry_run(c, make_record(status="planned")),
-        "seeds": lambda c: print_seeds(c, summarize_seeds(seeds)),
+        "seeds": lambda c: print_seeds(c, summarize_seeds(seeds, SHOWN.all()), SHOWN),
         "listing": lambda c: c.print(runs_table(shown), highlight=False),
     }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from metric_examples import CATALOG, SHOWN
 from record_examples import make_record
 from report_examples import Row, make_figures
 
@@ -33,7 +34,9 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> SuiteFigures:
 def suite_lines(figures: SuiteFigures, width: int, tmp_path: Path | None = None) -> list[str]:
     file = io.StringIO()
     store = figures.rows[0].runs[0].path.parent
-    print_suite(Console(file=file, width=width, force_terminal=True), figures.results, store)
+    print_suite(
+        Console(file=file, width=width, force_terminal=True), figures.results, store, CATALOG
+    )
     return STYLES.sub("", file.getvalue()).splitlines()
 
 
@@ -41,7 +44,7 @@ def comparison_lines(figures: SuiteFigures, width: int) -> list[str]:
     assert figures.comparison is not None
     file = io.StringIO()
     print_comparison(
-        Console(file=file, width=width, force_terminal=True), figures.comparison, None, 2
+        Console(file=file, width=width, force_terminal=True), figures.comparison, SHOWN, None, 2
     )
     return STYLES.sub("", file.getvalue()).splitlines()
 

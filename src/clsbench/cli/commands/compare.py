@@ -11,7 +11,7 @@ import rich_click as click
 
 from clsbench.cli.completion import complete_run
 from clsbench.cli.json_command import JsonCommand, write_result
-from clsbench.cli.options import PlotType, panels, run_options
+from clsbench.cli.options import PlotType, metric_option, panels, run_options
 from clsbench.cli.output import writing
 from clsbench.cli.session import Session, chosen_run_options
 
@@ -51,11 +51,13 @@ logger = logging.getLogger(__name__)
     type=PlotType(),
     help="Plot calibration, accuracy by confidence (.svg, .pdf or .png).",
 )
+@metric_option
 @run_options("out", "assets")
 @click.pass_context
 def compare(
     ctx: click.Context,
     runs: tuple[str, ...],
+    metric: str | None,
     most_texts: int,
     as_json: bool,
     plot_file: Path | None,
@@ -63,25 +65,29 @@ def compare(
     """Compare stored runs and their baselines with paired tests.
 
     Two single runs are compared by McNemar's exact test on the texts that exactly one of them
-    classifies correctly; several seeds by a test that accounts for both texts and seeds. p-values
-    are Holm-corrected over all pairs. Ranks are the range consistent with the tests. Accuracies
-    have 95 % intervals. The calibration error is the mean gap between confidence and accuracy.
+    classifies correctly; several seeds by a test that accounts for both texts and seeds; another
+    metric than the accuracy by each text's contribution to it. p-values are Holm-corrected over all
+    pairs. Ranks are the range consistent with the tests. The primary metric has 95 % intervals.
 
     \b
     clsbench compare latest 20251121T101729Z
     clsbench compare runs/*-gpt2-sms-spam-* --texts 20    all runs of an experiment
     clsbench compare latest --plot reliability.svg     against its baselines
+    clsbench compare latest --metric macro-f1
     """
     options = chosen_run_options(ctx)
 
     from clsbench.analysis.comparison import compare_runs
+    from clsbench.analysis.figures import shown_metrics
     from clsbench.results.store import StoredRun, find_run, read_record
 
     paths = dict.fromkeys(find_run(options.out, name) for name in runs)
     if len(paths) < len(runs):
         logger.warning("a run is named more than once; it is compared once")
     stored = finished_ones([StoredRun(path, read_record(path)) for path in paths])
-    comparison = compare_runs(stored)
+    catalog = (ctx.find_object(Session) or Session()).catalog()
+    metrics = shown_metrics(catalog, [run.record for run in stored], metric)
+    comparison = compare_runs(stored, metrics=metrics)
     compared = {run for each in comparison.contenders for run in each.runs}
     for run in stored:
         if run.path.name not in compared:
@@ -92,9 +98,8 @@ def compare(
         from clsbench.report.terminal.comparison import print_comparison
         from clsbench.report.terminal.console import Console
 
-        session = ctx.find_object(Session) or Session()
-        texts = _texts(stored[0].record, options, session.catalog()) if most_texts else None
-        print_comparison(Console(), comparison, texts, most_texts)
+        texts = _texts(stored[0].record, options, catalog) if most_texts else None
+        print_comparison(Console(), comparison, metrics, texts, most_texts)
     if plot_file is not None:
         from clsbench.report.plots.reliability import save_reliability
 

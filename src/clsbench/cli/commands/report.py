@@ -19,6 +19,7 @@ from clsbench.cli.options import (
     chosen_form,
     guard_formulas_option,
     json_option,
+    metric_option,
     output_option,
     panels,
     run_options,
@@ -60,6 +61,7 @@ _MOST_RUNS = 60
 @json_option
 @click.option("--plot", "plot_file", type=PlotType(), help=PLOT_HELP)
 @guard_formulas_option
+@metric_option
 @run_options("out", "assets")
 @click.pass_context
 def report(
@@ -70,6 +72,7 @@ def report(
     as_json: bool,
     plot_file: Path | None,
     guard_formulas: bool,
+    metric: str | None,
 ) -> None:
     """Write a report on a suite or on several runs: which row is best, and its cost.
 
@@ -82,6 +85,7 @@ def report(
     clsbench report gpt2-sms-spam-ablation -o ablation.html
     clsbench report runs/*-gpt2-sms-spam-* --format markdown
     clsbench report --output table.tex
+    clsbench report --metric macro-f1
     """
     options = chosen_run_options(ctx)
 
@@ -96,7 +100,8 @@ def report(
     from clsbench.report.page.files import report_text
 
     results = _results(options.out, runs)
-    figures = suite_figures(results, options.out)
+    catalog = session.catalog()
+    figures = suite_figures(results, options.out, catalog, metric)
     for problem in figures.problems:
         logger.warning("%s", problem)
     if plot_file is not None:
@@ -104,7 +109,6 @@ def report(
 
         with writing(plot_file):
             save_learning_curves(figures.curves, plot_file)
-    catalog = session.catalog()
     texts = None
     record = next((row.record for row in figures.rows if row.record is not None), None)
     with only_results_on_stdout():

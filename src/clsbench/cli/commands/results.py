@@ -16,11 +16,12 @@ from clsbench.cli.options import (
     chosen_form,
     guard_formulas_option,
     json_option,
+    metric_option,
     output_option,
     run_options,
 )
 from clsbench.cli.output import write_data, write_file, write_message
-from clsbench.cli.session import chosen_run_options
+from clsbench.cli.session import Session, chosen_run_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +65,7 @@ ENDINGS = {".csv": "csv", ".json": "json", ".md": "markdown", ".tex": "latex"}
     "all. Other formats include all runs.",
 )
 @guard_formulas_option
+@metric_option
 @run_options("out")
 @click.pass_context
 def results(
@@ -76,6 +78,7 @@ def results(
     file: Path | None,
     limit: int,
     guard_formulas: bool,
+    metric: str | None,
 ) -> None:
     """List stored runs, one per row.
 
@@ -84,11 +87,14 @@ def results(
     clsbench results --columns all -o runs.csv
     clsbench results --json | jq '.[].test_accuracy'
     clsbench results --where "freezing == 'all' and stand_ins == ''"
+    clsbench results --metric roc-auc --sort -test_roc_auc
     """
     form = chosen_form(form, as_json, file, ENDINGS, "table")
     check_guard_formulas(guard_formulas, form)
 
+    from clsbench.analysis.computed import with_computed_metric
     from clsbench.analysis.results_table import default_columns, load_runs, results_table
+    from clsbench.components.resolve import make_metric
     from clsbench.report.terminal.layout import left_out_note
     from clsbench.results.query import choose_columns, sort_by
     from clsbench.results.query import where as rows_where
@@ -101,6 +107,10 @@ def results(
     fitting = in_store = len(runs)
     if form == "table" and limit and where is None and sort is None:
         runs = runs[-limit:]  # a table of thousands of runs would take seconds
+    shown: list[str] = []
+    if metric is not None:
+        name, component = make_metric(metric, (ctx.find_object(Session) or Session()).catalog())
+        runs, shown = with_computed_metric(runs, name, component), [name]
     table = results_table(runs)
     if where is not None:
         table = rows_where(table, where)
@@ -112,8 +122,8 @@ def results(
         table = choose_columns(table, _names(columns))
     elif columns is None and form not in ("csv", "json"):
         width = _terminal_width() if form == "table" else None
-        chosen = default_columns(table, width)
-        left_out = [name for name in default_columns(table) if name not in chosen]
+        chosen = default_columns(table, width, shown)
+        left_out = [name for name in default_columns(table, None, shown) if name not in chosen]
         table = table[chosen]
     if table.empty and form == "table":
         _say_empty(str(store), in_store)

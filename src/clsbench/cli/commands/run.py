@@ -25,7 +25,9 @@ from clsbench.errors import ClsbenchError, UsageError
 from clsbench.schema.record import RunNotStoredError
 
 if TYPE_CHECKING:
+    from clsbench.analysis.figures import ShownMetrics
     from clsbench.analysis.seeds import SeedSummary
+    from clsbench.components.catalog import Catalog
     from clsbench.experiment.run import FinishedRun
 
 
@@ -96,28 +98,38 @@ def run_experiment(
 
             finished.append(FinishedRun(error.record, None))
         if finished:
-            _write_results(ctx, finished, as_json, several=len(experiments) > 1)
+            _write_results(ctx, finished, as_json, len(experiments) > 1, catalog)
         raise
-    _write_results(ctx, finished, as_json, several=len(experiments) > 1)
+    _write_results(ctx, finished, as_json, len(experiments) > 1, catalog)
     ctx.exit(TERMINATED if terminated else _exit_code(finished))
 
 
 def _write_results(
-    ctx: click.Context, finished: Sequence[FinishedRun], as_json: bool, several: bool
+    ctx: click.Context,
+    finished: Sequence[FinishedRun],
+    as_json: bool,
+    several: bool,
+    catalog: Catalog,
 ) -> None:
     """Write the result to stdout; errors and the path of partial results to stderr."""
+    from clsbench.analysis.figures import shown_metrics
+
+    metrics = shown_metrics(catalog, [run.record for run in finished])
     if as_json:
         plain = [_plain(run) for run in finished]
-        write_result(ctx, {"runs": plain, "summary": _summary(finished)} if several else plain[0])
+        summary = _summary(finished, metrics) if several else None
+        write_result(ctx, {"runs": plain, "summary": summary} if several else plain[0])
     else:
-        _print_results(ctx, finished, several)
+        _print_results(ctx, finished, several, metrics)
     for run in finished:
         if run.record.status in ("interrupted", "failed"):
             kept = f"; partial results are kept in {run.path}" if run.path is not None else ""
             report_error(f"{run.record.error}{kept}")
 
 
-def _print_results(ctx: click.Context, finished: Sequence[FinishedRun], several: bool) -> None:
+def _print_results(
+    ctx: click.Context, finished: Sequence[FinishedRun], several: bool, metrics: ShownMetrics
+) -> None:
     from clsbench.report.terminal.console import Console
     from clsbench.report.terminal.run import print_dry_run, print_run, print_seeds
 
@@ -126,13 +138,15 @@ def _print_results(ctx: click.Context, finished: Sequence[FinishedRun], several:
         if run.record.status == "planned":
             print_dry_run(console, run.record)
         else:
-            print_run(console, run.record, run.path)
+            print_run(console, run.record, metrics, run.path)
     if several and any(run.record.status != "planned" for run in finished):
-        print_seeds(console, _summary(finished))
-    _print_next_steps(ctx, finished)
+        print_seeds(console, _summary(finished, metrics), metrics)
+    _print_next_steps(ctx, finished, metrics)
 
 
-def _print_next_steps(ctx: click.Context, finished: Sequence[FinishedRun]) -> None:
+def _print_next_steps(
+    ctx: click.Context, finished: Sequence[FinishedRun], metrics: ShownMetrics
+) -> None:
     from clsbench.cli.next_steps import write_next_steps
     from clsbench.report.terminal.headline import headline_of_runs
     from clsbench.results.store import StoredRun
@@ -143,16 +157,16 @@ def _print_next_steps(ctx: click.Context, finished: Sequence[FinishedRun]) -> No
         if run.path is not None and run.record.status == "finished"
     ]
     if stored:
-        found = headline_of_runs(stored)
+        found = headline_of_runs(stored, metrics)
         names = [run.path.name for run in stored]
         options = chosen_run_options(ctx)
         write_next_steps(ctx, options, found.sentence, found.contender, stored, names)
 
 
-def _summary(finished: Sequence[FinishedRun]) -> SeedSummary:
+def _summary(finished: Sequence[FinishedRun], metrics: ShownMetrics) -> SeedSummary:
     from clsbench.analysis.seeds import summarize_seeds  # brings scipy
 
-    return summarize_seeds([run.record for run in finished])
+    return summarize_seeds([run.record for run in finished], metrics.all())
 
 
 def _plain(run: FinishedRun) -> dict[str, Any]:

@@ -252,13 +252,13 @@ def suite(
         plan = plan if force else with_stored(plan, options.out)
         _write_plan(ctx, plan, options, as_json, file, force)
         ctx.exit(1 if any(row.problem for row in plan.rows) else 0)
-    _write_results(ctx, results, options, as_json, file)
+    _write_results(ctx, results, options, as_json, file, catalog)
     if plot_file is not None:
         from clsbench.analysis.suite_figures import suite_figures
         from clsbench.report.plots.learning_curves import save_learning_curves
 
         with writing(plot_file):
-            save_learning_curves(suite_figures(results, options.out).curves, plot_file)
+            save_learning_curves(suite_figures(results, options.out, catalog).curves, plot_file)
     if interrupted:
         report_error("interrupted; run the same command again to resume")
         ctx.exit(TERMINATED if terminated else INTERRUPTED)
@@ -356,13 +356,18 @@ def _file_of(name: str, catalog: Catalog) -> str:
 
 
 def _write_results(
-    ctx: click.Context, results: SuiteResults, options: RunOptions, as_json: bool, file: str
+    ctx: click.Context,
+    results: SuiteResults,
+    options: RunOptions,
+    as_json: bool,
+    file: str,
+    catalog: Catalog,
 ) -> None:
     if as_json:
         from clsbench.analysis.suite_figures import suite_figures
         from clsbench.analysis.suite_table import plain_figures
 
-        write_result(ctx, plain_figures(suite_figures(results, options.out)))
+        write_result(ctx, plain_figures(suite_figures(results, options.out, catalog)))
     else:
         from clsbench.report.page.answer import answer
         from clsbench.report.terminal.console import Console
@@ -370,7 +375,7 @@ def _write_results(
         from clsbench.report.terminal.suite import print_suite
         from clsbench.results.suite_results import read_suite_results
 
-        figures = print_suite(Console(), results, options.out)
+        figures = print_suite(Console(), results, options.out, catalog)
         more = len(read_suite_results(options.out, results.name).rows) - len(results.rows)
         if more > 0:
             rows = "1 more row was" if more == 1 else f"{more} more rows were"

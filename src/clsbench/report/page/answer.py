@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from clsbench.analysis.comparison import Contender, Pair, RunComparison
@@ -17,7 +18,14 @@ from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
 from clsbench.report.terminal.comparison import difference_text
 from clsbench.report.terminal.headline import row_name, suite_headline
 from clsbench.report.tuning import choices, edge_notes, tuning_text
-from clsbench.report.wording import FOUND, listed, percent, percent_interval, points
+from clsbench.report.wording import (
+    FOUND,
+    listed,
+    metric_difference,
+    metric_range,
+    metric_text,
+    superlative,
+)
 from clsbench.schema.quantities import duration_text
 
 
@@ -77,15 +85,17 @@ def _classes(figures: SuiteFigures) -> str:
 
 
 def _uncompared(figures: SuiteFigures, finished: list[RowFigures]) -> Answer:
-    """The accuracy of each row, if they could not be compared."""
+    """The primary metric of each row, if they could not be compared."""
     record = finished[0].record
     texts = record.metrics.test.n if record is not None and record.metrics is not None else 0
     parts = []
     for row in finished:
-        if "test" in row.accuracy:
-            interval = f" (95 % interval {percent_interval(row.interval)})" if row.interval else ""
-            accuracy = percent(row.accuracy["test"].mean)
-            parts.append(f"{_capital(row_name(row))}: {accuracy}{interval}.")
+        metric = figures.metrics.primary
+        if math.isfinite(row.score):
+            interval = (
+                f" (95 % interval {metric_range(metric, *row.interval)})" if row.interval else ""
+            )
+            parts.append(f"{_capital(row_name(row))}: {metric_text(metric, row.score)}{interval}.")
     several = len(finished) > 1
     why = "There is nothing to compare it with, so no difference was tested."
     if several:
@@ -99,6 +109,7 @@ class _Sentences:
 
     def __init__(self, figures: SuiteFigures, comparison: RunComparison) -> None:
         self.figures, self.comparison = figures, comparison
+        self.metric = comparison.metric
         self.rows = {
             row.contender.name: row for row in reversed(figures.rows) if row.contender is not None
         }
@@ -138,20 +149,21 @@ class _Sentences:
 
     def _rows(self) -> str:
         parts = []
-        interval = percent_interval(self.best.interval)
+        interval = self._interval(self.best)
         several = len(self.best.seeds) >= FEWEST_SEEDS
         what = "over texts and seeds" if several else "over texts"
         if self.headline.contender is not self.best:
-            name, accuracy = _capital(self._name(self.best)), percent(self.best.accuracy)
-            parts.append(f"{name} has the highest accuracy of the rows, {accuracy}.")
-        parts.append(f"Its 95 % interval {what} is {interval} %.")
+            name, score = _capital(self._name(self.best)), self._score(self.best)
+            parts.append(f"{name} has the {superlative(self.metric)} of the rows, {score}.")
+        unit = " %" if self.metric.unit == "%" else ""
+        parts.append(f"Its 95 % interval {what} is {interval}{unit}.")
         if self.tied:
             parts.append(f"Not significantly different from it: {self._listed(self.tied)}.")
         smallest = smallest_significant(self.comparison)
         if self.tied and smallest is not None:
             parts.append(
                 "That does not mean that they are equal: the smallest significant difference on "
-                f"these texts is {points(smallest)[1:]}."
+                f"these texts is {metric_difference(self.metric, smallest)[1:]}."
             )
         if self.worse:
             parts.append(f"Significantly worse: {self._listed(self.worse)}.")
@@ -160,11 +172,13 @@ class _Sentences:
     def _baseline(self) -> str:
         found = baselines(self.comparison)
         if not found:
-            return "No baseline was run."
+            lacking = any(not each.runs for each in self.comparison.contenders)
+            needs = f"No baseline has {self.metric.header}, which needs probabilities."
+            return needs if lacking else "No baseline was run."
         top = found[0]
         seconds = top.baseline_seconds
         took = f" in {duration_text(seconds)}" if seconds is not None else ""
-        name = f"{self._title(top)} ({percent(top.accuracy)}{took})"
+        name = f"{self._title(top)} ({self._score(top)}{took})"
         pair = self.against[top.name]
         beaten = [c for c in self.ranked if self._beats(c, top)]
         count = f"{len(beaten)} of {len(self.ranked)} rows" if beaten else "No row"
@@ -172,14 +186,15 @@ class _Sentences:
         if pair is None:
             return f"{name} could not be tested against {self._name(self.best)}."
         if pair.verdict == "better":
-            wins = f"{name} is significantly better than the best row, by {_by(pair)}."
+            wins = f"{name} is significantly better than the best row, by {self._by(pair)}."
             return f"A baseline wins: {wins}"
         if pair.verdict == "worse":
             rest = "" if len(self.ranked) == 1 else f" {better}"
-            worse = f"{name} is significantly worse than the best row, by {_by(pair)}."
+            worse = f"{name} is significantly worse than the best row, by {self._by(pair)}."
             return f"Fine-tuning pays off: {worse}{rest}"
-        if top.accuracy - self.best.accuracy > 0.5 / self.comparison.texts:  # half a text
-            ahead = points(top.accuracy - self.best.accuracy)[1:]
+        advantage = self.metric.order(self.best.score) - self.metric.order(top.score)
+        if advantage > 0.5 / self.comparison.texts:  # for the accuracy, half a text
+            ahead = metric_difference(self.metric, advantage)[1:]
             return (
                 f"A baseline may be better: {name} is {ahead} ahead of the best row, but the "
                 f"difference is not significant. {better}"
@@ -203,7 +218,7 @@ class _Sentences:
             what = f" with {count:,} trained parameters" if count is not None else ""
             text += (
                 " The fastest row that is not significantly different from it is "
-                f"{self._name(fastest)}: {percent(fastest.accuracy)} in {duration_text(less)}"
+                f"{self._name(fastest)}: {self._score(fastest)} in {duration_text(less)}"
                 f"{what}."
             )
         if self.best.prefix_found:
@@ -240,7 +255,7 @@ class _Sentences:
         if len(self.ranked) > 1:
             parts.append(
                 f"The best of {len(self.ranked)} results is slightly optimistic; expect a little "
-                "less on new texts."
+                f"{'less' if self.metric.better == 'higher' else 'more'} on new texts."
             )
         if all(len(each.seeds) < 2 for each in self.ranked):
             parts.append(
@@ -251,10 +266,11 @@ class _Sentences:
 
     def _cards(self) -> list[Card]:
         best = self.best
-        highest = max((best, *baselines(self.comparison)), key=lambda each: each.accuracy)
+        order = self.metric.order
+        highest = min((best, *baselines(self.comparison)), key=lambda each: order(each.score))
         whose = self._name(best) if highest is best else self._title(highest)
-        interval = f", 95 % interval {percent_interval(highest.interval)}"
-        cards = [Card("highest accuracy", percent(highest.accuracy), whose + interval)]
+        interval = f", 95 % interval {self._interval(highest)}"
+        cards = [Card(superlative(self.metric), self._score(highest), whose + interval)]
         if self.ranked[1:]:
             cards.append(
                 Card(
@@ -274,19 +290,29 @@ class _Sentences:
             }
             result = results[self._verdict(top)]
             detail = f"{self._title(top)}{took}, {result} the best row"
-            cards.append(Card("best baseline", percent(top.accuracy), detail))
+            cards.append(Card("best baseline", self._score(top), detail))
         fastest = self._fastest() or best
         seconds = fastest.prefix_and_training_seconds
         if seconds is not None:
             what = "training time of the best row"
             if fastest is not best:
                 what = "fastest of the tied rows"
-            detail = f"{self._name(fastest)}, {percent(fastest.accuracy)}"
+            detail = f"{self._name(fastest)}, {self._score(fastest)}"
             mark = FOUND if fastest.prefix_found else ""
             cards.append(Card(what, duration_text(seconds) + mark, detail))
         return cards
 
     # --- contenders ---
+
+    def _score(self, each: Contender) -> str:
+        return metric_text(self.metric, each.score)
+
+    def _interval(self, each: Contender) -> str:
+        return metric_range(self.metric, *each.interval) if each.interval else "unknown"
+
+    def _by(self, pair: Pair) -> str:
+        assert pair.found is not None
+        return difference_text(pair.found, self.metric)
 
     def _verdict(self, each: Contender) -> str | None:
         pair = self.against[each.name]
@@ -326,11 +352,6 @@ class _Sentences:
         labels = [label for row in self.figures.rows for c in found
                   if row.contender is c for label in [row.row.label]]  # fmt: skip
         return ("row " if len(labels) == 1 else "rows ") + listed(labels)
-
-
-def _by(pair: Pair) -> str:
-    assert pair.found is not None
-    return difference_text(pair.found)
 
 
 def _capital(text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from clsbench.analysis.estimates import estimates_in_words
+from clsbench.analysis.figures import ACCURACY, MetricInfo
 from clsbench.analysis.mistakes import mistakes
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
 from clsbench.errors import UsageError
@@ -25,9 +26,9 @@ from clsbench.report.page.details import (
 from clsbench.report.page.scatter import Scatter, scatter
 from clsbench.report.page.table import PageTable, page_table
 from clsbench.report.page.tuning import TuningTable, tuning_table
-from clsbench.report.terminal.comparison import comparison_notes
+from clsbench.report.terminal.comparison import best_first, comparison_notes
 from clsbench.report.tuning import tuning_notes
-from clsbench.report.wording import points
+from clsbench.report.wording import metric_difference
 from clsbench.schema.record import RunRecord
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Page(NamedTuple):
     created: str
     stand_ins: tuple[str, ...]
     answer: Answer
+    metric: MetricInfo
     wide: Scatter | None
     narrow: Scatter | None
     found: bool
@@ -117,8 +119,9 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
         created=f"{results.created[:16].replace('T', ' ')} UTC",
         stand_ins=stand_ins(figures),
         answer=reply,
-        wide=scatter(drawn, 720, 430, 12.5),
-        narrow=scatter(drawn, 360, 400, 11.5),
+        metric=figures.metrics.primary,
+        wide=scatter(drawn, 720, 430, 12.5, figures.metrics.primary),
+        narrow=scatter(drawn, 360, 400, 11.5, figures.metrics.primary),
         found=any(point.prefix_found for point in drawn),
         table=page_table(figures, reply.tied),
         tuning=tuning_table(figures),
@@ -159,8 +162,7 @@ def figure_notes(figures: SuiteFigures) -> tuple[str, ...]:
         notes.append(
             "All compared rows and the baselines were evaluated on the same "
             f"{figures.comparison.texts:,} test texts. Each pair is tested text by text "
-            "(McNemar’s exact test for one seed; for several seeds, a test in which texts and "
-            "seeds both vary), with Holm’s correction over all pairs at 5 %."
+            f"({_test(figures.comparison)}), with Holm’s correction over all pairs at 5 %."
         )
         notes += comparison_notes(figures.comparison)
     published = any(row.row.published is not None for row in figures.rows)
@@ -181,6 +183,15 @@ def figure_notes(figures: SuiteFigures) -> tuple[str, ...]:
     return (*notes, *tuning_notes(figures), *figures.missing_in_words(), *figures.problems)
 
 
+def _test(comparison: RunComparison) -> str:
+    """The paired test in words."""
+    if comparison.metric.name == ACCURACY.name:
+        one = "McNemar’s exact test for one seed"
+    else:
+        one = f"for {comparison.metric.header}, a sign test on each text’s contribution to it"
+    return f"{one}; for several seeds, a test in which texts and seeds both vary"
+
+
 def _title(row: RowFigures) -> str:
     return f"{row.row.label} {row.row.title}".strip()
 
@@ -192,7 +203,7 @@ def _title_of_one(row: RowFigures) -> str:
 
 
 def _verdicts(figures: SuiteFigures, comparison: RunComparison) -> Verdicts | None:
-    ranked = sorted(comparison.contenders, key=lambda each: -each.accuracy)
+    ranked = [each for each in best_first(comparison) if each.score is not None]
     if len(ranked) < 3:
         return None
     labels = {
@@ -205,8 +216,9 @@ def _verdicts(figures: SuiteFigures, comparison: RunComparison) -> Verdicts | No
     places = {each.name: place for place, each in enumerate(ranked)}
     marks = [[("", "")] * len(ranked) for _ in ranked]
     for one in comparison.pairs:
-        for pair in (one, one.reversed()):
-            marks[places[pair.b]][places[pair.a]] = _mark(pair)
+        if {one.a, one.b} <= places.keys():
+            for pair in (one, one.reversed()):
+                marks[places[pair.b]][places[pair.a]] = _mark(pair, comparison.metric)
     return Verdicts(
         tuple(label for label, _ in shown),
         tuple(title for _, title in shown),
@@ -214,14 +226,15 @@ def _verdicts(figures: SuiteFigures, comparison: RunComparison) -> Verdicts | No
     )
 
 
-def _mark(pair: Pair) -> tuple[str, str]:
+def _mark(pair: Pair, metric: MetricInfo) -> tuple[str, str]:
     found = pair.found
     if found is None or pair.verdict is None or pair.p_corrected is None:
         return ("?", "not compared: no seed in common")
+    difference = metric_difference(metric, found.difference)
     p = f"p = {pair.p_corrected:.3f}" if pair.p_corrected >= 0.001 else "p < 0.001"
     return (
         {"better": "+", "worse": "−"}.get(pair.verdict, "·"),
-        f"{points(found.difference)}; of {found.texts:,} texts, only this row is right on "
+        f"{difference}; of {found.texts:,} texts, only this row is right on "
         f"{round(found.only_b, 1):g} and only the other on {round(found.only_a, 1):g}; {p}",
     )
 

@@ -14,7 +14,7 @@ from clsbench.report.learning_curves import curves_in_words, curves_note
 from clsbench.report.page.curves import PAGE_SETTINGS, SVG_NAMESPACE, inline_markup
 from clsbench.report.plots.growth import STYLES
 from clsbench.report.plots.learning_curves import MOST_LINES, learning_curves_figure
-from clsbench.report.wording import percent, percent_interval
+from clsbench.report.wording import metric_range, metric_text
 
 _OWN_COLORS = {style["color"]: f"var(--c{n})" for n, style in enumerate(STYLES)}
 
@@ -39,12 +39,14 @@ def curve_drawing(curves: LearningCurves) -> CurveDrawing:
     drawing, (width, height) = None, (0.0, 0.0)
     if len(curves.lines) <= MOST_LINES:
         drawing, width, height = _drawn(curves)
-    sizes = curves.sizes()
+    sizes, metric = curves.sizes(), curves.metric
     rows = []
     for line in curves.lines:
         points = {p.train_texts: p for p in line.points}
         cells = (
-            f"{percent(p.accuracy)} ({percent_interval(p.interval)})" if p is not None else "–"
+            f"{metric_text(metric, p.score)} ({metric_range(metric, *p.interval)})"
+            if p is not None
+            else "–"
             for p in map(points.get, sizes)
         )
         rows.append((line.name, tuple(cells)))

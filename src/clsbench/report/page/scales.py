@@ -78,11 +78,11 @@ def spans_a_decade(values: list[float]) -> bool:
 _STRETCH = 4.0
 
 
-def readable_floor(accuracies: list[float]) -> float:
-    """The lower end of an accuracy axis on which the other values remain distinct.
+def readable_floor(values: list[float]) -> float:
+    """The lower end of an axis on which the other values remain distinct; higher is better.
 
     Values that are several times further below the median than the best is above it are excluded.
     """
-    best, middle = max(accuracies), median(accuracies)
+    best, middle = max(values), median(values)
     floor = middle - _STRETCH * max(best - middle, 0.02)
-    return min(value for value in accuracies if value >= floor)
+    return min(value for value in values if value >= floor)

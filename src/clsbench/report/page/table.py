@@ -6,10 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from clsbench.analysis.figures import MetricInfo
+from clsbench.analysis.suite_columns import Column
+from clsbench.analysis.suite_columns import columns as all_columns
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
-from clsbench.analysis.suite_table import COLUMNS, HAVING_RUNS, Column
+from clsbench.analysis.suite_table import HAVING_RUNS
 from clsbench.report.cells import Cell, cell_of
 from clsbench.report.page.scales import readable_floor
+from clsbench.report.wording import metric_tick
 
 
 class Heading(NamedTuple):
@@ -27,7 +31,7 @@ class Heading(NamedTuple):
 
 
 class Whisker(NamedTuple):
-    """An accuracy with its interval, drawn in a strip of 100 units."""
+    """The primary metric with its interval, drawn in a strip of 100 units."""
 
     low: float
     at: float
@@ -60,13 +64,14 @@ class PageTable(NamedTuple):
 def page_table(figures: SuiteFigures, tied: frozenset[str]) -> PageTable:
     """The table without empty columns; ``tied`` are the labels of rows tied with the best."""
     rows = [*figures.rows, *figures.baselines]
-    low, high = _limits(rows)
+    metric = figures.metrics.primary
+    low, high = _limits(rows, metric)
 
     def place(value: float) -> float:
         return round(100 * (min(max(value, low), high) - low) / (high - low), 1)
 
     columns: dict[str, Column] = {}
-    for column in COLUMNS:
+    for column in all_columns(figures.metrics):
         name = _filled(column.header, figures)
         if column.page and any(cell_of(column, row).value is not None for row in rows):
             columns.setdefault(name, column)  # the first row may also be the best
@@ -77,7 +82,7 @@ def page_table(figures: SuiteFigures, tied: frozenset[str]) -> PageTable:
     for row in rows:
         whisker = None
         if row.interval is not None:
-            ends = (row.interval[0], row.test_accuracy, row.interval[1])
+            ends = (row.interval[0], row.score, row.interval[1])
             whisker = Whisker(*map(place, ends))
         found.append(
             TableRow(
@@ -102,8 +107,8 @@ def page_table(figures: SuiteFigures, tied: frozenset[str]) -> PageTable:
             for name, column in columns.items()
         ),
         tuple(found),
-        max((place(row.test_accuracy) for row in figures.baselines), default=None),
-        (f"{100 * low:.0f} %", f"{100 * high:.0f} %"),
+        place(best) if (best := _best_baseline(figures)) is not None else None,
+        (metric_tick(metric, round(low, 4)), metric_tick(metric, round(high, 4))),
         "All rows use STAND-INS." if all_stand_in else "The marked rows use STAND-INS.",
     )
 
@@ -119,16 +124,23 @@ def _on_the_page(column: Column, row: RowFigures) -> Cell:
     return cell
 
 
-def _limits(rows: Sequence[RowFigures]) -> tuple[float, float]:
-    """The ends of the strips: all intervals except those far below the median."""
-    known = [(row.test_accuracy, row.interval) for row in rows if row.interval is not None]
+def _best_baseline(figures: SuiteFigures) -> float | None:
+    known = [row.score for row in figures.baselines if math.isfinite(row.score)]
+    return min(known, key=figures.metrics.primary.order, default=None)
+
+
+def _limits(rows: Sequence[RowFigures], metric: MetricInfo) -> tuple[float, float]:
+    """The ends of the strips: all intervals except those of rows far worse than the median."""
+    known = [(row.score, row.interval) for row in rows if row.interval is not None]
     if not known:
         return 0.0, 1.0
-    floor = readable_floor([accuracy for accuracy, _ in known])
-    lowest = min(interval[0] for accuracy, interval in known if accuracy >= floor)
-    highest = max(interval[1] for _, interval in known)
-    low, high = math.floor(20 * lowest) / 20, math.ceil(20 * highest) / 20
-    return low, high if high > low else low + 0.05
+    floor = readable_floor([metric.sign * score for score, _ in known])
+    shown = [interval for score, interval in known if metric.sign * score >= floor]
+    span = metric.limits[1] - metric.limits[0]
+    parts = 20 / span if math.isfinite(span) else 20
+    low = math.floor(parts * min(interval[0] for interval in shown)) / parts
+    high = math.ceil(parts * max(interval[1] for interval in shown)) / parts
+    return low, high if high > low else low + 1 / parts
 
 
 def _marks(row: RowFigures, all_stand_in: bool) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A plot of accuracy against the number of training texts, one line per row and baseline."""
+"""A plot of the primary metric against the number of training texts, one line per row."""
 
 from __future__ import annotations
 
@@ -70,9 +70,11 @@ def learning_curves_figure(curves: LearningCurves) -> Figure:
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    if curves.metric.unit == "%":
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
     axes.set_xlabel("training texts (logarithmic)")
-    axes.set_title("test accuracy", loc="left", fontsize=10)
+    title = printable(f"test {curves.metric.header}")
+    axes.set_title(title, loc="left", fontsize=10, parse_math=False)
     legend = figure.legend(
         frameon=False, handlelength=4, fontsize=8.5, loc="outside lower center", ncols=2
     )
@@ -84,13 +86,13 @@ def learning_curves_figure(curves: LearningCurves) -> Figure:
 def _draw(axes: Axes, line: CurveLine, moved: float, style: dict[str, Any]) -> None:
     points = line.points
     errors = [
-        [max(p.accuracy - p.interval[0], 0.0) for p in points],
-        [max(p.interval[1] - p.accuracy, 0.0) for p in points],
+        [max(p.score - p.interval[0], 0.0) for p in points],
+        [max(p.interval[1] - p.score, 0.0) for p in points],
     ]
     name = f"{line.name} (baseline)" if line.baseline else line.name
     axes.errorbar(
         [p.train_texts * moved for p in points],
-        [p.accuracy for p in points],
+        [p.score for p in points],
         yerr=errors,
         label=printable(name),
         capsize=2,

@@ -1,4 +1,4 @@
-"""Terminal output of a comparison: accuracies, pairwise tests, and texts with disagreement."""
+"""Terminal output of a comparison: metrics, pairwise tests, and texts with disagreement."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from clsbench.analysis.comparison import BASELINE
+from clsbench.analysis.figures import ACCURACY
+from clsbench.analysis.sides import BASELINE
 from clsbench.analysis.suite_figures import contender_figures
 from clsbench.report.terminal.console import Console
 from clsbench.report.terminal.headline import headline
 from clsbench.report.terminal.layout import Row, fitting_table
 from clsbench.report.terminal.rows import rows_table
-from clsbench.report.wording import REUSED, listed, plain, points, shortened
+from clsbench.report.wording import REUSED, listed, metric_difference, plain, shortened
 from clsbench.system.printable import printable
 
 if TYPE_CHECKING:
     from clsbench.analysis.comparison import Contender, Disagreement, Pair, RunComparison
+    from clsbench.analysis.figures import MetricInfo, ShownMetrics
     from clsbench.analysis.paired import Difference
 
 _MOST_PAIRS = 10
@@ -34,12 +36,16 @@ _OPTIONAL_IN_PAIRS = ("only second right", "only first right", "95 % interval")
 
 
 def print_comparison(
-    console: Console, comparison: RunComparison, texts: Mapping[int, str] | None, most_texts: int
+    console: Console,
+    comparison: RunComparison,
+    metrics: ShownMetrics,
+    texts: Mapping[int, str] | None,
+    most_texts: int,
 ) -> None:
     """Print the contenders, the result of each pairwise test, and texts on which they disagree.
 
-    ``texts`` are the corpus texts by row, ``None`` if the corpus is unavailable. At most
-    ``most_texts`` disagreements are printed.
+    ``metrics`` are those of the comparison. ``texts`` are the corpus texts by row, ``None`` if the
+    corpus is unavailable. At most ``most_texts`` disagreements are printed.
     """
     by_stand_in: dict[str, list[str]] = {}
     for contender in comparison.contenders:
@@ -51,18 +57,18 @@ def print_comparison(
         console.prose(message, "yellow")
     for note in (*training_notes(comparison), *timing_notes(comparison)):
         console.prose(note, "yellow")
-    found = [(_label(each), contender_figures(each)) for each in _best_first(comparison)]
+    found = [(_label(each), contender_figures(each)) for each in best_first(comparison)]
     title = f"{comparison.texts:,} test texts"
     width = console.width
-    console.print(rows_table(title, [found], width, "--json"))
+    console.print(rows_table(title, [found], metrics, width, "--json"))
     if any(each.prefix_found for each in comparison.contenders):
         console.prose(REUSED, "dim")
     pairs = _shown_pairs(comparison)
-    rows = [_pair_row(pair) for pair in pairs]
+    rows = [_pair_row(pair, comparison.metric) for pair in pairs]
     title = "first – second"
     console.print(fitting_table(title, _PAIRS, [rows], width, _OPTIONAL_IN_PAIRS, "--json"))
     for pair in pairs:
-        console.prose(verdict_text(pair))
+        console.prose(verdict_text(pair, comparison.metric))
     if any(map(_of_one_seed, pairs)):
         console.prose(_ONE_SEED, "dim")
     if len(pairs) < len(comparison.pairs):
@@ -75,11 +81,14 @@ def print_comparison(
     console.prose(message, "bold")
 
 
-def verdict_text(pair: Pair) -> str:
+def verdict_text(pair: Pair, metric: MetricInfo) -> str:
     """The result of a pairwise test in words."""
     found = pair.found
     if found is None or pair.p_corrected is None:
-        return f"{pair.b} against {pair.a}: not compared, because they have no seed in common."
+        why = "they have no seed in common"
+        if metric.name != ACCURACY.name and BASELINE in (pair.a + pair.b):
+            why = f"{metric.header} needs probabilities, which a baseline does not give"
+        return f"{pair.b} against {pair.a}: not compared, because {why}."
     differing = found.only_a + found.only_b
     counts = f"Exactly one is right on {_texts(differing, found)} of {found.texts:,} texts"
     if found.seeds > 1:
@@ -91,7 +100,7 @@ def verdict_text(pair: Pair) -> str:
         counts += f"the second on {_texts(found.only_a, found)}"
     if pair.verdict == "no difference shown":
         return f"{pair.b} against {pair.a}: no significant difference. {counts}."
-    by = difference_text(found)
+    by = difference_text(found, metric)
     return f"{pair.b} is significantly {pair.verdict} than {pair.a}, by {by}. {counts}."
 
 
@@ -101,11 +110,19 @@ def _of_one_seed(pair: Pair) -> bool:
     return trained and pair.found is not None and pair.found.seeds == 1
 
 
-def difference_text(found: Difference) -> str:
+def difference_text(found: Difference, metric: MetricInfo) -> str:
     """The size of a difference, whichever side is better: ``4.67 pp (95 %: 2.3 to 7.8)``."""
     positive = found if found.difference > 0 else found.reversed()
-    low, high = positive.interval
-    return f"{points(positive.difference)[1:]} (95 %: {100 * low:.1f} to {100 * high:.1f})"
+    size = metric_difference(metric, positive.difference)[1:]
+    low, high = _ends(positive, metric)
+    return f"{size} (95 %: {low} to {high})"
+
+
+def _ends(found: Difference, metric: MetricInfo, sign: str = "") -> tuple[str, str]:
+    """The ends of the interval of a difference, with one decimal fewer than the difference."""
+    scale, digits = (100, 1) if metric.unit == "%" else (1, max(metric.decimals - 1, 0))
+    low, high = (f"{scale * end:{sign}.{digits}f}" for end in found.interval)
+    return low, high
 
 
 def comparison_notes(comparison: RunComparison) -> list[str]:
@@ -155,7 +172,7 @@ def _unpaired_notes(comparison: RunComparison) -> list[str]:
     return [
         f"{count} compared only on the seeds that both sides have, for example {found[0].a} and "
         f"{found[0].b} without {_unpaired_text(found[0])}: such a difference is not the difference "
-        "of the accuracies shown."
+        f"of the values shown ({comparison.metric.header})."
     ]
 
 
@@ -170,8 +187,9 @@ def _texts(count: float, found: Difference) -> str:
     return f"{count:g}" if found.seeds == 1 else f"{count:.1f}"
 
 
-def _best_first(comparison: RunComparison) -> list[Contender]:
-    return sorted(comparison.contenders, key=lambda each: -each.accuracy)
+def best_first(comparison: RunComparison) -> list[Contender]:
+    """The contenders in the order of the primary metric, those without it last."""
+    return sorted(comparison.contenders, key=lambda each: comparison.metric.order(each.score))
 
 
 def _shown_pairs(comparison: RunComparison) -> list[Pair]:
@@ -185,15 +203,15 @@ def _label(each: Contender) -> Text:
     return plain(each.name if len(each.seeds) < 2 else f"{each.name} ({len(each.seeds)} seeds)")
 
 
-def _pair_row(pair: Pair) -> Row:
+def _pair_row(pair: Pair, metric: MetricInfo) -> Row:
     label = plain(f"{pair.b} – {pair.a}")
     if pair.found is None or pair.p_corrected is None:
         return Row(label, ("–",) * len(_PAIRS))
     found = pair.found
-    low, high = (100 * end for end in found.interval)
+    low, high = _ends(found, metric, "+")
     cells = (
-        points(found.difference),
-        f"{low:+.1f} to {high:+.1f}",
+        metric_difference(metric, found.difference),
+        f"{low} to {high}",
         f"{pair.p_corrected:.3f}" if pair.p_corrected >= 0.001 else "< 0.001",
         _texts(found.only_b, found),
         _texts(found.only_a, found),

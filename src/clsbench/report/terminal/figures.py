@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from clsbench.analysis.figures import ACCURACY, SCORES
+from clsbench.analysis.figures import ACCURACY, MetricInfo, ShownMetrics
 from clsbench.report.terminal.layout import Row, empty_table, fitting_table
 from clsbench.report.wording import (
     metric_range,
@@ -27,21 +27,25 @@ _MOST_LOSSES = 14
 _WIDEST_CONFUSION = 80
 
 
-def metrics_table(record: RunRecord, width: int) -> RenderableType | None:
-    """The metrics of each split, the accuracy with its interval, and the baselines on test."""
+def metrics_table(record: RunRecord, metrics: ShownMetrics, width: int) -> RenderableType | None:
+    """The metrics of each split, accuracy and primary metric with intervals, and the baselines on
+    test."""
     if record.metrics is None:
         return None
     splits: list[Row] = []
     for split in _SPLITS:
         figures: SplitMetrics = getattr(record.metrics, split)
-        splits.append(_row(plain(split, "bold" if split == "test" else ""), figures))
+        splits.append(_row(plain(split, "bold" if split == "test" else ""), figures, metrics))
         if figures.without_leaked is not None:
-            splits.append(_row(Text("  not in train", "dim"), figures.without_leaked))
-    baselines = [_row(plain(f"  {b.component}"), b.metrics.test) for b in record.baselines]
+            splits.append(_row(Text("  not in train", "dim"), figures.without_leaked, metrics))
+    baselines = [_row(plain(f"  {b.component}"), b.metrics.test, metrics) for b in record.baselines]
     if baselines:
         baselines.insert(0, Row(Text("baselines on test", "dim")))
-    headers = ("texts", ACCURACY.header, "95 % interval", *(metric.header for metric in SCORES))
-    optional = [metric.header for metric in sorted(SCORES, key=lambda metric: metric.drop)]
+    headers = ["texts", ACCURACY.header, "95 % interval"]
+    if primary := _primary(metrics):
+        headers += [primary.header, f"95 % of {primary.header}"]
+    headers += [metric.header for metric in metrics.others]
+    optional = [each.header for each in sorted(metrics.others, key=lambda each: each.priority)]
     optional.append("texts")
     table = fitting_table("split", headers, (splits, baselines), width, optional, "--json")
     return _titled(record, "Metrics on whole splits", table)
@@ -56,12 +60,23 @@ def _titled(record: RunRecord, title: str, table: RenderableType) -> RenderableT
     return Group(text, table)
 
 
-def _row(label: Text, figures: SplitMetrics) -> Row:
+def _primary(metrics: ShownMetrics) -> MetricInfo | None:
+    """The primary metric, if that is not the accuracy."""
+    return metrics.primary if metrics.primary.name != ACCURACY.name else None
+
+
+def _row(label: Text, figures: SplitMetrics, metrics: ShownMetrics) -> Row:
+    beside: list[str] = []
+    if primary := _primary(metrics):
+        ends = figures.intervals.get(primary.name)
+        interval = metric_range(primary, *ends) if ends is not None else "-"
+        beside = [metric_text(primary, primary.read(figures)), interval]
     cells = [
         f"{figures.n:,}",
         metric_text(ACCURACY, figures.accuracy),
         metric_range(ACCURACY, *figures.interval),
-        *(metric_text(metric, metric.read(figures)) for metric in SCORES),
+        *beside,
+        *(metric_text(metric, metric.read(figures)) for metric in metrics.others),
     ]
     return Row(label, cells)
 

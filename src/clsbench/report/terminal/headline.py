@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from clsbench.analysis.comparison import Contender, RunComparison, compare_runs
+from clsbench.analysis.figures import ACCURACY, MetricInfo, ShownMetrics
 from clsbench.analysis.standing import baseline_title, baselines, standing, trained
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
-from clsbench.report.wording import percent
+from clsbench.report.wording import metric_text, superlative
 from clsbench.results.store import StoredRun
 from clsbench.schema.quantities import duration_text
 
@@ -34,16 +35,20 @@ def headline(
     beaten = []
     if len(ranked) > 1 and not tied:
         beaten.append("every other row compared" if incomplete else "every other row")
-    accuracy, rest = percent(best.accuracy), ""
+    metric = comparison.metric
+    score, rest = _score(best, metric), ""
     if top is None:
         rest = "; no baseline was run"
+        if any(not each.runs for each in comparison.contenders):
+            rest = f"; the baselines have no {metric.header}, which needs probabilities"
     else:
         verdicts = [_verdict(comparison, each, top) for each in ranked]
         if "better" not in verdicts:
             only = name(best) if len(ranked) == 1 else "every fine-tuned model"
             shown = _against_trained(verdicts, only)
-            return Headline(f"Use {baseline_title(comparison, top)}: {_cost(top)}; {shown}.", top)
-        baseline = f"{baseline_title(comparison, top)} ({_cost(top)})"
+            cost = _cost(top, metric)
+            return Headline(f"Use {baseline_title(comparison, top)}: {cost}; {shown}.", top)
+        baseline = f"{baseline_title(comparison, top)} ({_cost(top, metric)})"
         if verdicts[0] == "better":
             beaten.append(baseline)
         else:
@@ -52,13 +57,13 @@ def headline(
             rest = f"; {count} of {len(ranked)} rows {verb} significantly better than {baseline}"
     shown = f"; it is significantly better than {' and than '.join(beaten)}" if beaten else ""
     if not tied:
-        return Headline(f"Use {name(best)}: {accuracy}{shown}{rest}.", best)
+        return Headline(f"Use {name(best)}: {score}{shown}{rest}.", best)
     others = "1 other row is" if tied == 1 else f"{tied} other rows are"
-    highest = "the highest accuracy"
-    if any(each.accuracy > best.accuracy for each in comparison.contenders):
+    highest, value = f"the {superlative(metric)}", metric_text(metric, best.score)
+    if any(metric.order(each.score) < metric.order(best.score) for each in comparison.contenders):
         highest += " of the fine-tuned models"
     return Headline(
-        f"No single row wins: {name(best)} has {highest}, {accuracy}, but {others} not "
+        f"No single row wins: {name(best)} has {highest}, {value}, but {others} not "
         f"significantly worse{shown}{rest}.",
         best,
     )
@@ -72,13 +77,13 @@ def _against_trained(verdicts: Sequence[str | None], all_rows: str) -> str:
     return f"{shown}, and not all could be tested against it" if None in verdicts else shown
 
 
-def headline_of_runs(runs: Sequence[StoredRun]) -> Headline:
+def headline_of_runs(runs: Sequence[StoredRun], metrics: ShownMetrics) -> Headline:
     """The headline of finished runs; a single contender is named by its experiment.
 
     Raises:
         UsageError: their predictions are damaged.
     """
-    comparison = compare_runs(runs, allow_single=True)
+    comparison = compare_runs(runs, allow_single=True, metrics=metrics)
     experiments = {run.record.experiment for run in runs}
 
     def name(each: Contender) -> str:
@@ -110,7 +115,13 @@ def _verdict(comparison: RunComparison, each: Contender, against: Contender) -> 
     return found.verdict if found is not None else None
 
 
-def _cost(baseline: Contender) -> str:
+def _cost(baseline: Contender, metric: MetricInfo) -> str:
     seconds = baseline.baseline_seconds
     took = f" in {duration_text(seconds)}" if seconds is not None else ""
-    return percent(baseline.accuracy) + took
+    return _score(baseline, metric) + took
+
+
+def _score(each: Contender, metric: MetricInfo) -> str:
+    """``95.67 %``; a metric other than the accuracy is named: ``macro F1 0.9566``."""
+    name = "" if metric.name == ACCURACY.name else f"{metric.header} "
+    return name + metric_text(metric, each.score)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
+from clsbench.analysis.figures import ShownMetrics
+from clsbench.analysis.suite_columns import Column, columns
 from clsbench.analysis.suite_figures import RowFigures
-from clsbench.analysis.suite_table import COLUMNS, Column
 from clsbench.report.cells import cell_of
 from clsbench.report.terminal.layout import Row, fitting_table
 from clsbench.report.wording import plain
@@ -17,6 +18,7 @@ from clsbench.report.wording import plain
 def rows_table(
     name: str,
     groups: Sequence[Sequence[tuple[Text, RowFigures]]],
+    metrics: ShownMetrics,
     width: int,
     see: str,
     reference: str | None = None,
@@ -25,11 +27,11 @@ def rows_table(
 
     ``reference`` is the label of the row that the others are compared with.
     """
-    columns = [column for column in COLUMNS if column.drop is not None]
-    headers = {column: column.header.format(first=reference) for column in columns}
-    optional = sorted((column for column in columns if column.drop), key=lambda c: c.drop or 0)
+    shown = [column for column in columns(metrics) if column.drop is not None]
+    headers = {column: column.header.format(first=reference) for column in shown}
+    optional = sorted((column for column in shown if column.drop), key=lambda c: c.drop or 0)
     rows = [
-        [Row(label, [_cell(column, row) for column in columns]) for label, row in group]
+        [Row(label, [_cell(column, row) for column in shown]) for label, row in group]
         for group in groups
     ]
     left_out = [headers[column] for column in optional]

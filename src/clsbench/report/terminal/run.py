@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from clsbench.analysis.figures import ACCURACY, METRICS, Metric
+from clsbench.analysis.figures import ACCURACY, WITHOUT_LEAKED, MetricInfo, ShownMetrics
 from clsbench.analysis.seeds import SPLITS, SeedSummary, Spread
 from clsbench.components.values import RunPlan
 from clsbench.report.terminal.console import Console
@@ -41,7 +41,9 @@ def print_plan(console: Console, plan: RunPlan) -> None:
     console.print(plan_banner(plan), highlight=False)
 
 
-def print_run(console: Console, record: RunRecord, path: Path | None = None) -> None:
+def print_run(
+    console: Console, record: RunRecord, metrics: ShownMetrics, path: Path | None = None
+) -> None:
     """Print the results of a run that ended; ``path`` is its directory, if it was saved."""
 
     def show(part: RenderableType | None) -> None:
@@ -54,7 +56,7 @@ def print_run(console: Console, record: RunRecord, path: Path | None = None) -> 
     show(_heading(record))
     if record.error is not None:
         show(plain(record.error, "red"))
-    show(metrics_table(record, width))
+    show(metrics_table(record, metrics, width))
     published = published_table(record, width)
     show(published)
     if published is None and (figures := comparable_figures(record)) and figures.losses:
@@ -119,12 +121,12 @@ def print_dry_run(console: Console, record: RunRecord) -> None:
         console.print(plain(line.replace("\t", "    ")), soft_wrap=True, highlight=False)
 
 
-def print_seeds(console: Console, summary: SeedSummary) -> None:
+def print_seeds(console: Console, summary: SeedSummary, metrics: ShownMetrics) -> None:
     """Print the mean, spread and interval of the mean over several seeds of one experiment."""
-    console.print(seeds_table(summary, console.width), highlight=False, crop=False)
+    console.print(seeds_table(summary, metrics, console.width), highlight=False, crop=False)
 
 
-def seeds_table(summary: SeedSummary, width: int) -> RenderableType:
+def seeds_table(summary: SeedSummary, metrics: ShownMetrics, width: int) -> RenderableType:
     """One row per split and metric."""
     seeds = ", ".join(map(str, summary.seeds)) or "none"
     title = Text(f"{len(summary.seeds)} of {summary.runs} seeds finished: {seeds}", "bold")
@@ -136,7 +138,8 @@ def seeds_table(summary: SeedSummary, width: int) -> RenderableType:
         found = summary.splits.get(split)
         if found is None:
             continue
-        spreads = [(metric, found.get(metric.name)) for metric in METRICS]
+        first, *rest = metrics.all()
+        spreads = [(each, found.get(each.column)) for each in (first, WITHOUT_LEAKED, *rest)]
         groups.append(
             [_spread_row(split, metric, each) for metric, each in spreads if each is not None]
         )
@@ -144,10 +147,11 @@ def seeds_table(summary: SeedSummary, width: int) -> RenderableType:
     return Group(title, fitting_table("metric", headers, groups, width, ("range",), "--json"))
 
 
-def _spread_row(split: str, metric: Metric, spread: Spread) -> Row:
-    name = f"{split} {metric.header}" if metric is ACCURACY else f"  {metric.header}"
+def _spread_row(split: str, metric: MetricInfo, spread: Spread) -> Row:
+    first = metric.name == ACCURACY.name
+    name = f"{split} {metric.header}" if first else f"  {metric.header}"
     cells = [
-        spread_text(metric, spread),
+        spread_text(metric, spread.mean, spread.sd),
         metric_range(metric, spread.min, spread.max),
         metric_range(metric, *spread.interval) if spread.interval else "-",
     ]

@@ -24,6 +24,7 @@ from clsbench.report.wording import REUSED, plain
 from clsbench.schema.quantities import duration_text, size_text
 
 if TYPE_CHECKING:
+    from clsbench.components.catalog import Catalog
     from clsbench.results.suite_results import SuiteResults
     from clsbench.suites.planned import PlannedRow, SuitePlan
 
@@ -134,9 +135,11 @@ def _seconds_by_run(row: PlannedRow) -> dict[str, float | None]:
     return found
 
 
-def print_suite(console: Console, results: SuiteResults, store: Path) -> SuiteFigures:
+def print_suite(
+    console: Console, results: SuiteResults, store: Path, catalog: Catalog
+) -> SuiteFigures:
     """Print the rows, the baselines below them, and notes; return the figures."""
-    figures = suite_figures(results, store)
+    figures = suite_figures(results, store, catalog)
     console.prose(f"{results.name}: {results.description}", "bold")
     for message in dict.fromkeys(
         f"STAND-IN: {s.by} in place of {s.replaced}: not the real experiment"
@@ -150,7 +153,8 @@ def print_suite(console: Console, results: SuiteResults, store: Path) -> SuiteFi
         [(_label(row, published), row) for row in figures.rows],
         [(plain(row.row.title, "dim"), row) for row in figures.baselines],
     ]
-    table = rows_table("row", groups, console.width, "clsbench report", figures.reference)
+    see = "clsbench report"
+    table = rows_table("row", groups, figures.metrics, console.width, see, figures.reference)
     console.print(table)
     print_choices(console, figures)
     if figures.curves is not None:

@@ -1,0 +1,45 @@
+"""Add a metric to stored runs that did not list it, from their predictions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from clsbench.analysis.figures import read_metric
+from clsbench.analysis.metrics import with_metrics
+from clsbench.analysis.seeds import SPLITS
+from clsbench.components.metric import Metric
+from clsbench.errors import UsageError
+from clsbench.results.predictions import read_predictions
+from clsbench.results.store import StoredRun
+from clsbench.schema.record import Metrics
+
+logger = logging.getLogger(__name__)
+
+
+def with_computed_metric(
+    runs: Iterable[StoredRun], name: str, metric: Metric
+) -> tuple[StoredRun, ...]:
+    """The runs, with the metric in the record of each finished one for which it is defined.
+
+    Stored records do not change. A run whose predictions cannot be read is named in a warning.
+    """
+    return tuple(_computed(run, name, metric) for run in runs)
+
+
+def _computed(run: StoredRun, name: str, metric: Metric) -> StoredRun:
+    metrics = run.record.metrics
+    if metrics is None or read_metric(metrics.test, name) is not None:
+        return run
+    found = {}
+    try:
+        for split in SPLITS:
+            each = read_predictions(run, split)
+            before = getattr(metrics, split)
+            found[split] = with_metrics(before, {name: metric}, each.labels, each.probabilities)
+    except UsageError as error:
+        logger.warning("%s has no %s: %s", run.path.name, name, error)
+        return run
+    return StoredRun(run.path, replace(run.record, metrics=Metrics(**found)))
