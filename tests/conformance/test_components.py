@@ -98,8 +98,7 @@ def test_component_passes_its_check_on_each_device(
 
 @pytest.mark.parametrize(
     ("entry", "options"),
-    entries("freezing_strategies", "schedules", "baselines")("entry", "options"),
-    entries("freezing_strategies", "baselines", "metrics"),
+    entries("freezing_strategies", "schedules", "baselines", "metrics"),
 )
 def test_component_passes_its_check(entry: Entry, options: dict[str, Any]) -> None:
     CHECKS[entry.axis](make(entry, options))
