@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
+from metric_examples import CATALOG
 from msgspec.structs import replace
 from report_examples import Row, make_figures
 
@@ -43,12 +44,12 @@ def tuned(store: Path, scores: tuple[float | None, ...], chosen: int | None) -> 
         )
         tuning = RowTuning(budget=3, trials=trials, chosen=chosen)
         rows.append(replace(row, tuning=tuning, runs=row.runs if chosen is not None else ()))
-    return suite_figures(replace(figures.results, rows=tuple(rows), tune=TUNE), store)
+    return suite_figures(replace(figures.results, rows=tuple(rows), tune=TUNE), store, CATALOG)
 
 
 def printed(figures: SuiteFigures, store: Path, width: int = 200) -> str:
     console = Console(file=io.StringIO(), width=width)
-    print_suite(console, figures.results, store)
+    print_suite(console, figures.results, store, CATALOG)
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
 

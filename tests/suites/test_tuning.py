@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from metric_examples import CATALOG
 
 from clsbench.analysis.suite_figures import suite_figures
 from clsbench.analysis.suite_table import suite_table
@@ -64,7 +65,7 @@ def test_run_suite_tuned_rows_become_the_trial_with_the_best_validation_score(
         assert not row.waiting
     assert read_suite_results(options.out, "small") == results
 
-    figures = suite_figures(results, options.out)
+    figures = suite_figures(results, options.out, CATALOG)
     assert figures.comparison is not None
     compared = {run for each in figures.comparison.contenders for run in each.runs}
     assert compared == {run for row in results.rows for run in row.runs}, "winners only"
@@ -153,7 +154,7 @@ def test_run_suite_interrupted_while_tuning_chooses_nothing(
     assert tuning.chosen is None
     assert [trial.ended for trial in tuning.trials] == [True, True, False]
     assert (results.rows[0].runs, results.rows[0].waiting) == ((), 1)
-    assert suite_figures(results, options.out).rows[0].state == "being tuned"
+    assert suite_figures(results, options.out, CATALOG).rows[0].state == "being tuned"
     _, observer = run(plan(options, catalog, spec), options)
     assert sorted(observer.statuses()) == ["finished", "running", "stored", "stored"]
 

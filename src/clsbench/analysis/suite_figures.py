@@ -243,8 +243,8 @@ def suite_figures(
             if any(run.path in everything.keys() - within for run in runs[row.label])
         ]
         try:
-            found = compare_runs(shared, names, metrics=metrics)
-            comparison = with_row_costs(found, results, runs)
+            compared_runs = compare_runs(shared, names, metrics=metrics)
+            comparison = with_row_costs(compared_runs, results, runs)
         except UndefinedMetricError:
             raise
         except UsageError as error:
