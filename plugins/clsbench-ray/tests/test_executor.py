@@ -21,7 +21,7 @@ from clsbench.executors import Job, JobEnd, JobNote, JobProgress, Message, Sched
 from clsbench.results.store import read_record, scan
 from clsbench.schema.options import RunOptions, plain_options
 from clsbench.schema.suite import SuiteRow, SuiteSpec
-from clsbench.suites.plan import plan_suite
+from clsbench.suites.plan import SuitePlan, plan_suite
 from clsbench.suites.run import run_suite
 from clsbench.suites.run_locks import RunState
 from clsbench.testing import check_executor
@@ -160,6 +160,9 @@ class KillsSecond:
         self.killed: list[str] = []
         self.steps_after: list[int] = []
         self._cluster = cluster
+
+    def planned(self, plan: SuitePlan) -> None:
+        """Nothing happens yet."""
 
     def changed(self, key: str, state: RunState) -> None:
         self.statuses.append(state.status)
