@@ -130,3 +130,33 @@ def test_doctor_with_a_named_plugin_that_fails_lists_it_and_ends_with_1(
     assert (done.returncode, done.stderr) == (1, "")
     failed = [p for p in json.loads(done.stdout)["plugins"] if p["failure"] is not None]
     assert [plugin["plugin"] for plugin in failed] == [name]
+
+
+CHOOSING = '''
+import clsbench
+from clsbench.testing import MiniatureBackbone
+
+
+class Choosing(MiniatureBackbone, frozen=True):
+    """Needs one of two options."""
+
+    folder: str = ""
+    file: str = ""
+
+    def __post_init__(self):
+        if not self.folder and not self.file:
+            raise ValueError("expected either folder or file")
+
+
+@clsbench.hookimpl
+def clsbench_register_backbones():
+    return {"choosing": Choosing}
+'''
+
+
+def test_doctor_with_a_backbone_that_needs_one_of_two_options_succeeds(
+    in_process: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "choosing.py").write_text(CHOOSING)
+    done = in_process("--plugin", tmp_path / "choosing.py", "doctor", "--offline")
+    assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -204,7 +205,8 @@ def needed_assets(catalog: Catalog) -> dict[str, tuple[Asset, tuple[str, ...]]]:
         for name, entry in catalog.entries[axis].items():
             component = entry.component
             if isinstance(component, type) and not _requires_options(component):
-                users.append((name, component()))
+                with contextlib.suppress(ValueError):  # it requires one of several options
+                    users.append((name, component()))
     found: dict[str, tuple[Asset, tuple[str, ...]]] = {}
     for user, used in users:
         for asset in used.assets():
