@@ -13,7 +13,7 @@ import clsbench
 from clsbench import testing
 from clsbench.cli.fields import fields_of
 from clsbench.components.catalog import Catalog, load_catalog
-from clsbench.components.identity import decisive, identify
+from clsbench.components.identity import decisive, identify, label_of
 from clsbench.components.resolve import Experiment, resolve
 from clsbench.errors import UsageError
 from clsbench.experiment.preparation import prepare_files, stored_spec
@@ -83,6 +83,7 @@ def test_wrapped_data_set_is_made_from_text_table_and_instance(wrapping: Catalog
         'first:"of={name = ""synthetic-sms"", texts = 300}",texts=50',
         {"name": "first", "of": "synthetic-sms:texts=300", "texts": "50"},
     )
+    assert made.label("dataset") == "first:of=synthetic-sms:texts=300,texts=50"
     for choice in choices:
         assert with_dataset(choice, wrapping).dataset == made.dataset
     assert parse_toml(format_toml(made.spec), "own").dataset == made.spec.dataset
@@ -151,6 +152,8 @@ def test_stored_spec_of_a_wrapper_finds_its_file_from_the_working_directory_of_t
         dry_run=True,
         plugins=[plugin],
     )
+    (identity,) = (each for each in record.plugins if each.axis == "dataset")
+    assert label_of(record.spec["dataset"], identity).startswith('first:"of=csv:path=texts.csv,')
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     dataset = stored_spec(record).dataset

@@ -71,7 +71,8 @@ def choose(choice: str | ComponentTable, axis: Axis, catalog: Catalog) -> Chosen
             parts[option] = choose(table_of(part, part_axis, catalog), part_axis, catalog)
     written = _written_out(name, component, {each: part.table for each, part in parts.items()})
     key = axis.spec_key or axis.singular
-    return ChosenComponent(key, component, entry, written, format_component(written), parts)
+    label = format_component({**written, **{each: part.label for each, part in parts.items()}})
+    return ChosenComponent(key, component, entry, written, label, parts)
 
 
 def make_component(choice: str | ComponentTable, axis_name: str, catalog: Catalog) -> Component:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsbench.components.component import Component, parts_of
 from clsbench.errors import PluginError, UsageError
-from clsbench.schema.experiment import COMPONENT_KEYS, value_at, with_value
+from clsbench.schema.experiment import COMPONENT_KEYS, format_component, value_at, with_value
 from clsbench.schema.record import ComponentIdentity
 
 if TYPE_CHECKING:
@@ -122,6 +122,12 @@ def decisive(identity: ComponentIdentity) -> dict[str, Any]:
     if identity.parts:
         found["parts"] = {option: decisive(part) for option, part in identity.parts.items()}
     return found
+
+
+def label_of(table: Mapping[str, Any], identity: ComponentIdentity) -> str:
+    """A component's table as text, with the components in its options as text too."""
+    parts = {option: label_of(table[option], part) for option, part in identity.parts.items()}
+    return format_component({**table, **parts})
 
 
 def options_by_content(table: Mapping[str, Any], identity: ComponentIdentity) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from msgspec.structs import replace
 from torch import nn
 
-from clsbench.components.identity import DECIDE_PREDICTIONS, identify
+from clsbench.components.identity import DECIDE_PREDICTIONS, identify, label_of
 from clsbench.components.resolve import Experiment
 from clsbench.components.values import RunPlan
 from clsbench.errors import ClsbenchError, PluginError
@@ -34,7 +34,7 @@ from clsbench.model.counts import (
 )
 from clsbench.model.freezing import FreezingPlan, plan_freezing, refuse_nothing_to_train
 from clsbench.model.parameters import without_weights
-from clsbench.schema.experiment import COMPONENT_KEYS, fingerprint, format_component, value_at
+from clsbench.schema.experiment import COMPONENT_KEYS, fingerprint, value_at
 from clsbench.schema.options import RunOptions
 from clsbench.schema.quantities import size_bytes
 from clsbench.schema.record import FastPath, RunRecord
@@ -224,9 +224,9 @@ def announcement(record: RunRecord, events: Iterable[Event]) -> RunPlan:
         experiment=record.experiment,
         stand_ins=tuple(f"{s.by} in place of {s.replaced}" for s in record.stand_ins),
         components={
-            key: format_component(choice)
-            for key in COMPONENT_KEYS
-            if (choice := value_at(record.spec, key)) is not None
+            each.axis: label_of(value_at(record.spec, each.axis), each)
+            for each in record.plugins
+            if each.axis in COMPONENT_KEYS
         },
         device=record.environment.device,
         precision=record.environment.precision,

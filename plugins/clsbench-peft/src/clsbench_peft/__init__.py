@@ -27,8 +27,13 @@ class Peft(clsbench.Adapter, frozen=True):
     type: Annotated[
         str, Meta(description="method: lora, dora, ia3, vera or another that peft can inject")
     ] = "lora"
-    r: Annotated[int, Meta(ge=1)] | None = None
-    blocks: Annotated[int, Meta(ge=1)] | None = None
+    r: (
+        Annotated[int, Meta(ge=1, description="rank (default: that of the method in peft)")] | None
+    ) = None
+    blocks: (
+        Annotated[int, Meta(ge=1, description="adapt so many blocks, the last ones (default: all)")]
+        | None
+    ) = None
     modules: Annotated[
         tuple[str, ...],
         Meta(description="layers by name or its end (default: all linear layers in blocks)"),
