@@ -87,6 +87,21 @@ def test_run_unregistered_component_may_hold_another() -> None:
     assert record.data.corpus_texts == 60
 
 
+class Halving(clsbench.Schedule, frozen=True):
+    """Half the learning rate."""
+
+    def factor(self, step: int, steps: int) -> float:
+        """One half."""
+        return 0.5
+
+
+def test_run_unregistered_part_of_the_training_recipe_is_recorded() -> None:
+    record = dry_run(settings={"train.schedule": Halving(), "train.optimizer": "sgd"})
+    assert record.spec["train"]["schedule"] == {"name": "halving"}
+    (schedule,) = [each for each in record.plugins if each.axis == "train.schedule"]
+    assert (schedule.component, schedule.distribution) == ("halving", __name__)
+
+
 def test_make_component_makes_registered_components() -> None:
     made = clsbench.make_component("dataset", "synthetic-sms:texts=30")
     assert len(made.load({}).texts) == 30

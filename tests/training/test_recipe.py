@@ -22,6 +22,7 @@ from clsbench.training.recipe import (
     build_loss,
     build_optimizer,
     learning_rate_factors,
+    optimizer_costs,
     parameter_groups,
 )
 
@@ -46,6 +47,17 @@ class AnyOptimizer(clsbench.Optimizer, frozen=True):
         """The function's result."""
         optimizer: torch.optim.Optimizer = self.make(groups)
         return optimizer
+
+
+class AnySize(clsbench.Optimizer, frozen=True):
+    """States a given size."""
+
+    size: Any = 0
+
+    def state_size(self) -> float:
+        """The given size."""
+        size: float = self.size
+        return size
 
 
 class AnyLoss(clsbench.Loss, frozen=True):
@@ -145,6 +157,17 @@ def test_build_optimizer_refusal_of_the_component_is_kept() -> None:
 
     with pytest.raises(UsageError, match=r"^it does not fit$"):
         build_optimizer(recipe(optimizer=AnyOptimizer(refuse)), nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("size", [None, "2", float("nan"), -1.0])
+def test_optimizer_costs_unusable_amount_is_refused(size: Any) -> None:
+    with pytest.raises(PluginError, match="optimizer mine:a=1") as caught:
+        optimizer_costs(recipe(optimizer=AnySize(size)))
+    assert "returns" in str(caught.value) or "failed" in str(caught.value)
+
+
+def test_optimizer_costs_are_those_that_it_states() -> None:
+    assert optimizer_costs(recipe()) == (2, 7, 1)
 
 
 # --- the loss ---------------------------------------------------------------------------------

@@ -41,7 +41,13 @@ from clsbench.schema.record import FastPath, RunRecord
 from clsbench.system.environment import describe_environment, working_directory
 from clsbench.system.seeding import seeded
 from clsbench.training.full_batch import check_full_batch
-from clsbench.training.recipe import Recipe, build_loss, build_optimizer, recipe_of
+from clsbench.training.recipe import (
+    Recipe,
+    build_loss,
+    build_optimizer,
+    optimizer_costs,
+    recipe_of,
+)
 from clsbench.training.schedule import Event, TrainBatch
 
 
@@ -158,6 +164,7 @@ def plan_run(
         freezing.apply(outline.classifier, names)
         refuse_nothing_to_train(outline.classifier, strategy)
     recipe = recipe_of(experiment, data.facts)
+    state_size = optimizer_costs(recipe).state_size
     freezing.apply(outline.classifier, freezing.ever())
     build_optimizer(recipe, outline.classifier)
     build_loss(recipe)
@@ -169,7 +176,7 @@ def plan_run(
             data.facts.max_length,
             options.precision,
             # The weights of the best epoch are kept beside the optimizer's state.
-            experiment.optimizer.state_size() + (spec.train.select == "best-validation"),
+            state_size + (spec.train.select == "best-validation"),
         )
         unlimited = plan_fast_path(
             outline.classifier,

@@ -40,6 +40,14 @@ class Recipe(NamedTuple):
     stage_of: Mapping[str, str] = MappingProxyType({})
 
 
+class OptimizerCosts(NamedTuple):
+    """What an optimizer states: see the methods of :class:`Optimizer` of these names."""
+
+    state_size: float
+    memory_passes: float
+    evaluations: int
+
+
 def recipe_of(experiment: Experiment, facts: DataFacts) -> Recipe:
     """The recipe of an experiment on its data.
 
@@ -140,6 +148,26 @@ def parameter_groups(recipe: Recipe, classifier: nn.Module) -> list[dict[str, An
         {"params": parameters, "lr": lr * decay**depth}
         for depth, parameters in sorted(by_depth.items())
     ]
+
+
+def optimizer_costs(recipe: Recipe) -> OptimizerCosts:
+    """What the optimizer states of its memory and time.
+
+    Raises:
+        PluginError: it fails, or states no finite number from 0.
+    """
+    name = f"optimizer {format_component(recipe.settings.optimizer)}"
+    with _naming(name):
+        optimizer = recipe.optimizer
+        costs = OptimizerCosts(
+            optimizer.state_size(), optimizer.memory_passes(), optimizer.evaluations()
+        )
+    for method, cost in costs._asdict().items():
+        if not isinstance(cost, float | int) or not math.isfinite(cost) or cost < 0:
+            raise PluginError(
+                f"{name}: {method}() returns {cost!r}, expected a finite number of at least 0"
+            )
+    return costs
 
 
 def build_loss(recipe: Recipe) -> LossFunction:
