@@ -95,6 +95,7 @@ def test_run_with_selection_records_it_and_stores_the_selected_weights(tmp_path:
     assert selection["used_epoch"] == best == scores.index(max(scores)) + 1
     assert selection["stopped_early"] == (len(scores) < 8)
     assert record["metrics"]["validation"]["accuracy"] == scores[best - 1]
+    assert run.record.spec["metric"] == "accuracy"
     assert_predicts_what_is_stored(
         load_predictor(stored(run), RunOptions(out=tmp_path), load_catalog()), run
     )
@@ -172,3 +173,16 @@ def test_run_with_patience_and_no_validation_texts_is_refused(tmp_path: Path) ->
     changes = {**QUICK, "dataset": "synthetic-sms:texts=20", "data.split.validation": 0.01}
     with pytest.raises(UsageError, match=r"validation"):
         run_small(tmp_path, dry_run=True, **changes, **{"train.patience": 1})
+
+
+def test_run_metric_is_a_part_of_the_identity_where_it_selects(tmp_path: Path) -> None:
+    def fingerprint(**changes: Any) -> str:
+        return run_small(tmp_path, dry_run=True, **{**QUICK, **changes}).record.fingerprint
+
+    assert fingerprint(metric="mcc") == fingerprint()
+    selecting = {"train.select": "best-validation"}
+    assert fingerprint(**selecting, metric="mcc") != fingerprint(**selecting)
+    run = run_small(tmp_path, **QUICK, **selecting, metric="mcc")
+    assert run.record.history is not None
+    assert run.record.history.selection is not None
+    assert run.record.history.selection.metric == "mcc"

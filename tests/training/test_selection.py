@@ -20,6 +20,7 @@ from tiny_gpt2 import VOCABULARY, WIDTH_TOKENS, TinyGPT2
 import clsbench
 from clsbench.builtin.freezing_strategies import Gradual, LastBlocks
 from clsbench.builtin.heads import Linear
+from clsbench.builtin.metrics import Brier, LogLoss
 from clsbench.builtin.poolings import LastToken
 from clsbench.schema.training import TrainSettings
 
@@ -135,3 +136,19 @@ def test_selection_of_equal_scores_uses_the_first_epoch() -> None:
     assert len(set(scores)) == 1
     assert found.selection is not None
     assert found.selection.used_epoch == 1
+
+
+@pytest.mark.parametrize(("name", "metric"), [("log-loss", LogLoss()), ("brier", Brier())])
+def test_selection_by_a_metric_of_which_lower_is_better(name: str, metric: clsbench.Metric) -> None:
+    splits = random_splits(4, LENGTHS, WIDTH_TOKENS, VOCABULARY)
+    parts = {"metric_name": name, "metric": metric}
+    chosen = setup(LastBlocks(n=2), select="best-validation")._replace(parts=parts)
+    found = train(chosen, splits, torch.float64, EVERYTHING_IN_MEMORY)
+    assert found.selection is not None
+    assert found.selection.metric == name
+    scores = found.selection.scores
+    assert found.selection.used_epoch == scores.index(min(scores)) + 1
+    assert scores.index(min(scores)) != scores.index(max(scores))
+    probabilities = found.logits["validation"].softmax(dim=-1).numpy()
+    value = metric.compute(splits.validation.labels.numpy(), probabilities)
+    assert value == pytest.approx(min(scores), rel=1e-9)

@@ -284,6 +284,13 @@ _SETTINGS = (
     _Column("optimizer", "text", _component("train.optimizer"), _differs, drop=53),
     _Column("schedule", "text", _component("train.schedule"), _differs, drop=51),
     _Column("loss_function", "text", _component("train.loss"), _differs, drop=49),
+    _Column("layer_decay", "number", _of_spec("train", "layer_decay"), _differs, drop=47),
+    _Column(
+        "gradient_clipping", "number", _of_spec("train", "gradient_clipping"), _differs, drop=45
+    ),
+    _Column("select", "text", _of_spec("train", "select"), _differs, drop=44),
+    _Column("patience", "count", _of_spec("train", "patience"), _differs, drop=43),
+    _Column("used_epoch", "count", _of_record("history", "selection", "used_epoch")),
     _Column("metric", "text", lambda run: primary_of(run.record.spec)),
 )
 _PUBLISHED = (_Column("published_test_accuracy", "number", _published),)

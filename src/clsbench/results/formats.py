@@ -118,7 +118,7 @@ def format_cell(name: str, value: Any) -> str:
         return "-"
     if name.endswith(("_seconds", "_per_second")):
         return f"{number:,.1f}" if number >= 10 else f"{number:.3g}"
-    if name in ("lr", "weight_decay"):
+    if name in ("lr", "weight_decay", "layer_decay", "gradient_clipping"):
         return f"{number:g}"
     return f"{number:.4f}"
 

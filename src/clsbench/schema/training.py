@@ -41,7 +41,7 @@ class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         Literal["last", "best-validation"],
         Meta(
             description="the epoch whose weights are used: the last one, or the best one on the"
-            " whole validation split"
+            " whole validation split by the primary metric"
         ),
     ] = "last"
     patience: Annotated[
@@ -49,7 +49,7 @@ class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         Meta(
             ge=0,
             description="stop after this many epochs without a better result on the whole"
-            " validation split; 0: never",
+            " validation split by the primary metric; 0: never",
         ),
     ] = 0
     ignore_index: Annotated[

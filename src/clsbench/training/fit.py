@@ -66,7 +66,7 @@ def fit(
     classifier = forward.classifier
     freezing.apply(classifier, freezing.ever())
     settings, optimizer = recipe.settings, build_optimizer(recipe, classifier)
-    selection = EpochSelection(forward, freezing, settings, log) if selects(settings) else None
+    selection = EpochSelection(forward, freezing, recipe, log) if selects(settings) else None
     with rows_of_gradients(classifier) as gradients:
         training = FullBatchTraining if recipe.optimizer.full_batch else BatchTraining
         batches = training(forward, optimizer, recipe, log, gradients)

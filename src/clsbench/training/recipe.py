@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
+from clsbench.components.metric import Metric
 from clsbench.components.resolve import Experiment
 from clsbench.components.training_axes import Loss, Optimizer, Schedule
 from clsbench.errors import ClsbenchError, PluginError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Recipe(NamedTuple):
-    """How a classifier is trained.
+    """How a classifier is trained. ``metric`` selects an epoch, if one is selected.
 
     ``class_counts`` are those of the training texts, 0 for the class that is ignored. ``factors``
     are those of the schedule on the learning rate, by optimizer step; ``None`` if all are 1.
@@ -35,6 +36,8 @@ class Recipe(NamedTuple):
     optimizer: Optimizer
     schedule: Schedule
     loss: Loss
+    metric_name: str
+    metric: Metric
     class_counts: tuple[int, ...]
     factors: tuple[float, ...] | None = None
     stage_of: Mapping[str, str] = MappingProxyType({})
@@ -61,6 +64,8 @@ def recipe_of(experiment: Experiment, facts: DataFacts) -> Recipe:
         experiment.optimizer,
         experiment.schedule,
         experiment.loss,
+        experiment.spec.metric,
+        experiment.metrics[experiment.spec.metric],
         tuple(
             0 if number == settings.ignore_index else counts.get(name, 0)
             for number, name in enumerate(facts.class_names)

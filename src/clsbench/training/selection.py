@@ -6,11 +6,13 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
+from clsbench.analysis.metrics import metric_value
 from clsbench.fastpath.forward import Forward
 from clsbench.model.freezing import FreezingPlan
 from clsbench.schema.record import ModelSelection
 from clsbench.schema.training import TrainSettings
 from clsbench.training.log import TrainingLog
+from clsbench.training.recipe import Recipe
 
 
 def selects(settings: TrainSettings) -> bool:
@@ -19,28 +21,36 @@ def selects(settings: TrainSettings) -> bool:
 
 
 class EpochSelection:
-    """Measures each epoch on the validation split, and keeps the weights of the best one.
+    """Measures each epoch by the primary metric on the validation split; keeps the best weights.
 
     Of epochs with equal scores, the first counts as best. Nothing is drawn from the global
     generators, so training is as without selection.
     """
 
     def __init__(
-        self, forward: Forward, freezing: FreezingPlan, settings: TrainSettings, log: TrainingLog
+        self, forward: Forward, freezing: FreezingPlan, recipe: Recipe, log: TrainingLog
     ) -> None:
         self._forward = forward
         self._freezing = freezing
-        self._settings = settings
+        self._recipe = recipe
+        self._settings = recipe.settings
         self._log = log
         self._best: dict[str, Tensor] = {}
 
     def end_epoch(self, epoch: int) -> bool:
-        """Measure the epoch (counted from 0); return whether training stops after it."""
-        labels = self._forward.splits["validation"].labels
-        logits = self._forward.all_logits("validation", self._settings.batch_size)
-        score = float((logits.argmax(dim=-1) == labels).double().mean())
-        before = self._log.selection or ModelSelection(metric="accuracy", best_epoch=1)
-        is_best = not before.scores or score > max(before.scores)
+        """Measure the epoch (counted from 0); return whether training stops after it.
+
+        Raises:
+            UndefinedMetricError: the metric is undefined for the validation split.
+            PluginError: it fails.
+        """
+        name, metric = self._recipe.metric_name, self._recipe.metric
+        labels = self._forward.splits["validation"].labels.numpy()
+        logits = self._forward.all_logits("validation", self._settings.batch_size).double()
+        score = metric_value(name, metric, labels, logits.softmax(dim=-1).numpy())
+        sign = 1 if metric.better == "higher" else -1
+        before = self._log.selection or ModelSelection(metric=name, best_epoch=1)
+        is_best = all(sign * score > sign * earlier for earlier in before.scores)
         found = replace(
             before,
             scores=(*before.scores, score),
