@@ -315,7 +315,7 @@ def test_override_split_accepts_a_name() -> None:
         ("train.epochs", True, "train.epochs = True: expected int, got bool"),
         ("train.lr", "inf", "expected a finite number"),
         ("train.lr", "0", "train.lr = '0': expected float > 0"),
-        ("data.split", "bok", "(one of: book, book-ablation, predefined, stratified)"),
+        ("data.split", "bok", "(one of: book, book-ablation, group, predefined, stratified, time)"),
         ("data.split.train", "1.5", "expected float < 1.0"),
         ("data.balance", "maybe", "data.balance = 'maybe': expected bool, got str"),
         ("freezing", "last-blocks:n", "not an option=value pair"),
