@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,24 @@ def test_load_reads_texts_labels_and_names(save: Callable[[Path], Path], tmp_pat
     assert corpus.splits is None
     assert dataset.default_split() == "stratified"
     testing.check_dataset(dataset)
+
+
+def test_load_group_and_time_columns_fill_the_corpus_and_choose_the_split(tmp_path: Path) -> None:
+    days = [datetime.datetime(2025, 11, day, 12) for day in (2, 1, 4, 3)]
+    table().add_column("user", [7, 7, 8, 8]).add_column("date", days).to_parquet(
+        tmp_path / "texts.parquet"
+    )
+    path = str(tmp_path / "texts.parquet")
+    dataset = HFDataset(path=path, group="user", time="date")
+    corpus = dataset.load({})
+    assert corpus.groups == ["7", "7", "8", "8"]
+    assert corpus.times is not None
+    assert sorted(range(4), key=corpus.times.__getitem__) == [1, 0, 3, 2]
+    assert dataset.default_split() == "group"
+    assert HFDataset(path=path, time="date").default_split() == "time"
+    testing.check_dataset(dataset)
+    with pytest.raises(clsbench.UsageError, match="'see you' in 'text' is not a time"):
+        read_corpus("x", [(None, Path(path))], "text", "label", time="text")
 
 
 def test_load_of_files_named_after_splits_keeps_the_splits(tmp_path: Path) -> None:

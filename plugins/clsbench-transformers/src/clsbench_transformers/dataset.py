@@ -56,6 +56,28 @@ class HFDataset(clsbench.Dataset, frozen=True):
     ] = ()
     text: Annotated[str, Meta(min_length=1, description="column with the texts")] = "text"
     label: Annotated[str, Meta(min_length=1, description="column with the classes")] = "label"
+    group: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="column with the group of each text, such as its author, for"
+                " data.split=group (default: no column)",
+            ),
+        ]
+        | None
+    ) = None
+    time: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="column with the date of each text (ISO 8601) or a number, for"
+                " data.split=time (default: no column)",
+            ),
+        ]
+        | None
+    ) = None
 
     def __post_init__(self) -> None:
         """Check that the options belong together.
@@ -73,11 +95,17 @@ class HFDataset(clsbench.Dataset, frozen=True):
                 f"revision = {self.revision!r}: expected path=ORGANISATION/NAME of the hub, not "
                 f"{self.path!r}"
             )
-        if self.text == self.label:
-            raise ValueError("text and label name the same column")
+        columns = [each for each in (self.text, self.label, self.group, self.time) if each]
+        if len(set(columns)) < len(columns):
+            raise ValueError("text, label, group and time: two name the same column")
 
     def default_split(self) -> clsbench.SplitName:
-        """``predefined`` if the data set has a training and a test split."""
+        """``group`` or ``time`` if their column is named, else ``predefined`` if the data set has a
+        training and a test split."""
+        if self.group is not None:
+            return "group"
+        if self.time is not None:
+            return "time"
         if self.revision:
             names = {_split_of(Path(file)) for file in self.files}
         else:
@@ -114,7 +142,8 @@ class HFDataset(clsbench.Dataset, frozen=True):
             places = [(_split_of(Path(file)), files[f"{self.path}/{file}"]) for file in self.files]
         else:
             places = _places(_path(self.path))
-        return read_corpus(self.path, places, self.text, self.label)
+        columns = (self.text, self.label, self.group, self.time)
+        return read_corpus(self.path, places, *columns)
 
 
 def _path(text: str) -> Path:

@@ -13,6 +13,7 @@ import datasets
 
 import clsbench
 from clsbench import UsageError
+from clsbench.data import NotATimeError, read_times
 from clsbench_transformers.dataset import ENDINGS
 
 _UNLABELLED = -1
@@ -20,9 +21,16 @@ _UNLABELLED = -1
 
 
 def read_corpus(
-    named: str, places: Sequence[tuple[str | None, Path]], text: str, label: str
+    named: str,
+    places: Sequence[tuple[str | None, Path]],
+    text: str,
+    label: str,
+    group: str | None = None,
+    time: str | None = None,
 ) -> clsbench.Corpus:
     """The texts and labels of all ``places``, each with its split; ``named`` is for errors.
+
+    ``group`` and ``time`` are columns that are read too, if given.
 
     Raises:
         UsageError: a file or column is missing or not valid.
@@ -31,10 +39,11 @@ def read_corpus(
     values: list[Any] = []
     splits: list[str | None] = []
     names: list[str] | None = None
+    further: dict[str, list[str]] = {column: [] for column in (group, time) if column is not None}
     with tempfile.TemporaryDirectory(prefix="clsbench-datasets-") as cache, _quiet():
         for split, place in places:
             table = _table(named, place, Path(cache))
-            for column in (text, label):
+            for column in (text, label, *further):
                 if column not in table.column_names:
                     raise UsageError(
                         f"dataset hf-dataset, {named}: {place.name} has no column {column!r}; its "
@@ -55,8 +64,9 @@ def read_corpus(
                     "convention one without a label; leave this file out (name the others, or move "
                     "it away)"
                 )
-            rows = zip(table[text][:], found, strict=True)
-            for number, (one, value) in enumerate(rows):
+            others = [table[column][:] for column in further]
+            rows = zip(table[text][:], found, *others, strict=True)
+            for number, (one, value, *more) in enumerate(rows):
                 if value == _UNLABELLED and names is not None:
                     continue
                 if not isinstance(one, str) or not one.strip() or value is None:
@@ -72,6 +82,13 @@ def read_corpus(
                 texts.append(one)
                 values.append(value)
                 splits.append(split)
+                for column, each in zip(further, more, strict=True):
+                    if each is None or not str(each).strip():
+                        raise UsageError(
+                            f"dataset hf-dataset, {named}: row {number} of {place.name} (counted "
+                            f"from 0) has no value in {column!r}"
+                        )
+                    further[column].append(str(each))
     class_names, labels = _classes(named, values, names, label)
     known = [split for split in splits if split is not None]
     return clsbench.Corpus(
@@ -79,7 +96,19 @@ def read_corpus(
         texts=texts,
         labels=labels,
         splits=known if known else None,
+        groups=further[group] if group is not None else None,
+        times=_times(named, further[time], time) if time is not None else None,
     )
+
+
+def _times(named: str, values: Sequence[str], column: str) -> list[float]:
+    try:
+        return read_times(values)
+    except NotATimeError as error:
+        raise UsageError(
+            f"dataset hf-dataset, {named}: {values[error.place][:60]!r} in {column!r} is not a "
+            "time; expected dates (ISO 8601), or numbers in all rows"
+        ) from None
 
 
 def _table(named: str, place: Path, cache: Path) -> Any:
