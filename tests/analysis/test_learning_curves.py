@@ -124,6 +124,19 @@ def test_learning_curves_values_that_were_tuned_may_differ_between_sizes(tmp_pat
     assert sized.curves.sizes() == [16, 64]
 
 
+def test_learning_curves_seeds_of_a_row_are_one_point(tmp_path: Path) -> None:
+    rows = [
+        row_of_size(n, a, seeds=(1, 2, 3), less_by_seed=0.01) for n, a in ((16, 0.8), (64, 0.95))
+    ]
+    figures = make_figures(tmp_path, rows)
+    first, *_ = curves_of(figures).lines
+    assert [(p.seeds, round(p.score, 2)) for p in first.points] == [
+        ((1, 2, 3), 0.79),
+        ((1, 2, 3), 0.94),
+    ]
+    assert len(first.points[0].runs) == 3
+
+
 def test_learning_curves_equal_titles_are_numbered(tmp_path: Path) -> None:
     rows = [
         row_of_size(size, 0.9, freezing, title=f"data.train_size={size}")

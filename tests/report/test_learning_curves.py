@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from clsbench.analysis.learning_curves import (
@@ -91,10 +92,11 @@ CROSSING = (
         ([0.7, 0.85, 0.8], 0.2, "TF-IDF is ahead of or equal to last-block at every size, but "
                                 "never significantly."),
         ([0.8, 0.85, 0.9], 0.2, "TF-IDF and last-block are equally good at every size."),
-        ([0.9, 0.8, 0.95], 0.1, "last-block and TF-IDF change places 2 times. Significant leads: "
-                                "that of last-block at 16 texts."),
-        ([0.9, 0.8, 0.95], 0.2, "last-block and TF-IDF change places 2 times. No lead is "
-                                "significant."),
+        ([0.9, 0.8, 0.95], 0.1, "The lead changes 2 times: last-block is ahead at 16 and 256 "
+                                "texts, TF-IDF is ahead at 64 texts. Significant: that of "
+                                "last-block at 16 texts."),
+        ([0.9, 0.8, 0.95], 0.2, "The lead changes 2 times: last-block is ahead at 16 and 256 "
+                                "texts, TF-IDF is ahead at 64 texts. No lead is significant."),
     ],
 )  # fmt: skip
 def test_curves_in_words_row_against_the_best_baseline(
@@ -103,6 +105,20 @@ def test_curves_in_words_row_against_the_best_baseline(
     worst = line("majority", [0.5, 0.5, 0.5], baseline=True)
     found = curves_in_words(curves([TFIDF, worst, line("last-block", accuracies)], significant))
     assert found == [said]
+
+
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [
+        ([0.5, 0.4, 0.3], "a is ahead of b at every size, but never significantly."),
+        ([0.5, 0.8, 0.3], "The lead changes 2 times: a is ahead at 16 and 256 texts, b is ahead at "
+                          "64 texts. No lead is significant."),
+    ],
+)  # fmt: skip
+def test_curves_in_words_lower_is_better_for_a_loss(losses: list[float], said: str) -> None:
+    found = curves([line("a", losses), line("b", [0.6, 0.6, 0.6])], significant=9)
+    loss = msgspec.structs.replace(found.metric, better="lower")
+    assert curves_in_words(msgspec.structs.replace(found, metric=loss)) == [said]
 
 
 def test_curves_in_words_changes_of_the_lead_between_rows_are_named() -> None:

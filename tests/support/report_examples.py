@@ -145,6 +145,7 @@ def _record(number: int, seed: int, row: Row, class_names: tuple[str, ...]) -> R
         "data": data,
         **row.record,
     }
+    changes["spec"] = {**changes["spec"], "seed": seed}
     return msgspec.structs.replace(record, **changes)
 
 

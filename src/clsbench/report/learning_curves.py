@@ -81,9 +81,15 @@ def _pair_in_words(pair: LinePair, sign: int) -> str:
             f"{pair.crossover.before:,}). {_leads(shown[ahead], shown[behind])}"
         )
     if pair.changes:
-        parts = [f"that of {name} {_at(sizes)}" for name, sizes in shown.items() if sizes]
-        verdict = f"Significant leads: {listed(parts)}." if parts else "No lead is significant."
-        return f"{a} and {b} change places {pair.changes} times. {verdict}"
+        sizes = {
+            name: [t.train_texts for t in pair.tests if (sign * t.difference > 0) == (name == b)
+                   and t.difference]
+            for name in (ahead, behind)
+        }  # fmt: skip
+        places = ", ".join(f"{name} is ahead {_at(found)}" for name, found in sizes.items())
+        parts = [f"that of {name} {_at(found)}" for name, found in shown.items() if found]
+        verdict = f"Significant: {listed(parts)}." if parts else "No lead is significant."
+        return f"The lead changes {pair.changes} times: {places}. {verdict}"
     never = " or equal to" if any(not each.difference for each in pair.tests) else ""
     text = f"{ahead} is ahead of{never} {behind} at every size"
     if len(shown[ahead]) == len(pair.tests):
