@@ -24,7 +24,7 @@ def with_computed_metric(
 ) -> tuple[StoredRun, ...]:
     """The runs, with the metric in the record of each finished one for which it is defined.
 
-    Stored records do not change. A run whose predictions cannot be read is named in a warning.
+    Stored records do not change. A run whose test predictions cannot be read is named in a warning.
     """
     return tuple(_computed(run, name, metric) for run in runs)
 
@@ -33,13 +33,13 @@ def _computed(run: StoredRun, name: str, metric: Metric) -> StoredRun:
     metrics = run.record.metrics
     if metrics is None or read_metric(metrics.test, name) is not None:
         return run
-    found = {}
-    try:
-        for split in SPLITS:
+    found = {split: getattr(metrics, split) for split in SPLITS}
+    for split, before in found.items():
+        try:
             each = read_predictions(run, split)
-            before = getattr(metrics, split)
+        except UsageError as error:
+            if split == "test":
+                logger.warning("%s has no %s: %s", run.path.name, name, error)
+        else:
             found[split] = with_metrics(before, {name: metric}, each.labels, each.probabilities)
-    except UsageError as error:
-        logger.warning("%s has no %s: %s", run.path.name, name, error)
-        return run
     return StoredRun(run.path, replace(run.record, metrics=Metrics(**found)))

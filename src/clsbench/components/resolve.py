@@ -35,6 +35,7 @@ from clsbench.schema.experiment import (
     format_component,
     from_tree,
     identity_of,
+    metric_selects,
     override,
     parse_toml,
     to_tree,
@@ -49,10 +50,10 @@ class Experiment(NamedTuple):
     """A spec with every default written out, and the components that it names.
 
     ``tree`` is the spec as plain values. ``components`` are in the order of the spec, baselines
-    last. ``modified`` is true if the spec differs from the registered experiment whose published
-    figures it carries, or else from the experiment (or file) of its name; the published figures
-    then belong to another experiment. ``metrics`` are those of the spec by their text, the primary
-    one included.
+    last, then the primary metric if it selects a model. ``modified`` is true if the spec differs
+    from the registered experiment whose published figures it carries, or else from the experiment
+    (or file) of its name; the published figures then belong to another experiment. ``metrics`` are
+    those of the spec by their text, the primary one included.
     """
 
     spec: ExperimentSpec
@@ -238,6 +239,7 @@ def _build(spec: ExperimentSpec, catalog: Catalog) -> Experiment:
     metrics = dict(make_metric(text, catalog) for text in tree["metrics"])
     primary, metric = make_metric(tree["metric"], catalog)
     components["metrics"] = MappingProxyType({**metrics, primary: metric})
+    selecting = [choose(tree["metric"], _METRICS, catalog)] if metric_selects(tree) else []
     tree |= {"metrics": list(metrics), "metric": primary}
     tree["baselines"] = [each.table for each in baselines]
     tree["data"] = _completed(tree["data"], components["dataset"])
@@ -245,7 +247,7 @@ def _build(spec: ExperimentSpec, catalog: Catalog) -> Experiment:
     return Experiment(
         spec=complete,
         tree=to_tree(complete),
-        components=(*single.values(), *baselines),
+        components=(*single.values(), *baselines, *selecting),
         **components,
         modified=False,
     )

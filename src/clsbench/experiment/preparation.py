@@ -183,6 +183,8 @@ def stored_experiment(record: RunRecord, catalog: Catalog) -> Experiment:
     """
     for each in record.plugins:
         axis = next((axis for axis in AXES if each.axis in (axis.spec_key, axis.singular)), None)
+        if each.axis == "metric":  # not needed to predict
+            continue
         if axis is None:
             raise UsageError(f"the record is damaged: unknown kind of component {each.axis!r}")
         if each.component not in catalog.entries[axis.name]:
