@@ -12,7 +12,7 @@ from metric_examples import CATALOG, SHOWN
 from record_examples import make_record
 from report_examples import Row, make_figures
 
-from clsbench.analysis.suite_figures import SuiteFigures
+from clsbench.analysis.suite_figures import SuiteFigures, suite_figures
 from clsbench.report.page.content import figure_notes
 from clsbench.report.terminal.comparison import print_comparison
 from clsbench.report.terminal.console import Console
@@ -47,6 +47,19 @@ def comparison_lines(figures: SuiteFigures, width: int) -> list[str]:
         Console(file=file, width=width, force_terminal=True), figures.comparison, SHOWN, None, 2
     )
     return STYLES.sub("", file.getvalue()).splitlines()
+
+
+def test_print_comparison_shows_the_pairs_that_have_the_primary_metric(tmp_path: Path) -> None:
+    made = make_figures(tmp_path, [Row(title="one", accuracy=0.8), Row(title="two", accuracy=0.97)])
+    figures = suite_figures(made.results, tmp_path, CATALOG, "log-loss")
+    assert figures.comparison is not None
+    file = io.StringIO()
+    print_comparison(Console(file=file, width=200), figures.comparison, figures.metrics, None, 0)
+    text = " ".join(file.getvalue().split())
+    assert "row 2 is significantly better than row 1, by 0.2357 (95 %: " in text
+    assert "not compared" not in text
+    assert "baseline majority" in text
+    assert "the baselines have no loss, which needs probabilities" in text
 
 
 def test_print_comparison_of_many_pairs_reports_which_are_hidden(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from clsbench.analysis.figures import ACCURACY
 from clsbench.analysis.sides import BASELINE
 from clsbench.analysis.suite_figures import contender_figures
 from clsbench.report.terminal.console import Console
@@ -63,16 +62,18 @@ def print_comparison(
     console.print(rows_table(title, [found], metrics, width, "--json"))
     if any(each.prefix_found for each in comparison.contenders):
         console.prose(REUSED, "dim")
-    pairs = _shown_pairs(comparison)
+    tested = _with_scores(comparison)
+    pairs = _shown_pairs(comparison, tested)
     rows = [_pair_row(pair, comparison.metric) for pair in pairs]
     title = "first – second"
-    console.print(fitting_table(title, _PAIRS, [rows], width, _OPTIONAL_IN_PAIRS, "--json"))
+    if rows:
+        console.print(fitting_table(title, _PAIRS, [rows], width, _OPTIONAL_IN_PAIRS, "--json"))
     for pair in pairs:
         console.prose(verdict_text(pair, comparison.metric))
     if any(map(_of_one_seed, pairs)):
         console.prose(_ONE_SEED, "dim")
-    if len(pairs) < len(comparison.pairs):
-        first, hidden = comparison.contenders[0].name, len(comparison.pairs) - len(pairs)
+    if len(pairs) < len(tested):
+        first, hidden = comparison.contenders[0].name, len(tested) - len(pairs)
         shown = f"Only pairs with {first} are shown"
         message = f"{shown}. Holm's correction includes {hidden} more pairs; --json shows them."
         console.prose(message, "dim")
@@ -85,10 +86,7 @@ def verdict_text(pair: Pair, metric: MetricInfo) -> str:
     """The result of a pairwise test in words."""
     found = pair.found
     if found is None or pair.p_corrected is None:
-        why = "they have no seed in common"
-        if metric.name != ACCURACY.name and BASELINE in (pair.a + pair.b):
-            why = f"{metric.header} needs probabilities, which a baseline does not give"
-        return f"{pair.b} against {pair.a}: not compared, because {why}."
+        return f"{pair.b} against {pair.a}: not compared, because they have no seed in common."
     differing = found.only_a + found.only_b
     counts = f"Exactly one is right on {_texts(differing, found)} of {found.texts:,} texts"
     if found.seeds > 1:
@@ -192,11 +190,17 @@ def best_first(comparison: RunComparison) -> list[Contender]:
     return sorted(comparison.contenders, key=lambda each: comparison.metric.order(each.score))
 
 
-def _shown_pairs(comparison: RunComparison) -> list[Pair]:
-    if len(comparison.pairs) <= _MOST_PAIRS:
-        return list(comparison.pairs)
+def _with_scores(comparison: RunComparison) -> list[Pair]:
+    """The pairs of which both sides have the primary metric."""
+    lacking = {each.name for each in comparison.contenders if each.score is None}
+    return [pair for pair in comparison.pairs if not {pair.a, pair.b} & lacking]
+
+
+def _shown_pairs(comparison: RunComparison, tested: list[Pair]) -> list[Pair]:
+    if len(tested) <= _MOST_PAIRS:
+        return tested
     first = comparison.contenders[0].name
-    return [pair for pair in comparison.pairs if pair.a == first]
+    return [pair for pair in tested if pair.a == first]
 
 
 def _label(each: Contender) -> Text:
