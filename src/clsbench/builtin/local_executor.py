@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import IO
 
@@ -18,7 +17,7 @@ import msgspec
 import clsbench
 from clsbench.executors import Executor, Job, JobEnd, JobNote, JobProgress, Scheduler
 
-_Messages = queue.SimpleQueue[tuple["_Worker", JobProgress | JobNote | None]]
+_Messages = queue.SimpleQueue[tuple["_Worker", JobProgress | JobNote | JobEnd | None]]
 _MESSAGES = msgspec.json.Decoder(JobProgress | JobNote | JobEnd)
 _STDERR_LINES = 3
 """How many of the last lines on stderr an error quotes."""
@@ -28,39 +27,78 @@ _GRACE_SECONDS = 60.0
 
 
 class Local(Executor, frozen=True):
-    """Processes on this machine, one per job."""
+    """Processes on this machine, one per job; the trials of a tuned row share one."""
 
     def execute(self, jobs: Sequence[Job], at_once: int | None, scheduler: Scheduler) -> None:
         """Run the jobs in order, ``at_once`` (by default one) concurrently."""
-        waiting = deque(jobs)
+        waiting = list(jobs)
         running: set[_Worker] = set()
         messages: _Messages = queue.SimpleQueue()
         try:
             while waiting or running:
                 while waiting and len(running) < (at_once or 1):
-                    job = waiting.popleft()
+                    job = _next_job(waiting, {worker.group for worker in running})
                     if scheduler.claim(job):
                         running.add(_Worker(job, messages))
                 if running:
-                    worker, message = messages.get()
-                    if message is None:
-                        running.discard(worker)
-                        scheduler.end(worker.job, worker.outcome())
-                    else:
-                        scheduler.report(worker.job, message)
+                    _handle(*messages.get(), waiting, running, scheduler)
         except BaseException:
             for worker in running:
                 worker.interrupt()
             for worker in running:
-                scheduler.end(worker.job, worker.outcome(_GRACE_SECONDS))
+                end = worker.outcome(_GRACE_SECONDS)
+                if worker.job is not None:
+                    scheduler.end(worker.job, end)
             raise
 
 
+def _next_job(waiting: list[Job], groups: set[str]) -> Job:
+    """Take the next job, if possible one of a group that no process is working on."""
+    free = (place for place, job in enumerate(waiting) if not job.group or job.group not in groups)
+    return waiting.pop(next(free, 0))
+
+
+def _handle(
+    worker: _Worker,
+    message: JobProgress | JobNote | JobEnd | None,
+    waiting: list[Job],
+    running: set[_Worker],
+    scheduler: Scheduler,
+) -> None:
+    """Handle a message of a worker; ``None``: its process has ended."""
+    if message is None:
+        running.discard(worker)
+        end = worker.outcome()
+        if worker.job is not None:
+            scheduler.end(worker.job, end)
+    elif worker.job is not None and isinstance(message, JobEnd):
+        scheduler.end(worker.job, message)
+        worker.job = None
+        while message.status == "finished" and (job := _pop_of_group(waiting, worker.group)):
+            if scheduler.claim(job):
+                worker.start(job)
+                return
+        worker.finish()
+    elif worker.job is not None and not isinstance(message, JobEnd):
+        scheduler.report(worker.job, message)
+
+
+def _pop_of_group(waiting: list[Job], group: str) -> Job | None:
+    """Take the next job of a group."""
+    places = [place for place, job in enumerate(waiting) if group and job.group == group]
+    return waiting.pop(places[0]) if places else None
+
+
 class _Worker:
-    """A process that runs one job; it exits when this process does and thereby closes its stdin."""
+    """A process that runs a job, and further ones of its group. It exits when this process does
+    and thereby closes its stdin.
+
+    ``job`` is ``None`` once its end is reported.
+    """
 
     def __init__(self, job: Job, messages: _Messages) -> None:
-        self.job = job
+        self.job: Job | None = None
+        self.group = job.group
         self._end: JobEnd | None = None
         self._interrupted = False
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the rest
@@ -73,8 +111,20 @@ class _Worker:
         )
         self._listener = threading.Thread(target=self._listen, args=(messages,), daemon=True)
         self._listener.start()
+        self.start(job)
+
+    def start(self, job: Job) -> None:
+        """Start the job; a former one has ended."""
+        self.job, self._end = job, None
+        self._send(job)
+
+    def finish(self) -> None:
+        """Let the process exit after its job."""
+        self._send(None)
+
+    def _send(self, job: Job | None) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has died: outcome() quotes its stderr
+        with contextlib.suppress(OSError, ValueError):  # it has died: outcome() quotes its stderr
             self._process.stdin.write(msgspec.json.encode(job) + b"\n")
             self._process.stdin.flush()
 
@@ -85,6 +135,7 @@ class _Worker:
 
     def outcome(self, timeout_seconds: float | None = None) -> JobEnd:
         """Wait for the process and return how the job ended; kill it after ``timeout_seconds``."""
+        self.finish()
         try:
             code = self._process.wait(timeout_seconds)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
@@ -95,7 +146,7 @@ class _Worker:
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         self._stderr.close()
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             self._process.stdin.close()
         if self._end is not None:
             return self._end
@@ -114,8 +165,7 @@ class _Worker:
                 message = _MESSAGES.decode(line)
                 if isinstance(message, JobEnd):
                     self._end = message
-                else:
-                    messages.put((self, message))
+                messages.put((self, message))
         messages.put((self, None))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, MutableMapping
 
 from clsbench.components.resolve import Experiment
 from clsbench.errors import PluginError
@@ -17,12 +17,18 @@ from clsbench.training.scoring import Features, ScoredBaseline, score_baseline
 logger = logging.getLogger(__name__)
 
 
-def initial_features(experiment: Experiment, forward: Forward, phases: Phases) -> Features | None:
-    """The pooled features before training, if a baseline needs them.
+def initial_features(
+    experiment: Experiment, forward: Forward, phases: Phases, known: Container[str] = ()
+) -> Features | None:
+    """The pooled features before training, if a baseline needs them that is not ``known``, by
+    label.
 
     They are computed with the frozen prefix, and timed as part of the baselines.
     """
-    if all(baseline.inputs == "texts" for baseline in experiment.baselines):
+    if all(
+        baseline.inputs == "texts" or label in known
+        for baseline, label in zip(experiment.baselines, _labels(experiment), strict=True)
+    ):
         return None
     with phases.without_prefix("baselines", forward), torch_generators_restored():
         started = time.perf_counter()
@@ -35,13 +41,24 @@ def initial_features(experiment: Experiment, forward: Forward, phases: Phases) -
         return Features(by_split, time.perf_counter() - started + before)
 
 
+ScoredOrProblem = tuple[ScoredBaseline | None, str | None]
+"""A baseline's scores, and a warning if it failed or its state cannot be stored."""
+
+
 def scored_baselines(
-    experiment: Experiment, data: PreparedData, features: Features | None
-) -> Iterator[tuple[ScoredBaseline | None, str | None]]:
-    """Each baseline's scores, and a warning if it failed or its state cannot be stored."""
-    labels = [each.label for each in experiment.components if each.axis == "baseline"]
+    experiment: Experiment,
+    data: PreparedData,
+    features: Features | None,
+    known: MutableMapping[str, ScoredOrProblem] | None = None,
+) -> Iterator[ScoredOrProblem]:
+    """Each baseline's scores. ``known`` are those of runs with the same texts, features and seed,
+    by label; the others are added."""
+    known = {} if known is None else known
     seed = experiment.spec.seed
-    for baseline, label in zip(experiment.baselines, labels, strict=True):
+    for baseline, label in zip(experiment.baselines, _labels(experiment), strict=True):
+        if label in known:
+            yield known[label]
+            continue
         scored = problem = None
         try:
             scored = score_baseline(
@@ -53,4 +70,9 @@ def scored_baselines(
             problem = str(failure)
         if problem is not None:
             logger.warning("%s", problem)
+        known[label] = (scored, problem)
         yield scored, problem
+
+
+def _labels(experiment: Experiment) -> list[str]:
+    return [each.label for each in experiment.components if each.axis == "baseline"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -27,16 +27,19 @@ from clsbench.experiment.failures import (
     without_weights,
 )
 from clsbench.experiment.phases import Phases
-from clsbench.experiment.planning import Planned, announcement, identify_run, plan_run
-from clsbench.experiment.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
+from clsbench.experiment.planning import Planned, announcement, identify_run
+from clsbench.experiment.preparation import PreparedData, PreparedFiles, prepare_files
+from clsbench.experiment.sharing import SharedWork, plan_key
 from clsbench.fastpath.fast_forward import FastForward
 from clsbench.fastpath.forward import Forward, PlainForward
+from clsbench.fastpath.kept_rows import KnownPrefixes
 from clsbench.fastpath.plan import PACKING, POSITION, SHORTCUTS
 from clsbench.fastpath.safety.trial import check_equivalence
 from clsbench.fastpath.shortcuts import make_shortcuts
 from clsbench.model.build import build_classifier
 from clsbench.model.checkpoint import (
     check_storable,
+    frozen_sha256,
     save_classifier,
     stored_facts,
 )
@@ -90,11 +93,13 @@ def run_experiment(
     observers: Sequence[object] = (),
     dry_run: bool = False,
     progress: DownloadProgress | None = None,
+    shared: SharedWork | None = None,
 ) -> FinishedRun:
     """Run the experiment with its spec's seed and store the result.
 
     A run that is interrupted or fails after training has begun is stored with that status and
     returned. A dry run prepares the data and counts parameters, but neither trains nor stores.
+    With ``shared``, it reuses work of earlier runs of this process, and no curves are drawn.
 
     Raises:
         UsageError: the request is invalid; nothing is stored.
@@ -107,16 +112,17 @@ def run_experiment(
         check_store_writable(options.out)
     hook = catalog.lifecycle(observers)
     phases = Phases(hook)
+    work = shared if shared is not None else SharedWork()
     with circumstances(options):
         with phases("assets"):
             files = prepare_files(experiment, options, catalog, dry_run, progress)
         experiment, spec = files.experiment, files.experiment.spec
         with phases("data"):
-            data = prepare_data(experiment, files.files)
+            data = work.data(experiment, files.files)
             _log_warnings(files.warnings + data.warnings)
         with phases("model"), naming_the_device(device):
             record = identify_run(experiment, options, device, files, data)
-            planned = plan_run(experiment, options, device, data, record)
+            planned = work.plan(experiment, options, device, data, record)
             freezing, record = planned.freezing, planned.record
             first_look, events = seeded_schedule(
                 spec.seed, data.facts.sizes, spec.train, planned.recipe.optimizer.full_batch
@@ -132,12 +138,14 @@ def run_experiment(
                 {s.name: np.array(s.labels) for s in (data.splits.validation, data.splits.test)},
                 len(data.facts.class_names),
             )
-            classifier = _build(experiment, files, data, options, device)
+            build = partial(_build, experiment, files, data, options, device)
+            names = partial(_trained, freezing=freezing)
+            classifier = shared.classifier(experiment, options, names, build) if shared else build()
             check_storable(classifier, _trained(classifier, freezing))
             # The flags of the first epoch, for everything that is computed before it.
             freezing.apply(classifier, freezing.by_epoch[0])
             checks = _numerical_checks(experiment, files)
-            follow = partial(_forward, classifier, experiment, options, device, data)
+            follow = partial(_forward, classifier, experiment, options, device, data, work.prefixes)
             forward = follow(planned)
         torch.manual_seed(spec.seed)
         log = TrainingLog()
@@ -147,12 +155,16 @@ def run_experiment(
         status, error = "finished", None
         try:
             with phases("prefix") if isinstance(forward, FastForward) else nullcontext():
-                planned, forward, problems = _as_far_as_it_works(
-                    planned, forward, spec.train.batch_size, follow
-                )
-                checks += problems
+                key = plan_key(experiment, options, data)
+                if key not in work.checked:
+                    planned, forward, problems = _as_far_as_it_works(
+                        planned, forward, spec.train.batch_size, follow
+                    )
+                    checks += problems
+                    work.checked |= set() if problems else {key}
                 forward.prepare(prefix_progress(hook))
-            features = initial_features(experiment, forward, phases)
+            known = work.baselines(experiment, options, data)
+            features = initial_features(experiment, forward, phases, known)
             with phases.without_prefix("training", forward):
                 log.begin(forward)
                 log.before = measure_before(forward, first_look)
@@ -169,7 +181,7 @@ def run_experiment(
                     spec.metric,
                 )
             with phases("baselines"):
-                for scored, problem in scored_baselines(experiment, data, features):
+                for scored, problem in scored_baselines(experiment, data, features, known):
                     baselines += [scored] if scored is not None else []
                     checks += (problem,) if problem is not None else ()
         except KeyboardInterrupt as interruption:
@@ -194,7 +206,9 @@ def run_experiment(
             warnings=record.warnings + checks + forward.problems(),
         )
         forward.close()
-        path, record = _store(record, options, classifier, freezing, data, scores, baselines)
+        path, record = _store(
+            record, options, classifier, freezing, data, scores, baselines, shared=shared
+        )
     _announce_end(hook, record, path)
     return FinishedRun(record, path)
 
@@ -237,6 +251,7 @@ def _forward(
     options: RunOptions,
     device: torch.device,
     data: PreparedData,
+    known: KnownPrefixes,
     planned: Planned,
 ) -> Forward:
     """The forward pass of the plan, with its enabled shortcuts."""
@@ -249,6 +264,7 @@ def _forward(
         device,
         data.facts.max_length,
         planned.working_bytes,
+        known,
     )
     splits = data.tokens.by_name()
     if shortcuts is None:
@@ -308,6 +324,7 @@ def _store(
     data: PreparedData,
     scores: Scores | None,
     baselines: Sequence[ScoredBaseline],
+    shared: SharedWork | None,
 ) -> tuple[Path, RunRecord]:
     """Store the run; return its directory, and its record with the hashes of the other files there.
 
@@ -316,7 +333,13 @@ def _store(
     """
     try:
         with deferring_interrupts():
-            return _write(record, options, classifier, freezing, data, scores, baselines)
+            hash_frozen = frozen_sha256 if shared is None else shared.frozen_sha256
+            path, record = _write(
+                record, options, classifier, freezing, data, scores, baselines, hash_frozen
+            )
+            if shared is None:
+                draw(record, path)  # it is stored already, so it is not lost if this is killed
+            return path, record
     except Exception as problem:
         known = isinstance(problem, ClsbenchError)
         reason = str(problem) if known else str(storing_error(problem, options.out))
@@ -331,11 +354,13 @@ def _write(
     data: PreparedData,
     scores: Scores | None,
     baselines: Sequence[ScoredBaseline],
+    hash_frozen: Callable[[nn.Module, Set[str]], str],
 ) -> tuple[Path, RunRecord]:
     with run_directory(options.out, run_name(record)) as directory:
         trained = _trained(classifier, freezing)
         try:
-            save_classifier(classifier, trained, stored_facts(record), directory)
+            facts = stored_facts(record)
+            save_classifier(classifier, trained, facts, directory, hash_frozen)
         except Exception as failure:
             record = without_weights(record, failure)
         if scores is not None:
@@ -347,9 +372,7 @@ def _write(
         write_states(directory, states)
         record = replace(record, files_sha256=files_sha256(directory))
         write_record(directory, record)
-    path = final_path(directory)
-    _draw(record, path)  # the run is stored already, so it is not lost if this is killed
-    return path, record
+    return final_path(directory), record
 
 
 def _trained(classifier: nn.Module, freezing: FreezingPlan) -> frozenset[str]:
@@ -358,7 +381,7 @@ def _trained(classifier: nn.Module, freezing: FreezingPlan) -> frozenset[str]:
     return frozenset(n for n, _ in classifier.named_parameters() if freezing.trains(n, ever))
 
 
-def _draw(record: RunRecord, directory: Path) -> None:
+def draw(record: RunRecord, directory: Path) -> None:
     """Draw the curves last, so that errors do not affect the other results."""
     before = set(directory.iterdir())
     try:

@@ -13,16 +13,26 @@ from clsbench.fastpath.cache.disk_cache import DiskCache, PrefixKey
 _SHARD_BYTES = 64 * 2**20
 
 
+class KnownPrefixes(NamedTuple):
+    """What earlier runs of this process found out about prefixes: hashes of the tensors of one
+    classifier by name, and the digests of keys whose activations in the cache are ``proven``."""
+
+    digests: dict[str, str]
+    proven: set[str]
+
+
 class Room(NamedTuple):
     """The storage for activations: bytes of memory, and caches on disk.
 
     Activations with a key go to ``disk``, for later runs. Others, and all if ``disk`` cannot be
-    used, go to ``temporary`` if they do not fit into memory.
+    used, go to ``temporary`` if they do not fit into memory. Those of the keys in ``proven`` were
+    computed or recomputed by this process.
     """
 
     memory_bytes: int
     disk: DiskCache | None
     temporary: DiskCache | None = None
+    proven: set[str] | None = None
 
 
 class KeptRows:

@@ -88,6 +88,9 @@ class PrefixStore:
         self._batch_tokens = batch_tokens
         self._kept = KeptRows(room, rows.keys)
         self._computed: set[int] = set()
+        self._proven = set() if room.proven is None else room.proven
+        self._own: set[str] = set()
+        """The digests of keys that nothing was cached for, so that this run computes all of it."""
         self._verified = 0
         self._found: set[int] = set()
         self._continued: set[int] = set()
@@ -153,6 +156,7 @@ class PrefixStore:
             for cut, left in waiting.items():
                 if left:
                     self._kept.keep(cut, keys[cut], left)
+        self._proven |= {key.digest for key in keys.values() if key and key.digest in self._own}
 
     def close(self) -> None:
         """Drop all kept activations, except those in the cache across runs."""
@@ -249,7 +253,10 @@ class PrefixStore:
             return nothing
         found = self._disk.load(key, self._rows.keys)
         if not found:
+            self._own.add(key.digest)
             return nothing
+        if key.digest in self._proven:
+            return [found.get(row_key) for row_key in self._rows.keys]
         # A key is only as reliable as the versions that components report, so check some rows.
         for slot in self._spread(found):
             ((again,),) = self._compute(torch.tensor([slot]), [cut], None).values()
@@ -264,6 +271,7 @@ class PrefixStore:
             logger.warning("%s", problem)
             self._problems.append(problem)
             return nothing
+        self._proven.add(key.digest)
         return [found.get(row_key) for row_key in self._rows.keys]
 
     def _spread(self, found: Container[str]) -> Iterator[int]:

@@ -15,7 +15,7 @@ from clsbench.fastpath.cache.cache_files import activations_folder
 from clsbench.fastpath.cache.disk_cache import DiskCache, PrefixKey
 from clsbench.fastpath.cache.keys import PrefixKeys
 from clsbench.fastpath.fast_forward import Shortcuts
-from clsbench.fastpath.kept_rows import Room
+from clsbench.fastpath.kept_rows import KnownPrefixes, Room
 from clsbench.fastpath.plan import FastPlan
 from clsbench.fastpath.safety.contract import CacheFacts, OutsideContractError
 from clsbench.model.classifier import Classifier
@@ -40,12 +40,14 @@ def make_shortcuts(
     device: torch.device,
     max_length: int,
     needed_bytes: int = 0,
+    known: KnownPrefixes | None = None,
 ) -> Shortcuts | None:
     """The shortcuts of ``plan`` for :class:`FastForward`; ``None`` if all are disabled.
 
     ``classifier`` must still have its initial weights. ``identities`` are those of the experiment's
     components; later runs with the same identities reuse the activations. ``needed_bytes`` is the
-    memory that the run still needs for gradients and the optimizer.
+    memory that the run still needs for gradients and the optimizer. ``known`` holds what earlier
+    runs of this process found out about the same classifier.
     """
     if not any(shortcut.taken for shortcut in plan.shortcuts):
         return None
@@ -68,7 +70,8 @@ def make_shortcuts(
     }
 
     texts = "without padding" if plan.unpadded else f"padded to {max_length}"
-    keys = PrefixKeys(classifier, plan, circumstances, cache_facts_of(experiment))
+    digests = known.digests if known is not None else None
+    keys = PrefixKeys(classifier, plan, circumstances, cache_facts_of(experiment), digests)
     problems: list[OutsideContractError] = []
 
     def key(cut: int) -> PrefixKey | None:
@@ -94,6 +97,7 @@ def make_shortcuts(
         memory_bytes=memory_room_bytes(options, device, needed_bytes),
         disk=DiskCache(folder, disk_bytes) if disk_bytes else None,
         temporary=DiskCache(folder.parent, disk_bytes, temporary=True) if disk_bytes else None,
+        proven=known.proven if known is not None else None,
     )
     return Shortcuts(plan, experiment.pooling, room, key)
 

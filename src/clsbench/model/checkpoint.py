@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,11 +109,18 @@ def frozen_sha256(classifier: nn.Module, stored: Set[str]) -> str:
 
 
 def save_classifier(
-    classifier: nn.Module, trained: frozenset[str], facts: ClassifierFacts, directory: Path
+    classifier: nn.Module,
+    trained: frozenset[str],
+    facts: ClassifierFacts,
+    directory: Path,
+    hash_frozen: Callable[[nn.Module, Set[str]], str] = frozen_sha256,
 ) -> None:
-    """Write ``classifier.safetensors``, including the facts that must agree with the record."""
+    """Write ``classifier.safetensors``, including the facts that must agree with the record.
+
+    ``hash_frozen`` returns what :func:`frozen_sha256` returns.
+    """
     state = stored_state(classifier, trained)
-    metadata = _Metadata(frozen_sha256=frozen_sha256(classifier, state.keys()), **facts._asdict())
+    metadata = _Metadata(frozen_sha256=hash_frozen(classifier, state.keys()), **facts._asdict())
     save_file(
         state,
         directory / CLASSIFIER_FILE,

@@ -14,7 +14,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     ``key`` is the run key; ``spec`` the resolved experiment as a TOML tree; ``options`` the run's
     options as plain values with absolute paths. The job needs ``cpus`` cores (torch uses that many
     threads) and ``gpus`` GPUs. ``plugin_files`` maps the path of each plugin file in the options to
-    its content; :func:`clsbench.executors.portable_job` fills it in.
+    its content; :func:`clsbench.executors.portable_job` fills it in. Jobs of one ``group`` (the
+    trials of a row) prepare much the same; an executor may run them one after another in a process.
     """
 
     key: str
@@ -23,6 +24,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     cpus: int
     gpus: int
     plugin_files: dict[str, bytes] = {}
+    group: str = ""
 
 
 class JobProgress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):

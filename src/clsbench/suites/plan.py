@@ -23,8 +23,9 @@ from clsbench.components.resolve import (
     resolve,
 )
 from clsbench.errors import AssetError, ClsbenchError, UsageError
-from clsbench.experiment.planning import identify_run, plan_run, run_key
-from clsbench.experiment.preparation import PreparedFiles, prepare_data, prepare_files
+from clsbench.experiment.planning import identify_run, run_key
+from clsbench.experiment.preparation import PreparedFiles, prepare_files
+from clsbench.experiment.sharing import SharedWork, plan_key
 from clsbench.results.store import finished_run
 from clsbench.schema.changes import changes_text
 from clsbench.schema.experiment import ExperimentSpec
@@ -85,7 +86,18 @@ def plan_suite(
     with circumstances(options):
         speed = cache(partial(measure_speed, device, options.precision))
         context = _PlanContext(
-            suite, base, for_all, seeds, options, catalog, device, speed, force, tuning, {}
+            suite,
+            base,
+            for_all,
+            seeds,
+            options,
+            catalog,
+            device,
+            speed,
+            force,
+            tuning,
+            SharedWork(),
+            {},
         )
         for row in rows:
             on_row(row)
@@ -150,6 +162,7 @@ class _PlanContext(NamedTuple):
     speed: Callable[[], Speed]
     force: bool
     tuning: Tuning | None
+    work: SharedWork
     unreachable: dict[frozenset[str], str]
 
 
@@ -229,14 +242,16 @@ def _plan_experiment(row: SuiteRow, point: Mapping[str, Any], context: _PlanCont
         lacking = _unsupported_by_stand_ins(row, experiment, files)
         if lacking is not None:
             return PlannedRow(row, changes, not_applicable=lacking)
-        data = prepare_data(files.experiment, files.files)
+        data = context.work.data(files.experiment, files.files)
         record = identify_run(files.experiment, context.options, context.device, files, data)
         planned = None
         counts = _stored_counts(record, experiment, context)
         if counts is not None:
             record = msgspec.structs.replace(record, **counts)
         else:
-            planned = plan_run(files.experiment, context.options, context.device, data, record)
+            planned = context.work.plan(
+                files.experiment, context.options, context.device, data, record
+            )
             record = planned.record
     except AssetError as error:
         context.unreachable[wanted] = str(error)
@@ -249,7 +264,11 @@ def _plan_experiment(row: SuiteRow, point: Mapping[str, Any], context: _PlanCont
     estimate = None
     try:
         if planned is not None:
-            estimate = estimate_run(files.experiment, planned, data, context.speed())
+            key = plan_key(files.experiment, context.options, data)
+            estimate = context.work.estimates.get(key)
+            if estimate is None:
+                estimate = estimate_run(files.experiment, planned, data, context.speed())
+                context.work.estimates[key] = estimate
     except (
         Exception
     ) as error:  # a component may run even if it cannot be estimated on the meta device

@@ -97,6 +97,11 @@ class SuitePlan(NamedTuple):
         """All distinct runs by key, in the order of the rows; of tuned rows, those known so far."""
         return {run.key: run for row in self.rows for run in row.all_runs()}
 
+    def group(self, key: str) -> str:
+        """The group of a run among the jobs: the tuned row whose trial it is, if it is one."""
+        return next((row.row.label for row in self.rows
+                     if any(trial.runs[0].key == key for trial in row.trials)), "")  # fmt: skip
+
     def missing_trials(self, row: PlannedRow) -> int:
         """The number of trials of a row that a tuner has not proposed yet."""
         return self.tuning.trials - len(row.trials) if self.tuning and row.trials else 0

@@ -16,7 +16,8 @@ import msgspec
 import torch
 
 from clsbench.components.outer_axes import Executor
-from clsbench.results.store import check_store_writable
+from clsbench.experiment.run import draw
+from clsbench.results.store import check_store_writable, read_record
 from clsbench.results.suite_results import RowResult, SuiteResults, write_suite_results
 from clsbench.schema.job import Job
 from clsbench.schema.options import RunOptions, plain_options
@@ -76,8 +77,9 @@ def run_suite(
         while following is not None:
             plan = following
             observer.planned(plan)
-            new = [run for key, run in plan.runs().items() if key not in locks.states]
-            pending = locks.without_stored([_job(run, options, at_once) for run in new])
+            new = [_job(run, options, at_once, plan.group(key))
+                   for key, run in plan.runs().items() if key not in locks.states]  # fmt: skip
+            pending = locks.without_stored(new)
             keep(locks.states)
             while pending:
                 executor.execute(pending, at_once, locks)
@@ -85,9 +87,18 @@ def run_suite(
                 if pending:
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
             following = advance(plan, locks.states, trials)
+            _draw_chosen(following, locks.states, store)
     finally:
         locks.close()
     return results(locks.states)
+
+
+def _draw_chosen(plan: SuitePlan | None, states: Mapping[str, RunState], store: Path) -> None:
+    """Draw the curves of chosen trials; those of the others are not drawn."""
+    for row in plan.rows if plan is not None else ():
+        state = states.get(row.runs[0].key) if row.chosen is not None else None
+        if state is not None and state.run and not (store / state.run / "accuracy.svg").exists():
+            draw(read_record(store / state.run), store / state.run)
 
 
 def _results(
@@ -157,7 +168,7 @@ def _row_result(
     )
 
 
-def _job(run: PlannedRun, options: RunOptions, at_once: int | None) -> Job:
+def _job(run: PlannedRun, options: RunOptions, at_once: int | None, group: str) -> Job:
     """The job for a separate process, with absolute paths and its number of threads."""
     threads = options.threads or max(torch.get_num_threads() // (at_once or 1), 1)
     plugins = tuple(str(Path(p).absolute()) if Path(p).is_file() else p for p in options.plugins)
@@ -169,4 +180,11 @@ def _job(run: PlannedRun, options: RunOptions, at_once: int | None) -> Job:
         plugins=plugins,
     )
     gpus = 1 if run.record.environment.device.startswith("cuda") else 0
-    return Job(key=run.key, spec=run.spec, options=plain_options(there), cpus=threads, gpus=gpus)
+    return Job(
+        key=run.key,
+        spec=run.spec,
+        options=plain_options(there),
+        cpus=threads,
+        gpus=gpus,
+        group=group,
+    )

@@ -1,13 +1,15 @@
-"""Runs one job; an executor calls these functions in a process of its own.
+"""Runs jobs; an executor calls these functions in a process of its own.
 
-``python -m clsbench.suites.worker`` reads a job from stdin as JSON and writes its messages to
-stdout, one JSON object per line, the end last. It exits when its stdin is closed.
+``python -m clsbench.suites.worker`` reads jobs from stdin as JSON, one per line, and writes the
+messages of each to stdout, one JSON object per line, its end last. It exits after ``null``, after a
+job that was interrupted, and when its stdin is closed.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import queue
 import signal
 import sys
 import tempfile
@@ -15,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import msgspec
 
@@ -31,13 +33,17 @@ from clsbench.schema.options import options_from
 from clsbench.system.signals import deferring_interrupts
 from clsbench.system.unfinished import temporary_folder
 
+if TYPE_CHECKING:
+    from clsbench.experiment.sharing import SharedWork
+
 _SECONDS_BETWEEN_MESSAGES = 0.2
 
 
-def run_job(job: Job, on_message: OnMessage) -> JobEnd:
+def run_job(job: Job, on_message: OnMessage, shared: SharedWork | None = None) -> JobEnd:
     """Run the job's experiment and save it in the job's store; errors are returned in the end.
 
     ``on_message`` is called with the progress a few times a second, and with every warning.
+    ``shared`` holds work of earlier jobs of the same group in this process.
     """
     handler = _Notes(on_message)
     logger = logging.getLogger()
@@ -46,9 +52,10 @@ def run_job(job: Job, on_message: OnMessage) -> JobEnd:
         from clsbench.experiment.run import run_experiment
 
         options = options_from(job.options)
-        catalog = load_catalog(options.plugins)
+        plugins = options.plugins
+        catalog = load_catalog(plugins) if shared is None else shared.catalog(plugins)
         experiment = resolve(from_tree(job.spec, "the job"), {}, catalog)
-        run = run_experiment(experiment, options, catalog, (_Progress(on_message),))
+        run = run_experiment(experiment, options, catalog, (_Progress(on_message),), shared=shared)
     except KeyboardInterrupt as interruption:
         return JobEnd(status="interrupted", error=str(interruption) or "interrupted by the user")
     except ClsbenchError as error:
@@ -169,9 +176,9 @@ class _Notes(logging.Handler):
 
 
 def main(source: IO[bytes], sink: IO[bytes]) -> None:
-    """Run the job in the first line of ``source``; write its messages to ``sink``."""
-    job = msgspec.json.decode(source.readline(), type=Job)
-    threading.Thread(target=_exit_with, args=(source,), daemon=True).start()
+    """Run the jobs of ``source`` one after another; write their messages to ``sink``."""
+    jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+    threading.Thread(target=_read_jobs, args=(source, jobs), daemon=True).start()
     lock = threading.Lock()
 
     def write(message: msgspec.Struct) -> None:
@@ -179,11 +186,24 @@ def main(source: IO[bytes], sink: IO[bytes]) -> None:
             sink.write(msgspec.json.encode(message) + b"\n")
             sink.flush()
 
-    write(run_job(job, write))
+    shared: SharedWork | None = None
+    while (job := jobs.get()) is not None:
+        if job.group and shared is None:
+            from clsbench.experiment.sharing import SharedWork as Shared
+
+            shared = Shared()
+        end = run_job(job, write, shared)
+        write(end)
+        if end.status == "interrupted":
+            return
 
 
-def _exit_with(source: IO[bytes]) -> None:
-    source.read()
+def _read_jobs(source: IO[bytes], jobs: queue.SimpleQueue[Job | None]) -> None:
+    for line in source:
+        job = msgspec.json.decode(line, type=Job | None)
+        jobs.put(job)
+        if job is None:
+            return
     os._exit(1)  # the parent process has ended
 
 

@@ -28,7 +28,7 @@ class PrefixKeys:
     A key covers the weights, other values in the modules (see
     :mod:`clsbench.fastpath.safety.contract`) and the ``circumstances``, as plain values: the
     components, their options and identities, the padded length, precision and device type. Each
-    tensor is hashed once, on first use.
+    tensor is hashed once, on first use; ``digests`` are those of this classifier so far.
     """
 
     def __init__(
@@ -37,12 +37,13 @@ class PrefixKeys:
         plan: FastPlan,
         circumstances: Mapping[str, Any],
         facts_of: CacheFacts = no_cache_facts,
+        digests: dict[str, str] | None = None,
     ) -> None:
         self._classifier = classifier
         self._plan = plan
         self._circumstances = circumstances
         self._facts_of = facts_of
-        self._digests: dict[str, str] = {}
+        self._digests: dict[str, str] = {} if digests is None else digests
         self._keys: dict[int, PrefixKey] = {}
 
     def at(self, cut: int) -> PrefixKey:

@@ -1,0 +1,141 @@
+"""Runs that share work in one process equal runs that do all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from small_runs import SMALL, stored
+
+from clsbench.components.catalog import load_catalog
+from clsbench.components.resolve import find_spec, resolve
+from clsbench.experiment import sharing
+from clsbench.experiment.run import FinishedRun, run_experiment
+from clsbench.experiment.sharing import SharedWork
+from clsbench.schema.options import RunOptions
+
+TRIALS: tuple[dict[str, Any], ...] = (
+    {"train.lr": 1e-4},
+    {"train.lr": 1e-2, "train.epochs": 1},
+    {"train.lr": 1e-3},
+)
+
+
+def run(out: Path, changes: Mapping[str, Any], shared: SharedWork | None) -> FinishedRun:
+    catalog = load_catalog()
+    spec = resolve(find_spec("gpt2-sms-spam", catalog), {**SMALL, **changes}, catalog)
+    options = RunOptions(out=out, device="cpu", threads=1, offline=True)
+    return run_experiment(spec, options, catalog, shared=shared)
+
+
+def facts(run: FinishedRun) -> dict[str, Any]:
+    """All of the record that does not depend on time, process or cache."""
+    tree: dict[str, Any] = msgspec.to_builtins(run.record)
+    assert tree["status"] == "finished", tree["error"]
+    for name in ("created", "phases_seconds", "throughput", "peak_memory_bytes", "files_sha256",
+                 "memory_bytes_expected"):  # fmt: skip
+        del tree[name]
+    for entry in (*tree["history"]["steps"], *tree["history"]["epochs"], *tree["baselines"]):
+        del entry["seconds"]
+    # A later run finds what an earlier one computed; the details contain the free memory.
+    tree["fast_path"] = {each["name"]: each["taken"] for each in tree["fast_path"]["shortcuts"]}
+    return tree
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"freezing": "head-only"},
+        {"freezing": "head-only", "head": "mlp:dropout=0.5", "pooling": "mean"},
+        pytest.param({"freezing": "last-blocks:n=1"}, marks=pytest.mark.slow),
+        pytest.param({"freezing": "gradual", "adapter": "lora"}, marks=pytest.mark.slow),
+        pytest.param(
+            {"freezing": "head-only", "baselines": ["majority", "frozen-logreg"]},
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=lambda changes: "-".join(map(str, changes.values())),
+)
+def test_run_experiment_with_shared_work_gives_the_same_bits(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLSBENCH_CACHE", str(tmp_path / "cache"))
+    shared = SharedWork()
+    for number, trial in enumerate(TRIALS):
+        alone = run(tmp_path / "alone", {**changes, **trial}, None)
+        together = run(tmp_path / "together", {**changes, **trial}, shared)
+        assert facts(together) == facts(alone), number
+        for name in ("predictions.csv", "baselines.csv", "classifier.safetensors"):
+            one, other = (stored(each) / name for each in (alone, together))
+            assert one.exists() == other.exists()
+            if one.exists():
+                assert one.read_bytes() == other.read_bytes(), name
+        drawn = [(stored(each) / "accuracy.svg").exists() for each in (alone, together)]
+        assert drawn == [True, False]
+
+
+def test_shared_work_builds_and_checks_the_classifier_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[object] = []
+    planned: list[object] = []
+    real_build, real_plan = run_experiment.__globals__["build_classifier"], sharing.plan_run
+
+    def build(*arguments: Any) -> Any:
+        built.append(arguments)
+        return real_build(*arguments)
+
+    def plan(*arguments: Any) -> Any:
+        planned.append(arguments)
+        return real_plan(*arguments)
+
+    monkeypatch.setitem(run_experiment.__globals__, "build_classifier", build)
+    monkeypatch.setattr(sharing, "plan_run", plan)
+    shared = SharedWork()
+    for lr in (1e-4, 1e-3, 1e-2):
+        run(tmp_path, {"freezing": "head-only", "train.lr": lr, "train.epochs": 1}, shared)
+    assert (len(built), len(planned), len(shared.checked)) == (1, 1, 1)
+
+
+class Kept:
+    """A classifier of one run, kept for the next."""
+
+    def __init__(self, tmp_path: Path, **changes: Any) -> None:
+        self.shared = SharedWork()
+        run(tmp_path, {"freezing": "head-only", "train.epochs": 1, **changes}, self.shared)
+        kept = self.shared._kept
+        assert kept is not None
+        self.kept = kept
+        self.trained = frozenset(kept.initial)
+
+
+def test_kept_classifier_restores_trained_parameters(tmp_path: Path) -> None:
+    each = Kept(tmp_path)
+    head = each.kept.classifier.out_head.weight
+    assert not torch.equal(head, each.kept.initial["out_head.weight"])
+    assert each.kept.restore(each.trained)
+    assert torch.equal(head, each.kept.initial["out_head.weight"])
+    assert all(parameter.grad is None for parameter in each.kept.classifier.parameters())
+
+
+@pytest.mark.parametrize("change", ["frozen weight", "attribute", "module", "hook", "trained"])
+def test_kept_classifier_that_has_changed_is_not_used(change: str, tmp_path: Path) -> None:
+    each = Kept(tmp_path)
+    backbone: Any = each.kept.classifier.backbone
+    trained = each.trained
+    if change == "frozen weight":
+        with torch.no_grad():
+            next(backbone.parameters()).mul_(1.5)
+    elif change == "attribute":
+        backbone.steps_so_far = 3
+    elif change == "module":
+        backbone.more = torch.nn.Linear(2, 2)
+    elif change == "hook":
+        backbone.register_forward_hook(lambda *given: None)
+    else:
+        trained = trained | {"backbone.tok_emb.weight"}
+    assert not each.kept.restore(trained)
