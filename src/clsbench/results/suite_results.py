@@ -250,6 +250,23 @@ def latest_suite(store: Path) -> SuiteResults | None:
     return max(found, key=lambda results: results.created, default=None)
 
 
+def trials_not_chosen(store: Path) -> dict[str, str]:
+    """The runs in ``store`` that a tuned row tried and did not choose (yet), with its suite."""
+    tried: dict[str, str] = {}
+    chosen: set[str] = set()
+    for name in suites_of(store):
+        try:
+            rows = read_suite_results(store, name).rows
+        except UsageError as error:
+            logger.warning("left out a suite: %s", error)
+            continue
+        for row in rows:
+            chosen |= set(row.runs)
+            trials = row.tuning.trials if row.tuning is not None else ()
+            tried |= {trial.run: name for trial in trials if trial.run is not None}
+    return {run: suite for run, suite in tried.items() if run not in chosen}
+
+
 def suites_of(store: Path) -> list[str]:
     """The names of the suites with results in ``store``."""
     return sorted(file.stem for file in (store / SUITES).glob("*.json"))

@@ -14,6 +14,7 @@ from clsbench.cli.json_command import JsonCommand, write_result
 from clsbench.cli.options import PlotType, metric_option, panels, run_options
 from clsbench.cli.output import writing
 from clsbench.cli.session import Session, chosen_run_options
+from clsbench.errors import UsageError
 
 if TYPE_CHECKING:
     from clsbench.components.catalog import Catalog
@@ -110,8 +111,31 @@ def compare(
 def finished_ones(runs: Sequence[StoredRun]) -> list[StoredRun]:
     """The finished runs; warns of the others, unless all are unfinished.
 
-    A pattern such as ``runs/*-gpt2-sms-spam-*`` also matches interrupted runs.
+    A pattern such as ``runs/*-gpt2-sms-spam-*`` also matches interrupted runs, and trials that a
+    tuned row did not choose: choosing among those by their test figures would be cheating.
+
+    Raises:
+        UsageError: all runs are such trials.
     """
+    from clsbench.results.suite_results import trials_not_chosen
+
+    trials = {
+        folder: trials_not_chosen(folder)
+        for folder in dict.fromkeys(run.path.absolute().parent for run in runs)
+    }
+    others = []
+    for run in runs:
+        suite = trials[run.path.absolute().parent].get(run.path.name)
+        if suite is None:
+            others.append(run)
+            continue
+        logger.warning("left out %s: a trial of suite %s that was not chosen", run.path.name, suite)
+    if runs and not others:
+        raise UsageError(
+            "there is nothing to compare: all runs are trials of a tuned suite that were not "
+            "chosen; clsbench report SUITE shows the chosen ones"
+        )
+    runs = others
     finished = [run for run in runs if run.record.status == "finished"]
     if not finished:
         return list(runs)
