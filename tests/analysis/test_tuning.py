@@ -32,6 +32,7 @@ def test_choose_highest_score_then_lower_loss_then_earlier_trial() -> None:
     assert choose([trial(0.9, 0.4), trial(0.9, 0.3), trial(0.9, 0.3)]) == 1
     assert choose([trial(None), trial(0.1)]) == 1
     assert choose([trial(None)]) is None
+    assert choose([trial(0.8), trial(None), trial(0.3)], lower=True) == 2
 
 
 def test_expected_best_is_the_mean_over_all_draws_with_replacement() -> None:
@@ -48,6 +49,7 @@ def test_expected_best_grows_from_the_mean_towards_the_best() -> None:
     assert found[-1] < 0.9
     assert expected_best([0.4]) == (0.4,)
     assert expected_best([]) == ()
+    assert expected_best([3.0, 1.0], lower=True) == pytest.approx((2.0, 1.5))
 
 
 def test_edges_are_the_ends_of_numbers_only() -> None:

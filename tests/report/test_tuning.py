@@ -11,14 +11,16 @@ from msgspec.structs import replace
 from report_examples import Row, make_figures
 
 from clsbench.analysis.suite_figures import SuiteFigures, suite_figures
+from clsbench.cli.commands.compare import finished_ones
 from clsbench.components.catalog import load_catalog
+from clsbench.errors import UsageError
 from clsbench.report.page.answer import answer
 from clsbench.report.page.content import build_page, figure_notes
 from clsbench.report.page.html import render
 from clsbench.report.terminal.console import Console
 from clsbench.report.terminal.suite import print_suite
 from clsbench.report.tuning import shown_trials
-from clsbench.results.suite_results import RowTuning, TrialResult
+from clsbench.results.suite_results import RowTuning, TrialResult, write_suite_results
 from clsbench.schema.tuning import TuneSpec
 
 TUNE = TuneSpec(space={"train.lr": (1e-4, 1e-3, 1e-2)}, tuner="grid")
@@ -71,7 +73,7 @@ def test_page_of_tuned_rows_has_a_part_on_tuning(tmp_path: Path) -> None:
     assert [row.chosen for row in page.tuning.rows] == ["train.lr=0.01 ▲"] * 2
     assert page.tuning.rows[0].seconds == "60 s"
     assert page.tuning.expected is not None
-    assert "expected best of 1 trial 80.0%, of 3 86.7%" in page.tuning.expected.panels[0].words
+    assert "expected best of 1 trial 80.00 %, of 3 86.67 %" in page.tuning.expected.panels[0].words
     html = render(page)
     assert '<section id="tuning"' in html
     assert html.count('<span class="mark">tuned</span>') == 4  # in both tables
@@ -94,3 +96,19 @@ def test_report_of_rows_still_being_tuned_compares_nothing(tmp_path: Path) -> No
 )
 def test_shown_trials_are_powers_of_two_and_all(trials: int, expected: list[int]) -> None:
     assert shown_trials(trials) == expected
+
+
+def test_finished_ones_leaves_out_trials_that_were_not_chosen(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    figures = tuned(tmp_path, (0.8, 0.7, 0.9), 2)
+    chosen, lost = (row.runs[0] for row in figures.rows)
+    tuning = figures.results.rows[0].tuning
+    assert tuning is not None
+    trials = (replace(tuning.trials[0], run=lost.path.name), *tuning.trials[1:])
+    row = replace(figures.results.rows[0], tuning=replace(tuning, trials=trials))
+    write_suite_results(tmp_path, replace(figures.results, rows=(row,)))
+    assert finished_ones([chosen, lost]) == [chosen]
+    assert f"left out {lost.path.name}: a trial of suite a-suite that was not chosen" in caplog.text
+    with pytest.raises(UsageError, match="all runs are trials of a tuned suite"):
+        finished_ones([lost])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from clsbench import PluginError, Trial, Tuner, UsageError
+from clsbench.builtin.metrics import Accuracy
 from clsbench.components.catalog import Catalog
 from clsbench.schema.tuning import TuneSpec
 from clsbench.suites.proposals import Tuning, make_tuning
@@ -40,7 +41,8 @@ class Answers(Tuner, frozen=True):
     ],
 )
 def test_next_points_that_break_the_contract_are_refused(points: list[Any], message: str) -> None:
-    tuning = Tuning(Answers(points), "answers", TuneSpec(space=SPACE), 3, 123)
+    spec = TuneSpec(space=SPACE)
+    tuning = Tuning(Answers(points), "answers", spec, 3, 123, "accuracy", Accuracy())
     with pytest.raises(PluginError, match=f"tuner answers: .*{message}"):
         tuning.next_points([Trial(GOOD, 0.5)])
     assert tuning.next_points([Trial(GOOD, 0.5)] * 3) == [], "the budget is used up"
@@ -60,8 +62,8 @@ def test_make_tuning_that_does_not_fit_is_refused(
     fields: dict[str, Any], message: str, catalog: Catalog
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        make_tuning(TuneSpec(space=SPACE, **fields), 123, catalog)
+        make_tuning(TuneSpec(space=SPACE, **fields), 123, "accuracy", catalog)
 
 
 def test_make_tuning_of_a_grid_has_a_trial_for_each_combination(catalog: Catalog) -> None:
-    assert make_tuning(TuneSpec(space=SPACE, tuner="grid"), 123, catalog).trials == 4
+    assert make_tuning(TuneSpec(space=SPACE, tuner="grid"), 123, "accuracy", catalog).trials == 4

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from metric_examples import CATALOG
 
@@ -15,7 +16,8 @@ from clsbench.analysis.tuning import choose
 from clsbench.components.catalog import Catalog
 from clsbench.errors import UsageError
 from clsbench.report.page.commands import row_command
-from clsbench.results.store import read_record, scan
+from clsbench.results.predictions import read_predictions
+from clsbench.results.store import StoredRun, read_record, scan
 from clsbench.results.suite_results import SuiteResults, read_suite_results
 from clsbench.schema.options import RunOptions
 from clsbench.schema.suite import SuiteRow
@@ -115,6 +117,28 @@ def test_run_suite_tuned_with_seeds_repeats_the_chosen_trial_alone(
     assert stored.rows[0].chosen == row.tuning.chosen
     assert len(stored.runs()) == stored.runs_expected() == 4
     assert row.final_changes()["train.lr"] == records[0].spec["train"]["lr"]
+
+
+@pytest.mark.slow
+def test_run_suite_chooses_by_the_primary_metric_from_stored_runs(
+    options: RunOptions, catalog: Catalog
+) -> None:
+    """The runs did not list the metric, so it is computed from their validation predictions."""
+    spec = tuned(rows=ROWS[:1])
+    by_accuracy, _ = run(plan(options, catalog, spec, metrics=[]), options)
+    results, observer = run(plan(options, catalog, spec, metrics=[], metric="log-loss"), options)
+    assert observer.statuses() == ["stored"] * 2
+    before, after = (trials_of(each, 0) for each in (by_accuracy, results))
+    assert (before.metric, after.metric, after.lower) == ("accuracy", "log-loss", True)
+    losses = []
+    for trial in after.trials:
+        path = options.out / str(trial.run)
+        predicted = read_predictions(StoredRun(path, read_record(path)), "validation")
+        right = predicted.probabilities[range(len(predicted.labels)), predicted.labels]
+        losses.append(float(-np.log(right).mean()))
+    scores = [trial.score for trial in after.trials]
+    assert scores == pytest.approx(losses)
+    assert after.chosen == scores.index(min(scores))
 
 
 @pytest.mark.slow

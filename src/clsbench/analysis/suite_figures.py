@@ -390,7 +390,7 @@ def _figures(
         interval=interval,
         tests=tuple(each.test for each in found),
         contender=contender,
-        choice=choice(row, tune),
+        choice=choice(row, tune, metrics),
         run_cost=row_cost(row, tune, runs) if runs else Cost(None, False),
         **(pairs(contender) if contender is not None else {}),
     )

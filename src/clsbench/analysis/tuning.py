@@ -9,47 +9,50 @@ from typing import Any, Literal, NamedTuple
 from msgspec.structs import replace
 
 from clsbench.analysis.comparison import Cost, RunComparison, training_cost
-from clsbench.analysis.figures import ACCURACY
+from clsbench.analysis.computed import with_computed_metric
+from clsbench.analysis.figures import ACCURACY, MetricInfo, ShownMetrics, read_metric
+from clsbench.components.metric import Metric
 from clsbench.results.store import StoredRun
 from clsbench.results.suite_results import RowResult, RowTuning, SuiteResults, TrialResult
-from clsbench.schema.record import RunRecord
 from clsbench.schema.tuning import TuneSpec
-
-VALIDATION = ACCURACY
-"""The metric of the validation split by which trials are chosen."""
 
 Edge = Literal["lowest", "highest"]
 
 
-def validation_score(record: RunRecord) -> float | None:
-    """The score by which a trial is chosen: that of the whole validation split, higher is better.
+def validation_score(run: StoredRun, name: str, metric: Metric) -> float | None:
+    """The score by which a trial is chosen: the primary metric on the whole validation split.
 
     Nothing else decides which trial is chosen; no figure of the test split does.
     """
-    return VALIDATION.read(record.metrics.validation) if record.metrics is not None else None
+    (computed,) = with_computed_metric([run], name, metric)
+    metrics = computed.record.metrics
+    return read_metric(metrics.validation, name) if metrics is not None else None
 
 
-def choose(trials: Sequence[TrialResult]) -> int | None:
-    """The place of the trial with the highest validation score; ``None`` if all have failed.
+def choose(trials: Sequence[TrialResult], lower: bool = False) -> int | None:
+    """The place of the trial with the best validation score; ``None`` if all have failed.
 
-    Of equal scores, the lower validation loss decides, then the earlier trial.
+    The highest is the best, or with ``lower`` the lowest. Of equal scores, the lower validation
+    loss decides, then the earlier trial.
     """
     known = [
-        (-trial.score, trial.validation_loss or 0.0, place)
+        (trial.score if lower else -trial.score, trial.validation_loss or 0.0, place)
         for place, trial in enumerate(trials)
         if trial.score is not None
     ]
     return min(known)[2] if known else None
 
 
-def expected_best(scores: Sequence[float]) -> tuple[float, ...]:
+def expected_best(scores: Sequence[float], lower: bool = False) -> tuple[float, ...]:
     """The expected best score of 1, 2, … trials, each drawn at random from ``scores``.
+
+    The best is the highest, or with ``lower`` the lowest.
 
     Source: Dodge, Gururangan, Card, Schwartz and Smith, "Show Your Work: Improved Reporting of
     Experimental Results", EMNLP 2019, equations 1 to 7. Their estimate draws with replacement, so
     that the value for all trials is a little below the best score.
     """
-    ordered, count = sorted(scores), len(scores)
+    ordered, count = sorted(scores, reverse=lower), len(scores)
     return tuple(
         sum(
             score * ((place / count) ** trials - ((place - 1) / count) ** trials)
@@ -76,13 +79,14 @@ def edges(space: Mapping[str, Sequence[Any]], point: Mapping[str, Any]) -> dict[
 class Choice(NamedTuple):
     """What was chosen for a row, and what it cost.
 
-    ``edges`` are the chosen values at an end of those tried. ``expected`` is the expected best
-    score of 1, 2, … trials, empty for an adaptive tuner; failed trials are left out of it. ``cost``
-    is that of all trials.
+    ``metric`` is that of ``score`` and ``expected``. ``edges`` are the chosen values at an end of
+    those tried. ``expected`` is the expected best score of 1, 2, … trials, empty for an adaptive
+    tuner; failed trials are left out of it. ``cost`` is that of all trials.
     """
 
     row: RowResult
     point: Mapping[str, Any]
+    metric: MetricInfo
     score: float
     edges: Mapping[str, Edge]
     expected: tuple[float, ...]
@@ -91,8 +95,10 @@ class Choice(NamedTuple):
     cost: Cost
 
 
-def choice(row: RowResult, tune: TuneSpec | None) -> Choice | None:
-    """The choice of a row; ``None`` if nothing is chosen yet."""
+def choice(
+    row: RowResult, tune: TuneSpec | None, metrics: ShownMetrics | None = None
+) -> Choice | None:
+    """The choice of a row; ``None`` if nothing is chosen yet. ``metrics`` describe the metric."""
     tuning = row.tuning
     chosen = tuning.chosen_trial if tuning is not None else None
     if tune is None or tuning is None or chosen is None or chosen.score is None:
@@ -101,13 +107,19 @@ def choice(row: RowResult, tune: TuneSpec | None) -> Choice | None:
     return Choice(
         row=row,
         point=chosen.point,
+        metric=_described(tuning, metrics or ShownMetrics()),
         score=chosen.score,
         edges=edges(tune.space, chosen.point),
-        expected=() if tuning.adaptive else expected_best(scores),
+        expected=() if tuning.adaptive else expected_best(scores, tuning.lower),
         trials=len(tuning.trials),
         failed=sum(trial.error is not None for trial in tuning.trials),
         cost=tuning_cost(tuning),
     )
+
+
+def _described(tuning: RowTuning, metrics: ShownMetrics) -> MetricInfo:
+    known = (each for each in metrics.all() if each.name == tuning.metric)
+    return next(known, replace(ACCURACY, name=tuning.metric, header=tuning.metric, unit=""))
 
 
 def tuning_cost(tuning: RowTuning) -> Cost:

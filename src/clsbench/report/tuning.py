@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clsbench.analysis.suite_figures import SuiteFigures
-from clsbench.analysis.tuning import VALIDATION, Choice
+from clsbench.analysis.tuning import Choice
 from clsbench.report.wording import listed
 from clsbench.schema.changes import changes_text, value_text
 from clsbench.schema.experiment import format_component
@@ -15,15 +15,16 @@ def choices(figures: SuiteFigures) -> list[Choice]:
     return [row.choice for row in figures.rows if row.choice is not None]
 
 
-def tuning_text(tune: TuneSpec, trials: int) -> str:
-    """How the rows were tuned, in one sentence."""
+def tuning_text(tune: TuneSpec, trials: int, metric: str, lower: bool) -> str:
+    """How the rows were tuned, in two sentences; ``metric`` is its header or name."""
     values = "; ".join(
         f"{key} = {', '.join(map(value_text, tried))}" for key, tried in tune.space.items()
     )
     return (
         f"Each row is tuned with {trials} trial{'' if trials == 1 else 's'} "
-        f"({format_component(tune.tuner)}) over {values}. The trial with the highest validation "
-        f"{VALIDATION.header} is chosen; of equal ones, that with the lower validation loss."
+        f"({format_component(tune.tuner)}) over {values}. The trial with the "
+        f"{'lowest' if lower else 'highest'} validation {metric} is chosen; of equal ones, that "
+        "with the lower validation loss."
     )
 
 
@@ -60,7 +61,9 @@ def tuning_notes(figures: SuiteFigures) -> list[str]:
     if tune is None or not tunings:
         return []
     found = choices(figures)
-    notes = [tuning_text(tune, tunings[0].budget), *edge_notes(found, tune)]
+    first = tunings[0]
+    metric = found[0].metric.header if found else first.metric
+    notes = [tuning_text(tune, first.budget, metric, first.lower), *edge_notes(found, tune)]
     for row in figures.rows:
         if row.row.tuning is None:
             continue

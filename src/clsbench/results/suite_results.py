@@ -13,6 +13,7 @@ import msgspec
 
 from clsbench.errors import UsageError
 from clsbench.schema.decoding import DecodingError, decode_json, json_text, read_bytes
+from clsbench.schema.experiment import ACCURACY
 from clsbench.schema.record import Estimate
 from clsbench.schema.suite import PublishedRow, with_changes
 from clsbench.schema.tuning import TuneSpec
@@ -32,7 +33,7 @@ _ONE_WAY = ("base", "for_all", "seeds", "where", "tune")
 class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     """A trial of a tuned row: its values by dotted key, and its run with the row's first seed.
 
-    ``score`` is that of the validation texts by which trials are chosen (higher is better),
+    ``score`` is the metric on the validation texts by which trials are chosen,
     ``validation_loss`` decides between equal scores. ``prefix_seconds`` and ``training_seconds``
     are its costs; with ``prefix_found``, they exclude cached activations. A failed trial has an
     ``error`` in place of scores; a trial that has not ended has neither.
@@ -55,9 +56,12 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
 
 class RowTuning(msgspec.Struct, frozen=True, kw_only=True):
     """The trials of a row, at most its ``budget`` (equal for all rows), and the place of the chosen
-    one among them, once all have ended. ``adaptive``: later trials depend on earlier scores."""
+    one among them, once all have ended. ``metric`` is that of the scores, ``lower`` whether lower
+    ones are better. ``adaptive``: later trials depend on earlier scores."""
 
     budget: int
+    metric: str = ACCURACY
+    lower: bool = False
     adaptive: bool = False
     trials: tuple[TrialResult, ...]
     chosen: int | None = None
@@ -203,10 +207,11 @@ def _with_replacements(
 
 
 def _compared(results: SuiteResults, name: str) -> Any:
-    """A field without the metrics, which do not affect runs."""
+    """A field without the metrics, which do not affect runs; the primary one chooses trials."""
     value = getattr(results, name)
     if name == "for_all":
-        return {key: each for key, each in value.items() if key not in ("metric", "metrics")}
+        left_out = ("metrics",) if results.tune is not None else ("metric", "metrics")
+        return {key: each for key, each in value.items() if key not in left_out}
     return value
 
 

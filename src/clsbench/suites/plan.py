@@ -74,8 +74,9 @@ def plan_suite(
             for row in rows:
                 refuse_fixed(suite.tune, row.changes, f"row {row.label}")
         refuse_fixed(suite.tune, for_all, "the command line")
-        seed = {"seed": base.seed, **suite.changes, **for_all}["seed"]
-        tuning = make_tuning(suite.tune, seed if isinstance(seeds, int) else seeds[0], catalog)
+        given = {"seed": base.seed, "metric": base.metric, **suite.changes, **for_all}
+        seed = given["seed"] if isinstance(seeds, int) else seeds[0]
+        tuning = make_tuning(suite.tune, seed, given["metric"], catalog)
     if for_all:
         resolve(base, {**suite.changes, **for_all}, catalog)
     for row in rows:

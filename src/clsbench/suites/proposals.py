@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from clsbench.components.catalog import Catalog
 from clsbench.components.chosen import make_component
+from clsbench.components.metric import Metric
+from clsbench.components.resolve import make_metric
 from clsbench.components.tuner import Trial, Tuner
 from clsbench.errors import PluginError, UsageError
 from clsbench.schema.changes import changes_text
@@ -15,14 +17,21 @@ from clsbench.schema.tuning import TuneSpec
 
 
 class Tuning(NamedTuple):
-    """The tuner, and the search that is equal for all rows: its space, its ``trials`` for each row
-    and its seed."""
+    """The tuner, and the search that is equal for all rows: its space, its ``trials`` for each row,
+    its seed, and the primary ``metric``, by which trials are chosen, as a ``component``."""
 
     tuner: Tuner
     label: str
     spec: TuneSpec
     trials: int
     seed: int
+    metric: str
+    component: Metric
+
+    @property
+    def lower(self) -> bool:
+        """Whether lower values of the metric by which trials are chosen are better."""
+        return self.component.better == "lower"
 
     def next_points(self, tried: Sequence[Trial]) -> list[dict[str, Any]]:
         """The next points to try; none if all trials of the row have ended.
@@ -57,7 +66,7 @@ class Tuning(NamedTuple):
         return point.keys() == space.keys() and all(point[key] in space[key] for key in space)
 
 
-def make_tuning(spec: TuneSpec, seed: int, catalog: Catalog) -> Tuning:
+def make_tuning(spec: TuneSpec, seed: int, metric: str, catalog: Catalog) -> Tuning:
     """The tuning of a suite, with the number of trials of each row.
 
     Raises:
@@ -67,13 +76,14 @@ def make_tuning(spec: TuneSpec, seed: int, catalog: Catalog) -> Tuning:
     tuner = make_component(label, "tuners", catalog)
     assert isinstance(tuner, Tuner)
     tuner.check_available()
+    name, component = make_metric(metric, catalog)
     if tuner.exhaustive:
         if spec.trials is not None:
             raise UsageError(
                 f"--tuner {label} tries every combination ({spec.points:,}) and takes no number of "
                 "trials; leave out --trials, or use --tuner random"
             )
-        return Tuning(tuner, label, spec, spec.points, seed)
+        return Tuning(tuner, label, spec, spec.points, seed, name, component)
     if spec.trials is None:
         raise UsageError(
             f"--tuner {label} requires the number of trials of each row, --trials N, at most "
@@ -84,4 +94,4 @@ def make_tuning(spec: TuneSpec, seed: int, catalog: Catalog) -> Tuning:
             f"--trials {spec.trials}: there are only {spec.points:,} combinations of the values; "
             "use --tuner grid to try each of them"
         )
-    return Tuning(tuner, label, spec, spec.trials, seed)
+    return Tuning(tuner, label, spec, spec.trials, seed, name, component)

@@ -32,32 +32,40 @@ class TrialResults:
         """The trials of a row so far."""
         return RowTuning(
             budget=tuning.trials,
+            metric=tuning.metric,
+            lower=tuning.lower,
             adaptive=tuning.tuner.adaptive,
-            trials=tuple(self._trial(trial, states) for trial in row.trials),
+            trials=tuple(self._trial(trial, tuning, states) for trial in row.trials),
             chosen=row.chosen,
         )
 
-    def _trial(self, trial: PlannedTrial, states: Mapping[str, RunState]) -> TrialResult:
+    def _trial(
+        self, trial: PlannedTrial, tuning: Tuning, states: Mapping[str, RunState]
+    ) -> TrialResult:
         state = states.get(trial.runs[0].key)
         if state is None or state.status in _NOT_ENDED:
             return TrialResult(point=trial.point)
         if state.status == "failed" or state.run is None:
             return TrialResult(point=trial.point, error=state.error or "it failed")
         if state.run not in self._known:
-            self._known[state.run] = self._read(trial, state.run)
+            self._known[state.run] = self._read(trial, tuning, state.run)
         return replace(self._known[state.run], point=trial.point)
 
-    def _read(self, trial: PlannedTrial, name: str) -> TrialResult:
+    def _read(self, trial: PlannedTrial, tuning: Tuning, name: str) -> TrialResult:
         path = self._store / name
         try:
             record = read_record(path)
         except UsageError as error:
             return TrialResult(point=trial.point, error=str(error))
         metrics = record.metrics
+        score = validation_score(StoredRun(path, record), tuning.metric, tuning.component)
+        if score is None:
+            problem = f"it has no {tuning.metric} on the validation texts"
+            return TrialResult(point=trial.point, error=problem)
         return TrialResult(
             point=trial.point,
             run=name,
-            score=validation_score(record),
+            score=score,
             validation_loss=metrics.validation.loss if metrics is not None else None,
             prefix_seconds=record.phases_seconds.get("prefix", 0.0),
             training_seconds=record.phases_seconds.get("training", 0.0),
@@ -88,14 +96,18 @@ def _advance_row(
     if not all(trial.ended for trial in ended):
         return row
     try:
-        points = tuning.next_points([Trial(trial.point, trial.score) for trial in ended])
+        sign = -1 if tuning.lower else 1
+        points = tuning.next_points([
+            Trial(trial.point, sign * trial.score if trial.score is not None else None)
+            for trial in ended
+        ])  # fmt: skip
         if points:
             more = (*row.trials, *(plan_trial(row.row, point) for point in points))
             check_trials(more)
             return row._replace(trials=more)
     except ClsbenchError as error:
         return row._replace(problem=str(error))
-    chosen = choose(ended)
+    chosen = choose(ended, tuning.lower)
     if chosen is None:
         return row._replace(problem=f"all {len(ended)} trials failed; the first: {ended[0].error}")
     return row.choose(chosen)

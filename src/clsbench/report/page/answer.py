@@ -240,7 +240,9 @@ class _Sentences:
             return ""
         costs = [each.cost.seconds for each in found if each.cost.seconds is not None]
         return " ".join((
-            tuning_text(tune, found[0].trials),
+            tuning_text(
+                tune, found[0].trials, found[0].metric.header, found[0].metric.better == "lower"
+            ),
             f"With all trials, the rows took {duration_text(sum(costs))} of training.",
             *(f"{note}." for note in edge_notes(found, tune)),
         ))  # fmt: skip

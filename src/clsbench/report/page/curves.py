@@ -23,7 +23,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from msgspec.structs import replace
 
 from clsbench.analysis.calibration import Calibration
+from clsbench.analysis.figures import MetricInfo
 from clsbench.report.plots.reliability import draw_reliability
+from clsbench.report.wording import metric_text
 from clsbench.results.curves import (
     SETTINGS,
     TRAIN,
@@ -136,24 +138,27 @@ def reliability_panels(rows: Sequence[tuple[str, Calibration]], num_classes: int
     return _panels("reliabilities", "", drawn, finish)
 
 
-def expected_panels(rows: Sequence[tuple[str, Sequence[float]]]) -> Panels | None:
+def expected_panels(
+    rows: Sequence[tuple[str, Sequence[float]]], metric: MetricInfo
+) -> Panels | None:
     """The expected best validation score over the number of trials."""
     drawn = []
     for title, scores in rows:
-        words = (
-            f"{title}: expected best of 1 trial {scores[0]:.1%}, of {len(scores)} {scores[-1]:.1%}"
-        )
+        first, last = (metric_text(metric, score) for score in (scores[0], scores[-1]))
+        words = f"{title}: expected best of 1 trial {first}, of {len(scores)} {last}"
         draw = partial(_draw_expected, scores=scores)
         drawn.append(_Row(title, words, draw))
 
     def finish(axes: Axes) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=None))
-        axes.set_ylim(axes.dataLim.y0 - 0.02, min(axes.dataLim.y1 + 0.02, 1.0))
+        if metric.unit == "%":
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=None))
+        margin = 0.1 * (axes.dataLim.y1 - axes.dataLim.y0) or 0.02
+        axes.set_ylim(axes.dataLim.y0 - margin, axes.dataLim.y1 + margin)
 
-    return _panels(
-        "expected", "Expected best validation score (%) by number of trials", drawn, finish
-    )
+    unit = f" ({metric.unit})" if metric.unit else ""
+    name = f"Expected best validation {metric.header}{unit} by number of trials"
+    return _panels("expected", name, drawn, finish)
 
 
 def _draw_expected(axes: Axes, scores: Sequence[float]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from clsbench.analysis.suite_figures import SuiteFigures
-from clsbench.analysis.tuning import VALIDATION, Choice
+from clsbench.analysis.tuning import Choice
 from clsbench.report.tuning import choice_text, choices, tuning_text
 from clsbench.report.wording import FOUND, metric_text
 from clsbench.schema.quantities import duration_text
@@ -44,11 +44,13 @@ def tuning_table(figures: SuiteFigures) -> TuningTable | None:
         return None
     curves = [(f"{each.row.label} {each.row.title}".strip(), each.expected) for each in found]
     return TuningTable(
-        text=tuning_text(tune, found[0].trials),
-        metric=VALIDATION.header,
+        text=tuning_text(
+            tune, found[0].trials, found[0].metric.header, found[0].metric.better == "lower"
+        ),
+        metric=found[0].metric.header,
         rows=tuple(map(_row, found)),
         edges=any(each.edges for each in found),
-        expected=expected_panels([curve for curve in curves if len(curve[1]) > 1]),
+        expected=expected_panels([curve for curve in curves if len(curve[1]) > 1], found[0].metric),
     )
 
 
@@ -60,7 +62,7 @@ def _row(choice: Choice) -> TunedRow:
         label=choice.row.label,
         title=choice.row.title,
         chosen=choice_text(choice),
-        score=metric_text(VALIDATION, choice.score),
+        score=metric_text(choice.metric, choice.score),
         trials=f"{choice.trials}{failed}",
         seconds=time + (f" {FOUND}" if cost.prefix_found else ""),
     )

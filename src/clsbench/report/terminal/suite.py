@@ -46,7 +46,8 @@ def print_suite_plan(
     """
     console.prose(f"{plan.suite.name}: {plan.suite.description}")
     if plan.tuning is not None:
-        console.prose(tuning_text(plan.tuning.spec, plan.tuning.trials))
+        tuning = plan.tuning
+        console.prose(tuning_text(tuning.spec, tuning.trials, tuning.metric, tuning.lower))
     rows = [_plan_row(row, plan, stored) for row in plan.rows]
     table = fitting_table("row", _PLAN, [rows], console.width, _OPTIONAL_IN_PLAN, "--json")
     console.print(table)

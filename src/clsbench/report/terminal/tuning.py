@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from clsbench.analysis.suite_figures import SuiteFigures
-from clsbench.analysis.tuning import VALIDATION, Choice
+from clsbench.analysis.tuning import Choice
 from clsbench.report.terminal.console import Console
 from clsbench.report.terminal.layout import Row, fitting_table
 from clsbench.report.tuning import choice_text, choices, shown_trials
@@ -19,7 +19,7 @@ def print_choices(console: Console, figures: SuiteFigures) -> None:
     counts = shown_trials(max(len(each.expected) for each in found))
     best = [f"best of {count}" for count in counts] if any(e.expected for e in found) else []
     rows = [_row(each, counts if best else []) for each in found]
-    headers = ["chosen", f"validation {VALIDATION.header}", *best, "with tuning"]
+    headers = ["chosen", f"validation {found[0].metric.header}", *best, "with tuning"]
     console.print(fitting_table("tuned row", headers, [rows], console.width, best, "--json"))
     if best:
         console.prose(
@@ -32,7 +32,7 @@ def _row(choice: Choice, counts: list[int]) -> Row:
     cost = choice.cost
     time = duration_text(cost.seconds) if cost.seconds is not None else "–"
     expected = [
-        metric_text(VALIDATION, choice.expected[count - 1])
+        metric_text(choice.metric, choice.expected[count - 1])
         if count <= len(choice.expected)
         else "–"
         for count in counts
@@ -41,7 +41,7 @@ def _row(choice: Choice, counts: list[int]) -> Row:
         plain(f"{choice.row.label}  {choice.row.title}"),
         (
             plain(choice_text(choice)),
-            metric_text(VALIDATION, choice.score),
+            metric_text(choice.metric, choice.score),
             *expected,
             time + (f" {FOUND}" if cost.prefix_found else ""),
         ),
