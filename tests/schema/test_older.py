@@ -26,12 +26,16 @@ def test_upgrade_spec_of_schema_1_moves_quoting_to_the_dataset(
     assert upgrade_spec(upgraded) == upgraded
 
 
-def test_upgrade_spec_of_schema_2_names_the_training_recipe() -> None:
-    train = upgrade_spec({"train": {"lr": 1.0}})["train"]
+def test_upgrade_spec_of_schema_2_names_recipe_and_metric() -> None:
+    upgraded = upgrade_spec({"train": {"lr": 1.0}})
+    train = upgraded["train"]
+    assert upgraded["metric"] == "accuracy"
     assert train["lr"] == 1.0
     assert (train["optimizer"]["name"], train["loss"]["name"]) == ("adamw", "cross-entropy")
     assert train["schedule"] == {"name": "constant", "warmup": 0.0}
-    kept = {"train": {**train, "optimizer": {"name": "sgd"}}}
+    assert (train["select"], train["patience"]) == ("last", 0)
+    assert (train["gradient_clipping"], train["layer_decay"]) == (0.0, 1.0)
+    kept = {"train": {**train, "optimizer": {"name": "sgd"}}, "metric": "mcc"}
     assert upgrade_spec(kept) == kept
 
 

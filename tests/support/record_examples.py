@@ -170,6 +170,7 @@ def make_spec(seed: int = 123, freezing: dict[str, Any] | None = None) -> dict[s
             "eval_every": 50,
             "eval_batches": 5,
         },
+        "metric": "accuracy",
         "seed": seed,
     }
 

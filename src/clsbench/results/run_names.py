@@ -9,7 +9,7 @@ from typing import Any
 from clsbench.results.store import StoredRun
 from clsbench.schema.experiment import COMPONENT_KEYS, format_component
 
-_NOT_IN_NAMES = ("seed", "name", "description", "published", "baselines")
+_NOT_IN_NAMES = ("seed", "name", "description", "published", "baselines", "metrics")
 
 
 def names_of(runs: Sequence[StoredRun]) -> list[str]:

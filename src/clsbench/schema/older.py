@@ -27,12 +27,13 @@ def upgrade_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
 
     Schema 1 held ``data.quoting``, now an option of the data sets that read quoted files, and the
     option ``seed`` of ``synthetic-sms``, whose texts are now those of seed 0. Schema 2 did not hold
-    the training recipe, which was always the same.
+    the training recipe and the primary metric, which were always the same.
     """
     upgraded = dict(spec)
     if isinstance(train := spec.get("train"), Mapping):
         missing = {key: value for key, value in _TRAIN.items() if key not in train}
         upgraded["train"] = {**train, **missing}
+        upgraded.setdefault("metric", "accuracy")
     data, dataset = spec.get("data"), spec.get("dataset")
     if not isinstance(data, Mapping) or not isinstance(dataset, Mapping):
         return upgraded
