@@ -62,7 +62,8 @@ def model_card(record: RunRecord, class_name: str) -> str:
             f"{100 * test.accuracy:.2f} % of {test.n:,} texts (95 % interval {low:.1f} to "
             f"{high:.1f} %)"
         )
-        rows["macro F1 on test"] = f"{test.macro_f1:.4f}"
+        if test.macro_f1 is not None:  # an experiment may list other metrics
+            rows["macro F1 on test"] = f"{test.macro_f1:.4f}"
     for baseline in record.baselines:
         measured = baseline.metrics.test
         rows[f"beside it: {baseline.title or baseline.component}"] = (
