@@ -101,6 +101,14 @@ def test_log_loss_of_an_impossible_class_is_finite() -> None:
     assert found > 10
 
 
+@pytest.mark.filterwarnings("error")
+def test_log_loss_of_a_float32_softmax_does_not_warn() -> None:
+    labels, probabilities = drawn(3)
+    rounded = probabilities.astype(np.float32).astype(np.float64)
+    found = metric("log-loss").compute(labels, rounded)
+    assert found == pytest.approx(metric("log-loss").compute(labels, probabilities), abs=1e-6)
+
+
 @st.composite
 def predictions(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     classes, texts = draw(st.integers(2, 4)), draw(st.integers(1, 25))

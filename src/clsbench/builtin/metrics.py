@@ -168,7 +168,9 @@ class LogLoss(clsbench.Metric, frozen=True):
         import numpy as np
         from sklearn.metrics import log_loss
 
-        return float(log_loss(labels, probabilities, labels=np.arange(probabilities.shape[1])))
+        # Rows of a float32 softmax sum to 1 only nearly, of which scikit-learn would warn.
+        exact = probabilities / probabilities.sum(axis=1, keepdims=True)
+        return float(log_loss(labels, exact, labels=np.arange(probabilities.shape[1])))
 
 
 class Brier(clsbench.Metric, frozen=True):
