@@ -194,6 +194,17 @@ def test_resolve_own_published_figures_are_unmodified_unless_changed(catalog: Ca
     assert resolve(spec, {"train.epochs": 7}, catalog).modified
 
 
+def test_resolve_with_another_dataset_leaves_out_the_published_figures(catalog: Catalog) -> None:
+    spec = catalog.spec(ExperimentSpec, "gpt2-sms-spam")
+    other = resolve(spec, {"dataset": "synthetic-sms"}, catalog)
+    assert other.modified
+    assert other.spec.published is None
+    assert "published" not in other.tree
+    assert other.identity() == other.spec.identity()
+    same = resolve(spec, {"dataset": "sms-spam", "freezing": "all"}, catalog)
+    assert same.spec.published == spec.published is not None
+
+
 @pytest.mark.parametrize(
     ("method", "freezing", "adapter"),
     [

@@ -136,6 +136,9 @@ def test_export_merges_an_adapter(tmp_path: Path, capsys: pytest.CaptureFixture[
     code, err = export(capsys, out, tmp_path / "exported")
     assert code == 0, err
     check_loads(tmp_path / "exported", probabilities(capsys, out))
+    card = (tmp_path / "exported" / "README.md").read_text()
+    assert "(`head-only:final_norm=false`, adapter `lora:r=2,alpha=8.0`)" in card
+    assert " 1 epoch, " in card
 
 
 def test_export_card_holds_figures_conditions_and_labels(
@@ -150,7 +153,7 @@ def test_export_card_holds_figures_conditions_and_labels(
     test = record["metrics"]["test"]
     assert f"{100 * test['accuracy']:.2f} % of {test['n']} texts (95 % interval" in card
     assert "| classes | `ham`, `spam` |" in card
-    assert "beside it: the most frequent class" in card
+    assert "baseline: the most frequent class" in card
     assert str(tmp_path) not in card
     config = json.loads((tmp_path / "exported" / "config.json").read_text())
     assert config["id2label"] == {"0": "ham", "1": "spam"}

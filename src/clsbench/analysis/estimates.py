@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from clsbench.analysis.comparison import training_cost
 from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
 
+_MUCH_TIME = 1.0
+"""Seconds. Lower estimates are dominated by fixed costs and the machine's load."""
+
 _MUCH_MEMORY = 2 * 10**9
 """Bytes. Lower estimates are dominated by the memory of the libraries."""
 
@@ -42,7 +45,7 @@ def _seconds_over_estimate(row: RowFigures) -> float | None:
         phases.append("prefix")
         expected += estimate.prefix_seconds
     taken = [run.record.phases_seconds.get(name, 0.0) for run in fresh for name in phases]
-    return sum(taken) / len(fresh) / expected if expected else None
+    return sum(taken) / len(fresh) / expected if expected >= _MUCH_TIME else None
 
 
 def _memory_over_estimate(row: RowFigures) -> float | None:

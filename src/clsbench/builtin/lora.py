@@ -23,7 +23,9 @@ class LoRA(clsbench.Adapter, frozen=True):
     """
 
     r: Annotated[int, Meta(ge=1, description="rank: columns of A, rows of B")] = 8
-    alpha: Annotated[float, Meta(gt=0, description="scale of the low-rank update")] = 8.0
+    alpha: Annotated[
+        float, Meta(gt=0, description="scale of the low-rank update, not divided by r")
+    ] = 8.0
 
     def apply(self, classifier: nn.Module) -> None:
         """Add A and B to every linear layer, drawn from PyTorch's global generator.

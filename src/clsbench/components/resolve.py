@@ -140,6 +140,8 @@ def _file_text(name_or_file: str | Path, axis: str, catalog: Catalog) -> str | N
 def resolve(base: ExperimentSpec, changes: Mapping[str, Any], catalog: Catalog) -> Experiment:
     """Apply ``changes`` (dotted keys, components also as instances) and make the components.
 
+    Published figures are left out with another data set, since they say nothing about its texts.
+
     Raises:
         UsageError: an unknown component or option, or a value out of range.
     """
@@ -148,11 +150,12 @@ def resolve(base: ExperimentSpec, changes: Mapping[str, Any], catalog: Catalog) 
     experiment = _build(override(base, plain) if plain else base, catalog)
     _check_consistent(experiment.spec)
     identity = experiment.identity()
-    unchanged = any(
-        _build(reference, catalog).identity() == identity
-        for reference in _references(experiment.spec, base, catalog)
-    )
-    return experiment._replace(modified=not unchanged)
+    references = [_build(each, catalog) for each in _references(experiment.spec, base, catalog)]
+    modified = all(each.identity() != identity for each in references)
+    dataset = experiment.tree["dataset"]["name"]
+    if all(each.tree["dataset"]["name"] != dataset for each in references):
+        experiment = _without_figures(experiment)
+    return experiment._replace(modified=modified)
 
 
 def expand_method(changes: Mapping[str, Any], catalog: Catalog) -> Mapping[str, Any]:
@@ -206,9 +209,14 @@ def substitute(
 ) -> Experiment:
     """The experiment with a stand-in on one axis, without published figures."""
     table = table_of(stand_in, _axis_of_key(axis_key), catalog)
-    tree = {k: v for k, v in experiment.tree.items() if k != "published"}
-    tree = with_value(tree, axis_key, table)
+    tree = with_value(_without_figures(experiment).tree, axis_key, table)
     return _build(from_tree(tree, "the stand-in"), catalog)._replace(modified=True)
+
+
+def _without_figures(experiment: Experiment) -> Experiment:
+    tree = {key: value for key, value in experiment.tree.items() if key != "published"}
+    spec = msgspec.structs.replace(experiment.spec, published=None)
+    return experiment._replace(spec=spec, tree=tree)
 
 
 def _references(

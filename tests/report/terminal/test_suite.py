@@ -12,11 +12,13 @@ from metric_examples import CATALOG, SHOWN
 from record_examples import make_record
 from report_examples import Row, make_figures
 
+from clsbench.analysis.estimates import estimates_in_words
 from clsbench.analysis.suite_figures import SuiteFigures, suite_figures
 from clsbench.report.page.content import figure_notes
 from clsbench.report.terminal.comparison import print_comparison
 from clsbench.report.terminal.console import Console
 from clsbench.report.terminal.suite import print_suite
+from clsbench.schema.record import Estimate
 
 STYLES = re.compile(r"\x1b\[[0-9;]*m")
 WIDTHS = (80, 100, 120, 200)
@@ -127,6 +129,27 @@ def test_comparison_has_headers_at_every_width(figures: SuiteFigures, width: int
     tables = [part.split() for part in re.split("─+", text)]
     assert {"300", "test", "accuracy", "95", "%", "rank"} <= set(tables[0])
     assert {"first", "–", "second", "difference", "corrected"} <= set(tables[1])
+
+
+def test_suite_without_a_description_has_its_name_as_heading(figures: SuiteFigures) -> None:
+    results = msgspec.structs.replace(figures.results, description="")
+    lines = suite_lines(figures._replace(results=results), 100)
+    assert lines[0].strip() == results.name
+
+
+@pytest.mark.parametrize(("expected", "ratio"), [(6.0, "2.00"), (0.01, None)])
+def test_estimates_are_judged_unless_they_are_short(
+    expected: float, ratio: str | None, tmp_path: Path
+) -> None:
+    figures = make_figures(tmp_path, [Row()])  # 10 s of training, 2 s of evaluation
+    estimate = Estimate(prefix_seconds=0, training_seconds=expected, evaluation_seconds=0)
+    (row,) = figures.results.rows
+    row = msgspec.structs.replace(row, estimate=estimate)
+    figures = suite_figures(
+        msgspec.structs.replace(figures.results, rows=(row,)), tmp_path, CATALOG
+    )
+    said = estimates_in_words(figures)
+    assert (said and said.partition(" took ")[2].split()[0]) == ratio
 
 
 def test_timing_notes_different_numbers_of_threads_are_reported(

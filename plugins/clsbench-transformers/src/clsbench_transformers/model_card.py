@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
@@ -15,6 +16,10 @@ def model_card(record: RunRecord, class_name: str) -> str:
     assert data is not None
     assert parameters is not None
     environment, spec = record.environment, record.spec
+    trained = _code(_named(spec, "freezing"))
+    if spec.get("adapter"):
+        trained += f", adapter {_code(_named(spec, 'adapter'))}"
+    epochs = spec["train"]["epochs"]
     lines = [
         "---",
         "library_name: transformers",
@@ -46,11 +51,12 @@ def model_card(record: RunRecord, class_name: str) -> str:
         ),
         "backbone": _code(_named(spec, "backbone")),
         "pooling, head": f"{_code(_named(spec, 'pooling'))}, {_code(_named(spec, 'head'))}",
-        "trained parameters": (f"{parameters.trainable:,} ({_code(_named(spec, 'freezing'))})"),
+        "trained parameters": f"{parameters.trainable:,} ({trained})",
         "longest text": f"{data.max_length} tokens; longer texts are truncated",
         "training": (
-            f"{spec['train']['epochs']} epoch(s), learning rate {spec['train']['lr']:g}, batch of "
-            f"{spec['train']['batch_size']}, seed {spec['seed']}"
+            f"{epochs} {'epoch' if epochs == 1 else 'epochs'}, "
+            f"learning rate {spec['train']['lr']:g}, batch of {spec['train']['batch_size']}, "
+            f"seed {spec['seed']}"
         ),
         "machine": f"{environment.device}, {environment.precision}, torch {environment.torch}",
         "status": record.status,
@@ -66,7 +72,7 @@ def model_card(record: RunRecord, class_name: str) -> str:
             rows["macro F1 on test"] = f"{test.macro_f1:.4f}"
     for baseline in record.baselines:
         measured = baseline.metrics.test
-        rows[f"beside it: {baseline.title or baseline.component}"] = (
+        rows[f"baseline: {baseline.title or baseline.component}"] = (
             f"{100 * measured.accuracy:.2f} % of the same texts"
         )
     lines += [f"| {name} | {_cell(value)} |" for name, value in rows.items()]
@@ -79,12 +85,18 @@ def _named(spec: Mapping[str, Any], key: str) -> str:
     name = str(table.pop("name"))
     on_hub = bool(table.get("revision"))
     shown = {
-        option: value if on_hub or not isinstance(value, str) else PurePath(value).name
+        option: _text(value, on_hub)
         for option, value in table.items()
         if value not in ("", None, [], {})
     }
     options = ",".join(f"{option}={value}" for option, value in shown.items())
     return f"{name}:{options}" if options else name
+
+
+def _text(value: object, on_hub: bool) -> str:
+    if isinstance(value, str):
+        return value if on_hub else PurePath(value).name
+    return json.dumps(value)
 
 
 def _code(text: str) -> str:

@@ -99,7 +99,7 @@ class _SeedsType(click.ParamType["int | tuple[int, ...]"]):
     multiple=True,
     metavar="KEY=A,B,C",
     help="Vary a setting of an experiment, or of every row of a suite, one row per value; repeat "
-    "for all combinations.",
+    "for all combinations. A value that contains a comma stands in double quotes.",
     panel=EXPERIMENT,
 )
 @click.option(

@@ -44,7 +44,7 @@ def print_suite_plan(
     ``stored`` holds the keys of runs that are already stored, which ``force`` repeats. ``file`` is
     the prefix of messages about a row.
     """
-    console.prose(f"{plan.suite.name}: {plan.suite.description}")
+    console.prose(_heading(plan.suite.name, plan.suite.description))
     if plan.tuning is not None:
         tuning = plan.tuning
         console.prose(tuning_text(tuning.spec, tuning.trials, tuning.metric, tuning.lower))
@@ -136,12 +136,16 @@ def _seconds_by_run(row: PlannedRow) -> dict[str, float | None]:
     return found
 
 
+def _heading(name: str, description: str) -> str:
+    return f"{name}: {description}" if description else name
+
+
 def print_suite(
     console: Console, results: SuiteResults, store: Path, catalog: Catalog
 ) -> SuiteFigures:
     """Print the rows, the baselines below them, and notes; return the figures."""
     figures = suite_figures(results, store, catalog)
-    console.prose(f"{results.name}: {results.description}", "bold")
+    console.prose(_heading(results.name, results.description), "bold")
     for message in dict.fromkeys(
         f"STAND-IN: {s.by} in place of {s.replaced}: not the real experiment"
         for row in figures.rows
