@@ -49,7 +49,9 @@ COMMANDS = {
     "assets": _Entry(
         "assets", "List, download and verify the published files that experiments need."
     ),
-    "cache": _Entry("cache", "List or clear activations that earlier runs have cached."),
+    "cache": _Entry(
+        "cache", "List or clear activations and converted files that earlier runs have cached."
+    ),
     "doctor": _Entry(
         "doctor", "Check this machine: versions, devices, threads, plugins and assets."
     ),
