@@ -83,6 +83,13 @@ def test_find_run_with_an_unknown_name_suggests_runs(
         find_run(three_runs, reference)
 
 
+def test_find_run_with_the_name_of_a_suite_names_the_report(three_runs: Path) -> None:
+    (three_runs / "suites").mkdir()
+    (three_runs / "suites" / "mine.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"no run 'mine'.*it is a suite: clsbench report mine"):
+        find_run(three_runs, "mine")
+
+
 def test_find_run_of_a_folder_without_a_record_raises(tmp_path: Path, three_runs: Path) -> None:
     with pytest.raises(UsageError, match=r"is not a run: it has no record\.json"):
         find_run(three_runs, tmp_path)

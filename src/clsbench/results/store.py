@@ -287,6 +287,10 @@ def find_run(store: Path, reference: str | Path) -> Path:
         raise UsageError(
             f"no run {text!r}: {store} contains no runs; choose another store with --out"
         )
+    if os.path.isfile(store / "suites" / f"{name}.json"):
+        raise UsageError(
+            f"no run {text!r} in {store}; it is a suite: clsbench report {name} shows it"
+        )
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else f"latest runs: {_last(names)}"
     raise UsageError(f"no run {text!r} in {store}; {hint}")
