@@ -162,8 +162,8 @@ class _Sentences:
         smallest = smallest_significant(self.comparison)
         if self.tied and smallest is not None:
             parts.append(
-                "That does not mean that they are equal: the smallest significant difference on "
-                f"these texts is {metric_difference(self.metric, smallest)[1:]}."
+                "That does not mean that they are equal: the smallest significant difference "
+                f"between any two in the table is {metric_difference(self.metric, smallest)[1:]}."
             )
         if self.worse:
             parts.append(f"Significantly worse: {self._listed(self.worse)}.")
