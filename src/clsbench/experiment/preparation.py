@@ -249,7 +249,7 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
     }
     if any(truncated.values()):
         counts = ", ".join(f"{n} in {name}" for name, n in truncated.items() if n)
-        logger.info("texts cut to %d tokens: %s", tokens.max_length, counts)
+        logger.info("texts truncated to %d tokens: %s", tokens.max_length, counts)
     batch_size = experiment.spec.train.batch_size
     facts = DataFacts(
         class_names=splits.class_names,
