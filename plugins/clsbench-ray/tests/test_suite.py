@@ -46,6 +46,18 @@ eval_batches = 2
 """
 
 
+OBSERVER = """
+from pathlib import Path
+
+import clsbench
+
+@clsbench.hookimpl
+def clsbench_step_finished(report):
+    if report.step == 1:
+        Path({path!r}).touch()
+"""
+
+
 @pytest.fixture
 def environment() -> dict[str, str]:
     """The environment without settings of the user for clsbench, except the tests' cache."""
@@ -129,11 +141,13 @@ def test_suite_on_ray_ended_by_signal_leaves_no_process(
     if joined:
         cluster = request.getfixturevalue("cluster")
         executor += f":address={cluster.address}"
+    observer, training = tmp_path / "observer.py", tmp_path / "training"
+    observer.write_text(OBSERVER.format(path=str(training)))
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "clsbench", "suite", suite_file, "--out", store),
-            *("--executor", executor, "--jobs", "1", "--threads", "1", "--rows", "2"),
-            *("--set", "train.epochs=400"),
+            *(sys.executable, "-m", "clsbench", "--plugin", observer),
+            *("suite", suite_file, "--out", store, "--executor", executor),
+            *("--jobs", "1", "--threads", "1", "--rows", "2", "--set", "train.epochs=400"),
         ],
         env=environment,
         stderr=subprocess.PIPE,
@@ -141,7 +155,7 @@ def test_suite_on_ray_ended_by_signal_leaves_no_process(
         text=True,
         start_new_session=True,
     )
-    workers = wait_for_work(process, cluster)
+    workers = wait_for_work(process, cluster, training)
     if end == signal.SIGINT:
         os.killpg(process.pid, end)  # like a terminal
     else:
@@ -165,22 +179,13 @@ def test_suite_on_ray_ended_by_signal_leaves_no_process(
     assert stored.record.history.steps
 
 
-def wait_for_work(process: subprocess.Popen[str], cluster: TwoNodes | None) -> list[psutil.Process]:
-    """The processes of the suite, once one of them is training."""
-    while True:  # until the test's time limit
+def wait_for_work(
+    process: subprocess.Popen[str], cluster: TwoNodes | None, training: Path
+) -> list[psutil.Process]:
+    """The processes of the suite, once the observer of one of them has made the file."""
+    while not training.exists():  # until the test's time limit
         assert process.poll() is None, process.communicate()
-        if cluster is not None:
-            doing = [*cluster.head.workers("clsbench "), *cluster.second.workers("clsbench ")]
-            found = doing
-        else:
-            found = psutil.Process(process.pid).children(recursive=True)
-            doing = [p for p in found if ray_cluster.title(p).startswith("ray::clsbench ")]
-        if doing and cpu_seconds(doing[0]) > 8:
-            return found
         time.sleep(0.2)
-
-
-def cpu_seconds(process: psutil.Process) -> float:
-    """User and system time; about half of the limit above is spent on imports."""
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    if cluster is not None:
+        return [*cluster.head.workers("clsbench "), *cluster.second.workers("clsbench ")]
+    return psutil.Process(process.pid).children(recursive=True)
