@@ -38,7 +38,12 @@ def test_run_failed_error_names_the_stored_run(tmp_path: Path) -> None:
         clsbench.run(
             "gpt2-sms-spam",
             offline=True,
-            settings={"train.lr": 1e38, "train.epochs": 1},
+            settings={
+                "train.lr": 1e38,
+                "train.epochs": 1,
+                "dataset": "synthetic-sms:texts=120",
+                "data.padding": 16,
+            },
             device="cpu",
             out=tmp_path,
         )

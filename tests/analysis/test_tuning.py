@@ -167,7 +167,7 @@ AS_STATED = stats.binom.isf(0.01, SIMULATIONS, 0.05) / SIMULATIONS
 """At most one suite in twenty, up to the random variation of the simulation."""
 
 
-@pytest.mark.parametrize("methods", [2, 4])
+@pytest.mark.parametrize("methods", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_verdicts_between_equal_methods_tuned_alike_are_rarely_significant(methods: int) -> None:
     """Choosing by validation does not make the test of the chosen classifiers significant."""
     assert significant((8,) * methods, 1, varied=0.0, by_seed=0.0, common=True) <= AS_STATED

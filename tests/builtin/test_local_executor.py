@@ -79,6 +79,7 @@ def statuses(scheduler: Granting) -> dict[str, Any]:
     return {key: end.status for key, end in scheduler.ends.items()}
 
 
+@pytest.mark.slow
 def test_local_jobs_of_a_group_share_a_process(tmp_path: Path) -> None:
     jobs, notes = make_jobs(tmp_path, "a", "a", "")
     scheduler = Granting()

@@ -46,17 +46,15 @@ def facts(run: FinishedRun) -> dict[str, Any]:
     return tree
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
         {"freezing": "head-only"},
         {"freezing": "head-only", "head": "mlp:dropout=0.5", "pooling": "mean"},
-        pytest.param({"freezing": "last-blocks:n=1"}, marks=pytest.mark.slow),
-        pytest.param({"freezing": "gradual", "adapter": "lora"}, marks=pytest.mark.slow),
-        pytest.param(
-            {"freezing": "head-only", "baselines": ["majority", "frozen-logreg"]},
-            marks=pytest.mark.slow,
-        ),
+        {"freezing": "last-blocks:n=1"},
+        {"freezing": "gradual", "adapter": "lora"},
+        {"freezing": "head-only", "baselines": ["majority", "frozen-logreg"]},
     ],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )
