@@ -100,6 +100,7 @@ def test_run_parts_that_fails_leaves_the_results_of_the_others(tmp_path: Path) -
         assert json.loads((tmp_path / f"{each.name}.json").read_text())["result"] == each.result
 
 
+@pytest.mark.slow
 def test_run_parts_when_time_is_up_ends_the_part_and_skips_the_others(tmp_path: Path) -> None:
     seen: list[list[str]] = []
     parts = [part("long", writing(1) + "import time; time.sleep(600)"), part("next", writing(2))]
@@ -168,6 +169,7 @@ def write_report(folder: Path, name: str, conditions: str) -> bytes:
     return (folder / f"{name}.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_gpu_with_a_chosen_part_keeps_the_others(tmp_path: Path) -> None:
     here = heading_of(rehearse=True, minutes=60, chosen=()).conditions()
     before = write_report(tmp_path, "freezing", here)

@@ -78,6 +78,7 @@ def test_contenders_with_other_weights_are_not_timed(assets_dir: Path, tmp_path:
     assert 1e-2 <= refused.allowed < refused.difference
 
 
+@pytest.mark.slow
 def test_race_all_keeps_errors_as_verdicts_and_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     saved: list[int] = []
     scale = MINIATURE._replace(settings=("head-only", "lora"), size="unknown")

@@ -15,6 +15,7 @@ from start_up import Goal, goals, run_command, table, time_commands
 EVERY_ROUND = RaceRules(FEWEST_PAIRS, 60.0, load_limit_cores=1000.0, sample_seconds=0.0)
 
 
+@pytest.mark.slow
 def test_table_shows_ratios_and_whether_goals_are_reached() -> None:
     quick = (sys.executable, "-c", "pass")
     slow = (sys.executable, "-c", "import time; time.sleep(0.2)")

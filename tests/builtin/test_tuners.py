@@ -44,6 +44,7 @@ def test_grid_proposes_every_combination_last_key_fastest() -> None:
     assert [point["train.lr"] for point in points[::4]] == [1e-3, 1e-5, 1e-4]
 
 
+@pytest.mark.slow
 def test_optuna_finds_better_combinations_than_a_random_search() -> None:
     pytest.importorskip("optuna", reason="an extra")
     space = {"train.lr": tuple(10.0**-n for n in range(10)), "train.epochs": tuple(range(10))}

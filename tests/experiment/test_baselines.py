@@ -60,8 +60,17 @@ def kept(tmp_path: Path, name: str, **changes: Any) -> tuple[FinishedRun, dict[s
         return run, dict(arrays)
 
 
-@pytest.mark.parametrize("freezing", ["head-only", "last-blocks", "all"])
-@pytest.mark.parametrize("pooling", ["last-token", "mean"])
+@pytest.mark.parametrize(
+    ("freezing", "pooling"),
+    [
+        ("head-only", "mean"),
+        ("last-blocks", "last-token"),
+        pytest.param("head-only", "last-token", marks=pytest.mark.slow),
+        pytest.param("last-blocks", "mean", marks=pytest.mark.slow),
+        pytest.param("all", "last-token", marks=pytest.mark.slow),
+        pytest.param("all", "mean", marks=pytest.mark.slow),
+    ],
+)
 def test_initial_features_with_shortcuts_equal_those_of_the_plain_path(
     tmp_path: Path, freezing: str, pooling: str
 ) -> None:

@@ -64,7 +64,10 @@ def test_run_out_of_memory_states_the_peak_and_what_to_try(tmp_path: Path) -> No
     predictor(run)
 
 
-@pytest.mark.parametrize("failure", ["out_of_memory", "large_allocation"])
+@pytest.mark.parametrize(
+    "failure",
+    ["out_of_memory", pytest.param("large_allocation", marks=pytest.mark.slow)],
+)
 def test_run_out_of_memory_in_the_trial_takes_the_plain_path(tmp_path: Path, failure: str) -> None:
     head = f"fails-in-small-batches:failure={failure}"
     record = run_small(tmp_path / "fast", plugins=[PLUGIN], head=head, **FEW).record

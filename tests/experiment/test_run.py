@@ -261,8 +261,8 @@ def test_run_component_object_and_text_give_the_same_fingerprint(tmp_path: Path)
     [
         ("head-only", "last-token"),
         ("gradual", "last-real-token"),
-        ("gradual", "attention"),
-        ("all", "mean"),
+        pytest.param("gradual", "attention", marks=pytest.mark.slow),
+        pytest.param("all", "mean", marks=pytest.mark.slow),
     ],
 )
 def test_run_with_other_components_finishes(tmp_path: Path, freezing: str, pooling: str) -> None:

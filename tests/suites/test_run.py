@@ -61,6 +61,7 @@ class RunsAnotherExperiment(InProcess, frozen=True):
                 scheduler.end(job, run_job(other, partial(scheduler.report, job)))
 
 
+@pytest.mark.slow
 def test_run_suite_run_of_another_experiment_fails_the_row(
     options: RunOptions, catalog: Catalog
 ) -> None:
@@ -243,6 +244,7 @@ class FailsWhileAnotherWaits(Executor, frozen=True):
 ANOTHER_WAITS = threading.Event()
 
 
+@pytest.mark.slow
 def test_run_suite_run_that_fails_elsewhere_is_not_retried(
     options: RunOptions, catalog: Catalog
 ) -> None:

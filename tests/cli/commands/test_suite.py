@@ -169,6 +169,7 @@ def test_suite_from_a_file_runs_its_rows(
     assert compared.returncode == 0, compared.stderr
 
 
+@pytest.mark.slow
 def test_suite_from_a_file_with_sweep_plans_every_row_with_every_value(
     in_process: Command, suite_file: Path, tmp_path: Path
 ) -> None:

@@ -39,6 +39,7 @@ def test_pretrain_same_seed_writes_equal_loadable_files(tmp_path: Path) -> None:
     assert torch.isfinite(language_model_loss(module, batch))
 
 
+@pytest.mark.slow
 def test_pretrain_runs_as_a_module() -> None:
     command = [sys.executable, "-m", "tools.stand_ins.pretrain", "--help"]
     run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
