@@ -62,6 +62,9 @@ def on_page_content(html: str, **_: Any) -> str:
     return _ROLE.sub(lambda found: f"{found[1]}{found[2]}{found[3]}", html)
 
 
+_DATA = "The public names of `clsbench.data`, for components that read a user's files."
+
+
 def pages() -> dict[str, list[str]]:
     """The generated pages by name, as lines of Markdown."""
     return {
@@ -71,9 +74,11 @@ def pages() -> dict[str, list[str]]:
         "commands": list(_commands()),
         "record": list(_record()),
         "metrics": list(_metrics()),
-        "api": list(_api()),
+        "api": list(
+            _documented("Python API", "The public names of `clsbench`.", _public_names(_STUB))
+        ),
         "executors": list(_executors()),
-        "data": list(_data()),
+        "data": list(_documented("Read files", _DATA, _homes(data))),
         "testing": list(_testing()),
     }
 
@@ -314,11 +319,6 @@ def _command(command: click.Command, path: str, parent: click.Context) -> Iterat
 # --- Python --------------------------------------------------------------------------------------
 
 
-def _api() -> Iterator[str]:
-    text = "The public names of `clsbench`."
-    yield from _documented("Python API", text, _public_names(_STUB))
-
-
 def _testing() -> Iterator[str]:
     text = (
         f"{_markdown(inspect.cleandoc(testing.__doc__ or '').partition(chr(10) * 2)[0])}\n\n"
@@ -335,11 +335,6 @@ def _executors() -> Iterator[str]:
         for name in executors.__all__
     )
     yield from _documented("For executors", text, homes)
-
-
-def _data() -> Iterator[str]:
-    text = "The public names of `clsbench.data`, for components that read a user's files."
-    yield from _documented("Read files", text, _homes(data))
 
 
 def _homes(module: ModuleType) -> Iterator[tuple[str, str]]:

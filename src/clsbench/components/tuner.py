@@ -23,8 +23,8 @@ class Tuner(Component, frozen=True):
     """Proposes the values that each row of a suite tries (``--tune``).
 
     A tuner that is ``exhaustive`` proposes every combination and takes no number of trials. One
-    that is ``adaptive`` depends on the scores of earlier trials; its trials are no random sample,
-    so no expected best score is computed from them.
+    that is ``adaptive`` depends on the scores of earlier trials; its trials are not a random
+    sample, so no expected best score is computed from them.
     """
 
     exhaustive: ClassVar[bool] = False
