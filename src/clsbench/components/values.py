@@ -69,15 +69,17 @@ class NumericalCheck(msgspec.Struct, frozen=True, kw_only=True):
 class Corpus(msgspec.Struct, frozen=True, kw_only=True):
     """Labelled texts, as a data set loads them.
 
-    ``labels[i]`` is an index into ``class_names``. ``splits[i]``, for a corpus with predefined
-    splits, is ``"train"``, ``"validation"`` or ``"test"``. ``groups[i]`` names the group of a text,
-    such as its author, for ``data.split=group``; ``times[i]`` is a number that is greater for newer
-    texts, such as seconds since 1970, for ``data.split=time``.
+    ``labels[i]`` is an index into ``class_names``. ``text_pairs[i]``, for a corpus of text pairs,
+    is the second text of the pair of which ``texts[i]`` is the first. ``splits[i]``, for a corpus
+    with predefined splits, is ``"train"``, ``"validation"`` or ``"test"``. ``groups[i]`` names the
+    group of a text, such as its author, for ``data.split=group``; ``times[i]`` is a number that is
+    greater for newer texts, such as seconds since 1970, for ``data.split=time``.
     """
 
     class_names: tuple[str, ...]
     texts: Sequence[str]
     labels: Sequence[int]
+    text_pairs: Sequence[str] | None = None
     splits: Sequence[str] | None = None
     groups: Sequence[str] | None = None
     times: Sequence[float] | None = None

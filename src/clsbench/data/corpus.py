@@ -12,7 +12,7 @@ from clsbench.schema.decoding import is_encodable
 
 SPLIT_NAMES = ("train", "validation", "test")
 
-_OPTIONAL = ("splits", "groups", "times")
+_OPTIONAL = ("text_pairs", "splits", "groups", "times")
 
 _SPLIT_WORDS = {
     "train": "train",
@@ -33,8 +33,8 @@ def split_named(word: str) -> str | None:
 def corpus_problem(corpus: object) -> str | None:
     """The reason why ``corpus`` is not usable, or ``None``.
 
-    Texts, labels (and splits, groups, times) must have equal length. Labels must be indices into
-    distinct class names, texts valid in UTF-8, groups text, and times finite numbers.
+    Texts, labels (and text pairs, splits, groups, times) must have equal length. Labels must be
+    indices into distinct class names, texts valid in UTF-8, groups text, and times finite numbers.
     """
     if not isinstance(corpus, Corpus):
         return f"load() returns {type(corpus).__name__}, expected a clsbench.Corpus"
@@ -72,11 +72,14 @@ def _names_problem(names: Sequence[str]) -> str | None:
 
 
 def _rows_problem(corpus: Corpus) -> str | None:
-    for row, (text, label) in enumerate(zip(corpus.texts, corpus.labels, strict=True)):
-        if not isinstance(text, str):
-            return f"text {row} is {type(text).__name__}, expected text"
-        if not is_encodable(text):
-            return f"text {row} cannot be written in UTF-8"
+    pairs = () if corpus.text_pairs is None else corpus.text_pairs
+    for what, texts in (("text", corpus.texts), ("text pair", pairs)):
+        for row, text in enumerate(texts):
+            if not isinstance(text, str):
+                return f"{what} {row} is {type(text).__name__}, expected text"
+            if not is_encodable(text):
+                return f"{what} {row} cannot be written in UTF-8"
+    for row, label in enumerate(corpus.labels):
         if not 0 <= _index(label) < len(corpus.class_names):
             return f"label {row} is {label!r}, expected an index into {corpus.class_names}"
     return None

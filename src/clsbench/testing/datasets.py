@@ -22,10 +22,11 @@ def check_dataset(dataset: Dataset, files: Files | None = None) -> None:
     """Check a data set; ``files`` maps the keys of its assets to paths.
 
     It loads as many texts as labels, without blank texts. Labels are indices into two or more class
-    names, all of which are used. Splits, groups and times, if any, are as many as texts, splits
-    have known names, and the default split and balancing are possible. Loading again returns the
-    same. A data set with its own ``table_format()`` that reads one user file reads the same texts
-    from it in that format; one that wraps another data set may read fewer.
+    names, all of which are used. Text pairs, splits, groups and times, if any, are as many as
+    texts. Second texts are not blank, splits have known names, and the default split and balancing
+    are possible. Loading again returns the same. A data set with its own ``table_format()`` that
+    reads one user file reads the same texts from it in that format; one that wraps another data set
+    may read fewer.
 
     Raises:
         AssertionError: the contract is broken.
@@ -96,7 +97,7 @@ def _check_format(dataset: Dataset, corpus: Corpus) -> None:
 
 
 def _content(corpus: Corpus) -> tuple[object, ...]:
-    optional = (corpus.splits, corpus.groups, corpus.times)
+    optional = (corpus.text_pairs, corpus.splits, corpus.groups, corpus.times)
     parts = [None if values is None else list(values) for values in optional]
     return corpus.class_names, list(corpus.texts), list(corpus.labels), *parts
 
@@ -106,8 +107,10 @@ def _check_corpus(dataset: Dataset, corpus: Corpus) -> None:
     require(problem is None, dataset, problem or "")
     names = corpus.class_names
     require(len(names) >= 2, dataset, f"it has the classes {names}; two are needed at least")
-    for row, text in enumerate(corpus.texts):
-        require(bool(text.strip()), dataset, f"text {row} is blank")
+    pairs = () if corpus.text_pairs is None else corpus.text_pairs
+    for what, texts in (("text", corpus.texts), ("text pair", pairs)):
+        for row, text in enumerate(texts):
+            require(bool(text.strip()), dataset, f"{what} {row} is blank")
     counts = Counter(map(int, corpus.labels))
     unused = [name for index, name in enumerate(corpus.class_names) if not counts[index]]
     require(not unused, dataset, f"no text belongs to {unused}")
