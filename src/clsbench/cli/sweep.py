@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from clsbench.errors import UsageError
 from clsbench.schema.experiment import comma_separated
 
 SHORT_AXES = {"batch": "train.batch_size", "tokens": "data.padding"}
 """Short names of common settings."""
+
+_OPTION = re.compile(r"\w+=")
+"""An option without its component: the quotes around both are missing."""
 
 
 class Sweep:
@@ -20,5 +25,13 @@ class Sweep:
         self.values = [value for value in comma_separated(values, f"{option} {text!r}") if value]
         if not self.name or not self.values:
             raise UsageError(f"{option} {text!r} is not KEY=A,B,C; example: {option} batch=8,16,32")
+        for value in self.values:
+            if value.count('"') % 2 or _OPTION.match(value):
+                what = "is not a whole value" if '"' in value else "looks like an option"
+                raise UsageError(
+                    f"{option} {text!r}: {value!r} {what}; put each value that contains a comma in "
+                    "double quotes, double those within it, and put the whole argument in single "
+                    f"quotes: {option} 'adapter=none,\"lora:r=8,alpha=8\"'"
+                )
         if len(set(self.values)) < len(self.values):
             raise UsageError(f"{option} {text!r} names a value twice")

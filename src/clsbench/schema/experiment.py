@@ -201,15 +201,22 @@ def parse_component(text: str) -> ComponentTable:
 
 
 def comma_separated(values: str, source: str) -> list[str]:
-    """Split ``a=1,"b=2,3"`` at the commas that are not in double quotes.
+    """Split ``a=1,"b=2,3"`` at the commas that are not in double quotes, as in a line of CSV.
 
     Raises:
         UsageError: it cannot be read; ``source`` names it.
     """
     try:
-        return next(csv.reader([values], skipinitialspace=True), []) if values.strip() else []
+        found = csv.reader([values], skipinitialspace=True, strict=True)
+        return next(found, []) if values.strip() else []
     except csv.Error as error:
-        raise UsageError(f"{source[:200]} cannot be read: {error}") from None
+        problem = str(error)
+        if problem in ("unexpected end of data", "',' expected after '\"'"):
+            problem = (
+                "a double quote is not closed, or text follows a closed one; put the whole part "
+                "that contains a comma in double quotes, and double those within it"
+            )
+        raise UsageError(f"{source[:200]} cannot be read: {problem}") from None
 
 
 def format_component(choice: str | ComponentTable) -> str:
