@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 import msgspec
 
 from clsbench.components.component import Component, unwritten
+from clsbench.components.labels import Task
 from clsbench.schema.experiment import format_component
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 
 Direction = Literal["higher", "lower"]
 """Whether higher or lower values are better."""
-
-Task = Literal["single-label", "multi-label"]
-"""A shape of labels: one class per text, or any number of classes."""
 
 
 class Metric(Component, frozen=True):

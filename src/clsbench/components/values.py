@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from clsbench.components.labels import Label
 from clsbench.schema.record import Shortcut
 
 if TYPE_CHECKING:
@@ -69,20 +70,23 @@ class NumericalCheck(msgspec.Struct, frozen=True, kw_only=True):
 class Corpus(msgspec.Struct, frozen=True, kw_only=True):
     """Labelled texts, as a data set loads them.
 
-    ``labels[i]`` is an index into ``class_names``. ``text_pairs[i]``, for a corpus of text pairs,
-    is the second text of the pair of which ``texts[i]`` is the first. ``splits[i]``, for a corpus
-    with predefined splits, is ``"train"``, ``"validation"`` or ``"test"``. ``groups[i]`` names the
-    group of a text, such as its author, for ``data.split=group``; ``times[i]`` is a number that is
-    greater for newer texts, such as seconds since 1970, for ``data.split=time``.
+    ``labels[i]`` is an index into ``class_names``. With ``multi_label``, it is the ascending tuple
+    of the indices of a text's classes, which may be empty; names of classes are then not empty and
+    do not contain ``|``. ``text_pairs[i]``, for a corpus of text pairs, is the second text of the
+    pair of which ``texts[i]`` is the first. ``splits[i]``, for a corpus with predefined splits, is
+    ``"train"``, ``"validation"`` or ``"test"``. ``groups[i]`` names the group of a text, such as
+    its author, for ``data.split=group``; ``times[i]`` is a number that is greater for newer texts,
+    such as seconds since 1970, for ``data.split=time``.
     """
 
     class_names: tuple[str, ...]
     texts: Sequence[str]
-    labels: Sequence[int]
+    labels: Sequence[Label]
     text_pairs: Sequence[str] | None = None
     splits: Sequence[str] | None = None
     groups: Sequence[str] | None = None
     times: Sequence[float] | None = None
+    multi_label: bool = False
 
 
 class TableFormat(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +116,7 @@ class Split(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     rows: tuple[int, ...]
     texts: tuple[str, ...]
-    labels: tuple[int, ...]
+    labels: tuple[Label, ...]
 
     def __len__(self) -> int:
         """The number of texts."""
@@ -126,6 +130,7 @@ class Splits(msgspec.Struct, frozen=True, kw_only=True):
     train: Split
     validation: Split
     test: Split
+    multi_label: bool = False
 
     def all(self) -> tuple[Split, Split, Split]:
         """The three splits in their usual order."""

@@ -7,6 +7,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from numbers import Real
 
+from clsbench.components.labels import SEPARATOR
 from clsbench.components.values import Corpus
 from clsbench.schema.decoding import is_encodable
 
@@ -34,7 +35,8 @@ def corpus_problem(corpus: object) -> str | None:
     """The reason why ``corpus`` is not usable, or ``None``.
 
     Texts, labels (and text pairs, splits, groups, times) must have equal length. Labels must be
-    indices into distinct class names, texts valid in UTF-8, groups text, and times finite numbers.
+    indices into distinct class names (with ``multi_label``, ascending tuples of them), texts valid
+    in UTF-8, groups text, and times finite numbers.
     """
     if not isinstance(corpus, Corpus):
         return f"load() returns {type(corpus).__name__}, expected a clsbench.Corpus"
@@ -50,7 +52,7 @@ def corpus_problem(corpus: object) -> str | None:
         if value is not None and len(value) != sizes[0]:
             return f"it has {sizes[0]} texts but {len(value)} {field}"
     return (
-        _names_problem(corpus.class_names)
+        _names_problem(corpus.class_names, corpus.multi_label)
         or _rows_problem(corpus)
         or _splits_problem(() if corpus.splits is None else corpus.splits)
         or _groups_problem(corpus.groups)
@@ -64,10 +66,12 @@ def _is_list(value: object) -> bool:
     return plain and not isinstance(value, str | bytes | Mapping)
 
 
-def _names_problem(names: Sequence[str]) -> str | None:
+def _names_problem(names: Sequence[str], multi_label: bool) -> str | None:
     for name in names:
         if not isinstance(name, str):
             return f"the class name {name!r} is {type(name).__name__}, expected text"
+        if multi_label and (not name or SEPARATOR in name):
+            return f"the class name {name!r} is empty or contains {SEPARATOR!r}"
     return f"two classes share a name: {names}" if len(set(names)) < len(names) else None
 
 
@@ -80,9 +84,22 @@ def _rows_problem(corpus: Corpus) -> str | None:
             if not is_encodable(text):
                 return f"{what} {row} cannot be written in UTF-8"
     for row, label in enumerate(corpus.labels):
-        if not 0 <= _index(label) < len(corpus.class_names):
+        if corpus.multi_label:
+            if not _is_label_set(label, len(corpus.class_names)):
+                return (
+                    f"label {row} is {label!r}, expected a tuple of ascending indices into "
+                    f"{corpus.class_names}"
+                )
+        elif not 0 <= _index(label) < len(corpus.class_names):
             return f"label {row} is {label!r}, expected an index into {corpus.class_names}"
     return None
+
+
+def _is_label_set(label: object, num_classes: int) -> bool:
+    if not isinstance(label, tuple):
+        return False
+    places = [_index(each) for each in label]
+    return all(0 <= each < num_classes for each in places) and places == sorted(set(places))
 
 
 def _splits_problem(splits: Sequence[str]) -> str | None:

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
+from clsbench.components.labels import Label
 from clsbench.data.strata import shares_of
 from clsbench.errors import UsageError
 
@@ -20,7 +22,7 @@ Parts = tuple[list[int], list[int], list[int]]
 
 
 def split_by_group(
-    labels: Sequence[int], groups: Sequence[str], train: float, validation: float
+    labels: Sequence[Label], groups: Sequence[str], train: float, validation: float
 ) -> Parts:
     """Divide whole groups, such that each split has about its share of the texts of each class.
 
@@ -40,12 +42,12 @@ def split_by_group(
             f"data.split=group requires at least three groups, one for each split; the corpus has "
             f"{len(places)}: {listed}"
         )
-    classes = np.unique(np.asarray(labels), return_inverse=True)[1]
-    counts = np.bincount(classes)
+    has = _membership(labels)
+    counts = has.sum(axis=0)
     wanted = np.outer([float(share) for share in shares_of(train, validation)], counts)
     parts: Parts = ([], [], [])
     for number, found in enumerate(places.values()):
-        own = np.bincount(classes[found], minlength=len(counts))
+        own = has[found].sum(axis=0)
         lacking = wanted @ (own / counts)
         empty = [part for part in range(3) if not parts[part]]
         able = empty if len(places) - number == len(empty) else range(3)
@@ -55,6 +57,19 @@ def split_by_group(
     for part in parts:
         part.sort()
     return parts
+
+
+def _membership(labels: Sequence[Label]) -> NDArray[np.int64]:
+    """Whether each text (N,) has each class that occurs (C,).
+
+    Texts with several labels, or none, have a further class in common, so that all of them count.
+    """
+    own = [(*label, -1) if isinstance(label, tuple) else (label,) for label in labels]
+    columns = {each: n for n, each in enumerate(sorted({c for classes in own for c in classes}))}
+    found = np.zeros((len(own), len(columns)), dtype=np.int64)
+    for row, classes in zip(found, own, strict=True):
+        row[[columns[each] for each in classes]] = 1
+    return found
 
 
 def split_by_time(times: Sequence[float], train: float, validation: float) -> Parts:

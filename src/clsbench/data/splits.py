@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from clsbench.components.labels import Label, classes_of
 from clsbench.components.values import Corpus, Split, Splits
+from clsbench.data.label_strata import stratified_labels
 from clsbench.data.labels import MOST_RARE, named
 from clsbench.data.related_texts import split_by_group, split_by_time
 from clsbench.data.strata import shares_of, stratified
@@ -41,10 +43,15 @@ def split_corpus(corpus: Corpus, settings: DataSettings) -> Splits:
 
     if settings.split.name is None or settings.balance is None:
         raise ValueError("data.split.name and data.balance must be set; resolve the spec first")
-    counts = Counter(corpus.labels)
+    counts = label_counts(corpus.labels)
     if len(counts) < 2:
         found = named([corpus.class_names[label] for label in counts]) or "no text at all"
         raise UsageError(f"a classifier needs texts of two classes or more; the corpus has {found}")
+    if corpus.multi_label and settings.balance:
+        raise UsageError(
+            "data.balance=true requires one class per text, but this data set is multi-label; set "
+            "data.balance=false"
+        )
     frame = pd.DataFrame({"label": list(corpus.labels)}).rename_axis("row").reset_index()
     if settings.split.name == "predefined":
         parts = _predefined(corpus, frame, settings)
@@ -64,6 +71,7 @@ def split_corpus(corpus: Corpus, settings: DataSettings) -> Splits:
         train=_gather("train", corpus, parts[0]),
         validation=_gather("validation", corpus, parts[1]),
         test=_gather("test", corpus, parts[2]),
+        multi_label=corpus.multi_label,
     )
     _refuse_unusable(splits, _advice(corpus, settings))
     return splits
@@ -71,7 +79,9 @@ def split_corpus(corpus: Corpus, settings: DataSettings) -> Splits:
 
 def split_warnings(splits: Splits, corpus: Corpus, settings: DataSettings) -> list[str]:
     """Warnings about missing classes in the splits, and about balancing that drops most texts."""
-    counts = Counter(corpus.class_names[label] for label in corpus.labels)
+    counts = {
+        corpus.class_names[label]: count for label, count in label_counts(corpus.labels).items()
+    }
     warnings = []
     smallest = min(counts, key=lambda name: counts[name])
     if dropped_texts(corpus, splits) and counts[smallest] <= MOST_RARE:
@@ -103,10 +113,15 @@ def _unequal_shares(splits: Splits, settings: SplitSettings) -> list[str]:
     return [f"{', '.join(found)} of the texts, because {kept} stay together"] if found else []
 
 
+def label_counts(labels: Iterable[Label]) -> Counter[int]:
+    """The number of texts of each class."""
+    return Counter(each for label in labels for each in classes_of(label))
+
+
 def dropped_texts(corpus: Corpus, splits: Splits) -> dict[str, int]:
     """The number of texts by class that are in no split; only classes with such texts."""
-    used = Counter(label for split in splits.all() for label in split.labels)
-    dropped = Counter(map(int, corpus.labels)) - used
+    used = label_counts(label for split in splits.all() for label in split.labels)
+    dropped = label_counts(corpus.labels) - used
     return {corpus.class_names[label]: count for label, count in sorted(dropped.items())}
 
 
@@ -157,7 +172,10 @@ def _shuffled(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
 def _stratified(frame: pd.DataFrame, settings: SplitSettings) -> list[Sequence[int]]:
     """Divide every class by the shares; the order of the classes does not matter."""
     frame = _shuffled(frame.sort_values("row"), settings.seed)
-    parts = stratified(frame["label"].tolist(), settings.train, settings.validation)
+    labels = frame["label"].tolist()
+    several = any(isinstance(label, tuple) for label in labels)
+    divide = stratified_labels if several else stratified
+    parts = divide(labels, settings.train, settings.validation)
     rows = frame["row"].tolist()
     return [[rows[place] for place in places] for places in parts]
 
@@ -210,13 +228,14 @@ def _predefined(corpus: Corpus, frame: pd.DataFrame, settings: DataSettings) -> 
     return [part["row"].tolist() for part in (train, validation, test)]
 
 
-def _held_out(labels: Sequence[int], share: float) -> list[int]:
+def _held_out(labels: Sequence[Label], share: float) -> list[int]:
     """The first indices, up to the share, such that every class keeps a training text."""
-    left = Counter(labels)
+    left = label_counts(labels)
     places: list[int] = []
     for place, label in enumerate(labels):
-        if len(places) < int(len(labels) * share) and left[label] > 1:
-            left[label] -= 1
+        classes = classes_of(label)
+        if len(places) < int(len(labels) * share) and all(left[each] > 1 for each in classes):
+            left.subtract(classes)
             places.append(place)
     return places
 
@@ -226,8 +245,13 @@ def _gather(name: str, corpus: Corpus, rows: Sequence[int]) -> Split:
         name=name,
         rows=tuple(rows),
         texts=tuple(corpus.texts[row] for row in rows),
-        labels=tuple(int(corpus.labels[row]) for row in rows),
+        labels=tuple(_plain(corpus.labels[row]) for row in rows),
     )
+
+
+def _plain(label: Label) -> Label:
+    """The label in Python's integers."""
+    return tuple(map(int, label)) if isinstance(label, tuple) else int(label)
 
 
 def _advice(corpus: Corpus, settings: DataSettings) -> dict[str, str]:
@@ -276,5 +300,6 @@ def _refuse_unusable(splits: Splits, advice: Mapping[str, str]) -> None:
 
 def _absent(split: Split, splits: Splits) -> tuple[str, ...]:
     """The classes of other splits that this split lacks."""
-    used = {label for each in splits.all() for label in each.labels}
-    return tuple(splits.class_names[label] for label in sorted(used.difference(split.labels)))
+    used = label_counts(label for each in splits.all() for label in each.labels)
+    absent = used.keys() - label_counts(split.labels).keys()
+    return tuple(splits.class_names[label] for label in sorted(absent))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 
+from clsbench.components.labels import Label, classes_of
 from clsbench.components.values import Split, Splits
+from clsbench.data.label_strata import ranked_labels
 from clsbench.data.labels import named
 from clsbench.errors import UsageError
 
@@ -16,27 +19,36 @@ def with_train_size(splits: Splits, size: int | None, seed: int) -> Splits:
     The texts are ranked once by ``seed``: first one of each class, then the classes in turn by
     Webster's method, so that every class has its share up to rounding. A subset is the start of
     this ranking, so every smaller subset is contained in every larger one. Its texts stay in the
-    order of the training split.
+    order of the training split. With several labels per text, the ranking is random, but the texts
+    that add a label come first.
 
     Raises:
-        UsageError: ``size`` is larger than the training split, or smaller than the number of
-            classes in it.
+        UsageError: ``size`` is larger than the training split, or too small for a text of every
+            class in it.
     """
     train = splits.train
     if size is None or size == len(train):
         return splits
-    classes = sorted(set(train.labels))
     if size > len(train):
         raise UsageError(
             f"data.train_size = {size:,} is larger than the training split of {len(train):,} texts"
         )
-    if size < len(classes):
+    classes = sorted({each for label in train.labels for each in classes_of(label)})
+    ranked, least = _ranked(train.labels, seed), len(classes)
+    if splits.multi_label:
+        ranked, least = ranked_labels(train.labels, seed)
+    if size < least and splits.multi_label:
+        raise UsageError(
+            f"data.train_size = {size} is too small: with this data.split.seed, {least} texts are "
+            f"needed for a text with each of the {len(classes)} labels"
+        )
+    if size < least:
         names = named([splits.class_names[label] for label in classes])
         raise UsageError(
             f"data.train_size = {size} is smaller than the number of classes in the training split "
             f"({len(classes)}: {names}); every class needs a training text"
         )
-    places = sorted(_ranked(train.labels, seed)[:size])
+    places = sorted(ranked[:size])
     subset = Split(
         name=train.name,
         rows=tuple(train.rows[place] for place in places),
@@ -48,15 +60,16 @@ def with_train_size(splits: Splits, size: int | None, seed: int) -> Splits:
         train=subset,
         validation=splits.validation,
         test=splits.test,
+        multi_label=splits.multi_label,
     )
 
 
-def _ranked(labels: tuple[int, ...], seed: int) -> list[int]:
+def _ranked(labels: Sequence[Label], seed: int) -> list[int]:
     """All places of ``labels``, such that every start of the list is stratified."""
     drawn = list(range(len(labels)))
     random.Random(seed).shuffle(drawn)
     counts = Counter(labels)
-    taken: Counter[int] = Counter()
+    taken: Counter[Label] = Counter()
     keys: dict[int, tuple[bool, float]] = {}
     for place in drawn:
         label = labels[place]

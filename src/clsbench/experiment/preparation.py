@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +27,7 @@ from clsbench.data.labels import label_warnings, named
 from clsbench.data.splits import (
     count_leaked,
     dropped_texts,
+    label_counts,
     leaked,
     split_corpus,
     split_warnings,
@@ -257,7 +257,7 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
         class_counts={
             split.name: {
                 splits.class_names[label]: count
-                for label, count in sorted(Counter(split.labels).items())
+                for label, count in sorted(label_counts(split.labels).items())
             }
             for split in splits.all()
         },
@@ -274,10 +274,11 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
         texts_sha256=texts_sha256(splits),
         corpus_texts=len(corpus.texts),
         dropped=dropped_texts(corpus, whole),
+        multi_label=corpus.multi_label,
     )
     _refuse_large_batch(batch_size, facts, settings)
     warnings = (
-        *label_warnings(Counter(corpus.class_names[label] for label in corpus.labels)),
+        *label_warnings({corpus.class_names[n]: k for n, k in label_counts(corpus.labels).items()}),
         *split_warnings(whole, corpus, settings),
         *_ignored_class(facts, experiment.spec.train.ignore_index),
     )

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from clsbench.components.labels import label_text
 from clsbench.errors import UsageError
 from clsbench.results.csvtext import csv_line, unique_names
 from clsbench.results.integrity import check_file
@@ -76,7 +77,7 @@ def write_predictions(
             for row, label, numbers in zip(
                 split.rows, split.labels, array.astype(str).tolist(), strict=True
             ):
-                file.write(csv_line([split.name, str(row), names[label], *numbers]))
+                file.write(csv_line([split.name, str(row), label_text(label, names), *numbers]))
 
 
 def write_baseline_predictions(

@@ -84,6 +84,7 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
     ``dropped`` counts by class the texts that ``data.balance`` left out of every split.
     ``sha256`` is a hash of all splits including the texts' places in the corpus; ``texts_sha256``
     holds for each split a hash of its texts and classes only (empty in older records).
+    ``multi_label``: texts have any number of classes; ``class_counts`` counts a text once for each.
     """
 
     class_names: tuple[str, ...]
@@ -98,6 +99,7 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
     corpus_texts: int
     dropped: dict[str, int] = {}
     texts_sha256: dict[str, str] = {}
+    multi_label: bool = False
 
 
 class StepEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import get_args
 
 from clsbench.components.axes import Dataset
@@ -10,6 +9,7 @@ from clsbench.components.component import parts_of
 from clsbench.components.values import Corpus, Files, TableFormat
 from clsbench.data.corpus import corpus_problem
 from clsbench.data.delimited import read_table
+from clsbench.data.splits import label_counts
 from clsbench.errors import UsageError
 from clsbench.schema.experiment import SplitName
 from clsbench.system.seeding import seeded
@@ -111,6 +111,6 @@ def _check_corpus(dataset: Dataset, corpus: Corpus) -> None:
     for what, texts in (("text", corpus.texts), ("text pair", pairs)):
         for row, text in enumerate(texts):
             require(bool(text.strip()), dataset, f"{what} {row} is blank")
-    counts = Counter(map(int, corpus.labels))
+    counts = label_counts(corpus.labels)
     unused = [name for index, name in enumerate(corpus.class_names) if not counts[index]]
     require(not unused, dataset, f"no text belongs to {unused}")
