@@ -83,6 +83,14 @@ def test_suite_with_invalid_options_is_refused(in_process: Command, tmp_path: Pa
         assert not list((tmp_path / "cwd").iterdir()), "nothing is left behind"
 
 
+def test_suite_experiment_with_tune_is_a_suite_of_one_row(in_process: Command) -> None:
+    tune = ["--tune", "train.lr=1e-4,1e-3", "--trials", "2"]
+    done = in_process("suite", "gpt2-sms-spam", *tune, "--offline", "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    [row] = json.loads(done.stdout)["rows"]
+    assert len({each["run_key"] for each in row["runs"]}) == 2
+
+
 PLUGIN = """
 import clsbench
 import own_helper

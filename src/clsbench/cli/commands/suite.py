@@ -84,8 +84,8 @@ class _SeedsType(click.ParamType["int | tuple[int, ...]"]):
     "suite",
     metavar="SUITE|FILE.toml",
     shell_complete=complete_spec("suites"),
-    help="A registered suite (clsbench list suites) or a TOML file with [[rows]]; with --sweep, "
-    "also an experiment to vary.",
+    help="A registered suite (clsbench list suites) or a TOML file with [[rows]]; with --sweep or "
+    "--tune, also an experiment to vary.",
 )
 @click.option(
     "--rows",
@@ -200,7 +200,7 @@ def suite(
     if seeds and "seed" in for_all:
         raise UsageError("--seeds and --set seed=… cannot be combined")
     catalog = session.catalog()
-    spec = tuned(_suite(suite, sweeps, catalog), tunes, trials, tuner)
+    spec = tuned(_suite(suite, sweeps, bool(tunes), catalog), tunes, trials, tuner)
     file = _file_of(suite, catalog)
     chosen = spec.chosen(rows) if rows is not None else spec.rows
     sizes = {str(spec.changes_of(row, for_all).get(SIZE_KEY)) for row in chosen}
@@ -278,16 +278,19 @@ def _command(plugins: Sequence[str]) -> list[str]:
     return ["clsbench", *(w for p in from_environment for w in ("--plugin", p)), *given]
 
 
-def _suite(name: str, sweeps: tuple[str, ...], catalog: Catalog) -> SuiteSpec:
-    """A suite, or an experiment or a suite with every combination of the swept values."""
+def _suite(name: str, sweeps: tuple[str, ...], tuning: bool, catalog: Catalog) -> SuiteSpec:
+    """A suite, an experiment or a suite with every combination of the swept values, or an
+    experiment to be tuned as a suite of one row."""
     from clsbench.components.resolve import find_spec, find_suite, is_suite
     from clsbench.schema.suite import sweep, sweep_rows
 
+    if not sweeps and tuning and not is_suite(name, catalog):
+        return sweep(name, (), find_spec(name, catalog).name)
     if not sweeps:
         if name in catalog.entries["experiments"] and name not in catalog.entries["suites"]:
             raise UsageError(
-                f"{name} is an experiment, not a suite; vary it with --sweep KEY=A,B, or run it "
-                "with clsbench run"
+                f"{name} is an experiment, not a suite; vary it with --sweep KEY=A,B, tune it with "
+                "--tune KEY=A,B, or run it with clsbench run"
             )
         return find_suite(name, catalog)
     suite = find_suite(name, catalog) if is_suite(name, catalog) else None
