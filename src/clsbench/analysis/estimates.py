@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Sequence
 
 from clsbench.analysis.comparison import training_cost
-from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
+from clsbench.analysis.row_figures import RowFigures
+from clsbench.analysis.suite_figures import SuiteFigures
 
 _MUCH_TIME = 1.0
 """Seconds. Lower estimates are dominated by fixed costs and the machine's load."""

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from clsbench.analysis.figures import ACCURACY, WITHOUT_LEAKED, MetricInfo, ShownMetrics
 from clsbench.analysis.results_table import Kind, stand_in_names
-from clsbench.analysis.suite_figures import RowFigures
+from clsbench.analysis.row_figures import RowFigures
 from clsbench.analysis.tuning import Choice
 from clsbench.components.metric import Direction
 from clsbench.schema.changes import changes_text

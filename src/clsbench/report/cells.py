@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from clsbench.analysis.comparison import found_prefix
+from clsbench.analysis.row_figures import RowFigures
 from clsbench.analysis.suite_columns import Column, Form
-from clsbench.analysis.suite_figures import RowFigures
 from clsbench.analysis.suite_table import HAVING_RUNS
 from clsbench.report.wording import (
     FOUND,

@@ -12,7 +12,8 @@ import pytest
 from record_examples import STAND_INS, make_spec
 from report_examples import Row, make_figures
 
-from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
+from clsbench.analysis.row_figures import RowFigures
+from clsbench.analysis.suite_figures import SuiteFigures
 from clsbench.components.catalog import Catalog, load_catalog
 from clsbench.components.resolve import find_spec, resolve
 from clsbench.report.page.commands import (

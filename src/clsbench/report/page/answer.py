@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 from clsbench.analysis.comparison import Contender, Pair, RunComparison
+from clsbench.analysis.row_figures import RowFigures
 from clsbench.analysis.seeds import FEWEST_SEEDS
 from clsbench.analysis.standing import (
     baseline_title,
@@ -14,7 +15,7 @@ from clsbench.analysis.standing import (
     standing,
     trained,
 )
-from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
+from clsbench.analysis.suite_figures import SuiteFigures
 from clsbench.report.terminal.comparison import difference_text
 from clsbench.report.terminal.headline import row_name, suite_headline
 from clsbench.report.tuning import choices, edge_notes, tuning_text

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
+from clsbench.analysis.row_figures import RowFigures
+from clsbench.analysis.suite_figures import SuiteFigures
 from clsbench.components.axes import option_of
 from clsbench.components.resolve import find_spec, resolve
 from clsbench.errors import ClsbenchError

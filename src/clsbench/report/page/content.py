@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from clsbench.analysis.estimates import estimates_in_words
 from clsbench.analysis.figures import ACCURACY, MetricInfo
 from clsbench.analysis.mistakes import mistakes
-from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
+from clsbench.analysis.row_figures import RowFigures
+from clsbench.analysis.suite_figures import SuiteFigures
 from clsbench.errors import UsageError
 from clsbench.report.page.answer import Answer, answer
 from clsbench.report.page.commands import row_command, suite_command

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from clsbench.analysis.figures import MetricInfo
+from clsbench.analysis.row_figures import RowFigures
 from clsbench.analysis.suite_columns import Column
 from clsbench.analysis.suite_columns import columns as all_columns
-from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
+from clsbench.analysis.suite_figures import SuiteFigures
 from clsbench.analysis.suite_table import HAVING_RUNS
 from clsbench.report.cells import Cell, cell_of
 from clsbench.report.page.scales import readable_floor

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from clsbench.analysis.row_figures import contender_figures
 from clsbench.analysis.sides import BASELINE
-from clsbench.analysis.suite_figures import contender_figures
 from clsbench.report.terminal.console import Console
 from clsbench.report.terminal.headline import headline
 from clsbench.report.terminal.layout import Row, fitting_table

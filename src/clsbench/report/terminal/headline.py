@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from clsbench.analysis.comparison import Contender, RunComparison, compare_runs
 from clsbench.analysis.figures import ACCURACY, MetricInfo, ShownMetrics
+from clsbench.analysis.row_figures import RowFigures
 from clsbench.analysis.standing import baseline_title, baselines, standing, trained
-from clsbench.analysis.suite_figures import RowFigures, SuiteFigures
+from clsbench.analysis.suite_figures import SuiteFigures
 from clsbench.report.wording import metric_text, superlative
 from clsbench.results.store import StoredRun
 from clsbench.schema.quantities import duration_text

@@ -8,8 +8,8 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from clsbench.analysis.figures import ShownMetrics
+from clsbench.analysis.row_figures import RowFigures
 from clsbench.analysis.suite_columns import Column, columns
-from clsbench.analysis.suite_figures import RowFigures
 from clsbench.report.cells import cell_of
 from clsbench.report.terminal.layout import Row, fitting_table
 from clsbench.report.wording import plain

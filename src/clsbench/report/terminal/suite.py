@@ -11,7 +11,8 @@ from rich.text import Text
 
 from clsbench.analysis.comparison import found_prefix
 from clsbench.analysis.estimates import estimates_in_words
-from clsbench.analysis.suite_figures import RowFigures, SuiteFigures, suite_figures
+from clsbench.analysis.row_figures import RowFigures
+from clsbench.analysis.suite_figures import SuiteFigures, suite_figures
 from clsbench.report.learning_curves import curves_in_words, curves_note
 from clsbench.report.terminal.comparison import comparison_notes
 from clsbench.report.terminal.console import Console
