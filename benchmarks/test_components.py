@@ -65,10 +65,10 @@ def test_tokenizer(
     """Of the backbone that is timed, on eighty texts of a word to a paragraph."""
     subject = make_subject(torch.device("cpu"), {})
     texts = [text * times for text in subject.texts for times in range(1, 11)]
-    tokens = sum(len(subject.tokenizer.encode(text)) for text in texts)
+    tokens = sum(len(subject.encoder.encode(text).ids) for text in texts)
 
     def encode() -> None:
         for text in texts:
-            subject.tokenizer.encode(text)
+            subject.encoder.encode(text)
 
     timed(workload("tokenize", torch.device("cpu"), tokens, encode))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from clsbench.builtin.datasets.sms_spam import SmsSpam
 from clsbench.components.values import Corpus
@@ -120,6 +121,25 @@ def test_texts_sha256_depends_only_on_texts_and_classes() -> None:
     moved = corpus_of([*texts[30:], *texts[:30]], [*parts[30:], *parts[:30]])
     assert moved["test"] == before["test"]
     assert corpus_of([*texts[:39], "another"], parts)["test"] != before["test"]
+
+
+def test_leaked_pair_is_equal_only_if_both_texts_are() -> None:
+    pairs = Corpus(
+        class_names=("no", "yes"),
+        texts=["a", "b", "a", "a", "b"],
+        text_pairs=["x", "y", "y", "x", "y"],
+        labels=[0, 1, 0, 1, 1],
+        splits=["train", "train", "validation", "test", "test"],
+    )
+    splits = split_corpus(pairs, settings("predefined", balance=False))
+    assert set(splits.train.texts) == {("a", "x"), ("b", "y")}
+    assert leaked(splits) == {"validation": [False], "test": [True, True]}
+    alone = split_corpus(replace(pairs, text_pairs=None), settings("predefined", balance=False))
+    assert leaked(alone) == {"validation": [True], "test": [True, True]}
+    other = replace(pairs, text_pairs=["x", "y", "y", "x", "z"])
+    changed = split_corpus(other, settings("predefined", balance=False))
+    assert len({splits_sha256(each) for each in (splits, alone, changed)}) == 3
+    assert texts_sha256(splits)["test"] != texts_sha256(changed)["test"]
 
 
 def predefined(splits: list[str] | None) -> Corpus:

@@ -112,9 +112,9 @@ def phase_workloads(
 def _tokenize(subject: Subject) -> PhaseWorkload:
     def encode() -> None:
         for text in subject.texts:
-            subject.tokenizer.encode(text)
+            subject.encoder.encode(text)
 
-    tokens = sum(len(subject.tokenizer.encode(text)) for text in subject.texts)
+    tokens = sum(len(subject.encoder.encode(text).ids) for text in subject.texts)
     return PhaseWorkload(
         name=_name(subject, "tokenize"),
         phase="tokenize",

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from clsbench.components.catalog import Catalog
 from clsbench.components.resolve import Experiment
-from clsbench.components.tokenizers import Tokenizer
+from clsbench.components.values import Text
+from clsbench.data.encoding import TextEncoder
 from clsbench.data.tokens import TokenRows, row_keys
 from clsbench.experiment.planning import Planned, identify_run, plan_run
 from clsbench.experiment.preparation import PreparedData, PreparedFiles, prepare_data, prepare_files
@@ -36,13 +37,13 @@ class Subject(NamedTuple):
     device: torch.device
     precision: str
     classifier: Classifier
-    tokenizer: Tokenizer
+    encoder: TextEncoder
     freezing: FreezingPlan
     recipe: Recipe
     plan: FastPlan
     rows: TokenRows
     prefix_rows: TokenRows
-    texts: tuple[str, ...]
+    texts: tuple[Text, ...]
     record: RunRecord
 
 
@@ -91,7 +92,9 @@ def build_subject(subject: PlannedSubject, options: RunOptions, device: torch.de
         device=device,
         precision=options.precision,
         classifier=classifier,
-        tokenizer=experiment.backbone.tokenizer(files.files),
+        encoder=TextEncoder(
+            experiment.backbone.tokenizer(files.files), experiment.spec.data.pair_separator
+        ),
         freezing=planned.freezing,
         recipe=planned.recipe,
         plan=planned.fast,

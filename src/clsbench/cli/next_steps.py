@@ -54,7 +54,9 @@ def write_next_steps(
             run = holding[0]
             with_baseline = ["--baseline", _shortest(component, stored_baselines(run))]
     assets = [] if with_baseline or options.assets is None else ["--assets", str(options.assets)]
-    predict = ["predict", run.path.name, *with_baseline, "a text", *store, *assets]
+    pairs = run.record.data is not None and run.record.data.text_pairs
+    texts = ["a text", "--pair", "its second text"] if pairs else ["a text"]
+    predict = ["predict", run.path.name, *with_baseline, *texts, *store, *assets]
     report = ["report", *reported, *store]
     write_message("Next:")
     for words in (predict, report):

@@ -18,17 +18,19 @@ from clsbench.errors import UsageError
 from clsbench.results.csvtext import csv_line, unique_names
 
 if TYPE_CHECKING:
+    from clsbench.components.values import Text
     from clsbench.data.delimited import Table, TableRow
 
 FORMATS = ("csv", "tsv", "jsonl")
+_OF_PAIRS = ("text", "text_pair")
 _LINES_AT_ONCE = 256
 _ENDINGS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
 class Prediction(NamedTuple):
-    """A text, the probability of each class (empty for a baseline), and the predicted class."""
+    """A text or pair, the probability of each class (empty for a baseline), the predicted class."""
 
-    text: str
+    text: Text
     probabilities: tuple[float, ...]
     predicted: str
 
@@ -45,6 +47,7 @@ class Predictions(NamedTuple):
     table: Table | None
     changed: Sequence[str] = ()
     with_probabilities: bool = True
+    pairs: bool = False
 
 
 def check_output(file: Path, form: str | None, source: Path | None) -> str:
@@ -82,14 +85,15 @@ def file_lines(form: str, predictions: Predictions, guard: bool = False) -> Iter
     apostrophe before formulas in CSV and TSV.
     """
     marks = ("; ".join(predictions.changed),) if predictions.changed else ()
-    columns = predictions.table.columns if predictions.table is not None else ("text",)
+    own = _OF_PAIRS if predictions.pairs else ("text",)
+    columns = predictions.table.columns if predictions.table is not None else own
     probabilities = predictions.class_names if predictions.with_probabilities else ()
     added = [*(f"probability_{name}" for name in probabilities), "predicted"]
     added += ["changed"] if marks else []
     names = unique_names([*columns, *added])
     if form == "jsonl":
         for row, prediction in _with_rows(predictions):
-            kept = _kept(predictions.table, row, names) or {"text": prediction.text}
+            kept = _kept(predictions.table, row, names) or _as_columns(prediction.text)
             answers = (*prediction.probabilities, prediction.predicted, *marks)
             new = dict(zip(names[len(columns) :], answers, strict=True))
             yield json.dumps({**kept, **new}, ensure_ascii=False) + "\n"
@@ -98,9 +102,14 @@ def file_lines(form: str, predictions: Predictions, guard: bool = False) -> Iter
     yield csv_line(names, guard, delimiter)
     for row, prediction in _with_rows(predictions):
         table = predictions.table
-        cells = [prediction.text] if table is None or row is None else table.cells(row)
+        given = list(_as_columns(prediction.text).values())
+        cells = given if table is None or row is None else table.cells(row)
         shares = map(str, prediction.probabilities)
         yield csv_line([*cells, *shares, prediction.predicted, *marks], guard, delimiter)
+
+
+def _as_columns(text: Text) -> dict[str, str]:
+    return {"text": text} if isinstance(text, str) else dict(zip(_OF_PAIRS, text, strict=True))
 
 
 def _with_rows(predictions: Predictions) -> Iterator[tuple[TableRow | None, Prediction]]:
@@ -130,7 +139,7 @@ def as_json(predictions: Predictions) -> dict[str, Any]:
         "changed": list(predictions.changed),
         "predictions": [
             {
-                "text": prediction.text,
+                **_as_columns(prediction.text),
                 **_probabilities(predictions, prediction),
                 "predicted": prediction.predicted,
                 **({} if table is None else {"columns": _raw(_kept(table, row, names))}),
@@ -169,11 +178,13 @@ def print_table(predictions: Predictions) -> None:
     for name in names if predictions.with_probabilities else ():
         width = max(name.cell_len, len("0.0000"))
         table.add_column(name, justify="right", no_wrap=True, min_width=width)
-    table.add_column("text", no_wrap=True, overflow="ellipsis", ratio=1 if on_terminal else None)
+    for column in _OF_PAIRS if predictions.pairs else ("text",):
+        ratio = 1 if on_terminal else None
+        table.add_column(column, no_wrap=True, overflow="ellipsis", ratio=ratio)
     for prediction in predictions.rows:
         shares = [f"{share:.4f}" for share in prediction.probabilities]
-        text = " ".join(prediction.text.split())
-        table.add_row(plain(prediction.predicted), *shares, plain(text))
+        texts = [" ".join(each.split()) for each in _as_columns(prediction.text).values()]
+        table.add_row(plain(prediction.predicted), *shares, *map(plain, texts))
     console = Console(width=None if on_terminal else 100_000)
     console.print(table)
     for change in predictions.changed:

@@ -30,3 +30,18 @@ class EndingTokenizer(Tokenizer, Protocol):
     def ending(self) -> Sequence[int]:
         """The ids with which everything that :meth:`encode` returns ends."""
         ...
+
+
+@runtime_checkable
+class PairTokenizer(EndingTokenizer, Protocol):
+    """A tokenizer with special tokens that the model expects between the texts of a pair.
+
+    A pair is the special tokens before a text, the tokens of the first text, ``between``, those of
+    the second, and ``ending``. Without ``between``, the tokens of ``data.pair_separator`` stand
+    there.
+    """
+
+    @property
+    def between(self) -> Sequence[int]:
+        """The ids of the special tokens; empty if there are none."""
+        ...

@@ -67,6 +67,21 @@ class NumericalCheck(msgspec.Struct, frozen=True, kw_only=True):
     agrees: bool
 
 
+class TextPair(NamedTuple):
+    """Two texts that are classified together, such as a premise and a hypothesis."""
+
+    first: str
+    second: str
+
+    def joined(self, separator: str) -> str:
+        """Both as one text."""
+        return f"{self.first}{separator}{self.second}"
+
+
+Text = str | TextPair
+"""What a data set has one label for."""
+
+
 class Corpus(msgspec.Struct, frozen=True, kw_only=True):
     """Labelled texts, as a data set loads them.
 
@@ -90,7 +105,7 @@ class Corpus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TableFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """The format of a file of texts, and which of its columns holds the texts."""
+    """The format of a file of texts, and which of its columns hold the texts."""
 
     format: Annotated[
         Literal["csv", "tsv", "jsonl"] | None,
@@ -108,14 +123,20 @@ class TableFormat(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(min_length=1, description="the character encoding, such as utf-16 or latin-1")
     ] = "utf-8"
     text: Annotated[str, Meta(min_length=1, description="the column that holds the texts")] = "text"
+    text_pair: (
+        Annotated[
+            str, Meta(min_length=1, description="the column of the second texts, for text pairs")
+        ]
+        | None
+    ) = None
 
 
 class Split(msgspec.Struct, frozen=True, kw_only=True):
-    """The texts of one split, with their rows in the corpus."""
+    """The texts of one split, or its text pairs, with their rows in the corpus."""
 
     name: str
     rows: tuple[int, ...]
-    texts: tuple[str, ...]
+    texts: tuple[Text, ...]
     labels: tuple[Label, ...]
 
     def __len__(self) -> int:

@@ -67,6 +67,16 @@ class Table:
         """
         return self._column(self.format.text, "text", numbers=False)
 
+    def text_pairs(self) -> list[str] | None:
+        """The column that holds the second texts of pairs, if the format names one.
+
+        Raises:
+            UsageError: as for :meth:`texts`.
+        """
+        if self.format.text_pair is None:
+            return None
+        return self._column(self.format.text_pair, "text_pair", numbers=False)
+
     def values(self, column: str, option: str) -> list[str]:
         """Another column, with numbers converted to text; ``option`` is the setting that names it.
 

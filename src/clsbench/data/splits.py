@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from clsbench.components.labels import Label, classes_of
-from clsbench.components.values import Corpus, Split, Splits
+from clsbench.components.values import Corpus, Split, Splits, Text, TextPair
 from clsbench.data.label_strata import stratified_labels
 from clsbench.data.labels import MOST_RARE, named
 from clsbench.data.related_texts import split_by_group, split_by_time
@@ -244,7 +244,7 @@ def _gather(name: str, corpus: Corpus, rows: Sequence[int]) -> Split:
     return Split(
         name=name,
         rows=tuple(rows),
-        texts=tuple(corpus.texts[row] for row in rows),
+        texts=tuple(_text(corpus, row) for row in rows),
         labels=tuple(_plain(corpus.labels[row]) for row in rows),
     )
 
@@ -252,6 +252,12 @@ def _gather(name: str, corpus: Corpus, rows: Sequence[int]) -> Split:
 def _plain(label: Label) -> Label:
     """The label in Python's integers."""
     return tuple(map(int, label)) if isinstance(label, tuple) else int(label)
+
+
+def _text(corpus: Corpus, row: int) -> Text:
+    if corpus.text_pairs is None:
+        return corpus.texts[row]
+    return TextPair(corpus.texts[row], corpus.text_pairs[row])
 
 
 def _advice(corpus: Corpus, settings: DataSettings) -> dict[str, str]:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clsbench.components.tokenizers import EndingTokenizer, Tokenizer
-from clsbench.components.values import Split, Splits
+from clsbench.components.tokenizers import Tokenizer
+from clsbench.components.values import Split, Splits, Text
+from clsbench.data.encoding import Encoded, TextEncoder
 from clsbench.errors import UsageError
 
 
@@ -84,18 +85,27 @@ def tokenize_splits(
     tokenizer: Tokenizer,
     padding: int | str,
     context_length: int,
-    training_texts: Sequence[str] | None = None,
+    training_texts: Sequence[Text] | None = None,
+    pair_separator: str | None = None,
 ) -> TokenizedSplits:
     """Encode all texts; pad and cut them as ``data.padding`` says, never beyond the context.
 
     ``longest-train`` is the longest of ``training_texts``, by default those of the splits. If
     ``splits`` has a part of the training split, these are all of it, so that validation and test
-    texts are the same for every size.
+    texts are the same for every size. ``pair_separator`` is ``data.pair_separator``.
 
     Raises:
-        UsageError: the padding asked for is longer than the backbone's context.
+        UsageError: the padding asked for is longer than the backbone's context, or too short for
+            text pairs; or there is a separator of pairs, but the texts are single.
     """
-    encoded = [[tokenizer.encode(text) for text in split.texts] for split in splits.all()]
+    if pair_separator is not None and any(isinstance(text, str) for text in splits.train.texts):
+        raise UsageError(
+            f"data.pair_separator = {pair_separator!r} requires text pairs, but the data set has "
+            "single texts; leave it out, or name the column of the second texts, such as "
+            "csv:path=…,text_pair=COLUMN"
+        )
+    encoder = TextEncoder(tokenizer, pair_separator)
+    encoded = [[encoder.encode(text) for text in split.texts] for split in splits.all()]
     if isinstance(padding, int):
         if padding > context_length:
             raise UsageError(
@@ -104,16 +114,16 @@ def tokenize_splits(
             )
         length = padding
     elif padding == "longest-train":
-        longest = max(map(len, encoded[0]))
+        longest = max(len(each.ids) for each in encoded[0])
         if training_texts is not None and len(training_texts) > len(splits.train):
-            longest = max(len(tokenizer.encode(text)) for text in training_texts)
+            longest = max(len(encoder.encode(text).ids) for text in training_texts)
         length = min(max(longest, 1), context_length)
     else:
         length = context_length
     padded = padding != "none"
     train, validation, test = (
-        token_rows(ids, split, length, tokenizer, padded)
-        for ids, split in zip(encoded, splits.all(), strict=True)
+        token_rows(each, split, length, encoder, padded)
+        for each, split in zip(encoded, splits.all(), strict=True)
     )
     if not padded:
         length = max(1, *(int(rows.lengths.max()) for rows in (train, validation, test)))
@@ -121,36 +131,27 @@ def tokenize_splits(
 
 
 def token_rows(
-    encoded: Sequence[Sequence[int]], split: Split, length: int, tokenizer: Tokenizer, padded: bool
+    encoded: Sequence[Encoded], split: Split, length: int, encoder: TextEncoder, padded: bool
 ) -> TokenRows:
     """Right-pad and truncate the encoded texts of a split to ``length`` tokens."""
-    input_ids, lengths = pad_rows(encoded, length, tokenizer.pad_token_id, ending_of(tokenizer))
+    fitting = [encoder.truncated(each, length) for each in encoded]
+    input_ids, lengths = pad_rows(fitting, length, encoder.pad_token_id)
     return TokenRows(
         input_ids=input_ids,
         lengths=lengths,
         labels=torch.tensor(split.labels, dtype=torch.int64),
-        truncated=sum(len(ids) > length for ids in encoded),
+        truncated=sum(len(each.ids) > length for each in encoded),
         padded=padded,
     )
 
 
-def ending_of(tokenizer: Tokenizer) -> tuple[int, ...]:
-    """The special tokens at the end of each text, which truncation keeps."""
-    return tuple(tokenizer.ending) if isinstance(tokenizer, EndingTokenizer) else ()
-
-
 def pad_rows(
-    encoded: Sequence[Sequence[int]], length: int, pad_token_id: int, ending: Sequence[int] = ()
+    encoded: Sequence[Sequence[int]], length: int, pad_token_id: int
 ) -> tuple[Tensor, Tensor]:
-    """Rows (N, ``length``) and real lengths (N,), int64; longer ones are truncated.
-
-    A truncated row keeps its ``ending`` if ``length`` leaves room for other tokens.
-    """
+    """Rows (N, ``length``) and real lengths (N,), int64; longer ones are cut."""
     input_ids = torch.full((len(encoded), length), pad_token_id, dtype=torch.int64)
     for row, ids in zip(input_ids, encoded, strict=True):
         kept = ids[:length]
-        if len(ids) > length > len(ending):
-            kept = [*ids[: length - len(ending)], *ending]
         row[: len(kept)] = torch.tensor(kept, dtype=torch.int64)
     lengths = torch.tensor([min(len(ids), length) for ids in encoded], dtype=torch.int64)
     return input_ids, lengths

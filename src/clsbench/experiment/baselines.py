@@ -7,6 +7,7 @@ import time
 from collections.abc import Container, Iterator, MutableMapping
 
 from clsbench.components.resolve import Experiment
+from clsbench.data.encoding import with_joined_pairs
 from clsbench.errors import PluginError
 from clsbench.experiment.phases import Phases
 from clsbench.experiment.preparation import PreparedData
@@ -55,6 +56,7 @@ def scored_baselines(
     by label; the others are added."""
     known = {} if known is None else known
     seed = experiment.spec.seed
+    splits = with_joined_pairs(data.splits, experiment.spec.data.pair_separator)
     for baseline, label in zip(experiment.baselines, _labels(experiment), strict=True):
         if label in known:
             yield known[label]
@@ -62,7 +64,7 @@ def scored_baselines(
         scored = problem = None
         try:
             scored = score_baseline(
-                baseline, label, data.splits, data.leaked, seed, experiment.metrics, features
+                baseline, label, splits, data.leaked, seed, experiment.metrics, features
             )
             problem = scored.state_problem
         except PluginError as failure:  # the classifier's own scores are complete

@@ -14,7 +14,9 @@ from torch import Tensor
 from clsbench.assets import DownloadProgress
 from clsbench.components.catalog import Catalog
 from clsbench.components.identity import changes_since, identify
-from clsbench.data.tokens import TokenRows, ending_of, pad_rows
+from clsbench.components.values import Text
+from clsbench.data.encoding import TextEncoder, check_kind, joined
+from clsbench.data.tokens import TokenRows, pad_rows
 from clsbench.errors import ClsbenchError, PluginError, UsageError
 from clsbench.experiment.preparation import stored_experiment
 from clsbench.experiment.restore import (
@@ -26,7 +28,7 @@ from clsbench.experiment.restore import (
 from clsbench.fastpath.forward import Forward, PlainForward
 from clsbench.results.baseline_states import read_state
 from clsbench.results.store import StoredRun, read_record
-from clsbench.schema.experiment import format_component
+from clsbench.schema.experiment import ExperimentSpec, format_component
 from clsbench.schema.options import RunOptions
 from clsbench.system.environment import choose_device, circumstances
 from clsbench.system.seeding import torch_seeded
@@ -40,6 +42,7 @@ _BATCH_SIZE = 8
 class Predictor:
     """A stored classifier, ready to classify texts, which are truncated and padded as in training.
 
+    After training on text pairs, it classifies text pairs alone, and otherwise single texts alone.
     ``changed`` describes the components whose code or files have changed since training.
     """
 
@@ -49,19 +52,23 @@ class Predictor:
         self.max_length = restored.facts.max_length
         self._restored = restored
         self._options = options
+        separator = restored.experiment.spec.data.pair_separator
+        self._encoder = TextEncoder(restored.tokenizer, separator)
 
-    def truncated(self, texts: Sequence[str]) -> int:
+    def truncated(self, texts: Sequence[Text]) -> int:
         """The number of texts longer than ``max_length`` tokens, which are truncated."""
-        return sum(len(self._restored.tokenizer.encode(text)) > self.max_length for text in texts)
+        return sum(len(self._encoder.encode(text).ids) > self.max_length for text in texts)
 
-    def predict(self, texts: Sequence[str], first: int = 1) -> np.ndarray:
+    def predict(self, texts: Sequence[Text], first: int = 1) -> np.ndarray:
         """Probabilities (N, C) float64, one column per class in ``class_names``.
 
         ``first`` is the number of the first text in errors.
 
         Raises:
+            UsageError: a text is a pair and should be a single text, or the reverse.
             ClsbenchError: the logits of a text are not finite.
         """
+        check_kind(texts, self._restored.facts.text_pairs)
         if not texts:
             return np.empty((0, len(self.class_names)))
         logits = self._compute(Forward.all_logits, texts)
@@ -69,25 +76,23 @@ class Predictor:
         if not finite.all():
             place = int(finite.logical_not().nonzero()[0])
             raise ClsbenchError(
-                f"text {first + place} ({texts[place][:40]!r}) cannot be classified: its logits "
-                "are not finite"
+                f"text {first + place} ({_start_of(texts[place])}) cannot be classified: its "
+                "logits are not finite"
             )
         probabilities: np.ndarray = logits.double().softmax(dim=-1).numpy()
         return probabilities
 
-    def features(self, texts: Sequence[str]) -> np.ndarray:
+    def features(self, texts: Sequence[Text]) -> np.ndarray:
         """Pooled features (N, H) float32, the input of the head; at least one text."""
         features: np.ndarray = self._compute(Forward.all_features, texts).float().numpy()
         return features
 
     def _compute(
-        self, results_of: Callable[[Forward, str, int], Tensor], texts: Sequence[str]
+        self, results_of: Callable[[Forward, str, int], Tensor], texts: Sequence[Text]
     ) -> Tensor:
-        tokenizer = self._restored.tokenizer
-        encoded = [tokenizer.encode(text) for text in texts]
-        input_ids, lengths = pad_rows(
-            encoded, self.max_length, tokenizer.pad_token_id, ending_of(tokenizer)
-        )
+        encoder = self._encoder
+        encoded = [encoder.truncated(encoder.encode(text), self.max_length) for text in texts]
+        input_ids, lengths = pad_rows(encoded, self.max_length, encoder.pad_token_id)
         rows = TokenRows(
             input_ids=input_ids,
             lengths=lengths,
@@ -104,6 +109,11 @@ class Predictor:
             return results_of(forward, "texts", _BATCH_SIZE if self._restored.facts.padded else 1)
 
 
+def _start_of(text: Text) -> str:
+    parts = (text,) if isinstance(text, str) else text
+    return ", ".join(repr(part[:40]) for part in parts)
+
+
 class BaselinePredictor:
     """A stored baseline, ready to classify texts; it does not return probabilities."""
 
@@ -112,9 +122,10 @@ class BaselinePredictor:
         component: str,
         estimator: Any,
         class_names: tuple[str, ...],
-        seed: int,
+        spec: ExperimentSpec,
         changed: Sequence[str] = (),
         untrained: Predictor | None = None,
+        text_pairs: bool = False,
     ) -> None:
         """``untrained`` computes the features, for a baseline that classifies them."""
         self.changed = changed
@@ -123,19 +134,26 @@ class BaselinePredictor:
         self._untrained = untrained
         self._component = component
         self._estimator = estimator
-        self._seed = seed
+        self._spec = spec
+        self._text_pairs = text_pairs
 
-    def predict(self, texts: Sequence[str]) -> np.ndarray:
+    def predict(self, texts: Sequence[Text]) -> np.ndarray:
         """The class of each text, (N,) int64 indices into ``class_names``.
 
         Raises:
+            UsageError: a text is a pair and should be a single text, or the reverse.
             PluginError: the baseline fails.
         """
+        check_kind(texts, self._text_pairs)
         if not texts:
             return np.empty(0, dtype=np.int64)
-        inputs = list(texts) if self._untrained is None else self._untrained.features(texts)
+        inputs = (
+            joined(texts, self._spec.data.pair_separator)
+            if self._untrained is None
+            else self._untrained.features(texts)
+        )
         try:
-            answers = predict_labels(self._estimator, inputs, self._seed)
+            answers = predict_labels(self._estimator, inputs, self._spec.seed)
         except Exception as error:
             raise PluginError(
                 f"baseline {self._component} failed: {type(error).__name__}: {error}"
@@ -187,8 +205,15 @@ def load_baseline(
         restored = restore_untrained(run, experiment, options, progress, allow_changed)
         untrained = Predictor(restored, options)
         changed += restored.changed
-    names = record.data.class_names
-    return BaselinePredictor(component, estimator, names, experiment.spec.seed, changed, untrained)
+    return BaselinePredictor(
+        component,
+        estimator,
+        record.data.class_names,
+        experiment.spec,
+        changed,
+        untrained,
+        record.data.text_pairs,
+    )
 
 
 def load_predictor(

@@ -23,6 +23,7 @@ from clsbench.components.identity import (
 from clsbench.components.resolve import Experiment, resolve, substitute
 from clsbench.components.values import Asset, Corpus, Files, HubFile, Splits
 from clsbench.data.corpus import corpus_problem
+from clsbench.data.encoding import joined
 from clsbench.data.labels import label_warnings, named
 from clsbench.data.splits import (
     count_leaked,
@@ -152,9 +153,10 @@ def with_files(experiment: Experiment, files: Files) -> Experiment:
 
 
 def texts_of(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mapping[int, str] | None:
-    """The texts of a run by row of the corpus; ``None`` if they are not available.
+    """The texts of a run by row of the corpus, to show; ``None`` if they are not available.
 
-    Nothing is fetched, and texts that differ from those of the run are not used.
+    A pair is ``first | second``. Nothing is fetched, and texts that differ from those of the run
+    are not used.
     """
     try:
         experiment = stored_experiment(record, catalog)
@@ -171,7 +173,7 @@ def texts_of(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mappin
     return {
         row: text
         for split in splits.all()
-        for row, text in zip(split.rows, split.texts, strict=True)
+        for row, text in zip(split.rows, joined(split.texts, " | "), strict=True)
     }
 
 
@@ -239,6 +241,7 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
         settings.padding,
         experiment.backbone.context_length(),
         whole.train.texts,
+        settings.pair_separator,
     )
     flags = leaked(splits)
     truncated = {
@@ -275,6 +278,7 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
         corpus_texts=len(corpus.texts),
         dropped=dropped_texts(corpus, whole),
         multi_label=corpus.multi_label,
+        text_pairs=corpus.text_pairs is not None,
     )
     _refuse_large_batch(batch_size, facts, settings)
     warnings = (

@@ -29,13 +29,15 @@ _SHOWN = 3
 class ClassifierFacts(NamedTuple):
     """The record's facts about the stored classifier.
 
-    ``max_length`` is in tokens; ``padded`` says whether texts are padded to it.
+    ``max_length`` is in tokens; ``padded`` says whether texts are padded to it; ``text_pairs``
+    whether it classifies pairs of texts.
     """
 
     spec: dict[str, Any]
     class_names: tuple[str, ...]
     max_length: int
     padded: bool
+    text_pairs: bool = False
 
 
 class _Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -48,6 +50,7 @@ class _Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     class_names: tuple[str, ...] | None = None
     max_length: int | None = None
     padded: bool | None = None
+    text_pairs: bool = False
 
 
 # --- storing --------------------------------------------------------------------------------------
@@ -169,6 +172,7 @@ def stored_facts(record: RunRecord) -> ClassifierFacts:
         class_names=record.data.class_names,
         max_length=record.data.max_length,
         padded=record.spec.get("data", {}).get("padding") != "none",
+        text_pairs=record.data.text_pairs,
     )
 
 

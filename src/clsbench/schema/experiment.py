@@ -78,6 +78,13 @@ class DataSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             " or not at all (requires train.batch_size=1)"
         ),
     ] = "longest-train"
+    pair_separator: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(
+            description="text between the two texts of a pair, for backbones without special tokens"
+            " for that and for baselines that read texts (default: a line break)"
+        ),
+    ] = None
 
 
 PublishedAccuracy = dict[

@@ -85,6 +85,7 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
     ``sha256`` is a hash of all splits including the texts' places in the corpus; ``texts_sha256``
     holds for each split a hash of its texts and classes only (empty in older records).
     ``multi_label``: texts have any number of classes; ``class_counts`` counts a text once for each.
+    ``text_pairs``: each text is a pair of two.
     """
 
     class_names: tuple[str, ...]
@@ -100,6 +101,7 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
     dropped: dict[str, int] = {}
     texts_sha256: dict[str, str] = {}
     multi_label: bool = False
+    text_pairs: bool = False
 
 
 class StepEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -86,11 +86,13 @@ def _check_format(dataset: Dataset, corpus: Corpus) -> None:
     if parts_of(dataset):
         return
     try:
-        texts = read_table(files[0], format).texts()
+        table = read_table(files[0], format)
+        texts, pairs = table.texts(), table.text_pairs()
     except UsageError as error:
         raise AssertionError(f"{type(dataset).__name__}: its table_format(): {error}") from None
     require(
-        texts == list(corpus.texts),
+        texts == list(corpus.texts)
+        and pairs == (None if corpus.text_pairs is None else list(corpus.text_pairs)),
         dataset,
         "its file, read in its table_format(), contains different texts than load() returns",
     )

@@ -36,6 +36,14 @@ def test_predict_texts_from_arguments_stdin_and_csv_agree(
         assert max(shares, key=shares.__getitem__) == text.split()[0]
 
 
+@pytest.mark.parametrize("baseline", [(), ("--baseline", "majority")])
+def test_predict_pair_with_a_run_on_single_texts_is_refused(
+    finished: dict[str, Any], baseline: tuple[str, ...]
+) -> None:
+    with pytest.raises(ClsbenchError, match="trained on single texts, but text 1 is a pair"):
+        in_process(finished["path"], *baseline, "a", "--pair", "b")
+
+
 def baseline_answers(run: Path, baseline: str) -> dict[int, str]:
     """The predictions of a baseline in its run, by row of the corpus."""
     with (run / "baselines.csv").open() as lines:

@@ -55,6 +55,17 @@ class HFDataset(clsbench.Dataset, frozen=True):
         Meta(description="its files on the hub, by their path in the repository"),
     ] = ()
     text: Annotated[str, Meta(min_length=1, description="column with the texts")] = "text"
+    text_pair: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="column with a second text for each text, such as a hypothesis for each"
+                " premise; both are classified together (default: no column)",
+            ),
+        ]
+        | None
+    ) = None
     label: Annotated[str, Meta(min_length=1, description="column with the classes")] = "label"
     group: (
         Annotated[
@@ -95,9 +106,10 @@ class HFDataset(clsbench.Dataset, frozen=True):
                 f"revision = {self.revision!r}: expected path=ORGANISATION/NAME of the hub, not "
                 f"{self.path!r}"
             )
-        columns = [each for each in (self.text, self.label, self.group, self.time) if each]
+        named = (self.text, self.text_pair, self.label, self.group, self.time)
+        columns = [each for each in named if each]
         if len(set(columns)) < len(columns):
-            raise ValueError("text, label, group and time: two name the same column")
+            raise ValueError("text, text_pair, label, group and time: two name the same column")
 
     def default_split(self) -> clsbench.SplitName:
         """``group`` or ``time`` if their column is named, else ``predefined`` if the data set has a
@@ -142,7 +154,7 @@ class HFDataset(clsbench.Dataset, frozen=True):
             places = [(_split_of(Path(file)), files[f"{self.path}/{file}"]) for file in self.files]
         else:
             places = _places(_path(self.path))
-        columns = (self.text, self.label, self.group, self.time)
+        columns = (self.text, self.label, self.group, self.time, self.text_pair)
         return read_corpus(self.path, places, *columns)
 
 

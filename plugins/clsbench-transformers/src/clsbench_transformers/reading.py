@@ -27,10 +27,11 @@ def read_corpus(
     label: str,
     group: str | None = None,
     time: str | None = None,
+    text_pair: str | None = None,
 ) -> clsbench.Corpus:
     """The texts and labels of all ``places``, each with its split; ``named`` is for errors.
 
-    ``group`` and ``time`` are columns that are read too, if given.
+    ``group``, ``time`` and ``text_pair`` are columns that are read too, if given.
 
     Raises:
         UsageError: a file or column is missing or not valid.
@@ -39,7 +40,9 @@ def read_corpus(
     values: list[Any] = []
     splits: list[str | None] = []
     names: list[str] | None = None
-    further: dict[str, list[str]] = {column: [] for column in (group, time) if column is not None}
+    further: dict[str, list[str]] = {
+        column: [] for column in (group, time, text_pair) if column is not None
+    }
     with tempfile.TemporaryDirectory(prefix="clsbench-datasets-") as cache, _quiet():
         for split, place in places:
             table = _table(named, place, Path(cache))
@@ -83,10 +86,12 @@ def read_corpus(
                 values.append(value)
                 splits.append(split)
                 for column, each in zip(further, more, strict=True):
-                    if each is None or not str(each).strip():
+                    is_text = column != text_pair or isinstance(each, str)
+                    if each is None or not str(each).strip() or not is_text:
+                        what = "value" if column != text_pair else "text"
                         raise UsageError(
                             f"dataset hf-dataset, {named}: row {number} of {place.name} (counted "
-                            f"from 0) has no value in {column!r}"
+                            f"from 0) has no {what} in {column!r}"
                         )
                     further[column].append(str(each))
     class_names, labels = _classes(named, values, names, label)
@@ -95,6 +100,7 @@ def read_corpus(
         class_names=class_names,
         texts=texts,
         labels=labels,
+        text_pairs=further[text_pair] if text_pair is not None else None,
         splits=known if known else None,
         groups=further[group] if group is not None else None,
         times=_times(named, further[time], time) if time is not None else None,

@@ -25,6 +25,8 @@ from clsbench.errors import closest_match_hint
 
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
 LINES_SHOWN = 8
+COLUMNS = ("text", "text_pair", "label", "split", "group", "time")
+"""The options that name columns."""
 
 
 class DelimitedFile(clsbench.Dataset, frozen=True):
@@ -60,6 +62,17 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
         | None
     ) = None
     text: Annotated[str, Meta(min_length=1, description="column with the texts")] = "text"
+    text_pair: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="column with a second text for each text, such as a hypothesis for each"
+                " premise; both are classified together (default: no column)",
+            ),
+        ]
+        | None
+    ) = None
     label: Annotated[str, Meta(min_length=1, description="column with the classes")] = "label"
     split: (
         Annotated[
@@ -166,6 +179,7 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
             quoting=self.quoting,
             encoding=self.encoding,
             text=self.text,
+            text_pair=self.text_pair,
         )
 
     def load(self, files: clsbench.Files) -> clsbench.Corpus:
@@ -174,7 +188,7 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
         Raises:
             UsageError: the file is invalid; the message names the file and the line, if any.
         """
-        options = {name: column for name in ("text", "label", "split", "group", "time")
+        options = {name: column for name in COLUMNS
                    if (column := getattr(self, name)) is not None}  # fmt: skip
         if len(set(options.values())) < len(options):
             raise clsbench.UsageError(
@@ -195,6 +209,7 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
             class_names=class_names,
             texts=texts,
             labels=labels,
+            text_pairs=_text_pairs(tables) if self.text_pair is not None else None,
             splits=splits,
             groups=_groups(tables, self.group) if self.group is not None else None,
             times=_times(tables, self.time) if self.time is not None else None,
@@ -229,6 +244,15 @@ def _texts(table: Table) -> list[str]:
     texts = table.texts()
     _refuse_blanks(table, texts, f"with an empty text in {table.format.text!r}")
     return texts
+
+
+def _text_pairs(tables: Sequence[Table]) -> list[str]:
+    pairs: list[str] = []
+    for table in tables:
+        texts = table.text_pairs() or []
+        _refuse_blanks(table, texts, f"with an empty text in {table.format.text_pair!r}")
+        pairs += texts
+    return pairs
 
 
 def _groups(tables: Sequence[Table], column: str) -> list[str]:

@@ -65,6 +65,18 @@ _SECONDS_BETWEEN_LINES = 10.0
     help="Column of --csv that holds the texts. [default: as in training, else text]",
 )
 @click.option(
+    "--pair",
+    "seconds",
+    metavar="TEXT",
+    multiple=True,
+    help="Second text of a pair, for a run that was trained on text pairs; one for each TEXT.",
+)
+@click.option(
+    "--pair-column",
+    metavar="NAME",
+    help="Column of --csv that holds the second texts of pairs. [default: as in training]",
+)
+@click.option(
     "--input-format",
     type=click.Choice(["csv", "tsv", "jsonl"]),
     help="Format of --csv. [default: as in training, else from its extension]",
@@ -110,6 +122,8 @@ def predict(
     baseline: str | None,
     csv_file: Path | None,
     column: str | None,
+    seconds: tuple[str, ...],
+    pair_column: str | None,
     input_format: str | None,
     delimiter: str | None,
     quoting: str | None,
@@ -126,17 +140,21 @@ def predict(
 
     Each row of a file, or line of stdin, gets one prediction, in order; blank texts get one too. A
     blank line counts as a row if the file has one column, and is skipped if it has several. Texts
-    are truncated and padded as in training; a warning shows how many are truncated.
+    are truncated and padded as in training; a warning shows how many are truncated. A run that was
+    trained on text pairs needs pairs: with --pair, with --pair-column, or with a tab between the
+    two texts on each line of stdin.
 
     \b
     clsbench predict latest "You have won a prize, call now to claim" "See you at lunch"
     clsbench predict latest < messages.txt               one text per line
     clsbench predict latest --csv messages.csv --column body --output answers.csv
+    clsbench predict latest "A man sleeps" --pair "A person rests"     a text pair
     """
     options = chosen_run_options(ctx)
     session = ctx.find_object(Session) or Session()
     of_csv = {"format": input_format, "delimiter": delimiter, "quoting": quoting, "text": column}
-    _check_options(texts, csv_file, of_csv, encoding)
+    of_csv["text_pair"] = pair_column
+    _check_options(texts, seconds, csv_file, of_csv, encoding)
     if as_json and (file or form):
         raise UsageError("--json cannot be combined with --output or --format")
     if file is not None:
@@ -144,10 +162,12 @@ def predict(
     shown = "csv" if form == "tsv" else form or ("json" if as_json else "table")
     check_guard_formulas(guard_formulas, shown)
 
+    from clsbench.data.encoding import check_kind
     from clsbench.results.store import StoredRun, find_run, read_record
 
     path = find_run(options.out, run)
     record = read_record(path)
+    pairs = record.data is not None and record.data.text_pairs
     if baseline is None:
         _warn(record, options.precision)
     catalog = session.catalog()
@@ -156,9 +176,10 @@ def predict(
         format = predict_input.changed_format(format, {**of_csv, "encoding": encoding})
         given = predict_input.texts_of_file(csv_file, format)
     elif texts:
-        given = predict_input.texts_of_arguments(texts)
+        given = predict_input.texts_of_arguments(texts, seconds)
     else:
-        given = predict_input.texts_of_stdin(encoding or "utf-8")
+        given = predict_input.texts_of_stdin(encoding or "utf-8", pairs)
+    check_kind(given.texts, pairs)
     predict_input.warn_of_blanks(given)
 
     from clsbench.cli.display.downloads import showing_downloads
@@ -179,7 +200,7 @@ def predict(
             predictor = load_predictor(path, options, catalog, progress, allow_changed)
             rows = predictions_of(predictor, given)
             names, most, changed = predictor.class_names, predictor.max_length, predictor.changed
-    predictions = Predictions(names, most, rows, given.table, changed, baseline is None)
+    predictions = Predictions(names, most, rows, given.table, changed, baseline is None, pairs)
     if as_json:
         write_result(ctx, predict_output.as_json(predictions))
     elif file is not None and form is not None:
@@ -193,12 +214,18 @@ def predict(
 
 def _check_options(
     texts: tuple[str, ...],
+    seconds: tuple[str, ...],
     csv_file: Path | None,
     of_csv: dict[str, str | None],
     encoding: str | None,
 ) -> None:
     if csv_file is not None and texts:
         raise UsageError("give texts or --csv FILE, not both")
+    if seconds and not texts:
+        raise UsageError(
+            "--pair TEXT gives the second text of a TEXT on the command line; for a "
+            "file, name the column of the second texts with --pair-column"
+        )
     for name, value in of_csv.items():
         if value is not None and csv_file is None:
             option = predict_input.option_text(name, value)
