@@ -139,6 +139,21 @@ def test_plan_suite_requests_a_missing_asset_once(
 
 
 @pytest.mark.slow
+def test_plan_suite_with_equal_texts_of_two_data_sets_is_refused(
+    options: RunOptions, catalog: Catalog
+) -> None:
+    rows = (
+        SuiteRow(label="1", changes={"freezing": "head-only", "dataset.texts": 300}),
+        SuiteRow(
+            label="2", changes={"freezing": "head-only", "dataset": "synthetic-sms:texts=300"}
+        ),
+    )
+    said = r"rows 1 and 2 have the same texts in all splits \(dataset.*=300; dataset=synth.*=300\)"
+    with pytest.raises(UsageError, match=said):
+        plan(options, catalog, msgspec.structs.replace(SUITE, rows=rows))
+
+
+@pytest.mark.slow
 def test_plan_suite_with_changes_for_all_rows_marks_them_modified(
     options: RunOptions, catalog: Catalog
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +199,30 @@ def row_of_size(size: int, accuracy: float, freezing: str = "head-only", **row: 
             **row,
         }
     )
+
+
+def rows_on_datasets(accuracies: Mapping[str, Sequence[float]], **row: Any) -> list[Row]:
+    """Rows of methods on the data sets ``a.csv``, ``b.csv`` …, as a sweep over them makes it."""
+    data = make_record().data
+    assert data is not None
+    rows = []
+    for method, found in accuracies.items():
+        for name, accuracy in zip("abcdefghij", found, strict=False):
+            chosen = f"csv:path=data/{name}.csv,text=t"
+            facts = msgspec.structs.replace(
+                data,
+                class_names=("ham", "spam"),
+                class_counts={"test": dict.fromkeys(("ham", "spam"), TEXTS // 2)},
+                sha256=f"sha256 of {name}",
+                texts_sha256={split: f"{split} of {name}" for split in SIZES},
+            )
+            spec = make_spec(freezing={"name": method})
+            spec["dataset"] = {"name": "csv", "path": f"data/{name}.csv", "text": "t"}
+            made = {
+                "title": f"{method}, dataset={chosen}",
+                "accuracy": accuracy,
+                "changes": {"freezing": method, "dataset": chosen},
+                "record": {"data": facts, "spec": spec},
+            }
+            rows.append(Row(**{**made, **row}))
+    return rows

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from clsbench.analysis.comparison import Contender, Cost, Pair
+from clsbench.analysis.dataset_ranks import RankedRow
 from clsbench.analysis.figures import (
     ACCURACY,
     WITHOUT_LEAKED,
@@ -33,8 +34,9 @@ class RowFigures(NamedTuple):
     ``interval`` is that of its mean, and ``tests`` has the metrics on the test texts by seed.
     ``others`` are the metrics besides the accuracy and the primary one. ``against_first`` compares
     it with the first row in the comparison, ``against_best`` with the best. ``choice`` is what was
-    chosen for a tuned row, ``fitted_on`` the number of training texts of a baseline. Without runs,
-    all fields but ``row`` and ``title`` are empty.
+    chosen for a tuned row, ``fitted_on`` the number of training texts of a baseline, ``ranked`` its
+    data set and ranks if the suite has several data sets. Without runs, all fields but ``row`` and
+    ``title`` are empty.
     """
 
     row: RowResult
@@ -51,6 +53,7 @@ class RowFigures(NamedTuple):
     choice: Choice | None = None
     run_cost: Cost = Cost(None, False)
     fitted_on: int | None = None
+    ranked: RankedRow = RankedRow("")
 
     @property
     def label(self) -> str:

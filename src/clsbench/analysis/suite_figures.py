@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from clsbench.analysis.comparison import (
     RunComparison,
     compare_runs,
 )
+from clsbench.analysis.dataset_ranks import DatasetRanks, Ranks, dataset_ranks
 from clsbench.analysis.figures import (
     ShownMetrics,
     shown_metrics,
@@ -39,7 +41,10 @@ class SuiteFigures(NamedTuple):
     and runs that could not be read. ``reference`` is the label of the row that the others are
     compared with, ``best`` that of the best row in the comparison by the primary one of
     ``metrics``. ``curves`` is set if rows differ only in their number of training texts;
-    ``baselines`` are then those of the largest number, ``smaller_baselines`` the others.
+    ``baselines`` are then those of the largest number, ``further_baselines`` the others.
+
+    ``ranks`` is set if the rows are methods on several data sets. Nothing is then compared across
+    them: ``comparison`` is ``None``, and all baselines are in ``further_baselines``.
     """
 
     results: SuiteResults
@@ -51,7 +56,8 @@ class SuiteFigures(NamedTuple):
     best: str | None
     problems: tuple[str, ...]
     curves: LearningCurves | None = None
-    smaller_baselines: tuple[RowFigures, ...] = ()
+    further_baselines: tuple[RowFigures, ...] = ()
+    ranks: Ranks | None = None
 
     def missing_in_words(self) -> list[str]:
         """Notes on rows with seeds that have not finished."""
@@ -90,6 +96,11 @@ def suite_figures(
         for run in runs[row.label]
         if has_budget(row, results, problems) and _has_predictions(row, run, problems)
     }
+    usable = {
+        label: [run for run in found if run.path in everything] for label, found in runs.items()
+    }
+    if (over := dataset_ranks(results, usable, metrics)) is not None:
+        return _over_datasets(results, metrics, runs, over, problems)
     comparison: RunComparison | None = None
     sized: SizedComparisons | None = None
     shared = sharing_texts(list(everything.values()))
@@ -172,6 +183,44 @@ def suite_figures(
             if size != most and not each.runs
         ),
     )
+
+
+def _over_datasets(
+    results: SuiteResults,
+    metrics: ShownMetrics,
+    runs: Mapping[str, tuple[StoredRun, ...]],
+    over: DatasetRanks,
+    problems: Sequence[str],
+) -> SuiteFigures:
+    contenders = {
+        run: each
+        for comparison in over.comparisons.values()
+        for each in comparison.contenders
+        for run in each.runs
+    }
+    rows = []
+    for row in results.rows:
+        found = (contenders.get(run.path.name) for run in runs[row.label])
+        contender = next(filter(None, found), None)
+        figures = row_figures(row, runs[row.label], contender, lambda _: {}, results.tune, metrics)
+        rows.append(figures._replace(ranked=over.of_row(row)))
+    baselines = []
+    for dataset, comparison in over.comparisons.items():
+        (size,) = {each.train_texts for each in over.ranks.datasets if each.name == dataset}
+        for each in comparison.contenders:
+            title = baseline_title(comparison, each)
+            if not each.runs:
+                known = {
+                    "title": f"{title}, {dataset}",
+                    "tests": baseline_tests(over.runs[dataset], each.name, size),
+                    "fitted_on": size,
+                    "ranked": over.of_baseline(title, dataset),
+                }
+                baselines.append(contender_figures(each, **known))
+    return SuiteFigures(
+        results, metrics, tuple(rows), (), None, None, None, tuple(problems),
+        further_baselines=tuple(baselines), ranks=over.ranks,
+    )  # fmt: skip
 
 
 def _read(row: RowResult, store: Path, problems: list[str]) -> tuple[StoredRun, ...]:

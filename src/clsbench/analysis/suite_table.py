@@ -19,12 +19,13 @@ HAVING_RUNS = ("finished", "in part")
 def suite_table(figures: SuiteFigures) -> pd.DataFrame:
     """One row for each row of the suite and each baseline; unknown values are missing.
 
-    If rows differ in their number of training texts, baselines have a row for each number.
+    If rows differ in their number of training texts or their data set, baselines have a row for
+    each.
     Accuracies and differences are fractions. ``prefix_found``: every run of the row reused cached
     activations, so from scratch it takes longer. ``against_first`` is the difference from the first
     row in the comparison, ``against_best`` from the best.
     """
-    rows = [*figures.rows, *figures.baselines, *figures.smaller_baselines]
+    rows = [*figures.rows, *figures.baselines, *figures.further_baselines]
     return pd.DataFrame(
         {
             each.name: typed_series(each.kind, [each.read(row) for row in rows])
@@ -56,5 +57,6 @@ def plain_figures(figures: SuiteFigures) -> dict[str, Any]:
         "metric": figures.metrics.primary,
         "comparison": figures.comparison,
         "learning_curves": figures.curves,
+        "ranks": figures.ranks,
         "problems": figures.problems,
     }

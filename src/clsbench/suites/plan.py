@@ -59,8 +59,8 @@ def plan_suite(
 
     Raises:
         UsageError: the base does not exist, the changes for all rows fit no row, a row is invalid
-            by itself, or no row is valid with the changes for all rows; the tuning does not fit, or
-            a row fixes what is tuned.
+            by itself, or no row is valid with the changes for all rows; the tuning does not fit, a
+            row fixes what is tuned, or two data sets have the same texts.
     """
     with _naming(file):
         base = find_spec(suite.base, catalog)
@@ -106,6 +106,7 @@ def plan_suite(
     if all(row.invalid for row in planned):
         problems = dict.fromkeys(f"row {row.row.label}: {row.problem}" for row in planned)
         raise UsageError(f"{file}no row of the suite is valid; " + "; ".join(problems))
+    _refuse_equal_data(planned, file)
     return SuitePlan(
         suite,
         dict(for_all),
@@ -147,6 +148,28 @@ def _refuse_mistakes(
             else:
                 return
     raise type(errors[0])(f"row {row.label} ({row.title}): {errors[0]}")
+
+
+def _refuse_equal_data(rows: Sequence[PlannedRow], file: str) -> None:
+    """Refuse rows that name different data sets with equal texts in all splits.
+
+    They would count as two data sets. A stand-in may replace several data sets.
+    """
+    seen: dict[str, tuple[SuiteRow, str]] = {}
+    for row in rows:
+        record = row.all_runs()[0].record if row.all_runs() else None
+        chosen = {k: v for k, v in row.changes.items() if k.partition(".")[0] == "dataset"}
+        if not chosen or record is None or record.data is None:
+            continue
+        if any(each.axis == "dataset" for each in record.stand_ins):
+            continue
+        here = (row.row, changes_text(chosen))
+        other, named = seen.setdefault(record.data.sha256, here)
+        if named != here[1]:
+            raise UsageError(
+                f"{file}rows {other.label} and {row.row.label} have the same texts in all splits "
+                f"({named}; {here[1]}); name each data set once"
+            )
 
 
 class _PlanContext(NamedTuple):
