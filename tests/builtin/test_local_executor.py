@@ -54,7 +54,12 @@ def make_jobs(tmp_path: Path, *groups: str, first_seed: int = 1) -> tuple[list[J
     plugin = tmp_path / "notes.py"
     plugin.write_text(PLUGIN)
     options = RunOptions(
-        out=tmp_path / "runs", device="cpu", threads=1, offline=True, plugins=(str(plugin),)
+        out=tmp_path / "runs",
+        device="cpu",
+        threads=1,
+        offline=True,
+        curves=False,
+        plugins=(str(plugin),),
     )
     jobs = [
         Job(

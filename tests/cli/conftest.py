@@ -86,7 +86,7 @@ def finished(
     plugin.write_text(NOISY)
     arguments = [sys.executable, "-m", "clsbench", "--plugin", plugin]
     done = subprocess.run(
-        [*arguments, "run", spec_file, "--out", store, "--json"],
+        [*arguments, "run", spec_file, "--out", store, "--json", "--curves"],
         capture_output=True,
         encoding="utf-8",
         env=environment,

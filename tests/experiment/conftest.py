@@ -10,4 +10,4 @@ from clsbench.experiment.run import FinishedRun
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    return run_small(tmp_path_factory.mktemp("runs"))
+    return run_small(tmp_path_factory.mktemp("runs"), given={"curves": True})

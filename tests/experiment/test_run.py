@@ -72,9 +72,9 @@ def test_run_history_has_one_entry_per_evaluation(finished: FinishedRun) -> None
     assert record.history is not None
     assert record.history.before is not None
     assert set(record.history.before.accuracy) == {"train", "validation", "test"}
-    assert [entry.step for entry in record.history.steps] == [0, 20, 40, 60]
+    assert [entry.step for entry in record.history.steps] == [0, 10, 20, 30]
     assert [entry.epoch for entry in record.history.epochs] == [1, 2]
-    assert record.history.epochs[-1].examples_seen == 2 * 35 * 8
+    assert record.history.epochs[-1].examples_seen == 2 * 17 * 8
     assert record.fast_path is not None
     assert record.fast_path.kept is not None
     seconds = [e.seconds for e in (*record.history.steps, *record.history.epochs)]
@@ -176,13 +176,15 @@ def test_run_metrics_equal_those_of_the_stored_predictions(finished: FinishedRun
 
 def test_run_record_lists_the_baselines(finished: FinishedRun) -> None:
     names = [baseline.component.partition(":")[0] for baseline in finished.record.baselines]
-    assert names == ["majority", "tfidf-logreg"]
+    assert names == ["majority"]
 
 
 def test_run_same_seed_gives_identical_results(finished: FinishedRun, tmp_path: Path) -> None:
     again = run_small(tmp_path)
     assert again.record.metrics == finished.record.metrics
     assert again.record.run_key == finished.record.run_key
+    drawn = [(stored(run) / "loss.svg").exists() for run in (finished, again)]
+    assert drawn == [True, False], "curves are an option"
     for ours, theirs in ((again.record.history, finished.record.history),):
         assert ours is not None
         assert theirs is not None
@@ -294,9 +296,9 @@ def test_run_classes_missing_from_validation_and_test_only_warn(
     assert metrics is not None
     assert sum(metrics.test.confusion[5]) == 0
     assert sum(metrics.validation.confusion[2]) == 0
-    assert len(run.record.baselines) == 2
+    assert len(run.record.baselines) == 1
     compared = compare_runs([StoredRun(stored(run), run.record)])
-    assert len(compared.contenders) == 3
+    assert len(compared.contenders) == 2
     results = rows_of_runs([StoredRun(stored(run), run.record)])
     page = report_text(
         suite_figures(results, tmp_path / "runs", load_catalog()), "html", load_catalog(), None

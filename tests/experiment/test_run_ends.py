@@ -107,7 +107,7 @@ def test_run_not_stored_error_holds_the_record(tmp_path: Path) -> None:
     record = caught.value.record
     assert record.status == "finished"
     assert record.metrics is not None
-    assert len(record.baselines) == 2
+    assert len(record.baselines) == 1
     assert caught.value.exit_code == 1
 
 
@@ -119,7 +119,7 @@ def test_run_failing_curves_are_logged_and_the_run_is_stored(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("clsbench.results.curves.save_curves", half_drawn)
-    run = run_small(tmp_path, train__epochs=1)
+    run = run_small(tmp_path, given={"curves": True}, train__epochs=1)
     assert read_record(stored(run)) == run.record
     names = {file.name for file in stored(run).iterdir()}
     assert {"classifier.safetensors", "predictions.csv", "record.json"} <= names

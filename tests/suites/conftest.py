@@ -17,4 +17,4 @@ def catalog() -> Catalog:
 
 @pytest.fixture
 def options(tmp_path: Path) -> RunOptions:
-    return RunOptions(out=tmp_path / "runs", device="cpu", threads=1, offline=True)
+    return RunOptions(out=tmp_path / "runs", device="cpu", threads=1, offline=True, curves=False)

@@ -45,7 +45,9 @@ def clsbench_register_heads():
 
 
 def make_job(store: Path, plugins: tuple[str, ...] = (), **changes: Any) -> Job:
-    options = RunOptions(out=store, device="cpu", threads=1, offline=True, plugins=plugins)
+    options = RunOptions(
+        out=store, device="cpu", threads=1, offline=True, curves=False, plugins=plugins
+    )
     spec = {**SPEC, **changes}
     return Job(key="key", spec=spec, options=plain_options(options), cpus=1, gpus=0)
 

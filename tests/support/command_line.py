@@ -19,13 +19,14 @@ Command = Callable[..., CompletedProcess[str]]
 
 
 def clean_environment(caches: Path) -> dict[str, str]:
-    """An environment without settings and with empty caches."""
+    """An environment without settings but ``--no-curves``, and with empty caches."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("CLSBENCH_", "_CLSBENCH_"))}
     return {
         **kept,
         "CLSBENCH_CACHE": str(caches / "clsbench"),
         "HF_HUB_CACHE": str(caches / "hub"),
         "TIKTOKEN_CACHE_DIR": str(caches / "tiktoken"),
+        "CLSBENCH_CURVES": "false",
         "OMP_NUM_THREADS": "1",
     }
 

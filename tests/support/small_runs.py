@@ -18,12 +18,13 @@ from clsbench.experiment.run import FinishedRun, run_experiment
 from clsbench.schema.options import RunOptions
 
 SMALL = {
-    "dataset": "synthetic-sms:texts=400",
+    "dataset": "synthetic-sms:texts=200",
     "backbone": "gpt2-nano",
+    "baselines": ["majority"],
     "data.padding": 24,
     "data.balance": False,
     "train.epochs": 2,
-    "train.eval_every": 20,
+    "train.eval_every": 10,
 }
 
 
@@ -39,7 +40,9 @@ def run_small(
     catalog = load_catalog(plugins)
     changed = {key.replace("__", "."): value for key, value in changes.items()}
     spec = resolve(find_spec("gpt2-sms-spam", catalog), SMALL | changed, catalog)
-    options = RunOptions(out=out, device=device, threads=1, offline=True, **given)
+    options = RunOptions(
+        out=out, device=device, threads=1, offline=True, **{"curves": False, **given}
+    )
     return run_experiment(spec, options, catalog, observers, dry_run)
 
 

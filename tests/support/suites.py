@@ -19,6 +19,7 @@ from clsbench.suites.run_locks import RunState
 SMALL: dict[str, Any] = {
     "dataset": "synthetic-sms:texts=300",
     "backbone": "gpt2-nano:weights=random",
+    "baselines": ["majority"],
     "data.padding": 16,
     "data.balance": False,
     "train.epochs": 1,

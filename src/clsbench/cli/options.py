@@ -64,14 +64,15 @@ def _run_option(field: Field) -> Callable[[F], F]:
     several = isinstance(field.kind, inspect.VarTupleType)
     begins_with_a_value = bool(field.default) and field.description.startswith(str(field.default))
     first = field.description[0] if begins_with_a_value else field.description[0].upper()
+    name = field.name.replace("_", "-")
     return click.option(
-        f"--{field.name.replace('_', '-')}",
+        f"--{name}/--no-{name}" if field.default is True else f"--{name}",
         field.name,
         type=None if is_flag else _parameter_type(field),
         is_flag=is_flag,
         multiple=several,
-        default=False if is_flag else field.default,
-        show_default=not is_flag and field.default not in (None, ()),
+        default=field.default,
+        show_default=field.default not in (None, (), False),
         envvar=ENVIRONMENT.get(field.name),
         show_envvar=True,
         help=f"{first}{field.description[1:]}.",

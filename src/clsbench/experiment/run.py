@@ -337,7 +337,7 @@ def _store(
             path, record = _write(
                 record, options, classifier, freezing, data, scores, baselines, hash_frozen
             )
-            if shared is None:
+            if shared is None and options.curves:
                 draw(record, path)  # it is stored already, so it is not lost if this is killed
             return path, record
     except Exception as problem:

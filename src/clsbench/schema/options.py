@@ -80,6 +80,13 @@ class RunOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         Meta(description="do not access the network; embedded stand-ins replace missing files"),
     ] = False
     out: Annotated[Path, Meta(description="folder in which runs are saved")] = DEFAULT_STORE
+    curves: Annotated[
+        bool,
+        Meta(
+            description="draw each run's loss and accuracy, which takes about half a second a run "
+            "(--no-curves for large suites of small runs)"
+        ),
+    ] = True
     plugins: Annotated[
         tuple[str, ...],
         Meta(description="plugins that are not installed: Python files or module names"),
@@ -100,6 +107,7 @@ class RunOptionsDict(TypedDict, total=False):
     assets: str | Path | None
     offline: bool | None
     out: str | Path | None
+    curves: bool | None
     plugins: Sequence[str] | None
 
 

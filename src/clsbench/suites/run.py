@@ -87,7 +87,8 @@ def run_suite(
                 if pending:
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
             following = advance(plan, locks.states, trials)
-            _draw_chosen(following, locks.states, store)
+            if options.curves:
+                _draw_chosen(following, locks.states, store)
     finally:
         locks.close()
     return results(locks.states)

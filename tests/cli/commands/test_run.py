@@ -45,6 +45,7 @@ def test_run_json_is_the_record_and_its_path(finished: dict[str, Any]) -> None:
     assert path.parent == finished["store"]
     stored = json.loads((path / "record.json").read_text())
     assert {k: v for k, v in finished.items() if k not in ("path", "stderr", "store")} == stored
+    assert (path / "loss.svg").exists(), "--curves overrides CLSBENCH_CURVES"
 
 
 def test_run_progress_goes_to_stderr_in_plain_lines(finished: dict[str, Any]) -> None:
