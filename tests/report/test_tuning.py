@@ -6,12 +6,14 @@ import io
 from pathlib import Path
 
 import pytest
+from command_line import command_in_process
 from metric_examples import CATALOG
 from msgspec.structs import replace
 from report_examples import Row, make_figures
 
 from clsbench.analysis.suite_figures import SuiteFigures, suite_figures
 from clsbench.cli.commands.compare import finished_ones
+from clsbench.cli.main import main
 from clsbench.components.catalog import load_catalog
 from clsbench.errors import UsageError
 from clsbench.report.page.answer import answer
@@ -98,7 +100,7 @@ def test_shown_trials_are_powers_of_two_and_all(trials: int, expected: list[int]
     assert shown_trials(trials) == expected
 
 
-def test_finished_ones_leaves_out_trials_that_were_not_chosen(
+def test_results_and_comparisons_leave_out_trials_that_were_not_chosen(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     figures = tuned(tmp_path, (0.8, 0.7, 0.9), 2)
@@ -112,3 +114,9 @@ def test_finished_ones_leaves_out_trials_that_were_not_chosen(
     assert f"left out {lost.path.name}: a trial of suite a-suite that was not chosen" in caplog.text
     with pytest.raises(UsageError, match="all runs are trials of a tuned suite"):
         finished_ones([lost])
+    command = command_in_process(main, {}, tmp_path)
+    listed = command("results", "--out", tmp_path, "--columns", "run", "--format", "csv")
+    assert listed.stdout.split() == ["run", chosen.path.name]
+    assert "left out 1 of 2 runs: trials that tuned suites have not chosen" in listed.stderr
+    listed = command("results", "--out", tmp_path, "--columns", "run", "--trials")
+    assert lost.path.name in listed.stdout

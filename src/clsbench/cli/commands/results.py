@@ -24,7 +24,11 @@ from clsbench.cli.output import write_data, write_file, write_message
 from clsbench.cli.session import Session, chosen_run_options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
+
+    from clsbench.results.store import StoredRun
 
 FORMATS = ("csv", "markdown", "latex")
 ENDINGS = {".csv": "csv", ".json": "json", ".md": "markdown", ".tex": "latex"}
@@ -64,6 +68,9 @@ ENDINGS = {".csv": "csv", ".json": "json", ".md": "markdown", ".tex": "latex"}
     help="Maximum number of runs in the table (the last ones, or with --sort the first); 0 shows "
     "all. Other formats include all runs.",
 )
+@click.option(
+    "--trials", is_flag=True, help="Also list the trials that tuned suites have not chosen."
+)
 @guard_formulas_option
 @metric_option
 @run_options("out")
@@ -77,6 +84,7 @@ def results(
     as_json: bool,
     file: Path | None,
     limit: int,
+    trials: bool,
     guard_formulas: bool,
     metric: str | None,
 ) -> None:
@@ -104,6 +112,8 @@ def results(
     store = chosen_run_options(ctx).out
     named = ctx.get_parameter_source("out") != ParameterSource.DEFAULT
     runs = load_runs(store if named else None)
+    if not trials:  # choosing among them by their test figures would be cheating
+        runs = _without_trials(runs)
     fitting = in_store = len(runs)
     if form == "table" and limit and where is None and sort is None:
         runs = runs[-limit:]  # a table of thousands of runs would take seconds
@@ -144,6 +154,19 @@ def results(
             write_data(text)
         else:
             write_file(file, text)
+
+
+def _without_trials(runs: Sequence[StoredRun]) -> tuple[StoredRun, ...]:
+    """Without the trials of tuned suites that were not chosen; says how many they are."""
+    from clsbench.results.suite_results import trials_not_chosen
+
+    stores = dict.fromkeys(run.path.absolute().parent for run in runs)
+    trials = {store: trials_not_chosen(store) for store in stores}
+    kept = tuple(run for run in runs if run.path.name not in trials[run.path.absolute().parent])
+    if len(kept) < len(runs):
+        message = "left out %d of %d runs: trials that tuned suites have not chosen (see --trials)"
+        write_message(message % (len(runs) - len(kept), len(runs)), err=True)
+    return kept
 
 
 def _names(text: str) -> list[str]:
