@@ -95,9 +95,10 @@ def test_fast_path_each_combination_with_one_strategy_equals_plain(
 def test_fast_path_each_combination_with_other_strategies_equals_plain(
     freezing: clsbench.FreezingStrategy, device: torch.device
 ) -> None:
+    """A third of the rest; the strategies share out all combinations."""
     first = FREEZING.index(freezing)
     others = [c for n, c in enumerate(COMBINATIONS) if n % len(FREEZING) != first]
-    compare_in_float64(freezing, others, device)
+    compare_in_float64(freezing, others[first % 3 :: 3], device)
 
 
 @settings(max_examples=8)
@@ -238,9 +239,11 @@ def test_fast_path_float32_over_50_steps_equals_plain(
 def test_fast_path_float32_over_50_steps_with_others_equals_plain(
     freezing: clsbench.FreezingStrategy, device: torch.device
 ) -> None:
-    for number, (backbone, pooling, adapter) in enumerate(CASES_IN_FLOAT32):
-        if number % len(FREEZING) != FREEZING.index(freezing):
-            compare_in_float32(backbone, freezing, pooling, adapter, device)
+    """A quarter of the rest; the strategies share out all cases."""
+    first = FREEZING.index(freezing)
+    others = [c for n, c in enumerate(CASES_IN_FLOAT32) if n % len(FREEZING) != first]
+    for backbone, pooling, adapter in others[first % 4 :: 4]:
+        compare_in_float32(backbone, freezing, pooling, adapter, device)
 
 
 def test_fast_path_float32_with_zero_gradients_is_as_close_to_float64_as_plain() -> None:

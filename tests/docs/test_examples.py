@@ -148,14 +148,26 @@ def test_docs_commands_with_plugins_run(folder: Path) -> None:
     assert (folder / "epochs.jsonl").read_text().count("\n") == 2
 
 
+SNIPPETS = """
+import sys
+
+for snippet in sys.argv[1:]:
+    print(snippet, flush=True)
+    exec(compile(snippet, "<documentation>", "exec"), {"__name__": "__main__"})
+"""
+
+
 @pytest.mark.slow
 def test_docs_python_snippets_run(folder: Path) -> None:
-    for page in PAGES:
-        for block in blocks(page, "python"):
-            is_complete = re.search(r"^(import|from) ", block, flags=re.MULTILINE)
-            if is_complete and block not in PLUGINS.values():
-                done = run_python(folder, "-c", block)
-                assert done.returncode == 0, f"{block}\n{done.stderr}"
+    complete = [
+        block
+        for page in PAGES
+        for block in blocks(page, "python")
+        if re.search(r"^(import|from) ", block, flags=re.MULTILINE)
+        and block not in PLUGINS.values()
+    ]
+    done = run_python(folder, "-c", SNIPPETS, *complete)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def run_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

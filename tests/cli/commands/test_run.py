@@ -272,7 +272,6 @@ def test_run_json_of_a_refused_run_is_one_object(
     ("number", "code", "said"),
     [
         (signal.SIGINT, 130, "interrupted by the user"),
-        (signal.SIGTERM, 143, "terminated by SIGTERM"),
         (signal.SIGHUP, 143, "terminated by SIGHUP"),
     ],
 )
