@@ -87,6 +87,29 @@ def test_gpt2_sms_spam_published_figures_equal_the_books(catalog: Catalog) -> No
             assert round(correct / size, 4) == figures[split], split
 
 
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({"pooling": "mean", "dataset": "csv:path=a.csv"}, ("backbone",)),
+        ({"backbone": "gpt2:weights=random"}, None),
+        ({"backbone.size": "medium"}, None),
+    ],
+)
+def test_own_texts_stand_in_is_used_unless_a_backbone_is_chosen(
+    catalog: Catalog, changes: dict[str, str], kept: tuple[str, ...] | None
+) -> None:
+    spec = resolve(catalog.spec(ExperimentSpec, "own-texts"), changes, catalog).spec
+    assert spec.stand_ins == kept
+
+
+def test_shootout_rows_begin_with_the_cheapest(catalog: Catalog) -> None:
+    suite = find_suite("shootout", catalog)
+    assert [row.changes["method"] for row in suite.rows] == [
+        *("head-only", "last-block", "lora", "all"),
+    ]
+    assert suite.tune is not None
+
+
 def test_gpt2_imdb_settings_equal_the_bonus_script(catalog: Catalog) -> None:
     experiment = resolved(catalog, "gpt2-imdb")
     assert experiment.dataset == Imdb()

@@ -25,6 +25,17 @@ def test_run_missing_user_file_error_names_the_component(tmp_path: Path) -> None
         )
 
 
+def test_run_experiment_with_stand_ins_uses_and_records_them(tmp_path: Path) -> None:
+    record = clsbench.run(
+        "own-texts", dataset="synthetic-sms:texts=200", out=tmp_path / "runs", dry_run=True
+    )
+    (stand_in,) = record.stand_ins
+    assert (stand_in.axis, stand_in.by.partition(":")[0]) == ("backbone", "gpt2-nano")
+    assert stand_in.reason == "unless --backbone names another"
+    assert record.spec["backbone"]["name"] == "gpt2-nano"
+    assert "stand_ins" not in record.spec
+
+
 PLUGIN = """
 import clsbench
 

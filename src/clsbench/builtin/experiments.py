@@ -1,4 +1,4 @@
-"""The experiments of the book, with its published figures."""
+"""The experiments of the book, with its published figures, and one for the user's own texts."""
 
 from __future__ import annotations
 
@@ -70,8 +70,30 @@ GPT2_IMDB = ExperimentSpec(
     ),
 )
 
+OWN_TEXTS = ExperimentSpec(
+    description="Your own texts (--dataset csv:path=FILE,text=COLUMN,label=COLUMN); the embedded"
+    " backbone unless --backbone names another; last block trained, best epoch by validation",
+    dataset="sms-spam",
+    backbone="gpt2:size=small",
+    stand_ins=("backbone",),
+    pooling="last-real-token",
+    head="linear",
+    freezing="last-blocks:n=1",
+    baselines=("majority", "tfidf-logreg", "frozen-logreg"),
+    train=TrainSettings(
+        lr=1e-3,
+        schedule="linear:warmup=0.1",
+        gradient_clipping=1.0,
+        select="best-validation",
+    ),
+)
+
 
 @clsbench.hookimpl
 def clsbench_register_experiments() -> Mapping[str, ExperimentSpec]:
-    """Register ``gpt2-sms-spam`` and ``gpt2-imdb``."""
-    return {"gpt2-sms-spam": GPT2_SMS_SPAM, "gpt2-imdb": GPT2_IMDB}
+    """Register ``gpt2-sms-spam``, ``gpt2-imdb`` and ``own-texts``."""
+    return {
+        "gpt2-sms-spam": GPT2_SMS_SPAM,
+        "gpt2-imdb": GPT2_IMDB,
+        "own-texts": OWN_TEXTS,
+    }

@@ -1,4 +1,4 @@
-"""The book's bonus experiments as a suite."""
+"""Suites: the book's bonus experiments, and approaches for the user's own texts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import clsbench
-from clsbench import PublishedRow, SuiteRow, SuiteSpec
+from clsbench import PublishedRow, SuiteRow, SuiteSpec, TuneSpec
 
 
 def _row(
@@ -105,8 +105,27 @@ GPT2_SMS_SPAM_ABLATION = SuiteSpec(
     ),
 )
 
+SHOOTOUT = SuiteSpec(
+    description="Which approach for your texts (--dataset csv:path=FILE,text=COLUMN,label=COLUMN)?"
+    " From cheap to dear, each tuned with the same few trials",
+    base="own-texts",
+    tune=TuneSpec(space={"train.lr": (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)}, tuner="grid"),
+    rows=tuple(
+        SuiteRow(label=str(number), title=title, changes={"method": method})
+        for number, (title, method) in enumerate(
+            (
+                ("head only", "head-only"),
+                ("last block", "last-block"),
+                ("LoRA", "lora"),
+                ("all layers", "all"),
+            ),
+            1,
+        )
+    ),
+)
+
 
 @clsbench.hookimpl
 def clsbench_register_suites() -> Mapping[str, SuiteSpec]:
-    """Register ``gpt2-sms-spam-ablation``."""
-    return {"gpt2-sms-spam-ablation": GPT2_SMS_SPAM_ABLATION}
+    """Register ``gpt2-sms-spam-ablation`` and ``shootout``."""
+    return {"gpt2-sms-spam-ablation": GPT2_SMS_SPAM_ABLATION, "shootout": SHOOTOUT}

@@ -42,6 +42,7 @@ from clsbench.schema.experiment import (
     toml_tree,
     value_at,
     with_value,
+    without_stand_ins,
 )
 from clsbench.schema.suite import SuiteSpec, parse_suite
 
@@ -210,6 +211,7 @@ def substitute(
     """The experiment with a stand-in on one axis, without published figures."""
     table = table_of(stand_in, _axis_of_key(axis_key), catalog)
     tree = with_value(_without_figures(experiment).tree, axis_key, table)
+    tree = without_stand_ins(tree, {axis_key})
     return _build(from_tree(tree, "the stand-in"), catalog)._replace(modified=True)
 
 

@@ -96,7 +96,8 @@ def prepare_files(
 ) -> PreparedFiles:
     """Check the user's files, then find or fetch the assets of data and backbone.
 
-    With ``options.offline``, a component whose assets are missing is replaced by its stand-in.
+    With ``options.offline``, a component whose assets are missing is replaced by its stand-in; so
+    are the ``stand_ins`` of the spec.
     Without it, a dry run fetches the data, but only looks for the weights.
 
     Raises:
@@ -110,15 +111,19 @@ def prepare_files(
             if not os.path.exists(path):  # Path.exists raises for a name that is too long
                 here = "" if path.is_absolute() else f" (relative to {working_directory()})"
                 raise UsageError(f"{each.quoted_name}: no such file: {path}{here}")
+    stand_ins: list[StandIn] = []
+    for wish in experiment.spec.stand_ins or ():
+        experiment, stand_in = _replace(experiment, wish, f"unless --{wish} names another", catalog)
+        stand_ins.append(stand_in)
     wanted = {axis: _assets(getattr(experiment, axis), options, dry_run) for axis in _WITH_ASSETS}
     everything = [asset for assets in wanted.values() for asset in assets]
     obtained = obtain(everything, folder=options.assets, offline=options.offline, progress=progress)
     missing = {missing.asset.key for missing in obtained.missing}
-    stand_ins: list[StandIn] = []
     for axis, assets in wanted.items():
-        lacking = [asset.key for asset in assets if asset.key in missing]
+        lacking = ", ".join(asset.key for asset in assets if asset.key in missing)
         if lacking:
-            experiment, stand_in = _replace(experiment, axis, ", ".join(lacking), catalog)
+            reason = f"offline, and not found: {lacking}"
+            experiment, stand_in = _replace(experiment, axis, reason, catalog)
             stand_ins.append(stand_in)
     replacements = obtain(
         [asset for s in stand_ins for asset in getattr(experiment, s.axis).assets()],
@@ -375,18 +380,17 @@ def _assets(component: Component, options: RunOptions, dry_run: bool) -> tuple[A
 
 
 def _replace(
-    experiment: Experiment, axis: str, missing: str, catalog: Catalog
+    experiment: Experiment, axis: str, reason: str, catalog: Catalog
 ) -> tuple[Experiment, StandIn]:
     component: Component = getattr(experiment, axis)
-    replaced = experiment.label(axis)
     stand_in = component.stand_in()
+    replaced = experiment.label(axis)
     if stand_in is None:
         raise AssetError(
-            f"{axis} {replaced} needs {missing}, which is not here, and no stand-in replaces it; "
-            "leave out --offline, or name a folder that has it by --assets DIR"
+            f"{axis} {replaced}: no stand-in replaces it ({reason}); leave out --offline, or name "
+            "a folder that has it by --assets DIR"
         )
     changed = substitute(experiment, axis, stand_in, catalog)
-    reason = f"offline, and not found: {missing}"
     return changed, StandIn(axis=axis, replaced=replaced, by=changed.label(axis), reason=reason)
 
 

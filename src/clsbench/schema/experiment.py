@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -119,7 +119,8 @@ class ExperimentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """A whole experiment: one component per axis, the data's and the training's settings.
 
     Components may be written ``"last-blocks:n=2"`` or as a table ``{name = "last-blocks", n = 2}``;
-    a resolved spec holds tables with every option written out.
+    a resolved spec holds tables with every option written out. ``stand_ins`` are the axes that use
+    an embedded stand-in unless a component is chosen.
     """
 
     name: Annotated[str, Meta(description="name of the experiment")] = ""
@@ -152,6 +153,7 @@ class ExperimentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             description="seed of a random backbone, the head and training, not of the split",
         ),
     ] = 123
+    stand_ins: tuple[Literal["dataset", "backbone"], ...] | None = None
     published: PublishedFigures | None = None
 
     def identity(self) -> dict[str, Any]:
@@ -387,4 +389,11 @@ def override(spec: ExperimentSpec, changes: Mapping[str, Any]) -> ExperimentSpec
             node[last] = parse_component(value)
         else:
             node[last] = value
+    tree = without_stand_ins(tree, {key.partition(".")[0] for key in changes})
     return from_tree(tree, "the experiment with your changes")
+
+
+def without_stand_ins(tree: Mapping[str, Any], axes: Collection[str]) -> dict[str, Any]:
+    """A copy of the tree whose ``stand_ins`` lack these axes."""
+    kept = [axis for axis in tree.get("stand_ins") or () if axis not in axes]
+    return dict(without_none({**tree, "stand_ins": kept or None}))

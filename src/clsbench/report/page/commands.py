@@ -160,7 +160,7 @@ def _circumstances(each: RowFigures) -> list[str]:
     details = [s.detail for s in record.fast_path.shortcuts] if record.fast_path else []
     off = dict.fromkeys(d.removeprefix(_OFF) for d in details if d.startswith(_OFF))
     words += [word for option in off for word in option.split()]
-    if record.stand_ins:
+    if any(stand_in.reason.startswith("offline") for stand_in in record.stand_ins):
         words.append("--offline")
     return words
 
