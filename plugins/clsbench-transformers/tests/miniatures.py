@@ -96,13 +96,18 @@ def save_model(folder: Path, family: str, **changes: Any) -> Path:
         for parameter in model.parameters():  # norms and biases too
             parameter.add_(torch.randn_like(parameter) * 0.1)
     model.save_pretrained(folder)
-    tokenizer = word_pieces() if family in ENCODERS else byte_pairs()
+    two = family in ("roberta", "xlm-roberta", "camembert")
+    tokenizer = word_pieces(two) if family in ENCODERS else byte_pairs()
     tokenizer.save_pretrained(folder)
     return folder
 
 
-def word_pieces() -> PreTrainedTokenizerFast:
-    """Single characters, between ``[CLS]`` and ``[SEP]``."""
+def word_pieces(two_separators: bool = False) -> PreTrainedTokenizerFast:
+    """Single characters, between ``[CLS]`` and ``[SEP]``.
+
+    The texts of a pair have the token types 0 and 1; with ``two_separators``, as in RoBERTa, there
+    are two ``[SEP]`` between them, and one type.
+    """
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = [chr(n) for n in range(33, 127)]
     vocabulary = {
@@ -111,7 +116,9 @@ def word_pieces() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] [SEP] $B [SEP]" if two_separators else "[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

@@ -158,6 +158,22 @@ def test_load_unusable_columns_are_refused(
         HFDataset(path=str(tmp_path / "a.parquet")).load({})
 
 
+def test_load_text_pairs_are_read_and_empty_ones_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+
+    def load(seconds: list[Any], column: str = "other") -> clsbench.Corpus:
+        columns = {"text": TEXTS, "other": seconds, "label": LABELS}
+        datasets.Dataset.from_dict(columns).to_parquet(path)
+        return HFDataset(path=str(path), text_pair=column).load({})
+
+    assert load(["w", "x", "y", "z"]).text_pairs == ["w", "x", "y", "z"]
+    with pytest.raises(clsbench.UsageError, match="no column 'others'; its columns"):
+        load(TEXTS, "others")
+    for bad in (["w", " ", "y", "z"], ["w", None, "y", "z"], [1, 2, 3, 4]):
+        with pytest.raises(clsbench.UsageError, match="has no text in 'other'"):
+            load(bad)
+
+
 def test_load_of_a_file_without_labels_and_class_names_is_refused(tmp_path: Path) -> None:
     for name, labels in (("train", [-1, 0, 1, 0]), ("test", [-1] * 4)):
         columns = {"text": TEXTS, "label": labels}
@@ -206,6 +222,7 @@ def test_name_on_the_hub_is_pinned_and_read_from_its_files(tmp_path: Path) -> No
         ({"path": "a/b", "files": ("c.parquet",)}, "needs both revision=COMMIT and files"),
         ({"path": "a", "revision": REVISION, "files": ("c",)}, "expected path=ORGANISATION/NAME"),
         ({"path": "a", "text": "x", "label": "x"}, "the same column"),
+        ({"path": "a", "text_pair": "text"}, "the same column"),
     ],
 )
 def test_options_that_contradict_are_refused(options: dict[str, Any], said: str) -> None:

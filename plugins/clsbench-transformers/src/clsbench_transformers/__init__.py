@@ -14,12 +14,13 @@ import msgspec
 from msgspec import Meta
 
 import clsbench
-from clsbench import Asset, Files, HubFile, ParameterInfo, Tokenizer, UsageError
+from clsbench import Asset, Files, HubFile, ParameterInfo, UsageError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from clsbench_transformers.module import StagedModel
+    from clsbench_transformers.tokenizer import ModelTokenizer
 
 _WEIGHTS = (".safetensors", ".bin")
 
@@ -143,7 +144,7 @@ class HF(clsbench.Backbone, frozen=True):
             head = ", ".join(head_of(_path(self.model)))
         return (f"its head ({head}) is not used: a run trains its own",) if head else ()
 
-    def tokenizer(self, files: Files) -> Tokenizer:
+    def tokenizer(self, files: Files) -> ModelTokenizer:
         """The model's own tokenizer, with its special tokens.
 
         Raises:
@@ -193,8 +194,11 @@ class HF(clsbench.Backbone, frozen=True):
         Raises:
             UsageError: the weights do not fit the config.
         """
+        separator = None
+        if getattr(self._config(), "type_vocab_size", 0) > 1:
+            separator = self.tokenizer(files).type_separator
         if self.weights == "random":
-            return self._random()
+            return self._random(separator)
         from clsbench_transformers.checkpoint import files_of, load_model
         from clsbench_transformers.gguf import converted
         from clsbench_transformers.module import staged
@@ -203,7 +207,7 @@ class HF(clsbench.Backbone, frozen=True):
             folder = converted(_path(self.gguf), "weights") if self.gguf else self._folder
             if self.revision:
                 files_of(folder, weights=True)
-            return staged(load_model(folder, self._config()))
+            return staged(load_model(folder, self._config()), separator)
 
     def for_export(self) -> tuple[Any, Any]:
         """The config and the tokenizer of transformers, for a classifier built on this model."""
@@ -226,7 +230,7 @@ class HF(clsbench.Backbone, frozen=True):
             return [value.func, list(value.args), value.keywords]
         return None
 
-    def _random(self) -> StagedModel:
+    def _random(self, type_separator: int | None = None) -> StagedModel:
         import torch
         from transformers import AutoModel
 
@@ -238,7 +242,7 @@ class HF(clsbench.Backbone, frozen=True):
             model = AutoModel.from_config(
                 config, dtype=torch.float32, attn_implementation=implementation(config)
             )
-        return staged(model)
+        return staged(model, type_separator)
 
     def _config(self) -> Any:
         from clsbench_transformers.checkpoint import read_config

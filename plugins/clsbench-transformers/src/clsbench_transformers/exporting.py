@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 import clsbench
+from clsbench.data import TextEncoder, TextPair
 from clsbench_transformers import HF
 from clsbench_transformers.checkpoint import quiet
 from clsbench_transformers.gpt2_export import gpt2_base
@@ -67,6 +68,12 @@ def export(run: clsbench.TrainedRun, directory: Path) -> None:
     head = _encoder_head(run, kind) if kind in _ENCODER_HEADS else _decoder_head(run, kind, base)
     data = run.record.data
     assert data is not None
+    if data.text_pairs and not getattr(run.tokenizer, "between", ()):
+        raise clsbench.UsageError(
+            f"the format 'transformers': the tokenizer of this {kind} has no special token between "
+            "the texts of a pair, so a pipeline would join them without data.pair_separator; train "
+            "on single texts that hold both, or with a backbone that has one, such as BERT"
+        )
     names = dict(enumerate(data.class_names))
     base.config.id2label = names
     base.config.label2id = {name: number for number, name in names.items()}
@@ -76,6 +83,9 @@ def export(run: clsbench.TrainedRun, directory: Path) -> None:
         prefix = model.base_model_prefix
         _assign(model, {**{f"{prefix}.{n}": t for n, t in base.parameters.items()}, **head})
         base.tokenizer.model_max_length = data.max_length
+        if "token_type_ids" in (inputs := _inputs(run)):
+            base.tokenizer.model_input_names = inputs
+            base.tokenizer.init_kwargs["model_input_names"] = inputs
         _compare(trained, base.tokenizer, model.eval())
         model.save_pretrained(directory)
         base.tokenizer.save_pretrained(directory)
@@ -201,6 +211,13 @@ def _assign(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 _TEXTS = ("see you", "win a prize, call now " * 3, "☃ \U0001f600 snow ☃☃", "[SEP] [PAD] </s> <unk>")
 
 
+def _inputs(run: clsbench.TrainedRun) -> list[str]:
+    """The inputs that the model needs; token types only for pairs."""
+    data, backbone = run.record.data, run.classifier.get_submodule("backbone")
+    typed = data is not None and data.text_pairs and backbone.type_separator is not None
+    return ["input_ids", *(["token_type_ids"] * typed), "attention_mask"]
+
+
 def _compare(run: clsbench.TrainedRun, tokenizer: Any, model: nn.Module) -> None:
     """Compare token ids and logits of run and export.
 
@@ -210,13 +227,15 @@ def _compare(run: clsbench.TrainedRun, tokenizer: Any, model: nn.Module) -> None
     data = run.record.data
     assert data is not None
     tokenizer.padding_side = "right"
-    batch = tokenizer(list(_TEXTS), padding=True, truncation=True, return_tensors="pt")
+    texts: list[str | TextPair] = list(_TEXTS)
+    if data.text_pairs:
+        texts = list(map(TextPair, _TEXTS, reversed(_TEXTS)))
+    given = (list(_TEXTS), list(reversed(_TEXTS))) if data.text_pairs else (list(_TEXTS),)
+    batch = tokenizer(*given, padding=True, truncation=True, return_tensors="pt")
     lengths = batch["attention_mask"].sum(dim=1)
-    ending = tuple(getattr(run.tokenizer, "ending", ()))
-    for text, row, length in zip(_TEXTS, batch["input_ids"], lengths.tolist(), strict=True):
-        ids = run.tokenizer.encode(text)
-        if len(ids) > data.max_length:
-            ids = [*ids[: data.max_length - len(ending)], *ending]
+    encoder = TextEncoder(run.tokenizer, None)
+    for text, row, length in zip(texts, batch["input_ids"], lengths.tolist(), strict=True):
+        ids = encoder.truncated(encoder.encode(text), data.max_length)
         if row[:length].tolist() != ids:
             raise clsbench.PluginError(
                 f"the exported tokenizer encodes {text!r} differently; nothing is written. This is "
@@ -224,7 +243,7 @@ def _compare(run: clsbench.TrainedRun, tokenizer: Any, model: nn.Module) -> None
             )
     with torch.no_grad():
         expected = run.classifier(batch["input_ids"], lengths).float()
-        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        inputs = {name: batch[name] for name in batch if name in _inputs(run)}
         found = model(**inputs).logits
     scale = max(1.0, float(expected.abs().max()))
     if not torch.allclose(found, expected, atol=_TOLERANCE * scale, rtol=0):

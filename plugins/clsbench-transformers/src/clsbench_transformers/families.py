@@ -29,14 +29,18 @@ class Family(NamedTuple):
     offset: bool = False
     relative: bool = False
 
-    def embed(self, model: nn.Module, input_ids: Tensor, positions: Tensor) -> Tensor:
-        """The embeddings: (B, T) int64 and (1, T) int64 → (B, T, H)."""
+    def embed(
+        self, model: nn.Module, input_ids: Tensor, positions: Tensor, token_types: Tensor | None
+    ) -> Tensor:
+        """The embeddings: (B, T) int64, (1, T) int64 and (B, T) int64 → (B, T, H)."""
         tokens = model.get_submodule(self.tokens)
         if self.offset:
             positions = positions + int(tokens.padding_idx) + 1  # type: ignore[arg-type]
         given = {}
         if "position_ids" in inspect.signature(tokens.forward).parameters:
             given["position_ids"] = positions
+        if token_types is not None:
+            given["token_type_ids"] = token_types
         hidden: Tensor = tokens(input_ids, **given)
         if self.positions is not None:
             hidden = hidden + model.get_submodule(self.positions)(positions)

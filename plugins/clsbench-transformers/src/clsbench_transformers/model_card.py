@@ -34,6 +34,7 @@ def model_card(record: RunRecord, class_name: str) -> str:
         "from transformers import pipeline",
         "",
         'classify = pipeline("text-classification", model="this folder", truncation=True)',
+        *(['classify({"text": "first text", "text_pair": "second text"})'] * data.text_pairs),
         "```",
         "",
     ]
@@ -47,7 +48,8 @@ def model_card(record: RunRecord, class_name: str) -> str:
     rows = {
         "classes": ", ".join(map(_code, data.class_names)),
         "trained on": (
-            f"{data.sizes['train']:,} texts of the data set {_code(_named(spec, 'dataset'))}"
+            f"{data.sizes['train']:,} {'text pairs' if data.text_pairs else 'texts'} of the data "
+            f"set {_code(_named(spec, 'dataset'))}"
         ),
         "backbone": _code(_named(spec, "backbone")),
         "pooling, head": f"{_code(_named(spec, 'pooling'))}, {_code(_named(spec, 'head'))}",

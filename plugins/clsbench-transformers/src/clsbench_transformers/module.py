@@ -36,6 +36,8 @@ class Context(NamedTuple):
     ``input_ids`` (B, T) int64, or (1, N) for packed texts; ``positions`` (1, T) or (1, N) int64:
     those of the tokens in their text. ``rotary`` holds the tables by layer type; it is empty for
     models without rotary positions. ``relative`` (1, T, T) int64: the distances of DeBERTa.
+    ``token_types`` (B, T) or (1, N) int64: 0 for the first text of a pair and 1 for the second;
+    ``None`` for models with one type.
     """
 
     input_ids: Tensor
@@ -43,6 +45,7 @@ class Context(NamedTuple):
     scope: Scope
     rotary: dict[str, Tables]
     relative: Tensor | None = None
+    token_types: Tensor | None = None
 
 
 class StagedModel(nn.Module):
@@ -53,9 +56,12 @@ class StagedModel(nn.Module):
 
     attends_to_padding = False  # padding is masked, or stands behind the text
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, type_separator: int | None = None) -> None:
+        """``type_separator``: the token behind which the second text of a pair begins, which has
+        another token type. No text contains it, so the ids determine the types."""
         super().__init__()
         config = model.config
+        self.type_separator = type_separator
         self.model_type: str = config.model_type
         self.hidden_size: int = config.hidden_size
         self.context_length = context_length(config)
@@ -68,10 +74,25 @@ class StagedModel(nn.Module):
     def prepare(self, input_ids: Tensor, lengths: Tensor) -> Context:
         """Make the context of the stages. ``input_ids`` (B, T) int64, ``lengths`` (B,) int64."""
         positions = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
-        return self._context(input_ids, positions, Scope(lengths.clamp(min=1)))
+        context = self._context(input_ids, positions, Scope(lengths.clamp(min=1)))
+        if context.token_types is None:
+            return context
+        padding = positions >= lengths[:, None]  # type 0, as the tokenizer gives it
+        return context._replace(token_types=context.token_types.masked_fill(padding, 0))
+
+    def _token_types(self, input_ids: Tensor, positions: Tensor) -> Tensor | None:
+        """1 behind the first separator of each text, else 0: (B, T) int64 → (B, T) int64."""
+        if self.type_separator is None:
+            return None
+        found = (input_ids == self.type_separator).long()
+        before = found.cumsum(dim=1) - found
+        starts = torch.arange(input_ids.shape[1], device=input_ids.device)[None] - positions
+        return (before > before.gather(1, starts.expand_as(before))).long()
 
     def _context(self, input_ids: Tensor, positions: Tensor, scope: Scope) -> Context:
-        return Context(input_ids, positions, scope, self._rotary_tables(positions))
+        rotary = self._rotary_tables(positions)
+        types = self._token_types(input_ids, positions)
+        return Context(input_ids, positions, scope, rotary, token_types=types)
 
     def _rotary_tables(self, positions: Tensor) -> dict[str, Tables]:
         if _ROTARY not in self._modules:
@@ -92,7 +113,9 @@ class StagedModel(nn.Module):
         return tuple(stages)
 
     def _embed(self, _: Tensor | None, context: Context) -> Tensor:
-        hidden = FAMILIES[self.model_type].embed(self, context.input_ids, context.positions)
+        hidden = FAMILIES[self.model_type].embed(
+            self, context.input_ids, context.positions, context.token_types
+        )
         return hidden if context.scope.packing is None else hidden[0]
 
     def _stage(self, number: str, block: nn.Module) -> Stage:
@@ -105,7 +128,7 @@ class DebertaModel(StagedModel):
     def _context(self, input_ids: Tensor, positions: Tensor, scope: Scope) -> Context:
         like = torch.empty(input_ids.shape[1], 1, device=input_ids.device)
         distances = self.get_submodule("encoder").get_rel_pos(like)  # type: ignore[operator]
-        return Context(input_ids, positions, scope, {}, distances)
+        return super()._context(input_ids, positions, scope)._replace(relative=distances)
 
     def _stage(self, number: str, block: nn.Module) -> Stage:
         encoder: Any = self.get_submodule("encoder")
@@ -126,8 +149,8 @@ class DebertaModel(StagedModel):
 class AttendingModel(StagedModel):
     """A model whose blocks attend by :func:`attend`, which serves packed texts and one position."""
 
-    def __init__(self, model: Any) -> None:
-        super().__init__(model)
+    def __init__(self, model: Any, type_separator: int | None = None) -> None:
+        super().__init__(model, type_separator)
         self.original_classes = {name: type(module) for name, module in self.named_modules()}
 
     def prepare_packed(self, input_ids: Tensor, packing: Packing) -> Context:
@@ -209,10 +232,10 @@ def implementation(config: Any) -> str:
     return "eager" if FAMILIES[config.model_type].relative else IMPLEMENTATION
 
 
-def staged(model: Any) -> StagedModel:
+def staged(model: Any, type_separator: int | None = None) -> StagedModel:
     """The stages of a base model, built with the attention of :func:`implementation`."""
     relative = FAMILIES[model.config.model_type].relative
-    return (DebertaModel if relative else AttendingModel)(model)
+    return (DebertaModel if relative else AttendingModel)(model, type_separator)
 
 
 def stage_of(model_type: str, parameter: str) -> str:

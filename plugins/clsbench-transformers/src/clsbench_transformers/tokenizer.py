@@ -14,7 +14,10 @@ _ANY_TEXT = "a"
 class ModelTokenizer:
     """Encodes a text with the special tokens around it; names of special tokens are plain text.
 
-    ``ending`` holds the ids of the special tokens behind each text, which truncation keeps.
+    ``ending`` holds the ids of the special tokens behind each text, which truncation keeps, and
+    ``between`` those between the texts of a pair; empty for tokenizers without a separator token.
+    ``type_separator``: the id behind whose first occurrence the token type is 1, as in BERT;
+    ``None`` if it is always 0.
     """
 
     def __init__(self, tokenizer: Any, embeddings: int) -> None:
@@ -29,12 +32,30 @@ class ModelTokenizer:
         text = [place for place, special in enumerate(found.special_tokens_mask) if not special]
         self._beginning = tuple(found.ids[: text[0]])
         self.ending = tuple(found.ids[text[-1] + 1 :])
+        self.between, self.type_separator = self._of_pairs(tokenizer.sep_token_id)
         added = own.get_added_tokens_decoder().items()
         special = {*tokenizer.all_special_ids, *(n for n, token in added if token.special)}
         self._special = frozenset(special - {tokenizer.unk_token_id})
         # Padding is masked or stands behind the text, so any id serves.
         ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
         self.pad_token_id: int = next(n for n in ids if n is not None and n < embeddings)
+
+    def _of_pairs(self, separator: int | None) -> tuple[tuple[int, ...], int | None]:
+        """``between`` and ``type_separator``; a pair in another form than this class encodes has
+        none."""
+        pair = self._tokenizer.encode(_ANY_TEXT, _ANY_TEXT)
+        text = [place for place, special in enumerate(pair.special_tokens_mask) if not special]
+        first, second = text[len(text) // 2 - 1], text[len(text) // 2]
+        before, behind = tuple(pair.ids[: text[0]]), tuple(pair.ids[text[-1] + 1 :])
+        between = tuple(pair.ids[first + 1 : second])
+        if separator not in between or (before, behind) != (self._beginning, self.ending):
+            return (), None
+        types = pair.type_ids
+        if not any(types):
+            return between, None
+        if len(between) == 1 and types == [0] * second + [1] * (len(types) - second):
+            return between, between[0]
+        return (), None
 
     def largest_id(self) -> int:
         """The largest id that texts may have."""
