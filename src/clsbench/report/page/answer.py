@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 from clsbench.analysis.comparison import Contender, Pair, RunComparison
+from clsbench.analysis.dataset_ranks import Ranks
 from clsbench.analysis.row_figures import RowFigures
 from clsbench.analysis.seeds import FEWEST_SEEDS
 from clsbench.analysis.standing import (
@@ -16,6 +17,7 @@ from clsbench.analysis.standing import (
     trained,
 )
 from clsbench.analysis.suite_figures import SuiteFigures
+from clsbench.report.ranks import ranks_headline, ranks_sentences, test_text
 from clsbench.report.terminal.comparison import difference_text
 from clsbench.report.terminal.headline import row_name, suite_headline
 from clsbench.report.tuning import choices, edge_notes, tuning_text
@@ -58,6 +60,8 @@ def answer(figures: SuiteFigures) -> Answer:
             frozenset(),
         )  # fmt: skip
     comparison = figures.comparison
+    if figures.ranks is not None:
+        return _over_datasets(figures.ranks)
     if comparison is None:
         return _uncompared(figures, finished)
     return _Sentences(figures, comparison).answer()
@@ -103,6 +107,24 @@ def _uncompared(figures: SuiteFigures, finished: list[RowFigures]) -> Answer:
         why = "The rows could not be compared; the notes under Conditions explain why."
     headline, *rest = parts or ["No row has results on the test texts."]
     return Answer(_question(figures, texts), headline, (*rest, why), (), frozenset())
+
+
+def _over_datasets(ranks: Ranks) -> Answer:
+    """Which method ranks best over several data sets."""
+    count = len(ranks.datasets)
+    best = ranks.methods[0]
+    cards = [Card("best mean rank", f"{best.mean_rank:.2f}", f"{best.name}, {count} data sets")]
+    tied = [each for each in ranks.methods if each.verdict == "no difference shown"]
+    if ranks.test is not None:
+        number = f"{len(tied)} of {len(ranks.methods) - 1}"
+        cards.append(Card("statistically tied with the best", number, test_text(ranks)))
+    return Answer(
+        f"Which of {len(ranks.methods)} methods ranks best over {count} data sets?",
+        ranks_headline(ranks),
+        tuple(ranks_sentences(ranks)),
+        tuple(cards),
+        frozenset(label for each in (best, *tied) for label in each.rows if ranks.test),
+    )
 
 
 class _Sentences:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from clsbench.analysis.comparison import Contender, RunComparison, compare_runs
+from clsbench.analysis.dataset_ranks import Ranks
 from clsbench.analysis.figures import ACCURACY, MetricInfo, ShownMetrics
 from clsbench.analysis.row_figures import RowFigures
 from clsbench.analysis.standing import baseline_title, baselines, standing, trained
 from clsbench.analysis.suite_figures import SuiteFigures
+from clsbench.report.ranks import ranks_headline
 from clsbench.report.wording import metric_text, superlative
 from clsbench.results.store import StoredRun
 from clsbench.schema.quantities import duration_text
@@ -95,7 +97,12 @@ def headline_of_runs(runs: Sequence[StoredRun], metrics: ShownMetrics) -> Headli
 
 
 def suite_headline(figures: SuiteFigures) -> Headline | None:
-    """The headline of a suite's rows; ``None`` if they could not be compared."""
+    """The headline of a suite's rows; ``None`` if they could not be compared.
+
+    Over several data sets, the contender is the best method on the first of them.
+    """
+    if figures.ranks is not None:
+        return Headline(ranks_headline(figures.ranks), _first_of_best(figures, figures.ranks))
     if figures.comparison is None:
         return None
     rows = {r.contender.name: r for r in reversed(figures.rows) if r.contender is not None}
@@ -103,6 +110,17 @@ def suite_headline(figures: SuiteFigures) -> Headline | None:
         figures.comparison,
         lambda each: row_name(rows[each.name]) if each.name in rows else each.name,
         any(row.runs and row.contender is None for row in figures.rows),
+    )
+
+
+def _first_of_best(figures: SuiteFigures, ranks: Ranks) -> Contender:
+    best = ranks.methods[0]
+    titles = [f"{best.name}, {each.name}" for each in ranks.datasets]
+    rows = figures.rows if best.rows else figures.further_baselines
+    return next(
+        row.contender
+        for row in rows
+        if row.contender is not None and (row.label in best.rows or row.title in titles)
     )
 
 

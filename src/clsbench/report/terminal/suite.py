@@ -14,10 +14,12 @@ from clsbench.analysis.estimates import estimates_in_words
 from clsbench.analysis.row_figures import RowFigures
 from clsbench.analysis.suite_figures import SuiteFigures, suite_figures
 from clsbench.report.learning_curves import curves_in_words, curves_note
+from clsbench.report.ranks import RANK_ON_DATASET
 from clsbench.report.terminal.comparison import comparison_notes
 from clsbench.report.terminal.console import Console
 from clsbench.report.terminal.layout import Row, fitting_table
 from clsbench.report.terminal.plan import recorded_adapter_note
+from clsbench.report.terminal.ranks import print_ranks
 from clsbench.report.terminal.rows import rows_table
 from clsbench.report.terminal.tuning import print_choices
 from clsbench.report.tuning import tuning_notes, tuning_text
@@ -163,6 +165,8 @@ def print_suite(
     table = rows_table("row", groups, figures.metrics, console.width, see, figures.reference)
     console.print(table)
     print_choices(console, figures)
+    if figures.ranks is not None:
+        print_ranks(console, figures.ranks)
     if figures.curves is not None:
         for sentence in curves_in_words(figures.curves):
             console.prose(sentence)
@@ -191,6 +195,8 @@ def _print_notes(console: Console, figures: SuiteFigures) -> None:
             "5 % (paired tests of all pairs, Holm's correction; clsbench compare has details)."
         )
         notes += comparison_notes(figures.comparison)
+    if figures.ranks is not None:
+        notes.append(RANK_ON_DATASET)
     if any(found_prefix(run) for row in figures.rows for run in row.runs):
         notes.append(REUSED)
     if published:
