@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clsbench.cli.sweep import Sweep
+from clsbench.cli.sweep import Sweep, check_plotted
 from clsbench.errors import UsageError
 from clsbench.schema.convert import parse_value
 from clsbench.schema.experiment import parse_component
@@ -43,3 +43,11 @@ def test_sweep_reads_quoted_values_of_any_key(option: str) -> None:
 def test_sweep_of_an_invalid_text_is_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Sweep(text)
+
+
+def test_check_plotted_requires_other_sizes_or_data_sets() -> None:
+    one: dict[str, object] = {"freezing": "all", "dataset": "imdb"}
+    for change in ({"dataset": "sms-spam"}, {"dataset.path": "a.csv"}, {"data.train_size": 8}):
+        check_plotted([one, {**one, **change}])
+    with pytest.raises(UsageError, match=r"neither in data\.train_size nor in their data set"):
+        check_plotted([one, {**one, "freezing": "head-only"}])

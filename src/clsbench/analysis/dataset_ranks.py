@@ -144,7 +144,7 @@ def dataset_ranks(
         return None
     rows = {name: [row.label for dataset, row in by_dataset.items() if dataset in used]
             for name, by_dataset in grid.items()}  # fmt: skip
-    ranks = _ranked(complete, rows, metrics.primary if metrics is not None else ACCURACY)
+    ranks = rank_methods(complete, rows, metrics.primary if metrics is not None else ACCURACY)
     of_rows = {row.label: dataset for by_dataset in grid.values()
                for dataset, row in by_dataset.items()}  # fmt: skip
     return DatasetRanks(
@@ -264,25 +264,27 @@ def _described(name: str, runs: Sequence[StoredRun]) -> RankedDataset:
 # --- ranks ----------------------------------------------------------------------------------------
 
 
-class _Method(NamedTuple):
+class Method(NamedTuple):
+    """The name of a method, and whether it is a baseline."""
+
     name: str
     baseline: bool
 
 
-def _scores(comparisons: Mapping[str, RunComparison]) -> dict[_Method, dict[str, float]]:
+def _scores(comparisons: Mapping[str, RunComparison]) -> dict[Method, dict[str, float]]:
     """The scores of each method by data set, as far as they are known."""
-    found: dict[_Method, dict[str, float]] = {}
+    found: dict[Method, dict[str, float]] = {}
     for dataset, comparison in comparisons.items():
         for each in comparison.contenders:
             title = each.name if each.runs else baseline_title(comparison, each)
-            by_dataset = found.setdefault(_Method(title, not each.runs), {})
+            by_dataset = found.setdefault(Method(title, not each.runs), {})
             if each.score is not None:
                 by_dataset[dataset] = each.score
     return found
 
 
-def _ranked(
-    complete: Mapping[_Method, Sequence[float]],
+def rank_methods(
+    complete: Mapping[Method, Sequence[float]],
     rows: Mapping[str, Sequence[str]],
     metric: MetricInfo,
 ) -> Ranks:

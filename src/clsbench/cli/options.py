@@ -202,7 +202,10 @@ def form_of_ending(file: Path, endings: Mapping[str, str]) -> str:
     return form
 
 
-PLOT_HELP = "Plot accuracy by number of training texts, data.train_size (.svg, .pdf or .png)."
+PLOT_HELP = (
+    "Plot accuracy by number of training texts, data.train_size, or mean ranks over data sets "
+    "(.svg, .pdf or .png)."
+)
 
 
 class PlotType(OutputType):

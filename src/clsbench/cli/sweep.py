@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from clsbench.errors import UsageError
 from clsbench.schema.experiment import comma_separated
+from clsbench.schema.suite import SIZE_KEY
 
 SHORT_AXES = {"batch": "train.batch_size", "tokens": "data.padding"}
 """Short names of common settings."""
@@ -35,3 +38,18 @@ class Sweep:
                 )
         if len(set(self.values)) < len(self.values):
             raise UsageError(f"{option} {text!r} names a value twice")
+
+
+def check_plotted(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Check that ``--plot`` has something to plot, given the changes of each row.
+
+    Raises:
+        UsageError: the rows differ neither in their number of training texts nor in their data set.
+    """
+    keys = (SIZE_KEY, "dataset")
+    if len({str([v for k, v in row.items() if k.startswith(keys)]) for row in rows}) < 2:
+        raise UsageError(
+            "--plot plots accuracy by number of training texts, or mean ranks over data sets, but "
+            f"the rows differ neither in {SIZE_KEY} nor in their data set; vary one of them: "
+            f"--sweep {SIZE_KEY}=16,64,256 or --sweep dataset=A,B"
+        )

@@ -99,7 +99,7 @@ def ranks_table(ranks: Ranks) -> pd.DataFrame:
         {
             "method": [each.name for each in ranks.methods],
             "mean_rank": [each.mean_rank for each in ranks.methods],
-            "against_best": [verdict_text(each, ranks) for each in ranks.methods],
+            "against_best": [verdict_text(each, ranks).rstrip(" †") for each in ranks.methods],
             **{
                 dataset.name: [each.scores[place] for each in ranks.methods]
                 for place, dataset in enumerate(ranks.datasets)

@@ -105,14 +105,14 @@ def report(
     for problem in figures.problems:
         logger.warning("%s", problem)
     if plot_file is not None:
-        from clsbench.report.plots.learning_curves import save_learning_curves
+        from clsbench.report.plots.suite import save_suite_plot
 
         with writing(plot_file):
-            save_learning_curves(figures.curves, plot_file)
+            save_suite_plot(figures, plot_file)
     texts = None
     record = next((row.record for row in figures.rows if row.record is not None), None)
     with only_results_on_stdout():
-        if chosen == "html" and record is not None:
+        if chosen == "html" and record is not None and figures.ranks is None:
             from clsbench.experiment.preparation import texts_of
 
             texts = texts_of(record, options, catalog)

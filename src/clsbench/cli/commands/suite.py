@@ -25,12 +25,11 @@ from clsbench.cli.options import (
 )
 from clsbench.cli.output import write_message, writing
 from clsbench.cli.session import Session, chosen_run_options
-from clsbench.cli.sweep import Sweep
+from clsbench.cli.sweep import Sweep, check_plotted
 from clsbench.cli.termination import TERMINATED, handling_termination
 from clsbench.cli.tune import tuned
 from clsbench.errors import UsageError
 from clsbench.schema.convert import parse_value
-from clsbench.schema.suite import SIZE_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -189,6 +188,7 @@ def suite(
     clsbench suite gpt2-sms-spam-ablation --rows 1-5,10 --backbone gpt2:weights=random
     clsbench suite gpt2-sms-spam --sweep freezing=all,head-only --sweep train.lr=1e-4,5e-5
     clsbench suite my-suite.toml --sweep data.train_size=16,64,256 --plot curves.svg
+    clsbench suite my-suite.toml --sweep 'dataset="csv:path=a.csv,text=t",sms-spam,imdb'
     clsbench suite my-suite.toml --seeds 5 --jobs 2
     clsbench suite my-suite.toml --tune train.lr=1e-5,1e-4,1e-3 --tune train.epochs=2,5 --trials 4
     clsbench suite gpt2-sms-spam-ablation --dry-run
@@ -203,12 +203,8 @@ def suite(
     spec = tuned(_suite(suite, sweeps, bool(tunes), catalog), tunes, trials, tuner)
     file = _file_of(suite, catalog)
     chosen = spec.chosen(rows) if rows is not None else spec.rows
-    sizes = {str(spec.changes_of(row, for_all).get(SIZE_KEY)) for row in chosen}
-    if plot_file is not None and len(sizes) < 2:
-        raise UsageError(
-            f"--plot plots accuracy by number of training texts, but the rows do not differ in "
-            f"{SIZE_KEY}; vary it with --sweep {SIZE_KEY}=16,64,256"
-        )
+    if plot_file is not None:
+        check_plotted([spec.changes_of(row, for_all) for row in chosen])
 
     import msgspec
 
@@ -255,10 +251,10 @@ def suite(
     _write_results(ctx, results, options, as_json, file, catalog)
     if plot_file is not None:
         from clsbench.analysis.suite_figures import suite_figures
-        from clsbench.report.plots.learning_curves import save_learning_curves
+        from clsbench.report.plots.suite import save_suite_plot
 
         with writing(plot_file):
-            save_learning_curves(suite_figures(results, options.out, catalog).curves, plot_file)
+            save_suite_plot(suite_figures(results, options.out, catalog), plot_file)
     if interrupted:
         report_error("interrupted; run the same command again to resume")
         ctx.exit(TERMINATED if terminated else INTERRUPTED)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from clsbench.components.catalog import Catalog
     from clsbench.report.page.curves import Panels
     from clsbench.report.page.learning_curves import CurveDrawing
+    from clsbench.report.page.ranks import RankDrawing
 
 
 class RowCommand(NamedTuple):
@@ -74,6 +75,7 @@ class Page(NamedTuple):
     table: PageTable
     tuning: TuningTable | None
     learning: CurveDrawing | None
+    ranks: RankDrawing | None
     verdicts: Verdicts | None
     losses: Panels | None
     accuracies: Panels | None
@@ -95,6 +97,7 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
     # Matplotlib is slow to import, and other formats of the report do without it.
     from clsbench.report.page.curves import accuracy_panels, loss_panels, reliability_panels
     from clsbench.report.page.learning_curves import curve_drawing
+    from clsbench.report.page.ranks import rank_drawing
 
     results, comparison = figures.results, figures.comparison
     own = [row for row in figures.rows if row.record is not None and row.row.same_as is None]
@@ -102,10 +105,13 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
     first_record = records[0][1] if records else None
     names = first_record.data.class_names if first_record and first_record.data else ()
     reply = answer(figures)
+    one_dataset = figures.ranks is None
     drawn = [
         row
         for row in (*figures.rows, *figures.baselines)
-        if row.row.same_as is None and (row.contender is not None or comparison is None)
+        if one_dataset
+        and row.row.same_as is None
+        and (row.contender is not None or comparison is None)
     ]  # rows that are not compared may have other test texts
     notes = list(figure_notes(figures))
     if any(len(row.runs) > 1 for row in own):
@@ -113,6 +119,11 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
             "For a row with several seeds, the training curves, the confusion matrix, the "
             "misclassified texts, the calibration plot and the time by phase are those of its "
             "first seed, which is named."
+        )
+    if not one_dataset:
+        notes.append(
+            "Confusion matrices, misclassified texts and calibration are shown for one data set at "
+            "a time: clsbench report RUN RUN…, with the runs of one data set."
         )
     return Page(
         title=results.name,
@@ -127,18 +138,19 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
         table=page_table(figures, reply.tied),
         tuning=tuning_table(figures),
         learning=curve_drawing(figures.curves) if figures.curves is not None else None,
+        ranks=rank_drawing(figures.ranks) if figures.ranks is not None else None,
         verdicts=_verdicts(figures, comparison) if comparison is not None else None,
         losses=loss_panels(records),
         accuracies=accuracy_panels(records),
         class_names=names,
-        confusions=_confusions(figures, records, names),
-        wrong=_wrong(own, comparison is not None, names, texts, notes),
+        confusions=_confusions(figures, records, names) if one_dataset else (),
+        wrong=_wrong(own, comparison is not None, names, texts, notes) if one_dataset else None,
         phases=phases(records),
         estimates=estimates_in_words(figures),
-        reliabilities=reliability_panels(_calibrations(own), len(names)),
+        reliabilities=reliability_panels(_calibrations(own) if one_dataset else [], len(names)),
         commands=_commands(figures, catalog),
         suite_command=suite_command(figures),
-        data=data_facts(first_record) if first_record is not None else (),
+        data=data_facts(first_record) if first_record is not None and one_dataset else (),
         environment=environment_facts([run.record for row in own for run in row.runs]),
         notes=tuple(notes),
     )

@@ -223,7 +223,8 @@ def inline_markup(
         elif element.tag == "text":
             element.attrib.pop("transform", None)  # a rotation by 0
     text = ElementTree.tostring(group, encoding="unicode")
-    text = re.sub(r"(\.\d)\d+", r"\1", re.sub(r"\s+", " ", text)).replace("> <", "><")
+    text = re.sub(r"\s+", " ", text).replace("> <", "><")
+    text = re.sub(r'="[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), text)
     for original, replacement in {**_PAGE_STYLE, **colors}.items():
         text = text.replace(original, replacement)
     return Markup(text)

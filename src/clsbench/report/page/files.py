@@ -11,6 +11,7 @@ from clsbench.report.learning_curves import curves_in_words, curves_note
 from clsbench.report.page.answer import answer
 from clsbench.report.page.content import build_page, figure_notes, stand_ins
 from clsbench.report.page.html import render
+from clsbench.report.ranks import ranks_note, ranks_table
 from clsbench.results.formats import markdown_text, to_csv, to_latex, to_markdown
 from clsbench.schema.decoding import json_text
 
@@ -39,13 +40,18 @@ def report_text(
     texts: Mapping[int, str] | None,
     guard_formulas: bool = False,
 ) -> str:
-    """The report as text; CSV has all columns in full precision, Markdown and LaTeX are brief."""
+    """The report as text; CSV has all columns in full precision, Markdown and LaTeX are brief.
+
+    For methods on several data sets, LaTeX has one row per method and one column per data set.
+    """
     if form == "html":
         return render(build_page(figures, catalog, texts))
     if form == "json":
         return json_text(plain_figures(figures))
     if form == "csv":
         return to_csv(suite_table(figures), guard_formulas)
+    if form == "latex" and figures.ranks is not None:
+        return to_latex(ranks_table(figures.ranks))
     shown = brief_table(figures)
     return to_latex(shown) if form == "latex" else _markdown(figures, shown)
 
@@ -57,6 +63,10 @@ def _markdown(figures: SuiteFigures, table: pd.DataFrame) -> str:
         listed = "; ".join(map(markdown_text, replaced))
         parts.append(f"**STAND-INS were used: this is not the real experiment** ({listed}).")
     parts += [f"**{markdown_text(reply.headline)}**", *map(markdown_text, reply.sentences)]
+    if figures.ranks is not None:
+        ranks = to_markdown(ranks_table(figures.ranks)).rstrip("\n")
+        parts += ["## Ranks over data sets", ranks, markdown_text(ranks_note(figures.ranks))]
+        parts.append("## All rows")
     parts.append(to_markdown(table).rstrip("\n"))
     if figures.curves is not None:
         words = (*curves_in_words(figures.curves), curves_note(figures.curves))

@@ -37,7 +37,8 @@ def save_learning_curves(curves: LearningCurves | None, file: Path) -> None:
     if curves is None:
         raise UsageError(
             "--plot: there are no learning curves, since no two finished rows differ only in "
-            "data.train_size; vary it with --sweep data.train_size=16,64,256"
+            "data.train_size (vary it with --sweep data.train_size=16,64,256), and no ranks, since "
+            "no method has finished on two data sets"
         )
     if len(curves.lines) > MOST_LINES:
         raise UsageError(
