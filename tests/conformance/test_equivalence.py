@@ -69,6 +69,11 @@ COMBINATIONS = [  # the property test below combines the other backbones with ad
 ]
 
 
+def of_strategy(freezing: clsbench.FreezingStrategy) -> list[tuple[Any, Any, Any]]:
+    """Two combinations for each strategy."""
+    return COMBINATIONS[FREEZING.index(freezing) :: len(FREEZING)][:2]
+
+
 def compare_in_float64(
     freezing: clsbench.FreezingStrategy,
     combinations: Sequence[tuple[Any, Any, Any]],
@@ -86,8 +91,7 @@ def compare_in_float64(
 def test_fast_path_each_combination_with_one_strategy_equals_plain(
     freezing: clsbench.FreezingStrategy, device: torch.device
 ) -> None:
-    combinations = COMBINATIONS[FREEZING.index(freezing) :: len(FREEZING)]
-    compare_in_float64(freezing, combinations, device)
+    compare_in_float64(freezing, of_strategy(freezing), device)
 
 
 @pytest.mark.slow
@@ -96,12 +100,11 @@ def test_fast_path_each_combination_with_other_strategies_equals_plain(
     freezing: clsbench.FreezingStrategy, device: torch.device
 ) -> None:
     """A third of the rest; the strategies share out all combinations."""
-    first = FREEZING.index(freezing)
-    others = [c for n, c in enumerate(COMBINATIONS) if n % len(FREEZING) != first]
-    compare_in_float64(freezing, others[first % 3 :: 3], device)
+    others = [each for each in COMBINATIONS if each not in of_strategy(freezing)]
+    compare_in_float64(freezing, others[FREEZING.index(freezing) % 3 :: 3], device)
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(
     backbone=st.sampled_from(sorted(BACKBONES)),
     freezing=st.sampled_from(FREEZING),
@@ -179,7 +182,7 @@ def few_parameters(draw: st.DrawFn) -> int:
     return sum({1 << (count - 1 - n * n // count) for n in chosen})
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_fast_path_any_parameters_by_epoch_in_any_memory_equal_plain(
     data: st.DataObject, device: torch.device
@@ -274,7 +277,7 @@ def test_fast_path_bf16_is_as_close_to_float32_as_plain(
     """Each strategy with another pooling; kept activations are rounded once more."""
     pooling = POOLINGS[FREEZING.index(freezing) % len(POOLINGS)]
     splits = random_splits(5, [9, 4, 6, 2, 9, 5, 5, 7, 3, 8], WIDTH_TOKENS, VOCABULARY)
-    training = TrainSettings(epochs=3, batch_size=2, eval_every=5, eval_batches=1)
+    training = TrainSettings(epochs=2, batch_size=2, eval_every=5, eval_batches=1)
     setup = Setup(TinyGPT2(), pooling, HEADS[0], freezing, None, training, device=device)
     truth = train(setup, splits, torch.float32, None)
     rounded = setup._replace(precision="bf16")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+import clsbench
 from clsbench.components.axes import AXES
 from clsbench.components.catalog import load_catalog
 from clsbench.components.hookspecs import LifecycleHooks, RegistrationHooks
@@ -72,7 +70,7 @@ def clsbench_run_finished(record, path):
 '''
 
 SPEC = """
-dataset = "synthetic-sms:texts=400"
+dataset = "synthetic-sms:texts=100"
 backbone = "gpt2-nano"
 freezing = "head-only"
 baselines = ["majority"]
@@ -107,28 +105,22 @@ def test_registration_hook_is_used_by_a_built_in_or_a_documented_plugin(hook: st
     assert used or any(f"def {hook}(" in page.read_text() for page in pages)
 
 
-def test_run_calls_every_lifecycle_hook(tmp_path: Path) -> None:
-    (tmp_path / "observer.py").write_text(OBSERVER)
-    (tmp_path / "small.toml").write_text(SPEC)
-    command = "--plugin observer.py run small.toml --offline --device cpu --threads 1 --json"
-    done = subprocess.run(
-        [sys.executable, "-m", "clsbench", *command.split()],
-        capture_output=True,
-        encoding="utf-8",
-        cwd=tmp_path,
-        env={**os.environ, "HOOK_LOG": str(tmp_path / "log"), "OMP_NUM_THREADS": "1"},
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    record = json.loads(done.stdout)
+def test_run_calls_every_lifecycle_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin, spec, store = (tmp_path / name for name in ("observer.py", "small.toml", "runs"))
+    plugin.write_text(OBSERVER)
+    spec.write_text(SPEC)
+    monkeypatch.setenv("HOOK_LOG", str(tmp_path / "log"))
+    record = clsbench.run(spec, plugins=[str(plugin)], out=store, device="cpu", threads=1)
+    assert record.history is not None
+    assert record.data is not None
+    [path] = store.glob("*-small-*")
     calls = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     names = [name for name, _ in calls]
     assert set(names) == set(LIFECYCLE)
     assert names[-1] == "clsbench_run_finished"
-    name = Path(record["path"]).name
-    assert calls[-1][1] == {"record": "RunRecord", "status": "finished", "path": name}
+    assert calls[-1][1] == {"record": "RunRecord", "status": "finished", "path": path.name}
     [started] = [given for hook, given in calls if hook == "clsbench_run_started"]
-    assert started["name"] == name
+    assert started["name"] == path.name
     phases = [given["phase"] for name, given in calls if name == "clsbench_phase_started"]
     assert phases == ["assets", "data", "model", "prefix", "training", "evaluation", "baselines"]
     progress = [given for name, given in calls if name == "clsbench_prefix_progressed"]
@@ -136,5 +128,5 @@ def test_run_calls_every_lifecycle_hook(tmp_path: Path) -> None:
     assert progress[-1]["done"] == progress[-1]["total"] > 0
     assert names.count("clsbench_run_started") == 1
     assert names.count("clsbench_epoch_finished") == 2
-    assert names.count("clsbench_evaluated") == len(record["history"]["steps"])
-    assert names.count("clsbench_step_finished") == 2 * record["data"]["batches"]["train"]
+    assert names.count("clsbench_evaluated") == len(record.history.steps)
+    assert names.count("clsbench_step_finished") == 2 * record.data.batches["train"]

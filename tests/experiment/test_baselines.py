@@ -49,6 +49,13 @@ def clsbench_register_baselines():
 """
 
 
+FEW = {
+    "dataset": "synthetic-sms:texts=100",
+    "data__split": "stratified",
+    "train__epochs": 1,
+}
+
+
 def kept(tmp_path: Path, name: str, **changes: Any) -> tuple[FinishedRun, dict[str, np.ndarray]]:
     """A run, and the features that its baseline was given."""
     (tmp_path / "keeps.py").write_text(KEEPING)
@@ -74,7 +81,7 @@ def kept(tmp_path: Path, name: str, **changes: Any) -> tuple[FinishedRun, dict[s
 def test_initial_features_with_shortcuts_equal_those_of_the_plain_path(
     tmp_path: Path, freezing: str, pooling: str
 ) -> None:
-    chosen = {"freezing": freezing, "pooling": pooling, "train__epochs": 1}
+    chosen = {"freezing": freezing, "pooling": pooling, **FEW}
     _, fast = kept(tmp_path, "fast", **chosen)
     _, plain = kept(tmp_path, "plain", given={"plain": True}, **chosen)
     assert fast["train"].dtype == np.float32
@@ -86,8 +93,8 @@ def test_initial_features_with_shortcuts_equal_those_of_the_plain_path(
 
 
 def test_initial_features_do_not_depend_on_training(tmp_path: Path) -> None:
-    _, once = kept(tmp_path, "once", train__epochs=1, freezing="all", train__lr=1e-2)
-    _, head = kept(tmp_path, "head", train__epochs=1, freezing="head-only")
+    _, once = kept(tmp_path, "once", freezing="all", train__lr=1e-2, **FEW)
+    _, head = kept(tmp_path, "head", freezing="head-only", **FEW)
     assert once["train"] == pytest.approx(head["train"], abs=1e-5)
 
 

@@ -208,9 +208,9 @@ def test_run_suite_with_optuna_asks_for_one_trial_after_another(
         ({"freezing": ("all", "head-only")}, {}, ROWS, "^row 1 sets freezing"),
         ({"freezing.n": (1, 2)}, {}, (SuiteRow(label="a", changes={"method": "lora"}),),
          "^row a sets freezing, but freezing.n is tuned"),
-        ({"train.lrr": (1, 2)}, {}, ROWS, "row 1 .*unknown key 'lrr'"),
-        ({"train.lr": (1e-4, -1, 1)}, {}, ROWS, "row 1: trial train.lr=-1: .*expected float > 0"),
-        ({"data.split.seed": (1, 2)}, {}, ROWS, "row 1: the trials .*have different texts"),
+        ({"train.lrr": (1, 2)}, {}, ROWS[:1], "row 1 .*unknown key 'lrr'"),
+        ({"train.lr": (-1, 1)}, {}, ROWS[:1], "row 1: trial train.lr=-1: .*expected float > 0"),
+        ({"data.split.seed": (1, 2)}, {}, ROWS[:1], "row 1: the trials .*have different texts"),
     ],
 )  # fmt: skip
 def test_plan_suite_with_a_tuning_that_does_not_fit_is_refused(

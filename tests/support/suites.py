@@ -17,7 +17,7 @@ from clsbench.suites.run import run_suite
 from clsbench.suites.run_locks import RunState
 
 SMALL: dict[str, Any] = {
-    "dataset": "synthetic-sms:texts=300",
+    "dataset": "synthetic-sms:texts=150",
     "backbone": "gpt2-nano:weights=random",
     "baselines": ["majority"],
     "data.padding": 16,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import pluggy
@@ -162,13 +162,17 @@ def load_catalog(plugins: Sequence[str] = (), skip_failed: bool = False) -> Cata
     loaded: dict[str, ModuleType] = {}
     failures: list[Failure] = []
 
+    hooks = pluggy.PluginManager(PROJECT)
+    hooks.add_hookspecs(RegistrationHooks)
+    hooks.add_hookspecs(LifecycleHooks)
+
     def use(source: _Source, named: bool) -> None:
         found: list[Entry] = []
         try:
             module = _load(source)
             if named and module in loaded.values():  # installed, or named twice
                 return
-            _collect(source, module, found)
+            _collect(source, module, found, hooks)
             _refuse_taken(source, found, entries)
         except PluginError as error:
             if named and not skip_failed:
@@ -201,16 +205,15 @@ def load_catalog(plugins: Sequence[str] = (), skip_failed: bool = False) -> Cata
 
 def _installed() -> list[_Source]:
     points = metadata.entry_points(group=ENTRY_POINT_GROUP)
-    sources = [
-        _Source(
-            label=f"{point.name} ({point.dist.name if point.dist else 'unknown distribution'})",
-            module=point.value,
-            path=None,
-            distribution=point.dist.name if point.dist else "unknown",
-            version=point.dist.version if point.dist else None,
-        )
-        for point in points
-    ]
+    # Each access to a name or version parses the distribution's metadata.
+    versions = {
+        dist: (dist.name, dist.version) for dist in {point.dist for point in points} if dist
+    }
+    sources = []
+    for point in points:
+        name, version = versions[point.dist] if point.dist else (None, None)
+        label = f"{point.name} ({name or 'unknown distribution'})"
+        sources.append(_Source(label, point.value, None, name or "unknown", version))
     # Our own distribution first, so that the error for a duplicate name names the other plugin.
     return sorted(set(sources), key=lambda s: (s.distribution != PROJECT, s.distribution, s.label))
 
@@ -256,20 +259,35 @@ def _load(source: _Source) -> ModuleType:
         ) from error
 
 
-def _collect(source: _Source, module: ModuleType, found: list[Entry]) -> None:
+def _collect(
+    source: _Source, module: ModuleType, found: list[Entry], manager: pluggy.PluginManager
+) -> None:
     """Call the plugin's registering hooks; ``found`` grows even if a later one fails."""
-    manager = pluggy.PluginManager(PROJECT)
-    manager.add_hookspecs(RegistrationHooks)
-    manager.add_hookspecs(LifecycleHooks)
     refuse_unknown_hooks(f"plugin {source.label}", module)
     try:
         manager.register(module, source.label)
+        _call_hooks(source, found, manager.hook)
     except pluggy.PluginValidationError as error:
         raise PluginError(f"plugin {source.label}: {error}") from error
+    finally:
+        if manager.is_registered(module):  # pluggy's versions differ after a failure
+            manager.unregister(module)
+    if not found and not hook_names(module):
+        raise PluginError(
+            f"plugin {source.label} has no hooks; decorate a function such as {AXES[0].hook} "
+            "with @clsbench.hookimpl"
+        )
+    if source.distribution != PROJECT and not (
+        source.version and is_installed_as_recorded(source.distribution, module)
+    ):
+        found[:] = [_with_source(source, module, entry) for entry in found]
+
+
+def _call_hooks(source: _Source, found: list[Entry], hook: Any) -> None:
     problems = []
     for axis in AXES:
         try:
-            results = getattr(manager.hook, axis.hook)()
+            results = getattr(hook, axis.hook)()
         except Exception as error:
             raise PluginError(
                 f"plugin {source.label}: {axis.hook} failed: {type(error).__name__}: {error}"
@@ -287,15 +305,6 @@ def _collect(source: _Source, module: ModuleType, found: list[Entry]) -> None:
                     problems.append(f"{axis.hook} registers {name!r}: {problem}")
     if problems:
         raise PluginError(f"plugin {source.label}: " + "; ".join(problems))
-    if not found and not hook_names(module):
-        raise PluginError(
-            f"plugin {source.label} has no hooks; decorate a function such as {AXES[0].hook} "
-            "with @clsbench.hookimpl"
-        )
-    if source.distribution != PROJECT and not (
-        source.version and is_installed_as_recorded(source.distribution, module)
-    ):
-        found[:] = [_with_source(source, module, entry) for entry in found]
 
 
 def _with_source(source: _Source, module: ModuleType, entry: Entry) -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any, get_args
 
@@ -62,6 +63,7 @@ def signature_problem(component: type) -> str | None:
     return None
 
 
+@functools.cache
 def class_problem(component: type[Any]) -> str | None:
     """Why a class cannot be a component, judged by its options; ``None`` if it can."""
     try:

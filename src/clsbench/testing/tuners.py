@@ -9,7 +9,7 @@ from clsbench.components.tuner import Trial, Tuner
 from clsbench.testing.promises import check_options, require
 
 SPACE: dict[str, Sequence[Any]] = {
-    "train.lr": (1e-5, 1e-4, 1e-3, 1e-2),
+    "train.lr": (1e-4, 1e-3, 1e-2),
     "train.epochs": (2, 5),
     "pooling": ("mean", "last-token"),
 }
@@ -32,7 +32,7 @@ def check_tuner(tuner: Tuner) -> None:
     for values in SPACE.values():
         every *= len(values)
     for trials in [every] if tuner.exhaustive else [1, 6, every]:
-        for seed in _SEEDS:
+        for seed in _SEEDS[:1] if trials == every else _SEEDS:
             _check_search(tuner, trials, seed)
 
 
