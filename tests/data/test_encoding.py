@@ -123,7 +123,7 @@ def test_tokenize_splits_separator_for_single_texts_is_refused() -> None:
         tokenize_splits(splits, Letters(), "longest-train", 20, pair_separator="|")
 
 
-def test_joined_and_check_kind_tell_pairs_from_single_texts() -> None:
+def test_joined_and_check_kind_distinguish_pairs_from_single_texts() -> None:
     assert joined(["a", TextPair("a", "b")], None) == ["a", "a\nb"]
     assert joined([TextPair("a", "b")], " / ") == ["a / b"]
     check_kind(["a"], pairs=False)

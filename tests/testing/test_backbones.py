@@ -140,6 +140,14 @@ class WithEnding(BackboneTokenizer):
         return ids if self.fault == "no-ending" and not text else [*ids, *self.ending]
 
 
+class WithBetween(WithEnding):
+    """Declares an ordinary id as one that stands between the texts of a pair."""
+
+    @property
+    def between(self) -> list[int]:
+        return MiniatureTokenizer().encode("1")
+
+
 class BackboneUnderTest(testing.MiniatureBackbone, frozen=True):
     """The miniature backbone with one fault to choose."""
 
@@ -147,6 +155,8 @@ class BackboneUnderTest(testing.MiniatureBackbone, frozen=True):
 
     def tokenizer(self, files: clsbench.Files) -> BackboneTokenizer:
         kind = WithEnding if "ending" in self.fault else BackboneTokenizer
+        if self.fault == "between":
+            return WithBetween(self.fault)
         return kind(self.fault)
 
     def hidden_size(self) -> int:
@@ -227,6 +237,7 @@ def test_check_backbone_long_context_is_tested_up_to_1024_positions() -> None:
             "no-ending",
             "encode('') returns [], which does not end with its tokenizer's ending, [62]",
         ),
+        ("between", "encode('1') returns [50, 62], which has ids of its tokenizer's between, [50]"),
         *((fault, "expected embeddings, block.0, block.1 … in order") for fault in STAGE_NAMES),
         ("special-id", "reads '[CLS]' in a text as a special token (encode returns [63])"),
         (

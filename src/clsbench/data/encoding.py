@@ -94,7 +94,7 @@ class TextEncoder:
         if not separator:
             raise UsageError(
                 f"data.pair_separator: the backbone's tokenizer has no tokens for "
-                f"{self._separator!r}, so the texts of a pair could not be told apart; choose "
+                f"{self._separator!r}, so nothing would stand between the texts of a pair; choose "
                 "another, such as --set data.pair_separator='|'"
             )
         return separator

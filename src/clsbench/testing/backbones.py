@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from clsbench.components.axes import Backbone, BackboneModule, PackingBackboneModule
-from clsbench.components.tokenizers import EndingTokenizer, Tokenizer
 from clsbench.components.values import Files, ParameterInfo
 from clsbench.model.packing import Packing, select_positions
 from clsbench.testing.promises import check_assets, check_options, require
 from clsbench.testing.tensors import check_built_alike, check_output, untouched_generator
+from clsbench.testing.tokenizers import check_tokenizer
 
 ROLES = frozenset({"weight", "bias", "norm", "embedding"})
-TEXTS = ("Do you have time", "", "You are a winner", "1", "<|endoftext|> \U0001f600 naïve \x00\n")
-MOST_TOKENS = 12
 LONGEST_TRIED = 1024
 """The maximum number of positions that are tried, even if the backbone's context is longer."""
-LOOK_ALIKES = (
-    *("<|endoftext|>", "<|im_start|>", "<|padding|>", "<|begin_of_text|>"),
-    *("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]"),
-    *("<s>", "</s>", "<pad>", "<mask>", "<unk>", "<bos>", "<eos>"),
-)
-"""Names of special tokens, which must be treated as ordinary text."""
 
 
 def check_backbone(backbone: Backbone, files: Files | None = None, device: str = "cpu") -> None:
     """Check a backbone and its tokenizer; ``files`` holds the paths of its assets.
 
     ``describe()`` and ``skeleton()`` match the module that ``build()`` returns. The tokenizer
-    accepts any text, ends it with its ``ending`` if it declares one, and reads names of special
-    tokens as ordinary text. The stages are named
+    accepts any text, ends it with its ``ending`` if it declares one, reads names of special tokens
+    as ordinary text, and keeps the tokens ``between`` pairs out of texts. The stages are named
     ``embeddings``, ``block.0`` …, and optionally ``final_norm``. They map token ids to finite
     hidden states (B, T, H) of up to :data:`LONGEST_TRIED` positions, deterministically and
     independently for each text. No stage depends on parameters of a later one, since a frozen
@@ -58,7 +49,7 @@ def check_backbone(backbone: Backbone, files: Files | None = None, device: str =
     )
     backbone = backbone.with_files(given)
     tokenizer = backbone.tokenizer(given)
-    rows = _check_tokenizer(backbone, tokenizer)
+    rows = check_tokenizer(backbone, tokenizer)
     module = check_built_alike(backbone, lambda: backbone.build(given))
     _check_description(backbone, module)
     module = module.to(device)
@@ -79,63 +70,6 @@ def check_backbone(backbone: Backbone, files: Files | None = None, device: str =
 
 
 # --- before it is built -----------------------------------------------------------------------
-
-
-def _check_tokenizer(backbone: Backbone, tokenizer: Tokenizer) -> list[list[int]]:
-    pad = tokenizer.pad_token_id
-    require(isinstance(pad, int) and pad >= 0, backbone, f"pad_token_id is {pad!r}")
-    rows = []
-    for text in TEXTS:
-        try:
-            ids = tokenizer.encode(text)
-        except Exception as error:
-            raise AssertionError(
-                f"{backbone!r}: its tokenizer fails on {text!r}: {error}; it must take any text"
-            ) from error
-        require(
-            isinstance(ids, list) and all(isinstance(i, int) and i >= 0 for i in ids),
-            backbone,
-            f"encode({text!r}) returns {ids!r}, expected a list of token ids",
-        )
-        require(ids == tokenizer.encode(text), backbone, f"encode({text!r}) differs when repeated")
-        if isinstance(tokenizer, EndingTokenizer):
-            ending = list(tokenizer.ending)
-            require(
-                ids[len(ids) - len(ending) :] == ending,
-                backbone,
-                f"encode({text!r}) returns {ids}, which does not end with its tokenizer's ending, "
-                f"{ending}",
-            )
-        rows.append(ids[: min(MOST_TOKENS, backbone.context_length())])
-    require(rows[0] != rows[2], backbone, "its tokenizer gives different texts the same ids")
-    for text in LOOK_ALIKES:
-        require(
-            not _is_special(tokenizer, text),
-            backbone,
-            f"its tokenizer reads {text!r} in a text as a special token (encode returns "
-            f"{tokenizer.encode(text)}), expected ordinary text (transformers: "
-            "split_special_tokens=True)",
-        )
-    return rows
-
-
-def _is_special(tokenizer: Tokenizer, text: str) -> bool:
-    """Whether ``text`` becomes one id, the padding id or nothing, while a text of the same form
-    with other letters does not."""
-
-    def added(word: str) -> int:
-        """How many ids one more ``word`` in a row adds."""
-        return len(tokenizer.encode(word * 3)) - len(tokenizer.encode(word * 2))
-
-    other = re.sub("[a-z]", "q", re.sub("[A-Z]", "Q", text))
-    ids, other_ids = tokenizer.encode(text), tokenizer.encode(other)
-    if tokenizer.pad_token_id in set(ids) - set(other_ids):
-        return True
-    if added(text) <= 1 < added(other):
-        return True
-    # A word tokenizer has one id for either; it may drop the characters around the word.
-    ordinary = {*other_ids, *tokenizer.encode(text.strip("<>[]|/"))}
-    return len(ids) == 1 and ids[0] not in ordinary
 
 
 def _check_description(backbone: Backbone, module: nn.Module) -> None:
