@@ -27,6 +27,7 @@ from clsbench.analysis.paired import (
     rank_ranges,
     verdict_on,
 )
+from clsbench.analysis.prediction_time import baseline_seconds_per_1000, seconds_per_1000
 from clsbench.analysis.seeds import spread
 from clsbench.analysis.shared_texts import (
     differing_splits,
@@ -51,8 +52,9 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     first. With ``prefix_found``, the seconds
     exclude the cached part of the frozen prefix (:func:`training_cost`).
     ``stand_ins`` names the replacements of missing assets. ``title`` and ``baseline_seconds``,
-    the mean time of fitting and predicting, are set for baselines only. ``timed_on`` names the
-    devices of the runs, with the threads of a CPU: times measured elsewhere are not comparable.
+    the mean time of fitting and predicting, are set for baselines only. ``prediction_seconds`` is
+    the time to classify 1,000 texts (:mod:`clsbench.analysis.prediction_time`). ``timed_on`` names
+    the devices of the runs, with the threads of a CPU: times measured elsewhere are not comparable.
     ``scores`` are the test split's other metrics by column, means over the seeds.
     """
 
@@ -74,6 +76,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     stand_ins: tuple[str, ...]
     title: str = ""
     baseline_seconds: float | None = None
+    prediction_seconds: float | None = None
     timed_on: tuple[str, ...] = ()
     scores: dict[str, float] = {}
 
@@ -252,6 +255,9 @@ def _contender(
         timed_on=tuple(dict.fromkeys(map(_timed_on, side.runs))) if trained else (),
         title=next((each.title for each in results), ""),
         baseline_seconds=_mean([each.seconds for each in results]),
+        prediction_seconds=seconds_per_1000(side.runs)
+        if trained
+        else baseline_seconds_per_1000(side.runs, results),
         scores=mean_scores(tests, metrics.others),
     )
 

@@ -8,9 +8,10 @@ from typing import Any, Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from clsbench.analysis.comparison import Cost, RunComparison, training_cost
+from clsbench.analysis.comparison import Contender, Cost, RunComparison, training_cost
 from clsbench.analysis.computed import with_computed_metric
 from clsbench.analysis.figures import ACCURACY, MetricInfo, ShownMetrics, read_metric
+from clsbench.analysis.prediction_time import seconds_per_1000
 from clsbench.components.metric import Metric
 from clsbench.results.store import StoredRun
 from clsbench.results.suite_results import RowResult, RowTuning, SuiteResults, TrialResult
@@ -133,42 +134,56 @@ def tuning_cost(tuning: RowTuning) -> Cost:
 
 
 def row_cost(row: RowResult, tune: TuneSpec | None, runs: Sequence[StoredRun]) -> Cost:
-    """The cost of a row's runs; that of the chosen trial includes the prefix of its siblings.
+    """The cost of a row's runs; that of the chosen trial includes the prefix of its siblings."""
+    cost, prefix = training_cost(runs), _prefix_of_trials(row, tune)
+    if prefix is None or not cost.prefix_found:
+        return cost
+    training = fmean(run.record.phases_seconds.get("training", 0.0) for run in runs)
+    return Cost(training + prefix, prefix_found=False)
+
+
+def _prefix_of_trials(row: RowResult, tune: TuneSpec | None) -> float | None:
+    """The time of the prefix that all trials share; ``None`` if it is unknown.
 
     All trials have one prefix if nothing but training is tuned; the first one computes it, and the
     others reuse it.
     """
-    cost = training_cost(runs)
-    if row.tuning is None or tune is None or not cost.prefix_found:
-        return cost
+    if row.tuning is None or tune is None:
+        return None
     complete = [
         trial.prefix_seconds
         for trial in row.tuning.trials
         if trial.run is not None and not trial.prefix_found
     ]
-    if not complete or not all(key.startswith("train.") for key in tune.space):
-        return cost
-    training = fmean(run.record.phases_seconds.get("training", 0.0) for run in runs)
-    return Cost(training + fmean(complete), prefix_found=False)
+    shared = all(key.startswith("train.") for key in tune.space)
+    return fmean(complete) if complete and shared else None
 
 
 def with_row_costs(
     comparison: RunComparison, results: SuiteResults, runs: Mapping[str, tuple[StoredRun, ...]]
 ) -> RunComparison:
     """The comparison with the costs of tuned rows (:func:`row_cost`); ``runs`` are by label."""
-    costs = {
-        run.path.name: row_cost(row, results.tune, runs[row.label])
+    rows = {
+        run.path.name: row
         for row in results.rows
         if row.tuning is not None
         for run in runs[row.label]
     }
-    contenders = tuple(
-        replace(each, prefix_and_training_seconds=cost.seconds, prefix_found=cost.prefix_found)
-        if each.runs and (cost := costs.get(each.runs[0])) is not None
-        else each
-        for each in comparison.contenders
-    )
-    return replace(comparison, contenders=contenders)
+
+    def with_costs(each: Contender) -> Contender:
+        row = rows.get(each.runs[0]) if each.runs else None
+        if row is None:
+            return each
+        cost = row_cost(row, results.tune, runs[row.label])
+        prefix = _prefix_of_trials(row, results.tune)
+        return replace(
+            each,
+            prefix_and_training_seconds=cost.seconds,
+            prefix_found=cost.prefix_found,
+            prediction_seconds=seconds_per_1000(runs[row.label], prefix),
+        )
+
+    return replace(comparison, contenders=tuple(map(with_costs, comparison.contenders)))
 
 
 def has_budget(row: RowResult, results: SuiteResults, problems: list[str]) -> bool:

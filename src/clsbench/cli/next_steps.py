@@ -24,16 +24,17 @@ def write_next_steps(
     best: Contender | None,
     runs: Sequence[StoredRun],
     reported: Sequence[str],
+    details: str = "",
+    train: str | None = None,
 ) -> None:
     """Print the recommendation, the command that predicts with it and the one for a report.
 
-    ``sentence`` is the recommendation. ``best`` is the contender it names, ``None`` if the ``runs``
-    could not be compared. ``reported`` are the arguments of ``clsbench report``.
+    ``sentence`` is the recommendation, ``details`` its costs. ``best`` is the contender it names,
+    ``None`` if the ``runs`` could not be compared. ``reported`` are the arguments of ``clsbench
+    report``. ``train`` is the command that trains and stores what is recommended again.
     """
-    from clsbench.analysis.sides import BASELINE
-    from clsbench.report.page.commands import shell_line, shell_lines
+    from clsbench.report.page.commands import predict_words, shell_line, shell_lines
     from clsbench.report.terminal.console import Console
-    from clsbench.results.baseline_states import stored_baselines
 
     session = ctx.find_object(Session) or Session()
     plugins = [word for plugin in session.plugins for word in ("--plugin", plugin)]
@@ -41,34 +42,21 @@ def write_next_steps(
     console = Console()
     console.print()
     console.prose(sentence, "bold")
+    if details:
+        console.prose(details)
     if not runs:
         return
-    run = runs[0]
-    if best is not None:
-        run = next((each for each in runs if each.path.name in best.runs), run)
-    with_baseline: list[str] = []
-    if best is not None and not best.runs:
-        component = best.name.removeprefix(BASELINE)
-        holding = [each for each in runs if component in stored_baselines(each)]
-        if holding:
-            run = holding[0]
-            with_baseline = ["--baseline", _shortest(component, stored_baselines(run))]
+    predict = predict_words(best, runs)
+    with_baseline = "--baseline" in predict
     assets = [] if with_baseline or options.assets is None else ["--assets", str(options.assets)]
-    pairs = run.record.data is not None and run.record.data.text_pairs
-    texts = ["a text", "--pair", "its second text"] if pairs else ["a text"]
-    predict = ["predict", run.path.name, *with_baseline, *texts, *store, *assets]
     report = ["report", *reported, *store]
     write_message("Next:")
-    for words in (predict, report):
+    for words in ([*predict, *store, *assets], report):
         command = ["clsbench", *plugins, *words]
         line = (
             shell_lines(command, console.width - 2) if console.is_terminal else shell_line(command)
         )
         write_message(textwrap.indent(line, "  "))
-
-
-def _shortest(component: str, others: Sequence[str]) -> str:
-    """The name; with options if another baseline of the run has the same name."""
-    name = component.partition(":")[0]
-    same = [other for other in others if other.partition(":")[0] == name]
-    return name if len(same) == 1 else component
+    if train is not None:
+        write_message("To train and store it again:")
+        write_message(textwrap.indent(" ".join([train, shell_line([*store, *assets])]), "  "))

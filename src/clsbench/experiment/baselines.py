@@ -39,7 +39,9 @@ def initial_features(
             split: forward.all_features(split, batch_size).float().numpy()
             for split in forward.splits
         }
-        return Features(by_split, time.perf_counter() - started + before)
+        kept = forward.kept()
+        cached = kept is not None and kept.found + kept.continued > 0
+        return Features(by_split, time.perf_counter() - started + before, cached)
 
 
 ScoredOrProblem = tuple[ScoredBaseline | None, str | None]

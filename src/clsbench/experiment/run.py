@@ -199,6 +199,7 @@ def run_experiment(
             baselines=tuple(scored.result for scored in baselines),
             phases_seconds=dict(phases.seconds),
             throughput=log.throughput(),
+            prediction_seconds=scores.prediction_seconds if scores else None,
             precision_deviation=deviation,
             fast_path=FastPath(shortcuts=planned.fast.shortcuts, kept=forward.kept()),
             memory_bytes_expected=planned.record.memory_bytes_expected,

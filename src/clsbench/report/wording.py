@@ -12,6 +12,7 @@ from clsbench.system.printable import printable
 
 if TYPE_CHECKING:
     from clsbench.analysis.figures import MetricInfo
+    from clsbench.analysis.paired import Difference
 
 
 SHOWN = "†"
@@ -106,6 +107,21 @@ def metric_difference(metric: MetricInfo, difference: float) -> str:
     if metric.unit == "%":
         return points(difference)
     return f"{round(difference, metric.decimals) + 0.0:+.{metric.decimals}f}"
+
+
+def difference_text(found: Difference, metric: MetricInfo) -> str:
+    """The size of a difference, whichever side is better: ``4.67 pp (95 %: 2.3 to 7.8)``."""
+    positive = found if found.difference > 0 else found.reversed()
+    size = metric_difference(metric, positive.difference)[1:]
+    low, high = interval_ends(positive, metric)
+    return f"{size} (95 %: {low} to {high})"
+
+
+def interval_ends(found: Difference, metric: MetricInfo, sign: str = "") -> tuple[str, str]:
+    """The ends of the interval of a difference, with one decimal fewer than the difference."""
+    scale, digits = (100, 1) if metric.unit == "%" else (1, max(metric.decimals - 1, 0))
+    low, high = (f"{scale * end:{sign}.{digits}f}" for end in found.interval)
+    return low, high
 
 
 def metric_tick(metric: MetricInfo, value: float) -> str:

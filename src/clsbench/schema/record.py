@@ -201,11 +201,16 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BaselineResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A baseline on the same splits; ``title`` is its name in reports."""
+    """A baseline on the same splits; ``title`` is its name in reports.
+
+    ``seconds`` is the time of fitting it and classifying all texts, ``prediction_seconds`` that of
+    classifying alone, with the features that it needs (``None`` if they were cached).
+    """
 
     component: str
     metrics: Metrics
     seconds: float
+    prediction_seconds: float | None = None
     title: str = ""
 
 
@@ -290,6 +295,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     equal ``fingerprint`` did the same experiment; with equal ``run_key`` also on the same kind of
     device, in the same precision, with the same seed. ``precision_deviation`` is the largest
     difference of a batch's loss from that in fp32, before training, where bf16 was asked for.
+    ``prediction_seconds`` is the time to classify all texts of all splits after training, without
+    that of the frozen prefix.
     ``full_batch``: each step took the whole training split. ``files_sha256`` holds the hashes of
     the files beside the record that are read again. Relative paths in ``spec`` start in
     ``working_directory``.
@@ -318,6 +325,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     baselines: tuple[BaselineResult, ...] = ()
     phases_seconds: dict[str, float] = {}
     throughput: Throughput | None = None
+    prediction_seconds: float | None = None
     fast_path: FastPath | None = None
     full_batch: bool = False
     precision_deviation: float | None = None

@@ -104,8 +104,13 @@ def plan_suite(
             on_row(row)
             planned.append(_plan_row(row, context))
     if all(row.invalid for row in planned):
-        problems = dict.fromkeys(f"row {row.row.label}: {row.problem}" for row in planned)
-        raise UsageError(f"{file}no row of the suite is valid; " + "; ".join(problems))
+        problems: dict[str, list[str]] = {}
+        for failed in planned:
+            problems.setdefault(failed.problem or "", []).append(failed.row.label)
+        if len(planned) > 1 and len(problems) == 1:
+            raise UsageError(f"{file}no row of the suite is valid: {planned[0].problem}")
+        parts = (f"row {', '.join(of)}: {problem}" for problem, of in problems.items())
+        raise UsageError(f"{file}no row of the suite is valid; " + "; ".join(parts))
     _refuse_equal_data(planned, file)
     return SuitePlan(
         suite,

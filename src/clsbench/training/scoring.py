@@ -40,10 +40,14 @@ def import_libraries() -> None:
 
 
 class Scores(NamedTuple):
-    """Class probabilities (N, C) float64 and metrics, by split."""
+    """Class probabilities (N, C) float64 and metrics, by split.
+
+    ``prediction_seconds`` is the time of classifying all texts, without the frozen prefix.
+    """
 
     probabilities: dict[str, np.ndarray]
     metrics: Metrics
+    prediction_seconds: float
 
 
 def score_classifier(
@@ -64,8 +68,11 @@ def score_classifier(
     refuse_non_finite(forward.classifier, f"the trained classifier cannot be used, {_REMEDY}")
     probabilities: dict[str, np.ndarray] = {}
     figures: dict[str, SplitMetrics] = {}
+    seconds = 0.0
     for name, rows in forward.splits.items():
+        started, before = time.perf_counter(), forward.prefix_seconds
         logits = forward.all_logits(name, batch_size).double()
+        seconds += time.perf_counter() - started - (forward.prefix_seconds - before)
         if not torch.isfinite(logits).all():
             raise ClsbenchError(
                 f"the trained classifier gives logits that are not finite on the {name} split; "
@@ -87,17 +94,19 @@ def score_classifier(
             labels, metric = rows.labels.numpy(), metrics[primary]
             interval = bootstrap_interval(primary, metric, labels, [probabilities[name]])
             figures[name] = replace(figures[name], intervals={primary: interval})
-    return Scores(probabilities, Metrics(**figures))
+    return Scores(probabilities, Metrics(**figures), seconds)
 
 
 class Features(NamedTuple):
     """The pooled features before training, (N, H) float32 by split.
 
     ``seconds`` is the time to compute them, with the frozen prefix that they share with training.
+    ``cached``: it excludes cached activations.
     """
 
     by_split: Mapping[str, np.ndarray]
     seconds: float
+    cached: bool
 
 
 class ScoredBaseline(NamedTuple):
@@ -137,7 +146,7 @@ def score_baseline(
     earlier_seconds = 0.0
     if baseline.inputs != "texts":
         assert features is not None
-        inputs, earlier_seconds = features
+        inputs, earlier_seconds = features.by_split, features.seconds
     try:
         title = str(baseline.title())
         with torch_seeded(seed):
@@ -147,7 +156,9 @@ def score_baseline(
             given += [inputs["validation"], np.array(splits.validation.labels)]
         with torch_seeded(seed):
             estimator.fit(*given)
+        fitted = time.perf_counter()
         answers = {s.name: predict_labels(estimator, inputs[s.name], seed) for s in splits.all()}
+        predicting = time.perf_counter() - fitted + earlier_seconds
     except Exception as error:
         raise PluginError(f"baseline {label} failed: {type(error).__name__}: {error}") from error
     num_classes = len(splits.class_names)
@@ -166,8 +177,13 @@ def score_baseline(
         for split in splits.all()
     }
     seconds = time.perf_counter() - started + earlier_seconds
+    cached = baseline.inputs != "texts" and features is not None and features.cached
     result = BaselineResult(
-        component=label, metrics=Metrics(**figures), seconds=seconds, title=title
+        component=label,
+        metrics=Metrics(**figures),
+        seconds=seconds,
+        prediction_seconds=None if cached else predicting,
+        title=title,
     )
     scored = ScoredBaseline(result, predicted)
     if not callable(getattr(estimator, "state", None)):

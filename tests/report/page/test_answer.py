@@ -52,7 +52,8 @@ def test_answer_tied_rows_names_no_winner(tmp_path: Path) -> None:
     assert "Not significantly different from it: row 2." in text
     assert "That does not mean that they are equal: the smallest significant difference" in text
     assert "A baseline may be as good" in text
-    assert "The fastest row that is not significantly different from it is row 2 (b)" in text
+    assert "The next dearer approach, row 2 (b) (94.67 % in 1 s), is better by" in reply.costs
+    assert "The best of the dearer ones, row 1 (a) (95.00 % in 1 min 40 s), is" in reply.costs
     assert "one seed" in text
     assert reply.tied == {"1", "2"}
 
@@ -103,14 +104,10 @@ def test_answer_row_with_cached_activations_is_not_the_fastest(tmp_path: Path) -
         Row(title="c", accuracy=0.943, seconds=50.0),
     ]
     figures = make_figures(tmp_path, rows)
-    text = " ".join(answer(figures).sentences)
-    assert "The fastest row that is not significantly different from it is row 3 (c)" in text
-    assert "The time of row 2 from scratch is unknown" in text
-    again = Row(title="a", accuracy=0.96, seconds=1.0, record=found)
-    text = " ".join(answer(make_figures(tmp_path / "again", [again])).sentences)
-    assert (
-        "Row 1 reused cached activations from an earlier run; from scratch it takes longer." in text
-    )
+    reply = answer(figures)
+    fastest = [card for card in reply.cards if card.label == "fastest of the tied rows"]
+    assert [card.detail for card in fastest] == ["row 3 (c), 94.33 %"]
+    assert "Row 2 reused cached activations from an earlier run; from scratch" in reply.costs
 
 
 def test_answer_several_seeds_has_no_warning_of_one_seed(tmp_path: Path) -> None:

@@ -369,8 +369,8 @@ def _write_results(
         write_result(ctx, plain_figures(suite_figures(results, options.out, catalog)))
     else:
         from clsbench.report.page.answer import answer
+        from clsbench.report.page.commands import train_command
         from clsbench.report.terminal.console import Console
-        from clsbench.report.terminal.headline import suite_headline
         from clsbench.report.terminal.suite import print_suite
         from clsbench.results.suite_results import read_suite_results
 
@@ -379,10 +379,18 @@ def _write_results(
         if more > 0:
             rows = "1 more row was" if more == 1 else f"{more} more rows were"
             write_message(f"{rows} run earlier; clsbench report {results.name} shows all")
-        found = suite_headline(figures)
         runs = [run for row in figures.rows for run in row.runs]
-        best = found.contender if found is not None else None
-        write_next_steps(ctx, options, answer(figures).headline, best, runs, [results.name])
+        reply = answer(figures)
+        write_next_steps(
+            ctx,
+            options,
+            reply.headline,
+            reply.recommended,
+            runs,
+            [results.name],
+            reply.costs,
+            train_command(figures, reply.recommended, catalog),
+        )
     for row in results.rows:
         for error in row.errors:
             report_error(f"{file}row {row.label} ({row.title}): {error}")

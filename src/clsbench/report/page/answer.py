@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from clsbench.analysis.comparison import Contender, Pair, RunComparison
 from clsbench.analysis.dataset_ranks import Ranks
+from clsbench.analysis.recommendation import recommend
 from clsbench.analysis.row_figures import RowFigures
 from clsbench.analysis.seeds import FEWEST_SEEDS
 from clsbench.analysis.standing import (
@@ -18,11 +19,12 @@ from clsbench.analysis.standing import (
 )
 from clsbench.analysis.suite_figures import SuiteFigures
 from clsbench.report.ranks import ranks_headline, ranks_sentences, test_text
-from clsbench.report.terminal.comparison import difference_text
-from clsbench.report.terminal.headline import row_name, suite_headline
+from clsbench.report.recommendation import capital, recommendation_text
+from clsbench.report.terminal.headline import costs_with_tuning, row_name, suite_headline
 from clsbench.report.tuning import choices, edge_notes, tuning_text
 from clsbench.report.wording import (
     FOUND,
+    difference_text,
     listed,
     metric_difference,
     metric_range,
@@ -41,14 +43,20 @@ class Card(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The question, the answer in one sentence, further sentences, and the main numbers."""
+    """The question, the answer in one sentence, further sentences, and the main numbers.
+
+    ``tied`` are the labels of the best row and of those not significantly different from it.
+    ``recommended`` is the contender to use, if there is a comparison, and ``costs`` says what it
+    and dearer ones cost.
+    """
 
     question: str
     headline: str
     sentences: tuple[str, ...]
     cards: tuple[Card, ...]
     tied: frozenset[str]
-    """The labels of the best row and of those not significantly different from it."""
+    recommended: Contender | None = None
+    costs: str = ""
 
 
 def answer(figures: SuiteFigures) -> Answer:
@@ -61,7 +69,9 @@ def answer(figures: SuiteFigures) -> Answer:
         )  # fmt: skip
     comparison = figures.comparison
     if figures.ranks is not None:
-        return _over_datasets(figures.ranks)
+        found = suite_headline(figures)
+        assert found is not None
+        return _over_datasets(figures.ranks)._replace(recommended=found.contender)
     if comparison is None:
         return _uncompared(figures, finished)
     return _Sentences(figures, comparison).answer()
@@ -100,7 +110,7 @@ def _uncompared(figures: SuiteFigures, finished: list[RowFigures]) -> Answer:
             interval = (
                 f" (95 % interval {metric_range(metric, *row.interval)})" if row.interval else ""
             )
-            parts.append(f"{_capital(row_name(row))}: {metric_text(metric, row.score)}{interval}.")
+            parts.append(f"{capital(row_name(row))}: {metric_text(metric, row.score)}{interval}.")
     several = len(finished) > 1
     why = "There is nothing to compare it with, so no difference was tested."
     if several:
@@ -161,11 +171,13 @@ class _Sentences:
             sentences=tuple(
                 filter(
                     None,
-                    (self._rows(), self._baseline(), self._cost(), self._tuning(), self._limits()),
+                    (self._rows(), self._baseline(), self._tuning(), self._limits()),
                 )
             ),
             cards=tuple(self._cards()),
             tied=frozenset(label for each in tied for label in self._labels(each)),
+            recommended=self.headline.contender,
+            costs=self._costs(),
         )
 
     # --- sentences ---
@@ -176,7 +188,7 @@ class _Sentences:
         several = len(self.best.seeds) >= FEWEST_SEEDS
         what = "over texts and seeds" if several else "over texts"
         if self.headline.contender is not self.best:
-            name, score = _capital(self._name(self.best)), self._score(self.best)
+            name, score = capital(self._name(self.best)), self._score(self.best)
             parts.append(f"{name} has the {superlative(self.metric)} of the rows, {score}.")
         unit = " %" if self.metric.unit == "%" else ""
         parts.append(f"Its 95 % interval {what} is {interval}{unit}.")
@@ -227,33 +239,21 @@ class _Sentences:
             f"{better}"
         )
 
-    def _cost(self) -> str:
-        parameters, seconds = self.best.trainable_parameters, self.best.prefix_and_training_seconds
-        if seconds is None:
-            return ""
-        trains = f"trains {parameters:,} parameters" if parameters is not None else "was trained"
-        text = f"{_capital(self._name(self.best))} {trains} in {duration_text(seconds)}."
-        fastest = self._fastest()
-        if fastest is not None:
-            less = fastest.prefix_and_training_seconds
-            assert less is not None
-            count = fastest.trainable_parameters
-            what = f" with {count:,} trained parameters" if count is not None else ""
+    def _costs(self) -> str:
+        tuned = self.rows.get(self.headline.contender.name)
+        found = recommend(self.comparison, costs_with_tuning(self.figures))
+        text = recommendation_text(
+            found,
+            self.metric,
+            self._any_name,
+            tuned.choice.trials if tuned is not None and tuned.choice is not None else None,
+        )
+        reused = [each for each in self.ranked if each.prefix_found]
+        if reused:
+            takes = "it takes" if len(reused) == 1 else "they take"
             text += (
-                " The fastest row that is not significantly different from it is "
-                f"{self._name(fastest)}: {self._score(fastest)} in {duration_text(less)}"
-                f"{what}."
-            )
-        if self.best.prefix_found:
-            text += (
-                f" {_capital(self._listed([self.best]))} reused cached activations from an earlier "
-                "run; from scratch it takes longer."
-            )
-        unknown = [each for each in self.tied if each.prefix_found]
-        if unknown:
-            text += (
-                f" The time of {self._listed(unknown)} from scratch is unknown, because cached "
-                "activations were reused."
+                f" {capital(self._listed(reused))} reused cached activations from an earlier run; "
+                f"from scratch {takes} longer."
             )
         return text
 
@@ -363,6 +363,9 @@ class _Sentences:
         row = self.rows.get(each.name)
         return row_name(row) if row is not None else each.name
 
+    def _any_name(self, each: Contender) -> str:
+        return self._name(each) if each.runs else self._title(each)
+
     def _title(self, baseline: Contender) -> str:
         return baseline_title(self.comparison, baseline)
 
@@ -377,7 +380,3 @@ class _Sentences:
         labels = [label for row in self.figures.rows for c in found
                   if row.contender is c for label in [row.row.label]]  # fmt: skip
         return ("row " if len(labels) == 1 else "rows ") + listed(labels)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clsbench.analysis.row_figures import RowFigures
+from clsbench.analysis.sides import BASELINE
 from clsbench.analysis.suite_figures import SuiteFigures
 from clsbench.components.axes import option_of
 from clsbench.components.resolve import find_spec, resolve
 from clsbench.errors import ClsbenchError
+from clsbench.results.baseline_states import stored_baselines
 from clsbench.results.suite_results import SuiteResults
 from clsbench.schema.experiment import (
     COMPONENT_KEYS,
@@ -25,7 +27,9 @@ from clsbench.schema.record import RunRecord
 from clsbench.system.printable import printable
 
 if TYPE_CHECKING:
+    from clsbench.analysis.comparison import Contender
     from clsbench.components.catalog import Catalog
+    from clsbench.results.store import StoredRun
 
 _OFF = "switched off by "
 """The start of a shortcut's detail in a record if an option disabled it."""
@@ -47,6 +51,33 @@ def row_command(each: RowFigures, results: SuiteResults, catalog: Catalog) -> st
     except ClsbenchError:
         return _from_file(spec, each)
     return _run(record.experiment, differences(base, to_tree(spec)), each, [])
+
+
+def train_command(figures: SuiteFigures, best: Contender | None, catalog: Catalog) -> str | None:
+    """The command that trains and stores the row of a contender; ``None`` for a baseline."""
+    row = next((each for each in figures.rows if each.contender is best is not None), None)
+    return row_command(row, figures.results, catalog) if row is not None else None
+
+
+def predict_words(best: Contender | None, runs: Sequence[StoredRun]) -> list[str]:
+    """The arguments of ``clsbench`` that classify a text with a contender of these runs."""
+    run, baseline = runs[0], list[str]()
+    if best is not None and best.runs:
+        run = next((each for each in runs if each.path.name in best.runs), run)
+    elif best is not None:
+        component = best.name.removeprefix(BASELINE)
+        holding = next((each for each in runs if component in stored_baselines(each)), None)
+        if holding is not None:
+            run = holding
+            baseline = ["--baseline", _shortest(component, stored_baselines(run))]
+    return ["predict", run.path.name, *baseline, "a text"]
+
+
+def _shortest(component: str, others: Sequence[str]) -> str:
+    """The name; with options if another baseline of the run has the same name."""
+    name = component.partition(":")[0]
+    same = [other for other in others if other.partition(":")[0] == name]
+    return name if len(same) == 1 else component
 
 
 def suite_command(figures: SuiteFigures) -> str | None:

@@ -12,7 +12,13 @@ from clsbench.analysis.row_figures import RowFigures
 from clsbench.analysis.suite_figures import SuiteFigures
 from clsbench.errors import UsageError
 from clsbench.report.page.answer import Answer, answer
-from clsbench.report.page.commands import row_command, suite_command
+from clsbench.report.page.commands import (
+    predict_words,
+    row_command,
+    shell_line,
+    suite_command,
+    train_command,
+)
 from clsbench.report.page.details import (
     Confusion,
     Fact,
@@ -68,6 +74,7 @@ class Page(NamedTuple):
     created: str
     stand_ins: tuple[str, ...]
     answer: Answer
+    recommended: tuple[RowCommand, ...]
     metric: MetricInfo
     wide: Scatter | None
     narrow: Scatter | None
@@ -131,6 +138,7 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str]
         created=f"{results.created[:16].replace('T', ' ')} UTC",
         stand_ins=stand_ins(figures),
         answer=reply,
+        recommended=_recommended(figures, reply, catalog),
         metric=figures.metrics.primary,
         wide=scatter(drawn, 720, 430, 12.5, figures.metrics.primary),
         narrow=scatter(drawn, 360, 400, 11.5, figures.metrics.primary),
@@ -286,6 +294,18 @@ def _calibrations(rows: list[RowFigures]) -> list[tuple[str, Calibration]]:
         for row in rows
         if row.contender is not None and row.contender.calibration is not None
     ]
+
+
+def _recommended(figures: SuiteFigures, reply: Answer, catalog: Catalog) -> tuple[RowCommand, ...]:
+    """The commands that use and train what the answer recommends."""
+    if reply.recommended is None:
+        return ()
+    runs = [run for row in figures.rows for run in row.runs]
+    words = ["clsbench", *predict_words(reply.recommended, runs)]
+    found = [RowCommand("Classify a text with it", shell_line(words))]
+    if (train := train_command(figures, reply.recommended, catalog)) is not None:
+        found.append(RowCommand("Train and store it again", train))
+    return tuple(found)
 
 
 def _commands(figures: SuiteFigures, catalog: Catalog) -> tuple[RowCommand, ...]:

@@ -13,7 +13,15 @@ from clsbench.report.terminal.console import Console
 from clsbench.report.terminal.headline import headline
 from clsbench.report.terminal.layout import Row, fitting_table
 from clsbench.report.terminal.rows import rows_table
-from clsbench.report.wording import REUSED, listed, metric_difference, plain, shortened
+from clsbench.report.wording import (
+    REUSED,
+    difference_text,
+    interval_ends,
+    listed,
+    metric_difference,
+    plain,
+    shortened,
+)
 from clsbench.system.printable import printable
 
 if TYPE_CHECKING:
@@ -108,21 +116,6 @@ def _of_one_seed(pair: Pair) -> bool:
     return trained and pair.found is not None and pair.found.seeds == 1
 
 
-def difference_text(found: Difference, metric: MetricInfo) -> str:
-    """The size of a difference, whichever side is better: ``4.67 pp (95 %: 2.3 to 7.8)``."""
-    positive = found if found.difference > 0 else found.reversed()
-    size = metric_difference(metric, positive.difference)[1:]
-    low, high = _ends(positive, metric)
-    return f"{size} (95 %: {low} to {high})"
-
-
-def _ends(found: Difference, metric: MetricInfo, sign: str = "") -> tuple[str, str]:
-    """The ends of the interval of a difference, with one decimal fewer than the difference."""
-    scale, digits = (100, 1) if metric.unit == "%" else (1, max(metric.decimals - 1, 0))
-    low, high = (f"{scale * end:{sign}.{digits}f}" for end in found.interval)
-    return low, high
-
-
 def comparison_notes(comparison: RunComparison) -> list[str]:
     """Limits of a comparison: different training texts, devices, threads or seeds."""
     return [
@@ -212,7 +205,7 @@ def _pair_row(pair: Pair, metric: MetricInfo) -> Row:
     if pair.found is None or pair.p_corrected is None:
         return Row(label, ("–",) * len(_PAIRS))
     found = pair.found
-    low, high = _ends(found, metric, "+")
+    low, high = interval_ends(found, metric, "+")
     cells = (
         metric_difference(metric, found.difference),
         f"{low} to {high}",

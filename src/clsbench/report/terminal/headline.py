@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from clsbench.analysis.comparison import Contender, RunComparison, compare_runs
+from clsbench.analysis.comparison import Contender, Cost, RunComparison, compare_runs
 from clsbench.analysis.dataset_ranks import Ranks
 from clsbench.analysis.figures import ACCURACY, MetricInfo, ShownMetrics
+from clsbench.analysis.recommendation import recommend
 from clsbench.analysis.row_figures import RowFigures
 from clsbench.analysis.standing import baseline_title, baselines, standing, trained
 from clsbench.analysis.suite_figures import SuiteFigures
 from clsbench.report.ranks import ranks_headline
-from clsbench.report.wording import metric_text, superlative
+from clsbench.report.wording import metric_text
 from clsbench.results.store import StoredRun
 from clsbench.schema.quantities import duration_text
 
@@ -25,51 +26,49 @@ class Headline(NamedTuple):
 
 
 def headline(
-    comparison: RunComparison, name: Callable[[Contender], str], incomplete: bool = False
+    comparison: RunComparison,
+    name: Callable[[Contender], str],
+    incomplete: bool = False,
+    costs: Mapping[str, Cost] | None = None,
 ) -> Headline:
-    """Which contender to use according to the tests of ``comparison``, and why.
+    """The cheapest contender that no other beats significantly, and what the tests show of it.
 
     ``name`` returns the display name of a fine-tuned contender. ``incomplete``: some finished rows
-    are not part of the comparison.
+    are not part of the comparison. ``costs`` are those with tuning, by contender.
     """
     ranked = trained(comparison)
-    best, top = ranked[0], next(iter(baselines(comparison)), None)
-    tied = sum(_verdict(comparison, best, each) != "better" for each in ranked[1:])
-    beaten = []
-    if len(ranked) > 1 and not tied:
-        beaten.append("every other row compared" if incomplete else "every other row")
+    chosen = recommend(comparison, costs).chosen.contender
     metric = comparison.metric
-    score, rest = _score(best, metric), ""
+    if not chosen.runs:
+        verdicts = [_verdict(comparison, each, chosen) for each in ranked]
+        only = name(ranked[0]) if len(ranked) == 1 else "every fine-tuned model"
+        shown = _against_trained(verdicts, only)
+        title = baseline_title(comparison, chosen)
+        return Headline(f"Use {title}: {_cost(chosen, metric)}; {shown}.", chosen)
+    others = [each for each in ranked if each is not chosen]
+    verdicts = [_verdict(comparison, chosen, each) for each in others]
+    parts, beaten, rest = [f"Use {name(chosen)}: {_score(chosen, metric)}"], [], ""
+    if set(verdicts) == {"better"}:
+        beaten.append("every other row compared" if incomplete else "every other row")
+    elif others:
+        shown = "no other row is significantly better"
+        parts.append(f"{shown}, and not all could be tested" if None in verdicts else shown)
+    top = next(iter(baselines(comparison)), None)
     if top is None:
-        rest = "; no baseline was run"
+        rest = "no baseline was run"
         if any(not each.runs for each in comparison.contenders):
-            rest = f"; the baselines have no {metric.header}, which needs probabilities"
+            rest = f"the baselines have no {metric.header}, which needs probabilities"
     else:
-        verdicts = [_verdict(comparison, each, top) for each in ranked]
-        if "better" not in verdicts:
-            only = name(best) if len(ranked) == 1 else "every fine-tuned model"
-            shown = _against_trained(verdicts, only)
-            cost = _cost(top, metric)
-            return Headline(f"Use {baseline_title(comparison, top)}: {cost}; {shown}.", top)
         baseline = f"{baseline_title(comparison, top)} ({_cost(top, metric)})"
-        if verdicts[0] == "better":
+        if _verdict(comparison, chosen, top) == "better":
             beaten.append(baseline)
         else:
-            count = verdicts.count("better")
+            count = sum(_verdict(comparison, each, top) == "better" for each in ranked)
             verb = "is" if count == 1 else "are"
-            rest = f"; {count} of {len(ranked)} rows {verb} significantly better than {baseline}"
-    shown = f"; it is significantly better than {' and than '.join(beaten)}" if beaten else ""
-    if not tied:
-        return Headline(f"Use {name(best)}: {score}{shown}{rest}.", best)
-    others = "1 other row is" if tied == 1 else f"{tied} other rows are"
-    highest, value = f"the {superlative(metric)}", metric_text(metric, best.score)
-    if any(metric.order(each.score) < metric.order(best.score) for each in comparison.contenders):
-        highest += " of the fine-tuned models"
-    return Headline(
-        f"No single row wins: {name(best)} has {highest}, {value}, but {others} not "
-        f"significantly worse{shown}{rest}.",
-        best,
-    )
+            rest = f"{count} of {len(ranked)} rows {verb} significantly better than {baseline}"
+    if beaten:
+        parts.append(f"it is significantly better than {' and than '.join(beaten)}")
+    return Headline("; ".join((*parts, rest) if rest else parts) + ".", chosen)
 
 
 def _against_trained(verdicts: Sequence[str | None], all_rows: str) -> str:
@@ -110,6 +109,7 @@ def suite_headline(figures: SuiteFigures) -> Headline | None:
         figures.comparison,
         lambda each: row_name(rows[each.name]) if each.name in rows else each.name,
         any(row.runs and row.contender is None for row in figures.rows),
+        costs_with_tuning(figures),
     )
 
 
@@ -122,6 +122,15 @@ def _first_of_best(figures: SuiteFigures, ranks: Ranks) -> Contender:
         for row in rows
         if row.contender is not None and (row.label in best.rows or row.title in titles)
     )
+
+
+def costs_with_tuning(figures: SuiteFigures) -> dict[str, Cost]:
+    """The cost of all trials of each tuned row, by contender."""
+    return {
+        row.contender.name: row.choice.cost
+        for row in figures.rows
+        if row.contender is not None and row.choice is not None
+    }
 
 
 def row_name(row: RowFigures) -> str:

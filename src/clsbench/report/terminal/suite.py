@@ -76,10 +76,10 @@ def _plan_row(row: PlannedRow, plan: SuitePlan, stored: Collection[str]) -> Row:
         word = "does not apply" if row.not_applicable is not None else "cannot be run"
         return Row(label, (word, *("–",) * (len(_PLAN) - 1)))
     record = runs[0].record
-    there = sum(run.key in stored for run in runs)
+    keys = {run.key for run in runs}  # the chosen trial is among the trials, too
     cells = (
-        str(len(runs) + plan.missing_trials(row) + plan.missing_repeats(row)),
-        str(there),
+        str(len(keys) + plan.missing_trials(row) + plan.missing_repeats(row)),
+        str(len(keys & set(stored))),
         f"{record.parameters.trainable:,}" if record.parameters is not None else "–",
         size_text(record.memory_bytes_expected) if record.memory_bytes_expected else "–",
         *_estimated(row),
