@@ -98,7 +98,7 @@ def test_subject_batch_spans_shortest_to_longest_text() -> None:
     forward = workload(ready, "forward")
     assert forward.real_tokens == sum(lengths)
     assert forward.padded_tokens == 4 * ready.record.data.max_length
-    encoded = [len(ready.tokenizer.encode(text)) for text in ready.texts]
+    encoded = [len(ready.encoder.encode(text).ids) for text in ready.texts]
     assert workload(ready, "tokenize").real_tokens == sum(encoded) == sum(lengths)
 
 

@@ -18,6 +18,7 @@ from clsbench.analysis.mistakes import mistakes
 from clsbench.components.catalog import load_catalog
 from clsbench.experiment.preparation import texts_of
 from clsbench.experiment.run import FinishedRun
+from clsbench.report.page.details import wrong_texts
 from clsbench.results.predictions import read_predictions
 from clsbench.results.store import StoredRun
 from clsbench.schema.options import RunOptions
@@ -140,14 +141,16 @@ def test_predict_texts_that_are_not_pairs_is_refused(
     assert said in str(caught.value)
 
 
-def test_texts_of_a_run_on_pairs_shows_both(finished: FinishedRun) -> None:
+def test_texts_of_a_run_on_pairs_are_pairs(finished: FinishedRun) -> None:
     run = StoredRun(stored(finished), finished.record)
     texts = texts_of(finished.record, RunOptions(offline=True), load_catalog())
     assert texts is not None
     for mistake in mistakes({"run": run}).found:
-        first, second = texts[mistake.row].split(" | ")
+        first, second = texts[mistake.row]
         assert first.startswith("car")
         assert (first.split()[-1] == second.split()[1]) == (mistake.label == "same")
+    shown = wrong_texts(mistakes({"run": run}), texts).shown
+    assert all(" | a " in (each.text or "") for each in shown)
 
 
 def test_run_on_single_texts_with_a_separator_is_refused(tmp_path: Path) -> None:

@@ -21,9 +21,8 @@ from clsbench.components.identity import (
     spec_by_content,
 )
 from clsbench.components.resolve import Experiment, resolve, substitute
-from clsbench.components.values import Asset, Corpus, Files, HubFile, Splits
+from clsbench.components.values import Asset, Corpus, Files, HubFile, Splits, Text
 from clsbench.data.corpus import corpus_problem
-from clsbench.data.encoding import joined
 from clsbench.data.labels import label_warnings, named
 from clsbench.data.splits import (
     count_leaked,
@@ -157,11 +156,10 @@ def with_files(experiment: Experiment, files: Files) -> Experiment:
     return experiment._replace(backbone=experiment.backbone.with_files(files))
 
 
-def texts_of(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mapping[int, str] | None:
-    """The texts of a run by row of the corpus, to show; ``None`` if they are not available.
+def texts_of(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mapping[int, Text] | None:
+    """The texts of a run by row of the corpus; ``None`` if they are not available.
 
-    A pair is ``first | second``. Nothing is fetched, and texts that differ from those of the run
-    are not used.
+    Nothing is fetched, and texts that differ from those of the run are not used.
     """
     try:
         experiment = stored_experiment(record, catalog)
@@ -178,7 +176,7 @@ def texts_of(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mappin
     return {
         row: text
         for split in splits.all()
-        for row, text in zip(split.rows, joined(split.texts, " | "), strict=True)
+        for row, text in zip(split.rows, split.texts, strict=True)
     }
 
 

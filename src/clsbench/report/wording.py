@@ -13,6 +13,7 @@ from clsbench.system.printable import printable
 if TYPE_CHECKING:
     from clsbench.analysis.figures import MetricInfo
     from clsbench.analysis.paired import Difference
+    from clsbench.components.values import TextPair
 
 
 SHOWN = "†"
@@ -33,6 +34,13 @@ def plain(text: str, style: str = "") -> Text:
 def shortened(text: str, length: int) -> str:
     """``text``, cut at the end to at most ``length`` characters."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def shortened_text(text: str | TextPair, length: int) -> str:
+    """A text, cut to ``length`` characters, or a pair, each of its texts cut to half of that."""
+    if isinstance(text, str):
+        return shortened(text, length)
+    return " | ".join(shortened(each, length // 2) for each in text)
 
 
 _MARKS = (r"\s,:;", r"/=_-")

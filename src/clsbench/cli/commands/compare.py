@@ -18,6 +18,7 @@ from clsbench.errors import UsageError
 
 if TYPE_CHECKING:
     from clsbench.components.catalog import Catalog
+    from clsbench.components.values import Text
     from clsbench.results.store import StoredRun
     from clsbench.schema.options import RunOptions
     from clsbench.schema.record import RunRecord
@@ -145,7 +146,7 @@ def finished_ones(runs: Sequence[StoredRun]) -> list[StoredRun]:
     return finished
 
 
-def _texts(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mapping[int, str] | None:
+def _texts(record: RunRecord, options: RunOptions, catalog: Catalog) -> Mapping[int, Text] | None:
     """The test texts by row, or ``None`` if the corpus is not on this machine."""
     from clsbench.experiment.preparation import texts_of
 

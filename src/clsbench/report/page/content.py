@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from clsbench.analysis.calibration import Calibration
     from clsbench.analysis.comparison import Pair, RunComparison
     from clsbench.components.catalog import Catalog
+    from clsbench.components.values import Text
     from clsbench.report.page.curves import Panels
     from clsbench.report.page.learning_curves import CurveDrawing
     from clsbench.report.page.ranks import RankDrawing
@@ -99,7 +100,7 @@ class Page(NamedTuple):
     notes: tuple[str, ...]
 
 
-def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, str] | None) -> Page:
+def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, Text] | None) -> Page:
     """Compute the page; ``texts`` are the corpus texts by row, ``None`` if they are unavailable."""
     # Matplotlib is slow to import, and other formats of the report do without it.
     from clsbench.report.page.curves import accuracy_panels, loss_panels, reliability_panels
@@ -274,7 +275,7 @@ def _wrong(
     rows: list[RowFigures],
     compared: bool,
     names: tuple[str, ...],
-    texts: Mapping[int, str] | None,
+    texts: Mapping[int, Text] | None,
     notes: list[str],
 ) -> WrongTexts | None:
     """Mistakes of the compared rows; others have damaged predictions or other test texts."""

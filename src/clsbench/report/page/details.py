@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from clsbench.analysis.mistakes import Mistakes, WrongPrediction
-from clsbench.report.wording import dropped_text, percent, shortened
+from clsbench.components.values import Text
+from clsbench.report.wording import dropped_text, percent, shortened_text
 from clsbench.schema.quantities import duration_text, size_text
 from clsbench.schema.record import ComponentIdentity, RunRecord
 
@@ -128,7 +129,7 @@ def confusion(title: str, counts: Sequence[Sequence[int]], names: Sequence[str])
     return Confusion(title, tuple(tuple(line) for line in counts), shades, ())
 
 
-def wrong_texts(found: Mistakes, texts: Mapping[int, str] | None) -> WrongTexts:
+def wrong_texts(found: Mistakes, texts: Mapping[int, Text] | None) -> WrongTexts:
     """The texts that most rows get wrong, and which rows do."""
     shown = []
     for each in found.found[:MOST_TEXTS]:
@@ -137,7 +138,7 @@ def wrong_texts(found: Mistakes, texts: Mapping[int, str] | None) -> WrongTexts:
             Wrong(
                 row=each.row,
                 label=each.label,
-                text=shortened(text, _TEXT_CHARACTERS) if text is not None else None,
+                text=shortened_text(text, _TEXT_CHARACTERS) if text is not None else None,
                 wrong=len(each.by_run),
                 rows=", ".join(each.by_run),
                 baselines=", ".join(name.partition(":")[0] for name in each.by_baseline),
@@ -216,7 +217,7 @@ def data_facts(record: RunRecord) -> tuple[Fact, ...]:
         return ()
     sizes = ", ".join(f"{n:,} {name}" for name, n in data.sizes.items())
     facts = [
-        Fact("texts", (sizes,)),
+        Fact("text pairs" if data.text_pairs else "texts", (sizes,)),
         *([Fact("left out", (dropped_text(data.dropped),))] if data.dropped else []),
         Fact("classes", (", ".join(data.class_names[:20]),)),
         Fact(

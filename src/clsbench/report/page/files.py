@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from clsbench.components.catalog import Catalog
+    from clsbench.components.values import Text
 
 Format = Literal["html", "markdown", "csv", "latex", "json"]
 ENDINGS: Mapping[str, Format] = {
@@ -37,7 +38,7 @@ def report_text(
     figures: SuiteFigures,
     form: Format,
     catalog: Catalog,
-    texts: Mapping[int, str] | None,
+    texts: Mapping[int, Text] | None,
     guard_formulas: bool = False,
 ) -> str:
     """The report as text; CSV has all columns in full precision, Markdown and LaTeX are brief.

@@ -20,7 +20,7 @@ from clsbench.report.wording import (
     listed,
     metric_difference,
     plain,
-    shortened,
+    shortened_text,
 )
 from clsbench.system.printable import printable
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from clsbench.analysis.comparison import Contender, Disagreement, Pair, RunComparison
     from clsbench.analysis.figures import MetricInfo, ShownMetrics
     from clsbench.analysis.paired import Difference
+    from clsbench.components.values import TextPair
 
 _MOST_PAIRS = 10
 """With more pairs, only those with the first contender are shown."""
@@ -46,7 +47,7 @@ def print_comparison(
     console: Console,
     comparison: RunComparison,
     metrics: ShownMetrics,
-    texts: Mapping[int, str] | None,
+    texts: Mapping[int, str | TextPair] | None,
     most_texts: int,
 ) -> None:
     """Print the contenders, the result of each pairwise test, and texts on which they disagree.
@@ -217,7 +218,10 @@ def _pair_row(pair: Pair, metric: MetricInfo) -> Row:
 
 
 def _print_disagreements(
-    console: Console, comparison: RunComparison, texts: Mapping[int, str] | None, most: int
+    console: Console,
+    comparison: RunComparison,
+    texts: Mapping[int, str | TextPair] | None,
+    most: int,
 ) -> None:
     found = comparison.disagreements
     shown = found[:most]
@@ -233,14 +237,14 @@ def _print_disagreements(
 
 
 def _print_disagreement(
-    console: Console, each: Disagreement, texts: Mapping[int, str] | None
+    console: Console, each: Disagreement, texts: Mapping[int, str | TextPair] | None
 ) -> None:
     by_class: dict[str, list[str]] = {}
     for name, predicted in each.predicted.items():
         by_class.setdefault(predicted, []).append(name)
     console.prose(f"text {each.row} ({each.label})")
     if texts is not None:
-        text = printable(shortened(texts[each.row], _TEXT_CHARACTERS))
+        text = printable(shortened_text(texts[each.row], _TEXT_CHARACTERS))
         console.prose(f"  {text}", "dim")
     for predicted, names in by_class.items():
         console.prose(f"  predicted {predicted}: {'; '.join(names)}")

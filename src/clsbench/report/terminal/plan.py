@@ -104,7 +104,10 @@ def data_facts(data: DataFacts) -> list[tuple[str, RenderableType]]:
     """Sizes, classes, padding, truncated texts and leaked texts."""
     sizes = [f"{size:,} {name}" for name, size in data.sizes.items()]
     facts = [
-        ("texts", Text(f"{listed(sizes)}, from a corpus of {data.corpus_texts:,}")),
+        (
+            "text pairs" if data.text_pairs else "texts",
+            Text(f"{listed(sizes)}, from a corpus of {data.corpus_texts:,}"),
+        ),
         *_dropped_facts(data.dropped),
         ("classes", plain(_class_counts(data))),
         (
