@@ -15,6 +15,7 @@ from .components.axes import Head as Head
 from .components.axes import PackingBackboneModule as PackingBackboneModule
 from .components.axes import Pooling as Pooling
 from .components.hookspecs import hookimpl as hookimpl
+from .components.labels import Task as Task
 from .components.metric import Metric as Metric
 from .components.outer_axes import Exporter as Exporter
 from .components.outer_axes import TrainedRun as TrainedRun

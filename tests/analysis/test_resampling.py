@@ -9,7 +9,7 @@ import pytest
 from metric_examples import CATALOG
 
 import clsbench
-from clsbench.analysis.metrics import one_hot, wilson_interval
+from clsbench.analysis.metrics import wilson_interval
 from clsbench.analysis.paired import compare_contributions, compare_correct
 from clsbench.analysis.resampling import MOST_GROUPS, bootstrap_interval, contributions
 from clsbench.components.metric import Metric
@@ -73,7 +73,7 @@ def test_contributions_to_the_accuracy_are_whether_texts_are_correct() -> None:
 
 def _contributions(labels: np.ndarray, right: np.ndarray) -> np.ndarray:
     predicted = np.where(right, labels, 1 - labels)
-    return contributions("share", Share(), labels, one_hot(predicted, 2))
+    return contributions("share", Share(), labels, np.eye(2)[predicted])
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -113,5 +113,5 @@ def test_contributions_of_many_texts_are_of_groups() -> None:
 
 def test_contributions_text_that_alone_makes_the_metric_defined_counts_as_unchanged() -> None:
     labels = np.array([1, 0, 0, 0])
-    found = contributions("share", Share(), labels, one_hot(np.array([1, 0, 0, 1]), 2))
+    found = contributions("share", Share(), labels, np.eye(2)[[1, 0, 0, 1]])
     assert found[0] == pytest.approx(0.75)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clsbench.builtin.losses import CrossEntropy, Focal
+from clsbench.builtin.losses import BinaryCrossEntropy, CrossEntropy, Focal
 
 LOGITS = torch.randn(6, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 LABELS = torch.tensor([0, 0, 0, 1, 2, 0])
@@ -61,3 +61,15 @@ def test_focal_gradient_of_a_certain_text_is_finite(gamma: float) -> None:
     Focal(gamma=gamma).build((1, 1))(logits, torch.tensor([0, 0])).backward()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
+
+
+def test_binary_cross_entropy_equals_the_mean_over_texts_and_labels() -> None:
+    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    labels = torch.tensor([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0], [1, 0, 0]]).bool()
+    loss = BinaryCrossEntropy().build((3, 2, 2))(logits, labels)
+    chosen = torch.where(labels, logits.sigmoid(), 1 - logits.sigmoid())
+    torch.testing.assert_close(loss, -chosen.log().mean())
+    expected = F.binary_cross_entropy_with_logits(logits, labels.float())
+    assert torch.equal(loss, expected)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(gradient, (logits.sigmoid() - labels.float()).detach() / 15)

@@ -146,3 +146,28 @@ def test_metric_is_best_for_a_perfect_classifier(name: str) -> None:
     best = metric(name).limits[metric(name).better == "higher"]
     assert perfect == pytest.approx(best, abs=1e-12)
     assert metric(name).compute(labels, probabilities) != pytest.approx(best)
+
+
+def test_multi_label_metrics_equal_scikit_learn() -> None:
+    generator = np.random.default_rng(3)
+    labels = generator.random((40, 4)) < (0.5, 0.3, 0.1, 0.0)  # no text has the last one
+    probabilities = generator.random((40, 4))
+    predicted = probabilities >= 0.5
+    some, of_some, found = labels[:, :3], probabilities[:, :3], predicted[:, :3]
+    columns = zip(labels.T, probabilities.T, strict=True)
+    expected = {
+        "accuracy": sk.accuracy_score(labels, predicted),
+        "micro-f1": sk.f1_score(labels, predicted, average="micro"),
+        "macro-f1": sk.f1_score(some, found, average="macro"),
+        "average-precision": sk.average_precision_score(some, of_some, average="macro"),
+        "log-loss": np.mean([sk.log_loss(each, p, labels=[0, 1]) for each, p in columns]),
+    }
+    for name, value in expected.items():
+        assert metric(name).compute(labels, probabilities) == pytest.approx(value, rel=1e-12)
+    assert set(expected) == {n for n in NAMES if "multi-label" in metric(n).tasks}
+
+
+@pytest.mark.parametrize("name", ["micro-f1", "macro-f1", "average-precision"])
+def test_multi_label_metric_without_any_label_is_undefined(name: str) -> None:
+    with pytest.raises(ValueError, match="no text has a label"):
+        metric(name).compute(np.zeros((3, 2), dtype=bool), np.full((3, 2), 0.7))

@@ -18,7 +18,7 @@ from clsbench.analysis.figures import (
     mean_scores,
 )
 from clsbench.analysis.measured import Measured, measure, paired
-from clsbench.analysis.metrics import one_hot, with_metrics
+from clsbench.analysis.metrics import are_right, with_metrics
 from clsbench.analysis.paired import (
     Difference,
     RankRange,
@@ -35,6 +35,7 @@ from clsbench.analysis.shared_texts import (
     texts_keys,
 )
 from clsbench.analysis.sides import Side, baseline_answers, baseline_sides, sides_of
+from clsbench.components.labels import NO_CLASS, Label, label_text, labels_of
 from clsbench.errors import UsageError
 from clsbench.results.predictions import Predictions, read_predictions
 from clsbench.results.store import StoredRun
@@ -229,9 +230,13 @@ def _contender(
     side: Side, measured: Measured, ranks: RankRange | None, metrics: ShownMetrics
 ) -> Contender:
     cost = training_cost(side.runs)
-    calibrations = [calibration(a.labels, a.probabilities) for a in side.predictions.values()]
     record = side.runs[0].record
-    trained = bool(calibrations)
+    trained = bool(side.predictions)
+    calibrations = [
+        calibration(a.labels, a.probabilities)
+        for a in side.predictions.values()
+        if a.labels.ndim == 1  # several classes of a text have no one confidence
+    ]
     results = [] if trained else _baseline_results(side)
     tests = _tests(side, metrics)
     score = spread(list(measured.values.values()), metrics.primary.limits)
@@ -246,7 +251,7 @@ def _contender(
         accuracy_without_leaked=_mean([WITHOUT_LEAKED.read(each) for each in tests]),
         calibration_error=_mean([each.ece for each in calibrations]),
         brier=_mean([each.brier for each in calibrations]),
-        calibration=calibrations[0] if trained else None,
+        calibration=calibrations[0] if calibrations else None,
         trainable_parameters=record.parameters.trainable if trained and record.parameters else None,
         prefix_and_training_seconds=cost.seconds if trained else None,
         prefix_found=trained and cost.prefix_found,
@@ -270,11 +275,11 @@ def _tests(side: Side, metrics: ShownMetrics) -> list[SplitMetrics]:
         if each := side.predictions.get(seed):
             assert run.record.metrics is not None
             test = run.record.metrics.test
-            found.append(with_metrics(test, metrics.components, each.labels, each.probabilities))
+            given = (each.labels, each.predicted, each.probabilities, side.num_classes)
+            found.append(with_metrics(test, metrics.components, *given))
     for result, predicted in baseline_answers(side) if not side.predictions else ():
-        given = one_hot(predicted, side.num_classes)
-        test = result.metrics.test
-        found.append(with_metrics(test, metrics.components, side.labels, given, of_labels=True))
+        test, classes = result.metrics.test, side.num_classes
+        found.append(with_metrics(test, metrics.components, side.labels, predicted, None, classes))
     return found
 
 
@@ -326,17 +331,20 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _disagreements(sides: Sequence[Side], first: Predictions) -> tuple[Disagreement, ...]:
     """Texts on which sides disagree, those that most sides misclassify first."""
-    predicted = np.stack([next(iter(side.predicted.values())) for side in sides])
-    wrong = (predicted != first.labels).sum(axis=0)
-    differing = np.flatnonzero((predicted != predicted[0]).any(axis=0))
+    predicted = [next(iter(side.predicted.values())) for side in sides]
+    wrong = np.sum([~are_right(first.labels, each) for each in predicted], axis=0)
+    differing = np.flatnonzero(~np.all([are_right(predicted[0], e) for e in predicted], axis=0))
+    labels, *answers = ([_text(label, first) for label in labels_of(each)]
+                        for each in (first.labels, *predicted))  # fmt: skip
     return tuple(
         Disagreement(
             row=int(first.rows[text]),
-            label=first.class_names[first.labels[text]],
-            predicted={
-                side.name: first.class_names[predicted[place, text]]
-                for place, side in enumerate(sides)
-            },
+            label=labels[text],
+            predicted={s.name: each[text] for s, each in zip(sides, answers, strict=True)},
         )
         for text in sorted(differing, key=lambda text: (-wrong[text], text))
     )
+
+
+def _text(label: Label, predictions: Predictions) -> str:
+    return label_text(label, predictions.class_names) or NO_CLASS

@@ -41,5 +41,12 @@ def _computed(run: StoredRun, name: str, metric: Metric) -> StoredRun:
             if split == "test":
                 logger.warning("%s has no %s: %s", run.path.name, name, error)
         else:
-            found[split] = with_metrics(before, {name: metric}, each.labels, each.probabilities)
+            found[split] = with_metrics(
+                before,
+                {name: metric},
+                each.labels,
+                each.predicted,
+                each.probabilities,
+                len(each.class_names),
+            )
     return StoredRun(run.path, replace(run.record, metrics=Metrics(**found)))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clsbench.analysis.figures import ACCURACY, ShownMetrics
-from clsbench.analysis.metrics import metric_value, one_hot
+from clsbench.analysis.metrics import are_right, metric_value, seen_by
 from clsbench.analysis.paired import Difference, compare_contributions, compare_correct
 from clsbench.analysis.resampling import bootstrap_interval, contributions
 from clsbench.analysis.seeds import accuracy_interval, widened_by_seeds
@@ -36,19 +36,21 @@ def measure(side: Side, metrics: ShownMetrics) -> Measured:
         UndefinedMetricError: it is undefined for them.
     """
     labels = side.labels
-    correct = {seed: predicted == labels for seed, predicted in side.predicted.items()}
+    correct = {seed: are_right(labels, predicted) for seed, predicted in side.predicted.items()}
     name = metrics.primary.name
     if name == ACCURACY.name:
         accuracies = {seed: float(each.mean()) for seed, each in correct.items()}
         interval = accuracy_interval(list(accuracies.values()), len(labels))
         return Measured(correct, accuracies, correct, interval)
     metric = metrics.components[name]
-    probabilities = {seed: each.probabilities for seed, each in side.predictions.items()}
-    if not probabilities and metric.needs_probabilities:
-        return Measured(correct, {}, {}, None)
-    by_seed: dict[int | None, np.ndarray] = {**probabilities}
-    for seed, predicted in side.predicted.items() if not probabilities else ():
-        by_seed[seed] = one_hot(predicted, side.num_classes)
+    by_seed: dict[int | None, np.ndarray] = {}
+    for seed, predicted in side.predicted.items():
+        each = side.predictions.get(seed)
+        given = each.probabilities if each is not None else None
+        seen = seen_by(metric, predicted, given, side.num_classes)
+        if seen is None:
+            return Measured(correct, {}, {}, None)
+        by_seed[seed] = seen
     values = {seed: metric_value(name, metric, labels, p) for seed, p in by_seed.items()}
     over_texts = bootstrap_interval(name, metric, labels, list(by_seed.values()))
     return Measured(

@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from clsbench.analysis.figures import FIELDS, read_metric
+from clsbench.components.labels import Task
 from clsbench.components.metric import Metric
 from clsbench.errors import PluginError, UndefinedMetricError
-from clsbench.schema.record import SplitMetrics
+from clsbench.schema.record import LabelCounts, SplitMetrics
 
 CONFIDENCE = 0.95
 """The level of every interval in a record."""
 
-Labels = NDArray[np.integer]
-"""Classes of texts (N,)."""
+Labels = NDArray[Any]
+"""Classes of texts (N,), integers; for multi-label data (N, C) bool."""
 
 Probabilities = NDArray[np.float64]
 """Probabilities of classes (N, C)."""
@@ -59,10 +61,11 @@ def split_metrics(
 ) -> SplitMetrics:
     """The metrics of a classifier with these true and ``predicted`` labels.
 
-    Both are integers below ``num_classes``; ``probabilities`` (N, C) are ``None`` for a classifier
-    that gives none. ``metrics`` by name are computed besides the accuracy; ``loss``, if known,
-    replaces ``log-loss``. ``leaked`` (N,) bool marks the texts that occur in the training split. If
-    it marks some but not all, ``without_leaked`` holds the metrics on the others.
+    Both are integers below ``num_classes``, or (N, C) bool for multi-label data; ``probabilities``
+    (N, C) are ``None`` for a classifier that gives none. ``metrics`` by name are computed besides
+    the accuracy; ``loss``, if known, replaces ``log-loss``. ``leaked`` (N,) bool marks the texts
+    that occur in the training split. If it marks some but not all, ``without_leaked`` holds the
+    metrics on the others.
 
     Raises:
         ValueError: the arrays are empty, differ in length or hold classes that do not exist.
@@ -71,17 +74,22 @@ def split_metrics(
     from sklearn.metrics import confusion_matrix  # slow to load
 
     labels, predicted = np.asarray(labels), np.asarray(predicted)
-    if labels.ndim != 1 or labels.shape != predicted.shape or not labels.size:
+    shape = labels.shape[:1] if labels.ndim == 1 else (len(labels), num_classes)
+    if labels.shape != shape or labels.shape != predicted.shape or not labels.size:
         raise ValueError(
             f"labels {labels.shape} and predicted {predicted.shape} must be equally long, (N,)"
         )
     for name, values in (("labels", labels), ("predicted", predicted)):
         if values.min() < 0 or values.max() >= num_classes:
             raise ValueError(f"{name} must lie between 0 and {num_classes - 1}")
-    if leaked is not None and np.shape(leaked) != labels.shape:
+    if leaked is not None and np.shape(leaked) != labels.shape[:1]:
         raise ValueError(f"leaked {np.shape(leaked)} must be as long as labels {labels.shape}")
-    n, correct = int(labels.size), int(np.count_nonzero(labels == predicted))
-    confusion = confusion_matrix(labels, predicted, labels=np.arange(num_classes))
+    n, correct = len(labels), int(np.count_nonzero(are_right(labels, predicted)))
+    confusion, counts = np.empty((0, 0)), None
+    if labels.ndim == 1:
+        confusion = confusion_matrix(labels, predicted, labels=np.arange(num_classes))
+    else:
+        counts = label_counts(labels, predicted)
     without_leaked = None
     if leaked is not None and leaked.any() and not leaked.all():
         rest = ~leaked
@@ -100,28 +108,50 @@ def split_metrics(
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
         loss=loss,
         without_leaked=without_leaked,
+        label_counts=counts or (),
     )
-    given = one_hot(predicted, num_classes) if probabilities is None else probabilities
-    return with_metrics(found, metrics, labels, given, of_labels=probabilities is None)
+    return with_metrics(found, metrics, labels, predicted, probabilities, num_classes)
+
+
+def are_right(labels: Labels, predicted: Labels) -> NDArray[np.bool_]:
+    """Whether each text (N,) is classified correctly, for multi-label data in all classes."""
+    same: NDArray[np.bool_] = predicted == labels
+    if same.ndim == 2:
+        same = np.all(same, axis=1)
+    return same
+
+
+def label_counts(
+    labels: NDArray[np.bool_], predicted: NDArray[np.bool_]
+) -> tuple[LabelCounts, ...]:
+    """The counts of each class, for labels and predictions (N, C)."""
+    columns = ((labels & predicted), (~labels & predicted), (labels & ~predicted))
+    counts = (each.sum(axis=0).tolist() for each in columns)
+    return tuple(
+        LabelCounts(both=both, only_predicted=false, only_labelled=missed)
+        for both, false, missed in zip(*counts, strict=True)
+    )
 
 
 def with_metrics(
     split: SplitMetrics,
     metrics: Mapping[str, Metric],
     labels: Labels,
-    probabilities: Probabilities,
-    of_labels: bool = False,
+    predicted: Labels,
+    probabilities: Probabilities | None,
+    num_classes: int,
 ) -> SplitMetrics:
     """The metrics of a split with those that it lacks, without the undefined ones.
 
-    ``of_labels``: the probabilities are those of a classifier that predicts classes only.
+    ``probabilities`` are ``None`` for a classifier that predicts classes only.
     """
     fields: dict[str, float] = {}
     scores: dict[str, float] = {}
     for name, metric in metrics.items():
-        if read_metric(split, name) is None and not (of_labels and metric.needs_probabilities):
+        seen = seen_by(metric, predicted, probabilities, num_classes)
+        if read_metric(split, name) is None and seen is not None:
             with suppress(UndefinedMetricError):
-                value = metric_value(name, metric, labels, probabilities)
+                value = metric_value(name, metric, labels, seen)
                 if name in FIELDS:
                     fields[FIELDS[name]] = value
                 else:
@@ -129,20 +159,35 @@ def with_metrics(
     return replace(split, **fields, scores={**split.scores, **scores})
 
 
-def one_hot(predicted: Labels, num_classes: int) -> Probabilities:
-    """The probabilities (N, C) of a classifier that predicts classes only: 1 for that class."""
-    return np.eye(num_classes)[predicted]
+def seen_by(
+    metric: Metric, predicted: Labels, probabilities: Probabilities | None, num_classes: int
+) -> Probabilities | None:
+    """What a metric computes from: the probabilities (N, C), or 1 for what is predicted.
+
+    The latter for a classifier without probabilities, and for a metric that reads only which of
+    several classes are predicted, since these depend on thresholds. ``None`` if the metric needs
+    probabilities that the classifier does not give.
+    """
+    if probabilities is not None and (metric.needs_probabilities or predicted.ndim == 1):
+        return probabilities
+    if metric.needs_probabilities:
+        return None
+    return predicted.astype(np.float64) if predicted.ndim == 2 else np.eye(num_classes)[predicted]
 
 
 def metric_value(name: str, metric: Metric, labels: Labels, probabilities: Probabilities) -> float:
-    """The metric of ``probabilities`` (N, C) for ``labels`` (N,).
+    """The metric of ``probabilities`` (N, C) for ``labels`` (N,), or (N, C) bool.
 
     Raises:
-        UndefinedMetricError: it is undefined for these labels.
+        UndefinedMetricError: it is undefined for these labels, or for labels of this shape.
         PluginError: it fails, or does not return a number.
     """
+    task: Task = "single-label" if labels.ndim == 1 else "multi-label"
+    if task not in metric.tasks:
+        raise UndefinedMetricError(f"the metric {name} is not defined for {task} data")
+    dtype = np.int64 if task == "single-label" else np.bool_
     try:
-        value = metric.compute(labels.astype(np.int64, copy=False), probabilities)
+        value = metric.compute(labels.astype(dtype, copy=False), probabilities)
         number = float(value)
     except ValueError as undefined:
         raise UndefinedMetricError(f"the metric {name} is undefined: {undefined}") from None

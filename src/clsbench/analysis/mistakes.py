@@ -7,13 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clsbench.analysis.metrics import are_right
+from clsbench.components.labels import NO_CLASS, label_text, labels_of
 from clsbench.errors import UsageError
 from clsbench.results.predictions import read_predictions
 from clsbench.results.store import StoredRun
 
 
 class WrongPrediction(NamedTuple):
-    """The predicted class and its probability (``None`` for a baseline)."""
+    """The predicted class and its probability (``None`` for a baseline, and for multi-label data,
+    where the classes are joined)."""
 
     predicted: str
     confidence: float | None
@@ -57,25 +60,33 @@ def mistakes(runs: Mapping[str, StoredRun]) -> Mistakes:
             raise UsageError(
                 f"{name} was evaluated on other test texts than {next(iter(predictions))}"
             )
-        wrong += each.predicted != first.labels
+        wrong += ~are_right(first.labels, each.predicted)
         for baseline, predicted in each.baselines.items():
             baselines.setdefault(baseline, predicted)
     order = sorted(np.flatnonzero(wrong), key=lambda text: (-wrong[text], first.rows[text]))
+    several = first.labels.ndim == 2
+
+    def name_of(labels: np.ndarray, text: int) -> str:
+        return label_text(labels_of(labels[text : text + 1])[0], class_names) or NO_CLASS
+
+    def is_wrong(predicted: np.ndarray, text: int) -> bool:
+        return not np.array_equal(predicted[text], first.labels[text])
+
     found = []
-    for text in order:
-        label = first.labels[text]
+    for text in map(int, order):
         by_run = {
             name: WrongPrediction(
-                class_names[each.predicted[text]],
-                float(each.probabilities[text, each.predicted[text]]),
+                name_of(each.predicted, text),
+                None if several else float(each.probabilities[text, each.predicted[text]]),
             )
             for name, each in predictions.items()
-            if each.predicted[text] != label
+            if is_wrong(each.predicted, text)
         }
         by_baseline = {
-            name: WrongPrediction(class_names[predicted[text]], None)
+            name: WrongPrediction(name_of(predicted, text), None)
             for name, predicted in baselines.items()
-            if predicted[text] != label
+            if is_wrong(predicted, text)
         }
-        found.append(Mistake(int(first.rows[text]), class_names[label], by_run, by_baseline))
+        label = name_of(first.labels, text)
+        found.append(Mistake(int(first.rows[text]), label, by_run, by_baseline))
     return Mistakes(len(first.rows), tuple(predictions), tuple(found))

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import msgspec
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from clsbench.bench.stopwatch import synchronise
@@ -19,6 +18,7 @@ from clsbench.fastpath.embedding_gradients import rows_of_gradients
 from clsbench.fastpath.fast_forward import FastForward, Shortcuts
 from clsbench.fastpath.forward import Forward, PlainForward, autocast, evaluating
 from clsbench.fastpath.kept_rows import Room
+from clsbench.model.outputs import mean_loss
 from clsbench.training.batches import BatchTraining
 from clsbench.training.evaluate import mean_batch_loss
 from clsbench.training.log import TrainingLog
@@ -305,7 +305,7 @@ def _trained(subject: Subject) -> list[torch.nn.Parameter]:
 def _loss(subject: Subject, forward: Forward) -> Tensor:
     logits = forward.logits("train", _whole(subject.rows))
     with autocast(subject.device, subject.precision):
-        return F.cross_entropy(logits, subject.rows.labels.to(subject.device))
+        return mean_loss(logits, subject.rows.labels.to(subject.device))
 
 
 def _whole(rows: TokenRows) -> tuple[int, ...]:

@@ -9,22 +9,32 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta
 
 import clsbench
+from clsbench.builtin.one_vs_rest import OneVsRest
 
 
 class Majority(clsbench.Baseline, frozen=True):
-    """Always predicts the most frequent class of the training split."""
+    """Always predicts the most frequent class of the training split.
 
-    def build(self, seed: int) -> MajorityClassifier:
+    For any number of labels per text: the labels that more than half of the texts have.
+    """
+
+    tasks = ("single-label", "multi-label")
+
+    def build(self, seed: int) -> OneVsRest:
         """An estimator; if classes are equally frequent, it predicts the first."""
-        return MajorityClassifier()
+        return OneVsRest(MajorityClassifier, _majority_from_state)
 
-    def from_state(self, state: Mapping[str, Any]) -> MajorityClassifier:
+    def from_state(self, state: Mapping[str, Any]) -> OneVsRest:
         """The fitted estimator."""
-        return MajorityClassifier(int(state["label"]))
+        return self.build(0).restored(state)
 
     def title(self) -> str:
         """The title in reports."""
         return "the most frequent class"
+
+
+def _majority_from_state(state: Mapping[str, Any]) -> MajorityClassifier:
+    return MajorityClassifier(int(state["label"]))
 
 
 class MajorityClassifier:
@@ -50,7 +60,12 @@ class MajorityClassifier:
 
 
 class TfidfLogreg(clsbench.Baseline, frozen=True):
-    """Logistic regression on TF-IDF weighted words and characters."""
+    """Logistic regression on TF-IDF weighted words and characters.
+
+    For any number of labels per text: one regression for each label.
+    """
+
+    tasks = ("single-label", "multi-label")
 
     ngrams: Annotated[
         int, Meta(ge=1, le=5, description="longest sequence of words that is a feature")
@@ -67,13 +82,13 @@ class TfidfLogreg(clsbench.Baseline, frozen=True):
         """An estimator on raw texts; ``seed`` shuffles the folds of the cross-validation."""
         from clsbench.builtin.tfidf import TfidfClassifier  # brings scikit-learn
 
-        return TfidfClassifier(self.ngrams, self.c, seed)
+        return OneVsRest(
+            lambda: TfidfClassifier(self.ngrams, self.c, seed), TfidfClassifier.from_state
+        )
 
     def from_state(self, state: Mapping[str, Any]) -> Any:
         """The fitted estimator."""
-        from clsbench.builtin.tfidf import TfidfClassifier
-
-        return TfidfClassifier.from_state(state)
+        return self.build(0).restored(state)
 
     def title(self) -> str:
         """The title in reports."""
@@ -81,9 +96,13 @@ class TfidfLogreg(clsbench.Baseline, frozen=True):
 
 
 class FrozenLogreg(clsbench.Baseline, frozen=True):
-    """Logistic regression on the pooled features of the run's frozen backbone."""
+    """Logistic regression on the pooled features of the run's frozen backbone.
+
+    For any number of labels per text: one regression for each label.
+    """
 
     inputs: ClassVar[Literal["pooled-features"]] = "pooled-features"
+    tasks = ("single-label", "multi-label")
 
     c: Annotated[
         Annotated[float, Meta(gt=0)] | Literal["auto"],
@@ -97,13 +116,11 @@ class FrozenLogreg(clsbench.Baseline, frozen=True):
         """An estimator on features; it draws no random numbers."""
         from clsbench.builtin.frozen_logreg import FeatureClassifier  # brings scikit-learn
 
-        return FeatureClassifier(self.c)
+        return OneVsRest(lambda: FeatureClassifier(self.c), FeatureClassifier.from_state)
 
     def from_state(self, state: Mapping[str, Any]) -> Any:
         """The fitted estimator."""
-        from clsbench.builtin.frozen_logreg import FeatureClassifier
-
-        return FeatureClassifier.from_state(state)
+        return self.build(0).restored(state)
 
     def title(self) -> str:
         """The title in reports."""

@@ -73,6 +73,20 @@ class Focal(clsbench.Loss, frozen=True):
         return focal
 
 
+class BinaryCrossEntropy(clsbench.Loss, frozen=True):
+    """For any number of labels per text: the mean binary cross-entropy of texts and labels."""
+
+    tasks = ("multi-label",)
+
+    def build(self, class_counts: Sequence[int]) -> Callable[[Tensor, Tensor], Tensor]:
+        """torch's binary cross-entropy with logits."""
+        import torch.nn.functional as F
+
+        return lambda logits, labels: F.binary_cross_entropy_with_logits(
+            logits, labels.to(logits.dtype)
+        )
+
+
 def _weights(kind: str, class_counts: Sequence[int]) -> Tensor | None:
     """The weight of each class (C,) float64, with a mean of 1 over the training texts; 0 for a
     class without texts."""
@@ -97,4 +111,8 @@ def _like(weights: Tensor, logits: Tensor) -> Tensor:
 @clsbench.hookimpl
 def clsbench_register_losses() -> dict[str, type[clsbench.Loss]]:
     """The built-in losses."""
-    return {"cross-entropy": CrossEntropy, "focal": Focal}
+    return {
+        "cross-entropy": CrossEntropy,
+        "focal": Focal,
+        "binary-cross-entropy": BinaryCrossEntropy,
+    }

@@ -12,21 +12,31 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Labels = NDArray[np.int64]
+    Labels = NDArray[np.int64] | NDArray[np.bool_]
     Probabilities = NDArray[np.float64]
 
 _ONE_CLASS = "all texts have the same class"
+_NO_LABEL = "no text has a label"
 
 _BINS = 10
 """The number of bins of the calibration error, of equal width in confidence."""
 
 
-def _present(labels: Labels) -> Labels:
+_BOTH: tuple[clsbench.Task, ...] = ("single-label", "multi-label")
+
+
+def _present(labels: Labels) -> NDArray[np.int64]:
     """The classes that some text has."""
     import numpy as np
 
-    classes: Labels = np.unique(labels)
-    return classes
+    classes = np.unique(labels) if labels.ndim == 1 else np.flatnonzero(labels.any(axis=0))
+    return classes.astype(np.int64)
+
+
+def _predicted(labels: Labels, probabilities: Probabilities) -> Labels:
+    """The most probable class (N,); for multi-label data whether each is predicted (N, C)."""
+    found: Labels = probabilities.argmax(axis=1) if labels.ndim == 1 else probabilities >= 0.5
+    return found
 
 
 def _one_against_rest(
@@ -36,22 +46,28 @@ def _one_against_rest(
     import numpy as np
 
     classes = _present(labels)
+    if labels.ndim == 2:
+        if not classes.size:
+            raise ValueError(_NO_LABEL)
+        return labels[:, classes].astype(np.int64), probabilities[:, classes]
     if classes.size < 2:
         raise ValueError(_ONE_CLASS)
     return (labels[:, np.newaxis] == classes).astype(np.int64), probabilities[:, classes]
 
 
 class Accuracy(clsbench.Metric, frozen=True):
-    """Share of the texts classified correctly."""
+    """Share of the texts classified correctly; with several labels, in all of them."""
 
     header = "accuracy"
+    tasks = _BOTH
     unit = "%"
     decimals = 2
     needs_probabilities = False
 
     def compute(self, labels: Labels, probabilities: Probabilities) -> float:
-        """The share of texts whose most probable class is theirs."""
-        return float((probabilities.argmax(axis=1) == labels).mean())
+        """The share of texts whose most probable class is theirs, or whose labels all agree."""
+        right = _predicted(labels, probabilities) == labels
+        return float((right if right.ndim == 1 else right.all(axis=1)).mean())
 
 
 class BalancedAccuracy(clsbench.Metric, frozen=True):
@@ -75,6 +91,7 @@ class MacroF1(clsbench.Metric, frozen=True):
     """Mean over the classes of the harmonic mean of precision and recall."""
 
     header = "macro F1"
+    tasks = _BOTH
     needs_probabilities = False
     priority = 40
     summary = False
@@ -83,7 +100,9 @@ class MacroF1(clsbench.Metric, frozen=True):
         """The mean F1 of the classes that some text has."""
         from sklearn.metrics import f1_score
 
-        predicted, present = probabilities.argmax(axis=1), _present(labels)
+        predicted, present = _predicted(labels, probabilities), _present(labels)
+        if not present.size:
+            raise ValueError(_NO_LABEL)
         return float(
             f1_score(labels, predicted, labels=present, average="macro", zero_division=0.0)
         )
@@ -93,6 +112,7 @@ class MicroF1(clsbench.Metric, frozen=True):
     """Harmonic mean of precision and recall over all texts; with one class each, the accuracy."""
 
     header = "micro F1"
+    tasks = _BOTH
     needs_probabilities = False
     priority = 25
 
@@ -100,7 +120,10 @@ class MicroF1(clsbench.Metric, frozen=True):
         """The F1 of true and false positives summed over all classes."""
         from sklearn.metrics import f1_score
 
-        return float(f1_score(labels, probabilities.argmax(axis=1), average="micro"))
+        if not _present(labels).size:
+            raise ValueError(_NO_LABEL)
+        predicted = _predicted(labels, probabilities)
+        return float(f1_score(labels, predicted, average="micro", zero_division=0.0))
 
 
 class MatthewsCorrelation(clsbench.Metric, frozen=True):
@@ -143,10 +166,11 @@ class AveragePrecision(clsbench.Metric, frozen=True):
     """Average precision, the mean over the classes of each against the rest."""
 
     header = "average precision"
+    tasks = _BOTH
     priority = 35
 
     def compute(self, labels: Labels, probabilities: Probabilities) -> float:
-        """The mean over the classes that some text has; undefined if that is one class."""
+        """The mean over the classes that some text has."""
         from sklearn.metrics import average_precision_score
 
         ranked = _one_against_rest(labels, probabilities)
@@ -154,9 +178,10 @@ class AveragePrecision(clsbench.Metric, frozen=True):
 
 
 class LogLoss(clsbench.Metric, frozen=True):
-    """Mean cross-entropy in nats."""
+    """Mean cross-entropy in nats; with several labels, the mean over texts and labels."""
 
     header = "loss"
+    tasks = _BOTH
     better = "lower"
     limits = (0.0, math.inf)
     unit = "nats"
@@ -164,10 +189,13 @@ class LogLoss(clsbench.Metric, frozen=True):
     summary = False
 
     def compute(self, labels: Labels, probabilities: Probabilities) -> float:
-        """The mean of −log of the probability of each text's class."""
+        """The mean of −log of the probability of each text's class, or of each of its labels."""
         import numpy as np
         from sklearn.metrics import log_loss
 
+        if labels.ndim == 2:
+            two = np.stack([1 - probabilities.ravel(), probabilities.ravel()], axis=1)
+            return float(log_loss(labels.ravel(), two, labels=[False, True]))
         # Rows of a float32 softmax sum to 1 only nearly, of which scikit-learn would warn.
         exact = probabilities / probabilities.sum(axis=1, keepdims=True)
         return float(log_loss(labels, exact, labels=np.arange(probabilities.shape[1])))

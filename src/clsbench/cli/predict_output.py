@@ -14,6 +14,7 @@ import msgspec
 
 from clsbench.cli.options import form_of_ending
 from clsbench.cli.output import write_data, write_file
+from clsbench.components.labels import NO_CLASS
 from clsbench.errors import UsageError
 from clsbench.results.csvtext import csv_line, unique_names
 
@@ -184,7 +185,7 @@ def print_table(predictions: Predictions) -> None:
     for prediction in predictions.rows:
         shares = [f"{share:.4f}" for share in prediction.probabilities]
         texts = [" ".join(each.split()) for each in _as_columns(prediction.text).values()]
-        table.add_row(plain(prediction.predicted), *shares, *map(plain, texts))
+        table.add_row(plain(prediction.predicted or NO_CLASS), *shares, *map(plain, texts))
     console = Console(width=None if on_terminal else 100_000)
     console.print(table)
     for change in predictions.changed:

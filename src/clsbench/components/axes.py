@@ -19,6 +19,7 @@ from typing import (
 )
 
 from clsbench.components.component import Component, unwritten
+from clsbench.components.labels import Task
 from clsbench.components.metric import Metric
 from clsbench.components.outer_axes import Executor, Exporter
 from clsbench.components.tokenizers import Tokenizer
@@ -53,6 +54,13 @@ class Dataset(Component, frozen=True):
     def default_balance(self) -> bool:
         """The ``data.balance`` of experiments that do not set it."""
         return False
+
+    def task(self) -> Task:
+        """The shape of the labels: ``multi-label`` if its corpus has ``multi_label`` set.
+
+        It chooses the default loss and the default metrics.
+        """
+        return "single-label"
 
     def load(self, files: Files) -> Corpus:
         """Read the corpus.
@@ -273,9 +281,13 @@ class Baseline(Component, frozen=True):
     ``inputs: ClassVar`` is what its estimator classifies. ``"texts"``: the raw texts.
     ``"pooled-features"``: the input of the head, (N, H) float32, from the run's backbone, adapter
     and pooling before training, so with pretrained or initial weights.
+
+    ``tasks: ClassVar`` are the shapes of labels that it can learn. For ``multi-label`` data, labels
+    and predictions are (N, C) bool.
     """
 
     inputs: ClassVar[BaselineInputs] = "texts"
+    tasks: ClassVar[tuple[Task, ...]] = ("single-label",)
 
     def build(self, seed: int) -> Any:
         """A scikit-learn style estimator: ``fit(texts, labels)``, ``predict(texts)``.

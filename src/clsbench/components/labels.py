@@ -18,19 +18,22 @@ Label = int | tuple[int, ...]
 SEPARATOR = "|"
 """Divides the classes of a text where they are written as one value; no class name contains it."""
 
+NO_CLASS = "(none)"
+"""Shown in reports for a text of multi-label data without a class."""
+
 
 def classes_of(label: Label) -> tuple[int, ...]:
     """The classes of a text."""
     return label if isinstance(label, tuple) else (int(label),)
 
 
-def label_array(labels: Sequence[Label], num_classes: int, multi_label: bool) -> NDArray[Any]:
-    """The labels as (N,) int64 or, for multi-label data, (N, C) bool."""
+def label_array(labels: Sequence[Label], classes: int | None) -> NDArray[Any]:
+    """The labels as (N,) int64 or, for multi-label data of this many ``classes``, (N, C) bool."""
     import numpy as np
 
-    if not multi_label:
+    if classes is None:
         return np.array(labels, dtype=np.int64)
-    found = np.zeros((len(labels), num_classes), dtype=np.bool_)
+    found = np.zeros((len(labels), classes), dtype=np.bool_)
     for row, label in zip(found, labels, strict=True):
         row[list(classes_of(label))] = True
     return found

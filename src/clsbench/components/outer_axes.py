@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from clsbench.components.component import Component, unwritten
+from clsbench.components.labels import Task
 from clsbench.components.tokenizers import Tokenizer
 from clsbench.components.values import Files
 
@@ -51,7 +52,8 @@ class TrainedRun(NamedTuple):
     module ``(input_ids (B, T) int64, lengths (B,) int64) -> logits (B, C)`` on the CPU.
     ``tokenizer`` and ``files`` (the backbone's assets) are as in training. The record holds the
     class names (``record.data.class_names``), the length to which texts are truncated
-    (``record.data.max_length``), metrics and conditions.
+    (``record.data.max_length``), metrics and conditions, and for multi-label data
+    (``record.data.multi_label``) the ``thresholds``.
     """
 
     record: RunRecord
@@ -77,7 +79,12 @@ class TrainedRun(NamedTuple):
 
 
 class Exporter(Component, frozen=True):
-    """Writes the classifier of a stored run in the format of another library."""
+    """Writes the classifier of a stored run in the format of another library.
+
+    ``tasks: ClassVar`` are the shapes of labels that the format represents.
+    """
+
+    tasks: ClassVar[tuple[Task, ...]] = ("single-label",)
 
     def export(self, run: TrainedRun, directory: Path) -> None:
         """Write the files into ``directory``, which is empty; it is kept only if this returns.

@@ -25,6 +25,7 @@ from clsbench.components.axes import (
 from clsbench.components.catalog import Catalog
 from clsbench.components.chosen import ChosenComponent, choose, table_of
 from clsbench.components.component import Component
+from clsbench.components.labels import Task
 from clsbench.components.metric import Metric, metric_label
 from clsbench.components.training_axes import Loss, Optimizer, Schedule
 from clsbench.errors import UsageError
@@ -45,6 +46,7 @@ from clsbench.schema.experiment import (
     without_stand_ins,
 )
 from clsbench.schema.suite import SuiteSpec, parse_suite
+from clsbench.schema.tasks import TASK_DEFAULTS
 
 
 class Experiment(NamedTuple):
@@ -72,6 +74,11 @@ class Experiment(NamedTuple):
     baselines: tuple[Baseline, ...]
     metrics: Mapping[str, Metric]
     modified: bool
+
+    @property
+    def primary(self) -> str:
+        """The primary metric."""
+        return str(self.tree["metric"])
 
     def identity(self) -> dict[str, Any]:
         """What decides the result, seed included: all but names and published figures."""
@@ -235,6 +242,11 @@ def _references(
 
 def _build(spec: ExperimentSpec, catalog: Catalog) -> Experiment:
     tree = to_tree(spec)
+    dataset = choose(tree["dataset"], _DATASETS, catalog).component
+    assert isinstance(dataset, Dataset)
+    defaults = TASK_DEFAULTS[dataset.task()]
+    tree = {"metrics": defaults.metrics, "metric": defaults.metric, **tree}
+    tree["train"] = {"loss": {"name": defaults.loss}, **tree["train"]}
     single = {
         axis.spec_key: choose(choice, axis, catalog)
         for axis in AXES
@@ -249,6 +261,10 @@ def _build(spec: ExperimentSpec, catalog: Catalog) -> Experiment:
     metrics = dict(make_metric(text, catalog) for text in tree["metrics"])
     primary, metric = make_metric(tree["metric"], catalog)
     components["metrics"] = MappingProxyType({**metrics, primary: metric})
+    for each in (single["train.loss"], *baselines):
+        _check_task(each.quoted_name, each.component, dataset.task())
+    for text, component in components["metrics"].items():
+        _check_task(f"metric {text!r}", component, dataset.task())
     selecting = [choose(tree["metric"], _METRICS, catalog)] if metric_selects(tree) else []
     tree |= {"metrics": list(metrics), "metric": primary}
     tree["baselines"] = [each.table for each in baselines]
@@ -269,6 +285,25 @@ def _completed(data: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
     return {"balance": dataset.default_balance(), **data, "split": split}
 
 
+def _check_task(name: str, component: Any, task: Task) -> None:
+    """Check that a component fits the data set's labels.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if task in component.tasks:
+        return
+    advice = "choose another, or leave it out"
+    if isinstance(component, Loss):
+        advice = f"use --loss {TASK_DEFAULTS[task].loss}"
+    raise UsageError(
+        f"{name} is for {' and '.join(component.tasks)} data, but the data set is {task}: its "
+        f"texts have {'one class each' if task == 'single-label' else 'any number of classes'}; "
+        f"{advice}"
+    )
+
+
+_DATASETS = next(axis for axis in AXES if axis.kind is Dataset)
 _BASELINES = next(axis for axis in AXES if axis.kind is Baseline)
 _METRICS = next(axis for axis in AXES if axis.kind is Metric)
 
@@ -277,15 +312,10 @@ def make_metric(text: str, catalog: Catalog) -> tuple[str, Metric]:
     """A metric and its text without the options that are the defaults.
 
     Raises:
-        UsageError: it does not exist, an option is invalid, or it is for other labels.
+        UsageError: it does not exist, or an option is invalid.
     """
     chosen = choose(text, _METRICS, catalog)
     assert isinstance(chosen.component, Metric)
-    if "single-label" not in chosen.component.tasks:
-        raise UsageError(
-            f"metric {chosen.entry.name!r} is for {', '.join(chosen.component.tasks)} labels; "
-            "here, each text has one class"
-        )
     return metric_label(chosen.entry.name, chosen.component), chosen.component
 
 

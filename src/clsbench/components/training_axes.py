@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from clsbench.components.component import Component, unwritten
+from clsbench.components.labels import Task
 
 if TYPE_CHECKING:
     import torch
@@ -62,10 +63,17 @@ class Schedule(Component, frozen=True):
 
 
 class Loss(Component, frozen=True):
-    """The function that training minimizes."""
+    """The function that training minimizes.
+
+    ``tasks: ClassVar`` are the shapes of labels that it accepts.
+    """
+
+    tasks: ClassVar[tuple[Task, ...]] = ("single-label",)
 
     def build(self, class_counts: Sequence[int]) -> LossFunction:
         """A function ``(logits (B, C), labels (B,) int64) -> loss ()``, a mean over the texts.
+
+        For the task ``multi-label``, labels are (B, C) bool.
 
         ``class_counts`` holds the number of training texts of each class. Texts whose class is
         ``train.ignore_index`` are counted as 0 and left out of the batches.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from clsbench.components.labels import label_array
 from clsbench.components.tokenizers import Tokenizer
 from clsbench.components.values import Split, Splits, Text
 from clsbench.data.encoding import Encoded, TextEncoder
@@ -17,7 +18,10 @@ from clsbench.errors import UsageError
 
 
 class Batch(NamedTuple):
-    """``input_ids`` (B, T), ``lengths`` (B,) in real tokens, ``labels`` (B,), all int64."""
+    """``input_ids`` (B, T), ``lengths`` (B,) in real tokens, ``labels`` (B,), all int64.
+
+    For multi-label data, labels are (B, C) bool.
+    """
 
     input_ids: Tensor
     lengths: Tensor
@@ -32,6 +36,7 @@ class Batch(NamedTuple):
 class TokenRows:
     """The token rows of one split: ``input_ids`` (N, T), ``lengths`` (N,), ``labels`` (N,), int64.
 
+    For multi-label data, labels are (N, C) bool.
     ``truncated`` counts the texts that lost their end; ``padded`` says whether a batch keeps the
     full width or only that of its longest text.
     """
@@ -121,8 +126,9 @@ def tokenize_splits(
     else:
         length = context_length
     padded = padding != "none"
+    classes = len(splits.class_names) if splits.multi_label else None
     train, validation, test = (
-        token_rows(each, split, length, encoder, padded)
+        token_rows(each, split, length, encoder, padded, classes)
         for each, split in zip(encoded, splits.all(), strict=True)
     )
     if not padded:
@@ -131,7 +137,12 @@ def tokenize_splits(
 
 
 def token_rows(
-    encoded: Sequence[Encoded], split: Split, length: int, encoder: TextEncoder, padded: bool
+    encoded: Sequence[Encoded],
+    split: Split,
+    length: int,
+    encoder: TextEncoder,
+    padded: bool,
+    classes: int | None = None,
 ) -> TokenRows:
     """Right-pad and truncate the encoded texts of a split to ``length`` tokens."""
     fitting = [encoder.truncated(each, length) for each in encoded]
@@ -139,7 +150,7 @@ def token_rows(
     return TokenRows(
         input_ids=input_ids,
         lengths=lengths,
-        labels=torch.tensor(split.labels, dtype=torch.int64),
+        labels=torch.from_numpy(label_array(split.labels, classes)),
         truncated=sum(len(each.ids) > length for each in encoded),
         padded=padded,
     )

@@ -40,6 +40,12 @@ def export_run(
         PluginError: the exporter fails, or writes nothing.
     """
     assert isinstance(exporter, Exporter)
+    assert run.record.data is not None
+    if run.record.data.multi_label and "multi-label" not in exporter.tasks:
+        raise UsageError(
+            f"the format {label!r} is for texts with one class each; the run {run.path.name} has "
+            "multi-label data"
+        )
     check_target(directory)
     experiment = restored.experiment
     trained = TrainedRun(

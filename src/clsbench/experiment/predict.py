@@ -14,6 +14,7 @@ from torch import Tensor
 from clsbench.assets import DownloadProgress
 from clsbench.components.catalog import Catalog
 from clsbench.components.identity import changes_since, identify
+from clsbench.components.labels import decided
 from clsbench.components.values import Text
 from clsbench.data.encoding import TextEncoder, check_kind, joined
 from clsbench.data.tokens import TokenRows, pad_rows
@@ -26,6 +27,7 @@ from clsbench.experiment.restore import (
     restore_untrained,
 )
 from clsbench.fastpath.forward import Forward, PlainForward
+from clsbench.model.outputs import class_probabilities
 from clsbench.results.baseline_states import read_state
 from clsbench.results.store import StoredRun, read_record
 from clsbench.schema.experiment import ExperimentSpec, format_component
@@ -79,8 +81,13 @@ class Predictor:
                 f"text {first + place} ({_start_of(texts[place])}) cannot be classified: its "
                 "logits are not finite"
             )
-        probabilities: np.ndarray = logits.double().softmax(dim=-1).numpy()
+        several = self._restored.facts.thresholds is not None
+        probabilities: np.ndarray = class_probabilities(logits.double(), several).numpy()
         return probabilities
+
+    def labels(self, probabilities: np.ndarray) -> np.ndarray:
+        """The predicted classes (N,), or (N, C) bool for multi-label data."""
+        return decided(probabilities, self._restored.facts.thresholds)
 
     def features(self, texts: Sequence[Text]) -> np.ndarray:
         """Pooled features (N, H) float32, the input of the head; at least one text."""
@@ -126,6 +133,7 @@ class BaselinePredictor:
         changed: Sequence[str] = (),
         untrained: Predictor | None = None,
         text_pairs: bool = False,
+        multi_label: bool = False,
     ) -> None:
         """``untrained`` computes the features, for a baseline that classifies them."""
         self.changed = changed
@@ -136,9 +144,11 @@ class BaselinePredictor:
         self._estimator = estimator
         self._spec = spec
         self._text_pairs = text_pairs
+        self._multi_label = multi_label
 
     def predict(self, texts: Sequence[Text]) -> np.ndarray:
-        """The class of each text, (N,) int64 indices into ``class_names``.
+        """The class of each text, (N,) int64 indices into ``class_names``, or (N, C) bool for
+        multi-label data.
 
         Raises:
             UsageError: a text is a pair and should be a single text, or the reverse.
@@ -159,7 +169,9 @@ class BaselinePredictor:
                 f"baseline {self._component} failed: {type(error).__name__}: {error}"
             ) from error
         where = f"{self._component}, restored from its run"
-        return checked_labels(answers, len(texts), len(self.class_names), where)
+        several = self._multi_label
+        shape = (len(texts), len(self.class_names)) if several else (len(texts),)
+        return checked_labels(answers, shape, len(self.class_names), where)
 
 
 def load_baseline(
@@ -213,6 +225,7 @@ def load_baseline(
         changed,
         untrained,
         record.data.text_pairs,
+        record.data.multi_label,
     )
 
 

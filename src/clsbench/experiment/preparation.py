@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from clsbench.components.identity import (
 from clsbench.components.resolve import Experiment, resolve, substitute
 from clsbench.components.values import Asset, Corpus, Files, HubFile, Splits, Text
 from clsbench.data.corpus import corpus_problem
-from clsbench.data.labels import label_warnings, named
+from clsbench.data.labels import label_warnings
 from clsbench.data.splits import (
     count_leaked,
     dropped_texts,
@@ -37,8 +37,8 @@ from clsbench.data.splits import (
 from clsbench.data.subsets import with_train_size
 from clsbench.data.tokens import TokenizedSplits, tokenize_splits
 from clsbench.errors import AssetError, ClsbenchError, PluginError, UsageError
+from clsbench.experiment.data_checks import ignored_class, refuse_large_batch
 from clsbench.schema.experiment import (
-    DataSettings,
     ExperimentSpec,
     fingerprint,
     from_tree,
@@ -283,25 +283,13 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
         multi_label=corpus.multi_label,
         text_pairs=corpus.text_pairs is not None,
     )
-    _refuse_large_batch(batch_size, facts, settings)
+    refuse_large_batch(batch_size, facts, settings)
     warnings = (
         *label_warnings({corpus.class_names[n]: k for n, k in label_counts(corpus.labels).items()}),
         *split_warnings(whole, corpus, settings),
-        *_ignored_class(facts, experiment.spec.train.ignore_index),
+        *ignored_class(facts, experiment.spec.train.ignore_index),
     )
     return PreparedData(splits, tokens, flags, facts, warnings)
-
-
-def _refuse_large_batch(batch_size: int, facts: DataFacts, settings: DataSettings) -> None:
-    texts, dropped = facts.sizes["train"], sum(facts.dropped.values())
-    if batch_size > texts:
-        why = f"; data.balance=true left out {dropped:,} texts of the corpus" if dropped else ""
-        if settings.train_size is not None:
-            why = f" that data.train_size selects; train.batch_size={texts} uses all of them"
-        raise UsageError(
-            f"train.batch_size = {batch_size} is larger than the training split of {texts} "
-            f"text{'' if texts == 1 else 's'}{why}"
-        )
 
 
 class _LoadedSplits(NamedTuple):
@@ -327,17 +315,6 @@ def _load_splits(experiment: Experiment, files: Files) -> _LoadedSplits:
         raise UsageError(f"{named}: {error}" if named else str(error)) from None
 
 
-def _ignored_class(facts: DataFacts, ignore_index: int) -> Iterator[str]:
-    """A warning if ``train.ignore_index`` is the index of a class."""
-    if 0 <= ignore_index < len(facts.class_names):
-        name = facts.class_names[ignore_index]
-        if count := facts.class_counts["train"].get(name):
-            yield (
-                f"train.ignore_index={ignore_index} leaves class {named([name])} ({count:,} of "
-                f"{facts.sizes['train']:,} training texts) out of training, so it is not learned"
-            )
-
-
 def _load(dataset: Dataset, files: Files, label: str) -> Corpus:
     try:
         corpus = dataset.load(files)
@@ -348,6 +325,9 @@ def _load(dataset: Dataset, files: Files, label: str) -> Corpus:
         raise PluginError(
             f"dataset {label} failed to load: {type(error).__name__}: {error}"
         ) from error
+    if problem is None and corpus.multi_label != (dataset.task() == "multi-label"):
+        problem = f"its task() is {dataset.task()}, but its corpus has multi_label = "
+        problem += str(corpus.multi_label)
     if problem is not None:
         raise PluginError(f"dataset {label}: {problem}")
     return corpus

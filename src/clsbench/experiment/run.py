@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from msgspec.structs import replace
 from torch import nn
@@ -134,8 +133,8 @@ def run_experiment(
             import_libraries()
             refuse_undefined(
                 experiment.metrics,
-                spec.metric,
-                {s.name: np.array(s.labels) for s in (data.splits.validation, data.splits.test)},
+                experiment.primary,
+                {n: r.labels.numpy() for n, r in data.tokens.by_name().items() if n != "train"},
                 len(data.facts.class_names),
             )
             build = partial(_build, experiment, files, data, options, device)
@@ -178,7 +177,7 @@ def run_experiment(
                     len(data.facts.class_names),
                     spec.train.batch_size,
                     experiment.metrics,
-                    spec.metric,
+                    experiment.primary,
                 )
             with phases("baselines"):
                 for scored, problem in scored_baselines(experiment, data, features, known):
@@ -196,6 +195,7 @@ def run_experiment(
             error=error,
             history=log.history(),
             metrics=scores.metrics if scores else None,
+            thresholds=scores.by_class(data.facts.class_names) if scores else {},
             baselines=tuple(scored.result for scored in baselines),
             phases_seconds=dict(phases.seconds),
             throughput=log.throughput(),

@@ -30,7 +30,8 @@ class ClassifierFacts(NamedTuple):
     """The record's facts about the stored classifier.
 
     ``max_length`` is in tokens; ``padded`` says whether texts are padded to it; ``text_pairs``
-    whether it classifies pairs of texts.
+    whether it classifies pairs of texts. ``thresholds`` of the classes are set for multi-label
+    data; those of a run that ended early are 0.5.
     """
 
     spec: dict[str, Any]
@@ -38,6 +39,7 @@ class ClassifierFacts(NamedTuple):
     max_length: int
     padded: bool
     text_pairs: bool = False
+    thresholds: tuple[float, ...] | None = None
 
 
 class _Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -51,6 +53,7 @@ class _Metadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_length: int | None = None
     padded: bool | None = None
     text_pairs: bool = False
+    thresholds: tuple[float, ...] | None = None
 
 
 # --- storing --------------------------------------------------------------------------------------
@@ -173,6 +176,11 @@ def stored_facts(record: RunRecord) -> ClassifierFacts:
         max_length=record.data.max_length,
         padded=record.spec.get("data", {}).get("padding") != "none",
         text_pairs=record.data.text_pairs,
+        thresholds=(
+            tuple(record.thresholds.get(name, 0.5) for name in record.data.class_names)
+            if record.data.multi_label
+            else None
+        ),
     )
 
 

@@ -6,13 +6,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from clsbench.components.labels import label_text
+from clsbench.components.labels import (
+    classes_in_text,
+    decided,
+    label_array,
+    label_text,
+    labels_of,
+)
 from clsbench.errors import UsageError
 from clsbench.results.csvtext import csv_line, unique_names
 from clsbench.results.integrity import check_file
@@ -35,15 +41,15 @@ class Predictions(NamedTuple):
 
     ``rows`` (N,) are indices into the corpus, ``labels`` (N,) and ``predicted`` (N,) are class
     indices, ``probabilities`` (N, C) is float64. ``baselines`` holds the predicted classes (N,) of
-    each baseline.
+    each baseline. For multi-label data, labels and predictions are (N, C) bool.
     """
 
     class_names: tuple[str, ...]
     rows: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    predicted: NDArray[np.int64]
+    labels: NDArray[Any]
+    predicted: NDArray[Any]
     probabilities: NDArray[np.float64]
-    baselines: Mapping[str, NDArray[np.int64]]
+    baselines: Mapping[str, NDArray[Any]]
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -81,11 +87,11 @@ def write_predictions(
 
 
 def write_baseline_predictions(
-    directory: Path, splits: Splits, predicted: Mapping[str, Mapping[str, NDArray[np.integer]]]
+    directory: Path, splits: Splits, predicted: Mapping[str, Mapping[str, NDArray[Any]]]
 ) -> None:
     """Write ``baselines.csv``: split, row in the corpus, label, predicted class of each baseline.
 
-    ``predicted`` holds class indices (N,) by baseline and split name.
+    ``predicted`` holds class indices (N,), or (N, C) bool, by baseline and split name.
     """
     names = splits.class_names
     with (directory / BASELINES_FILE).open(
@@ -93,9 +99,9 @@ def write_baseline_predictions(
     ) as file:
         file.write(csv_line([*_KEYS, *predicted]))
         for split in splits.all():
-            columns = [by_split[split.name].tolist() for by_split in predicted.values()]
+            columns = [labels_of(by_split[split.name]) for by_split in predicted.values()]
             for row, label, *each in zip(split.rows, split.labels, *columns, strict=True):
-                classes = [names[place] for place in (label, *each)]
+                classes = [label_text(found, names) for found in (label, *each)]
                 file.write(csv_line([split.name, str(row), *classes]))
 
 
@@ -123,9 +129,9 @@ def read_predictions(run: StoredRun, split: str = "test") -> Predictions:
     with _damaged(run.path / PREDICTIONS_FILE):
         _check_header(header, _probability_columns(data.class_names))
         rows = _rows(table[:, 1], data.corpus_texts)
-        labels = _classes(table[:, 2], data.class_names)
-        probabilities = _probabilities(table[:, len(_KEYS) :], rows)
-        predicted = probabilities.argmax(axis=1)
+        labels = _classes(table[:, 2], data)
+        probabilities = _probabilities(table[:, len(_KEYS) :], rows, data.multi_label)
+        predicted = decided(probabilities, _thresholds(run, data))
         _check_figures(labels, predicted, getattr(metrics, split), split, "")
     return Predictions(
         class_names=data.class_names,
@@ -142,8 +148,8 @@ def _baselines(
     split: str,
     data: DataFacts,
     rows: NDArray[np.int64],
-    labels: NDArray[np.int64],
-) -> Mapping[str, NDArray[np.int64]]:
+    labels: NDArray[Any],
+) -> Mapping[str, NDArray[Any]]:
     """The baselines' predictions; empty for runs of versions that did not store them."""
     header, table = _table(run, BASELINES_FILE, split)
     if not header:
@@ -153,12 +159,11 @@ def _baselines(
         _check_header(header, list(metrics))
         if not (
             np.array_equal(_rows(table[:, 1], data.corpus_texts), rows)
-            and np.array_equal(_classes(table[:, 2], data.class_names), labels)
+            and np.array_equal(_classes(table[:, 2], data), labels)
         ):
             raise ValueError(f"its texts differ from those in {PREDICTIONS_FILE}")
         predicted = {
-            name: _classes(table[:, place], data.class_names)
-            for place, name in enumerate(metrics, len(_KEYS))
+            name: _classes(table[:, place], data) for place, name in enumerate(metrics, len(_KEYS))
         }
         for name in metrics:
             _check_figures(labels, predicted[name], metrics[name], split, f" of {name}")
@@ -209,37 +214,82 @@ def _rows(texts: NDArray[np.object_], corpus_texts: int) -> NDArray[np.int64]:
     return texts.astype(np.int64)
 
 
-def _classes(names: NDArray[np.object_], class_names: Sequence[str]) -> NDArray[np.int64]:
-    places = {name: place for place, name in enumerate(class_names)}
-    unknown = next((name for name in names if name not in places), None)
+def _thresholds(run: StoredRun, data: DataFacts) -> list[float] | None:
+    """The thresholds of the classes, for multi-label data."""
+    if not data.multi_label:
+        return None
+    found = run.record.thresholds
+    if set(found) != set(data.class_names):
+        raise ValueError(f"{RECORD_FILE} does not hold a threshold for every class")
+    return [found[name] for name in data.class_names]
+
+
+def _classes(names: NDArray[np.object_], data: DataFacts) -> NDArray[Any]:
+    """Labels as (N,) int64 or, for multi-label data, (N, C) bool."""
+    places = {name: place for place, name in enumerate(data.class_names)}
+    listed = [classes_in_text(text) if data.multi_label else [text] for text in names]
+    unknown = next((name for each in listed for name in each if name not in places), None)
     if unknown is not None:
         raise ValueError(f"unknown class {unknown[:40]!r}")
-    return np.array([places[name] for name in names], dtype=np.int64)
+    labels = [tuple(places[name] for name in each) for each in listed]
+    if not data.multi_label:
+        return np.array([label for (label,) in labels], dtype=np.int64)
+    return label_array(labels, len(data.class_names))
 
 
-def _probabilities(texts: NDArray[np.object_], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Probabilities (N, C) whose rows sum to 1."""
+def _probabilities(
+    texts: NDArray[np.object_], rows: NDArray[np.int64], multi_label: bool
+) -> NDArray[np.float64]:
+    """Probabilities (N, C) whose rows sum to 1, except for multi-label data."""
     found = texts.astype(np.float64)
     good = ((found >= 0) & (found <= 1)).all(axis=1)  # NaN is neither
-    good &= np.abs(found.sum(axis=1) - 1) <= _SUM_TOLERANCE
+    if not multi_label:
+        good &= np.abs(found.sum(axis=1) - 1) <= _SUM_TOLERANCE
     if not good.all():
         first = int(np.flatnonzero(~good)[0])
         listed = ", ".join(map(str, found[first].tolist()[:8]))
         raise ValueError(
-            f"the probabilities of row {rows[first]} are {listed}; expected numbers from 0 to 1 "
-            "with the sum 1"
+            f"the probabilities of row {rows[first]} are {listed}; expected numbers from 0 to 1"
+            f"{'' if multi_label else ' with the sum 1'}"
         )
     return found
 
 
 def _check_figures(
-    labels: NDArray[np.int64],
-    predicted: NDArray[np.int64],
+    labels: NDArray[Any],
+    predicted: NDArray[Any],
     metrics: SplitMetrics,
     split: str,
     whose: str,
 ) -> None:
-    """Check that the confusion matrix and the accuracy equal those of the record."""
+    """Check that the accuracy and the confusion matrix, or the counts of each label, equal those of
+    the record."""
+    same = labels == predicted
+    correct = int((same if labels.ndim == 1 else same.all(axis=1)).sum())
+    of_record = (metrics.n, metrics.correct, metrics.accuracy)
+    if not _same_counts(labels, predicted, metrics) or of_record != (
+        len(labels),
+        correct,
+        correct / len(labels),
+    ):
+        raise ValueError(
+            f"its {split} predictions{whose} do not match the metrics in {RECORD_FILE}: {correct} "
+            f"of {len(labels)} are correct; recorded: {metrics.correct} of {metrics.n}, accuracy "
+            f"{metrics.accuracy:.4f}, or another confusion matrix"
+        )
+
+
+def _same_counts(labels: NDArray[Any], predicted: NDArray[Any], metrics: SplitMetrics) -> bool:
+    if labels.ndim == 2:
+        hits, found, given = (
+            m.sum(axis=0).tolist() for m in (labels & predicted, predicted, labels)
+        )
+        of_record = metrics.label_counts
+        return (hits, found, given) == (
+            [each.both for each in of_record],
+            [each.both + each.only_predicted for each in of_record],
+            [each.support for each in of_record],
+        )
     counts = Counter(zip(labels.tolist(), predicted.tolist(), strict=True))
     expected = {
         (label, prediction): count
@@ -247,11 +297,4 @@ def _check_figures(
         for prediction, count in enumerate(row)
         if count
     }
-    correct = int((labels == predicted).sum())
-    of_record = (metrics.n, metrics.correct, metrics.accuracy)
-    if counts != expected or of_record != (len(labels), correct, correct / len(labels)):
-        raise ValueError(
-            f"its {split} predictions{whose} do not match the metrics in {RECORD_FILE}: {correct} "
-            f"of {len(labels)} are correct; recorded: {metrics.correct} of {metrics.n}, accuracy "
-            f"{metrics.accuracy:.4f}, or another confusion matrix"
-        )
+    return counts == expected

@@ -133,16 +133,17 @@ class ExperimentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     adapter: str | ComponentTable | None = None
     baselines: tuple[str | ComponentTable, ...] = ("majority", "tfidf-logreg")
     metrics: Annotated[
-        tuple[str, ...],
-        Meta(description="metrics in tables beside the accuracy; they do not affect the result"),
-    ] = DEFAULT_METRICS
+        tuple[str, ...] | None,
+        Meta(description="metrics in tables; no effect on the result (default: by the data set)"),
+    ] = None
     metric: Annotated[
-        str,
+        str | None,
         Meta(
             description="primary metric: it orders tables, has an interval, and is tested; it"
-            " affects the result only if it selects a model"
+            " affects the result only if it selects a model (default: accuracy or, for any number"
+            " of labels per text, micro-f1)"
         ),
-    ] = ACCURACY
+    ] = None
     data: DataSettings = DataSettings()
     train: TrainSettings = TrainSettings()
     seed: Annotated[

@@ -161,6 +161,37 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     selection: ModelSelection | None = None
 
 
+class LabelCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Texts by one class of multi-label data: those that ``both`` have it and are predicted to,
+    those ``only_predicted`` to have it, and those ``only_labelled`` with it."""
+
+    both: int
+    only_predicted: int
+    only_labelled: int
+
+    @property
+    def support(self) -> int:
+        """The number of texts that have the class."""
+        return self.both + self.only_labelled
+
+    @property
+    def precision(self) -> float | None:
+        """The share of the predicted texts that have the class; ``None`` if there are none."""
+        predicted = self.both + self.only_predicted
+        return self.both / predicted if predicted else None
+
+    @property
+    def recall(self) -> float | None:
+        """The share of the texts with the class that are predicted; ``None`` if there are none."""
+        return self.both / self.support if self.support else None
+
+    @property
+    def f1(self) -> float | None:
+        """The harmonic mean of precision and recall; ``None`` if no text has or gets the class."""
+        total = 2 * self.both + self.only_predicted + self.only_labelled
+        return 2 * self.both / total if total else None
+
+
 class SplitMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """A classifier's metrics on one whole split of ``n`` texts.
 
@@ -171,6 +202,10 @@ class SplitMetrics(msgspec.Struct, frozen=True, kw_only=True):
     by name; one that is undefined is missing. ``intervals`` holds the 95 % bootstrap interval of
     the primary metric, on validation and test, if that is not the accuracy. ``without_leaked``
     holds the same metrics on the texts that do not stand in the training split, if any do.
+
+    For multi-label data, a text is correct if exactly its classes are predicted; ``loss`` is the
+    binary cross-entropy, a mean over texts and classes; and ``label_counts`` of each class stand in
+    place of the confusion matrix.
     """
 
     n: int
@@ -185,6 +220,7 @@ class SplitMetrics(msgspec.Struct, frozen=True, kw_only=True):
     scores: dict[str, float] = {}
     intervals: dict[str, tuple[float, float]] = {}
     without_leaked: SplitMetrics | None = None
+    label_counts: tuple[LabelCounts, ...] = ()
 
     @property
     def accuracy_without_leaked(self) -> float | None:
@@ -299,7 +335,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     that of the frozen prefix.
     ``full_batch``: each step took the whole training split. ``files_sha256`` holds the hashes of
     the files beside the record that are read again. Relative paths in ``spec`` start in
-    ``working_directory``.
+    ``working_directory``. ``thresholds`` by class, for multi-label data, are chosen on the
+    validation split: a class is predicted if its probability is at least its threshold.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -322,6 +359,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     assets: dict[str, str] = {}
     history: History | None = None
     metrics: Metrics | None = None
+    thresholds: dict[str, float] = {}
     baselines: tuple[BaselineResult, ...] = ()
     phases_seconds: dict[str, float] = {}
     throughput: Throughput | None = None

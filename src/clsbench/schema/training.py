@@ -12,7 +12,11 @@ ComponentTable = dict[str, Any]
 
 
 class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Optimization: by default AdamW on cross-entropy, with a constant learning rate."""
+    """Optimization: by default AdamW on cross-entropy, with a constant learning rate.
+
+    If ``loss`` is not set, that of the data set's labels is filled in when the spec is resolved:
+    ``cross-entropy``, or ``binary-cross-entropy`` for multi-label data.
+    """
 
     epochs: Annotated[int, Meta(ge=1, description="passes over the training split")] = 5
     batch_size: Annotated[int, Meta(ge=1, description="texts per batch")] = 8
@@ -22,7 +26,7 @@ class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ] = 0.1
     optimizer: str | ComponentTable = "adamw"
     schedule: str | ComponentTable = "constant"
-    loss: str | ComponentTable = "cross-entropy"
+    loss: str | ComponentTable | None = None
     accumulation: Annotated[int, Meta(ge=1, description="batches per optimizer step")] = 1
     gradient_clipping: Annotated[
         float,

@@ -26,6 +26,9 @@ CORPORA: dict[str, tuple[list[str], list[int]]] = {
     "a long text": (["word " * 10_000, "other"], [0, 1]),
     "one class": (["all", "alike"], [1, 1]),
 }
+MULTI_LABEL = {"two classes": [[1, 0, 0], [0, 0, 0], [1, 1, 0], [0, 1, 0]]}
+"""Labels of a corpus, with a text without any and a label that no text has."""
+
 SEED = 123
 _HIDDEN_SIZE = 16
 UNSEEN = ["win the apple", "unheard", "", " ", "\n", "<|endoftext|>", "😀"]
@@ -37,18 +40,44 @@ def check_baseline(baseline: Baseline) -> None:
     ``fit(texts, labels)`` and ``predict(texts)`` return one training label per text, the same for
     two estimators and for each text alone. As in a run, the global generators are seeded before
     each call. An estimator with a method ``state()`` can be restored with ``from_state``. A
-    baseline that classifies pooled features gets random ones, the same for equal texts.
+    baseline that classifies pooled features gets random ones, the same for equal texts. One for
+    the task ``multi-label`` gets and returns labels (N, C) bool as well.
 
     Raises:
         AssertionError: the contract is broken.
     """
     check_options(baseline)
     for name, (texts, labels) in CORPORA.items():
+        if "multi-label" in baseline.tasks and name in MULTI_LABEL:
+            _check_multi_label(baseline, texts, np.array(MULTI_LABEL[name], dtype=np.bool_), name)
         predicted = _fit_and_predict(baseline, texts, labels, name)
         require(
             predicted == _fit_and_predict(baseline, texts, labels, name),
             baseline,
             f"it predicts different labels when fitted twice on the same texts ({name})",
+        )
+
+
+def _check_multi_label(baseline: Baseline, texts: list[str], labels: np.ndarray, name: str) -> None:
+    train = _inputs(baseline, texts), labels
+    with torch_seeded(SEED):
+        estimator = baseline.build(SEED)
+    with torch_seeded(SEED):
+        estimator.fit(*train, *(train if baseline.inputs != "texts" else ()))
+    found = np.asarray(_predicted(baseline, estimator, UNSEEN))
+    require(
+        found.shape == (len(UNSEEN), labels.shape[1]) and bool(np.isin(found, (0, 1)).all()),
+        baseline,
+        f"for labels (N, C) bool it predicts {found[:1]}, expected (N, C) bool ({name})",
+    )
+    if callable(getattr(estimator, "state", None)):
+        problem = state_problem(estimator.state())
+        require(problem is None, baseline, f"{problem} (multi-label, {name})")
+        restored = _predicted(baseline, baseline.from_state(estimator.state()), UNSEEN)
+        require(
+            np.array_equal(restored, found),
+            baseline,
+            f"restored from its state, it predicts other labels ({name})",
         )
 
 

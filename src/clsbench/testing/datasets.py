@@ -106,6 +106,12 @@ def _content(corpus: Corpus) -> tuple[object, ...]:
 
 def _check_corpus(dataset: Dataset, corpus: Corpus) -> None:
     problem = corpus_problem(corpus)
+    task = dataset.task()
+    require(
+        corpus.multi_label == (task == "multi-label"),
+        dataset,
+        f"its task() is {task!r}, but its corpus has multi_label = {corpus.multi_label}",
+    )
     require(problem is None, dataset, problem or "")
     names = corpus.class_names
     require(len(names) >= 2, dataset, f"it has the classes {names}; two are needed at least")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -14,21 +16,24 @@ COUNTS = ((5, 5), (1, 99), (7, 0, 3))
 
 
 def check_loss(loss: Loss, device: str = "cpu") -> None:
-    """Check a loss with two and three classes, also where a class has few texts or none.
+    """Check a loss for its tasks with two and three classes, of which one has few texts or none.
 
-    It maps logits (B, C) and labels (B,) to a finite scalar in single precision or better, with
-    finite gradients, and to the same when called again. It does not depend on the order of the
-    texts, is lower for right logits than for wrong ones, and does not change if every text is
-    repeated. Its options survive the command line and TOML.
+    It maps logits (B, C) and labels, (B,) or (B, C) bool, to a finite scalar in single precision
+    or better, with finite gradients, and to the same when called again. It does not depend on the
+    order of the texts, is lower for right logits than for wrong ones, and does not change if every
+    text is repeated. Its options survive the command line and TOML.
 
     Raises:
         AssertionError: the contract is broken.
     """
     check_options(loss)
-    for counts in COUNTS:
+    for counts, task in itertools.product(COUNTS, loss.tasks):
         function = loss.build(counts)
-        labels = torch.tensor([label for label, count in enumerate(counts) if count] * 3)
-        labels = labels.to(device)
+        classes = torch.tensor([label for label, count in enumerate(counts) if count] * 3)
+        classes = classes.to(device)
+        present = torch.nn.functional.one_hot(classes, len(counts))
+        several = task == "multi-label"
+        labels = present.bool() if several else classes
         for dtype in DTYPES:
             logits = normal(len(labels), len(counts), dtype=dtype).to(device).requires_grad_()
             value = _value(loss, function(logits, labels), counts)
@@ -42,7 +47,7 @@ def check_loss(loss: Loss, device: str = "cpu") -> None:
             others = {
                 "when called again": (logits, labels),
                 "in another order of the texts": (logits[order], labels[order]),
-                "if every text is repeated": (logits.repeat(2, 1), labels.repeat(2)),
+                "if every text is repeated": (logits.repeat(2, 1), torch.cat([labels] * 2)),
             }
             for what, arguments in others.items():
                 again = _value(loss, function(*arguments), counts)
@@ -51,7 +56,7 @@ def check_loss(loss: Loss, device: str = "cpu") -> None:
                     loss,
                     f"it returns {again.item()} instead of {value.item()} {what}",
                 )
-            right = torch.nn.functional.one_hot(labels, len(counts)).to(dtype) * 4
+            right = (present * 8 - 4 if several else present * 4).to(dtype)
             require(
                 bool(function(right, labels) < function(-right, labels)),
                 loss,

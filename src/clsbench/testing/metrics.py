@@ -62,8 +62,10 @@ def _check_value(
         metric,
         f"it returns {turned}, not {value}, for the texts in another order ({name})",
     )
-    if not metric.needs_probabilities and labels.ndim == 1:
+    if not metric.needs_probabilities:
         sure = np.eye(probabilities.shape[1])[probabilities.argmax(axis=1)]
+        if labels.ndim == 2:
+            sure = (probabilities >= 0.5).astype(np.float64)
         found = _value(metric, name, labels, sure)
         require(
             found == value,

@@ -30,6 +30,7 @@ class Recipe(NamedTuple):
     ``class_counts`` are those of the training texts, 0 for the class that is ignored. ``factors``
     are those of the schedule on the learning rate, by optimizer step; ``None`` if all are 1.
     ``stage_of`` holds the stage of each parameter of the backbone by its name in the classifier.
+    ``multi_label``: labels are (B, C) bool.
     """
 
     settings: TrainSettings
@@ -41,6 +42,7 @@ class Recipe(NamedTuple):
     class_counts: tuple[int, ...]
     factors: tuple[float, ...] | None = None
     stage_of: Mapping[str, str] = MappingProxyType({})
+    multi_label: bool = False
 
 
 class OptimizerCosts(NamedTuple):
@@ -64,13 +66,14 @@ def recipe_of(experiment: Experiment, facts: DataFacts) -> Recipe:
         experiment.optimizer,
         experiment.schedule,
         experiment.loss,
-        experiment.spec.metric,
-        experiment.metrics[experiment.spec.metric],
+        experiment.primary,
+        experiment.metrics[experiment.primary],
         tuple(
             0 if number == settings.ignore_index else counts.get(name, 0)
             for number, name in enumerate(facts.class_names)
         ),
         stage_of={BACKBONE_PREFIX + p.name: p.stage for p in experiment.backbone.describe()},
+        multi_label=facts.multi_label,
     )
     in_epoch = -(-facts.batches["train"] // settings.accumulation)
     steps = settings.epochs * (1 if recipe.optimizer.full_batch else in_epoch)
@@ -181,13 +184,17 @@ def build_loss(recipe: Recipe) -> LossFunction:
     Raises:
         PluginError: the loss fails on two texts, or does not return a scalar with a gradient.
     """
-    name = f"loss {format_component(recipe.settings.loss)}"
+    chosen = recipe.settings.loss
+    name = f"loss {type(recipe.loss).__name__ if chosen is None else format_component(chosen)}"
     counts = recipe.class_counts
     present = [label for label, count in enumerate(counts) if count] or [0]
     logits = torch.zeros(2, len(counts), requires_grad=True)
+    labels = torch.tensor([present[0], present[-1]])
+    if recipe.multi_label:
+        labels = torch.nn.functional.one_hot(labels, len(counts)).bool()
     with _naming(name):
         function = recipe.loss.build(counts)
-        loss: Any = function(logits, torch.tensor([present[0], present[-1]]))
+        loss: Any = function(logits, labels)
     if not isinstance(loss, torch.Tensor) or loss.shape != ():
         shape = getattr(loss, "shape", None)
         found = f"the shape {tuple(shape)}" if shape is not None else type(loss).__name__

@@ -8,18 +8,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from msgspec.structs import replace
 
 from clsbench.analysis.figures import ACCURACY
-from clsbench.analysis.metrics import split_metrics
+from clsbench.analysis.metrics import seen_by, split_metrics
 from clsbench.analysis.resampling import bootstrap_interval
+from clsbench.analysis.thresholds import best_thresholds
 from clsbench.components.axes import Baseline
+from clsbench.components.labels import decided, label_array
 from clsbench.components.metric import Metric
 from clsbench.components.registration import signature_problem
 from clsbench.components.values import Splits
 from clsbench.errors import ClsbenchError, PluginError
 from clsbench.fastpath.forward import Forward
+from clsbench.model.outputs import class_probabilities, mean_loss
 from clsbench.model.parameters import refuse_non_finite
 from clsbench.results.baseline_states import state_problem
 from clsbench.schema.record import BaselineResult, Metrics, SplitMetrics
@@ -43,11 +45,17 @@ class Scores(NamedTuple):
     """Class probabilities (N, C) float64 and metrics, by split.
 
     ``prediction_seconds`` is the time of classifying all texts, without the frozen prefix.
+    ``thresholds`` of the classes are chosen on validation, for multi-label data.
     """
 
     probabilities: dict[str, np.ndarray]
     metrics: Metrics
     prediction_seconds: float
+    thresholds: tuple[float, ...] | None = None
+
+    def by_class(self, class_names: Sequence[str]) -> dict[str, float]:
+        """The thresholds by class; empty if there are none."""
+        return dict(zip(class_names, self.thresholds or (), strict=self.thresholds is not None))
 
 
 def score_classifier(
@@ -67,7 +75,8 @@ def score_classifier(
     """
     refuse_non_finite(forward.classifier, f"the trained classifier cannot be used, {_REMEDY}")
     probabilities: dict[str, np.ndarray] = {}
-    figures: dict[str, SplitMetrics] = {}
+    losses: dict[str, float] = {}
+    labels = {name: rows.labels.numpy() for name, rows in forward.splits.items()}
     seconds = 0.0
     for name, rows in forward.splits.items():
         started, before = time.perf_counter(), forward.prefix_seconds
@@ -78,23 +87,31 @@ def score_classifier(
                 f"the trained classifier gives logits that are not finite on the {name} split; "
                 f"{_REMEDY}"
             )
-        probabilities[name] = logits.softmax(dim=-1).numpy()
+        probabilities[name] = class_probabilities(logits, rows.labels.ndim == 2).numpy()
+        losses[name] = mean_loss(logits, rows.labels).item()
+    thresholds = None
+    if labels["validation"].ndim == 2:
+        thresholds = best_thresholds(labels["validation"], probabilities["validation"])
+    figures: dict[str, SplitMetrics] = {}
+    for name, given in probabilities.items():
+        # From the probabilities as stored, so that readers find the same predictions.
+        predicted = decided(given, thresholds)
         figures[name] = split_metrics(
-            rows.labels.numpy(),
-            probabilities[name].argmax(
-                axis=-1
-            ),  # as stored, so that readers find the same predictions
+            labels[name],
+            predicted,
             num_classes,
             metrics=metrics,
-            probabilities=probabilities[name],
-            loss=F.cross_entropy(logits, rows.labels).item(),
+            probabilities=given,
+            loss=losses[name],
             leaked=_mask(leaks, name),
         )
         if primary != ACCURACY.name and name != "train":
-            labels, metric = rows.labels.numpy(), metrics[primary]
-            interval = bootstrap_interval(primary, metric, labels, [probabilities[name]])
+            metric = metrics[primary]
+            seen = seen_by(metric, predicted, given, num_classes)
+            assert seen is not None
+            interval = bootstrap_interval(primary, metric, labels[name], [seen])
             figures[name] = replace(figures[name], intervals={primary: interval})
-    return Scores(probabilities, Metrics(**figures), seconds)
+    return Scores(probabilities, Metrics(**figures), seconds, thresholds)
 
 
 class Features(NamedTuple):
@@ -110,7 +127,8 @@ class Features(NamedTuple):
 
 
 class ScoredBaseline(NamedTuple):
-    """A baseline's metrics, and its predicted class for each text: (N,) int64 by split name.
+    """A baseline's metrics, and its predicted class for each text by split name: (N,) int64, or
+    (N, C) bool for multi-label data.
 
     ``state`` is the state of its estimator, ``None`` if it is not stored; ``state_problem`` is a
     message if it cannot be stored.
@@ -147,13 +165,16 @@ def score_baseline(
     if baseline.inputs != "texts":
         assert features is not None
         inputs, earlier_seconds = features.by_split, features.seconds
+    num_classes = len(splits.class_names)
+    several = num_classes if splits.multi_label else None
+    labels = {s.name: label_array(s.labels, several) for s in splits.all()}
     try:
         title = str(baseline.title())
         with torch_seeded(seed):
             estimator = baseline.build(seed)
-        given = [inputs["train"], np.array(splits.train.labels)]
+        given = [inputs["train"], labels["train"]]
         if baseline.inputs != "texts":
-            given += [inputs["validation"], np.array(splits.validation.labels)]
+            given += [inputs["validation"], labels["validation"]]
         with torch_seeded(seed):
             estimator.fit(*given)
         fitted = time.perf_counter()
@@ -161,14 +182,13 @@ def score_baseline(
         predicting = time.perf_counter() - fitted + earlier_seconds
     except Exception as error:
         raise PluginError(f"baseline {label} failed: {type(error).__name__}: {error}") from error
-    num_classes = len(splits.class_names)
     predicted = {
-        s.name: checked_labels(answers[s.name], len(s), num_classes, f"{label}, {s.name} split")
-        for s in splits.all()
+        name: checked_labels(answer, labels[name].shape, num_classes, f"{label}, {name} split")
+        for name, answer in answers.items()
     }
     figures = {
         split.name: split_metrics(
-            np.array(split.labels),
+            labels[split.name],
             predicted[split.name],
             num_classes,
             metrics=metrics,
@@ -211,21 +231,26 @@ def predict_labels(estimator: Any, inputs: list[str] | np.ndarray, seed: int) ->
         return np.asarray(estimator.predict(inputs))
 
 
-def checked_labels(answers: np.ndarray, texts: int, num_classes: int, where: str) -> np.ndarray:
-    """A baseline's predictions as labels (N,) int64.
+def checked_labels(
+    answers: np.ndarray, shape: tuple[int, ...], num_classes: int, where: str
+) -> np.ndarray:
+    """A baseline's predictions as labels of this shape: (N,) int64, or (N, C) bool.
 
     Raises:
         PluginError: they are not valid labels; ``where`` names the baseline and the texts.
     """
-    if answers.shape != (texts,):
-        problem = f"the shape {answers.shape} for {texts} texts, expected one label each"
+    several = len(shape) == 2
+    known = np.arange(2 if several else num_classes)
+    if answers.shape != shape:
+        expected = f"{num_classes} values each" if several else "one label each"
+        problem = f"the shape {answers.shape} for {shape[0]} texts, expected {expected}"
     elif answers.dtype.kind not in "biuf":
         problem = f"{answers.tolist()[0]!r}, expected labels as numbers, as passed to fit()"
-    elif not np.isin(answers, np.arange(num_classes)).all():
-        strange = answers[~np.isin(answers, np.arange(num_classes))].tolist()[0]
-        problem = f"the label {strange!r}, expected 0 to {num_classes - 1}"
+    elif not np.isin(answers, known).all():
+        strange = answers[~np.isin(answers, known)].tolist()[0]
+        problem = f"the label {strange!r}, expected 0 to {known[-1]}"
     else:
-        return answers.astype(np.int64)
+        return answers.astype(np.bool_ if several else np.int64)
     raise PluginError(f"baseline {where}: predict() returns {problem}")
 
 

@@ -6,9 +6,12 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from clsbench.analysis.metrics import metric_value
+from clsbench.analysis.metrics import metric_value, seen_by
+from clsbench.analysis.thresholds import best_thresholds
+from clsbench.components.labels import decided
 from clsbench.fastpath.forward import Forward
 from clsbench.model.freezing import FreezingPlan
+from clsbench.model.outputs import class_probabilities
 from clsbench.schema.record import ModelSelection
 from clsbench.schema.training import TrainSettings
 from clsbench.training.log import TrainingLog
@@ -47,7 +50,13 @@ class EpochSelection:
         name, metric = self._recipe.metric_name, self._recipe.metric
         labels = self._forward.splits["validation"].labels.numpy()
         logits = self._forward.all_logits("validation", self._settings.batch_size).double()
-        score = metric_value(name, metric, labels, logits.softmax(dim=-1).numpy())
+        probabilities = class_probabilities(logits, labels.ndim == 2).numpy()
+        thresholds = best_thresholds(labels, probabilities) if labels.ndim == 2 else None
+        seen = seen_by(
+            metric, decided(probabilities, thresholds), probabilities, probabilities.shape[1]
+        )
+        assert seen is not None
+        score = metric_value(name, metric, labels, seen)
         sign = 1 if metric.better == "higher" else -1
         before = self._log.selection or ModelSelection(metric=name, best_epoch=1)
         is_best = all(sign * score > sign * earlier for earlier in before.scores)

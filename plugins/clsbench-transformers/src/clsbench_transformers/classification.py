@@ -50,6 +50,7 @@ class Transformers(clsbench.Exporter, frozen=True):
     """A folder that AutoModelForSequenceClassification.from_pretrained and pipeline() load."""
 
     libraries: ClassVar[tuple[str, ...]] = ("transformers", "tokenizers")
+    tasks = ("single-label", "multi-label")
 
     def export(self, run: clsbench.TrainedRun, directory: Path) -> None:
         """Write config, weights, tokenizer and model card.

@@ -77,7 +77,8 @@ def export(run: clsbench.TrainedRun, directory: Path) -> None:
     names = dict(enumerate(data.class_names))
     base.config.id2label = names
     base.config.label2id = {name: number for number, name in names.items()}
-    base.config.problem_type = "single_label_classification"
+    several = run.record.data.multi_label  # type: ignore[union-attr]
+    base.config.problem_type = f"{'multi' if several else 'single'}_label_classification"
     with quiet():
         model = AutoModelForSequenceClassification.from_config(base.config, dtype=torch.float32)
         prefix = model.base_model_prefix

@@ -72,6 +72,12 @@ def model_card(record: RunRecord, class_name: str) -> str:
         )
         if test.macro_f1 is not None:  # an experiment may list other metrics
             rows["macro F1 on test"] = f"{test.macro_f1:.4f}"
+    if record.thresholds:
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in record.thresholds.items())
+        rows["labels"] = (
+            f"any number per text; one is predicted if its probability is at least {shown}; a text "
+            "counts as correct if exactly its labels are predicted"
+        )
     for baseline in record.baselines:
         measured = baseline.metrics.test
         rows[f"baseline: {baseline.title or baseline.component}"] = (

@@ -8,11 +8,12 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 import clsbench
+from clsbench.builtin.datasets.label_columns import PLUS, read_label_sets
 from clsbench.data import (
     NotATimeError,
     Table,
@@ -74,6 +75,24 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
         | None
     ) = None
     label: Annotated[str, Meta(min_length=1, description="column with the classes")] = "label"
+    labels: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="instead of label, for any number of labels per text: column with a"
+                " list of labels, or several columns with 0 or 1 (toxic+rude+spam)",
+            ),
+        ]
+        | None
+    ) = None
+    separator: (
+        Annotated[
+            str,
+            Meta(min_length=1, description="what divides the labels in a list (default: |)"),
+        ]
+        | None
+    ) = None
     split: (
         Annotated[
             str,
@@ -151,6 +170,15 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
                              "test")  # fmt: skip
         if self.path is None and self.split is not None:
             raise ValueError("split names a column of path; with train and test, leave it out")
+        if self.labels is not None and self.label != "label":
+            raise ValueError("label and labels exclude each other; labels is for any number of "
+                             "labels per text")  # fmt: skip
+        if self.separator is not None and (self.labels is None or PLUS in self.labels):
+            raise ValueError("separator requires labels, the name of one column with lists")
+
+    def task(self) -> clsbench.Task:
+        """``multi-label`` if ``labels`` is set."""
+        return "single-label" if self.labels is None else "multi-label"
 
     def default_split(self) -> clsbench.SplitName:
         """``predefined`` if files or a column give the splits, else by ``group`` or ``time`` if
@@ -188,7 +216,8 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
         Raises:
             UsageError: the file is invalid; the message names the file and the line, if any.
         """
-        options = {name: column for name in COLUMNS
+        wanted = [name for name in COLUMNS if name != "label" or self.labels is None]
+        options = {name: column for name in (*wanted, "labels")
                    if (column := getattr(self, name)) is not None}  # fmt: skip
         if len(set(options.values())) < len(options):
             raise clsbench.UsageError(
@@ -198,7 +227,7 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
         places = self._places()
         tables = [self._table(path) for _, path in places]
         texts = [text for table in tables for text in _texts(table)]
-        class_names, labels = _classes(tables, self.label)
+        class_names, labels = self._labels(tables)
         splits = None
         if self.split is not None:
             splits = _splits(tables[0], self.split)
@@ -213,7 +242,19 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
             splits=splits,
             groups=_groups(tables, self.group) if self.group is not None else None,
             times=_times(tables, self.time) if self.time is not None else None,
+            multi_label=self.labels is not None,
         )
+
+    def _labels(self, tables: Sequence[Table]) -> tuple[tuple[str, ...], Sequence[Any]]:
+        """The names of the classes in their order, and the label of each row."""
+        if self.labels is None:
+            return _classes(tables, self.label)
+        found = read_label_sets(tables, self.labels, self.separator or "|")
+        names = found.names
+        if PLUS not in self.labels:
+            names = sorted(names, key=_natural_order)
+        place = {name: number for number, name in enumerate(names)}
+        return tuple(names), [tuple(sorted(place[n] for n in row)) for row in found.of_rows]
 
     def _table(self, path: Path) -> Table:
         if path.is_fifo():  # the file is read again for reports and predictions

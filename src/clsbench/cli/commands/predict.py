@@ -24,6 +24,7 @@ from clsbench.cli.predict_input import Texts
 from clsbench.cli.predict_output import Prediction, Predictions
 from clsbench.cli.run_warnings import warn_of_run
 from clsbench.cli.session import Session, chosen_run_options
+from clsbench.components.labels import label_text, labels_of
 from clsbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -251,8 +252,8 @@ def baseline_predictions(predictor: BaselinePredictor, given: Texts) -> Iterator
     """Predict with a baseline, in chunks."""
     for start in range(0, len(given.texts), PORTION_TEXTS):
         portion = given.texts[start : start + PORTION_TEXTS]
-        for text, label in zip(portion, predictor.predict(portion), strict=True):
-            yield Prediction(text, (), predictor.class_names[int(label)])
+        for text, label in zip(portion, labels_of(predictor.predict(portion)), strict=True):
+            yield Prediction(text, (), label_text(label, predictor.class_names))
     if not given.texts:
         logger.warning("no texts to classify")
 
@@ -267,8 +268,9 @@ def predictions_of(
     for start in range(0, count, PORTION_TEXTS):
         portion = given.texts[start : start + PORTION_TEXTS]
         cut += predictor.truncated(portion)
-        for text, row in zip(portion, predictor.predict(portion, start + 1), strict=True):
-            predicted = predictor.class_names[int(row.argmax())]
+        rows = predictor.predict(portion, start + 1)
+        for text, row, label in zip(portion, rows, labels_of(predictor.labels(rows)), strict=True):
+            predicted = label_text(label, predictor.class_names)
             yield Prediction(text, tuple(row.tolist()), predicted)
         if clock() - last_line >= _SECONDS_BETWEEN_LINES:
             last_line = clock()

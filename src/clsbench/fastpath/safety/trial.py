@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from clsbench.data.tokens import TokenRows
@@ -27,6 +26,7 @@ from clsbench.fastpath.safety.probe import behaviour_of, probe_stages
 from clsbench.fastpath.safety.snapshot import Snapshot
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
+from clsbench.model.outputs import mean_loss
 from clsbench.system.device_errors import device_error, first_line, is_out_of_memory
 
 
@@ -290,7 +290,7 @@ class _Trial:
                 logits = torch.cat([tried.logits("train", batch) for batch in self._batches])
                 logits = logits.float() if logits.dtype == torch.bfloat16 else logits
                 order = [text for batch in self._batches for text in batch]
-                loss = F.cross_entropy(logits, self._rows["train"].labels[order].to(device))
+                loss = mean_loss(logits, self._rows["train"].labels[order].to(device))
             if loss.requires_grad:
                 _go_back(classifier, loss, made)
             gradients = {

@@ -22,11 +22,13 @@ from clsbench.report.page.commands import (
 from clsbench.report.page.details import (
     Confusion,
     Fact,
+    LabelFigures,
     Phases,
     WrongTexts,
     confusion,
     data_facts,
     environment_facts,
+    label_figures,
     phases,
     wrong_texts,
 )
@@ -89,6 +91,7 @@ class Page(NamedTuple):
     accuracies: Panels | None
     class_names: tuple[str, ...]
     confusions: tuple[Confusion, ...]
+    labels: tuple[LabelFigures, ...]
     wrong: WrongTexts | None
     phases: Phases | None
     estimates: str | None
@@ -153,6 +156,7 @@ def build_page(figures: SuiteFigures, catalog: Catalog, texts: Mapping[int, Text
         accuracies=accuracy_panels(records),
         class_names=names,
         confusions=_confusions(figures, records, names) if one_dataset else (),
+        labels=_labels(figures, records, names) if one_dataset else (),
         wrong=_wrong(own, comparison is not None, names, texts, notes) if one_dataset else None,
         phases=phases(records),
         estimates=estimates_in_words(figures),
@@ -268,7 +272,22 @@ def _confusions(
 ) -> tuple[Confusion, ...]:
     tests = [(title, r.metrics.test) for title, r in records if r.metrics is not None]
     tests += [(row.title, test) for row in figures.baselines for test in row.tests]
-    return tuple(confusion(title, test.confusion, names) for title, test in tests)
+    return tuple(confusion(title, t.confusion, names) for title, t in tests if t.confusion)
+
+
+def _labels(
+    figures: SuiteFigures,
+    records: list[tuple[str, RunRecord]],
+    names: tuple[str, ...],
+) -> tuple[LabelFigures, ...]:
+    """The figures of the labels of multi-label data, for each row and baseline."""
+    tests = [(title, r.metrics.test, r.thresholds) for title, r in records if r.metrics is not None]
+    tests += [(row.title, test, {}) for row in figures.baselines for test in row.tests]
+    return tuple(
+        label_figures(title, test.label_counts, names, thresholds)
+        for title, test, thresholds in tests
+        if test.label_counts
+    )
 
 
 def _wrong(

@@ -9,7 +9,7 @@ from clsbench.analysis.mistakes import Mistakes, WrongPrediction
 from clsbench.components.values import Text
 from clsbench.report.wording import dropped_text, percent, shortened_text
 from clsbench.schema.quantities import duration_text, size_text
-from clsbench.schema.record import ComponentIdentity, RunRecord
+from clsbench.schema.record import ComponentIdentity, LabelCounts, RunRecord
 
 MOST_TEXTS = 150
 """At most so many misclassified texts are shown, those that most rows get wrong."""
@@ -52,6 +52,14 @@ class Confusion(NamedTuple):
     counts: tuple[tuple[int, ...], ...]
     shades: tuple[tuple[int, ...], ...]
     frequent: tuple[tuple[str, str, int], ...]
+
+
+class LabelFigures(NamedTuple):
+    """Figures of each label of multi-label data: its name, texts, precision, recall, F1 and
+    threshold."""
+
+    title: str
+    lines: tuple[tuple[str, ...], ...]
 
 
 class Wrong(NamedTuple):
@@ -129,6 +137,22 @@ def confusion(title: str, counts: Sequence[Sequence[int]], names: Sequence[str])
     return Confusion(title, tuple(tuple(line) for line in counts), shades, ())
 
 
+def label_figures(
+    title: str,
+    counts: Sequence[LabelCounts],
+    names: Sequence[str],
+    thresholds: Mapping[str, float] | None = None,
+) -> LabelFigures:
+    """The figures of each label on the test texts; a baseline has no thresholds."""
+    lines = []
+    for name, each in zip(names, counts, strict=True):
+        threshold = thresholds.get(name) if thresholds is not None else None
+        shares = (each.precision, each.recall, each.f1, threshold)
+        numbers = ("-" if share is None else f"{share:.4f}" for share in shares)
+        lines.append((name, f"{each.support:,}", *numbers))
+    return LabelFigures(title, tuple(lines))
+
+
 def wrong_texts(found: Mistakes, texts: Mapping[int, Text] | None) -> WrongTexts:
     """The texts that most rows get wrong, and which rows do."""
     shown = []
@@ -161,10 +185,13 @@ def _predicted(mistakes: Sequence[WrongPrediction]) -> str:
     """The predicted classes with confidence: ``spam (62–99 % confidence)``."""
     by_class: dict[str, list[float]] = {}
     for each in mistakes:
-        if each.confidence is not None:
-            by_class.setdefault(each.predicted, []).append(each.confidence)
+        found = by_class.setdefault(each.predicted, [])
+        found += [each.confidence] if each.confidence is not None else []
     parts = []
     for name, confidences in by_class.items():
+        if not confidences:  # several labels have no one confidence
+            parts.append(name)
+            continue
         low, high = round(100 * min(confidences)), round(100 * max(confidences))
         parts.append(f"{name} ({low if low == high else f'{low}–{high}'} % confidence)")
     return "; ".join(parts)

@@ -26,9 +26,14 @@ def save_reliability(comparison: RunComparison, file: Path) -> None:
     """Plot accuracy against confidence in ten bins, with Wilson's 95 % intervals.
 
     Raises:
-        UsageError: there are more contenders than line styles.
+        UsageError: no contender has a calibration, or there are more than line styles.
         OSError: the file cannot be written.
     """
+    if not any(contender.calibration for contender in comparison.contenders):
+        raise UsageError(
+            "--plot shows the calibration of the most probable class, which multi-label data do "
+            "not have: their texts have any number of classes"
+        )
     with matplotlib.rc_context(SETTINGS):  # type: ignore[arg-type]
         save_figure(reliability_figure(comparison), file)
 

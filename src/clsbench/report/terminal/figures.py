@@ -198,7 +198,7 @@ def _chosen_steps(
 
 def confusion_table(record: RunRecord, width: int) -> RenderableType | None:
     """The confusion matrix of the test texts; with many classes, the most frequent mistakes."""
-    if record.metrics is None or record.data is None:
+    if record.metrics is None or record.data is None or record.data.multi_label:
         return None
     names = [plain(name).plain for name in record.data.class_names]
     counts = record.metrics.test.confusion
@@ -215,6 +215,21 @@ def confusion_table(record: RunRecord, width: int) -> RenderableType | None:
         cells = [Text(f"{n:,}", "bold" if i == j else "") for j, n in enumerate(row)]
         table.add_row(Text(name), *cells)
     return _titled(record, "Test texts by class and prediction", table)
+
+
+def labels_table(record: RunRecord, width: int) -> RenderableType | None:
+    """Figures of each label on the test texts, for multi-label data."""
+    if record.metrics is None or record.data is None or not record.data.multi_label:
+        return None
+    headers = ["texts", "precision", "recall", "F1", "threshold"]
+    rows = []
+    for name, each in zip(record.data.class_names, record.metrics.test.label_counts, strict=True):
+        shares = (each.precision, each.recall, each.f1, record.thresholds.get(name))
+        numbers = ["-" if share is None else f"{share:.4f}" for share in shares]
+        rows.append(Row(plain(name), [f"{each.support:,}", *numbers]))
+    optional = ("threshold", "texts")
+    table = fitting_table("label", headers, [rows], width, optional, "--json")
+    return _titled(record, "Labels on test texts (thresholds chosen on validation)", table)
 
 
 def _frequent_mistakes(record: RunRecord, metrics: Metrics, names: Sequence[str]) -> RenderableType:

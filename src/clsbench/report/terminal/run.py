@@ -15,6 +15,7 @@ from clsbench.report.terminal.figures import (
     before_table,
     comparable_figures,
     confusion_table,
+    labels_table,
     loss_table,
     metrics_table,
     published_heading,
@@ -64,6 +65,7 @@ def print_run(
     show(before_table(record, width))
     show(loss_table(record, width))
     show(confusion_table(record, width))
+    show(labels_table(record, width))
     show(fact_table(_costs(record)))
     for warning in record.warnings:
         show(plain(f"warning: {warning}", "yellow"))
