@@ -12,7 +12,7 @@ from msgspec import Meta
 
 import clsbench
 from clsbench import Asset, HubFile, UsageError
-from clsbench.data import split_named
+from clsbench.data import GroupColumn, TextPairColumn, TimeColumn, split_named
 
 ENDINGS = {
     ".parquet": "parquet",
@@ -55,40 +55,10 @@ class HFDataset(clsbench.Dataset, frozen=True):
         Meta(description="its files on the hub, by their path in the repository"),
     ] = ()
     text: Annotated[str, Meta(min_length=1, description="column with the texts")] = "text"
-    text_pair: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1,
-                description="column with a second text for each text, such as a hypothesis for each"
-                " premise; both are classified together (default: no column)",
-            ),
-        ]
-        | None
-    ) = None
+    text_pair: TextPairColumn | None = None
     label: Annotated[str, Meta(min_length=1, description="column with the classes")] = "label"
-    group: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1,
-                description="column with the group of each text, such as its author, for"
-                " data.split=group (default: no column)",
-            ),
-        ]
-        | None
-    ) = None
-    time: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1,
-                description="column with the date of each text (ISO 8601) or a number, for"
-                " data.split=time (default: no column)",
-            ),
-        ]
-        | None
-    ) = None
+    group: GroupColumn | None = None
+    time: TimeColumn | None = None
 
     def __post_init__(self) -> None:
         """Check that the options belong together.

@@ -15,9 +15,12 @@ from msgspec import Meta
 import clsbench
 from clsbench.builtin.datasets.label_columns import PLUS, read_label_sets
 from clsbench.data import (
+    GroupColumn,
     NotATimeError,
     Table,
     TableFormat,
+    TextPairColumn,
+    TimeColumn,
     read_table,
     read_times,
     split_named,
@@ -63,17 +66,7 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
         | None
     ) = None
     text: Annotated[str, Meta(min_length=1, description="column with the texts")] = "text"
-    text_pair: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1,
-                description="column with a second text for each text, such as a hypothesis for each"
-                " premise; both are classified together (default: no column)",
-            ),
-        ]
-        | None
-    ) = None
+    text_pair: TextPairColumn | None = None
     label: Annotated[str, Meta(min_length=1, description="column with the classes")] = "label"
     labels: (
         Annotated[
@@ -104,28 +97,8 @@ class DelimitedFile(clsbench.Dataset, frozen=True):
         ]
         | None
     ) = None
-    group: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1,
-                description="column with the group of each text, such as its author, for"
-                " data.split=group (default: no column)",
-            ),
-        ]
-        | None
-    ) = None
-    time: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1,
-                description="column with the date of each text (ISO 8601) or a number, for"
-                " data.split=time (default: no column)",
-            ),
-        ]
-        | None
-    ) = None
+    group: GroupColumn | None = None
+    time: TimeColumn | None = None
     format: (
         Annotated[
             Literal["csv", "tsv", "jsonl"],
