@@ -76,7 +76,7 @@ OWN_TEXTS = ExperimentSpec(
     dataset="sms-spam",
     backbone="gpt2:size=small",
     stand_ins=("backbone",),
-    pooling="last-real-token",
+    pooling="mean",  # better features of a frozen backbone than the last token's
     head="linear",
     freezing="last-blocks:n=1",
     baselines=("majority", "tfidf-logreg", "frozen-logreg"),

@@ -109,7 +109,7 @@ SHOOTOUT = SuiteSpec(
     description="Which approach for your texts (--dataset csv:path=FILE,text=COLUMN,label=COLUMN)?"
     " From cheap to dear, each tuned with the same few trials",
     base="own-texts",
-    tune=TuneSpec(space={"train.lr": (3e-5, 1e-4, 3e-4, 1e-3, 3e-3)}, tuner="grid"),
+    tune=TuneSpec(space={"train.lr": (3e-5, 1e-4, 5e-4, 2e-3, 1e-2)}, tuner="grid"),
     rows=tuple(
         SuiteRow(label=str(number), title=title, changes={"method": method})
         for number, (title, method) in enumerate(
