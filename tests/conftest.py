@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 # The time of an example depends on the machine's load, so it must not fail a test.
-settings.register_profile("clsbench", deadline=None)
+settings.register_profile("clsbench", deadline=None, max_examples=50)
 settings.load_profile("clsbench")
 
 # Tests compute little at a time, so one thread is faster than several, also in subprocesses.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from metric_examples import CATALOG
 from report_examples import Row, make_figures
 
 import clsbench
+from clsbench.analysis import resampling
 from clsbench.analysis.comparison import compare_runs
 from clsbench.analysis.computed import with_computed_metric
 from clsbench.analysis.figures import ShownMetrics, describe_metric
@@ -27,6 +29,14 @@ from clsbench.results.store import scan
 from clsbench.results.suite_results import read_suite_results
 
 ROWS = [Row(title="worse", accuracy=0.8), Row(title="better", accuracy=0.97)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_resamples() -> Iterator[None]:
+    """A fifth of the usual bootstrap samples, which take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resampling, "RESAMPLES", 200)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def predictions(baseline: clsbench.Baseline, splits: Splits, seed: int = SEED) -
     return [int(label) for label in estimator.predict(list(splits.test.texts))]
 
 
-@pytest.mark.parametrize("name", ["book", "book-ablation"])
+@pytest.mark.parametrize("name", ["book", pytest.param("book-ablation", marks=pytest.mark.slow)])
 def test_tfidf_on_sms_is_not_significantly_worse_than_word_features(
     corpus: Corpus, name: str
 ) -> None:

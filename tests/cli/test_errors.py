@@ -160,16 +160,17 @@ def test_run_command_line_error_does_not_name_the_file(in_process: Command, tmp_
     assert str(file) not in done.stderr
 
 
-def test_run_wrong_file_in_assets_folder_exits_with_3(clsbench: Command, tmp_path: Path) -> None:
+def test_run_wrong_file_in_assets_folder_exits_with_3(in_process: Command, tmp_path: Path) -> None:
     wrong = tmp_path / "assets" / "sms-spam" / "SMSSpamCollection"
     wrong.parent.mkdir(parents=True)
     wrong.write_text("ham\tnot the corpus\n")
-    done = clsbench("--quiet", "run", "gpt2-sms-spam", "--offline", "--assets", tmp_path / "assets")
+    arguments = ["--offline", "--assets", tmp_path / "assets"]
+    done = in_process("--quiet", "run", "gpt2-sms-spam", *arguments)
     refused(done, str(wrong), "expected 477,907", code=3)
 
 
-def test_run_missing_user_file_gets_no_stand_in(clsbench: Command) -> None:
-    done = clsbench(
+def test_run_missing_user_file_gets_no_stand_in(in_process: Command) -> None:
+    done = in_process(
         "--quiet", "run", "gpt2-sms-spam", "--offline", "--dataset", "csv:path=nowhere.csv"
     )
     refused(done, "nowhere.csv")

@@ -95,6 +95,7 @@ def prepare(folder: Path, dataset: str) -> clsbench.RunRecord:
         out=folder / "runs",
         offline=True,
         dry_run=True,
+        plain=True,  # shortcuts are not planned, which takes most of the time
     )
 
 
@@ -163,6 +164,7 @@ def own_file(folder: Path, counts: dict[str, int], **settings: object) -> clsben
         settings={key.replace("__", "."): value for key, value in settings.items()},
         out=folder / "runs",
         dry_run=True,
+        plain=True,
     )
 
 
@@ -245,7 +247,7 @@ def test_stored_spec_relative_paths_use_the_runs_working_directory(
     file.write_text("text,label\n" + "".join(f"number {i},{i % 2}\n" for i in range(60)))
     monkeypatch.chdir(tmp_path / "one")
     record = clsbench.run(
-        "gpt2-sms-spam", dataset="csv:path=own.csv", backbone="gpt2-nano", dry_run=True
+        "gpt2-sms-spam", dataset="csv:path=own.csv", backbone="gpt2-nano", dry_run=True, plain=True
     )
     assert record.working_directory == str(tmp_path / "one")
     assert record.spec["dataset"]["path"] == "own.csv"

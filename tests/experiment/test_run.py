@@ -198,8 +198,9 @@ def test_run_same_seed_gives_identical_results(finished: FinishedRun, tmp_path: 
 def test_run_other_seed_keeps_the_split_and_changes_the_run_key(
     finished: FinishedRun, tmp_path: Path
 ) -> None:
-    other = run_small(tmp_path, seed=124, train__epochs=1).record
-    dry = run_small(tmp_path, seed=124, dry_run=True).record
+    plain = {"plain": True}  # without planning shortcuts, which takes time
+    other = run_small(tmp_path, dry_run=True, given=plain, seed=124, train__epochs=1).record
+    dry = run_small(tmp_path, dry_run=True, given=plain, seed=124).record
     assert dry.fingerprint == finished.record.fingerprint != other.fingerprint
     assert dry.run_key != finished.record.run_key
     assert dry.data == finished.record.data  # a seed never changes the split
@@ -222,7 +223,7 @@ def test_run_restores_global_random_states(tmp_path: Path) -> None:
         return (torch.get_rng_state().tolist(), random.getstate(), str(numpy_state))
 
     before, threads = states(), torch.get_num_threads()
-    run_small(tmp_path, train__epochs=1, head="mlp:dropout=0.5")
+    run_small(tmp_path, head="mlp:dropout=0.5", **FEW)
     assert states() == before
     assert torch.get_num_threads() == threads
     assert torch.get_default_dtype() == torch.float32
@@ -249,9 +250,12 @@ def test_run_component_object_and_text_give_the_same_fingerprint(tmp_path: Path)
     from clsbench.builtin.freezing_strategies import LastBlocks
 
     by_text, by_instance = (
-        clsbench.run("gpt2-sms-spam", offline=True, out=tmp_path, dry_run=True, freezing=freezing)
+        clsbench.run(
+            "gpt2-sms-spam", offline=True, plain=True, out=tmp_path, dry_run=True,
+            dataset="synthetic-sms:texts=100", freezing=freezing,
+        )
         for freezing in ("last-blocks:n=2", LastBlocks(n=2))
-    )
+    )  # fmt: skip
     assert by_text.fingerprint == by_instance.fingerprint
     assert by_text.spec["freezing"] == {"name": "last-blocks", "n": 2}
     with pytest.raises(clsbench.UsageError, match="n = 'two'"):
@@ -268,14 +272,14 @@ def test_run_component_object_and_text_give_the_same_fingerprint(tmp_path: Path)
     ],
 )
 def test_run_with_other_components_finishes(tmp_path: Path, freezing: str, pooling: str) -> None:
-    record = run_small(tmp_path, pooling=pooling, freezing=freezing, data__padding=16).record
+    two_epochs = {**FEW, "train__epochs": 2}
+    record = run_small(tmp_path, pooling=pooling, freezing=freezing, **two_epochs).record
     assert record.status == "finished"
 
 
 def test_run_with_accumulation_of_single_texts_finishes(tmp_path: Path) -> None:
-    record = run_small(
-        tmp_path, data__padding="none", train__batch_size=1, train__accumulation=8, train__epochs=1
-    ).record
+    single = {"data__padding": "none", "train__batch_size": 1, "train__accumulation": 8}
+    record = run_small(tmp_path, **FEW, **single).record
     assert record.status == "finished"
     assert record.data is not None
     assert record.data.padding_fraction == 0
@@ -317,7 +321,7 @@ def test_run_with_an_ignored_class_warns_and_finishes(tmp_path: Path) -> None:
 
 
 def test_run_gradual_unfreezing_trains_more_parameters_each_epoch(tmp_path: Path) -> None:
-    record = run_small(tmp_path, freezing="gradual", train__epochs=3).record
+    record = run_small(tmp_path, freezing="gradual", **{**FEW, "train__epochs": 3}).record
     assert record.history is not None
     assert record.parameters is not None
     counts = [entry.trainable_parameters for entry in record.history.epochs]

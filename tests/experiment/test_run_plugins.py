@@ -175,7 +175,8 @@ def finish_with_plugin(
     plugin = folder / "faulty.py"
     plugin.write_text(PLUGIN)
     catalog = load_catalog([str(plugin)])
-    small = SMALL | {"train.epochs": 1} | changes
+    few = {"dataset": "synthetic-sms:texts=100", "data.split": "stratified", "train.epochs": 1}
+    small = SMALL | few | changes
     spec = resolve(find_spec("gpt2-sms-spam", catalog), small, catalog)
     options = RunOptions(
         out=folder / "runs", device="cpu", threads=1, offline=True, curves=False, plain=plain
@@ -188,10 +189,10 @@ def test_run_failing_baseline_is_recorded_as_warning(tmp_path: Path) -> None:
         "build": "failed: KeyError: 'option'",
         "fit": "failed: ValueError: no vocabulary",
         "words": "predict() returns 'ham', expected labels as numbers",
-        "short": "predict() returns the shape (139,) for 140 texts",
+        "short": "predict() returns the shape (69,) for 70 texts",
         "range": "predict() returns the label 2, expected 0 to 1",
         "half": "predict() returns the label 0.5, expected 0 to 1",
-        "nothing": "predict() returns the shape () for 140 texts",
+        "nothing": "predict() returns the shape () for 70 texts",
     }
     faulty = tuple(f"faulty:fault={fault}" for fault in said)
     record = run_with_plugin(tmp_path, baselines=("majority", *faulty, "faulty"))

@@ -22,7 +22,7 @@ from clsbench.suites.estimation import Speed, Work, estimate_run, measure_speed
 
 CPU = torch.device("cpu")
 SMALL: dict[str, Any] = {
-    "dataset": "synthetic-sms:texts=300",
+    "dataset": "synthetic-sms:texts=100",
     "backbone": "gpt2-nano:weights=random",
     "data.padding": 16,
     "data.balance": False,

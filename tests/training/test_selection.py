@@ -96,7 +96,7 @@ def test_selection_does_not_change_the_course_of_training(
 
 def test_selection_fast_path_equals_plain_for_strategies_that_freeze_again() -> None:
     splits = random_splits(4, LENGTHS, WIDTH_TOKENS, VOCABULARY)
-    for epochs in ((0,), (1,), (0, 2), (3,), (0, 5)):
+    for epochs in ((1,), (0, 2), (0, 5)):
         chosen = setup(ByEpoch(epochs=epochs), select="best-validation")
         plain, fast = run_both(chosen, splits, torch.float64)
         assert plain.selection == fast.selection

@@ -27,6 +27,9 @@ from asset_server import (
 from asset_server import caches as caches
 from asset_server import hub as hub
 from asset_server import server as server
+from command_line import command_in_process
+
+from clsbench.cli.main import main
 
 CORPUS, WEIGHTS = b"ham\thello\n" * 100, b"figure=1.25\n" * 200
 
@@ -99,18 +102,19 @@ class Outcome(NamedTuple):
 
 
 class Command:
-    """Runs ``clsbench`` with the plugin in a separate process."""
+    """Runs ``clsbench assets`` with the plugin in this process."""
 
     def __init__(self, plugin: Path) -> None:
         self._plugin = plugin
 
     def __call__(self, *arguments: str | Path) -> Outcome:
-        done = subprocess.run(self.line(*arguments), capture_output=True, text=True, timeout=120)
+        run = command_in_process(main, dict(os.environ), Path.cwd())
+        done = run("--plugin", self._plugin, "assets", *arguments)
         assert "Traceback" not in done.stderr
         return Outcome(done.returncode, done.stdout, done.stderr)
 
     def line(self, *arguments: str | Path) -> list[str]:
-        """The arguments of the process, for tests that start it themselves."""
+        """The arguments of a process, for tests that start one."""
         code = "from clsbench.cli.main import main; main()"
         named = [str(argument) for argument in arguments]
         return [sys.executable, "-c", code, "--plugin", str(self._plugin), "assets", *named]

@@ -51,7 +51,10 @@ def comparison_lines(figures: SuiteFigures, width: int) -> list[str]:
     return STYLES.sub("", file.getvalue()).splitlines()
 
 
-def test_print_comparison_shows_the_pairs_that_have_the_primary_metric(tmp_path: Path) -> None:
+def test_print_comparison_shows_the_pairs_that_have_the_primary_metric(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clsbench.analysis.resampling.RESAMPLES", 100)
     made = make_figures(tmp_path, [Row(title="one", accuracy=0.8), Row(title="two", accuracy=0.97)])
     figures = suite_figures(made.results, tmp_path, CATALOG, "log-loss")
     assert figures.comparison is not None
