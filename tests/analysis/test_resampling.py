@@ -9,7 +9,7 @@ import pytest
 from metric_examples import CATALOG
 
 import clsbench
-from clsbench.analysis.metrics import wilson_interval
+from clsbench.analysis.metrics import metric_value, wilson_interval
 from clsbench.analysis.paired import compare_contributions, compare_correct
 from clsbench.analysis.resampling import MOST_GROUPS, bootstrap_interval, contributions
 from clsbench.components.metric import Metric
@@ -115,3 +115,27 @@ def test_contributions_text_that_alone_makes_the_metric_defined_counts_as_unchan
     labels = np.array([1, 0, 0, 0])
     found = contributions("share", Share(), labels, np.eye(2)[[1, 0, 0, 1]])
     assert found[0] == pytest.approx(0.75)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "times"), [("accuracy", 400), ("macro-f1", 50), ("roc-auc", 50)])
+def test_paired_test_of_equally_good_classifiers_is_rarely_significant(
+    name: str, times: int
+) -> None:
+    """In at most 5 % of simulated pairs on 40 texts, up to the error of the simulation."""
+    measure = metric(name)
+    generator = np.random.default_rng(times)
+    labels, significant = np.arange(40) % 2, 0
+    for _ in range(times):
+        easy = generator.normal(size=40)  # for both classifiers
+        logits = [2 * labels - 1 + 0.8 * easy + generator.normal(0, 0.6, 40) for _ in range(2)]
+        both = [np.column_stack([1 - p, p]) for p in (1 / (1 + np.exp(-each)) for each in logits)]
+        first, second = ((each.argmax(axis=1) == labels)[None] for each in both)
+        if name == "accuracy":
+            found = compare_correct(first, second)
+        else:
+            a, b = (contributions(name, measure, labels, each)[None] for each in both)
+            values = [metric_value(name, measure, labels, each) for each in both]
+            found = compare_contributions(a, b, (first, second), values[1] - values[0])
+        significant += found.p <= 0.05
+    assert significant <= 0.05 * times + 2.33 * (0.05 * 0.95 * times) ** 0.5

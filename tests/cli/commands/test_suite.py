@@ -218,6 +218,33 @@ def test_suite_with_sweep_over_train_size_shows_and_plots_learning_curves(
 
 
 @pytest.mark.slow
+def test_suite_with_sweep_over_data_sets_shows_and_plots_ranks(
+    clsbench: Command, in_process: Command, spec_file: Path, tmp_path: Path
+) -> None:
+    store, plot = tmp_path / "runs", tmp_path / "ranks.svg"
+    for name, last in (("a", "pear"), ("b", "plum")):
+        lines = [f"{word} number {n},{word}" for n in range(20) for word in ("apple", last)]
+        (tmp_path / f"{name}.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
+    values = [f'"csv:path={tmp_path / name}.csv,text=text"' for name in ("a", "b", "missing")]
+    sweep = ("suite", spec_file, "--sweep", f"dataset={','.join(values)}", "--out", store)
+    done = clsbench(*sweep, "--set", "train.epochs=1", "--plot", plot)
+    assert done.returncode == 1, done.stderr
+    assert "row 3 (dataset=csv:path=" in done.stderr
+    shown = " ".join(done.stdout.split())
+    assert "Over 2 data sets, " in shown
+    assert "Not ranked: data set missing.csv: dataset 'csv': no such file" in shown
+    assert plot.read_text().startswith("<?xml")
+    results = json.loads(in_process("report", "--out", store, "--json").stdout)
+    assert [each["name"] for each in results["ranks"]["datasets"]] == ["a.csv", "b.csv"]
+    assert len(results["ranks"]["methods"]) == 3
+    assert results["comparison"] is None
+    page = tmp_path / "page.html"
+    reported = in_process("report", "--out", store, "-o", page)
+    assert reported.returncode == 0, reported.stderr
+    assert '<section id="ranks"' in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
 def test_suite_with_a_failing_row_runs_the_others(
     clsbench: Command, spec_file: Path, tmp_path: Path
 ) -> None:
