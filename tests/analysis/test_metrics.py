@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from metric_examples import SHOWN
+from metric_examples import CATALOG, SHOWN
 from scipy import stats
 from sklearn.metrics import accuracy_score
 
-from clsbench.analysis.metrics import split_metrics, wilson_interval
+from clsbench.analysis.metrics import metric_value, split_metrics, wilson_interval
+from clsbench.components.resolve import make_metric
+from clsbench.errors import UndefinedMetricError
 
 METRICS = SHOWN.components
 
@@ -136,3 +138,26 @@ def test_split_metrics_mismatched_arrays_are_refused(
     flags = None if leaked is None else np.array(leaked)
     with pytest.raises(ValueError, match="must"):
         split_metrics(np.array(labels, int), np.array(predicted, int), 2, metrics={}, leaked=flags)
+
+
+def test_split_metrics_of_several_labels_count_texts_and_labels() -> None:
+    labels = np.array([[1, 0], [0, 0], [1, 1], [0, 1]], dtype=bool)
+    predicted = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], dtype=bool)
+    metrics = {name: make_metric(name, CATALOG)[1] for name in ("micro-f1", "log-loss", "mcc")}
+    found = split_metrics(labels, predicted, 2, metrics=metrics)
+    assert (found.n, found.correct, found.confusion) == (4, 2, ())
+    assert found.scores == {"micro-f1": 0.75}  # the others are not defined for these
+    one, other = found.label_counts
+    assert (one.support, one.precision, one.recall, one.f1) == (2, 1.0, 1.0, 1.0)
+    assert (other.support, other.precision, other.recall, other.f1) == (2, 0.5, 0.5, 0.5)
+    # Metrics that read only what is predicted see that, not the probabilities.
+    probabilities = np.full((4, 2), 0.9)
+    again = split_metrics(labels, predicted, 2, metrics=metrics, probabilities=probabilities)
+    assert again.scores["micro-f1"] == 0.75
+    assert again.loss == pytest.approx(-np.log([0.9, 0.1]).mean())
+
+
+def test_metric_value_for_labels_of_another_shape_is_undefined() -> None:
+    _, mcc = make_metric("mcc", CATALOG)
+    with pytest.raises(UndefinedMetricError, match="mcc is not defined for multi-label data"):
+        metric_value("mcc", mcc, np.ones((2, 2), dtype=bool), np.ones((2, 2)))

@@ -79,6 +79,7 @@ def run(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
         dataset=f"csv:path={texts},labels=topics",
         baselines=["majority", "tfidf-logreg:c=10", "frozen-logreg:c=0.01"],
         train__lr=3e-3,
+        train__select="best-validation",
     )
 
 
@@ -96,6 +97,13 @@ def test_multi_label_run_records_the_thresholds_of_validation(run: FinishedRun) 
     assert figures.scores["micro-f1"] == pytest.approx(expected, rel=1e-12)
     assert "micro-f1" in figures.intervals
     assert figures.correct == int((test.labels == test.predicted).all(axis=1).sum())
+    assert run.record.history is not None
+    selection = run.record.history.selection
+    assert selection is not None
+    assert selection.metric == "micro-f1"
+    assert selection.used_epoch == selection.best_epoch
+    on_validation = run.record.metrics.validation.scores["micro-f1"]
+    assert selection.scores[selection.best_epoch - 1] == on_validation
     by_label = f1_score(test.labels, test.predicted, average=None)
     assert [each.f1 for each in figures.label_counts] == pytest.approx(list(by_label))
 
@@ -109,6 +117,7 @@ def test_multi_label_run_without_shortcuts_gives_the_same(
         dataset=f"csv:path={texts},labels=topics",
         baselines=[],
         train__lr=3e-3,
+        train__select="best-validation",
         given={"plain": True},
     )
     fast = read_predictions(StoredRun(stored(run), run.record))
