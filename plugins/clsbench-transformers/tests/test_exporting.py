@@ -54,13 +54,12 @@ SETTINGS = {
 def run(backbone: dict[str, Any], out: Path, settings: Any = None, **chosen: Any) -> None:
     clsbench.run(
         "gpt2-sms-spam",
-        dataset="synthetic-sms:texts=100",
         backbone=backbone,
         settings={**SETTINGS, **(settings or {})},
         out=out,
         device="cpu",
         threads=1,
-        **chosen,
+        **{"dataset": "synthetic-sms:texts=100", **chosen},
     )
 
 
@@ -203,6 +202,27 @@ def test_export_of_a_gpt2_of_the_core_gives_the_probabilities_of_predict(
     code, err = export(capsys, out, tmp_path / "exported")
     assert code == 0, err
     check_loads(tmp_path / "exported", probabilities(capsys, out))
+
+
+def test_export_with_several_labels_gives_the_probabilities_of_predict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save_model(tmp_path / "model", "gpt2")
+    rows = [f"text {n},{'|'.join('ab'[: n % 3])}" for n in range(60)]
+    (tmp_path / "texts.csv").write_text("\n".join(["text,topics", *rows]))
+    out, exported = tmp_path / "runs", tmp_path / "exported"
+    chosen = {"dataset": f"csv:path={tmp_path / 'texts.csv'},labels=topics", "head": "score"}
+    run({"name": "hf", "model": str(model)}, out, pooling="last-real-token", **chosen)
+    code, err = export(capsys, out, exported)
+    assert code == 0, err
+    classify = pipeline("text-classification", model=str(exported), top_k=None, truncation=True)
+    expected = probabilities(capsys, out)
+    for row, answers in zip(expected.tolist(), classify(list(TEXTS)), strict=True):
+        scores = {each["label"]: each["score"] for each in answers}
+        assert scores == pytest.approx({"a": row[0], "b": row[1]}, abs=1e-5)
+    assert (
+        "one is predicted if its probability is at least a " in (exported / "README.md").read_text()
+    )
 
 
 def test_export_predicts_the_classes_stored_with_the_run(
