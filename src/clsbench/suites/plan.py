@@ -74,10 +74,11 @@ def plan_suite(
             for row in rows:
                 refuse_fixed(suite.tune, row.changes, f"row {row.label}")
         refuse_fixed(suite.tune, for_all, "the command line")
-        given = {"seed": base.seed, "metric": base.metric, **suite.changes, **for_all}
-        seed = given["seed"] if isinstance(seeds, int) else seeds[0]
-        tuning = make_tuning(suite.tune, seed, given["metric"], catalog)
-    if for_all:
+        given = resolve(base, {**suite.changes, **for_all}, catalog).spec
+        assert given.metric is not None
+        seed = given.seed if isinstance(seeds, int) else seeds[0]
+        tuning = make_tuning(suite.tune, seed, given.metric, catalog)
+    elif for_all:
         resolve(base, {**suite.changes, **for_all}, catalog)
     for row in rows:
         with _naming(file):
