@@ -18,10 +18,12 @@ from clsbench.components.catalog import Catalog, load_catalog
 from clsbench.components.resolve import find_spec, resolve
 from clsbench.report.page.commands import (
     differences,
+    predict_words,
     row_command,
     shell_line,
     shell_lines,
     suite_command,
+    train_command,
 )
 from clsbench.schema.experiment import override, to_tree
 from clsbench.schema.record import FastPath, Shortcut
@@ -155,3 +157,26 @@ def test_shell_lines_long_command_is_continued_with_backslashes() -> None:
     assert lines.count("\\\n") == len(lines.splitlines()) - 1 >= 1
     assert words_in_a_shell(lines) == words[1:]
     assert shell_lines(words, 200) == shell_line(words)
+
+
+def test_train_command_is_that_of_the_row_and_none_for_a_baseline(
+    tmp_path: Path, catalog: Catalog
+) -> None:
+    figures = make_figures(tmp_path, [Row(accuracy=0.6), Row(changes={"freezing": "all"})])
+    assert figures.comparison is not None
+    row = figures.rows[1]
+    assert row.contender is not None
+    command = train_command(figures, row.contender, catalog)
+    assert command == row_command(row, figures.results, catalog)
+    baseline = next(each for each in figures.comparison.contenders if not each.runs)
+    assert train_command(figures, baseline, catalog) is None
+    assert train_command(figures, None, catalog) is None
+
+
+def test_predict_words_name_the_run_of_the_contender(tmp_path: Path) -> None:
+    figures = make_figures(tmp_path, [Row(), Row(accuracy=0.6)])
+    runs = [run for row in figures.rows for run in row.runs]
+    assert predict_words(figures.rows[1].contender, runs) == [
+        *("predict", runs[1].path.name, "a text"),
+    ]
+    assert predict_words(None, runs)[1] == runs[0].path.name
