@@ -96,6 +96,7 @@ def test_suite_on_ray_without_address_equals_local(
             [
                 *(sys.executable, "-m", "clsbench", "suite", suite_file, "--json"),
                 *("--out", tmp_path / executor, "--executor", executor, "--threads", "1"),
+                "--no-curves",
             ],
             capture_output=True,
             encoding="utf-8",
@@ -119,13 +120,8 @@ def environ(process: psutil.Process) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("end", "joined"),
-    [
-        (signal.SIGINT, False),
-        (signal.SIGKILL, False),
-        (signal.SIGTERM, True),
-        (signal.SIGKILL, True),
-    ],
-    ids=["ctrl-c", "kill -9", "terminated, in a running cluster", "kill -9, in a running cluster"],
+    [(signal.SIGINT, False), (signal.SIGKILL, True)],
+    ids=["ctrl-c", "kill -9, in a running cluster"],
 )
 def test_suite_on_ray_ended_by_signal_leaves_no_process(
     end: signal.Signals,
@@ -159,15 +155,10 @@ def test_suite_on_ray_ended_by_signal_leaves_no_process(
     if end == signal.SIGINT:
         os.killpg(process.pid, end)  # like a terminal
     else:
-        process.send_signal(end)
+        process.kill()
     out, err = process.communicate()
-    expected = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
-    assert process.returncode == expected[end], err
-    # After kill -9, two idle agents of Ray wait for its master for another minute.
-    idle = [p for p in workers if end == signal.SIGKILL and ray_cluster.title(p).find("Agent") > 0]
-    assert not survivors([p for p in workers if p not in idle])
-    for agent in idle:
-        agent.kill()
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130}[end], err
+    assert not survivors(workers)
     if end == signal.SIGKILL:
         assert scan(store).runs == ()
         return
