@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from msgspec.structs import replace
 from rank_examples import BASELINE, by_ranks, make_ranks
 
 from clsbench.report.terminal.console import Console
@@ -31,3 +32,12 @@ def test_print_ranks_without_a_test_has_no_verdicts() -> None:
     file = io.StringIO()
     print_ranks(Console(file=file, width=100), make_ranks(by_ranks(("all", "head"), ["12", "12"])))
     assert "against" not in file.getvalue()
+
+
+def test_print_ranks_names_of_data_sets_are_no_markup() -> None:
+    file = io.StringIO()
+    ranks = make_ranks(by_ranks(("all", "head"), ["12", "12"]))
+    first, second = ranks.datasets
+    ranks = replace(ranks, datasets=(replace(first, name="[/red]\x1b.csv"), second))
+    print_ranks(Console(file=file, width=100), ranks)
+    assert "[/red]\\x1b.csv" in file.getvalue()

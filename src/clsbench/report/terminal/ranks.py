@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
 from rich.text import Text
 
 from clsbench.analysis.dataset_ranks import RankedMethod, Ranks
@@ -9,11 +10,12 @@ from clsbench.report.ranks import ranks_note, ranks_sentences, verdict_text
 from clsbench.report.terminal.console import Console
 from clsbench.report.terminal.layout import Row, fitting_table
 from clsbench.report.wording import metric_text, plain
+from clsbench.system.printable import printable
 
 
 def print_ranks(console: Console, ranks: Ranks) -> None:
     """Print the mean ranks, the score of each method on each data set, and notes."""
-    names = [each.name for each in ranks.datasets]
+    names = [escape(printable(each.name)) for each in ranks.datasets]  # headers may have markup
     rows = [_row(each, ranks) for each in ranks.methods]
     headers = ["mean rank", "against best", *names]
     optional = list(reversed(names))
