@@ -68,8 +68,9 @@ class TextEncoder:
         others = len(ids) - sum(pair)
         if length < others + 2:
             raise UsageError(
-                f"text pairs are truncated to {length} tokens, but {others} of them are special "
-                f"tokens and the separator; at least {others + 2} are needed (data.padding)"
+                f"text pairs are truncated to {length} tokens, but at least {others + 2} are "
+                f"needed: {others} for special tokens and the separator, and one for each text "
+                "(data.padding)"
             )
         first, second = longest_first(*pair, length - others)
         start = len(self._beginning)
