@@ -14,6 +14,7 @@ from transformers import AutoModel, AutoTokenizer
 
 import clsbench
 from clsbench import testing
+from clsbench.data import TextEncoder, TextPair
 
 TEXTS = ("Do you have time", "You are a winner you have been specially selected", "ok", "[SEP] x")
 
@@ -21,7 +22,10 @@ TEXTS = ("Do you have time", "You are a winner you have been specially selected"
 def states(backbone: HF, texts: tuple[str, ...]) -> list[torch.Tensor]:
     """The hidden states (length, H) of the texts, in one packed batch."""
     tokenizer = backbone.tokenizer({})
-    rows = [tokenizer.encode(text) for text in texts]
+    return states_of(backbone, [tokenizer.encode(text) for text in texts])
+
+
+def states_of(backbone: HF, rows: list[list[int]]) -> list[torch.Tensor]:
     module: Any = backbone.build({}).eval()
     packing = clsbench.Packing.of([len(row) for row in rows])
     context = module.prepare_packed(torch.tensor([n for row in rows for n in row]), packing)
@@ -34,6 +38,21 @@ def states(backbone: HF, texts: tuple[str, ...]) -> list[torch.Tensor]:
 
 def test_minilm_conforms() -> None:
     testing.check_backbone(HF(model=str(minilm())))
+
+
+def test_minilm_hidden_states_of_pairs_equal_those_of_transformers() -> None:
+    backbone = HF(model=str(minilm()))
+    model, tokenizer = (kind.from_pretrained(minilm()) for kind in (AutoModel, AutoTokenizer))
+    pairs = [TextPair("A man sleeps.", "A person rests."), TextPair("word " * 90, "few words")]
+    encoder = TextEncoder(backbone.tokenizer({}), None)
+    rows = [encoder.truncated(encoder.encode(pair), 17) for pair in pairs]
+    for pair, row, found in zip(pairs, rows, states_of(backbone, rows), strict=True):
+        given = tokenizer(*pair, truncation="longest_first", max_length=17, return_tensors="pt")
+        assert given["input_ids"][0].tolist() == row
+        assert set(given["token_type_ids"][0].tolist()) == {0, 1}
+        with torch.no_grad():
+            expected = model.eval()(**given).last_hidden_state[0]
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 def test_minilm_hidden_states_equal_those_of_transformers() -> None:
