@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -29,6 +29,7 @@ from clsbench.schema.quantities import duration_text, size_text
 if TYPE_CHECKING:
     from clsbench.components.catalog import Catalog
     from clsbench.results.suite_results import SuiteResults
+    from clsbench.schema.record import RunRecord
     from clsbench.suites.planned import PlannedRow, SuitePlan
 
 _PLAN = ("runs", "stored", "trained parameters", "memory", "prefix", "training", "each run")
@@ -48,6 +49,7 @@ def print_suite_plan(
     the prefix of messages about a row.
     """
     console.prose(_heading(plan.suite.name, plan.suite.description))
+    _print_stand_ins(console, [run.record for row in plan.rows for run in row.all_runs()])
     if plan.tuning is not None:
         tuning = plan.tuning
         console.prose(tuning_text(tuning.spec, tuning.trials, tuning.metric, tuning.lower))
@@ -143,19 +145,21 @@ def _heading(name: str, description: str) -> str:
     return f"{name}: {description}" if description else name
 
 
+def _print_stand_ins(console: Console, records: Iterable[RunRecord | None]) -> None:
+    """Name each stand-in of the runs once."""
+    found = (stand_in for record in records if record for stand_in in record.stand_ins)
+    for each in dict.fromkeys((stand_in.by, stand_in.replaced) for stand_in in found):
+        by, replaced = each
+        console.prose(f"STAND-IN: {by} in place of {replaced}: not the real experiment", "yellow")
+
+
 def print_suite(
     console: Console, results: SuiteResults, store: Path, catalog: Catalog
 ) -> SuiteFigures:
     """Print the rows, the baselines below them, and notes; return the figures."""
     figures = suite_figures(results, store, catalog)
     console.prose(_heading(results.name, results.description), "bold")
-    for message in dict.fromkeys(
-        f"STAND-IN: {s.by} in place of {s.replaced}: not the real experiment"
-        for row in figures.rows
-        if row.record is not None
-        for s in row.record.stand_ins
-    ):
-        console.prose(message, "yellow")
+    _print_stand_ins(console, [row.record for row in figures.rows])
     published = any(row.row.published is not None for row in figures.rows)
     groups = [
         [(_label(row, published), row) for row in figures.rows],
