@@ -58,7 +58,7 @@ def tables(draw: st.DrawFn) -> tuple[list[str], dict[str, Any], bytes]:
 
 
 @given(tables())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_texts_of_file_in_any_dialect_equal_the_datasets(
     table: tuple[list[str], dict[str, Any], bytes],
 ) -> None:
@@ -75,7 +75,7 @@ def test_texts_of_file_in_any_dialect_equal_the_datasets(
 
 
 @given(st.binary(max_size=60), st.sampled_from(["default", "none"]), st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_texts_of_file_accepts_every_row_that_the_dataset_reads(
     content: bytes, quoting: Literal["default", "none"], is_jsonl: bool
 ) -> None:

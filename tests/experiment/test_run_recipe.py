@@ -106,7 +106,7 @@ def test_run_with_selection_records_it_and_stores_the_selected_weights(tmp_path:
     [
         ({"train.optimizer": "faulty"}, "optimizer faulty:fault=: build() returns list, expected"),
         ({"train.optimizer": "faulty:fault=fails"}, "failed: KeyError: 'rate'"),
-        ({"train.schedule": "faulty"}, "schedule faulty returns the factor nan for step 69 of 70"),
+        ({"train.schedule": "faulty"}, "schedule faulty returns the factor nan for step 33 of 34"),
         ({"train.loss": "faulty"}, "loss faulty returns the shape (2,), expected a tensor"),
     ],
 )

@@ -139,7 +139,7 @@ WORDS = (
 words = st.sampled_from([*WORDS.split("|"), *"[],@.`"])
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.one_of(st.text(max_size=30), st.lists(words, max_size=9).map("".join)))
 def test_where_with_any_text_selects_rows_or_raises_usage_error(expression: str) -> None:
     try:

@@ -60,7 +60,7 @@ def test_load_with_any_flipped_byte_detects_it(small: tuple[Path, Path, bytes]) 
             assert_same(load(directory, rows), found)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.data())
 def test_load_with_any_damage_detects_it(
     small: tuple[Path, Path, bytes], data: st.DataObject
