@@ -45,8 +45,8 @@ def test_shootout_ends_with_a_recommendation_that_can_be_used(
     clsbench: Command, tmp_path: Path
 ) -> None:
     store, page = tmp_path / "runs", tmp_path / "report.html"
-    options = ["--dataset", tickets(tmp_path, 40), "--tune", "train.lr=1e-3,3e-3"]
-    options += ["--tuner", "grid", "--out", str(store)]
+    options = ["--dataset", tickets(tmp_path, 30), "--tune", "train.lr=1e-3,3e-3"]
+    options += ["--tuner", "grid", "--set", "train.epochs=2", "--out", str(store)]
     done = clsbench("suite", "shootout", *options, timeout_seconds=900)
     assert done.returncode == 0, done.stderr
     assert "STAND-IN: gpt2-nano" in done.stdout
