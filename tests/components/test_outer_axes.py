@@ -26,7 +26,7 @@ def trained(adapter: clsbench.Adapter | None) -> clsbench.TrainedRun:
         with torch.no_grad():
             for name, parameter in classifier.named_parameters():
                 if name.endswith("lora_B"):
-                    parameter.normal_()
+                    parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(1))
     backbone = MiniatureBackbone()
     return clsbench.TrainedRun(
         record=make_record(),

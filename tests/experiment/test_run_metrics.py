@@ -132,7 +132,7 @@ def test_run_failing_metric_is_refused_before_training(plugin: str, tmp_path: Pa
 
 def test_resolve_metric_for_several_labels_is_refused(plugin: str) -> None:
     catalog = load_catalog([plugin])
-    with pytest.raises(clsbench.UsageError, match="'both' is for multi-label labels"):
+    with pytest.raises(clsbench.UsageError, match="metric 'both' is for multi-label data"):
         resolve(find_spec("gpt2-sms-spam", catalog), SMALL | {"metric": "both"}, catalog)
 
 

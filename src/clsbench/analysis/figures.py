@@ -84,7 +84,7 @@ def read_metric(split: SplitMetrics, name: str) -> float | None:
 ACCURACY = MetricInfo(
     name=experiment.ACCURACY,
     header="accuracy",
-    meaning="Share of the texts classified correctly.",
+    meaning="Share of the texts classified correctly; with several labels, in all of them.",
     better="higher",
     unit="%",
     decimals=2,

@@ -284,8 +284,7 @@ def with_value(tree: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
 
 
 def to_tree(spec: ExperimentSpec) -> dict[str, Any]:
-    """The spec as plain values, with components as tables, without values that TOML cannot
-    represent."""
+    """The spec as plain values that TOML can represent, with components as tables."""
     tree: dict[str, Any] = msgspec.to_builtins(spec)
     for key in COMPONENT_KEYS:
         if (choice := value_at(tree, key)) is not None:
@@ -397,4 +396,5 @@ def override(spec: ExperimentSpec, changes: Mapping[str, Any]) -> ExperimentSpec
 def without_stand_ins(tree: Mapping[str, Any], axes: Collection[str]) -> dict[str, Any]:
     """A copy of the tree whose ``stand_ins`` lack these axes."""
     kept = [axis for axis in tree.get("stand_ins") or () if axis not in axes]
-    return dict(without_none({**tree, "stand_ins": kept or None}))
+    tree = {**tree, "stand_ins": kept}
+    return tree if kept else {key: tree[key] for key in tree if key != "stand_ins"}
