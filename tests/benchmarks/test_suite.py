@@ -132,6 +132,7 @@ def test_benchmark_suite_records_the_commit_of_the_timed_sources(tmp_path: Path)
     assert len(selections) == 1, "both runs select the same benchmarks"
 
 
+@pytest.mark.slow
 def test_benchmark_suite_collects_every_registered_component() -> None:
     listed = subprocess.run(
         [sys.executable, "-m", "pytest", "benchmarks/", "--collect-only", "-q"],

@@ -58,7 +58,7 @@ def tables(draw: st.DrawFn) -> tuple[list[str], dict[str, Any], bytes]:
 
 
 @given(tables())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_texts_of_file_in_any_dialect_equal_the_datasets(
     table: tuple[list[str], dict[str, Any], bytes],
 ) -> None:

@@ -155,6 +155,7 @@ for i in range(count):
 """
 
 
+@pytest.mark.slow
 def test_run_directory_with_concurrent_processes_stores_all_runs(tmp_path: Path) -> None:
     store = tmp_path / "store"
     store.mkdir()

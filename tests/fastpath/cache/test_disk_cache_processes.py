@@ -66,6 +66,7 @@ for start in range(10_000):
 )
 
 
+@pytest.mark.slow
 def test_store_of_the_same_rows_by_several_processes_succeeds(tmp_path: Path) -> None:
     writers = [start(WRITER, tmp_path) for _ in range(2)]
     for writer in writers:
