@@ -59,10 +59,11 @@ def test_examples_of_readme_and_help_are_parsed(
 # --- slow: every example runs ---------------------------------------------------------------------
 
 ELSEWHERE = re.compile(
-    r"clsbench (assets (fetch|verify)|bench (history|check|baseline)|export .*transformers)\b"
+    r"clsbench (assets (fetch|verify)|bench (history|check|baseline)|export .*transformers|"
+    r"predict .*--pair)\b"
 )
-"""These need a network, whole weights, the history that ``pytest benchmarks/`` makes, or a plugin
-whose own tests run them."""
+"""These need a network, whole weights, the history that ``pytest benchmarks/`` makes, a plugin
+whose own tests run them, or a run on text pairs."""
 
 
 PLUGIN = next(block for block in blocks(README, "python") if block.startswith("# my_strategy.py"))
@@ -128,6 +129,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "my-suite.toml").write_text(SUITE, encoding="utf-8")
     (path / "messages.txt").write_text("see you at seven\nyou have won\n", encoding="utf-8")
     (path / "messages.csv").write_text("body,n\nsee you at seven,1\n", encoding="utf-8")
+    for name in ("a", "b"):
+        rows = [f"{word} {name} {n},{word}" for n in range(40) for word in ("apple", "pear")]
+        (path / f"{name}.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
     (path / "DIR").mkdir()
     small = shlex.split(
         "--offline --threads 1 --dataset synthetic-sms:texts=800 --set train.epochs=1"

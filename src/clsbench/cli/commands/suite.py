@@ -188,7 +188,7 @@ def suite(
     clsbench suite gpt2-sms-spam-ablation --rows 1-5,10 --backbone gpt2:weights=random
     clsbench suite gpt2-sms-spam --sweep freezing=all,head-only --sweep train.lr=1e-4,5e-5
     clsbench suite my-suite.toml --sweep data.train_size=16,64,256 --plot curves.svg
-    clsbench suite my-suite.toml --sweep 'dataset="csv:path=a.csv,text=t",sms-spam,imdb'
+    clsbench suite my-suite.toml --sweep 'dataset="csv:path=a.csv","csv:path=b.csv"'
     clsbench suite my-suite.toml --seeds 5 --jobs 2
     clsbench suite my-suite.toml --tune train.lr=1e-5,1e-4,1e-3 --tune train.epochs=2,5 --trials 4
     clsbench suite gpt2-sms-spam-ablation --dry-run
