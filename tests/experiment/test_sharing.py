@@ -37,10 +37,11 @@ def facts(run: FinishedRun) -> dict[str, Any]:
     tree: dict[str, Any] = msgspec.to_builtins(run.record)
     assert tree["status"] == "finished", tree["error"]
     for name in ("created", "phases_seconds", "throughput", "peak_memory_bytes", "files_sha256",
-                 "memory_bytes_expected"):  # fmt: skip
+                 "memory_bytes_expected", "prediction_seconds"):  # fmt: skip
         del tree[name]
     for entry in (*tree["history"]["steps"], *tree["history"]["epochs"], *tree["baselines"]):
         del entry["seconds"]
+        entry.pop("prediction_seconds", None)
     # A later run finds what an earlier one computed; the details contain the free memory.
     tree["fast_path"] = {each["name"]: each["taken"] for each in tree["fast_path"]["shortcuts"]}
     return tree

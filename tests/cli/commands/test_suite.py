@@ -156,7 +156,7 @@ def test_suite_from_a_file_runs_its_rows(
     assert "baseline tfidf-logreg" in done.stdout
     assert "row 2 finished in" in done.stderr
     assert done.stdout.splitlines()[-1] == f"  clsbench report layers --out {store}"
-    assert re.search("\nUse .*\nNext:\n  clsbench predict ", done.stdout)
+    assert re.search("\nUse .*\nNext:\n  clsbench predict ", done.stdout, re.DOTALL)
     assert len(finished(store)) == 2
 
     wide = clsbench("suite", suite_file, "--out", store, env={"COLUMNS": "180"})
