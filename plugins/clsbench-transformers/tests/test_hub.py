@@ -122,7 +122,7 @@ def test_run_unknown_hub_model_is_refused(endpoint: str, tmp_path: Path) -> None
 def test_run_hub_model_offline_and_absent_is_refused(tmp_path: Path) -> None:
     done = run("http://127.0.0.1:9", tmp_path, "--offline")
     assert done.returncode == 3
-    assert "needs some-org/some-model/config.json" in done.stderr
+    assert "not found: some-org/some-model/config.json" in done.stderr
     assert "leave out --offline" in done.stderr
 
 

@@ -71,7 +71,10 @@ def test_minilm_look_alikes_are_ordinary_text() -> None:
     assert not {0, 101, 102} & set(content)
 
 
-def test_smollm2_is_converted_once_and_equals_transformers(tmp_path: Path) -> None:
+def test_smollm2_is_converted_once_and_equals_transformers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLSBENCH_CACHE", str(tmp_path / "cache"))
     file = smollm2()
     backbone = HF(gguf=str(file))
     found = states(backbone, TEXTS)
