@@ -330,15 +330,14 @@ def _testing() -> Iterator[str]:
 
 def _executors() -> Iterator[str]:
     text = "The public names of `clsbench.executors`, for authors of an executor."
-    homes = (
-        (name, next(home.__name__ for home in (job, outer_axes, worker) if hasattr(home, name)))
-        for name in executors.__all__
-    )
-    yield from _documented("For executors", text, homes)
+    homes = {n: m.__name__ for m in (worker, outer_axes, job) for n in dir(m)}
+    yield from _documented("For executors", text, ((n, homes[n]) for n in executors.__all__))
 
 
 def _homes(module: ModuleType) -> Iterator[tuple[str, str]]:
-    return ((name, getattr(module, name).__module__) for name in module.__all__)
+    for name in module.__all__:
+        home = getattr(module, name).__module__  # an annotated type has that of a built-in type
+        yield name, home if home != "builtins" else module.__name__
 
 
 def _documented(title: str, text: str, homes: Iterable[tuple[str, str]]) -> Iterator[str]:
