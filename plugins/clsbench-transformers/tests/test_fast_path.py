@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from clsbench_transformers import HF
 from clsbench_transformers.families import FAMILIES
+from losses import Losses
 from miniatures import ENCODERS, save_model
 
 import clsbench
@@ -23,17 +24,6 @@ IN_FLOAT32 = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_t
 
 In float64 their rounding can exceed what the trial allows, so they are compared in float32.
 """
-
-
-class Losses:
-    """Records the loss of every batch."""
-
-    def __init__(self) -> None:
-        self.values: list[float] = []
-
-    @clsbench.hookimpl
-    def clsbench_step_finished(self, report: Any) -> None:
-        self.values.append(report.loss())
 
 
 def run(

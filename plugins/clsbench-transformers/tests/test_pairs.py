@@ -13,6 +13,7 @@ from clsbench_transformers import HF
 from clsbench_transformers.tokenizer import ModelTokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from losses import Losses
 from miniatures import CONTEXT, byte_pairs, save_model, word_pieces
 from tokenizers import processors
 from transformers import AutoModel, AutoTokenizer, pipeline
@@ -171,17 +172,6 @@ def pairs_file(folder: Path) -> Path:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([("text", "question", "label"), *rows])
     return path
-
-
-class Losses:
-    """Records the loss of every batch."""
-
-    def __init__(self) -> None:
-        self.values: list[float] = []
-
-    @clsbench.hookimpl
-    def clsbench_step_finished(self, report: Any) -> None:
-        self.values.append(report.loss())
 
 
 def run(model: Path, folder: Path, plain: bool, **chosen: Any) -> tuple[Any, list[float]]:
