@@ -50,6 +50,22 @@ def test_metric_agrees_with_scikit_learn_or_its_definition(
     assert metric(name).compute(labels, probabilities) == pytest.approx(expected, abs=1e-12)
 
 
+def test_counted_metrics_equal_scikit_learn_to_the_bit() -> None:
+    generator = np.random.default_rng(2)
+    labels, probabilities = generator.integers(0, 3, 150), generator.dirichlet(np.ones(4), 150)
+    predicted, present = probabilities.argmax(1), [0, 1, 2]  # no text has the last class
+    expected = {
+        "balanced-accuracy": sk.recall_score(labels, predicted, labels=present, average="macro"),
+        "macro-f1": sk.f1_score(labels, predicted, labels=present, average="macro"),
+        "micro-f1": sk.f1_score(labels, predicted, average="micro"),
+        "mcc": sk.matthews_corrcoef(labels, predicted),
+        "log-loss": sk.log_loss(
+            labels, probabilities / probabilities.sum(1, keepdims=True), labels=range(4)
+        ),
+    }
+    assert {name: metric(name).compute(labels, probabilities) for name in expected} == expected
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_roc_auc_is_the_share_of_pairs_in_the_right_order(classes: int) -> None:
     labels, probabilities = drawn(classes, 40)

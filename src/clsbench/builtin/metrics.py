@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import clsbench
 
@@ -37,6 +37,28 @@ def _predicted(labels: Labels, probabilities: Probabilities) -> Labels:
     """The most probable class (N,); for multi-label data whether each is predicted (N, C)."""
     found: Labels = probabilities.argmax(axis=1) if labels.ndim == 1 else probabilities >= 0.5
     return found
+
+
+class _Counts(NamedTuple):
+    """The numbers of texts by class (C,), float64: with it as label and prediction, with it as
+    prediction, and with it as label."""
+
+    both: Probabilities
+    predicted: Probabilities
+    labelled: Probabilities
+
+
+def _counts(labels: Labels, probabilities: Probabilities) -> _Counts:
+    """Counts for metrics that are computed thousands of times, for bootstrap intervals."""
+    import numpy as np
+
+    predicted = _predicted(labels, probabilities)
+    if labels.ndim == 1:
+        chosen = (labels[labels == predicted], predicted, labels)
+        found = [np.bincount(each, minlength=probabilities.shape[1]) for each in chosen]
+    else:
+        found = [each.sum(axis=0) for each in (labels & predicted, predicted, labels)]
+    return _Counts(*(each.astype(np.float64) for each in found))
 
 
 def _one_against_rest(
@@ -81,10 +103,9 @@ class BalancedAccuracy(clsbench.Metric, frozen=True):
 
     def compute(self, labels: Labels, probabilities: Probabilities) -> float:
         """The mean recall of the classes that some text has."""
-        from sklearn.metrics import recall_score
-
-        predicted = probabilities.argmax(axis=1)
-        return float(recall_score(labels, predicted, labels=_present(labels), average="macro"))
+        counts = _counts(labels, probabilities)
+        present = counts.labelled > 0
+        return float((counts.both[present] / counts.labelled[present]).mean())
 
 
 class MacroF1(clsbench.Metric, frozen=True):
@@ -98,14 +119,12 @@ class MacroF1(clsbench.Metric, frozen=True):
 
     def compute(self, labels: Labels, probabilities: Probabilities) -> float:
         """The mean F1 of the classes that some text has."""
-        from sklearn.metrics import f1_score
-
-        predicted, present = _predicted(labels, probabilities), _present(labels)
-        if not present.size:
+        counts = _counts(labels, probabilities)
+        present = counts.labelled > 0
+        if not present.any():
             raise ValueError(_NO_LABEL)
-        return float(
-            f1_score(labels, predicted, labels=present, average="macro", zero_division=0.0)
-        )
+        f1 = 2 * counts.both[present] / (counts.predicted[present] + counts.labelled[present])
+        return float(f1.mean())
 
 
 class MicroF1(clsbench.Metric, frozen=True):
@@ -118,12 +137,11 @@ class MicroF1(clsbench.Metric, frozen=True):
 
     def compute(self, labels: Labels, probabilities: Probabilities) -> float:
         """The F1 of true and false positives summed over all classes."""
-        from sklearn.metrics import f1_score
-
-        if not _present(labels).size:
+        counts = _counts(labels, probabilities)
+        if not counts.labelled.any():
             raise ValueError(_NO_LABEL)
-        predicted = _predicted(labels, probabilities)
-        return float(f1_score(labels, predicted, average="micro", zero_division=0.0))
+        total = counts.predicted.sum() + counts.labelled.sum()
+        return float(2 * counts.both.sum() / total)
 
 
 class MatthewsCorrelation(clsbench.Metric, frozen=True):
@@ -140,13 +158,11 @@ class MatthewsCorrelation(clsbench.Metric, frozen=True):
 
     def compute(self, labels: Labels, probabilities: Probabilities) -> float:
         """The coefficient; 0 if all labels or all predictions are equal."""
-        import numpy as np
-        from sklearn.metrics import matthews_corrcoef
-
-        predicted = probabilities.argmax(axis=1)
-        if np.unique([labels, predicted]).size < 2:  # scikit-learn would warn
-            return 0.0
-        return float(matthews_corrcoef(labels, predicted))
+        both, predicted, labelled = _counts(labels, probabilities)
+        texts = float(labels.size)
+        spread = (texts**2 - predicted @ predicted) * (texts**2 - labelled @ labelled)
+        covariance = both.sum() * texts - predicted @ labelled
+        return float(covariance / math.sqrt(spread)) if spread else 0.0
 
 
 class RocAuc(clsbench.Metric, frozen=True):
@@ -191,14 +207,15 @@ class LogLoss(clsbench.Metric, frozen=True):
     def compute(self, labels: Labels, probabilities: Probabilities) -> float:
         """The mean of −log of the probability of each text's class, or of each of its labels."""
         import numpy as np
-        from sklearn.metrics import log_loss
 
         if labels.ndim == 2:
-            two = np.stack([1 - probabilities.ravel(), probabilities.ravel()], axis=1)
-            return float(log_loss(labels.ravel(), two, labels=[False, True]))
-        # Rows of a float32 softmax sum to 1 only nearly, of which scikit-learn would warn.
-        exact = probabilities / probabilities.sum(axis=1, keepdims=True)
-        return float(log_loss(labels, exact, labels=np.arange(probabilities.shape[1])))
+            found = np.where(labels, probabilities, 1 - probabilities).ravel()
+        else:
+            # Rows of a float32 softmax sum to 1 only nearly.
+            exact = probabilities / probabilities.sum(axis=1, keepdims=True)
+            found = exact[np.arange(labels.size), labels]
+        smallest = np.finfo(np.float64).eps  # as in scikit-learn
+        return float(-np.log(found.clip(smallest, 1 - smallest)).mean())
 
 
 class Brier(clsbench.Metric, frozen=True):
