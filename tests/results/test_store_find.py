@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from record_examples import make_record
 from stored_runs import store_run
 
 from clsbench.errors import UsageError
-from clsbench.results.store import (
-    find_run,
+from clsbench.results.store import find_run
+from clsbench.results.suite_results import (
+    RowResult,
+    RowTuning,
+    SuiteResults,
+    TrialResult,
+    trials_not_chosen,
+    write_suite_results,
 )
+from clsbench.schema.tuning import TuneSpec
 
 
 @pytest.fixture
@@ -42,6 +50,28 @@ def test_find_run_accepts_name_prefix_path_and_latest(three_runs: Path) -> None:
 def test_find_run_latest_skips_runs_without_a_record(three_runs: Path) -> None:
     (three_runs / "20261121T100000Z-gpt2-sms-spam-dddddddd").mkdir()
     assert find_run(three_runs, "latest").name.endswith("bbbbbbbb")
+
+
+def test_find_run_latest_skips_trials_that_were_not_chosen(three_runs: Path) -> None:
+    """Those of this invocation and of earlier ones, which a later one did not choose again."""
+    first, tried, other = (path.name for path in sorted(three_runs.iterdir()))
+    trials = [TrialResult(point={"train.lr": lr}, run=run) for lr, run in ((1, first), (2, tried))]
+    suite = SuiteResults(
+        name="tuned", description="", base="gpt2-sms-spam", for_all={}, seeds=1, source="",
+        conditions="", command=(), created="", tune=TuneSpec(space={"train.lr": (1, 2)}),
+        rows=(RowResult(label="1", title="", changes={}, published=None, runs=(first,),
+                        tuning=RowTuning(budget=2, trials=tuple(trials), chosen=0)),),
+    )  # fmt: skip
+    write_suite_results(three_runs, suite)
+    assert find_run(three_runs, "latest").name == other
+    wider = TuneSpec(space={"train.lr": (3, 4)})
+    later = msgspec.structs.replace(suite, tune=wider, rows=(), tried=(other,))
+    write_suite_results(three_runs, later)
+    assert trials_not_chosen(three_runs) == {tried: "tuned", other: "tuned"}
+    assert find_run(three_runs, "latest").name == first
+    write_suite_results(three_runs, msgspec.structs.replace(later, tried=(first,)))
+    with pytest.raises(UsageError, match=r"latest: all runs .* are trials of tuned suites"):
+        find_run(three_runs, "latest")
 
 
 def test_find_run_latest_skips_a_damaged_record(

@@ -18,7 +18,7 @@ from clsbench.errors import UsageError
 from clsbench.report.page.commands import row_command
 from clsbench.results.predictions import read_predictions
 from clsbench.results.store import StoredRun, read_record, scan
-from clsbench.results.suite_results import SuiteResults, read_suite_results
+from clsbench.results.suite_results import SuiteResults, read_suite_results, trials_not_chosen
 from clsbench.schema.options import RunOptions
 from clsbench.schema.suite import SuiteRow
 from clsbench.schema.tuning import TuneSpec
@@ -113,7 +113,7 @@ def test_run_suite_tuned_with_seeds_repeats_the_chosen_trial_alone(
     records = [read_record(options.out / name) for name in row.runs]
     assert [record.spec["seed"] for record in records] == [5, 6, 7]
     assert len({str(record.spec["train"]) for record in records}) == 1
-    stored = with_stored(plan(options, catalog, spec, seeds=(5, 6, 7)), options.out)
+    stored, _ = with_stored(plan(options, catalog, spec, seeds=(5, 6, 7)), options.out)
     assert stored.rows[0].chosen == row.tuning.chosen
     assert len(stored.runs()) == stored.runs_expected() == 4
     assert row.final_changes()["train.lr"] == records[0].spec["train"]["lr"]
@@ -181,6 +181,40 @@ def test_run_suite_interrupted_while_tuning_chooses_nothing(
     assert suite_figures(results, options.out, CATALOG).rows[0].state == "being tuned"
     _, observer = run(plan(options, catalog, spec), options)
     assert sorted(observer.statuses()) == ["finished", "running", "stored", "stored"]
+
+
+@pytest.mark.slow
+def test_run_suite_repeated_by_force_keeps_the_choice_until_all_trials_are_repeated(
+    options: RunOptions, catalog: Catalog
+) -> None:
+    class Stops(InProcess, frozen=True):
+        """Is interrupted after one trial."""
+
+        def execute(self, jobs: Any, at_once: Any, scheduler: Any) -> None:
+            super().execute(jobs[:1], at_once, scheduler)
+            raise KeyboardInterrupt
+
+    spec = tuned(rows=ROWS[:1])
+    (before,) = run(plan(options, catalog, spec), options)[0].rows
+    assert before.tuning is not None
+    (loser,) = {str(trial.run) for trial in before.tuning.trials} - set(before.runs)
+    with pytest.raises(KeyboardInterrupt):
+        run_suite(
+            plan(options, catalog, spec), Stops(), options, None, RecordingObserver(), force=True
+        )
+    (during,) = read_suite_results(options.out, "small").rows
+    assert during.runs == before.runs
+    (repeated,) = {run.path.name for run in scan(options.out).runs} - {loser, *before.runs}
+    assert trials_not_chosen(options.out).keys() == {loser, repeated}
+
+    results, _ = run(plan(options, catalog, spec), options, force=True)
+    (after,) = results.rows
+    assert after.tuning is not None
+    assert not {str(trial.run) for trial in after.tuning.trials} & {loser, repeated, *before.runs}
+    assert after.runs == (after.tuning.chosen_trial.run,)  # type: ignore[union-attr]
+    hidden = trials_not_chosen(options.out)
+    assert {loser, repeated} < hidden.keys()
+    assert not hidden.keys() & {*before.runs, *after.runs}
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from clsbench.errors import ClsbenchError, UsageError
 from clsbench.results.record_file import RECORD_FILE, created_in, decode_record, record_or_reason
+from clsbench.results.suite_results import trials_not_chosen
 from clsbench.schema.decoding import json_text
 from clsbench.schema.record import RunRecord
 from clsbench.system.filesystem import (
@@ -31,7 +32,8 @@ from clsbench.system.unfinished import held, sweep, temporary_folder
 logger = logging.getLogger(__name__)
 
 LATEST = "latest"
-"""The reference to the most recently started run."""
+"""The reference to the most recently started run that is not a trial that a tuned suite has not
+chosen."""
 
 _TEMPORARY_PREFIX = ".unfinished-"
 _RUN_NAME = re.compile(r"\d{8}T\d{6}Z-")
@@ -297,10 +299,19 @@ def find_run(store: Path, reference: str | Path) -> Path:
 
 
 def _latest(store: Path, paths: Sequence[Path]) -> Path:
-    """The most recent run with a usable record; newer ones are named in a warning."""
+    """The most recent run with a usable record that is not a trial that a tuned suite has not
+    chosen; newer damaged ones are named in a warning."""
     if not paths:
         raise UsageError(f"latest: {store} contains no runs; choose another store with --out")
-    newest_first = sorted(paths, key=_created, reverse=True)
+    trials = trials_not_chosen(store)
+    newest_first = sorted(
+        (path for path in paths if path.name not in trials), key=_created, reverse=True
+    )
+    if not newest_first:
+        raise UsageError(
+            f"latest: all runs in {store} are trials of tuned suites that were not chosen; name a "
+            "run (clsbench results --trials lists them)"
+        )
     for path in newest_first:
         record = record_or_reason(path / RECORD_FILE)
         if not isinstance(record, str):

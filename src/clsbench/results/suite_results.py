@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,9 @@ class SuiteResults(msgspec.Struct, frozen=True, kw_only=True):
 
     ``for_all`` holds the user's changes to all rows, ``where`` the options that affect results,
     ``labels`` the labels of all rows of the suite. ``command`` is the command that last ran rows,
-    without its selection of rows.
+    without its selection of rows. ``tried`` are further runs that were trials: of rows that are
+    tuned again while their earlier result stands, and of earlier invocations that did not choose
+    them.
     """
 
     @property
@@ -131,6 +133,17 @@ class SuiteResults(msgspec.Struct, frozen=True, kw_only=True):
     created: str
     tune: TuneSpec | None = None
     rows: tuple[RowResult, ...]
+    tried: tuple[str, ...] = ()
+
+    def trials_not_chosen(self) -> dict[str, None]:
+        """The runs that were trials and are no row's, in the order of their trials."""
+        chosen = {run for row in self.rows for run in row.runs}
+        listed = (
+            trial.run for row in self.rows if row.tuning is not None for trial in row.tuning.trials
+        )
+        return {
+            run: None for run in (*self.tried, *listed) if run is not None and run not in chosen
+        }
 
 
 def write_suite_results(
@@ -142,8 +155,8 @@ def write_suite_results(
     """Replace the file of a suite atomically.
 
     Rows of the previous file that were not selected now are kept if the suite was run with the same
-    options. ``all_rows`` maps the labels of all rows to their changes. ``replacements`` maps
-    repeated runs to the new ones, in all rows.
+    options, and its trials that were not chosen stay known. ``all_rows`` maps the labels of all
+    rows to their changes. ``replacements`` maps repeated runs to the new ones, in all rows.
 
     Raises:
         ClsbenchError: the disk is full, or the store cannot be written.
@@ -171,8 +184,9 @@ def _with_earlier_rows(
         before = read_suite_results(store, results.name)
     except UsageError:
         return results
+    tried = dict.fromkeys((*before.trials_not_chosen(), *results.tried))
     if any(_compared(before, name) != _compared(results, name) for name in _ONE_WAY):
-        return results
+        return _with_tried(results, tried)
     chosen = {row.label: row for row in results.rows}
     changes = msgspec.to_builtins(all_rows)
     kept = {
@@ -191,7 +205,16 @@ def _with_earlier_rows(
         if row is not None:
             twin = next((each.label for each in rows if each.runs and each.runs == row.runs), None)
             rows.append(msgspec.structs.replace(row, same_as=twin) if row.runs else row)
-    return msgspec.structs.replace(results, rows=tuple(rows))
+    return _with_tried(msgspec.structs.replace(results, rows=tuple(rows)), tried)
+
+
+def _with_tried(results: SuiteResults, tried: Iterable[str]) -> SuiteResults:
+    """The results with these further trials, without those of its rows."""
+    of_rows = {run for row in results.rows for run in row.runs}
+    of_rows |= {
+        trial.run or "" for row in results.rows if row.tuning for trial in row.tuning.trials
+    }
+    return msgspec.structs.replace(results, tried=tuple(run for run in tried if run not in of_rows))
 
 
 def _with_replacements(
@@ -261,14 +284,12 @@ def trials_not_chosen(store: Path) -> dict[str, str]:
     chosen: set[str] = set()
     for name in suites_of(store):
         try:
-            rows = read_suite_results(store, name).rows
+            results = read_suite_results(store, name)
         except UsageError as error:
             logger.warning("left out a suite: %s", error)
             continue
-        for row in rows:
-            chosen |= set(row.runs)
-            trials = row.tuning.trials if row.tuning is not None else ()
-            tried |= {trial.run: name for trial in trials if trial.run is not None}
+        chosen.update(run for row in results.rows for run in row.runs)
+        tried |= dict.fromkeys(results.trials_not_chosen(), name)
     return {run: suite for run, suite in tried.items() if run not in chosen}
 
 

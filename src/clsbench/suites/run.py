@@ -23,7 +23,7 @@ from clsbench.schema.job import Job
 from clsbench.schema.options import RunOptions, plain_options
 from clsbench.suites.planned import PlannedRow, PlannedRun, SuitePlan
 from clsbench.suites.run_locks import LOCKS, RunLocks, RunState, SuiteObserver
-from clsbench.suites.tuning import TrialResults, advance
+from clsbench.suites.tuning import TrialResults, advance, with_stored
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 
@@ -40,7 +40,8 @@ def run_suite(
     """Perform every run once, even if several rows share it, and return the results.
 
     Finished runs are taken from the store. With ``force``, they are repeated; until a repetition
-    has finished, the results show the stored run. Runs of other invocations are waited for. A
+    has finished, the results show the stored run, or of a tuned row the stored choice until all
+    trials are repeated. Runs of other invocations are waited for. A
     failed run does not stop the others. The suite's file in the store, which includes ``command``,
     is updated after every run.
 
@@ -58,10 +59,17 @@ def run_suite(
     trials = TrialResults(store)
     all_rows = {row.label: plan.suite.changes_of(row, plan.for_all) for row in plan.suite.rows}
     where = {name: getattr(options, name) for name in ("device", "precision", "offline")}
+    earlier = _stored_choices(plan, store, trials) if force and plan.tuning else {}
 
     def results(states: Mapping[str, RunState]) -> SuiteResults:
-        rows = tuple(_row_result(row, plan, states, locks.before, trials) for row in plan.rows)
-        return _results(plan, rows, where, command, created)
+        rows, tried = [], []
+        for row in plan.rows:
+            found = _row_result(row, plan, states, locks.before, trials)
+            if not found.runs and not found.errors and row.row.label in earlier:
+                found, repeated = earlier[row.row.label], found.tuning
+                tried += [trial.run for trial in repeated.trials if trial.run] if repeated else []
+            rows.append(found)
+        return _results(plan, tuple(rows), tuple(tried), where, command, created)
 
     def keep(states: Mapping[str, RunState]) -> None:
         replacements = {
@@ -102,9 +110,17 @@ def _draw_chosen(plan: SuitePlan | None, states: Mapping[str, RunState], store: 
             draw(read_record(store / state.run), store / state.run)
 
 
+def _stored_choices(plan: SuitePlan, store: Path, trials: TrialResults) -> dict[str, RowResult]:
+    """The results by label of the tuned rows whose trials have all been stored before."""
+    stored, states = with_stored(plan, store)
+    rows = [row for row in stored.rows if row.chosen is not None]
+    return {row.row.label: _row_result(row, stored, states, {}, trials) for row in rows}
+
+
 def _results(
     plan: SuitePlan,
     rows: tuple[RowResult, ...],
+    tried: tuple[str, ...],
     where: Mapping[str, Any],
     command: Sequence[str],
     created: str,
@@ -124,6 +140,7 @@ def _results(
         created=created,
         tune=suite.tune,
         rows=rows,
+        tried=tried,
     )
 
 

@@ -113,9 +113,10 @@ def _advance_row(
     return row.choose(chosen)
 
 
-def with_stored(plan: SuitePlan, store: Path) -> SuitePlan:
-    """The plan with all that follows from the runs in the store, as far as they are there."""
-    results = TrialResults(store)
+def with_stored(plan: SuitePlan, store: Path) -> tuple[SuitePlan, dict[str, RunState]]:
+    """The plan with all that follows from the runs in the store, as far as they are there, and the
+    states of these runs."""
+    results, states = TrialResults(store), dict[str, RunState]()
     following: SuitePlan | None = plan
     while following is not None:
         plan = following
@@ -125,4 +126,4 @@ def with_stored(plan: SuitePlan, store: Path) -> SuitePlan:
             if (run := finished_run(store, key)) is not None
         }
         following = advance(plan, states, results)
-    return plan
+    return plan, states

@@ -245,7 +245,7 @@ def suite(
     if dry_run:
         from clsbench.suites.tuning import with_stored
 
-        plan = plan if force else with_stored(plan, options.out)
+        plan = plan if force else with_stored(plan, options.out)[0]
         _write_plan(ctx, plan, options, as_json, file, force)
         ctx.exit(1 if any(row.problem for row in plan.rows) else 0)
     _write_results(ctx, results, options, as_json, file, catalog)
