@@ -60,6 +60,28 @@ def test_ranks_headline_names_the_best_and_what_is_worse(
     assert ranks_headline(make_ranks(by_ranks(names, ranks))) == said
 
 
+@pytest.mark.parametrize(
+    ("gains", "said"),
+    [
+        (
+            [-0.001] * 21 + [0.1] * 19,
+            "B is significantly better than A by a test that weighs the sizes of the differences "
+            "(Wilcoxon’s signed-rank test: p = 0.",
+        ),
+        ([-0.001] * 6 + [0.1] * 12, "B ranks best (mean rank 1.33); A is significantly worse"),
+        ([-0.001] * 20 + [0.1] * 20, "B is significantly better than A by a test"),
+    ],
+    ids=["against-the-ranks", "with-the-ranks", "equal-ranks"],
+)
+def test_ranks_headline_of_two_methods_agrees_with_their_test(
+    gains: list[float], said: str
+) -> None:
+    ranks = make_ranks({"A": [0.5] * len(gains), "B": [0.5 + gain for gain in gains]})
+    assert ranks_headline(ranks).startswith(f"Over {len(gains)} data sets, {said}")
+    assert ranks_table(ranks)["against_best"].tolist() == ["best", "worse"]
+    assert ranks.tied == ()
+
+
 def test_ranks_headline_lower_is_better_for_a_loss() -> None:
     loss = replace(ACCURACY, better="lower", header="log-loss")
     ranks = make_ranks(by_ranks(FOUR[:3], ["123"] * 6), metric=loss)

@@ -47,3 +47,19 @@ def test_run_suite_tuned_over_data_sets_ranks_rows_and_baselines_and_resumes(
     again, resumed = run(plan(options, catalog, tuned), options)
     assert set(resumed.statuses()) == {"stored"}
     assert [row.runs for row in again.rows] == [row.runs for row in results.rows]
+
+
+def test_plan_suite_swept_option_of_the_users_data_set_is_planned(
+    options: RunOptions, catalog: Catalog, tmp_path: Path
+) -> None:
+    """The data set of the suite's base has no such option."""
+    files = [tmp_path / f"{name}.csv" for name in "ab"]
+    for file in files:
+        texts = "".join(f"{file.stem} {n},{n % 2}\n" for n in range(60))
+        file.write_text(f"body,label\n{texts}")
+    base = replace(SUITE, rows=SUITE.rows[:1])
+    swept = sweep_rows(base, [("dataset.path", [str(file) for file in files])], "small")
+    planned = plan(options, catalog, swept, dataset=f"csv:path={files[0]},text=body")
+    assert [row.problem for row in planned.rows] == [None, None]
+    assert all(row.modified for row in planned.rows)
+    assert len(planned.runs()) == 2

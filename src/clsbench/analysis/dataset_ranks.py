@@ -51,7 +51,7 @@ class RankedMethod(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ranks(msgspec.Struct, frozen=True, kw_only=True):
-    """The methods by mean rank, the best first.
+    """The methods by mean rank, the best first; of two, the one that the test finds better.
 
     The scores are those of ``metric`` on the test texts. ``test`` is ``None`` with too few data
     sets. ``tied`` holds groups of methods that do not differ significantly, as places of the first
@@ -292,7 +292,10 @@ def rank_methods(
     scores = metric.sign * np.array([*complete.values()]).T
     ranks, test = rank_scores(scores), rank_test(scores)
     means = [float(mean) for mean in ranks.mean(axis=0)]
-    best, *others = sorted(range(len(means)), key=lambda place: means[place])
+    better = test.better if test is not None and test.significant else None
+    best, *others = sorted(
+        range(len(means)), key=lambda place: (better not in (None, place), means[place])
+    )
     verdicts: dict[int, Verdict] = {}
     if test is not None:
         verdicts = {place: "worse" if differ(means[best], means[place], test)

@@ -46,6 +46,7 @@ class RankTest(msgspec.Struct, frozen=True, kw_only=True):
     f: float | None = None
     p: float
     critical_difference: float | None = None
+    better: int | None = None
 
     @property
     def significant(self) -> bool:
@@ -66,7 +67,7 @@ def rank_test(scores: Scores) -> RankTest | None:
     if len(scores) < FEWEST_DATASETS:
         return None
     if scores.shape[1] == 2:
-        return wilcoxon(scores[:, 1] - scores[:, 0])
+        return wilcoxon(scores)
     return friedman(rank_scores(scores))
 
 
@@ -96,18 +97,26 @@ def critical_difference(methods: int, datasets: int, level: float = LEVEL) -> fl
     return quantile * math.sqrt(methods * (methods + 1) / (6 * datasets))
 
 
-def wilcoxon(differences: NDArray[np.float64]) -> RankTest:
-    """Wilcoxon's signed-rank test of the differences (N,) between two methods.
+def wilcoxon(scores: Scores) -> RankTest:
+    """Wilcoxon's signed-rank test of the scores (N, 2) of two methods.
 
-    The ranks of zeros are divided between both methods.
+    The ranks of equal scores are divided between both methods. The test weighs the sizes of the
+    differences, so the method that it finds better may have the higher mean rank.
     """
     import scipy.stats  # slow to load
 
-    n, differences = len(differences), differences.round(_DECIMALS)
+    differences = (scores[:, 1] - scores[:, 0]).round(_DECIMALS)
+    n = len(differences)
     if not differences.any():
         return RankTest(name="wilcoxon", statistic=n * (n + 1) / 4, p=1.0)
     found = scipy.stats.wilcoxon(differences, zero_method="zsplit")
-    return RankTest(name="wilcoxon", statistic=float(found.statistic), p=float(found.pvalue))
+    balance = np.sign(differences) @ scipy.stats.rankdata(abs(differences))
+    return RankTest(
+        name="wilcoxon",
+        statistic=float(found.statistic),
+        p=float(found.pvalue),
+        better=int(balance > 0) if balance else None,
+    )
 
 
 def tied_groups(mean_ranks: list[float], test: RankTest) -> list[tuple[int, int]]:
@@ -118,6 +127,8 @@ def tied_groups(mean_ranks: list[float], test: RankTest) -> list[tuple[int, int]
     last = len(mean_ranks) - 1
     if not test.significant:
         return [(0, last)]
+    if test.critical_difference is None:
+        return []
     groups: list[tuple[int, int]] = []
     for first, rank in enumerate(mean_ranks):
         end = max(p for p, r in enumerate(mean_ranks) if not differ(rank, r, test))
@@ -128,6 +139,5 @@ def tied_groups(mean_ranks: list[float], test: RankTest) -> list[tuple[int, int]
 
 def differ(one: float, other: float, test: RankTest) -> bool:
     """Whether two methods with these mean ranks differ significantly."""
-    if not test.significant or one == other:
-        return False
-    return test.critical_difference is None or abs(one - other) >= test.critical_difference
+    limit = test.critical_difference
+    return test.significant and (limit is None or abs(one - other) >= limit)

@@ -21,6 +21,13 @@ RANK_ON_DATASET = (
 def ranks_headline(ranks: Ranks) -> str:
     """Which method ranks best, and which of the others are significantly worse."""
     best, *others = ranks.methods
+    if best.mean_rank >= others[0].mean_rank and others[0].verdict == "worse":
+        return (
+            f"Over {len(ranks.datasets)} data sets, {best.name} is significantly better than "
+            f"{others[0].name} by a test that weighs the sizes of the differences "
+            f"({test_text(ranks)}), but not by mean rank ({best.mean_rank:.2f} against "
+            f"{others[0].mean_rank:.2f})."
+        )
     leading = [best, *(each for each in others if each.mean_rank == best.mean_rank)]
     text = (
         f"Over {len(ranks.datasets)} data sets, {_names(leading)} "

@@ -262,8 +262,7 @@ def _plan_experiment(row: SuiteRow, point: Mapping[str, Any], context: _PlanCont
     wanted: frozenset[str] = frozenset()
     try:
         experiment = resolve(context.base, with_changes(changes, point), context.catalog)
-        own = with_changes(context.suite.changes_of(row, {}), point)
-        meant = resolve(context.base, own, context.catalog)
+        modified = _is_modified(row, point, experiment, context)
         components = (experiment.dataset, experiment.backbone)
         wanted = frozenset(asset.key for each in components for asset in each.assets())
         if wanted in context.unreachable:  # an earlier row has tried to fetch them
@@ -307,9 +306,21 @@ def _plan_experiment(row: SuiteRow, point: Mapping[str, Any], context: _PlanCont
         row,
         changes,
         runs=_runs(experiment, record, context.seeds),
-        modified=bool(files.stand_ins) or experiment.identity() != meant.identity(),
+        modified=bool(files.stand_ins) or modified,
         estimate=estimate,
     )
+
+
+def _is_modified(
+    row: SuiteRow, point: Mapping[str, Any], experiment: Experiment, context: _PlanContext
+) -> bool:
+    """Whether the user's changes make it another experiment than that of the suite's row, which may
+    be valid with these changes only (``dataset.path`` of the user's ``dataset``)."""
+    own = with_changes(context.suite.changes_of(row, {}), point)
+    try:
+        return experiment.identity() != resolve(context.base, own, context.catalog).identity()
+    except UsageError:
+        return True
 
 
 def _stored_counts(

@@ -59,7 +59,7 @@ def ranks_figure(ranks: Ranks) -> Figure:
     Lines join methods that do not differ significantly, and the critical difference is shown above
     the axis.
     """
-    methods, groups = ranks.methods, ranks.tied
+    methods, groups = sorted(ranks.methods, key=lambda each: each.mean_rank), ranks.tied
     half = (len(methods) + 1) // 2
     top = 2.7 + 0.55 * len(groups)
     bottom = top + half
