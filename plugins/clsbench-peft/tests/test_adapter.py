@@ -182,16 +182,26 @@ def test_adapter_damaged_configuration_is_refused(tmp_path: Path) -> None:
         Peft(config=str(tmp_path), r=4)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", TYPES)
+def test_merge_keeps_the_logits_and_restores_the_layers(name: str) -> None:
+    model, plain = Classifier().eval(), Classifier().eval()
+    names = [name for name, _ in model.named_parameters()]
+    TYPES[name].apply(model)
+    for parameter, each in model.named_parameters():
+        if parameter not in names:
+            each.add_(torch.randn_like(each) * 0.1)
+    input_ids = torch.randint(1, 30, (4, 6))
+    expected = model(input_ids)
+    TYPES[name].merge(model)
+    assert [name for name, _ in model.named_parameters()] == names
+    assert not any(type(each).__module__.startswith("peft.") for each in model.modules())
+    torch.testing.assert_close(model(input_ids), expected, rtol=0, atol=1e-5)
+    assert not torch.allclose(plain(input_ids), expected, rtol=0, atol=1e-5)
+
+
 def test_merge_of_a_method_that_peft_cannot_merge_is_refused() -> None:
-    model = Classifier()
-    component = Peft(options={"lora_bias": True, "use_dora": False})
+    model, component = Classifier(), Peft(type="lily")
     component.apply(model)
-    for layer in model.backbone.modules():
-        if isinstance(layer, peft.tuners.tuners_utils.BaseTunerLayer):
-            layer.merge = unmergeable  # as that of methods that peft cannot merge
-    with pytest.raises(clsbench.UsageError, match="cannot be merged into the weights"):
+    with pytest.raises(clsbench.UsageError, match=r"cannot be merged .* another type, such as"):
         component.merge(model)
-
-
-def unmergeable(**_: Any) -> None:
-    raise NotImplementedError

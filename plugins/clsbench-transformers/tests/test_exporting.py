@@ -37,7 +37,7 @@ TEXTS = (
 )
 OFFSET = ("camembert", "roberta", "xlm-roberta")
 """Families that count positions from behind the padding id, which here must be the tokenizer's."""
-HEADS = {"distilbert": "dense:activation=relu", "deberta-v2": "mlp"}
+HEADS = {"distilbert": "dense:activation=relu", "deberta-v2": "mlp", "modernbert": "dense-norm"}
 """The heads of encoders' classifiers, where they differ from most."""
 
 SETTINGS = {
@@ -98,7 +98,7 @@ def check_loads(folder: Path, expected: torch.Tensor) -> None:
         assert scores == pytest.approx({"ham": row[0], "spam": row[1]}, abs=1e-5)
 
 
-@pytest.mark.parametrize("family", sorted({*FAMILIES} - {"modernbert"}))
+@pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_export_of_every_family_gives_the_probabilities_of_predict(
     family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,7 +106,8 @@ def test_export_of_every_family_gives_the_probabilities_of_predict(
     model = save_model(tmp_path / "model", family, **changes)
     pooling, head = "last-real-token", "score"
     if family in ENCODERS:
-        pooling, head = "first-token", HEADS.get(family, "dense")
+        pooling = "mean" if family == "modernbert" else "first-token"
+        head = HEADS.get(family, "dense")
     out = tmp_path / "runs"
     run({"name": "hf", "model": str(model)}, out, pooling=pooling, head=head, freezing="all")
     code, err = export(capsys, out, tmp_path / "exported")
@@ -127,16 +128,21 @@ def test_export_moves_the_bias_of_a_linear_head_into_the_final_norm(
     check_loads(tmp_path / "exported", probabilities(capsys, out))
 
 
-def test_export_merges_an_adapter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("adapter", ["lora:r=2,alpha=8.0", "peft:type=lora,r=2"])
+def test_export_merges_an_adapter(
+    adapter: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if adapter.startswith("peft"):
+        pytest.importorskip("clsbench_peft")
     model = save_model(tmp_path / "model", "gpt2")  # most of its linear layers are Conv1D
     out = tmp_path / "runs"
-    chosen = {"pooling": "last-real-token", "head": "score", "adapter": "lora:r=2"}
+    chosen = {"pooling": "last-real-token", "head": "score", "adapter": adapter}
     run({"name": "hf", "model": str(model)}, out, freezing="head-only", **chosen)
     code, err = export(capsys, out, tmp_path / "exported")
     assert code == 0, err
     check_loads(tmp_path / "exported", probabilities(capsys, out))
     card = (tmp_path / "exported" / "README.md").read_text()
-    assert "(`head-only:final_norm=false`, adapter `lora:r=2,alpha=8.0`)" in card
+    assert f"(`head-only:final_norm=false`, adapter `{adapter}`)" in card
     assert " 1 epoch, " in card
 
 
@@ -165,7 +171,7 @@ def test_export_card_holds_figures_conditions_and_labels(
         ("bert", {"pooling": "first-token"}, "--head dense:activation=tanh"),
         ("distilbert", {"pooling": "first-token", "head": "mlp"}, "dense:activation=relu"),
         ("deberta-v2", {"pooling": "first-token", "head": "mlp:width=8"}, "activation=gelu"),
-        ("modernbert", {"pooling": "first-token"}, "ends with a norm"),
+        ("modernbert", {"pooling": "max"}, "--pooling first-token or mean --head dense-norm"),
         ("llama", {"pooling": "last-real-token"}, "without bias.*--head score"),
         ("llama", {"pooling": "last-token"}, "--pooling last-real-token"),
         ("gpt2", {"pooling": "last-real-token", "head": "mlp"}, "--head score"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,24 @@ def test_gguf_of_another_architecture_is_refused(architecture: str, tmp_path: Pa
 def test_gguf_file_of_another_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(b"PK\x03\x04 not a model")
     with pytest.raises(clsbench.UsageError, match="it is not a GGUF file"):
+        HF(gguf=str(tmp_path / "model.gguf")).context_length()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "it cannot be read: No such file"),
+        (b"no model", "it is not a GGUF file"),
+        (b"GGUF", "needs gguf and accelerate to read it; install: pip install gguf accelerate"),
+    ],
+)
+def test_gguf_problem_of_the_file_is_named_before_absent_packages(
+    content: bytes | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata, "distributions", lambda: ())
+    if content is not None:
+        (tmp_path / "model.gguf").write_bytes(content)
+    with pytest.raises(clsbench.UsageError, match=said):
         HF(gguf=str(tmp_path / "model.gguf")).context_length()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,7 +121,10 @@ def inject(
     if getattr(config, "feedforward_modules", "") is None:  # IA3: then every output is scaled
         config.feedforward_modules = []
     try:
-        get_peft_model(backbone, config)
+        with warnings.catch_warnings():
+            # For GPT-2's Conv1D, peft warns that it corrects this field itself.
+            warnings.filterwarnings("ignore", "fan_in_fan_out is set to")
+            get_peft_model(backbone, config)
     except (ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise clsbench.UsageError(f"adapter peft: {config.peft_type.value}: {error}") from error
     for layer in list(backbone.modules()):

@@ -46,6 +46,24 @@ class Dense(clsbench.Head, frozen=True):
         )
 
 
+class DenseNorm(clsbench.Head, frozen=True):
+    """A linear layer, gelu, a layer norm and a linear layer, as in ModernBERT's classifier.
+
+    The first linear layer and the norm have no bias.
+    """
+
+    def build(self, hidden_size: int, num_classes: int) -> nn.Module:
+        """The layers (B, H) → (B, H) → (B, C)."""
+        from torch import nn
+
+        return nn.Sequential(
+            nn.Linear(hidden_size, hidden_size, bias=False),
+            nn.GELU(),
+            nn.LayerNorm(hidden_size, bias=False),
+            nn.Linear(hidden_size, num_classes),
+        )
+
+
 class Transformers(clsbench.Exporter, frozen=True):
     """A folder that AutoModelForSequenceClassification.from_pretrained and pipeline() load."""
 
@@ -65,8 +83,8 @@ class Transformers(clsbench.Exporter, frozen=True):
 
 @clsbench.hookimpl
 def clsbench_register_heads() -> Mapping[str, type[clsbench.Head]]:
-    """Register ``score`` and ``dense``."""
-    return {"score": Score, "dense": Dense}
+    """Register ``score``, ``dense`` and ``dense-norm``."""
+    return {"score": Score, "dense": Dense, "dense-norm": DenseNorm}
 
 
 @clsbench.hookimpl

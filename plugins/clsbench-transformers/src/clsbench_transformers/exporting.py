@@ -30,11 +30,23 @@ class Base(NamedTuple):
 
 
 class _EncoderHead(NamedTuple):
-    """The head of an encoder's classifier: its activation, and the names of its two layers."""
+    """The head of an encoder's classifier: its activation, and the names of its layers."""
 
     activation: type[nn.Module]
     dense: str
     out: str
+    norm: str | None = None
+
+    @property
+    def kinds(self) -> list[type[nn.Module]]:
+        """The classes of its layers in order."""
+        norm = [nn.LayerNorm] if self.norm else []
+        return [nn.Linear, self.activation, *norm, nn.Linear]
+
+    @property
+    def option(self) -> str:
+        """The head to train with."""
+        return "dense-norm" if self.norm else f"dense:activation={_NAMES[self.activation]}"
 
 
 _TANH = _EncoderHead(nn.Tanh, "classifier.dense", "classifier.out_proj")
@@ -43,6 +55,7 @@ _ENCODER_HEADS = {
     "camembert": _TANH,
     "deberta-v2": _EncoderHead(nn.GELU, "pooler.dense", "classifier"),
     "distilbert": _EncoderHead(nn.ReLU, "pre_classifier", "classifier"),
+    "modernbert": _EncoderHead(nn.GELU, "head.dense", "classifier", norm="head.norm"),
     "roberta": _TANH,
     "xlm-roberta": _TANH,
 }
@@ -50,7 +63,8 @@ _FINAL_BIASES = {"gpt2": "ln_f.bias", "gpt_neox": "final_layer_norm.bias"}
 """The bias of the last norm, which can hold that of a linear head, by architecture."""
 
 _NAMES = {nn.Tanh: "tanh", nn.GELU: "gelu", nn.ReLU: "relu"}
-_WITHOUT_EQUIVALENT = ("modernbert",)
+_POOLINGS = {"modernbert": {"first-token": "cls", "mean": "mean"}}
+"""The poolings of classifiers that have several, with their names in the config."""
 
 
 def export(run: clsbench.TrainedRun, directory: Path) -> None:
@@ -65,7 +79,8 @@ def export(run: clsbench.TrainedRun, directory: Path) -> None:
     kind = base.config.model_type
     if kind not in _ENCODER_HEADS:
         _choose_padding(run, base)
-    head = _encoder_head(run, kind) if kind in _ENCODER_HEADS else _decoder_head(run, kind, base)
+    make_head = _encoder_head if kind in _ENCODER_HEADS else _decoder_head
+    head = make_head(run, kind, base)
     data = run.record.data
     assert data is not None
     if data.text_pairs and not getattr(run.tokenizer, "between", ()):
@@ -97,11 +112,6 @@ def export(run: clsbench.TrainedRun, directory: Path) -> None:
 def _base(run: clsbench.TrainedRun) -> Base:
     if isinstance(run.backbone, HF):
         config, tokenizer = run.backbone.for_export()
-        if config.model_type in _WITHOUT_EQUIVALENT:
-            raise clsbench.UsageError(
-                f"the format 'transformers': the classifier of {config.model_type} ends with a "
-                "norm that no head of clsbench has; use another backbone"
-            )
         return Base(config, _parameters(run.classifier.get_submodule("backbone")), tokenizer)
     name = run.record.spec["backbone"]["name"]
     if name == "gpt2":
@@ -170,29 +180,38 @@ def _decoder_head(run: clsbench.TrainedRun, kind: str, base: Base) -> dict[str, 
     return {"score.weight": weight}
 
 
-def _encoder_head(run: clsbench.TrainedRun, kind: str) -> dict[str, Tensor]:
+def _encoder_head(run: clsbench.TrainedRun, kind: str, base: Base) -> dict[str, Tensor]:
     wanted, spec = _ENCODER_HEADS[kind], run.record.spec
-    name = _NAMES[wanted.activation]
-    if spec["pooling"]["name"] != "first-token":
+    poolings = _POOLINGS.get(kind, {"first-token": ""})
+    pooling = spec["pooling"]
+    if pooling["name"] not in poolings or pooling.get("include_padding"):
+        padding = " with padding" if pooling.get("include_padding") else ""
         raise clsbench.UsageError(
-            f"the format 'transformers': its classifiers of {kind} read the first token, not the "
-            f"pooling {spec['pooling']['name']!r}; train with --pooling first-token --head "
-            f"dense:activation={name}"
+            f"the format 'transformers': its classifiers of {kind} have no pooling "
+            f"{pooling['name']!r}{padding}; train with --pooling {' or '.join(poolings)} --head "
+            f"{wanted.option}"
         )
     head = run.classifier.get_submodule("out_head")
     layers = [each for each in head.children() if not isinstance(each, nn.Dropout)]
-    kinds = [type(each) for each in layers]
-    if kinds != [nn.Linear, wanted.activation, nn.Linear] or (
+    if [type(each) for each in layers] != wanted.kinds or (
         len(set(layers[0].get_parameter("weight").shape)) > 1  # width other than the backbone's
     ):
+        norm = " and a norm" if wanted.norm else ""
         raise clsbench.UsageError(
             f"the format 'transformers': its classifiers of {kind} have two linear layers with "
-            f"{name} between them, unlike the head {spec['head']['name']!r}; train with --head "
-            f"dense:activation={name}"
+            f"{_NAMES[wanted.activation]}{norm} between them, unlike the head "
+            f"{spec['head']['name']!r}; train with --head {wanted.option}"
         )
+    names = [wanted.dense, *([wanted.norm] if wanted.norm else []), wanted.out]
     found: dict[str, Tensor] = {}
-    for place, layer in ((wanted.dense, layers[0]), (wanted.out, layers[2])):
-        found |= {f"{place}.{n}": tensor for n, tensor in _parameters(layer).items()}
+    for name, layer in zip(names, (each for each in layers if _parameters(each)), strict=True):
+        found |= {f"{name}.{n}": tensor for n, tensor in _parameters(layer).items()}
+    if kind == "modernbert":
+        base.config.classifier_pooling = poolings[pooling["name"]]
+        base.config.classifier_activation = "gelu"
+        base.config.classifier_bias = False
+        if base.config.norm_bias:
+            found[f"{wanted.norm}.bias"] = torch.zeros(base.config.hidden_size)
     return found
 
 

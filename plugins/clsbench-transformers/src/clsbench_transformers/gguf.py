@@ -34,10 +34,11 @@ def converted(file: Path, part: str) -> Path:
     Raises:
         CheckpointError: the file cannot be converted.
     """
+    content = _content(file)
     require("gguf", "accelerate")
     version = metadata.version("transformers")
     return clsbench.cached_folder(
-        f"clsbench-transformers, GGUF: {_content(file)} {version} {part}",
+        f"clsbench-transformers, GGUF: {content} {version} {part}",
         f"{part} of {file.name}, converted by transformers {version}",
         lambda folder: _PARTS[part](file, folder),
     )
