@@ -180,3 +180,12 @@ def test_predict_words_name_the_run_of_the_contender(tmp_path: Path) -> None:
         *("predict", runs[1].path.name, "a text"),
     ]
     assert predict_words(None, runs)[1] == runs[0].path.name
+
+
+def test_predict_words_for_text_pairs_have_a_second_text(tmp_path: Path) -> None:
+    figures = make_figures(tmp_path, [Row()])
+    (run,) = figures.rows[0].runs
+    assert run.record.data is not None
+    data = msgspec.structs.replace(run.record.data, text_pairs=True)
+    pairs = run._replace(record=msgspec.structs.replace(run.record, data=data))
+    assert predict_words(None, [pairs])[-3:] == ["a text", "--pair", "another text"]

@@ -60,7 +60,8 @@ def train_command(figures: SuiteFigures, best: Contender | None, catalog: Catalo
 
 
 def predict_words(best: Contender | None, runs: Sequence[StoredRun]) -> list[str]:
-    """The arguments of ``clsbench`` that classify a text with a contender of these runs."""
+    """The arguments of ``clsbench`` that classify a text, or a pair of texts, with a contender of
+    these runs."""
     run, baseline = runs[0], list[str]()
     if best is not None and best.runs:
         run = next((each for each in runs if each.path.name in best.runs), run)
@@ -70,7 +71,9 @@ def predict_words(best: Contender | None, runs: Sequence[StoredRun]) -> list[str
         if holding is not None:
             run = holding
             baseline = ["--baseline", _shortest(component, stored_baselines(run))]
-    return ["predict", run.path.name, *baseline, "a text"]
+    data = run.record.data
+    pair = ["--pair", "another text"] if data is not None and data.text_pairs else []
+    return ["predict", run.path.name, *baseline, "a text", *pair]
 
 
 def _shortest(component: str, others: Sequence[str]) -> str:
