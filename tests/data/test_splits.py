@@ -384,3 +384,11 @@ def test_split_warnings_large_group_that_unbalances_the_splits_is_reported() -> 
     (warning, *_) = split_warnings(split_corpus(corpus, chosen), corpus, chosen)
     assert "train has 90% instead of 70%" in warning
     assert warning.endswith("of the texts, because texts of a group stay together")
+
+
+def test_split_warnings_groups_that_another_split_divides_are_counted() -> None:
+    groups, splits = ["x", *"abcd" * 14, *"xyz"], ["train"] * 50 + ["validation"] * 7 + ["test"] * 3
+    chosen, corpus = settings("predefined", balance=False), related(groups=groups, splits=splits)
+    (warning,) = split_warnings(split_corpus(corpus, chosen), corpus, chosen)
+    assert warning.startswith("7 of 7 validation and 1 of 3 test texts are of groups that have")
+    assert "data.split=predefined does not keep groups together" in warning

@@ -91,6 +91,7 @@ def split_warnings(splits: Splits, corpus: Corpus, settings: DataSettings) -> li
         )
     if settings.split.name in ("group", "time"):
         warnings += _unequal_shares(splits, settings.split)
+    warnings += _shared_groups(splits, corpus, settings.split)
     advice = _advice(corpus, settings)
     for split in (splits.validation, splits.test):
         if absent := _absent(split, splits):
@@ -111,6 +112,26 @@ def _unequal_shares(splits: Splits, settings: SplitSettings) -> list[str]:
     ]
     kept = "texts of a group" if settings.name == "group" else "texts of the same time"
     return [f"{', '.join(found)} of the texts, because {kept} stay together"] if found else []
+
+
+def _shared_groups(splits: Splits, corpus: Corpus, settings: SplitSettings) -> list[str]:
+    """A warning if a split that ignores the groups has some of them on both sides."""
+    if corpus.groups is None:
+        return []
+    trained = {corpus.groups[row] for row in splits.train.rows}
+    shared = {
+        split.name: sum(corpus.groups[row] in trained for row in split.rows)
+        for split in (splits.validation, splits.test)
+    }
+    if not any(shared.values()):
+        return []
+    found = " and ".join(
+        f"{count:,} of {len(getattr(splits, name)):,} {name}" for name, count in shared.items()
+    )
+    return [
+        f"{found} texts are of groups that have training texts, too, since data.split="
+        f"{settings.name} does not keep groups together; data.split=group does"
+    ]
 
 
 def label_counts(labels: Iterable[Label]) -> Counter[int]:
