@@ -57,7 +57,12 @@ def test_jsonl_labels_in_arrays_are_read(write: Write) -> None:
         ("text,a\nx,1\n", {"labels": "a+"}, "labels=a+ has an empty name"),
         ("text,t\nx,u\ny,\n", {"labels": "t"}, "only the label 'u' in 't'"),
         ("text,t\nx,\ny,\n", {"labels": "t"}, "no labels at all in 't'"),
-        ("text,t\nx,u\ny,v\n", {"labels": "t"}, "every text has exactly one label in 't'"),
+        ("text,a,b\nx,1,0\ny,0,1\n", {"labels": "a+b"}, "every text has exactly one label"),
+        ("text,t\nx,u\ny,v\n", {"labels": "t"}, "no text has more than one label in 't'"),
+        ("text,t\nx,u;v\ny,\nz,u\n", {"labels": "t"}, "check the separator (it is '|')"),
+        ("text,t\nx,u\ny,[]\n", {"labels": "t"}, "line 3: '[]' in 't' is a list as Python"),
+        ("text,t\nx,\"['u', 'v']\"\n", {"labels": "t"}, "in 't' is a list as Python or JSON"),
+        ('text,t\nx,"[""u""]"\n', {"labels": "t"}, "in 't' is a list as Python or JSON"),
         ("text,t\nx,u|\ny,v\n", {"labels": "t"}, "line 2: an empty label in 't'"),
         ("text,t\nx,u|u\ny,v\n", {"labels": "t"}, "line 2: the same label twice in 't'"),
         (

@@ -52,10 +52,15 @@ def read_label_sets(tables: Sequence[Table], labels: str, separator: str) -> Lab
             f"{source}: the texts have {have} in {labels!r}; multi-label classification requires "
             "at least two labels. For a yes-or-no question, name its column with label="
         )
-    if all(len(row) == 1 for row in found):
+    if len(columns) > 1 and all(len(row) == 1 for row in found):
         raise clsbench.UsageError(
             f"{source}: every text has exactly one label in {labels!r}; name a column of classes "
-            "with label= instead of labels=, or check the separator"
+            "with label= instead of labels="
+        )
+    if len(columns) == 1 and all(len(row) < 2 for row in found):
+        raise clsbench.UsageError(
+            f"{source}: no text has more than one label in {labels!r}; check the separator (it is "
+            f"{separator!r}), or name a column of classes with label= instead of labels="
         )
     for name in names:
         if _BAR in name:
@@ -69,7 +74,7 @@ def read_label_sets(tables: Sequence[Table], labels: str, separator: str) -> Lab
 def _check_columns(source: str, columns: Sequence[str], labels: str) -> None:
     twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice or not all(columns):
-        problem = f"names {twice[0]!r} twice" if twice else "has an empty name"
+        problem = f"names {twice[0]!r} twice" if all(columns) else "has an empty name"
         raise clsbench.UsageError(f"{source}: labels={labels} {problem}")
 
 
@@ -97,6 +102,7 @@ def _listed(table: Table, column: str, separator: str) -> list[list[str]]:
                    for row, value in zip(table.rows, arrays, strict=True)]  # fmt: skip
     else:
         texts = table.values(column, "labels")
+        _refuse_literals(table, texts, column, separator)
         written = [text.split(separator) if text.strip() else [] for text in texts]
     found = []
     for row, parts in zip(table.rows, written, strict=True):
@@ -110,6 +116,18 @@ def _listed(table: Table, column: str, separator: str) -> list[list[str]]:
             )
         found.append(own)
     return found
+
+
+def _refuse_literals(table: Table, texts: Sequence[str], column: str, separator: str) -> None:
+    """Refuse lists as Python and JSON write them, whose brackets and quotes would become labels."""
+    for row, text in zip(table.rows, texts, strict=True):
+        plain = text.strip()
+        if plain == "[]" or (plain.startswith(("['", '["')) and plain.endswith("]")):
+            raise clsbench.UsageError(
+                f"{table.source}, line {row.line}: {plain[:60]!r} in {column!r} is a list as "
+                f"Python or JSON writes it; expected labels divided by {separator!r}, or arrays in "
+                "a JSON Lines file"
+            )
 
 
 def _array(table: Table, line: int, value: Any, column: str) -> list[str]:
