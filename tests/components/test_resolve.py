@@ -205,6 +205,17 @@ def test_resolve_with_another_dataset_leaves_out_the_published_figures(catalog: 
     assert same.spec.published == spec.published is not None
 
 
+def test_resolve_description_of_another_experiment_is_left_out(catalog: Catalog) -> None:
+    spec = catalog.spec(ExperimentSpec, "gpt2-sms-spam")
+    for key, other in (("dataset", "imdb"), ("backbone", "gpt2-nano"), ("freezing", "all")):
+        experiment = resolve(spec, {key: other}, catalog)
+        assert experiment.spec.description == experiment.tree["description"] == ""
+        described = resolve(spec, {key: other, "description": "mine"}, catalog)
+        assert described.spec.description == "mine"
+    same = resolve(spec, {"train.epochs": 1, "backbone": "gpt2:size=small"}, catalog)
+    assert same.spec.description == spec.description
+
+
 @pytest.mark.parametrize(
     ("method", "freezing", "adapter"),
     [

@@ -32,3 +32,8 @@ def test_names_of_runs_with_other_training_recipes_say_what_differs() -> None:
 def test_names_of_runs_that_list_other_metrics_are_not_their_metrics() -> None:
     base = make_spec()
     assert named(base, {**base, "metrics": ["mcc"], "head": {"name": "mlp"}}) == ["linear", "mlp"]
+
+
+def test_names_of_runs_leave_out_empty_options() -> None:
+    base, options = make_spec(), {"model": "mini", "revision": "", "files": [], "options": {}}
+    assert named(base, {**base, "backbone": {"name": "hf", **options}})[1] == "hf:model=mini"

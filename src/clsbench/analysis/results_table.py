@@ -22,8 +22,9 @@ from clsbench.analysis.figures import (
 from clsbench.errors import UsageError
 from clsbench.results.formats import line_width, marked
 from clsbench.results.store import StoredRun, scan
+from clsbench.schema.changes import short_component
 from clsbench.schema.environment_variables import ENVIRONMENT
-from clsbench.schema.experiment import DEFAULT_METRICS, format_component, value_at
+from clsbench.schema.experiment import DEFAULT_METRICS, value_at
 from clsbench.schema.options import DEFAULT_STORE
 from clsbench.schema.record import RunRecord, SplitMetrics
 
@@ -187,7 +188,7 @@ def _of_spec(*path: str) -> Callable[[StoredRun], Any]:
 def _component(key: str) -> Callable[[StoredRun], str]:
     def value(run: StoredRun) -> str:
         choice = value_at(run.record.spec, key)
-        return format_component(choice) if choice else "none"
+        return short_component(choice) if choice else "none"
 
     return value
 

@@ -148,7 +148,8 @@ def _file_text(name_or_file: str | Path, axis: str, catalog: Catalog) -> str | N
 def resolve(base: ExperimentSpec, changes: Mapping[str, Any], catalog: Catalog) -> Experiment:
     """Apply ``changes`` (dotted keys, components also as instances) and make the components.
 
-    Published figures are left out with another data set, since they say nothing about its texts.
+    Published figures are left out with another data set, since they say nothing about its texts,
+    and the description with another data set, backbone or freezing strategy.
 
     Raises:
         UsageError: an unknown component or option, or a value out of range.
@@ -163,6 +164,8 @@ def resolve(base: ExperimentSpec, changes: Mapping[str, Any], catalog: Catalog) 
     dataset = experiment.tree["dataset"]["name"]
     if all(each.tree["dataset"]["name"] != dataset for each in references):
         experiment = _without_figures(experiment)
+    if all(_describes_another(each, experiment) for each in references):
+        experiment = _with_description(experiment, "")
     return experiment._replace(modified=modified)
 
 
@@ -226,6 +229,21 @@ def _without_figures(experiment: Experiment) -> Experiment:
     tree = {key: value for key, value in experiment.tree.items() if key != "published"}
     spec = msgspec.structs.replace(experiment.spec, published=None)
     return experiment._replace(spec=spec, tree=tree)
+
+
+_DESCRIBED = ("dataset", "backbone", "freezing")
+"""The components that the description of an experiment names."""
+
+
+def _describes_another(reference: Experiment, experiment: Experiment) -> bool:
+    return reference.spec.description == experiment.spec.description and any(
+        reference.tree[key] != experiment.tree[key] for key in _DESCRIBED
+    )
+
+
+def _with_description(experiment: Experiment, text: str) -> Experiment:
+    spec = msgspec.structs.replace(experiment.spec, description=text)
+    return experiment._replace(spec=spec, tree={**experiment.tree, "description": text})
 
 
 def _references(

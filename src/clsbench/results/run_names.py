@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clsbench.results.store import StoredRun
-from clsbench.schema.experiment import COMPONENT_KEYS, format_component
+from clsbench.schema.changes import short_component
+from clsbench.schema.experiment import COMPONENT_KEYS
 
 _NOT_IN_NAMES = ("seed", "name", "description", "published", "baselines", "metrics")
 
@@ -59,5 +60,5 @@ def _flat_settings(spec: Mapping[str, Any]) -> dict[str, str]:
         if isinstance(value, Mapping) and key not in COMPONENT_KEYS:
             settings = {f"{key}.{name}": each for name, each in value.items()}
         for name, each in settings.items():
-            found[name] = format_component(each) if name in COMPONENT_KEYS else str(each)
+            found[name] = short_component(each) if name in COMPONENT_KEYS else str(each)
     return found

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clsbench.schema.experiment import format_component, inline_toml
+from clsbench.schema.experiment import component_table, format_component, inline_toml
+from clsbench.schema.training import ComponentTable
 
 
 def changes_text(changes: object) -> str:
@@ -20,3 +21,9 @@ def value_text(value: Any) -> str:
     if isinstance(value, Mapping) and isinstance(value.get("name"), str):
         return format_component(dict(value))
     return value if isinstance(value, str) else inline_toml(value)
+
+
+def short_component(choice: str | ComponentTable) -> str:
+    """A component as in a spec, but without its empty options: for tables and names of runs."""
+    table = component_table(choice)
+    return format_component({k: v for k, v in table.items() if v not in ("", [], {})})

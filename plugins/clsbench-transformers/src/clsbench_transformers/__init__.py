@@ -26,7 +26,7 @@ _WEIGHTS = (".safetensors", ".bin")
 
 
 class HF(clsbench.Backbone, frozen=True):
-    """An encoder or decoder of Hugging Face transformers: BERT, ModernBERT, Llama, Qwen …
+    """An encoder or decoder of Hugging Face transformers, such as BERT, ModernBERT, Llama or Qwen.
 
     Name a folder that save_pretrained has written, with its tokenizer; a model of the hub, with the
     revision; or a GGUF file, which is converted once into the cache. The tokenizer adds the special
