@@ -57,6 +57,17 @@ class HFDataset(clsbench.Dataset, frozen=True):
     text: Annotated[str, Meta(min_length=1, description="column with the texts")] = "text"
     text_pair: TextPairColumn | None = None
     label: Annotated[str, Meta(min_length=1, description="column with the classes")] = "label"
+    labels: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="instead of label, for any number of labels per text: column with"
+                " lists, or several columns with 0 or 1 (toxic+rude+spam)",
+            ),
+        ]
+        | None
+    ) = None
     group: GroupColumn | None = None
     time: TimeColumn | None = None
 
@@ -76,10 +87,21 @@ class HFDataset(clsbench.Dataset, frozen=True):
                 f"revision = {self.revision!r}: expected path=ORGANISATION/NAME of the hub, not "
                 f"{self.path!r}"
             )
-        named = (self.text, self.text_pair, self.label, self.group, self.time)
-        columns = [each for each in named if each]
-        if len(set(columns)) < len(columns):
-            raise ValueError("text, text_pair, label, group and time: two name the same column")
+        if self.labels is not None and self.label != "label":
+            raise ValueError("label and labels exclude each other; labels is for any number of "
+                             "labels per text")  # fmt: skip
+        classes = [self.label] if self.labels is None else label_columns(self.labels)
+        named = (self.text, self.text_pair, *classes, self.group, self.time)
+        columns = [each for each in named if each is not None]
+        if len(set(columns)) < len(columns) or "" in columns:
+            raise ValueError(
+                "text, text_pair, label, labels, group and time: two name the same column, or one "
+                "is empty"
+            )
+
+    def task(self) -> clsbench.Task:
+        """``multi-label`` if ``labels`` is set."""
+        return "single-label" if self.labels is None else "multi-label"
 
     def default_split(self) -> clsbench.SplitName:
         """``group`` or ``time`` if their column is named, else ``predefined`` if the data set has a
@@ -124,8 +146,13 @@ class HFDataset(clsbench.Dataset, frozen=True):
             places = [(_split_of(Path(file)), files[f"{self.path}/{file}"]) for file in self.files]
         else:
             places = _places(_path(self.path))
-        columns = (self.text, self.label, self.group, self.time, self.text_pair)
+        columns = (self.text, self.label, self.group, self.time, self.text_pair, self.labels)
         return read_corpus(self.path, places, *columns)
+
+
+def label_columns(labels: str) -> list[str]:
+    """The columns that the option ``labels`` names: one of lists, or several of zeros and ones."""
+    return [name.strip() for name in labels.split("+")]
 
 
 def _path(text: str) -> Path:

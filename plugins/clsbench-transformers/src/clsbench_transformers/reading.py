@@ -14,7 +14,8 @@ import datasets
 import clsbench
 from clsbench import UsageError
 from clsbench.data import NotATimeError, read_times
-from clsbench_transformers.dataset import ENDINGS
+from clsbench_transformers.dataset import ENDINGS, label_columns
+from clsbench_transformers.label_sets import label_names, label_sets, label_values
 
 _UNLABELLED = -1
 """The label of rows without one, by the convention of datasets."""
@@ -28,10 +29,12 @@ def read_corpus(
     group: str | None = None,
     time: str | None = None,
     text_pair: str | None = None,
+    labels: str | None = None,
 ) -> clsbench.Corpus:
     """The texts and labels of all ``places``, each with its split; ``named`` is for errors.
 
-    ``group``, ``time`` and ``text_pair`` are columns that are read too, if given.
+    ``group``, ``time`` and ``text_pair`` are columns that are read too, if given. ``labels``, for
+    any number of labels per text, replaces ``label``.
 
     Raises:
         UsageError: a file or column is missing or not valid.
@@ -46,21 +49,24 @@ def read_corpus(
     with tempfile.TemporaryDirectory(prefix="clsbench-datasets-") as cache, _quiet():
         for split, place in places:
             table = _table(named, place, Path(cache))
-            for column in (text, label, *further):
+            classes = [label] if labels is None else label_columns(labels)
+            for column in (text, *classes, *further):
                 if column not in table.column_names:
                     raise UsageError(
                         f"dataset hf-dataset, {named}: {place.name} has no column {column!r}; its "
                         f"columns: {', '.join(table.column_names)}"
                     )
-            feature = table.features[label]
-            own = list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
+            own = _names(table, label) if labels is None else label_names(table, labels)
             if texts and own != names:
                 raise UsageError(
                     f"dataset hf-dataset, {named}: {place.name} names other classes than the file "
                     "before it"
                 )
             names = own
-            found = table[label][:]
+            if labels is None:
+                found = table[label][:]
+            else:
+                found = label_values(f"dataset hf-dataset, {named}: {place.name}", table, labels)
             if own is None and found and all(value == _UNLABELLED for value in found):
                 raise UsageError(
                     f"dataset hf-dataset, {named}: every row of {place.name} has the label -1, by "
@@ -94,17 +100,28 @@ def read_corpus(
                             f"from 0) has no {what} in {column!r}"
                         )
                     further[column].append(str(each))
-    class_names, labels = _classes(named, values, names, label)
+    indices: Sequence[Any]
+    if labels is None:
+        class_names, indices = _classes(named, values, names, label)
+    else:
+        class_names, indices = label_sets(f"dataset hf-dataset, {named}", values, names, labels)
     known = [split for split in splits if split is not None]
     return clsbench.Corpus(
         class_names=class_names,
         texts=texts,
-        labels=labels,
+        labels=indices,
         text_pairs=further[text_pair] if text_pair is not None else None,
         splits=known if known else None,
         groups=further[group] if group is not None else None,
         times=_times(named, further[time], time) if time is not None else None,
+        multi_label=labels is not None,
     )
+
+
+def _names(table: Any, label: str) -> list[str] | None:
+    """The names of a column's classes in their order, if it has them."""
+    feature = table.features[label]
+    return list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
 
 
 def _times(named: str, values: Sequence[str], column: str) -> list[float]:
@@ -147,7 +164,8 @@ def _classes(
         raise UsageError(
             f"dataset hf-dataset, {named}: {column!r} holds "
             f"{type(next(v for v in values if isinstance(v, float | list | dict))).__name__} "
-            "values; expected one class for each text, as text or whole number"
+            "values; expected one class for each text, as text or whole number (for any number of "
+            "labels per text, name the column of lists with labels=)"
         )
     found = sorted(set(values), key=lambda value: (isinstance(value, str), value))
     if names is not None:
