@@ -12,8 +12,9 @@ from clsbench.components.catalog import Catalog, Entry
 from clsbench.components.component import Component, parts_of
 from clsbench.components.parts import axis_of, convert_options, part_kinds
 from clsbench.errors import UsageError
+from clsbench.schema.changes import short_component
 from clsbench.schema.convert import parse_value
-from clsbench.schema.experiment import component_table, format_component, without_none
+from clsbench.schema.experiment import component_table, without_none
 from clsbench.schema.training import ComponentTable
 
 
@@ -71,7 +72,7 @@ def choose(choice: str | ComponentTable, axis: Axis, catalog: Catalog) -> Chosen
             parts[option] = choose(table_of(part, part_axis, catalog), part_axis, catalog)
     written = _written_out(name, component, {each: part.table for each, part in parts.items()})
     key = axis.spec_key or axis.singular
-    label = format_component({**written, **{each: part.label for each, part in parts.items()}})
+    label = short_component({**written, **{each: part.label for each, part in parts.items()}})
     return ChosenComponent(key, component, entry, written, label, parts)
 
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clsbench.components.component import Component, parts_of
 from clsbench.errors import PluginError, UsageError
-from clsbench.schema.experiment import COMPONENT_KEYS, format_component, value_at, with_value
+from clsbench.schema.changes import short_component
+from clsbench.schema.experiment import COMPONENT_KEYS, value_at, with_value
 from clsbench.schema.record import ComponentIdentity
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def decisive(identity: ComponentIdentity) -> dict[str, Any]:
 def label_of(table: Mapping[str, Any], identity: ComponentIdentity) -> str:
     """A component's table as text, with the components in its options as text too."""
     parts = {option: label_of(table[option], part) for option, part in identity.parts.items()}
-    return format_component({**table, **parts})
+    return short_component({**table, **parts})
 
 
 def options_by_content(table: Mapping[str, Any], identity: ComponentIdentity) -> dict[str, Any]:
