@@ -226,9 +226,10 @@ def test_export_with_several_labels_gives_the_probabilities_of_predict(
     for row, answers in zip(expected.tolist(), classify(list(TEXTS)), strict=True):
         scores = {each["label"]: each["score"] for each in answers}
         assert scores == pytest.approx({"a": row[0], "b": row[1]}, abs=1e-5)
-    assert (
-        "one is predicted if its probability is at least a " in (exported / "README.md").read_text()
-    )
+    card = (exported / "README.md").read_text()
+    assert "one is predicted if its probability is at least a " in card
+    assert 'classify("a text", top_k=None)' in card
+    assert "| micro F1 on test | 0." in card
 
 
 def test_export_predicts_the_classes_stored_with_the_run(

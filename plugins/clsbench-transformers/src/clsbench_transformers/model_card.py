@@ -20,6 +20,8 @@ def model_card(record: RunRecord, class_name: str) -> str:
     if spec.get("adapter"):
         trained += f", adapter {_code(_named(spec, 'adapter'))}"
     epochs = spec["train"]["epochs"]
+    given = '{"text": "first text", "text_pair": "second text"}' if data.text_pairs else '"a text"'
+    every_label = ", top_k=None" if data.multi_label else ""
     lines = [
         "---",
         "library_name: transformers",
@@ -34,7 +36,7 @@ def model_card(record: RunRecord, class_name: str) -> str:
         "from transformers import pipeline",
         "",
         'classify = pipeline("text-classification", model="this folder", truncation=True)',
-        *(['classify({"text": "first text", "text_pair": "second text"})'] * data.text_pairs),
+        *([f"classify({given}{every_label})"] * (data.text_pairs or data.multi_label)),
         "```",
         "",
     ]
@@ -72,6 +74,8 @@ def model_card(record: RunRecord, class_name: str) -> str:
         )
         if test.macro_f1 is not None:  # an experiment may list other metrics
             rows["macro F1 on test"] = f"{test.macro_f1:.4f}"
+        if data.multi_label and "micro-f1" in test.scores:
+            rows["micro F1 on test"] = f"{test.scores['micro-f1']:.4f}"
     if record.thresholds:
         shown = ", ".join(f"{name} {value:.4f}" for name, value in record.thresholds.items())
         rows["labels"] = (
