@@ -95,7 +95,11 @@ def test_hub_file_of_a_data_set_comes_from_its_own_place(hub: AssetServer, cache
     ("behaviour", "reason"),
     [
         pytest.param(status(404), "HTTP status 404", id="404"),
-        pytest.param(status(401), "HTTP status 401", id="401"),
+        pytest.param(
+            status(401, X_Error_Code="GatedRepo"),
+            "HTTP status 401, gated; accept its terms on the hub, then set HF_TOKEN",
+            id="gated",
+        ),
         pytest.param(status(503), "HTTP status 503", id="503"),
         pytest.param(serves(damaged(WEIGHTS), **HEADERS), "SHA-256", id="corrupt"),
         pytest.param(serves(WEIGHTS), "X-Repo-Commit", id="no-hub-at-all"),
@@ -119,6 +123,35 @@ def test_hub_that_fails_leaves_the_hugging_face_cache_unchanged(
     assert url in str(caught.value)
     assert reason in str(caught.value).partition(url)[2].splitlines()[0]
     assert files_below(caches) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        (status(404, X_Error_Code="RepoNotFound"), "404, no such repository, or a private one"),
+        (status(404, X_Error_Code="RevisionNotFound"), "404, the repository has no such revision"),
+        (status(404, X_Error_Code="EntryNotFound"), "404, the revision has no such file"),
+    ],
+)
+def test_hub_without_the_file_is_reported_with_what_is_missing(
+    hub: AssetServer, caches: Path, behaviour: Behaviour, reason: str
+) -> None:
+    hub.at_hub(REPOSITORY, FILENAME, behaviour)
+    with pytest.raises(AssetError, match=reason):
+        obtain([ASSET], folder=None, offline=False, limits=ONCE)
+    assert files_below(caches) == set()
+
+
+@pytest.mark.slow
+def test_hub_file_of_a_renamed_repository_is_found_under_its_old_name(
+    hub: AssetServer, caches: Path
+) -> None:
+    hub.at_hub("new-org/gpt2", FILENAME, serves(WEIGHTS, **HEADERS))
+    moved = f"/new-org/gpt2/resolve/{REVISION}/{FILENAME}"
+    hub.at_hub(REPOSITORY, FILENAME, status(307, Location=moved))
+    obtained = obtain([ASSET], folder=None, offline=False, limits=ONCE)
+    assert obtained.files[ASSET.key].read_bytes() == WEIGHTS
 
 
 def test_hub_that_always_disconnects_counts_as_stalled(hub: AssetServer, caches: Path) -> None:

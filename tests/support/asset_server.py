@@ -156,9 +156,9 @@ def serves_without_length(content: bytes) -> Behaviour:
     return behave
 
 
-def status(code: int) -> Behaviour:
+def status(code: int, **headers: str) -> Behaviour:
     def behave(handler: Handler) -> None:
-        handler.begin(code, 0)
+        handler.begin(code, 0, **headers)
 
     return behave
 

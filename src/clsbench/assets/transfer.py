@@ -20,6 +20,14 @@ CHUNK_BYTES = 16 * 1024
 """Written at least this often, so that slow downloads show progress."""
 
 TRANSIENT_STATUS = (408, 425, 429)
+HUB_ERRORS = {
+    "GatedRepoError": "gated; accept its terms on the hub, then set HF_TOKEN",
+    "RepositoryNotFoundError": "no such repository, or a private one; check its name, or set"
+    " HF_TOKEN",
+    "RevisionNotFoundError": "the repository has no such revision",
+    "RemoteEntryNotFoundError": "the revision has no such file",
+}
+"""What the exceptions of huggingface_hub mean, by class name."""
 OWN_FAULT = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
@@ -43,7 +51,9 @@ def explain(error: BaseException) -> tuple[str, bool]:
     for link in chain:
         status = getattr(getattr(link, "response", None), "status_code", None)
         if isinstance(status, int):
-            return f"HTTP status {status}", status < 500 and status not in TRANSIENT_STATUS
+            meaning = HUB_ERRORS.get(type(link).__name__)
+            reason = f"HTTP status {status}" + (f", {meaning}" if meaning else "")
+            return reason, status < 500 and status not in TRANSIENT_STATUS
     for link in chain:
         if type(link).__name__ == "OfflineModeIsEnabled":
             return "HF_HUB_OFFLINE is set", True
