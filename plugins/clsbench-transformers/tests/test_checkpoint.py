@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,15 @@ def test_require_absent_package_is_named() -> None:
     require("torch", "transformers")
     with pytest.raises(CheckpointError, match=r"needs no-such-one to read it; install: pip inst"):
         require("torch", "no-such-one")
+
+
+def test_tokenizer_of_sentencepiece_without_its_package_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "tokenizer.json").rename(folder / "spm.model")
+    monkeypatch.setattr(metadata, "distributions", lambda: ())
+    said = problem(folder, lambda backbone: backbone.tokenizer({}))
+    assert "needs sentencepiece and protobuf to read it; install: pip install sentence" in said
 
 
 def test_tokenizer_of_sentencepiece_is_read_without_special_look_alikes(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ _IGNORED = {
     "modules_to_save": "the freezing strategy decides which layers train, and the head always does",
     "layers_to_transform": "choose layers by blocks or modules",
     "layers_pattern": "choose layers by blocks or modules",
+    "trainable_token_indices": "only linear layers can be adapted",
 }
 """Fields of a configuration that would have no effect here, and what to use instead."""
 
@@ -89,10 +90,11 @@ def _refuse_unsupported(name: str, config: PeftConfig) -> None:
     Raises:
         UsageError: there is one.
     """
-    if config.is_prompt_learning or config.is_adaption_prompt:
+    of_tokens = config.is_prompt_learning or config.is_adaption_prompt
+    if of_tokens or hasattr(config, "token_indices"):
         raise clsbench.UsageError(
-            f"adapter peft: type {name!r} adds tokens, which a backbone of stages cannot read; "
-            "choose a method that adds parameters to layers, such as lora"
+            f"adapter peft: type {name!r} adds tokens or trains their embeddings, which is not "
+            "supported; choose a method that adds parameters to linear layers, such as lora"
         )
     for field, remedy in _IGNORED.items():
         value = getattr(config, field, None)
