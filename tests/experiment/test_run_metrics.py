@@ -115,12 +115,13 @@ def test_fingerprint_has_the_metric_only_if_it_selects(plugin: str, tmp_path: Pa
     assert fingerprint(metric="macro-f1", train__patience=1) != fingerprint(train__patience=1)
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
 def test_run_undefined_primary_metric_is_refused_before_training(
-    plugin: str, tmp_path: Path
+    dry_run: bool, plugin: str, tmp_path: Path
 ) -> None:
     message = r"never is undefined: it never is \(validation split\); choose another primary metric"
     with pytest.raises(clsbench.UsageError, match=message):
-        run_small(tmp_path, plugins=[plugin], metric="never")
+        run_small(tmp_path, plugins=[plugin], metric="never", dry_run=dry_run)
     assert not list(tmp_path.iterdir())
 
 

@@ -128,15 +128,19 @@ def run_experiment(
             )
             name = None if dry_run else run_name(record)
             hook.clsbench_run_started(plan=announcement(record, events), name=name)
+            metrics, primary = experiment.metrics, experiment.primary
             if dry_run:
-                return FinishedRun(replace(record, phases_seconds=dict(phases.seconds)), None)
-            import_libraries()
+                metrics = {primary: metrics[primary]}  # without the libraries of the others
+            else:
+                import_libraries()
             refuse_undefined(
-                experiment.metrics,
-                experiment.primary,
+                metrics,
+                primary,
                 {n: r.labels.numpy() for n, r in data.tokens.by_name().items() if n != "train"},
                 len(data.facts.class_names),
             )
+            if dry_run:
+                return FinishedRun(replace(record, phases_seconds=dict(phases.seconds)), None)
             build = partial(_build, experiment, files, data, options, device)
             names = partial(_trained, freezing=freezing)
             classifier = shared.classifier(experiment, options, names, build) if shared else build()

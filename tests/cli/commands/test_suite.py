@@ -230,6 +230,8 @@ def test_suite_with_sweep_over_data_sets_shows_and_plots_ranks(
     done = clsbench(*sweep, "--set", "train.epochs=1", "--plot", plot)
     assert done.returncode == 1, done.stderr
     assert "row 3 (dataset=csv:path=" in done.stderr
+    early, _, _ = done.stderr.partition("row 1 begins")
+    assert "warning: row 3 cannot be run: dataset 'csv': no such file" in early
     shown = " ".join(done.stdout.split())
     assert "Over 2 data sets, " in shown
     assert "Not ranked: data set missing.csv: dataset 'csv': no such file" in shown

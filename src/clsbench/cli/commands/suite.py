@@ -233,6 +233,8 @@ def suite(
         if not dry_run:
             for warning in plan.warnings():
                 logger.warning("%s", warning)
+            for row in (row for row in plan.rows if row.problem):
+                logger.warning("row %s cannot be run: %s", row.row.label, row.problem)
             try:
                 results = run_suite(
                     plan, made, options, jobs, display, _command(session.plugins), force
