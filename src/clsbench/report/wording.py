@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from clsbench.analysis.figures import MetricInfo
     from clsbench.analysis.paired import Difference
     from clsbench.components.values import TextPair
+    from clsbench.schema.record import ModelSelection
 
 
 SHOWN = "†"
@@ -172,3 +173,19 @@ def dropped_text(dropped: Mapping[str, int], most: int = 6) -> str:
         f"{sum(dropped.values()):,} texts ({', '.join(parts)}): data.balance=true cuts every class "
         "to the size of the smallest; data.balance=false keeps all"
     )
+
+
+def selection_text(selection: ModelSelection) -> str:
+    """``epoch 2 of 4 is used, the best on validation (accuracy 0.9732); stopped early``."""
+    trained = len(selection.scores)
+    best = f"{selection.metric} {selection.scores[selection.best_epoch - 1]:.4f}"
+    if selection.used_epoch is None:
+        text = f"best of {trained} on validation: epoch {selection.best_epoch} ({best})"
+    elif selection.used_epoch == selection.best_epoch:
+        text = f"epoch {selection.used_epoch} of {trained} is used, the best on validation ({best})"
+    else:
+        text = (
+            f"epoch {selection.used_epoch} of {trained} is used; the best on validation was epoch "
+            f"{selection.best_epoch} ({best})"
+        )
+    return text + ("; stopped early by train.patience" if selection.stopped_early else "")

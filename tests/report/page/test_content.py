@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from record_examples import STAND_INS, make_record
+from record_examples import STAND_INS, make_history, make_record
 from report_examples import TEXTS, Row, make_figures
 
 from clsbench.analysis.suite_figures import SuiteFigures
@@ -16,6 +16,7 @@ from clsbench.components.catalog import Catalog, load_catalog
 from clsbench.report.page.content import build_page
 from clsbench.report.page.details import data_facts
 from clsbench.report.page.files import report_text
+from clsbench.schema.record import ModelSelection
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,19 @@ def test_build_page_parts_of_one_seed_name_it(tmp_path: Path, catalog: Catalog) 
     assert page.phases is not None
     assert [bar.title for bar in page.phases.bars] == titles
     assert any("those of its first seed" in note for note in page.notes)
+
+
+def test_build_page_names_the_selected_epoch(tmp_path: Path, catalog: Catalog) -> None:
+    selection = ModelSelection(
+        metric="accuracy", scores=(0.9, 0.95), best_epoch=2, used_epoch=2, stopped_early=True
+    )
+    selected = {"history": msgspec.structs.replace(make_history(), selection=selection)}
+    rows = [Row(record=selected), Row(accuracy=0.5, record=selected, seeds=(7, 8)), Row()]
+    notes = build_page(make_figures(tmp_path, rows), catalog, None).notes
+    said = "epoch 2 of 2 is used, the best on validation (accuracy 0.9500); stopped early by "
+    assert [note for note in notes if "is used" in note] == [
+        f"Row {row}: {said}train.patience." for row in ("1", "2, seed 7", "2, seed 8")
+    ]
 
 
 def test_build_page_table_has_texts_and_marks(figures: SuiteFigures, catalog: Catalog) -> None:

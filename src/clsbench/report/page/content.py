@@ -37,7 +37,7 @@ from clsbench.report.page.table import PageTable, page_table
 from clsbench.report.page.tuning import TuningTable, tuning_table
 from clsbench.report.terminal.comparison import best_first, comparison_notes
 from clsbench.report.tuning import tuning_notes
-from clsbench.report.wording import metric_difference
+from clsbench.report.wording import metric_difference, selection_text
 from clsbench.schema.record import RunRecord
 
 if TYPE_CHECKING:
@@ -206,7 +206,20 @@ def figure_notes(figures: SuiteFigures) -> tuple[str, ...]:
         if row.row.not_applicable is not None:
             notes.append(f"{name} does not apply: {row.row.not_applicable}.")
         notes += [f"{name}: {error}" for error in row.row.errors]
+    notes += _selections(figures)
     return (*notes, *tuning_notes(figures), *figures.missing_in_words(), *figures.problems)
+
+
+def _selections(figures: SuiteFigures) -> list[str]:
+    """The epochs that were chosen on validation (``train.select``, ``train.patience``)."""
+    found = []
+    for row in figures.rows:
+        for run in row.runs if row.row.same_as is None else ():
+            history = run.record.history
+            if history is not None and history.selection is not None:
+                seed = f", seed {run.record.spec['seed']}" if len(row.runs) > 1 else ""
+                found.append(f"Row {row.row.label}{seed}: {selection_text(history.selection)}.")
+    return found
 
 
 def _test(comparison: RunComparison) -> str:

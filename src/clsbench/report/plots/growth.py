@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from clsbench.report.plots.titled import save_drawn, titled
 from clsbench.report.terminal.bench import circumstances_text
-from clsbench.results.curves import SETTINGS, save_figure
 from clsbench.schema.quantities import duration_text
 
 if TYPE_CHECKING:
@@ -44,9 +42,7 @@ def save_growth(report: BenchReport, file: Path) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():  # type: ignore[arg-type]
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        save_figure(growth_figure(report), file)
+    save_drawn(lambda: growth_figure(report), file)
 
 
 def growth_figure(report: BenchReport) -> Figure:
@@ -56,10 +52,7 @@ def growth_figure(report: BenchReport) -> Figure:
     numbers = _numbers([point.value for point in report.points])
     places = numbers or [float(place) for place in range(len(report.points))]
     title = f"{report.experiment}, {circumstances_text(report)}"
-    stand_ins = {s.by.partition(":")[0]: None for p in report.points for s in p.stand_ins}
-    if stand_ins:
-        title += f"\nSTAND-INS ({', '.join(stand_ins)}): not the real experiment"
-    figure.suptitle(title, fontsize=10, parse_math=False)
+    titled(figure, title, [each.by for point in report.points for each in point.stand_ins])
     phases = dict.fromkeys(m.phase for point in report.points for m in point.measurements)
     for phase, style in zip(phases, STYLES, strict=False):
         found = [

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator, PercentFormatter
 
 from clsbench.errors import UsageError
 from clsbench.report.plots.growth import STYLES
-from clsbench.results.curves import SETTINGS, save_figure
+from clsbench.report.plots.titled import save_drawn, titled
 from clsbench.system.printable import printable
 
 if TYPE_CHECKING:
@@ -45,15 +43,8 @@ def save_learning_curves(curves: LearningCurves | None, file: Path) -> None:
             f"--plot: a plot holds at most {MOST_LINES} lines, but there are {len(curves.lines)}; "
             "use fewer rows"
         )
-    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():  # type: ignore[arg-type]
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = learning_curves_figure(curves)
-        title = f"{curves.test_texts:,} test texts, 95 % intervals"
-        if curves.stand_ins:
-            names = ", ".join(by.partition(":")[0] for by in curves.stand_ins)
-            title += f"\nSTAND-INS ({names}): not the real experiment"
-        figure.suptitle(printable(title, keep="\n"), fontsize=10, parse_math=False)
-        save_figure(figure, file)
+    title = f"{curves.test_texts:,} test texts, 95 % intervals"
+    save_drawn(lambda: titled(learning_curves_figure(curves), title, curves.stand_ins), file)
 
 
 def learning_curves_figure(curves: LearningCurves) -> Figure:

@@ -5,7 +5,6 @@ Source: Demšar, JMLR 7 (2006), figure 1.
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,8 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from clsbench.report.plots.growth import STYLES
+from clsbench.report.plots.titled import save_drawn, titled
 from clsbench.report.wording import shortened
-from clsbench.results.curves import SETTINGS, save_figure
 from clsbench.system.printable import printable
 
 if TYPE_CHECKING:
@@ -40,17 +39,10 @@ def save_ranks(ranks: Ranks, file: Path) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():  # type: ignore[arg-type]
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = ranks_figure(ranks)
-        title = f"Mean rank by test {ranks.metric.header} over {len(ranks.datasets)} data sets"
-        if ranks.test is None:
-            title += " (too few for a test)"
-        if ranks.stand_ins:
-            names = ", ".join(by.partition(":")[0] for by in ranks.stand_ins)
-            title += f"\nSTAND-INS ({names}): not the real experiment"
-        figure.suptitle(printable(title, keep="\n"), fontsize=10, parse_math=False)
-        save_figure(figure, file)
+    title = f"Mean rank by test {ranks.metric.header} over {len(ranks.datasets)} data sets"
+    if ranks.test is None:
+        title += " (too few for a test)"
+    save_drawn(lambda: titled(ranks_figure(ranks), title, ranks.stand_ins), file)
 
 
 def ranks_figure(ranks: Ranks) -> Figure:

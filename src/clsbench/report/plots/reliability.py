@@ -6,13 +6,12 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from clsbench.errors import UsageError
 from clsbench.report.plots.growth import STYLES
-from clsbench.results.curves import SETTINGS, save_figure
+from clsbench.report.plots.titled import save_drawn, titled
 from clsbench.system.printable import printable
 
 if TYPE_CHECKING:
@@ -34,8 +33,7 @@ def save_reliability(comparison: RunComparison, file: Path) -> None:
             "--plot shows the calibration of the most probable class, which multi-label data do "
             "not have: their texts have any number of classes"
         )
-    with matplotlib.rc_context(SETTINGS):  # type: ignore[arg-type]
-        save_figure(reliability_figure(comparison), file)
+    save_drawn(lambda: reliability_figure(comparison), file)
 
 
 def reliability_figure(comparison: RunComparison) -> Figure:
@@ -54,11 +52,8 @@ def reliability_figure(comparison: RunComparison) -> Figure:
         assert contender.calibration is not None
         label = f"{_name(contender)} (calibration error {contender.calibration.ece:.3f})"
         draw_reliability(axes, contender.calibration, label=label, **style)
-    stand_ins = dict.fromkeys(s.partition(":")[0] for each in drawn for s in each.stand_ins)
-    title = f"{comparison.texts:,} test texts"
-    if stand_ins:
-        title += f"\nSTAND-INS ({', '.join(stand_ins)}): not the real experiment"
-    figure.suptitle(printable(title, keep="\n"), fontsize=10, parse_math=False)
+    stand_ins = [by for each in drawn for by in each.stand_ins]
+    titled(figure, f"{comparison.texts:,} test texts", stand_ins)
     axes.set_xlabel("confidence: probability of the predicted class")
     axes.set_ylabel("accuracy (95 % interval)")
     for axis in (axes.xaxis, axes.yaxis):

@@ -29,10 +29,18 @@ from clsbench.report.terminal.plan import (
     plan_banner,
     stand_in_panel,
 )
-from clsbench.report.wording import metric_range, percent, plain, rate, spread_text, threads_text
+from clsbench.report.wording import (
+    metric_range,
+    percent,
+    plain,
+    rate,
+    selection_text,
+    spread_text,
+    threads_text,
+)
 from clsbench.schema.experiment import format_toml, from_tree
 from clsbench.schema.quantities import duration_text, size_text
-from clsbench.schema.record import KeptActivations, ModelSelection, RunRecord
+from clsbench.schema.record import KeptActivations, RunRecord
 
 _PLOTS = ("loss.svg", "accuracy.svg")
 
@@ -88,22 +96,6 @@ def _kept_text(kept: KeptActivations) -> str:
         f"{kept.distinct:,} distinct of {kept.texts:,} texts: {', '.join(sources)}; "
         f"{', '.join(places)}"
     )
-
-
-def _selection_text(selection: ModelSelection) -> str:
-    """``epoch 2 of 4 is used, the best on validation (accuracy 0.9732); stopped early``."""
-    trained = len(selection.scores)
-    best = f"{selection.metric} {selection.scores[selection.best_epoch - 1]:.4f}"
-    if selection.used_epoch is None:
-        text = f"best of {trained} on validation: epoch {selection.best_epoch} ({best})"
-    elif selection.used_epoch == selection.best_epoch:
-        text = f"epoch {selection.used_epoch} of {trained} is used, the best on validation ({best})"
-    else:
-        text = (
-            f"epoch {selection.used_epoch} of {trained} is used; the best on validation was epoch "
-            f"{selection.best_epoch} ({best})"
-        )
-    return text + ("; stopped early by train.patience" if selection.stopped_early else "")
 
 
 def print_paths(console: Console, path: Path) -> None:
@@ -195,7 +187,7 @@ def _costs(record: RunRecord) -> list[tuple[str, RenderableType]]:
             )
         )
     if record.history is not None and record.history.selection is not None:
-        facts.append(("epochs", plain(_selection_text(record.history.selection))))
+        facts.append(("epochs", plain(selection_text(record.history.selection))))
     if record.phases_seconds:
         phases = ", ".join(f"{name} {value:.1f}" for name, value in record.phases_seconds.items())
         total = duration_text(sum(record.phases_seconds.values()))
