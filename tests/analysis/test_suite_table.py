@@ -101,6 +101,15 @@ def test_training_cost_prefix_is_that_of_runs_that_computed_it(tmp_path: Path) -
         runs.append(StoredRun(run.path, record))
     assert training_cost(runs) == (71.0, False)
     assert training_cost(runs[1:]) == (12.5, True)
+    known = msgspec.structs.replace(KEPT, found=10, found_seconds=59.0)
+    later = [
+        StoredRun(
+            run.path,
+            msgspec.structs.replace(run.record, fast_path=FastPath(shortcuts=(), kept=known)),
+        )
+        for run in runs[1:]
+    ]
+    assert training_cost(later) == (71.5, False), "as if it had computed the frozen layers"
 
 
 def test_suite_figures_rows_with_other_test_texts_are_not_compared(tmp_path: Path) -> None:

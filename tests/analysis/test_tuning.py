@@ -92,13 +92,28 @@ def test_choice_describes_the_chosen_trial_and_the_cost_of_all() -> None:
         TrialResult(point={"lr": 2}, run="b", score=0.9, training_seconds=2, prefix_found=True),
         TrialResult(point={"lr": 3}, error="the loss is infinite"),
     ]
-    found = choice(row("1", *trials), TuneSpec(space={"lr": (1, 2, 3)}))
+    tune = TuneSpec(space={"train.lr": (1, 2, 3)})
+    found = choice(row("1", *trials), tune)
     assert found is not None
     assert (found.point, found.score, found.edges) == ({"lr": 2}, 0.9, {})
     assert (found.trials, found.failed) == (3, 1)
     assert found.expected == pytest.approx((0.85, 0.875))
     assert found.cost == (8.0, False)
-    assert tuning_cost(RowTuning(budget=1, trials=(trials[1],))).prefix_found
+    assert tuning_cost(RowTuning(budget=1, trials=(trials[1],)), tune).prefix_found
+
+
+def test_tuning_cost_counts_the_prefix_of_an_earlier_run_once() -> None:
+    """The cost is that of trials of which the first computes the prefix."""
+    trials = tuple(
+        TrialResult(point={}, run=str(n), training_seconds=1, prefix_found_seconds=seconds)
+        for n, seconds in enumerate((5, 5, 5))
+    )
+    tuning = RowTuning(budget=3, trials=trials)
+    assert tuning_cost(tuning, TuneSpec(space={"train.lr": (1, 2, 3)})) == (8.0, False)
+    assert tuning_cost(tuning, TuneSpec(space={"pooling": ("mean",)})) == (18.0, False)
+    first = replace(trials[0], prefix_seconds=5, prefix_found_seconds=0)
+    tuning = RowTuning(budget=3, trials=(first, *trials[1:]))
+    assert tuning_cost(tuning, TuneSpec(space={"train.lr": (1, 2, 3)})) == (8.0, False)
 
 
 # --- verdicts between tuned methods, simulated ----------------------------------------------------

@@ -68,6 +68,31 @@ def try_kept(
     return facts.found
 
 
+def test_facts_have_the_seconds_of_the_run_that_computed_the_activations(tmp_path: Path) -> None:
+    """Whether they are found, or a later stage continues from them; unknown without a note."""
+    rows, keys = rows_of(), {cut: key_of(str(cut)) for cut in (1, 2)}
+
+    def later(cut: int, below: dict[int, Any]) -> PrefixStore:
+        store = PrefixStore(rows, Prefix(rows), Room(10**6, DiskCache(tmp_path, 10**9)), 10**3)
+        store.fill({cut: keys[cut]}, below, True, lambda done, total: None)
+        return store
+
+    assert later(1, {}).facts().found_seconds == 0
+    cache = DiskCache(tmp_path, 10**9)
+    cache.note_seconds(keys[1], 0.5)
+    half = 0.5 * int(rows.widths.sum())
+    assert later(1, {}).facts().found_seconds == half
+    continued = later(2, {1: lambda: keys[1]}).facts()
+    assert (continued.found, continued.found_seconds) == (0, half)
+    assert continued.continued == continued.computed == len(rows)
+    found = later(2, {}).facts().found_seconds
+    assert found is not None
+    assert found > half, "with the time of the stage that it continued"
+    for note in ('{"seconds_per_position": "soon"}', '{"seconds_per_position": "nan"}', "{}"):
+        (tmp_path / keys[1].digest / "about.json").write_text(note)
+        assert later(1, {}).facts().found_seconds is None
+
+
 def test_lookup_checks_the_longest_row(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, device: torch.device
 ) -> None:

@@ -27,7 +27,11 @@ from clsbench.analysis.paired import (
     rank_ranges,
     verdict_on,
 )
-from clsbench.analysis.prediction_time import baseline_seconds_per_1000, seconds_per_1000
+from clsbench.analysis.prediction_time import (
+    baseline_seconds_per_1000,
+    found_seconds,
+    seconds_per_1000,
+)
 from clsbench.analysis.seeds import spread
 from clsbench.analysis.shared_texts import (
     differing_splits,
@@ -51,7 +55,7 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     probabilities that the metric needs; ``ranks`` are ``None``, too. ``accuracy``,
     ``calibration_error`` and ``brier`` are means over the seeds, ``calibration`` is that of the
     first. With ``prefix_found``, the seconds
-    exclude the cached part of the frozen prefix (:func:`training_cost`).
+    exclude a cached part of the frozen prefix (:func:`training_cost`).
     ``stand_ins`` names the replacements of missing assets. ``title`` and ``baseline_seconds``,
     the mean time of fitting and predicting, are set for baselines only. ``prediction_seconds`` is
     the time to classify 1,000 texts (:mod:`clsbench.analysis.prediction_time`). ``timed_on`` names
@@ -294,7 +298,7 @@ def _timed_on(run: StoredRun) -> str:
 
 class Cost(NamedTuple):
     """The training time of a classifier; ``prefix_found``: it excludes frozen layers that were
-    cached, so from scratch it takes longer."""
+    cached and whose time is unknown, so from scratch it takes longer."""
 
     seconds: float | None
     prefix_found: bool
@@ -303,21 +307,32 @@ class Cost(NamedTuple):
 def training_cost(runs: Sequence[StoredRun]) -> Cost:
     """The mean time of the frozen prefix and the training over runs of one experiment.
 
-    If some of the runs computed the whole prefix, its time is the mean over those.
+    The time of a prefix that an earlier run computed is part of it, so that the cost does not
+    depend on what was cached. If it is unknown for some of the runs, it is the mean over the
+    others.
     """
     phases = [run.record.phases_seconds for run in runs]
     training = _mean([each.get("training") for each in phases])
     complete = [run for run in runs if not found_prefix(run)]
-    prefix = [run.record.phases_seconds.get("prefix", 0.0) for run in complete or runs]
+    prefix = [
+        run.record.phases_seconds.get("prefix", 0.0) + found_seconds(run.record)
+        for run in complete or runs
+    ]
     if training is None:
         return Cost(None, prefix_found=not complete)
     return Cost(training + fmean(prefix), prefix_found=not complete)
 
 
-def found_prefix(run: StoredRun) -> bool:
+def reused_prefix(run: StoredRun) -> bool:
     """Whether the run reused cached activations of an earlier run."""
     kept = run.record.fast_path.kept if run.record.fast_path is not None else None
     return kept is not None and kept.found + kept.continued > 0
+
+
+def found_prefix(run: StoredRun) -> bool:
+    """Whether the run reused cached activations whose computation took an unknown time."""
+    kept = run.record.fast_path.kept if run.record.fast_path is not None else None
+    return reused_prefix(run) and kept is not None and kept.found_seconds is None
 
 
 def _baseline_results(side: Side) -> list[BaselineResult]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from clsbench.analysis.comparison import training_cost
+from clsbench.analysis.comparison import reused_prefix
 from clsbench.analysis.row_figures import RowFigures
 from clsbench.analysis.suite_figures import SuiteFigures
 
@@ -42,7 +42,7 @@ def _seconds_over_estimate(row: RowFigures) -> float | None:
         return None
     phases = ["training", "evaluation"]
     expected = estimate.training_seconds + estimate.evaluation_seconds
-    if not any(training_cost([run]).prefix_found for run in fresh):
+    if not any(reused_prefix(run) for run in fresh):
         phases.append("prefix")
         expected += estimate.prefix_seconds
     taken = [run.record.phases_seconds.get(name, 0.0) for run in fresh for name in phases]

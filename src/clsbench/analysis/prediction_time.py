@@ -9,15 +9,13 @@ from clsbench.results.store import StoredRun
 from clsbench.schema.record import BaselineResult, RunRecord
 
 
-def seconds_per_1000(
-    runs: Sequence[StoredRun], prefix_seconds: float | None = None
-) -> float | None:
+def seconds_per_1000(runs: Sequence[StoredRun]) -> float | None:
     """The mean seconds to classify 1,000 texts; ``None`` if it is unknown.
 
-    A run classifies all texts of its splits once, in batches. ``prefix_seconds`` is the time of the
-    frozen prefix of all texts, for runs that found it in a cache.
+    A run classifies all texts of its splits once, in batches. The time of a frozen prefix that was
+    cached is that of the run which computed it.
     """
-    found = [_of_text(run.record, prefix_seconds) for run in runs]
+    found = [_of_text(run.record) for run in runs]
     known = [seconds for seconds in found if seconds is not None]
     return 1000 * fmean(known) if known else None
 
@@ -31,17 +29,23 @@ def baseline_seconds_per_1000(
     return 1000 * fmean(known) / texts if known and texts else None
 
 
-def _of_text(record: RunRecord, prefix_seconds: float | None) -> float | None:
+def found_seconds(record: RunRecord) -> float:
+    """The time that earlier runs spent on the activations that this one reused, as far as it is
+    known."""
+    kept = record.fast_path.kept if record.fast_path is not None else None
+    return kept.found_seconds or 0.0 if kept is not None else 0.0
+
+
+def _of_text(record: RunRecord) -> float | None:
     texts, seconds = _texts(record), record.prediction_seconds
     if not texts or seconds is None:
         return None
     kept = record.fast_path.kept if record.fast_path is not None else None
     if kept is None:
         return seconds / texts
-    if not kept.found + kept.continued:
-        prefix_seconds = record.phases_seconds.get("prefix", 0.0)
-    if prefix_seconds is None:
+    if kept.found + kept.continued and kept.found_seconds is None:
         return None
+    prefix_seconds = record.phases_seconds.get("prefix", 0.0) + found_seconds(record)
     return seconds / texts + prefix_seconds / max(kept.distinct, 1)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from clsbench.analysis.comparison import Contender, Cost, Pair
+from clsbench.analysis.comparison import Contender, Cost, Pair, training_cost
 from clsbench.analysis.dataset_ranks import RankedRow
 from clsbench.analysis.figures import (
     ACCURACY,
@@ -19,7 +19,7 @@ from clsbench.analysis.figures import (
 )
 from clsbench.analysis.seeds import SPLITS, Spread, accuracy_interval, spread
 from clsbench.analysis.sides import BASELINE
-from clsbench.analysis.tuning import Choice, choice, row_cost
+from clsbench.analysis.tuning import Choice, choice
 from clsbench.results.store import StoredRun
 from clsbench.results.suite_results import RowResult
 from clsbench.schema.record import RunRecord, SplitMetrics
@@ -215,6 +215,6 @@ def row_figures(
         tests=tuple(each.test for each in found),
         contender=contender,
         choice=choice(row, tune, metrics),
-        run_cost=row_cost(row, tune, runs) if runs else Cost(None, False),
+        run_cost=training_cost(runs) if runs else Cost(None, False),
         **(pairs(contender) if contender is not None else {}),
     )

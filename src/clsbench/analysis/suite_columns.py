@@ -336,8 +336,9 @@ _COSTS = (
         ),
         "training time",
         "Time to compute the frozen layers once and to train, without loading and evaluation; for "
-        "a baseline, the total time. ° marks rows that reused cached activations from an earlier "
-        "run; from scratch they take longer.",
+        "a baseline, the time to fit it and to classify all texts. If an earlier run computed the "
+        "frozen layers, its time for them counts. ° marks rows for which that is unknown; from "
+        "scratch they take longer.",
         "seconds",
         better="lower",
         drop=0,

@@ -26,7 +26,7 @@ from clsbench.analysis.learning_curves import (
 from clsbench.analysis.row_figures import RowFigures, baseline_tests, contender_figures, row_figures
 from clsbench.analysis.shared_texts import sharing_texts
 from clsbench.analysis.standing import baseline_title, standing, trained
-from clsbench.analysis.tuning import has_budget, with_row_costs
+from clsbench.analysis.tuning import has_budget
 from clsbench.components.catalog import Catalog
 from clsbench.errors import UndefinedMetricError, UsageError
 from clsbench.results.predictions import read_predictions
@@ -112,8 +112,7 @@ def suite_figures(
             if any(run.path in everything.keys() - within for run in runs[row.label])
         ]
         try:
-            compared_runs = compare_runs(shared, names, metrics=metrics)
-            comparison = with_row_costs(compared_runs, results, runs)
+            comparison = compare_runs(shared, names, metrics=metrics)
         except UndefinedMetricError:
             raise
         except UsageError as error:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
 from msgspec.structs import replace
 
-from clsbench.analysis.comparison import Contender, Cost, RunComparison, training_cost
+from clsbench.analysis.comparison import Cost
 from clsbench.analysis.computed import with_computed_metric
 from clsbench.analysis.figures import ACCURACY, MetricInfo, ShownMetrics, read_metric
-from clsbench.analysis.prediction_time import seconds_per_1000
 from clsbench.components.metric import Metric
 from clsbench.results.store import StoredRun
 from clsbench.results.suite_results import RowResult, RowTuning, SuiteResults, TrialResult
@@ -114,7 +112,7 @@ def choice(
         expected=() if tuning.adaptive else expected_best(scores, tuning.lower),
         trials=len(tuning.trials),
         failed=sum(trial.error is not None for trial in tuning.trials),
-        cost=tuning_cost(tuning),
+        cost=tuning_cost(tuning, tune),
     )
 
 
@@ -123,67 +121,20 @@ def _described(tuning: RowTuning, metrics: ShownMetrics) -> MetricInfo:
     return next(known, replace(ACCURACY, name=tuning.metric, header=tuning.metric, unit=""))
 
 
-def tuning_cost(tuning: RowTuning) -> Cost:
+def tuning_cost(tuning: RowTuning, tune: TuneSpec) -> Cost:
     """The time of the frozen prefix and of training, summed over all trials that finished.
 
-    The trials of a row share one prefix; the sum is complete if one of them computed it.
+    All trials have one prefix if nothing but training is tuned: if an earlier run computed it, its
+    time counts once.
     """
     done = [trial for trial in tuning.trials if trial.run is not None]
     seconds = sum(trial.prefix_seconds + trial.training_seconds for trial in done)
-    return Cost(seconds, prefix_found=bool(done) and all(trial.prefix_found for trial in done))
-
-
-def row_cost(row: RowResult, tune: TuneSpec | None, runs: Sequence[StoredRun]) -> Cost:
-    """The cost of a row's runs; that of the chosen trial includes the prefix of its siblings."""
-    cost, prefix = training_cost(runs), _prefix_of_trials(row, tune)
-    if prefix is None or not cost.prefix_found:
-        return cost
-    training = fmean(run.record.phases_seconds.get("training", 0.0) for run in runs)
-    return Cost(training + prefix, prefix_found=False)
-
-
-def _prefix_of_trials(row: RowResult, tune: TuneSpec | None) -> float | None:
-    """The time of the prefix that all trials share; ``None`` if it is unknown.
-
-    All trials have one prefix if nothing but training is tuned; the first one computes it, and the
-    others reuse it.
-    """
-    if row.tuning is None or tune is None:
-        return None
-    complete = [
-        trial.prefix_seconds
-        for trial in row.tuning.trials
-        if trial.run is not None and not trial.prefix_found
-    ]
-    shared = all(key.startswith("train.") for key in tune.space)
-    return fmean(complete) if complete and shared else None
-
-
-def with_row_costs(
-    comparison: RunComparison, results: SuiteResults, runs: Mapping[str, tuple[StoredRun, ...]]
-) -> RunComparison:
-    """The comparison with the costs of tuned rows (:func:`row_cost`); ``runs`` are by label."""
-    rows = {
-        run.path.name: row
-        for row in results.rows
-        if row.tuning is not None
-        for run in runs[row.label]
-    }
-
-    def with_costs(each: Contender) -> Contender:
-        row = rows.get(each.runs[0]) if each.runs else None
-        if row is None:
-            return each
-        cost = row_cost(row, results.tune, runs[row.label])
-        prefix = _prefix_of_trials(row, results.tune)
-        return replace(
-            each,
-            prefix_and_training_seconds=cost.seconds,
-            prefix_found=cost.prefix_found,
-            prediction_seconds=seconds_per_1000(runs[row.label], prefix),
-        )
-
-    return replace(comparison, contenders=tuple(map(with_costs, comparison.contenders)))
+    earlier = [trial.prefix_found_seconds for trial in done]
+    if all(key.startswith("train.") for key in tune.space):
+        earlier = [min(earlier, default=0.0)]
+    return Cost(
+        seconds + sum(earlier), prefix_found=bool(done) and all(t.prefix_found for t in done)
+    )
 
 
 def has_budget(row: RowResult, results: SuiteResults, problems: list[str]) -> bool:

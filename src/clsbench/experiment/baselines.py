@@ -40,8 +40,9 @@ def initial_features(
             for split in forward.splits
         }
         kept = forward.kept()
-        cached = kept is not None and kept.found + kept.continued > 0
-        return Features(by_split, time.perf_counter() - started + before, cached)
+        earlier = kept.found_seconds if kept is not None else 0.0
+        seconds = time.perf_counter() - started + before + (earlier or 0.0)
+        return Features(by_split, seconds, cached=earlier is None)
 
 
 ScoredOrProblem = tuple[ScoredBaseline | None, str | None]

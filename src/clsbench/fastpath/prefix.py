@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -94,6 +94,7 @@ class PrefixStore:
         self._verified = 0
         self._found: set[int] = set()
         self._continued: set[int] = set()
+        self._found_seconds: float | None = 0.0
         self._recomputed = 0
         self._problems: list[str] = []
         self.seconds = 0.0
@@ -132,9 +133,17 @@ class PrefixStore:
         starts: dict[int, list[Tensor | None]] = {}
         lacking = self._lacking(keys, below, starts)
         missing = {slot for slots in lacking.values() for slot in slots}
-        self._found |= set(range(len(self._rows))) - missing
-        total = int(self._rows.widths[sorted(missing)].sum())
+        found = set(range(len(self._rows))) - missing
+        self._found |= found
+        self._reuse(found, keys[max(keys)] if keys else None)
+        reused = [
+            self._reuse(slots, keys[lack.start] if lack.start in keys else below[lack.start]())
+            for lack, slots in lacking.items()
+            if lack.start
+        ]
+        total = self._positions(missing)
         done = 0
+        started = time.perf_counter()
         waiting: dict[int, dict[int, Tensor]] = {cut: {} for lack in lacking for cut in lack.cuts}
         full: set[int] = set()
         progress(done, total)
@@ -157,6 +166,25 @@ class PrefixStore:
                 if left:
                     self._kept.keep(cut, keys[cut], left)
         self._proven |= {key.digest for key in keys.values() if key and key.digest in self._own}
+        seconds = time.perf_counter() - started
+        for cut in waiting:
+            if (key := keys[cut]) is not None and self._disk is not None and None not in reused:
+                spent = seconds + sum(filter(None, reused))
+                self._disk.note_seconds(key, spent / max(total, 1))
+
+    def _reuse(self, slots: Collection[int], key: PrefixKey | None) -> float | None:
+        """Add the time that an earlier run spent on these rows, and return it; ``None`` if it is
+        unknown, 0 for rows that this run has computed."""
+        seconds: float | None = 0.0
+        if slots and key is not None and self._disk is not None and key.digest not in self._own:
+            rate = self._disk.seconds_per_position(key)
+            seconds = rate * self._positions(slots) if rate is not None else None
+        known = self._found_seconds is not None and seconds is not None
+        self._found_seconds = (self._found_seconds or 0) + (seconds or 0) if known else None
+        return seconds
+
+    def _positions(self, slots: Collection[int]) -> int:
+        return int(self._rows.widths[sorted(slots)].sum())
 
     def close(self) -> None:
         """Drop all kept activations, except those in the cache across runs."""
@@ -215,6 +243,7 @@ class PrefixStore:
             distinct=len(self._rows),
             computed=len(self._computed),
             found=len(self._found),
+            found_seconds=self._found_seconds,
             continued=len(self._continued),
             recomputed=self._recomputed,
             memory_bytes=self._kept.most_memory_bytes,

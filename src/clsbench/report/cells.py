@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from clsbench.analysis.comparison import found_prefix
+from clsbench.analysis.comparison import reused_prefix
 from clsbench.analysis.row_figures import RowFigures
 from clsbench.analysis.suite_columns import Column, Form
 from clsbench.analysis.suite_table import HAVING_RUNS
@@ -85,7 +85,7 @@ def _metric(values: list[Any], column: Column, row: RowFigures) -> Cell:
 
 def _seconds(values: list[Any], column: Column, row: RowFigures) -> Cell:
     seconds, *found = values
-    reused = found[0] if found else any(map(found_prefix, row.runs))
+    reused = found[0] if found else any(map(reused_prefix, row.runs))
     return Cell(duration_text(seconds) + (f" {FOUND}" if reused else ""), seconds)
 
 

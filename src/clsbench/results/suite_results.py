@@ -35,8 +35,9 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
 
     ``score`` is the metric on the validation texts by which trials are chosen,
     ``validation_loss`` decides between equal scores. ``prefix_seconds`` and ``training_seconds``
-    are its costs; with ``prefix_found``, they exclude cached activations. A failed trial has an
-    ``error`` in place of scores; a trial that has not ended has neither.
+    are its costs, ``prefix_found_seconds`` those of earlier runs for activations that it reused;
+    with ``prefix_found``, these are unknown. A failed trial has an ``error`` in place of scores; a
+    trial that has not ended has neither.
     """
 
     point: dict[str, Any]
@@ -46,6 +47,7 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     prefix_seconds: float = 0.0
     training_seconds: float = 0.0
     prefix_found: bool = False
+    prefix_found_seconds: float = 0.0
     error: str | None = None
 
     @property

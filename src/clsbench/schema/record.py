@@ -262,14 +262,16 @@ class KeptActivations(msgspec.Struct, frozen=True, kw_only=True):
     """Facts about the frozen prefix: the distinct texts and the sources of their activations.
 
     ``computed`` texts were computed in this run, ``continued`` of them from kept activations of an
-    earlier stage. ``found`` texts were in the cache of earlier runs. ``recomputed`` counts repeated
-    computations of texts that could not be kept.
+    earlier stage. ``found`` texts were in the cache of earlier runs; ``found_seconds`` is the time
+    that computing the activations of earlier runs took there (``None`` if it is unknown).
+    ``recomputed`` counts repeated computations of texts that could not be kept.
     """
 
     texts: int
     distinct: int
     computed: int
     found: int
+    found_seconds: float | None = None
     continued: int = 0
     recomputed: int
     memory_bytes: int

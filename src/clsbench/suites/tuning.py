@@ -8,6 +8,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from clsbench.analysis.comparison import found_prefix
+from clsbench.analysis.prediction_time import found_seconds
 from clsbench.analysis.tuning import choose, validation_score
 from clsbench.components.tuner import Trial
 from clsbench.errors import ClsbenchError, UsageError
@@ -70,6 +71,7 @@ class TrialResults:
             prefix_seconds=record.phases_seconds.get("prefix", 0.0),
             training_seconds=record.phases_seconds.get("training", 0.0),
             prefix_found=found_prefix(StoredRun(path, record)),
+            prefix_found_seconds=found_seconds(record),
         )
 
 

@@ -159,7 +159,6 @@ def score_baseline(
     problem = signature_problem(type(baseline))
     if problem is not None:
         raise PluginError(f"baseline {label}: {problem}")
-    started = time.perf_counter()
     inputs: Mapping[str, Any] = {split.name: list(split.texts) for split in splits.all()}
     earlier_seconds = 0.0
     if baseline.inputs != "texts":
@@ -171,7 +170,8 @@ def score_baseline(
     try:
         title = str(baseline.title())
         with torch_seeded(seed):
-            estimator = baseline.build(seed)
+            estimator = baseline.build(seed)  # may import libraries
+        started = time.perf_counter()
         given = [inputs["train"], labels["train"]]
         if baseline.inputs != "texts":
             given += [inputs["validation"], labels["validation"]]
@@ -179,7 +179,7 @@ def score_baseline(
             estimator.fit(*given)
         fitted = time.perf_counter()
         answers = {s.name: predict_labels(estimator, inputs[s.name], seed) for s in splits.all()}
-        predicting = time.perf_counter() - fitted + earlier_seconds
+        ended = time.perf_counter()
     except Exception as error:
         raise PluginError(f"baseline {label} failed: {type(error).__name__}: {error}") from error
     predicted = {
@@ -196,13 +196,12 @@ def score_baseline(
         )
         for split in splits.all()
     }
-    seconds = time.perf_counter() - started + earlier_seconds
     cached = baseline.inputs != "texts" and features is not None and features.cached
     result = BaselineResult(
         component=label,
         metrics=Metrics(**figures),
-        seconds=seconds,
-        prediction_seconds=None if cached else predicting,
+        seconds=ended - started + earlier_seconds,
+        prediction_seconds=None if cached else ended - fitted + earlier_seconds,
         title=title,
     )
     scored = ScoredBaseline(result, predicted)

@@ -9,6 +9,7 @@ disappeared counts as a cache miss. Files with other names are ignored.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import stat
@@ -27,6 +28,7 @@ from clsbench.system.filesystem import folder_reason
 from clsbench.system.unfinished import held, sweep
 
 ABOUT_FILE = "about.json"
+_SECONDS = "seconds_per_position"
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SHARD = re.compile(r"[0-9a-f]{32}" + re.escape(SUFFIX))
@@ -117,6 +119,15 @@ def _row_keys(shard: Path) -> set[str] | None:
         return set()
 
 
+def seconds_per_position(directory: Path, digest: str) -> float | None:
+    """The time that computing a token position of an entry took, if its description has it."""
+    try:
+        seconds = float(_about(directory / digest)[_SECONDS])
+    except (KeyError, ValueError):
+        return None
+    return seconds if 0 <= seconds < math.inf else None
+
+
 def _about(folder: Path) -> dict[str, str]:
     try:
         return decode_json(read_bytes(folder / ABOUT_FILE), dict[str, str])
@@ -183,13 +194,20 @@ def try_writing(directory: Path) -> None:
         remove(file)
 
 
-def place_about(directory: Path, digest: str, about: Mapping[str, str]) -> None:
+def place_about(
+    directory: Path, digest: str, about: Mapping[str, str], seconds: float | None = None
+) -> None:
     """Write the description of an entry unless it is there already.
+
+    ``seconds`` is the time that computing a token position took, ``None`` to keep what is there.
 
     Raises:
         OSError: it cannot be written.
     """
-    if about and _about(directory / digest) != about:
+    before = _about(directory / digest)
+    cost = before.get(_SECONDS) if seconds is None else f"{seconds:.6g}"
+    about = {**about, **({_SECONDS: cost} if cost is not None else {})}
+    if about and before != about:
         content = json_text(about).encode()
         place(directory, Path(digest, ABOUT_FILE), lambda file: file.write(content))
 

@@ -158,6 +158,16 @@ class DiskCache:
             return {}
         return self._map(path, shard.header, rows)
 
+    def note_seconds(self, key: PrefixKey, seconds: float) -> None:
+        """Note the time that computing a token position of the stored rows took."""
+        with contextlib.suppress(OSError):  # the description is optional
+            if (self._directory / key.digest).is_dir():
+                cache_files.place_about(self._directory, key.digest, key.about, seconds)
+
+    def seconds_per_position(self, key: PrefixKey) -> float | None:
+        """The time that was noted when the rows of the key were stored, ``None`` if none was."""
+        return cache_files.seconds_per_position(self._directory, key.digest)
+
     def drop(self, key: PrefixKey) -> None:
         """Remove the rows of a key from a temporary cache. On Windows, files of rows that are still
         mapped stay until the next run."""

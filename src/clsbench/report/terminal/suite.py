@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from clsbench.analysis.comparison import found_prefix
+from clsbench.analysis.comparison import reused_prefix
 from clsbench.analysis.estimates import estimates_in_words
 from clsbench.analysis.row_figures import RowFigures
 from clsbench.analysis.suite_figures import SuiteFigures, suite_figures
@@ -201,7 +201,7 @@ def _print_notes(console: Console, figures: SuiteFigures) -> None:
         notes += comparison_notes(figures.comparison)
     if figures.ranks is not None:
         notes.append(RANK_ON_DATASET)
-    if any(found_prefix(run) for row in figures.rows for run in row.runs):
+    if any(reused_prefix(run) for row in figures.rows for run in row.runs):
         notes.append(REUSED)
     if published:
         notes.append(f"Published: {results.origin}.")
