@@ -22,6 +22,7 @@ from clsbench.schema.suite import SuiteRow
 from clsbench.suites import estimation
 from clsbench.suites import plan as suites
 from clsbench.suites.plan import plan_suite
+from clsbench.suites.planned import SuitePlan
 from suites import SMALL, SUITE, plan, run
 
 
@@ -228,10 +229,12 @@ def test_plan_suite_with_stored_rows_does_not_plan_them_again(
     assert len(planned) == 4
     assert all(row.estimate is not None for row in forced.rows)
 
-    def printed(force: bool) -> str:
+    def printed(force: bool, plan: SuitePlan = forced) -> str:
         console = Console(file=io.StringIO(), width=200)
-        print_suite_plan(console, forced, set(forced.runs()), force=force)
+        print_suite_plan(console, plan, set(forced.runs()), force=force)
         return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
     assert "nothing is left to run" in printed(force=False)
     assert "2 runs to do" in printed(force=True)
+    broken = forced._replace(rows=tuple(row._replace(runs=(), problem="no") for row in forced.rows))
+    assert "nothing is left to run" not in printed(force=False, plan=broken)

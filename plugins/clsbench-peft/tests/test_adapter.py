@@ -11,7 +11,7 @@ import peft
 import pytest
 import torch
 import torch.nn.functional as F
-from clsbench_peft import Peft
+from clsbench_peft import PEFT_METHODS, Peft
 from torch import Tensor, nn
 
 import clsbench
@@ -207,3 +207,20 @@ def test_merge_of_a_method_that_peft_cannot_merge_is_refused() -> None:
     component.apply(model)
     with pytest.raises(clsbench.UsageError, match=r"cannot be merged .* another type, such as"):
         component.merge(model)
+
+
+def added_to_gpt2(options: dict[str, Any]) -> int:
+    """The number of parameters that the adapter adds to GPT-2 small."""
+    with clsbench.without_weights():
+        skeleton = clsbench.make_component("backbone", "gpt2").skeleton()
+        model = nn.ModuleDict({"backbone": skeleton})
+        known = {name for name, _ in model.named_parameters()}
+        Peft(**options).apply(model)
+        return sum(p.numel() for name, p in model.named_parameters() if name not in known)
+
+
+def test_suite_methods_add_equally_many_parameters_where_possible() -> None:
+    tables = {row.title: row.changes["adapter"] for row in PEFT_METHODS.rows if row.changes}
+    for title in ("LoRA, r = 1", "VeRA, r = 1152", "LoRA in the last block, r = 12"):
+        options = {key: value for key, value in tables[title].items() if key != "name"}
+        assert added_to_gpt2(options) == 165_888

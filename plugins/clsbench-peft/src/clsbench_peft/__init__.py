@@ -86,7 +86,8 @@ def _row(label: str, title: str, adapter: dict[str, Any]) -> SuiteRow:
 
 
 PEFT_METHODS = SuiteSpec(
-    description="Methods of parameter-efficient fine-tuning on the SMS spam experiment",
+    description="Methods of parameter-efficient fine-tuning on the SMS spam experiment; rows 2, 5"
+    " and 7 add 165,888 parameters to GPT-2 small, DoRA at its smallest rank 248,832, IA3 82,944",
     base="gpt2-sms-spam",
     changes={"freezing": "head-only", "train.lr": 1e-3},
     rows=(
@@ -94,9 +95,9 @@ PEFT_METHODS = SuiteSpec(
         _row("2", "LoRA, r = 1", {"type": "lora", "r": 1}),
         _row("3", "DoRA, r = 1", {"type": "dora", "r": 1}),
         _row("4", "IA3", {"type": "ia3"}),
-        _row("5", "VeRA, r = 256", {"type": "vera", "r": 256}),
+        _row("5", "VeRA, r = 1152", {"type": "vera", "r": 1152}),
         _row("6", "LoRA, r = 8", {"type": "lora", "r": 8}),
-        _row("7", "LoRA in the last block, r = 8", {"type": "lora", "r": 8, "blocks": 1}),
+        _row("7", "LoRA in the last block, r = 12", {"type": "lora", "r": 12, "blocks": 1}),
     ),
 )
 

@@ -65,7 +65,7 @@ def print_suite_plan(
             console.prose(message, "red")
         elif (some := row.all_runs()) and (note := recorded_adapter_note(some[0].record)):
             console.prose(f"{file}row {row.row.label}: {note}", "yellow")
-    if plan.rows:
+    if any(row.problem is None and row.not_applicable is None for row in plan.rows):
         console.prose(_plan_sums(plan, () if force else stored))
     for warning in plan.warnings():
         console.prose(warning, "yellow")
