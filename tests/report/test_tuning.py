@@ -120,3 +120,21 @@ def test_results_and_comparisons_leave_out_trials_that_were_not_chosen(
     assert "left out 1 of 2 runs: trials that tuned suites have not chosen" in listed.stderr
     listed = command("results", "--out", tmp_path, "--columns", "run", "--trials")
     assert lost.path.name in listed.stdout
+    write_suite_results(tmp_path, replace(figures.results, rows=(), tried=(chosen.path.name,)))
+    listed = command("results", "--out", tmp_path)
+    assert listed.stderr.count("\n") == 1, "not also that the store is empty"
+
+
+def test_finished_ones_chosen_from_different_numbers_of_trials_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    figures = tuned(tmp_path, (0.8, 0.7, 0.9), 2)
+    runs = [row.runs[0] for row in figures.rows]
+    write_suite_results(tmp_path, figures.results)
+    assert finished_ones(runs) == runs
+    assert not caplog.text
+    (first, _) = figures.results.rows
+    one = replace(figures.results, rows=(first,))
+    write_suite_results(tmp_path, one, {first.label: first.changes})
+    assert finished_ones(runs) == runs
+    assert "were chosen from different numbers of trials (1, 3)" in caplog.text

@@ -17,6 +17,7 @@ from clsbench.results.suite_results import (
     SuiteResults,
     TrialResult,
     trials_not_chosen,
+    trials_of_rows,
     write_suite_results,
 )
 from clsbench.schema.tuning import TuneSpec
@@ -63,6 +64,7 @@ def test_find_run_latest_skips_trials_that_were_not_chosen(three_runs: Path) -> 
                         tuning=RowTuning(budget=2, trials=tuple(trials), chosen=0)),),
     )  # fmt: skip
     write_suite_results(three_runs, suite)
+    assert trials_of_rows(three_runs) == {first: 2}
     assert find_run(three_runs, "latest").name == other
     wider = TuneSpec(space={"train.lr": (3, 4)})
     later = msgspec.structs.replace(suite, tune=wider, rows=(), tried=(other,))
@@ -70,6 +72,7 @@ def test_find_run_latest_skips_trials_that_were_not_chosen(three_runs: Path) -> 
     assert trials_not_chosen(three_runs) == {tried: "tuned", other: "tuned"}
     assert find_run(three_runs, "latest").name == first
     write_suite_results(three_runs, msgspec.structs.replace(later, tried=(first,)))
+    assert trials_of_rows(three_runs) == {}
     with pytest.raises(UsageError, match=r"latest: all runs .* are trials of tuned suites"):
         find_run(three_runs, "latest")
 

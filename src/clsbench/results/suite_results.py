@@ -271,28 +271,38 @@ def read_suite_results(store: Path, name: str) -> SuiteResults:
 
 def latest_suite(store: Path) -> SuiteResults | None:
     """The most recent readable results of a suite in ``store``, or ``None``."""
+    return max(_all_results(store), key=lambda results: results.created, default=None)
+
+
+def _all_results(store: Path) -> list[SuiteResults]:
+    """The readable results of all suites in ``store``."""
     found = []
     for name in suites_of(store):
         try:
             found.append(read_suite_results(store, name))
         except UsageError as error:
             logger.warning("left out a suite: %s", error)
-    return max(found, key=lambda results: results.created, default=None)
+    return found
 
 
 def trials_not_chosen(store: Path) -> dict[str, str]:
     """The runs in ``store`` that a tuned row tried and did not choose (yet), with its suite."""
     tried: dict[str, str] = {}
     chosen: set[str] = set()
-    for name in suites_of(store):
-        try:
-            results = read_suite_results(store, name)
-        except UsageError as error:
-            logger.warning("left out a suite: %s", error)
-            continue
+    for results in _all_results(store):
         chosen.update(run for row in results.rows for run in row.runs)
-        tried |= dict.fromkeys(results.trials_not_chosen(), name)
+        tried |= dict.fromkeys(results.trials_not_chosen(), results.name)
     return {run: suite for run, suite in tried.items() if run not in chosen}
+
+
+def trials_of_rows(store: Path) -> dict[str, int]:
+    """The number of trials from which each run of a tuned row in ``store`` was chosen, the largest
+    one if several suites chose it."""
+    found: dict[str, int] = {}
+    for row in (row for results in _all_results(store) for row in results.rows):
+        for run in row.runs if row.tuning is not None else ():
+            found[run] = max(row.tuning.budget if row.tuning else 0, found.get(run, 0))
+    return found
 
 
 def suites_of(store: Path) -> list[str]:

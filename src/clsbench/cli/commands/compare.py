@@ -110,7 +110,7 @@ def compare(
 
 
 def finished_ones(runs: Sequence[StoredRun]) -> list[StoredRun]:
-    """The finished runs; warns of the others, unless all are unfinished.
+    """The finished runs; warns of the others, unless all are unfinished, and of unequal tuning.
 
     A pattern such as ``runs/*-gpt2-sms-spam-*`` also matches interrupted runs, and trials that a
     tuned row did not choose: choosing among those by their test figures would be cheating.
@@ -118,7 +118,7 @@ def finished_ones(runs: Sequence[StoredRun]) -> list[StoredRun]:
     Raises:
         UsageError: all runs are such trials.
     """
-    from clsbench.results.suite_results import trials_not_chosen
+    from clsbench.results.suite_results import trials_not_chosen, trials_of_rows
 
     trials = {
         folder: trials_not_chosen(folder)
@@ -137,6 +137,14 @@ def finished_ones(runs: Sequence[StoredRun]) -> list[StoredRun]:
             "chosen; clsbench report SUITE shows the chosen ones"
         )
     runs = others
+    tuned = {folder: trials_of_rows(folder) for folder in trials}
+    counts = {tuned[run.path.absolute().parent].get(run.path.name, 1) for run in runs}
+    if len(counts) > 1:
+        logger.warning(
+            "these runs were chosen from different numbers of trials (%s), so their differences "
+            "may be those of tuning; clsbench suite --tune gives each row the same number",
+            ", ".join(map(str, sorted(counts))),
+        )
     finished = [run for run in runs if run.record.status == "finished"]
     if not finished:
         return list(runs)

@@ -112,6 +112,7 @@ def results(
     store = chosen_run_options(ctx).out
     named = ctx.get_parameter_source("out") != ParameterSource.DEFAULT
     runs = load_runs(store if named else None)
+    with_trials = len(runs)
     if not trials:  # choosing among them by their test figures would be cheating
         runs = _without_trials(runs)
     fitting = in_store = len(runs)
@@ -136,7 +137,8 @@ def results(
         left_out = [name for name in default_columns(table, None, shown) if name not in chosen]
         table = table[chosen]
     if table.empty and form == "table":
-        _say_empty(str(store), in_store)
+        if in_store or not with_trials:  # else all runs were reported as left out
+            _say_empty(str(store), in_store)
         return
     if form == "table":
         if limit:
