@@ -247,6 +247,30 @@ def test_suite_with_sweep_over_data_sets_shows_and_plots_ranks(
 
 
 @pytest.mark.slow
+def test_suite_tuned_on_label_sets_in_two_processes_chooses_by_micro_f1(
+    clsbench: Command, spec_file: Path, tmp_path: Path
+) -> None:
+    fruit = ("", "apple", "pear", "apple|pear")
+    lines = [f"{fruit[n % 4].replace('|', ' and ')} number {n},{fruit[n % 4]}" for n in range(80)]
+    (tmp_path / "fruit.csv").write_text("\n".join(["text,fruit", *lines]))
+    done = clsbench(
+        "suite", spec_file, "--dataset", f"csv:path={tmp_path / 'fruit.csv'},labels=fruit",
+        "--tune", "train.lr=1e-5,1e-2", "--tuner", "grid", "--jobs", "2", "--json",
+        "--out", tmp_path / "runs",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["rows"]
+    assert row["tuning"]["metric"] == "micro-f1"
+    first, second = row["tuning"]["trials"]
+    assert row["runs"] == [second["run"]]
+    assert second["score"] > first["score"]
+    for trial in (first, second):
+        record = json.loads((tmp_path / "runs" / trial["run"] / "record.json").read_text())
+        assert record["metrics"]["validation"]["scores"]["micro-f1"] == trial["score"]
+        assert set(record["thresholds"]) == {"apple", "pear"}
+
+
+@pytest.mark.slow
 def test_suite_with_a_failing_row_runs_the_others(
     clsbench: Command, spec_file: Path, tmp_path: Path
 ) -> None:
