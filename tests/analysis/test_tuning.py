@@ -30,6 +30,7 @@ def trial(score: float | None, loss: float | None = 0.5, **fields: Any) -> Trial
 def test_choose_highest_score_then_lower_loss_then_earlier_trial() -> None:
     assert choose([trial(0.8), trial(0.9), trial(0.7)]) == 1
     assert choose([trial(0.9, 0.4), trial(0.9, 0.3), trial(0.9, 0.3)]) == 1
+    assert choose([trial(0.9, 0.2), trial(0.9, None), trial(0.9, 0.1)]) == 0, "a loss is unknown"
     assert choose([trial(None), trial(0.1)]) == 1
     assert choose([trial(None)]) is None
     assert choose([trial(0.8), trial(None), trial(0.3)], lower=True) == 2

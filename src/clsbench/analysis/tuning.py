@@ -32,14 +32,17 @@ def choose(trials: Sequence[TrialResult], lower: bool = False) -> int | None:
     """The place of the trial with the best validation score; ``None`` if all have failed.
 
     The highest is the best, or with ``lower`` the lowest. Of equal scores, the lower validation
-    loss decides, then the earlier trial.
+    loss decides, then the earlier trial. Losses are not compared if one is unknown: a run that is
+    taken from the store may not have listed it.
     """
-    known = [
-        (trial.score if lower else -trial.score, trial.validation_loss or 0.0, place)
-        for place, trial in enumerate(trials)
-        if trial.score is not None
-    ]
-    return min(known)[2] if known else None
+    known = [(place, each) for place, each in enumerate(trials) if each.score is not None]
+    with_loss = all(each.validation_loss is not None for _, each in known)
+
+    def order(place: int, trial: TrialResult) -> tuple[float, float, int]:
+        score, loss = trial.score or 0.0, trial.validation_loss or 0.0
+        return score if lower else -score, loss if with_loss else 0.0, place
+
+    return min(order(*each) for each in known)[2] if known else None
 
 
 def expected_best(scores: Sequence[float], lower: bool = False) -> tuple[float, ...]:
