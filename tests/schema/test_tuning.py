@@ -52,6 +52,7 @@ def test_parse_suite_with_an_invalid_tuning_is_refused(old: str, new: str, messa
     [
         ({"seed": (1, 2)}, "the seed is not tuned: --seeds"),
         ({"baselines": ("majority",)}, "baselines cannot be tuned"),
+        ({"metric": ("accuracy", "macro-f1")}, "trials are chosen by one metric: --metric"),
         ({"train.lr": ()}, "train.lr has no values"),
         ({"train.lr": (1.0, 1)}, "train.lr names a value twice"),
         ({"freezing": ("all",), "freezing.n": (1, 2)}, "one sets the other"),

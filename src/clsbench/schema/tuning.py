@@ -19,6 +19,8 @@ _NOT_TUNED = {
     "description": "it does not affect learning",
     "published": "it does not affect learning",
     "baselines": "the baselines are not tuned",
+    "metric": "trials are chosen by one metric: --metric NAME",
+    "metrics": "it does not affect learning",
 }
 
 
