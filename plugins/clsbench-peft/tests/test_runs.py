@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from clsbench.builtin.datasets.synthetic_sms import SyntheticSms
+from clsbench.cli.main import main
 
 SMALL = (
     *("--offline", "--dataset", "synthetic-sms:texts=200", "--backbone", "gpt2-nano"),
@@ -18,20 +20,31 @@ SMALL = (
 )
 
 
-def clsbench(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "clsbench", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+Command = Callable[..., str]
 
 
-def run(folder: Path, adapter: str, *more: str) -> dict[str, Any]:
-    output = clsbench(folder, "run", "gpt2-sms-spam", *SMALL, "--adapter", adapter, "--json", *more)
+@pytest.fixture
+def clsbench(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Runs the command line in this process, in an empty folder, and returns its output."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLSBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CLSBENCH_CURVES", "false")  # half of the time of a small run
+
+    def call(*arguments: str) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments])
+        output, errors = capsys.readouterr()
+        assert not ended.value.code, errors
+        return output
+
+    return call
+
+
+def run(clsbench: Command, adapter: str, *more: str) -> dict[str, Any]:
+    output = clsbench("run", "gpt2-sms-spam", *SMALL, "--adapter", adapter, "--json", *more)
     record: dict[str, Any] = json.loads(output)
     assert record["status"] == "finished"
     return record
@@ -42,38 +55,24 @@ def shortcut(record: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("adapter", ["peft:r=2", "peft:type=vera,r=8"])
-def test_predict_repeats_the_predictions_of_the_run(tmp_path: Path, adapter: str) -> None:
-    record = run(tmp_path, adapter)
+def test_predict_repeats_the_predictions_of_the_run(clsbench: Command, adapter: str) -> None:
+    record = run(clsbench, adapter)
     assert [each["libraries"].keys() for each in record["plugins"] if each["axis"] == "adapter"]
-    directory = Path(record["path"])
-    with (tmp_path / directory / "predictions.csv").open(newline="") as lines:
+    with Path(record["path"], "predictions.csv").open(newline="") as lines:
         rows = [row for row in csv.DictReader(lines) if row["split"] == "test"]
-    texts = texts_of(tmp_path, [int(row["row"]) for row in rows])
-    found = json.loads(clsbench(tmp_path, "predict", "latest", *texts, "--json"))["predictions"]
+    corpus = SyntheticSms(texts=200).load({}).texts
+    texts = [corpus[int(row["row"])] for row in rows]
+    found = json.loads(clsbench("predict", "latest", *texts, "--json"))["predictions"]
     for row, answer in zip(rows, found, strict=True):
         spam = answer["probabilities"]["spam"]
         assert spam == pytest.approx(float(row["probability_spam"]), abs=1e-5)
 
 
-def texts_of(folder: Path, rows: list[int]) -> list[str]:
-    code = (
-        "import json, sys, clsbench; from clsbench.builtin.datasets.synthetic_sms import "
-        "SyntheticSms; texts = SyntheticSms(texts=200).load({}).texts; "
-        "print(json.dumps([texts[row] for row in json.load(sys.stdin)]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, input=json.dumps(rows), text=True,
-        capture_output=True, check=True,
-    )  # fmt: skip
-    texts: list[str] = json.loads(done.stdout)
-    return texts
-
-
 def test_adapter_in_the_last_block_keeps_a_prefix_and_equals_the_plain_path(
-    tmp_path: Path,
+    clsbench: Command,
 ) -> None:
-    fast = run(tmp_path, "peft:r=2,blocks=1", "--out", "fast")
-    plain = run(tmp_path, "peft:r=2,blocks=1", "--out", "plain", "--plain")
+    fast = run(clsbench, "peft:r=2,blocks=1", "--out", "fast")
+    plain = run(clsbench, "peft:r=2,blocks=1", "--out", "plain", "--plain")
     prefix = shortcut(fast, "prefix")
     assert prefix["taken"]
     assert "embeddings to block.2" in prefix["detail"]
@@ -83,14 +82,13 @@ def test_adapter_in_the_last_block_keeps_a_prefix_and_equals_the_plain_path(
 
 
 def test_adapter_in_every_block_leaves_no_prefix_and_the_plan_names_the_reason(
-    tmp_path: Path,
+    clsbench: Command,
 ) -> None:
-    prefix = shortcut(run(tmp_path, "peft:type=ia3"), "prefix")
+    prefix = shortcut(run(clsbench, "peft:type=ia3"), "prefix")
     assert not prefix["taken"]
     assert "block.0 is trained, at least in part" in prefix["detail"]
 
 
-def test_suite_peft_methods_can_be_planned(tmp_path: Path) -> None:
-    chosen = ("--offline", "--dry-run", "--json")
-    plan = json.loads(clsbench(tmp_path, "suite", "peft-methods", *chosen))
+def test_suite_peft_methods_can_be_planned(clsbench: Command) -> None:
+    plan = json.loads(clsbench("suite", "peft-methods", "--offline", "--dry-run", "--json"))
     assert len(plan["rows"]) == 7

@@ -15,6 +15,7 @@ from transformers import AutoModel, AutoTokenizer
 import clsbench
 from clsbench import testing
 from clsbench.data import TextEncoder, TextPair
+from clsbench.testing.tokenizers import check_tokenizer
 
 TEXTS = ("Do you have time", "You are a winner you have been specially selected", "ok", "[SEP] x")
 
@@ -72,12 +73,19 @@ def test_minilm_look_alikes_are_ordinary_text() -> None:
 
 
 def test_smollm2_is_converted_once_and_equals_transformers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """The miniature of its family is checked in full; here, what depends on the file."""
     monkeypatch.setenv("CLSBENCH_CACHE", str(tmp_path / "cache"))
     file = smollm2()
     backbone = HF(gguf=str(file))
+    check_tokenizer(backbone, backbone.tokenizer({}))
     found = states(backbone, TEXTS)
+    written = capfd.readouterr()
+    assert not written.out
+    assert "it/s" not in written.err
+    built = {name: tuple(p.shape) for name, p in backbone.build({}).named_parameters()}
+    assert {info.name: tuple(info.shape) for info in backbone.describe()} == built
     converted = clsbench.cache_folder() / "converted"
     assert len(list(converted.iterdir())) == 2  # config and tokenizer, and the weights
     before = {path: path.stat().st_mtime_ns for path in converted.rglob("*") if path.is_file()}
@@ -92,10 +100,3 @@ def test_smollm2_is_converted_once_and_equals_transformers(
             own = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
         assert torch.equal(ours, same)
         torch.testing.assert_close(ours, own, rtol=1e-5, atol=1e-4)
-
-
-def test_smollm2_conforms(capfd: pytest.CaptureFixture[str]) -> None:
-    testing.check_backbone(HF(gguf=str(smollm2())))
-    written = capfd.readouterr()
-    assert not written.out
-    assert "it/s" not in written.err

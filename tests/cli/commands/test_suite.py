@@ -139,16 +139,16 @@ def test_suite_with_an_edited_helper_of_a_plugin_runs_its_rows_again(
 
 @pytest.mark.slow
 def test_suite_from_a_file_runs_its_rows(
-    clsbench: Command, suite_file: Path, tmp_path: Path
+    in_process: Command, suite_file: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "runs"
-    planned = clsbench("suite", suite_file, "--out", store, "--dry-run", "--json")
+    planned = in_process("suite", suite_file, "--out", store, "--dry-run", "--json")
     rows = json.loads(planned.stdout)["rows"]
     assert [row["label"] for row in rows] == ["1", "2", "again"]
     assert rows[0]["runs"] == rows[2]["runs"]
     assert not store.exists()
 
-    done = clsbench("suite", suite_file, "--out", store, "--jobs", "2", env={"COLUMNS": "80"})
+    done = in_process("suite", suite_file, "--out", store, "--jobs", "2", env={"COLUMNS": "80"})
     assert done.returncode == 0, done.stderr
     assert "Not shown for lack of space: " in done.stdout
     assert "layers: Which layers?" in done.stdout
@@ -159,12 +159,12 @@ def test_suite_from_a_file_runs_its_rows(
     assert re.search("\nUse .*\nNext:\n  clsbench predict ", done.stdout, re.DOTALL)
     assert len(finished(store)) == 2
 
-    wide = clsbench("suite", suite_file, "--out", store, env={"COLUMNS": "180"})
+    wide = in_process("suite", suite_file, "--out", store, env={"COLUMNS": "180"})
     assert wide.returncode == 0
     assert "calibration" in wide.stdout
     assert "Not shown" not in wide.stdout
 
-    again = clsbench("suite", suite_file, "--out", store, "--json")
+    again = in_process("suite", suite_file, "--out", store, "--json")
     assert again.returncode == 0
     results = json.loads(again.stdout)
     assert [len(row["stored"]) for row in results["rows"]] == [1, 1, 1]
@@ -172,8 +172,8 @@ def test_suite_from_a_file_runs_its_rows(
     assert results["table"][0]["test_accuracy_low"] < results["table"][0]["test_accuracy"]
     assert results["comparison"]["pairs"]
     assert len(finished(store)) == 2
-    compared = clsbench("compare", *results["rows"][0]["runs"], *results["rows"][1]["runs"],
-                        "--out", store)  # fmt: skip
+    compared = in_process("compare", *results["rows"][0]["runs"], *results["rows"][1]["runs"],
+                          "--out", store)  # fmt: skip
     assert compared.returncode == 0, compared.stderr
 
 
@@ -193,25 +193,25 @@ def test_suite_from_a_file_with_sweep_plans_every_row_with_every_value(
 
 @pytest.mark.slow
 def test_suite_with_sweep_over_train_size_shows_and_plots_learning_curves(
-    clsbench: Command, suite_file: Path, tmp_path: Path
+    in_process: Command, suite_file: Path, tmp_path: Path
 ) -> None:
     store, plot = tmp_path / "runs", tmp_path / "curves.svg"
     sweep = ("suite", suite_file, "--rows", "1-2", "--sweep", "data.train_size=8,24")
-    done = clsbench(*sweep, "--out", store, "--plot", plot)
+    done = in_process(*sweep, "--out", store, "--plot", plot)
     assert done.returncode == 0, done.stderr
     assert "Crossovers are interpolated on a logarithmic scale" in " ".join(done.stdout.split())
     assert plot.read_text().startswith("<?xml")
-    again = clsbench(*sweep, "--out", store, "--json")
+    again = in_process(*sweep, "--out", store, "--json")
     curves = json.loads(again.stdout)["learning_curves"]
     lines = {line["name"]: line for line in curves["lines"]}
     assert [point["train_texts"] for point in lines["the head"]["points"]] == [8, 24]
     assert lines["TF-IDF + logistic regression"]["baseline"]
     page, table = tmp_path / "page.html", tmp_path / "table.csv"
-    shown = clsbench("report", "--out", store, "-o", page, "--plot", tmp_path / "curves.png")
+    shown = in_process("report", "--out", store, "-o", page, "--plot", tmp_path / "curves.png")
     assert shown.returncode == 0, shown.stderr
     assert '<section id="learning"' in page.read_text(encoding="utf-8")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    assert clsbench("report", "--out", store, "-o", table).returncode == 0
+    assert in_process("report", "--out", store, "-o", table).returncode == 0
     header, *rows = csv.reader(table.read_text(encoding="utf-8").splitlines())
     texts = [row[header.index("train_texts")] for row in rows]
     assert sorted(texts) == ["24"] * (2 + 2) + ["8"] * (2 + 2)
@@ -219,7 +219,7 @@ def test_suite_with_sweep_over_train_size_shows_and_plots_learning_curves(
 
 @pytest.mark.slow
 def test_suite_with_sweep_over_data_sets_shows_and_plots_ranks(
-    clsbench: Command, in_process: Command, spec_file: Path, tmp_path: Path
+    in_process: Command, spec_file: Path, tmp_path: Path
 ) -> None:
     store, plot = tmp_path / "runs", tmp_path / "ranks.svg"
     for name, last in (("a", "pear"), ("b", "plum")):
@@ -227,7 +227,7 @@ def test_suite_with_sweep_over_data_sets_shows_and_plots_ranks(
         (tmp_path / f"{name}.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
     values = [f'"csv:path={tmp_path / name}.csv,text=text"' for name in ("a", "b", "missing")]
     sweep = ("suite", spec_file, "--sweep", f"dataset={','.join(values)}", "--out", store)
-    done = clsbench(*sweep, "--set", "train.epochs=1", "--plot", plot)
+    done = in_process(*sweep, "--set", "train.epochs=1", "--plot", plot)
     assert done.returncode == 1, done.stderr
     assert "row 3 (dataset=csv:path=" in done.stderr
     early, _, _ = done.stderr.partition("row 1 begins")
@@ -272,9 +272,9 @@ def test_suite_tuned_on_label_sets_in_two_processes_chooses_by_micro_f1(
 
 @pytest.mark.slow
 def test_suite_with_a_failing_row_runs_the_others(
-    clsbench: Command, spec_file: Path, tmp_path: Path
+    in_process: Command, spec_file: Path, tmp_path: Path
 ) -> None:
-    done = clsbench(
+    done = in_process(
         "suite", spec_file, "--sweep", "train.lr=1e30,1e-3", "--set", "train.epochs=1",
         "--out", tmp_path / "runs",
     )  # fmt: skip
