@@ -138,7 +138,7 @@ class SuiteResults(msgspec.Struct, frozen=True, kw_only=True):
     tried: tuple[str, ...] = ()
 
     def trials_not_chosen(self) -> dict[str, None]:
-        """The runs that were trials and are no row's, in the order of their trials."""
+        """The runs that were trials and that no row has chosen, in the order of their trials."""
         chosen = {run for row in self.rows for run in row.runs}
         listed = (
             trial.run for row in self.rows if row.tuning is not None for trial in row.tuning.trials
@@ -300,8 +300,9 @@ def trials_of_rows(store: Path) -> dict[str, int]:
     one if several suites chose it."""
     found: dict[str, int] = {}
     for row in (row for results in _all_results(store) for row in results.rows):
-        for run in row.runs if row.tuning is not None else ():
-            found[run] = max(row.tuning.budget if row.tuning else 0, found.get(run, 0))
+        if row.tuning is not None:
+            for run in row.runs:
+                found[run] = max(row.tuning.budget, found.get(run, 0))
     return found
 
 
