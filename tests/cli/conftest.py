@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -62,6 +63,17 @@ def in_process(environment: dict[str, str], tmp_path: Path) -> Command:
     folder = tmp_path / "cwd"
     folder.mkdir(exist_ok=True)
     return command_in_process(main, environment, folder)
+
+
+@pytest.fixture
+def in_process_suite(in_process: Command) -> Command:
+    """Runs ``clsbench suite`` and all its rows in this process."""
+
+    def run(*arguments: str | Path, env: dict[str, str] | None = None) -> CompletedProcess[str]:
+        plugin = ("--plugin", "in_process_executor")
+        return in_process(*plugin, "suite", *arguments, "--executor", "in-process", env=env)
+
+    return run
 
 
 @pytest.fixture(scope="session")

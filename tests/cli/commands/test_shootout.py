@@ -42,12 +42,12 @@ def test_shootout_with_unusable_texts_is_refused(in_process: Command, tmp_path: 
 
 @pytest.mark.slow
 def test_shootout_ends_with_a_recommendation_that_can_be_used(
-    clsbench: Command, tmp_path: Path
+    in_process: Command, in_process_suite: Command, tmp_path: Path
 ) -> None:
     store, page = tmp_path / "runs", tmp_path / "report.html"
     options = ["--dataset", tickets(tmp_path, 30), "--tune", "train.lr=1e-3,3e-3"]
-    options += ["--tuner", "grid", "--set", "train.epochs=2", "--out", str(store)]
-    done = clsbench("suite", "shootout", *options, timeout_seconds=900)
+    options += ["--tuner", "grid", "--set", "train.epochs=1", "--out", str(store)]
+    done = in_process_suite("shootout", *options)
     assert done.returncode == 0, done.stderr
     assert "STAND-IN: gpt2-nano" in done.stdout
     for approach in ("head only", "last block", "LoRA", "all layers", "frozen-logreg"):
@@ -57,16 +57,16 @@ def test_shootout_ends_with_a_recommendation_that_can_be_used(
     assert "classifies 1,000 texts in about" in recommendation
     assert "The next dearer approach, " in recommendation
     commands = [line.strip() for line in recommendation.splitlines() if "  clsbench " in line]
-    assert [shlex.split(each)[1] for each in commands][:2] == ["predict", "report"]
-    predicted = clsbench(*shlex.split(commands[0])[1:])
+    assert [shlex.split(each)[3] for each in commands][:2] == ["predict", "report"]
+    predicted = in_process(*shlex.split(commands[0])[1:])
     assert predicted.returncode == 0, predicted.stderr
     assert any(queue in predicted.stdout for queue in WORDS)
-    reported = clsbench("report", "--out", store, "-o", page)
+    reported = in_process("report", "--out", store, "-o", page)
     assert reported.returncode == 0, reported.stderr
     text = page.read_text(encoding="utf-8")
     assert "Classify a text with it" in text
     assert "The next dearer approach" in text
     # The command of a row trains it again, on the embedded backbone.
-    train = re.findall(r"clsbench run own-texts [^<]*--freezing all [^<]*", text)[0]
-    again = clsbench(*shlex.split(train.replace("&#39;", "'"))[1:], "--out", store, "--dry-run")
+    train = re.findall(r"clsbench [^<]*run own-texts [^<]*--freezing all [^<]*", text)[0]
+    again = in_process(*shlex.split(train.replace("&#39;", "'"))[1:], "--out", store, "--dry-run")
     assert again.returncode == 0, again.stderr
