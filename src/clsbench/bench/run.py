@@ -51,9 +51,9 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     """The measured phases of one experiment.
 
     Includes its spec, the machine and the raw samples. ``value`` is that of the swept setting,
-    empty without a sweep. ``limits`` is the machine's peak over the whole run under the same
-    circumstances. ``left_out`` lists phases that the experiment does not have, ``failed`` those
-    that failed.
+    empty without a sweep. ``limits`` is the machine's peak under the same circumstances, measured
+    again after a point as long as other processes disturbed it. ``left_out`` lists phases that the
+    experiment does not have, ``failed`` those that failed.
     """
 
     value: str
@@ -141,7 +141,8 @@ def bench(
                 gc.collect()  # the classifier and its activations form reference cycles
                 if device.type == "cuda":
                     torch.cuda.empty_cache()
-                _measure_peak(meter, environment)
+                if meter.best().foreign_cores > rules.load_limit_cores:
+                    _measure_peak(meter, environment)
     except KeyboardInterrupt:
         if not points:
             raise

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from command_line import Command
 
-QUICK = ("--budget", "0.3", "--load-limit", "100", "--threads", "1")
+QUICK = ("--budget", "0", "--load-limit", "100", "--threads", "1")
 
 
 @pytest.mark.slow
@@ -60,7 +60,7 @@ def test_bench_sweep_writes_a_plot_and_a_table(
     plot, table = tmp_path / "growth.svg", tmp_path / "growth.csv"
     done = in_process(
         "bench", spec_file, *QUICK, "--phase", "forward", "--phase", "tokenize",
-        "--sweep", "tokens=16,32,64", "--plot", plot, "--output", table,
+        "--sweep", "tokens=16,64", "--plot", plot, "--output", table,
         env={"COLUMNS": "150"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -68,7 +68,7 @@ def test_bench_sweep_writes_a_plot_and_a_table(
     assert plot.read_text().count("<path") > 10
     rows = list(csv.DictReader(table.open()))
     assert [(row["data.padding"], row["phase"]) for row in rows] == [
-        (tokens, phase) for tokens in ("16", "32", "64") for phase in ("tokenize", "forward")
+        (tokens, phase) for tokens in ("16", "64") for phase in ("tokenize", "forward")
     ]
     assert {(row["precision"], row["threads"]) for row in rows} == {("fp32", "1")}
     assert all(float(row["peak_flops_per_second"]) > 0 for row in rows)
@@ -76,9 +76,9 @@ def test_bench_sweep_writes_a_plot_and_a_table(
     assert rows[0]["experiment"]
     assert rows[0]["device_name"]
     padded = [int(row["padded_tokens"]) for row in rows if row["phase"] == "forward"]
-    assert padded == [128, 256, 512]
+    assert padded == [128, 512]
     flops = [int(row["flops"]) for row in rows if row["phase"] == "forward"]
-    assert flops[0] < flops[1] / 2 < flops[2] / 4
+    assert flops[0] < flops[1] / 4
 
 
 @pytest.mark.slow
@@ -86,9 +86,9 @@ def test_bench_sweep_writes_a_plot_and_a_table(
 def test_bench_with_an_unwritable_output_prints_the_results(
     in_process: Command, spec_file: Path
 ) -> None:
-    done = in_process("bench", spec_file, *QUICK, "--phase", "forward", "--output", "/dev/full")
+    done = in_process("bench", spec_file, *QUICK, "--phase", "tokenize", "--output", "/dev/full")
     assert done.returncode == 2
-    assert "forward " in done.stdout
+    assert "tokenize " in done.stdout
     assert "/dev/full cannot be written: No space left on device" in done.stderr
 
 
@@ -166,7 +166,7 @@ def test_bench_sweep_over_run_options_measures_each(
     assert [(r["setting"], r["precision"]) for r in rows] == [("fp32", "fp32"), ("fp64", "fp64")]
     assert "fp32 and fp64, 1 thread" in plot.read_text()
     threads = in_process(
-        "bench", spec_file, "--budget", "0.3", "--load-limit", "100", "--phase", "forward",
+        "bench", spec_file, "--budget", "0", "--load-limit", "100", "--phase", "tokenize",
         "--sweep", "threads=1,2", env={"COLUMNS": "140"},
     )  # fmt: skip
     assert threads.returncode == 0, threads.stderr
@@ -180,10 +180,10 @@ def test_bench_on_a_busy_machine_reports_no_measurement(
 ) -> None:
     """With a load limit of 0, other processes always disturb."""
     done = in_process(
-        "bench", spec_file, "--phase", "forward", "--budget", "1", "--load-limit", "0",
+        "bench", spec_file, "--phase", "tokenize", "--budget", "0", "--load-limit", "0",
         "--threads", "1",
     )  # fmt: skip
-    not_measured = "not measured: forward: too few undisturbed samples"
+    not_measured = "not measured: tokenize: too few undisturbed samples"
     assert (done.returncode, not_measured in done.stderr) in ((4, True), (0, False)), done.stderr
 
 
@@ -249,7 +249,7 @@ def test_bench_interrupted_keeps_its_measurements(
     kept: Callable[[Any], list[dict[str, Any]]],
 ) -> None:
     phases = ("--phase", "tokenize", "--phase", "forward")
-    rules = ("--budget", "8", "--precise", "1e-9", "--load-limit", "100", "--threads", "1")
+    rules = ("--budget", "2", "--precise", "1e-9", "--load-limit", "100", "--threads", "1")
     process = subprocess.Popen(
         [sys.executable, "-m", "clsbench", "bench", spec_file, *phases, *asked, *rules, "--json"],
         stdout=subprocess.PIPE,
@@ -274,7 +274,7 @@ def test_bench_interrupted_keeps_its_measurements(
 @pytest.mark.slow
 def test_bench_compare_interleaves_two_variants(in_process: Command, spec_file: Path) -> None:
     done = in_process(
-        "bench", spec_file, *QUICK, "--budget", "4", "--phase", "forward", "--phase", "prefix",
+        "bench", spec_file, *QUICK, "--phase", "forward",
         "--compare", "tokens=8", "tokens=128", "--json",
     )  # fmt: skip
     assert done.returncode in (0, 4), done.stderr  # a control may differ by chance
@@ -295,7 +295,7 @@ def test_bench_compare_with_different_workloads_reports_it(
     in_process: Command, spec_file: Path
 ) -> None:
     done = in_process(
-        "bench", spec_file, *QUICK, "--budget", "3", "--phase", "prefix", "--phase", "tokenize",
+        "bench", spec_file, *QUICK, "--phase", "prefix", "--phase", "tokenize",
         "--compare", "freezing=all", "freezing=last-blocks", env={"COLUMNS": "140"},
     )  # fmt: skip
     assert done.returncode in (0, 4), done.stderr  # a control that differs by chance

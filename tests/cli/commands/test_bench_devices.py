@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,21 +20,14 @@ Bench = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def bench(environment: dict[str, str], spec_file: Path, tmp_path: Path) -> Bench:
+def bench(in_process: Command, spec_file: Path) -> Bench:
     """Runs ``clsbench bench`` with a head that fails in training, so not in the forward pass."""
-    paths = [str(Path(failing_devices.__file__).parent), environment.get("PYTHONPATH", "")]
 
     def run(failure: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [
-                sys.executable, "-m", "clsbench", "--plugin", "failing_devices", "bench", spec_file,
-                "--head", f"fails-in-training:failure={failure}", "--budget", "0.1",
-                "--load-limit", "100", "--threads", "1", *arguments,
-            ],
-            capture_output=True,
-            encoding="utf-8",
-            env={**environment, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "140"},
-            cwd=tmp_path,
+        return in_process(
+            "--plugin", failing_devices.__name__, "bench", spec_file, "--head",
+            f"fails-in-training:failure={failure}", "--budget", "0", "--load-limit", "100",
+            "--threads", "1", *arguments, env={"COLUMNS": "140"},
         )  # fmt: skip
 
     return run
