@@ -6,13 +6,19 @@ import json
 import os
 import shutil
 import subprocess
-import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
-from benchmarks.watch.checkouts import runs_in_pairs
+from benchmarks.watch.__main__ import watch
+from benchmarks.watch.checkouts import Side, runs_in_pairs, runs_in_turn
+from benchmarks.watch.history import BenchmarkRun
 from benchmarks.watch.verdicts import Thresholds, judge_pairs
+from command_line import command_in_process
 
+from benchmarks.watch import checkouts
+from clsbench.cli.main import main
 from clsbench.errors import ClsbenchError, NotMeasuredError, UsageError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -62,6 +68,17 @@ def workload(do):
 """
 
 
+LEAST_CONFTEST = """
+def pytest_addoption(parser):
+    parser.addoption("--turns")
+"""
+
+OUT_OF_ORDER = """
+def test_broken(benchmark):
+    raise RuntimeError("out of order")
+"""
+
+
 def git(repository: Path, *arguments: str) -> str:
     done = subprocess.run(
         ["git", "-C", repository, "-c", "user.name=x", "-c", "user.email=x@x", *arguments],
@@ -100,23 +117,34 @@ def environment() -> dict[str, str]:
 
 @pytest.mark.slow
 def test_check_against_revision_compares_checkouts_in_pairs(
-    repository: Path, environment: dict[str, str]
+    repository: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Does not check which is faster, since the load varies; benchmarks/false_alarms.py does."""
-    command = [
-        sys.executable, "-m", "benchmarks.watch", "check", "--json", "--pairs", "5",
-        "--select", "test_waiting and not again and not last", "--threads", "1",
-        "--threshold", "90",  # no load varies so much that more pairs are needed
-    ]  # fmt: skip
+    """One pair is measured and used for all, since each takes seconds.
+
+    Does not check which is faster, since the load varies; benchmarks/false_alarms.py does.
+    """
+    measured: dict[str, BenchmarkRun] = {}
+
+    def measure_once(repository: Path, sides: Sequence[Side], folder: Path) -> list[BenchmarkRun]:
+        if not measured:
+            runs = runs_in_turn(repository, sides, folder)
+            measured.update({side.name: run for side, run in zip(sides, runs, strict=True)})
+        return [measured[side.name] for side in sides]
+
+    monkeypatch.setattr(checkouts, "runs_in_turn", measure_once)
     environment["PYTEST_ADDOPTS"] = "--seconds 0.3 --load-limit 1000"
-    done = subprocess.run(
-        [*command, "--against", "old"],
-        cwd=repository, env=environment, capture_output=True, text=True,
+    start = partial(main, group=watch, prog_name="python -m benchmarks.watch")
+    done = command_in_process(start, environment, repository)(
+        "check", "--json", "--pairs", "5", "--select", "test_waiting and not again and not last",
+        "--threads", "1", "--threshold", "90",  # no load varies so much
+        "--against", "old",
     )  # fmt: skip
     assert done.returncode in (0, 1, 4), done.stdout + done.stderr
-    (verdict,) = json.loads(done.stdout)["verdicts"]
+    report = json.loads(done.stdout)
+    (verdict,) = report["verdicts"]
     assert verdict["group"] == "waiting"
-    assert done.stderr.splitlines()[0] == "pair 1 of 5 …"
+    assert report["pairs"] == 5
+    assert done.stderr.splitlines() == [f"pair {number} of 5 …" for number in range(1, 6)]
     assert git(repository, "worktree", "list").count("\n") == 0, "the other worktree is removed"
 
 
@@ -130,17 +158,26 @@ def test_runs_in_pairs_invalid_checkout_or_revision_is_refused(
             runs_in_pairs(repository, revision, [], lambda done: True)
 
 
+@pytest.fixture
+def out_of_order(repository: Path) -> Path:
+    """The repository with a benchmark that fails; nothing is imported, which takes seconds."""
+    for name, text in (("conftest.py", LEAST_CONFTEST), ("test_thing.py", OUT_OF_ORDER)):
+        (repository / "benchmarks" / name).write_text(text)
+    return repository
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "error", "expected"),
     [
+        ([], NotMeasuredError, r"with exit code 1:(.|\n)*out of order"),
         (["-k", "nothing_like_this"], UsageError, "no benchmark of .+ is selected by '-k nothing_"),
         (["-k", "wrong("], UsageError, r"Wrong expression passed to '-k': wrong\("),
         (["--no-such-option"], NotMeasuredError, "the benchmarks of .+ end with exit code 4"),
     ],
 )
 def test_runs_in_pairs_benchmarks_that_do_not_run_raise_an_error(
-    repository: Path,
+    out_of_order: Path,
     environment: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
@@ -149,75 +186,45 @@ def test_runs_in_pairs_benchmarks_that_do_not_run_raise_an_error(
 ) -> None:
     monkeypatch.setattr(os, "environ", environment)
     with pytest.raises(error, match=expected) as raised:
-        runs_in_pairs(repository, "old", arguments, lambda done: True)
+        runs_in_pairs(out_of_order, "old", arguments, lambda done: True)
     assert raised.value.exit_code != 1, "exit code 1 means slower"
 
 
 @pytest.mark.slow
-def test_runs_in_pairs_benchmark_on_one_side_keeps_the_others_in_turn(
-    repository: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "environ", environment)
-    arguments = ["-k", "test_waiting", "--seconds=0.2", "--load-limit=1000", "--threads=1"]
-    ((before, after),) = runs_in_pairs(repository, "old", arguments, lambda done: not done)
-    names = {name.partition("::")[2]: name for name in before.results}
-    assert set(names) == {"test_waiting", "test_waiting_again", "test_waiting_at_last"}
-    assert names["test_waiting_again"] not in after.results
-    last = names["test_waiting_at_last"]
-    one, other = (run.results[last].rounds for run in (before, after))
-    assert len(one) == len(other) >= 6
-    both = sorted([(each.started, 0) for each in one] + [(each.started, 1) for each in other])
-    sides = [side for _, side in both]
-    assert sides in ([0, 1] * len(one), [1, 0] * len(one))
-
-
-@pytest.mark.slow
-def test_runs_in_pairs_failing_benchmark_does_not_stop_the_others(
+def test_runs_in_pairs_failing_and_missing_benchmarks_do_not_stop_the_others(
     repository: Path,
     environment: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The other side and the following benchmarks go on."""
+    """The other side and the following benchmarks go on, and in turn."""
+    broken = repository / "benchmarks" / "test_broken.py"
+    broken.write_text("def test_broken(timed):\n    assert not 'whatever is timed'\n")
     environment["FORCE_COLOR"] = "1"
     environment["PYTEST_ADDOPTS"] = "-rN"
     monkeypatch.setattr(os, "environ", environment)
-    arguments = ["-k", "failing or last", "--seconds=1", "--load-limit=1000", "--threads=1"]
+    arguments = ["--seconds=1", "--load-limit=1000", "--threads=1"]
     with caplog.at_level("WARNING"):
         ((before, after),) = runs_in_pairs(repository, "old", arguments, lambda done: not done)
-    assert "test_thing.py::test_failing_after_a_while of the working tree failed" in caplog.text
+    names = {name.partition("::")[2]: name for name in before.results}
+    again, failing, last = (
+        names[f"test_{name}"] for name in ("waiting_again", "failing_after_a_while",
+                                           "waiting_at_last")
+    )  # fmt: skip
+    assert set(names) == {
+        "test_broken", "test_waiting", "test_failing_after_a_while", "test_waiting_again",
+        "test_waiting_at_last",
+    }  # fmt: skip
+    assert set(after.results) == set(before.results) - {again}
+    assert f"{failing} of the working tree failed" in caplog.text
     assert "it had enough" in caplog.text
-    failing, last = (f"test_thing.py::test_{name}" for name in ("failing_after_a_while",
-                                                               "waiting_at_last"))  # fmt: skip
-    assert set(before.results) == set(after.results) == {failing, last}
     assert before.results[failing].seconds
     assert after.results[failing].seconds is None
-    assert len(after.results[last].rounds) > 6
+    one, other = (run.results[last].rounds for run in (before, after))
+    assert len(one) == len(other) >= 6
+    both = sorted([(each.started, 0) for each in one] + [(each.started, 1) for each in other])
+    sides = [side for _, side in both]
+    assert sides in ([0, 1] * len(one), [1, 0] * len(one))
     verdicts = judge_pairs([(before, after)] * 5, Thresholds(0.05))
-    assert {v.benchmark: v.outcome for v in verdicts}[failing] == "not measured"
-
-
-@pytest.mark.slow
-def test_runs_in_pairs_all_benchmarks_fail_the_reason_is_reported(
-    repository: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "environ", environment)
-    broken = repository / "benchmarks" / "test_thing.py"
-    broken.write_text("def test_broken(timed):\n    raise RuntimeError('out of order')\n")
-    with pytest.raises(NotMeasuredError, match=r"with exit code 1:(.|\n)*out of order"):
-        runs_in_pairs(repository, "old", [], lambda done: not done)
-
-
-@pytest.mark.slow
-def test_runs_in_pairs_failing_new_benchmark_is_not_measured(
-    repository: Path,
-    environment: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(os, "environ", environment)
-    broken = repository / "benchmarks" / "test_broken.py"
-    broken.write_text("def test_broken(timed):\n    assert not 'whatever is timed'\n")
-    arguments = ["-k", "broken or last", "--seconds=0.2", "--load-limit=1000", "--threads=1"]
-    pairs = runs_in_pairs(repository, "old", arguments, lambda done: not done)
-    outcomes = {v.benchmark: v.outcome for v in judge_pairs(pairs * 5, Thresholds(0.05))}
-    assert outcomes["test_broken.py::test_broken"] == "not measured"
+    outcomes = {verdict.benchmark: verdict.outcome for verdict in verdicts}
+    assert outcomes[failing] == outcomes[names["test_broken"]] == "not measured"

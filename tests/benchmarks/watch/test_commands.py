@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,6 +53,16 @@ def folder(tmp_path: Path) -> Path:
     for number, factor in enumerate((1.0, 1.004, 0.997, 1.002, 0.999, 1.001), 1):
         store(folder, number, [0.020 * factor, 0.0004 * factor])
     return folder
+
+
+def test_watch_as_a_module_lists_its_commands() -> None:
+    repository = Path(__file__).resolve().parents[3]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.watch", "--help"],
+        cwd=repository, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "check" in done.stdout
 
 
 def test_check_unchanged_run_passes(watch: Command, folder: Path) -> None:
