@@ -176,6 +176,11 @@ def test_adapter_unusable_options_are_refused(component: Peft, said: str) -> Non
         component.apply(Classifier())
 
 
+def test_adapter_rank_given_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="r is set twice"):
+        Peft(r=4, options={"r": 8})
+
+
 def test_adapter_damaged_configuration_is_refused(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{")
     with pytest.raises(clsbench.UsageError, match=r"adapter_config\.json cannot be used"):

@@ -49,6 +49,8 @@ class Peft(clsbench.Adapter, frozen=True):
         """Refuse options that contradict each other."""
         if self.config and (self.type != "lora" or self.r is not None or self.options):
             raise ValueError("config cannot be combined with type, r or options")
+        if self.r is not None and "r" in self.options:
+            raise ValueError("r is set twice, as an option and within options")
 
     def user_files(self) -> tuple[Path, ...]:
         """The file of the configuration, if one is named."""
