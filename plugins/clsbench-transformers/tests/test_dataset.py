@@ -116,6 +116,17 @@ def test_load_of_a_saved_split_without_labels_leaves_it_out(tmp_path: Path) -> N
     assert list(dataset.load({}).splits or ()) == ["test"] * 4 + ["train"] * 4
 
 
+def test_load_of_a_folder_leaves_out_hidden_files_and_descriptions(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        table().to_parquet(tmp_path / "data" / f"{name}.parquet")
+    (tmp_path / "dataset_infos.json").write_text("{}")
+    (tmp_path / "data" / "._train.parquet").write_bytes(b"of the file system")
+    table().to_parquet(tmp_path / ".cache" / "train.parquet")
+    dataset = HFDataset(path=str(tmp_path))
+    assert dataset.default_split() == "predefined"
+    assert list(dataset.load({}).splits or ()) == ["test"] * 4 + ["train"] * 4
+
+
 def test_load_of_a_labelled_file_outside_the_splits_is_refused(tmp_path: Path) -> None:
     for name in ("train", "test", "extra"):
         table().to_parquet(tmp_path / f"{name}.parquet")
@@ -148,6 +159,7 @@ def test_load_numbers_without_names_are_ordered_by_value(tmp_path: Path) -> None
         ({"text": TEXTS, "label": [0, None, 1, 0]}, NAMES, r"row 1 of .* no label in 'label'"),
         ({"text": TEXTS, "label": [1, 1, 1, 1]}, datasets.Value("int64"), "the same label"),
         ({"text": TEXTS, "label": [0.5, 1, 0, 1]}, datasets.Value("float64"), "float values"),
+        ({"text": TEXTS, "label": [b"a", b"b"] * 2}, datasets.Value("binary"), "bytes values"),
     ],
 )
 def test_load_unusable_columns_are_refused(

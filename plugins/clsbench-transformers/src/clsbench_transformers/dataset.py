@@ -22,6 +22,8 @@ ENDINGS = {
 }
 """The files that are read, by the name of their format in datasets."""
 
+_DESCRIPTIONS = ("config.json", "dataset_dict.json", "dataset_info.json", "dataset_infos.json")
+
 
 class HFDataset(clsbench.Dataset, frozen=True):
     """Labelled texts in Parquet, Arrow or JSON files, read by the library datasets.
@@ -168,6 +170,13 @@ def _split_of(file: Path) -> str | None:
     return next(filter(None, map(split_named, words)), None)
 
 
+def _holds_texts(file: Path) -> bool:
+    """Whether the library datasets would read a file of a folder: none that is hidden or describes
+    the data set."""
+    hidden = any(part.startswith(".") for part in file.parts)
+    return file.suffix in ENDINGS and file.name not in _DESCRIPTIONS and not hidden
+
+
 def _places(path: Path) -> list[tuple[str | None, Path]]:
     """The files or saved folders to read, each with the split that it belongs to.
 
@@ -182,7 +191,7 @@ def _places(path: Path) -> list[tuple[str | None, Path]]:
         folders = sorted(each for each in path.iterdir() if (each / "state.json").is_file())
         found = {folder: split_named(folder.name) for folder in folders}
     else:
-        known = sorted(each for each in path.rglob("*") if each.suffix in ENDINGS)
+        known = sorted(each for each in path.rglob("*") if _holds_texts(each.relative_to(path)))
         found = {file: _split_of(file.relative_to(path)) for file in known if file.is_file()}
     if not found or (path.is_file() and path.suffix not in ENDINGS):
         raise UsageError(

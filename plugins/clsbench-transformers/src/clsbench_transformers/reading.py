@@ -160,12 +160,12 @@ def _classes(
     Raises:
         UsageError: a value is not a label, or there are fewer than two classes.
     """
-    if any(isinstance(value, float | list | dict) for value in values):
+    unusable = next((v for v in values if isinstance(v, bytes | float | list | dict)), None)
+    if unusable is not None:
         raise UsageError(
-            f"dataset hf-dataset, {named}: {column!r} holds "
-            f"{type(next(v for v in values if isinstance(v, float | list | dict))).__name__} "
-            "values; expected one class for each text, as text or whole number (for any number of "
-            "labels per text, name the column of lists with labels=)"
+            f"dataset hf-dataset, {named}: {column!r} holds {type(unusable).__name__} values; "
+            "expected one class for each text, as text or whole number (for any number of labels "
+            "per text, name the column of lists with labels=)"
         )
     found = sorted(set(values), key=lambda value: (isinstance(value, str), value))
     if names is not None:
