@@ -148,6 +148,7 @@ def test_user_files_missing_shard_is_refused(folder: Path) -> None:
         ({"is_decoder": True, "add_cross_attention": True}, "add_cross_attention = True is not"),
         ({"quantization_config": {"bits": 4}}, "quantization_config = {'bits': 4} is not"),
         ({"hidden_size": "wide"}, "config.json is not valid: "),
+        ({"model_type": ["bert"]}, "architecture ['bert'] is not supported"),
     ],
 )
 def test_config_unsupported_setting_is_refused(
@@ -162,6 +163,40 @@ def test_config_dynamic_rotary_positions_are_refused(tmp_path: Path) -> None:
     rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
     change_config(folder, rope_parameters=rope)
     assert "rotary positions of the type 'dynamic'" in problem(folder, HF.context_length)
+
+
+@pytest.mark.parametrize("family", ["gemma", "gemma2"])
+def test_config_bidirectional_gemma_is_refused(family: str, tmp_path: Path) -> None:
+    folder = save_model(tmp_path, family, use_bidirectional_attention=True)
+    said = problem(folder, HF.context_length)
+    assert "use_bidirectional_attention = true is not supported" in said
+
+
+def test_config_without_the_padding_id_that_positions_need_is_refused(tmp_path: Path) -> None:
+    folder = save_model(tmp_path, "roberta")
+    change_config(folder, pad_token_id=None)
+    assert "config.json: pad_token_id is missing" in problem(folder, HF.context_length)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"hidden_size": 33}, "describes no possible model: The hidden size (33) is not"),
+        ({"hidden_act": "nope"}, "describes no possible model: KeyError 'nope'"),
+    ],
+)
+def test_config_of_an_impossible_model_is_refused(
+    folder: Path, changes: dict[str, Any], said: str
+) -> None:
+    change_config(folder, **changes)
+    assert said in problem(folder, HF.describe)
+
+
+def test_tokenizer_unsupported_architecture_is_named_first(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+    change_config(folder, model_type="t5")
+    said = problem(folder, lambda backbone: backbone.tokenizer({}))
+    assert "architecture 't5' is not supported" in said
 
 
 def test_config_broken_json_is_refused(folder: Path) -> None:

@@ -153,9 +153,9 @@ class HF(clsbench.Backbone, frozen=True):
         from clsbench_transformers.checkpoint import load_tokenizer
         from clsbench_transformers.tokenizer import ModelTokenizer
 
+        embeddings = int(self._config().vocab_size)  # first: names an unsupported architecture
         with self._naming():
             own = load_tokenizer(self._description())
-        embeddings = int(self._config().vocab_size)
         tokenizer = ModelTokenizer(own, embeddings)
         if (largest := tokenizer.largest_id()) >= embeddings:
             raise UsageError(
@@ -234,11 +234,11 @@ class HF(clsbench.Backbone, frozen=True):
         import torch
         from transformers import AutoModel
 
-        from clsbench_transformers.checkpoint import quiet
+        from clsbench_transformers.checkpoint import CONFIG, explained, quiet
         from clsbench_transformers.module import implementation, staged
 
         config = self._config()
-        with quiet():
+        with self._naming(), explained(f"{CONFIG} describes no possible model"), quiet():
             model = AutoModel.from_config(
                 config, dtype=torch.float32, attn_implementation=implementation(config)
             )

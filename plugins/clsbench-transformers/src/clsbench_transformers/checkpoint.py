@@ -42,6 +42,9 @@ _SUPPORTED: Mapping[str, tuple[object, ...]] = {
     "quantization_config": (None,),
 }
 
+_CAUSAL_WHATEVER_CONFIGURED = ("gemma", "gemma2")
+"""Architectures whose code in transformers keeps its causal mask in bidirectional attention."""
+
 _HEAD = re.compile(r"(classifier|pre_classifier|score|qa_outputs)\.")
 
 
@@ -156,7 +159,7 @@ def check_architecture(model_type: object) -> None:
     Raises:
         CheckpointError: it is not.
     """
-    if model_type not in FAMILIES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         what = f"architecture {model_type!r}" if model_type else f"{CONFIG} names no model_type; it"
         raise CheckpointError(f"{what} is not supported; supported: {', '.join(sorted(FAMILIES))}")
 
@@ -170,6 +173,16 @@ def _check(config: Any, written: dict[str, Any]) -> None:
     for name, supported in _SUPPORTED.items():
         if (value := written.get(name)) not in supported:
             raise CheckpointError(f"{CONFIG}: {name} = {value!r} is not supported")
+    if config.model_type in _CAUSAL_WHATEVER_CONFIGURED and config.use_bidirectional_attention:
+        raise CheckpointError(
+            f"{CONFIG}: use_bidirectional_attention = true is not supported for "
+            f"{config.model_type}: transformers applies a causal mask nevertheless"
+        )
+    if FAMILIES[config.model_type].offset and config.pad_token_id is None:
+        raise CheckpointError(
+            f"{CONFIG}: pad_token_id is missing, but the positions of a {config.model_type} are "
+            "counted from it; set it to the id of the tokenizer's padding token"
+        )
     rotary = getattr(config, "rope_parameters", None) or {}
     for table in (rotary, *rotary.values()):
         kind = table.get("rope_type") if isinstance(table, dict) else None
@@ -296,7 +309,9 @@ def explained(problem: str) -> Iterator[None]:
         raise
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        said = " ".join(lines[:3]) or type(error).__name__
+        said = " ".join(lines[:3])
+        if not said or isinstance(error, KeyError):  # whose text is the key alone
+            said = f"{type(error).__name__} {said}".strip()
         raise CheckpointError(f"{problem}: {said}") from error
 
 
