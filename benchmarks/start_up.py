@@ -45,13 +45,13 @@ def goals(store: Path) -> dict[str, Goal]:
     }
 
 
-def run_command(command: Sequence[str]) -> None:
-    """Run a command without its output.
+def run_command(command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    """Run a command without its output; ``environment`` replaces that of this process.
 
     Raises:
         click.ClickException: it fails; the message includes its errors.
     """
-    done = subprocess.run(command, capture_output=True, encoding="utf-8")
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment)
     if done.returncode != 0:
         raise click.ClickException(f"{' '.join(command)} failed: {done.stderr.strip()}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pkgutil
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,6 @@ from small_runs import SMALL, stored
 
 from clsbench.components.catalog import load_catalog
 from clsbench.components.resolve import find_spec, resolve
-from clsbench.experiment import sharing
 from clsbench.experiment.run import FinishedRun, run_experiment
 from clsbench.experiment.sharing import SharedWork
 from clsbench.schema.options import RunOptions
@@ -77,27 +78,42 @@ def test_run_experiment_with_shared_work_gives_the_same_bits(
         assert drawn == [True, False]
 
 
-def test_shared_work_builds_and_checks_the_classifier_once(
+def test_shared_work_prepares_everything_but_training_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built: list[object] = []
-    planned: list[object] = []
-    real_build, real_plan = run_experiment.__globals__["build_classifier"], sharing.plan_run
+    monkeypatch.setenv("CLSBENCH_CACHE", str(tmp_path / "cache"))
+    calls: Counter[str] = Counter()
 
-    def build(*arguments: Any) -> Any:
-        built.append(arguments)
-        return real_build(*arguments)
+    def counted(path: str) -> None:
+        real = pkgutil.resolve_name(path)
 
-    def plan(*arguments: Any) -> Any:
-        planned.append(arguments)
-        return real_plan(*arguments)
+        def call(*arguments: Any) -> Any:
+            calls[path] += 1
+            return real(*arguments)
 
-    monkeypatch.setitem(run_experiment.__globals__, "build_classifier", build)
-    monkeypatch.setattr(sharing, "plan_run", plan)
+        monkeypatch.setattr(path, call)
+
+    once = [
+        "clsbench.experiment.preparation.split_corpus",
+        "clsbench.experiment.preparation.tokenize_splits",
+        "clsbench.experiment.sharing.plan_run",
+        "clsbench.experiment.run.build_classifier",
+        "clsbench.experiment.run.check_equivalence",
+        "clsbench.experiment.baselines.score_baseline",
+    ]
+    for path in once:
+        counted(path)
+    counted("clsbench.experiment.run.fit")
     shared = SharedWork()
+    computed = []
     for lr in (1e-4, 1e-3, 1e-2):
-        run(tmp_path, {"freezing": "head-only", "train.lr": lr, "train.epochs": 1}, shared)
-    assert (len(built), len(planned), len(shared.checked)) == (1, 1, 1)
+        changes = {"freezing": "head-only", "train.lr": lr, "train.epochs": 1}
+        fast = run(tmp_path, changes, shared).record.fast_path
+        assert fast is not None
+        assert fast.kept is not None
+        computed.append(fast.kept.computed)
+    assert calls == {**dict.fromkeys(once, 1), "clsbench.experiment.run.fit": 3}
+    assert computed == [fast.kept.distinct, 0, 0]
 
 
 class Kept:
