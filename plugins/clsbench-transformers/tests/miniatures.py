@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +161,24 @@ def sentence_pieces() -> PreTrainedTokenizerFast:
         eos_token="</s>",
         unk_token="<unk>",
     )
+
+
+def train_sentence_pieces(folder: Path) -> None:
+    """Replace the tokenizer of a saved DeBERTa by ``spm.model``, with 60 pieces."""
+    import sentencepiece
+
+    (folder / "tokenizer.json").unlink()
+    settings = {"tokenizer_class": "DebertaV2Tokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    texts = folder / "texts.txt"
+    texts.write_text("\n".join(f"you have won prize {n}, call {7 * n} now" for n in range(300)))
+    names = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(texts),
+        model_prefix=str(folder / "spm"),
+        vocab_size=60,
+        minloglevel=2,
+        **{f"{name}_id": n for n, name in enumerate(names)},
+        **{f"{name}_piece": piece for name, piece in names.items()},
+    )
+    texts.unlink()

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sentencepiece
 import torch
 from clsbench_transformers import HF
 from clsbench_transformers.checkpoint import CheckpointError, require
-from miniatures import save_model
+from miniatures import save_model, train_sentence_pieces
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForSequenceClassification
 
@@ -279,20 +278,7 @@ def test_tokenizer_of_sentencepiece_without_its_package_is_refused(
 
 def test_tokenizer_of_sentencepiece_is_read_without_special_look_alikes(tmp_path: Path) -> None:
     folder = save_model(tmp_path / "model", "deberta-v2")
-    (folder / "tokenizer.json").unlink()
-    settings = {"tokenizer_class": "DebertaV2Tokenizer"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    texts = tmp_path / "texts.txt"
-    texts.write_text("\n".join(f"you have won prize {n}, call {7 * n} now" for n in range(300)))
-    names = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(texts),
-        model_prefix=str(folder / "spm"),
-        vocab_size=60,
-        minloglevel=2,
-        **{f"{name}_id": n for n, name in enumerate(names)},
-        **{f"{name}_piece": piece for name, piece in names.items()},
-    )
+    train_sentence_pieces(folder)
     backbone = HF(model=str(folder))
     assert folder / "spm.model" in backbone.user_files()
     tokenizer: Any = backbone.tokenizer({})
