@@ -27,7 +27,7 @@ from clsbench.schema.record import Estimate
 from clsbench.training.schedule import TrainBatch, beforehand, training_schedule
 from clsbench.training.selection import selects
 
-_CALIBRATION_SECONDS = 0.4
+_CALIBRATION_SECONDS = 0.15
 _SIDE = 1024
 _COPIED_BYTES = 2**26
 
@@ -58,7 +58,7 @@ class Work(NamedTuple):
 
 
 def measure_speed(device: torch.device, precision: str) -> Speed:
-    """Measure a matrix product, a copy and a small network's step, in about 1.5 s in total.
+    """Measure a matrix product, a copy and a small network's step, in about half a second.
 
     On the CPU, the time in which other processes have the processor is not counted: what runs now
     says little about the load during the run, and with several threads it can slow down a short

@@ -79,7 +79,7 @@ _NOT_MEASURED_CODE = 4
     default=10.0,
     show_default=True,
     help="Seconds per phase. Sampling ends earlier once --precise is reached, and later only to "
-    "collect six samples.",
+    "collect six samples. Below 1 s, samples are too short to measure the load of other processes.",
 )
 @click.option(
     "--precise",
@@ -154,7 +154,12 @@ def bench(
     from clsbench.bench.sampling import Rules
 
     wanted = chosen_phases(phases)
-    rules = Rules(precision=precise, budget_seconds=budget, load_limit_cores=load_limit)
+    rules = Rules(
+        precision=precise,
+        budget_seconds=budget,
+        sample_seconds=min(Rules().sample_seconds, budget / 10),
+        load_limit_cores=load_limit,
+    )
     if compared is not None:
         code = _compare(
             ctx, experiment, compared, changes, wanted, rules, options, catalog, as_json
