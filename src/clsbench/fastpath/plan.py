@@ -18,6 +18,7 @@ from torch.nn.modules.module import _has_any_global_hook
 from clsbench.components.axes import BackboneModule, PackingBackboneModule, Pooling
 from clsbench.fastpath.chain import Chain
 from clsbench.fastpath.safety.contract import CacheFacts, no_cache_facts, outside_contract
+from clsbench.fastpath.safety.meta_results import MetaResults
 from clsbench.fastpath.safety.operations import WritesWeightsError
 from clsbench.fastpath.safety.probe import (
     Probe,
@@ -145,19 +146,20 @@ def plan_fast_path(
     inputs = any_texts(2, batching.positions, "meta")
     probes = {}
     try:
-        # Not with one text, for which torch uses other kernels; the trial covers that case.
-        counts = {batching.batch_size, _MANY_TEXTS} - {1}
-        behaviour = behaviour_of(outline, inputs, other_counts=sorted(counts))
-        if behaviour.changes and uncached is not None:
-            return _nothing(
-                names, freezing, batching, f"the classifier changes its state, and {uncached}"
-            )
-        for trained in set(freezing.by_epoch):
-            freezing.apply(outline, trained)
-            probes[trained] = probe = probe_stages(outline, inputs, behaviour)
-            if probe.reshapes is not None:
-                reason = f"{names[probe.reshapes]} does not return one vector per position"
-                return _nothing(names, freezing, batching, reason)
+        with MetaResults():
+            # Not with one text, for which torch uses other kernels; the trial covers that case.
+            counts = {batching.batch_size, _MANY_TEXTS} - {1}
+            behaviour = behaviour_of(outline, inputs, other_counts=sorted(counts))
+            if behaviour.changes and uncached is not None:
+                return _nothing(
+                    names, freezing, batching, f"the classifier changes its state, and {uncached}"
+                )
+            for trained in set(freezing.by_epoch):
+                freezing.apply(outline, trained)
+                probes[trained] = probe = probe_stages(outline, inputs, behaviour)
+                if probe.reshapes is not None:
+                    reason = f"{names[probe.reshapes]} does not return one vector per position"
+                    return _nothing(names, freezing, batching, reason)
     except WritesWeightsError as error:
         return _nothing(
             names, freezing, batching, f"the forward pass writes to the parameter {error}"
