@@ -99,9 +99,13 @@ class Compiled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compile_all(
-    device: torch.device, assets: Path | None, scale: Scale, save: Callable[[list[Compiled]], None]
+    device: torch.device,
+    assets: Path | None,
+    scale: Scale,
+    ways: Sequence[str],
+    save: Callable[[list[Compiled]], None],
 ) -> None:
-    """Compare the compiled steps of row 1 with the eager one."""
+    """Compare the steps of row 1, compiled in these :data:`WAYS`, with the eager one."""
     setting = SETTINGS["last-block"]
     rows: list[Compiled] = []
     save(rows)
@@ -109,7 +113,7 @@ def compile_all(
         workload = prepare(
             setting, scale.size, assets, None, scale.batches, str(device), mode.precision
         )
-        for how in WAYS:
+        for how in ways:
             torch.compiler.reset()
             with arithmetic(mode), tempfile.TemporaryDirectory() as folder:
                 try:
