@@ -32,7 +32,7 @@ class Node:
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "ray.scripts.scripts", "start", *arguments),
-                *("--num-cpus=1", "--num-gpus=0", "--object-store-memory=100000000"),
+                *("--num-cpus=1", "--object-store-memory=100000000"),
                 *("--disable-usage-stats", "--block"),
             ],
             stdout=subprocess.PIPE,
@@ -72,7 +72,7 @@ def title(process: psutil.Process) -> str:
 
 
 class TwoNodes:
-    """A head node, which processes on this machine join, and a second node."""
+    """A head node with a declared GPU, which processes here join, and a second node."""
 
     def __init__(self, folder: Path) -> None:
         with socket.socket() as free:
@@ -81,11 +81,12 @@ class TwoNodes:
         self.address = f"127.0.0.1:{port}"
         self.head = Node(
             *("--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}"),
+            "--num-gpus=1",
         )
         self.second = self._another()
 
     def _another(self) -> Node:
-        return Node(f"--address={self.address}", "--node-ip-address=127.0.0.2")
+        return Node(f"--address={self.address}", "--node-ip-address=127.0.0.2", "--num-gpus=0")
 
     def replace_second(self) -> None:
         """Start another second node after the first was killed."""

@@ -42,6 +42,7 @@ SUITE = SuiteSpec(
         "backbone": "gpt2-nano:weights=random",
         "data.padding": 16,
         "data.balance": False,
+        "baselines": ["majority"],
         "train.epochs": 4,
         "train.eval_batches": 1,
     },
@@ -144,11 +145,11 @@ def test_ray_unreachable_cluster_raises_at_once(tmp_path: Path) -> None:
     assert scheduler.ends["job"].status == "interrupted"
 
 
-def test_ray_passes_the_conformance_kit() -> None:
-    check_executor(Ray())
-
-
 # --- on two nodes ---------------------------------------------------------------------------------
+
+
+def test_ray_passes_the_conformance_kit(cluster: TwoNodes) -> None:
+    check_executor(Ray(address=cluster.address))
 
 
 class KillsSecond:
@@ -247,16 +248,6 @@ def test_ray_job_is_retried_if_its_worker_dies_not_if_it_fails(
     assert scan(tmp_path / "runs").runs == ()
 
 
-def test_ray_job_uses_the_threads_of_its_options(cluster: TwoNodes, tmp_path: Path) -> None:
-    """Ray sets OMP_NUM_THREADS to the number of CPUs; the options take precedence."""
-    job = make_job(tmp_path / "runs", threads=2, freezing={"name": "head-only"})
-    scheduler = RecordingScheduler()
-    Ray(address=cluster.address).execute([job], None, scheduler)
-    run = scheduler.ends["job"].run
-    assert run is not None
-    assert read_record(tmp_path / "runs" / run).environment.threads == 2
-
-
 def test_ray_job_larger_than_every_node_waits(cluster: TwoNodes, tmp_path: Path) -> None:
     class InterruptingAtOnce(RecordingScheduler):
         def report(self, job: Job, message: Message) -> None:
@@ -300,8 +291,13 @@ def test_ray_interrupted_stores_partial_results(cluster: TwoNodes, tmp_path: Pat
     )
 
 
-def test_ray_job_with_gpu_reserves_it_in_the_callers_cluster(tmp_path: Path) -> None:
-    """The GPU is only declared to Ray. The caller's cluster is used, and stays up."""
+def test_ray_job_with_gpu_reserves_it_in_the_callers_cluster(
+    cluster: TwoNodes, tmp_path: Path
+) -> None:
+    """The GPU is only declared to Ray. The caller's cluster is used, and stays joined.
+
+    Ray sets OMP_NUM_THREADS to the number of CPUs; the threads of the options take precedence.
+    """
     import ray
 
     class GpuWatching(RecordingScheduler):
@@ -312,14 +308,17 @@ def test_ray_job_with_gpu_reserves_it_in_the_callers_cluster(tmp_path: Path) -> 
             if self.free is None:
                 self.free = ray.available_resources().get("GPU", 0)
 
-    job = make_job(tmp_path / "runs", freezing={"name": "head-only"})
+    job = make_job(tmp_path / "runs", threads=2, freezing={"name": "head-only"})
     job = msgspec.structs.replace(job, gpus=1)
-    ray.init("local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    ray.init(cluster.address, log_to_driver=False)
     try:
         scheduler = GpuWatching()
         Ray().execute([job], None, scheduler)
-        assert scheduler.ends["job"].status == "finished"
+        end = scheduler.ends["job"]
+        assert end.status == "finished"
         assert scheduler.free == 0
+        assert end.run is not None
+        assert read_record(tmp_path / "runs" / end.run).environment.threads == 2
         assert ray.is_initialized()
         scheduler = GpuWatching()
         with pytest.raises(UsageError, match="no node of the Ray cluster has 1 CPUs and 2 GPU"):
