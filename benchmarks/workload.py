@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -41,7 +41,7 @@ class Setting(NamedTuple):
 
     name: str
     about: str
-    changes: Mapping[str, str]
+    changes: Mapping[str, Any]
     blocks: int | None
     real_token: bool
     lora: bool
