@@ -25,44 +25,6 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": path}
 
 
-def run(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
-    """Run the suite in a subprocess; return its output and the stored results."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "benchmarks/", "-q", f"--benchmark-storage=file://{folder}",
-         "--threads", "1", "--seconds", "0.3", "--load-limit", "1000", *arguments],
-        capture_output=True, text=True, cwd=REPOSITORY, env=environment(),
-    )  # fmt: skip
-    stored = sorted(folder.rglob("*.json"))
-    return done, json.loads(stored[-1].read_text()) if stored else {}
-
-
-@pytest.mark.slow
-def test_benchmark_suite_stores_every_round_with_its_conditions(tmp_path: Path) -> None:
-    done, stored = run(tmp_path, "-k", "test_freezing and head-only and cpu")
-    assert done.returncode == 0, done.stdout
-    assert len(stored["benchmarks"]) == 4
-    for benchmark in stored["benchmarks"]:
-        info = benchmark["extra_info"]
-        rounds = benchmark["stats"]["rounds"]
-        assert len(benchmark["stats"]["data"]) == len(info["foreign_cores"]) == rounds >= 6
-        assert sorted(info["started_seconds"]) == info["started_seconds"]
-        assert len(info["started_seconds"]) == len(info["reference_seconds"]) == rounds
-        assert min(info["reference_seconds"]) > 0
-        assert info["device"] == "cpu"
-        assert info["dropped"] == 0
-        assert 0 < info["real_tokens"] < info["padded_tokens"] == 8 * 64
-        per_call = sorted(benchmark["stats"]["data"])
-        assert per_call[0] <= info["quiet_median_seconds"] <= per_call[-1]
-        assert info["flops"] > 0
-        assert info["memory"]["allocated"] > 0
-    machine = stored["machine_info"]["clsbench"]
-    assert machine["threads"] == 1
-    assert machine["torch"]
-    (kept,) = read_history(tmp_path).runs
-    assert all(result.seconds and result.of_reference for result in kept.results.values())
-    assert all(len(result.rounds) >= 6 for result in kept.results.values())
-
-
 REQUIRING = '''
 import clsbench
 
@@ -89,24 +51,75 @@ def clsbench_register_freezing_strategies():
 '''
 
 
+def run(
+    place: str, cwd: Path, storage: Path, plugin: Path
+) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    """Time a few benchmarks in a subprocess; return its output and the stored results."""
+    plugin.write_text(REQUIRING)
+    chosen = "cpu and (forward-head-only or step-head-only or forward-requiring or forward-whole)"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", place, "-q", "-rs", "-k", chosen,
+         f"--benchmark-storage=file://{storage}", "--threads", "1", "--seconds", "0.1",
+         "--load-limit", "1000"],
+        capture_output=True, text=True, cwd=cwd,
+        env={**environment(), "CLSBENCH_PLUGINS": str(plugin)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    (file,) = storage.rglob("*.json")
+    return done, json.loads(file.read_text())
+
+
+@pytest.fixture(scope="module")
+def timed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], Path]:
+    """The output of a run in the repository, its stored results, and their folder."""
+    folder = tmp_path_factory.mktemp("timed")
+    storage = folder / "history"
+    done, stored = run("benchmarks/", REPOSITORY, storage, folder / "requiring.py")
+    return done.stdout, stored, storage
+
+
+@pytest.mark.slow
+def test_benchmark_suite_stores_every_round_with_its_conditions(
+    timed: tuple[str, dict[str, Any], Path],
+) -> None:
+    _, stored, storage = timed
+    for benchmark in stored["benchmarks"]:
+        info = benchmark["extra_info"]
+        rounds = benchmark["stats"]["rounds"]
+        assert len(benchmark["stats"]["data"]) == len(info["foreign_cores"]) == rounds >= 6
+        assert sorted(info["started_seconds"]) == info["started_seconds"]
+        assert len(info["started_seconds"]) == len(info["reference_seconds"]) == rounds
+        assert min(info["reference_seconds"]) > 0
+        assert info["device"] == "cpu"
+        assert info["dropped"] == 0
+        assert 0 < info["real_tokens"] < info["padded_tokens"] == 8 * 64
+        per_call = sorted(benchmark["stats"]["data"])
+        assert per_call[0] <= info["quiet_median_seconds"] <= per_call[-1]
+        assert info["flops"] > 0
+        assert info["memory"]["allocated"] > 0
+    machine = stored["machine_info"]["clsbench"]
+    assert machine["threads"] == 1
+    assert machine["torch"]
+    (kept,) = read_history(storage).runs
+    assert all(result.seconds and result.of_reference for result in kept.results.values())
+    assert all(len(result.rounds) >= 6 for result in kept.results.values())
+
+
 @pytest.mark.slow
 def test_benchmark_suite_skips_plugins_with_required_options(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    timed: tuple[str, dict[str, Any], Path],
 ) -> None:
-    plugin = tmp_path / "requiring.py"
-    plugin.write_text(REQUIRING)
-    monkeypatch.setenv("CLSBENCH_PLUGINS", str(plugin))
-    done, stored = run(
-        tmp_path / "history", "-k", "forward-requiring or forward-whole and cpu", "-rs"
-    )
-    assert done.returncode == 0, done.stdout
-    assert "requiring has no default for stages" in done.stdout
-    (timed,) = stored["benchmarks"]
-    assert timed["name"] == "test_freezing[cpu-forward-whole]"
+    output, stored, _ = timed
+    assert "requiring has no default for stages" in output
+    names = {each["name"] for each in stored["benchmarks"]}
+    assert "test_freezing[cpu-forward-whole]" in names
+    assert not any("requiring" in name for name in names)
 
 
 @pytest.mark.slow
-def test_benchmark_suite_records_the_commit_of_the_timed_sources(tmp_path: Path) -> None:
+def test_benchmark_suite_records_the_commit_of_the_timed_sources(
+    timed: tuple[str, dict[str, Any], Path], tmp_path: Path
+) -> None:
     """Not of the current directory's repository."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -117,19 +130,12 @@ def test_benchmark_suite_records_the_commit_of_the_timed_sources(tmp_path: Path)
         ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"],
         capture_output=True, text=True, check=True,
     ).stdout.strip()  # fmt: skip
-    selections = set()
-    for cwd, place in ((REPOSITORY, "benchmarks/"), (elsewhere, str(REPOSITORY / "benchmarks"))):
-        storage = tmp_path / str(len(selections))
-        subprocess.run(
-            [sys.executable, "-m", "pytest", place, "-q", "-k", "test_head and cpu and linear",
-             "--seconds", "0.1", f"--benchmark-storage=file://{storage}"],
-            cwd=cwd, env=environment(), check=True, capture_output=True,
-        )  # fmt: skip
-        (file,) = storage.rglob("*.json")
-        stored = json.loads(file.read_text())
-        assert stored["commit_info"]["id"] == expected
-        selections.add(stored["machine_info"]["selection"])
-    assert len(selections) == 1, "both runs select the same benchmarks"
+    place = str(REPOSITORY / "benchmarks")
+    _, stored = run(place, elsewhere, tmp_path / "history", tmp_path / "requiring.py")
+    for each in (timed[1], stored):
+        assert each["commit_info"]["id"] == expected
+    selections = [each["machine_info"]["selection"] for each in (timed[1], stored)]
+    assert selections[0] == selections[1], "both runs select the same benchmarks"
 
 
 @pytest.mark.slow
