@@ -85,16 +85,6 @@ def statuses(scheduler: Granting) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_local_jobs_of_a_group_share_a_process(tmp_path: Path) -> None:
-    jobs, notes = make_jobs(tmp_path, "a", "a", "")
-    scheduler = Granting()
-    Local().execute(jobs, None, scheduler)
-    assert statuses(scheduler) == {"1": "finished", "2": "finished", "3": "finished"}
-    pids = processes(notes)
-    assert pids["1"] == pids["2"] != pids["3"]
-
-
-@pytest.mark.slow
 def test_local_concurrent_processes_take_different_groups(tmp_path: Path) -> None:
     jobs, notes = make_jobs(tmp_path, "a", "a", "b", "b")
     scheduler = Granting()
@@ -106,13 +96,17 @@ def test_local_concurrent_processes_take_different_groups(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_local_process_of_a_group_that_dies_is_replaced(tmp_path: Path) -> None:
-    jobs, notes = make_jobs(tmp_path, "a", "a", "a", first_seed=12)
+    """The last job, without a group, has a process of its own."""
+    jobs, notes = make_jobs(tmp_path, "a", "a", "a", "", first_seed=12)
     scheduler = Granting()
     Local().execute(jobs, None, scheduler)
-    assert statuses(scheduler) == {"12": "finished", "13": "failed", "14": "finished"}
+    assert statuses(scheduler) == {
+        "12": "finished", "13": "failed", "14": "finished", "15": "finished"
+    }  # fmt: skip
     assert "signal 9" in str(scheduler.ends["13"].error)
     pids = processes(notes)
-    assert pids["12"] == pids["13"] != pids["14"]
+    assert pids["12"] == pids["13"]
+    assert len({pids["13"], pids["14"], pids["15"]}) == 3
 
 
 @pytest.mark.slow
