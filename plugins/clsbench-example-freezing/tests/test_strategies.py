@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -11,6 +9,7 @@ import pytest
 from clsbench_example_freezing import Surgical, TopKParameters
 
 import clsbench
+from clsbench.cli.main import main
 from clsbench.testing import MiniatureBackbone, check_freezing_strategy
 
 
@@ -98,7 +97,7 @@ def test_surgical_reversed_range_is_refused() -> None:
 
 
 SPEC = """
-dataset = "synthetic-sms:texts=300"
+dataset = "synthetic-sms:texts=100"
 backbone = "gpt2-nano"
 baselines = []
 [train]
@@ -107,18 +106,21 @@ epochs = 1
 
 
 @pytest.mark.parametrize("choice", ["surgical:first=0,last=1", "top-k-parameters:k=5"])
-def test_run_with_installed_strategy_records_the_plugin(choice: str, tmp_path: Path) -> None:
-    (tmp_path / "small.toml").write_text(SPEC)
+def test_run_with_installed_strategy_records_the_plugin(
+    choice: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLSBENCH_CURVES", "false")  # half of the time of a small run
+    Path("small.toml").write_text(SPEC)
     command = f"run small.toml --offline --device cpu --threads 1 --freezing {choice} --json"
-    done = subprocess.run(
-        [sys.executable, "-m", "clsbench", *command.split()],
-        capture_output=True,
-        encoding="utf-8",
-        cwd=tmp_path,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    record = msgspec.json.decode(done.stdout)
+    with pytest.raises(SystemExit) as ended:
+        main(command.split())
+    output, errors = capsys.readouterr()
+    assert not ended.value.code, errors
+    record = msgspec.json.decode(output)
     (plugin,) = [p for p in record["plugins"] if p["axis"] == "freezing"]
     assert plugin["distribution"] == "clsbench-example-freezing"
     assert 0 < record["parameters"]["trainable"] < record["parameters"]["total"]
