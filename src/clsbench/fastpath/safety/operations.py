@@ -19,11 +19,22 @@ class WritesWeightsError(Exception):
 
 def storages(values: object) -> set[int]:
     """The storages of all tensors in nested ``values``; a view has the storage of its base."""
-    found = set()
-    for value in tree_leaves(list(values) if isinstance(values, Iterator) else values):
-        if isinstance(value, Tensor) and value.layout == torch.strided:
-            found.add(value.untyped_storage()._cdata)
+    found: set[int] = set()
+    _add_storages(tuple(values) if isinstance(values, Iterator) else values, found)
     return found
+
+
+def _add_storages(value: object, found: set[int]) -> None:
+    if isinstance(value, Tensor):
+        if value.layout == torch.strided:
+            found.add(value.untyped_storage()._cdata)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            _add_storages(each, found)
+    elif value is not None and type(value) not in _PLAIN:  # tree_leaves() is slow
+        for leaf in tree_leaves(value):
+            if isinstance(leaf, Tensor):
+                _add_storages(leaf, found)
 
 
 def weights_of(classifier: nn.Module) -> dict[int, str]:
@@ -99,7 +110,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        entering = storages((args, kwargs))
+        entering = storages((args, *kwargs.values()))
         self.reads |= entering
         if func.overloadpacket == torch.ops.aten.lift_fresh:  # a new tensor of torch.tensor()
             self._made.add(args[0])
@@ -111,7 +122,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
             flags = [value for value in (*args, *kwargs.values()) if _is_plain(value)]
             self.steps.append((func, flags))
         result = func(*args, **kwargs)
-        for tensor in tree_leaves(result):
+        for tensor in result if isinstance(result, (list, tuple)) else (result,):
             if isinstance(tensor, Tensor) and not storages(tensor) <= entering:
                 self._made.add(tensor)  # views and in-place results keep the input's storage
         return result
