@@ -34,6 +34,15 @@ def test_from_cheap_to_dear_costs_with_tuning_replace_those_of_one_run() -> None
     assert found[1].cost.seconds == 10.0
 
 
+def test_from_cheap_to_dear_slow_predictions_count_as_costs() -> None:
+    features = contender("baseline frozen-logreg", 0.85, 0.6, prediction_seconds=2.0)
+    texts = contender("baseline tfidf-logreg", 0.95, 1.1, prediction_seconds=0.05)
+    found = recommend(compared([features, texts]))
+    assert found.chosen.contender is texts
+    assert found.next_dearer is not None
+    assert found.next_dearer.approach.contender is features
+
+
 def test_from_cheap_to_dear_equal_costs_the_better_comes_first() -> None:
     same = contender("same", 0.99, HEAD.prefix_and_training_seconds)
     assert from_cheap_to_dear(compared([HEAD, same]))[0].contender is same

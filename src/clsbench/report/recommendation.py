@@ -53,6 +53,8 @@ def _costs(each: Approach, name: Names, trials: int | None) -> str:
 def _gain(what: str, gain: Gain, metric: MetricInfo, name: Names) -> str:
     contender, seconds = gain.approach.contender, gain.approach.cost.seconds
     took = f" in {duration_text(seconds)}" if seconds is not None else ""
+    if contender.prediction_seconds is not None:
+        took += f"; 1,000 texts in about {duration_text(contender.prediction_seconds)}"
     who = f"{what}, {name(contender)} ({metric_text(metric, contender.score)}{took}),"
     if gain.pair is None or gain.pair.found is None:
         return f"{who} could not be tested against it."
