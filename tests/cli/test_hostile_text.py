@@ -159,7 +159,8 @@ def test_terminal_hostile_corpus_is_escaped_by_every_command(
     assert SHOWN in shown("run", spec, "--dry-run").replace("\n", "")
     assert SHOWN in shown("run", spec, "--set", "train.batch_size=4").replace("\n", "")
     shown("suite", spec, "--sweep", "train.batch_size=4,8", "--dry-run")
-    shown("suite", spec, "--sweep", "train.batch_size=4,8")
+    shown("--plugin", "in_process_executor", "suite", spec, "--sweep", "train.batch_size=4,8",
+          "--executor", "in-process")  # fmt: skip
     shown("compare", "latest", "--texts", "3")
     shown("report", "--format", "markdown")
     shown("report", "-o", tmp_path / f"page{HOSTILE.replace('/', '')}.html")

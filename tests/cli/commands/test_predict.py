@@ -19,16 +19,15 @@ TEXTS = ["apple number 3", "pear number 8", "apple number 99"]
 
 @pytest.mark.slow
 def test_predict_texts_from_arguments_stdin_and_csv_agree(
-    clsbench: Command, finished: dict[str, Any], tmp_path: Path
+    finished: dict[str, Any], tmp_path: Path
 ) -> None:
     run = finished["path"]
-    by_arguments = clsbench("predict", run, *TEXTS, "--json")
-    assert by_arguments.returncode == 0, by_arguments.stderr
-    by_lines = clsbench("predict", run, "--json", text_in="\n".join(TEXTS) + "\n")
+    by_arguments = in_process(run, *TEXTS, "--json")
+    by_lines = in_process(run, "--json", text_in=("\n".join(TEXTS) + "\n").encode())
     assert by_arguments.stdout == by_lines.stdout
     file = tmp_path / "texts.csv"
     file.write_text("id,body\n" + "".join(f"{n},{t}\n" for n, t in enumerate(TEXTS)))
-    by_csv = clsbench("predict", run, "--csv", file, "--column", "body", "--json")
+    by_csv = in_process(run, "--csv", file, "--column", "body", "--json")
     assert probabilities(by_csv.stdout) == probabilities(by_lines.stdout)
     for text, shares in zip(TEXTS, probabilities(by_arguments.stdout), strict=True):
         assert shares.keys() == {"apple", "pear"}

@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -116,14 +114,14 @@ def test_report_with_invalid_arguments_is_refused(
 
 @pytest.mark.slow
 def test_report_of_real_runs_shows_their_texts(
-    clsbench: Command, environment: dict[str, str], spec_file: Path, tmp_path: Path
+    in_process: Command, spec_file: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "runs"
     for freezing in ("all", "head-only"):
-        command = [sys.executable, "-m", "clsbench", "--quiet", "run", spec_file, "--out", store]
         changes = ["--freezing", freezing, "--set", "train.epochs=1"]
-        subprocess.run([*command, *changes], env=environment, check=True, stdout=subprocess.DEVNULL)
-    done = clsbench("report", "--out", store)
+        ran = in_process("--quiet", "run", spec_file, "--out", store, *changes)
+        assert ran.returncode == 0, ran.stderr
+    done = in_process("report", "--out", store)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "cwd" / "report.html").read_text(encoding="utf-8")
     assert "number" in page, "the texts themselves are shown"

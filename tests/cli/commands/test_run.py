@@ -79,8 +79,8 @@ def test_run_prints_a_table_to_stdout(in_process: Command, spec_file: Path) -> N
 
 
 @pytest.mark.slow
-def test_run_with_several_seeds_summarizes_them(clsbench: Command, spec_file: Path) -> None:
-    done = clsbench("run", spec_file, "--seeds", "1,2", "--set", "train.epochs=1", "--json")
+def test_run_with_several_seeds_summarizes_them(in_process: Command, spec_file: Path) -> None:
+    done = in_process("run", spec_file, "--seeds", "1,2", "--set", "train.epochs=1", "--json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout, parse_constant=refuse_constant)
     assert answer.keys() == {"runs", "summary"}
@@ -103,17 +103,17 @@ def clsbench_phase_started(phase):
     if begun.count("model") == 2:
         raise KeyboardInterrupt
 """
-"""A plugin that sends SIGINT while the second run of a command builds its model."""
+"""A plugin that raises KeyboardInterrupt while the second run of a command builds its model."""
 
 
 @pytest.mark.slow
 def test_run_interrupted_between_seeds_keeps_and_prints_the_first(
-    clsbench: Command, spec_file: Path, tmp_path: Path
+    in_process: Command, spec_file: Path, tmp_path: Path
 ) -> None:
     plugin = tmp_path / "interrupting.py"
     plugin.write_text(INTERRUPTING)
     changes = ["--seeds", "1,2", "--set", "train.epochs=1", "--json"]
-    done = clsbench("--plugin", plugin, "run", spec_file, *changes)
+    done = in_process("--plugin", plugin, "run", spec_file, *changes)
     assert done.returncode == 130, done.stderr
     answer = json.loads(done.stdout, parse_constant=refuse_constant)
     (run,) = answer["runs"]
@@ -172,8 +172,8 @@ def test_run_on_a_missing_device_exits_with_2(
 
 
 @pytest.mark.slow
-def test_run_with_a_non_finite_loss_fails(clsbench: Command, spec_file: Path) -> None:
-    done = clsbench("run", spec_file, "--set", "train.lr=1e38", "--json")
+def test_run_with_a_non_finite_loss_fails(in_process: Command, spec_file: Path) -> None:
+    done = in_process("run", spec_file, "--set", "train.lr=1e38", "--json")
     assert done.returncode == 1
     record = json.loads(done.stdout, parse_constant=refuse_constant)
     assert record["status"] == "failed"
@@ -198,11 +198,11 @@ def clsbench_phase_started(phase):
 @pytest.mark.slow
 @pytest.mark.parametrize("as_json", [True, False])
 def test_run_that_cannot_be_stored_prints_its_record(
-    clsbench: Command, spec_file: Path, tmp_path: Path, as_json: bool
+    in_process: Command, spec_file: Path, tmp_path: Path, as_json: bool
 ) -> None:
     plugin, store = tmp_path / "in_the_way.py", tmp_path / "store"
     plugin.write_text(IN_THE_WAY)
-    done = clsbench(
+    done = in_process(
         *("--plugin", plugin, "run", spec_file, "--set", "train.epochs=1", "--out", store),
         *(["--json"] if as_json else []),
         env={"IN_THE_WAY": str(store)},
