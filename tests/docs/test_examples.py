@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import command_in_process
 from documented_commands import blocks, commands, parse, shell_commands
 
 import clsbench
 from clsbench import testing
+from clsbench.cli.main import main
 from clsbench.components.axes import AXES
 from clsbench.components.catalog import Entry, load_catalog
 from clsbench.components.component import Component
@@ -65,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(20):
             text = f"{texts[number % 2]} {number}"
             (path / "reviews" / label / f"{number}.txt").write_text(text, encoding="utf-8")
-    rows = [f'"a text, number {number}",{"good" if number % 2 else "bad"}' for number in range(40)]
+    rows = [f'"a text, number {number}",{"good" if number % 2 else "bad"}' for number in range(80)]
     (path / "reviews.csv").write_text("\n".join(["body,stars", *rows]), encoding="utf-8")
     return path
 
@@ -116,70 +119,42 @@ def test_docs_links_and_pictures_exist() -> None:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-DRIVER = """
-import shlex, sys
-from clsbench.cli.main import app
-
-for command in sys.argv[1:]:
-    print("+", command, flush=True)
-    app.main(shlex.split(command)[1:], prog_name="clsbench", standalone_mode=False)
-"""
+# The times are not checked, so do not wait for a quiet machine.
+NO_LIMIT = {"CLSBENCH_LOAD_LIMIT": "1000"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "page", [p for p in PAGES if p.parent.name != "plugins"], ids=lambda p: p.stem
+    "page",
+    [page for page in PAGES if commands(page)],
+    ids=lambda page: str(page.relative_to(REPOSITORY / "docs").with_suffix("")),
 )
 def test_docs_commands_of_a_page_run_in_order(page: Path, folder: Path) -> None:
-    # The times are not checked.
-    found = [re.sub(r"--budget \d+", "--budget 0.1", command) for command in commands(page)]
-    done = run_python(folder, "-c", DRIVER, *found)
-    assert done.returncode == 0, done.stdout + done.stderr
-    if any(command.startswith("clsbench predict") for command in found):
-        predicted = re.findall(r"^(\w+) +0\.", done.stdout, flags=re.MULTILINE)
-        assert predicted == ["spam", "ham"]
+    for command in commands(page):
+        words = shlex.split(re.sub(r"--budget \d+", "--budget 0.1", command))[1:]
+        done = command_in_process(main, {**os.environ, **NO_LIMIT}, folder)(*words)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        if "predict" in words:
+            predicted = re.findall(r"^(\w+) +0\.", done.stdout, flags=re.MULTILINE)
+            assert predicted == ["spam", "ham"]
+    if page.stem == "observer":
+        assert (folder / "epochs.jsonl").read_text().count("\n") == 2
 
 
 @pytest.mark.slow
-def test_docs_commands_with_plugins_run(folder: Path) -> None:
-    found = [command for page in PAGES for command in commands(page) if "--plugin" in command]
-    done = run_python(folder, "-c", DRIVER, *found)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (folder / "epochs.jsonl").read_text().count("\n") == 2
-
-
-SNIPPETS = """
-import sys
-
-for snippet in sys.argv[1:]:
-    print(snippet, flush=True)
-    exec(compile(snippet, "<documentation>", "exec"), {"__name__": "__main__"})
-"""
-
-
-@pytest.mark.slow
-def test_docs_python_snippets_run(folder: Path) -> None:
-    complete = [
+def test_docs_python_snippets_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    snippets = [
         block
         for page in PAGES
         for block in blocks(page, "python")
         if re.search(r"^import clsbench", block, flags=re.MULTILINE)
         and block not in PLUGINS.values()
     ]
-    done = run_python(folder, "-c", SNIPPETS, *complete)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def run_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        # Their times are not checked, so do not wait for a quiet machine.
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CLSBENCH_LOAD_LIMIT": "1000"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=550,
-    )
+    assert snippets
+    for snippet in snippets:
+        exec(compile(snippet, "<documentation>", "exec"), {"__name__": "__main__"})
 
 
 @pytest.mark.slow
@@ -187,7 +162,13 @@ def test_docs_executor_example_passes_check_executor(folder: Path) -> None:
     code = "import clsbench.testing, pool\nif __name__ == '__main__':\n"
     code += "    clsbench.testing.check_executor(pool.Pool())\n"
     (folder / "check_pool.py").write_text(code, encoding="utf-8")
-    done = run_python(folder, "check_pool.py")
+    done = subprocess.run(
+        [sys.executable, "check_pool.py"],
+        cwd=folder,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=550,
+    )
     assert done.returncode == 0, done.stderr
 
 
