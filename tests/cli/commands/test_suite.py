@@ -120,7 +120,7 @@ def test_suite_with_an_edited_helper_of_a_plugin_runs_its_rows_again(
     """With ``--plugin MODULE``; the same content under another name counts as unchanged."""
     suite, data = tmp_path / "own.toml", tmp_path / "renamed.csv"
     suite.write_text(
-        f'base = "{spec_file}"\nchanges = {{"train.epochs" = 1, head = "own"}}\n'
+        f'base = "{spec_file}"\nchanges = {{"train.epochs" = 1, head = "own", baselines = []}}\n'
         '[[rows]]\ntitle = "the head"\nchanges = {freezing = "head-only"}\n'
     )
     (tmp_path / "own_plugin.py").write_text(PLUGIN)
