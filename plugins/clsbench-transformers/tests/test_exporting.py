@@ -59,6 +59,7 @@ def run(backbone: dict[str, Any], out: Path, settings: Any = None, **chosen: Any
         out=out,
         device="cpu",
         threads=1,
+        plain=True,  # without the trial of the shortcuts
         **{"dataset": "synthetic-sms:texts=100", **chosen},
     )
 

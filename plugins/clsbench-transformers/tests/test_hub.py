@@ -99,7 +99,7 @@ def test_run_hub_model_is_downloaded_pinned_and_found_offline(
     assert record["assets"][f"{NAME}/model.safetensors"] == weights
     identity = next(each for each in record["plugins"] if each["axis"] == "backbone")
     assert identity["libraries"].keys() == {"transformers", "tokenizers"}
-    offline = run("http://127.0.0.1:9", tmp_path, "--offline", "--set", "seed=1")
+    offline = run("http://127.0.0.1:9", tmp_path, "--offline", "--set", "seed=1", "--dry-run")
     assert offline.returncode == 0, offline.stderr
     path = sorted((tmp_path / "runs").iterdir())[0]
     predicted = subprocess.run(
