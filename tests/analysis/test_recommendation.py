@@ -34,13 +34,20 @@ def test_from_cheap_to_dear_costs_with_tuning_replace_those_of_one_run() -> None
     assert found[1].cost.seconds == 10.0
 
 
-def test_from_cheap_to_dear_slow_predictions_count_as_costs() -> None:
+def test_recommend_slow_predictions_of_baselines_count_as_costs() -> None:
     features = contender("baseline frozen-logreg", 0.85, 0.6, prediction_seconds=2.0)
     texts = contender("baseline tfidf-logreg", 0.95, 1.1, prediction_seconds=0.05)
     found = recommend(compared([features, texts]))
     assert found.chosen.contender is texts
     assert found.next_dearer is not None
     assert found.next_dearer.approach.contender is features
+
+
+def test_from_cheap_to_dear_fine_tuned_models_are_ordered_by_training_alone() -> None:
+    slow = contender("slow", 0.9, 1.0, prediction_seconds=3.4)
+    fast = contender("fast", 0.9, 1.2, prediction_seconds=3.0)
+    found = from_cheap_to_dear(compared([fast, slow]))
+    assert [each.contender for each in found] == [slow, fast]
 
 
 def test_from_cheap_to_dear_equal_costs_the_better_comes_first() -> None:

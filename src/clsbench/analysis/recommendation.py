@@ -1,7 +1,6 @@
 """Recommend an approach: the cheapest one that no other beats significantly.
 
-costs of training, with tuning, and of predicting → approaches from cheap to dear → paired tests
-→ recommendation
+costs → approaches from cheap to dear → paired tests → recommendation
 """
 
 from __future__ import annotations
@@ -43,11 +42,12 @@ class Recommendation(NamedTuple):
 def from_cheap_to_dear(
     comparison: RunComparison, costs: Mapping[str, Cost] | None = None
 ) -> list[Approach]:
-    """The contenders that have the primary metric, ordered by the seconds of training and of
-    classifying 1,000 texts (zero if unknown).
+    """The contenders that have the primary metric, ordered by the seconds of training.
 
-    Baselines count as cheaper than fine-tuned models. ``costs`` replace those of training of the
-    contenders of these names. Of equal costs, the better one comes first; unknown ones are last.
+    Baselines count as cheaper than fine-tuned models. Their seconds include those of classifying
+    1,000 texts: only some of them need the backbone. Fine-tuned models all do, so for them that
+    time would mostly add noise. ``costs`` replace those of training of the contenders of these
+    names. Of equal costs, the better one comes first; unknown ones are last.
     """
     approaches = [
         Approach(each, (costs or {}).get(each.name) or _own_cost(each))
@@ -57,8 +57,9 @@ def from_cheap_to_dear(
 
     def order(each: Approach) -> tuple[bool, float, float]:
         training = math.inf if each.cost.seconds is None else each.cost.seconds
-        seconds = training + (each.contender.prediction_seconds or 0.0)
-        return bool(each.contender.runs), seconds, comparison.metric.order(each.contender.score)
+        fine_tuned = bool(each.contender.runs)
+        predicting = 0.0 if fine_tuned else each.contender.prediction_seconds or 0.0
+        return fine_tuned, training + predicting, comparison.metric.order(each.contender.score)
 
     return sorted(approaches, key=order)
 
