@@ -23,7 +23,7 @@ def test_run_suite_tuned_over_data_sets_ranks_rows_and_baselines_and_resumes(
     options: RunOptions, catalog: Catalog, tmp_path: Path
 ) -> None:
     values = []
-    for name in "abc":
+    for name in "ab":
         generator = random.Random(name)
         texts = [f"{generator.choice(('fine', 'odd'))} {name}{n},{n % 2}" for n in range(60)]
         (tmp_path / f"{name}.csv").write_text("\n".join(["body,label", *texts]) + "\n")
@@ -34,13 +34,13 @@ def test_run_suite_tuned_over_data_sets_ranks_rows_and_baselines_and_resumes(
     tune = TuneSpec(space={"train.lr": (1e-4, 1e-2)}, tuner="grid")
     tuned = replace(suite, tune=tune)
     results, observer = run(plan(options, catalog, tuned), options)
-    assert observer.statuses() == ["running", "finished"] * 12
+    assert observer.statuses() == ["running", "finished"] * 8
     figures = suite_figures(results, options.out, CATALOG)
     assert figures.ranks is not None
-    assert [each.name for each in figures.ranks.datasets] == ["a.csv", "b.csv", "c.csv"]
+    assert [each.name for each in figures.ranks.datasets] == ["a.csv", "b.csv"]
     methods = {each.name: each.rows for each in figures.ranks.methods}
-    assert methods["the head"] == ("1.1", "1.2", "1.3")
-    assert methods["last block"] == ("2.1", "2.2", "2.3")
+    assert methods["the head"] == ("1.1", "1.2")
+    assert methods["last block"] == ("2.1", "2.2")
     assert methods["the most frequent class"] == ()
     assert figures.ranks.left_out == ()
     assert all(row.choice is not None for row in figures.rows)

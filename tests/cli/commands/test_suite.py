@@ -259,7 +259,7 @@ def test_suite_tuned_on_label_sets_in_two_processes_chooses_by_micro_f1(
     done = clsbench(
         "suite", spec_file, "--dataset", f"csv:path={tmp_path / 'fruit.csv'},labels=fruit",
         "--tune", "train.lr=1e-5,1e-2", "--tuner", "grid", "--jobs", "2", "--json",
-        "--out", tmp_path / "runs",
+        "--set", "baselines=[]", "--out", tmp_path / "runs",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["rows"]
@@ -288,15 +288,16 @@ def test_suite_with_a_failing_row_runs_the_others(
 
 @pytest.mark.slow
 def test_suite_after_interruptions_resumes(
-    environment: dict[str, str], suite_file: Path, tmp_path: Path
+    environment: dict[str, str], in_process_suite: Command, suite_file: Path, tmp_path: Path
 ) -> None:
     """Interrupted in row 2 three times, each time in another way; row 1 runs only once."""
     store = tmp_path / "runs"
-    command = [sys.executable, "-m", "clsbench", "suite", str(suite_file), "--out", str(store)]
-    slow = [*command, "--set", "train.epochs=20"]
+    arguments = [str(suite_file), "--out", str(store), "--set", "train.epochs=20"]
+    arguments += ["--set", "baselines=[]"]
+    command = [sys.executable, "-m", "clsbench", "suite", *arguments]
     resumed = "row 1, again has already finished"
     for end, expected in ((signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        process = subprocess.Popen(slow, env=environment, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None
         before = ""
         for line in process.stderr:
@@ -313,7 +314,7 @@ def test_suite_after_interruptions_resumes(
         assert not [pid for pid in workers if _runs(pid)], "no worker outlives the suite"
         if end != signal.SIGKILL:
             assert "run the same command again to resume" in rest
-    again = subprocess.run(slow, env=environment, capture_output=True, text=True)
+    again = in_process_suite(*arguments)
     assert again.returncode == 0, again.stderr
     assert resumed in again.stderr
     assert "row 2 finished" in again.stderr
@@ -325,14 +326,16 @@ def test_suite_in_two_processes_runs_each_row_once(
 ) -> None:
     store = tmp_path / "runs"
     command = [
-        sys.executable, "-m", "clsbench", "suite", str(spec_file), "--out", str(store),
-        "--sweep", "train.lr=1e-3,1e-4", "--set", "train.epochs=1",
+        sys.executable, "-m", "clsbench", "--plugin", "in_process_executor", "suite",
+        str(spec_file), "--executor", "in-process", "--out", str(store),
+        "--sweep", "train.lr=1e-3,1e-4", "--set", "train.epochs=1", "--set", "baselines=[]",
     ]  # fmt: skip
+    variables = {**environment, "PYTHONPATH": str(SUPPORT)}
     files = [tmp_path / "one.txt", tmp_path / "other.txt"]
     both = []
     for file in files:
         with file.open("w") as stderr:
-            both.append(subprocess.Popen(command, env=environment, stderr=stderr))
+            both.append(subprocess.Popen(command, env=variables, stderr=stderr))
     for process in both:
         process.wait(300)
     expected = [file.read_text() for file in files]
