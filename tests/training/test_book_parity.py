@@ -188,7 +188,6 @@ def test_measure_before_equals_the_books(
 
 _RUN_SIZES = (24, 3, 2, CONTEXT)
 _RUN_SHAPE = GPT2Shape(*_RUN_SIZES)
-_RUN_EPOCHS = 2
 
 BooksFigures = tuple[list[float], list[float], list[float], list[float], int]
 """Losses and accuracies, each of training and validation, and the number of examples seen."""
@@ -209,7 +208,7 @@ def books_run(
         torch.manual_seed(123)
         optimizer = torch.optim.AdamW(peer.parameters(), lr=5e-5, weight_decay=0.1)
         figures: BooksFigures = ch06.train_classifier_simple(
-            peer, loaders.train, loaders.validation, optimizer, device, _RUN_EPOCHS, 50, 5
+            peer, loaders.train, loaders.validation, optimizer, device, 5, 50, 5
         )
     return figures
 
@@ -229,14 +228,13 @@ def test_fit_complete_run_equals_the_books(
     ours = our_classifier(*_RUN_SIZES).to(torch.float64)
     with default_dtype(torch.float64):
         torch.manual_seed(123)
-        settings = TrainSettings(epochs=_RUN_EPOCHS)
-        history = train_ours(ours, data, settings, LastBlocks(), _RUN_SHAPE, fast, device)
-    assert [entry.step for entry in history.steps] == list(range(0, 260, 50))
+        history = train_ours(ours, data, TrainSettings(), LastBlocks(), _RUN_SHAPE, fast, device)
+    assert [entry.step for entry in history.steps] == list(range(0, 650, 50))
     assert [e.train_loss for e in history.steps] == pytest.approx(train_losses, rel=1e-8)
     assert [e.validation_loss for e in history.steps] == pytest.approx(validation_losses, rel=1e-8)
     assert [e.train_accuracy for e in history.epochs] == train_accuracies
     assert [e.validation_accuracy for e in history.epochs] == validation_accuracies
-    assert history.epochs[-1].examples_seen == examples == 2080
+    assert history.epochs[-1].examples_seen == examples == 5200
 
 
 @pytest.mark.slow
