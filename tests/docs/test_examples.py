@@ -120,7 +120,7 @@ def test_docs_links_and_pictures_exist() -> None:
 
 
 # The times are not checked, so do not wait for a quiet machine.
-NO_LIMIT = {"CLSBENCH_LOAD_LIMIT": "1000"}
+NO_LIMIT = {"CLSBENCH_LOAD_LIMIT": "1e9"}
 
 
 @pytest.mark.slow
@@ -131,7 +131,7 @@ NO_LIMIT = {"CLSBENCH_LOAD_LIMIT": "1000"}
 )
 def test_docs_commands_of_a_page_run_in_order(page: Path, folder: Path) -> None:
     for command in commands(page):
-        words = shlex.split(re.sub(r"--budget \d+", "--budget 0.1", command))[1:]
+        words = shlex.split(re.sub(r"--budget \d+", "--budget 0", command))[1:]
         done = command_in_process(main, {**os.environ, **NO_LIMIT}, folder)(*words)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         if "predict" in words:

@@ -26,7 +26,7 @@ def bench(in_process: Command, spec_file: Path) -> Bench:
     def run(failure: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return in_process(
             "--plugin", failing_devices.__name__, "bench", spec_file, "--head",
-            f"fails-in-training:failure={failure}", "--budget", "0", "--load-limit", "100",
+            f"fails-in-training:failure={failure}", "--budget", "0", "--load-limit", "1e9",
             "--threads", "1", *arguments, env={"COLUMNS": "140"},
         )  # fmt: skip
 

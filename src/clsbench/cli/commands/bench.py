@@ -79,7 +79,7 @@ _NOT_MEASURED_CODE = 4
     default=10.0,
     show_default=True,
     help="Seconds per phase. Sampling ends earlier once --precise is reached, and later only to "
-    "collect six samples. Below 1 s, samples are too short to measure the load of other processes.",
+    "collect six samples. 0: a trial, with samples too short to measure the load.",
 )
 @click.option(
     "--precise",
@@ -157,7 +157,7 @@ def bench(
     rules = Rules(
         precision=precise,
         budget_seconds=budget,
-        sample_seconds=min(Rules().sample_seconds, budget / 10),
+        sample_seconds=Rules().sample_seconds if budget else 0.0,
         load_limit_cores=load_limit,
     )
     if compared is not None:
