@@ -62,7 +62,7 @@ def baseline_sides(predictions: Sequence[tuple[StoredRun, Predictions]]) -> list
     """Each baseline with its predictions by seed, or once if they are the same for every seed."""
     found: dict[str, dict[int, tuple[StoredRun, np.ndarray]]] = {}
     _, of_first = predictions[0]
-    chosen = max((run for run, _ in predictions), key=_train_texts)
+    chosen = max((run for run, _ in predictions), key=train_texts)
     for run, each in predictions:
         for name, answer in each.baselines.items() if trained_alike(chosen, run) else ():
             found.setdefault(name, {}).setdefault(int(run.record.spec["seed"]), (run, answer))
@@ -91,5 +91,6 @@ def baseline_answers(side: Side) -> list[tuple[BaselineResult, np.ndarray]]:
     ]
 
 
-def _train_texts(run: StoredRun) -> int:
+def train_texts(run: StoredRun) -> int:
+    """The number of training texts; zero if it is unknown."""
     return run.record.data.sizes["train"] if run.record.data is not None else 0

@@ -16,6 +16,7 @@ from clsbench.analysis.row_figures import RowFigures
 from clsbench.analysis.suite_figures import SuiteFigures
 from clsbench.components.catalog import Catalog, load_catalog
 from clsbench.components.resolve import find_spec, resolve
+from clsbench.report.page import commands
 from clsbench.report.page.commands import (
     differences,
     predict_words,
@@ -180,6 +181,21 @@ def test_predict_words_name_the_run_of_the_contender(tmp_path: Path) -> None:
         *("predict", runs[1].path.name, "a text"),
     ]
     assert predict_words(None, runs)[1] == runs[0].path.name
+
+
+def test_predict_words_of_a_baseline_name_the_run_with_the_most_training_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = make_figures(tmp_path, [Row(), Row(accuracy=0.6)])
+    assert figures.comparison is not None
+    baseline = next(each for each in figures.comparison.contenders if not each.runs)
+    stored = [baseline.name.removeprefix("baseline ")]
+    monkeypatch.setattr(commands, "stored_baselines", lambda run: stored)
+    few, many = (run for row in figures.rows for run in row.runs)
+    assert few.record.data is not None
+    data = msgspec.structs.replace(few.record.data, sizes={**few.record.data.sizes, "train": 1})
+    few = few._replace(record=msgspec.structs.replace(few.record, data=data))
+    assert predict_words(baseline, [few, many])[1] == many.path.name
 
 
 def test_predict_words_for_text_pairs_have_a_second_text(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from clsbench.analysis.row_figures import RowFigures
-from clsbench.analysis.sides import BASELINE
+from clsbench.analysis.sides import BASELINE, train_texts
 from clsbench.analysis.suite_figures import SuiteFigures
 from clsbench.components.axes import option_of
 from clsbench.components.resolve import find_spec, resolve
@@ -67,9 +67,12 @@ def predict_words(best: Contender | None, runs: Sequence[StoredRun]) -> list[str
         run = next((each for each in runs if each.path.name in best.runs), run)
     elif best is not None:
         component = best.name.removeprefix(BASELINE)
-        holding = next((each for each in runs if component in stored_baselines(each)), None)
-        if holding is not None:
-            run = holding
+        holding = [each for each in runs if component in stored_baselines(each)]
+        if holding:
+            # Of the first data set; the run whose baselines the comparison has.
+            dataset = holding[0].record.spec["dataset"]
+            alike = (each for each in holding if each.record.spec["dataset"] == dataset)
+            run = max(alike, key=train_texts)
             baseline = ["--baseline", _shortest(component, stored_baselines(run))]
     data = run.record.data
     pair = ["--pair", "another text"] if data is not None and data.text_pairs else []
