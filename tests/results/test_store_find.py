@@ -10,7 +10,7 @@ from record_examples import make_record
 from stored_runs import store_run
 
 from clsbench.errors import UsageError
-from clsbench.results.store import find_run
+from clsbench.results.store import find_run, scan
 from clsbench.results.suite_results import (
     RowResult,
     RowTuning,
@@ -46,6 +46,11 @@ def test_find_run_accepts_name_prefix_path_and_latest(three_runs: Path) -> None:
     assert find_run(three_runs, first / "record.json") == first
     latest = three_runs / "20251121T100000Z-gpt2-sms-spam-bbbbbbbb"
     assert find_run(three_runs, "latest") == latest
+
+
+def test_runs_are_in_the_order_in_which_they_were_started(three_runs: Path) -> None:
+    """Also if they were started in the same second."""
+    assert [run.path.name[-1] for run in scan(three_runs).runs] == ["a", "c", "b"]
 
 
 def test_find_run_latest_skips_runs_without_a_record(three_runs: Path) -> None:

@@ -117,7 +117,7 @@ def identify_run(
         experiment=spec.name,
         fingerprint=key,
         run_key=run_key(key, device.type, options.precision, spec.seed),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="milliseconds"),
         spec=dict(experiment.tree),
         spec_fingerprint=fingerprint(experiment.identity()),
         modified=experiment.modified,

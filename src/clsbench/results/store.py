@@ -47,7 +47,8 @@ class StoredRun(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """The content of a store, in the order of the directories' names; ``damaged`` has reasons."""
+    """The content of a store: runs in the order in which they were started; ``damaged`` has
+    reasons."""
 
     runs: tuple[StoredRun, ...]
     damaged: tuple[tuple[Path, str], ...]
@@ -227,6 +228,7 @@ def scan(store: Path) -> Scan:
             else:
                 runs.append(StoredRun(path, record))
     damaged += [(path, _ABANDONED) for path in _abandoned(store)]
+    runs.sort(key=lambda run: (run.record.created, run.path.name))
     return Scan(tuple(runs), tuple(damaged))
 
 

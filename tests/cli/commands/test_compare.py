@@ -6,12 +6,12 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from command_line import Command, command_in_process
 
 from clsbench.cli.main import main
+from clsbench.results.store import scan
 
 pytestmark = pytest.mark.slow
 
@@ -35,12 +35,12 @@ def store(
 
 
 def names(store: Path, *parts: str) -> list[str]:
-    found = []
-    for path in sorted(store.iterdir()):
-        record: dict[str, Any] = json.loads((path / "record.json").read_text())
-        if all(part in json.dumps(record["spec"]) for part in parts):
-            found.append(path.name)
-    return found
+    """The runs whose spec has these parts, in the order in which they were started."""
+    return [
+        path.name
+        for path, record in scan(store).runs
+        if all(part in json.dumps(record.spec) for part in parts)
+    ]
 
 
 def test_compare_shows_runs_and_baselines(in_process: Command, store: Path, tmp_path: Path) -> None:
@@ -57,8 +57,7 @@ def test_compare_shows_runs_and_baselines(in_process: Command, store: Path, tmp_
     assert "number" in done.stdout, "the texts themselves are shown"
     assert plot.read_text().count("<path") > 10
     report = json.loads(in_process("compare", *runs, "--out", store, "--json").stdout)
-    # Runs that began in the same second are named in any order.
-    seeds = [sorted(each["seeds"]) for each in report["contenders"]]
+    seeds = [each["seeds"] for each in report["contenders"]]
     assert seeds == [[123], [123, 124], [], []]
     assert len(report["pairs"]) == 6
     for each in report["contenders"]:
