@@ -243,3 +243,19 @@ def test_compare_runs_equal_choices_are_named_by_directory(tmp_path: Path) -> No
     one = stored(tmp_path, "one", range(3), fingerprint="1")
     two = stored(tmp_path, "two", range(3), fingerprint="2")
     assert [each.name for each in compare_runs([one, two]).contenders] == ["one", "two"]
+
+
+def test_compare_runs_names_the_run_of_a_baseline_that_predicts_differently_in_others(
+    tmp_path: Path,
+) -> None:
+    one = stored(tmp_path, "one", range(3), range(9), fingerprint="1", freezing="all")
+    two = stored(tmp_path, "two", range(5), range(8), fingerprint="2", freezing="bias-only")
+    *_, baseline = compare_runs([one, two]).contenders
+    assert (baseline.accuracy, baseline.predicted_in) == (1 - 9 / TEXTS, "all")
+    (note,) = comparison_notes(compare_runs([one, two]))
+    assert note == (
+        "The runs have different features, so the predictions of majority differ; those of all "
+        "are used."
+    )
+    alike = stored(tmp_path, "alike", range(5), range(9), fingerprint="3", freezing="head-only")
+    assert comparison_notes(compare_runs([one, alike])) == []

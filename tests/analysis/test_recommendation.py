@@ -6,7 +6,7 @@ import pytest
 from compared import compared, contender
 
 from clsbench.analysis.comparison import Cost
-from clsbench.analysis.recommendation import from_cheap_to_dear, recommend
+from clsbench.analysis.recommendation import Approach, from_cheap_to_dear, recommend
 
 MAJORITY = contender("baseline majority", 0.4, 0.01)
 TFIDF = contender("baseline tfidf-logreg", 0.9, 1.0)
@@ -85,3 +85,12 @@ def test_recommend_best_dearer_is_left_out_if_it_gains_nothing() -> None:
     assert found.next_dearer is not None
     assert found.next_dearer.approach.contender is worse
     assert found.best_dearer is None
+
+
+def test_recommend_approaches_with_the_most_training_texts_only() -> None:
+    few = contender("few", 0.95, 0.5, train_texts=64)
+    head = contender("head", 0.85, 2.0, train_texts=1024)
+    block = contender("block", 0.92, 5.0, train_texts=1024)
+    assert recommend(compared([few, block])) == (Approach(block, Cost(5.0, False)), None, None)
+    found = recommend(compared([few, block, head], ("few", "head"), ("block", "head")))
+    assert found.chosen.contender is block

@@ -38,7 +38,13 @@ from clsbench.analysis.shared_texts import (
     refuse_other_texts,
     texts_keys,
 )
-from clsbench.analysis.sides import Side, baseline_answers, baseline_sides, sides_of
+from clsbench.analysis.sides import (
+    Side,
+    baseline_answers,
+    baseline_sides,
+    sides_of,
+    train_texts,
+)
 from clsbench.components.labels import NO_CLASS, Label, label_text, labels_of
 from clsbench.errors import UsageError
 from clsbench.results.predictions import Predictions, read_predictions
@@ -60,7 +66,9 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     the mean time of fitting and predicting, are set for baselines only. ``prediction_seconds`` is
     the time to classify 1,000 texts (:mod:`clsbench.analysis.prediction_time`). ``timed_on`` names
     the devices of the runs, with the threads of a CPU: times measured elsewhere are not comparable.
-    ``scores`` are the test split's other metrics by column, means over the seeds.
+    ``scores`` are the test split's other metrics by column, means over the seeds. ``train_texts``
+    is the number of training texts. ``predicted_in`` names the contender of whose runs a baseline's
+    predictions are, if it predicts differently in others.
     """
 
     name: str
@@ -84,6 +92,8 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
     prediction_seconds: float | None = None
     timed_on: tuple[str, ...] = ()
     scores: dict[str, float] = {}
+    train_texts: int = 0
+    predicted_in: str = ""
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
@@ -188,7 +198,7 @@ def compare_runs(
         differing_splits=differing_splits(runs),
         class_names=first.class_names,
         contenders=tuple(
-            _contender(side, each, ranks.get(place), metrics)
+            _contender(side, each, ranks.get(place), metrics, _predicted_in(side, sides))
             for place, (side, each) in enumerate(zip(sides, measured, strict=True))
         ),
         pairs=tuple(pairs),
@@ -230,8 +240,18 @@ def _pair(
     )
 
 
+def _predicted_in(side: Side, sides: Sequence[Side]) -> str:
+    if not side.differs:
+        return ""
+    return next(each.name for each in sides if side.runs[0] in each.runs and each is not side)
+
+
 def _contender(
-    side: Side, measured: Measured, ranks: RankRange | None, metrics: ShownMetrics
+    side: Side,
+    measured: Measured,
+    ranks: RankRange | None,
+    metrics: ShownMetrics,
+    predicted_in: str,
 ) -> Contender:
     cost = training_cost(side.runs)
     record = side.runs[0].record
@@ -268,6 +288,8 @@ def _contender(
         if trained
         else baseline_seconds_per_1000(side.runs, results),
         scores=mean_scores(tests, metrics.others),
+        train_texts=train_texts(side.runs[0]),
+        predicted_in=predicted_in,
     )
 
 

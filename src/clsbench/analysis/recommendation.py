@@ -39,10 +39,19 @@ class Recommendation(NamedTuple):
     best_dearer: Gain | None
 
 
+def candidates(comparison: RunComparison) -> list[Contender]:
+    """The contenders with the most training texts, which may be recommended.
+
+    The others show what fewer texts would give; who has the texts can use all of them.
+    """
+    most = max(each.train_texts for each in comparison.contenders)
+    return [each for each in comparison.contenders if each.train_texts == most]
+
+
 def from_cheap_to_dear(
     comparison: RunComparison, costs: Mapping[str, Cost] | None = None
 ) -> list[Approach]:
-    """The contenders that have the primary metric, ordered by the seconds of training.
+    """The candidates that have the primary metric, ordered by the seconds of training.
 
     Baselines count as cheaper than fine-tuned models. Their seconds include those of classifying
     1,000 texts: only some of them need the backbone. Fine-tuned models all do, so for them that
@@ -51,7 +60,7 @@ def from_cheap_to_dear(
     """
     approaches = [
         Approach(each, (costs or {}).get(each.name) or _own_cost(each))
-        for each in comparison.contenders
+        for each in candidates(comparison)
         if each.score is not None
     ]
 

@@ -21,7 +21,8 @@ class Side(NamedTuple):
     """Runs of one experiment, or a baseline, on the test texts with these ``labels`` (N,).
 
     ``predictions`` by seed are empty for a baseline. ``predicted`` (N,) is by seed, too; the seed
-    is ``None`` for a baseline with equal predictions for every seed.
+    is ``None`` for a baseline with equal predictions for every seed. ``differs``: other runs with
+    the same seed have other predictions of this baseline, because their features differ.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Side(NamedTuple):
     labels: np.ndarray
     num_classes: int
     predicted: Mapping[int | None, np.ndarray]
+    differs: bool = False
 
 
 def sides_of(
@@ -61,11 +63,16 @@ def sides_of(
 def baseline_sides(predictions: Sequence[tuple[StoredRun, Predictions]]) -> list[Side]:
     """Each baseline with its predictions by seed, or once if they are the same for every seed."""
     found: dict[str, dict[int, tuple[StoredRun, np.ndarray]]] = {}
+    differing: set[str] = set()
     _, of_first = predictions[0]
     chosen = max((run for run, _ in predictions), key=train_texts)
     for run, each in predictions:
         for name, answer in each.baselines.items() if trained_alike(chosen, run) else ():
-            found.setdefault(name, {}).setdefault(int(run.record.spec["seed"]), (run, answer))
+            known = found.setdefault(name, {}).setdefault(
+                int(run.record.spec["seed"]), (run, answer)
+            )
+            if not np.array_equal(known[1], answer):
+                differing.add(name)
     sides = []
     for name, by_seed in found.items():
         predicted: dict[int | None, np.ndarray] = {
@@ -76,7 +83,8 @@ def baseline_sides(predictions: Sequence[tuple[StoredRun, Predictions]]) -> list
             predicted = {None: one}
         runs = tuple(run for run, _ in by_seed.values())
         classes = len(of_first.class_names)
-        sides.append(Side(f"{BASELINE}{name}", runs, {}, of_first.labels, classes, predicted))
+        side = Side(f"{BASELINE}{name}", runs, {}, of_first.labels, classes, predicted)
+        sides.append(side._replace(differs=name in differing))
     return sides
 
 

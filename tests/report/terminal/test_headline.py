@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from compared import compared, contender
 from metric_examples import SHOWN
 from report_examples import Row, make_figures
 
 from clsbench.analysis.comparison import compare_runs
 from clsbench.analysis.standing import baselines
-from clsbench.report.terminal.headline import headline_of_runs, suite_headline
+from clsbench.report.terminal.headline import headline, headline_of_runs, suite_headline
 from clsbench.results.store import scan
 
 TFIDF = "TF-IDF + logistic regression"
@@ -112,3 +113,25 @@ def test_compare_runs_baselines_that_differ_by_seed_are_compared_by_seed(tmp_pat
         "it is significantly better than TF-IDF"
         in headline_of_runs(scan(tmp_path).runs, SHOWN).sentence
     )
+
+
+@pytest.mark.parametrize(
+    ("better", "expected"),
+    [
+        ([("block", "baseline tfidf")],
+         "Use head: 85.00 %; no other row with 1,024 training texts is significantly better; 1 of "
+         "2 rows with 1,024 training texts is significantly better than tfidf (80.00 % in 3 s)."),
+        ([("block", "head"), ("block", "baseline tfidf")],
+         "Use block: 92.00 %; it is significantly better than every other row with 1,024 training "
+         "texts and than tfidf (80.00 % in 3 s)."),
+    ],
+)  # fmt: skip
+def test_suite_of_several_train_sizes_names_the_size(
+    better: list[tuple[str, str]], expected: str
+) -> None:
+    few = contender("few", 0.95, 0.5, train_texts=64)
+    head = contender("head", 0.85, 2.0, train_texts=1024)
+    block = contender("block", 0.92, 5.0, train_texts=1024)
+    tfidf = contender("baseline tfidf", 0.8, 3.0, train_texts=1024)
+    found = headline(compared([few, head, block, tfidf], *better), lambda each: each.name)
+    assert found.sentence == expected

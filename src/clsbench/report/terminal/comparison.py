@@ -9,6 +9,7 @@ from rich.text import Text
 
 from clsbench.analysis.row_figures import contender_figures
 from clsbench.analysis.sides import BASELINE
+from clsbench.analysis.standing import baseline_title
 from clsbench.report.terminal.console import Console
 from clsbench.report.terminal.headline import headline
 from clsbench.report.terminal.layout import Row, fitting_table
@@ -63,7 +64,7 @@ def print_comparison(
         whose = "all runs" if len(names) == len(comparison.contenders) else ", ".join(names)
         message = f"STAND-IN: {stand_in} in {whose}: not the real experiment"
         console.prose(message, "yellow")
-    for note in (*training_notes(comparison), *timing_notes(comparison)):
+    for note in _notes(comparison):
         console.prose(note, "yellow")
     found = [(_label(each), contender_figures(each)) for each in best_first(comparison)]
     title = f"{comparison.texts:,} test texts"
@@ -118,11 +119,16 @@ def _of_one_seed(pair: Pair) -> bool:
 
 
 def comparison_notes(comparison: RunComparison) -> list[str]:
-    """Limits of a comparison: different training texts, devices, threads or seeds."""
+    """Limits of a comparison: different training texts, devices, threads, features or seeds."""
+    return [*_notes(comparison), *_unpaired_notes(comparison)]
+
+
+def _notes(comparison: RunComparison) -> list[str]:
+    """Those that the text of a pair does not have."""
     return [
         *training_notes(comparison),
         *timing_notes(comparison),
-        *_unpaired_notes(comparison),
+        *features_notes(comparison),
     ]
 
 
@@ -153,6 +159,16 @@ def training_notes(comparison: RunComparison) -> list[str]:
     if "train" in comparison.differing_splits:
         note += "; the baselines are those of the run with the most training texts"
     return [f"{note}."]
+
+
+def features_notes(comparison: RunComparison) -> list[str]:
+    """Notes on baselines that predict differently in other runs, with other features."""
+    return [
+        f"The runs have different features, so the predictions of "
+        f"{baseline_title(comparison, each)} differ; those of {each.predicted_in} are used."
+        for each in comparison.contenders
+        if each.predicted_in
+    ]
 
 
 def _unpaired_notes(comparison: RunComparison) -> list[str]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from clsbench.analysis.comparison import Contender, Cost, RunComparison, compare_runs
 from clsbench.analysis.dataset_ranks import Ranks
 from clsbench.analysis.figures import ACCURACY, MetricInfo, ShownMetrics
-from clsbench.analysis.recommendation import recommend
+from clsbench.analysis.recommendation import candidates, recommend
 from clsbench.analysis.row_figures import RowFigures
 from clsbench.analysis.standing import baseline_title, baselines, standing, trained
 from clsbench.analysis.suite_figures import SuiteFigures
@@ -31,17 +31,21 @@ def headline(
     incomplete: bool = False,
     costs: Mapping[str, Cost] | None = None,
 ) -> Headline:
-    """The cheapest contender that no other beats significantly, and what the tests show of it.
+    """The cheapest candidate that no other beats significantly, and what the tests show of it.
 
     ``name`` returns the display name of a fine-tuned contender. ``incomplete``: some finished rows
     are not part of the comparison. ``costs`` are those with tuning, by contender.
     """
-    ranked = trained(comparison)
+    compared = candidates(comparison)
+    ranked = [each for each in trained(comparison) if each in compared]
     chosen = recommend(comparison, costs).chosen.contender
     metric = comparison.metric
+    all_texts = ""
+    if len(compared) < len(comparison.contenders):
+        all_texts = f" with {chosen.train_texts:,} training texts"
     if not chosen.runs:
         verdicts = [_verdict(comparison, each, chosen) for each in ranked]
-        only = name(ranked[0]) if len(ranked) == 1 else "every fine-tuned model"
+        only = name(ranked[0]) if len(ranked) == 1 else f"every fine-tuned model{all_texts}"
         shown = _against_trained(verdicts, only)
         title = baseline_title(comparison, chosen)
         return Headline(f"Use {title}: {_cost(chosen, metric)}; {shown}.", chosen)
@@ -49,9 +53,10 @@ def headline(
     verdicts = [_verdict(comparison, chosen, each) for each in others]
     parts, beaten, rest = [f"Use {name(chosen)}: {_score(chosen, metric)}"], [], ""
     if set(verdicts) == {"better"}:
-        beaten.append("every other row compared" if incomplete else "every other row")
+        every = "every other row compared" if incomplete else "every other row"
+        beaten.append(every + all_texts)
     elif others:
-        shown = "no other row is significantly better"
+        shown = f"no other row{all_texts} is significantly better"
         parts.append(f"{shown}, and not all could be tested" if None in verdicts else shown)
     top = next(iter(baselines(comparison)), None)
     if top is None:
@@ -65,7 +70,8 @@ def headline(
         else:
             count = sum(_verdict(comparison, each, top) == "better" for each in ranked)
             verb = "is" if count == 1 else "are"
-            rest = f"{count} of {len(ranked)} rows {verb} significantly better than {baseline}"
+            rows = f"{len(ranked)} rows{all_texts}"
+            rest = f"{count} of {rows} {verb} significantly better than {baseline}"
     if beaten:
         parts.append(f"it is significantly better than {' and than '.join(beaten)}")
     return Headline("; ".join((*parts, rest) if rest else parts) + ".", chosen)
