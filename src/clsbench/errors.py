@@ -31,7 +31,11 @@ class PluginError(UsageError):
     """A plugin cannot be loaded, or returns something that breaks its contract."""
 
 
-class UndefinedMetricError(UsageError):
+class DataError(UsageError):
+    """The texts or labels are invalid, or do not allow the requested splits, sizes or metric."""
+
+
+class UndefinedMetricError(DataError):
     """A metric is undefined for the texts of a split, for example if all have the same class."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from clsbench.report.terminal.console import Console
 from clsbench.report.terminal.suite import print_suite_plan
 from clsbench.schema.options import RunOptions
 from clsbench.schema.suite import SuiteRow
+from clsbench.schema.tuning import TuneSpec
 from clsbench.suites import estimation
 from clsbench.suites import plan as suites
 from clsbench.suites.plan import plan_suite
@@ -92,6 +94,52 @@ def test_plan_suite_row_that_does_not_fit_the_backbone_is_marked_invalid(
     planned = plan(options, catalog, spec, backbone="gpt2-nano:weights=random")
     assert [row.invalid for row in planned.rows] == [False, True]
     assert "unknown key 'size'" in str(planned.rows[1].problem)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data.train_size": 1000}, "data.train_size = 1,000 is larger than the training split of"),
+        ({"data.train_size": 2}, "data.train_size = 2 is smaller than the number of classes"),
+        ({"data.train_size": 4}, "train.batch_size = 8 is larger than the training split of 4"),
+        ({"data.split": "group"}, "{file}: data.split=group requires .*the corpus has 1: 'one'"),
+        ({"data.split": "predefined"}, "{file}: .*this corpus comes without predefined splits"),
+        ({"data.split": "time"}, "the metric roc-auc is undefined: all texts have the same class"),
+        ({"dataset.label": "none"}, "{file}, line 1: column 'none' not found"),
+    ],
+)
+def test_plan_suite_row_that_its_data_do_not_allow_is_refused_with_its_label(
+    changes: dict[str, Any], said: str, options: RunOptions, catalog: Catalog, tmp_path: Path
+) -> None:
+    """The other rows are not run either, and every such row is named."""
+    file = tmp_path / "texts.csv"
+    lines = [f"{'fruit'[: n % 3 + 3]} {n},{'abc'[n // 20]},one,{n}" for n in range(60)]
+    file.write_text("\n".join(["text,label,user,day", *lines]))
+    spec = msgspec.structs.replace(
+        SUITE,
+        changes={**SMALL, "dataset": f"csv:path={file},group=user,time=day", "metric": "roc-auc"},
+        rows=(
+            SuiteRow(label="1", changes={"data.split": "stratified"}),
+            SuiteRow(label="2", changes={"data.split": "stratified", **changes}),
+            SuiteRow(label="3", changes={"data.split": "stratified", "data.train_size": 100}),
+        ),
+    )
+    with pytest.raises(UsageError) as refused:
+        plan(options, catalog, spec)
+    first, second = str(refused.value).split("; row 3: ")
+    assert re.match(f"row 2: .*{said.format(file=re.escape(str(file)))}", first)
+    assert "data.train_size = 100 is larger" in second
+    assert second.endswith("No row was run; correct this, or select other rows with --rows")
+
+
+def test_plan_suite_row_with_a_trial_that_the_data_do_not_allow_is_refused(
+    options: RunOptions, catalog: Catalog
+) -> None:
+    tune = TuneSpec(space={"train.batch_size": (8, 500)}, tuner="grid")
+    spec = msgspec.structs.replace(SUITE, tune=tune, rows=SUITE.rows[:2])
+    said = "no row of the suite is valid: train.batch_size = 500 is larger than the training split"
+    with pytest.raises(UsageError, match=f"^{said}"):
+        plan(options, catalog, spec)
 
 
 def test_plan_suite_without_an_estimate_keeps_the_row(

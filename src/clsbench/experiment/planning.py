@@ -11,6 +11,7 @@ import torch
 from msgspec.structs import replace
 from torch import nn
 
+from clsbench.analysis.metrics import refuse_undefined
 from clsbench.components.identity import DECIDE_PREDICTIONS, identify, label_of
 from clsbench.components.resolve import Experiment
 from clsbench.components.values import RunPlan
@@ -203,6 +204,22 @@ def plan_run(
         fast_path=FastPath(shortcuts=fast.shortcuts),
     )
     return Planned(freezing, recipe, unlimited, limits, fast, record, working_bytes)
+
+
+def check_metrics(experiment: Experiment, data: PreparedData, only_primary: bool) -> None:
+    """Check that the metrics can be computed on the validation and test texts.
+
+    ``only_primary`` leaves out the others, whose libraries may be slow to load.
+
+    Raises:
+        UndefinedMetricError: the primary one cannot.
+        PluginError: one fails.
+    """
+    primary = experiment.primary
+    metrics = {n: m for n, m in experiment.metrics.items() if n == primary or not only_primary}
+    rows = data.tokens.by_name()
+    labels = {split: rows[split].labels.numpy() for split in ("validation", "test")}
+    refuse_undefined(metrics, primary, labels, len(data.facts.class_names))
 
 
 def run_key(experiment_fingerprint: str, device_kind: str, precision: str, seed: int) -> str:

@@ -36,7 +36,7 @@ from clsbench.data.splits import (
 )
 from clsbench.data.subsets import with_train_size
 from clsbench.data.tokens import TokenizedSplits, tokenize_splits
-from clsbench.errors import AssetError, ClsbenchError, PluginError, UsageError
+from clsbench.errors import AssetError, ClsbenchError, DataError, PluginError, UsageError
 from clsbench.experiment.data_checks import ignored_class, refuse_large_batch
 from clsbench.schema.experiment import (
     ExperimentSpec,
@@ -233,7 +233,8 @@ def prepare_data(experiment: Experiment, files: Mapping[str, Path]) -> PreparedD
     """Load the corpus, balance and split it, and convert the texts to token rows.
 
     Raises:
-        UsageError: the corpus does not allow the split, padding or batch size.
+        DataError: the corpus is invalid, or does not allow the split or batch size.
+        UsageError: the texts do not allow the padding or the separator of pairs.
         PluginError: the data set fails, or loads an invalid corpus.
     """
     settings = experiment.spec.data
@@ -306,20 +307,24 @@ def _load_splits(experiment: Experiment, files: Files) -> _LoadedSplits:
         settings.split.seed
     ):  # seeded independently of the run, so that all seeds share one split
         corpus = _load(experiment.dataset, files, experiment.label("dataset"))
+    named = ", ".join(map(str, experiment.dataset.user_files()))
     try:
         whole = split_corpus(corpus, settings)
         used = with_train_size(whole, settings.train_size, settings.split.seed)
         return _LoadedSplits(corpus, whole, used)
     except UsageError as error:
-        named = ", ".join(map(str, experiment.dataset.user_files()))
-        raise UsageError(f"{named}: {error}" if named else str(error)) from None
+        raise DataError(f"{named}: {error}" if named else str(error)) from None
 
 
 def _load(dataset: Dataset, files: Files, label: str) -> Corpus:
     try:
         corpus = dataset.load(files)
         problem = corpus_problem(corpus)
-    except ClsbenchError:  # the data set's own message
+    except UsageError as error:  # the data set's own message
+        if isinstance(error, PluginError):
+            raise
+        raise DataError(str(error)) from None
+    except ClsbenchError:
         raise
     except Exception as error:
         raise PluginError(

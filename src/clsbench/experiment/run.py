@@ -13,7 +13,6 @@ import torch
 from msgspec.structs import replace
 from torch import nn
 
-from clsbench.analysis.metrics import refuse_undefined
 from clsbench.assets import DownloadProgress
 from clsbench.components.catalog import Catalog
 from clsbench.components.resolve import Experiment
@@ -26,7 +25,7 @@ from clsbench.experiment.failures import (
     without_weights,
 )
 from clsbench.experiment.phases import Phases
-from clsbench.experiment.planning import Planned, announcement, identify_run
+from clsbench.experiment.planning import Planned, announcement, check_metrics, identify_run
 from clsbench.experiment.preparation import PreparedData, PreparedFiles, prepare_files
 from clsbench.experiment.sharing import SharedWork, plan_key
 from clsbench.fastpath.fast_forward import FastForward
@@ -128,17 +127,9 @@ def run_experiment(
             )
             name = None if dry_run else run_name(record)
             hook.clsbench_run_started(plan=announcement(record, events), name=name)
-            metrics, primary = experiment.metrics, experiment.primary
-            if dry_run:
-                metrics = {primary: metrics[primary]}  # without the libraries of the others
-            else:
+            if not dry_run:
                 import_libraries()
-            refuse_undefined(
-                metrics,
-                primary,
-                {n: r.labels.numpy() for n, r in data.tokens.by_name().items() if n != "train"},
-                len(data.facts.class_names),
-            )
+            check_metrics(experiment, data, only_primary=dry_run)
             if dry_run:
                 return FinishedRun(replace(record, phases_seconds=dict(phases.seconds)), None)
             build = partial(_build, experiment, files, data, options, device)

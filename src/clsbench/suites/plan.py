@@ -22,8 +22,8 @@ from clsbench.components.resolve import (
     find_spec,
     resolve,
 )
-from clsbench.errors import AssetError, ClsbenchError, UsageError
-from clsbench.experiment.planning import identify_run, run_key
+from clsbench.errors import AssetError, ClsbenchError, DataError, UsageError
+from clsbench.experiment.planning import check_metrics, identify_run, run_key
 from clsbench.experiment.preparation import PreparedFiles, prepare_files
 from clsbench.experiment.sharing import SharedWork, plan_key
 from clsbench.results.store import finished_run
@@ -52,15 +52,16 @@ def plan_suite(
     file: str = "",
     force: bool = False,
 ) -> SuitePlan:
-    """Plan all rows; a row that cannot be run has the reason.
+    """Plan all rows; a row that cannot be run, such as one without its file, has the reason.
 
     ``file`` is the prefix of errors about the suite, such as ``mine.toml: ``. Rows whose runs have
     all finished have no estimate, unless ``force`` repeats them.
 
     Raises:
         UsageError: the base does not exist, the changes for all rows fit no row, a row is invalid
-            by itself, or no row is valid with the changes for all rows; the tuning does not fit, a
-            row fixes what is tuned, or two data sets have the same texts.
+            by itself, or no row is valid with the changes for all rows; the data of a row are
+            invalid or do not allow its settings; the tuning does not fit, a row fixes what is
+            tuned, or two data sets have the same texts.
     """
     with _naming(file):
         base = find_spec(suite.base, catalog)
@@ -101,17 +102,17 @@ def plan_suite(
             SharedWork(),
             {},
         )
+        refused: dict[str, list[str]] = {}
         for row in rows:
             on_row(row)
-            planned.append(_plan_row(row, context))
-    if all(row.invalid for row in planned):
-        problems: dict[str, list[str]] = {}
-        for failed in planned:
-            problems.setdefault(failed.problem or "", []).append(failed.row.label)
-        if len(planned) > 1 and len(problems) == 1:
-            raise UsageError(f"{file}no row of the suite is valid: {planned[0].problem}")
-        parts = (f"row {', '.join(of)}: {problem}" for problem, of in problems.items())
-        raise UsageError(f"{file}no row of the suite is valid; " + "; ".join(parts))
+            try:
+                planned.append(_plan_row(row, context))
+            except DataError as error:
+                refused.setdefault(str(error), []).append(row.label)
+    if refused or all(row.invalid for row in planned):
+        for failed in (row for row in planned if row.invalid):
+            refused.setdefault(failed.problem or "", []).append(failed.row.label)
+        raise UsageError(file + _refusal(refused, len(rows)))
     _refuse_equal_data(planned, file)
     return SuitePlan(
         suite,
@@ -121,6 +122,16 @@ def plan_suite(
         tuning,
         partial(_plan_later_trial, context=context),
     )
+
+
+def _refusal(problems: Mapping[str, Sequence[str]], rows: int) -> str:
+    """The message about rows, listed by problem, because of which none of the ``rows`` is run."""
+    named = "; ".join(f"row {', '.join(labels)}: {why}" for why, labels in problems.items())
+    if sum(map(len, problems.values())) < rows:
+        return f"{named}. No row was run; correct this, or select other rows with --rows"
+    if rows > 1 and len(problems) == 1:
+        return f"no row of the suite is valid: {next(iter(problems))}"
+    return f"no row of the suite is valid; {named}"
 
 
 @contextmanager
@@ -213,6 +224,8 @@ def _plan_row(row: SuiteRow, context: _PlanContext) -> PlannedRow:
     except _TrialProblemError as error:
         problem = None if error.planned.not_applicable is not None else str(error)
         return error.planned._replace(problem=problem)
+    except DataError:
+        raise
     except ClsbenchError as error:
         changes = context.suite.changes_of(row, context.for_all)
         return PlannedRow(row, changes, problem=str(error), invalid=isinstance(error, UsageError))
@@ -257,7 +270,11 @@ def check_trials(trials: Sequence[PlannedTrial]) -> None:
 
 
 def _plan_experiment(row: SuiteRow, point: Mapping[str, Any], context: _PlanContext) -> PlannedRow:
-    """Plan the row's experiment, with the values of a trial."""
+    """Plan the row's experiment, with the values of a trial.
+
+    Raises:
+        DataError: the data are invalid, or do not allow the settings.
+    """
     changes = context.suite.changes_of(row, context.for_all)
     wanted: frozenset[str] = frozenset()
     try:
@@ -278,6 +295,7 @@ def _plan_experiment(row: SuiteRow, point: Mapping[str, Any], context: _PlanCont
         if counts is not None:
             record = msgspec.structs.replace(record, **counts)
         else:
+            check_metrics(files.experiment, data, only_primary=True)
             planned = context.work.plan(
                 files.experiment, context.options, context.device, data, record
             )
@@ -285,6 +303,8 @@ def _plan_experiment(row: SuiteRow, point: Mapping[str, Any], context: _PlanCont
     except AssetError as error:
         context.unreachable[wanted] = str(error)
         return PlannedRow(row, changes, problem=str(error))
+    except DataError:
+        raise
     except ClsbenchError as error:
         invalid = isinstance(error, UsageError)
         return PlannedRow(row, changes, problem=str(error), invalid=invalid)

@@ -220,6 +220,19 @@ def test_suite_with_sweep_over_train_size_shows_and_plots_learning_curves(
     assert sorted(texts) == ["24"] * (2 + 2) + ["8"] * (2 + 2)
 
 
+@pytest.mark.parametrize("further", [["--jobs", "2"], ["--dry-run"]])
+def test_suite_with_a_row_that_the_data_do_not_allow_runs_no_row(
+    further: list[str], in_process: Command, spec_file: Path, tmp_path: Path
+) -> None:
+    sweep = ("suite", spec_file, "--sweep", "data.train_size=16,100000", "--out", tmp_path / "runs")
+    done = in_process(*sweep, *further)
+    assert done.returncode == 2, done.stderr
+    assert "error: row 2: " in done.stderr
+    assert "fruit.csv: data.train_size = 100,000 is larger than" in done.stderr
+    assert not done.stdout
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.slow
 def test_suite_with_sweep_over_data_sets_shows_and_plots_ranks(
     in_process: Command, in_process_suite: Command, spec_file: Path, tmp_path: Path

@@ -177,7 +177,8 @@ def suite(
     earlier with the same options remain in the suite's report when --rows selects others.
 
     Exit codes: 0: success; 1: a row failed or cannot be run, for example because a file is missing
-    (the other rows are run); 2: invalid request; 130: interrupted; 143: terminated.
+    (the other rows are run); 2: invalid request, also if the data do not allow the settings of a
+    row (no row is run); 130: interrupted; 143: terminated.
 
     A suite file contains base = "gpt2-sms-spam" and one [[rows]] table per row, with
     title = "all layers" and changes = {freezing = "all", "train.lr" = 1e-5}; with [tune], tuner,
