@@ -6,8 +6,11 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from clsbench.components.labels import Label, classes_of
+from clsbench.components.labels import Label, classes_of, label_array
 from clsbench.data.strata import shares_of
+
+_STEPS = 1024
+"""Sums of squares are rounded to this part of 1."""
 
 _ANY = -1
 """Stands for a label that every text has, which keeps the sizes of the splits."""
@@ -47,15 +50,40 @@ def stratified_labels(
     return parts
 
 
-def ranked_labels(labels: Sequence[Label], seed: int) -> tuple[list[int], int]:
-    """All places in random order, but first those that add a label; and the number of these."""
+def ranked_labels(labels: Sequence[Label], seed: int, size: int) -> tuple[list[int], int]:
+    """The first places of a ranking of which every start is stratified, and the number of places
+    from which on every label occurs; at least ``size`` places and that number.
+
+    Each next text keeps the labels as close to their shares as possible: it has the least sum of
+    d² / (p (1 - p)) over the labels, if a label with share p has d texts more or fewer than its
+    share, plus the sum of d² over the combinations of labels. The first texts each add a label.
+    ``seed`` decides between texts with the same labels, and between equal sums.
+    """
+    import numpy as np
+
     drawn = list(range(len(labels)))
     random.Random(seed).shuffle(drawn)
-    seen: set[int] = set()
-    first: list[int] = []
-    rest: list[int] = []
+    places: dict[Label, list[int]] = {}
     for place in drawn:
-        new = not seen.issuperset(classes_of(labels[place]))
-        (first if new else rest).append(place)
-        seen.update(classes_of(labels[place]))
-    return [*first, *rest], len(first)
+        places.setdefault(labels[place], []).append(place)
+    combinations = list(places)
+    num_classes = 1 + max((each for label in places for each in classes_of(label)), default=0)
+    has = label_array(combinations, num_classes).astype(np.float64)  # (combinations, classes)
+    texts = np.array([len(places[label]) for label in combinations])
+    shares, own_shares = texts @ has / len(labels), texts / len(labels)
+    varied = (shares > 0) & (shares < 1)
+    weights = np.divide(1, shares * (1 - shares), out=np.zeros_like(shares), where=varied)
+    taken = np.zeros_like(texts)
+    ranked: list[int] = []
+    least = 0
+    while (lacks := (shares > 0) & (taken @ has == 0)).any() or len(ranked) < size:
+        least += int(lacks.any())
+        # By how much each sum would grow. Integers add up to the same result on every machine.
+        number = len(ranked) + 1
+        of_labels = np.rint(_STEPS * weights * (2 * (taken @ has - number * shares) + 1))
+        growth = has @ of_labels + np.rint(_STEPS * (2 * (taken - number * own_shares) + 1))
+        allowed = (taken < texts) & (has @ lacks > 0 if lacks.any() else True)
+        chosen = int(np.where(allowed, growth, np.inf).argmin())
+        ranked.append(places[combinations[chosen]][taken[chosen]])
+        taken[chosen] += 1
+    return ranked, least

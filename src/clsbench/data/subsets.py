@@ -19,8 +19,7 @@ def with_train_size(splits: Splits, size: int | None, seed: int) -> Splits:
     The texts are ranked once by ``seed``: first one of each class, then the classes in turn by
     Webster's method, so that every class has its share up to rounding. A subset is the start of
     this ranking, so every smaller subset is contained in every larger one. Its texts stay in the
-    order of the training split. With several labels per text, the ranking is random, but the texts
-    that add a label come first.
+    order of the training split. With several labels per text, :func:`ranked_labels` ranks them.
 
     Raises:
         UsageError: ``size`` is larger than the training split, or too small for a text of every
@@ -34,9 +33,10 @@ def with_train_size(splits: Splits, size: int | None, seed: int) -> Splits:
             f"data.train_size = {size:,} is larger than the training split of {len(train):,} texts"
         )
     classes = sorted({each for label in train.labels for each in classes_of(label)})
-    ranked, least = _ranked(train.labels, seed), len(classes)
     if splits.multi_label:
-        ranked, least = ranked_labels(train.labels, seed)
+        ranked, least = ranked_labels(train.labels, seed, size)
+    else:
+        ranked, least = _ranked(train.labels, seed), len(classes)
     if size < least and splits.multi_label:
         raise UsageError(
             f"data.train_size = {size} is too small: with this data.split.seed, {least} texts are "
