@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clsbench.builtin.baselines import Majority, TfidfLogreg
+from clsbench.builtin.baselines import FrozenLogreg, Majority, TfidfLogreg
 from clsbench.builtin.datasets.delimited_file import DelimitedFile
 from clsbench.builtin.datasets.synthetic_sms import SyntheticSms
 from clsbench.builtin.freezing_strategies import Gradual, HeadOnly, LastBlocks
@@ -57,9 +57,10 @@ def test_resolve_writes_out_every_default(catalog: Catalog) -> None:
     assert experiment.spec.baselines == (
         {"name": "majority"},
         {"name": "tfidf-logreg", "ngrams": 1, "c": "auto"},
+        {"name": "frozen-logreg", "c": "auto"},
     )
     assert experiment.freezing == LastBlocks()
-    assert experiment.baselines == (Majority(), TfidfLogreg())
+    assert experiment.baselines == (Majority(), TfidfLogreg(), FrozenLogreg())
     assert experiment.adapter is None
     assert not experiment.modified
 
@@ -140,6 +141,7 @@ def test_identify_names_the_origin_of_every_component(catalog: Catalog) -> None:
         ("train.loss", "cross-entropy"),
         ("baseline", "majority"),
         ("baseline", "tfidf-logreg"),
+        ("baseline", "frozen-logreg"),
     ]
     assert {p.distribution for p in plugins} == {"clsbench"}
 
@@ -320,7 +322,7 @@ def test_resolve_training_recipe_by_text_table_and_object(catalog: Catalog) -> N
     assert not experiment.modified
     assert [each.axis for each in experiment.components] == [
         *("dataset", "backbone", "pooling", "head", "freezing"),
-        *("train.optimizer", "train.schedule", "train.loss", "baseline", "baseline"),
+        *("train.optimizer", "train.schedule", "train.loss", *["baseline"] * 3),
     ]
     assert experiment.components[5].quoted_name == "optimizer 'adamw'"
 

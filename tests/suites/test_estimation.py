@@ -90,6 +90,16 @@ def test_estimate_run_shortcuts_reduce_the_time() -> None:
     assert moving.training_seconds < case(plain=True, freezing="all").estimate().training_seconds
 
 
+@pytest.mark.parametrize("freezing", ["all", "last-blocks"])
+def test_estimate_run_includes_the_features_of_baselines(freezing: str) -> None:
+    """One more pass over all texts, after the frozen prefix."""
+    found = case(freezing=freezing).estimate()
+    assert found.features_seconds == found.evaluation_seconds > 0
+    without = case(freezing=freezing, baselines=["majority", "tfidf-logreg"]).estimate()
+    assert without.features_seconds == 0
+    assert found.seconds == without.seconds + found.features_seconds
+
+
 def test_estimate_run_more_epochs_share_the_prefix() -> None:
     two, four = case().estimate(), case(**{"train.epochs": 4}).estimate()
     assert four.prefix_seconds == two.prefix_seconds

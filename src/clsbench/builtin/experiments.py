@@ -79,7 +79,6 @@ OWN_TEXTS = ExperimentSpec(
     pooling="mean",  # better features of a frozen backbone than the last token's
     head="linear",
     freezing="last-blocks:n=1",
-    baselines=("majority", "tfidf-logreg", "frozen-logreg"),
     train=TrainSettings(
         lr=1e-3,
         schedule="linear:warmup=0.1",

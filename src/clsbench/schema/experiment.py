@@ -131,7 +131,7 @@ class ExperimentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     head: str | ComponentTable = "linear"
     freezing: str | ComponentTable = "last-blocks"
     adapter: str | ComponentTable | None = None
-    baselines: tuple[str | ComponentTable, ...] = ("majority", "tfidf-logreg")
+    baselines: tuple[str | ComponentTable, ...] = ("majority", "tfidf-logreg", "frozen-logreg")
     metrics: Annotated[
         tuple[str, ...] | None,
         Meta(description="metrics in tables; no effect on the result (default: by the data set)"),

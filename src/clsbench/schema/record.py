@@ -28,16 +28,21 @@ class Shortcut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """Estimated seconds by phase that grow with the amount of work, without loading and plots."""
+    """Estimated seconds by phase that grow with the amount of work, without loading and plots.
+
+    ``features_seconds`` is the time of the pooled features that baselines classify.
+    """
 
     prefix_seconds: float
     training_seconds: float
     evaluation_seconds: float
+    features_seconds: float = 0.0
 
     @property
     def seconds(self) -> float:
         """All of it."""
-        return self.prefix_seconds + self.training_seconds + self.evaluation_seconds
+        fitted = self.prefix_seconds + self.training_seconds + self.evaluation_seconds
+        return fitted + self.features_seconds
 
 
 class StandIn(msgspec.Struct, frozen=True, kw_only=True):

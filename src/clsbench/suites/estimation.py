@@ -120,10 +120,12 @@ def estimate_run(
         training += steps[epoch] * passes.step(epoch).seconds(speed)
         training += evaluated[epoch] * passes.evaluation(epoch).seconds(speed)
     scored = sum(-(-size // train.batch_size) for size in sizes.values())
+    features = any(each.inputs == "pooled-features" for each in experiment.baselines)
     return Estimate(
         prefix_seconds=passes.prefix_seconds(speed),
         training_seconds=training,
         evaluation_seconds=scored * passes.evaluation(train.epochs - 1).seconds(speed),
+        features_seconds=scored * passes.evaluation(0).seconds(speed) if features else 0.0,
     )
 
 
