@@ -171,7 +171,7 @@ def test_suite_from_a_file_runs_its_rows(
     assert again.returncode == 0
     results = json.loads(again.stdout)
     assert [len(row["stored"]) for row in results["rows"]] == [1, 1, 1]
-    assert [row["row"] for row in results["table"]] == ["1", "2", "again", "", ""]
+    assert [row["row"] for row in results["table"]] == ["1", "2", "again", "", "", ""]
     assert results["table"][0]["test_accuracy_low"] < results["table"][0]["test_accuracy"]
     assert results["comparison"]["pairs"]
     assert len(finished(store)) == 2
@@ -217,7 +217,7 @@ def test_suite_with_sweep_over_train_size_shows_and_plots_learning_curves(
     assert in_process("report", "--out", store, "-o", table).returncode == 0
     header, *rows = csv.reader(table.read_text(encoding="utf-8").splitlines())
     texts = [row[header.index("train_texts")] for row in rows]
-    assert sorted(texts) == ["24"] * (2 + 2) + ["8"] * (2 + 2)
+    assert sorted(texts) == ["24"] * (2 + 3) + ["8"] * (2 + 3)
 
 
 @pytest.mark.parametrize("further", [["--jobs", "2"], ["--dry-run"]])
@@ -254,7 +254,7 @@ def test_suite_with_sweep_over_data_sets_shows_and_plots_ranks(
     assert plot.read_text().startswith("<?xml")
     results = json.loads(in_process("report", "--out", store, "--json").stdout)
     assert [each["name"] for each in results["ranks"]["datasets"]] == ["a.csv", "b.csv"]
-    assert len(results["ranks"]["methods"]) == 3
+    assert len(results["ranks"]["methods"]) == 4
     assert results["comparison"] is None
     page = tmp_path / "page.html"
     reported = in_process("report", "--out", store, "-o", page)
