@@ -119,7 +119,7 @@ def test_axis_named_unknown_axis_error_has_a_close_match() -> None:
     ("axis", "name", "said"),
     [
         ("freezing_strategies", "last-block", "unknown freezing strategy 'last-block'; did you"),
-        ("heads", "transformer", "choose from: linear, mlp"),
+        ("heads", "transformer", "unknown head 'transformer'; choose from: "),
         ("experiments", "gpt2-sms-span", "did you mean 'gpt2-sms-spam'?"),
     ],
 )

@@ -67,4 +67,6 @@ def make(entry: Entry, options: dict[str, Any], folder: Path | None = None) -> A
     try:
         return msgspec.convert(filled, entry.component)
     except msgspec.ValidationError as error:
+        if entry.distribution != "clsbench":
+            pytest.skip(f"{entry.name} needs options; the tests of {entry.distribution} have them")
         pytest.fail(f"{entry.name} needs options; add them to VARIANTS: {error}")
