@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -157,6 +157,12 @@ def threads_text(*numbers: int) -> str:
 def rate(per_second: float) -> str:
     """A rate with three significant digits, or as a whole number: ``0.42``, ``31.2``, ``3,744``."""
     return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"
+
+
+def shortest_label(label: str, labels: Iterable[str]) -> str:
+    """The component's name; with its options if another of the ``labels`` has the same name."""
+    name = label.partition(":")[0]
+    return name if [other.partition(":")[0] for other in labels].count(name) == 1 else label
 
 
 def listed(parts: list[str], last: str = "and") -> str:

@@ -12,6 +12,7 @@ from clsbench.analysis.suite_figures import SuiteFigures
 from clsbench.components.axes import option_of
 from clsbench.components.resolve import find_spec, resolve
 from clsbench.errors import ClsbenchError
+from clsbench.report.wording import shortest_label
 from clsbench.results.baseline_states import stored_baselines
 from clsbench.results.suite_results import SuiteResults
 from clsbench.schema.experiment import (
@@ -73,17 +74,10 @@ def predict_words(best: Contender | None, runs: Sequence[StoredRun]) -> list[str
             dataset = holding[0].record.spec["dataset"]
             alike = (each for each in holding if each.record.spec["dataset"] == dataset)
             run = max(alike, key=train_texts)
-            baseline = ["--baseline", _shortest(component, stored_baselines(run))]
+            baseline = ["--baseline", shortest_label(component, stored_baselines(run))]
     data = run.record.data
     pair = ["--pair", "another text"] if data is not None and data.text_pairs else []
     return ["predict", run.path.name, *baseline, "a text", *pair]
-
-
-def _shortest(component: str, others: Sequence[str]) -> str:
-    """The name; with options if another baseline of the run has the same name."""
-    name = component.partition(":")[0]
-    same = [other for other in others if other.partition(":")[0] == name]
-    return name if len(same) == 1 else component
 
 
 def suite_command(figures: SuiteFigures) -> str | None:

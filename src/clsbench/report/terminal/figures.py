@@ -16,6 +16,7 @@ from clsbench.report.wording import (
     plain,
     points,
     shortened,
+    shortest_label,
 )
 from clsbench.schema.experiment import PublishedFigures
 from clsbench.schema.record import Metrics, RunRecord, SplitMetrics, StepEntry
@@ -38,7 +39,11 @@ def metrics_table(record: RunRecord, metrics: ShownMetrics, width: int) -> Rende
         splits.append(_row(plain(split, "bold" if split == "test" else ""), figures, metrics))
         if figures.without_leaked is not None:
             splits.append(_row(Text("  not in train", "dim"), figures.without_leaked, metrics))
-    baselines = [_row(plain(f"  {b.component}"), b.metrics.test, metrics) for b in record.baselines]
+    labels = [each.component for each in record.baselines]
+    baselines = [
+        _row(plain(f"  {shortest_label(each.component, labels)}"), each.metrics.test, metrics)
+        for each in record.baselines
+    ]
     if baselines:
         baselines.insert(0, Row(Text("baselines on test", "dim")))
     headers = ["texts", ACCURACY.header, "95 % interval"]
