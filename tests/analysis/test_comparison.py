@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from metric_examples import SHOWN
+from metric_examples import CATALOG, SHOWN
 from record_examples import make_record, make_spec
 
 from clsbench.analysis.comparison import compare_runs
+from clsbench.analysis.figures import shown_metrics
 from clsbench.analysis.metrics import split_metrics, wilson_interval
 from clsbench.analysis.mistakes import mistakes
 from clsbench.analysis.shared_texts import sharing_texts
@@ -50,9 +51,13 @@ def stored(
     texts: Splits | None = None,
     freezing: str = "all",
     seed: int = 123,
+    baseline_sure: float | None = None,
     **changes: Any,
 ) -> StoredRun:
-    """A finished run that misclassifies the ``wrong`` test texts."""
+    """A finished run that misclassifies the ``wrong`` test texts.
+
+    Its baseline gives the class that it predicts the probability ``baseline_sure``, if any.
+    """
     made = texts or splits()
     path = folder / name
     path.mkdir()
@@ -73,12 +78,22 @@ def stored(
     baselines: tuple[BaselineResult, ...] = ()
     if baseline_wrong is not None:
         baselines = (
-            BaselineResult(component="majority", metrics=metrics(baseline_wrong), seconds=0.1),
+            BaselineResult(
+                component="majority",
+                metrics=metrics(baseline_wrong),
+                seconds=0.1,
+                probabilities=baseline_sure is not None,
+            ),
         )
         answers = {s.name: np.array(s.labels) for s in made.all()} | {
             "test": predicted(baseline_wrong)
         }
-        write_baseline_predictions(path, made, {"majority": answers})
+        given = {
+            name: np.where(np.eye(2, dtype=bool)[each], baseline_sure, 1 - (baseline_sure or 0))
+            for name, each in answers.items()
+        }
+        probabilities = {"majority": given} if baseline_sure is not None else {}
+        write_baseline_predictions(path, made, {"majority": answers}, probabilities)
     spec = make_spec(seed, {"name": freezing})
     fitting = {"metrics": metrics(wrong), "baselines": baselines}
     return StoredRun(path, make_record(spec=spec, **(fitting | changes)))
@@ -113,6 +128,40 @@ def test_compare_runs_reports_significant_differences_only(tmp_path: Path) -> No
         "bias-only": "ham",
     }
     assert len(found.disagreements) == 30 - 3
+
+
+def test_compare_runs_baseline_with_probabilities_has_every_metric(tmp_path: Path) -> None:
+    """One that a version without probabilities has stored is not compared by log-loss."""
+    older = stored(tmp_path, "older", range(30), range(30))
+    newer = stored(tmp_path, "newer", range(30), range(30), baseline_sure=0.6)
+    shown = shown_metrics(CATALOG, [older.record], "log-loss")
+    without, found = (compare_runs([run], metrics=shown) for run in (older, newer))
+    assert [each.score is None for each in without.contenders] == [False, True]
+    assert [pair.found for pair in without.pairs] == [None]
+    run, baseline = found.contenders
+    assert baseline.score == pytest.approx(-(170 * np.log(0.6) + 30 * np.log(0.4)) / 200)
+    assert baseline.accuracy == run.accuracy == without.contenders[1].accuracy
+    assert baseline.interval is not None
+    assert baseline.interval[0] < baseline.score < baseline.interval[1]
+    (pair,) = found.pairs
+    assert pair.found is not None
+    assert pair.found.difference == pytest.approx(baseline.score - (run.score or 0))
+    assert pair.verdict == "worse"
+
+
+def test_compare_runs_baseline_whose_runs_do_not_all_have_probabilities_is_not_compared(
+    tmp_path: Path,
+) -> None:
+    """Equal seeds are one run, of which it is enough if one has them."""
+    sure = {"baseline_wrong": range(20), "baseline_sure": 0.9}
+    runs = [
+        stored(tmp_path, "one", range(30), range(20), fingerprint="1"),
+        stored(tmp_path, "two", range(10), fingerprint="2", **sure),
+        stored(tmp_path, "three", range(10), range(20), fingerprint="2", seed=124),
+    ]
+    shown = shown_metrics(CATALOG, [run.record for run in runs], "log-loss")
+    assert compare_runs(runs[:2], metrics=shown).contenders[-1].score is not None
+    assert compare_runs(runs, metrics=shown).contenders[-1].score is None
 
 
 def test_compare_runs_seeds_of_one_experiment_are_one_contender(tmp_path: Path) -> None:

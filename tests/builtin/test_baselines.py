@@ -4,6 +4,7 @@ import random
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_limits
 
 import clsbench
+from clsbench.builtin import tfidf
 from clsbench.builtin.baselines import Majority, TfidfLogreg
 from clsbench.builtin.datasets.sms_spam import COLLECTION, SmsSpam
 from clsbench.builtin.datasets.synthetic_sms import SyntheticSms
@@ -199,6 +201,47 @@ def test_validated_texts_decrease_with_text_length_and_classes(
     features_per_text: int, classes: int, texts: int
 ) -> None:
     assert validated_texts(features_per_text, classes) == texts
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_tfidf_probabilities_are_those_of_the_regression(
+    classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = []
+
+    def recorded(features: Any, labels: Any, c: float) -> LogisticRegression:
+        fitted.append(LogisticRegression(C=c).fit(features, labels))
+        return fitted[-1]
+
+    monkeypatch.setattr(tfidf, "_fitted", recorded)
+    texts = [f"{['red', 'blue', 'green'][n % classes]} {n % 7}" for n in range(40)]
+    asked = [*texts, "", "unheard red"]
+    estimator = tfidf.TfidfClassifier(1, 1.0, SEED).fit(texts, [n % classes for n in range(40)])
+    features = {name: each.transform(asked) for name, each in estimator._groups.items()}
+    expected = fitted[-1].predict_proba(tfidf._joined(features, 1.0))
+    found = estimator.predict_proba(asked)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert np.array_equal(found.argmax(axis=1), estimator.predict(asked))
+
+
+def test_tfidf_without_features_gives_the_shares_of_the_classes() -> None:
+    estimator = TfidfLogreg().build(SEED).fit(["", " ", "\n", " "], [0, 1, 1, 1])
+    np.testing.assert_allclose(estimator.predict_proba(["a text"]), [[0.25, 0.75]])
+
+
+@pytest.mark.parametrize("baseline", [Majority(), TfidfLogreg(c=1.0)], ids=str)
+def test_baselines_of_label_sets_give_every_label_a_probability(baseline: Any) -> None:
+    """Of two labels that vary, one that no text has and one that all have."""
+    labels = np.array([[n % 2, n % 4 > 0, 0, 1] for n in range(12)], dtype=np.bool_)
+    texts = [f"{['even', 'odd'][n % 2]} {n % 4}" for n in range(12)]
+    estimator = baseline.build(SEED).fit(texts, labels)
+    found = estimator.predict_proba([*texts, "unheard"])
+    assert found.shape == (13, 4)
+    assert found[:, 2:].tolist() == [[0.0, 1.0]] * 13
+    if isinstance(baseline, Majority):
+        assert found[0].tolist() == [0.5, 0.75, 0.0, 1.0]
+    else:
+        assert np.array_equal(found >= 0.5, estimator.predict([*texts, "unheard"]))
 
 
 def test_majority_predicts_the_most_frequent_class() -> None:

@@ -41,6 +41,9 @@ def test_feature_classifier_equals_scikit_learn_with_the_best_c_on_validation(
     ours = FeatureClassifier("auto").fit(*train, *validation)
     expected = best.predict(test[0].astype(np.float64))
     assert (ours.predict(test[0]) == expected).all()
+    np.testing.assert_allclose(
+        ours.predict_proba(test[0]), best.predict_proba(test[0].astype(np.float64)), atol=1e-6
+    )
     assert len(set(expected)) == classes
 
 

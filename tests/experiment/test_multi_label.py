@@ -136,6 +136,7 @@ def test_multi_label_predictors_predict_what_is_stored(run: FinishedRun, texts: 
     np.testing.assert_allclose(found, test.probabilities, atol=1e-6)
     assert np.array_equal(predictor.labels(test.probabilities), test.predicted)
     assert len(test.baselines) == 3
+    assert test.baseline_probabilities.keys() == test.baselines.keys()
     for name, expected in test.baselines.items():
         baseline = load_baseline(StoredRun(stored(run), run.record), name, options, catalog)
         assert np.array_equal(baseline.predict(asked), expected)

@@ -64,7 +64,11 @@ def test_run_record_holds_brier_and_ece(finished: FinishedRun) -> None:
     assert metrics.test.brier == pytest.approx(sum(squares) / len(squares), abs=1e-6)
     assert metrics.test.ece is not None
     assert 0 <= metrics.test.ece <= 1
-    assert finished.record.baselines[0].metrics.test.brier is None
+    share = metrics.train.confusion[1][1] + metrics.train.confusion[1][0]
+    spam = share / metrics.train.n
+    found = finished.record.baselines[0].metrics.test
+    squares = [2 * spam**2 if row["label"] == "ham" else 2 * (1 - spam) ** 2 for row in rows]
+    assert found.brier == pytest.approx(sum(squares) / len(squares)), "of the shares of the classes"
 
 
 def test_run_history_has_one_entry_per_evaluation(finished: FinishedRun) -> None:

@@ -84,7 +84,8 @@ def test_run_records_the_listed_metrics_that_are_defined(selected: FinishedRun) 
     assert record.metrics.validation.intervals.keys() == {"brier"}
     assert not record.metrics.train.intervals
     baseline = record.baselines[0].metrics.test
-    assert set(baseline.scores) == {"power:power=2.0", "power"}, "it predicts classes only"
+    assert set(baseline.scores) == {"power:power=2.0", "power", "roc-auc"}
+    assert baseline.scores["roc-auc"] == 0.5, "it gives every text the same probabilities"
 
 
 def test_run_selects_the_epoch_with_the_best_primary_metric(selected: FinishedRun) -> None:

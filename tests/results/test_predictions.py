@@ -17,7 +17,6 @@ from msgspec.structs import replace
 from record_examples import make_record
 
 from clsbench.analysis.metrics import split_metrics
-from clsbench.components.labels import decided, labels_of
 from clsbench.components.values import Split, Splits
 from clsbench.errors import UsageError
 from clsbench.results.csvtext import csv_line
@@ -100,8 +99,10 @@ def make_run(
     sizes: tuple[int, int, int] = (3, 2, 4),
     seed: int = 0,
     baselines: tuple[str, ...] = ("majority",),
+    probable: tuple[str, ...] = (),
 ) -> StoredRun:
-    """A run with random predictions and a matching record."""
+    """A run with random predictions and a matching record; ``probable`` baselines have
+    probabilities."""
     splits = make_splits(class_names, sizes)
     generator = np.random.default_rng(seed)
     count = len(class_names)
@@ -111,7 +112,11 @@ def make_run(
         for name in baselines
     }
     write_predictions(directory, splits, probabilities)
-    write_baseline_predictions(directory, splits, predictions)
+    given = {
+        name: {s.name: generator.dirichlet(np.ones(count), len(s)) for s in splits.all()}
+        for name in probable
+    }
+    write_baseline_predictions(directory, splits, predictions, given)
 
     def metrics(predicted: Mapping[str, np.ndarray]) -> Metrics:
         return Metrics(
@@ -126,7 +131,12 @@ def make_run(
         data=msgspec.structs.replace(record.data, class_names=class_names),
         metrics=metrics({name: array.argmax(axis=1) for name, array in probabilities.items()}),
         baselines=tuple(
-            BaselineResult(component=name, metrics=metrics(predicted), seconds=0.1)
+            BaselineResult(
+                component=name,
+                metrics=metrics(predicted),
+                seconds=0.1,
+                probabilities=name in probable,
+            )
             for name, predicted in predictions.items()
         ),
     )
@@ -304,6 +314,43 @@ def test_read_predictions_missing_file_in_the_record_is_an_error(tmp_path: Path,
         read_predictions(run)
 
 
+def test_read_predictions_probabilities_of_some_baselines_are_read_exactly(tmp_path: Path) -> None:
+    names = ("majority", "tfidf-logreg:ngrams=1,c=auto", "other")
+    run = make_run(tmp_path, ("a,b", "a b", "spam"), baselines=names, probable=names[1:])
+    found = read_predictions(run)
+    assert found.baselines.keys() == set(names)
+    assert found.baseline_probabilities.keys() == set(names[1:])
+    lines = list(csv.reader((tmp_path / "baselines.csv").open(newline="")))
+    assert lines[0][6:9] == [f"{names[1]} probability_{name}" for name in found.class_names]
+    test = np.array([line[6:] for line in lines if line[0] == "test"], dtype=np.float64)
+    assert np.array_equal(np.hstack(list(found.baseline_probabilities.values())), test)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (change({4: "2"}), "the probabilities of row .* expected numbers from 0 to 1 with the sum"),
+        (change({5: "nan"}), "the probabilities of row"),
+        (lambda lines: [line.pop() for line in lines], "its columns are .*; expected by"),
+    ],
+)
+def test_read_predictions_damaged_probabilities_of_baselines_are_refused(
+    tmp_path: Path, edit: Edit, message: str
+) -> None:
+    run = make_run(tmp_path, sizes=(3, 2, 40), probable=("majority",))
+    rewrite(tmp_path / "baselines.csv", edit)
+    with pytest.raises(UsageError, match=message):
+        read_predictions(run)
+
+
+def test_read_predictions_older_run_whose_baselines_have_no_probabilities_is_read(
+    tmp_path: Path,
+) -> None:
+    found = read_predictions(make_run(tmp_path))
+    assert found.baselines.keys() == {"majority"}
+    assert found.baseline_probabilities == {}
+
+
 def test_read_predictions_older_run_without_baselines_is_read(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     (tmp_path / "baselines.csv").unlink()
@@ -315,63 +362,3 @@ def rewrite(file: Path, edit: Edit) -> None:
         lines = list(csv.reader(content))
     edit(lines)
     file.write_text("".join(map(csv_line, lines)), encoding="utf-8")
-
-
-def make_multi_label_run(directory: Path) -> StoredRun:
-    """A run on texts with any number of labels, with random predictions and a matching record."""
-    names, generator = ("a", "b", "c"), np.random.default_rng(1)
-    drawn = {name: generator.random((4, 3)) < 0.5 for name in ("train", "validation", "test")}
-    drawn["test"][0] = False  # a text without labels
-    splits = Splits(
-        class_names=names,
-        multi_label=True,
-        **{
-            name: Split(name=name, rows=(0, 1, 2, 3), texts=tuple("xxxx"), labels=tuple(found))
-            for name, found in ((name, labels_of(labels)) for name, labels in drawn.items())
-        },
-    )  # fmt: skip
-    probabilities = {name: generator.random((4, 3)) for name in drawn}
-    predicted = {name: generator.random((4, 3)) < 0.5 for name in drawn}
-    write_predictions(directory, splits, probabilities)
-    write_baseline_predictions(directory, splits, {"majority": predicted})
-    thresholds = (0.3, 0.5, 0.8)
-
-    def metrics(found: Mapping[str, np.ndarray]) -> Metrics:
-        return Metrics(
-            **{name: split_metrics(labels, found[name], 3, metrics={})
-               for name, labels in drawn.items()}
-        )  # fmt: skip
-
-    record = make_record()
-    assert record.data is not None
-    record = replace(
-        record,
-        data=replace(record.data, class_names=names, multi_label=True),
-        thresholds=dict(zip(names, thresholds, strict=True)),
-        metrics=metrics({name: decided(each, thresholds) for name, each in probabilities.items()}),
-        baselines=(BaselineResult(component="majority", metrics=metrics(predicted), seconds=0.1),),
-    )
-    return StoredRun(directory, record)
-
-
-def test_read_predictions_multi_label_are_decided_by_the_thresholds(tmp_path: Path) -> None:
-    found = read_predictions(make_multi_label_run(tmp_path))
-    assert found.labels.shape == found.predicted.shape == (4, 3)
-    assert not found.labels[0].any()
-    assert np.array_equal(found.predicted, found.probabilities >= np.array([0.3, 0.5, 0.8]))
-    assert found.baselines["majority"].dtype == np.bool_
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"thresholds": {"a": 0.3, "b": 0.5}}, "does not hold a threshold for every class"),
-        ({"thresholds": {"a": 0.0, "b": 0.0, "c": 0.0}}, "do not match the metrics"),
-    ],
-)
-def test_read_predictions_multi_label_with_other_thresholds_are_damaged(
-    changes: dict[str, Any], message: str, tmp_path: Path
-) -> None:
-    run = make_multi_label_run(tmp_path)
-    with pytest.raises(UsageError, match=message):
-        read_predictions(run._replace(record=replace(run.record, **changes)))

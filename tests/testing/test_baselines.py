@@ -46,12 +46,31 @@ class WithState(Estimator):
         return {"label": self if self.fault == "odd-state" else self.label}
 
 
+class WithProbabilities(Estimator):
+    def fit(self, texts: Sequence[str], labels: Sequence[int]) -> None:
+        super().fit(texts, labels)
+        self.classes = len({*labels})
+
+    def predict_proba(self, texts: Sequence[str]) -> Any:
+        found = np.full((len(texts), self.classes), 1 / self.classes)
+        if self.fault == "sums to 2, probabilities":
+            return 2 * found
+        if self.fault == "batch probabilities":
+            found[:, 0] += 0.01 / len(texts)
+            found[:, 1:] -= 0.01 / len(texts) / max(self.classes - 1, 1)
+        if self.fault == "random probabilities":
+            found[:, :2] = np.array([0.1, -0.1]) / (2 + next(CALLS)) + found[:, :2]
+        return found
+
+
 class BaselineUnderTest(clsbench.Baseline, frozen=True):
     """Predicts the first label, with one fault to choose."""
 
     fault: str = ""
 
     def build(self, seed: int) -> Estimator:
+        if "probabilities" in self.fault:
+            return WithProbabilities(self.fault)
         return WithState(self.fault) if "state" in self.fault else Estimator(self.fault)
 
     def from_state(self, state: Any) -> Estimator:
@@ -60,7 +79,7 @@ class BaselineUnderTest(clsbench.Baseline, frozen=True):
         return restored
 
 
-@pytest.mark.parametrize("fault", ["", "seeded", "state"])
+@pytest.mark.parametrize("fault", ["", "seeded", "state", "probabilities"])
 def test_check_baseline_valid_baseline_passes(fault: str) -> None:
     testing.check_baseline(BaselineUnderTest(fault))
 
@@ -74,6 +93,9 @@ def test_check_baseline_valid_baseline_passes(fault: str) -> None:
         ("drops-blank", "labels for"),
         ("batch", "for a text alone"),
         ("odd-state", "a value that JSON cannot represent"),
+        ("sums to 2, probabilities", "expected a probability for each of 2 classes (two classes)"),
+        ("batch probabilities", "predict_proba() returns other probabilities for a text alone"),
+        ("random probabilities", "predict_proba() returns other probabilities for a text alone"),
         ("other-state", "restored from its state, it predicts other classes"),
     ],
 )

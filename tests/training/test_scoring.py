@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
+from sklearn.metrics import log_loss
 
 import clsbench
+from clsbench.builtin.metrics import Accuracy, LogLoss, MacroF1
 from clsbench.components.values import Split, Splits
 from clsbench.errors import PluginError
 from clsbench.training.scoring import ScoredBaseline, import_libraries, score_baseline
@@ -149,3 +152,62 @@ def test_score_baseline_state_is_stored_only_if_defined() -> None:
     without = score(Drawing(), 1)
     assert without.state is None
     assert without.state_problem is None
+
+
+class Undecided(Remembering):
+    """Predicts the class that it finds less probable."""
+
+    def predict_proba(self, texts: Sequence[str]) -> Any:
+        sure = {"negative": (-0.1, 1.1), "sum": (0.6, 0.6), "nan": (np.nan, 1.0)}
+        rows = [sure.get(self.fault, (0.9, 0.1) if len(text) % 2 else (0.3, 0.7)) for text in texts]
+        if self.fault == "seeded":
+            drawn = random.random()
+            rows = [(drawn, 1 - drawn) for _ in texts]
+        return np.array(rows)[:, : 1 if self.fault == "one column" else 2]
+
+
+class Probable(Storing, frozen=True):
+    """Gives probabilities, with one fault to choose."""
+
+    def build(self, seed: int) -> Undecided:
+        return Undecided(self.fault)
+
+
+def test_score_baseline_probabilities_do_not_decide_the_class() -> None:
+    metrics = {"accuracy": Accuracy(), "macro-f1": MacroF1(), "log-loss": LogLoss()}
+    found, without = (
+        score_baseline(baseline, "it", SPLITS, {}, 1, metrics)
+        for baseline in (Probable(), Storing())
+    )
+    assert found.predicted["test"].tolist() == without.predicted["test"].tolist()
+    test, other = found.result.metrics.test, without.result.metrics.test
+    assert test.loss is not None
+    assert replace(test, loss=None) == other
+    assert found.probabilities["test"].tolist()[:10] == [[0.9, 0.1]] * 10
+    assert (found.result.probabilities, without.result.probabilities) == (True, False)
+    assert without.probabilities == {}
+    labels = np.array(SPLITS.test.labels)
+    assert test.loss == log_loss(labels, found.probabilities["test"])
+
+
+def test_score_baseline_random_probabilities_depend_only_on_the_seed() -> None:
+    random.seed(1)
+    first = score(Probable("seeded"), 1).probabilities["test"]
+    random.seed(2)
+    assert np.array_equal(score(Probable("seeded"), 1).probabilities["test"], first)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("negative", r"predict_proba\(\) returns \[-0.1, 1.1\], expected numbers from 0 to 1"),
+        ("sum", r"\[0.6, 0.6\], expected numbers from 0 to 1 with the sum 1"),
+        ("nan", r"\[nan, 1.0\], expected numbers"),
+        ("one column", r"float64 values of the shape \(64, 1\), expected floats \(64, 2\)"),
+    ],
+)
+def test_score_baseline_values_that_are_not_probabilities_are_refused(
+    fault: str, said: str
+) -> None:
+    with pytest.raises(PluginError, match=rf"baseline drawing, train split: .*{said}"):
+        score(Probable(fault), 1)

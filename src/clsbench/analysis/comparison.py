@@ -303,9 +303,9 @@ def _tests(side: Side, metrics: ShownMetrics) -> list[SplitMetrics]:
             test = run.record.metrics.test
             given = (each.labels, each.predicted, each.probabilities, side.num_classes)
             found.append(with_metrics(test, metrics.components, *given))
-    for result, predicted in baseline_answers(side) if not side.predictions else ():
-        test, classes = result.metrics.test, side.num_classes
-        found.append(with_metrics(test, metrics.components, side.labels, predicted, None, classes))
+    for result, predicted, probabilities in baseline_answers(side) if not side.predictions else ():
+        test, answers = result.metrics.test, (predicted, probabilities, side.num_classes)
+        found.append(with_metrics(test, metrics.components, side.labels, *answers))
     return found
 
 
@@ -358,7 +358,7 @@ def found_prefix(run: StoredRun) -> bool:
 
 
 def _baseline_results(side: Side) -> list[BaselineResult]:
-    return [result for result, _ in baseline_answers(side)]
+    return [result for result, *_ in baseline_answers(side)]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clsbench.analysis.figures import ACCURACY, ShownMetrics
-from clsbench.analysis.metrics import are_right, metric_value, seen_by
+from clsbench.analysis.metrics import are_right, as_probabilities, metric_value
 from clsbench.analysis.paired import Difference, compare_contributions, compare_correct
 from clsbench.analysis.resampling import bootstrap_interval, contributions
 from clsbench.analysis.seeds import accuracy_interval, widened_by_seeds
@@ -43,14 +43,14 @@ def measure(side: Side, metrics: ShownMetrics) -> Measured:
         interval = accuracy_interval(list(accuracies.values()), len(labels))
         return Measured(correct, accuracies, correct, interval)
     metric = metrics.components[name]
-    by_seed: dict[int | None, np.ndarray] = {}
-    for seed, predicted in side.predicted.items():
-        each = side.predictions.get(seed)
-        given = each.probabilities if each is not None else None
-        seen = seen_by(metric, predicted, given, side.num_classes)
-        if seen is None:
-            return Measured(correct, {}, {}, None)
-        by_seed[seed] = seen
+    by_seed = side.probabilities
+    if not metric.needs_probabilities:
+        by_seed = {
+            seed: as_probabilities(predicted, side.num_classes)
+            for seed, predicted in side.predicted.items()
+        }
+    if not by_seed:
+        return Measured(correct, {}, {}, None)
     values = {seed: metric_value(name, metric, labels, p) for seed, p in by_seed.items()}
     over_texts = bootstrap_interval(name, metric, labels, list(by_seed.values()))
     return Measured(

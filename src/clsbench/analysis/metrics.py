@@ -162,16 +162,13 @@ def with_metrics(
 def seen_by(
     metric: Metric, predicted: Labels, probabilities: Probabilities | None, num_classes: int
 ) -> Probabilities | None:
-    """What a metric computes from: the probabilities (N, C), or 1 for what is predicted.
+    """What a metric computes from: the probabilities (N, C) if it needs them (``None`` if the
+    classifier gives none), or else 1 for what is predicted and 0 for the rest."""
+    return probabilities if metric.needs_probabilities else as_probabilities(predicted, num_classes)
 
-    The latter for a classifier without probabilities, and for a metric that reads only which of
-    several classes are predicted, since these depend on thresholds. ``None`` if the metric needs
-    probabilities that the classifier does not give.
-    """
-    if probabilities is not None and (metric.needs_probabilities or predicted.ndim == 1):
-        return probabilities
-    if metric.needs_probabilities:
-        return None
+
+def as_probabilities(predicted: Labels, num_classes: int) -> Probabilities:
+    """1 for what is predicted and 0 for the rest, (N, C)."""
     return predicted.astype(np.float64) if predicted.ndim == 2 else np.eye(num_classes)[predicted]
 
 

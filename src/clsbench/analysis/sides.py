@@ -20,9 +20,10 @@ BASELINE = "baseline "
 class Side(NamedTuple):
     """Runs of one experiment, or a baseline, on the test texts with these ``labels`` (N,).
 
-    ``predictions`` by seed are empty for a baseline. ``predicted`` (N,) is by seed, too; the seed
-    is ``None`` for a baseline with equal predictions for every seed. ``differs``: other runs with
-    the same seed have other predictions of this baseline, because their features differ.
+    ``predictions`` by seed are empty for a baseline. ``predicted`` (N,) and ``probabilities``
+    (N, C), which a baseline may lack, are by seed, too; the seed is ``None`` for a baseline with
+    equal ones for every seed. ``differs``: other runs with the same seed have other predictions of
+    this baseline, because their features differ.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Side(NamedTuple):
     labels: np.ndarray
     num_classes: int
     predicted: Mapping[int | None, np.ndarray]
+    probabilities: Mapping[int | None, np.ndarray]
     differs: bool = False
 
 
@@ -55,48 +57,69 @@ def sides_of(
             predictions[0][1].labels,
             len(predictions[0][1].class_names),
             {seed: each.predicted for seed, (_, each) in group.items()},
+            {seed: each.probabilities for seed, (_, each) in group.items()},
         )
         for name, group in zip(names, groups.values(), strict=True)
     ]
 
 
 def baseline_sides(predictions: Sequence[tuple[StoredRun, Predictions]]) -> list[Side]:
-    """Each baseline with its predictions by seed, or once if they are the same for every seed."""
+    """Each baseline with its predictions by seed, or once if they are the same for every seed.
+
+    Its probabilities are left out if the runs of some seed lack them.
+    """
     found: dict[str, dict[int, tuple[StoredRun, np.ndarray]]] = {}
+    given: dict[str, dict[int | None, np.ndarray]] = {}
     differing: set[str] = set()
     _, of_first = predictions[0]
     chosen = max((run for run, _ in predictions), key=train_texts)
     for run, each in predictions:
         for name, answer in each.baselines.items() if trained_alike(chosen, run) else ():
-            known = found.setdefault(name, {}).setdefault(
-                int(run.record.spec["seed"]), (run, answer)
-            )
+            seed = int(run.record.spec["seed"])
+            known = found.setdefault(name, {}).setdefault(seed, (run, answer))
+            if name in each.baseline_probabilities:
+                given.setdefault(name, {}).setdefault(seed, each.baseline_probabilities[name])
             if not np.array_equal(known[1], answer):
                 differing.add(name)
     sides = []
     for name, by_seed in found.items():
-        predicted: dict[int | None, np.ndarray] = {
-            seed: each for seed, (_, each) in by_seed.items()
-        }
-        one, *others = predicted.values()
-        if all(np.array_equal(one, other) for other in others):
-            predicted = {None: one}
-        runs = tuple(run for run, _ in by_seed.values())
-        classes = len(of_first.class_names)
-        side = Side(f"{BASELINE}{name}", runs, {}, of_first.labels, classes, predicted)
+        predicted = _once_if_equal({seed: each for seed, (_, each) in by_seed.items()})
+        probabilities = given.get(name, {})
+        complete = probabilities.keys() == by_seed.keys()
+        side = Side(
+            f"{BASELINE}{name}",
+            tuple(run for run, _ in by_seed.values()),
+            {},
+            of_first.labels,
+            len(of_first.class_names),
+            predicted,
+            _once_if_equal(probabilities) if complete else {},
+        )
         sides.append(side._replace(differs=name in differing))
     return sides
 
 
-def baseline_answers(side: Side) -> list[tuple[BaselineResult, np.ndarray]]:
-    """The results of a baseline in each run, with its predictions."""
+def _once_if_equal(by_seed: Mapping[int | None, np.ndarray]) -> Mapping[int | None, np.ndarray]:
+    """The array under ``None`` if it is the same for every seed."""
+    one, *others = by_seed.values()
+    return {None: one} if all(np.array_equal(one, other) for other in others) else by_seed
+
+
+def baseline_answers(side: Side) -> list[tuple[BaselineResult, np.ndarray, np.ndarray | None]]:
+    """The results of a baseline in each run, with its predictions and probabilities."""
     name = side.name.removeprefix(BASELINE)
-    return [
-        (b, side.predicted[None if None in side.predicted else int(run.record.spec["seed"])])
-        for run in side.runs
-        for b in run.record.baselines
-        if b.component == name
-    ]
+
+    def of(by_seed: Mapping[int | None, np.ndarray], run: StoredRun) -> np.ndarray | None:
+        return by_seed.get(None if None in by_seed else int(run.record.spec["seed"]))
+
+    found = []
+    for run in side.runs:
+        predicted = of(side.predicted, run)
+        assert predicted is not None
+        for result in run.record.baselines:
+            if result.component == name:
+                found.append((result, predicted, of(side.probabilities, run)))
+    return found
 
 
 def train_texts(run: StoredRun) -> int:

@@ -15,7 +15,8 @@ from clsbench.builtin.one_vs_rest import OneVsRest
 class Majority(clsbench.Baseline, frozen=True):
     """Always predicts the most frequent class of the training split.
 
-    For any number of labels per text: the labels that more than half of the texts have.
+    For any number of labels per text: the labels that more than half of the texts have. The
+    probability of a class is its share of the training texts.
     """
 
     tasks = ("single-label", "multi-label")
@@ -43,16 +44,26 @@ class MajorityClassifier:
     def __init__(self, label: int | None = None) -> None:
         """Start with a known class, or without one before ``fit``."""
         self.label = label
+        self.classes_: list[int] = []
+        self._shares: list[float] = []
 
     def fit(self, texts: Sequence[str], labels: Sequence[int]) -> MajorityClassifier:
         """Find the most frequent class."""
         counts = Counter(map(int, labels))
         self.label = min(counts, key=lambda label: (-counts[label], label))
+        self.classes_ = sorted(counts)
+        self._shares = [counts[label] / len(labels) for label in self.classes_]
         return self
 
     def predict(self, texts: Sequence[str]) -> list[int | None]:
         """The class, repeated for each text."""
         return [self.label] * len(texts)
+
+    def predict_proba(self, texts: Sequence[str]) -> Any:
+        """The shares of the classes among the training texts, repeated for each text."""
+        import numpy as np
+
+        return np.tile(self._shares, (len(texts), 1))
 
     def state(self) -> dict[str, int | None]:
         """The class."""

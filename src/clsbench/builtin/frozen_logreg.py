@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
+
+from clsbench.builtin.linear_scores import of_every_class
 
 _STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
 """Candidates for C; the smallest is used if several have the same loss."""
@@ -29,7 +32,7 @@ class FeatureClassifier:
     def __init__(self, c: float | str) -> None:
         """Store the option."""
         self.c = c
-        self._classes = np.zeros(0, dtype=np.int64)
+        self.classes_ = np.zeros(0, dtype=np.int64)
         self._coefficients = np.zeros((0, 0))
         self._intercepts = np.zeros(0)
 
@@ -41,8 +44,8 @@ class FeatureClassifier:
         validation_labels: NDArray[np.int64],
     ) -> FeatureClassifier:
         """Fit the regression; raises ConvergenceWarning if the solver does not converge."""
-        self._classes = np.unique(labels)
-        if len(self._classes) == 1:
+        self.classes_ = np.unique(labels)
+        if len(self.classes_) == 1:
             self._coefficients = np.zeros((1, features.shape[1]))
             self._intercepts = np.zeros(1)
             return self
@@ -67,21 +70,25 @@ class FeatureClassifier:
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.int64]:
         """The class of each row (N,), the first of those with equal scores."""
-        if len(self._classes) == 1:
-            return np.full(len(features), self._classes[0])
+        places: NDArray[np.int64] = self._scores(features).argmax(axis=1)
+        return self.classes_[places]
+
+    def predict_proba(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The probability of each class (N, C)."""
+        probabilities: NDArray[np.float64] = softmax(self._scores(features), axis=1)
+        return probabilities
+
+    def _scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The score of each class (N, C)."""
         # Row by row, so that a text's scores do not depend on the other texts.
         exact = features.astype(np.float64)
         scores = np.stack([self._coefficients @ row for row in exact]) + self._intercepts
-        if scores.shape[1] == 1:  # two classes: the score of the second
-            places: NDArray[np.int64] = (scores[:, 0] > 0).astype(np.int64)
-        else:
-            places = scores.argmax(axis=1)
-        return self._classes[places]
+        return of_every_class(scores, len(self.classes_))
 
     def state(self) -> dict[str, Any]:
         """The fitted values."""
         return {
-            "classes": self._classes,
+            "classes": self.classes_,
             "coefficients": self._coefficients,
             "intercepts": self._intercepts,
         }
@@ -90,7 +97,7 @@ class FeatureClassifier:
     def from_state(cls, state: Mapping[str, Any]) -> FeatureClassifier:
         """The fitted estimator whose :meth:`state` returned ``state``."""
         self = cls("auto")
-        self._classes = state["classes"]
+        self.classes_ = state["classes"]
         self._coefficients, self._intercepts = state["coefficients"], state["intercepts"]
         return self
 

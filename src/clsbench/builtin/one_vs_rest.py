@@ -43,6 +43,21 @@ class OneVsRest:
             return answers[0]
         return np.stack([np.asarray(each) == 1 for each in answers], axis=1)
 
+    def predict_proba(self, inputs: Any) -> Any:
+        """The probability of each class (N, C), or that each label applies."""
+        import numpy as np
+
+        answers = [estimator.predict_proba(inputs) for estimator in self._estimators]
+        if not self._several:
+            return answers[0]
+        # An estimator that was fitted to texts of one class knows only that class.
+        return np.stack(
+            [each[:, list(estimator.classes_).index(1)] if 1 in estimator.classes_
+             else np.zeros(len(each))
+             for estimator, each in zip(self._estimators, answers, strict=True)],
+            axis=1,
+        )  # fmt: skip
+
     def state(self) -> dict[str, Any]:
         """The states of all estimators; of one estimator, its own."""
         states = [estimator.state() for estimator in self._estimators]

@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
+from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
+
+from clsbench.builtin.linear_scores import of_every_class
 
 _CHARACTERS = 3
 """The longest sequence of characters that is a feature."""
@@ -63,17 +66,17 @@ class TfidfClassifier:
         self.seed = seed
         self._groups: dict[str, Any] = {}
         self._character_weight = 1.0
-        self._classes = np.zeros(0, dtype=np.int64)
+        self.classes_ = np.zeros(0, dtype=np.int64)
         self._coefficients = np.zeros((0, 0))
         self._intercepts = np.zeros(0)
 
     def fit(self, texts: Sequence[str], labels: Sequence[int]) -> TfidfClassifier:
         """Fit the vocabulary, the IDF weights and the regression."""
         targets = np.asarray(labels, dtype=np.int64)
-        self._classes, counts = np.unique(targets, return_counts=True)
-        self._groups = dict(self._vectorizers(texts)) if len(self._classes) > 1 else {}
+        self.classes_, counts = np.unique(targets, return_counts=True)
+        self._groups = dict(self._vectorizers(texts)) if len(self.classes_) > 1 else {}
         if not self._groups:
-            self._coefficients = np.zeros((len(self._classes), 0))
+            self._coefficients = np.zeros((len(self.classes_), 0))
             self._intercepts = np.log(counts)
             return self
         features = {name: each.fit_transform(texts) for name, each in self._groups.items()}
@@ -89,23 +92,28 @@ class TfidfClassifier:
 
     def predict(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """The class of each text (N,), the first of those with equal scores."""
+        places: NDArray[np.int64] = self._scores(texts).argmax(axis=1)
+        return self.classes_[places]
+
+    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """The probability of each class (N, C); their shares if no training text has a feature."""
+        probabilities: NDArray[np.float64] = softmax(self._scores(texts), axis=1)
+        return probabilities
+
+    def _scores(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """The score of each class (N, C)."""
         if not self._groups:
-            return np.full(len(texts), self._classes[self._intercepts.argmax()])
+            return np.tile(self._intercepts, (len(texts), 1))
         features = {name: each.transform(texts) for name, each in self._groups.items()}
         scores = _joined(features, self._character_weight) @ self._coefficients.T
-        scores += self._intercepts
-        if scores.shape[1] == 1:  # two classes: the score of the second
-            places: NDArray[np.int64] = (scores[:, 0] > 0).astype(np.int64)
-        else:
-            places = scores.argmax(axis=1)
-        return self._classes[places]
+        return of_every_class(scores + self._intercepts, len(self.classes_))
 
     def state(self) -> dict[str, Any]:
         """The fitted values, and the options that turn texts into features."""
         state: dict[str, Any] = {
             "ngrams": self.ngrams,
             "character_weight": self._character_weight,
-            "classes": self._classes,
+            "classes": self.classes_,
             "coefficients": self._coefficients,
             "intercepts": self._intercepts,
             "groups": list(self._groups),
@@ -121,7 +129,7 @@ class TfidfClassifier:
         """The fitted estimator whose :meth:`state` returned ``state``."""
         self = cls(state["ngrams"], "auto", 0)
         self._character_weight = state["character_weight"]
-        self._classes = state["classes"]
+        self.classes_ = state["classes"]
         self._coefficients, self._intercepts = state["coefficients"], state["intercepts"]
         for name in state["groups"]:
             vectorizer = _vectorizers(self.ngrams)[name]
@@ -145,7 +153,7 @@ class TfidfClassifier:
         if self.c != "auto":
             return _Chosen(1.0, float(self.c))
         per_text = sum(each.nnz for each in features.values()) / len(labels)
-        most = validated_texts(per_text, len(self._classes))
+        most = validated_texts(per_text, len(self.classes_))
         order = np.random.default_rng(self.seed).permutation(len(labels))[:most]
         order = order[labels[order].argsort(kind="stable")]
         fold = np.arange(len(order)) % _FOLDS  # deals the texts of every class in turn

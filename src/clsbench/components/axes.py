@@ -295,6 +295,10 @@ class Baseline(Component, frozen=True):
         With pooled features, ``fit(features, labels, validation_features, validation_labels)`` and
         ``predict(features)``. Labels are (N,) int64.
 
+        If it also has ``predict_proba``, which returns the probabilities of the classes (N, C), for
+        ``multi-label`` data independent ones, the baseline has metrics that need probabilities.
+        All other figures are those of what ``predict`` returns.
+
         ``seed`` is the run's seed; the estimator's randomness must depend on it alone. The global
         generators of Python, NumPy and PyTorch are also seeded with it before each call.
         """

@@ -21,6 +21,9 @@ SEPARATOR = "|"
 NO_CLASS = "(none)"
 """Shown in reports for a text of multi-label data without a class."""
 
+_SUM_TOLERANCE = 1e-6
+"""Rows of a float32 softmax sum to 1 only nearly."""
+
 
 def classes_of(label: Label) -> tuple[int, ...]:
     """The classes of a text."""
@@ -72,3 +75,14 @@ def decided(
         else probabilities >= np.asarray(thresholds)
     )
     return found
+
+
+def are_probabilities(found: NDArray[np.floating], multi_label: bool) -> NDArray[np.bool_]:
+    """Whether each row of ``found`` (N, C) holds probabilities: numbers from 0 to 1 whose sum is 1,
+    except for multi-label data."""
+    import numpy as np
+
+    good: NDArray[np.bool_] = np.all((found >= 0) & (found <= 1), axis=1)  # NaN is neither
+    if not multi_label:
+        good &= np.asarray(np.abs(found.sum(axis=1) - 1) <= _SUM_TOLERANCE)
+    return good

@@ -27,8 +27,8 @@ class Metric(Component, frozen=True):
     with the unit ``"%"`` is a fraction, shown in percent; others have ``decimals`` digits.
 
     ``tasks`` are the shapes of labels that it accepts. A metric with ``needs_probabilities =
-    False`` reads only which class has the highest probability, so baselines that predict classes
-    have it too; for them, the probability of that class is 1.
+    False`` reads only which class has the highest probability: it is given 1 for the class that is
+    predicted, and baselines without probabilities have it, too.
 
     On a narrow terminal, columns with the lowest ``priority`` are left out first. ``summary``: the
     terminal's tables of suites and comparisons have a column for it.

@@ -362,8 +362,9 @@ def _write(
         if scores is not None:
             write_predictions(directory, data.splits, scores.probabilities)
         if baselines:
-            predicted = {scored.result.component: scored.predicted for scored in baselines}
-            write_baseline_predictions(directory, data.splits, predicted)
+            predicted = {s.result.component: s.predicted for s in baselines}
+            given = {s.result.component: s.probabilities for s in baselines if s.probabilities}
+            write_baseline_predictions(directory, data.splits, predicted, given)
         states = {s.result.component: s.state for s in baselines if s.state is not None}
         write_states(directory, states)
         record = replace(record, files_sha256=files_sha256(directory))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from clsbench.components.labels import (
+    are_probabilities,
     classes_in_text,
     decided,
     label_array,
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 PREDICTIONS_FILE = "predictions.csv"
 BASELINES_FILE = "baselines.csv"
 _KEYS = ("split", "row", "label")
-_SUM_TOLERANCE = 1e-6
-"""Numbers are written in full precision, so only the float32 softmax rounds."""
 
 
 class Predictions(NamedTuple):
@@ -41,7 +40,8 @@ class Predictions(NamedTuple):
 
     ``rows`` (N,) are indices into the corpus, ``labels`` (N,) and ``predicted`` (N,) are class
     indices, ``probabilities`` (N, C) is float64. ``baselines`` holds the predicted classes (N,) of
-    each baseline. For multi-label data, labels and predictions are (N, C) bool.
+    each baseline, ``baseline_probabilities`` the probabilities (N, C) of those that give them. For
+    multi-label data, labels and predictions are (N, C) bool.
     """
 
     class_names: tuple[str, ...]
@@ -50,6 +50,7 @@ class Predictions(NamedTuple):
     predicted: NDArray[Any]
     probabilities: NDArray[np.float64]
     baselines: Mapping[str, NDArray[Any]]
+    baseline_probabilities: Mapping[str, NDArray[np.float64]]
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -87,9 +88,13 @@ def write_predictions(
 
 
 def write_baseline_predictions(
-    directory: Path, splits: Splits, predicted: Mapping[str, Mapping[str, NDArray[Any]]]
+    directory: Path,
+    splits: Splits,
+    predicted: Mapping[str, Mapping[str, NDArray[Any]]],
+    probabilities: Mapping[str, Mapping[str, NDArray[np.floating]]],
 ) -> None:
-    """Write ``baselines.csv``: split, row in the corpus, label, predicted class of each baseline.
+    """Write ``baselines.csv``: split, row in the corpus, label, predicted class of each baseline,
+    and the probability of each class of those that give ``probabilities``.
 
     ``predicted`` holds class indices (N,), or (N, C) bool, by baseline and split name.
     """
@@ -97,16 +102,28 @@ def write_baseline_predictions(
     with (directory / BASELINES_FILE).open(
         "w", newline="", encoding="utf-8", errors="backslashreplace"
     ) as file:
-        file.write(csv_line([*_KEYS, *predicted]))
+        file.write(csv_line([*_KEYS, *_baseline_columns(predicted, probabilities, names)]))
         for split in splits.all():
             columns = [labels_of(by_split[split.name]) for by_split in predicted.values()]
-            for row, label, *each in zip(split.rows, split.labels, *columns, strict=True):
+            numbers = np.hstack([np.empty((len(split), 0)),
+                                 *(of[split.name] for of in probabilities.values())])  # fmt: skip
+            for row, label, given, *each in zip(
+                split.rows, split.labels, numbers.astype(str).tolist(), *columns, strict=True
+            ):
                 classes = [label_text(found, names) for found in (label, *each)]
-                file.write(csv_line([split.name, str(row), *classes]))
+                file.write(csv_line([split.name, str(row), *classes, *given]))
 
 
 def _probability_columns(class_names: Sequence[str]) -> list[str]:
     return unique_names(f"probability_{name}" for name in class_names)
+
+
+def _baseline_columns(
+    predicted: Iterable[str], probabilities: Iterable[str], class_names: Sequence[str]
+) -> list[str]:
+    """The columns of baselines: what each predicts, then the ``probabilities`` of some of them."""
+    columns = _probability_columns(class_names)
+    return [*predicted, *(f"{name} {column}" for name in probabilities for column in columns)]
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -133,13 +150,15 @@ def read_predictions(run: StoredRun, split: str = "test") -> Predictions:
         probabilities = _probabilities(table[:, len(_KEYS) :], rows, data.multi_label)
         predicted = decided(probabilities, _thresholds(run, data))
         _check_figures(labels, predicted, getattr(metrics, split), split, "")
+    baselines, baseline_probabilities = _baselines(run, split, data, rows, labels)
     return Predictions(
         class_names=data.class_names,
         rows=rows,
         labels=labels,
         predicted=predicted,
         probabilities=probabilities,
-        baselines=_baselines(run, split, data, rows, labels),
+        baselines=baselines,
+        baseline_probabilities=baseline_probabilities,
     )
 
 
@@ -149,14 +168,16 @@ def _baselines(
     data: DataFacts,
     rows: NDArray[np.int64],
     labels: NDArray[Any],
-) -> Mapping[str, NDArray[Any]]:
-    """The baselines' predictions; empty for runs of versions that did not store them."""
+) -> tuple[Mapping[str, NDArray[Any]], Mapping[str, NDArray[np.float64]]]:
+    """The baselines' predictions and probabilities; empty for runs of versions that did not store
+    them."""
     header, table = _table(run, BASELINES_FILE, split)
     if not header:
-        return {}
+        return {}, {}
+    with_probabilities = [each.component for each in run.record.baselines if each.probabilities]
     metrics = {each.component: getattr(each.metrics, split) for each in run.record.baselines}
     with _damaged(run.path / BASELINES_FILE):
-        _check_header(header, list(metrics))
+        _check_header(header, _baseline_columns(metrics, with_probabilities, data.class_names))
         if not (
             np.array_equal(_rows(table[:, 1], data.corpus_texts), rows)
             and np.array_equal(_classes(table[:, 2], data), labels)
@@ -167,7 +188,12 @@ def _baselines(
         }
         for name in metrics:
             _check_figures(labels, predicted[name], metrics[name], split, f" of {name}")
-    return predicted
+        probabilities, begin = {}, len(_KEYS) + len(metrics)
+        for name in with_probabilities:
+            end = begin + len(data.class_names)
+            probabilities[name] = _probabilities(table[:, begin:end], rows, data.multi_label)
+            begin = end
+    return predicted, probabilities
 
 
 def _table(run: StoredRun, name: str, split: str) -> tuple[list[str], NDArray[np.object_]]:
@@ -242,9 +268,7 @@ def _probabilities(
 ) -> NDArray[np.float64]:
     """Probabilities (N, C) whose rows sum to 1, except for multi-label data."""
     found = texts.astype(np.float64)
-    good = ((found >= 0) & (found <= 1)).all(axis=1)  # NaN is neither
-    if not multi_label:
-        good &= np.abs(found.sum(axis=1) - 1) <= _SUM_TOLERANCE
+    good = are_probabilities(found, multi_label)
     if not good.all():
         first = int(np.flatnonzero(~good)[0])
         listed = ", ".join(map(str, found[first].tolist()[:8]))

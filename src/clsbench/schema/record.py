@@ -246,6 +246,7 @@ class BaselineResult(msgspec.Struct, frozen=True, kw_only=True):
 
     ``seconds`` is the time of fitting it and classifying all texts, ``prediction_seconds`` that of
     classifying alone, with the features that it needs (``None`` if they were cached).
+    ``probabilities``: its probabilities of the classes are stored beside its predictions.
     """
 
     component: str
@@ -253,6 +254,7 @@ class BaselineResult(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     prediction_seconds: float | None = None
     title: str = ""
+    probabilities: bool = False
 
 
 class Throughput(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from clsbench.components.axes import Baseline
+from clsbench.components.labels import are_probabilities
 from clsbench.results.baseline_states import state_problem
 from clsbench.system.seeding import torch_seeded
 from clsbench.testing.promises import check_options, require
@@ -39,7 +40,8 @@ def check_baseline(baseline: Baseline) -> None:
 
     ``fit(texts, labels)`` and ``predict(texts)`` return one training label per text, the same for
     two estimators and for each text alone. As in a run, the global generators are seeded before
-    each call. An estimator with a method ``state()`` can be restored with ``from_state``. A
+    each call. An estimator with a method ``predict_proba`` returns the probabilities of the classes
+    (N, C), as reproducibly. One with a method ``state()`` can be restored with ``from_state``. A
     baseline that classifies pooled features gets random ones, the same for equal texts. One for
     the task ``multi-label`` gets and returns labels (N, C) bool as well.
 
@@ -51,8 +53,9 @@ def check_baseline(baseline: Baseline) -> None:
         if "multi-label" in baseline.tasks and name in MULTI_LABEL:
             _check_multi_label(baseline, texts, np.array(MULTI_LABEL[name], dtype=np.bool_), name)
         predicted = _fit_and_predict(baseline, texts, labels, name)
+        again = _fit_and_predict(baseline, texts, labels, name)
         require(
-            predicted == _fit_and_predict(baseline, texts, labels, name),
+            np.array_equal(predicted, again),
             baseline,
             f"it predicts different labels when fitted twice on the same texts ({name})",
         )
@@ -70,6 +73,7 @@ def _check_multi_label(baseline: Baseline, texts: list[str], labels: np.ndarray,
         baseline,
         f"for labels (N, C) bool it predicts {found[:1]}, expected (N, C) bool ({name})",
     )
+    _probabilities(baseline, estimator, UNSEEN, labels.shape[1], f"multi-label, {name}")
     if callable(getattr(estimator, "state", None)):
         problem = state_problem(estimator.state())
         require(problem is None, baseline, f"{problem} (multi-label, {name})")
@@ -83,7 +87,8 @@ def _check_multi_label(baseline: Baseline, texts: list[str], labels: np.ndarray,
 
 def _fit_and_predict(
     baseline: Baseline, texts: list[str], labels: list[int], name: str
-) -> list[int]:
+) -> np.ndarray:
+    """The predicted class of each text, and its probabilities in further columns."""
     with torch_seeded(SEED):
         estimator = baseline.build(SEED)
     asked = [*texts, *UNSEEN]
@@ -123,7 +128,39 @@ def _fit_and_predict(
         baseline,
         f"restored from its state, it predicts other classes ({name})",
     )
-    return [int(label) for label in together]
+    # In a run, every class has training texts.
+    classes = len(set(labels)) if min(labels) == 0 else None
+    probabilities = _probabilities(baseline, estimator, asked, classes, name)
+    return np.column_stack([np.array(together, dtype=np.float64), probabilities])
+
+
+def _probabilities(
+    baseline: Baseline, estimator: Any, texts: list[str], classes: int | None, name: str
+) -> np.ndarray:
+    """The checked probabilities of the ``classes`` (N, C), (N, 0) if the estimator gives none."""
+    if classes is None or not callable(getattr(estimator, "predict_proba", None)):
+        return np.empty((len(texts), 0))
+
+    def of(texts: list[str]) -> np.ndarray:
+        with torch_seeded(SEED):
+            return np.asarray(estimator.predict_proba(_inputs(baseline, texts)))
+
+    found = of(texts)
+    require(
+        found.shape == (len(texts), classes)
+        and found.dtype.kind == "f"
+        and bool(are_probabilities(found, "multi-label" in name).all()),
+        baseline,
+        f"predict_proba() returns {found[:1].tolist()}, expected a probability for each of "
+        f"{classes} classes ({name})",
+    )
+    alone = np.concatenate([of([text]) for text in texts])
+    require(
+        np.allclose(alone, found, atol=1e-9),
+        baseline,
+        f"predict_proba() returns other probabilities for a text alone ({name})",
+    )
+    return found
 
 
 def _predicted(baseline: Baseline, estimator: Any, texts: list[str]) -> list[Any]:

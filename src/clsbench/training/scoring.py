@@ -15,7 +15,7 @@ from clsbench.analysis.metrics import seen_by, split_metrics
 from clsbench.analysis.resampling import bootstrap_interval
 from clsbench.analysis.thresholds import best_thresholds
 from clsbench.components.axes import Baseline
-from clsbench.components.labels import decided, label_array
+from clsbench.components.labels import are_probabilities, decided, label_array
 from clsbench.components.metric import Metric
 from clsbench.components.registration import signature_problem
 from clsbench.components.values import Splits
@@ -130,12 +130,14 @@ class ScoredBaseline(NamedTuple):
     """A baseline's metrics, and its predicted class for each text by split name: (N,) int64, or
     (N, C) bool for multi-label data.
 
-    ``state`` is the state of its estimator, ``None`` if it is not stored; ``state_problem`` is a
-    message if it cannot be stored.
+    ``probabilities`` of the classes (N, C) float64 by split name are empty if the estimator gives
+    none. ``state`` is the state of its estimator, ``None`` if it is not stored; ``state_problem``
+    is a message if it cannot be stored.
     """
 
     result: BaselineResult
     predicted: dict[str, np.ndarray]
+    probabilities: dict[str, np.ndarray]
     state: Mapping[str, Any] | None = None
     state_problem: str | None = None
 
@@ -154,7 +156,8 @@ def score_baseline(
     ``features`` are for a baseline that classifies them; its seconds include theirs.
 
     Raises:
-        PluginError: the baseline fails, or does not return one label per text.
+        PluginError: the baseline fails, or does not return one label per text, or returns something
+            else than probabilities.
     """
     problem = signature_problem(type(baseline))
     if problem is not None:
@@ -180,11 +183,22 @@ def score_baseline(
         fitted = time.perf_counter()
         answers = {s.name: predict_labels(estimator, inputs[s.name], seed) for s in splits.all()}
         ended = time.perf_counter()
+        given_probabilities = {}
+        if callable(getattr(estimator, "predict_proba", None)):
+            for name, rows in inputs.items():
+                with torch_seeded(seed):
+                    given_probabilities[name] = np.asarray(estimator.predict_proba(rows))
     except Exception as error:
         raise PluginError(f"baseline {label} failed: {type(error).__name__}: {error}") from error
     predicted = {
         name: checked_labels(answer, labels[name].shape, num_classes, f"{label}, {name} split")
         for name, answer in answers.items()
+    }
+    probabilities = {
+        name: checked_probabilities(
+            answer, (len(labels[name]), num_classes), splits.multi_label, f"{label}, {name} split"
+        )
+        for name, answer in given_probabilities.items()
     }
     figures = {
         split.name: split_metrics(
@@ -192,6 +206,7 @@ def score_baseline(
             predicted[split.name],
             num_classes,
             metrics=metrics,
+            probabilities=probabilities.get(split.name),
             leaked=_mask(leaks, split.name),
         )
         for split in splits.all()
@@ -203,8 +218,9 @@ def score_baseline(
         seconds=ended - started + earlier_seconds,
         prediction_seconds=None if cached else ended - fitted + earlier_seconds,
         title=title,
+        probabilities=bool(probabilities),
     )
-    scored = ScoredBaseline(result, predicted)
+    scored = ScoredBaseline(result, predicted, probabilities)
     if not callable(getattr(estimator, "state", None)):
         return scored
     try:
@@ -251,6 +267,24 @@ def checked_labels(
     else:
         return answers.astype(np.bool_ if several else np.int64)
     raise PluginError(f"baseline {where}: predict() returns {problem}")
+
+
+def checked_probabilities(
+    answers: np.ndarray, shape: tuple[int, int], multi_label: bool, where: str
+) -> np.ndarray:
+    """A baseline's probabilities (N, C) of this shape, as float64.
+
+    Raises:
+        PluginError: they are not probabilities; ``where`` names the baseline and the texts.
+    """
+    if answers.shape != shape or answers.dtype.kind != "f":
+        problem = f"{answers.dtype} values of the shape {answers.shape}, expected floats {shape}"
+    elif not (good := are_probabilities(answers, multi_label)).all():
+        problem = f"{answers[~good][0].tolist()[:8]}, expected numbers from 0 to 1"
+        problem += "" if multi_label else " with the sum 1"
+    else:
+        return answers.astype(np.float64)
+    raise PluginError(f"baseline {where}: predict_proba() returns {problem}")
 
 
 def _mask(leaks: Leaks, name: str) -> np.ndarray | None:
