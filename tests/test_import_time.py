@@ -56,6 +56,12 @@ def test_light_commands_load_no_heavy_libraries(arguments: list[str]) -> None:
     assert not HEAVY & modules_of(*arguments)
 
 
+def test_dry_run_imports_no_compiler() -> None:
+    """Importing ``torch._dynamo`` and SymPy takes as long as importing torch."""
+    loaded = modules_of("run", "gpt2-sms-spam", "--offline", "--dry-run")
+    assert not {"torch._dynamo", "sympy", "scipy", "sklearn", "matplotlib"} & loaded
+
+
 def test_prediction_does_not_import_pandas() -> None:
     code = "import clsbench.experiment.predict, sys; print('pandas' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
@@ -71,3 +73,18 @@ def test_expected_memory_grows_with_trained_parameters() -> None:
     # Training all: gradients, AdamW's two moments, and the activations of 12 blocks, of which the
     # MLP's two wide ones are eight times the hidden states.
     assert everything > 4 * weights + 12 * 8 * hidden
+
+
+@pytest.mark.parametrize("strategy", [LastBlocks(), All()], ids=str)
+def test_expected_memory_equals_that_by_torchs_own_kernels(
+    strategy: clsbench.FreezingStrategy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_freezing(strategy, GPT2(weights="random").describe(), 1, "under test")
+
+    def expected() -> int:
+        adapted = outline(LoRA(r=16, alpha=16))
+        return expected_memory_bytes(adapted, plan, 8, 120, "fp32", state_size=2)
+
+    found = expected()
+    monkeypatch.setattr("clsbench.model.counts.MetaResults", nullcontext)
+    assert found == expected()

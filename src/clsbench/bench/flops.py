@@ -7,9 +7,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
+
+from clsbench.system.dispatch_mode import DispatchMode
 
 
 def count_flops(call: Callable[[], object]) -> int:
@@ -25,7 +26,7 @@ def count_flops(call: Callable[[], object]) -> int:
     return int(sum(flops for flops, _ in counter.operations))
 
 
-class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class OperationCounter(DispatchMode):
     """Counts the operations in its block as (FLOPs, bytes moved); views count as zero."""
 
     def __init__(self) -> None:

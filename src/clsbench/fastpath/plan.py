@@ -18,7 +18,6 @@ from torch.nn.modules.module import _has_any_global_hook
 from clsbench.components.axes import BackboneModule, PackingBackboneModule, Pooling
 from clsbench.fastpath.chain import Chain
 from clsbench.fastpath.safety.contract import CacheFacts, no_cache_facts, outside_contract
-from clsbench.fastpath.safety.meta_results import MetaResults
 from clsbench.fastpath.safety.operations import WritesWeightsError
 from clsbench.fastpath.safety.probe import (
     Probe,
@@ -29,6 +28,7 @@ from clsbench.fastpath.safety.probe import (
 )
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import FreezingPlan
+from clsbench.model.meta_results import MetaResults
 from clsbench.schema.quantities import size_text
 from clsbench.schema.record import Shortcut
 

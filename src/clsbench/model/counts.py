@@ -13,6 +13,7 @@ from clsbench.components.values import ParameterInfo
 from clsbench.model.adapting import apply_adapter
 from clsbench.model.classifier import Classifier
 from clsbench.model.freezing import BACKBONE_PREFIX, FreezingPlan
+from clsbench.model.meta_results import MetaResults
 from clsbench.model.parameters import without_weights
 from clsbench.schema.record import NEW_STAGES, ParameterCounts, StageParameters
 
@@ -115,7 +116,7 @@ def _saved_bytes(classifier: nn.Module, batch_size: int, length: int) -> int:
             kept.setdefault(storage._cdata, tensor)
         return tensor
 
-    with torch.device("meta"):
+    with MetaResults(), torch.device("meta"):
         input_ids = torch.zeros(batch_size, length, dtype=torch.int64)
         lengths = torch.full((batch_size,), length, dtype=torch.int64)
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):

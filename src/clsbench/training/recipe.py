@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -111,7 +112,7 @@ def build_optimizer(recipe: Recipe, classifier: nn.Module) -> torch.optim.Optimi
     name = f"optimizer {format_component(settings.optimizer)}"
     groups = parameter_groups(recipe, classifier)
     given = {id(parameter) for group in groups for parameter in group["params"]}
-    with _naming(name):
+    with _naming(name), _building_without_dynamo():
         optimizer = recipe.optimizer.build(groups, settings.weight_decay)
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise PluginError(
@@ -203,6 +204,20 @@ def build_loss(recipe: Recipe) -> LossFunction:
         problem = "without a gradient" if not loss.requires_grad else f"of {loss.item()}"
         raise PluginError(f"{name} returns a value {problem} for two texts with logits 0")
     return function
+
+
+@contextmanager
+def _building_without_dynamo() -> Iterator[None]:
+    """Without the decorator that keeps ``add_param_group`` out of compiled code.
+
+    It imports ``torch._dynamo``, which takes longer than the rest of a dry run.
+    """
+    decorated = torch.optim.Optimizer.add_param_group
+    torch.optim.Optimizer.add_param_group = inspect.unwrap(decorated)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.optim.Optimizer.add_param_group = decorated  # type: ignore[method-assign]
 
 
 @contextmanager

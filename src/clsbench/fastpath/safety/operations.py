@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+from clsbench.system.dispatch_mode import DispatchMode
 
 
 class WritesWeightsError(Exception):
@@ -84,7 +85,7 @@ class Made:
             self._memory.setdefault(storage._cdata, StorageWeakRef(storage))  # type: ignore[no-untyped-call]
 
 
-class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Operations(DispatchMode):
     """Records operations while it is active.
 
     ``draws``: torch drew random numbers; ``idle_draws``: it drew some without effect; ``products``:

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import Tensor
 
-
-class _Layout(NamedTuple):
-    """What a tensor on the meta device consists of."""
-
-    shape: torch.Size
-    strides: tuple[int, ...]
-    dtype: torch.dtype
-
-    def empty(self) -> Tensor:
-        return torch.empty_strided(self.shape, self.strides, dtype=self.dtype, device="meta")
+from clsbench.model.meta_layouts import Layout, known_layouts, layout_of
+from clsbench.system.dispatch_mode import DispatchMode
 
 
 class _UnknownError(Exception):
     """The result does not depend on plain values and layouts alone."""
 
 
-class MetaResults(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class MetaResults(DispatchMode):
     """While active, gives a new tensor for an operation with inputs of the same layout.
 
     The blocks of a model repeat their operations, and a plan runs them several times. Covers
-    operations of torch itself that neither write to, nor return views of, their inputs.
+    operations of torch itself that neither write to, nor return views of, their inputs. Common ones
+    do not need torch's kernels at all (:mod:`clsbench.model.meta_layouts`).
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._results: dict[object, list[_Layout]] = {}
+        self._results: dict[object, list[Layout]] = {}
         self._pure: dict[Any, bool] = {}
 
     def __torch_dispatch__(
@@ -49,12 +41,19 @@ class MetaResults(TorchDispatchMode):  # type: ignore[no-untyped-call]
         except _UnknownError:
             return func(*args, **kwargs)
         if (known := self._results.get(key)) is not None:
-            tensors = tuple(layout.empty() for layout in known)
-            return tensors[0] if len(func._schema.returns) == 1 else tensors
+            return _new(func, known)
+        if (known := known_layouts(func, args, kwargs)) is not None:
+            self._results[key] = known
+            return _new(func, known)
         result = func(*args, **kwargs)
         if (layouts := _layouts(result)) is not None:
             self._results[key] = layouts
         return result
+
+
+def _new(func: Any, layouts: list[Layout]) -> Any:
+    tensors = tuple(layout.empty() for layout in layouts)
+    return tensors[0] if len(func._schema.returns) == 1 else tensors
 
 
 def _is_pure(func: Any) -> bool:
@@ -83,14 +82,13 @@ def _facts(value: Any) -> object:
     raise _UnknownError
 
 
-def _layout(tensor: Tensor) -> _Layout:
-    plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided
-    if not plain or tensor.device.type != "meta" or tensor.is_complex():
+def _layout(tensor: Tensor) -> Layout:
+    if (layout := layout_of(tensor)) is None:
         raise _UnknownError
-    return _Layout(tensor.shape, tensor.stride(), tensor.dtype)
+    return layout
 
 
-def _layouts(result: Any) -> list[_Layout] | None:
+def _layouts(result: Any) -> list[Layout] | None:
     """The layouts of one or several new tensors; ``None`` if the result is something else."""
     tensors = result if type(result) is tuple else (result,)
     if not all(isinstance(each, Tensor) and each.storage_offset() == 0 for each in tensors):

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import gelu, layer_norm
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from clsbench.fastpath.safety.meta_results import MetaResults
+from clsbench.model.meta_results import MetaResults
 
 
 class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
