@@ -8,7 +8,7 @@ import msgspec
 from msgspec import inspect
 
 from clsbench.components.parts import axis_of
-from clsbench.schema.convert import form_of
+from clsbench.schema.convert import form_of, struct_fields
 
 
 class Field(NamedTuple):
@@ -31,10 +31,8 @@ class Field(NamedTuple):
 
 def fields_of(struct: type[msgspec.Struct]) -> tuple[Field, ...]:
     """The fields of a struct class, in order."""
-    described = inspect.type_info(struct)
-    assert isinstance(described, inspect.StructType)
     annotations = {field.name: field.type for field in msgspec.structs.fields(struct)}
-    return tuple(_field(field, annotations[field.name]) for field in described.fields)
+    return tuple(_field(field, annotations[field.name]) for field in struct_fields(struct))
 
 
 def value_text(value: Any) -> str:

@@ -15,7 +15,7 @@ from msgspec import inspect
 
 from clsbench.components.axes import AXES, Axis
 from clsbench.components.component import Component
-from clsbench.schema.convert import convert
+from clsbench.schema.convert import convert, struct_fields
 
 C = TypeVar("C", bound=Component)
 
@@ -23,16 +23,12 @@ C = TypeVar("C", bound=Component)
 @functools.cache
 def part_kinds(kind: type[Component]) -> dict[str, type[Component]]:
     """The options of a class that hold a component, with its class."""
-    described = inspect.type_info(kind)
-    assert isinstance(described, inspect.StructType)
-    return {field.name: part for field in described.fields if (part := _part_kind(field.type))}
+    return {field.name: part for field in struct_fields(kind) if (part := _part_kind(field.type))}
 
 
 def part_problem(kind: type[Component]) -> str | None:
     """Why options of a class cannot hold the components that they name; ``None`` if they can."""
-    described = inspect.type_info(kind)
-    assert isinstance(described, inspect.StructType)
-    for field in described.fields:
+    for field in struct_fields(kind):
         part = _part_kind(field.type)
         if part is None and any(map(_is_component, _within(field.type))):
             return f"the option {field.name!r} must hold one component, alone or optional"

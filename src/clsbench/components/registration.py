@@ -13,7 +13,7 @@ from clsbench.components.component import Component
 from clsbench.components.metric import Metric, description_problem
 from clsbench.components.parts import part_problem
 from clsbench.errors import UsageError
-from clsbench.schema.convert import convert
+from clsbench.schema.convert import convert, struct_fields
 from clsbench.schema.experiment import ExperimentSpec, Method, component_table
 from clsbench.schema.suite import SuiteSpec, check_suite
 
@@ -64,15 +64,14 @@ def signature_problem(component: type) -> str | None:
 
 
 @functools.cache
-def class_problem(component: type[Any]) -> str | None:
+def class_problem(component: Any) -> str | None:
     """Why a class cannot be a component, judged by its options; ``None`` if it can."""
     try:
         msgspec.json.Decoder(component)  # refuses ambiguous unions
-        described = msgspec.inspect.type_info(component)
+        fields = struct_fields(component)
     except Exception as error:  # such as a postponed annotation that cannot be resolved
         return f"its options cannot be read: {type(error).__name__}: {error}"
-    assert isinstance(described, msgspec.inspect.StructType)
-    for field in described.fields:
+    for field in fields:
         if field.name == "name":
             return "an option cannot be named 'name', which is reserved for the component's name"
         if not _is_plain(field.type):

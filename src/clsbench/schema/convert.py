@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,18 @@ def convert(value: Any, kind: type[T], where: str) -> T:
         raise UsageError(f"{where}: {_explain(str(error), value, kind)}") from None
     _refuse_unstorable(converted, where, ())
     return converted
+
+
+@functools.cache
+def struct_fields(kind: type) -> tuple[inspect.Field, ...]:
+    """msgspec's description of the fields of a struct class, which is slow to make.
+
+    Raises:
+        Exception: an annotation cannot be resolved.
+    """
+    described = inspect.type_info(kind)
+    assert isinstance(described, inspect.StructType)
+    return described.fields
 
 
 def _read_arrays(value: Any, kind: Any) -> Any:
