@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,34 @@ def test_dry_run_imports_no_compiler() -> None:
     """Importing ``torch._dynamo`` and SymPy takes as long as importing torch."""
     loaded = modules_of("run", "gpt2-sms-spam", "--offline", "--dry-run")
     assert not {"torch._dynamo", "sympy", "scipy", "sklearn", "matplotlib"} & loaded
+
+
+_RUN = """
+import sys
+import clsbench
+
+class Watch:
+    loaded = {}
+
+    @clsbench.hookimpl
+    def clsbench_phase_started(self, phase):
+        self.loaded[phase] = set(sys.modules)
+
+spec = clsbench.ExperimentSpec(
+    dataset="synthetic-sms:texts=60", backbone="gpt2-nano:weights=random",
+    data=clsbench.DataSettings(balance=False), train=clsbench.TrainSettings(epochs=1),
+)
+clsbench.run(spec, out=sys.argv[1], observers=[Watch()], curves=False)
+late = Watch.loaded["evaluation"] - Watch.loaded["training"]
+print(sorted(name for name in late if not name.startswith("clsbench.")))
+"""
+
+
+def test_training_imports_no_library(tmp_path: Path) -> None:
+    """It would be counted as time of training."""
+    done = subprocess.run([sys.executable, "-c", _RUN, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "[]\n"
 
 
 def test_prediction_does_not_import_pandas() -> None:

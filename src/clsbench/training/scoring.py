@@ -37,8 +37,9 @@ Leaks = Mapping[str, Sequence[bool]]
 
 
 def import_libraries() -> None:
-    """Import the libraries for the scores, so that timed phases and dry runs do not include it."""
+    """Import what training and scores need, so that timed phases and dry runs do not include it."""
     import sklearn.metrics  # noqa: F401
+    import torch._dynamo  # noqa: F401  # by optimizers, for their first step
 
 
 class Scores(NamedTuple):
