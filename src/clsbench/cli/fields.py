@@ -31,8 +31,7 @@ class Field(NamedTuple):
 
 def fields_of(struct: type[msgspec.Struct]) -> tuple[Field, ...]:
     """The fields of a struct class, in order."""
-    annotations = {field.name: field.type for field in msgspec.structs.fields(struct)}
-    return tuple(_field(field, annotations[field.name]) for field in struct_fields(struct))
+    return tuple(_field(field, struct) for field in struct_fields(struct))
 
 
 def value_text(value: Any) -> str:
@@ -46,9 +45,9 @@ def value_text(value: Any) -> str:
     return str(value)
 
 
-def _field(field: inspect.Field, annotation: Any) -> Field:
+def _field(field: inspect.Field, struct: type[msgspec.Struct]) -> Field:
     kind, description = _unwrap(field.type)
-    kind = _in_written_order(kind, annotation)
+    kind = _in_written_order(kind, field.name, struct)
     default = field.default
     if default is msgspec.NODEFAULT and field.default_factory is not msgspec.NODEFAULT:
         default = field.default_factory()
@@ -75,13 +74,14 @@ def _unwrap(kind: inspect.Type) -> tuple[inspect.Type, str]:
     return kind, ""
 
 
-def _in_written_order(kind: inspect.Type, annotation: Any) -> inspect.Type:
+def _in_written_order(kind: inspect.Type, name: str, struct: type[msgspec.Struct]) -> inspect.Type:
     """The choices of a literal in source order (msgspec sorts them)."""
     if isinstance(kind, inspect.UnionType):
-        members = tuple(_in_written_order(member, annotation) for member in kind.types)
+        members = tuple(_in_written_order(member, name, struct) for member in kind.types)
         return inspect.UnionType(members)
     if isinstance(kind, inspect.LiteralType):
-        written = _literals(annotation)
+        annotations = {field.name: field.type for field in msgspec.structs.fields(struct)}
+        written = _literals(annotations[name])
         return inspect.LiteralType(tuple(value for value in written if value in kind.values))
     return kind
 

@@ -93,13 +93,16 @@ def print_lines(lines: Iterable[Line]) -> None:
     from clsbench.report.terminal.console import Console
 
     console = Console(highlight=False)
+    shown: list[Text] = []
     for line in lines:
         hang = len(line.beginning)
         if not console.is_terminal:
-            console.print(line.beginning + line.body, soft_wrap=True)
+            shown.append(line.beginning + line.body)
             continue
         for number, part in enumerate(_wrapped(line.body, max(console.width - hang, 20))):
-            console.print((Text(" " * hang) if number else line.beginning) + part, soft_wrap=True)
+            shown.append((Text(" " * hang) if number else line.beginning) + part)
+    if shown:  # a call for each line takes longer
+        console.print(Text("\n").join(shown), soft_wrap=True)
 
 
 def _wrapped(body: Text, width: int) -> Iterator[Text]:

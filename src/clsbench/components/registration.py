@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from types import FunctionType
 from typing import Any, get_args
 
 import msgspec
@@ -47,9 +48,9 @@ def registration_problem(axis: Axis, name: object, component: object) -> str | N
 def signature_problem(component: type) -> str | None:
     """A message if a method lacks the parameters that its base class declares, else ``None``."""
     axis = next((a.kind for a in AXES if issubclass(component, a.kind)), Component)
-    for name, promised in inspect.getmembers(axis, inspect.isfunction):
+    for name, promised in _methods(axis):
         own = inspect.getattr_static(component, name)
-        if name.startswith("_") or own is promised:
+        if own is promised:
             continue
         first = 1 if isinstance(own, staticmethod | classmethod) else 0
         wanted = list(inspect.signature(promised).parameters)
@@ -61,6 +62,12 @@ def signature_problem(component: type) -> str | None:
                 f"def {name}({', '.join(wanted)})"
             )
     return None
+
+
+@functools.cache
+def _methods(axis: type) -> list[tuple[str, FunctionType]]:
+    members = inspect.getmembers(axis, inspect.isfunction)
+    return [(name, method) for name, method in members if not name.startswith("_")]
 
 
 @functools.cache
