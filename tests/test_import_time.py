@@ -57,6 +57,11 @@ def test_light_commands_load_no_heavy_libraries(arguments: list[str]) -> None:
     assert not HEAVY & modules_of(*arguments)
 
 
+def test_help_and_list_import_no_library_that_they_do_not_need() -> None:
+    assert not {"logging", "tomllib", "urllib.request"} & modules_of("--help")
+    assert not {"ssl", "tarfile", "tomllib", "urllib.request"} & modules_of("list")
+
+
 def test_dry_run_imports_no_compiler() -> None:
     """Importing ``torch._dynamo`` and SymPy takes as long as importing torch."""
     loaded = modules_of("run", "gpt2-sms-spam", "--offline", "--dry-run")

@@ -15,8 +15,8 @@ from report_examples import TEXTS, Row, make_figures
 from terminal import Shown, on_a_terminal
 
 from clsbench.analysis.suite_figures import SuiteFigures
+from clsbench.cli.diagnostics import diagnostics_handler
 from clsbench.cli.errors import report_error
-from clsbench.cli.session import diagnostics_handler
 from clsbench.components.catalog import load_catalog
 from clsbench.report.page.files import Format, report_text
 from clsbench.report.terminal.comparison import print_comparison

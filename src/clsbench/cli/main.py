@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -153,6 +152,8 @@ def main(
         sys.stdout.flush()
     except ClsbenchError as error:
         if error.__cause__ is not None:  # what a plugin raised, for --verbose
+            import logging
+
             logging.getLogger("clsbench").debug("because of this", exc_info=error.__cause__)
         report_error(str(error))
         code = error.exit_code
@@ -168,6 +169,8 @@ def main(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except Exception as error:
+        import logging
+
         code = report_unexpected(
             error, verbose=logging.getLogger("clsbench").isEnabledFor(logging.DEBUG)
         )

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import rich_click as click
 
-from clsbench.cli.errors import fit_terminal, shortened
 from clsbench.cli.output import only_results_on_stdout
 from clsbench.schema.environment_variables import ENVIRONMENT
-from clsbench.system.printable import printable
 
 if TYPE_CHECKING:
     from clsbench.components.catalog import Catalog
     from clsbench.schema.options import RunOptions
-
-logger = logging.getLogger(__name__)
 
 RUN_OPTIONS = "clsbench.run_options"
 """The key of a command's run options in the context."""
@@ -37,12 +31,14 @@ class Session(NamedTuple):
         Raises:
             PluginError: a plugin named on the command line cannot be used.
         """
+        import logging
+
         from clsbench.components.catalog import load_catalog
 
         with only_results_on_stdout():
             catalog = load_catalog(self.plugins)
         for failure in catalog.failures:
-            logger.warning("skipped an installed plugin: %s", failure.reason)
+            logging.getLogger(__name__).warning("skipped an installed plugin: %s", failure.reason)
         return catalog
 
 
@@ -116,46 +112,8 @@ def _into_session(ctx: click.Context, parameter: click.Parameter, value: Any) ->
     if session.verbose and session.quiet:
         raise click.UsageError("--verbose and --quiet cannot be combined", ctx)
     if not ctx.resilient_parsing and session != ctx.obj:
+        from clsbench.cli.diagnostics import configure_logging  # help needs no logging
+
         configure_logging(session.verbose, session.quiet)
     ctx.obj = session
     return value
-
-
-class _StandardError(logging.Handler):
-    """Writes to the current ``sys.stderr``, which a live display may have replaced."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            text = printable(self.format(record), keep="\n\t")
-            if not record.exc_info:
-                text = shortened(text)
-            print(fit_terminal(text), file=sys.stderr, flush=True)
-        except Exception:
-            self.handleError(record)
-
-
-class _Plain(logging.Formatter):
-    """Prefixes messages with their level (``warning: …``), except information."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        if record.name == "py.warnings":  # omit the source line of the library
-            text = text.partition("\n")[0]
-        return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"
-
-
-def diagnostics_handler(verbose: bool) -> logging.Handler:
-    """A handler that writes log records to stderr, with the logger's name if ``verbose``."""
-    handler = _StandardError()
-    handler.setFormatter(_Plain("%(name)s: %(message)s") if verbose else _Plain("%(message)s"))
-    return handler
-
-
-def configure_logging(verbose: bool, quiet: bool) -> None:
-    """Send diagnostics to stderr: all warnings, and information from clsbench."""
-    handler = diagnostics_handler(verbose)
-    others = logging.ERROR if quiet else logging.WARNING
-    logging.basicConfig(handlers=[handler], level=others, force=True)
-    logging.captureWarnings(True)
-    own = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
-    logging.getLogger("clsbench").setLevel(own)

@@ -24,7 +24,6 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from clsbench.errors import PluginError
 
@@ -251,6 +250,8 @@ def _editable_project(distribution: metadata.Distribution) -> Path | None:
     text = distribution.read_text("direct_url.json")
     if text is None:
         return None
+    from urllib.request import url2pathname  # imports http and ssl
+
     try:
         found = json.loads(text)
         if found["dir_info"]["editable"]:

@@ -7,7 +7,6 @@ caller adds the name of the file. :func:`json_text` is the one writer of JSON fi
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,6 +93,8 @@ def decode_toml(text: str) -> dict[str, Any]:
     Raises:
         DecodingError: it is not valid TOML; the text includes the line.
     """
+    import tomllib
+
     with _decoding_errors():
         if _DEEP_TOML_KEY.search(text):
             raise RecursionError
@@ -189,7 +190,7 @@ def _shortened(reason: str) -> str:
     return reason if len(reason) <= _LONGEST_REASON else reason[: _LONGEST_REASON - 1] + "…"
 
 
-def _with_line(error: tomllib.TOMLDecodeError, text: str) -> str:
+def _with_line(error: ValueError, text: str) -> str:
     found = re.search(r"at line (\d+)", str(error))
     lines = text.rstrip().split("\n")  # TOML's own idea of a line
     number = min(int(found.group(1)) if found else len(lines), len(lines))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path, PurePosixPath
 
 import clsbench
@@ -52,6 +51,8 @@ class Imdb(clsbench.Dataset, frozen=True):
 
 def _read(archive: Path) -> list[tuple[bool, bool, str, str]]:
     """Whether in the training split, whether negative, file name and text of every review."""
+    import tarfile
+
     reviews = []
     try:
         with tarfile.open(archive, "r|gz") as stream:
