@@ -152,7 +152,7 @@ def test_compare_runs_baseline_with_probabilities_has_every_metric(tmp_path: Pat
 def test_compare_runs_baseline_whose_runs_do_not_all_have_probabilities_is_not_compared(
     tmp_path: Path,
 ) -> None:
-    """Equal seeds are one run, of which it is enough if one has them."""
+    """Of runs with one seed and equal predictions, it is enough if one has them."""
     sure = {"baseline_wrong": range(20), "baseline_sure": 0.9}
     runs = [
         stored(tmp_path, "one", range(30), range(20), fingerprint="1"),
@@ -162,6 +162,9 @@ def test_compare_runs_baseline_whose_runs_do_not_all_have_probabilities_is_not_c
     shown = shown_metrics(CATALOG, [run.record for run in runs], "log-loss")
     assert compare_runs(runs[:2], metrics=shown).contenders[-1].score is not None
     assert compare_runs(runs, metrics=shown).contenders[-1].score is None
+    sure["baseline_wrong"] = range(40)
+    other = stored(tmp_path, "other", range(10), fingerprint="3", **sure)
+    assert compare_runs([runs[0], other], metrics=shown).contenders[-1].score is None
 
 
 def test_compare_runs_seeds_of_one_experiment_are_one_contender(tmp_path: Path) -> None:

@@ -77,10 +77,10 @@ def baseline_sides(predictions: Sequence[tuple[StoredRun, Predictions]]) -> list
         for name, answer in each.baselines.items() if trained_alike(chosen, run) else ():
             seed = int(run.record.spec["seed"])
             known = found.setdefault(name, {}).setdefault(seed, (run, answer))
-            if name in each.baseline_probabilities:
-                given.setdefault(name, {}).setdefault(seed, each.baseline_probabilities[name])
             if not np.array_equal(known[1], answer):
                 differing.add(name)
+            elif name in each.baseline_probabilities:
+                given.setdefault(name, {}).setdefault(seed, each.baseline_probabilities[name])
     sides = []
     for name, by_seed in found.items():
         predicted = _once_if_equal({seed: each for seed, (_, each) in by_seed.items()})
