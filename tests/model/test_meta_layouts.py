@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,11 @@ COMMON: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
     (aten._log_softmax.default, (meta(2, 5, 8), 1, False), {}),
     (aten.where.self, (meta(5, 5, dtype=torch.bool), meta(), meta()), {}),
     (aten.tril.default, (meta(5, 5, dtype=torch.bool),), {}),
+    (aten.clamp.default, (meta(dtype=torch.int64).expand(2), 1), {}),
+    (aten.ge.Tensor, (meta(5, dtype=torch.int64), meta(2, 1, dtype=torch.int64)), {}),
+    (aten.masked_fill.Scalar, (meta(2, 5, 8), meta(2, 5, 1, dtype=torch.bool), -math.inf), {}),
+    (aten.sum.dim_IntList, (meta(2, 5, 8), [1]), {}),
+    (aten.amax.default, (meta(2, 5, 8), [-2]), {}),
     (aten.embedding.default, (meta(10, 8), IDS), {}),
     (aten.embedding.default, (meta(10, 8), IDS, 0, False, False), {}),
     (aten.native_layer_norm.default, (meta(2, 5, 8), [8], meta(8), meta(8), 1e-5), {}),
@@ -118,6 +124,13 @@ INPUTS: dict[Any, st.SearchStrategy[tuple[Any, ...]]] = {
     aten._safe_softmax.default: st.tuples(tensors(), st.integers(-4, 3)),
     aten.where.self: st.tuples(tensors(), tensors(), tensors()),
     aten.tril.default: st.tuples(tensors(), st.integers(-2, 2)),
+    aten.clamp.default: st.tuples(tensors(), st.none() | numbers),
+    aten.ge.Tensor: st.tuples(tensors(), tensors()),
+    aten.masked_fill.Scalar: st.tuples(tensors(), tensors(), numbers),
+    **dict.fromkeys(
+        (aten.sum.dim_IntList, aten.amax.default),
+        st.tuples(tensors(), st.lists(st.integers(-4, 3), max_size=3), st.booleans()),
+    ),
     aten.embedding.default: st.tuples(tensors(2), tensors(2)),
     aten.native_layer_norm.default: st.tuples(
         tensors(3), st.lists(sizes, max_size=2), st.none() | tensors(1), st.none() | tensors(1),

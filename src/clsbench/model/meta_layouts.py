@@ -115,6 +115,39 @@ def _where(condition: Any, a: Any, b: Any) -> list[Layout] | None:
     return _broadcast(condition, a, b, dtype=a.dtype) if _are_floats(a, b) else None
 
 
+def _clamp(x: Any, least: Any = None) -> list[Layout] | None:
+    known = layout_of(x) is not None and x.dtype in (*_FLOATS, torch.int64)
+    # A result of one dimension is contiguous, also if the input is repeated.
+    if not known or not (x.ndim == 1 or _are_contiguous(x)) or type(least) is not int:
+        return None
+    return [_contiguous(x.shape, x.dtype)]
+
+
+def _compared(a: Any, b: Any) -> list[Layout] | None:
+    if not _are_contiguous(a, b) or a.dtype != b.dtype:
+        return None
+    return _broadcast(a, b, dtype=torch.bool)
+
+
+def _masked_fill(x: Any, mask: Any, value: Any) -> list[Layout] | None:
+    usual = _are_floats(x) and _are_contiguous(x, mask) and mask.dtype == torch.bool
+    if not usual or type(value) not in (int, float):
+        return None
+    found = _broadcast(x, mask, dtype=x.dtype)
+    return found if found is not None and found[0].shape == x.shape else None
+
+
+def _reduced(x: Any, dims: Any = (), keep: bool = False) -> list[Layout] | None:
+    if not _are_floats(x) or not _are_contiguous(x) or keep or not dims or 0 in x.shape:
+        return None
+    if not all(-x.ndim <= dim < x.ndim for dim in dims):
+        return None
+    places = {dim % x.ndim for dim in dims}
+    if len(places) < len(dims):
+        return None
+    return [_contiguous([n for dim, n in enumerate(x.shape) if dim not in places], x.dtype)]
+
+
 def _softmax(x: Any, dim: int, wider: bool | None = None) -> list[Layout] | None:
     """``wider``: the result has a wider type, given as such or as a flag."""
     usual = not wider and _are_floats(x) and _are_contiguous(x)
@@ -193,6 +226,10 @@ _RULES: dict[Any, Callable[..., list[Layout] | None]] = {
         (_aten._softmax.default, _aten._safe_softmax.default, _aten._log_softmax.default), _softmax
     ),
     _aten.where.self: _where,
+    _aten.clamp.default: _clamp,
+    _aten.ge.Tensor: _compared,
+    _aten.masked_fill.Scalar: _masked_fill,
+    **dict.fromkeys((_aten.sum.dim_IntList, _aten.amax.default), _reduced),
     _aten.tril.default: _tril,
     _aten.embedding.default: _embedding,
     _aten.native_layer_norm.default: _layer_norm,
