@@ -161,6 +161,10 @@ CREATED: list[Callable[[], tuple[Any, tuple[Any, ...], dict[str, Any]]]] = [
     lambda: (aten.full.default, ([-1], 2), {"device": META}),
     lambda: (aten.full.default, ([2], 1j), {"device": META}),
     lambda: (aten.full.default, ([2], 1), {"device": torch.device("cpu")}),
+    lambda: (aten.clamp.default, (meta(2), 0, 1), {}),
+    lambda: (aten.clamp.default, (meta(2),), {"max": 1}),
+    lambda: (aten.sum.dim_IntList, (meta(2, 3), [1]), {"dtype": torch.float64}),
+    lambda: (aten._safe_softmax.default, (meta(2, 3), 1), {"dtype": torch.float64}),
     lambda: (aten.softmax.int, (meta(2), 0), {}),
     lambda: (aten.mul.Tensor, (torch.zeros(2), torch.zeros(2)), {}),
 ]

@@ -43,7 +43,12 @@ def known_layouts(
 ) -> list[Layout] | None:
     """The layouts of the results; ``None`` if torch has to find them, or to report an error."""
     rule = _RULES.get(operation)
-    return None if rule is None else rule(*args, **options)
+    if rule is None:
+        return None
+    try:
+        return rule(*args, **options)
+    except TypeError:  # an argument that the rule does not have
+        return None
 
 
 def _contiguous(shape: Sequence[int], dtype: torch.dtype) -> Layout:
