@@ -86,16 +86,18 @@ def baseline_sides(predictions: Sequence[tuple[StoredRun, Predictions]]) -> list
         predicted = _once_if_equal({seed: each for seed, (_, each) in by_seed.items()})
         probabilities = given.get(name, {})
         complete = probabilities.keys() == by_seed.keys()
-        side = Side(
-            f"{BASELINE}{name}",
-            tuple(run for run, _ in by_seed.values()),
-            {},
-            of_first.labels,
-            len(of_first.class_names),
-            predicted,
-            _once_if_equal(probabilities) if complete else {},
+        sides.append(
+            Side(
+                f"{BASELINE}{name}",
+                tuple(run for run, _ in by_seed.values()),
+                {},
+                of_first.labels,
+                len(of_first.class_names),
+                predicted,
+                _once_if_equal(probabilities) if complete else {},
+                name in differing,
+            )
         )
-        sides.append(side._replace(differs=name in differing))
     return sides
 
 

@@ -73,17 +73,18 @@ def ranked_labels(labels: Sequence[Label], seed: int, size: int) -> tuple[list[i
     shares, own_shares = texts @ has / len(labels), texts / len(labels)
     varied = (shares > 0) & (shares < 1)
     weights = np.divide(1, shares * (1 - shares), out=np.zeros_like(shares), where=varied)
-    taken = np.zeros_like(texts)
+    taken, found = np.zeros_like(texts), np.zeros(num_classes)  # by combination, by label
     ranked: list[int] = []
     least = 0
-    while (lacks := (shares > 0) & (taken @ has == 0)).any() or len(ranked) < size:
+    while (lacks := (shares > 0) & (found == 0)).any() or len(ranked) < size:
         least += int(lacks.any())
         # By how much each sum would grow. Integers add up to the same result on every machine.
         number = len(ranked) + 1
-        of_labels = np.rint(_STEPS * weights * (2 * (taken @ has - number * shares) + 1))
+        of_labels = np.rint(_STEPS * weights * (2 * (found - number * shares) + 1))
         growth = has @ of_labels + np.rint(_STEPS * (2 * (taken - number * own_shares) + 1))
         allowed = (taken < texts) & (has @ lacks > 0 if lacks.any() else True)
         chosen = int(np.where(allowed, growth, np.inf).argmin())
         ranked.append(places[combinations[chosen]][taken[chosen]])
         taken[chosen] += 1
+        found += has[chosen]
     return ranked, least

@@ -128,7 +128,7 @@ def _notes(comparison: RunComparison) -> list[str]:
     return [
         *training_notes(comparison),
         *timing_notes(comparison),
-        *features_notes(comparison),
+        *_features_notes(comparison),
     ]
 
 
@@ -161,7 +161,7 @@ def training_notes(comparison: RunComparison) -> list[str]:
     return [f"{note}."]
 
 
-def features_notes(comparison: RunComparison) -> list[str]:
+def _features_notes(comparison: RunComparison) -> list[str]:
     """Notes on baselines that predict differently in other runs, with other features."""
     return [
         f"The runs have different features, so the predictions of "
